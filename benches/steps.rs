@@ -11,7 +11,9 @@ use brevet::base::clock::{Clock, SystemClock};
 use brevet::base::digest::sha256;
 use brevet::base::entropy::SystemEntropy;
 use brevet::directory::Directory;
-use brevet::evaluator::{Context, Policies, Policy, PolicyKind, Principal, Request, evaluate};
+use brevet::evaluator::{
+    Policies, Policy, PolicyKind, Principal, Request, RequestContext, evaluate,
+};
 use brevet::federation::providers::{Providers, Reach};
 use brevet::proof::sigv4::{Incoming, Presented, Signer};
 use brevet::session::key_state::KeyState;
@@ -65,7 +67,7 @@ fn evaluator(c: &mut Criterion) {
     let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"x"},"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}]}"#;
     let trust = Policy::parse(PolicyKind::Trust, trust).unwrap();
     let identity = Policy::parse(PolicyKind::Identity, r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:*","Resource":"arn:aws:iam::111122223333:role/*"}]}"#).unwrap();
-    let mut context = Context::new();
+    let mut context = RequestContext::new();
     context.set("sts:ExternalId", "x");
     context.set("aws:SourceIp", "10.1.2.3");
     let request = Request {

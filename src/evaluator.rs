@@ -30,7 +30,7 @@ mod statement;
 pub mod strangers;
 mod values;
 
-pub use context::{Context, Value};
+pub use context::{RequestContext, Value};
 pub use document::{Policy, aws_principals};
 pub use evaluate::evaluate;
 pub use explain::{ConditionReport, Explanation, StatementReport, explain};

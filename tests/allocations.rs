@@ -2,7 +2,9 @@
 //! is weighed at, and no SAML response takes much. A binary of its own: the counter takes the
 //! allocator's place.
 
-use brevet::evaluator::{Context, Policies, Policy, PolicyKind, Principal, Request, evaluate};
+use brevet::evaluator::{
+    Policies, Policy, PolicyKind, Principal, Request, RequestContext, evaluate,
+};
 use brevet::tokens::compiled_weight;
 
 #[test]
@@ -34,7 +36,7 @@ fn a_decision_allocates_nothing() {
         conditions.join(",")
     );
     let policy = Policy::parse(PolicyKind::Identity, &text).unwrap();
-    let mut context = Context::new();
+    let mut context = RequestContext::new();
     for (key, value) in [
         ("aws:username", "alice"),
         ("app:n", "10.5"),

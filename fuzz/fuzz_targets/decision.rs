@@ -2,7 +2,7 @@
 //! No policy and request make a decision panic, and an explanation always reports the same
 //! decision.
 
-use brevet::evaluator::{Context, PolicyKind, Policies, Policy, Principal, Request, evaluate, explain};
+use brevet::evaluator::{RequestContext, PolicyKind, Policies, Policy, Principal, Request, evaluate, explain};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&str, &str, &str, Vec<(&str, &str)>, bool)| {
@@ -10,7 +10,7 @@ fuzz_target!(|input: (&str, &str, &str, Vec<(&str, &str)>, bool)| {
     let Ok(policy) = Policy::parse(PolicyKind::Identity, text) else {
         return;
     };
-    let mut context = Context::new();
+    let mut context = RequestContext::new();
     for (key, value) in keys.iter().take(16) {
         if many {
             context.set_many(*key, vec![(*value).into()]);

@@ -1,7 +1,7 @@
 #![no_main]
 //! No text makes the policy parser panic, and every accepted policy can be evaluated.
 
-use brevet::evaluator::{Context, PolicyKind, Policies, Policy, Principal, Request, evaluate};
+use brevet::evaluator::{RequestContext, PolicyKind, Policies, Policy, Principal, Request, evaluate};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -17,7 +17,7 @@ fuzz_target!(|text: &str| {
         let Ok(policy) = Policy::parse(kind, text) else {
             continue;
         };
-        let mut context = Context::new();
+        let mut context = RequestContext::new();
         context.set("aws:username", text.get(..16).unwrap_or("alice"));
         let arn = "arn:aws:iam::111122223333:user/alice";
         let request = Request {

@@ -2,7 +2,7 @@
 //! Whoever finds such a key is administrator.
 
 use crate::directory::{Directory, Role, User};
-use crate::evaluator::{self, Context, Policies, Policy, Principal, Request};
+use crate::evaluator::{self, Policies, Policy, Principal, Request, RequestContext};
 
 /// Whoever may call this action for all users counts as an administrator of users.
 const ADMINISTERS: &str = "iam:DeactivateMFADevice";
@@ -54,7 +54,7 @@ fn administers(directory: &Directory, role: &Role) -> bool {
         arn: &arn,
         id: Some(&role.id),
     };
-    let context = Context::new();
+    let context = RequestContext::new();
     let request = Request {
         principal,
         action: ADMINISTERS,
@@ -82,7 +82,7 @@ fn assumes_without_code(directory: &Directory, user: &User, role: &Role) -> bool
         arn: &user.arn,
         id: Some(&user.id),
     };
-    let mut context = Context::new();
+    let mut context = RequestContext::new();
     context.set("aws:principalarn", &*user.arn);
     context.set("aws:principalaccount", account.as_str());
     context.set("aws:username", &*user.name);

@@ -125,8 +125,8 @@ fn whoever_has_a_policy_that_is_not_here_may_do_nothing() {
     let boundary = json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": "arn:aws:iam::aws:policy/Gone"});
     let allow = json!([{"PolicyName": "all", "PolicyDocument": {"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}}]);
     let may = |effective: &Effective| {
-        use crate::evaluator::{Context, Outcome, Policies, Principal, Request, evaluate};
-        let context = Context::new();
+        use crate::evaluator::{Outcome, Policies, Principal, Request, RequestContext, evaluate};
+        let context = RequestContext::new();
         let request = Request {
             principal: Principal::User {
                 account: "111122223333",

@@ -1,7 +1,7 @@
 //! The action names of the services that this broker answers for, and suggestions for misspelt
 //! ones.
 
-use super::context::Context;
+use super::context::RequestContext;
 use super::pattern::Match;
 use super::statement::ActionPattern;
 
@@ -244,7 +244,7 @@ pub(super) fn unknown(pattern: &ActionPattern) -> Option<(&str, Option<String>)>
     };
     let (service, wanted) = text.split_once(':')?;
     let known = of_service(service)?;
-    let context = Context::new();
+    let context = RequestContext::new();
     if known
         .iter()
         .any(|action| name.matches_ignore_case(action, &context) == Match::Yes)

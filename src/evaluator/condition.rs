@@ -7,7 +7,7 @@ mod operators;
 use std::borrow::Cow;
 
 use self::operators::Test;
-use super::context::{Context, Value};
+use super::context::{RequestContext, Value};
 
 /// One operator applied to one key. A statement applies only if all of its conditions hold.
 #[derive(Debug, Clone)]
@@ -113,7 +113,7 @@ impl Condition {
 
     /// Whether an Allow statement's condition holds when the request does not have the key.
     pub fn holds_without_its_key(&self) -> bool {
-        self.holds(&Context::new(), false)
+        self.holds(&RequestContext::new(), false)
     }
 
     /// Whether the operator is a negation that also holds when the key is absent because it is not
@@ -124,7 +124,7 @@ impl Condition {
 
     /// Whether the condition holds. `in_doubt` is the answer for cases that AWS's documentation
     /// leaves open: `true` for a Deny, so that it applies, and `false` for an Allow.
-    pub fn holds(&self, context: &Context<'_>, in_doubt: bool) -> bool {
+    pub fn holds(&self, context: &RequestContext<'_>, in_doubt: bool) -> bool {
         let got = context.lookup(&self.key);
         if let Test::Null(wanted) = &self.test {
             // IAM User Guide: `false` means that "the key exists and its value is not null".
@@ -150,7 +150,7 @@ impl Condition {
         }
     }
 
-    fn satisfies(&self, got: &str, context: &Context<'_>, in_doubt: bool) -> bool {
+    fn satisfies(&self, got: &str, context: &RequestContext<'_>, in_doubt: bool) -> bool {
         match self.test.hits(got, context) {
             Some(hit) => hit != self.negated,
             // A value of another type matches nothing. Whether a negated operator then holds is
@@ -170,7 +170,7 @@ mod tests {
 
     fn holds(operator: &str, wanted: &[&str], got: Option<Value<'_>>, in_doubt: bool) -> bool {
         let wanted: Vec<_> = wanted.iter().map(|w| Cow::Borrowed(*w)).collect();
-        let mut context = Context::new();
+        let mut context = RequestContext::new();
         match got {
             Some(Value::One(v)) => context.set("app:Key", v.into_owned()),
             Some(Value::Many(v)) => context.set_many(

@@ -25,7 +25,7 @@ impl Value<'_> {
 /// The condition keys of one request. Key names are compared without regard to case. A key that is
 /// not listed is absent; the evaluator adds none.
 #[derive(Debug, Clone, Default)]
-pub struct Context<'a> {
+pub struct RequestContext<'a> {
     /// Key names are in lower case. A request has a few dozen keys at most, so a scan is faster
     /// than a map.
     entries: Vec<(Cow<'a, str>, Value<'a>)>,
@@ -36,7 +36,7 @@ pub struct Context<'a> {
     of_user_or_role: bool,
 }
 
-impl<'a> Context<'a> {
+impl<'a> RequestContext<'a> {
     /// A context without any key.
     pub fn new() -> Self {
         Self {
@@ -125,10 +125,10 @@ mod tests {
 
     #[test]
     fn tags_of_what_is_asked_for_are_found_by_their_keys_without_case() {
-        let mut context = Context::new();
+        let mut context = RequestContext::new();
         context.set("aws:username", "alice");
         context.set_resource_tags([("Team", "blue"), ("a/b", "c")].into_iter(), true);
-        let found = |context: &Context<'_>, name: &str| match context.lookup(name) {
+        let found = |context: &RequestContext<'_>, name: &str| match context.lookup(name) {
             Some(Value::One(text)) => Some(text.to_string()),
             _ => None,
         };

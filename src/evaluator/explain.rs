@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::condition::Condition;
-use super::context::{Context, Value};
+use super::context::{RequestContext, Value};
 use super::evaluate::evaluate;
 use super::matching::{action_matches, resource_matches};
 use super::naming::principal_matches;
@@ -119,7 +119,11 @@ fn report(
     }
 }
 
-fn condition(condition: &Condition, context: &Context<'_>, in_doubt: bool) -> ConditionReport {
+fn condition(
+    condition: &Condition,
+    context: &RequestContext<'_>,
+    in_doubt: bool,
+) -> ConditionReport {
     let got: Option<Vec<String>> = context.lookup(condition.key()).map(|value| match value {
         Value::One(text) => vec![text.to_string()],
         Value::Many(texts) => texts.iter().map(|t| t.to_string()).collect(),

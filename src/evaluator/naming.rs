@@ -156,7 +156,7 @@ fn names_fully(patterns: &[PrincipalPattern], principal: &Principal<'_>) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluator::{Context, Outcome, Policies, Policy, PolicyKind, evaluate};
+    use crate::evaluator::{Outcome, Policies, Policy, PolicyKind, RequestContext, evaluate};
 
     const USER: Principal<'_> = Principal::User {
         account: "111122223333",
@@ -184,7 +184,7 @@ mod tests {
             );
             let policy =
                 Policy::parse(PolicyKind::Trust, &text).unwrap_or_else(|e| panic!("{text}: {e}"));
-            let mut context = Context::new();
+            let mut context = RequestContext::new();
             context.set(
                 "gitlab.com:sub",
                 "project_path:acme/app:ref_type:branch:ref:main",

@@ -4,7 +4,7 @@
 //! mismatch it returns only to the last star, so its cost is at most the length of the pattern
 //! times the length of the text, whatever the number of stars.
 
-use super::context::{Context, Value};
+use super::context::{RequestContext, Value};
 
 /// The maximum number of `?` in a pattern. A star before thousands of them would make matching slow
 /// at every position of a text.
@@ -97,19 +97,19 @@ impl Pattern {
     }
 
     /// Matches a whole text byte for byte. Variables take their values from `context`.
-    pub fn matches(&self, text: &str, context: &Context<'_>) -> Match {
+    pub fn matches(&self, text: &str, context: &RequestContext<'_>) -> Match {
         self.run(text, context, |a, b| a == b)
     }
 
     /// Matches ASCII letters without regard to case, as for `StringEqualsIgnoreCase` and action
     /// names.
-    pub fn matches_ignore_case(&self, text: &str, context: &Context<'_>) -> Match {
+    pub fn matches_ignore_case(&self, text: &str, context: &RequestContext<'_>) -> Match {
         self.run(text, context, |a, b| a.eq_ignore_ascii_case(b))
     }
 
     /// Whether `text` matches without regard to case and without any variable having a value.
     pub fn is_like(&self, text: &str) -> bool {
-        self.matches_ignore_case(text, &Context::default()) == Match::Yes
+        self.matches_ignore_case(text, &RequestContext::default()) == Match::Yes
     }
 
     /// Whether the pattern is `*`, which every text matches.
@@ -132,7 +132,12 @@ impl Pattern {
         Some((literal, whole))
     }
 
-    fn run(&self, text: &str, context: &Context<'_>, same: fn(&[u8], &[u8]) -> bool) -> Match {
+    fn run(
+        &self,
+        text: &str,
+        context: &RequestContext<'_>,
+        same: fn(&[u8], &[u8]) -> bool,
+    ) -> Match {
         // Fast paths for the most common forms.
         let simple = match &*self.atoms {
             [] => text.is_empty(),
@@ -146,7 +151,12 @@ impl Pattern {
         if simple { Match::Yes } else { Match::No }
     }
 
-    fn search(&self, text: &str, context: &Context<'_>, same: fn(&[u8], &[u8]) -> bool) -> Match {
+    fn search(
+        &self,
+        text: &str,
+        context: &RequestContext<'_>,
+        same: fn(&[u8], &[u8]) -> bool,
+    ) -> Match {
         // A variable without a value must be noticed even if the text fails to match before it.
         for atom in &self.atoms {
             if let Atom::Variable { key, default } = atom
@@ -223,7 +233,11 @@ fn variable(name: &str) -> Result<Atom, &'static str> {
     })
 }
 
-fn resolve<'a>(key: &str, default: Option<&'a str>, context: &'a Context<'_>) -> Option<&'a str> {
+fn resolve<'a>(
+    key: &str,
+    default: Option<&'a str>,
+    context: &'a RequestContext<'_>,
+) -> Option<&'a str> {
     match context.lookup(key) {
         Some(Value::One(text)) => Some(text),
         // Only single-valued keys can be used as variables; a key with several values counts as
@@ -339,7 +353,7 @@ impl ArnPattern {
         Some((all, whole))
     }
 
-    pub fn matches(&self, text: &str, context: &Context<'_>) -> Match {
+    pub fn matches(&self, text: &str, context: &RequestContext<'_>) -> Match {
         match self {
             Self::Any => Match::Yes,
             Self::Parts(patterns) => {
@@ -372,7 +386,7 @@ mod tests {
     };
 
     fn hit(pattern: &str, text: &str) -> bool {
-        let context = Context::new();
+        let context = RequestContext::new();
         Pattern::parse(pattern, ALL)
             .unwrap()
             .matches(text, &context)
@@ -388,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_variable_is_literal_and_may_have_a_default() {
-        let mut context = Context::new();
+        let mut context = RequestContext::new();
         context.set("aws:username", "a*b");
         let pattern = Pattern::parse("home/${aws:username}/*", ALL).unwrap();
         assert_eq!(pattern.matches("home/a*b/x", &context), Match::Yes);
@@ -401,7 +415,7 @@ mod tests {
 
     #[test]
     fn parts_that_an_abbreviated_arn_leaves_out_are_wildcards() {
-        let context = Context::new();
+        let context = RequestContext::new();
         let hit = |pattern: &str, text: &str| {
             ArnPattern::parse_abbreviated(pattern, true)
                 .unwrap()

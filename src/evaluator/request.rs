@@ -3,7 +3,7 @@
 //!
 //! This file has only types; `evaluate.rs` has the rules.
 
-use super::context::Context;
+use super::context::RequestContext;
 use super::document::Policy;
 
 /// The principal that makes a request.
@@ -78,7 +78,7 @@ pub struct Request<'a> {
     /// The account that owns the resource, since not every ARN contains it.
     pub resource_account: &'a str,
     /// The condition keys of the request.
-    pub context: &'a Context<'a>,
+    pub context: &'a RequestContext<'a>,
 }
 
 /// The policies in force for one request.

@@ -7,7 +7,7 @@ use super::facts::Facts;
 use super::question::{Question, session_policies};
 use crate::base::arn::AccountId;
 use crate::directory::{Dangling, Directory, Effective};
-use crate::evaluator::{self, Context, Explanation, Policy, Principal};
+use crate::evaluator::{self, Explanation, Policy, Principal, RequestContext};
 use crate::federation;
 use crate::session::token::SessionKind;
 
@@ -45,7 +45,7 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explan
     };
     let (account, effective) = (subject.account, &subject.effective);
     let mut facts = Facts {
-        keys: Context::new(),
+        keys: RequestContext::new(),
         session_tags: &[],
     };
     for (name, values) in asked.keys {

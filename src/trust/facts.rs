@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::base::clock::Timestamp;
 use crate::base::names::Tag;
 use crate::caller::{Caller, Identity};
-use crate::evaluator::Context;
+use crate::evaluator::RequestContext;
 use crate::federation::FederatedIdentity;
 use crate::mfa::{Code, Proven};
 use crate::origin::Origin;
@@ -15,7 +15,7 @@ use crate::session::packing::TagClaim;
 /// The condition keys of a request. Each key is described in [`evaluator::keys`], which says when
 /// it is present.
 pub struct Facts<'a> {
-    pub(super) keys: Context<'a>,
+    pub(super) keys: RequestContext<'a>,
     /// The calling session's tags, some of which may be transitive.
     pub(super) session_tags: &'a [TagClaim],
 }
@@ -23,7 +23,7 @@ pub struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// Sets the global condition keys: IAM User Guide, "AWS global condition context keys".
     pub fn new(caller: &'a Caller, origin: &'a Origin, region: &'a str, now: Timestamp) -> Self {
-        let mut keys = Context::new();
+        let mut keys = RequestContext::new();
         keys.set("aws:currenttime", now.to_string());
         keys.set("aws:epochtime", now.seconds().to_string());
         keys.set("aws:sourceip", origin.source_ip.to_canonical().to_string());
@@ -184,7 +184,7 @@ impl<'a> Facts<'a> {
 pub struct Supposed<'a>(pub(super) Facts<'a>);
 
 /// Sets a key to the value of a claim. A list is multivalued, even if it has one member.
-fn set_claim<'a>(keys: &mut Context<'a>, name: impl Into<Cow<'a, str>>, value: &'a Flat) {
+fn set_claim<'a>(keys: &mut RequestContext<'a>, name: impl Into<Cow<'a, str>>, value: &'a Flat) {
     match value {
         Flat::One(text) => keys.set(name, text.as_str()),
         Flat::Many(texts) => {
@@ -206,7 +206,7 @@ pub struct SessionRequest<'a> {
 }
 
 /// Sets the keys that identify the caller.
-fn identify<'a>(keys: &mut Context<'a>, caller: &'a Caller) {
+fn identify<'a>(keys: &mut RequestContext<'a>, caller: &'a Caller) {
     match &caller.identity {
         Identity::User(user) | Identity::UserSession { user, .. } => {
             keys.set("aws:principaltype", "User");
@@ -233,7 +233,7 @@ fn identify<'a>(keys: &mut Context<'a>, caller: &'a Caller) {
 }
 
 /// Sets the keys of the caller's session, if it has one.
-fn describe_session<'a>(keys: &mut Context<'a>, caller: &'a Caller) {
+fn describe_session<'a>(keys: &mut RequestContext<'a>, caller: &'a Caller) {
     if let Some(session) = caller.session() {
         keys.set(
             "aws:tokenissuetime",

@@ -7,7 +7,7 @@ use super::facts::Facts;
 use crate::base::arn::AccountId;
 use crate::caller::Caller;
 use crate::directory::Directory;
-use crate::evaluator::{self, Context, Decision, Policies, Policy, Principal, Request};
+use crate::evaluator::{self, Decision, Policies, Policy, Principal, Request, RequestContext};
 
 /// A request, with references to all policies that apply to it.
 pub(super) struct Question<'a> {
@@ -17,7 +17,7 @@ pub(super) struct Question<'a> {
     pub(super) boundary: Option<&'a Policy>,
     /// The session policies of the caller's session; `None` if none were passed.
     pub(super) session: Option<Vec<&'a Policy>>,
-    pub(super) context: &'a Context<'a>,
+    pub(super) context: &'a RequestContext<'a>,
     pub(super) action: &'a str,
     pub(super) resource: &'a str,
     pub(super) resource_account: AccountId,

@@ -2,7 +2,7 @@
 //! every policy.
 
 use brevet::evaluator::{
-    Context, Decision, Policies, Policy, PolicyKind, Principal, Request, evaluate, simulate,
+    Decision, Policies, Policy, PolicyKind, Principal, Request, RequestContext, evaluate, simulate,
 };
 use serde_json::{Value, json};
 
@@ -276,7 +276,7 @@ fn decide(ask: &Ask, world: &World) -> Decision {
         .as_ref()
         .map(|l| l.iter().map(|l| l.iter().collect()).collect());
     let scp: Option<Vec<&[&Policy]>> = scp.as_ref().map(|l| l.iter().map(Vec::as_slice).collect());
-    let mut context = Context::new();
+    let mut context = RequestContext::new();
     for (key, values, many) in &ask.context {
         if *many {
             context.set_many(
@@ -448,7 +448,7 @@ fn az_09_a_thousand_statements_and_forty_stars_stay_cheap() {
         &json!({"Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": stars}}).to_string(),
     )
     .unwrap();
-    let context = Context::new();
+    let context = RequestContext::new();
     let resource = format!("arn:aws:s3:::{}", "a".repeat(65_536));
     let request = Request {
         principal: Principal::User {

@@ -5,14 +5,14 @@ use std::fmt::Write;
 use std::hint::black_box;
 use std::str::FromStr;
 
-use brevet::evaluator::{Context, PolicyKind, Policies, Policy, Principal, Request, evaluate};
+use brevet::evaluator::{RequestContext, PolicyKind, Policies, Policy, Principal, Request, evaluate};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 const ALICE: &str = "arn:aws:iam::111122223333:user/alice";
 const ROLE: &str = "arn:aws:iam::111122223333:role/Deploy";
 
-fn context() -> Context<'static> {
-    let mut context = Context::new();
+fn context() -> RequestContext<'static> {
+    let mut context = RequestContext::new();
     for (key, value) in [
         ("aws:CurrentTime", "2026-11-24T00:00:00Z"),
         ("aws:SourceIp", "10.1.2.3"),
@@ -25,7 +25,7 @@ fn context() -> Context<'static> {
     context
 }
 
-fn request<'a>(action: &'a str, resource: &'a str, context: &'a Context<'a>) -> Request<'a> {
+fn request<'a>(action: &'a str, resource: &'a str, context: &'a RequestContext<'a>) -> Request<'a> {
     let principal = Principal::User {
         account: "111122223333",
         arn: ALICE,

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::evaluator::context::Context;
+use crate::evaluator::context::RequestContext;
 use crate::evaluator::pattern::{ArnPattern, Match, Pattern, Syntax};
 use crate::evaluator::values::{Decimal, Instant, Network, binary_equals, boolean};
 
@@ -150,7 +150,7 @@ impl Test {
 
     /// Whether `got` is one of the wanted values, or `None` if it is not of the operator's type.
     #[inline]
-    pub fn hits(&self, got: &str, context: &Context<'_>) -> Option<bool> {
+    pub fn hits(&self, got: &str, context: &RequestContext<'_>) -> Option<bool> {
         Some(match self {
             Self::Text(wanted) => wanted.iter().any(|p| p.matches(got, context) == Match::Yes),
             Self::TextIgnoreCase(wanted) => wanted

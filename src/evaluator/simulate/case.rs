@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::evaluator::{Context, Policies, Policy, PolicyKind, Principal, Request};
+use crate::evaluator::{Policies, Policy, PolicyKind, Principal, Request, RequestContext};
 
 #[derive(Deserialize)]
 struct Line {
@@ -184,7 +184,7 @@ fn compile(request: CaseRequest, policies: &CasePolicies) -> Result<Parsed, Stri
 impl Parsed {
     /// Calls `judge` with the request and its policies.
     pub fn with<T>(&self, judge: fn(&Request<'_>, &Policies<'_>) -> T) -> T {
-        let mut context = Context::new();
+        let mut context = RequestContext::new();
         for (name, value) in &self.request.context {
             match value {
                 CaseValue::One(text) => context.set(name.as_str(), text.as_str()),
