@@ -14,7 +14,7 @@ use crate::caller::Caller;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::proof::sigv4::Presented;
-use signature::Judges;
+use signature::SignatureContext;
 pub use unproven::{Reason, Unproven};
 
 /// How many seconds the clock of a node that issues a session may be ahead of ours.
@@ -167,7 +167,7 @@ pub fn signed(
     now: Timestamp,
     presented: &Presented,
 ) -> Result<Caller, Error> {
-    let judges = Judges {
+    let context = SignatureContext {
         tokens: &broker.tokens,
         directory,
         revocations: &broker.revocations,
@@ -176,5 +176,5 @@ pub fn signed(
         names: &broker.names.load(),
         service,
     };
-    signature::authenticate(presented, &judges, now)
+    signature::authenticate(presented, &context, now)
 }

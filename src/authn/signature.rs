@@ -17,7 +17,7 @@ use crate::session::token::{self, Ancestor};
 use crate::tokens::{OpenedSession, Tokens};
 
 /// The state against which a signature is checked.
-pub struct Judges<'a> {
+pub struct SignatureContext<'a> {
     /// Opens session tokens.
     pub tokens: &'a Tokens,
     /// The snapshot in which keys, users and roles are looked up.
@@ -42,16 +42,16 @@ pub struct Judges<'a> {
 /// a token of another cluster.
 pub fn authenticate(
     presented: &Presented,
-    judges: &Judges<'_>,
+    context: &SignatureContext<'_>,
     now: Timestamp,
 ) -> Result<Caller, Error> {
-    let directory = judges.directory;
-    for_this_broker(presented.unverified_host(), judges.names)?;
-    presented.check_scope(now, judges.rules, judges.service)?;
+    let directory = context.directory;
+    for_this_broker(presented.unverified_host(), context.names)?;
+    presented.check_scope(now, context.rules, context.service)?;
     let id = presented.unverified_access_key_id();
     match presented.unverified_session_token() {
         Some(token) => {
-            let session = judges.tokens.open(token)?;
+            let session = context.tokens.open(token)?;
             if session.claims.access_key_id != id {
                 return Err(Error::InvalidClientTokenId);
             }
@@ -62,13 +62,13 @@ pub fn authenticate(
             if session.claims.issued_at > now.seconds() + ISSUED_AHEAD_SECONDS {
                 return Err(Error::InvalidClientTokenId);
             }
-            let revoked = judges.revocations.is_revoked(
+            let revoked = context.revocations.is_revoked(
                 &session.came_from,
                 session.claims.issued_under,
                 session.claims.issued_at,
             );
             // This store does not know what another store revoked.
-            let foreign = session.claims.store_id != judges.store_id;
+            let foreign = session.claims.store_id != context.store_id;
             if revoked
                 || foreign
                 || !session
