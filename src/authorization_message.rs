@@ -243,16 +243,17 @@ impl Message {
     }
 
     /// The message in AWS's JSON format, with an additional report of what every statement does.
-    pub fn decoded(&self, told: &Told) -> Value {
-        let reports = told
+    pub fn decoded(&self, disclosure: &Disclosure) -> Value {
+        let reports = disclosure
             .explanation
             .as_ref()
             .map(|e| e.statements.as_slice())
             .unwrap_or_default();
-        let visible: Vec<&StatementReport> = reports.iter().filter(|s| told.shows(s)).collect();
+        let visible: Vec<&StatementReport> =
+            reports.iter().filter(|s| disclosure.shows(s)).collect();
         // Nothing is revealed about the policies of another account, not even that one of them
         // denies: it could belong to the principal's account or to the resource's.
-        let sees_all = told.of_principal && told.of_resource;
+        let sees_all = disclosure.of_principal && disclosure.of_resource;
         let explicit_deny =
             self.explicit_deny && (sees_all || visible.iter().any(|s| s.applies && s.denies));
         let matched = visible
@@ -279,7 +280,7 @@ impl Message {
                 "matches": {"principal": s.principal, "action": s.action, "resource": s.resource},
                 "conditions": s.conditions.iter().map(|c| json!({
                     "operator": c.operator, "key": c.key, "wanted": c.wanted,
-                    "got": c.got.as_ref().filter(|_| told.may_know(&c.key)),
+                    "got": c.got.as_ref().filter(|_| disclosure.may_know(&c.key)),
                     "holds": c.holds, "nearMiss": c.near_miss,
                 })).collect::<Vec<_>>(),
             })
@@ -287,7 +288,7 @@ impl Message {
         let said = self
             .keys
             .iter()
-            .filter(|(name, _)| told.may_know(name))
+            .filter(|(name, _)| disclosure.may_know(name))
             .map(|(name, got)| values(name, got));
         json!({
             "allowed": false,
@@ -303,20 +304,25 @@ impl Message {
             "explanation": {
                 "requestId": self.request_id,
                 "eventTime": Timestamp::from_seconds(self.at).to_string(),
-                "summary": self.summary(told, &visible, explicit_deny),
-                "policiesChangedSince": told.changed,
+                "summary": self.summary(disclosure, &visible, explicit_deny),
+                "policiesChangedSince": disclosure.changed,
                 "statements": statements.collect::<Vec<_>>(),
             },
         })
     }
 
     /// The reason in one or two sentences.
-    fn summary(&self, told: &Told, visible: &[&StatementReport], explicit_deny: bool) -> String {
+    fn summary(
+        &self,
+        disclosure: &Disclosure,
+        visible: &[&StatementReport],
+        explicit_deny: bool,
+    ) -> String {
         // The note is about the caller's own credentials.
-        if let Some(note) = self.note.as_ref().filter(|_| told.of_principal) {
+        if let Some(note) = self.note.as_ref().filter(|_| disclosure.of_principal) {
             return note.clone();
         }
-        let mut text = match (&told.missing, &told.explanation) {
+        let mut text = match (&disclosure.missing, &disclosure.explanation) {
             (Some(missing), _) => missing.clone(),
             (None, None) => {
                 "The principal no longer exists, so its policies cannot be shown.".to_owned()
@@ -330,7 +336,7 @@ impl Message {
             (None, Some(_)) => match nearest(visible) {
                 Some((s, c)) => {
                     let got = match &c.got {
-                        _ if !told.may_know(&c.key) => {
+                        _ if !disclosure.may_know(&c.key) => {
                             "a value that only the caller's account may see".to_owned()
                         }
                         Some(got) => format!("`{}`", got.join("`, `")),
@@ -353,7 +359,7 @@ impl Message {
                 " The session's own policies were too long to be included in the message.",
             );
         }
-        if told.changed {
+        if disclosure.changed {
             text.push_str(
                 " Policies have changed since then; this explanation uses the current ones.",
             );
@@ -363,7 +369,7 @@ impl Message {
 }
 
 /// What is shown to a reader in addition to the message itself.
-pub struct Told {
+pub struct Disclosure {
     /// The explanation by the current policies; `None` if the principal no longer exists.
     pub explanation: Option<Explanation>,
     /// Whether the reader belongs to the principal's account and may see its policies.
@@ -390,7 +396,7 @@ const PRIVATE_KEYS: [&str; 8] = [
     "aws:principaltag/",
 ];
 
-impl Told {
+impl Disclosure {
     /// Whether the reader may see the request's value of a condition key.
     fn may_know(&self, key: &str) -> bool {
         let is_private = |private: &&str| {

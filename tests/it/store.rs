@@ -35,23 +35,23 @@ async fn revoke(client: &Client, keys: &Credentials) -> bool {
 
 /// The answers that the clients of one round received.
 #[derive(Default)]
-struct Told {
+struct Outcomes {
     revoked: Vec<Credentials>,
     alive: Vec<Credentials>,
     duration: i64,
 }
 
-async fn work(client: Client, told: std::sync::Arc<std::sync::Mutex<Told>>) {
+async fn work(client: Client, outcomes: std::sync::Arc<std::sync::Mutex<Outcomes>>) {
     for n in 0.. {
         let Ok(assumed) = client.assume_role(&AssumeRole::new(ROLE, "round")).await else {
             return;
         };
         if n % 3 == 0 {
             if revoke(&client, &assumed.credentials).await {
-                told.lock().unwrap().revoked.push(assumed.credentials);
+                outcomes.lock().unwrap().revoked.push(assumed.credentials);
             }
         } else {
-            told.lock().unwrap().alive.push(assumed.credentials);
+            outcomes.lock().unwrap().alive.push(assumed.credentials);
         }
     }
 }
@@ -61,9 +61,9 @@ async fn au_03_op_01_nothing_acknowledged_is_lost_by_kill_9() {
     let home = Home::init();
     let mut declared: serde_json::Value = serde_json::from_str(&exported(&home)).unwrap();
     let file = home.path.join("declared.json");
-    let told = std::sync::Arc::new(std::sync::Mutex::new(Told {
+    let outcomes = std::sync::Arc::new(std::sync::Mutex::new(Outcomes {
         duration: 3_600,
-        ..Told::default()
+        ..Outcomes::default()
     }));
     let rounds = times("BREVET_KILLS", 12);
     for round in 0..rounds {
@@ -76,7 +76,7 @@ async fn au_03_op_01_nothing_acknowledged_is_lost_by_kill_9() {
         );
         let client = home.client(&daemon);
         // What was acknowledged before the kill.
-        let duration = told.lock().unwrap().duration;
+        let duration = outcomes.lock().unwrap().duration;
         let longest = AssumeRole {
             duration_seconds: Some(i32::try_from(duration).unwrap()),
             ..AssumeRole::new(ROLE, "longest")
@@ -86,8 +86,11 @@ async fn au_03_op_01_nothing_acknowledged_is_lost_by_kill_9() {
             "round {round}: MaxSessionDuration {duration}"
         );
         let (revoked, alive): (Vec<_>, Vec<_>) = {
-            let mut told = told.lock().unwrap();
-            (told.revoked.clone(), std::mem::take(&mut told.alive))
+            let mut outcomes = outcomes.lock().unwrap();
+            (
+                outcomes.revoked.clone(),
+                std::mem::take(&mut outcomes.alive),
+            )
         };
         for keys in revoked.iter().rev().take(50) {
             assert_eq!(
@@ -109,14 +112,14 @@ async fn au_03_op_01_nothing_acknowledged_is_lost_by_kill_9() {
             );
         }
         let workers: Vec<_> = (0..4)
-            .map(|_| tokio::spawn(work(client.clone(), told.clone())))
+            .map(|_| tokio::spawn(work(client.clone(), outcomes.clone())))
             .collect();
         // A change beside the load, acknowledged by its command.
         let duration = 3_600 + i64::try_from(round + 1).unwrap() * 60;
         declared["RoleDetailList"][0]["MaxSessionDuration"] = duration.into();
         brevet::files::write_private(&file, declared.to_string().as_bytes()).unwrap();
         home.run(&["import", file.to_str().unwrap(), "--apply"]);
-        told.lock().unwrap().duration = duration;
+        outcomes.lock().unwrap().duration = duration;
         let moment = u64::from(
             brevet::base::entropy::bytes::<1>(&brevet::base::entropy::SystemEntropy::new())
                 .unwrap()[0],
@@ -128,22 +131,22 @@ async fn au_03_op_01_nothing_acknowledged_is_lost_by_kill_9() {
             worker.await.unwrap();
         }
         let audit = std::fs::read_to_string(home.path.join("audit.jsonl")).unwrap();
-        for keys in &told.lock().unwrap().alive {
+        for keys in &outcomes.lock().unwrap().alive {
             assert!(
                 audit.contains(&keys.access_key_id),
                 "answered, and not on record"
             );
         }
     }
-    let told = told.lock().unwrap();
+    let outcomes = outcomes.lock().unwrap();
     assert!(
-        told.revoked.len() >= rounds,
+        outcomes.revoked.len() >= rounds,
         "{} revocations in {rounds} rounds",
-        told.revoked.len()
+        outcomes.revoked.len()
     );
     println!(
         "{rounds} kills, {} revocations, none lost",
-        told.revoked.len()
+        outcomes.revoked.len()
     );
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::authorization_message::{Message, Told};
+use crate::authorization_message::{Disclosure, Message};
 use crate::base::arn::IamArn;
 use crate::base::field;
 use crate::base::field::FieldError;
@@ -83,7 +83,7 @@ impl Operation for DecodeAuthorizationMessage {
             resource: message.resource(),
             look_at_resource: of_resource,
         };
-        let told = Told {
+        let disclosure = Disclosure {
             explanation: trust::explain(&asked, &cx.directory)?,
             of_principal,
             of_resource,
@@ -95,7 +95,7 @@ impl Operation for DecodeAuthorizationMessage {
             changed: cx.issued_under != message.sequence(),
         };
         Ok(DecodeAuthorizationMessageOutput {
-            decoded_message: message.decoded(&told).to_string(),
+            decoded_message: message.decoded(&disclosure).to_string(),
         })
     }
 }
