@@ -140,13 +140,13 @@ pub async fn fill_store(dir: &Path, place: &Place) {
 }
 
 /// Opens a broker's store a second time, as a command beside it does.
-pub struct Hand {
+pub struct OtherProcess {
     pub store: Store,
     pub master_key: MasterKey,
     entropy: SystemEntropy,
 }
 
-impl Hand {
+impl OtherProcess {
     pub async fn on(dir: &Path, place: &Place) -> Self {
         let entropy = SystemEntropy::new();
         let master_key = MasterKey::load(&dir.join("master.key")).unwrap();
@@ -255,8 +255,8 @@ impl Broker {
     }
 
     /// Opens this broker's store a second time.
-    pub async fn hand(&self) -> Hand {
-        Hand::on(
+    pub async fn hand(&self) -> OtherProcess {
+        OtherProcess::on(
             self.dir.path(),
             &Place::Sqlite(self.dir.path().join("store.db")),
         )

@@ -2,7 +2,7 @@
 //! --test it killed -- --nocapture` prints the tables.
 
 use crate::binary::brevet;
-use crate::replacing::{AFTER, BEFORE, Desk, Try, command, faults, role, text};
+use crate::replacing::{AFTER, BEFORE, Fixture, Try, command, faults, role, text};
 
 impl Try {
     /// The number of calls that change a file, at each of which the command is ended, and the number
@@ -23,18 +23,18 @@ impl Try {
 
 #[test]
 fn a_command_that_is_killed_anywhere_loses_nothing() {
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     println!(
         "{:<28} {:>6} {:>5} {:>5}",
         "killed at each call of", "calls", "old", "new"
     );
 
     // Restore: the old store or the new one, whole; run again it is the new one, and the old one is kept.
-    let case = desk.copy();
+    let case = fixture.copy();
     let (calls, _) = case.calls(&["restore", &case.file("backup.db")]);
     let (mut old, mut new) = (0, 0);
     for at in 1..=calls {
-        let case = desk.copy();
+        let case = fixture.copy();
         let restore = ["restore", &case.file("backup.db")];
         case.faulty(&restore, "FAULT_KILL_AT", at);
         case.is_whole()
@@ -54,7 +54,7 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
             "restore, killed at {at}, run again"
         );
         let is_kept = |kept: &String| {
-            let case = copy_with(&desk, &case, kept);
+            let case = copy_with(&fixture, &case, kept);
             case.done(&["restore", &case.file("kept.db"), "--another-store"]);
             case.has(AFTER)
         };
@@ -67,11 +67,11 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
     assert!(old > 0 && new > 0);
 
     // Rekey: every secret opens; run again it is done; a backup from before can be restored.
-    let case = desk.copy();
+    let case = fixture.copy();
     let (calls, _) = case.calls(&["rekey"]);
     let (mut old, mut new) = (0, 0);
     for at in 1..=calls {
-        let case = desk.copy();
+        let case = fixture.copy();
         let before = case.key_ids();
         case.faulty(&["rekey"], "FAULT_KILL_AT", at);
         case.is_whole()
@@ -105,7 +105,7 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
     };
     let (mut calls, mut old, mut new) = (0, 0, 0);
     for at in 1.. {
-        let case = desk.copy();
+        let case = fixture.copy();
         let before = std::fs::read(case.path.join("keyring.json")).unwrap();
         let output = rotate(&case, Some(at));
         case.is_whole()
@@ -126,11 +126,11 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
     println!("{:<28} {calls:>6} {old:>5} {new:>5}", "keyring rotate");
 
     // Backup: there is a whole one under the name, or none.
-    let case = desk.copy();
+    let case = fixture.copy();
     let (calls, _) = case.calls(&["backup", &case.file("new.db")]);
     let (mut none, mut whole) = (0, 0);
     for at in 1..=calls {
-        let case = desk.copy();
+        let case = fixture.copy();
         case.faulty(&["backup", &case.file("new.db")], "FAULT_KILL_AT", at);
         if case.path.join("new.db").exists() {
             whole += 1;
@@ -153,11 +153,11 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
         brevet::files::write_private(&case.path.join("declared.json"), text.as_bytes()).unwrap();
         case.file("declared.json")
     };
-    let case = desk.copy();
+    let case = fixture.copy();
     let (calls, _) = case.calls(&["import", &declared(&case), "--apply"]);
     let (mut old, mut new) = (0, 0);
     for at in 1..=calls {
-        let case = desk.copy();
+        let case = fixture.copy();
         let file = declared(&case);
         case.faulty(&["import", &file, "--apply"], "FAULT_KILL_AT", at);
         case.is_whole()
@@ -183,11 +183,11 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
     println!("{:<28} {calls:>6} {old:>5} {new:>5}", "import --apply");
 
     // Move: at most one of the two is used, and the same command goes on.
-    let case = desk.copy();
+    let case = fixture.copy();
     let (calls, _) = case.calls(&["move", "--to", &case.file("moved.db")]);
     let (mut here, mut there, mut neither) = (0, 0, 0);
     for at in 1..=calls {
-        let case = desk.copy();
+        let case = fixture.copy();
         let goes = ["move", "--to", &case.file("moved.db")];
         let output = case.faulty(&goes, "FAULT_KILL_AT", at);
         match (
@@ -223,8 +223,8 @@ fn a_command_that_is_killed_anywhere_loses_nothing() {
 }
 
 /// A try with the same keys and the file `kept.db`, which another try has kept.
-fn copy_with(desk: &Desk, other: &Try, kept: &str) -> Try {
-    let case = desk.copy();
+fn copy_with(fixture: &Fixture, other: &Try, kept: &str) -> Try {
+    let case = fixture.copy();
     std::fs::copy(other.path.join(kept), case.path.join("kept.db")).unwrap();
     let wal = other.path.join(format!("{kept}-wal"));
     if wal.exists() {
@@ -264,7 +264,7 @@ impl Try {
 
 #[test]
 fn a_disk_that_gets_full_anywhere_loses_nothing() {
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     println!(
         "{:<28} {:>6} {:>7} {:>5}",
         "full from each write on of", "writes", "refused", "done"
@@ -289,14 +289,14 @@ fn a_disk_that_gets_full_anywhere_loses_nothing() {
                 _ => vec!["move".to_owned(), "--to".to_owned(), file("moved.db")],
             }
         };
-        let case = desk.copy();
+        let case = fixture.copy();
         let words = arguments(&case);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (_, writes) = case.calls(&words);
         let (mut refused, mut done) = (0, 0);
         // Every write would take minutes: the first ones, where most files begin, and then every fifth.
         for at in (1..=writes).filter(|at| *at <= 8 || at % 5 == 0) {
-            let case = desk.copy();
+            let case = fixture.copy();
             let words = arguments(&case);
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let output = case.faulty(&words, "FAULT_FULL_AT", at);

@@ -11,7 +11,7 @@ use crate::binary::{Daemon, Home, serve};
 type Mistake<'a> = (&'a str, i32, &'a [&'a str]);
 
 /// The surroundings of a command line: the broker that it calls, and a person's home folder.
-struct Desk {
+struct Fixture {
     plain: Home,
     daemon: Daemon,
     tls: Daemon,
@@ -19,7 +19,7 @@ struct Desk {
     person: tempfile::TempDir,
 }
 
-impl Desk {
+impl Fixture {
     fn new() -> Self {
         let plain = Home::init();
         let daemon = plain.serve();
@@ -50,7 +50,7 @@ impl Desk {
         brevet::files::write_private(&self.person.path().join(name), text.as_bytes()).unwrap();
     }
 
-    /// A line with the names of this desk's things in it.
+    /// A line with the names of this fixture's things in it.
     fn filled(&self, line: &str) -> String {
         let port = |address: &str| address.rsplit(':').next().unwrap().to_owned();
         line.replace("{broker}", &format!("http://{}", self.daemon.address))
@@ -115,23 +115,23 @@ fn shortened(text: &str) -> String {
 
 #[test]
 fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
-    let desk = Desk::new();
-    desk.file(
+    let fixture = Fixture::new();
+    fixture.file(
         "trust.json",
         "{\"Version\": \"2012-10-17\", \"Statement\": []}",
     );
-    desk.file("notes.txt", "not JSON");
-    desk.file(
+    fixture.file("notes.txt", "not JSON");
+    fixture.file(
         "account.json",
         "{\"RoleDetailList\": [{\"RoleName\": \"x\", \"AssumeRolePolicyDocument\": {}}]}",
     );
-    desk.file("open.toml", "[listen]\naddress = \"127.0.0.1:0\"\n");
-    desk.file("typo.toml", "[listen]\nadress = \"127.0.0.1:0\"\n");
-    desk.file(
+    fixture.file("open.toml", "[listen]\naddress = \"127.0.0.1:0\"\n");
+    fixture.file("typo.toml", "[listen]\nadress = \"127.0.0.1:0\"\n");
+    fixture.file(
         "public.toml",
         "[listen]\naddress = \"0.0.0.0:7480\"\n[directory]\nmaster_key = \"k\"\n[keyring]\nfile = \"k\"\n",
     );
-    desk.file(".aws/config", CONFIG);
+    fixture.file(".aws/config", CONFIG);
     let mistakes: &[Mistake<'_>] = &[
         // Words.
         ("brevet serv", 2, &["serv", "serve"]),
@@ -566,7 +566,7 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
     let mut wrong = Vec::new();
     println!("{:>3}  {:>4}  typed, and what was said", "#", "exit");
     for (n, (line, status, names)) in mistakes.iter().enumerate() {
-        let (got, said) = desk.typed(line);
+        let (got, said) = fixture.typed(line);
         println!(
             "{:>3}  {got:>4}  $ {line}\n      {}",
             n + 1,
@@ -574,7 +574,7 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
         );
         let missing: Vec<_> = names
             .iter()
-            .map(|n| desk.filled(n))
+            .map(|n| fixture.filled(n))
             .filter(|name| !said.contains(name))
             .collect();
         if got != *status || !missing.is_empty() || said.contains("panicked") {

@@ -323,7 +323,10 @@ async fn carry(
 }
 
 /// Brokers with the same keyring, master key and PostgreSQL.
-pub async fn brokers<const N: usize>(postgres: &Postgres, ports: [u16; N]) -> ([Broker; N], Hand) {
+pub async fn brokers<const N: usize>(
+    postgres: &Postgres,
+    ports: [u16; N],
+) -> ([Broker; N], OtherProcess) {
     brokers_with(postgres, ports, BudgetLimits::OFF).await
 }
 
@@ -331,7 +334,7 @@ async fn brokers_with<const N: usize>(
     postgres: &Postgres,
     ports: [u16; N],
     budgets: BudgetLimits,
-) -> ([Broker; N], Hand) {
+) -> ([Broker; N], OtherProcess) {
     let home = home();
     fill_store(home.path(), &postgres.place()).await;
     let mut all = Vec::new();
@@ -357,7 +360,7 @@ async fn brokers_with<const N: usize>(
         .await;
         all.push(broker);
     }
-    let hand = Hand::on(home.path(), &postgres.place()).await;
+    let hand = OtherProcess::on(home.path(), &postgres.place()).await;
     (all.try_into().ok().unwrap(), hand)
 }
 

@@ -34,7 +34,7 @@ pub fn faults() -> &'static Path {
 }
 
 /// The folder of a broker, which is copied for each try.
-pub struct Desk {
+pub struct Fixture {
     home: Home,
     backup: PathBuf,
 }
@@ -80,7 +80,7 @@ pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
 }
 
-impl Desk {
+impl Fixture {
     /// A store with a role, a backup of it, and another role that was made after the backup.
     pub fn new() -> Self {
         let home = Home::init();
@@ -259,10 +259,10 @@ fn restored(variant: &str, case: &Try, arguments: &[&str]) {
 
 #[test]
 fn backup_rekey_restore_and_what_comes_between() {
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     let backup = "backup.db";
 
-    let case = desk.copy();
+    let case = fixture.copy();
     case.done(&["rekey"]);
     restored(
         "1 backup, rekey, restore",
@@ -284,7 +284,7 @@ fn backup_rekey_restore_and_what_comes_between() {
         "the printed way back goes back"
     );
 
-    let case = desk.copy();
+    let case = fixture.copy();
     let old = case.key_ids().remove(0);
     std::fs::copy(case.path.join("master.key"), case.path.join("old.key")).unwrap();
     case.done(&["rekey"]);
@@ -310,7 +310,7 @@ fn backup_rekey_restore_and_what_comes_between() {
     restored("2b the same, with the old key file", &case, &opened);
     assert_eq!(case.key_ids().len(), 2, "today's key and the old one");
 
-    let case = desk.copy();
+    let case = fixture.copy();
     std::fs::copy(case.path.join("master.key"), case.path.join("old.key")).unwrap();
     case.done(&["rekey"]);
     let new = case.key_ids().remove(0);
@@ -328,8 +328,8 @@ fn backup_rekey_restore_and_what_comes_between() {
         |_| {},
     );
 
-    let case = desk.copy();
-    let foreign = Desk::new();
+    let case = fixture.copy();
+    let foreign = Fixture::new();
     std::fs::copy(&foreign.backup, case.path.join("foreign.db")).unwrap();
     std::fs::copy(
         foreign.home.path.join("master.key"),
@@ -363,7 +363,7 @@ fn backup_rekey_restore_and_what_comes_between() {
     ];
     restored("4c the same, meant, with its key", &case, &meant);
 
-    let case = desk.copy();
+    let case = fixture.copy();
     case.done(&["rekey"]);
     case.done(&["backup", &case.file("after.db")]);
     restored(
@@ -371,7 +371,7 @@ fn backup_rekey_restore_and_what_comes_between() {
         &case,
         &["restore", &case.file("after.db")],
     );
-    let case = during_rekey(&desk);
+    let case = during_rekey(&fixture);
     case.done(&["backup", &case.file("during.db")]);
     case.done(&["rekey"]);
     restored(
@@ -380,12 +380,12 @@ fn backup_rekey_restore_and_what_comes_between() {
         &["restore", &case.file("during.db")],
     );
 
-    let case = desk.copy();
+    let case = fixture.copy();
     restored("6a restore", &case, &["restore", &case.file(backup)]);
     restored("6b restore twice", &case, &["restore", &case.file(backup)]);
     assert_eq!(case.kept("store.db").len(), 2);
 
-    let case = desk.copy();
+    let case = fixture.copy();
     let daemon = crate::binary::serve(&case.path.join("brevet.toml"));
     refused(
         "7 while a broker serves it",
@@ -395,8 +395,8 @@ fn backup_rekey_restore_and_what_comes_between() {
     );
     drop(daemon);
 
-    let case = desk.copy();
-    let bytes = std::fs::read(&desk.backup).unwrap();
+    let case = fixture.copy();
+    let bytes = std::fs::read(&fixture.backup).unwrap();
     std::fs::write(case.path.join(backup), &bytes[..bytes.len() / 2]).unwrap();
     refused(
         "8a truncated backup",
@@ -425,7 +425,7 @@ fn backup_rekey_restore_and_what_comes_between() {
         &["gone.db", "there is no such file"],
     );
 
-    let case = desk.copy();
+    let case = fixture.copy();
     sqlite(
         &case.path.join(backup),
         "UPDATE resources SET body = replace(body, 'SealedSecretAccessKey\":\"', 'SealedSecretAccessKey\":\"00000000') \
@@ -437,7 +437,7 @@ fn backup_rekey_restore_and_what_comes_between() {
         &["restore", &case.file(backup)],
         &["Nothing was replaced"],
     );
-    std::fs::copy(&desk.backup, case.path.join(backup)).unwrap();
+    std::fs::copy(&fixture.backup, case.path.join(backup)).unwrap();
     sqlite(
         &case.path.join(backup),
         "UPDATE resources SET body = '{\"Surprise\":1}' WHERE kind = 'role'",
@@ -449,7 +449,7 @@ fn backup_rekey_restore_and_what_comes_between() {
         &["Nothing was replaced"],
     );
 
-    let case = desk.copy();
+    let case = fixture.copy();
     std::fs::rename(
         case.path.join("master.key"),
         case.path.join("elsewhere.key"),
@@ -463,7 +463,7 @@ fn backup_rekey_restore_and_what_comes_between() {
         |_| {},
     );
 
-    let case = desk.copy();
+    let case = fixture.copy();
     std::fs::write(case.path.join("store.db"), vec![b'x'; 8_192]).unwrap();
     restored(
         "11 over a store that is damaged",
@@ -477,7 +477,7 @@ fn backup_rekey_restore_and_what_comes_between() {
         "as it was"
     );
 
-    let case = desk.copy();
+    let case = fixture.copy();
     for name in ["store.db", "store.db-wal", "store.db-shm"] {
         let _ = std::fs::remove_file(case.path.join(name));
     }
@@ -490,7 +490,7 @@ fn backup_rekey_restore_and_what_comes_between() {
         "every secret can be opened",
     );
 
-    let case = desk.copy();
+    let case = fixture.copy();
     let keyring = brevet::keyring_file::load(&case.path.join("keyring.json")).unwrap();
     let id = format!("{:08x}", keyring.current().unwrap().id());
     let mut revoke = brevet();
@@ -514,7 +514,7 @@ fn backup_rekey_restore_and_what_comes_between() {
         "it is revoked in the restored store",
     );
 
-    let case = desk.copy();
+    let case = fixture.copy();
     let _ = std::fs::remove_file(case.path.join("audit.commands.jsonl"));
     std::fs::create_dir(case.path.join("audit.commands.jsonl")).unwrap();
     refused_blindly(
@@ -527,9 +527,9 @@ fn backup_rekey_restore_and_what_comes_between() {
 }
 
 /// An interruption after the new key seals but before every secret is sealed under it.
-fn during_rekey(desk: &Desk) -> Try {
+fn during_rekey(fixture: &Fixture) -> Try {
     for at in 1.. {
-        let case = desk.copy();
+        let case = fixture.copy();
         let before = case.key_ids();
         let output = case.faulty(&["rekey"], "FAULT_KILL_AT", at);
         assert!(

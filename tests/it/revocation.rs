@@ -772,7 +772,7 @@ async fn a_restored_backup_revives_nothing() {
         .unwrap();
     let broker = Broker::start_in(home.clone(), in_the_store).await;
     assert_eq!(broker.who(&session).await, "InvalidClientTokenId");
-    let hand = Hand::on(home.path(), &Place::Sqlite(store)).await;
+    let hand = OtherProcess::on(home.path(), &Place::Sqlite(store)).await;
     assert_eq!(
         hand.store
             .attempt("AIDA", code(step - 1), brevet::mfa::LOCKOUT, now())

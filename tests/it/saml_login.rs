@@ -658,7 +658,7 @@ pub fn declaration(idp: &Idp) -> Value {
     })
 }
 
-async fn declare(hand: &Hand, idp: &Idp) -> i64 {
+async fn declare(hand: &OtherProcess, idp: &Idp) -> i64 {
     hand.import(&declaration(idp)).await.unwrap()
 }
 

@@ -35,7 +35,7 @@ fn directory(role: &Value) -> Value {
     directory
 }
 
-async fn planned(hand: &Hand, file: &Value) -> Result<commands::Import, CommandError> {
+async fn planned(hand: &OtherProcess, file: &Value) -> Result<commands::Import, CommandError> {
     let entropy = SystemEntropy::new();
     let context = CommandContext {
         store: &hand.store,
@@ -290,7 +290,7 @@ async fn oi_03_a_role_for_everybody_is_none_for_the_tenants_of_a_shared_issuer()
 async fn a_role_of_the_store_that_breaks_a_younger_rule_lets_in_nobody_and_the_rest_works() {
     let home = stored_home().await;
     let place = brevet::store::Place::Sqlite(home.path().join("store.db"));
-    let hand = Hand::on(home.path(), &place).await;
+    let hand = OtherProcess::on(home.path(), &place).await;
     // As an earlier version wrote it: the rule did not exist.
     let mut writer = hand.store.write().await.unwrap();
     let row = Resource::parse(
@@ -535,7 +535,7 @@ async fn a_session_of_a_role_that_was_made_anew_is_not_let_in() {
 #[tokio::test]
 async fn a_row_of_an_earlier_version_is_bound_when_its_broker_starts() {
     let home = stored_home().await;
-    let hand = Hand::on(
+    let hand = OtherProcess::on(
         home.path(),
         &brevet::store::Place::Sqlite(home.path().join("store.db")),
     )
