@@ -6,8 +6,6 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::harness::*;
 
-const WHO: &[(&str, &str)] = &[("Action", "GetCallerIdentity"), VERSION];
-
 #[tokio::test]
 async fn an_01_missing_and_forbidden_roles_look_and_cost_alike() {
     let broker = Broker::start_with(|c| c.audit = brevet::audit::Target::Discard).await;

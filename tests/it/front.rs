@@ -17,8 +17,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::*;
 
-const WHO: &[(&str, &str)] = &[("Action", "GetCallerIdentity"), VERSION];
-
 fn listed(names: &[&str]) -> Names {
     Names::Listed(HostNames::new(
         names.iter().map(|n| HostName::parse(n).unwrap()),
@@ -506,7 +504,7 @@ async fn a_client_behind_a_trusted_proxy_uses_up_its_own_budget() {
     let anonymous = async |address: &'static str| {
         let mut headers = form_headers();
         headers.insert("x-forwarded-for", HeaderValue::from_static(address));
-        let body = encode(&[("Action", "GetCallerIdentity"), VERSION]);
+        let body = encode(WHO);
         broker
             .send("POST", "/", headers, body.into_bytes())
             .await

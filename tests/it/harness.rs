@@ -476,6 +476,8 @@ pub fn encode(form: &[(&str, &str)]) -> String {
 }
 
 pub const VERSION: (&str, &str) = ("Version", "2011-06-15");
+/// A call that needs nothing but a good signature.
+pub const WHO: &[(&str, &str)] = &[("Action", "GetCallerIdentity"), VERSION];
 
 /// An HTTP answer.
 pub struct Answer {

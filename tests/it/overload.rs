@@ -120,7 +120,7 @@ impl Connection {
         broker: &Broker,
         keys: Option<&Keys>,
     ) -> Result<(u16, String, HeaderMap), hyper::Error> {
-        let body = encode(&[("Action", "GetCallerIdentity"), VERSION]);
+        let body = encode(WHO);
         let mut headers = form_headers();
         if let Some(keys) = keys {
             broker.sign("/", keys, &mut headers, body.as_bytes());
@@ -459,16 +459,7 @@ async fn tr_02_header_lists_made_of_references_are_not_kept() {
     calls_in_flight(&broker, 8).await;
     let bytes = metric(&broker, "brevet_request_memory_bytes").await;
     assert!(bytes < 8 * 200 * 4_096 / 2, "{bytes}");
-    assert_eq!(
-        broker
-            .query(
-                Some(&user("alice")),
-                &[("Action", "GetCallerIdentity"), VERSION]
-            )
-            .await
-            .code(),
-        "ok"
-    );
+    assert_eq!(broker.query(Some(&user("alice")), WHO).await.code(), "ok");
     // 10,000 headers, and a list of 1 MB: h2 ends the connection.
     for block in [
         references(10_000),

@@ -98,9 +98,7 @@ async fn both_wires_say_and_record_the_same() {
             assert_eq!(query.element("Account").unwrap(), grpc.unwrap());
         }
     }
-    let query = broker
-        .query(Some(&alice), &[("Action", "GetCallerIdentity"), VERSION])
-        .await;
+    let query = broker.query(Some(&alice), WHO).await;
     let grpc = broker.client(&alice).get_caller_identity().await.unwrap();
     assert_eq!(query.element("Arn").unwrap(), grpc.arn);
     assert_eq!(query.element("UserId").unwrap(), grpc.user_id);

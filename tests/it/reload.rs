@@ -4,8 +4,6 @@ use brevet::files::write_private;
 
 use crate::harness::*;
 
-const WHO: &[(&str, &str)] = &[("Action", "GetCallerIdentity"), VERSION];
-
 #[tokio::test]
 async fn cf_01_a_broken_directory_changes_nothing() {
     let broker = Broker::start().await;

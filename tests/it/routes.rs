@@ -208,12 +208,7 @@ async fn actions_that_are_not_there_yet_say_so_on_both_wires() {
 #[tokio::test]
 async fn an_answer_has_what_sdks_need() {
     let broker = Broker::start().await;
-    let answer = broker
-        .query(
-            Some(&user("alice")),
-            &[("Action", "GetCallerIdentity"), VERSION],
-        )
-        .await;
+    let answer = broker.query(Some(&user("alice")), WHO).await;
     assert_eq!(answer.headers["content-type"], "text/xml");
     assert!(
         answer.headers.contains_key("date"),
@@ -223,7 +218,7 @@ async fn an_answer_has_what_sdks_need() {
         answer.headers["x-amzn-requestid"].to_str().unwrap(),
         answer.element("RequestId").unwrap()
     );
-    let body = encode(&[("Action", "GetCallerIdentity"), VERSION]);
+    let body = encode(WHO);
     let mut headers = form_headers();
     broker.sign("/", &user("alice"), &mut headers, body.as_bytes());
     headers.insert("accept", HeaderValue::from_static("application/json"));

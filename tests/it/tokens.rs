@@ -73,9 +73,7 @@ async fn tk_07_a_token_altered_anywhere_is_refused() {
             token: Some(URL_SAFE_NO_PAD.encode(altered)),
             ..session.clone()
         };
-        let answer = broker
-            .query(Some(&thief), &[("Action", "GetCallerIdentity"), VERSION])
-            .await;
+        let answer = broker.query(Some(&thief), WHO).await;
         assert_eq!(
             (answer.status, answer.code()),
             (403, "InvalidClientTokenId"),
@@ -141,9 +139,7 @@ async fn tk_01_tk_02_tk_05_tk_06_nothing_else_is_a_session_token() {
             token: Some(forged.clone()),
             ..session.clone()
         };
-        let answer = broker
-            .query(Some(&thief), &[("Action", "GetCallerIdentity"), VERSION])
-            .await;
+        let answer = broker.query(Some(&thief), WHO).await;
         assert_eq!(
             (answer.status, answer.code()),
             (403, "InvalidClientTokenId"),
@@ -154,13 +150,7 @@ async fn tk_01_tk_02_tk_05_tk_06_nothing_else_is_a_session_token() {
         token: Some("A".repeat(21_000)),
         ..session
     };
-    assert_eq!(
-        broker
-            .query(Some(&long), &[("Action", "GetCallerIdentity"), VERSION])
-            .await
-            .status,
-        400
-    );
+    assert_eq!(broker.query(Some(&long), WHO).await.status, 400);
 }
 
 #[tokio::test]
@@ -233,9 +223,7 @@ async fn an_07_a_remembered_token_vouches_for_no_other_that_begins_like_it() {
             token: Some(token),
             ..session.clone()
         };
-        let answer = broker
-            .query(Some(&thief), &[("Action", "GetCallerIdentity"), VERSION])
-            .await;
+        let answer = broker.query(Some(&thief), WHO).await;
         (answer.status, answer.code().to_owned())
     };
     // It is remembered from here on.

@@ -88,16 +88,7 @@ async fn tr_04_long_bodies_are_cut_off() {
             "{answer}"
         );
     }
-    assert_eq!(
-        broker
-            .query(
-                Some(&user("alice")),
-                &[("Action", "GetCallerIdentity"), VERSION]
-            )
-            .await
-            .code(),
-        "ok"
-    );
+    assert_eq!(broker.query(Some(&user("alice")), WHO).await.code(), "ok");
 }
 
 #[tokio::test]
@@ -123,7 +114,7 @@ async fn sv_05_ambiguous_requests_are_refused() {
 #[tokio::test]
 async fn sv_05_a_length_that_is_given_twice_is_refused_and_ends_the_connection() {
     let broker = Broker::start().await;
-    let body = encode(&[("Action", "GetCallerIdentity"), VERSION]);
+    let body = encode(WHO);
     let mut signed = form_headers();
     broker.sign("/", &user("alice"), &mut signed, body.as_bytes());
     let (length, host) = (body.len(), broker.address);
@@ -291,16 +282,7 @@ async fn tr_05_the_slow_are_shown_out_and_others_notice_nothing() {
         slow.push(stream);
     }
     for _ in 0..50 {
-        assert_eq!(
-            broker
-                .query(
-                    Some(&user("alice")),
-                    &[("Action", "GetCallerIdentity"), VERSION]
-                )
-                .await
-                .code(),
-            "ok"
-        );
+        assert_eq!(broker.query(Some(&user("alice")), WHO).await.code(), "ok");
     }
     for mut stream in slow {
         let mut rest = Vec::new();
