@@ -2,7 +2,9 @@
 //! No policy and request make a decision panic, and an explanation always reports the same
 //! decision.
 
-use brevet::evaluator::{RequestContext, PolicyKind, Policies, Policy, Principal, Request, evaluate, explain};
+use brevet::evaluator::{
+    Policies, Policy, PolicyKind, Principal, Request, RequestContext, evaluate, explain,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&str, &str, &str, Vec<(&str, &str)>, bool)| {

@@ -2,9 +2,9 @@
 //! No host name, forwarded header or PROXY protocol header makes its parser panic, whether it comes
 //! from a proxy or a client. Without trusted proxies, forwarded headers are ignored.
 
+use brevet::base::host_names::{HostName, HostNames};
 use brevet::config::{ForwardedHeader, Listener};
 use brevet::evaluator::Network;
-use brevet::base::host_names::{HostName, HostNames};
 use brevet::server::proxies::{Client, client, read_proxy_header};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue};

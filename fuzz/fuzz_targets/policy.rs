@@ -1,7 +1,9 @@
 #![no_main]
 //! No text makes the policy parser panic, and every accepted policy can be evaluated.
 
-use brevet::evaluator::{RequestContext, PolicyKind, Policies, Policy, Principal, Request, evaluate};
+use brevet::evaluator::{
+    Policies, Policy, PolicyKind, Principal, Request, RequestContext, evaluate,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -5,7 +5,9 @@ use std::fmt::Write;
 use std::hint::black_box;
 use std::str::FromStr;
 
-use brevet::evaluator::{RequestContext, PolicyKind, Policies, Policy, Principal, Request, evaluate};
+use brevet::evaluator::{
+    Policies, Policy, PolicyKind, Principal, Request, RequestContext, evaluate,
+};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 const ALICE: &str = "arn:aws:iam::111122223333:user/alice";
