@@ -920,12 +920,27 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
         Attempt::Spent
     );
     let later = Timestamp::from_seconds(NOW.seconds() + 60);
-    assert!(store.see("https://idp", "a", NOW, later).await.unwrap());
-    assert!(!store.see("https://idp", "a", NOW, later).await.unwrap());
-    assert!(store.see("https://other", "a", NOW, later).await.unwrap());
+    assert!(
+        store
+            .mark_used("https://idp", "a", NOW, later)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .mark_used("https://idp", "a", NOW, later)
+            .await
+            .unwrap()
+    );
+    assert!(
+        store
+            .mark_used("https://other", "a", NOW, later)
+            .await
+            .unwrap()
+    );
     assert!(
         !lasting
-            .see(
+            .mark_used(
                 "https://idp",
                 "b",
                 Timestamp::from_seconds(NOW.seconds() - 1),
@@ -939,7 +954,12 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
         .sweep(Timestamp::from_seconds(NOW.seconds() + 59), NOW)
         .await
         .unwrap();
-    assert!(!store.see("https://idp", "a", NOW, later).await.unwrap());
+    assert!(
+        !store
+            .mark_used("https://idp", "a", NOW, later)
+            .await
+            .unwrap()
+    );
     store
         .note_key_use(&[("AKIA1".into(), NOW)], "us-east-1")
         .await

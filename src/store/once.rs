@@ -13,7 +13,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time; the token must then be
     /// refused.
-    pub async fn see(
+    pub async fn mark_used(
         &self,
         issuer: &str,
         id: &str,

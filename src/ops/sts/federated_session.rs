@@ -216,7 +216,7 @@ async fn spend(
         .wait(
             cx.broker
                 .store
-                .see(&once.issuer, &once.id, issued_at, expires_at),
+                .mark_used(&once.issuer, &once.id, issued_at, expires_at),
         )
         .await?;
     if first {
