@@ -45,7 +45,7 @@ pub struct Session {
 }
 
 /// The properties of a session that do not follow from its grant.
-pub struct Shape {
+pub struct SessionDetails {
     /// The name of the session; empty for a user's own session.
     pub session_name: String,
     /// The source identity; empty if none was given.
@@ -67,7 +67,7 @@ pub struct Shape {
 pub fn session(
     grant: Grant<'_>,
     term: Duration,
-    shape: Shape,
+    details: SessionDetails,
     issued_under: (i64, &str),
     keyring: &Keyring,
     entropy: &dyn Entropy,
@@ -85,13 +85,13 @@ pub fn session(
         access_key_id: access_key_id.as_str().to_owned(),
         principal_arn: principal_arn.to_owned(),
         principal_id: principal_id.to_owned(),
-        session_name: shape.session_name,
+        session_name: details.session_name,
         issued_at: issued_at.seconds(),
         expires_at: expires_at.seconds(),
-        source_identity: shape.source_identity,
-        packed: shape.packed.bytes,
+        source_identity: details.source_identity,
+        packed: details.packed.bytes,
         kind: kind.into(),
-        mfa_at: shape.mfa.map_or(0, |proven| proven.at().seconds()),
+        mfa_at: details.mfa.map_or(0, |proven| proven.at().seconds()),
         ancestors: grant.lineage().to_vec(),
         issued_under: issued_under.0,
         store_id: issued_under.1.to_owned(),
@@ -116,7 +116,7 @@ pub fn session(
     Ok(Session {
         user_id: lineage::user_id(account, kind, &claims.principal_id, &claims.session_name),
         arn: own.principal_arn(),
-        record: record(claims, shape.tags),
+        record: record(claims, details.tags),
         credentials: Credentials {
             access_key_id,
             secret_access_key,

@@ -22,7 +22,7 @@ use crate::commands::Actor;
 use crate::directory::{Directory, MfaDevice, User};
 use crate::error::Error;
 use crate::mfa::{self, Code, Moment};
-use crate::mint::{self, Shape};
+use crate::mint::{self, SessionDetails};
 use crate::origin::Origin;
 use crate::proof::sigv4::Presented;
 use crate::store::StoreError;
@@ -257,7 +257,7 @@ impl Context<'_> {
         &self,
         grant: Grant<'_>,
         term: Duration,
-        shape: Shape,
+        details: SessionDetails,
     ) -> Result<mint::Session, Error> {
         let (account, end) = (grant.account(), self.now.plus(term));
         let counted =
@@ -275,7 +275,7 @@ impl Context<'_> {
         let session = mint::session(
             grant,
             term,
-            shape,
+            details,
             issued_under,
             &keyring,
             &*self.broker.entropy,

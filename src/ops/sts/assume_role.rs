@@ -19,7 +19,7 @@ use crate::budgets::CountedAs;
 use crate::directory::Role;
 use crate::error::Error;
 use crate::mfa::{Code, Proven};
-use crate::mint::{self, Credentials, Shape};
+use crate::mint::{self, Credentials, SessionDetails};
 use crate::ops::context::Context;
 use crate::ops::operation::{OpenTo, Operation};
 use crate::session::durations;
@@ -185,7 +185,7 @@ impl Operation for AssumeRole {
         check_session_policy(cx, &limits.policy)?;
         let packed = packing::pack(&mut limits)?;
         let packed_policy_size = packed.percent;
-        let shape = Shape {
+        let details = SessionDetails {
             session_name: self.role_session_name.as_str().to_owned(),
             source_identity: source_identity.into_text(),
             tags: limits.tags,
@@ -195,7 +195,7 @@ impl Operation for AssumeRole {
             mfa: None,
         };
         let account = role.account;
-        let session = cx.issue(grant, term, shape).await?;
+        let session = cx.issue(grant, term, details).await?;
         cx.answered(&answered(&session, packed_policy_size), account.as_str());
         Ok(AssumeRoleOutput {
             credentials: session.credentials,

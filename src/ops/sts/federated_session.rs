@@ -11,7 +11,7 @@ use crate::base::names::{RoleSessionName, SourceIdentity};
 use crate::directory::Role;
 use crate::error::Error;
 use crate::federation::{FederatedIdentity, Once};
-use crate::mint::{self, Shape};
+use crate::mint::{self, SessionDetails};
 use crate::ops::context::Context;
 use crate::session::durations;
 use crate::session::packing::{self, Limits, Packed, TagClaim};
@@ -98,7 +98,7 @@ impl FederatedSession {
             }
         };
         let packed_policy_size = limited.packed.percent;
-        let shape = Shape {
+        let details = SessionDetails {
             session_name: self.role_session_name.as_str().to_owned(),
             source_identity: asked.source_identity.unwrap_or_default().to_owned(),
             tags: limited.tags,
@@ -106,7 +106,7 @@ impl FederatedSession {
             mfa: None,
         };
         Ok(Made {
-            session: cx.issue(grant, limited.term, shape).await?,
+            session: cx.issue(grant, limited.term, details).await?,
             packed_policy_size,
             account: role.account,
         })

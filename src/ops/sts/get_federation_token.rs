@@ -16,7 +16,7 @@ use crate::base::names::{self, FederatedUserName, Tag};
 use crate::budgets::CountedAs;
 use crate::error::Error;
 use crate::lineage::federated_user_arn;
-use crate::mint::{Credentials, Shape};
+use crate::mint::{Credentials, SessionDetails};
 use crate::ops::context::Context;
 use crate::ops::operation::{OpenTo, Operation};
 use crate::session::durations;
@@ -126,7 +126,7 @@ impl Operation for GetFederationToken {
         check_session_policy(cx, &limits.policy)?;
         let packed = packing::pack(&mut limits)?;
         let packed_policy_size = packed.percent;
-        let shape = Shape {
+        let details = SessionDetails {
             session_name: self.name.as_str().to_owned(),
             source_identity: String::new(),
             tags: limits.tags,
@@ -134,7 +134,7 @@ impl Operation for GetFederationToken {
             mfa: None,
         };
         let term = self.duration.unwrap_or(durations::USER_DEFAULT);
-        let session = cx.issue(grant, term, shape).await?;
+        let session = cx.issue(grant, term, details).await?;
         let answered = Answered {
             credentials: audited_credentials(&session.credentials),
             federated_user: AnsweredUser {

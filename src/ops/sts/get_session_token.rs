@@ -10,7 +10,7 @@ use super::session_input::{self, AnsweredCredentials, audited_credentials};
 use crate::budgets::CountedAs;
 use crate::error::Error;
 use crate::mfa::{Code, Proven};
-use crate::mint::{Credentials, Shape};
+use crate::mint::{Credentials, SessionDetails};
 use crate::ops::context::Context;
 use crate::ops::operation::{OpenTo, Operation};
 use crate::session::durations;
@@ -80,7 +80,7 @@ impl Operation for GetSessionToken {
             Ok(grant) => grant,
             Err(denied) => return Err(cx.refuse(&denied, "*")),
         };
-        let shape = Shape {
+        let details = SessionDetails {
             session_name: String::new(),
             source_identity: String::new(),
             tags: Vec::new(),
@@ -89,7 +89,7 @@ impl Operation for GetSessionToken {
         };
         let account = grant.account();
         let term = self.duration.unwrap_or(durations::USER_DEFAULT);
-        let session = cx.issue(grant, term, shape).await?;
+        let session = cx.issue(grant, term, details).await?;
         cx.answered(
             &Answered {
                 credentials: audited_credentials(&session.credentials),
