@@ -122,3 +122,19 @@ fn cf_03_every_folder_on_the_way_counts() {
         chmod(folder, 0o700);
     }
 }
+
+#[test]
+fn cf_03_a_log_under_two_names_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (key, log) = (
+        dir.path().join("master.key"),
+        dir.path().join("audit.jsonl"),
+    );
+    write_private(&key, b"secret").unwrap();
+    fs::hard_link(&key, &log).unwrap();
+    let error = open_log(&log).unwrap_err().to_string();
+    assert!(error.contains("hard link"), "{error}");
+    fs::remove_file(&log).unwrap();
+    assert!(open_log(&log).is_ok());
+    assert_eq!(fs::read(&key).unwrap(), b"secret");
+}

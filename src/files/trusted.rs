@@ -193,7 +193,13 @@ pub fn open_log(path: &Path) -> Result<File, FileError> {
         })?;
     let kind = file.metadata().map_err(io(path))?.file_type();
     if kind.is_file() {
-        fit(&file, path, Audience::Owner)?;
+        // Under another name it may be a key, which the log would write to.
+        if fit(&file, path, Audience::Owner)?.nlink() > 1 {
+            return Err(FileError::Unfit {
+                path: path.to_owned(),
+                rule: "must have no other name (hard link); make a new file".to_owned(),
+            });
+        }
     } else {
         owned(
             &file,

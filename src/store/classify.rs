@@ -20,7 +20,10 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
                 | "53100" | "25006" | "14" => StoreError::NotWritable(inner.message().to_owned()),
                 // A policy that would leave rows out: it is asked for all of them.
                 "42501" if inner.message().contains("row-level security") => {
-                    StoreError::Row(inner.message().to_owned())
+                    StoreError::Tampered(format!(
+                        "row security hides rows of the store (ALTER TABLE ... DISABLE ROW LEVEL SECURITY ends that): {}",
+                        inner.message()
+                    ))
                 }
                 "42501" => StoreError::NotWritable(format!(
                     "{}; the user in [store] url must own the database and its tables (`ALTER DATABASE ... OWNER TO ...`)",

@@ -252,6 +252,29 @@ impl Store {
             .map_err(classify)
     }
 
+    /// Settings of a PostgreSQL server that are off and without which a crash of its machine may lose, or
+    /// tear, what was acknowledged. None of SQLite's, which a broker sets itself.
+    ///
+    /// # Errors
+    /// If the database does not answer in time.
+    pub async fn unsafe_settings(&self) -> Result<Vec<String>, StoreError> {
+        if !self.is_shared() {
+            return Ok(Vec::new());
+        }
+        let rows = self.read(Purpose::Background, DEADLINE, |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "SELECT CAST(name AS TEXT) FROM pg_catalog.pg_settings \
+                     WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name",
+                )
+                .fetch_all(c)
+                .await
+            })
+        });
+        let name = |row: &sqlx::any::AnyRow| row.try_get(0).map_err(classify);
+        rows.await?.iter().map(name).collect()
+    }
+
     /// What time it is where the database of a shared store runs, in seconds since 1970. None for SQLite,
     /// which has this machine's clock.
     ///

@@ -1003,6 +1003,7 @@ fn what_cannot_be_read_in_postgresql_is_named_and_an_operator_gets_past_it() {
         postgres.psql(statement, "brevet");
         let checked = text(home.try_run(&["check"]));
         assert!(checked.contains(named), "{statement}: {checked}");
+        assert!(!checked.contains("durability"), "{checked}");
         let said = home.run(&["restore", "--accept"]);
         assert!(
             said.contains(named) && said.contains("is taken out"),

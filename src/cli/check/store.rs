@@ -72,6 +72,22 @@ impl Look<'_> {
                 return None;
             }
         }
+        match store.unsafe_settings().await {
+            Ok(off) if !off.is_empty() => self.lines.push(warning(
+                "durability",
+                format!(
+                    "off in PostgreSQL: {}; a crash of its machine may lose changes and revocations that were acknowledged",
+                    off.join(", ")
+                ),
+                "switch them on in postgresql.conf",
+            )),
+            Ok(_) => {}
+            Err(error) => {
+                let says = format!("the database's settings cannot be read: {error}");
+                self.lines
+                    .push(warning("durability", says, "look at the database's log"));
+            }
+        }
         self.lines.push(match store.verify(self.now).await {
             Ok(_) => ok("integrity", "every row is as a broker wrote it"),
             Err(error) => failed(
