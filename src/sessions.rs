@@ -1,6 +1,7 @@
-//! Session records: who holds what until when. In memory by default, in Redis where brokers share
-//! them. The record decides nothing: a session is verified only by its token, so a missing record
-//! or a missing Redis refuses nobody. It is what listing and last use are made of.
+//! Session records: who has which session until when. They are in memory by default, or in Redis if
+//! brokers share them. They decide nothing: a session is verified by its token alone, so that a
+//! missing record, or a Redis that does not answer, refuses nobody. They serve the list of sessions
+//! and the time of last use.
 
 mod memory;
 mod record;
@@ -19,33 +20,33 @@ use memory::MemorySessions;
 use record::answer_bytes;
 use redis::RedisSessions;
 
-/// Why a record could not be read.
+/// The reason why a record cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionsError {
-    /// The store does not answer, or answers with an error: nothing is known, not "absent".
+    /// The store did not answer, or answered with an error. The record may exist.
     #[error("the session store does not answer: {0}")]
     Unreachable(String),
-    /// The record is not what this cluster wrote under this name.
+    /// The record is not what a broker of this cluster wrote under this name.
     #[error("the session record fails authentication")]
     Forged,
 }
 
-/// What a store of records is good for.
+/// The state of the store of records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// It answers.
     Up,
-    /// It does not answer: sessions go on without records.
+    /// It does not answer. Sessions continue without records.
     Down,
-    /// It answers, and something under a name of ours is not of the kind that a broker puts there:
-    /// that record, counter or listing is not to be had.
+    /// It answers, but a key of the broker holds a value of another type. That record, counter or
+    /// list cannot be read.
     Odd,
-    /// It answers, and is not set up as a broker needs it: it would lose records unnoticed, or does
-    /// not take them.
+    /// It answers, but its settings do not suit a broker: it may drop records, or does not accept
+    /// them. Holds the reason.
     Unfit(String),
 }
 
-/// The live sessions.
+/// The records of sessions that have not ended.
 pub struct Sessions {
     kind: Kind,
     metrics: Arc<Metrics>,
@@ -57,7 +58,7 @@ enum Kind {
 }
 
 impl Sessions {
-    /// In this process: within bounds, gone when it ends.
+    /// Keeps records in this process, within bounds, until it ends.
     pub fn in_memory(bounds: Bounds, metrics: Arc<Metrics>) -> Self {
         Self {
             kind: Kind::Memory(MemorySessions::new(bounds)),
@@ -65,10 +66,10 @@ impl Sessions {
         }
     }
 
-    /// In Redis, under the cluster's name. Does not wait for it to be there.
+    /// Keeps records in Redis, under the cluster's name. Does not wait for a connection.
     ///
     /// # Errors
-    /// When the options cannot be used.
+    /// [`SessionsError::Unreachable`] if the options cannot be used.
     pub fn in_redis(
         options: &RedisOptions,
         metrics: Arc<Metrics>,
@@ -79,8 +80,8 @@ impl Sessions {
         })
     }
 
-    /// Puts a session on record until it ends. Without Redis the session is valid all the same:
-    /// the loss is counted and shown in readiness, and the answer goes out.
+    /// Records a session until it ends. If Redis does not answer, the session is valid nevertheless;
+    /// the loss is counted, shown in readiness, and does not fail the call.
     pub async fn record(&self, keyring: &Keyring, record: &SessionRecord, now: Timestamp) {
         match &self.kind {
             Kind::Memory(memory) => {
@@ -90,14 +91,15 @@ impl Sessions {
             Kind::Redis(redis) => {
                 if let Err(error) = Box::pin(redis.record(keyring, record, now)).await {
                     self.metrics.sessions_lost.inc();
-                    tracing::debug!(%error, "session record lost");
+                    tracing::debug!(%error, "a session record was not written");
                 }
             }
         }
     }
 
-    /// Adds to counters that brokers on the same Redis share; their values then. `None` for one that
-    /// is no counter, for all of them without Redis or without its answer.
+    /// Adds to counters that brokers on the same Redis share, and returns their new values. A value
+    /// is `None` if the key is not a counter; all are `None` if there is no Redis or it does not
+    /// answer.
     pub async fn add_up(&self, keyring: &Keyring, counters: &[(String, u64)]) -> Vec<Option<i64>> {
         let totals = match &self.kind {
             Kind::Redis(redis) => Box::pin(redis.add_up(keyring, counters))
@@ -112,11 +114,11 @@ impl Sessions {
         }
     }
 
-    /// Marks a signature as used for so long. False: another broker has done so before. Where records are
-    /// in memory there is no other broker to ask.
+    /// Marks a signature as used for a time. Returns `false` if another broker has done so before. If
+    /// records are in memory, there is no other broker to ask.
     ///
     /// # Errors
-    /// When Redis does not answer: nobody knows.
+    /// [`SessionsError::Unreachable`] if Redis does not answer, so that nobody knows.
     pub async fn claim_signature(
         &self,
         keyring: &Keyring,
@@ -129,20 +131,21 @@ impl Sessions {
         }
     }
 
-    /// Takes back [`Sessions::claim_signature`], if Redis answers; else the signature stays used there.
+    /// Undoes [`Sessions::claim_signature`]. If Redis does not answer, the signature stays marked
+    /// there.
     pub async fn release_signature(&self, keyring: &Keyring, signature: &[u8; 16]) {
         if let Kind::Redis(redis) = &self.kind
             && let Err(error) = redis.release_signature(keyring, signature).await
         {
-            tracing::debug!(%error, "a signature that brought nothing stays used");
+            tracing::debug!(%error, "the mark of a signature without an effect was not removed");
         }
     }
 
-    /// Says that this broker is here; how many brokers on the same Redis have said so lately, this one
-    /// included.
+    /// Announces this broker, and returns how many brokers on the same Redis have done so lately,
+    /// including this one.
     ///
     /// # Errors
-    /// When Redis does not answer.
+    /// [`SessionsError::Unreachable`] if Redis does not answer.
     pub async fn announce(
         &self,
         keyring: &Keyring,
@@ -155,10 +158,11 @@ impl Sessions {
         }
     }
 
-    /// The record of a session that has not ended. `None`: there is none.
+    /// The record of a session that has not ended; `None` if there is none.
     ///
     /// # Errors
-    /// When the store does not answer or the record is forged: never "absent".
+    /// [`SessionsError::Unreachable`] if the store does not answer, and [`SessionsError::Forged`] if
+    /// no broker of this cluster wrote the record. Neither means that the session does not exist.
     pub async fn find(
         &self,
         keyring: &Keyring,
@@ -169,17 +173,17 @@ impl Sessions {
             Kind::Memory(memory) => memory.find(id),
             Kind::Redis(redis) => Box::pin(redis.find(keyring, id)).await?,
         };
-        // The store's own expiry is the broom, not the judge.
+        // The expiry in the store only frees space; whether a session has ended is decided here.
         Ok(found.filter(|r| now.seconds() < r.expires_at))
     }
 
-    /// Records of sessions that have not ended, ordered by expiry: at most `limit` of those
-    /// behind the marker (empty: from the beginning) that `wanted` takes, as many as fit in an answer
-    /// of [`MAX_PAGE_BYTES`], and the marker to go on with (empty: that was all). A record that fails
-    /// authentication is passed over, and counted: whose it was, nobody knows.
+    /// Lists records of sessions that have not ended and that `wanted` accepts, ordered by expiry: at
+    /// most `limit` of those after the marker (empty for the beginning), and no more than fit in an
+    /// answer of [`MAX_PAGE_BYTES`]. A record that fails authentication is left out and counted,
+    /// since nobody knows whose it was.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// [`SessionsError::Unreachable`] if the store does not answer.
     pub async fn list(
         &self,
         keyring: &Keyring,
@@ -194,7 +198,7 @@ impl Sessions {
         };
         let mut bytes = 0;
         let mut after = listed.marker.clone().into_bytes();
-        // So many are looked at, whatever is wanted of them.
+        // The number of records that are read is limited, whatever `wanted` accepts.
         for _ in 0..MAX_LOOKS {
             let (names, end) = match &self.kind {
                 Kind::Memory(memory) => {
@@ -243,10 +247,10 @@ impl Sessions {
         Ok(listed)
     }
 
-    /// Asks a shared store once whether a broker can use it as it is set up.
+    /// Checks once that the settings of a shared store suit a broker.
     ///
     /// # Errors
-    /// Why it cannot.
+    /// The reason why they do not, as a sentence.
     pub async fn examine(&self, keyring: &Keyring, now: Timestamp) -> Result<(), String> {
         match &self.kind {
             Kind::Redis(redis) => redis.examine(keyring, now).await,
@@ -259,7 +263,7 @@ impl Sessions {
         matches!(self.kind, Kind::Redis(_))
     }
 
-    /// What the store is good for.
+    /// The state of the store.
     pub fn standing(&self) -> Standing {
         match &self.kind {
             Kind::Memory(_) => Standing::Up,
@@ -267,7 +271,7 @@ impl Sessions {
         }
     }
 
-    /// Looks after a store that did not answer, and whether one that answers is fit.
+    /// Asks a store whether it answers again, and whether its settings suit a broker.
     pub async fn probe(&self, keyring: &Keyring, now: Timestamp) {
         if let Kind::Redis(redis) = &self.kind {
             Box::pin(redis.probe(keyring, now)).await;
@@ -275,19 +279,19 @@ impl Sessions {
     }
 }
 
-/// What was found of the records.
+/// A page of the list of records.
 #[derive(Debug, Default)]
 pub struct Listed {
-    /// Those that were wanted.
+    /// The records that were asked for.
     pub records: Vec<SessionRecord>,
-    /// Where to go on; empty: that was all.
+    /// The marker to continue with; empty at the end of the list.
     pub marker: String,
-    /// How many failed authentication: nobody knows what they were.
+    /// The number of records that failed authentication; each may have been a session of anybody.
     pub unreadable: usize,
 }
 
-/// How many records are looked at in one step, and how many steps an answer takes at most.
+/// The number of records that one step reads, and below the number of steps of one call.
 const PAGE: usize = 250;
 const MAX_LOOKS: usize = 20;
-/// The longest page of a listing, in bytes of its answer; a single session may be longer.
+/// The longest page of a list, in bytes of the answer; a single session may be longer.
 pub const MAX_PAGE_BYTES: usize = 1 << 20;

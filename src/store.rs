@@ -95,7 +95,7 @@ pub const KEEP_CHANGES: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// A store that is open. All brokers and commands read and write rows through it.
 pub struct Store {
     engine: Engine,
-    /// The file that a SQLite store is in.
+    /// The file of a SQLite store, to notice when another file takes its path.
     file: Option<sqlite::OpenFile>,
     options: AnyConnectOptions,
     lanes: Lanes,

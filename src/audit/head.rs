@@ -1,5 +1,5 @@
-//! The head of the chain, in a file of its own: the place of the last line that was written. Lines that
-//! are cut off at the end of the log leave no gap; the head shows them.
+//! The file with the head of the chain: the link of the last line that was written. Without it, lines
+//! that are cut off at the end of the log would leave no trace.
 
 use std::fs::File;
 use std::io;
@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::chain::Link;
 use crate::files::{self, Audience, FileError};
 
-/// The file is always that long, so that it is overwritten in place.
+/// The length of the file. It is constant, so that the file can be overwritten in place.
 const LENGTH: usize = 128;
-/// The highest number of a line: no log gets that far.
+/// The highest number of a line that is accepted, which no log reaches.
 const MAX_SEQUENCE: u64 = 1 << 53;
-/// How often it is put on stable storage. In between it outlives the broker and not the machine.
+/// The interval between syncs of the file. In between, its content survives the broker but not the
+/// machine.
 const SYNC_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Serialize, Deserialize)]
@@ -26,17 +27,17 @@ struct Content {
     hash: String,
 }
 
-/// `store.watermark` has `store.watermark.audit` beside it.
+/// The path of the head file next to a watermark file: `store.watermark.audit` for `store.watermark`.
 pub fn beside(watermark: &Path) -> PathBuf {
     let mut name = watermark.as_os_str().to_owned();
     name.push(".audit");
     name.into()
 }
 
-/// Reads a head; none where no broker has written one yet.
+/// Reads the head; `None` if the file does not exist.
 ///
 /// # Errors
-/// When it is there and cannot be read.
+/// [`FileError`] if the file cannot be read or is not a head.
 pub fn load(path: &Path) -> Result<Option<Link>, FileError> {
     if !path.exists() {
         return Ok(None);
@@ -44,7 +45,7 @@ pub fn load(path: &Path) -> Result<Option<Link>, FileError> {
     let bytes = files::read(path, Audience::Owner, 4_096)?;
     let content = serde_json::from_slice::<Content>(bytes.expose()).ok();
     let link = content.and_then(|content| Link::parse(content.sequence, &content.hash));
-    // From the highest number there is, the count would go nowhere.
+    // A higher number would leave no room to count on from it.
     let link = link.filter(|link| link.sequence <= MAX_SEQUENCE);
     let rule = "is not the head of an audit log as a broker writes it".to_owned();
     link.map(Some).ok_or(FileError::Unfit {
@@ -53,12 +54,12 @@ pub fn load(path: &Path) -> Result<Option<Link>, FileError> {
     })
 }
 
-/// The file while a broker writes it.
+/// The head file of a running broker.
 pub(super) struct HeadFile {
     file: File,
     path: PathBuf,
     synced_at: Instant,
-    /// The last attempt failed, and that was logged.
+    /// Whether the last write failed, which has been logged.
     failing: bool,
 }
 
@@ -74,13 +75,13 @@ impl HeadFile {
         })
     }
 
-    /// Writes down the place of the last line. A failure is logged: the log itself goes on.
+    /// Writes the link of the last line. A failure is logged, and does not stop the log itself.
     pub(super) fn write(&mut self, link: Link) {
         let written = self.try_write(link);
         self.note(written);
     }
 
-    /// Puts it on stable storage, now or once a minute.
+    /// Syncs the file if `now` is set or the last sync was more than a minute ago.
     pub(super) fn sync(&mut self, now: bool) {
         if now || self.synced_at.elapsed() >= SYNC_EVERY {
             self.synced_at = Instant::now();
@@ -102,7 +103,7 @@ impl HeadFile {
     fn note(&mut self, done: io::Result<()>) {
         if let (false, Err(error)) = (self.failing, &done) {
             let path = self.path.display();
-            tracing::error!(%path, %error, "the head of the audit log is not written; lines that are cut off may go unnoticed");
+            tracing::error!(%path, %error, "the head of the audit log cannot be written; lines that are cut off may not be noticed");
         }
         self.failing = done.is_err();
     }

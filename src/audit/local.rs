@@ -22,12 +22,12 @@ use crate::base::clock::Timestamp;
 use crate::base::entropy::Entropy;
 use crate::files::{self, Audience, FileError};
 
-/// How long a command waits for another one that writes its record.
+/// The longest wait for another command that is writing its record.
 const WAIT: Duration = Duration::from_secs(2);
-/// How often it looks whether the other one is done.
+/// The interval between attempts to lock the file.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Where the commands of one broker write what they did.
+/// The log of the commands of one broker.
 #[derive(Debug, Clone)]
 pub struct LocalLog {
     path: PathBuf,
@@ -35,29 +35,29 @@ pub struct LocalLog {
 
 /// A command that changes or copies secrets.
 pub struct Deed {
-    /// `RestoreStore`, `ExportDirectory`, …
+    /// The name of the event, such as `RestoreStore` or `ExportDirectory`.
     pub name: &'static str,
-    /// Whoever runs it, as the kernel reports.
+    /// The name of the Unix user who runs the command; `None` if the user has no name.
     pub user_name: Option<String>,
-    /// What it was asked to do; never a secret.
+    /// The arguments of the command, without secrets.
     pub parameters: serde_json::Value,
-    /// The same in all records of one run.
+    /// The id that all records of one run share.
     pub request_id: String,
 }
 
-/// How far a command has come.
+/// The progress of a command.
 pub enum Phase<'a> {
-    /// It is about to begin: nothing was done yet.
+    /// The command is about to begin; nothing has been done.
     Begun,
-    /// It did what it was asked to; what came of it.
+    /// The command succeeded; holds its result.
     Done(&'a serde_json::Value),
-    /// It failed.
+    /// The command failed; holds the error.
     Failed(&'a str),
 }
 
 impl LocalLog {
-    /// Beside a broker's audit log: `audit.jsonl` has `audit.commands.jsonl`. A broker whose log is not
-    /// a file has it in `folder`.
+    /// The log next to a broker's audit log, such as `audit.commands.jsonl` for `audit.jsonl`. If the
+    /// broker's log is not a file, it is in `folder`.
     pub fn of(target: &Target, folder: &Path) -> Self {
         match target {
             Target::File { path, .. } if path.is_file() || !path.exists() => {
@@ -78,7 +78,7 @@ impl LocalLog {
         }
     }
 
-    /// The file that keeps the head of its chain.
+    /// The file that keeps the head of this log's hash chain.
     pub fn head(&self) -> PathBuf {
         let mut name = self.path.as_os_str().to_owned();
         name.push(".head");
@@ -86,15 +86,15 @@ impl LocalLog {
     }
 
     #[cfg(any(test, feature = "internals"))]
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether a record could be written, as far as that can be known without writing one.
+    /// Checks that a record can be written, as far as is possible without writing one.
     ///
     /// # Errors
-    /// Names the file, and why it cannot be written.
+    /// [`FileError`] names the file and why it cannot be written.
     pub fn is_writable(&self) -> Result<(), FileError> {
         let io = |source: io::Error| FileError::Io {
             path: self.path.clone(),
@@ -114,7 +114,7 @@ impl LocalLog {
     /// Writes a record to stable storage.
     ///
     /// # Errors
-    /// Names the file, and why it cannot be written: the command must then not go on.
+    /// [`FileError`] names the file and why it cannot be written. The command must then not continue.
     pub fn write(
         &self,
         deed: &Deed,
@@ -181,7 +181,7 @@ impl LocalLog {
         let link = chain::extend(link, &line, &mut chained);
         let written = file.write_all(&chained).and_then(|()| file.sync_data());
         if written.is_err() {
-            // A part of a line is no record; the error to report is the first one.
+            // An incomplete line is not a record. The first error is the one to report.
             let _ = file.set_len(length);
         }
         written.map_err(io)?;
@@ -195,7 +195,7 @@ impl LocalLog {
     }
 }
 
-/// The place of the last line, if it has one in the chain.
+/// The link of the last line; `None` if the line has none.
 fn last_link(file: &File, length: u64) -> io::Result<Option<Link>> {
     let tail = length.min(u64::try_from(line::MAX_LINE + 1).unwrap_or(u64::MAX));
     let mut bytes = vec![0; usize::try_from(tail).unwrap_or_default()];
@@ -205,8 +205,8 @@ fn last_link(file: &File, length: u64) -> io::Result<Option<Link>> {
     Ok(last.and_then(Chained::parse).map(|line| line.link))
 }
 
-/// The place to go on from: that of the last line, or the head where the file ends before it, as after a
-/// rotation; `brevet audit verify` then says what is missing.
+/// The link after which the chain continues: that of the last line, or the head if the file ends
+/// before it, as after a rotation. `brevet audit verify` reports lines that are missing.
 fn going_on(head: Option<Link>, last: Option<Link>) -> Link {
     match (head, last) {
         (Some(head), Some(last)) if last.sequence <= head.sequence => head,
@@ -215,7 +215,7 @@ fn going_on(head: Option<Link>, last: Option<Link>) -> Link {
     }
 }
 
-/// Takes the file for this process until it is closed.
+/// Locks the file for this process until it is closed.
 fn lock(file: &File) -> io::Result<()> {
     let started = Instant::now();
     loop {
@@ -235,7 +235,8 @@ fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// Cuts off a last line that a crash tore: its command had not begun. The length that is left.
+/// Cuts off an incomplete last line, whose command had not begun when the machine crashed. Returns
+/// the length that is left.
 fn whole_lines(file: &File) -> io::Result<u64> {
     let length = file.metadata()?.len();
     let tail = length.min(u64::try_from(line::MAX_LINE).unwrap_or(u64::MAX));

@@ -48,7 +48,7 @@ pub(super) struct VerifyArguments {
     /// The chain must go up to this line: its number and its hash, as the broker's own log has them
     #[arg(long, value_name = "SEQUENCE:HASH")]
     head: Option<String>,
-    /// The files are those of the log of commands on the broker's machine
+    /// The files are those of the log of commands that were run on the broker's machine
     #[arg(long, requires = "config")]
     commands: bool,
     /// The files, the oldest first; `-` for standard input

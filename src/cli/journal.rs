@@ -48,10 +48,10 @@ pub(super) fn recorded<T>(
     result.map(|(value, _)| value)
 }
 
-/// As [`recorded`], for what ends access: a log that cannot be written must not keep anybody from it.
+/// As [`recorded`], for a command that ends access. It also runs if the log cannot be written.
 ///
 /// # Errors
-/// Those of `work`.
+/// The error of `work`.
 pub(super) async fn recorded_if_possible<T>(
     log: &LocalLog,
     name: &'static str,
@@ -86,7 +86,7 @@ fn deed(name: &'static str, parameters: Value, entropy: &SystemEntropy) -> Resul
     })
 }
 
-/// Writes down how it ended.
+/// Records the result of the command.
 fn conclude(log: &LocalLog, deed: &Deed, result: Result<&Value, &Failure>) {
     let text = result.err().map(ToString::to_string);
     let phase = match (result, &text) {

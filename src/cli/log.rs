@@ -25,14 +25,15 @@ impl Log {
         Self { form: Form::Json }
     }
 
-    /// One event, as it is formatted: with a line feed at its end.
+    /// Formats one event, with a line feed at its end.
     fn line(self, event: &[u8]) -> Vec<u8> {
         let text = String::from_utf8_lossy(event);
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let mut out = match self.form {
             // JSON on one line has no line feed between values, and those in values are escaped.
             Form::Json => Form::Json.of(text).replace('\n', " "),
-            // Colours could be anybody's: the formatter is asked for none.
+            // Colours would be control characters that anybody could add, so the formatter writes
+            // none.
             form => form.of(text),
         };
         out.push('\n');

@@ -48,8 +48,8 @@ pub(super) struct RestoreArguments {
     /// A master key file that opens the backup; its keys are added to [directory] master_key
     #[arg(long, value_name = "FILE", requires = "file")]
     master_key: Option<PathBuf>,
-    /// Allow a backup of another store than the one that it replaces, or one with another history: from a
-    /// copy of this store, or from before a restore
+    /// Allow a backup of a store other than the one that it replaces, or one with another history: of
+    /// a copy of this store, or from before a restore
     #[arg(long, requires = "file")]
     another_store: bool,
 }
@@ -113,13 +113,13 @@ fn accept(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes down the time by which everything from before has ended: where the clock was ahead, the broker
-/// says so at its start, and names the way out.
+/// Saves the time before which everything has ended. If the clock was ahead, the broker reports that
+/// at its start, and what to do.
 fn remember_time(config: &Config, now: Timestamp) -> Result<(), Failure> {
     let Some(file) = config.watermark.as_deref().map(ClockMarkFile::beside) else {
         return Ok(());
     };
-    // One that cannot be read is named by the broker.
+    // A file that cannot be read is reported by the broker.
     if let Ok(mark) = file.load() {
         file.raise(now, mark.map_or(0, |mark| mark.accepted))?;
     }
@@ -135,7 +135,7 @@ async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<Shown, Failu
         print::note("Every row is as a broker wrote it.");
     }
     if !shown.mended.is_empty() {
-        print::note("Cannot be read, or acts by itself:");
+        print::note("Rows that cannot be read, and triggers or the like:");
         for what in &shown.mended {
             print::note(format_args!("  {}", print::visible(what)));
         }

@@ -118,7 +118,8 @@ pub(super) fn changes(arguments: &ChangesArguments) -> Result<(), Failure> {
     let mut feed = runtime.block_on(store.feed())?;
     print::legibly(Form::Json, |out| {
         loop {
-            // Also those that are not printed: a change that is missing before is missing.
+            // Changes that are not printed are read too, so that a gap before the printed ones is
+            // noticed.
             let mut changes = runtime.block_on(feed.next())?;
             if changes.is_empty() {
                 return Ok(());

@@ -164,8 +164,8 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), TakeError> {
     Ok(())
 }
 
-/// The store does not keep what the file has: what went from it must not go on for that. It is in force here
-/// only, and until the broker ends, until the store takes it.
+/// Ends access of what was removed from the directory file, although the store does not record the
+/// removal. It is in force on this broker until the store records it, or until the broker ends.
 fn end_what_went(shared: &Shared, taker: &Taker<'_>, file: &DirectoryFile, old: &Directory) {
     let broker = &shared.broker;
     match Handle::current().block_on(taker.without_what_went(file, old)) {

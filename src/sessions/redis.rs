@@ -50,7 +50,7 @@ pub(super) struct RedisSessions {
     /// The time until which a value of a wrong type is reported, in milliseconds after `born`.
     odd_until: AtomicU64,
     probes: AtomicU64,
-    /// What tells claims of this process from those of others.
+    /// Random bytes that distinguish this process in claims of signatures.
     claimant: [u8; 8],
 }
 
@@ -116,7 +116,7 @@ impl RedisSessions {
             }
             Some(Err(_)) => {
                 self.metrics.sessions_forged.inc();
-                tracing::warn!(session = %crate::base::digest::hex(id), "something else is in the place of a session record");
+                tracing::warn!(session = %crate::base::digest::hex(id), "the key of a session record holds something else");
                 return Err(SessionsError::Forged);
             }
         };
@@ -176,7 +176,7 @@ impl RedisSessions {
         if !foreign.is_empty() {
             tracing::warn!(
                 members = foreign.len(),
-                "the index of sessions had members that name no session"
+                "the index of sessions had members that are not sessions; they were removed"
             );
             let remove = foreign.iter().map(|member| {
                 let exactly = [b"[", member.as_slice()].concat();

@@ -1,11 +1,10 @@
-//! The address of a PostgreSQL server, and whether that server is verified: by `sslmode=verify-full`
-//! unless it is on this machine. Opens no connection.
+//! Checks the address of a PostgreSQL server. A server on another machine must be verified, which is
+//! what `sslmode=verify-full` does. Opens no connection.
 //!
-//! What the driver does by each mode: `disable` and `allow` never use TLS; `prefer` uses TLS if the
-//! server offers it, and `require` insists on TLS, but neither verifies whom it speaks to;
-//! `verify-ca` verifies that a trusted CA signed the certificate, whatever name is in it;
-//! `verify-full` verifies the name too. The trusted CAs are those that Mozilla publishes, which are
-//! compiled in, and those of `ca_file`.
+//! The modes of the driver: `disable` and `allow` never use TLS; `prefer` uses TLS if the server
+//! offers it, and `require` insists on TLS, but neither verifies the server; `verify-ca` verifies
+//! that a trusted CA signed the certificate, whatever its name; `verify-full` verifies the name too.
+//! The trusted CAs are those that Mozilla publishes, which are compiled in, and those of `ca_file`.
 
 use std::path::Path;
 
@@ -16,8 +15,8 @@ use super::error::{StoreError, UNVERIFIED_SENTENCE};
 use crate::base::host_names::is_loopback;
 use crate::base::secret::Secret;
 
-/// The options that an address may have. The driver knows more, by which an address could name
-/// another server than it seems to, or hold a password.
+/// The options that an address may have. The driver knows more options, but with them an address
+/// could name another server than it seems to, or contain a password.
 const OPTIONS: [&str; 8] = [
     "sslmode",
     "sslrootcert",
@@ -31,17 +30,17 @@ const OPTIONS: [&str; 8] = [
 const VERIFIED: &str = "verify-full";
 const UNVERIFIED: [&str; 5] = ["disable", "allow", "prefer", "require", "verify-ca"];
 
-/// The key of the configuration that is at fault, and the rule that it breaks.
+/// The configuration key that is at fault, and the rule that its value breaks.
 type Fault = (&'static str, String);
 
 const URL: &str = "[store] url";
 const CA_FILE: &str = "[store] ca_file";
 
-/// Checks the address of a PostgreSQL server, and writes into it how the server is verified.
-/// `may_be_unverified`: the configuration has [`UNVERIFIED_SENTENCE`].
+/// Checks the address of a PostgreSQL server, and adds the TLS options that the configuration
+/// implies. `may_be_unverified` says whether the configuration contains [`UNVERIFIED_SENTENCE`].
 ///
 /// # Errors
-/// The configuration's key, and the rule that the address breaks.
+/// The configuration key that is at fault, and the rule that its value breaks.
 pub fn postgres_url(
     text: &str,
     ca_file: Option<&Path>,
@@ -50,7 +49,7 @@ pub fn postgres_url(
     if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
         return Err((URL, "must begin with `postgres://`".to_owned()));
     }
-    // What cannot be read is not repeated: it may be a password in the wrong place.
+    // The text is not repeated in the error, since it may be a password in the wrong place.
     let options: AnyConnectOptions = text.parse().map_err(|_| (URL, "is not a URL".to_owned()))?;
     let mut url = options.database_url;
     if url.password().is_some() {
@@ -70,7 +69,7 @@ pub fn postgres_url(
         return Err((URL, rule.to_owned()));
     }
     if asked.has_ca && ca_file.is_some() {
-        let rule = "must not stand beside `sslrootcert` in `url`; keep one of them";
+        let rule = "must not be set together with `sslrootcert` in `url`; remove one of them";
         return Err((CA_FILE, rule.to_owned()));
     }
     let is_near = is_socket || is_loopback(&host);
@@ -82,7 +81,7 @@ pub fn postgres_url(
             }
             if ca_file.is_some() {
                 let rule = format!(
-                    "is of no use with sslmode={mode}: only sslmode={VERIFIED} verifies who the server is"
+                    "has no effect with sslmode={mode}, since only sslmode={VERIFIED} verifies the server"
                 );
                 return Err((CA_FILE, rule));
             }
@@ -91,7 +90,7 @@ pub fn postgres_url(
                 return Err((URL, unverified(&format!("{host}:{port}"), mode)));
             }
         }
-        // The mode of the environment (PGSSLMODE) does not count beyond this machine.
+        // PGSSLMODE in the environment has no effect on a server on another machine.
         None if !is_near || ca_file.is_some() => {
             url.query_pairs_mut().append_pair("sslmode", VERIFIED);
         }
@@ -106,19 +105,19 @@ pub fn postgres_url(
     Ok(url.into())
 }
 
-/// What the options of an address ask for.
+/// The options of an address.
 #[derive(Default)]
 struct Asked {
-    /// `sslmode`, in lower case.
+    /// The value of `sslmode`, in lower case.
     mode: Option<String>,
-    /// Whether `host` names the folder of a socket.
+    /// Whether `host` names the folder of a Unix socket.
     has_socket: bool,
-    /// Whether `sslrootcert` is there.
+    /// Whether the address has `sslrootcert`.
     has_ca: bool,
 }
 
 impl Asked {
-    /// Each option once, and only those of [`OPTIONS`].
+    /// Reads the options. Each of them must be in [`OPTIONS`] and may occur once.
     fn read(pairs: impl Iterator<Item = (String, String)>) -> Result<Self, Fault> {
         let mut asked = Self::default();
         let mut seen: Vec<String> = Vec::new();
@@ -131,12 +130,12 @@ impl Asked {
             }
             if !is_known || seen.contains(&name) {
                 let fault = if is_known {
-                    "is there twice"
+                    "is given twice"
                 } else {
-                    "is not known"
+                    "is unknown"
                 };
                 let rule = format!(
-                    "the option `{}` {fault}; known are {}",
+                    "the option `{}` {fault}; the options are {}",
                     name.escape_debug(),
                     OPTIONS.join(", ")
                 );
@@ -161,16 +160,16 @@ impl Asked {
 
 fn unverified(server: &str, mode: &str) -> String {
     format!(
-        "sslmode={mode} does not verify that {server} is your database: {UNVERIFIED_SENTENCE}, and the password is told to \
+        "sslmode={mode} does not verify that {server} is your database: {UNVERIFIED_SENTENCE}, and the password is sent to \
          whoever answers. Use sslmode={VERIFIED}, which is the default beyond this machine (if your own CA signed the \
          server's certificate, name it in `ca_file`), or accept it in [store] with unverified_off_loopback = \
          \"{UNVERIFIED_SENTENCE}\""
     )
 }
 
-/// Refuses variables of the environment by which the driver would ask another server, as somebody else, or
-/// trust another CA than the configuration says: a command may be run with whatever environment. `has` says
-/// whether the variable is set.
+/// Refuses environment variables with which the driver would use another server, user or CA than the
+/// configuration says, since a command may run in any environment. `has` tells whether a variable is
+/// set.
 fn no_other_settings(
     url: &str,
     password: Option<&Secret<String>>,
@@ -198,14 +197,14 @@ fn no_other_settings(
         .find(|(variable, is_said, _)| !is_said && has(variable))
     {
         Some((variable, _, instead)) => Err(StoreError::Address(format!(
-            "the environment variable {variable} is set, and would decide what the configuration does not say; unset it, \
-             or say it by {instead}"
+            "the environment variable {variable} is set, and would override what the configuration leaves open; unset it, \
+             or set {instead}"
         ))),
         None => Ok(()),
     }
 }
 
-/// The driver's options for an address.
+/// Parses an address into the driver's options, without logging of statements.
 pub(super) fn driver_options(url: &str) -> Result<AnyConnectOptions, StoreError> {
     let options: AnyConnectOptions = url
         .parse()
@@ -213,7 +212,7 @@ pub(super) fn driver_options(url: &str) -> Result<AnyConnectOptions, StoreError>
     Ok(options.disable_statement_logging())
 }
 
-/// The same for PostgreSQL, with its password.
+/// As [`driver_options`], with the password for PostgreSQL.
 pub(super) fn postgres_options(
     url: &str,
     password: Option<&Secret<String>>,
@@ -224,12 +223,13 @@ pub(super) fn postgres_options(
     let mut options = driver_options(url)?;
     if let Some(password) = password {
         let set = options.database_url.set_password(Some(password.expose()));
-        set.map_err(|()| StoreError::Address("url: must name a host to log in at".to_owned()))?;
+        set.map_err(|()| StoreError::Address("url: must name a host".to_owned()))?;
     }
     Ok(options)
 }
 
-/// Why no connection was made, if it is for what the server showed, or did not show, of itself.
+/// Returns [`StoreError::Unverified`] if the connection failed because the server did not prove its
+/// identity, and `None` for any other failure.
 pub(super) fn not_verified(error: &sqlx::Error, options: &AnyConnectOptions) -> Option<StoreError> {
     let reason = match error {
         sqlx::Error::Tls(reason) => reason.to_string(),
@@ -374,17 +374,17 @@ mod tests {
             (
                 "postgres://u@localhost/d?hostaddr=192.0.2.1",
                 None,
-                "`hostaddr` is not known",
+                "`hostaddr` is unknown",
             ),
             (
                 "postgres://u@h/d?ssl-mode=disable",
                 None,
-                "`ssl-mode` is not known",
+                "`ssl-mode` is unknown",
             ),
             (
                 "postgres://u@h/d?sslmode=verify-full&sslmode=disable",
                 None,
-                "`sslmode` is there twice",
+                "`sslmode` is given twice",
             ),
             (
                 "postgres://u@h/d?sslmode=none",
@@ -395,17 +395,17 @@ mod tests {
             (
                 "postgres://u@h/d?sslmode=require",
                 Some("ca.pem"),
-                "[store] ca_file: is of no use",
+                "[store] ca_file: has no effect",
             ),
             (
                 "postgres://u@localhost/d?sslmode=prefer",
                 Some("ca.pem"),
-                "[store] ca_file: is of no use",
+                "[store] ca_file: has no effect",
             ),
             (
                 "postgres://u@h/d?sslrootcert=a.pem",
                 Some("ca.pem"),
-                "[store] ca_file: must not stand beside",
+                "[store] ca_file: must not be set together",
             ),
         ] {
             let error = ask(url, ca, false).unwrap_err();

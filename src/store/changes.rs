@@ -1,4 +1,5 @@
-//! The change feed: each change checked, and each shown to follow the one before it.
+//! Reads the change feed. The MAC of each change is checked, and that it follows the change before
+//! it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,44 +15,46 @@ use super::rows::{ResourceRow, is_deletion};
 use super::{DEADLINE, MAX_STEP, SCAN_DEADLINE, Store, StoreError, clip};
 use crate::directory::resource::Kind;
 
-/// The action of a change behind which the feed begins anew: whatever was issued before has ended.
+/// The action of the change that `brevet restore` records. It ends everything that was issued before,
+/// and the feed need not be continuous across it.
 pub(super) const RESTORED: &str = "RestoreStore";
-/// So many changes are looked at at once.
+/// The number of rows that one query reads.
 pub(super) const PAGE: i64 = 1_000;
 
 /// One change of the feed.
 #[derive(Debug)]
 pub struct Change {
-    /// Its number.
+    /// The number of the change. Numbers increase, and may have gaps.
     pub sequence: i64,
-    /// When, in milliseconds since 1970.
+    /// The time of the change, in milliseconds since 1970.
     pub changed_at: i64,
-    /// Who: JSON.
+    /// The principal that made the change, as JSON.
     pub actor: String,
-    /// `CreateRole`, `RevokeSessions`, …
+    /// The action, such as `CreateRole` or `RevokeSessions`.
     pub action: String,
-    /// What kind of thing: one of the directory's, or `revocation`, `store`.
+    /// The kind of the entry that changed: a kind of the directory, `revocation` or `store`.
     pub kind: String,
-    /// Which one.
+    /// The id of the entry that changed.
     pub id: String,
-    /// Before and after: JSON.
+    /// The entry before and after the change, or the revocations that were made, as JSON.
     pub detail: String,
-    /// The thing as it is now; none if it is gone, or was not asked for.
+    /// The entry as it is now. `None` if it was deleted or was not asked for.
     pub body: Option<String>,
-    /// The digest of this change and of all before it, in hexadecimal digits.
+    /// The SHA-256 digest of this change and of all changes before it, in hexadecimal.
     pub chain: String,
 }
 
-/// What came of asking for changes.
+/// The changes after a given one.
 pub enum Step {
     /// All of them, in order.
     Changes(Vec<Change>),
-    /// There are too many, or some are not kept any more: load everything.
+    /// There are more than [`MAX_STEP`](super::MAX_STEP), or the feed no longer has some of them; the
+    /// caller must load all rows.
     Reload,
 }
 
 impl Change {
-    /// Of `sequence, changed_at, actor, action, kind, id, detail, chain`, and its MAC behind them.
+    /// Reads `sequence, changed_at, actor, action, kind, id, detail, chain` and the MAC after them.
     pub(super) fn of(row: &AnyRow) -> Result<(Self, String), sqlx::Error> {
         let change = Self {
             sequence: row.try_get(0)?,
@@ -79,13 +82,13 @@ impl Change {
         }
     }
 
-    /// Whether it follows a change of this digest.
+    /// Whether this change follows the change whose digest is `chain`.
     pub(super) fn follows(&self, chain: &str) -> bool {
         self.fields().chained(chain) == self.chain
     }
 }
 
-/// The next changes behind a number, or with `i64::MIN` the first ones, at most `limit` of them, each with its MAC.
+/// Reads at most `limit` changes after a number (`i64::MIN` for the first ones), each with its MAC.
 pub(super) async fn page(
     connection: &mut AnyConnection,
     after: i64,
@@ -105,21 +108,22 @@ pub(super) async fn page(
     rows.await?.iter().map(Change::of).collect()
 }
 
-/// The whole feed, from the first change that is kept to the store's head as it was when reading began.
+/// Reads the whole feed, from the first change in it to the last one at the time when reading began.
 pub struct Feed<'s> {
     store: &'s Store,
     head: Head,
-    /// The last change that was read, with the digest of the feed up to it; before any was read, the number
-    /// of the first one that is kept.
+    /// The last change that was read, with the digest of the feed up to it; before any was read, the
+    /// number of the first change.
     at: Result<(i64, String), i64>,
 }
 
 impl Feed<'_> {
-    /// The next changes, in order; none are left when it is empty.
+    /// Reads the next changes, in order. The result is empty at the end.
     ///
     /// # Errors
-    /// Without an answer, and [`StoreError::Tampered`] for a change that is missing, that no broker wrote, or
-    /// that does not follow the one before it.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if a change is missing, was not written by a broker, or does not
+    /// follow the one before it.
     pub async fn next(&mut self) -> Result<Vec<Change>, StoreError> {
         let after = match &self.at {
             Ok((at, _)) => *at,
@@ -133,7 +137,7 @@ impl Feed<'_> {
         changes.retain(|change| change.sequence <= self.head.sequence);
         let missing = |from: i64| {
             self.store.tampered(format!(
-                "change {from} of the feed, or one behind it, is missing"
+                "change {from} of the feed, or a later one, is missing"
             ))
         };
         for change in &changes {
@@ -155,33 +159,35 @@ impl Feed<'_> {
     }
 }
 
-/// The versions of things, by kind and id.
+/// The version of each entry, by kind and id.
 type VersionsOf = HashMap<(String, String), i64>;
 
 impl Store {
-    /// The changes after `sequence`, whose digest is `chain`, each with the thing as it is now, all at one
-    /// moment.
+    /// Reads the changes after `sequence`, whose digest is `chain`, each with the entry as it is now.
+    /// All rows are read in one transaction.
     ///
     /// # Errors
-    /// Without an answer, or when a change or a thing is not as a broker wrote it.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if a change or an entry is not as a broker wrote it.
     pub async fn changes_after(&self, sequence: i64, chain: &str) -> Result<Step, StoreError> {
         self.step(Purpose::Feed, DEADLINE, sequence, chain).await
     }
 
-    /// As [`Store::changes_after`], where there may be many of them: it takes its time, and holds up
-    /// nothing that is urgent.
+    /// As [`Store::changes_after`] for a caller that may be far behind. It uses the connection for
+    /// long work, so that it delays nothing urgent.
     ///
     /// # Errors
-    /// As [`Store::changes_after`].
+    /// As for [`Store::changes_after`].
     pub async fn many_changes_after(&self, sequence: i64, chain: &str) -> Result<Step, StoreError> {
         self.step(Purpose::Background, SCAN_DEADLINE, sequence, chain)
             .await
     }
 
-    /// The whole feed, to be read from its beginning.
+    /// Begins to read the whole feed.
     ///
     /// # Errors
-    /// Without an answer, and when the store's own row is not as a broker wrote it.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if the store's own row is not as a broker wrote it.
     pub async fn feed(&self) -> Result<Feed<'_>, StoreError> {
         let seen = self.seen_so_far();
         let raw = self.raw_head(Purpose::Background).await?;
@@ -194,10 +200,11 @@ impl Store {
         })
     }
 
-    /// What the feed holds after `sequence`, at most `limit` of it, without the things themselves.
+    /// Reads at most `limit` changes after `sequence`, without the entries as they are now.
     ///
     /// # Errors
-    /// Without an answer, or when a change is not as a broker wrote it.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if a change is not as a broker wrote it.
     pub async fn feed_after(&self, sequence: i64, limit: usize) -> Result<Vec<Change>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.read(Purpose::Background, SCAN_DEADLINE, move |c| {
@@ -218,11 +225,12 @@ impl Store {
             .collect()
     }
 
-    /// The details of the changes after `sequence` that end sessions, with their numbers: at most
-    /// `limit` of them, in order.
+    /// Reads at most `limit` changes after `sequence` that revoke sessions: their numbers and
+    /// details, in order.
     ///
     /// # Errors
-    /// Without an answer, or when one of them is not as a broker wrote it.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if one of them is not as a broker wrote it.
     pub async fn revoking_after(
         &self,
         sequence: i64,
@@ -231,7 +239,8 @@ impl Store {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.read(Purpose::Feed, DEADLINE, move |c| {
             Box::pin(async move {
-                // JSON escapes the quotation marks of every text, so that only a field has this form.
+                // JSON escapes quotation marks in strings, so this pattern matches only a member's
+                // name.
                 sqlx::query(
                     "SELECT sequence, changed_at, actor, action, kind, id, detail, chain, mac FROM changes \
                      WHERE sequence > $1 AND detail LIKE '%\"Revoked\":%' ORDER BY sequence LIMIT $2",
@@ -290,7 +299,7 @@ impl Store {
             .iter()
             .zip(sequence + 1..)
             .all(|(change, due)| change.sequence == due);
-        // Behind an operator's restore nothing is as it was.
+        // A restore by an operator replaces everything; all rows must be loaded.
         let restored = changes.iter().any(|change| change.action == RESTORED);
         if !whole || restored || changes.is_empty() || changes.len() > MAX_STEP {
             return Ok(Step::Reload);
@@ -314,10 +323,11 @@ impl Store {
         Ok(Step::Changes(changes))
     }
 
-    /// The changes of a step with the things as they are now, each checked, and the things' versions.
+    /// Checks the changes of a step and the entries that they changed, and returns both with the
+    /// versions of the entries.
     fn checked_changes(&self, rows: &[AnyRow]) -> Result<(Vec<Change>, VersionsOf), StoreError> {
         let mut changes = Vec::with_capacity(rows.len());
-        // What is there of the things that were changed.
+        // The current rows of the entries that were changed.
         let mut versions = HashMap::new();
         for row in rows {
             let mut change = self.checked_change(row)?;
@@ -334,11 +344,11 @@ impl Store {
                     ))
                 })?;
                 self.check_resource(there.columns(), &there.mac)?;
-                // The change says which thing it is about; of a database's answer only the content is
-                // taken.
+                // The change says which entry it is about, so only the content of the joined row is
+                // used.
                 if there.kind != change.kind || there.id != change.id {
                     return Err(self.tampered(format!(
-                        "the database shows {} {} where {} {} was asked for",
+                        "the database returned {} {} when {} {} was asked for",
                         clip(&there.kind),
                         clip(&there.id),
                         change.kind,
@@ -348,7 +358,7 @@ impl Store {
                 let known = versions.insert((there.kind, there.id), there.version);
                 if known.is_some_and(|known| known != there.version) {
                     return Err(self.tampered(format!(
-                        "the database shows {} {} in two versions",
+                        "the database returned {} {} in two versions",
                         change.kind,
                         clip(&change.id)
                     )));
@@ -366,7 +376,7 @@ impl Store {
         ))
     }
 
-    /// A thing is as the last of its changes left it.
+    /// Checks that each entry has the version of the last change that wrote it.
     fn check_versions(&self, changes: &[Change], versions: &VersionsOf) -> Result<(), StoreError> {
         let last: HashMap<(&str, &str), &Change> = changes
             .iter()
@@ -381,19 +391,19 @@ impl Store {
             match versions.get(&(change.kind.clone(), change.id.clone())) {
                 None if is_deletion(&change.action) => {}
                 None => {
-                    return Err(
-                        self.tampered(format!("{name} is missing, which change {number} wrote"))
-                    );
+                    return Err(self.tampered(format!(
+                        "{name} is missing, although change {number} wrote it"
+                    )));
                 }
                 Some(_) if is_deletion(&change.action) => {
-                    return Err(
-                        self.tampered(format!("{name} is there, which change {number} deleted"))
-                    );
+                    return Err(self.tampered(format!(
+                        "{name} exists, although change {number} deleted it"
+                    )));
                 }
                 Some(version) if *version == number => {}
                 Some(version) => {
                     let what = format!(
-                        "{name} is as change {version} wrote it, and change {number} wrote it last"
+                        "{name} is as change {version} wrote it, although change {number} wrote it later"
                     );
                     return Err(self.tampered(what));
                 }

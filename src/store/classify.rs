@@ -29,8 +29,8 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
                     "{}; the user in [store] url must own the database and its tables (`ALTER DATABASE ... OWNER TO ...`)",
                     inner.message()
                 )),
-                // SQLite's "no such table" and "no such column" have no code of their own; PostgreSQL: no
-                // such table, column, function or operator for these types.
+                // SQLite has no error code of its own for a missing table or column. PostgreSQL has
+                // one each for a missing table, column, function and operator.
                 "1" if inner.message().starts_with("no such ") => {
                     StoreError::Row(inner.message().to_owned())
                 }

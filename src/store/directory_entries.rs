@@ -1,6 +1,7 @@
-//! What a directory that is a file had when a broker last read it, with the unique ids that were made for
-//! it: so that an id is made once, and what goes from the file while no broker runs is noticed later. Which
-//! entries come and go is decided by whoever reads the file.
+//! The entries of a directory file when a broker last read it, with the unique ids that were
+//! generated for them. An entry keeps its unique id this way, and an entry that was removed while no
+//! broker ran is noticed at the next start. The reader of the file decides which entries are new or
+//! gone.
 
 mod changing;
 
@@ -19,12 +20,12 @@ use super::writer::Writer;
 use super::{BoxFuture, DEADLINE, Engine, SCAN_DEADLINE, Store, StoreError, clip, kind, salvage};
 use crate::directory::resource::Name;
 
-/// The kind of the changes of the feed that say which entries came and went.
+/// The kind of a change that records which entries of the directory file are new or gone.
 pub const DIRECTORY_ENTRIES: &str = "directory-entries";
-/// How many rows are named at the most when something is wrong with more of them.
+/// The most rows that are named when more of them are wrong.
 const MAX_NAMED: usize = 20;
 
-/// All entries that are kept.
+/// The entries that the store has recorded.
 #[derive(Debug, Default)]
 pub struct DirectoryEntries(BTreeMap<Name, Kept>);
 
@@ -36,31 +37,32 @@ struct Kept {
 }
 
 impl DirectoryEntries {
-    /// What makes an entry the same one under the same name: its unique id; of an access key its user's
-    /// ARN; empty where there is nothing like that.
+    /// Tells an entry from a later one of the same name: its unique id, the ARN of the user for an
+    /// access key, or an empty string for a kind that has neither. `None` if the entry is not
+    /// recorded.
     pub fn identity(&self, name: &Name) -> Option<&str> {
         self.0.get(name).map(|kept| kept.identity.as_str())
     }
 
-    /// Each entry's name and identity, in the order of names.
+    /// The name and the identity of each entry, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&Name, &str)> {
         self.0
             .iter()
             .map(|(name, kept)| (name, kept.identity.as_str()))
     }
 
-    /// Whether nothing is kept.
+    /// Whether no entry is recorded.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether the rows are the same ones.
+    /// Whether both have the same rows, with the same versions and MACs.
     pub fn is_same(&self, other: &Self) -> bool {
         self.0 == other.0
     }
 }
 
-/// A row as the database has it.
+/// A row of the table, not checked.
 struct EntryRow {
     kind: String,
     id: String,
@@ -70,7 +72,7 @@ struct EntryRow {
 }
 
 impl EntryRow {
-    /// Of `kind, id, identity, version, mac`.
+    /// Reads `kind, id, identity, version, mac`.
     fn of(row: &AnyRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             kind: row.try_get(0)?,
@@ -91,7 +93,7 @@ impl EntryRow {
     }
 }
 
-/// Each row.
+/// Reads all rows.
 async fn rows(engine: Engine, connection: &mut AnyConnection) -> Result<Vec<EntryRow>, StoreError> {
     let sql = "SELECT kind, id, identity, version, mac FROM directory_entries";
     let rows = sqlx::query(sql).fetch_all(&mut *connection).await;
@@ -102,7 +104,7 @@ async fn rows(engine: Engine, connection: &mut AnyConnection) -> Result<Vec<Entr
     }
 }
 
-/// Shows each row as the database has it, with its MAC.
+/// Calls a function for each row, with its MAC.
 pub(super) async fn look(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -114,7 +116,7 @@ pub(super) async fn look(
     Ok(())
 }
 
-/// Whether other entries are there than belong there.
+/// Returns a finding if the sum or the number of the rows is not as expected.
 pub(super) fn differs(found: &Contents, expected: &Contents) -> Option<String> {
     let set = Set::DirectoryEntries;
     let (found, expected) = (found.sum(set), expected.sum(set));
@@ -122,7 +124,8 @@ pub(super) fn differs(found: &Contents, expected: &Contents) -> Option<String> {
         .then(|| super::scan::differing("that are directory entries", found.count, expected.count))
 }
 
-/// Whether other entries are there than belong there: which ones, as far as the feed goes back.
+/// Returns findings if the sum or the number of the rows is not as expected. They name the rows as
+/// far as the feed goes back.
 pub(super) async fn differing(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -137,15 +140,16 @@ pub(super) async fn differing(
     Ok(named)
 }
 
-/// What a change of the feed says of entries.
+/// The entries that a change of the feed says are new or gone.
 #[derive(Deserialize)]
 struct Said {
-    /// Kind, id, and the identity; none: it went.
+    /// Kind, id, and the identity; an identity of `None` means that the entry is gone.
     #[serde(rename = "Entries", default)]
     entries: Vec<(String, String, Option<String>)>,
 }
 
-/// The rows that are missing, from an earlier state, there again or there twice, as far as the feed tells.
+/// Compares the rows with the feed, as far as it goes back: rows that are missing, of an earlier
+/// version, deleted and there again, or doubled.
 async fn missing(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -174,10 +178,14 @@ async fn missing(
     for ((kind, id), (change, is_kept)) in &last {
         let name = format!("directory entry {} {}", clip(kind), clip(id));
         named.extend(match (there.get(&(kind.clone(), id.clone())), is_kept) {
-            (None, true) => Some(format!("{name} is missing, which change {change} wrote")),
-            (Some(_), false) => Some(format!("{name} is there, which change {change} deleted")),
+            (None, true) => Some(format!(
+                "{name} is missing, although change {change} wrote it"
+            )),
+            (Some(_), false) => Some(format!(
+                "{name} exists, although change {change} deleted it"
+            )),
             (Some((version, _)), true) if version != change => Some(format!(
-                "{name} is as change {version} wrote it, and change {change} wrote it last"
+                "{name} is as change {version} wrote it, although change {change} wrote it later"
             )),
             _ => None,
         });
@@ -185,7 +193,7 @@ async fn missing(
     for ((kind, id), (_, count)) in &there {
         if *count > 1 {
             let (kind, id) = (clip(kind), clip(id));
-            named.push(format!("directory entry {kind} {id} is there twice"));
+            named.push(format!("directory entry {kind} {id} occurs twice"));
         }
     }
     named.truncate(MAX_NAMED);
@@ -193,10 +201,11 @@ async fn missing(
 }
 
 impl Store {
-    /// The entries that are kept.
+    /// Reads the recorded entries.
     ///
     /// # Errors
-    /// Without an answer, or when they are not those that brokers wrote.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if the rows are not those that brokers wrote.
     pub async fn directory_entries(&self) -> Result<DirectoryEntries, StoreError> {
         let mut moment = self.moment().await?;
         let until = moment.until();
@@ -237,11 +246,11 @@ impl Store {
         Ok((DirectoryEntries(entries), found))
     }
 
-    /// Whether a broker that was heard of lately serves a directory file with other entries than the one of
-    /// this digest. `node` is the one who asks.
+    /// Whether another connected broker serves a directory file whose digest is not `digest`. `node`
+    /// is the id of the caller.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn has_other_directories(
         &self,
         node: &str,
@@ -278,10 +287,11 @@ fn others(
 }
 
 impl Writer<'_> {
-    /// The entries that are kept, as this change finds them.
+    /// Reads the recorded entries within this transaction.
     ///
     /// # Errors
-    /// Without an answer, or when they are not those that brokers wrote.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] if the rows are not those that brokers wrote.
     pub async fn directory_entries(&mut self) -> Result<DirectoryEntries, StoreError> {
         let engine = self.store.engine;
         let rows = self.ask_for(SCAN_DEADLINE, move |c| {
@@ -301,11 +311,11 @@ impl Writer<'_> {
         }
     }
 
-    /// Says which directory file a broker serves from this change on. A broker that has not reported yet is
-    /// known by it for as long as it takes to be silent.
+    /// Records in the list of nodes which directory file this broker serves. A broker that has not
+    /// reported yet is listed by it until it counts as silent.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn serves_directory(
         &mut self,
         node: &str,
@@ -336,10 +346,10 @@ impl Writer<'_> {
         .map(|_| ())
     }
 
-    /// As [`Store::has_other_directories`], as this change finds it.
+    /// As [`Store::has_other_directories`], within this transaction.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn has_other_directories(
         &mut self,
         node: &str,

@@ -1,5 +1,5 @@
-//! The way into a store for every command and for the broker: nobody works on one that is not what this
-//! node has seen.
+//! Opens a store for the broker and for commands, and compares it with what this node has seen: a
+//! store that was put back to an earlier state, or replaced by another one, is refused.
 
 use std::path::Path;
 
@@ -9,23 +9,24 @@ use crate::base::clock::Timestamp;
 use crate::base::entropy::Entropy;
 use crate::master_key::MasterKey;
 
-/// What a store is opened with.
+/// The parameters of opening a store.
 #[derive(Clone, Copy)]
 pub struct Entrance<'a> {
-    /// Where it is.
+    /// The location of the store.
     pub place: &'a Place,
-    /// What its rows are written under. None only where the directory is a file without sealed secrets.
+    /// The master key of the MACs. `None` is for a directory file without sealed secrets.
     pub master_key: Option<&'a MasterKey>,
-    /// What this node has seen of it; none: nothing is kept.
+    /// The watermark file of this node; `None` if the node keeps none.
     pub watermark: Option<&'a Path>,
 }
 
 impl Entrance<'_> {
-    /// Opens the store if it went on from what this node has seen. One of an earlier version is sealed on
-    /// the way, where `access` allows that.
+    /// Opens the store and checks that it continues from what this node has seen. The rows of a store
+    /// of an earlier version get their MACs here, if `access` allows that.
     ///
     /// # Errors
-    /// Each with the way out.
+    /// [`WatermarkError`] says how the store differs from what this node has seen, or why it cannot
+    /// be opened, and what an operator can do.
     pub async fn open(
         self,
         access: Access,
@@ -33,7 +34,7 @@ impl Entrance<'_> {
         entropy: &dyn Entropy,
     ) -> Result<Store, WatermarkError> {
         let known = self.watermark.map(Watermark::load).transpose()?.flatten();
-        // A store that is not where this node has seen one is a loss.
+        // A node that has seen the store must not create an empty one in its place.
         let access = if known.is_some() && access == Access::Create {
             Access::Serve
         } else {
@@ -41,7 +42,8 @@ impl Entrance<'_> {
         };
         let store = Store::open(self.place, access, self.master_key, now, entropy).await?;
         if store.is_new() {
-            // At once: a start that fails later must not leave a store behind of which nothing is known.
+            // The watermark is written at once: if the start fails later, the store must not be left
+            // without one.
             self.leave(&store).await?;
             return Ok(store);
         }
@@ -68,10 +70,11 @@ impl Entrance<'_> {
         Ok(store)
     }
 
-    /// Writes down what this node has seen of the store.
+    /// Writes the watermark file, with the last change of the store.
     ///
     /// # Errors
-    /// Without an answer, and when the file cannot be written.
+    /// [`WatermarkError::Store`] if the database does not answer or the store's own row is not as a
+    /// broker wrote it, and [`WatermarkError::File`] if the file cannot be written.
     pub async fn leave(self, store: &Store) -> Result<Head, WatermarkError> {
         let head = store.head().await?;
         if let Some(path) = self.watermark {
@@ -82,7 +85,8 @@ impl Entrance<'_> {
 }
 
 impl Store {
-    /// Whether the tables are those of a store, with nothing on them that acts by itself.
+    /// Checks that the database has all tables of a store, without triggers or anything else that
+    /// changes them.
     async fn has_its_tables(&self) -> Result<(), StoreError> {
         let mut moment = self.moment().await?;
         let found = shape::deviations(self.engine, moment.connection()?).await?;
@@ -97,7 +101,7 @@ impl Store {
         Err(self.tampered(says.join("; ")))
     }
 
-    /// Its id and its last change, as they stand in the database: not checked.
+    /// Reads the store's id and its last change, without checking the seal.
     async fn stands_at(&self) -> Result<(String, i64), StoreError> {
         let raw = self.raw_head(super::Purpose::Background).await?;
         Ok((raw.store_id, raw.sequence))

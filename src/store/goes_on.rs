@@ -62,7 +62,7 @@ impl Store {
             broken.get_or_insert_with(|| format!("change {} is missing from the feed", at + 1));
         } else if before != head.chain {
             broken.get_or_insert_with(|| {
-                format!("change {sequence} is another one in the store than the one that this broker has seen")
+                format!("change {sequence} in the store is not the one that this broker has seen")
             });
         }
         match broken {

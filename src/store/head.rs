@@ -1,4 +1,4 @@
-//! The store's own row: which store it is, its last change, and what it says of all other rows.
+//! The store's own row: the id of the store, its last change, and the sealed sums of all other rows.
 
 use std::sync::PoisonError;
 
@@ -11,22 +11,22 @@ use super::lanes::Purpose;
 use super::{DEADLINE, Store, StoreError, sqlite};
 use crate::master_key::{MasterKey, MasterKeyError};
 
-/// What a store is at one moment.
+/// The state of a store at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// Of this store alone.
+    /// The random id of the store.
     pub store_id: String,
-    /// The last change.
+    /// The number of the last change.
     pub sequence: i64,
-    /// Codes and assertions from before this second count as used.
+    /// MFA codes and assertions from before this time, in seconds since 1970, count as used.
     pub not_before: i64,
-    /// The digest of the last change and of all before it, in hexadecimal digits.
+    /// The SHA-256 digest of the last change and of all changes before it, in hexadecimal.
     pub chain: String,
     /// The id of the master key under which the row is sealed.
     pub key: String,
 }
 
-/// The row as the database has it.
+/// The row as the database returns it, not checked.
 #[derive(Debug, Clone)]
 pub(super) struct RawHead {
     pub store_id: String,
@@ -37,7 +37,7 @@ pub(super) struct RawHead {
 }
 
 impl RawHead {
-    /// Of `store_id, sequence, not_before, chain, seal`.
+    /// Reads `store_id, sequence, not_before, chain, seal`.
     pub fn of(row: &AnyRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             store_id: row.try_get(0)?,
@@ -67,28 +67,29 @@ impl RawHead {
         }
     }
 
-    /// The id of the master key that it says it is sealed under.
+    /// The id of the master key that the seal names.
     fn key(&self) -> &str {
         self.seal.split_once(':').map_or("", |(id, _)| id)
     }
 
-    /// Whether an earlier version wrote it, which sealed nothing.
+    /// Whether the row has no seal, which is so if an earlier version wrote it.
     pub fn is_unsealed(&self) -> bool {
         self.seal.is_empty()
     }
 }
 
-/// What is said where the store's own row cannot be read: nothing else says what belongs there.
+/// Turns an unreadable store's own row into [`StoreError::Damaged`], since nothing else says what
+/// belongs there.
 pub(super) fn unreadable(error: StoreError) -> StoreError {
     match error {
         StoreError::Row(why) => StoreError::Damaged(format!(
-            "the store's own row is not as a broker wrote it, and cannot be read ({why})"
+            "the store's own row is not as a broker wrote it and cannot be read ({why})"
         )),
         other => other,
     }
 }
 
-/// The row; none in a database that holds no store.
+/// Reads the row; `None` if the database holds no store.
 pub(super) async fn read(connection: &mut AnyConnection) -> Result<Option<RawHead>, sqlx::Error> {
     let sql = "SELECT store_id, sequence, not_before, chain, seal FROM store WHERE id = 1 AND moved_to IS NULL";
     sqlx::query(sql)
@@ -99,31 +100,33 @@ pub(super) async fn read(connection: &mut AnyConnection) -> Result<Option<RawHea
         .transpose()
 }
 
-/// What a process has seen of a store.
+/// What this process has seen of the store.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SeenSoFar {
-    /// The last change.
+    /// The number of the last change.
     sequence: i64,
-    /// The digest of the feed up to it; empty where it is not known.
+    /// The digest of the feed up to it; empty if it is not known.
     chain: String,
-    /// The id of the master key under which the store's own row was sealed last; empty where it is not
+    /// The id of the master key under which the store's own row was last sealed; empty if it is not
     /// known.
     key: String,
 }
 
 impl Store {
-    /// What the store is now.
+    /// Reads and checks the store's own row.
     ///
     /// # Errors
-    /// Without an answer, and when its own row is not as a broker wrote it: nothing is known then.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Tampered`]
+    /// if the row is not as a broker wrote it, and [`StoreError::WentBack`] if this process has seen
+    /// a later change.
     pub async fn head(&self) -> Result<Head, StoreError> {
         self.head_by(Purpose::Background).await
     }
 
-    /// As [`Store::head`], for whoever follows the feed.
+    /// As [`Store::head`], on the connection that follows the feed.
     ///
     /// # Errors
-    /// As [`Store::head`].
+    /// As for [`Store::head`].
     pub async fn feed_head(&self) -> Result<Head, StoreError> {
         self.head_by(Purpose::Feed).await
     }
@@ -137,26 +140,28 @@ impl Store {
         Ok(raw.head())
     }
 
-    /// Whether the file of a SQLite store is still the one that its path names.
+    /// Checks that the path of a SQLite store still names the file that is open.
     pub(super) fn is_in_place(&self) -> Result<(), StoreError> {
         if self.file.as_ref().is_none_or(sqlite::OpenFile::is_in_place) {
             return Ok(());
         }
         Err(self.tampered(
-            "another file has the store's name now, or none: restart the broker, which looks at what is there".to_owned(),
+            "the path of the store names another file now, or none; restart the broker, which then checks the file".to_owned(),
         ))
     }
 
-    /// The store's own row, as it stands in the database.
+    /// Reads the store's own row without checking it.
     pub(super) async fn raw_head(&self, purpose: Purpose) -> Result<RawHead, StoreError> {
         let row = self.read(purpose, DEADLINE, |c| Box::pin(read(c)));
         row.await.map_err(unreadable)?.ok_or_else(no_store)
     }
 
-    /// What the row says of all others, and the id of the key that sealed it.
+    /// Opens the seal of the row. Returns the sums of all other rows, and the id of the key that
+    /// sealed it.
     ///
     /// # Errors
-    /// When it is not what a broker wrote, or is sealed under a key that is not here.
+    /// [`StoreError::Tampered`] if the row is not what a broker wrote, and [`StoreError::Key`] if it
+    /// is sealed under a key that the master key file does not hold.
     pub(super) fn contents(&self, raw: &RawHead) -> Result<(Contents, String), StoreError> {
         let keys = self.keys.load();
         match keys.open(&raw.place(), &raw.seal) {
@@ -171,8 +176,8 @@ impl Store {
         }
     }
 
-    /// Notes that the database is not as brokers left it: until all of it was found right again, nothing
-    /// is accepted here.
+    /// Records a finding and returns it as an error. Until [`Store::verify`] finds nothing, nobody is
+    /// authenticated.
     pub(super) fn tampered(&self, what: String) -> StoreError {
         let mut suspicion = self
             .suspicion
@@ -182,7 +187,7 @@ impl Store {
         StoreError::Tampered(what)
     }
 
-    /// As [`Store::tampered`], of an error that says so.
+    /// Records the finding of a [`StoreError::Tampered`]; returns every error unchanged.
     pub(super) fn noted(&self, error: StoreError) -> StoreError {
         match error {
             StoreError::Tampered(what) => self.tampered(what),
@@ -190,8 +195,8 @@ impl Store {
         }
     }
 
-    /// What was found in the database that no broker wrote. It is forgotten when a check of everything
-    /// ([`Store::verify`]) finds nothing.
+    /// The recorded finding that something other than a broker wrote to the database. It is cleared
+    /// when [`Store::verify`] finds nothing.
     pub fn suspicion(&self) -> Option<StoreError> {
         let suspicion = self
             .suspicion
@@ -207,8 +212,8 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Notes that the store was at this change, with the digest of the feed up to it: whatever is read
-    /// from now on must be of this change or of a later one.
+    /// Records that the store was at this change, with the digest of the feed up to it. A later read
+    /// must show this change or a later one.
     pub fn reached(&self, sequence: i64, chain: &str) {
         let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
         if sequence >= reached.sequence {
@@ -216,8 +221,8 @@ impl Store {
         }
     }
 
-    /// Notes under which master key the store's own row was sealed: a key that was replaced by then seals
-    /// nothing any more, whoever has it.
+    /// Records under which master key the store's own row was sealed. A row that is sealed under a
+    /// key that this one replaced is refused from now on.
     pub(super) fn sealed_under(&self, key: &str) {
         self.reached
             .lock()
@@ -225,13 +230,13 @@ impl Store {
             .key = key.to_owned();
     }
 
-    /// The master key under which the store's own row was sealed when it was last read; empty where it was
-    /// not read yet.
+    /// The id of the master key under which the store's own row was sealed when it was last read;
+    /// empty if it has not been read.
     pub fn sealing_key(&self) -> String {
         self.seen_so_far().key
     }
 
-    /// What this process has seen of the store: to be asked before the store is read.
+    /// What this process has seen of the store. It must be taken before the store is read.
     pub(super) fn seen_so_far(&self) -> SeenSoFar {
         self.reached
             .lock()
@@ -239,12 +244,13 @@ impl Store {
             .clone()
     }
 
-    /// Refuses a state of the store that is earlier than, or beside, one that this process had seen before
-    /// it was read. A database can show an old row of its own together with the old rows that it fits.
+    /// Refuses a state of the store that is earlier than one that this process had seen before the
+    /// read, or that branches off from it. A database could return an old row together with the old
+    /// rows that match it.
     ///
     /// # Errors
-    /// [`StoreError::WentBack`] for an earlier change, [`StoreError::Tampered`] for another change of the
-    /// same number, and for a master key that was replaced.
+    /// [`StoreError::WentBack`] for an earlier change, and [`StoreError::Tampered`] for another
+    /// change of the same number or for a master key that was replaced.
     pub(super) fn must_not_go_back(
         &self,
         raw: &RawHead,
@@ -259,7 +265,7 @@ impl Store {
         }
         if sequence == seen.sequence && !seen.chain.is_empty() && raw.chain != seen.chain {
             return Err(self.tampered(format!(
-                "change {sequence} is another one in the store than the one that this broker has seen"
+                "change {sequence} in the store is not the one that this broker has seen"
             )));
         }
         if raw.key() == seen.key {
@@ -280,18 +286,18 @@ impl Store {
         Ok(())
     }
 
-    /// Takes up another master key file: rows under each of its keys are accepted from now on.
+    /// Replaces the keys by those of another master key file.
     ///
     /// # Errors
-    /// When no key can be derived from it; everything then stays as it was.
+    /// [`MasterKeyError`] if a key cannot be derived from it; the old keys are then kept.
     pub fn use_master_key(&self, master_key: &MasterKey) -> Result<(), MasterKeyError> {
         self.keys
             .store(Keys::derive(Some(master_key), &self.id)?.into());
         Ok(())
     }
 
-    /// The store's row, as the first part of a longer transaction: whole, and no earlier than what
-    /// this process has seen. All rows of the transaction are compared with its sums.
+    /// Reads and checks the store's own row at the beginning of a longer transaction, whose rows are
+    /// then compared with its sums.
     pub(super) async fn checked_head(
         &self,
         connection: &mut AnyConnection,

@@ -1,5 +1,4 @@
-//! A transaction that sees everything as it is at one moment, with a deadline for all that is read in
-//! it.
+//! A transaction that reads all rows as they are at one moment, with a deadline for the whole of it.
 
 use sqlx::AnyConnection;
 use tokio::time::{Instant, timeout_at};
@@ -8,18 +7,18 @@ use super::classify::{classify, late};
 use super::lanes::{Lease, Purpose};
 use super::{Engine, SCAN_DEADLINE, Store, StoreError};
 
-/// The transaction. Dropped before [`Moment::end`], its connection is thrown away.
+/// The transaction. If it is dropped before [`Moment::end`], its connection is closed.
 pub(super) struct Moment<'s> {
     lease: Lease<'s>,
     until: Deadline,
 }
 
-/// When all that is read must have been read.
+/// The time by which all reading must be done.
 #[derive(Clone, Copy)]
 pub(super) struct Deadline(Instant);
 
 impl Deadline {
-    /// Does something that has to be done by then.
+    /// Runs work that must end by the deadline.
     pub async fn reached_by<T, E: From<StoreError>>(
         self,
         work: impl Future<Output = Result<T, E>>,
@@ -32,7 +31,7 @@ impl Deadline {
 }
 
 impl Store {
-    /// Begins to read everything as it is now. All of it has [`SCAN_DEADLINE`].
+    /// Begins a transaction that reads all rows. All of it has [`SCAN_DEADLINE`].
     pub(super) async fn moment(&self) -> Result<Moment<'_>, StoreError> {
         let mut lease = self.lease(Purpose::Background).await?;
         let until = Deadline(Instant::now() + SCAN_DEADLINE);
@@ -47,7 +46,7 @@ impl Store {
 }
 
 impl Store {
-    /// As [`Store::moment`], where something is tried in it: to be ended by [`Moment::undo`].
+    /// As [`Store::moment`], for changes that are only tried and are undone with [`Moment::undo`].
     pub(super) async fn trial(&self) -> Result<Moment<'_>, StoreError> {
         let mut lease = self.lease_to_write(Purpose::Background).await?;
         let until = Deadline(Instant::now() + SCAN_DEADLINE);
@@ -69,12 +68,12 @@ impl Moment<'_> {
         self.lease.raw()
     }
 
-    /// Everything was read: the connection is good for others.
+    /// Ends the transaction, so that the connection can be used again.
     pub async fn end(self) -> Result<(), StoreError> {
         self.end_by("COMMIT").await
     }
 
-    /// As [`Moment::end`]; whatever was changed is as it was.
+    /// As [`Moment::end`], but rolls back all changes.
     pub async fn undo(self) -> Result<(), StoreError> {
         self.end_by("ROLLBACK").await
     }

@@ -1,4 +1,4 @@
-//! The brokers on a shared store: what each says of itself, and what others must know of it.
+//! The brokers on a shared store, as they report themselves to one another.
 
 use sqlx::Row as _;
 use tokio::time::Instant;
@@ -7,19 +7,19 @@ use super::classify::classify;
 use super::lanes::Purpose;
 use super::{DEADLINE, Store, StoreError};
 
-/// A node that was not heard of for so long, in seconds, is not waited for.
+/// The seconds after which a node that has not reported counts as silent.
 pub(super) const SILENT_AFTER_SECONDS: i64 = 10;
-/// How much later than its last report, in seconds, a node may last have confirmed the feed; with some
-/// room, since the database counts whole seconds.
+/// The seconds by which a node's last confirmation of the feed may be later than its last report.
+/// There is some margin, since the database counts whole seconds.
 const REPORT_LAG_SECONDS: i64 = 10;
 
-/// The longest time after which any broker accepts nobody, in seconds: what the configuration allows. A row
-/// that says more is not believed.
+/// The longest time in seconds after which a broker refuses everybody, which is the most that the
+/// configuration allows. A row with a longer time is not believed.
 const LONGEST_REFUSE_AFTER: i64 = 129_600;
-/// A broker that is to have reported so much later than now, in seconds, is not waited for.
+/// A broker whose last report is later than now by more than this many seconds is not waited for.
 const MAX_AHEAD: i64 = 60;
 
-/// How long nothing was heard of a node, in seconds. What is in the row may be anything.
+/// The seconds since a node last reported. The row may contain any number.
 fn silence(now: i64, seen_at: i64) -> i64 {
     now.saturating_sub(seen_at)
 }
@@ -28,68 +28,68 @@ fn is_silent(silence: i64) -> bool {
     !(-MAX_AHEAD..=SILENT_AFTER_SECONDS).contains(&silence)
 }
 
-/// A broker on the store.
+/// A broker on the store, as it reports itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Made up at its start.
+    /// The random id of the process, made at its start.
     pub node: String,
-    /// Its host's name.
+    /// The name of the host.
     pub host: String,
-    /// The last change that is in force there.
+    /// The number of the last change that is in force there.
     pub confirmed: i64,
-    /// After how many seconds without the feed it accepts nobody.
+    /// The seconds without the feed after which it refuses everybody.
     pub refuse_after_seconds: i64,
-    /// The ids of its master keys, separated by commas, the one that seals first.
+    /// The ids of its master keys, separated by commas; the first one seals.
     pub master_keys: String,
-    /// The cluster of its keyring.
+    /// The id of the cluster of its keyring.
     pub cluster_id: String,
-    /// A digest of the names of the entries of its directory file; empty: it has none.
+    /// A digest of the names in its directory file; empty if it serves none.
     pub directory: String,
 }
 
-/// A broker that may accept sessions.
+/// A broker that may be accepting sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Which one, as it last reported.
+    /// The broker as it last reported.
     pub node: Node,
-    /// Whether it has not been heard of lately. It may have ended, or be cut off and accept sessions
-    /// until it refuses everybody.
+    /// Whether it has not reported lately. It may have ended, or may have lost the database and
+    /// accept sessions until it refuses everybody.
     pub is_silent: bool,
 }
 
 /// A broker on a shared store, as it last reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broker {
-    /// Made up at its start.
+    /// The random id of the process, made at its start.
     pub node: String,
-    /// Its host's name.
+    /// The name of the host.
     pub host: String,
-    /// The ids of its master keys, the one that seals first; empty: its version does not say.
+    /// The ids of its master keys, the sealing one first; empty if its version does not report them.
     pub master_keys: Vec<String>,
-    /// The cluster of its keyring; empty: its version does not say.
+    /// The id of the cluster of its keyring; empty if its version does not report it.
     pub cluster_id: String,
-    /// Whether it was heard of within the last ten seconds.
+    /// Whether it reported within the last ten seconds.
     pub is_connected: bool,
 }
 
 impl Broker {
-    /// For people.
+    /// The name of the broker in messages.
     pub fn name(&self) -> String {
         format!("the broker on {} (node {})", self.host, self.node)
     }
 
-    /// Whether it has reported that it holds a master key.
+    /// Whether the broker has reported that it holds a master key.
     pub fn has_master_key(&self, id: &str) -> bool {
         self.master_keys.iter().any(|key| key == id)
     }
 }
 
 impl Store {
-    /// Says that this node is here and how far it has followed the feed. Of a node that is known already,
-    /// which directory file it serves is said by [`Writer::serves_directory`].
+    /// Reports this node, with the last change that it has applied. For a node that is listed
+    /// already, the directory file is set only by [`Writer::serves_directory`].
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn report(&self, node: &Node) -> Result<(), StoreError> {
         let node = node.clone();
         self.write_one(Purpose::Feed, move |c| {
@@ -117,10 +117,10 @@ impl Store {
         .map(|_| ())
     }
 
-    /// Says that this node goes: nobody waits for it from now on.
+    /// Removes this node from the list, so that nobody waits for it.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn leave(&self, node: &Node) -> Result<(), StoreError> {
         let node = node.node.clone();
         self.write_one(Purpose::Feed, move |c| {
@@ -135,10 +135,10 @@ impl Store {
         .map(|_| ())
     }
 
-    /// How many nodes of a shared store were heard of lately.
+    /// Counts the nodes of a shared store that are not silent.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn count_nodes(&self) -> Result<usize, StoreError> {
         let row = self.read(Purpose::Feed, DEADLINE, |c| {
             Box::pin(async move {
@@ -150,12 +150,12 @@ impl Store {
         Ok(usize::try_from(count).unwrap_or_default())
     }
 
-    /// The nodes of a shared store that may accept sessions, as they were at some moment after
-    /// `moment`: those that report, and those that do not and have not refused everybody for as long as
-    /// each of them says that it takes. Callers that ask at the same time share an answer.
+    /// Lists the nodes of a shared store that may be accepting sessions, at some time after `moment`:
+    /// those that report, and silent ones until they must have begun to refuse everybody. Callers
+    /// that ask at the same time share one query.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn nodes_after(&self, moment: Instant) -> Result<Vec<Seen>, StoreError> {
         let mut seen = self.seen.lock().await;
         if let Some((asked_at, nodes)) = &*seen
@@ -206,10 +206,11 @@ impl Store {
         Ok(nodes)
     }
 
-    /// The brokers that may serve this store. None of a SQLite store: its broker holds a lock instead.
+    /// Lists the brokers that may serve this store. The list is empty for SQLite, whose broker holds
+    /// a lock instead.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn brokers(&self) -> Result<Vec<Broker>, StoreError> {
         if !self.is_shared() {
             return Ok(Vec::new());
@@ -252,11 +253,11 @@ impl Store {
             .map_err(classify)
     }
 
-    /// Settings of a PostgreSQL server that are off and without which a crash of its machine may lose, or
-    /// tear, what was acknowledged. None of SQLite's, which a broker sets itself.
+    /// The settings of a PostgreSQL server that are off although a crash of its machine may then lose or
+    /// damage acknowledged changes. Empty for SQLite, whose settings the broker sets itself.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn unsafe_settings(&self) -> Result<Vec<String>, StoreError> {
         if !self.is_shared() {
             return Ok(Vec::new());
@@ -275,11 +276,11 @@ impl Store {
         rows.await?.iter().map(name).collect()
     }
 
-    /// What time it is where the database of a shared store runs, in seconds since 1970. None for SQLite,
-    /// which has this machine's clock.
+    /// The time of the database server of a shared store, in seconds since 1970. `None` for SQLite,
+    /// which uses this machine's clock.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn database_time(&self) -> Result<Option<i64>, StoreError> {
         if !self.is_shared() {
             return Ok(None);
@@ -294,10 +295,10 @@ impl Store {
         row.await?.try_get(0).map(Some).map_err(classify)
     }
 
-    /// When the last change was made, in milliseconds since 1970; none: the feed holds no change.
+    /// The time of the last change, in milliseconds since 1970. `None` if the feed is empty.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn last_changed_at(&self) -> Result<Option<i64>, StoreError> {
         let row = self.read(Purpose::Background, DEADLINE, |c| {
             Box::pin(async move {

@@ -134,7 +134,7 @@ impl Store {
             .store(Keys::derive(master_key, &raw.store_id)?.into());
         if raw.is_unsealed() && access == Access::Use {
             return Err(StoreError::Address(
-                "the rows of the store carry no MACs yet; `brevet serve` makes them".to_owned(),
+                "the rows of the store have no MACs yet; `brevet serve` makes them".to_owned(),
             ));
         }
         store
@@ -157,7 +157,7 @@ impl Store {
             Some(to) => Err(StoreError::Moved(to)),
             None if access.may_create() => Ok(Found::Nothing),
             None => Err(StoreError::Damaged(
-                "the database has no store in it; `brevet init` makes one, if it is a new one"
+                "the database contains no store; if it is a new database, run `brevet init`"
                     .to_owned(),
             )),
         }

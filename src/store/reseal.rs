@@ -34,7 +34,7 @@ impl Store {
             let mut writer = Writer::anew(self, lease, raw)?;
             writer.reseal().await?;
             writer.commit().await?;
-            tracing::info!("every row of the store carries a MAC from now on");
+            tracing::info!("every row of the store now has a MAC");
         }
         // Otherwise another broker was first, and the transaction is rolled back with its connection.
         self.is_unsealed
@@ -66,7 +66,7 @@ impl Store {
         if mended != shown.mended {
             writer.abandon().await;
             return Err(StoreError::Tampered(
-                "other rows of the database cannot be read now than those that were just named; nothing was accepted"
+                "the rows that cannot be read are no longer those that were just shown; nothing was accepted"
                     .to_owned(),
             ));
         }
@@ -80,7 +80,7 @@ impl Store {
         if !others.is_empty() {
             writer.abandon().await;
             return Err(StoreError::Tampered(format!(
-                "the database shows other rows now than those that were just named ({}); nothing was accepted",
+                "the rows of the database are no longer those that were just shown ({}); nothing was accepted",
                 others.join("; ")
             )));
         }

@@ -1,9 +1,9 @@
-//! A backup in a store's place. The backup is copied beside the store, brought up to date and looked at
-//! there; only then does it take the store's name. What had the name before stays under another one.
+//! Puts a backup in the place of a SQLite store. The backup is copied next to the store, migrated and
+//! checked there, and then renamed. The old store is kept under another name.
 //!
-//! Every step leaves the old store or the new one in place, whole, whenever it is cut off: the new file is
-//! complete and synced before the rename, the old one has its second name before it, and nothing is
-//! deleted but what an earlier attempt left behind.
+//! Wherever this is interrupted, either the old store or the new one is in place, complete: the new
+//! file is complete and synced before the rename, the old store has its second name before it, and
+//! nothing is deleted except the leftovers of an earlier attempt.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -27,33 +27,34 @@ use crate::files::{self, FileError};
 use crate::master_key::MasterKey;
 use crate::revocations::Selector;
 
-/// The longest wait for a store to become one file.
+/// The longest time that the write-ahead log may take to be copied into the main file.
 const FOLD_DEADLINE: Duration = Duration::from_secs(60);
 
-/// A backup that was copied beside the store, and is not in its place yet. Dropped, it is deleted.
+/// A backup that is copied next to the store but not in its place yet. The copy is deleted on drop.
 pub struct Prepared {
     store: Store,
     head: Head,
     fresh: PathBuf,
     place: PathBuf,
-    /// Once the copy has the store's name there are none.
+    /// Removes the copy on drop. After the rename there is none.
     _leftovers: Leftovers,
     _lock: SqliteLock,
 }
 
-/// What came of a restore.
+/// The result of a restore.
 #[derive(Debug)]
 pub struct Placed {
-    /// Where the store goes on.
+    /// The state of the restored store.
     pub head: Head,
-    /// What was in its place; none: there was nothing.
+    /// The file of the old store; `None` if there was none.
     pub kept: Option<PathBuf>,
 }
 
-/// Copies a backup beside a store and checks that it is a whole one.
+/// Copies a backup next to a store and checks that it is complete.
 ///
 /// # Errors
-/// When it is none, or a broker serves the store. Nothing was replaced.
+/// [`StoreError::Backup`] if it is not complete, [`StoreError::InUse`] if a broker serves the store,
+/// and [`StoreError::File`] if it cannot be copied. Nothing is then replaced.
 pub async fn prepare(
     from: &Path,
     place: &Path,
@@ -77,7 +78,7 @@ pub async fn prepare(
     let leftovers = Leftovers(fresh.clone());
     leftovers.remove()?;
     copy(from, &fresh)?;
-    // A store that was not closed has its last changes in a file of their own.
+    // A store that was not closed has its last changes in its write-ahead log.
     let wal = beside(from, "-wal");
     if wal.is_file() {
         copy(&wal, &beside(&fresh, "-wal"))?;
@@ -124,11 +125,12 @@ pub async fn prepare(
     })
 }
 
-/// What a SQLite file says it is; none: it cannot be read, or is no store.
-/// Its number counts only if the row is sealed under the keys of `by`, a backup of the same store: 0 else.
+/// Reads the state of the SQLite store at `place`; `None` if it cannot be read or is not a store. The
+/// number of its last change counts only if its row is sealed under the keys of `by`, a backup of the
+/// same store, and is 0 otherwise.
 ///
 /// # Errors
-/// When another process is in the middle of something with it.
+/// This function currently returns no error.
 pub async fn look_at(place: &Path, by: &Store) -> Result<Option<Head>, StoreError> {
     if !place.exists() {
         return Ok(None);
@@ -155,8 +157,8 @@ pub async fn look_at(place: &Path, by: &Store) -> Result<Option<Head>, StoreErro
     Ok(looked.await.ok().and_then(Result::ok).flatten())
 }
 
-/// The signing keys that a SQLite store knows as revoked for ever, by their ids; none if it cannot be read.
-/// Nobody vouches for them but the file: revoking one too many lets nobody in.
+/// Reads the ids of the signing keys that a SQLite store lists as permanently revoked; `None` if it
+/// cannot be read. The rows are not checked, since one revoked key too many lets nobody in.
 pub async fn revoked_keys(place: &Path) -> Option<Vec<String>> {
     let options = place
         .exists()
@@ -173,7 +175,7 @@ pub async fn revoked_keys(place: &Path) -> Option<Vec<String>> {
             .iter()
             .map(|row| row.try_get(0))
             .collect::<Result<BTreeSet<String>, sqlx::Error>>()?;
-        // Also those whose row is gone.
+        // The keys whose revocation was deleted are found in the feed.
         let sql = "SELECT detail FROM changes WHERE detail LIKE $1";
         let rows = sqlx::query(sql)
             .bind(format!("%\"{}\"%", Selector::SigningKey.as_str()))
@@ -188,8 +190,8 @@ pub async fn revoked_keys(place: &Path) -> Option<Vec<String>> {
     looked.await.ok()?.ok()
 }
 
-/// Whether a change of that number and digest is in the feed of the store that is in its place; none where
-/// that cannot be read, or does not go back so far. A change counts only if it carries the MAC of a broker.
+/// Whether the feed of the store at `place` has a change of this number and digest, with the MAC of a
+/// broker. `None` if it cannot be read, or does not go back so far.
 async fn has_change(place: &Path, by: &Store, sequence: i64, chain: &str) -> Option<bool> {
     let options = place
         .exists()
@@ -210,7 +212,7 @@ async fn has_change(place: &Path, by: &Store, sequence: i64, chain: &str) -> Opt
     if change.sequence == sequence {
         return Some(change.chain == chain);
     }
-    // Numbers are left out where a store went on behind another one.
+    // Numbers are skipped where a store continued after a restore.
     let goes_back = first
         .first()
         .is_some_and(|(first, _)| first.sequence < sequence);
@@ -218,9 +220,9 @@ async fn has_change(place: &Path, by: &Store, sequence: i64, chain: &str) -> Opt
 }
 
 impl Prepared {
-    /// Whether the store that is in its place went on from the backup: none where neither that store nor
-    /// what this node has seen of it says so. A backup that is ahead of both was made elsewhere. `known` is the
-    /// last change that this node has seen, and the digest of the feed up to it.
+    /// Whether the store in place continued from the backup. `None` if neither that store nor what
+    /// this node has seen of it tells. A backup that is ahead of both was made elsewhere. `known` is
+    /// the number of the last change that this node has seen, and the digest of the feed up to it.
     pub async fn is_of_the_same_history(
         &self,
         in_place: Option<&Head>,
@@ -246,7 +248,7 @@ impl Prepared {
         known.is_none_or(|(at, _)| at < last).then_some(false)
     }
 
-    /// The backup's last change, for people: its number, when, and by whom.
+    /// The last change of the backup, for messages.
     pub async fn last_change(&self) -> Option<Change> {
         let last = self.head.sequence;
         self.store.feed_after(last - 1, 1).await.ok()?.pop()
@@ -260,24 +262,26 @@ impl Prepared {
         (found.sequence == sequence).then_some(found.chain)
     }
 
-    /// The backup, as a store that can be looked at.
+    /// The backup, opened as a store.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// What it was when the backup was made.
+    /// The state of the backup when it was made.
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// Gives it the store's name. What happened after the backup is not known any more, so everything
-    /// from before now counts as revoked and used: no session goes on, no code and no assertion of the
-    /// past is taken. `seen` is the last change that this node knows of. A backup with rows that no broker
-    /// wrote is taken only where the operator was shown them and accepts them. What was in its place is kept as
-    /// `kept`.
+    /// Renames the backup to the store's name. What happened after the backup is unknown, so
+    /// everything from before now counts as revoked and used: sessions end, and earlier MFA codes and
+    /// assertions are refused. `seen` is the last change that this node has seen. `accept` is what
+    /// the operator was shown and accepts; without it, a backup with rows that no broker wrote is
+    /// refused. The old store is kept as `kept`.
     ///
     /// # Errors
-    /// The system's answer. The old store is then in place, or, once it was renamed, the new one.
+    /// [`StoreError::Unsealed`] or [`StoreError::Tampered`] for a backup that must be accepted first,
+    /// [`StoreError::NotWritable`] or [`StoreError::File`] if a file cannot be written. The old store
+    /// is then in place, or the new one if the error occurred after the rename.
     pub async fn put_in_place(
         self,
         accept: Option<&Shown>,
@@ -306,7 +310,7 @@ impl Prepared {
         let wal = beside(&self.fresh, "-wal");
         if std::fs::metadata(&wal).is_ok_and(|meta| meta.len() > 0) {
             return Err(StoreError::NotWritable(format!(
-                "{}: it has not become one file",
+                "{}: its write-ahead log cannot be copied into it",
                 self.fresh.display()
             )));
         }
@@ -326,8 +330,8 @@ impl Prepared {
     }
 }
 
-/// Gives what is in a store's place its second name. The file stays where it is; what belongs to it and
-/// must not stay beside another file goes with the second name.
+/// Keeps the old store under its second name, by a hard link, so that its first name stays until the
+/// rename. The write-ahead log moves to the second name.
 async fn keep(place: &Path, kept: &Path) -> Result<(), StoreError> {
     let is_whole = fold(place).await?;
     files::keep(place, kept)?;
@@ -344,7 +348,8 @@ async fn keep(place: &Path, kept: &Path) -> Result<(), StoreError> {
     Ok(files::sync_folder(place)?)
 }
 
-/// Brings all of a SQLite store into its main file. False for one that is too damaged for that.
+/// Copies the write-ahead log of a SQLite store into its main file. Returns `false` if the store is
+/// too damaged for that.
 async fn fold(place: &Path) -> Result<bool, StoreError> {
     let Ok(options) = sqlite::options(place, false) else {
         return Ok(false);
@@ -374,7 +379,7 @@ async fn fold(place: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// What an attempt leaves behind when it is cut off. Removed when dropped.
+/// The files that an interrupted attempt leaves behind. They are removed on drop.
 struct Leftovers(PathBuf);
 
 impl Leftovers {
@@ -394,7 +399,7 @@ impl Leftovers {
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
-        // What cannot be removed is removed by the next attempt.
+        // What cannot be removed now is removed by the next attempt.
         let _ = self.remove();
     }
 }

@@ -1,7 +1,6 @@
-//! Rows that cannot be read as what a broker writes, whatever their MACs say: a value of another type, one
-//! that is no UTF-8, nothing where something belongs, far too much of it, a kind of thing that there is not.
-//! Each of them is found by itself, so that it can be named; and an operator who accepts a store as it is
-//! gets past them.
+//! Rows that cannot be read as a broker wrote them, whatever their MACs: a column has another type,
+//! is not UTF-8, is NULL or too long, or the kind of the entry is unknown. Each of them is found, so
+//! that it can be named, and an operator who accepts the store as it is has them repaired or deleted.
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
@@ -13,52 +12,52 @@ use super::{Engine, StoreError, clip};
 use crate::directory::resource::{Kind, Resource};
 use crate::revocations::Selector;
 
-/// The longest text of a column, in bytes, but for the detail of a change, which names every entry of a
-/// directory file.
+/// The longest text of a column in bytes, except for the detail of a change, which lists every entry
+/// of a directory file.
 pub(super) const LONGEST: usize = 32 << 20;
-/// The longest detail of a change.
+/// The longest detail of a change, in bytes.
 const LONGEST_DETAIL: usize = 256 << 20;
-/// So many rows are named when a row cannot be read.
+/// The most rows that are named when rows cannot be read.
 const MAX_NAMED: usize = 20;
 
 /// A row that cannot be read.
 pub(super) struct Fault {
     table: &'static Table,
     place: Place,
-    /// What people call it.
+    /// The name of the row in messages.
     name: String,
     why: String,
-    /// The columns that hold the right value in another type; empty: the row cannot be put right.
+    /// The columns whose value only has the wrong type. If this is empty, the row cannot be repaired.
     convert: Vec<(&'static str, Type)>,
 }
 
-/// Where the database has it.
+/// The position of the row in the database.
 enum Place {
     Sqlite(i64),
     Postgres(String),
 }
 
 impl Fault {
-    /// A sentence about it.
+    /// The finding as a sentence.
     pub fn says(&self) -> String {
         format!("{} is not as a broker wrote it ({})", self.name, self.why)
     }
 
-    /// What an operator is told who accepts the store as it is.
+    /// A sentence for an operator who accepts the store as it is, about what happens to the row.
     fn says_what_becomes_of_it(&self) -> String {
         let fate = if self.convert.is_empty() {
-            "is taken out"
+            "is deleted"
         } else {
-            "is put back as what a broker writes"
+            "is repaired"
         };
         format!("{} {fate}: {}", self.name, self.why)
     }
 }
 
-/// Every row that cannot be read, as far as `most` of them.
+/// Finds at most `most` rows that cannot be read.
 ///
 /// # Errors
-/// If the database does not answer.
+/// [`StoreError::Unavailable`] if the database does not answer in time.
 pub(super) async fn faults(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -92,7 +91,7 @@ pub(super) async fn faults(
     Ok(found)
 }
 
-/// What a row is called that kept others from being read, where a broker looks at many at once.
+/// Replaces an error of a query for many rows by one that names the rows that cannot be read.
 pub(super) async fn named(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -110,12 +109,12 @@ pub(super) async fn named(
     }
 }
 
-/// Takes out what cannot be read and what acts by itself, or puts it back as what a broker writes: a
+/// Repairs or deletes the rows that cannot be read, and drops triggers and the like. Returns a
 /// sentence for each.
 ///
 /// # Errors
-/// [`StoreError::Damaged`] where a table or a column is missing: nothing but a backup helps then. If the
-/// database does not answer, or does not do it.
+/// [`StoreError::Damaged`] if a table or a column is missing, so that only a backup helps, and
+/// [`StoreError::Unavailable`] if the database does not answer in time.
 pub(super) async fn mend(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -126,7 +125,7 @@ pub(super) async fn mend(
             Deviation::Lacks(what) => return Err(StoreError::Damaged(what)),
             Deviation::Acts { what, removal } => {
                 run(&mut *connection, &removal, None).await?;
-                told.push(format!("{what} is taken out"));
+                told.push(format!("{what} is removed"));
             }
         }
     }
@@ -136,14 +135,14 @@ pub(super) async fn mend(
             Some(sql) => run(&mut *connection, &sql, Some(&fault.place)).await?,
             None => 0,
         };
-        // What cannot be put back, since another row has its name, is taken out.
+        // A row that cannot be repaired, since another row has its name, is deleted.
         if done == 0 {
             let place = place_of(engine);
             let sql = format!("DELETE FROM {} WHERE {place}", fault.table.name);
             let deleted = run(&mut *connection, &sql, Some(&fault.place)).await?;
             if deleted != 1 {
                 return Err(StoreError::Tampered(format!(
-                    "the database took out {deleted} rows where {} was to be taken out",
+                    "the database deleted {deleted} rows instead of one for {}",
                     fault.name
                 )));
             }
@@ -174,8 +173,8 @@ fn place_of(engine: Engine) -> &'static str {
     }
 }
 
-/// The statement that gives a row's values their types; none where that does not put it right. PostgreSQL
-/// knows no value of another type than its column's.
+/// The statement that converts the values of a row to their types; `None` if that does not repair it.
+/// In PostgreSQL a value always has the type of its column.
 fn conversion(engine: Engine, fault: &Fault) -> Option<String> {
     if fault.convert.is_empty() || engine == Engine::Postgres {
         return None;
@@ -196,8 +195,8 @@ fn conversion(engine: Engine, fault: &Fault) -> Option<String> {
     ))
 }
 
-/// Reads each row of a table as bytes: where it is, and of each column its type, its length and, where
-/// that is not too much, what is in it.
+/// Reads each row of a table as bytes: its position, and for each column the type, the length and, if
+/// that is not too large, the value.
 fn cells_of(engine: Engine, table: &Table) -> String {
     let column = |(name, kind): &(&str, Type)| {
         let most = longest(name);
@@ -235,7 +234,7 @@ fn longest(column: &str) -> usize {
     }
 }
 
-/// What is in a column.
+/// The value of a column as it is stored.
 struct Cell {
     /// `text`, `integer`, `null`, `blob` or `real`.
     kind: String,
@@ -263,7 +262,8 @@ fn cells(row: &AnyRow, table: &Table) -> Result<Vec<Cell>, StoreError> {
         .map_err(classify)
 }
 
-/// Why a row cannot be read, and the columns whose values need another type for it to be one that can.
+/// Returns why a row cannot be read, and the columns whose conversion to another type would repair
+/// it.
 fn judge(table: &Table, cells: &[Cell]) -> Option<(String, Vec<(&'static str, Type)>)> {
     let mut convert = Vec::new();
     for ((column, kind), cell) in table.columns.iter().zip(cells) {
@@ -273,22 +273,22 @@ fn judge(table: &Table, cells: &[Cell]) -> Option<(String, Vec<(&'static str, Ty
             if *kind == Type::TextOrNull {
                 continue;
             }
-            return Some((format!("its {column} is nothing"), Vec::new()));
+            return Some((format!("its {column} is NULL"), Vec::new()));
         }
         if cell.length > most {
             return Some((
                 format!(
-                    "its {column} has {} bytes, and the most is {most}",
+                    "its {column} has {} bytes, and at most {most} are allowed",
                     cell.length
                 ),
                 Vec::new(),
             ));
         }
         let Some(text) = cell.text() else {
-            return Some((format!("its {column} is no UTF-8"), Vec::new()));
+            return Some((format!("its {column} is not UTF-8"), Vec::new()));
         };
         if is_number && text.parse::<i64>().is_err() {
-            return Some((format!("its {column} is no whole number"), Vec::new()));
+            return Some((format!("its {column} is not an integer"), Vec::new()));
         }
         if cell.kind != (if is_number { "integer" } else { "text" }) {
             convert.push((*column, *kind));
@@ -306,22 +306,22 @@ fn is_unknown(table: &Table, cells: &[Cell]) -> Option<String> {
     let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     match table.name {
         "resources" => match Kind::parse(text("kind")) {
-            None => Some("no broker knows its kind".to_owned()),
+            None => Some("its kind is unknown".to_owned()),
             Some(kind) => Resource::parse(kind, text("body"))
                 .err()
                 .map(|error| format!("its body: {error}")),
         },
         "directory_entries" => Kind::parse(text("kind"))
             .is_none()
-            .then(|| "no broker knows its kind".to_owned()),
+            .then(|| "its kind is unknown".to_owned()),
         "revocations" => Selector::parse(text("selector"))
             .is_none()
-            .then(|| "no broker knows its selector".to_owned()),
+            .then(|| "its selector is unknown".to_owned()),
         "changes" if !text("sequence").parse::<i64>().is_ok_and(|n| n > 0) => {
             Some("no change has its number".to_owned())
         }
         "changes" => (!is_json(text("actor")) || !is_json(text("detail")))
-            .then(|| "its actor or its detail is no JSON".to_owned()),
+            .then(|| "its actor or its detail is not JSON".to_owned()),
         _ => None,
     }
 }
@@ -331,7 +331,7 @@ fn column_of<'c>(table: &Table, cells: &'c [Cell], column: &str) -> Option<&'c s
     columns.find(|((name, _), _)| *name == column)?.1.text()
 }
 
-/// What people call a row, as far as what names it can be read.
+/// The name of a row in messages, as far as its key can be read.
 fn name(table: &Table, cells: &[Cell]) -> String {
     let of = |column: &str| {
         let at = table.columns.iter().position(|(name, _)| *name == column);

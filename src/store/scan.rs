@@ -116,12 +116,12 @@ pub(super) async fn walk<E: From<StoreError>>(
     }
 }
 
-/// Why a row cannot be read, if one cannot.
+/// Reads the rows of the directory from PostgreSQL. Returns an error if a row cannot be read.
 async fn walk_postgres<E: From<StoreError>>(
     connection: &mut AnyConnection,
     each: &mut (impl FnMut(Resource<'_>, &str) -> Result<(), E> + Send),
 ) -> Result<Option<StoreError>, E> {
-    // What is far too long is not read: the row is named then.
+    // A text that is far too long is not read; the row is then reported.
     let sql = AssertSqlSafe(format!(
         "SELECT kind, id, account, folded, unique_id, version, \
          CASE WHEN octet_length(body) <= {LONGEST} THEN body END, \
@@ -154,7 +154,7 @@ async fn walk_postgres<E: From<StoreError>>(
     Ok(None)
 }
 
-/// Why a row cannot be read, if one cannot.
+/// Reads the rows of the directory from SQLite. Returns an error if a row cannot be read.
 async fn walk_sqlite<E: From<StoreError>>(
     connection: &mut AnyConnection,
     each: &mut (impl FnMut(Resource<'_>, &str) -> Result<(), E> + Send),
@@ -177,7 +177,7 @@ async fn walk_sqlite<E: From<StoreError>>(
         }
         if found != portion.count {
             return Ok(Some(StoreError::Tampered(format!(
-                "{} rows of the directory read as {found}: one of them holds what separates rows",
+                "{} rows of the directory were read as {found}: one of them contains the character that separates rows",
                 portion.count
             ))));
         }
@@ -228,10 +228,10 @@ pub(super) fn differing_revocations(found: &Contents, expected: &Contents) -> Op
 pub(super) fn differing(which: &str, found: u64, expected: u64) -> String {
     if found == expected {
         format!(
-            "among the {found} rows {which} is one of an earlier state, or one twice and another one missing"
+            "the {found} rows {which} include one of an earlier version, or one occurs twice and another is missing"
         )
     } else {
-        format!("there are {found} rows {which} where {expected} belong")
+        format!("there are {found} rows {which} instead of {expected}")
     }
 }
 
@@ -264,16 +264,16 @@ pub(super) async fn missing(connection: &mut AnyConnection) -> Result<Vec<String
             };
             match (version, is_deletion(action)) {
                 (None, true) => {}
-                (None, false) => {
-                    named.push(format!("{name} is missing, which change {last} wrote"))
-                }
+                (None, false) => named.push(format!(
+                    "{name} is missing, although change {last} wrote it"
+                )),
                 (Some(_), true) => {
-                    named.push(format!("{name} is there, which change {last} deleted"))
+                    named.push(format!("{name} exists, although change {last} deleted it"))
                 }
                 (Some(version), false) if version == last => {}
                 (Some(version), false) => {
                     named.push(format!(
-                        "{name} is as change {version} wrote it, and change {last} wrote it last"
+                        "{name} is as change {version} wrote it, although change {last} wrote it later"
                     ));
                 }
             }
@@ -287,7 +287,7 @@ pub(super) async fn missing(connection: &mut AnyConnection) -> Result<Vec<String
     {
         let text = |at: usize| row.try_get::<&str, _>(at).map_err(classify);
         named.push(format!(
-            "{} {} is there twice",
+            "{} {} occurs twice",
             clip(text(0)?),
             clip(text(1)?)
         ));

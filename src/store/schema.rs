@@ -45,11 +45,11 @@ fn migrations() -> impl Iterator<Item = Migration> {
     })
 }
 
-/// Which migrations a database says it has had that are not this program's, or are others of the same
-/// number: a sentence each.
+/// Returns a sentence for each recorded migration that this program does not have, or has in another
+/// form.
 ///
 /// # Errors
-/// If the database does not answer.
+/// [`StoreError::Unavailable`] if the database does not answer in time.
 pub(super) async fn differing_migrations(
     connection: &mut AnyConnection,
 ) -> Result<Vec<String>, StoreError> {
@@ -77,7 +77,7 @@ pub(super) async fn differing_migrations(
     let known = MIGRATIONS.len();
     let count = (had.len() != known).then(|| {
         format!(
-            "the schema has had {} migrations where {known} belong",
+            "the schema has had {} migrations instead of {known}",
             had.len()
         )
     });

@@ -1,6 +1,6 @@
-//! The tables of a store, and whether a database still has them as the migrations make them: all columns
-//! of their types, and nothing on a table that acts by itself (a trigger, a rule, a row security policy, a
-//! table that inherits from it). Extra tables are nobody's business here.
+//! The tables of a store, and the check that a database has them as the migrations make them: all
+//! columns with their types, and no trigger, rule, row security policy or inheriting table on them.
+//! Further tables do not matter.
 
 use std::collections::HashMap;
 
@@ -10,18 +10,18 @@ use sqlx::{AnyConnection, Row as _};
 use super::classify::classify;
 use super::{Engine, StoreError, clip};
 
-/// A table of the store.
+/// A table of the store, with its columns.
 pub(super) struct Table {
     pub name: &'static str,
     pub columns: &'static [(&'static str, Type)],
 }
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Type {
     Number,
     Text,
-    /// Text, or nothing.
+    /// Text or NULL.
     TextOrNull,
 }
 
@@ -31,7 +31,7 @@ const fn table(name: &'static str, columns: &'static [(&'static str, Type)]) -> 
     Table { name, columns }
 }
 
-/// The store's own row.
+/// The table of the store's own row.
 pub(super) const STORE: Table = table(
     "store",
     &[
@@ -45,7 +45,7 @@ pub(super) const STORE: Table = table(
     ],
 );
 
-/// Every other table.
+/// All other tables.
 pub(super) const TABLES: [Table; 11] = [
     table(
         "resources",
@@ -154,25 +154,25 @@ pub(super) const TABLES: [Table; 11] = [
     ),
 ];
 
-/// What differs from a store that the migrations made.
+/// A difference from the tables that the migrations make.
 pub(super) enum Deviation {
-    /// A table or a column is missing, or is something else.
+    /// A table or a column is missing or has another type; holds a sentence.
     Lacks(String),
-    /// Something on a table acts by itself.
+    /// A trigger or the like changes or hides rows of a table.
     Acts {
-        /// What it is.
+        /// The name of it in messages.
         what: String,
-        /// The statement that takes it away.
+        /// The statement that removes it.
         removal: String,
     },
 }
 
 impl Deviation {
-    /// A sentence about it.
+    /// The difference as a sentence.
     pub fn says(&self) -> String {
         match self {
             Self::Lacks(what) => what.clone(),
-            Self::Acts { what, .. } => format!("{what}, which no broker made"),
+            Self::Acts { what, .. } => format!("{what} exists, which no broker made"),
         }
     }
 }
@@ -195,10 +195,10 @@ const POSTGRES_ACTORS: &str = "SELECT * FROM ( \
      UNION ALL SELECT 'child', CAST(h.relname AS TEXT), i.inhparent FROM pg_catalog.pg_inherits i \
      JOIN pg_catalog.pg_class h ON h.oid = i.inhrelid) AS actors";
 
-/// What of the store's tables is not as the migrations make them.
+/// Finds the differences from the tables that the migrations make.
 ///
 /// # Errors
-/// If the database does not answer.
+/// [`StoreError::Unavailable`] if the database does not answer in time.
 pub(super) async fn deviations(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -267,7 +267,7 @@ fn texts<const N: usize>(row: &AnyRow) -> Result<[String; N], StoreError> {
     Ok(all)
 }
 
-/// Something of that name, of a kind that the queries above name, on one of the store's tables.
+/// Describes an object on one of the store's tables. `kind` is the one that the queries above return.
 fn acts(engine: Engine, kind: &str, name: &str, on: &str) -> Deviation {
     let quoted = format!("\"{}\"", name.replace('"', "\"\""));
     let (what, removal) = match kind {

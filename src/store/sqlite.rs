@@ -1,4 +1,4 @@
-//! What only SQLite needs: its file, its lock, and reading many rows as one.
+//! The parts that only SQLite needs: its file, its lock, and reading many rows in one.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -17,7 +17,7 @@ use super::salvage::LONGEST;
 use super::{StoreError, clip};
 use crate::files::{self, Audience, FileError};
 
-/// What stays as it is in a path within a URL.
+/// The characters that are not escaped in a path within a URL.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'.')
@@ -41,8 +41,8 @@ pub(super) fn options(path: &Path, create: bool) -> Result<AnyConnectOptions, St
     ))
 }
 
-/// WAL: readers and the one writer do not wait for each other. FULL: what was committed is on
-/// stable storage.
+/// Sets up a connection. With WAL, readers and the writer do not wait for each other; with FULL, a
+/// commit returns when the change is on stable storage.
 pub(super) async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(
         "PRAGMA busy_timeout = 1500; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
@@ -53,35 +53,36 @@ pub(super) async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::
     .map(|_| ())
 }
 
-/// So many rows are read as one: a row by itself costs more on its way than all that is in it.
+/// The number of rows that are read as one, which is faster than row by row.
 const PORTION: i64 = 256;
-/// What stands between rows and between columns in a portion. Neither is in a name, and JSON has
-/// them as escapes only; a row that has one of them fails its check, or is counted twice.
+/// The characters between rows and between columns in a portion. Names do not contain them, and JSON
+/// escapes them; a row that does contain one fails its check, or is counted twice.
 const ROW: char = '\u{1e}';
 const COLUMN: char = '\u{1f}';
 
-/// A row of more bytes than this is read by itself.
+/// A row of more bytes than this is read alone.
 const LONG: usize = 128 << 10;
 
 /// Rows of the directory as one text.
 pub(super) struct Portion {
     /// The number of the last row.
     pub last: i64,
-    /// How many rows the database says it is.
+    /// The number of rows that the database reports.
     pub count: i64,
     text: String,
 }
 
-/// The next rows behind a row number, or the first ones, in the order in which they lie in the file. None:
-/// there are no more.
+/// Reads the next rows after a row number, or the first ones, in the order of the file; `None` at the
+/// end.
 ///
 /// # Errors
-/// Without an answer, and [`StoreError::Tampered`] for a row that cannot be read.
+/// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`]
+/// if a row cannot be read.
 pub(super) async fn portion(
     connection: &mut AnyConnection,
     after: Option<i64>,
 ) -> Result<Option<Portion>, StoreError> {
-    // A row may have the lowest number that there is.
+    // A row may have the lowest possible number.
     let from = match after {
         None => i64::MIN,
         Some(i64::MAX) => return Ok(None),
@@ -91,7 +92,7 @@ pub(super) async fn portion(
     let Some(long) = rows.long else {
         return rows.into_portion();
     };
-    // Those before a long one, and then it alone.
+    // The rows before a long one are read first, and then the long one alone.
     if rows.first == Some(long) {
         let row = read(connection, long, long, 1, LONGEST).await?;
         return row.into_portion();
@@ -101,12 +102,12 @@ pub(super) async fn portion(
         .into_portion()
 }
 
-/// What was read of a range of row numbers.
+/// The result of reading a range of row numbers.
 struct Rows {
     first: Option<i64>,
     last: Option<i64>,
     count: i64,
-    /// The first that is too long to be read with others.
+    /// The number of the first row that is too long to be read with others.
     long: Option<i64>,
     is_typed: bool,
     text: Option<String>,
@@ -114,11 +115,12 @@ struct Rows {
 
 impl Rows {
     fn into_portion(self) -> Result<Option<Portion>, StoreError> {
-        // In one text a value of another type looks like a text, and a search for the text does not find
-        // it.
+        // Once joined, a value of another type looks like a text, although a query for that text does
+        // not find it.
         if !self.is_typed || self.long.is_some() {
             return Err(StoreError::Tampered(
-                "a row of the directory holds a value of another type, or far too much".to_owned(),
+                "a row of the directory has a value of another type, or one that is far too long"
+                    .to_owned(),
             ));
         }
         Ok(self.last.map(|last| Portion {
@@ -168,7 +170,7 @@ async fn read(
 }
 
 impl Portion {
-    /// The columns and the MAC of each row.
+    /// Splits the portion into the columns and the MAC of each row.
     pub(super) fn rows(&self) -> impl Iterator<Item = Result<(Resource<'_>, &str), StoreError>> {
         let rows = self.text.split(ROW).filter(|row| !row.is_empty());
         rows.map(|row| {
@@ -204,7 +206,7 @@ impl Portion {
     }
 }
 
-/// Which file a store is in, whatever name it has: its path, and what it was when it was opened.
+/// Identifies the file of an open store by its path, device and inode.
 #[derive(Debug, Clone)]
 pub(super) struct OpenFile {
     path: PathBuf,
@@ -225,15 +227,15 @@ impl OpenFile {
         })
     }
 
-    /// Whether its path still names it. Commands beside a broker open the path: they would speak to another
-    /// store than the broker.
+    /// Whether the path still names the open file. Commands beside a broker open the path, and would
+    /// otherwise work on another store than the broker.
     pub(super) fn is_in_place(&self) -> bool {
         std::fs::metadata(&self.path)
             .is_ok_and(|meta| (meta.dev(), meta.ino()) == (self.device, self.inode))
     }
 }
 
-/// Held by the one broker that serves a SQLite store, as long as its process lives.
+/// The lock of a SQLite store. The broker that serves the store holds it as long as its process runs.
 #[derive(Debug)]
 pub struct SqliteLock(
     #[allow(dead_code, reason = "the lock lives as long as the file is open")] File,
@@ -243,7 +245,8 @@ impl SqliteLock {
     /// Takes the lock.
     ///
     /// # Errors
-    /// When another process has it.
+    /// [`StoreError::InUse`] if another process holds it, and [`StoreError::File`] if the lock file
+    /// cannot be opened.
     pub fn take(store: &Path) -> Result<Self, StoreError> {
         let path = beside(store, ".lock");
         let file = files::create_private(&path)?;
@@ -259,7 +262,7 @@ impl SqliteLock {
     }
 }
 
-/// A file beside another one: its name with a suffix.
+/// Adds a suffix to the name of a file.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

@@ -1,5 +1,5 @@
-//! Everything that the database holds and that a broker wrote, looked at as a whole: rows, revocations,
-//! the feed and what the store's own row says of them.
+//! Checks the whole store: every row of the directory, every revocation, the feed, and that all of
+//! them match the store's own row.
 
 mod feed;
 
@@ -22,20 +22,21 @@ use crate::revocations::Mark;
 
 pub(super) use feed::revoked_signing_keys;
 
-/// How many findings a log or a refusal names one by one.
+/// The most findings that a log line or an error names.
 const MAX_LISTED: usize = 100;
-/// How many are shown to an operator who is to accept them.
+/// The most findings that are shown to an operator who is to accept them.
 const MAX_SHOWN: usize = 10_000;
-/// How many characters of a row are shown.
+/// The most characters of a row that are shown.
 const MAX_EXCERPT: usize = 2_000;
 
-/// What an operator was shown of a store, before it is accepted as it is.
+/// What an operator is shown of a store before accepting it as it is.
 pub struct Shown {
-    /// What no broker wrote like this, and what is missing: a sentence each.
+    /// A sentence for each row that no broker wrote like this, and for each row that is missing.
     pub findings: Vec<String>,
-    /// What becomes of rows that cannot be read, and of what acts by itself: a sentence each.
+    /// A sentence for each row that cannot be read and each trigger or the like, about what accepting
+    /// the store does to it.
     pub mended: Vec<String>,
-    /// The sums of all rows that were there, whoever wrote them.
+    /// The sums of all rows, including those that no broker wrote.
     pub(super) rows: Contents,
 }
 
@@ -47,11 +48,11 @@ fn excerpt(body: &str) -> String {
     text
 }
 
-/// What is wrong with a store, a sentence each.
+/// The findings, a sentence each.
 #[derive(Default)]
 struct Findings {
     listed: Vec<String>,
-    /// How many are named one by one.
+    /// The most findings that are named.
     most: usize,
     more: usize,
 }
@@ -74,14 +75,15 @@ impl Findings {
 }
 
 impl Store {
-    /// Checks everything at one moment.
+    /// Checks all rows at one moment.
     ///
     /// # Errors
-    /// Without an answer, and [`StoreError::Tampered`] with all that is wrong.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// [`StoreError::Tampered`] with all findings.
     pub async fn verify(&self, now: Timestamp) -> Result<(), StoreError> {
         self.is_in_place()?;
         let findings = match self.findings(now).await {
-            // A row that cannot be read is noticed as one that was altered is.
+            // A row that cannot be read counts as one that was altered.
             Err(error) if error.is_tampering() => return Err(self.tampered(error.to_string())),
             other => other?,
         };
@@ -92,25 +94,26 @@ impl Store {
         Err(self.tampered(findings.join("; ")))
     }
 
-    /// What the database holds that no broker wrote like this, and what is missing: a sentence each.
+    /// Checks all rows at one moment. Returns a sentence for each row that no broker wrote like this,
+    /// and for each row that is missing.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn findings(&self, now: Timestamp) -> Result<Vec<String>, StoreError> {
         Ok(self.look_at_all(now, false).await?.findings)
     }
 
-    /// As [`Store::findings`], for an operator who is to accept the store as it is: names every row, also
-    /// where the master key file lacks a key that rows were written under, and shows what is in it.
+    /// As [`Store::findings`], for an operator who is to accept the store as it is. Names every row
+    /// and shows its content, also if the master key file lacks the key of the row.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn show(&self, now: Timestamp) -> Result<Shown, StoreError> {
         self.look_at_all(now, true).await
     }
 
     async fn look_at_all(&self, now: Timestamp, to_accept: bool) -> Result<Shown, StoreError> {
-        // What becomes of rows that cannot be read is tried, so that what is left can be looked at.
+        // Rows that cannot be read are repaired or deleted on trial, so that the rest can be checked.
         let mut moment = if to_accept {
             self.trial().await?
         } else {
@@ -146,7 +149,8 @@ impl Store {
         Ok(shown)
     }
 
-    /// The sums of all rows as they are, whoever wrote them, where they are to be accepted.
+    /// Adds the findings. Returns the sums of all rows as they are, if the operator is to accept
+    /// them.
     async fn look(
         &self,
         connection: &mut AnyConnection,
@@ -182,7 +186,7 @@ impl Store {
             .await
         {
             Err(error) if error.is_tampering() && !to_accept => {
-                // Behind a row that cannot be read nothing adds up.
+                // After a row that cannot be read, the sums are wrong in any case.
                 findings.add(match error {
                     StoreError::Tampered(what) => what,
                     other => other.to_string(),
@@ -224,7 +228,7 @@ impl Store {
         Ok(rows.as_it_is)
     }
 
-    /// What the store's own row says of all others; none if it is not as a broker wrote it.
+    /// The sums of all rows that the store's own row seals; `None` if it is not as a broker wrote it.
     fn expected(
         &self,
         raw: &RawHead,
@@ -274,9 +278,7 @@ impl Store {
                     excerpt(row.body)
                 )),
                 (_, Err(error)) => findings.add(wrong(&Row::Resource(row), &error)),
-                (None, Ok(_)) => {
-                    findings.add(format!("{} is of no kind that is known", clip(row.kind)))
-                }
+                (None, Ok(_)) => findings.add(format!("{} is of an unknown kind", clip(row.kind))),
             }
             Ok::<(), StoreError>(())
         };
@@ -313,14 +315,14 @@ impl Store {
     }
 }
 
-/// What the rows come to.
+/// The sums of the rows that were read.
 struct Rows {
-    /// The sums of those that brokers wrote.
+    /// The sums of the rows that brokers wrote.
     found: Contents,
-    /// The sums of all of them, whoever wrote them, where they are to be accepted.
+    /// The sums of all rows, if the operator is to accept them.
     as_it_is: Contents,
     marks: Marks,
 }
 
-/// Revocations, by selector, account and value.
+/// Revocations by selector, account and value.
 type Marks = HashMap<(String, String, String), Mark>;

@@ -1,7 +1,7 @@
-//! One change of the store, all of it or nothing: rows, their MACs and sums, and the feed in one
-//! transaction.
+//! A transaction that changes the store: rows, their MACs and sums, and the feed are all written or
+//! none is.
 //!
-//! Here are its beginning and its end; what it does in between is in a file for each kind of row.
+//! This file begins and ends the transaction; the files below write one kind of row each.
 
 mod feed;
 mod resources;
@@ -23,31 +23,31 @@ use crate::directory::resource::Name;
 
 pub use feed::Entry;
 
-/// A transaction that holds the store's head: nobody else writes meanwhile. Dropped without
-/// [`Writer::commit`], it changed nothing.
+/// A transaction that has locked the store's own row, so that nobody else writes meanwhile. If it is
+/// dropped without [`Writer::commit`], nothing is changed.
 pub struct Writer<'s> {
     pub(super) store: &'s Store,
     lease: Lease<'s>,
-    /// Whether something went wrong: it then changes nothing any more.
+    /// Whether a statement failed. The transaction can then not be committed.
     has_failed: bool,
-    /// The last change before this one.
+    /// The number of the last change when the transaction began.
     begun_at: i64,
-    /// What this change deleted.
+    /// The entries that this transaction deleted.
     deleted: HashSet<Name>,
-    /// The store's own row as it will be.
+    /// The store's own row as it will be written.
     pub(super) head: RawHead,
-    /// What it will say of all others.
+    /// The sums that will be sealed in the store's own row.
     pub(super) contents: Contents,
     pub(super) keys: Arc<Keys>,
-    /// The master key under which this change is written: that of the store's own row.
+    /// The id of the master key of this transaction's MACs: that of the store's own row.
     pub(super) key_id: String,
 }
 
 impl<'s> Writer<'s> {
-    /// Begins a transaction, and takes the store's own row for it.
+    /// Begins a transaction, and locks the store's own row.
     pub(super) async fn lock(lease: &mut Lease<'_>) -> Result<RawHead, StoreError> {
         lease.begin();
-        // Writing the row is what takes the lock, in both engines.
+        // Writing the row takes the lock in both engines.
         let row = lease.ask(DEADLINE, |c| {
             Box::pin(async move {
                 sqlx::raw_sql("BEGIN").execute(&mut *c).await?;
@@ -59,7 +59,7 @@ impl<'s> Writer<'s> {
         RawHead::of(&row.await?).map_err(classify)
     }
 
-    /// A change of a store that is as brokers left it.
+    /// A transaction on a store whose own row is as a broker wrote it.
     pub(super) fn new(
         store: &'s Store,
         lease: Lease<'s>,
@@ -70,7 +70,7 @@ impl<'s> Writer<'s> {
         Ok(Self::of(store, lease, head, contents, key_id))
     }
 
-    /// A change that is to say anew what the store holds: nothing yet.
+    /// A transaction that computes the sums of the store anew, beginning with none.
     pub(super) fn anew(
         store: &'s Store,
         lease: Lease<'s>,
@@ -102,7 +102,7 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// The last change, the ones recorded here included.
+    /// The number of the last change, including those of this transaction.
     pub fn sequence(&self) -> i64 {
         self.head.sequence
     }
@@ -113,15 +113,18 @@ impl<'s> Writer<'s> {
             .ok_or_else(|| StoreError::Key(self.key_id.clone()))
     }
 
-    /// Codes and assertions from before now count as used.
+    /// Makes MFA codes and assertions from before now count as used.
     pub fn not_before(&mut self, now: Timestamp) {
         self.head.not_before = now.seconds();
     }
 
-    /// Makes it last. From here on it is on stable storage.
+    /// Commits the transaction, which is then on stable storage. Returns the number of the last
+    /// change.
     ///
     /// # Errors
-    /// Without an answer it is not known whether it lasts.
+    /// [`StoreError::Unavailable`] if the database does not answer in time; it is then unknown
+    /// whether the change was made. [`StoreError::Tampered`] if the database does not show what was
+    /// written.
     pub async fn commit(mut self) -> Result<i64, StoreError> {
         let seal = self.key()?.seal(&self.head.place(), &self.contents);
         self.head.seal =
@@ -141,12 +144,12 @@ impl<'s> Writer<'s> {
         })
         .await
         .and_then(|done| self.has_written(done.rows_affected(), &"the store's own row"))?;
-        // What was begun in time is not given up in the middle: it would not be known whether it lasts.
+        // A commit gets its own deadline, since its outcome would be unknown if it were interrupted.
         self.lease.take_time();
         self.ask(|c| Box::pin(async move { sqlx::raw_sql("COMMIT").execute(c).await }))
             .await?;
         self.store.reached(sequence, &chain);
-        // Nothing is acknowledged that the database does not show once it says that it lasts.
+        // A change is acknowledged only if the database shows it after the commit.
         let seen = self.store.seen_so_far();
         let there = self.ask(|c| Box::pin(head::read(c))).await;
         let there = there.map_err(head::unreadable)?;
@@ -157,7 +160,8 @@ impl<'s> Writer<'s> {
         Ok(sequence)
     }
 
-    /// Takes out what cannot be read, and what acts by itself, or puts it back: a sentence for each.
+    /// Repairs or deletes rows that cannot be read, and drops triggers and the like. Returns a
+    /// sentence for each.
     pub(super) async fn mend(&mut self) -> Result<Vec<String>, StoreError> {
         let engine = self.store.engine;
         let work = salvage::mend(engine, self.lease.raw()?);
@@ -167,7 +171,7 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// Gives it up in an orderly way; dropping does as well, and costs a connection.
+    /// Rolls the transaction back. Dropping it does so too, but closes the connection.
     pub async fn abandon(mut self) {
         self.roll_back().await;
     }
@@ -201,7 +205,7 @@ impl<'s> Writer<'s> {
         }
         let asked = self.lease.ask(deadline, work).await;
         if asked.is_err() {
-            // In the middle of a transaction: the connection goes back clean, or not at all.
+            // The connection goes back after the rollback, or is closed.
             self.has_failed = true;
             self.roll_back().await;
         }

@@ -462,7 +462,7 @@ fn of_resources(world: &World) -> Vec<Case> {
                  ALTER TABLE doubled RENAME TO resources; \
                  INSERT INTO resources SELECT {COLUMNS} FROM resources {this}"
             ),
-            format!("{name} is there twice"),
+            format!("{name} occurs twice"),
         ));
         cases.push(case(
             format!("{name}: under another name"),
@@ -494,7 +494,7 @@ fn of_resources(world: &World) -> Vec<Case> {
     cases.push(case(
         "a deleted user put back",
         format!("{older} INSERT INTO resources SELECT * FROM older.resources {gone}"),
-        "user/gone is there, which change",
+        "user/gone exists, although change",
     ));
     cases.push(case(
         "all users gone",
@@ -559,14 +559,14 @@ fn of_revocations(world: &World) -> Vec<Case> {
         cases.push(case(
             format!("{name}: removed"),
             removed,
-            "rows that are revocations where 5 belong",
+            "rows that are revocations instead of 5",
         ));
         cases.push(case(
             format!("{name}: of an earlier state"),
             format!(
                 "{older} DELETE FROM revocations {this}; INSERT INTO revocations SELECT * FROM older.revocations {this}"
             ),
-            "rows that are revocations is one of an earlier state",
+            "rows that are revocations include one of an earlier version",
         ));
         cases.push(case(
             format!("{name}: twice"),
@@ -574,7 +574,7 @@ fn of_revocations(world: &World) -> Vec<Case> {
                 "CREATE TABLE doubled AS SELECT * FROM revocations; DROP TABLE revocations; \
                  ALTER TABLE doubled RENAME TO revocations; INSERT INTO revocations SELECT * FROM revocations {this}"
             ),
-            "6 rows that are revocations where 5 belong",
+            "6 rows that are revocations instead of 5",
         ));
         cases.push(case(
             format!("{name}: under another name"),
@@ -588,7 +588,7 @@ fn of_revocations(world: &World) -> Vec<Case> {
     cases.push(case(
         "no revocations",
         "DELETE FROM revocations",
-        "0 rows that are revocations where 5 belong",
+        "0 rows that are revocations instead of 5",
     ));
     cases
 }
@@ -640,7 +640,7 @@ fn of_directory_entries(world: &World) -> Vec<Case> {
         (
             "removed",
             format!("DELETE FROM {table} {this}"),
-            format!("{name} is missing, which change"),
+            format!("{name} is missing, although change"),
         ),
         (
             "of an earlier state",
@@ -655,7 +655,7 @@ fn of_directory_entries(world: &World) -> Vec<Case> {
                 "CREATE TABLE doubled AS SELECT * FROM {table}; DROP TABLE {table}; \
                  ALTER TABLE doubled RENAME TO {table}; INSERT INTO {table} SELECT * FROM {table} {this}"
             ),
-            format!("{name} is there twice"),
+            format!("{name} occurs twice"),
         ),
         (
             "under another name",
@@ -670,17 +670,17 @@ fn of_directory_entries(world: &World) -> Vec<Case> {
                 "{older} INSERT INTO {table} SELECT * FROM older.{table} WHERE id = '{}'",
                 id("left")
             ),
-            "user/left is there, which change".to_owned(),
+            "user/left exists, although change".to_owned(),
         ),
         (
             "all removed",
             format!("DELETE FROM {table}"),
-            "0 rows that are directory entries where 2 belong".to_owned(),
+            "0 rows that are directory entries instead of 2".to_owned(),
         ),
         (
             "all of an earlier state",
             format!("{older} DELETE FROM {table}; INSERT INTO {table} SELECT * FROM older.{table}"),
-            "3 rows that are directory entries where 2 belong".to_owned(),
+            "3 rows that are directory entries instead of 2".to_owned(),
         ),
     ] {
         cases.push(case(format!("{name}: {what}"), sql, named));
@@ -813,7 +813,7 @@ fn of_the_store_itself(world: &World) -> Vec<Case> {
     cases.push(case(
         "store: removed",
         "DELETE FROM store",
-        "has no store in it",
+        "contains no store",
     ));
     cases.push(case(
         "store: of an earlier state",
@@ -1098,7 +1098,7 @@ async fn an_operator_accepts_what_was_shown_and_nothing_else() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("other rows now than those that were just named"),
+        error.contains("no longer those that were just shown"),
         "{error}"
     );
     let findings = store.findings(now()).await.unwrap().join("\n");
@@ -1306,7 +1306,7 @@ async fn a_broker_that_runs_notices_and_accepts_nobody_until_it_is_put_right() {
         (
             "CREATE TABLE kept AS SELECT * FROM resources WHERE kind = 'policy'; DELETE FROM resources WHERE kind = 'policy'".to_owned(),
             "INSERT INTO resources SELECT * FROM kept; DROP TABLE kept".to_owned(),
-            "is missing, which change".to_owned(),
+            "is missing, although change".to_owned(),
         ),
     ] {
         assert_eq!(broker.who(&session).await, "ok");
@@ -1340,7 +1340,7 @@ async fn a_change_that_was_tampered_with_is_never_taken() {
         answer.status == 503
             && answer
                 .body
-                .contains(&format!("role {OPEN} is missing, which change"))
+                .contains(&format!("role {OPEN} is missing, although change"))
     })
     .await;
     assert_eq!(broker.who(&user("alice")).await, "ServiceUnavailable");
@@ -1430,7 +1430,7 @@ async fn no_command_works_on_a_store_that_was_changed_or_put_back() {
     let output = home.try_run(&["restore", home.path.join("good.db").to_str().unwrap()]);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(
-        !output.status.success() && error.contains("is missing, which change"),
+        !output.status.success() && error.contains("is missing, although change"),
         "{error}"
     );
     home.run(&["check"]);

@@ -359,7 +359,7 @@ async fn what_is_wrong_with_a_store_is_told_with_the_way_out() {
     }
     // An empty file is no loss that passes unnoticed.
     put(b"");
-    home.refused("the database has no store in it");
+    home.refused("the database contains no store");
     std::fs::remove_file(&store).unwrap();
     home.refused("there is no store");
     // From the future.

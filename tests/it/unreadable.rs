@@ -1,5 +1,5 @@
-//! Rows that cannot be read as what a broker writes, and what acts by itself in the database: each is
-//! named, nothing behind it is skipped, and an operator gets past it.
+//! Rows that cannot be read, and triggers and the like in the database: each is reported, none hides
+//! what follows it, and an operator can accept the store.
 
 use brevet::base::entropy::SystemEntropy;
 use brevet::store::{Access, Place, Store};
@@ -13,11 +13,11 @@ fn unreadable() -> Vec<(String, &'static str)> {
     vec![
         (
             format!("UPDATE resources SET body = CAST(x'7bff7d' AS TEXT) WHERE {user}"),
-            "user/U1 is not as a broker wrote it (its body is no UTF-8)",
+            "user/U1 is not as a broker wrote it (its body is not UTF-8)",
         ),
         (
             format!("UPDATE resources SET version = 5.5 WHERE {user}"),
-            "user/U1 is not as a broker wrote it (its version is no whole number)",
+            "user/U1 is not as a broker wrote it (its version is not an integer)",
         ),
         (
             format!("UPDATE resources SET body = CAST(body AS BLOB) WHERE {user}"),
@@ -33,11 +33,11 @@ fn unreadable() -> Vec<(String, &'static str)> {
         ),
         (
             "UPDATE changes SET detail = CAST(x'ff' AS TEXT) WHERE sequence = 5".to_owned(),
-            "change 5 of the feed is not as a broker wrote it (its detail is no UTF-8)",
+            "change 5 of the feed is not as a broker wrote it (its detail is not UTF-8)",
         ),
         (
             "UPDATE directory_entries SET identity = CAST(x'ff' AS TEXT) WHERE id LIKE '%F1'".to_owned(),
-            "user/F1 is not as a broker wrote it (its identity is no UTF-8)",
+            "user/F1 is not as a broker wrote it (its identity is not UTF-8)",
         ),
         (
             "INSERT INTO resources (kind, id, account, folded, version, body, mac) VALUES ('x', 'y', '', 'y', 1, '{}', '')"
@@ -64,7 +64,7 @@ fn unreadable() -> Vec<(String, &'static str)> {
         ),
         (
             "CREATE TRIGGER idle BEFORE DELETE ON resources BEGIN SELECT RAISE(IGNORE); END".to_owned(),
-            "the trigger idle on the table resources, which no broker made",
+            "the trigger idle on the table resources exists, which no broker made",
         ),
     ]
 }
@@ -125,8 +125,8 @@ async fn a_value_of_another_type_is_put_back_and_what_is_no_value_is_taken_out()
     let shown = store.show(now()).await.unwrap();
     let mended = shown.mended.join("\n");
     for named in [
-        format!("user {one} is put back as what a broker writes"),
-        format!("user {two} is taken out: its body is no UTF-8"),
+        format!("user {one} is repaired"),
+        format!("user {two} is deleted: its body is not UTF-8"),
     ] {
         assert!(mended.contains(&named), "{mended}");
     }

@@ -84,15 +84,15 @@ impl Sink {
         Ok(())
     }
 
-    /// Goes on in a new file where the one that is written has no name any more: what is written to such a
-    /// file is lost with the process.
+    /// Opens a new file if the present one has been deleted, since what is written to a deleted file is lost
+    /// when the process ends.
     fn replace_if_deleted(&mut self) -> io::Result<()> {
         if let Self::File { file, path, .. } = self
             && is_deleted(&file.metadata()?)
         {
             tracing::error!(
                 path = %path.display(),
-                "the audit log was deleted while it was written, and its lines with it; it goes on in a new file"
+                "the audit log was deleted while it was written, and its lines with it; it continues in a new file"
             );
             self.reopen()?;
         }
@@ -191,7 +191,7 @@ impl Sink {
     }
 }
 
-/// Whether a regular file has no name any more.
+/// Whether a regular file has been deleted.
 fn is_deleted(meta: &Metadata) -> bool {
     meta.is_file() && meta.nlink() == 0
 }
@@ -282,7 +282,7 @@ fn repair(file: &File, path: &Path) -> io::Result<u64> {
         end = from;
     }
     if end < meta.size() {
-        tracing::warn!(path = %path.display(), bytes = meta.size() - end, "the audit log ended in a torn line, which was cut off");
+        tracing::warn!(path = %path.display(), bytes = meta.size() - end, "the audit log ended in an incomplete line, which was removed");
         file.set_len(end)?;
         file.sync_all()?;
     }

@@ -59,7 +59,7 @@ impl Keyring {
                 .filter(|_| key.key_id.len() == 8);
             let id = id.ok_or_else(|| content("KeyId: must be 8 hexadecimal digits"))?;
             if keys.iter().any(|k| k.id == id) {
-                return Err(content(format!("KeyId: {:08x} is there twice", id)));
+                return Err(content(format!("KeyId: {:08x} occurs twice", id)));
             }
             let raw = [
                 decode("SealingKey", &key.sealing_key)?,

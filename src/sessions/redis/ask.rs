@@ -81,7 +81,7 @@ impl RedisSessions {
         let pause = now.saturating_add(millis(PAUSE + DEADLINE)).max(1);
         if self.paused_until.swap(pause, Ordering::Relaxed) == 0 {
             self.metrics.sessions_up.set(0);
-            tracing::warn!(error = %failure, "redis is unavailable; sessions go on without records");
+            tracing::warn!(error = %failure, "redis is unavailable; sessions continue without records");
         }
         Err(SessionsError::Unreachable(failure))
     }

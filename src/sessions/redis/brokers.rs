@@ -1,5 +1,5 @@
-//! What brokers share beside sessions: counters of calls, which brokers there are, and signatures that
-//! were used.
+//! What brokers share besides sessions: counters of calls, announcements of brokers, and used
+//! signatures.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,20 +16,22 @@ use crate::base::clock::Timestamp;
 use crate::session::keyring::Keyring;
 use crate::sessions::SessionsError;
 
-/// What a counter that is no number, or too large a one, is answered with.
+/// The code of the answer for a counter that is not a number, or is too large.
 const NO_COUNTER: &str = "ERR";
-/// How long a counter is kept without a call.
+/// The time for which a counter is kept without a call.
 const KEEP_COUNTER: Duration = Duration::from_secs(60);
-/// A broker is counted until it has been silent for so long, and if its clock is ahead by no more.
+/// A broker is counted for this long after its announcement, and if its clock is ahead by at most
+/// this much.
 const BROKER_GONE: Duration = Duration::from_secs(10);
-/// The most announcements of brokers that are looked at.
+/// The most announcements that are read.
 const MAX_ANNOUNCEMENTS: usize = 1_024;
 
 impl RedisSessions {
-    /// Adds to counters; their values then. `None`: it is no counter, or none that can be added to.
+    /// Adds to counters, and returns their new values. A value is `None` if the key is not a counter,
+    /// or cannot be added to.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`SessionsError::Unreachable`] if Redis does not answer in time.
     pub async fn add_up(
         &self,
         keyring: &Keyring,
@@ -52,11 +54,11 @@ impl RedisSessions {
         Ok(answers.iter().step_by(2).map(counted).collect())
     }
 
-    /// Says that the broker `own` is here; how many brokers have said so lately, this one included.
-    /// An announcement carries a MAC, so that only brokers of this cluster are counted.
+    /// Announces the broker `own`, and returns how many brokers have done so lately, including this
+    /// one. An announcement carries a MAC, so that only brokers of this cluster are counted.
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`SessionsError::Unreachable`] if Redis does not answer in time.
     pub async fn announce(
         &self,
         keyring: &Keyring,
@@ -116,12 +118,13 @@ impl RedisSessions {
         Ok(brokers.len())
     }
 
-    /// Marks a signature as used for so long; whether nobody had done so before. That somebody had counts
-    /// only where what is there carries the MAC of a broker of this cluster.
+    /// Marks a signature as used for a time. Returns whether nobody had done so before. An earlier
+    /// mark counts only if it carries the MAC of a broker of this cluster.
     ///
     /// # Errors
-    /// If Redis does not answer in time, and [`SessionsError::Forged`] for something that no broker put
-    /// there: nobody knows then.
+    /// [`SessionsError::Unreachable`] if Redis does not answer in time, and [`SessionsError::Forged`]
+    /// if something other than a broker wrote the mark. It is then unknown whether the signature was
+    /// used.
     pub async fn claim_signature(
         &self,
         keyring: &Keyring,
@@ -145,7 +148,7 @@ impl RedisSessions {
             Some(Ok(Value::BulkString(bytes))) => bytes,
             _ => return Err(self.no_claim()),
         };
-        // A Redis that has kept this claim and denies it.
+        // Redis has stored this mark although its answer said otherwise.
         if there == own {
             return Ok(true);
         }
@@ -155,23 +158,24 @@ impl RedisSessions {
         }
     }
 
-    /// Something says that a signature was used, and no broker of this cluster has said so.
+    /// The error for a mark that no broker of this cluster wrote.
     fn no_claim(&self) -> SessionsError {
         self.metrics.sessions_forged.inc();
-        tracing::debug!("something else than a broker's claim is in the place of a signature");
+        tracing::debug!("the key of a used signature holds something that no broker wrote");
         SessionsError::Forged
     }
 
-    /// Forgets that a signature was used.
+    /// Removes the mark of a used signature.
     ///
     /// # Errors
-    /// If Redis does not answer in time.
+    /// [`SessionsError::Unreachable`] if Redis does not answer in time.
     pub async fn release_signature(
         &self,
         keyring: &Keyring,
         signature: &[u8; 16],
     ) -> Result<(), SessionsError> {
-        // By a life of a millisecond: brokers need no right to delete keys.
+        // The key is given a life of a millisecond, so that brokers need no permission to delete
+        // keys.
         let mut set = redis::cmd("SET");
         set.arg(signature_name(keyring, signature))
             .arg(0)

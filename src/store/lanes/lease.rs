@@ -1,5 +1,5 @@
-//! A connection while something is asked of it: with a deadline, and thrown away when it was left in the
-//! middle of something.
+//! A connection that is in use. Every statement has a deadline, and a connection that was dropped in
+//! the middle of something is closed.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,41 +12,42 @@ use super::{Lane, Purpose};
 use crate::store::classify::classify;
 use crate::store::{BoxFuture, DEADLINE, Engine, Store, StoreError, address, sqlite};
 
-/// What PostgreSQL itself gives up: a transaction whose client does nothing (a broker that was stopped
-/// must not keep the others from writing)…
+/// Makes PostgreSQL end a transaction whose client has been silent, so that a broker that was
+/// suspended does not keep the others from writing.
 const POSTGRES_IDLE: &str = "SET idle_in_transaction_session_timeout = '10s'";
-/// … and waiting for a lock when its client has given up too.
+/// Makes PostgreSQL stop waiting for a lock when the client has given up too.
 const POSTGRES_LOCK: &str = "SET lock_timeout = '2s'";
 
-/// What PostgreSQL says of who asks and of what is asked goes by nobody's settings: names are those of the
-/// schema that holds the store, and of PostgreSQL's own; no row is left out by row security, but the question
-/// fails; and what was committed is on stable storage, also where the server or the role says otherwise.
+/// Overrides settings that the server or the role may have. Names are looked up only in the schema
+/// that holds the store and in PostgreSQL's own. A query fails instead of leaving out rows by row
+/// security. A commit waits for stable storage.
 const POSTGRES_OWN: &str = "SELECT pg_catalog.set_config('search_path', \
     pg_catalog.quote_ident(pg_catalog.current_schema()), false); \
     SET row_security = off; \
     SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
     WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')";
 
-/// A connection, for as long as it is needed. It goes back when all that was asked of it went well.
+/// A connection that is in use. When dropped, it becomes idle again if all statements succeeded, and
+/// is closed otherwise.
 pub(in crate::parts::store) struct Lease<'s> {
     store: &'s Store,
     lane: &'s Lane,
-    /// None once something went wrong with it.
+    /// `None` after a failure.
     connection: Option<AnyConnection>,
-    /// By when everything must be done; none: each statement has a deadline of its own.
+    /// The time by which all statements must be done; if `None`, each statement has its own deadline.
     until: Option<Instant>,
-    /// Whether no statement is under way on the connection.
+    /// Whether no statement is running on the connection.
     at_rest: bool,
-    /// Whether a transaction, or anything else of several statements, is not at its end.
+    /// Whether a transaction is open.
     is_unfinished: bool,
-    /// Whether the connection had been idle, and may have ended meanwhile.
+    /// Whether the connection was idle before, so that the server may have ended it.
     was_idle: bool,
     _turn: Option<MutexGuard<'s, ()>>,
     _permit: SemaphorePermit<'s>,
 }
 
 impl Store {
-    /// A connection for a purpose, at the latest after the purpose's longest wait.
+    /// Takes a connection for a purpose, waiting for at most the purpose's longest wait.
     pub(in crate::parts::store) async fn lease(
         &self,
         purpose: Purpose,
@@ -77,7 +78,7 @@ impl Store {
             }
         });
         if lane.connections.unclean.swap(false, Ordering::Relaxed) {
-            // Without a transaction to end this is an error that says nothing.
+            // Outside a transaction this fails, which does no harm.
             let _ = lease
                 .ask(DEADLINE, |c| {
                     Box::pin(async move { sqlx::raw_sql("ROLLBACK").execute(c).await })
@@ -87,7 +88,7 @@ impl Store {
         Ok(lease)
     }
 
-    /// As [`Store::lease`], for a change: on SQLite it then is this process's turn to write.
+    /// As [`Store::lease`], for writing; on SQLite it also waits for this process's turn to write.
     pub(in crate::parts::store) async fn lease_to_write(
         &self,
         purpose: Purpose,
@@ -130,7 +131,8 @@ impl Store {
                         .await?;
                 }
                 if purpose == Purpose::Feed {
-                    // What is lost in a crash, this node's report, is said again at once.
+                    // A crash of the database may lose only this node's report, which is repeated
+                    // within a second.
                     sqlx::raw_sql("SET synchronous_commit = off")
                         .execute(&mut connection)
                         .await?;
@@ -143,8 +145,8 @@ impl Store {
 }
 
 impl<'s> Lease<'s> {
-    /// Asks for something on the connection. What the database itself refuses leaves the connection
-    /// as it was; after anything else that goes wrong it is thrown away.
+    /// Runs a statement on the connection. An error that the database reports leaves the connection
+    /// usable; after any other error it is closed.
     pub async fn ask<T>(
         &mut self,
         statement: Duration,
@@ -167,7 +169,7 @@ impl<'s> Lease<'s> {
                 self.at_rest = is_database && !is_lost;
                 self.end_unless_at_rest();
                 if is_lost && self.store.engine != Engine::Memory {
-                    // The others have ended with it, most likely.
+                    // The server has probably ended the other connections too.
                     drop(self.lane.connections.take_all());
                 }
                 Err(error)
@@ -179,18 +181,18 @@ impl<'s> Lease<'s> {
         }
     }
 
-    /// Begins a transaction, or anything else of several statements: if the lease ends before
-    /// [`Lease::finish`], the connection is thrown away.
+    /// Marks the beginning of several statements that belong together. If the lease is dropped before
+    /// [`Lease::finish`], the connection is closed.
     pub fn begin(&mut self) {
         self.is_unfinished = true;
     }
 
-    /// The work that was begun is at its end.
+    /// Marks the end of the statements that belong together.
     pub fn finish(&mut self) {
         self.is_unfinished = false;
     }
 
-    /// The connection itself, for work that `ask` cannot do: it is begun with this.
+    /// The connection itself, for work that [`Lease::ask`] cannot do. Calls [`Lease::begin`].
     pub fn raw(&mut self) -> Result<&mut AnyConnection, StoreError> {
         self.begin();
         self.connection
@@ -198,13 +200,13 @@ impl<'s> Lease<'s> {
             .ok_or_else(|| StoreError::Unavailable("the connection was lost".to_owned()))
     }
 
-    /// Whether an error says no more than that the connection had ended while it was idle: nothing
-    /// was done, if this was the first that was asked of it.
+    /// Whether the error only means that the connection had ended while it was idle. If it came from
+    /// the first statement, nothing was done.
     pub fn had_ended(&self, error: &StoreError) -> bool {
         self.was_idle && matches!(error, StoreError::Disconnected(_))
     }
 
-    /// Gives each statement from here on a deadline of its own.
+    /// Gives each further statement its own deadline.
     pub fn take_time(&mut self) {
         self.until = None;
     }

@@ -56,7 +56,7 @@ impl Store {
                     if !error.is_tampering() {
                         return Err(error);
                     }
-                    // Behind a change that cannot be read nothing adds up.
+                    // After a change that cannot be read, the chain is broken in any case.
                     let error = salvage::named(self.engine, &mut *connection, error).await;
                     findings.add(match error {
                         StoreError::Tampered(what) => what,
@@ -68,7 +68,7 @@ impl Store {
             let Some((last, _)) = rows.last() else { break };
             if last.sequence <= after {
                 findings.add(format!(
-                    "change {} of the feed is shown behind change {after}",
+                    "change {} of the feed was returned after change {after}",
                     last.sequence
                 ));
                 return Ok(());
@@ -88,7 +88,7 @@ impl Store {
                 }
                 let ended = unmarked(&change.detail, marks, now).into_iter();
                 lost.extend(
-                    ended.map(|ended| format!("{ended}, which change {} made", change.sequence)),
+                    ended.map(|ended| format!("{ended} (change {} made it)", change.sequence)),
                 );
                 before = Some((change.sequence, change.chain));
             }
@@ -143,7 +143,7 @@ fn ends_elsewhere(
             "change {at} of the feed is not the last one that a broker wrote"
         )),
         None if kept_from.is_some_and(|first| first <= head.sequence) => Some(format!(
-            "change {} of the feed is missing: it is empty",
+            "change {} of the feed is missing: the feed is empty",
             head.sequence
         )),
         _ => None,
@@ -200,7 +200,7 @@ fn unmarked(detail: &str, marks: &Marks, now: Timestamp) -> Vec<String> {
                         || mark.before_seconds < revoked.before_seconds
                         || mark.expires_at < revoked.expires_at =>
                 {
-                    Some(format!("{name} is weaker than the one"))
+                    Some(format!("{name} is weaker than when it was made"))
                 }
                 Some(_) => None,
             }

@@ -54,10 +54,12 @@ impl Writer<'_> {
             (None, Some(_)) if self.was_deleted_after(name, known.place).await? => return Ok(None),
             (None, _) => format!("{name} is missing"),
             (Some(version), Some(last)) => {
-                format!("{name} is as change {version} wrote it, and change {last} wrote it last")
+                format!(
+                    "{name} is as change {version} wrote it, although change {last} wrote it later"
+                )
             }
             (Some(version), None) => {
-                format!("{name} is there as change {version} wrote it, and was deleted")
+                format!("{name} exists as change {version} wrote it, although it was deleted")
             }
         };
         Err(self.store.tampered(what))
@@ -67,7 +69,7 @@ impl Writer<'_> {
     pub(super) fn not_asked_for(&self, asked: &str, kind: &str, id: &str) -> StoreError {
         let (kind, id) = (clip(kind), clip(id));
         self.store.tampered(format!(
-            "the database shows {kind} {id} where {asked} was asked for"
+            "the database returned {kind} {id} when {asked} was asked for"
         ))
     }
 
@@ -209,7 +211,7 @@ impl Writer<'_> {
             .map(str::to_owned);
         if body.len() > LONGEST {
             return Err(StoreError::Row(format!(
-                "{name} has {} bytes, and the most is {LONGEST}",
+                "{name} has {} bytes, and at most {LONGEST} are allowed",
                 body.len()
             )));
         }
@@ -281,7 +283,7 @@ impl Writer<'_> {
             return Ok(());
         }
         Err(self.store.tampered(format!(
-            "the database wrote {rows} rows where {what} was to be written"
+            "the database wrote {rows} rows instead of one for {what}"
         )))
     }
 

@@ -27,10 +27,10 @@ impl Writer<'_> {
             .await
     }
 
-    /// Puts a mark in the place of an older one ([`Mark::in_place_of`]).
+    /// Adds a revocation that replaces an older one ([`Mark::in_place_of`]).
     ///
     /// # Errors
-    /// If the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn replace_mark(
         &mut self,
         selector: &'static str,
@@ -42,7 +42,7 @@ impl Writer<'_> {
             .await
     }
 
-    /// Writes what becomes of the mark that is there; of none, its times are zero.
+    /// Writes the mark that `with` makes of the existing one. Without one, `with` gets a mark of zeros.
     async fn write_mark(
         &mut self,
         selector: &'static str,
@@ -138,7 +138,7 @@ impl Writer<'_> {
             let name = format!("the revocation of {} {}", row.selector, clip(&row.value));
             // The database is not trusted to select the rows that are due.
             if row.mark.expires_at > now {
-                let what = format!("{name} has not run out, and the database deleted it");
+                let what = format!("the database deleted {name}, which has not expired");
                 return Err(self.store.tampered(what));
             }
             if !swept.insert((row.selector, row.account, row.value)) {
