@@ -62,7 +62,7 @@ pub(super) async fn recorded_if_possible<T>(
     let deed = deed(name, parameters, &entropy)?;
     if let Err(error) = log.write(&deed, Phase::Begun, SystemClock.now(), &entropy) {
         print::note(format_args!(
-            "warning: the log of commands cannot be written: {error}; it is done all the same"
+            "warning: the log of commands cannot be written: {error}; the command continues without a record"
         ));
     }
     let result = work.await;

@@ -335,16 +335,16 @@ impl Restore<'_> {
                 Some(true) => print::note(format_args!("The backup ends with {last}.")),
                 Some(false) => {
                     return Err(format!(
-                        "{}: is a backup of this store with another history: it ends with {last}, and that is not among the \
-                         changes of the store that is here. It was made in a copy of the store, or the store was restored \
-                         since, or an older one is here. What was changed there would be in force here. Nothing was replaced; name another backup, or \
-                         add --another-store to mean it",
+                        "{}: is a backup of this store with another history: it ends with {last}, which is not a change of \
+                         the present store. It was made of a copy of the store, or the store has been restored since. With \
+                         this backup, changes that were made elsewhere would be in force here. Nothing was replaced; name \
+                         another backup, or add --another-store if this is intended",
                         self.file.display()
                     )
                     .into());
                 }
                 None => print::note(format_args!(
-                    "The backup ends with {last}. Whether that was a change of this store is not known here: look at it."
+                    "The backup ends with {last}. Check that this was a change of this store, which is not known here."
                 )),
             }
         }

@@ -182,13 +182,13 @@ fn end_what_went(shared: &Shared, taker: &Taker<'_>, file: &DirectoryFile, old: 
             if !gone.is_empty() {
                 tracing::warn!(
                     ended = gone.len(),
-                    "what went from the directory file has ended here; the store does not keep that yet"
+                    "access of entries that were removed from the directory file has ended on this broker; the store has not recorded that yet"
                 );
             }
         }
         Err(error) => tracing::error!(
             %error,
-            "what went from the directory file goes on: it is not known what the store keeps"
+            "access of entries that were removed from the directory file continues, since the recorded entries cannot be read"
         ),
     }
 }

@@ -113,7 +113,7 @@ impl Shared {
         }
         if let Some(why) = self.serving.why_not_kept() {
             return Err(format!(
-                "the store does not keep what the directory file has; of the file only what went from it is in force: {why}"
+                "the store cannot record the entries of the directory file, so only removals are in force: {why}"
             ));
         }
         if !self.broker.tokens.can_sign() {

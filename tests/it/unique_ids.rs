@@ -340,7 +340,7 @@ async fn what_the_store_does_not_keep_is_not_in_force() {
     assert_eq!(id(&broker, &user("alice")).await, Ok(alice.clone()));
     let ready = broker.operator("/readyz").await;
     assert!(
-        ready.status == 503 && ready.body.contains("the store does not keep"),
+        ready.status == 503 && ready.body.contains("the store cannot record"),
         "{}",
         ready.body
     );
@@ -390,7 +390,7 @@ async fn cf_02_what_went_ends_while_the_store_takes_no_writes() {
     );
     eventually("it is not ready", async || {
         let ready = broker.operator("/readyz").await;
-        ready.status == 503 && ready.body.contains("the store does not keep")
+        ready.status == 503 && ready.body.contains("the store cannot record")
     })
     .await;
     sql(&db, "DROP INDEX full").await;

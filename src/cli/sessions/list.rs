@@ -93,7 +93,7 @@ pub(super) async fn run(arguments: ListArguments) -> Result<(), Failure> {
         0 => Ok(()),
         count => Err(format!(
             "{count} session records could not be read: something other than a broker wrote to Redis, and each may be a \
-             session that is not listed. Such sessions can be revoked all the same"
+             session that is not listed. Such sessions can still be revoked"
         )
         .into()),
     }

@@ -145,7 +145,8 @@ pub(super) async fn run(arguments: RevokeArguments) -> Result<(), Failure> {
     report(&answer, output, &key, is_role)?;
     if arguments.deactivate_access_key && !answer.access_key_deactivated {
         return Err(format!(
-            "the sessions have ended, and the access key {key} is not deactivated: the broker's log says why. It goes on signing"
+            "the sessions have ended, but the access key {key} is still active and can sign calls; the broker's log says why it \
+             was not deactivated"
         )
         .into());
     }
@@ -216,9 +217,8 @@ fn report(
     }
     if answer.other_nodes_unknown {
         print::note(
-            "It is durable. The store did not say which other brokers there are, so whether they have it in force is not \
-             known: each takes it within 2 s, or is not ready after 10 s without the change feed, and accepts nobody after \
-             its `refuse_after_seconds`.",
+            "The revocation is stored, but the list of other brokers could not be read. Each of them applies it within 2 s; \
+             without the change feed, it is not ready after 10 s and accepts nobody after its `refuse_after_seconds`.",
         );
     }
     if !answer.pending.is_empty() {
