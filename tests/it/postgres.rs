@@ -967,6 +967,8 @@ fn restore(postgres: &Postgres, dump: &[u8]) {
 fn what_cannot_be_read_in_postgresql_is_named_and_an_operator_gets_past_it() {
     let postgres = Postgres::start();
     let home = Home::init_with(&["--store", &postgres.url()]);
+    // By the role's path it comes before the one that holds the store.
+    postgres.psql("CREATE SCHEMA brevet", "brevet");
     let text = |output: std::process::Output| {
         String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr)

@@ -20,9 +20,12 @@ const POSTGRES_LOCK: &str = "SET lock_timeout = '2s'";
 
 /// Overrides settings that the server or the role may have. Names are looked up only in the schema
 /// that holds the store and in PostgreSQL's own. A query fails instead of leaving out rows by row
-/// security. A commit waits for stable storage.
-const POSTGRES_OWN: &str = "SELECT pg_catalog.set_config('search_path', \
-    pg_catalog.quote_ident(pg_catalog.current_schema()), false); \
+/// security. A commit waits for stable storage. The store's schema need not be the first one of the
+/// role's search path: one with the role's own name may have been created later.
+const POSTGRES_OWN: &str = "SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident(COALESCE( \
+    (SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+    ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+    WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('store')), pg_catalog.current_schema())), false); \
     SET row_security = off; \
     SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
     WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')";
