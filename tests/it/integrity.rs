@@ -1150,6 +1150,8 @@ async fn op_05_revocations_that_a_wrong_clock_swept_are_covered_by_its_acceptanc
 async fn mf_04_what_the_database_says_of_codes_is_bounded() {
     let world = World::new().await;
     let statements = "INSERT INTO spent_steps (serial_number, step, drift, leaning) VALUES ('old', 1, -500, 0); \
+         INSERT INTO spent_steps (serial_number, step, drift, leaning) VALUES ('oldest', 1, -9223372036854775808, 0); \
+         INSERT INTO mfa_failures VALUES ('AIDALEAST', -9223372036854775808), ('AIDAMOST', 9223372036854775807); \
          CREATE TRIGGER forgives AFTER UPDATE ON mfa_failures WHEN new.forgiven_at > 0 BEGIN \
          UPDATE mfa_failures SET forgiven_at = 0 WHERE user_id = new.user_id; END";
     let store = world.opened_before(1, statements).await;
@@ -1157,6 +1159,25 @@ async fn mf_04_what_the_database_says_of_codes_is_bounded() {
     assert!(
         error.is_tampering() && error.to_string().contains("-500 steps"),
         "{error}"
+    );
+    assert!(
+        store
+            .device_past("oldest")
+            .await
+            .unwrap_err()
+            .is_tampering()
+    );
+    let attempt = async |user: &str, at| {
+        let lockout = brevet::mfa::LOCKOUT;
+        store.attempt(user, None, lockout, at).await.unwrap()
+    };
+    assert_eq!(
+        attempt("AIDALEAST", now()).await,
+        brevet::store::Attempt::Counted
+    );
+    assert_eq!(
+        attempt("AIDAMOST", now()).await,
+        brevet::store::Attempt::Locked
     );
     let mut attempts = Vec::new();
     for _ in 0..7 {
