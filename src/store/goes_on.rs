@@ -59,7 +59,9 @@ impl Store {
             }
         }
         if at != head.sequence {
-            broken.get_or_insert_with(|| format!("change {} is missing from the feed", at + 1));
+            broken.get_or_insert_with(|| {
+                format!("change {} is missing from the feed", at.saturating_add(1))
+            });
         } else if before != head.chain {
             broken.get_or_insert_with(|| {
                 format!("change {sequence} in the store is not the one that this broker has seen")
@@ -73,12 +75,12 @@ impl Store {
 }
 
 fn unseen(sequence: i64, at: i64, seen: i64) -> String {
-    if sequence > at + 1 {
+    if sequence > at.saturating_add(1) {
         format!(
             "changes {} to {} are missing from the feed, so it is unknown whether the store continues from change {seen}, \
              the last one that this broker has seen",
-            at + 1,
-            sequence - 1
+            at.saturating_add(1),
+            sequence.saturating_sub(1)
         )
     } else {
         format!(

@@ -203,7 +203,7 @@ impl Writer<'_> {
             }
             self.update(CHANGES, macs).await?;
         }
-        self.contents.kept_from = first.unwrap_or(self.head.sequence + 1);
+        self.contents.kept_from = first.unwrap_or(self.head.sequence.saturating_add(1));
         Ok(revoked_keys)
     }
 

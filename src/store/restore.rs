@@ -200,7 +200,7 @@ async fn has_change(place: &Path, by: &Store, sequence: i64, chain: &str) -> Opt
     let looked = tokio::time::timeout(DEADLINE, async {
         let mut connection = options.connect().await?;
         let first = page(&mut connection, i64::MIN, 1).await?;
-        let found = page(&mut connection, sequence - 1, 1).await?;
+        let found = page(&mut connection, sequence.saturating_sub(1), 1).await?;
         connection.close().await?;
         Ok::<_, sqlx::Error>((first, found))
     });
@@ -251,14 +251,23 @@ impl Prepared {
     /// The last change of the backup, for messages.
     pub async fn last_change(&self) -> Option<Change> {
         let last = self.head.sequence;
-        self.store.feed_after(last - 1, 1).await.ok()?.pop()
+        self.store
+            .feed_after(last.saturating_sub(1), 1)
+            .await
+            .ok()?
+            .pop()
     }
 
     async fn chain_at(&self, sequence: i64) -> Option<String> {
         if sequence == self.head.sequence {
             return Some(self.head.chain.clone());
         }
-        let found = self.store.feed_after(sequence - 1, 1).await.ok()?.pop()?;
+        let found = self
+            .store
+            .feed_after(sequence.saturating_sub(1), 1)
+            .await
+            .ok()?
+            .pop()?;
         (found.sequence == sequence).then_some(found.chain)
     }
 

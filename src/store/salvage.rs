@@ -19,6 +19,8 @@ pub(super) const LONGEST: usize = 32 << 20;
 const LONGEST_DETAIL: usize = 256 << 20;
 /// The most rows that are named when rows cannot be read.
 const MAX_NAMED: usize = 20;
+/// The highest number of a change that is accepted: behind it there must be numbers left.
+const HIGHEST_CHANGE: i64 = 1 << 52;
 
 /// A row that cannot be read.
 pub(super) struct Fault {
@@ -317,7 +319,11 @@ fn is_unknown(table: &Table, cells: &[Cell]) -> Option<String> {
         "revocations" => Selector::parse(text("selector"))
             .is_none()
             .then(|| "its selector is unknown".to_owned()),
-        "changes" if !text("sequence").parse::<i64>().is_ok_and(|n| n > 0) => {
+        "changes"
+            if !text("sequence")
+                .parse::<i64>()
+                .is_ok_and(|n| (1..=HIGHEST_CHANGE).contains(&n)) =>
+        {
             Some("no change has its number".to_owned())
         }
         "changes" => (!is_json(text("actor")) || !is_json(text("detail")))

@@ -78,7 +78,7 @@ impl<'s> Writer<'s> {
     ) -> Result<Self, StoreError> {
         let key_id = store.keys.load().first()?.id().to_owned();
         head.chain = beginning(&head.store_id);
-        let contents = Contents::empty(head.sequence + 1);
+        let contents = Contents::empty(head.sequence.saturating_add(1));
         Ok(Self::of(store, lease, head, contents, key_id))
     }
 

@@ -63,6 +63,12 @@ fn unreadable() -> Vec<(String, &'static str)> {
             "change -9223372036854775808 of the feed is not as a broker wrote it",
         ),
         (
+            "INSERT INTO changes (sequence, changed_at, actor, action, kind, id, detail, chain, mac) VALUES \
+             (9007199254740991, 0, '{}', '', '', '', '{}', '', '')"
+                .to_owned(),
+            "change 9007199254740991 of the feed is not as a broker wrote it",
+        ),
+        (
             "CREATE TRIGGER idle BEFORE DELETE ON resources BEGIN SELECT RAISE(IGNORE); END".to_owned(),
             "the trigger idle on the table resources exists, which no broker made",
         ),
@@ -93,10 +99,11 @@ async fn a_row_that_cannot_be_read_is_named_and_an_operator_gets_past_it() {
             findings,
             "{statement}"
         );
-        store
+        let head = store
             .accept(&shown, world.head, now())
             .await
             .unwrap_or_else(|error| panic!("{statement}: {error}"));
+        assert_eq!(head.sequence, world.head + 1, "{statement}");
         store.verify(now()).await.unwrap();
         store.close().await;
         let started = world.start(&place).await;

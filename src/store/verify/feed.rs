@@ -116,10 +116,10 @@ fn breaks_off(
                 )
             }),
         Some((_, chain)) if change.follows(chain) => None,
-        Some((at, _)) if change.sequence > at + 1 => Some(format!(
+        Some((at, _)) if change.sequence > at.saturating_add(1) => Some(format!(
             "changes {} to {} of the feed are missing",
-            at + 1,
-            change.sequence - 1
+            at.saturating_add(1),
+            change.sequence.saturating_sub(1)
         )),
         Some(_) => Some(format!(
             "change {} of the feed does not follow the change before it",
