@@ -1,6 +1,8 @@
 //! `brevet restore`: replaces the store by a backup of it, or accepts a store that was put back by other
 //! means.
 
+mod accept;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,13 +12,14 @@ use super::store::master_key;
 use super::{ConfigArgument, Failure, clock, journal, operator, print, report, runtime};
 use crate::base::clock::Timestamp;
 use crate::base::entropy::SystemEntropy;
-use crate::clock_mark::ClockMarkFile;
 use crate::commands::{self, Secrets};
 use crate::config::Config;
 use crate::files;
 use crate::master_key::MasterKey;
 use crate::server;
-use crate::store::{self, Access, Head, Place, Prepared, Shown, Store, StoreError, Watermark};
+use crate::store::{self, Head, Place, Prepared, StoreError, Watermark};
+
+use accept::{accept, ended, remember_time, say_what_is_taken};
 
 const RESTORE_EXAMPLES: &str = "\
 Examples:
@@ -80,82 +83,6 @@ pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
             accept(&config)
         }),
     }
-}
-
-/// Accepts the store as it is, and prints how it differs from what brokers wrote.
-fn accept(config: &Config) -> Result<(), Failure> {
-    let watermark = config.watermark.as_deref();
-    // A watermark that cannot be read is ignored: all sessions end in either case.
-    let known = watermark.and_then(|path| Watermark::load(path).ok().flatten());
-    let _lock = match &config.store {
-        Place::Sqlite(path) => Some(store::SqliteLock::take(path)?),
-        Place::Postgres { .. } | Place::Memory => None,
-    };
-    let (now, entropy) = (clock::now(config)?, SystemEntropy::new());
-    let key = config
-        .master_key
-        .as_deref()
-        .map(MasterKey::load)
-        .transpose()?;
-    let head: Head = runtime()?.block_on(async {
-        let store = Store::open(&config.store, Access::Serve, key.as_ref(), now, &entropy).await?;
-        let shown = say_what_is_taken(&store, now).await?;
-        let seen = known.map_or(0, |w| w.sequence);
-        let head = store.accept(&shown, seen, now).await?;
-        store.close().await;
-        Ok::<Head, Failure>(head)
-    })?;
-    if let Some(path) = watermark {
-        Watermark::of(&head).save(path)?;
-    }
-    remember_time(config, now)?;
-    ended(&head);
-    Ok(())
-}
-
-/// Saves the time before which everything has ended. If the clock was ahead, the broker reports that
-/// at its start, and what to do.
-fn remember_time(config: &Config, now: Timestamp) -> Result<(), Failure> {
-    let Some(file) = config.watermark.as_deref().map(ClockMarkFile::beside) else {
-        return Ok(());
-    };
-    // A file that cannot be read is reported by the broker.
-    if let Ok(mark) = file.load() {
-        file.raise(now, mark.map_or(0, |mark| mark.accepted))?;
-    }
-    Ok(())
-}
-
-/// Prints every row that differs from what a broker wrote, with its content.
-async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<Shown, Failure> {
-    let shown = store.show(now).await?;
-    if store.is_unsealed() {
-        print::note("The rows have no MACs yet; they are accepted as they are.");
-    } else if shown.findings.is_empty() && shown.mended.is_empty() {
-        print::note("Every row is as a broker wrote it.");
-    }
-    if !shown.mended.is_empty() {
-        print::note("Rows that cannot be read, and triggers or the like:");
-        for what in &shown.mended {
-            print::note(format_args!("  {}", print::visible(what)));
-        }
-    }
-    if !store.is_unsealed() && !shown.findings.is_empty() {
-        print::note("Accepted, though no broker wrote it:");
-        shown
-            .findings
-            .iter()
-            .for_each(|what| print::note(format_args!("  {}", print::visible(what))));
-    }
-    Ok(shown)
-}
-
-fn ended(head: &Head) {
-    print::note(format_args!(
-        "The store is in use from change {} on. Every session that was issued before now has ended,",
-        head.sequence
-    ));
-    print::note("and MFA codes and assertions from before now are refused.");
 }
 
 /// One run of `brevet restore FILE`.

@@ -52,27 +52,7 @@ impl Keyring {
         if document.keys.len() > MAX_KEYS {
             return Err(content(format!("Keys: at most {MAX_KEYS}")));
         }
-        let mut keys: Vec<SessionKey> = Vec::new();
-        for key in &document.keys {
-            let id = u32::from_str_radix(&key.key_id, 16)
-                .ok()
-                .filter(|_| key.key_id.len() == 8);
-            let id = id.ok_or_else(|| content("KeyId: must be 8 hexadecimal digits"))?;
-            if keys.iter().any(|k| k.id == id) {
-                return Err(content(format!("KeyId: {:08x} occurs twice", id)));
-            }
-            let raw = [
-                decode("SealingKey", &key.sealing_key)?,
-                decode("SigningSeed", &key.signing_seed)?,
-                decode("SecretKey", &key.secret_key)?,
-            ];
-            keys.push(SessionKey::new(
-                id,
-                key.state,
-                Timestamp::from_seconds(key.since),
-                Secret::new(raw),
-            )?);
-        }
+        let keys = session_keys(&document.keys)?;
         if document.web_identity_keys.len() > 3 * MAX_KEYS {
             return Err(content(format!(
                 "WebIdentityKeys: at most {}",
@@ -141,6 +121,32 @@ impl Keyring {
             .map(Zeroizing::new)
             .map_err(|e| content(e.to_string()))
     }
+}
+
+/// The keys of session tokens, no two of which have the same id.
+fn session_keys(documents: &[KeyDocument]) -> Result<Vec<SessionKey>, KeyringError> {
+    let mut keys: Vec<SessionKey> = Vec::new();
+    for key in documents {
+        let id = u32::from_str_radix(&key.key_id, 16)
+            .ok()
+            .filter(|_| key.key_id.len() == 8);
+        let id = id.ok_or_else(|| content("KeyId: must be 8 hexadecimal digits"))?;
+        if keys.iter().any(|k| k.id == id) {
+            return Err(content(format!("KeyId: {:08x} occurs twice", id)));
+        }
+        let raw = [
+            decode("SealingKey", &key.sealing_key)?,
+            decode("SigningSeed", &key.signing_seed)?,
+            decode("SecretKey", &key.secret_key)?,
+        ];
+        keys.push(SessionKey::new(
+            id,
+            key.state,
+            Timestamp::from_seconds(key.since),
+            Secret::new(raw),
+        )?);
+    }
+    Ok(keys)
 }
 
 fn decode(field: &str, text: &str) -> Result<[u8; 32], KeyringError> {
