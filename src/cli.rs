@@ -20,6 +20,7 @@ mod journal;
 mod keys;
 mod log;
 mod mfa;
+mod only_with;
 mod operator;
 mod policy;
 mod port;
@@ -39,6 +40,7 @@ mod version;
 mod web_identity_token;
 mod whoami;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -192,10 +194,7 @@ pub fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let parsed = Arguments::command()
-        .try_get_matches()
-        .and_then(|m| Arguments::from_arg_matches(&m));
-    let arguments = match parsed {
+    let arguments = match understood(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) => return report::not_understood(error, &words),
     };
@@ -218,6 +217,14 @@ pub fn main() -> ExitCode {
             report::failed(&failure)
         }
     }
+}
+
+/// The command line, or clap's error about it.
+fn understood(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
+    let mut command = Arguments::command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    only_with::check(&mut command, &matches)?;
+    Arguments::from_arg_matches(&matches)
 }
 
 fn run(command: Command) -> Result<(), Failure> {

@@ -203,3 +203,69 @@ fn every_brevet_command_in_the_documentation_is_understood() {
     }
     assert!(count > 100, "{count} commands");
 }
+
+#[test]
+fn a_flag_that_belongs_to_another_is_never_ignored() {
+    let mut tried = 0;
+    for (path, command) in commands() {
+        for arg in command.get_arguments() {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let Some(flag) = help
+                .strip_prefix("With --")
+                .and_then(|h| h.split([':', ' ']).next())
+            else {
+                continue;
+            };
+            let other = command.get_arguments().find(|a| a.get_long() == Some(flag));
+            let other = other.unwrap_or_else(|| panic!("{path:?}: --{flag} of {help:?}"));
+            let words = |arg: &clap::Arg| {
+                let value = arg
+                    .get_action()
+                    .takes_values()
+                    .then(|| "127.0.0.1:1".to_owned());
+                [format!("--{}", arg.get_long().unwrap())]
+                    .into_iter()
+                    .chain(value)
+            };
+            let conflicting = command.get_arg_conflicts_with(other);
+            // Where nothing conflicts, clap's own rule holds.
+            for third in conflicting
+                .iter()
+                .filter(|third| third.get_id() != arg.get_id())
+            {
+                let line = path.iter().cloned().chain(words(arg)).chain(words(third));
+                let line: Vec<String> = line.collect();
+                let read = understood(line.iter().map(Into::into));
+                let error = read
+                    .err()
+                    .unwrap_or_else(|| panic!("{line:?} is understood"));
+                let kinds = [
+                    clap::error::ErrorKind::MissingRequiredArgument,
+                    clap::error::ErrorKind::ArgumentConflict,
+                ];
+                assert!(kinds.contains(&error.kind()), "{line:?}: {error}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried >= 6, "{tried}");
+
+    let refused = |line: &str| {
+        understood(line.split(' ').map(Into::into))
+            .unwrap_err()
+            .to_string()
+    };
+    let revoke =
+        "brevet sessions revoke --config brevet.toml --provider arn:aws:iam::1:saml-provider/x";
+    assert!(
+        refused(revoke).contains("--config can only be used with --all"),
+        "{}",
+        refused(revoke)
+    );
+    let revoke = "brevet sessions revoke --all --subject alice";
+    assert!(refused(revoke).contains("--subject can only be used with --provider"));
+    let assume = "brevet assume-role --role-arn R --saml-provider-arn P --role-session-name n";
+    assert!(
+        refused(assume).contains("--saml-provider-arn can only be used with --saml-response-file")
+    );
+}
