@@ -57,10 +57,11 @@ use state::{Shared, State};
 
 /// The longest time that a line may take to reach stable storage.
 pub const DEADLINE: Duration = Duration::from_secs(2);
-/// The most bytes of lines that responses wait for, and of changes that nobody waits for.
+/// The maximum size in bytes of the queued lines that responses wait for, together with the queued
+/// lines of changes, which nothing waits for.
 const MAX_AWAITED: usize = 16 << 20;
-/// The most bytes of that for changes, so that a large import does not keep credentials from being
-/// issued.
+/// The part of [`MAX_AWAITED`] that changes may take, so that a large import does not keep
+/// credentials from being issued.
 const MAX_CHANGES: usize = MAX_AWAITED / 2;
 /// The most bytes of lines of read calls in memory.
 const MAX_READS: usize = 8 << 20;

@@ -115,12 +115,12 @@ pub struct Metrics {
     pub audit_free_bytes: Family<Unlabelled, Gauge>,
     /// When the broker's certificate expires, in seconds since 1970; not set without a certificate.
     pub certificate_expiration: Family<Unlabelled, Gauge>,
-    /// The seconds until the metadata or the last signing certificate of a SAML provider expires, so that none of
-    /// its responses is accepted.
+    /// Seconds until no response of a SAML provider is accepted any more, by provider: until its
+    /// metadata or its last signing certificate expires, whichever is earlier.
     pub saml_provider_usable_seconds: Family<SamlProviderLabel, Gauge>,
     /// Calls that were refused because a resource was exhausted.
     pub shed: Family<Shed, Counter>,
-    /// MFA codes that were refused.
+    /// Refused MFA codes, by outcome: wrong, already used, or the device is locked.
     pub mfa_refused: Family<MfaRefused, Counter>,
     /// Brokers that share the budgets, this one included.
     pub brokers: Gauge,

@@ -24,7 +24,7 @@ use redis::RedisSessions;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionsError {
     /// The store did not answer, or answered with an error. The record may exist.
-    #[error("the session store does not answer: {0}")]
+    #[error("the session store is unavailable: {0}")]
     Unreachable(String),
     /// The record is not what a broker of this cluster wrote under this name.
     #[error("the session record fails authentication")]

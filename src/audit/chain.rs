@@ -75,7 +75,8 @@ fn hash(before: &[u8; 32], sequence: u64, record: &[u8]) -> [u8; 32] {
     hash
 }
 
-/// Copies lines, adds the link after `link` to each of them, and returns the last one.
+/// Appends `lines` to `out`, each with its link in the chain that continues from `link`. Returns the
+/// last link.
 pub(super) fn extend(mut link: Link, lines: &[u8], out: &mut Vec<u8>) -> Link {
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
         // Every line is a JSON object.

@@ -47,7 +47,7 @@ pub fn load(path: &Path) -> Result<Option<Link>, FileError> {
     let link = content.and_then(|content| Link::parse(content.sequence, &content.hash));
     // A higher number would leave no room to count on from it.
     let link = link.filter(|link| link.sequence <= MAX_SEQUENCE);
-    let rule = "is not the head of an audit log as a broker writes it".to_owned();
+    let rule = "not a valid audit log head file".to_owned();
     link.map(Some).ok_or(FileError::Unfit {
         path: path.to_owned(),
         rule,

@@ -121,7 +121,7 @@ pub struct SessionIssuer {
     pub user_name: String,
 }
 
-/// The time and the kind of authentication of a session.
+/// When a session was issued, and whether MFA was used.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionAttributes {

@@ -35,10 +35,11 @@ pub(super) enum AuditCommand {
 
 /// Find lines of the audit log that were deleted, moved, edited, added or cut off
 ///
-/// Reads files of the log in the order in which they were written, the oldest first, and checks that
-/// each line follows from the line before it. Prints one line for each fault: FILE:LINE and what is wrong.
-/// Exits with 1 if there is any. Lines that are missing at the end leave no gap: they are found only
-/// with the head of the chain, which the broker keeps beside its watermark file and writes to its own log.
+/// Checks that each line follows from the line before it. Give the files of the log oldest first.
+/// Prints one line for each fault, as FILE:LINE and what is wrong, and exits with 1 if there is one.
+/// Lines cut off at the end leave no gap, so they are found only against the head of the chain: give
+/// --config to read it from the file that the broker keeps beside its watermark file, or --head as the
+/// broker's own log has it.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct VerifyArguments {
@@ -48,7 +49,8 @@ pub(super) struct VerifyArguments {
     /// The chain must go up to this line: its number and its hash, as the broker's own log has them
     #[arg(long, value_name = "SEQUENCE:HASH")]
     head: Option<String>,
-    /// The files are those of the log of commands that were run on the broker's machine
+    /// Check the files as the log of commands run on the broker's machine, instead of the broker's
+    /// audit log
     #[arg(long, requires = "config")]
     commands: bool,
     /// The files, the oldest first; `-` for standard input

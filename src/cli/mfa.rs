@@ -148,7 +148,7 @@ fn show(seed: &str, name: &str, account: &str) -> Result<(), Failure> {
     let code = QrCode::encode_text(&url, QrCodeEcc::Low).map_err(|e| e.to_string())?;
     print::drawing(&drawn(&code, print::may_colour_stderr()));
     print::note(format_args!(
-        "Scan it with an authenticator app, or type in its key: {seed}\n"
+        "Scan the QR code with an authenticator app, or enter this key: {seed}\n"
     ));
     Ok(())
 }

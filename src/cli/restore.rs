@@ -180,12 +180,12 @@ impl Restore<'_> {
     ) -> Result<(), Failure> {
         match runtime.block_on(store::revoked_keys(&self.place)) {
             Some(ids) if ids.is_empty() => print::note(
-                "The store that is here names no signing key as revoked. If you revoked one, revoke it once more: `brevet \
+                "The current store names no signing key as revoked. If you revoked one, revoke it again with `brevet \
                  keyring revoke`.",
             ),
             // A backup that must be accepted cannot be written to before it is.
             Some(_) if self.arguments.accept => print::note(
-                "Revoke once more the signing keys that were revoked after the backup was made: `brevet keyring revoke`.",
+                "If signing keys were revoked after the backup was made, revoke them again with `brevet keyring revoke`.",
             ),
             Some(ids) => {
                 let ids = ids.iter().map(String::as_str);
@@ -203,8 +203,8 @@ impl Restore<'_> {
                 ));
             }
             None => print::note(
-                "If any signing keys were revoked after the backup was made, revoke them once more (`brevet keyring \
-                 revoke`): the store that knew them cannot be read.",
+                "If signing keys were revoked after the backup was made, revoke them again with `brevet keyring \
+                 revoke`: the store that knew them cannot be read.",
             ),
         }
         Ok(())

@@ -64,8 +64,8 @@ pub(super) enum SamlCommand {
 pub(super) struct InspectArguments {
     /// A file with the form field SAMLResponse (base64) or its XML; `-` for standard input
     response: PathBuf,
-    /// The metadata document of the identity provider [default: the document of --provider-arn in
-    /// the directory of the broker]
+    /// The identity provider's metadata document [default, with --config: the document of the provider
+    /// that --provider-arn names, from the broker's directory]
     #[arg(long, value_name = "FILE", required_unless_present = "config")]
     metadata: Option<PathBuf>,
     /// A broker's configuration: its directory has the metadata, and its `[saml]` says for whom

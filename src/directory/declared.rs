@@ -104,9 +104,10 @@ pub(super) trait Declared {
     /// Removes the resource with this id from a snapshot.
     fn remove(directory: &mut Directory, id: &str);
 
-    /// Whether a snapshot contains what a link names. Kinds that a snapshot cannot look up by the
-    /// text of a link return true; the store's rows are checked instead.
-    fn is_in(_: &Directory, _: &str) -> bool {
+    /// Whether the snapshot contains the resource that a link names. The default is `true`, for kinds
+    /// that a snapshot cannot look up by a link's text: their links are checked against the store's
+    /// rows instead.
+    fn is_in(_directory: &Directory, _id: &str) -> bool {
         true
     }
 }

@@ -176,7 +176,8 @@ impl Resource {
         with!(self, form => form.fill(defaults))
     }
 
-    /// Checks the rules and quotas that concern only this resource.
+    /// Checks the rules and quotas that concern only this resource, and adds those that it breaks to
+    /// `limits`.
     pub fn check(&self, limits: &mut Limits<'_>) {
         with!(self, form => form.check(limits));
     }

@@ -35,8 +35,9 @@ pub(super) struct Pattern {
 /// Which special characters a pattern has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Syntax {
+    /// Whether `*` and `?` match more than themselves.
     pub wildcards: bool,
-    /// `${…}` is a variable or an escape. This holds only in documents of version 2012-10-17.
+    /// Whether `${…}` is a variable or an escape, as in documents of version 2012-10-17 only.
     pub variables: bool,
 }
 

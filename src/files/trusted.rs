@@ -151,7 +151,7 @@ fn check_folders(path: &Path, me: u32) -> Result<(), FileError> {
         } else if meta.uid() != me && meta.uid() != 0 {
             let owner = meta.uid();
             format!(
-                "is in or below {}, which uid {owner} owns; must be owned by uid {me} or root",
+                "is in or below {}, which uid {owner} owns; that folder must be owned by uid {me} or root",
                 folder.display()
             )
         } else {

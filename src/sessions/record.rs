@@ -53,7 +53,8 @@ pub struct SessionRecord {
 /// An upper bound of the bytes of a session in an answer: its record, and the ARNs of the session and
 /// its ancestors, which are made from the record's ARNs and session names.
 pub(super) fn answer_bytes(record: &SessionRecord) -> usize {
-    /// `arn:aws:sts::…:assumed-role/` instead of `arn:aws:iam::…:role/`, and the framing of a field.
+    /// Bytes to allow for each ARN beyond the stored texts: the longer prefix of a session's ARN
+    /// (`arn:aws:sts::…:assumed-role/` instead of `arn:aws:iam::…:role/`), and the framing of a field.
     const BESIDE: usize = 64;
     let ancestors = record
         .ancestors

@@ -134,8 +134,8 @@ pub enum StoreError {
     },
     /// A backup of an earlier version, whose rows have no MACs.
     #[error(
-        "{0}: was written by an earlier version, whose rows have no MACs, so changes to them cannot be detected; `brevet \
-         restore FILE --accept` accepts them as they are"
+        "{0}: this backup was written by an earlier version of Brevet and its rows have no MACs, so changes to them \
+         cannot be detected; to accept them as they are, run `brevet restore FILE --accept`"
     )]
     Unsealed(String),
     /// The keys of the store cannot be derived from the master key.

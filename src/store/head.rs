@@ -296,8 +296,8 @@ impl Store {
         Ok(())
     }
 
-    /// Reads and checks the store's own row at the beginning of a longer transaction, whose rows are
-    /// then compared with its sums.
+    /// Reads and checks the store's own row, and returns it with the sums that it seals. It is called
+    /// first in a transaction that then compares the other rows with these sums.
     pub(super) async fn checked_head(
         &self,
         connection: &mut AnyConnection,

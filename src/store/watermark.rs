@@ -73,9 +73,7 @@ pub enum WatermarkError {
     )]
     Unsealed,
     /// The file is not a watermark file.
-    #[error(
-        "{0}: is not a watermark file as a broker writes it; `brevet restore --accept` replaces it"
-    )]
+    #[error("{0}: not a valid watermark file; `brevet restore --accept` replaces it")]
     Content(PathBuf),
     /// The file cannot be read or written.
     #[error(transparent)]

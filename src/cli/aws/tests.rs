@@ -293,10 +293,7 @@ async fn what_is_not_supported_is_refused_by_name() {
             "[default]\naws_access_key_id = A\n",
             "no aws_secret_access_key",
         ),
-        (
-            "[default]\ncredential_process = 'x\n",
-            "quotation that is not closed",
-        ),
+        ("[default]\ncredential_process = 'x\n", "unclosed quote"),
         (
             "[default]\ncredential_process = /does/not/exist --x\n",
             "cannot be run: /does/not/exist",

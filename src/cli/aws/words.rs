@@ -4,7 +4,7 @@
 /// Splits a command line.
 ///
 /// # Errors
-/// A quotation that is not closed, or a backslash at the end. The text continues a sentence such as "The
+/// An unclosed quote, or a backslash at the end. The text continues a sentence such as "The
 /// command line …".
 pub(in crate::cli) fn split(text: &str) -> Result<Vec<String>, &'static str> {
     let mut words = Vec::new();
@@ -16,7 +16,7 @@ pub(in crate::cli) fn split(text: &str) -> Result<Vec<String>, &'static str> {
             '\'' => {
                 let word = word.get_or_insert_default();
                 loop {
-                    match chars.next().ok_or("has a quotation that is not closed")? {
+                    match chars.next().ok_or("has an unclosed quote")? {
                         '\'' => break,
                         c => word.push(c),
                     }
@@ -25,9 +25,9 @@ pub(in crate::cli) fn split(text: &str) -> Result<Vec<String>, &'static str> {
             '"' => {
                 let word = word.get_or_insert_default();
                 loop {
-                    match chars.next().ok_or("has a quotation that is not closed")? {
+                    match chars.next().ok_or("has an unclosed quote")? {
                         '"' => break,
-                        '\\' => match chars.next().ok_or("has a quotation that is not closed")? {
+                        '\\' => match chars.next().ok_or("has an unclosed quote")? {
                             c @ ('"' | '\\') => word.push(c),
                             c => word.extend(['\\', c]),
                         },

@@ -88,7 +88,7 @@ impl Look<'_> {
                 Some(Arc::new(key))
             }
             Err(error) => {
-                let fix = "bring back the file from another broker or from a backup; without it no secret can be opened";
+                let fix = "copy the file from another broker, or restore it from a backup; without it no secret can be opened";
                 self.lines.push(failed("master key", error, fix));
                 None
             }
@@ -113,14 +113,14 @@ impl Look<'_> {
                     false => warning(
                         "keyring",
                         format!("{says}, none of them next, so it cannot be rotated"),
-                        "bring back the file from another broker of the cluster, or from a backup",
+                        "copy the file from another broker of the cluster, or restore it from a backup",
                     ),
                 });
                 Some(keyring)
             }
             Err(error) => {
                 let fix =
-                    "bring back the file from another broker of the cluster, or from a backup";
+                    "copy the file from another broker of the cluster, or restore it from a backup";
                 self.lines.push(failed("keyring", error, fix));
                 None
             }

@@ -179,9 +179,11 @@ impl Look<'_> {
             Err(error) => {
                 let fix = match config.directory {
                     Some(_) => {
-                        "correct the file, or bring back the master key that sealed its secrets"
+                        "correct the file, or restore the master key file that sealed its secrets"
                     }
-                    None => "bring back the master key, or a backup (`brevet restore FILE`)",
+                    None => {
+                        "restore the master key file, or restore the store from a backup (`brevet restore FILE`)"
+                    }
                 };
                 self.lines.push(failed("directory", error, fix));
                 return None;

@@ -17,7 +17,7 @@ Examples:
   brevet sessions list --role-arn Demo --output json
       Lists the sessions of one role, as JSON.
   brevet sessions list --include-revoked --max-items 1000
-      Lists also sessions that a revocation has ended.";
+      Also lists sessions that were revoked.";
 
 /// List the sessions on record that have not ended, ordered by expiry
 ///

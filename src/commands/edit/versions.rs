@@ -50,7 +50,10 @@ pub(super) fn set_default(resource: &mut Resource, id: &str) -> Result<(), Comma
 fn put_in_force(policy: &mut ManagedPolicyDetail, id: &str) -> Result<(), CommandError> {
     let mut versions = policy.policy_version_list.iter();
     if !versions.any(|v| v.version_id == id) {
-        return Err(CommandError::NoSuchEntity(format!("version {id} of it")));
+        return Err(CommandError::NoSuchEntity(format!(
+            "version {id} of the policy {}",
+            policy.arn
+        )));
     }
     for version in &mut policy.policy_version_list {
         version.is_default_version = version.version_id == id;

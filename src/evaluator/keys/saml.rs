@@ -11,7 +11,7 @@ const KEPT: Presence = When("on AssumeRoleWithSAML and on the session that it is
 const SENT: Presence = When("on AssumeRoleWithSAML, if the assertion has the attribute");
 const ATTRIBUTE: &str = "the attribute that AWS maps to it";
 
-/// In the order of the page.
+/// The SAML condition keys, in the order in which the IAM User Guide lists them.
 pub(super) const KEYS: &[ConditionKey] = &[
     one(
         Saml,

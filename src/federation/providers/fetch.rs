@@ -58,6 +58,8 @@ pub(super) enum FetchError {
     Status(StatusCode),
     #[error("the provider's answer is compressed, too long or invalid: {0}")]
     Content(&'static str),
+    #[error("the CA that is pinned for the provider is not a valid certificate")]
+    PinnedCa,
 }
 
 type Http = Client<HttpsConnector<HttpConnector<Guarded>>, Empty<Bytes>>;
@@ -112,10 +114,8 @@ impl Fetcher {
     fn pinned(&self, pem: &[u8]) -> Result<Http, FetchError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|_| FetchError::Content("the pinned CA"))?;
-            roots
-                .add(certificate)
-                .map_err(|_| FetchError::Content("the pinned CA"))?;
+            let certificate = certificate.map_err(|_| FetchError::PinnedCa)?;
+            roots.add(certificate).map_err(|_| FetchError::PinnedCa)?;
         }
         client(self.reach, roots).map_err(|e| FetchError::Connection(e.to_string()))
     }

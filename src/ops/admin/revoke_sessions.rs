@@ -58,8 +58,8 @@ pub struct RevokeSessionsOutput {
 
 /// What a revocation applies to, as far as this broker knows.
 pub struct Target {
-    /// Whether the directory contains the role, user or long-term access key that was named. `None`
-    /// if none of these was named.
+    /// Whether the directory contains the role, user, identity provider or long-term access key that
+    /// the selector names; `None` if the selector names something else.
     pub exists: Option<bool>,
     /// The number of recorded sessions that had not ended and end by this. `None` if the records
     /// could not be read in time.

@@ -54,7 +54,8 @@ impl Accepted {
         &self.recipient
     }
 
-    /// The earliest end of the session at the identity provider.
+    /// The earliest `SessionNotOnOrAfter` of the assertion's authentication statements; `None` if none
+    /// of them has one.
     pub fn session_not_on_or_after(&self) -> Option<Timestamp> {
         self.session_not_on_or_after
     }

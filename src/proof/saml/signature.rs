@@ -393,7 +393,7 @@ fn base64(element: Node<'_, '_>) -> Result<Vec<u8>, SignatureError> {
     text.retain(|c| !SPACE.contains(&c));
     let bytes = STANDARD
         .decode(text)
-        .map_err(|_| Shape("a value that must be base64 is not"))?;
+        .map_err(|_| Shape("a value is not valid base64"))?;
     if bytes.is_empty() {
         return Err(Shape("a base64 value is empty"));
     }

@@ -94,10 +94,10 @@ impl Keyring {
         }
     }
 
-    /// The file form.
+    /// Serializes the keyring as the JSON text of its file.
     ///
     /// # Errors
-    /// Never with a sound keyring.
+    /// [`KeyringError::Content`] if serialization fails, which does not happen with a valid keyring.
     pub fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
         let encode = |bytes: &[u8; 32]| Zeroizing::new(STANDARD.encode(bytes));
         let keys = self.keys.iter().map(|k| {
