@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use moka::sync::Cache;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::audit::Audit;
 use crate::base::clock::HighWaterClock;
@@ -39,6 +40,8 @@ pub struct Broker {
     pub issuer: Option<String>,
     /// The audiences and URLs that SAML assertions must name, and the clock leeway.
     pub service_provider: Arc<ServiceProvider>,
+    /// How many SAML responses are verified at once. Nobody has been authenticated then.
+    pub verifications: Semaphore,
     /// The keys of OpenID Connect providers.
     pub providers: Arc<Providers>,
     /// The records of live sessions, for listing them. No decision depends on these.

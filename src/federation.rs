@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::authn::unproven::Unproven;
 use crate::base::arn::{AccountId, RoleArn, account_of_provider};
 use crate::base::clock::Timestamp;
+use crate::base::digest::sha256;
 use crate::base::names::{SourceIdentity, Tag};
 use crate::directory::{Directory, OidcProvider};
 use crate::error::Error;
@@ -73,6 +74,8 @@ pub struct Once {
     pub id: String,
     /// The token's `iat`, which dates its use in the store.
     pub issued_at: Timestamp,
+    /// How far that time may be ahead of this broker's clock.
+    pub ahead: Duration,
     /// When the token expires, so that it need not be remembered.
     pub expires_at: Timestamp,
 }
@@ -109,6 +112,14 @@ impl FederatedIdentity {
         match self.source {
             Source::Oidc { .. } => "token",
             Source::Saml(_) => "assertion",
+        }
+    }
+
+    /// A digest that identifies the assertion behind it; none if the proof itself has one.
+    pub fn digest(&self) -> Option<[u8; 16]> {
+        match (&self.source, &self.once) {
+            (Source::Saml(_), Some(Ok(once))) => sha256(once.id.as_bytes()).first_chunk().copied(),
+            _ => None,
         }
     }
 

@@ -71,6 +71,7 @@ pub use key_use::KeyUse;
 pub use lanes::ABANDONED;
 pub use mfa_attempts::{Attempt, Lockout, MAX_DRIFT, Matched, STEP_SECONDS};
 pub use nodes::{Broker, Node, Seen};
+pub use once::ACCEPT_CLOCK;
 pub use open::{Access, Place};
 pub use relocate::relocate;
 pub use restore::{Prepared, look_at, prepare, revoked_keys};

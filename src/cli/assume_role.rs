@@ -120,6 +120,10 @@ async fn ask(settings: &Settings, arguments: &AssumeRoleArguments) -> Result<Ans
         .role_session_name
         .clone()
         .unwrap_or_else(|| settings.default_session_name());
+    // clap does not ask for the file if another option excludes it.
+    if arguments.saml_response_file.is_none() && arguments.saml_provider_arn.is_some() {
+        return Err("--saml-provider-arn: requires --saml-response-file".into());
+    }
     if let (Some(file), Some(provider)) =
         (&arguments.saml_response_file, &arguments.saml_provider_arn)
     {

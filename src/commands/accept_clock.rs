@@ -8,7 +8,7 @@ use crate::revocations::{Mark, Selector};
 use crate::store::{Entry, Lockout, Store, StoreError};
 
 /// The name of the change by which an operator confirms the clock.
-pub const ACCEPT_CLOCK: &str = "AcceptClock";
+pub use crate::store::ACCEPT_CLOCK;
 
 /// Ends every session issued so far, and forgets codes and assertions dated after `now`. `highest`
 /// is the latest time by which a session may have been dated; `lockout` is how many wrong MFA codes

@@ -2,6 +2,7 @@
 
 use super::{Actor, Command, CommandContext, CommandError, read, run};
 use crate::base::arn::SamlProviderArn;
+use crate::base::legible::Legible;
 use crate::directory::declaration::SamlProviderDetail;
 use crate::directory::resource::{Kind, Name, Resource};
 use crate::proof::saml::Metadata;
@@ -18,7 +19,8 @@ pub enum Put {
 }
 
 /// Creates the provider with this ARN and metadata document. If it exists, only its document is
-/// replaced. `idp` is the document after parsing.
+/// replaced. `idp` is the document after parsing; unless it `may_be_another` identity provider, its
+/// entity ID must be that of the document that is replaced.
 ///
 /// # Errors
 /// [`CommandError`] if `arn` is not the ARN of a SAML provider, if the document breaks a rule, or if the
@@ -29,6 +31,7 @@ pub async fn put_saml_provider(
     arn: &str,
     document: &str,
     idp: &Metadata,
+    may_be_another: bool,
 ) -> Result<Put, CommandError> {
     SamlProviderArn::parse("Arn", arn)
         .map_err(|error| CommandError::Validation(format!("Arn {}", error.rule)))?;
@@ -49,6 +52,16 @@ pub async fn put_saml_provider(
     if !is_new && detail.saml_metadata_document == document {
         writer.abandon().await;
         return Ok(Put::Unchanged);
+    }
+    let old = Metadata::parse(detail.saml_metadata_document.as_bytes());
+    let other = old.ok().filter(|old| old.entity_id() != idp.entity_id());
+    if let Some(old) = other.filter(|_| !may_be_another) {
+        writer.abandon().await;
+        return Err(CommandError::Validation(format!(
+            "{arn} is `{}`, and the metadata is that of `{}`: another identity provider; add --force if it is meant",
+            Legible(old.entity_id()),
+            Legible(idp.entity_id())
+        )));
     }
     document.clone_into(&mut detail.saml_metadata_document);
     detail.valid_until = idp.usable_until().map(|end| end.to_string());

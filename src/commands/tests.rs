@@ -922,19 +922,19 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
     let later = Timestamp::from_seconds(NOW.seconds() + 60);
     assert!(
         store
-            .mark_used("https://idp", "a", NOW, later)
+            .mark_used("https://idp", "a", (NOW, Duration::ZERO), later)
             .await
             .unwrap()
     );
     assert!(
         !store
-            .mark_used("https://idp", "a", NOW, later)
+            .mark_used("https://idp", "a", (NOW, Duration::ZERO), later)
             .await
             .unwrap()
     );
     assert!(
         store
-            .mark_used("https://other", "a", NOW, later)
+            .mark_used("https://other", "a", (NOW, Duration::ZERO), later)
             .await
             .unwrap()
     );
@@ -943,7 +943,7 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
             .mark_used(
                 "https://idp",
                 "b",
-                Timestamp::from_seconds(NOW.seconds() - 1),
+                (Timestamp::from_seconds(NOW.seconds() - 1), Duration::ZERO),
                 later
             )
             .await
@@ -956,7 +956,7 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
         .unwrap();
     assert!(
         !store
-            .mark_used("https://idp", "a", NOW, later)
+            .mark_used("https://idp", "a", (NOW, Duration::ZERO), later)
             .await
             .unwrap()
     );
@@ -1777,5 +1777,30 @@ proptest::proptest! {
             export_changes_nothing(&world).await;
             assert_eq!(trust_row(&world, "R").await, row);
         });
+    }
+}
+
+#[tokio::test]
+async fn sa_06_oi_08_what_may_be_from_before_the_past_was_forgotten_counts_as_used() {
+    let home = tempfile::tempdir().unwrap();
+    let place = Place::Sqlite(home.path().join("store.db"));
+    let store = Store::open(&place, Access::Create, None, NOW, &SystemEntropy::new())
+        .await
+        .unwrap();
+    let at = |seconds: i64| Timestamp::from_seconds(NOW.seconds() + seconds);
+    let minute = Duration::from_secs(60);
+    let is_first = async |id: &str, seconds: i64| {
+        let issued_at = (at(seconds), minute);
+        store.mark_used("i", id, issued_at, at(600)).await.unwrap()
+    };
+    // Nothing was used before a store was made.
+    assert!(is_first("new", 0).await && !is_first("older", -1).await);
+    let (actor, host) = (Actor::operator("test"), "host".to_owned());
+    accept_clock(&store, &actor, host, NOW, mfa::LOCKOUT, NOW)
+        .await
+        .unwrap();
+    // It was issued by a clock that was ahead, and used before.
+    for (id, seconds, expected) in [("a", 0, false), ("b", 60, false), ("c", 61, true)] {
+        assert_eq!(is_first(id, seconds).await, expected, "{seconds}");
     }
 }

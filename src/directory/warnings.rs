@@ -37,6 +37,7 @@ impl Directory {
         }
         for role in &roles {
             all.extend(of_trust(role, &arns));
+            all.extend(self.of_trusted_saml_providers(role));
         }
         all
     }
@@ -83,6 +84,25 @@ impl Directory {
         let mut closed: Vec<String> = closed.collect();
         closed.sort();
         closed
+    }
+
+    /// One sentence for each SAML provider that a role trusts and that can vouch for nobody who assumes it.
+    fn of_trusted_saml_providers(&self, role: &Role) -> Vec<String> {
+        let named = strangers::saml_providers(&role.trust);
+        let useless = named.into_iter().filter_map(|arn| {
+            let why = match self.saml_provider(arn) {
+                None => "which does not exist",
+                Some(provider) if provider.account != role.account => {
+                    "which belongs to another account: only providers of the role's own account count"
+                }
+                Some(_) => return None,
+            };
+            Some(format!(
+                "the trust policy of role {} names the SAML provider {arn}, {why}",
+                role.arn
+            ))
+        });
+        useless.collect()
     }
 
     /// The ARNs of the users and roles that the trust policies of these roles name by unique id, by

@@ -170,6 +170,25 @@ pub fn who_never_calls(trust: &Policy) -> Vec<String> {
     found
 }
 
+/// The ARNs of the SAML providers that Allow statements of a trust policy name, sorted.
+pub fn saml_providers(trust: &Policy) -> Vec<&str> {
+    let mut found = Vec::new();
+    for (_, statement) in allows(trust) {
+        let Principals::Are(patterns) = &statement.principals else {
+            continue;
+        };
+        found.extend(patterns.iter().filter_map(|pattern| match pattern {
+            PrincipalPattern::Federated(provider) if provider.contains(":saml-provider/") => {
+                Some(&**provider)
+            }
+            _ => None,
+        }));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
 /// The providers that are built into AWS, and what to declare for each of them in Brevet: IAM User
 /// Guide, "AWS JSON policy elements: Principal", "OIDC federated principals".
 const BUILT_IN: &[(&str, &str)] = &[

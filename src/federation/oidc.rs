@@ -2,6 +2,7 @@
 //! section 3.1.3.7. It knows no keys and calls no provider.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::vouched::{MAX_METHODS, METHODS};
 use super::{Asked, FederatedIdentity, Once, Source};
@@ -336,6 +337,7 @@ fn once(
             .ok_or_else(|| Error::InvalidIdentityToken(missing.into()))?
             .to_owned(),
         issued_at: Timestamp::from_seconds(issued_at),
+        ahead: Duration::from_secs(PROVIDER_AHEAD_SECONDS.unsigned_abs()),
         expires_at: Timestamp::from_seconds(expires_at),
     })
 }

@@ -15,7 +15,8 @@ use crate::directory::{Directory, SamlProvider};
 use crate::error::Error;
 use crate::proof::jwt::Flat;
 use crate::proof::saml::{
-    self, Accepted, AwsClaims, AwsCode, ContextKey, LEEWAY, Metadata, Refusal, Rules, Verified,
+    self, Accepted, AwsClaims, AwsCode, ContextKey, LEEWAY, MADE_AHEAD, Metadata, Refusal, Rules,
+    Verified,
 };
 use crate::session::token;
 
@@ -236,8 +237,9 @@ pub fn identity(
     }
     let once = Once {
         issuer: ONCE.into(),
-        id: digest(&assertion.issuer, &assertion.id),
+        id: digest(verified.signer(), &assertion.issuer, &assertion.id),
         issued_at: assertion.issue_instant,
+        ahead: MADE_AHEAD,
         // Another node, or a later configuration, may have a longer leeway. The store counts in whole
         // seconds.
         expires_at: accepted
@@ -279,27 +281,24 @@ pub fn identity(
     })
 }
 
-/// Looks up the provider with this ARN in the account of the role.
-///
-/// # Errors
-/// The same error as for a response with an invalid signature, after as much work, so that a caller
-/// cannot find out which providers exist.
+/// The provider with this ARN, if it is in the account of the role.
 pub fn provider_for<'d>(
     arn: &SamlProviderArn,
     account: AccountId,
     directory: &'d Directory,
-    response: &Secret<String>,
-    now: Timestamp,
-) -> Result<&'d Arc<SamlProvider>, Box<Unproven>> {
+) -> Option<&'d Arc<SamlProvider>> {
     let provider = directory.saml_provider(arn.as_str());
-    let own = provider.filter(|provider| provider.account == account);
-    own.ok_or_else(|| {
-        if let Some(nobody) = &*NOBODY {
-            // Only the time that this takes matters. The answer is the same for every result.
-            let _ = saml::verify(response.expose(), nobody, now);
-        }
-        not_vouched(Reason::UnknownSamlProvider)
-    })
+    provider.filter(|provider| provider.account == account)
+}
+
+/// The same refusal as for a response with an invalid signature, after as much work, so that a caller
+/// cannot find out which providers exist.
+pub fn unknown_provider(response: &Secret<String>, now: Timestamp) -> Box<Unproven> {
+    if let Some(nobody) = &*NOBODY {
+        // Only the time that this takes matters. The answer is the same for every result.
+        let _ = saml::verify(response.expose(), nobody, now);
+    }
+    not_vouched(Reason::UnknownSamlProvider)
 }
 
 /// The metadata of an identity provider that signs nothing, because its private key was not kept.
@@ -327,12 +326,12 @@ fn metadata(provider: &SamlProvider) -> Result<&Metadata, Box<Unproven>> {
     metadata.map_err(|_| not_vouched(Reason::SamlMetadata))
 }
 
-/// The digest of an issuer and an ID, by which a used assertion is remembered. The identity provider
-/// chooses both texts, so the length in front says where the first one ends.
-fn digest(issuer: &str, id: &str) -> String {
-    hex(&sha256(
-        format!("{} {issuer} {id}", issuer.len()).as_bytes(),
-    ))
+/// The digest by which a used assertion is remembered: of the public key that signed it, its issuer
+/// and its ID. Without the key, a provider of another account could use up the IDs of an issuer by its
+/// name. The identity provider chooses both texts, so the length says where the first one ends.
+fn digest(signer: &[u8; 32], issuer: &str, id: &str) -> String {
+    let text = format!("{} {} {issuer} {id}", hex(signer), issuer.len());
+    hex(&sha256(text.as_bytes()))
 }
 
 fn key(key: ContextKey) -> (String, Flat) {
@@ -412,7 +411,9 @@ mod tests {
 
     #[test]
     fn where_an_issuer_ends_makes_a_difference() {
+        let digest = |issuer, id| digest(&[7; 32], issuer, id);
         assert_ne!(digest("a", "b c"), digest("a b", "c"));
         assert_eq!(digest("a", "b"), digest("a", "b"));
+        assert_ne!(super::digest(&[8; 32], "a", "b"), digest("a", "b"));
     }
 }

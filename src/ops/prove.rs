@@ -105,6 +105,7 @@ pub(super) async fn caller(
             });
         }
     };
+    let digest = digest.or_else(|| caller.federated().and_then(|identity| identity.digest()));
     if let (Some(call), Some(digest)) = (&unproven.origin.call, digest) {
         call.prove(caller.budget_key(), digest);
     }

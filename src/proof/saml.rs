@@ -42,10 +42,11 @@ pub use context_keys::ContextKey;
 pub use limits::XmlError;
 pub use metadata::{Endpoint, Metadata, MetadataError, SigningKey};
 pub use refusal::{AwsCode, Refusal};
-pub use rules::{Accepted, LEEWAY, Rules};
+pub use rules::{Accepted, LEEWAY, MADE_AHEAD, Rules};
 pub use signature::SignatureError;
 
 use crate::base::clock::Timestamp;
+use crate::base::digest::sha256;
 use assertion::{SAML, SAMLP};
 use limits::{CANONICAL, RESPONSE};
 use xml::Source;
@@ -59,9 +60,16 @@ pub const MAX_CHARACTERS: usize = 100_000;
 pub struct Verified {
     envelope: Envelope,
     assertion: Assertion,
+    signer: [u8; 32],
 }
 
 impl Verified {
+    /// The SHA-256 digest of the public key that signed the assertion itself, or the response if the
+    /// assertion has no signature of its own.
+    pub fn signer(&self) -> &[u8; 32] {
+        &self.signer
+    }
+
     /// The part of the response outside the assertion.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
@@ -89,20 +97,26 @@ pub fn verify(encoded: &str, idp: &Metadata, now: Timestamp) -> Result<Verified,
     let source = Source::new(&octets, &RESPONSE)?;
     let document = source.parse()?;
     let response = document.root_element();
-    let mut envelope = Envelope::read(response, false)?;
+    let mut envelope = match Envelope::read(response, false) {
+        // Anybody can write that into a response. It counts if it is signed.
+        Err(Refusal::Status { .. }) => return Err(failure(response, idp, now)?),
+        read => read?,
+    };
     let assertion = only_assertion(&document)?;
     let signed_response = signed(response, "Response", idp, now)?;
     let signed_assertion = signed(assertion, "Assertion", idp, now)?;
 
     // From here on nothing is read but what was signed.
     let mut read = None;
-    if let Some(octets) = signed_response {
+    let signer = signed_assertion.as_ref().or(signed_response.as_ref());
+    let signer = signer.map(|signed| signed.key).ok_or(Refusal::Unsigned)?;
+    if let Some(Signed { octets, .. }) = signed_response {
         let source = Source::new(octets.as_bytes(), &CANONICAL)?;
         let document = source.parse()?;
         envelope = Envelope::read(document.root_element(), true)?;
         read = Some(Assertion::read(only_assertion(&document)?)?);
     }
-    if let Some(octets) = signed_assertion {
+    if let Some(Signed { octets, .. }) = signed_assertion {
         let source = Source::new(octets.as_bytes(), &CANONICAL)?;
         let document = source.parse()?;
         if !xml::is(document.root_element(), SAML, "Assertion") {
@@ -117,6 +131,7 @@ pub fn verify(encoded: &str, idp: &Metadata, now: Timestamp) -> Result<Verified,
     Ok(Verified {
         envelope,
         assertion: read.ok_or(Refusal::Unsigned)?,
+        signer,
     })
 }
 
@@ -169,6 +184,14 @@ fn only_assertion<'a, 'i>(document: &'a Document<'i>) -> Result<Node<'a, 'i>, Re
     Ok(assertion)
 }
 
+/// What is signed of an element, and by whom.
+struct Signed {
+    /// Its canonical text.
+    octets: String,
+    /// The SHA-256 digest of the public key.
+    key: [u8; 32],
+}
+
 /// Verifies the signature of an element. Returns the signed canonical text, or `None` if the element
 /// has no signature.
 fn signed(
@@ -176,7 +199,7 @@ fn signed(
     name: &'static str,
     idp: &Metadata,
     now: Timestamp,
-) -> Result<Option<String>, Refusal> {
+) -> Result<Option<Signed>, Refusal> {
     let Some(signature) = xml::children(element, signature::NAMESPACE, "Signature").next() else {
         return Ok(None);
     };
@@ -194,5 +217,21 @@ fn signed(
             now,
         });
     }
-    Ok(Some(octets))
+    Ok(Some(Signed {
+        octets,
+        key: sha256(&key.public_key().bytes),
+    }))
+}
+
+/// The refusal of a response that reports a failure: what it reports, if the response is signed.
+fn failure(response: Node<'_, '_>, idp: &Metadata, now: Timestamp) -> Result<Refusal, Refusal> {
+    let Some(Signed { octets, .. }) = signed(response, "Response", idp, now)? else {
+        return Ok(Refusal::Unsigned);
+    };
+    let source = Source::new(octets.as_bytes(), &CANONICAL)?;
+    let document = source.parse()?;
+    Ok(match Envelope::read(document.root_element(), true) {
+        Err(refusal) => refusal,
+        Ok(_) => Refusal::Unsigned,
+    })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use moka::sync::Cache;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::StartError;
 use super::clock::Timekeeper;
@@ -193,6 +194,7 @@ impl Materials<'_> {
                 .issuer
                 .as_ref()
                 .map(|issuer| issuer.replace("{address}", &address)),
+            verifications: Semaphore::new(verifications()),
             service_provider: Arc::new(config.service_provider.listening_at(&address)),
             tokens,
             sessions: self.sessions,
@@ -209,4 +211,10 @@ impl Materials<'_> {
             },
         })
     }
+}
+
+/// Half of the processors, so that the other half is for callers who sign.
+fn verifications() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors / 2).max(1)
 }

@@ -1,14 +1,21 @@
 //! The ids of tokens and assertions that can be used once, shared by all nodes and kept across
 //! restarts. If the database does not answer, no token is accepted.
 
+use std::time::Duration;
+
+use super::changes::RESTORED;
 use super::lanes::Purpose;
 use super::{Store, StoreError};
 use crate::base::clock::Timestamp;
+
+/// The action of a change by which an operator accepts the clock, after which the past is not known.
+pub const ACCEPT_CLOCK: &str = "AcceptClock";
 
 impl Store {
     /// Records the id of a token or an assertion, and returns whether this is its first use. The id
     /// is kept until `expires_at`, which must be the time from which the token itself is refused,
     /// with clock skew added. A token that was issued before this store knew the past counts as used.
+    /// After a restore so does one that may have been: its `issued_at` can be `ahead` of the clock.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time; the token must then be
@@ -17,22 +24,28 @@ impl Store {
         &self,
         issuer: &str,
         id: &str,
-        issued_at: Timestamp,
+        (issued_at, ahead): (Timestamp, Duration),
         expires_at: Timestamp,
     ) -> Result<bool, StoreError> {
         let (issuer, id) = (issuer.to_owned(), id.to_owned());
+        let surely_at = issued_at.minus(ahead).seconds().saturating_sub(1);
         let (issued_at, expires_at) = (issued_at.seconds(), expires_at.seconds());
         self.write_one(Purpose::Write, move |c| {
             Box::pin(async move {
                 let done = sqlx::query(
                     "INSERT INTO seen (issuer, id, expires_at) \
-                     SELECT $1, $2, $3 FROM store WHERE id = 1 AND not_before <= $4 \
+                     SELECT $1, $2, $3 FROM store WHERE id = 1 AND (not_before <= $5 OR \
+                     (not_before <= $4 AND NOT EXISTS (SELECT 1 FROM changes \
+                     WHERE action IN ($6, $7) AND changed_at >= not_before))) \
                      ON CONFLICT (issuer, id) DO NOTHING",
                 )
                 .bind(issuer)
                 .bind(id)
                 .bind(expires_at)
                 .bind(issued_at)
+                .bind(surely_at)
+                .bind(RESTORED)
+                .bind(ACCEPT_CLOCK)
                 .execute(c)
                 .await?;
                 Ok(done.rows_affected() == 1)

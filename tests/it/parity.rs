@@ -153,7 +153,7 @@ async fn both_wires_answer_assume_role_with_saml_alike() {
         ("ValidationError", &good, ROLE, None),
         ("InvalidIdentityToken", &other, PROVIDER, None),
         ("ExpiredTokenException", &late, PROVIDER, None),
-        ("IDPRejectedClaim", &failed, PROVIDER, None),
+        ("InvalidIdentityToken", &failed, PROVIDER, None),
         ("AccessDenied", &unpaired, PROVIDER, None),
     ];
     let endpoint = brevet::client::Endpoint {

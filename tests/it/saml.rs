@@ -155,10 +155,19 @@ fn a_provider_is_put_in_and_renewed_by_one_command() {
     );
     let (status, said) = put(ARN, &second);
     assert!(
+        status == Some(1) && said.contains("urn:example:samlp"),
+        "{said}"
+    );
+    let forced = |metadata: &str| {
+        let more = ["--arn", ARN, "--metadata", metadata, "--force"];
+        run(&[&["saml", "put-provider", "--config", &config], &more[..]].concat())
+    };
+    let (status, said) = forced(&second);
+    assert!(
         status == Some(0) && said.contains("has this metadata"),
         "{said}"
     );
-    assert_eq!(put(ARN, &first).0, Some(0));
+    assert_eq!(forced(&first).0, Some(0));
     for (arn, metadata, named) in [
         ("arn:aws:iam::111122223333:role/X", &first, "SAML provider"),
         (

@@ -37,6 +37,10 @@ pub(in crate::cli) struct PutProviderArguments {
     /// The metadata document of the identity provider, as XML; `-` for standard input
     #[arg(long, value_name = "FILE")]
     metadata: PathBuf,
+    /// Accept metadata with another entity ID than the provider has, or metadata that cannot be used
+    /// any more
+    #[arg(long)]
+    force: bool,
 }
 
 pub(super) fn run(arguments: &PutProviderArguments) -> Result<(), Failure> {
@@ -54,6 +58,13 @@ pub(super) fn run(arguments: &PutProviderArguments) -> Result<(), Failure> {
     let idp = Metadata::parse(document.as_bytes()).map_err(|error| format!("{name}: {error}"))?;
     let now = clock::now(&config)?;
     warn(&metadata_warnings(&idp, now));
+    if let Some(end) = idp
+        .usable_until()
+        .filter(|end| *end <= now && !arguments.force)
+    {
+        let fix = "get its current metadata, or add --force";
+        return Err(format!("{name}: the metadata cannot be used since {end}; {fix}").into());
+    }
     let (_, master_key) = master_key(&config)?;
     let (runtime, store) = opened(&config, Some(&master_key))?;
     let entropy = SystemEntropy::new();
@@ -74,6 +85,7 @@ pub(super) fn run(arguments: &PutProviderArguments) -> Result<(), Failure> {
             &arguments.arn,
             &document,
             &idp,
+            arguments.force,
         ))?;
         runtime.block_on(server::entrance(&config, Some(&master_key)).leave(&store))?;
         let came_of_it = match put {

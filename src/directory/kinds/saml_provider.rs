@@ -236,4 +236,33 @@ mod tests {
             directory.warnings()
         );
     }
+
+    #[test]
+    fn a_role_that_trusts_a_provider_in_vain_is_warned_of() {
+        let (own, foreign) = ("111122223333", "444455556666");
+        let arn =
+            |account: &str, name: &str| format!("arn:aws:iam::{account}:saml-provider/{name}");
+        let trusted = [arn(own, "corp"), arn(foreign, "corp"), arn(own, "gone")];
+        let trust = serde_json::json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+            "Principal": {"Federated": trusted}, "Action": "sts:AssumeRoleWithSAML"}]});
+        let document = include_str!("../../../tests/data/saml/pysaml2-metadata.xml");
+        let provider =
+            |arn: &String| serde_json::json!({"Arn": arn, "SAMLMetadataDocument": document});
+        let file = serde_json::json!({
+            "RoleDetailList": [{"RoleName": "R", "RoleId": "AROARRRRRRRRRRRRRRRR1", "Path": "/",
+                "Arn": format!("arn:aws:iam::{own}:role/R"), "AssumeRolePolicyDocument": trust}],
+            "Brevet": {"SAMLProviders": trusted.iter().take(2).map(provider).collect::<Vec<_>>()},
+        });
+        let directory = Directory::compile(file.to_string().as_bytes(), None).unwrap();
+        let warnings = directory.warnings();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(
+            warnings[0].contains("gone, which does not exist"),
+            "{warnings:?}"
+        );
+        assert!(
+            warnings[1].contains(foreign) && warnings[1].contains("another account"),
+            "{warnings:?}"
+        );
+    }
 }

@@ -76,15 +76,19 @@ impl FederatedSession {
                 return Err(cx.refuse_as_federated(&denied, self.role_arn.as_str()));
             }
         };
-        cx.count_admitted(role.account)?;
         let granted = (grant, self.limits(cx, &role, identity, &asked)?);
         let (role, (grant, limited)) = match &identity.once {
-            None => (role, granted),
+            None => {
+                cx.count_admitted(role.account)?;
+                (role, granted)
+            }
             Some(once) => {
                 // A refused caller keeps its token or assertion, so the decision is made first. Spending it
                 // takes time, so the decision is made again after it.
                 drop(granted);
                 spend(cx, identity, once).await?;
+                // Whoever shows what has been used is counted for the source alone.
+                cx.count_admitted(role.account)?;
                 let role = self.role(cx);
                 match self.admit(cx, &role, identity, action, &asked) {
                     Ok(grant) => {
@@ -211,7 +215,7 @@ async fn spend(
     once: &Result<Once, Error>,
 ) -> Result<(), Error> {
     let once = once.as_ref().map_err(Error::clone)?;
-    let (issued_at, expires_at) = (once.issued_at, once.expires_at);
+    let (issued_at, expires_at) = ((once.issued_at, once.ahead), once.expires_at);
     let first = cx
         .wait(
             cx.broker

@@ -14,7 +14,7 @@ pub const LEEWAY: Duration = Duration::from_secs(60);
 
 /// How far the time at which an assertion was made may be ahead. That it is valid already is for other
 /// times to say, which identity providers set back a few minutes because of clocks that differ.
-const MADE_AHEAD: Duration = Duration::from_secs(600);
+pub const MADE_AHEAD: Duration = Duration::from_secs(360);
 
 /// What the assertion must be made for. Where a list is empty nothing is accepted.
 #[derive(Debug, Clone, Copy)]
@@ -122,12 +122,12 @@ impl Verified {
                 rules.in_response_to,
             ),
             issuer("Assertion", &assertion.issuer),
+            not_before("Conditions", conditions.not_before, rules),
             // Used assertions are remembered by the time at which they were made.
             (assertion.issue_instant.minus(MADE_AHEAD) > rules.now).then_some(Refusal::Element {
                 element: "Assertion",
-                rule: "its IssueInstant is more than ten minutes in the future",
+                rule: "its IssueInstant is more than six minutes in the future",
             }),
-            not_before("Conditions", conditions.not_before, rules),
             not_on_or_after(
                 "Conditions",
                 "NotOnOrAfter",
