@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use brevet::revocations::{Key, Mark, Revocations, Selector};
+use brevet::revocations::{Mark, RevocationKey, Revocations, Selector};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -32,7 +32,10 @@ fn main() {
             1 => Selector::SourceIdentity,
             _ => Selector::Session,
         };
-        revocations.mark(&Key::new(selector, ACCOUNT, &format!("{n:032x}")), mark);
+        revocations.mark(
+            &RevocationKey::new(selector, ACCOUNT, &format!("{n:032x}")),
+            mark,
+        );
     }
     let weight = resident().saturating_sub(before);
     println!(
@@ -44,7 +47,8 @@ fn main() {
         ("a session of a user", 1),
         ("a session at the end of a chain of three", 3),
     ] {
-        let sessions: Vec<Vec<Key>> = (0..10_000).map(|n| came_from(n, ancestors)).collect();
+        let sessions: Vec<Vec<RevocationKey>> =
+            (0..10_000).map(|n| came_from(n, ancestors)).collect();
         let started = Instant::now();
         for n in 0..CHECKS {
             black_box(revocations.is_revoked(
@@ -62,23 +66,23 @@ fn main() {
 }
 
 /// The revocation keys of a session and its ancestors.
-fn came_from(n: usize, ancestors: usize) -> Vec<Key> {
+fn came_from(n: usize, ancestors: usize) -> Vec<RevocationKey> {
     let mut keys = vec![
-        Key::new(Selector::Everything, "", ""),
-        Key::new(Selector::Account, ACCOUNT, ""),
+        RevocationKey::new(Selector::Everything, "", ""),
+        RevocationKey::new(Selector::Account, ACCOUNT, ""),
     ];
-    keys.push(Key::new(
+    keys.push(RevocationKey::new(
         Selector::SourceIdentity,
         ACCOUNT,
         &format!("live-{n}"),
     ));
     for ancestor in 0..=ancestors {
         let id = format!("live-{n}-{ancestor}");
-        keys.push(Key::new(Selector::AccessKey, ACCOUNT, &id));
-        keys.push(Key::new(Selector::Principal, ACCOUNT, &id));
+        keys.push(RevocationKey::new(Selector::AccessKey, ACCOUNT, &id));
+        keys.push(RevocationKey::new(Selector::Principal, ACCOUNT, &id));
         if ancestor > 0 {
-            keys.push(Key::new(Selector::Role, ACCOUNT, &id));
-            keys.push(Key::new(Selector::Session, ACCOUNT, &id));
+            keys.push(RevocationKey::new(Selector::Role, ACCOUNT, &id));
+            keys.push(RevocationKey::new(Selector::Session, ACCOUNT, &id));
         }
     }
     keys

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use crate::base::arn::{AccountId, IamArn};
 use crate::base::digest::hex;
 use crate::error::Error;
-use crate::revocations::{Key, Selector, provider_subject};
+use crate::revocations::{RevocationKey, Selector, provider_subject};
 use crate::session::token::{self, Ancestor, Claims};
 
 /// The principals behind a session, as sessions made from it record them. In the session of a
@@ -58,16 +58,16 @@ pub fn came_from(
     own: &Ancestor,
     source_identity: &str,
     ancestors: &[Ancestor],
-) -> Result<Box<[Key]>, Error> {
+) -> Result<Box<[RevocationKey]>, Error> {
     let account = IamArn::parse(&own.arn)
         .ok_or(Error::InvalidClientTokenId)?
         .account;
     let mut keys = vec![
-        Key::new(Selector::Everything, "", ""),
-        Key::new(Selector::Account, account.as_str(), ""),
+        RevocationKey::new(Selector::Everything, "", ""),
+        RevocationKey::new(Selector::Account, account.as_str(), ""),
     ];
     if !source_identity.is_empty() {
-        keys.push(Key::new(
+        keys.push(RevocationKey::new(
             Selector::SourceIdentity,
             account.as_str(),
             source_identity,
@@ -76,29 +76,33 @@ pub fn came_from(
     for ancestor in ancestors.iter().chain([own]) {
         let arn = IamArn::parse(&ancestor.arn).ok_or(Error::InvalidClientTokenId)?;
         let account = arn.account;
-        keys.push(Key::new(
+        keys.push(RevocationKey::new(
             Selector::AccessKey,
             account.as_str(),
             &ancestor.access_key_id,
         ));
-        keys.push(Key::new(
+        keys.push(RevocationKey::new(
             Selector::Principal,
             account.as_str(),
             &ancestor.principal_arn(),
         ));
         if arn.kind == "role" {
-            keys.push(Key::new(Selector::Role, account.as_str(), &ancestor.arn));
+            keys.push(RevocationKey::new(
+                Selector::Role,
+                account.as_str(),
+                &ancestor.arn,
+            ));
         }
         if !ancestor.subject.is_empty() {
             let subject = provider_subject(&ancestor.arn, &ancestor.subject);
-            keys.push(Key::new(
+            keys.push(RevocationKey::new(
                 Selector::ProviderSubject,
                 account.as_str(),
                 &subject,
             ));
         }
         if !ancestor.session_id.is_empty() {
-            keys.push(Key::new(
+            keys.push(RevocationKey::new(
                 Selector::Session,
                 account.as_str(),
                 &hex(&ancestor.session_id),

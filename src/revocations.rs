@@ -93,12 +93,12 @@ impl Selector {
 /// An origin of sessions as a 16-byte digest. The digest includes the account, so that nobody can
 /// end sessions of another account by a name that exists in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Key {
+pub struct RevocationKey {
     selector: Selector,
     digest: [u8; 16],
 }
 
-impl Key {
+impl RevocationKey {
     /// The key of an origin in an account (12 digits; empty for [`Selector::Everything`]).
     pub fn new(selector: Selector, account: &str, value: &str) -> Self {
         let text = format!("{}\n{account}\n{value}", selector.as_str());
@@ -176,7 +176,12 @@ pub struct Revocations {
 
 impl Revocations {
     /// Whether one of the origins of a session was revoked after the session was issued.
-    pub fn is_revoked(&self, came_from: &[Key], issued_under: i64, issued_at: i64) -> bool {
+    pub fn is_revoked(
+        &self,
+        came_from: &[RevocationKey],
+        issued_under: i64,
+        issued_at: i64,
+    ) -> bool {
         came_from.iter().any(|key| {
             self.find(key)
                 .is_some_and(|m| m.refuses(issued_under, issued_at))
@@ -184,7 +189,7 @@ impl Revocations {
     }
 
     /// Puts a mark in force, in addition to an existing one for the same origin.
-    pub fn mark(&self, key: &Key, mark: Mark) {
+    pub fn mark(&self, key: &RevocationKey, mark: Mark) {
         let Some((shard, count)) = self.shard(key) else {
             return;
         };
@@ -197,7 +202,7 @@ impl Revocations {
     }
 
     /// Puts a mark in force that replaces the older one of the same key: see [`Mark::in_place_of`].
-    pub fn replace(&self, key: &Key, mark: Mark) {
+    pub fn replace(&self, key: &RevocationKey, mark: Mark) {
         let Some((shard, count)) = self.shard(key) else {
             return;
         };
@@ -251,7 +256,7 @@ impl Revocations {
     }
 
     /// The mark in force for an origin of sessions.
-    pub fn find(&self, key: &Key) -> Option<Mark> {
+    pub fn find(&self, key: &RevocationKey) -> Option<Mark> {
         let (shard, count) = self.shard(key)?;
         if count.load(Ordering::Relaxed) == 0 {
             return None;
@@ -263,7 +268,7 @@ impl Revocations {
             .copied()
     }
 
-    fn shard(&self, key: &Key) -> Option<(&Shard, &AtomicUsize)> {
+    fn shard(&self, key: &RevocationKey) -> Option<(&Shard, &AtomicUsize)> {
         let at = key.selector.index();
         let shard = usize::from(*key.digest.first()?) % SHARDS;
         Some((self.kinds.get(at)?.get(shard)?, self.counts.get(at)?))
@@ -287,8 +292,8 @@ mod tests {
     #[test]
     fn a_mark_refuses_what_came_before_it() {
         let revocations = Revocations::default();
-        let role = Key::new(Selector::Role, "", "arn:aws:iam::111122223333:role/R");
-        let other = Key::new(Selector::Role, "", "arn:aws:iam::111122223333:role/S");
+        let role = RevocationKey::new(Selector::Role, "", "arn:aws:iam::111122223333:role/R");
+        let other = RevocationKey::new(Selector::Role, "", "arn:aws:iam::111122223333:role/S");
         assert!(!revocations.is_revoked(&[role], 0, 0));
         revocations.mark(&role, mark(7, 0));
         assert!(revocations.is_revoked(&[other, role], 6, 1_000_000));
@@ -306,7 +311,7 @@ mod tests {
     #[test]
     fn op_05_a_time_of_a_wrong_clock_is_replaced_by_a_later_mark_only() {
         let revocations = Revocations::default();
-        let everything = Key::new(Selector::Everything, "", "");
+        let everything = RevocationKey::new(Selector::Everything, "", "");
         revocations.mark(&everything, mark(5, 9_000_000));
         assert!(revocations.is_revoked(&[everything], 7, 1_000_000));
         revocations.replace(&everything, mark(7, 1_000_000));
@@ -324,21 +329,33 @@ mod tests {
     fn kinds_and_accounts_do_not_mix() {
         let revocations = Revocations::default();
         revocations.mark(
-            &Key::new(Selector::SourceIdentity, "111122223333", "alice"),
+            &RevocationKey::new(Selector::SourceIdentity, "111122223333", "alice"),
             mark(9, 0),
         );
         assert!(!revocations.is_revoked(
-            &[Key::new(Selector::SourceIdentity, "444455556666", "alice")],
+            &[RevocationKey::new(
+                Selector::SourceIdentity,
+                "444455556666",
+                "alice"
+            )],
             0,
             0
         ));
         assert!(!revocations.is_revoked(
-            &[Key::new(Selector::Principal, "111122223333", "alice")],
+            &[RevocationKey::new(
+                Selector::Principal,
+                "111122223333",
+                "alice"
+            )],
             0,
             0
         ));
         assert!(revocations.is_revoked(
-            &[Key::new(Selector::SourceIdentity, "111122223333", "alice")],
+            &[RevocationKey::new(
+                Selector::SourceIdentity,
+                "111122223333",
+                "alice"
+            )],
             0,
             0
         ));
@@ -347,7 +364,7 @@ mod tests {
     #[test]
     fn a_mark_goes_when_its_sessions_have_ended_and_not_before() {
         let revocations = Revocations::default();
-        let key = Key::new(Selector::Session, "111122223333", "00");
+        let key = RevocationKey::new(Selector::Session, "111122223333", "00");
         revocations.mark(&key, mark(9, 0));
         revocations.sweep(NOW.plus(durations::MAX));
         assert!(revocations.is_revoked(&[key], 0, 0));
@@ -358,7 +375,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn order_never_matters(marks in proptest::collection::vec((0i64..20, 0i64..20), 0..8), under in 0i64..20, at in 0i64..20) {
-            let key = Key::new(Selector::Everything, "", "");
+            let key = RevocationKey::new(Selector::Everything, "", "");
             let (one, two) = (Revocations::default(), Revocations::default());
             for (sequence, seconds) in &marks {
                 one.mark(&key, mark(*sequence, *seconds));

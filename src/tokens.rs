@@ -14,7 +14,7 @@ use crate::evaluator::{Policy, PolicyKind};
 use crate::federation::vouched::Vouched;
 use crate::lineage;
 use crate::proof::sigv4::SigningSecret;
-use crate::revocations::Key;
+use crate::revocations::RevocationKey;
 use crate::session::keyring::{Keyring, SessionKey};
 use crate::session::packing::{self, Limits};
 use crate::session::token::{self, Claims};
@@ -41,7 +41,7 @@ pub struct OpenedSession {
     pub vouched: Option<Vouched>,
     pub(crate) secret: SigningSecret,
     /// The revocation keys of the session and its ancestors.
-    pub(crate) came_from: Box<[Key]>,
+    pub(crate) came_from: Box<[RevocationKey]>,
 }
 
 impl OpenedSession {

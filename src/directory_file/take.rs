@@ -10,7 +10,7 @@ use crate::base::entropy::Entropy;
 use crate::commands::{Actor, Detail, Revoked};
 use crate::directory::Directory;
 use crate::directory::resource::Name;
-use crate::revocations::{Key, Mark};
+use crate::revocations::{Mark, RevocationKey};
 use crate::store::{DIRECTORY_ENTRIES, DirectoryEntries, Entry, Store, StoreError, Writer};
 
 /// How many new entries, removed entries and revocations one change of the feed holds at most.
@@ -58,7 +58,7 @@ pub struct Taken {
     /// A digest of the names of its entries.
     pub digest: String,
     /// The revocations of removed entries. They must be in force before the new directory is used.
-    pub ended: Vec<(Key, Mark)>,
+    pub ended: Vec<(RevocationKey, Mark)>,
     /// The number of the last change of the feed before these revocations.
     pub after: i64,
     /// How many entries are not in this file but in another broker's. Their sessions end when no broker's
@@ -138,7 +138,7 @@ impl Taker<'_> {
         &self,
         file: &DirectoryFile,
         old: &Directory,
-    ) -> Result<(Directory, Vec<Key>), TakeError> {
+    ) -> Result<(Directory, Vec<RevocationKey>), TakeError> {
         let kept = self.store.directory_entries().await?;
         let compiled = file.compile(&kept, self.entropy)?;
         let gone = departures(old, &compiled.directory);
@@ -155,7 +155,7 @@ impl Taker<'_> {
                 .for_each(|name| reduced.remove(&name));
             reduced
         };
-        let key = |gone: &Departure| Key::new(gone.selector, &gone.account, &gone.value);
+        let key = |gone: &Departure| RevocationKey::new(gone.selector, &gone.account, &gone.value);
         Ok((directory, gone.iter().map(key).collect()))
     }
 
@@ -214,7 +214,7 @@ impl Taker<'_> {
         file: &DirectoryFile,
         kept: &DirectoryEntries,
         portion: &Portion<'_>,
-    ) -> Result<Vec<(Key, Mark)>, StoreError> {
+    ) -> Result<Vec<(RevocationKey, Mark)>, StoreError> {
         let mark = Mark {
             before_sequence: writer.sequence() + 1,
             before_seconds: 0,
@@ -243,7 +243,7 @@ impl Taker<'_> {
             writer
                 .revoke(selector.as_str(), account, value, mark)
                 .await?;
-            marks.push((Key::new(*selector, account, value), mark));
+            marks.push((RevocationKey::new(*selector, account, value), mark));
         }
         Ok(marks)
     }
@@ -322,7 +322,7 @@ enum Written {
     /// Another broker has written in the meantime; holds what the store knows now.
     Outdated(DirectoryEntries),
     Done {
-        ended: Vec<(Key, Mark)>,
+        ended: Vec<(RevocationKey, Mark)>,
         after: i64,
         left: usize,
     },

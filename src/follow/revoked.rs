@@ -3,7 +3,7 @@
 use super::error::FollowError;
 use crate::broker::Broker;
 use crate::commands::Detail;
-use crate::revocations::{Key, Mark, Selector};
+use crate::revocations::{Mark, RevocationKey, Selector};
 use crate::store::Change;
 
 /// What ends with changes, at once.
@@ -34,7 +34,7 @@ pub(super) fn revoke_one(
             before_seconds: revoked.before_seconds,
             expires_at: revoked.expires_at,
         };
-        let key = Key::new(selector, &revoked.account, &revoked.value);
+        let key = RevocationKey::new(selector, &revoked.account, &revoked.value);
         if revoked.replaces {
             broker.revocations.replace(&key, mark);
         } else {

@@ -13,7 +13,7 @@ use super::salvage::{self, LONGEST};
 use super::{Engine, Store, StoreError, clip, sqlite};
 use crate::base::clock::Timestamp;
 use crate::directory::resource::Kind;
-use crate::revocations::{Key, Revocations, Selector};
+use crate::revocations::{RevocationKey, Revocations, Selector};
 
 /// The most rows that are named when more of them are wrong.
 const MAX_NAMED: usize = 20;
@@ -85,7 +85,10 @@ impl Store {
                 if selector == Selector::SigningKey {
                     into.revoke_signing_key(&row.value);
                 } else if row.mark.expires_at > now.seconds() {
-                    into.mark(&Key::new(selector, &row.account, &row.value), row.mark);
+                    into.mark(
+                        &RevocationKey::new(selector, &row.account, &row.value),
+                        row.mark,
+                    );
                 }
                 Ok::<(), StoreError>(())
             };

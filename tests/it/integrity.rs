@@ -956,7 +956,7 @@ async fn what_an_operator_accepts_is_taken_as_it_is_and_ends_what_came_before() 
     assert_eq!(world.start(&place).await, (Ok(()), Ok(())));
     let revocations = Revocations::default();
     store.load_revocations(&revocations, now()).await.unwrap();
-    let everything = brevet::revocations::Key::new(Selector::Everything, "", "");
+    let everything = brevet::revocations::RevocationKey::new(Selector::Everything, "", "");
     assert!(revocations.is_revoked(&[everything], head.sequence - 1, now().seconds()));
     assert!(
         revocations.signing_keys().iter().any(|id| id == "0a0b0c0d"),

@@ -306,7 +306,7 @@ async fn op_05_an_accepted_clock_replaces_the_time_of_a_restore() {
     let shown = store.show(ahead).await.unwrap();
     let head = store.accept(&shown, world.head, ahead).await.unwrap();
     let everything =
-        brevet::revocations::Key::new(brevet::revocations::Selector::Everything, "", "");
+        brevet::revocations::RevocationKey::new(brevet::revocations::Selector::Everything, "", "");
     let is_ended = async |under: i64| {
         let revocations = brevet::revocations::Revocations::default();
         store.load_revocations(&revocations, now()).await.unwrap();

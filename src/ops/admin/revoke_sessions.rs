@@ -24,7 +24,7 @@ use crate::ops::context::Context;
 use crate::ops::iam::change::change;
 use crate::ops::operation::{OpenTo, Operation};
 use crate::ops::service::Service;
-use crate::revocations::{Key, Mark, Selector};
+use crate::revocations::{Mark, RevocationKey, Selector};
 use crate::store::{Entry, Node};
 use crate::trust;
 
@@ -245,7 +245,7 @@ impl RevokeSessions {
 
     /// The mark that follows the last change of the feed.
     pub(super) fn hit(&self, cx: &Context<'_>, account: &str, last_change: i64) -> Hit {
-        let key = Key::new(self.selector, account, &self.value);
+        let key = RevocationKey::new(self.selector, account, &self.value);
         let mark = Mark {
             // Everything issued before this change was in force, whatever the clocks said.
             before_sequence: if self.issued_before.is_some() {

@@ -1,7 +1,7 @@
 //! A session as the administrators of its account see it, including the principals behind it.
 
 use crate::lineage;
-use crate::revocations::{Key, Revocations};
+use crate::revocations::{RevocationKey, Revocations};
 use crate::session::token::Ancestor;
 use crate::sessions::SessionRecord;
 
@@ -53,7 +53,7 @@ fn own_ancestor(record: &SessionRecord) -> Ancestor {
 
 /// The revocation keys of a session and its ancestors; `None` if the record contains an invalid
 /// ARN.
-pub(super) fn came_from(record: &SessionRecord) -> Option<Box<[Key]>> {
+pub(super) fn came_from(record: &SessionRecord) -> Option<Box<[RevocationKey]>> {
     lineage::came_from(
         &own_ancestor(record),
         &record.source_identity,

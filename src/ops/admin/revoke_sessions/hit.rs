@@ -9,7 +9,7 @@ use crate::base::arn::IamArn;
 use crate::base::clock::Timestamp;
 use crate::broker::Broker;
 use crate::ops::admin::session_view;
-use crate::revocations::{Key, Mark, Revocations};
+use crate::revocations::{Mark, RevocationKey, Revocations};
 use crate::sessions::SessionRecord;
 use crate::store::Node;
 
@@ -31,7 +31,7 @@ pub struct Counted {
 
 /// A new mark, and the mark on the same key that it replaces.
 pub(in crate::parts::ops::admin) struct Hit {
-    pub(super) key: Key,
+    pub(super) key: RevocationKey,
     pub(super) mark: Mark,
     pub(super) before: Mark,
 }
@@ -76,7 +76,8 @@ impl Hit {
         let Some(keys) = session_view::came_from(record) else {
             return false;
         };
-        let (this, others): (Vec<Key>, Vec<Key>) = keys.iter().partition(|key| **key == self.key);
+        let (this, others): (Vec<RevocationKey>, Vec<RevocationKey>) =
+            keys.iter().partition(|key| **key == self.key);
         !this.is_empty()
             && self.mark.refuses(under, at)
             && !self.before.refuses(under, at)
