@@ -16,7 +16,7 @@ use brevet::api::sts::v1 as pb;
 use brevet::base::clock::{Clock, SystemClock};
 use brevet::base::entropy::SystemEntropy;
 use brevet::commands::{self, Actor, Command as Change, CommandContext, Edit};
-use brevet::directory::resource::{Kind, Name, Resource};
+use brevet::directory::resource::{Name, Resource, ResourceKind};
 use brevet::master_key::MasterKey;
 use brevet::store::{Access, Entry, Place, Store};
 
@@ -142,13 +142,13 @@ async fn fill(path: &Path, roles: usize, users: usize) {
     .unwrap();
     let parse = |kind, value: serde_json::Value| Resource::parse(kind, &value.to_string()).unwrap();
     let policies = (0..100).map(|n| {
-        parse(Kind::Policy, serde_json::json!({"PolicyName": format!("P{n}"), "PolicyId": format!("ANPA{n:017}"), "Path": "/",
+        parse(ResourceKind::Policy, serde_json::json!({"PolicyName": format!("P{n}"), "PolicyId": format!("ANPA{n:017}"), "Path": "/",
             "Arn": format!("arn:aws:iam::111122223333:policy/P{n}"), "DefaultVersionId": "v1",
             "PolicyVersionList": [{"VersionId": "v1", "IsDefaultVersion": true, "Document": {"Version": "2012-10-17",
                 "Statement": [{"Effect": "Allow", "Action": ["s3:Get*", "s3:List*"], "Resource": format!("arn:aws:s3:::b{n}/*")}]}}]}))
     });
     let roles = (0..roles).map(|n| {
-        parse(Kind::Role, serde_json::json!({"RoleName": format!("Role{n}"), "RoleId": format!("AROA{n:017}"), "Path": "/",
+        parse(ResourceKind::Role, serde_json::json!({"RoleName": format!("Role{n}"), "RoleId": format!("AROA{n:017}"), "Path": "/",
             "Arn": format!("arn:aws:iam::111122223333:role/Role{n}"), "MaxSessionDuration": 3600,
             "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
                 "Principal": {"AWS": "arn:aws:iam::111122223333:user/administrator"}, "Action": "sts:AssumeRole",
@@ -160,14 +160,14 @@ async fn fill(path: &Path, roles: usize, users: usize) {
     });
     let groups = (0..100).map(|n| {
         parse(
-            Kind::Group,
+            ResourceKind::Group,
             serde_json::json!({"GroupName": format!("G{n}"), "GroupId": format!("AGPA{n:017}"), "Path": "/",
             "Arn": format!("arn:aws:iam::111122223333:group/G{n}"),
             "AttachedManagedPolicies": [{"PolicyArn": format!("arn:aws:iam::111122223333:policy/P{n}")}]}),
         )
     });
     let people = (0..users).map(|n| {
-        parse(Kind::User, serde_json::json!({"UserName": format!("user{n}@example.com"), "UserId": format!("AIDA{n:017}"), "Path": "/staff/",
+        parse(ResourceKind::User, serde_json::json!({"UserName": format!("user{n}@example.com"), "UserId": format!("AIDA{n:017}"), "Path": "/staff/",
             "Arn": format!("arn:aws:iam::111122223333:user/staff/user{n}@example.com"), "GroupList": [format!("G{}", n % 100)],
             "Tags": [{"Key": "department", "Value": format!("d{}", n % 200)}]}))
     });
@@ -175,7 +175,7 @@ async fn fill(path: &Path, roles: usize, users: usize) {
         let (id, owner) = (format!("AKIA{n:016}"), format!("arn:aws:iam::111122223333:user/staff/user{n}@example.com"));
         let name = brevet::directory::sealing_name("access key", &id, &owner);
         let sealed = master_key.seal(&name, format!("secret-of-{n:030}").as_bytes(), &entropy).unwrap();
-        parse(Kind::AccessKey, serde_json::json!({"AccessKeyId": id, "UserArn": owner, "SealedSecretAccessKey": sealed, "Status": "Active"}))
+        parse(ResourceKind::AccessKey, serde_json::json!({"AccessKeyId": id, "UserArn": owner, "SealedSecretAccessKey": sealed, "Status": "Active"}))
     });
     let mut all = policies
         .chain(roles)
@@ -280,7 +280,7 @@ impl Daemon {
                 };
                 let change = Change::Edit {
                     name: Name::new(
-                        Kind::Role,
+                        ResourceKind::Role,
                         format!("arn:aws:iam::111122223333:role/Role{}", n % 10),
                     ),
                     edit: Edit::UpdateMaxSessionDuration(3_600 + i64::from(n)),

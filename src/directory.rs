@@ -38,7 +38,7 @@ use compile::deny_all;
 use declaration::Declaration;
 use declared::{Insertion, Source};
 use kinds::{Group, ManagedPolicy};
-use resource::{Kind, Name, Resource};
+use resource::{Name, Resource, ResourceKind};
 use table::{Names, Table};
 
 pub use declared::Defaults;
@@ -179,7 +179,7 @@ impl Directory {
             if self.has(link.kind, &link.id) {
                 continue;
             }
-            let hint = if link.kind == Kind::Policy {
+            let hint = if link.kind == ResourceKind::Policy {
                 " in Policies; add it there with its document"
             } else {
                 ""

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::base::digest::{hex, sha256};
 use crate::base::entropy::{Entropy, NoEntropy};
 use crate::directory::declaration::Declaration;
-use crate::directory::resource::{Kind, Name};
+use crate::directory::resource::{Name, ResourceKind};
 use crate::directory::{self, Directory, DirectoryError, unique_ids};
 use crate::files::{self, Audience, FileError};
 use crate::master_key::{MasterKey, MasterKeyError};
@@ -146,23 +146,23 @@ fn entries(file: &Declaration) -> Entries {
         all.insert(Name::new(kind, id), identity.to_owned());
     };
     for user in &file.user_detail_list {
-        put(Kind::User, &user.arn, &user.user_id);
+        put(ResourceKind::User, &user.arn, &user.user_id);
     }
     for group in &file.group_detail_list {
-        put(Kind::Group, &group.arn, &group.group_id);
+        put(ResourceKind::Group, &group.arn, &group.group_id);
     }
     for policy in &file.policies {
         let id = policy.policy_id.as_deref().unwrap_or_default();
-        put(Kind::Policy, &policy.arn, id);
+        put(ResourceKind::Policy, &policy.arn, id);
     }
     let mut profiles: Vec<_> = file.brevet.instance_profiles.iter().collect();
     for role in &file.role_detail_list {
-        put(Kind::Role, &role.arn, &role.role_id);
+        put(ResourceKind::Role, &role.arn, &role.role_id);
         profiles.extend(&role.instance_profile_list);
     }
     for profile in profiles {
         put(
-            Kind::InstanceProfile,
+            ResourceKind::InstanceProfile,
             &profile.arn,
             &profile.instance_profile_id,
         );
@@ -171,14 +171,14 @@ fn entries(file: &Declaration) -> Entries {
     let is_active = |status: Option<&str>| status != Some("Inactive");
     for key in &file.brevet.access_keys {
         if is_active(key.status.as_deref()) {
-            put(Kind::AccessKey, &key.access_key_id, &key.user_arn);
+            put(ResourceKind::AccessKey, &key.access_key_id, &key.user_arn);
         }
     }
     for provider in &file.brevet.open_id_connect_providers {
-        put(Kind::OidcProvider, &provider.arn, "");
+        put(ResourceKind::OidcProvider, &provider.arn, "");
     }
     for provider in &file.brevet.saml_providers {
-        put(Kind::SamlProvider, &provider.arn, "");
+        put(ResourceKind::SamlProvider, &provider.arn, "");
     }
     all
 }

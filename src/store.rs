@@ -52,7 +52,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyConnectOptions;
 use tokio::time::Instant;
 
-use crate::directory::resource::Kind;
+use crate::directory::resource::ResourceKind;
 use crate::metrics::Metrics;
 use head::RawHead;
 use integrity::Keys;
@@ -244,8 +244,8 @@ impl Store {
     }
 }
 
-fn kind(text: &str) -> Result<Kind, StoreError> {
-    Kind::parse(text).ok_or_else(|| StoreError::Row(format!("kind `{}`", clip(text))))
+fn kind(text: &str) -> Result<ResourceKind, StoreError> {
+    ResourceKind::parse(text).ok_or_else(|| StoreError::Row(format!("kind `{}`", clip(text))))
 }
 
 fn clip(text: &str) -> String {

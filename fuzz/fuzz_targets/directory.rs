@@ -3,7 +3,7 @@
 //! panic.
 
 use brevet::directory::Directory;
-use brevet::directory::resource::{Kind, Resource};
+use brevet::directory::resource::{Resource, ResourceKind};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (Ok(text), Ok(mut directory)) = (std::str::from_utf8(bytes), Directory::empty()) else {
         return;
     };
-    for kind in Kind::ALL {
+    for kind in ResourceKind::ALL {
         if let Ok(resource) = Resource::parse(kind, text) {
             let _ = directory.insert(&resource, None);
             // Writing a resource and reading it again gives the same resource.

@@ -16,7 +16,7 @@ use super::{Failure, directory_file, input, store, values};
 use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::commands;
 use crate::config::Config;
-use crate::directory::resource::{Kind, Name};
+use crate::directory::resource::{Name, ResourceKind};
 use crate::federation::saml::ServiceProvider;
 use crate::proof::saml::{
     self, Assertion, AwsClaims, AwsCode, Envelope, MAX_CHARACTERS, Metadata, Refusal, Rules,
@@ -187,7 +187,7 @@ fn declared(config: &Config, arn: &str) -> Result<Option<String>, Failure> {
         Some(path) => directory_file::read(path)?,
         None => {
             let (runtime, store) = store::opened_to_read(config)?;
-            let name = Name::new(Kind::SamlProvider, arn);
+            let name = Name::new(ResourceKind::SamlProvider, arn);
             let exported = runtime.block_on(commands::export_of(&store, |n| *n == name));
             runtime.block_on(store.close());
             exported?

@@ -2,7 +2,7 @@
 //! two exceptions: an import is not an action of the IAM API, and a deletion is named after the
 //! kind of resource that it deletes, because that name tells the store that no row is left.
 
-use crate::directory::resource::Kind;
+use crate::directory::resource::ResourceKind;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
@@ -12,7 +12,7 @@ pub(super) enum Verb {
 }
 
 /// The name of a change: `CreateRole` for `Create` and a role.
-pub(super) fn named(verb: Verb, kind: Kind) -> &'static str {
+pub(super) fn named(verb: Verb, kind: ResourceKind) -> &'static str {
     macro_rules! names {
         ($noun:literal) => {
             match verb {
@@ -23,23 +23,23 @@ pub(super) fn named(verb: Verb, kind: Kind) -> &'static str {
         };
     }
     match kind {
-        Kind::Account => names!("Account"),
-        Kind::Policy => names!("Policy"),
-        Kind::Group => names!("Group"),
-        Kind::User => names!("User"),
-        Kind::Role => names!("Role"),
-        Kind::InstanceProfile => names!("InstanceProfile"),
-        Kind::AccessKey => names!("AccessKey"),
-        Kind::MfaDevice => names!("VirtualMFADevice"),
-        Kind::OidcProvider => names!("OpenIDConnectProvider"),
-        Kind::SamlProvider => names!("SAMLProvider"),
+        ResourceKind::Account => names!("Account"),
+        ResourceKind::Policy => names!("Policy"),
+        ResourceKind::Group => names!("Group"),
+        ResourceKind::User => names!("User"),
+        ResourceKind::Role => names!("Role"),
+        ResourceKind::InstanceProfile => names!("InstanceProfile"),
+        ResourceKind::AccessKey => names!("AccessKey"),
+        ResourceKind::MfaDevice => names!("VirtualMFADevice"),
+        ResourceKind::OidcProvider => names!("OpenIDConnectProvider"),
+        ResourceKind::SamlProvider => names!("SAMLProvider"),
     }
 }
 
 /// The name of a change after which the resource still exists. An action with the name of a
 /// deletion may also change other resources, which must not be recorded as deleted.
-pub(super) fn kept(action: &'static str, kind: Kind) -> &'static str {
-    let is_deletion = Kind::ALL
+pub(super) fn kept(action: &'static str, kind: ResourceKind) -> &'static str {
+    let is_deletion = ResourceKind::ALL
         .iter()
         .any(|kind| named(Verb::Delete, *kind) == action);
     match is_deletion {
@@ -54,11 +54,14 @@ mod tests {
 
     #[test]
     fn only_a_deletion_is_called_one() {
-        assert_eq!(kept("TagUser", Kind::User), "TagUser");
-        assert_eq!(kept("DeleteUserPolicy", Kind::User), "DeleteUserPolicy");
-        assert_eq!(kept("DeleteUser", Kind::Group), "UpdateGroup");
+        assert_eq!(kept("TagUser", ResourceKind::User), "TagUser");
         assert_eq!(
-            named(Verb::Delete, Kind::MfaDevice),
+            kept("DeleteUserPolicy", ResourceKind::User),
+            "DeleteUserPolicy"
+        );
+        assert_eq!(kept("DeleteUser", ResourceKind::Group), "UpdateGroup");
+        assert_eq!(
+            named(Verb::Delete, ResourceKind::MfaDevice),
             "DeleteVirtualMFADevice"
         );
     }

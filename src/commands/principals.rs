@@ -9,7 +9,7 @@ use crate::directory::Directory;
 use crate::directory::declaration::RoleDetail;
 use crate::directory::owners::Named;
 use crate::directory::principals::{exchange, written};
-use crate::directory::resource::{Kind, Name, Resource, folded};
+use crate::directory::resource::{Name, Resource, ResourceKind, folded};
 use crate::directory::unique_id;
 use crate::store::Writer;
 
@@ -111,18 +111,21 @@ async fn find(
     named: &Named<'_>,
 ) -> Result<Resolved, CommandError> {
     if writer
-        .get(&Name::new(Kind::Account, named.account()))
+        .get(&Name::new(ResourceKind::Account, named.account()))
         .await?
         .is_none()
     {
         return Ok(Resolved::Elsewhere);
     }
     let name = match named {
-        Named::User { arn, .. } => Name::new(Kind::User, *arn),
-        Named::Role { arn, .. } => Name::new(Kind::Role, *arn),
+        Named::User { arn, .. } => Name::new(ResourceKind::User, *arn),
+        Named::Role { arn, .. } => Name::new(ResourceKind::Role, *arn),
         Named::Session { account, role, .. } => {
-            match writer.find(Kind::Role, &folded(account, role)).await? {
-                Some(arn) if name_of(&arn) == *role => Name::new(Kind::Role, arn),
+            match writer
+                .find(ResourceKind::Role, &folded(account, role))
+                .await?
+            {
+                Some(arn) if name_of(&arn) == *role => Name::new(ResourceKind::Role, arn),
                 _ => {
                     let itself = own.role_name == *role && account_of(&own.arn) == *account;
                     return Ok(if itself {
@@ -134,7 +137,7 @@ async fn find(
             }
         }
     };
-    if name.kind == Kind::Role && name.id == own.arn {
+    if name.kind == ResourceKind::Role && name.id == own.arn {
         return Ok(Resolved::Bound(named.bound(&own.role_id)));
     }
     let Some(stored) = writer.get(&name).await? else {
@@ -201,8 +204,8 @@ async fn close(
             continue;
         };
         let kind = match named {
-            Named::User { .. } => Kind::User,
-            Named::Role { .. } | Named::Session { .. } => Kind::Role,
+            Named::User { .. } => ResourceKind::User,
+            Named::Role { .. } | Named::Session { .. } => ResourceKind::Role,
         };
         let prefix = unique_id::prefix(kind).unwrap_or_default();
         let id = named.bound(&unique_id::mint(prefix, account, cx.entropy)?);
@@ -227,7 +230,7 @@ async fn bind_rows(
     let actor = Actor::operator("brevet");
     let mut bound = 0;
     for arn in roles {
-        let name = Name::new(Kind::Role, arn);
+        let name = Name::new(ResourceKind::Role, arn);
         // Another broker may have been first, or the role may be gone.
         let Some(stored) = writer.get(&name).await? else {
             continue;

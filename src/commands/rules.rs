@@ -5,7 +5,7 @@ use std::future::Future;
 
 use super::CommandError;
 use crate::base::arn::AccountId;
-use crate::directory::resource::{Kind, Name, Resource};
+use crate::directory::resource::{Name, Resource, ResourceKind};
 use crate::directory::{
     ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER, is_aws_managed,
 };
@@ -28,13 +28,17 @@ pub(super) trait Whole {
 impl Whole for Writer<'_> {
     async fn has(&mut self, link: &Name) -> Result<bool, CommandError> {
         Ok(match link.kind {
-            Kind::Group | Kind::Role => self.find(link.kind, &link.id).await?.is_some(),
+            ResourceKind::Group | ResourceKind::Role => {
+                self.find(link.kind, &link.id).await?.is_some()
+            }
             _ => self.get(link).await?.is_some(),
         })
     }
 
     async fn others_of_user(&mut self, user_arn: &str, own: &Name) -> Result<usize, CommandError> {
-        let all = self.referrers(Kind::User, user_arn, user_arn, 100).await?;
+        let all = self
+            .referrers(ResourceKind::User, user_arn, user_arn, 100)
+            .await?;
         let others = all
             .iter()
             .filter(|name| name.kind == own.kind && *name != own);
@@ -106,8 +110,10 @@ async fn check_references(
 ) -> Result<(), CommandError> {
     let account = new.account();
     if AccountId::parse(account).is_some()
-        && new.kind() != Kind::Account
-        && !whole.has(&Name::new(Kind::Account, account)).await?
+        && new.kind() != ResourceKind::Account
+        && !whole
+            .has(&Name::new(ResourceKind::Account, account))
+            .await?
     {
         return Err(CommandError::NoSuchEntity(format!("account {account}")));
     }
@@ -125,13 +131,13 @@ async fn check_references(
 
 /// Whether a link names an AWS managed policy, which exports may leave out.
 pub(super) fn is_missing_policy(link: &Name) -> bool {
-    link.kind == Kind::Policy && is_aws_managed(&link.id)
+    link.kind == ResourceKind::Policy && is_aws_managed(&link.id)
 }
 
 /// The quota for one kind of resource of a user.
 pub(super) struct UserQuota {
     /// The kind of resource that counts.
-    pub kind: Kind,
+    pub kind: ResourceKind,
     /// The name of the quota in AWS.
     quota: &'static str,
     most: usize,

@@ -4,7 +4,7 @@ use super::{Actor, Command, CommandContext, CommandError, read, run};
 use crate::base::arn::SamlProviderArn;
 use crate::base::legible::Legible;
 use crate::directory::declaration::SamlProviderDetail;
-use crate::directory::resource::{Kind, Name, Resource};
+use crate::directory::resource::{Name, Resource, ResourceKind};
 use crate::proof::saml::Metadata;
 
 /// What [`put_saml_provider`] did.
@@ -35,7 +35,7 @@ pub async fn put_saml_provider(
 ) -> Result<Put, CommandError> {
     SamlProviderArn::parse("Arn", arn)
         .map_err(|error| CommandError::Validation(format!("Arn {}", error.rule)))?;
-    let name = Name::new(Kind::SamlProvider, arn);
+    let name = Name::new(ResourceKind::SamlProvider, arn);
     let mut writer = cx.store.write().await?;
     let stored = writer.get(&name).await?;
     let old = stored.as_ref().map(|stored| read(&name, &stored.body));

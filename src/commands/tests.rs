@@ -6,7 +6,7 @@ use super::change::digest;
 use super::*;
 use crate::base::entropy::SystemEntropy;
 use crate::directory::declaration::Declaration;
-use crate::directory::resource::Kind;
+use crate::directory::resource::ResourceKind;
 use crate::store::{Access, Attempt, Matched, Place};
 use crate::{directory, mfa};
 
@@ -77,7 +77,7 @@ impl World {
 }
 
 fn create(kind: &str, body: Value) -> Command {
-    Command::Create(Resource::parse(Kind::parse(kind).unwrap(), &body.to_string()).unwrap())
+    Command::Create(Resource::parse(ResourceKind::parse(kind).unwrap(), &body.to_string()).unwrap())
 }
 
 fn arn(kind: &str, name: &str) -> String {
@@ -88,7 +88,7 @@ fn user(name: &str) -> Command {
     create("user", json!({"UserName": name, "Arn": arn("user", name)}))
 }
 
-fn edit(kind: Kind, id: &str, edit: Edit) -> Command {
+fn edit(kind: ResourceKind, id: &str, edit: Edit) -> Command {
     Command::Edit {
         name: Name::new(kind, id),
         edit,
@@ -96,7 +96,7 @@ fn edit(kind: Kind, id: &str, edit: Edit) -> Command {
     }
 }
 
-fn delete(kind: Kind, id: &str) -> Command {
+fn delete(kind: ResourceKind, id: &str) -> Command {
     Command::Delete {
         name: Name::new(kind, id),
         expected: None,
@@ -200,7 +200,7 @@ async fn aws_rules_hold_at_the_door() {
         (
             "a trust policy that is none",
             edit(
-                Kind::Role,
+                ResourceKind::Role,
                 &arn("role", "Deploy"),
                 Edit::UpdateAssumeRolePolicy("{\"Statement\":[]}".into()),
             ),
@@ -209,7 +209,7 @@ async fn aws_rules_hold_at_the_door() {
         (
             "a session duration out of bounds",
             edit(
-                Kind::Role,
+                ResourceKind::Role,
                 &arn("role", "Deploy"),
                 Edit::UpdateMaxSessionDuration(129_601),
             ),
@@ -219,7 +219,7 @@ async fn aws_rules_hold_at_the_door() {
         (
             "attaching it",
             edit(
-                Kind::Role,
+                ResourceKind::Role,
                 &arn("role", "Deploy"),
                 Edit::AttachPolicy(arn("policy", "P")),
             ),
@@ -228,7 +228,7 @@ async fn aws_rules_hold_at_the_door() {
         (
             "attaching one that is not there",
             edit(
-                Kind::User,
+                ResourceKind::User,
                 &arn("user", "alice"),
                 Edit::AttachPolicy(arn("policy", "Q")),
             ),
@@ -237,7 +237,7 @@ async fn aws_rules_hold_at_the_door() {
         (
             "a boundary",
             edit(
-                Kind::User,
+                ResourceKind::User,
                 &arn("user", "alice"),
                 Edit::PutPermissionsBoundary(arn("policy", "P")),
             ),
@@ -245,28 +245,28 @@ async fn aws_rules_hold_at_the_door() {
         ),
         (
             "deleting a policy in use",
-            delete(Kind::Policy, &arn("policy", "P")),
+            delete(ResourceKind::Policy, &arn("policy", "P")),
             "DeleteConflict",
         ),
         (
             "deleting a role with a policy",
-            delete(Kind::Role, &arn("role", "Deploy")),
+            delete(ResourceKind::Role, &arn("role", "Deploy")),
             "DeleteConflict",
         ),
         (
             "deleting a user with keys",
-            delete(Kind::User, &arn("user", "alice")),
+            delete(ResourceKind::User, &arn("user", "alice")),
             "DeleteConflict",
         ),
         (
             "deleting an account with users",
-            delete(Kind::Account, ACCOUNT),
+            delete(ResourceKind::Account, ACCOUNT),
             "DeleteConflict",
         ),
         (
             "an inline policy that is too long",
             edit(
-                Kind::User,
+                ResourceKind::User,
                 &arn("user", "alice"),
                 Edit::PutPolicy(
                     "big".into(),
@@ -281,7 +281,7 @@ async fn aws_rules_hold_at_the_door() {
         (
             "detaching what is not attached",
             edit(
-                Kind::User,
+                ResourceKind::User,
                 &arn("user", "alice"),
                 Edit::DetachPolicy(arn("policy", "P")),
             ),
@@ -298,7 +298,7 @@ async fn aws_rules_hold_at_the_door() {
         (
             "joining it, in another case",
             edit(
-                Kind::User,
+                ResourceKind::User,
                 &arn("user", "alice"),
                 Edit::AddToGroup("DEVS".into()),
             ),
@@ -307,7 +307,7 @@ async fn aws_rules_hold_at_the_door() {
         (
             "joining one that is not there",
             edit(
-                Kind::User,
+                ResourceKind::User,
                 &arn("user", "alice"),
                 Edit::AddToGroup("ops".into()),
             ),
@@ -315,13 +315,13 @@ async fn aws_rules_hold_at_the_door() {
         ),
         (
             "deleting a group with members",
-            delete(Kind::Group, &arn("group", "devs")),
+            delete(ResourceKind::Group, &arn("group", "devs")),
             "DeleteConflict",
         ),
         (
             "fifty-one tags",
             edit(
-                Kind::Role,
+                ResourceKind::Role,
                 &arn("role", "Deploy"),
                 Edit::Tag((0..51).map(|n| (n.to_string(), String::new())).collect()),
             ),
@@ -338,7 +338,7 @@ async fn aws_rules_hold_at_the_door() {
         (
             "its role",
             edit(
-                Kind::InstanceProfile,
+                ResourceKind::InstanceProfile,
                 &arn("instance-profile", "web"),
                 Edit::AddRole("Deploy".into()),
             ),
@@ -347,7 +347,7 @@ async fn aws_rules_hold_at_the_door() {
         (
             "a second role",
             edit(
-                Kind::InstanceProfile,
+                ResourceKind::InstanceProfile,
                 &arn("instance-profile", "web"),
                 Edit::AddRole("Deploy".into()),
             ),
@@ -355,13 +355,13 @@ async fn aws_rules_hold_at_the_door() {
         ),
         (
             "something that is not there",
-            delete(Kind::User, &arn("user", "bob")),
+            delete(ResourceKind::User, &arn("user", "bob")),
             "NoSuchEntity",
         ),
         (
             "an alias that is none",
             edit(
-                Kind::Account,
+                ResourceKind::Account,
                 ACCOUNT,
                 Edit::SetAlias(Some("No Alias".into())),
             ),
@@ -370,7 +370,7 @@ async fn aws_rules_hold_at_the_door() {
         (
             "tags on a group",
             edit(
-                Kind::Group,
+                ResourceKind::Group,
                 &arn("group", "devs"),
                 Edit::Tag(vec![("k".into(), "v".into())]),
             ),
@@ -397,7 +397,7 @@ async fn versions_of_a_policy_come_and_go() {
     world.run(policy("P")).await.unwrap();
     let version = |default| {
         edit(
-            Kind::Policy,
+            ResourceKind::Policy,
             &id,
             Edit::CreatePolicyVersion(ALLOW.into(), default),
         )
@@ -410,7 +410,7 @@ async fn versions_of_a_policy_come_and_go() {
         code(
             &world
                 .run(edit(
-                    Kind::Policy,
+                    ResourceKind::Policy,
                     &id,
                     Edit::DeletePolicyVersion("v5".into())
                 ))
@@ -422,7 +422,7 @@ async fn versions_of_a_policy_come_and_go() {
         code(
             &world
                 .run(edit(
-                    Kind::Policy,
+                    ResourceKind::Policy,
                     &id,
                     Edit::SetDefaultPolicyVersion("v9".into())
                 ))
@@ -431,23 +431,27 @@ async fn versions_of_a_policy_come_and_go() {
         "NoSuchEntity"
     );
     assert_eq!(
-        code(&world.run(delete(Kind::Policy, &id)).await),
+        code(&world.run(delete(ResourceKind::Policy, &id)).await),
         "DeleteConflict"
     );
     for v in ["v1", "v2", "v3", "v4"] {
         world
-            .run(edit(Kind::Policy, &id, Edit::DeletePolicyVersion(v.into())))
+            .run(edit(
+                ResourceKind::Policy,
+                &id,
+                Edit::DeletePolicyVersion(v.into()),
+            ))
             .await
             .unwrap();
     }
-    world.run(delete(Kind::Policy, &id)).await.unwrap();
+    world.run(delete(ResourceKind::Policy, &id)).await.unwrap();
 }
 
 #[tokio::test]
 async fn two_administrators_lose_no_update() {
     let world = World::new().await;
     world.run(role("Deploy")).await.unwrap();
-    let name = Name::new(Kind::Role, arn("role", "Deploy"));
+    let name = Name::new(ResourceKind::Role, arn("role", "Deploy"));
     let seen = world.version(&name).await;
     let change = |seconds, expected| Command::Edit {
         name: name.clone(),
@@ -503,13 +507,17 @@ async fn the_feed_says_who_what_before_and_after_and_no_secret() {
     for (action, command) in [
         (
             "UpdateRole",
-            edit(Kind::Role, &deploy, Edit::UpdateMaxSessionDuration(7_200)),
+            edit(
+                ResourceKind::Role,
+                &deploy,
+                Edit::UpdateMaxSessionDuration(7_200),
+            ),
         ),
         (
             "UpdateAccessKey",
-            edit(Kind::AccessKey, id, Edit::SetActive(false)),
+            edit(ResourceKind::AccessKey, id, Edit::SetActive(false)),
         ),
-        ("DeleteRole", delete(Kind::Role, &deploy)),
+        ("DeleteRole", delete(ResourceKind::Role, &deploy)),
     ] {
         world.run_as(action, command).await.unwrap();
     }
@@ -604,7 +612,7 @@ async fn a_renamed_user_keeps_keys_and_groups_and_loses_sessions() {
     world.run(user("alice")).await.unwrap();
     world
         .run(edit(
-            Kind::User,
+            ResourceKind::User,
             &arn("user", "alice"),
             Edit::AddToGroup("devs".into()),
         ))
@@ -619,7 +627,7 @@ async fn a_renamed_user_keeps_keys_and_groups_and_loses_sessions() {
         path: Some("/staff/".into()),
     };
     world
-        .run(edit(Kind::User, &arn("user", "alice"), rename))
+        .run(edit(ResourceKind::User, &arn("user", "alice"), rename))
         .await
         .unwrap();
     let rename = Edit::Rename {
@@ -627,7 +635,7 @@ async fn a_renamed_user_keeps_keys_and_groups_and_loses_sessions() {
         path: None,
     };
     world
-        .run(edit(Kind::Group, &arn("group", "devs"), rename))
+        .run(edit(ResourceKind::Group, &arn("group", "devs"), rename))
         .await
         .unwrap();
     let declared = directory::declared(export(&world.store).await.unwrap()).unwrap();
@@ -811,7 +819,7 @@ async fn an_import_shows_changes_prunes_and_refuses_what_is_broken() {
     // Another administrator was faster.
     world
         .run(edit(
-            Kind::Role,
+            ResourceKind::Role,
             &arn("role", "service/Role3"),
             Edit::UpdateDescription("x".into()),
         ))
@@ -1109,8 +1117,9 @@ async fn two_things_with_one_name_or_unique_id_are_both_named() {
         &["role/a1", "role/b1", id],
     );
     // By a command.
-    let command =
-        Command::Create(Resource::parse(Kind::Role, &role_of("b1", id).to_string()).unwrap());
+    let command = Command::Create(
+        Resource::parse(ResourceKind::Role, &role_of("b1", id).to_string()).unwrap(),
+    );
     says(
         world.run(command).await.unwrap_err(),
         &["role/a1", "role/b1", id],
@@ -1213,7 +1222,7 @@ async fn a_policy_of_aws_that_an_export_leaves_out_is_a_warning_and_comes_later(
     // not.
     world
         .run(edit(
-            Kind::Role,
+            ResourceKind::Role,
             &arn("role", "r"),
             Edit::UpdateDescription("x".into()),
         ))
@@ -1221,7 +1230,7 @@ async fn a_policy_of_aws_that_an_export_leaves_out_is_a_warning_and_comes_later(
         .unwrap();
     let attach = |name: &str| {
         edit(
-            Kind::Role,
+            ResourceKind::Role,
             &arn("role", "r"),
             Edit::AttachPolicy(format!("arn:aws:iam::aws:policy/{name}")),
         )
@@ -1326,7 +1335,7 @@ async fn the_broker_itself_is_taken_as_a_provider_by_no_command() {
         .await
         .unwrap();
     let name = Name::new(
-        Kind::OidcProvider,
+        ResourceKind::OidcProvider,
         arn("oidc-provider", "broker.example.com/a"),
     );
     let Command::Create(resource) = provider("https://broker.example.com/a") else {
@@ -1373,7 +1382,7 @@ async fn row_of(world: &World, name: &Name) -> String {
 
 /// The trust policy of a role as it is stored.
 async fn trust_row(world: &World, name: &str) -> String {
-    let body = row_of(world, &Name::new(Kind::Role, arn("role", name))).await;
+    let body = row_of(world, &Name::new(ResourceKind::Role, arn("role", name))).await;
     serde_json::from_str::<Value>(&body).unwrap()["AssumeRolePolicyDocument"].to_string()
 }
 
@@ -1436,9 +1445,9 @@ async fn rows_name_principals_by_unique_id_and_people_by_arn() {
         .run(create("role", trusting("R", statements.clone())))
         .await
         .unwrap();
-    let alice_id = id_of(&world, &Name::new(Kind::User, alice.as_str())).await;
-    let mid_id = id_of(&world, &Name::new(Kind::Role, mid.as_str())).await;
-    let own_id = id_of(&world, &Name::new(Kind::Role, own.as_str())).await;
+    let alice_id = id_of(&world, &Name::new(ResourceKind::User, alice.as_str())).await;
+    let mid_id = id_of(&world, &Name::new(ResourceKind::Role, mid.as_str())).await;
+    let own_id = id_of(&world, &Name::new(ResourceKind::Role, own.as_str())).await;
     let row = trust_row(&world, "R").await;
     let expected = statements
         .to_string()
@@ -1460,7 +1469,10 @@ async fn rows_name_principals_by_unique_id_and_people_by_arn() {
         name: Some("alicia".into()),
         path: Some("/staff/".into()),
     };
-    world.run(edit(Kind::User, &alice, rename)).await.unwrap();
+    world
+        .run(edit(ResourceKind::User, &alice, rename))
+        .await
+        .unwrap();
     assert_eq!(trust_row(&world, "R").await, row);
     assert!(
         trust_shown(&world, "R")
@@ -1470,7 +1482,7 @@ async fn rows_name_principals_by_unique_id_and_people_by_arn() {
     export_changes_nothing(&world).await;
     // Only the id of a deleted user is left. It belongs to nobody, even if the name is used again.
     world
-        .run(delete(Kind::User, &arn("user", "staff/alicia")))
+        .run(delete(ResourceKind::User, &arn("user", "staff/alicia")))
         .await
         .unwrap();
     for _ in 0..2 {
@@ -1487,18 +1499,25 @@ async fn rows_name_principals_by_unique_id_and_people_by_arn() {
     }
     // Another edit of the role does not bind it to the new user; naming the user again does.
     let tag = Edit::Tag(vec![("k".into(), "v".into())]);
-    world.run(edit(Kind::Role, &own, tag)).await.unwrap();
+    world
+        .run(edit(ResourceKind::Role, &own, tag))
+        .await
+        .unwrap();
     assert_eq!(trust_row(&world, "R").await, row);
     let again = json!({"Version": "2012-10-17", "Statement": [names("Allow", json!(arn("user", "staff/alicia")))]});
     world
         .run(edit(
-            Kind::Role,
+            ResourceKind::Role,
             &own,
             Edit::UpdateAssumeRolePolicy(again.to_string()),
         ))
         .await
         .unwrap();
-    let new_id = id_of(&world, &Name::new(Kind::User, arn("user", "staff/alicia"))).await;
+    let new_id = id_of(
+        &world,
+        &Name::new(ResourceKind::User, arn("user", "staff/alicia")),
+    )
+    .await;
     assert!(new_id != alice_id && trust_row(&world, "R").await.contains(&new_id));
 }
 
@@ -1533,7 +1552,9 @@ async fn who_will_not_be_there_refuses_by_role_and_principal() {
             let document = declared["AssumeRolePolicyDocument"].to_string();
             let update = Edit::UpdateAssumeRolePolicy(document);
             refused(
-                world.run(edit(Kind::Role, &arn("role", "R"), update)).await,
+                world
+                    .run(edit(ResourceKind::Role, &arn("role", "R"), update))
+                    .await,
                 &missing,
             );
             refused(
@@ -1567,7 +1588,7 @@ async fn who_will_not_be_there_refuses_by_role_and_principal() {
     .await
     .unwrap();
     world
-        .run(delete(Kind::User, &arn("user", "alice")))
+        .run(delete(ResourceKind::User, &arn("user", "alice")))
         .await
         .unwrap();
     refused(
@@ -1631,7 +1652,7 @@ async fn rows_of_an_earlier_version_are_bound_once() {
         value["CreateDate"] = json!("2001-09-09T01:46:40Z");
         let mut writer = world.store.write().await.unwrap();
         writer
-            .put(&Resource::parse(Kind::Role, &value.to_string()).unwrap())
+            .put(&Resource::parse(ResourceKind::Role, &value.to_string()).unwrap())
             .await
             .unwrap();
         writer.commit().await.unwrap();
@@ -1657,7 +1678,7 @@ async fn rows_of_an_earlier_version_are_bound_once() {
     .await;
     let before = world.store.head().await.unwrap().sequence;
     assert_eq!(bind_stored(world.cx(), &load().await).await.unwrap(), 1);
-    let id = id_of(&world, &Name::new(Kind::User, alice.as_str())).await;
+    let id = id_of(&world, &Name::new(ResourceKind::User, alice.as_str())).await;
     let row = trust_row(&world, "R").await;
     assert!(
         row.contains(&id)
@@ -1678,11 +1699,11 @@ async fn rows_of_an_earlier_version_are_bound_once() {
     );
     world.run(user("gone")).await.unwrap();
     assert_ne!(
-        id_of(&world, &Name::new(Kind::User, gone.as_str())).await,
+        id_of(&world, &Name::new(ResourceKind::User, gone.as_str())).await,
         nobody
     );
     // Nothing more is bound, even if another user has the name.
-    world.run(delete(Kind::User, &alice)).await.unwrap();
+    world.run(delete(ResourceKind::User, &alice)).await.unwrap();
     world.run(user("alice")).await.unwrap();
     assert_eq!(bind_stored(world.cx(), &load().await).await.unwrap(), 0);
     assert_eq!(trust_row(&world, "R").await, row);
@@ -1699,7 +1720,7 @@ async fn rows_of_an_earlier_version_are_bound_once() {
     assert!(!warnings.iter().any(|w| w.contains(&alice)), "{warnings:?}");
     world
         .run(edit(
-            Kind::Role,
+            ResourceKind::Role,
             &arn("role", "R"),
             Edit::Tag(vec![("k".into(), "v".into())]),
         ))
@@ -1769,7 +1790,7 @@ proptest::proptest! {
             let row = trust_row(&world, "R").await;
             for n in goes {
                 let name = format!("u{n}");
-                let _ = world.run(delete(Kind::User, &arn("user", &name))).await;
+                let _ = world.run(delete(ResourceKind::User, &arn("user", &name))).await;
                 if comes_back {
                     let _ = world.run(user(&name)).await;
                 }

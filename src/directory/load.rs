@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::declaration::Declaration;
 use super::declared::{Insertion, Source};
-use super::name::Kind;
+use super::name::ResourceKind;
 use super::principals;
 use super::resource::Resource;
 use super::strangers::check_everybody;
@@ -36,7 +36,7 @@ impl Directory {
     ) -> Result<Self, DirectoryError> {
         let mut directory = Self::empty()?;
         let mut unique = Unique::default();
-        let mut places = HashMap::<Kind, usize>::new();
+        let mut places = HashMap::<ResourceKind, usize>::new();
         let resources = declared(declaration)?;
         let owners = principals::owners(&resources);
         for resource in resources {
@@ -110,9 +110,9 @@ pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryErro
         if name.id.is_empty() {
             let place = format!("{}[{count}] {}", name.kind.list(), resource.label());
             let rule = match name.kind {
-                Kind::Account => "AccountId is missing".to_owned(),
-                Kind::AccessKey => "AccessKeyId is missing".to_owned(),
-                Kind::MfaDevice => "SerialNumber is missing".to_owned(),
+                ResourceKind::Account => "AccountId is missing".to_owned(),
+                ResourceKind::AccessKey => "AccessKeyId is missing".to_owned(),
+                ResourceKind::MfaDevice => "SerialNumber is missing".to_owned(),
                 kind => {
                     format!(
                         "Arn is missing; it has the form `arn:aws:iam::111122223333:{kind}/NAME`"

@@ -11,11 +11,11 @@ macro_rules! define_kinds {
         /// which it refers.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(missing_docs)]
-        pub enum Kind {
+        pub enum ResourceKind {
             $($variant,)*
         }
 
-        impl Kind {
+        impl ResourceKind {
             /// All kinds, each after those to which it refers.
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
 
@@ -38,14 +38,14 @@ macro_rules! define_kinds {
 
 every_kind!(define_kinds);
 
-impl Kind {
+impl ResourceKind {
     /// The kind with this name; the reverse of [`Self::as_str`].
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|k| k.as_str() == text)
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ResourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -55,14 +55,14 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     /// The kind of resource, in which the id is unique.
-    pub kind: Kind,
+    pub kind: ResourceKind,
     /// The ARN, access key id, serial number or account id, which is unique in the kind.
     pub id: String,
 }
 
 impl Name {
     /// Creates the name of the resource with this kind and id.
-    pub fn new(kind: Kind, id: impl Into<String>) -> Self {
+    pub fn new(kind: ResourceKind, id: impl Into<String>) -> Self {
         Self {
             kind,
             id: id.into(),

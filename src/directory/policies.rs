@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::compile::compile;
 use super::declared::PolicyOf;
 use super::kinds::{Role, User};
-use super::name::{Kind, Name};
+use super::name::{Name, ResourceKind};
 use super::shape::{Attached, Boundary, InlinePolicy};
 use super::{Directory, DirectoryError, fault};
 use crate::base::arn::{AccountId, IamArn};
@@ -54,7 +54,7 @@ pub struct Dangling(pub String);
 pub(super) fn links(attached: &[Attached], boundary: Option<&Boundary>) -> Vec<Name> {
     let attached = attached.iter().map(|a| &a.policy_arn);
     let arns = attached.chain(boundary.map(|b| &b.permissions_boundary_arn));
-    arns.map(|arn| Name::new(Kind::Policy, arn.as_str()))
+    arns.map(|arn| Name::new(ResourceKind::Policy, arn.as_str()))
         .collect()
 }
 

@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
     use crate::directory::owners::Named;
-    use crate::directory::resource::Kind;
+    use crate::directory::resource::ResourceKind;
 
     const ALICE: &str = "AIDAALICEALICEALICE1";
     const MID: &str = "AROAMIDMIDMIDMIDMID1";
@@ -150,11 +150,11 @@ mod tests {
         let arn = |name: &str| format!("arn:aws:iam::111122223333:{name}");
         let mut things = [
             parse(
-                Kind::User,
+                ResourceKind::User,
                 json!({"UserName": "alice", "UserId": ALICE, "Arn": arn("user/dev/alice")}),
             ),
             parse(
-                Kind::Role,
+                ResourceKind::Role,
                 json!({"RoleName": "Mid", "RoleId": MID, "Arn": arn("role/prod/Mid")}),
             ),
             Resource::Role(Box::new(role.clone())),

@@ -16,7 +16,7 @@ use super::{Directory, DirectoryError};
 use crate::base::entropy::NoEntropy;
 use crate::revocations::Selector;
 
-pub use super::name::{Kind, Name, folded};
+pub use super::name::{Name, ResourceKind, folded};
 
 macro_rules! define_resources {
     ($($variant:ident: $form:ty as $inner:ty = $name:literal in $list:literal;)*) => {
@@ -41,16 +41,16 @@ macro_rules! define_resources {
             ///
             /// # Errors
             /// If the text does not have the form of this kind.
-            pub fn parse(kind: Kind, text: &str) -> Result<Self, serde_json::Error> {
+            pub fn parse(kind: ResourceKind, text: &str) -> Result<Self, serde_json::Error> {
                 Ok(match kind {
-                    $(Kind::$variant => Self::$variant(serde_json::from_str(text)?),)*
+                    $(ResourceKind::$variant => Self::$variant(serde_json::from_str(text)?),)*
                 })
             }
 
             /// Which kind of resource this is.
-            pub fn kind(&self) -> Kind {
+            pub fn kind(&self) -> ResourceKind {
                 match self {
-                    $(Self::$variant(_) => Kind::$variant,)*
+                    $(Self::$variant(_) => ResourceKind::$variant,)*
                 }
             }
 
@@ -64,7 +64,7 @@ macro_rules! define_resources {
             }
         }
 
-        impl Kind {
+        impl ResourceKind {
             /// Whether resources of this kind have a secret.
             pub fn has_secret(self) -> bool {
                 match self {
@@ -74,15 +74,15 @@ macro_rules! define_resources {
         }
 
         impl Directory {
-            pub(super) fn remove_of_kind(&mut self, kind: Kind, id: &str) {
+            pub(super) fn remove_of_kind(&mut self, kind: ResourceKind, id: &str) {
                 match kind {
-                    $(Kind::$variant => <$inner as Declared>::remove(self, id),)*
+                    $(ResourceKind::$variant => <$inner as Declared>::remove(self, id),)*
                 }
             }
 
-            pub(super) fn has(&self, kind: Kind, id: &str) -> bool {
+            pub(super) fn has(&self, kind: ResourceKind, id: &str) -> bool {
                 match kind {
-                    $(Kind::$variant => <$inner as Declared>::is_in(self, id),)*
+                    $(ResourceKind::$variant => <$inner as Declared>::is_in(self, id),)*
                 }
             }
         }

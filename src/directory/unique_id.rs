@@ -1,24 +1,24 @@
 //! The form of unique ids, and their generation: IAM User Guide, "IAM identifiers", section "Unique
 //! identifiers".
 
-use super::name::Kind;
+use super::name::ResourceKind;
 use crate::base::arn::AccountId;
 use crate::base::entropy::{self, Entropy, NoEntropy};
 use crate::base::names::{AccessKeyId, AccessKeyKind};
 
 /// The prefix of the unique ids of a kind; `None` if the kind has none.
-pub fn prefix(kind: Kind) -> Option<&'static str> {
+pub fn prefix(kind: ResourceKind) -> Option<&'static str> {
     match kind {
-        Kind::User => Some("AIDA"),
-        Kind::Role => Some("AROA"),
-        Kind::Group => Some("AGPA"),
-        Kind::Policy => Some("ANPA"),
-        Kind::InstanceProfile => Some("AIPA"),
-        Kind::Account
-        | Kind::AccessKey
-        | Kind::MfaDevice
-        | Kind::OidcProvider
-        | Kind::SamlProvider => None,
+        ResourceKind::User => Some("AIDA"),
+        ResourceKind::Role => Some("AROA"),
+        ResourceKind::Group => Some("AGPA"),
+        ResourceKind::Policy => Some("ANPA"),
+        ResourceKind::InstanceProfile => Some("AIPA"),
+        ResourceKind::Account
+        | ResourceKind::AccessKey
+        | ResourceKind::MfaDevice
+        | ResourceKind::OidcProvider
+        | ResourceKind::SamlProvider => None,
     }
 }
 

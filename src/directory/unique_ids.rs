@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::declaration::Declaration;
-use super::name::Kind;
+use super::name::ResourceKind;
 use super::unique_id::{mint, prefix};
 use crate::base::arn::IamArn;
 use crate::base::entropy::{Entropy, NoEntropy};
@@ -13,18 +13,18 @@ use crate::base::entropy::{Entropy, NoEntropy};
 /// their ids.
 fn visit<E>(
     file: &mut Declaration,
-    mut each: impl FnMut(Kind, &str, &mut String) -> Result<(), E>,
+    mut each: impl FnMut(ResourceKind, &str, &mut String) -> Result<(), E>,
 ) -> Result<(), E> {
     for user in &mut file.user_detail_list {
-        each(Kind::User, &user.arn, &mut user.user_id)?;
+        each(ResourceKind::User, &user.arn, &mut user.user_id)?;
     }
     for group in &mut file.group_detail_list {
-        each(Kind::Group, &group.arn, &mut group.group_id)?;
+        each(ResourceKind::Group, &group.arn, &mut group.group_id)?;
     }
     for policy in &mut file.policies {
         if !super::is_aws_managed(&policy.arn) {
             each(
-                Kind::Policy,
+                ResourceKind::Policy,
                 &policy.arn,
                 policy.policy_id.get_or_insert_default(),
             )?;
@@ -32,12 +32,12 @@ fn visit<E>(
     }
     let mut profiles: Vec<_> = file.brevet.instance_profiles.iter_mut().collect();
     for role in &mut file.role_detail_list {
-        each(Kind::Role, &role.arn, &mut role.role_id)?;
+        each(ResourceKind::Role, &role.arn, &mut role.role_id)?;
         profiles.extend(&mut role.instance_profile_list);
     }
     for profile in profiles {
         each(
-            Kind::InstanceProfile,
+            ResourceKind::InstanceProfile,
             &profile.arn,
             &mut profile.instance_profile_id,
         )?;
@@ -53,7 +53,7 @@ fn visit<E>(
 /// [`NoEntropy`] if there are no random bytes.
 pub fn fill<'k>(
     file: &mut Declaration,
-    kept: impl Fn(Kind, &str) -> Option<&'k str>,
+    kept: impl Fn(ResourceKind, &str) -> Option<&'k str>,
     entropy: &dyn Entropy,
 ) -> Result<usize, NoEntropy> {
     let mut taken = HashSet::new();
@@ -122,8 +122,8 @@ mod tests {
     #[test]
     fn what_the_file_states_stands_and_what_is_kept_is_taken_before_a_new_id_is_made() {
         let mut file = file();
-        let kept = |kind: Kind, arn: &str| {
-            (kind == Kind::Role && arn.ends_with("/r") || arn.ends_with("user/b"))
+        let kept = |kind: ResourceKind, arn: &str| {
+            (kind == ResourceKind::Role && arn.ends_with("/r") || arn.ends_with("user/b"))
                 .then_some("AROAKEPTKEPTKEPTKEPT")
         };
         assert_eq!(fill(&mut file, kept, &SystemEntropy::new()).unwrap(), 5);

@@ -2,7 +2,7 @@
 //! new file is used, so that their sessions do not become valid again if the old file comes back.
 
 use crate::directory::Directory;
-use crate::directory::resource::{Kind, Name};
+use crate::directory::resource::{Name, ResourceKind};
 use crate::revocations::Selector;
 
 /// An entry that sessions came from, and that was removed, was disabled, or is now another one of the same
@@ -27,11 +27,15 @@ impl Departure {
     /// The name of the removed entry in the directory. None if its sessions are not found by a resource.
     pub fn name(&self) -> Option<Name> {
         let kind = match self.selector {
-            Selector::AccessKey => Kind::AccessKey,
-            Selector::Role => Kind::Role,
-            Selector::Principal if self.value.contains(":oidc-provider/") => Kind::OidcProvider,
-            Selector::Principal if self.value.contains(":saml-provider/") => Kind::SamlProvider,
-            Selector::Principal => Kind::User,
+            Selector::AccessKey => ResourceKind::AccessKey,
+            Selector::Role => ResourceKind::Role,
+            Selector::Principal if self.value.contains(":oidc-provider/") => {
+                ResourceKind::OidcProvider
+            }
+            Selector::Principal if self.value.contains(":saml-provider/") => {
+                ResourceKind::SamlProvider
+            }
+            Selector::Principal => ResourceKind::User,
             _ => return None,
         };
         Some(Name::new(kind, self.value.as_str()))
@@ -41,17 +45,17 @@ impl Departure {
     /// entry that no session comes from.
     pub fn of(name: &Name, identity: &str) -> Option<Self> {
         let (selector, owner) = match name.kind {
-            Kind::User | Kind::OidcProvider | Kind::SamlProvider => {
+            ResourceKind::User | ResourceKind::OidcProvider | ResourceKind::SamlProvider => {
                 (Selector::Principal, name.id.as_str())
             }
-            Kind::Role => (Selector::Role, name.id.as_str()),
+            ResourceKind::Role => (Selector::Role, name.id.as_str()),
             // The identity of an access key is the ARN of its owner.
-            Kind::AccessKey => (Selector::AccessKey, identity),
-            Kind::Account
-            | Kind::Policy
-            | Kind::Group
-            | Kind::InstanceProfile
-            | Kind::MfaDevice => return None,
+            ResourceKind::AccessKey => (Selector::AccessKey, identity),
+            ResourceKind::Account
+            | ResourceKind::Policy
+            | ResourceKind::Group
+            | ResourceKind::InstanceProfile
+            | ResourceKind::MfaDevice => return None,
         };
         Some(Self::new(selector, owner, &name.id))
     }

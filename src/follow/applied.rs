@@ -9,7 +9,7 @@ use super::error::FollowError;
 use crate::broker::Broker;
 use crate::commands::Detail;
 use crate::directory::Directory;
-use crate::directory::resource::{Kind, Name, Resource};
+use crate::directory::resource::{Name, Resource, ResourceKind};
 use crate::store::Change;
 
 /// Changes that have been applied to a copy of the directory, which is not in force yet.
@@ -34,7 +34,7 @@ pub(super) fn apply(
         let mut touched = Vec::new();
         for change in &changes {
             let fault = |why: String| FollowError::Change(change.sequence, why);
-            let Some(kind) = Kind::parse(&change.kind) else {
+            let Some(kind) = ResourceKind::parse(&change.kind) else {
                 continue;
             };
             match &change.body {

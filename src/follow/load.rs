@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::error::FollowError;
 use crate::directory::Directory;
-use crate::directory::resource::{Kind, Resource};
+use crate::directory::resource::{Resource, ResourceKind};
 use crate::master_key::MasterKey;
 use crate::store::{Head, Store};
 
@@ -57,7 +57,7 @@ pub async fn load(
 }
 
 struct Row {
-    kind: Kind,
+    kind: ResourceKind,
     id: String,
     version: i64,
     body: String,

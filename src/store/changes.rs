@@ -13,7 +13,7 @@ use super::integrity::{Fields, Row};
 use super::lanes::Purpose;
 use super::rows::{ResourceRow, is_deletion};
 use super::{DEADLINE, MAX_STEP, SCAN_DEADLINE, Store, StoreError, clip};
-use crate::directory::resource::Kind;
+use crate::directory::resource::ResourceKind;
 
 /// The action of the change that `brevet restore` records. It ends everything that was issued before,
 /// and the feed need not be continuous across it.
@@ -383,7 +383,7 @@ impl Store {
             .map(|change| ((change.kind.as_str(), change.id.as_str()), change))
             .collect();
         for change in last.into_values() {
-            if Kind::parse(&change.kind).is_none() {
+            if ResourceKind::parse(&change.kind).is_none() {
                 continue;
             }
             let name = format!("{} {}", change.kind, clip(&change.id));

@@ -143,7 +143,7 @@ pub(super) async fn differing(
 /// The entries that a change of the feed says are new or gone.
 #[derive(Deserialize)]
 struct Said {
-    /// Kind, id, and the identity; an identity of `None` means that the entry is gone.
+    /// ResourceKind, id, and the identity; an identity of `None` means that the entry is gone.
     #[serde(rename = "Entries", default)]
     entries: Vec<(String, String, Option<String>)>,
 }

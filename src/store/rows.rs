@@ -9,7 +9,7 @@ use super::classify::classify;
 use super::integrity::{self, Resource, Row, Term, Wrong};
 use super::lanes::Purpose;
 use super::{DEADLINE, Engine, Store, StoreError, clip};
-use crate::directory::resource::Kind;
+use crate::directory::resource::ResourceKind;
 use crate::revocations::Mark;
 
 /// The actions that delete an entry.
@@ -158,7 +158,7 @@ impl Store {
     /// [`StoreError::Tampered`] if a row is not as a broker wrote it.
     pub async fn get_all(
         &self,
-        kind: Kind,
+        kind: ResourceKind,
         ids: Vec<String>,
     ) -> Result<Vec<(String, Stored)>, StoreError> {
         let asked: HashSet<String> = ids.iter().cloned().collect();
@@ -216,7 +216,7 @@ impl Store {
         &self,
         row: Resource<'_>,
         mac: &str,
-    ) -> Result<(Kind, Term), StoreError> {
+    ) -> Result<(ResourceKind, Term), StoreError> {
         let term = self.check(&Row::Resource(row), mac)?;
         Ok((super::kind(row.kind)?, term))
     }

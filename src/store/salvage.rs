@@ -9,7 +9,7 @@ use tokio_stream::StreamExt as _;
 use super::classify::classify;
 use super::shape::{self, Deviation, TABLES, Table, Type};
 use super::{Engine, StoreError, clip};
-use crate::directory::resource::{Kind, Resource};
+use crate::directory::resource::{Resource, ResourceKind};
 use crate::revocations::Selector;
 
 /// The longest text of a column in bytes, except for the detail of a change, which lists every entry
@@ -307,13 +307,13 @@ fn is_unknown(table: &Table, cells: &[Cell]) -> Option<String> {
     let text = |column: &str| column_of(table, cells, column).unwrap_or_default();
     let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     match table.name {
-        "resources" => match Kind::parse(text("kind")) {
+        "resources" => match ResourceKind::parse(text("kind")) {
             None => Some("its kind is unknown".to_owned()),
             Some(kind) => Resource::parse(kind, text("body"))
                 .err()
                 .map(|error| format!("its body: {error}")),
         },
-        "directory_entries" => Kind::parse(text("kind"))
+        "directory_entries" => ResourceKind::parse(text("kind"))
             .is_none()
             .then(|| "its kind is unknown".to_owned()),
         "revocations" => Selector::parse(text("selector"))

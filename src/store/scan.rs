@@ -12,7 +12,7 @@ use super::rows::{RevocationRow, is_deletion};
 use super::salvage::{self, LONGEST};
 use super::{Engine, Store, StoreError, clip, sqlite};
 use crate::base::clock::Timestamp;
-use crate::directory::resource::Kind;
+use crate::directory::resource::ResourceKind;
 use crate::revocations::{RevocationKey, Revocations, Selector};
 
 /// The most rows that are named when more of them are wrong.
@@ -28,7 +28,7 @@ impl Store {
     /// if the rows are not those that brokers wrote, or the first error that `each` returns.
     pub async fn scan<E: From<StoreError> + Send + 'static>(
         &self,
-        mut each: impl FnMut(Kind, &str, i64, &str) -> Result<(), E> + Send,
+        mut each: impl FnMut(ResourceKind, &str, i64, &str) -> Result<(), E> + Send,
     ) -> Result<Head, E> {
         let mut moment = self.moment().await?;
         let until = moment.until();
@@ -214,12 +214,12 @@ pub(super) async fn walk_revocations(
 
 /// Returns a finding for each kind whose sum or number of rows is not as expected.
 pub(super) fn differing_kinds(found: &Contents, expected: &Contents) -> Vec<String> {
-    let differs = |kind: &Kind| {
+    let differs = |kind: &ResourceKind| {
         let (found, expected) = (found.sum(Set::Of(*kind)), expected.sum(Set::Of(*kind)));
         (found != expected)
             .then(|| differing(&format!("of kind {kind}"), found.count, expected.count))
     };
-    Kind::ALL.iter().filter_map(differs).collect()
+    ResourceKind::ALL.iter().filter_map(differs).collect()
 }
 
 /// Returns a finding if the sum or the number of the revocations is not as expected.
@@ -255,7 +255,7 @@ pub(super) async fn missing(connection: &mut AnyConnection) -> Result<Vec<String
             let text = |at: usize| row.try_get::<&str, _>(at).map_err(classify);
             let (kind, id, action) = (text(0)?, text(1)?, text(3)?);
             let last: i64 = row.try_get(2).map_err(classify)?;
-            if Kind::parse(kind).is_none() {
+            if ResourceKind::parse(kind).is_none() {
                 continue;
             }
             let name = format!("{kind} {}", clip(id));

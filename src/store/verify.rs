@@ -17,7 +17,7 @@ use super::schema::differing_migrations;
 use super::shape::{self, Deviation};
 use super::{Store, StoreError, clip, salvage};
 use crate::base::clock::Timestamp;
-use crate::directory::resource::Kind;
+use crate::directory::resource::ResourceKind;
 use crate::revocations::Mark;
 
 pub(super) use feed::revoked_signing_keys;
@@ -267,10 +267,13 @@ impl Store {
         let mut as_it_is = Contents::empty(0);
         let first = keys.first()?;
         let mut rows = |row: Resource<'_>, mac: &str| {
-            if to_accept && let Some(kind) = Kind::parse(row.kind) {
+            if to_accept && let Some(kind) = ResourceKind::parse(row.kind) {
                 as_it_is.add(Set::Of(kind), first.mac(&Row::Resource(row)).1);
             }
-            match (Kind::parse(row.kind), keys.check(&Row::Resource(row), mac)) {
+            match (
+                ResourceKind::parse(row.kind),
+                keys.check(&Row::Resource(row), mac),
+            ) {
                 (Some(kind), Ok(term)) => found.add(Set::Of(kind), term),
                 (_, Err(error)) if to_accept => findings.add(format!(
                     "{}; it is now: {}",

@@ -451,8 +451,10 @@ async fn az_03_a_session_whose_managed_policy_is_gone_may_do_nothing() {
     );
     assert!(broker.assume(&cut, DIRECT).await.is_ok());
 
-    let name =
-        brevet::directory::resource::Name::new(brevet::directory::resource::Kind::Policy, EXTRA);
+    let name = brevet::directory::resource::Name::new(
+        brevet::directory::resource::ResourceKind::Policy,
+        EXTRA,
+    );
     let number = hand
         .run(brevet::commands::Command::Delete {
             name,
@@ -477,7 +479,7 @@ async fn az_04_a_restricted_session_does_not_shed_its_policy() {
     for role in [OPEN, DIRECT] {
         let edit = brevet::commands::Edit::UpdateAssumeRolePolicy(trust.into());
         let number = hand
-            .edit(brevet::directory::resource::Kind::Role, role, edit)
+            .edit(brevet::directory::resource::ResourceKind::Role, role, edit)
             .await
             .unwrap();
         broker.reaches(number).await;

@@ -13,7 +13,7 @@ use brevet::base::entropy::SystemEntropy;
 use brevet::budgets::BudgetLimits;
 use brevet::commands::Command;
 use brevet::config::Config;
-use brevet::directory::resource::{Kind, Resource};
+use brevet::directory::resource::{Resource, ResourceKind};
 use brevet::session::key_state::KeyState;
 use brevet::session::signing_key::{Algorithm, SigningKey};
 use bytes::Bytes;
@@ -1314,7 +1314,8 @@ async fn the_broker_itself_is_no_provider_of_its_own() {
     let role = json!({"Path": "/", "RoleName": "Web", "Arn": ROLE, "AssumeRolePolicyDocument": trust,
         "RolePolicyList": [{"PolicyName": "all", "PolicyDocument": all}]});
     for (kind, body) in [("oidc-provider", provider(&broker.url())), ("role", role)] {
-        let resource = Resource::parse(Kind::parse(kind).unwrap(), &body.to_string()).unwrap();
+        let resource =
+            Resource::parse(ResourceKind::parse(kind).unwrap(), &body.to_string()).unwrap();
         broker
             .reaches(hand.run(Command::Create(resource)).await.unwrap())
             .await;

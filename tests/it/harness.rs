@@ -15,7 +15,7 @@ use brevet::budgets::BudgetLimits;
 use brevet::client::{Client, Credentials, Endpoint};
 use brevet::commands::{self, Actor, Command, CommandContext, CommandError, Edit};
 use brevet::config::{Config, Limits};
-use brevet::directory::resource::{Kind, Name};
+use brevet::directory::resource::{Name, ResourceKind};
 use brevet::master_key::MasterKey;
 use brevet::proof::sigv4::Signer;
 use brevet::server::{self, Running};
@@ -199,7 +199,12 @@ impl OtherProcess {
     }
 
     /// Changes one aspect of an entity.
-    pub async fn edit(&self, kind: Kind, id: &str, edit: Edit) -> Result<i64, CommandError> {
+    pub async fn edit(
+        &self,
+        kind: ResourceKind,
+        id: &str,
+        edit: Edit,
+    ) -> Result<i64, CommandError> {
         self.run(Command::Edit {
             name: Name::new(kind, id),
             edit,

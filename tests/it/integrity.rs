@@ -8,7 +8,7 @@ use std::time::Duration;
 use brevet::base::clock::Timestamp;
 use brevet::base::entropy::SystemEntropy;
 use brevet::commands::{self, Actor, Command, CommandContext};
-use brevet::directory::resource::{Kind, Name, Resource};
+use brevet::directory::resource::{Name, Resource, ResourceKind};
 use brevet::master_key::MasterKey;
 use brevet::revocations::{Mark, Revocations, Selector};
 use brevet::store::{Access, Entrance, Entry, Place, Store, StoreError, Watermark};
@@ -39,29 +39,29 @@ pub(crate) async fn sql(path: &Path, statements: &str) {
 }
 
 /// Two things of a kind.
-fn pair(kind: Kind) -> [Value; 2] {
+fn pair(kind: ResourceKind) -> [Value; 2] {
     let allow = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]});
     let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
         "Principal": {"AWS": format!("arn:aws:iam::{ACCOUNT}:root")}, "Action": "sts:AssumeRole"}]});
     [1, 2].map(|n| match kind {
-        Kind::Account => json!({"AccountId": format!("{n}11122223333")}),
-        Kind::Policy => json!({"PolicyName": format!("P{n}"), "Arn": arn("policy", &format!("P{n}")), "DefaultVersionId": "v1",
+        ResourceKind::Account => json!({"AccountId": format!("{n}11122223333")}),
+        ResourceKind::Policy => json!({"PolicyName": format!("P{n}"), "Arn": arn("policy", &format!("P{n}")), "DefaultVersionId": "v1",
             "PolicyVersionList": [{"VersionId": "v1", "IsDefaultVersion": true, "Document": allow}]}),
-        Kind::Group => json!({"GroupName": format!("G{n}"), "Arn": arn("group", &format!("G{n}")),
+        ResourceKind::Group => json!({"GroupName": format!("G{n}"), "Arn": arn("group", &format!("G{n}")),
             "AttachedManagedPolicies": [{"PolicyName": format!("P{n}"), "PolicyArn": arn("policy", &format!("P{n}"))}]}),
-        Kind::User => json!({"UserName": format!("U{n}"), "Arn": arn("user", &format!("U{n}")),
+        ResourceKind::User => json!({"UserName": format!("U{n}"), "Arn": arn("user", &format!("U{n}")),
             "GroupList": [format!("G{n}")], "UserPolicyList": [{"PolicyName": "own", "PolicyDocument": allow}]}),
-        Kind::Role => json!({"RoleName": format!("R{n}"), "Arn": arn("role", &format!("R{n}")),
+        ResourceKind::Role => json!({"RoleName": format!("R{n}"), "Arn": arn("role", &format!("R{n}")),
             "AssumeRolePolicyDocument": trust}),
-        Kind::InstanceProfile => json!({"InstanceProfileName": format!("I{n}"),
+        ResourceKind::InstanceProfile => json!({"InstanceProfileName": format!("I{n}"),
             "Arn": arn("instance-profile", &format!("I{n}")), "Roles": [{"RoleName": format!("R{n}")}]}),
-        Kind::AccessKey => json!({"AccessKeyId": format!("AKIATESTTESTTESTTES{n}"),
+        ResourceKind::AccessKey => json!({"AccessKeyId": format!("AKIATESTTESTTESTTES{n}"),
             "UserArn": arn("user", &format!("U{n}")), "SecretAccessKey": format!("a-secret-that-is-long-enough-{n:010}")}),
-        Kind::MfaDevice => json!({"SerialNumber": arn("mfa", &format!("U{n}")), "UserArn": arn("user", &format!("U{n}")),
+        ResourceKind::MfaDevice => json!({"SerialNumber": arn("mfa", &format!("U{n}")), "UserArn": arn("user", &format!("U{n}")),
             "Base32StringSeed": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"}),
-        Kind::OidcProvider => json!({"Arn": arn("oidc-provider", &format!("idp{n}.example.com")),
+        ResourceKind::OidcProvider => json!({"Arn": arn("oidc-provider", &format!("idp{n}.example.com")),
             "Url": format!("https://idp{n}.example.com"), "ClientIDList": ["sts.amazonaws.com"]}),
-        Kind::SamlProvider => json!({"Arn": arn("saml-provider", &format!("S{n}")),
+        ResourceKind::SamlProvider => json!({"Arn": arn("saml-provider", &format!("S{n}")),
             "SAMLMetadataDocument": include_str!("../data/saml/pysaml2-metadata.xml")}),
     })
 }
@@ -94,7 +94,7 @@ impl World {
         };
         let actor = Actor::operator("test");
         let mut names = Vec::new();
-        for kind in Kind::ALL {
+        for kind in ResourceKind::ALL {
             let things = pair(kind).map(|value| Resource::parse(kind, &value.to_string()).unwrap());
             names.push(things.each_ref().map(Resource::name));
             let create = things.into_iter().map(Command::Create).collect();
@@ -115,7 +115,7 @@ impl World {
         keep(&store, 1, &[("user/left", "AIDAFFFFFFFFFFFFFFF3")], &[]).await;
         // A user that is not there any more later on.
         let gone = json!({"UserName": "gone", "Arn": arn("user", "gone")});
-        let gone = Resource::parse(Kind::User, &gone.to_string()).unwrap();
+        let gone = Resource::parse(ResourceKind::User, &gone.to_string()).unwrap();
         let name = gone.name();
         commands::execute(context, &actor, "Test", vec![Command::Create(gone)])
             .await
@@ -135,7 +135,7 @@ impl World {
         brevet::store::backup(&store, &dir.path().join("older.db"))
             .await
             .unwrap();
-        let mut bodies: Vec<(Kind, String)> = Vec::new();
+        let mut bodies: Vec<(ResourceKind, String)> = Vec::new();
         store
             .scan::<StoreError>(|kind, _, _, body| {
                 bodies.push((kind, body.to_owned()));
@@ -294,7 +294,7 @@ async fn record(
 
 /// Keeps entries of a directory file, and forgets others, as a broker does that reads one.
 async fn keep(store: &Store, n: usize, came: &[(&str, &str)], went: &[&str]) {
-    let user = |name: &str| Name::new(Kind::User, format!("arn:aws:iam::{ACCOUNT}:{name}"));
+    let user = |name: &str| Name::new(ResourceKind::User, format!("arn:aws:iam::{ACCOUNT}:{name}"));
     let came: Vec<(Name, &str)> = came.iter().map(|(name, id)| (user(name), *id)).collect();
     let went: Vec<Name> = went.iter().map(|name| user(name)).collect();
     let mut writer = store.write().await.unwrap();
@@ -405,7 +405,7 @@ fn of_resources(world: &World) -> Vec<Case> {
             ("kind", "'polic'", format!("polic {}", one.id)),
             (
                 "kind",
-                if one.kind == Kind::Role {
+                if one.kind == ResourceKind::Role {
                     "'user'"
                 } else {
                     "'role'"
@@ -1020,7 +1020,7 @@ async fn what_a_database_does_not_write_is_never_acknowledged() {
         .opened_before(200, &ignored("DELETE ON resources"))
         .await;
     store.scan::<StoreError>(|_, _, _, _| Ok(())).await.unwrap();
-    let name = Name::new(Kind::Role, arn("role", "R2"));
+    let name = Name::new(ResourceKind::Role, arn("role", "R2"));
     let mut writer = store.write().await.unwrap();
     let error = writer.delete(&name).await.unwrap_err();
     assert!(error.to_string().contains("still there"), "{error}");
@@ -1355,7 +1355,7 @@ async fn a_change_that_was_tampered_with_is_never_taken() {
          DELETE FROM resources WHERE kind = new.kind AND id = new.id; END",
     )
     .await;
-    hand.edit(Kind::Role, OPEN, denied).await.unwrap();
+    hand.edit(ResourceKind::Role, OPEN, denied).await.unwrap();
     eventually("it is noticed", async || {
         let answer = broker.operator("/readyz").await;
         answer.status == 503

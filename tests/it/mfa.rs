@@ -7,7 +7,7 @@ use brevet::api::sts::v1 as pb;
 use brevet::client::{AssumeRole, ClientError};
 use brevet::commands::{Command, Edit};
 use brevet::directory::declaration;
-use brevet::directory::resource::{Kind, Resource};
+use brevet::directory::resource::{Resource, ResourceKind};
 use ring::hmac;
 use serde_json::{Value, json};
 
@@ -64,9 +64,13 @@ async fn broker() -> Broker {
     let home = stored_home().await;
     let broker = Broker::start_in(home, in_the_store).await;
     let hand = broker.hand().await;
-    hand.edit(Kind::Role, OPEN, Edit::UpdateAssumeRolePolicy(GUARD.into()))
-        .await
-        .unwrap();
+    hand.edit(
+        ResourceKind::Role,
+        OPEN,
+        Edit::UpdateAssumeRolePolicy(GUARD.into()),
+    )
+    .await
+    .unwrap();
     eventually("the role asks for MFA", async || {
         broker.assume(&user("alice"), OPEN).await.is_err()
     })
@@ -322,7 +326,11 @@ async fn mf_06_a_found_key_does_not_change_the_second_factor() {
     let all = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iam:*","sts:*"],"Resource":"*"}]}"#;
     let arn = "arn:aws:iam::111122223333:user/alice";
     let number = hand
-        .edit(Kind::User, arn, Edit::PutPolicy("all".into(), all.into()))
+        .edit(
+            ResourceKind::User,
+            arn,
+            Edit::PutPolicy("all".into(), all.into()),
+        )
         .await
         .unwrap();
     broker.reaches(number).await;
@@ -509,7 +517,7 @@ async fn the_standard_guards_work_on_every_kind_of_credential() {
     ] {
         let number = hand
             .edit(
-                Kind::Role,
+                ResourceKind::Role,
                 OPEN,
                 Edit::UpdateAssumeRolePolicy(guard(condition)),
             )
@@ -600,7 +608,7 @@ async fn what_a_user_session_is_and_who_gets_one() {
         [broker.who(&own).await, broker.who(&second).await],
         ["ok", "InvalidClientTokenId"]
     );
-    hand.edit(Kind::AccessKey, &alice.id, Edit::SetActive(false))
+    hand.edit(ResourceKind::AccessKey, &alice.id, Edit::SetActive(false))
         .await
         .unwrap();
     eventually("it has ended", async || {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use brevet::budgets::BudgetLimits;
 use brevet::client::{AssumeRole, Credentials};
 use brevet::commands::Edit;
-use brevet::directory::resource::Kind;
+use brevet::directory::resource::ResourceKind;
 use brevet::store::Place;
 
 use crate::binary::Home;
@@ -428,9 +428,13 @@ async fn a_change_on_one_binds_on_the_other() {
     let mut committed = Vec::with_capacity(changes);
     for n in 0..changes {
         let seconds = 3_600 + i64::try_from(n).unwrap() % 1_000;
-        hand.edit(Kind::Role, DIRECT, Edit::UpdateMaxSessionDuration(seconds))
-            .await
-            .unwrap();
+        hand.edit(
+            ResourceKind::Role,
+            DIRECT,
+            Edit::UpdateMaxSessionDuration(seconds),
+        )
+        .await
+        .unwrap();
         committed.push(Instant::now());
     }
     let bound = watcher.await.unwrap();
@@ -450,9 +454,13 @@ async fn a_change_on_one_binds_on_the_other() {
         ..AssumeRole::new(DIRECT, "longer")
     };
     assert!(two.client(&user("bob")).assume_role(&longer).await.is_err());
-    hand.edit(Kind::Role, DIRECT, Edit::UpdateMaxSessionDuration(7_200))
-        .await
-        .unwrap();
+    hand.edit(
+        ResourceKind::Role,
+        DIRECT,
+        Edit::UpdateMaxSessionDuration(7_200),
+    )
+    .await
+    .unwrap();
     for broker in [&one, &two] {
         eventually("it binds", async || {
             broker

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use brevet::api::sts::v1 as pb;
 use brevet::commands::{Command, Edit};
-use brevet::directory::resource::{Kind, Name};
+use brevet::directory::resource::{Name, ResourceKind};
 use brevet::store::{Attempt, Matched, Place};
 
 use crate::harness::*;
@@ -444,7 +444,7 @@ async fn an_02_disabled_and_deleted_keys_and_principals_end_what_came_from_them(
     let before = broker.assume(&alice, OPEN).await.unwrap();
     let chained = broker.assume(&before, DIRECT).await.unwrap();
     let bobs = broker.assume(&bob, DIRECT).await.unwrap();
-    hand.edit(Kind::AccessKey, &alice.id, Edit::SetActive(false))
+    hand.edit(ResourceKind::AccessKey, &alice.id, Edit::SetActive(false))
         .await
         .unwrap();
     eventually("the key is refused", async || {
@@ -456,7 +456,7 @@ async fn an_02_disabled_and_deleted_keys_and_principals_end_what_came_from_them(
     }
     assert_eq!(broker.who(&bobs).await, "ok");
     // What has ended does not come back with the key.
-    hand.edit(Kind::AccessKey, &alice.id, Edit::SetActive(true))
+    hand.edit(ResourceKind::AccessKey, &alice.id, Edit::SetActive(true))
         .await
         .unwrap();
     eventually("the key is good again", async || {
@@ -468,7 +468,9 @@ async fn an_02_disabled_and_deleted_keys_and_principals_end_what_came_from_them(
         name: Name::new(kind, id),
         expected: None,
     };
-    hand.run(delete(Kind::AccessKey, &bob.id)).await.unwrap();
+    hand.run(delete(ResourceKind::AccessKey, &bob.id))
+        .await
+        .unwrap();
     eventually("the deleted key is refused", async || {
         broker.who(&bob).await == "InvalidClientTokenId"
     })
@@ -477,10 +479,10 @@ async fn an_02_disabled_and_deleted_keys_and_principals_end_what_came_from_them(
     // A role that goes, while a session of it goes on by another one.
     let first = broker.assume(&alice, OPEN).await.unwrap();
     let second = broker.assume(&first, DIRECT).await.unwrap();
-    hand.edit(Kind::Role, OPEN, Edit::DeletePolicy("sts".into()))
+    hand.edit(ResourceKind::Role, OPEN, Edit::DeletePolicy("sts".into()))
         .await
         .unwrap();
-    hand.run(delete(Kind::Role, OPEN)).await.unwrap();
+    hand.run(delete(ResourceKind::Role, OPEN)).await.unwrap();
     eventually("the role is gone", async || {
         broker.who(&first).await == "InvalidClientTokenId"
     })
@@ -537,7 +539,7 @@ async fn awss_own_way_to_end_sessions_works_too() {
         r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Deny","Action":"*","Resource":"*","Condition":{{"DateLessThan":{{"aws:TokenIssueTime":"{until}"}}}}}}]}}"#
     );
     hand.edit(
-        Kind::Role,
+        ResourceKind::Role,
         OPEN,
         Edit::PutPolicy("AWSRevokeOlderSessions".into(), document),
     )
@@ -614,7 +616,7 @@ async fn changes_and_revocations_are_in_the_audit_with_their_numbers() {
     let broker = Broker::start_stored().await;
     let hand = broker.hand().await;
     let update = Command::Edit {
-        name: Name::new(Kind::Role, DIRECT),
+        name: Name::new(ResourceKind::Role, DIRECT),
         edit: Edit::UpdateMaxSessionDuration(3_600),
         expected: None,
     };

@@ -4,7 +4,7 @@
 use brevet::base::entropy::SystemEntropy;
 use brevet::commands::{self, Command, CommandContext, CommandError, Edit};
 use brevet::directory::Directory;
-use brevet::directory::resource::{Kind, Name, Resource};
+use brevet::directory::resource::{Name, Resource, ResourceKind};
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -143,23 +143,26 @@ async fn cf_04_a_tag_that_overrides_the_rule_lets_in_and_is_audited() {
         json!({"AWS": "arn:aws:iam::111122223333:user/alice"}),
         json!({}),
     );
-    let created = Resource::parse(Kind::Role, &role(&own, &[]).to_string()).unwrap();
+    let created = Resource::parse(ResourceKind::Role, &role(&own, &[]).to_string()).unwrap();
     hand.run(Command::Create(created)).await.unwrap();
     let open = || Edit::UpdateAssumeRolePolicy(public.to_string());
-    let refused = hand.edit(Kind::Role, ROLE, open()).await.unwrap_err();
+    let refused = hand
+        .edit(ResourceKind::Role, ROLE, open())
+        .await
+        .unwrap_err();
     assert!(
         matches!(&refused, CommandError::MalformedPolicyDocument(why) if why.contains("brevet:public")),
         "{refused}"
     );
     hand.edit(
-        Kind::Role,
+        ResourceKind::Role,
         ROLE,
         Edit::Tag(vec![("brevet:public".into(), "true".into())]),
     )
     .await
     .unwrap();
     let update = Command::Edit {
-        name: Name::new(Kind::Role, ROLE),
+        name: Name::new(ResourceKind::Role, ROLE),
         edit: open(),
         expected: None,
     };
@@ -169,9 +172,13 @@ async fn cf_04_a_tag_that_overrides_the_rule_lets_in_and_is_audited() {
     assert!(broker.assume(&user("bob"), ROLE).await.is_ok());
     // Nor does the tag go while the rule needs it.
     assert!(
-        hand.edit(Kind::Role, ROLE, Edit::Untag(vec!["brevet:public".into()]))
-            .await
-            .is_err()
+        hand.edit(
+            ResourceKind::Role,
+            ROLE,
+            Edit::Untag(vec!["brevet:public".into()])
+        )
+        .await
+        .is_err()
     );
     let audit = broker.into_audit().await;
     assert_eq!(
@@ -294,7 +301,7 @@ async fn a_role_of_the_store_that_breaks_a_younger_rule_lets_in_nobody_and_the_r
     // As an earlier version wrote it: the rule did not exist.
     let mut writer = hand.store.write().await.unwrap();
     let row = Resource::parse(
-        Kind::Role,
+        ResourceKind::Role,
         &role(&trust(json!("*"), json!({})), &[]).to_string(),
     )
     .unwrap();
@@ -330,7 +337,7 @@ async fn a_role_of_the_store_that_breaks_a_younger_rule_lets_in_nobody_and_the_r
     // The tag is all that it takes.
     let sequence = hand
         .edit(
-            Kind::Role,
+            ResourceKind::Role,
             ROLE,
             Edit::Tag(vec![("brevet:public".into(), "true".into())]),
         )
@@ -341,7 +348,7 @@ async fn a_role_of_the_store_that_breaks_a_younger_rule_lets_in_nobody_and_the_r
     assert!(
         !hand
             .store
-            .get_all(Kind::Role, vec![ROLE.to_owned()])
+            .get_all(ResourceKind::Role, vec![ROLE.to_owned()])
             .await
             .unwrap()
             .is_empty()
@@ -448,22 +455,31 @@ async fn somebody_else_under_a_deleted_users_name_is_not_let_in() {
             name: Some(name.to_owned()),
             path: None,
         };
-        let sequence = hand.edit(Kind::User, &arn, rename("eva")).await.unwrap();
-        broker.reaches(sequence).await;
-        assert!(broker.assume(&old, ROLE).await.is_ok());
-        hand.edit(Kind::User, &arn.replace("eve", "eva"), rename("eve"))
+        let sequence = hand
+            .edit(ResourceKind::User, &arn, rename("eva"))
             .await
             .unwrap();
+        broker.reaches(sequence).await;
+        assert!(broker.assume(&old, ROLE).await.is_ok());
+        hand.edit(
+            ResourceKind::User,
+            &arn.replace("eve", "eva"),
+            rename("eve"),
+        )
+        .await
+        .unwrap();
         // Made anew under the name.
         let delete = |kind, id: &str| Command::Delete {
             name: Name::new(kind, id),
             expected: None,
         };
-        hand.run(delete(Kind::AccessKey, &old.id)).await.unwrap();
-        hand.edit(Kind::User, &arn, Edit::DeletePolicy("p".into()))
+        hand.run(delete(ResourceKind::AccessKey, &old.id))
             .await
             .unwrap();
-        hand.run(delete(Kind::User, &arn)).await.unwrap();
+        hand.edit(ResourceKind::User, &arn, Edit::DeletePolicy("p".into()))
+            .await
+            .unwrap();
+        hand.run(delete(ResourceKind::User, &arn)).await.unwrap();
         let sequence = hand.import(&person(&arn, &new)).await.unwrap();
         broker.reaches(sequence).await;
         assert_eq!(broker.who(&new).await, "ok");
@@ -543,7 +559,7 @@ async fn a_row_of_an_earlier_version_is_bound_when_its_broker_starts() {
     let row = trusts("arn:aws:iam::111122223333:user/bob")["RoleDetailList"][0].to_string();
     let mut writer = hand.store.write().await.unwrap();
     writer
-        .put(&Resource::parse(Kind::Role, &row).unwrap())
+        .put(&Resource::parse(ResourceKind::Role, &row).unwrap())
         .await
         .unwrap();
     writer.commit().await.unwrap();
@@ -553,7 +569,7 @@ async fn a_row_of_an_earlier_version_is_bound_when_its_broker_starts() {
     assert!(broker.assume(&user("bob"), ROLE).await.is_ok());
     let mut writer = hand.store.write().await.unwrap();
     let stored = writer
-        .get(&Name::new(Kind::Role, ROLE))
+        .get(&Name::new(ResourceKind::Role, ROLE))
         .await
         .unwrap()
         .unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brevet::base::entropy::SystemEntropy;
-use brevet::directory::resource::{Kind, Name};
+use brevet::directory::resource::{Name, ResourceKind};
 use brevet::files::write_private;
 use brevet::server::{self, StartError};
 use brevet::store::{Access, Place, Store};
@@ -140,12 +140,14 @@ async fn ids_that_the_file_leaves_out_are_the_same_after_a_reload_and_a_restart(
     assert_eq!(id(&broker, &session).await, Ok(of_session));
     broker.stop().await;
     let kept = kept(dir.path()).await;
-    let dave = Name::new(Kind::User, "arn:aws:iam::111122223333:user/dave");
+    let dave = Name::new(ResourceKind::User, "arn:aws:iam::111122223333:user/dave");
     assert!(
         kept.iter()
             .any(|(name, id)| *name == dave && id.starts_with("AIDA"))
     );
-    let policies = kept.iter().filter(|(name, _)| name.kind == Kind::Policy);
+    let policies = kept
+        .iter()
+        .filter(|(name, _)| name.kind == ResourceKind::Policy);
     assert!(policies.clone().count() > 0);
     for (name, id) in policies {
         assert!(id.starts_with("ANPA"), "{name}: {id}");
@@ -483,7 +485,12 @@ async fn a_store_of_an_earlier_version_gets_the_list() {
     );
     broker.stop().await;
     let kept = kept(dir.path()).await;
-    for kind in [Kind::User, Kind::Role, Kind::Policy, Kind::AccessKey] {
+    for kind in [
+        ResourceKind::User,
+        ResourceKind::Role,
+        ResourceKind::Policy,
+        ResourceKind::AccessKey,
+    ] {
         assert!(kept.iter().any(|(name, _)| name.kind == kind), "{kind}");
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use brevet::api::sts::v1 as pb;
 use brevet::client::AssumeRole;
 use brevet::commands::Edit;
-use brevet::directory::resource::{Kind, Resource};
+use brevet::directory::resource::{Resource, ResourceKind};
 use brevet::store::Entry;
 use sqlx::{Connection, PgConnection};
 
@@ -309,7 +309,7 @@ async fn a_call_that_waited_is_decided_on_what_holds_when_it_is_decided() {
 
     let denied = meanwhile(&postgres, &broker, &alice, async || {
         edit(
-            Kind::User,
+            ResourceKind::User,
             ALICE,
             Edit::PutPolicy("deny".into(), DENY.into()),
         )
@@ -320,17 +320,17 @@ async fn a_call_that_waited_is_decided_on_what_holds_when_it_is_decided() {
         "AccessDenied",
         "a Deny that came meanwhile"
     );
-    edit(Kind::User, ALICE, Edit::DeletePolicy("deny".into())).await;
+    edit(ResourceKind::User, ALICE, Edit::DeletePolicy("deny".into())).await;
 
     let disabled = meanwhile(&postgres, &broker, &alice, async || {
-        edit(Kind::AccessKey, &alice.id, Edit::SetActive(false)).await;
+        edit(ResourceKind::AccessKey, &alice.id, Edit::SetActive(false)).await;
     });
     assert_eq!(
         disabled.await.unwrap_err(),
         "InvalidClientTokenId",
         "a key that was disabled meanwhile"
     );
-    edit(Kind::AccessKey, &alice.id, Edit::SetActive(true)).await;
+    edit(ResourceKind::AccessKey, &alice.id, Edit::SetActive(true)).await;
 
     let session = session_token(&broker, &alice, None).await.unwrap();
     let revoked = meanwhile(&postgres, &broker, &session, async || {
@@ -363,7 +363,7 @@ async fn a_call_that_waited_is_decided_on_what_holds_when_it_is_decided() {
 
     let closed = meanwhile(&postgres, &broker, &alice, async || {
         edit(
-            Kind::Role,
+            ResourceKind::Role,
             OPEN,
             Edit::UpdateAssumeRolePolicy(
                 r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"sts:AssumeRole"}]}"#
@@ -388,7 +388,7 @@ async fn a_device_that_is_taken_away_while_its_code_is_looked_up_proves_nothing(
     let alice = user("alice");
     let released = meanwhile(&postgres, &broker, &alice, async || {
         let number = hand
-            .edit(Kind::MfaDevice, SERIAL, Edit::ReleaseMfaDevice)
+            .edit(ResourceKind::MfaDevice, SERIAL, Edit::ReleaseMfaDevice)
             .await
             .unwrap();
         broker.reaches(number).await;
@@ -647,7 +647,7 @@ async fn a_revocation_binds_where_many_changes_cannot_be_taken() {
     // A thing that no broker can load, and so many changes of it that they are not taken one by one.
     let broken = serde_json::json!({"Path": "/", "RoleName": "Closed", "RoleId": "AROACLOSEDCLOSEDCLO1",
         "Arn": CLOSED, "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [{"Effect": "Maybe"}]}});
-    let broken = Resource::parse(Kind::Role, &broken.to_string()).unwrap();
+    let broken = Resource::parse(ResourceKind::Role, &broken.to_string()).unwrap();
     let mut writer = hand.store.write_much().await.unwrap();
     for _ in 0..300 {
         let entry = Entry {

@@ -8,7 +8,7 @@ use crate::commands::rules::{self, Whole};
 use crate::commands::{CommandError, refused};
 use crate::directory::owners::Named;
 use crate::directory::principals::exchange;
-use crate::directory::resource::{Kind, Name, Resource, folded};
+use crate::directory::resource::{Name, Resource, ResourceKind, folded};
 use crate::directory::{Role, check_everybody, closed_warning, external_id_warning};
 use crate::evaluator::strangers;
 
@@ -17,7 +17,7 @@ use crate::evaluator::strangers;
 pub(super) struct After {
     names: HashSet<Name>,
     /// Names by kind and folded name.
-    folded: HashMap<(Kind, String), Name>,
+    folded: HashMap<(ResourceKind, String), Name>,
     unique_ids: HashMap<String, Name>,
     /// The unique ids of users and roles, by ARN.
     ids: HashMap<String, String>,
@@ -26,7 +26,7 @@ pub(super) struct After {
     /// Resources with an AWS managed policy, and its ARN.
     of_aws: Vec<(Name, String)>,
     /// The number of access keys and MFA devices of each user, by kind and the user's ARN.
-    of_users: HashMap<(Kind, String), usize>,
+    of_users: HashMap<(ResourceKind, String), usize>,
 }
 
 impl After {
@@ -53,7 +53,8 @@ impl After {
         {
             return Err(same(&format!("the same unique id `{id}`"), &other));
         }
-        if let (Kind::User | Kind::Role, Some(id)) = (name.kind, thing.unique_id()) {
+        if let (ResourceKind::User | ResourceKind::Role, Some(id)) = (name.kind, thing.unique_id())
+        {
             self.ids.insert(name.id.clone(), id.to_owned());
         }
         let of_aws = thing.links().into_iter().filter(rules::is_missing_policy);
@@ -65,7 +66,7 @@ impl After {
                 .entry((quota.kind, user.to_owned()))
                 .or_default() += 1;
         }
-        if name.kind == Kind::OidcProvider {
+        if name.kind == ResourceKind::OidcProvider {
             self.providers.push(name.id);
         }
         Ok(())
@@ -75,14 +76,16 @@ impl After {
     pub fn resolve(&self, named: &Named<'_>, bound: &mut Vec<(String, String)>) -> Resolved {
         if !self
             .names
-            .contains(&Name::new(Kind::Account, named.account()))
+            .contains(&Name::new(ResourceKind::Account, named.account()))
         {
             return Resolved::Elsewhere;
         }
         let found = match named {
             Named::User { arn, .. } | Named::Role { arn, .. } => self.ids.get_key_value(*arn),
             Named::Session { account, role, .. } => {
-                let name = self.folded.get(&(Kind::Role, folded(account, role)));
+                let name = self
+                    .folded
+                    .get(&(ResourceKind::Role, folded(account, role)));
                 let exact = name.filter(|name| name_of(&name.id) == *role);
                 exact.and_then(|name| self.ids.get_key_value(&name.id))
             }
@@ -101,7 +104,7 @@ impl After {
         let name = self
             .unique_ids
             .get(id)
-            .filter(|name| matches!(name.kind, Kind::User | Kind::Role));
+            .filter(|name| matches!(name.kind, ResourceKind::User | ResourceKind::Role));
         name.map(|name| name.id.as_str())
     }
 
@@ -147,10 +150,11 @@ impl After {
 
     /// Warnings about resources with an AWS managed policy whose document is missing.
     pub fn closed(&self) -> Vec<String> {
-        let missing = self
-            .of_aws
-            .iter()
-            .filter(|(_, arn)| !self.names.contains(&Name::new(Kind::Policy, arn.as_str())));
+        let missing = self.of_aws.iter().filter(|(_, arn)| {
+            !self
+                .names
+                .contains(&Name::new(ResourceKind::Policy, arn.as_str()))
+        });
         let mut all: Vec<String> = missing
             .map(|(owner, arn)| closed_warning(&owner.to_string(), arn))
             .collect();

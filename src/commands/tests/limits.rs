@@ -278,7 +278,7 @@ async fn what_is_attached_after_a_plan_was_made_is_not_pruned() {
     world.run(user("alice")).await.unwrap();
     let attach = Edit::AttachPolicy(arn("policy", "P"));
     world
-        .run(edit(Kind::User, &arn("user", "alice"), attach))
+        .run(edit(ResourceKind::User, &arn("user", "alice"), attach))
         .await
         .unwrap();
     let before = world.store.head().await.unwrap();
@@ -319,10 +319,10 @@ async fn what_is_older_than_a_quota_may_shrink_and_not_grow() {
     let user = json!({"UserName": "u", "Arn": arn("user", "u"), "UserId": "AIDAUSERUSERUSERUSE1", "Path": "/",
         "CreateDate": "2001-09-09T01:46:40Z", "AttachedManagedPolicies": attached(22)});
     let mut writer = world.store.write().await.unwrap();
-    let row = Resource::parse(Kind::User, &user.to_string()).unwrap();
+    let row = Resource::parse(ResourceKind::User, &user.to_string()).unwrap();
     writer.put(&row).await.unwrap();
     writer.commit().await.unwrap();
-    let change = |change| edit(Kind::User, &arn("user", "u"), change);
+    let change = |change| edit(ResourceKind::User, &arn("user", "u"), change);
     let tag = || change(Edit::Tag(vec![("k".to_owned(), "v".to_owned())]));
     world.run(tag()).await.unwrap();
     let attach = || change(Edit::AttachPolicy(arn("policy", "P22")));

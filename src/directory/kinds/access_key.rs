@@ -13,7 +13,7 @@ use crate::base::entropy::NoEntropy;
 use crate::base::names::AccessKeyId;
 use crate::directory::declared::{Declared, Defaults, Insertion, keep};
 use crate::directory::limits::Limits;
-use crate::directory::name::{Kind, Name};
+use crate::directory::name::{Name, ResourceKind};
 use crate::directory::secret_field::{SecretField, SecretText, sealing_name};
 use crate::directory::shape::shape;
 use crate::directory::table::Keyed;
@@ -71,7 +71,7 @@ impl Declared for AccessKeyDetail {
     }
 
     fn links(&self) -> Vec<Name> {
-        vec![Name::new(Kind::User, self.user_arn.as_str())]
+        vec![Name::new(ResourceKind::User, self.user_arn.as_str())]
     }
 
     fn secret(&self) -> Option<SecretField<'_>> {

@@ -8,7 +8,7 @@ use crate::base::entropy::NoEntropy;
 use crate::directory::compile::{identity_arn, unique_id};
 use crate::directory::declared::{Declared, Defaults, Insertion, keep, keep_id};
 use crate::directory::limits::{Limits, ROLES_PER_INSTANCE_PROFILE};
-use crate::directory::name::{Kind, Name, folded};
+use crate::directory::name::{Name, ResourceKind, folded};
 use crate::directory::shape::{Document, Ignored, Tag, shape};
 use crate::directory::{Directory, DirectoryError, fault};
 
@@ -66,7 +66,8 @@ impl Declared for InstanceProfile {
     fn links(&self) -> Vec<Name> {
         let account = account_of(&self.arn);
         let roles = self.roles.iter();
-        let roles = roles.map(|role| Name::new(Kind::Role, folded(account, &role.role_name)));
+        let roles =
+            roles.map(|role| Name::new(ResourceKind::Role, folded(account, &role.role_name)));
         roles.collect()
     }
 

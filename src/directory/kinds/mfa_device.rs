@@ -12,7 +12,7 @@ use crate::base::secret::Secret;
 use crate::directory::compile::tags;
 use crate::directory::declared::{Declared, Defaults, Insertion, keep};
 use crate::directory::limits::Limits;
-use crate::directory::name::{Kind, Name};
+use crate::directory::name::{Name, ResourceKind};
 use crate::directory::secret_field::{SecretField, SecretText, sealing_name};
 use crate::directory::shape::{Tag, shape};
 use crate::directory::table::Keyed;
@@ -94,7 +94,7 @@ impl Declared for MfaDeviceDetail {
 
     fn links(&self) -> Vec<Name> {
         let user = Some(self.user_arn.as_str()).filter(|arn| !arn.is_empty());
-        user.map(|arn| Name::new(Kind::User, arn))
+        user.map(|arn| Name::new(ResourceKind::User, arn))
             .into_iter()
             .collect()
     }

@@ -220,10 +220,10 @@ mod tests {
 
     #[test]
     fn a_document_of_the_store_that_breaks_a_rule_vouches_for_nobody() {
-        use crate::directory::resource::{Kind, Resource};
+        use crate::directory::resource::{Resource, ResourceKind};
         let arn = "arn:aws:iam::111122223333:saml-provider/corp";
         let json = serde_json::json!({"Arn": arn, "SAMLMetadataDocument": "x".repeat(1_000)});
-        let resource = Resource::parse(Kind::SamlProvider, &json.to_string()).unwrap();
+        let resource = Resource::parse(ResourceKind::SamlProvider, &json.to_string()).unwrap();
         let mut directory = Directory::empty().unwrap();
         let error = directory.insert(&resource, None).unwrap_err();
         assert!(error.place.ends_with("SAMLMetadataDocument"), "{error}");

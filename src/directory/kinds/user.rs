@@ -11,7 +11,7 @@ use crate::base::names;
 use crate::directory::compile::{identity_arn, tags, unique_id};
 use crate::directory::declared::{Declared, Defaults, Insertion, PolicyOf, keep, keep_id};
 use crate::directory::limits::{GROUPS_PER_USER, Limits, POLICIES_PER_USER, USER_POLICY_SIZE};
-use crate::directory::name::{Kind, Name, folded};
+use crate::directory::name::{Name, ResourceKind, folded};
 use crate::directory::policies::{EntityPolicies, inline_policies, links};
 use crate::directory::shape::{Attached, Boundary, Document, InlinePolicy, Tag, shape};
 use crate::directory::table::{Keyed, Named};
@@ -87,7 +87,7 @@ impl Declared for UserDetail {
     fn links(&self) -> Vec<Name> {
         let account = account_of(&self.arn);
         let groups = self.group_list.iter();
-        let groups = groups.map(|name| Name::new(Kind::Group, folded(account, name)));
+        let groups = groups.map(|name| Name::new(ResourceKind::Group, folded(account, name)));
         let boundary = self.permissions_boundary.as_ref();
         let mut all = links(&self.attached_managed_policies, boundary);
         all.extend(groups);

@@ -17,7 +17,7 @@ use crate::base::field::FieldError;
 use crate::budgets::CountedAs;
 use crate::commands::{Command, Detail, Edit, Revoked};
 use crate::directory::Directory;
-use crate::directory::resource::{Kind, Name};
+use crate::directory::resource::{Name, ResourceKind};
 use crate::error::Error;
 use crate::federation;
 use crate::ops::context::Context;
@@ -300,7 +300,7 @@ impl RevokeSessions {
             &user,
         );
         permitted.map_err(|denied| cx.refuse(&denied, &user))?;
-        let name = Name::new(Kind::AccessKey, self.value.as_str());
+        let name = Name::new(ResourceKind::AccessKey, self.value.as_str());
         Ok(Command::Edit {
             name,
             edit: Edit::SetActive(false),

@@ -1,12 +1,12 @@
 //! Sums over all rows. They show that no row is missing, doubled or of an earlier version.
 
-use crate::directory::resource::Kind;
+use crate::directory::resource::ResourceKind;
 
 /// The version of the encoding of the sums.
 const FORM: u8 = 1;
 /// The number of sums: one for each kind of entry, one for revocations, and one for the recorded
 /// entries of a directory file.
-const SETS: usize = Kind::ALL.len() + 2;
+const SETS: usize = ResourceKind::ALL.len() + 2;
 /// The length of the encoding in bytes: version, number of the first change that is kept, and 32
 /// bytes and a count for each sum.
 const CONTENTS: usize = 1 + 8 + SETS * 40;
@@ -49,7 +49,7 @@ impl Sum {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::parts::store) enum Set {
     /// The entries of one kind.
-    Of(Kind),
+    Of(ResourceKind),
     /// All revocations.
     Revocations,
     /// The recorded entries of a directory file.
@@ -59,9 +59,12 @@ pub(in crate::parts::store) enum Set {
 impl Set {
     fn index(self) -> usize {
         match self {
-            Self::Of(kind) => Kind::ALL.iter().position(|k| *k == kind).unwrap_or(SETS),
-            Self::Revocations => Kind::ALL.len(),
-            Self::DirectoryEntries => Kind::ALL.len() + 1,
+            Self::Of(kind) => ResourceKind::ALL
+                .iter()
+                .position(|k| *k == kind)
+                .unwrap_or(SETS),
+            Self::Revocations => ResourceKind::ALL.len(),
+            Self::DirectoryEntries => ResourceKind::ALL.len() + 1,
         }
     }
 }

@@ -4,7 +4,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
 use super::Writer;
-use crate::directory::resource::{Kind, Name, Resource};
+use crate::directory::resource::{Name, Resource, ResourceKind};
 use crate::store::classify::classify;
 use crate::store::integrity::{self, Row, Set, Term};
 use crate::store::rows::{ResourceRow, Stored, is_deletion};
@@ -94,7 +94,11 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
-    pub async fn find(&mut self, kind: Kind, folded: &str) -> Result<Option<String>, StoreError> {
+    pub async fn find(
+        &mut self,
+        kind: ResourceKind,
+        folded: &str,
+    ) -> Result<Option<String>, StoreError> {
         let folded = folded.to_owned();
         self.ask(move |c| Box::pin(found(c, kind, folded))).await
     }
@@ -122,7 +126,7 @@ impl Writer<'_> {
     /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn referrers(
         &mut self,
-        kind: Kind,
+        kind: ResourceKind,
         id: &str,
         folded: &str,
         limit: i64,
@@ -184,7 +188,7 @@ impl Writer<'_> {
         };
         let name = |at: usize| {
             let kind: String = row.try_get(at).map_err(classify)?;
-            let kind = Kind::parse(&kind)
+            let kind = ResourceKind::parse(&kind)
                 .ok_or_else(|| StoreError::Row("the kind of a link".to_owned()))?;
             Ok::<_, StoreError>(Name {
                 kind,
@@ -341,7 +345,7 @@ async fn stored(
 /// Reads the id of the entry with a folded name.
 async fn found(
     connection: &mut AnyConnection,
-    kind: Kind,
+    kind: ResourceKind,
     folded: String,
 ) -> Result<Option<String>, sqlx::Error> {
     let row = sqlx::query("SELECT id FROM resources WHERE kind = $1 AND folded = $2")
@@ -363,8 +367,8 @@ async fn unlink(connection: &mut AnyConnection, kind: &str, id: &str) -> Result<
 fn names(rows: &[AnyRow]) -> Result<Vec<Name>, StoreError> {
     let name = |row: &AnyRow| {
         let kind: String = row.try_get(0).map_err(classify)?;
-        let kind =
-            Kind::parse(&kind).ok_or_else(|| StoreError::Row("the kind of a link".to_owned()))?;
+        let kind = ResourceKind::parse(&kind)
+            .ok_or_else(|| StoreError::Row("the kind of a link".to_owned()))?;
         Ok(Name {
             kind,
             id: row.try_get(1).map_err(classify)?,

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::{device, device_of, fresh};
 use crate::commands::{Command, Edit};
-use crate::directory::resource::{Kind, Name};
+use crate::directory::resource::{Name, ResourceKind};
 use crate::error::Error;
 use crate::ops::context::Context;
 use crate::ops::iam::action::{Action, permit};
@@ -116,7 +116,7 @@ impl Action for DeactivateMfaDevice {
 
 fn edited(serial_number: &str, edit: Edit) -> Command {
     Command::Edit {
-        name: Name::new(Kind::MfaDevice, serial_number),
+        name: Name::new(ResourceKind::MfaDevice, serial_number),
         edit,
         expected: None,
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::directory::MfaDevice;
-use crate::directory::resource::{self, Kind};
+use crate::directory::resource::{self, ResourceKind};
 use crate::error::Error;
 use crate::ops::context::Context;
 use crate::ops::iam::action::{Action, Resource, permit};
@@ -132,7 +132,10 @@ impl Action for ListVirtualMfaDevices {
             .collect();
         let mut rows = HashMap::new();
         if !owners.is_empty() && cx.broker.directory_is_in_the_store {
-            for (arn, stored) in cx.wait(cx.broker.store.get_all(Kind::User, owners)).await? {
+            for (arn, stored) in cx
+                .wait(cx.broker.store.get_all(ResourceKind::User, owners))
+                .await?
+            {
                 rows.insert(arn, stored);
             }
             permit::<Self>(cx, &Resource::any())?;
@@ -163,7 +166,7 @@ fn listed(cx: &Context<'_>, arn: &str, row: Option<&Stored>) -> Result<Option<Li
         return Ok(None);
     };
     let row = row
-        .map(|row| resource::Resource::parse(Kind::User, &row.body))
+        .map(|row| resource::Resource::parse(ResourceKind::User, &row.body))
         .transpose()
         .map_err(|_| Error::InternalFailure)?;
     let (path, create_date) = match row {

@@ -11,7 +11,7 @@ use crate::base::field::FieldError;
 use crate::base::names;
 use crate::commands::Command;
 use crate::directory::declaration::{self, Tag};
-use crate::directory::resource::{Kind, Name, Resource};
+use crate::directory::resource::{Name, Resource, ResourceKind};
 use crate::error::Error;
 use crate::ops::context::Context;
 use crate::ops::iam::action::{self, Action, permit};
@@ -134,7 +134,7 @@ impl Action for DeleteVirtualMfaDevice {
                 let text = "Cannot delete an entity that is in use: deactivate it first.";
                 return Err(Error::DeleteConflict(text.to_owned()));
             }
-            let name = Name::new(Kind::MfaDevice, self.serial_number.as_str());
+            let name = Name::new(ResourceKind::MfaDevice, self.serial_number.as_str());
             Ok(vec![Command::Delete {
                 name,
                 expected: None,
