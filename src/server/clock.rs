@@ -127,7 +127,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut saved = clock.now();
     let mut look = Look::at(&clock);
-    let mut told = Told::Right;
+    let mut reported = Reported::Right;
     loop {
         tick.tick().await;
         let last = std::mem::replace(&mut look, Look::at(&clock));
@@ -138,7 +138,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
             .metrics
             .clock_behind_seconds
             .set(i64::try_from(lag.as_secs()).unwrap_or(i64::MAX));
-        told = told.next(&clock, lag);
+        reported = reported.next(&clock, lag);
         let now = clock.now();
         let is_due = now.since(saved) >= SAVE_EVERY;
         if !is_due && lag < LOOK_EVERY {
@@ -242,13 +242,13 @@ impl Look {
 
 /// The state of the clock that was last logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Reported {
     Right,
     Behind,
     FarBehind,
 }
 
-impl Told {
+impl Reported {
     /// Logs a change of the state.
     fn next(self, clock: &HighWaterClock, lag: Duration) -> Self {
         let next = match clock.is_behind() {
