@@ -62,7 +62,7 @@ file = "audit.jsonl"
 # issuer = "https://broker.example.com"
 "#;
 
-/// A file for `brevet import`, after which the administrator's role requires a second factor.
+/// A file for `brevet import`, after which the administrator and its role require a second factor.
 const MFA_FILE: &str = "administrator-mfa.json";
 
 const EXAMPLES: &str = "\
@@ -241,7 +241,7 @@ fn say_what_is_next(
         "        --role-arn arn:aws:iam::{account}:role/Administrator --role-session-name first"
     ));
     print::note(
-        "\nAnybody with that key is administrator, until these two commands make the role require a second factor:",
+        "\nAnybody with that key is administrator, until these two commands make it require a second factor:",
     );
     print::note("  brevet mfa enroll --endpoint http://127.0.0.1:7480");
     print::note(format_args!(
@@ -287,8 +287,36 @@ fn names() -> toml::Value {
     names.into()
 }
 
+/// The administrator; `with_code` says whether its access key needs an MFA code for everything but the
+/// enrolment of a first device.
+fn user(account: AccountId, user_arn: &str, with_code: bool) -> serde_json::Value {
+    let everything = json!({"Effect": "Allow", "Action": "*", "Resource": "*"});
+    let statements = if with_code {
+        json!([
+            {
+                "Sid": "EverythingWithACode", "Effect": "Allow", "Action": "*", "Resource": "*",
+                "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+            },
+            {
+                "Sid": "AFirstDevice", "Effect": "Allow",
+                "Action": ["iam:CreateVirtualMFADevice", "iam:EnableMFADevice", "iam:ListMFADevices"],
+                "Resource": [user_arn, format!("arn:aws:iam::{account}:mfa/*")]
+            }
+        ])
+    } else {
+        json!([everything])
+    };
+    json!({
+        "Path": "/", "UserName": "administrator", "Arn": user_arn,
+        "UserPolicyList": [{
+            "PolicyName": "everything",
+            "PolicyDocument": {"Version": "2012-10-17", "Statement": statements}
+        }]
+    })
+}
+
 /// The administrator's role; `with_code` says whether it requires an MFA code of its user.
-fn administrator(account: AccountId, user_arn: &str, with_code: bool) -> serde_json::Value {
+fn role(account: AccountId, user_arn: &str, with_code: bool) -> serde_json::Value {
     let mut statement = json!({
         "Effect": "Allow", "Principal": {"AWS": user_arn},
         "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]
@@ -327,17 +355,18 @@ fn make(
     let secret =
         Zeroizing::new(STANDARD.encode(Zeroizing::new(entropy::bytes::<30>(entropy)?).as_ref()));
     let user_arn = format!("arn:aws:iam::{account}:user/administrator");
-    let everything = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
-    let with_code = json!({"RoleDetailList": [administrator(account, &user_arn, true)]});
-    files::write_private(&dir.join(MFA_FILE), format!("{with_code:#}\n").as_bytes())?;
-    let declared = json!({
-        "UserDetailList": [{
-            "Path": "/", "UserName": "administrator", "Arn": user_arn,
-            "UserPolicyList": [{"PolicyName": "everything", "PolicyDocument": everything}]
-        }],
-        "RoleDetailList": [administrator(account, &user_arn, false)],
-        "Brevet": {"AccessKeys": [{"UserArn": user_arn, "AccessKeyId": id.as_str(), "SecretAccessKey": secret.as_str()}]}
+    let [with_code, without_code] = [true, false].map(|with_code| {
+        json!({
+            "UserDetailList": [user(account, &user_arn, with_code)],
+            "RoleDetailList": [role(account, &user_arn, with_code)]
+        })
     });
+    files::write_private(&dir.join(MFA_FILE), format!("{with_code:#}\n").as_bytes())?;
+    let mut declared = without_code;
+    let key = json!({"UserArn": user_arn, "AccessKeyId": id.as_str(), "SecretAccessKey": secret.as_str()});
+    if let Some(fields) = declared.as_object_mut() {
+        fields.insert("Brevet".to_owned(), json!({"AccessKeys": [key]}));
+    }
     // Parsed from text, since policy documents are stored as they were written.
     let text = Zeroizing::new(declared.to_string());
     let declaration = directory::parse(text.as_bytes())?;

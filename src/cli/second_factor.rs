@@ -1,22 +1,20 @@
 //! A warning of `brevet check`: users who can administer other users with nothing but an access key.
 //! Whoever finds such a key is administrator.
 
+use crate::base::arn::AccountId;
 use crate::directory::{Directory, Role, User};
 use crate::evaluator::{self, Policies, Policy, Principal, Request, RequestContext};
 
 /// Whoever may call this action for all users counts as an administrator of users.
 const ADMINISTERS: &str = "iam:DeactivateMFADevice";
 
-/// One warning for each role that administers users and that a user with an active access key may assume
-/// without an MFA code.
+/// One warning for each user with an active access key that administers users without an MFA code, and for
+/// each role that administers users and that such a user may assume without one.
 pub(super) fn warnings(directory: &Directory) -> Vec<String> {
     let mut roles: Vec<_> = directory
         .roles()
         .filter(|role| administers(directory, role))
         .collect();
-    if roles.is_empty() {
-        return Vec::new();
-    }
     roles.sort_by(|a, b| a.arn.cmp(&b.arn));
     let mut users: Vec<&User> = directory
         .access_keys()
@@ -25,6 +23,17 @@ pub(super) fn warnings(directory: &Directory) -> Vec<String> {
         .collect();
     users.sort_by(|a, b| a.arn.cmp(&b.arn));
     users.dedup_by(|a, b| a.arn == b.arn);
+    let themselves = users
+        .iter()
+        .filter(|user| administers_without_code(directory, user))
+        .map(|user| {
+            format!(
+                "user {} administers users with nothing but an access key: enroll an MFA device (`brevet mfa enroll`), then \
+                 give what its policies allow the condition \"Bool\": {{\"aws:MultiFactorAuthPresent\": \"true\"}} (for the \
+                 administrator of `brevet init`: `brevet import --config FILE administrator-mfa.json --apply`)",
+                user.arn
+            )
+        });
     let warn = |role: &&std::sync::Arc<Role>| {
         let user = users
             .iter()
@@ -36,7 +45,7 @@ pub(super) fn warnings(directory: &Directory) -> Vec<String> {
             user.arn, role.arn
         ))
     };
-    roles.iter().filter_map(warn).collect()
+    themselves.chain(roles.iter().filter_map(warn)).collect()
 }
 
 /// Whether a role may change the MFA devices of some user of its account.
@@ -74,8 +83,39 @@ fn administers(directory: &Directory, role: &Role) -> bool {
     })
 }
 
+/// Whether a user's long-term key may change the MFA devices of other users of its account without a code.
+fn administers_without_code(directory: &Directory, user: &User) -> bool {
+    let resource = format!("arn:aws:iam::{}:user/*", user.account);
+    may_without_code(
+        directory,
+        user,
+        ADMINISTERS,
+        (&resource, user.account),
+        None,
+    )
+}
+
 /// Whether a user can assume a role with a long-term key and no MFA code.
 fn assumes_without_code(directory: &Directory, user: &User, role: &Role) -> bool {
+    let resource = (&*role.arn, role.account);
+    may_without_code(
+        directory,
+        user,
+        "sts:AssumeRole",
+        resource,
+        Some(&role.trust),
+    )
+}
+
+/// Whether a long-term key of the user, without a code, may call an action on a resource of an account, of
+/// which `trust` is the trust policy.
+fn may_without_code(
+    directory: &Directory,
+    user: &User,
+    action: &str,
+    (resource, owner): (&str, AccountId),
+    trust: Option<&Policy>,
+) -> bool {
     let account = user.account.to_string();
     let principal = Principal::User {
         account: &account,
@@ -87,11 +127,11 @@ fn assumes_without_code(directory: &Directory, user: &User, role: &Role) -> bool
     context.set("aws:principalaccount", account.as_str());
     context.set("aws:username", &*user.name);
     context.set("aws:userid", &*user.id);
-    let owner = role.account.to_string();
+    let owner = owner.to_string();
     let request = Request {
         principal,
-        action: "sts:AssumeRole",
-        resource: &role.arn,
+        action,
+        resource,
         resource_account: &owner,
         context: &context,
     };
@@ -99,8 +139,8 @@ fn assumes_without_code(directory: &Directory, user: &User, role: &Role) -> bool
         let identity: Vec<&Policy> = effective.identity.iter().map(|p| &**p).collect();
         let policies = Policies {
             identity: &identity,
-            resource: Some(&role.trust),
-            resource_is_trust: true,
+            resource: trust,
+            resource_is_trust: trust.is_some(),
             boundary: effective.boundary.as_deref(),
             ..Policies::default()
         };

@@ -37,6 +37,8 @@ async fn mf_06_two_commands_make_the_administrator_ask_for_a_code_and_check_warn
         checked.contains(warning) && checked.contains("aws:MultiFactorAuthPresent"),
         "{checked}"
     );
+    let key = "user arn:aws:iam::111122223333:user/administrator administers users with nothing but an access key";
+    assert!(checked.contains(key), "{checked}");
     let daemon = home.serve();
     let client = home.client(&daemon);
     let role = AssumeRole::new("arn:aws:iam::111122223333:role/Administrator", "test");
@@ -75,7 +77,7 @@ async fn mf_06_two_commands_make_the_administrator_ask_for_a_code_and_check_warn
     let file = home.path.join("administrator-mfa.json");
     let said = home.run(&["import", file.to_str().unwrap(), "--apply"]);
     assert!(
-        said.contains("1 to change") && !said.contains("to create"),
+        said.contains("2 to change") && !said.contains("to create"),
         "{said}"
     );
     let checked = home.run(&["check"]);
@@ -88,6 +90,12 @@ async fn mf_06_two_commands_make_the_administrator_ask_for_a_code_and_check_warn
             .assume_role(&role)
             .await
             .is_err_and(|error| code(&error) == "AccessDenied")
+    })
+    .await;
+    // The key itself administers nobody either.
+    eventually("the key asks for a code", async || {
+        let listed = client.iam("ListVirtualMFADevices", &[]).await;
+        listed.is_err_and(|error| code(&error) == "AccessDenied")
     })
     .await;
 }
