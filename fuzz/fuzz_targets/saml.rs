@@ -79,14 +79,14 @@ fn accept(xml: &[u8], idp: &Metadata) -> Result<Accepted, Refusal> {
         recipients: &recipients,
         in_response_to: None,
     };
-    verify(&STANDARD.encode(xml), idp, *NOW)?.accept(&rules)
+    verify(&STANDARD.encode(xml), idp, &[], *NOW)?.accept(&rules)
 }
 
 fuzz_target!(|input: &[u8]| {
     let _ = Metadata::parse(input);
     for provider in PROVIDERS.iter() {
         if let Ok(text) = std::str::from_utf8(input) {
-            let _ = verify(text, &provider.metadata, *NOW);
+            let _ = verify(text, &provider.metadata, &[], *NOW);
         }
         if let Ok(accepted) = accept(input, &provider.metadata) {
             assert!(provider.says.contains(&accepted));

@@ -3,7 +3,7 @@
 
 mod put_provider;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine;
@@ -19,11 +19,13 @@ use crate::config::Config;
 use crate::directory::resource::{Name, ResourceKind};
 use crate::federation::saml::ServiceProvider;
 use crate::proof::saml::{
-    self, Assertion, AwsClaims, AwsCode, Envelope, MAX_CHARACTERS, Metadata, Refusal, Rules,
+    self, Assertion, AwsClaims, AwsCode, DecryptionKey, Envelope, MAX_CHARACTERS, Metadata,
+    Refusal, Rules,
 };
 use put_provider::PutProviderArguments;
 
 const MAX_METADATA_BYTES: u64 = 1_000_000;
+const MAX_KEY_BYTES: u64 = 20_000;
 /// The most bytes of a file that are read, which may be XML, or base64 with line breaks. `proof::saml` limits
 /// the response itself.
 const MAX_RESPONSE_BYTES: u64 = 2 * MAX_CHARACTERS as u64;
@@ -72,6 +74,10 @@ pub(super) struct InspectArguments {
     /// assertions must be made
     #[arg(long, value_name = "FILE", requires = "provider_arn")]
     config: Option<PathBuf>,
+    /// A private key that assertions are encrypted for: PEM in PKCS #8. The keys in the directory of
+    /// the broker are sealed, and not used here
+    #[arg(long, value_name = "FILE")]
+    private_key: Vec<PathBuf>,
     /// An audience that assertions may be made for: the entity ID of the service provider
     #[arg(long, value_name = "NAME")]
     audience: Vec<String>,
@@ -108,6 +114,9 @@ fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
         true => STANDARD.encode(text),
         false => text.to_owned(),
     };
+    let keys: Result<Vec<_>, Failure> =
+        arguments.private_key.iter().map(|path| key(path)).collect();
+    let keys = keys?;
     let at = arguments
         .at
         .map(|at| Timestamp::from_millis(at.as_millisecond()));
@@ -121,7 +130,7 @@ fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
         recipients: &here.recipients,
         in_response_to: None,
     };
-    let (said, broken) = match saml::verify(&encoded, &idp, now) {
+    let (said, broken) = match saml::verify(&encoded, &idp, &keys, now) {
         Err(refusal) => (None, vec![refusal]),
         Ok(verified) => {
             let mut broken = verified.violations(&rules);
@@ -160,6 +169,11 @@ fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
         1 => Err("the response breaks one rule".into()),
         many => Err(format!("the response breaks {many} rules").into()),
     }
+}
+
+fn key(path: &Path) -> Result<DecryptionKey, Failure> {
+    let parsed = DecryptionKey::parse(&input::read(path, MAX_KEY_BYTES)?);
+    parsed.map_err(|error| format!("{}: the private key {error}", path.display()).into())
 }
 
 /// Reads the metadata of the identity provider from the file, or from the broker's directory.

@@ -200,7 +200,8 @@ impl Shown {
                 None => Ok(()),
             };
         }
-        let verified = saml::verify(self.text.expose(), idp, now).map_err(refused)?;
+        let verified =
+            saml::verify(self.text.expose(), idp, &provider.private_keys, now).map_err(refused)?;
         verified.accept(&rules).map(drop).map_err(refused)
     }
 }
@@ -217,7 +218,8 @@ pub fn identity(
     now: Timestamp,
 ) -> Result<FederatedIdentity, Box<Unproven>> {
     let idp = metadata(provider)?;
-    let verified = saml::verify(text.expose(), idp, now).map_err(refused)?;
+    let verified =
+        saml::verify(text.expose(), idp, &provider.private_keys, now).map_err(refused)?;
     let rules = service.rules(idp, now);
     let accepted = verified.clone().accept(&rules).map_err(refused)?;
     let claims = AwsClaims::read(accepted.assertion()).map_err(refused)?;
@@ -296,7 +298,7 @@ pub fn provider_for<'d>(
 pub fn unknown_provider(response: &Secret<String>, now: Timestamp) -> Box<Unproven> {
     if let Some(nobody) = &*NOBODY {
         // Only the time that this takes matters. The answer is the same for every result.
-        let _ = saml::verify(response.expose(), nobody, now);
+        let _ = saml::verify(response.expose(), nobody, &[], now);
     }
     not_vouched(Reason::UnknownSamlProvider)
 }

@@ -5,6 +5,8 @@
 //!
 //! 1. [`verify`]: the length, before anything else; base64; the scan of `limits`; one parser
 //!    (`xml`); exactly one assertion, and signatures directly in the response or in the assertion.
+//!    An assertion that is encrypted is decrypted first (`encryption`), and what comes out takes the
+//!    same path.
 //! 2. Every signature must be good by a key of the `metadata` (`signature`). What is signed
 //!    comes back as canonical octets, and these are parsed again. From then on nothing else is
 //!    read, so an element that was moved, wrapped or added next to what is signed is not seen.
@@ -17,6 +19,7 @@ mod assertion;
 mod c14n;
 mod claims;
 mod context_keys;
+mod encryption;
 mod limits;
 mod metadata;
 mod refusal;
@@ -39,6 +42,7 @@ pub use assertion::{
 };
 pub use claims::{AwsClaims, RolePair};
 pub use context_keys::ContextKey;
+pub use encryption::{DecryptionKey, DecryptionKeyError};
 pub use limits::XmlError;
 pub use metadata::{Endpoint, Metadata, MetadataError, SigningKey};
 pub use refusal::{AwsCode, Refusal};
@@ -84,16 +88,32 @@ impl Verified {
 /// Checks the form of a response and its signatures.
 ///
 /// # Errors
-/// When it is malformed, reports a failure, or is not signed by a key that `idp` has and whose
-/// certificate is valid `now`.
-pub fn verify(encoded: &str, idp: &Metadata, now: Timestamp) -> Result<Verified, Refusal> {
+/// When it is malformed, reports a failure, is encrypted for none of the `keys`, or is not signed by
+/// a key that `idp` has and whose certificate is valid `now`.
+pub fn verify(
+    encoded: &str,
+    idp: &Metadata,
+    keys: &[DecryptionKey],
+    now: Timestamp,
+) -> Result<Verified, Refusal> {
     if encoded.len() > MAX_CHARACTERS {
         return Err(Refusal::TooLong(encoded.len()));
     }
-    let octets = decode(encoded)?;
-    if let Some(valid_until) = idp.valid_until().filter(|end| *end <= now) {
-        return Err(Refusal::MetadataExpired { valid_until, now });
+    let verified = verify_signatures(encoded, idp, keys, now)?;
+    // Last, so that how long it takes says nothing of the metadata.
+    match idp.valid_until().filter(|end| *end <= now) {
+        Some(valid_until) => Err(Refusal::MetadataExpired { valid_until, now }),
+        None => Ok(verified),
     }
+}
+
+fn verify_signatures(
+    encoded: &str,
+    idp: &Metadata,
+    keys: &[DecryptionKey],
+    now: Timestamp,
+) -> Result<Verified, Refusal> {
+    let octets = decode(encoded)?;
     let source = Source::new(&octets, &RESPONSE)?;
     let document = source.parse()?;
     let response = document.root_element();
@@ -102,6 +122,10 @@ pub fn verify(encoded: &str, idp: &Metadata, now: Timestamp) -> Result<Verified,
         Err(Refusal::Status { .. }) => return Err(failure(response, idp, now)?),
         read => read?,
     };
+    if let Some(encrypted) = only_encrypted(&document)? {
+        let signed_response = signed(response, "Response", idp, now)?;
+        return decrypted(encrypted, envelope, signed_response, idp, keys, now);
+    }
     let assertion = only_assertion(&document)?;
     let signed_response = signed(response, "Response", idp, now)?;
     let signed_assertion = signed(assertion, "Assertion", idp, now)?;
@@ -117,12 +141,7 @@ pub fn verify(encoded: &str, idp: &Metadata, now: Timestamp) -> Result<Verified,
         read = Some(Assertion::read(only_assertion(&document)?)?);
     }
     if let Some(Signed { octets, .. }) = signed_assertion {
-        let source = Source::new(octets.as_bytes(), &CANONICAL)?;
-        let document = source.parse()?;
-        if !xml::is(document.root_element(), SAML, "Assertion") {
-            return Err(Refusal::Assertions);
-        }
-        let inner = Assertion::read(document.root_element())?;
+        let inner = read_assertion(&octets)?;
         if read.as_ref().is_some_and(|outer| *outer != inner) {
             return Err(Refusal::Assertions);
         }
@@ -133,6 +152,54 @@ pub fn verify(encoded: &str, idp: &Metadata, now: Timestamp) -> Result<Verified,
         assertion: read.ok_or(Refusal::Unsigned)?,
         signer,
     })
+}
+
+/// The same for a response with an encrypted assertion: what is decrypted is signed itself, or the
+/// response around it is.
+fn decrypted(
+    encrypted: Node<'_, '_>,
+    envelope: Envelope,
+    signed_response: Option<Signed>,
+    idp: &Metadata,
+    keys: &[DecryptionKey],
+    now: Timestamp,
+) -> Result<Verified, Refusal> {
+    let (envelope, octets) = match &signed_response {
+        // Of what is encrypted, too, nothing is read but what was signed.
+        Some(Signed { octets, .. }) => {
+            let source = Source::new(octets.as_bytes(), &CANONICAL)?;
+            let document = source.parse()?;
+            let envelope = Envelope::read(document.root_element(), true)?;
+            let encrypted = only_encrypted(&document)?.ok_or(Refusal::Assertions)?;
+            (envelope, encryption::decrypt(encrypted, keys)?)
+        }
+        None => (envelope, encryption::decrypt(encrypted, keys)?),
+    };
+    let source = Source::new(&octets, &RESPONSE)?;
+    let document = source.parse()?;
+    let assertion = document.root_element();
+    alone(&document, assertion)?;
+    signatures_are_in(&document, &[assertion])?;
+    let (assertion, signer) = match (signed(assertion, "Assertion", idp, now)?, signed_response) {
+        (Some(Signed { octets, key }), _) => (read_assertion(&octets)?, key),
+        (None, Some(Signed { key, .. })) => (Assertion::read(assertion)?, key),
+        (None, None) => return Err(Refusal::Unsigned),
+    };
+    Ok(Verified {
+        envelope,
+        assertion,
+        signer,
+    })
+}
+
+/// Reads an assertion from what was signed of it.
+fn read_assertion(signed: &str) -> Result<Assertion, Refusal> {
+    let source = Source::new(signed.as_bytes(), &CANONICAL)?;
+    let document = source.parse()?;
+    if !xml::is(document.root_element(), SAML, "Assertion") {
+        return Err(Refusal::Assertions);
+    }
+    Assertion::read(document.root_element())
 }
 
 /// Decodes base64 with padding, which may be on one line or several.
@@ -146,42 +213,80 @@ fn decode(encoded: &str) -> Result<Vec<u8>, Refusal> {
     bytes.map_err(|_| Refusal::Base64)
 }
 
+/// The elements of that name, whatever their namespace.
+fn named<'a, 'i: 'a>(
+    document: &'a Document<'i>,
+    name: &'static str,
+) -> impl Iterator<Item = Node<'a, 'i>> {
+    document
+        .descendants()
+        .filter(move |node| node.is_element() && node.tag_name().name() == name)
+}
+
 /// The one assertion, a child of the response. By no namespace is there another, and signatures are
 /// nowhere else than in the two.
 fn only_assertion<'a, 'i>(document: &'a Document<'i>) -> Result<Node<'a, 'i>, Refusal> {
     let response = document.root_element();
-    let named = |name: &'static str| {
-        document
-            .descendants()
-            .filter(move |node| node.is_element() && node.tag_name().name() == name)
-    };
-    if named("EncryptedAssertion").next().is_some() {
-        return Err(Refusal::Encrypted);
-    }
-    let mut assertions = named("Assertion");
-    let (Some(assertion), None) = (assertions.next(), assertions.next()) else {
+    let assertion = named(document, "Assertion").next();
+    let assertion = assertion.ok_or(Refusal::Assertions)?;
+    alone(document, assertion)?;
+    if assertion.parent() != Some(response) || !xml::is(response, SAMLP, "Response") {
         return Err(Refusal::Assertions);
+    }
+    signatures_are_in(document, &[response, assertion])?;
+    Ok(assertion)
+}
+
+/// Whether that is the assertion, by no namespace there is another one, none is encrypted, and no
+/// response is inside of anything.
+fn alone(document: &Document<'_>, assertion: Node<'_, '_>) -> Result<(), Refusal> {
+    let root = document.root_element();
+    if xml::is(assertion, SAML, "Assertion")
+        && named(document, "Assertion").all(|node| node == assertion)
+        && named(document, "Response").all(|node| node == root)
+        && named(document, "EncryptedAssertion").next().is_none()
+    {
+        Ok(())
+    } else {
+        Err(Refusal::Assertions)
+    }
+}
+
+/// The one encrypted assertion, a child of the response; None if there is none. Signatures are then
+/// in the response only, as far as can be seen.
+fn only_encrypted<'a, 'i>(document: &'a Document<'i>) -> Result<Option<Node<'a, 'i>>, Refusal> {
+    let response = document.root_element();
+    let mut all = named(document, "EncryptedAssertion");
+    let Some(encrypted) = all.next() else {
+        return Ok(None);
     };
-    if !xml::is(assertion, SAML, "Assertion")
-        || assertion.parent() != Some(response)
-        || named("Response").any(|node| node != response)
+    if all.next().is_some()
+        || named(document, "Assertion").next().is_some()
+        || named(document, "Response").any(|node| node != response)
+        || !xml::is(encrypted, SAML, "EncryptedAssertion")
+        || encrypted.parent() != Some(response)
         || !xml::is(response, SAMLP, "Response")
     {
         return Err(Refusal::Assertions);
     }
-    let is_placed = |signature: &Node<'_, '_>| {
-        let parent = signature.parent();
-        xml::is(*signature, signature::NAMESPACE, "Signature")
-            && (parent == Some(response) || parent == Some(assertion))
-    };
-    let mut parents = Vec::new();
-    for signature in named("Signature") {
-        if !is_placed(&signature) || parents.contains(&signature.parent()) {
+    signatures_are_in(document, &[response])?;
+    Ok(Some(encrypted))
+}
+
+/// Whether signatures are children of these elements and nowhere else, one in each at most.
+fn signatures_are_in(document: &Document<'_>, parents: &[Node<'_, '_>]) -> Result<(), Refusal> {
+    let mut seen = Vec::new();
+    for signature in named(document, "Signature") {
+        let parent = signature.parent().ok_or(Refusal::MisplacedSignature)?;
+        if !xml::is(signature, signature::NAMESPACE, "Signature")
+            || !parents.contains(&parent)
+            || seen.contains(&parent)
+        {
             return Err(Refusal::MisplacedSignature);
         }
-        parents.push(signature.parent());
+        seen.push(parent);
     }
-    Ok(assertion)
+    Ok(())
 }
 
 /// What is signed of an element, and by whom.

@@ -182,3 +182,23 @@ def sign(xml, key, certificate, folder):
         assert done.returncode == 0, done.stderr
         xml = done.stdout
     return xml
+
+
+def encrypt(xml, certificate, folder):
+    """The response with its assertion encrypted, as Shibboleth and OpenSAML do it."""
+    start, end = xml.index("<saml2:Assertion"), xml.index("</saml2:Assertion>") + len("</saml2:Assertion>")
+    xenc, gcm = "http://www.w3.org/2001/04/xmlenc#", "http://www.w3.org/2009/xmlenc11#aes128-gcm"
+    template = (
+        f'<xenc:EncryptedData xmlns:xenc="{xenc}" Id="_encrypted" Type="{xenc}Element"><xenc:EncryptionMethod Algorithm="{gcm}"/>'
+        f'<ds:KeyInfo xmlns:ds="{DS}"><xenc:EncryptedKey Id="_key"><xenc:EncryptionMethod Algorithm="{xenc}rsa-oaep-mgf1p">'
+        f'<ds:DigestMethod Algorithm="{DS}sha1"/></xenc:EncryptionMethod><xenc:CipherData><xenc:CipherValue/></xenc:CipherData>'
+        "</xenc:EncryptedKey></ds:KeyInfo><xenc:CipherData><xenc:CipherValue/></xenc:CipherData></xenc:EncryptedData>"
+    )
+    (folder / "assertion.xml").write_text(xml[start:end])
+    (folder / "template.xml").write_text(template)
+    data = ["--xml-data", str(folder / "assertion.xml"), "--node-xpath", "/*", str(folder / "template.xml")]
+    command = ["xmlsec1", "--encrypt", "--pubkey-cert-pem", str(certificate), "--session-key", "aes-128", *data]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made = done.stdout[done.stdout.index("<xenc:") :].strip()
+    return f"{xml[:start]}<saml2:EncryptedAssertion xmlns:saml2=\"{ASSERTION}\">{made}</saml2:EncryptedAssertion>{xml[end:]}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import BREVET
-from saml_shapes import ATTRIBUTE, SHAPES, sign
+from saml_shapes import ATTRIBUTE, SHAPES, encrypt, sign
 from test_boto3 import refused
 from test_saml import Broker, make_key
 
@@ -120,3 +120,18 @@ def test_an_example_refuses_others(broker, recipes, name):
     again = recipe.response()
     assume(broker, recipe, again)
     assert code(again) == "IDPRejectedClaim"
+
+
+def test_an_encrypted_assertion_is_good_for_whom_it_is_encrypted(broker, recipes):
+    """As Shibboleth does it: the response is signed around what is encrypted."""
+    recipe = recipes["shibboleth"]
+    keys = {name: make_key(recipe.folder, name) for name in ("declared", "other")}
+    sent = lambda name: recipe.response(lambda xml: encrypt(xml, keys[name][1], recipe.folder))
+    code = lambda name: refused(lambda: assume(broker, recipe, sent(name)))[0]
+    assert code("declared") == "InvalidIdentityToken", "nobody has a key yet"
+    provider = recipe.directory["Brevet"]["SAMLProviders"][0]
+    broker.bring_in({"Brevet": {"SAMLProviders": [{**provider, "PrivateKeys": keys["declared"][0].read_text()}]}})
+    answer = broker.eventually(lambda: assume(broker, recipe, sent("declared")))
+    assert answer["SubjectType"] == "transient"
+    assert code("other") == "InvalidIdentityToken"
+    assert assume(broker, recipe, recipe.response())["SubjectType"] == "transient", "in the clear, still"

@@ -257,3 +257,40 @@ fn the_command_line_gets_a_session_by_a_response() {
         "{said}"
     );
 }
+
+#[cfg(feature = "saml-encryption")]
+#[test]
+fn an_encrypted_response_is_shown_with_its_private_key() {
+    let at = made_at();
+    let key = data("encrypted/sp.key");
+    let here = [
+        "--audience",
+        AUDIENCE,
+        "--recipient",
+        RECIPIENT,
+        "--at",
+        &at,
+    ];
+    let (status, text) = inspect("encrypted/aes256.xml", "xmlsec-metadata.xml", &here);
+    assert_eq!(status, Some(1));
+    assert!(text.contains("there is no private key for it"), "{text}");
+    assert!(text.contains("declare the private key"), "{text}");
+    let with_key: Vec<&str> = here.into_iter().chain(["--private-key", &key]).collect();
+    let (status, text) = inspect("encrypted/aes256.xml", "xmlsec-metadata.xml", &with_key);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains("carol (transient)"), "{text}");
+    let (status, text) = inspect(
+        "encrypted/refused-cbc.xml",
+        "xmlsec-metadata.xml",
+        &with_key,
+    );
+    assert_eq!(status, Some(1));
+    assert!(
+        text.contains("aes256-cbc") && text.contains("AES-GCM"),
+        "{text}"
+    );
+    let no_key = data("xmlsec-metadata.xml");
+    let wrong: Vec<&str> = here.into_iter().chain(["--private-key", &no_key]).collect();
+    let (status, text) = inspect("encrypted/aes256.xml", "xmlsec-metadata.xml", &wrong);
+    assert_eq!((status, text.as_str()), (Some(1), ""));
+}

@@ -18,7 +18,7 @@ use crate::directory::secret_field::{SecretField, SecretText, sealing_name};
 use crate::directory::shape::{Ignored, Tag, shape};
 use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError, fault};
-use crate::proof::saml::Metadata;
+use crate::proof::saml::{DecryptionKey, Metadata};
 use crate::revocations::Selector;
 
 shape! {
@@ -59,12 +59,8 @@ pub struct SamlProvider {
     /// The parsed metadata document, or the rule that it breaks. A document in the store may be older
     /// than the rule; its provider then vouches for nobody.
     pub metadata: Result<Metadata, Box<str>>,
-    /// The private keys that decrypt assertions, in PKCS#8 DER.
-    #[cfg_attr(
-        not(any(test, feature = "internals")),
-        allow(dead_code, reason = "a feature of its own decrypts assertions")
-    )]
-    pub private_keys: Box<[Secret<Vec<u8>>]>,
+    /// The private keys that decrypt assertions. A program without `saml-encryption` has none.
+    pub private_keys: Box<[DecryptionKey]>,
 }
 
 impl Keyed for SamlProvider {
@@ -147,8 +143,11 @@ impl Declared for SamlProviderDetail {
                 private_keys(text.expose()).map_err(|rule| fault(place, rule))?
             }
         };
+        let private_keys = private_keys.iter().map(|key| key.expose().as_slice());
         directory.saml_providers.put(SamlProvider {
-            private_keys: private_keys.into(),
+            private_keys: private_keys
+                .filter_map(|der| DecryptionKey::from_pkcs8(der).ok())
+                .collect(),
             arn: self.arn.as_str().into(),
             account,
             name: name_of(&self.arn).into(),

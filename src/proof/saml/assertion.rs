@@ -498,6 +498,11 @@ fn time(text: &str) -> Option<Timestamp> {
     if [year, month, day, hour, minute, second].map(str::len) != [4, 2, 2, 2, 2, 2] {
         return None;
     }
+    // The last two days of the year 9999, which mean "never", are beyond the broker's calendar.
+    let day = match (year, month, day) {
+        ("9999", "12", "30" | "31") => "29",
+        _ => day,
+    };
     let at = Timestamp::from_amz(&format!("{year}{month}{day}T{hour}{minute}{second}Z"))?;
     let millis = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
     Some(at.plus(std::time::Duration::from_millis(millis)))
@@ -513,7 +518,12 @@ mod tests {
         assert_eq!(at("1970-01-01T00:00:01Z"), Some(1_000));
         assert_eq!(at("1970-01-01T00:00:01.5Z"), Some(1_500));
         assert_eq!(at("1970-01-01T00:00:01.0009999Z"), Some(1_000));
+        let last = at("9999-12-29T23:59:59Z");
+        assert!(last.is_some());
+        assert_eq!(at("9999-12-31T23:59:59Z"), last);
         for text in [
+            "9999-12-31T24:00:00Z",
+            "9999-12-32T00:00:00Z",
             "1970-01-01T00:00:01",
             "1970-01-01T00:00:01+00:00",
             "1970-01-01T00:00:01.Z",

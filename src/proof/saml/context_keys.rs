@@ -85,6 +85,8 @@ impl Accepted {
     ///
     /// # Errors
     /// [`Refusal::RepeatedAttribute`] if a key that has one value would get several.
+    /// [`Refusal::Attribute`] if a value has an element in it, which a condition that lists what is
+    /// allowed, or what is denied, would pass over.
     pub fn context_keys(
         &self,
         account: AccountId,
@@ -105,7 +107,14 @@ impl Accepted {
             let known = ATTRIBUTES.iter().find(|(name, _)| *name == attribute.name);
             let Some((_, key)) = known else { continue };
             let (_, values) = seen.entry(key).or_insert((&attribute.name, Vec::new()));
-            values.extend(attribute.values.iter().flatten().cloned());
+            for value in &attribute.values {
+                let value = value.clone().ok_or_else(|| Refusal::Attribute {
+                    name: legible(&attribute.name),
+                    seen: "an element".to_owned(),
+                    rule: "must be text, since a condition would not see anything else".to_owned(),
+                })?;
+                values.push(value);
+            }
         }
         for (key, (name, mut values)) in seen {
             if MULTIVALUED.contains(&key) {
@@ -168,7 +177,11 @@ mod tests {
         assert!(keys(&xml).is_ok());
         let other = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress";
         let two = xml.replace("Name=\"structured\"", &format!("Name=\"{other}\""));
-        assert!(keys(&two).is_ok(), "an element is no value");
+        let refused = keys(&two).unwrap_err();
+        assert!(
+            matches!(&refused, Refusal::Attribute { name, .. } if name == other),
+            "{refused:?}"
+        );
         let two = two.replace("<x:y ", "x<!--").replace("x:a=\"3\"/>", "-->");
         assert_eq!(keys(&two), Err(Refusal::RepeatedAttribute(mail.to_owned())));
     }

@@ -41,9 +41,15 @@ pub enum Refusal {
         /// What is wrong with it.
         rule: &'static str,
     },
-    /// An assertion that is encrypted.
-    #[error("the assertion, or a part of it, is encrypted")]
+    /// An assertion that is encrypted, without a private key for it; or a part of one.
+    #[error("the assertion, or a part of it, is encrypted, and there is no private key for it")]
     Encrypted,
+    /// An assertion that is encrypted by algorithms that are not accepted.
+    #[error("the assertion is encrypted with `{0}`, which is not accepted")]
+    EncryptionAlgorithm(String),
+    /// What is encrypted cannot be decrypted. Why is not told.
+    #[error("the assertion cannot be decrypted with a private key of the provider")]
+    Decryption,
     /// Not exactly one assertion, as a child of the response.
     #[error("the response must have exactly one Assertion, as its child, and none elsewhere")]
     Assertions,
@@ -210,6 +216,8 @@ impl Refusal {
             | Self::NotResponse(_)
             | Self::Element { .. }
             | Self::Encrypted
+            | Self::EncryptionAlgorithm(_)
+            | Self::Decryption
             | Self::Assertions
             | Self::MisplacedSignature
             | Self::Unsigned
@@ -257,7 +265,17 @@ impl Refusal {
             }
             Self::Encrypted => {
                 "Switch off the encryption of assertions (and of name IDs and attributes) for \
-                 this service provider at the identity provider."
+                 this service provider at the identity provider, or declare the private key that \
+                 assertions are encrypted for; name IDs and attributes must not be encrypted by \
+                 themselves."
+            }
+            Self::EncryptionAlgorithm(_) => {
+                "Let the identity provider encrypt with AES-GCM (128 or 256 bits) and RSA-OAEP \
+                 (with SHA-1 or SHA-256 throughout), or not at all."
+            }
+            Self::Decryption => {
+                "Give the identity provider the certificate of the private key that is declared \
+                 for it, or declare the private key of the certificate that it has."
             }
             Self::Assertions => {
                 "The identity provider must send one assertion. If it does, somebody has changed \

@@ -16,6 +16,10 @@ pub const LEEWAY: Duration = Duration::from_secs(60);
 /// times to say, which identity providers set back a few minutes because of clocks that differ.
 pub const MADE_AHEAD: Duration = Duration::from_secs(360);
 
+/// How long an assertion is remembered beyond its end: the longest leeway that can be configured, since
+/// it can be made longer meanwhile, and a second, since whatever remembers counts whole ones.
+pub(super) const REMEMBERED_LONGER: Duration = Duration::from_secs(301);
+
 /// What the assertion must be made for. Where a list is empty nothing is accepted.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
@@ -60,8 +64,8 @@ impl Accepted {
         self.session_not_on_or_after
     }
 
-    /// When the assertion is refused for its age, whatever confirmation is taken. Until then its
-    /// issuer and ID must be remembered, so that it is used once.
+    /// From then on the assertion is refused for its age, whatever confirmation and leeway is taken.
+    /// Until then its issuer and ID must be remembered, so that it is used once.
     pub fn usable_until(&self) -> Timestamp {
         self.usable_until
     }
@@ -91,7 +95,7 @@ impl Verified {
         Ok(Accepted {
             recipient: confirmation.recipient.clone().unwrap_or_default(),
             session_not_on_or_after: sessions.filter_map(|s| s.session_not_on_or_after).min(),
-            usable_until: last.plus(rules.leeway),
+            usable_until: last.plus(REMEMBERED_LONGER),
             assertion: self.assertion,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::rules::REMEMBERED_LONGER;
 use super::*;
 
 /// A file of `tests/data/saml`.
@@ -41,6 +42,16 @@ pub(super) fn metadata(of: &str) -> Metadata {
 
 /// Verifies and checks the rules of the service provider that the responses were made for.
 pub(super) fn accept(xml: &[u8], idp: &Metadata, now: Timestamp) -> Result<Accepted, Refusal> {
+    accept_with(xml, idp, &[], now)
+}
+
+/// The same, with private keys.
+pub(super) fn accept_with(
+    xml: &[u8],
+    idp: &Metadata,
+    keys: &[DecryptionKey],
+    now: Timestamp,
+) -> Result<Accepted, Refusal> {
     let audiences = ["https://sts.example.com/saml/metadata".to_owned()];
     let recipients = ["https://sts.example.com/saml/acs".to_owned()];
     let rules = Rules {
@@ -51,7 +62,7 @@ pub(super) fn accept(xml: &[u8], idp: &Metadata, now: Timestamp) -> Result<Accep
         recipients: &recipients,
         in_response_to: None,
     };
-    verify(&STANDARD.encode(xml), idp, now)?.accept(&rules)
+    verify(&STANDARD.encode(xml), idp, keys, now)?.accept(&rules)
 }
 
 /// Signs the assertion of a response anew with the test key, whatever it says.
@@ -185,7 +196,7 @@ fn every_attribute_is_read() {
     // The confirmation ends before the conditions.
     assert_eq!(
         accepted.usable_until(),
-        made_at().plus(Duration::from_secs(5 * 60) + LEEWAY)
+        made_at().plus(Duration::from_secs(5 * 60) + REMEMBERED_LONGER)
     );
 }
 
@@ -527,7 +538,7 @@ fn sa_06_the_request_is_compared_where_there_was_one() {
     let verified = |name: &str| {
         let xml = data(&format!("{name}.xml"));
         let idp = metadata(name.split('-').next().unwrap());
-        verify(&STANDARD.encode(xml), &idp, made_at()).unwrap()
+        verify(&STANDARD.encode(xml), &idp, &[], made_at()).unwrap()
     };
     assert!(verified("pysaml2-assertion").accept(&rules).is_ok());
     rules.in_response_to = Some("id-request-2");
@@ -570,7 +581,7 @@ fn one_good_confirmation_is_enough() {
     // It is remembered for as long as any of them could be used.
     assert_eq!(
         accepted.usable_until(),
-        made_at().plus(Duration::from_secs(60 * 60) + LEEWAY)
+        made_at().plus(Duration::from_secs(60 * 60) + REMEMBERED_LONGER)
     );
 }
 
@@ -639,7 +650,7 @@ fn malformed_responses_are_refused() {
                 "<samlp:Status>",
                 "<EncryptedAssertion xmlns='urn:oasis:names:tc:SAML:2.0:assertion'/><samlp:Status>",
             )],
-            |r| matches!(r, Refusal::Encrypted),
+            |r| matches!(r, Refusal::Assertions),
         ),
     ];
     for (replacements, is_expected) in cases {
@@ -648,7 +659,7 @@ fn malformed_responses_are_refused() {
     }
     let idp = metadata("xmlsec");
     let encoded = STANDARD.encode(data("xmlsec-rsa-sha256.xml"));
-    let verify = |encoded: &str| verify(encoded, &idp, made_at()).map(|_| ());
+    let verify = |encoded: &str| verify(encoded, &idp, &[], made_at()).map(|_| ());
     let lines: Vec<_> = encoded
         .as_bytes()
         .chunks(76)
@@ -772,7 +783,7 @@ fn sa_04_only_keys_of_the_metadata_count_while_they_are_valid() {
     let xml = STANDARD.encode(data("xmlsec-rsa-sha256.xml"));
     let idp = metadata("xmlsec");
     assert!(matches!(
-        verify(&xml, &metadata("samlp"), made_at()),
+        verify(&xml, &metadata("samlp"), &[], made_at()),
         Err(Refusal::Signature {
             why: SignatureError::Key,
             ..
@@ -785,21 +796,21 @@ fn sa_04_only_keys_of_the_metadata_count_while_they_are_valid() {
         .unwrap();
     let late = key.not_after().plus(Duration::from_secs(1));
     assert!(matches!(
-        verify(&xml, &idp, late),
+        verify(&xml, &idp, &[], late),
         Err(Refusal::Certificate { .. })
     ));
     let early = key.not_before().minus(Duration::from_secs(60));
     assert!(matches!(
-        verify(&xml, &idp, early),
+        verify(&xml, &idp, &[], early),
         Err(Refusal::Certificate { .. })
     ));
     let dated = data("xmlsec-metadata.xml")
         .replace(" entityID", " validUntil='2030-01-01T00:00:00Z' entityID");
     let dated = Metadata::parse(dated.as_bytes()).unwrap();
     let end = dated.valid_until().unwrap();
-    assert!(verify(&xml, &dated, end.minus(Duration::from_millis(1))).is_ok());
+    assert!(verify(&xml, &dated, &[], end.minus(Duration::from_millis(1))).is_ok());
     assert!(matches!(
-        verify(&xml, &dated, end),
+        verify(&xml, &dated, &[], end),
         Err(Refusal::MetadataExpired { .. })
     ));
 }
@@ -847,7 +858,7 @@ fn sa_05_what_is_read_is_signed() {
     // What is around a signed assertion is not signed, and is not taken for it.
     let verified = |name: &str, idp: &str| {
         let xml = data(&format!("{name}.xml"));
-        verify(&STANDARD.encode(xml), &metadata(idp), made_at()).unwrap()
+        verify(&STANDARD.encode(xml), &metadata(idp), &[], made_at()).unwrap()
     };
     assert!(
         !verified("pysaml2-assertion", "pysaml2")
@@ -1016,7 +1027,7 @@ fn sa_02_base64_has_one_alphabet_and_one_form() {
     let idp = metadata("xmlsec");
     let xml = data("xmlsec-rsa-sha256.xml").replace("&amp;", "\u{7ff}\u{7fe}\u{fff}");
     let encoded = STANDARD.encode(&xml);
-    let is_base64 = |encoded: &str| verify(encoded, &idp, made_at()) != Err(Refusal::Base64);
+    let is_base64 = |encoded: &str| verify(encoded, &idp, &[], made_at()) != Err(Refusal::Base64);
     assert!(is_base64(&encoded));
     assert!(encoded.contains(['+', '/']));
     for other in [
@@ -1071,4 +1082,27 @@ fn sa_03_an_ecdsa_signature_is_two_numbers_of_the_length_of_the_key() {
             "{other:?}"
         );
     }
+}
+
+#[test]
+fn sa_06_an_assertion_is_remembered_for_as_long_as_any_leeway_takes_it() {
+    let xml = data("xmlsec-rsa-sha256.xml");
+    let idp = metadata("xmlsec");
+    let audiences = ["https://sts.example.com/saml/metadata".to_owned()];
+    let recipients = ["https://sts.example.com/saml/acs".to_owned()];
+    let accept = |now, leeway| {
+        let rules = Rules {
+            now,
+            leeway: Duration::from_secs(leeway),
+            issuer: idp.entity_id(),
+            audiences: &audiences,
+            recipients: &recipients,
+            in_response_to: None,
+        };
+        verify(&STANDARD.encode(&xml), &idp, &[], now)?.accept(&rules)
+    };
+    // It is used with one leeway and shown again with the longest one.
+    let until = accept(made_at(), 0).unwrap().usable_until();
+    let whole_second = Timestamp::from_seconds(until.seconds());
+    assert!(accept(whole_second, 300).is_err());
 }

@@ -18,3 +18,5 @@ venv/bin/python "$here/xmlsec_responses.py" . "$out"
 # With it the tests sign what no identity provider would.
 cp rsa.key "$out/rsa.key"
 venv/bin/python "$here/c14n_documents.py" 300 1 > "$out/c14n.json"
+rm -f "$out/encrypted/sp.key"
+venv/bin/python "$here/encrypted_responses.py" "$out"

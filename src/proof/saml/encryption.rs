@@ -1,0 +1,178 @@
+//! Encrypted assertions of one shape (XML Encryption 1.1, SAML Core 2.0 section 6.1): an encrypted
+//! element and private keys in, the octets of the element out. Who made them is not known by that:
+//! anybody can encrypt for a public key, and what comes out is verified as any other assertion.
+//!
+//! The content by AES-GCM, its key by RSA-OAEP. AES-CBC is not accepted: it vouches for nothing, and
+//! whoever can ask whether a changed text decrypts can read it (Jager and Somorovsky, "How to Break XML
+//! Encryption", 2011). For the same reason whatever goes wrong with a key or a ciphertext is one
+//! refusal.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::aead;
+use roxmltree::Node;
+use zeroize::Zeroizing;
+
+use super::assertion::Element;
+use super::limits::SPACE;
+use super::refusal::Refusal;
+use super::seen::seen;
+use super::signature::NAMESPACE as XMLDSIG;
+use super::xml;
+
+mod key;
+#[cfg(all(test, feature = "saml-encryption"))]
+mod tests;
+
+pub use key::{DecryptionKey, DecryptionKeyError};
+
+const XMLENC: &str = "http://www.w3.org/2001/04/xmlenc#";
+const XMLENC11: &str = "http://www.w3.org/2009/xmlenc11#";
+
+/// How many copies of the content's key there may be, each for another private key. Each copy is tried
+/// with each of the provider's keys, of which there are two at most; with 4,096 bits a try takes some
+/// milliseconds.
+const MAX_COPIES: usize = 2;
+
+/// How a key is encrypted: RSA-OAEP, with one digest for both of its uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Oaep {
+    Sha1,
+    Sha256,
+}
+
+/// The content's key, encrypted.
+struct Copy {
+    how: Oaep,
+    ciphertext: Vec<u8>,
+}
+
+/// The octets of the assertion in an `EncryptedAssertion`.
+///
+/// # Errors
+/// When there is no private key, the element is of another shape, an algorithm is not accepted, or
+/// none of the keys opens it.
+pub(super) fn decrypt(encrypted: Node<'_, '_>, keys: &[DecryptionKey]) -> Result<Vec<u8>, Refusal> {
+    if keys.is_empty() {
+        return Err(Refusal::Encrypted);
+    }
+    let encrypted = Element(encrypted, "EncryptedAssertion");
+    encrypted.has_only(&[(XMLENC, "EncryptedData"), (XMLENC, "EncryptedKey")])?;
+    let data = Element(encrypted.one(XMLENC, "EncryptedData")?, "EncryptedData");
+    // The content of an element, or something that is no XML, is not an assertion.
+    if !matches!(
+        data.text_attribute("Type")?.as_deref(),
+        None | Some("http://www.w3.org/2001/04/xmlenc#Element")
+    ) {
+        return Err(data.wrong("its Type is not that of an element"));
+    }
+    let method = Element(data.one(XMLENC, "EncryptionMethod")?, "EncryptionMethod");
+    method.has_only(&[])?;
+    let algorithm = match xml::attribute(method.0, "Algorithm") {
+        Some("http://www.w3.org/2009/xmlenc11#aes128-gcm") => &aead::AES_128_GCM,
+        Some("http://www.w3.org/2009/xmlenc11#aes256-gcm") => &aead::AES_256_GCM,
+        other => return Err(not_accepted(other)),
+    };
+    let ciphertext = cipher_value(data)?;
+    let copies = copies(encrypted, data)?;
+    for copy in &copies {
+        for key in keys {
+            let opened = key
+                .open(copy.how, &copy.ciphertext)
+                .and_then(|key| open(algorithm, &key, &ciphertext));
+            if let Some(octets) = opened {
+                return Ok(octets);
+            }
+        }
+    }
+    Err(Refusal::Decryption)
+}
+
+/// The copies of the content's key: in the `KeyInfo` of what they decrypt, or beside it (SAML Core
+/// 2.0 section 6.1).
+fn copies(encrypted: Element<'_, '_>, data: Element<'_, '_>) -> Result<Vec<Copy>, Refusal> {
+    let inside = data
+        .optional(XMLDSIG, "KeyInfo")?
+        .into_iter()
+        .flat_map(|info| xml::children(info, XMLENC, "EncryptedKey"));
+    let beside = xml::children(encrypted.0, XMLENC, "EncryptedKey");
+    let all: Vec<_> = inside.chain(beside).collect();
+    if all.is_empty() || all.len() > MAX_COPIES {
+        return Err(encrypted.wrong("it must have one EncryptedKey, or two"));
+    }
+    all.into_iter()
+        .map(|copy| {
+            let copy = Element(copy, "EncryptedKey");
+            Ok(Copy {
+                how: oaep(copy)?,
+                ciphertext: cipher_value(copy)?,
+            })
+        })
+        .collect()
+}
+
+/// XML Encryption 1.1 section 5.5: without a digest, and without a function to make masks, SHA-1 is
+/// meant, which here is no weakness.
+fn oaep(copy: Element<'_, '_>) -> Result<Oaep, Refusal> {
+    let method = Element(copy.one(XMLENC, "EncryptionMethod")?, "EncryptionMethod");
+    method.has_only(&[(XMLDSIG, "DigestMethod"), (XMLENC11, "MGF")])?;
+    let named = |namespace, name: &'static str| {
+        let element = method.optional(namespace, name)?;
+        Ok::<_, Refusal>(element.map(|e| xml::attribute(e, "Algorithm").unwrap_or_default()))
+    };
+    let (digest, mask) = (named(XMLDSIG, "DigestMethod")?, named(XMLENC11, "MGF")?);
+    let digest = match digest {
+        None | Some("http://www.w3.org/2000/09/xmldsig#sha1") => Oaep::Sha1,
+        Some("http://www.w3.org/2001/04/xmlenc#sha256") => Oaep::Sha256,
+        other => return Err(not_accepted(other)),
+    };
+    let mask = match (xml::attribute(method.0, "Algorithm"), mask) {
+        (Some("http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p"), None) => Oaep::Sha1,
+        (Some("http://www.w3.org/2009/xmlenc11#rsa-oaep"), mask) => match mask {
+            None | Some("http://www.w3.org/2009/xmlenc11#mgf1sha1") => Oaep::Sha1,
+            Some("http://www.w3.org/2009/xmlenc11#mgf1sha256") => Oaep::Sha256,
+            other => return Err(not_accepted(other)),
+        },
+        (other, _) => return Err(not_accepted(other)),
+    };
+    if digest == mask {
+        Ok(digest)
+    } else {
+        Err(Refusal::EncryptionAlgorithm(
+            "RSA-OAEP with SHA-1 for one of its uses and SHA-256 for the other".to_owned(),
+        ))
+    }
+}
+
+fn not_accepted(algorithm: Option<&str>) -> Refusal {
+    Refusal::EncryptionAlgorithm(seen(algorithm.unwrap_or_default()))
+}
+
+fn cipher_value(of: Element<'_, '_>) -> Result<Vec<u8>, Refusal> {
+    let data = Element(of.one(XMLENC, "CipherData")?, "CipherData");
+    data.has_only(&[(XMLENC, "CipherValue")])?;
+    let value = Element(data.one(XMLENC, "CipherValue")?, "CipherValue");
+    let mut text = xml::text(value.0).ok_or(value.wrong("an element is inside of it"))?;
+    text.retain(|c| !SPACE.contains(&c));
+    STANDARD
+        .decode(text)
+        .map_err(|_| value.wrong("it is not base64"))
+}
+
+/// The content: a nonce, the ciphertext and its tag (XML Encryption 1.1 section 5.2.4).
+fn open(
+    algorithm: &'static aead::Algorithm,
+    key: &Zeroizing<Vec<u8>>,
+    ciphertext: &[u8],
+) -> Option<Vec<u8>> {
+    let key = aead::LessSafeKey::new(aead::UnboundKey::new(algorithm, key).ok()?);
+    let (nonce, rest) = ciphertext.split_at_checked(aead::NONCE_LEN)?;
+    let nonce = aead::Nonce::try_assume_unique_for_key(nonce).ok()?;
+    let mut octets = rest.to_vec();
+    let length = key
+        .open_in_place(nonce, aead::Aad::empty(), &mut octets)
+        .ok()?
+        .len();
+    octets.truncate(length);
+    Some(octets)
+}
