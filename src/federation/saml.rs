@@ -303,7 +303,8 @@ pub fn unknown_provider(response: &Secret<String>, now: Timestamp) -> Box<Unprov
     not_vouched(Reason::UnknownSamlProvider)
 }
 
-/// The metadata of an identity provider that signs nothing, because its private key was not kept.
+/// The metadata of an identity provider that signs nothing, because its private keys were not kept: one
+/// of each kind, so that signatures of both kinds cost something.
 static NOBODY: LazyLock<Option<Metadata>> =
     LazyLock::new(|| Metadata::parse(NOBODY_METADATA.as_bytes()).ok());
 
@@ -318,6 +319,21 @@ const NOBODY_METADATA: &str = concat!(
     "ceHlo1MwUTAdBgNVHQ4EFgQUt57PRlTmLroN+ofeyY+3lbkTekEwHwYDVR0jBBgwFoAUt57PRlTmLroN+ofeyY+3lbkT",
     "ekEwDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiAZasWk9xka19mXXavoC+51xAEoA5iNCjyBvXA5j0Yc",
     "NQIhAOSX4D+j0fSsGSN4GxZXexz9KNQs0Ul1rT7aupf2aYD6",
+    "</X509Certificate></X509Data></KeyInfo></KeyDescriptor>",
+    r#"<KeyDescriptor use="signing"><KeyInfo xmlns="http://www.w3.org/2000/09/xmldsig#">"#,
+    "<X509Data><X509Certificate>",
+    "MIIDBTCCAe2gAwIBAgIUcpBRLPQ7o7+K0NriaiEhlw3iwtgwDQYJKoZIhvcNAQELBQAwETEPMA0GA1UEAwwGbm9ib2R5",
+    "MCAXDTI2MTEyNzAxMzgzM1oYDzIxMjYxMTAzMDEzODMzWjARMQ8wDQYDVQQDDAZub2JvZHkwggEiMA0GCSqGSIb3DQEB",
+    "AQUAA4IBDwAwggEKAoIBAQDHEEHRznFQ0jHNbRJowR3U2RGfxoZtNZfu1u1EmG7R+cALkQtruppF48fQtbQLdS3ocK0c",
+    "sQX+4S9PTdgf/Bmks5SVrsC6M2qenTIKsTF3Lfx6OJQQYBaME+IjlGNTFC4ApojFoGvJWEFcKzmIrtZgWmTREzPBTrkU",
+    "ube+B0lZWtz6LEqiVKcBSlanKASi5qdcomUYB09VM0ZOWvV1YDotNNQagbw3xQiqPHWxIUmz7tfxoriL/etrMCPz/3de",
+    "2VGOfoUx6eh/1gudj8BEN5gr2G6sXABkoXp7n77hiMXSpS4DIu5phrYlROluUXyWnDOsjesVx6CFWqptf2vZzPuHAgMB",
+    "AAGjUzBRMB0GA1UdDgQWBBQb3VYOWeQRs4nDrxuats8KGPkbGzAfBgNVHSMEGDAWgBQb3VYOWeQRs4nDrxuats8KGPkb",
+    "GzAPBgNVHRMBAf8EBTADAQH/MA0GCSqGSIb3DQEBCwUAA4IBAQBQyjGxL+y9nK7e+3zTqAeIgbL7AtpyXLK+hyRdl13f",
+    "/sWRZaz9GNUCqaQj1ux3aI0/m8BjxpQ5kLjby3VnPjobv4vkTYaSafHbD9W1rwhMxFORVEV/EZd6kOfVtLv7TaBZoQ3U",
+    "zV+uu3L+mV1pCDP3OX1D9PXvTE53h9uYiKDlmkYBHi/O+o3rfT87AEfEGFQMeIthnLnfIxk4S+6oOTuT8/RO9EVnAQhc",
+    "+C9oDL+mI0RNb/Utp8SZyQYiczgaHAtV6A8xBBbxjqGEL/jDRiqVEX68+jso965pWO7KEY5WXSeAQ6poMPNDkyG6FIs4",
+    "A0NxICIt/XgtTFJT5uzodv3V",
     "</X509Certificate></X509Data></KeyInfo></KeyDescriptor>",
     r#"<SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST" Location="urn:nobody"/>"#,
     "</IDPSSODescriptor></EntityDescriptor>",
@@ -407,8 +423,9 @@ mod tests {
     #[test]
     fn what_stands_in_for_a_provider_that_is_not_there_can_be_asked() {
         let nobody = NOBODY.as_ref().unwrap();
-        assert_eq!(nobody.signing_keys().len(), 1);
-        assert!(nobody.signing_keys()[0].is_valid(Timestamp::from_seconds(2_000_000_000)));
+        assert_eq!(nobody.signing_keys().len(), 2);
+        let later = Timestamp::from_seconds(2_000_000_000);
+        assert!(nobody.signing_keys().iter().all(|key| key.is_valid(later)));
     }
 
     #[test]
