@@ -192,7 +192,7 @@ const POSTGRES_ACTORS: &str = "SELECT * FROM ( \
      UNION ALL SELECT 'rule', CAST(r.rulename AS TEXT), r.ev_class FROM pg_catalog.pg_rewrite r \
      WHERE r.rulename <> '_RETURN' \
      UNION ALL SELECT 'row security', '', c.oid FROM pg_catalog.pg_class c WHERE c.relrowsecurity \
-     UNION ALL SELECT 'child', CAST(h.relname AS TEXT), i.inhparent FROM pg_catalog.pg_inherits i \
+     UNION ALL SELECT 'child', CAST(CAST(h.oid AS regclass) AS TEXT), i.inhparent FROM pg_catalog.pg_inherits i \
      JOIN pg_catalog.pg_class h ON h.oid = i.inhrelid) AS actors";
 
 /// Finds the differences from the tables that the migrations make.
@@ -277,7 +277,8 @@ fn acts(engine: Engine, kind: &str, name: &str, on: &str) -> Deviation {
         ),
         "child" => (
             format!("the table {}, which inherits from {on}", clip(name)),
-            format!("ALTER TABLE {quoted} NO INHERIT {on}"),
+            // It may be in another schema, and PostgreSQL has quoted what needs it.
+            format!("ALTER TABLE {name} NO INHERIT {on}"),
         ),
         _ => (
             format!("the {kind} {} on the table {on}", clip(name)),

@@ -1001,7 +1001,7 @@ fn what_cannot_be_read_in_postgresql_is_named_and_an_operator_gets_past_it() {
         ),
         (
             "CREATE TABLE child () INHERITS (resources)",
-            "the table child, which inherits from resources",
+            "child, which inherits from resources",
         ),
         (
             "INSERT INTO revocations (selector, account, value, before_sequence, before_seconds, expires_at, mac) \
