@@ -25,9 +25,9 @@ use crate::tokens::TokenBounds;
 use document::{AuditSection, Document, SingleUseSignatures, StoreSection, StsSection};
 
 pub use backends::store_at;
-#[cfg(any(test, feature = "internals"))]
 pub use forwarded_header::ForwardedHeader;
 pub use limits::Limits;
+#[cfg(any(test, feature = "internals"))]
 pub use listener::PLAINTEXT_SENTENCE;
 pub use listener::{Listener, Names, names_are_needed};
 

@@ -61,7 +61,7 @@ use mfa_attempts::Remembered;
 
 pub use address::postgres_url;
 pub use backup::backup;
-pub use changes::{Change, Feed, Step};
+pub use changes::{Change, Step};
 pub use directory_entries::{DIRECTORY_ENTRIES, DirectoryEntries};
 pub use documents::Documents;
 pub use enter::Entrance;

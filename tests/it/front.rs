@@ -382,7 +382,7 @@ async fn every_address_without_a_name_is_no_start() {
         .await;
         let error = started.err().map(|e| e.to_string()).unwrap_or_default();
         assert!(
-            error.starts_with("[listen] names: is needed: 0.0.0.0"),
+            error.starts_with("[listen] names: is required, since 0.0.0.0 means every address"),
             "{error}"
         );
     }

@@ -476,7 +476,7 @@ fn what_policy_check_warns_of_and_what_means_nothing_here_is_named() {
     assert!(dry.status.success(), "{said}");
     for named in [
         "ec2.amazonaws.com",
-        "no AWS service calls this broker",
+        "no AWS service ever calls this broker",
         "MaxSigninSessionDuration",
         "instance profile arn:aws:iam::111122223333:instance-profile/I",
         "inline policy own: no request to this broker has the key `aws:sourcevpc`",
