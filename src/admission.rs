@@ -122,7 +122,7 @@ pub struct Admission {
     proven_sources: Cache<Source, Arc<Holdings>>,
     /// Where each proof was first seen.
     proofs: Cache<[u8; 16], Place>,
-    /// Calls that wait for their bodies, by [`Rank`].
+    /// Calls that wait for their bodies, by rank.
     awaited: [Mutex<Awaited>; 3],
     connected: AtomicU64,
     started: Instant,

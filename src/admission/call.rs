@@ -14,7 +14,7 @@ use crate::base::digest::sha256;
 use crate::budgets::{self, Source};
 
 /// The maximum length in bytes of an answer that is covered by
-/// [`ANSWER_BYTES`](super::ANSWER_BYTES).
+/// [`ANSWER_BYTES`].
 pub(super) const SHORT_ANSWER: usize = 2_048;
 impl Connection {
     /// Counts a call whose headers have `header_bytes`. `address` is the client's, as reported by a

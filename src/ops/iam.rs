@@ -1,5 +1,5 @@
 //! The actions of the IAM API. Each parses its input by AWS's model, is authorized on the resource
-//! that it concerns, and answers in the form of the model. A new action is an [`Action`] and a line
+//! that it concerns, and answers in the form of the model. A new action is an [`action::Action`] and a line
 //! in [`actions`].
 
 pub mod action;

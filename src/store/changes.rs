@@ -48,7 +48,7 @@ pub struct Change {
 pub enum Step {
     /// All of them, in order.
     Changes(Vec<Change>),
-    /// There are more than [`MAX_STEP`](super::MAX_STEP), or the feed no longer has some of them; the
+    /// There are more than [`MAX_STEP`], or the feed no longer has some of them; the
     /// caller must load all rows.
     Reload,
 }

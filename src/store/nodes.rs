@@ -86,7 +86,7 @@ impl Broker {
 
 impl Store {
     /// Reports this node, with the last change that it has applied. For a node that is listed
-    /// already, the directory file is set only by [`Writer::serves_directory`].
+    /// already, the directory file is set only by [`super::Writer::serves_directory`].
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

@@ -12,7 +12,7 @@ use crate::origin::Origin;
 use crate::proof::jwt::Flat;
 use crate::session::packing::TagClaim;
 
-/// The condition keys of a request. Each key is described in [`evaluator::keys`], which says when
+/// The condition keys of a request. Each key is described in [`crate::evaluator::keys`], which says when
 /// it is present.
 pub struct Facts<'a> {
     pub(super) keys: RequestContext<'a>,
@@ -180,7 +180,7 @@ impl<'a> Facts<'a> {
 }
 
 /// Facts of which one has not been proved, to find out whether a caller would be refused anyway. No
-/// [`Grant`] is made from them.
+/// [`super::Grant`] is made from them.
 pub struct Supposed<'a>(pub(super) Facts<'a>);
 
 /// Sets a key to the value of a claim. A list is multivalued, even if it has one member.
