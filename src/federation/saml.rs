@@ -237,18 +237,7 @@ pub fn identity(
             }));
         }
     }
-    let once = Once {
-        issuer: ONCE.into(),
-        id: digest(verified.signer(), &assertion.issuer, &assertion.id),
-        issued_at: assertion.issue_instant,
-        ahead: MADE_AHEAD,
-        // Another node, or a later configuration, may have a longer leeway. The store counts in whole
-        // seconds.
-        expires_at: accepted
-            .usable_until()
-            .plus(MAX_LEEWAY.saturating_sub(service.leeway))
-            .plus(Duration::from_secs(1)),
-    };
+    let once = once(&verified, &accepted, service);
     Ok(FederatedIdentity {
         provider_arn: provider.arn.clone(),
         account: provider.account,
@@ -281,6 +270,23 @@ pub fn identity(
             name_qualifier,
         })),
     })
+}
+
+/// What makes an assertion good only once.
+fn once(verified: &Verified, accepted: &Accepted, service: &ServiceProvider) -> Once {
+    let assertion = accepted.assertion();
+    Once {
+        issuer: ONCE.into(),
+        id: digest(verified.signer(), &assertion.issuer, &assertion.id),
+        issued_at: assertion.issue_instant,
+        ahead: MADE_AHEAD,
+        // Another node, or a later configuration, may have a longer leeway. The store counts in whole
+        // seconds.
+        expires_at: accepted
+            .usable_until()
+            .plus(MAX_LEEWAY.saturating_sub(service.leeway))
+            .plus(Duration::from_secs(1)),
+    }
 }
 
 /// The provider with this ARN, if it is in the account of the role.

@@ -205,9 +205,21 @@ impl Store {
             findings,
         )
         .await?;
-        let kinds = expected
-            .as_ref()
-            .map(|expected| differing_kinds(&rows.found, expected));
+        self.look_at_sums(connection, &rows.found, expected.as_ref(), findings)
+            .await?;
+        Ok(rows.as_it_is)
+    }
+
+    /// Compares the rows that were found with the sums that the store's own row seals; without them, only
+    /// with the feed.
+    async fn look_at_sums(
+        &self,
+        connection: &mut AnyConnection,
+        found: &Contents,
+        expected: Option<&Contents>,
+        findings: &mut Findings,
+    ) -> Result<(), StoreError> {
+        let kinds = expected.map(|expected| differing_kinds(found, expected));
         if kinds.as_ref().is_none_or(|kinds| !kinds.is_empty()) {
             let named = missing(&mut *connection).await?;
             named
@@ -215,17 +227,15 @@ impl Store {
                 .chain(kinds.unwrap_or_default())
                 .for_each(|what| findings.add(what));
         }
-        let revocations = expected
-            .as_ref()
-            .and_then(|expected| differing_revocations(&rows.found, expected));
+        let revocations = expected.and_then(|expected| differing_revocations(found, expected));
         revocations.into_iter().for_each(|what| findings.add(what));
-        if let Some(expected) = &expected {
-            directory_entries::differing(self.engine, connection, &rows.found, expected)
+        if let Some(expected) = expected {
+            directory_entries::differing(self.engine, connection, found, expected)
                 .await?
                 .into_iter()
                 .for_each(|what| findings.add(what));
         }
-        Ok(rows.as_it_is)
+        Ok(())
     }
 
     /// The sums of all rows that the store's own row seals; `None` if it is not as a broker wrote it.

@@ -18,46 +18,8 @@ const MAX_GONE: usize = 5;
 
 impl Look<'_> {
     pub(super) async fn store(&mut self, key: Option<&MasterKey>) -> Option<Store> {
+        let store = self.opened(key).await?;
         let config = self.config;
-        let is_new = config
-            .watermark
-            .as_deref()
-            .is_none_or(|path| !path.exists());
-        let opened = server::entrance(config, key)
-            .open(Access::Use, self.now, &SystemEntropy::new())
-            .await;
-        let store = match opened {
-            Ok(store) => store,
-            Err(WatermarkError::Store(StoreError::Missing(path)))
-                if config.directory.is_some() && is_new =>
-            {
-                self.lines.push(ok(
-                    "store",
-                    format!("{}: will be made at the first start", path.display()),
-                ));
-                return None;
-            }
-            Err(WatermarkError::Store(error @ StoreError::Older { .. })) => {
-                let says = format!("{}: {error}; its content was not checked", config.store);
-                self.lines
-                    .push(warning("store", says, "back it up, then start the broker"));
-                return None;
-            }
-            Err(error) => {
-                let fix = match error {
-                    WatermarkError::Store(
-                        StoreError::Unavailable(_) | StoreError::Disconnected(_),
-                    ) => "start the database, or correct [store]",
-                    WatermarkError::Store(_) | WatermarkError::File(_) => {
-                        "do what the message says"
-                    }
-                    _ => "first find out who put it back or changed it",
-                };
-                self.lines
-                    .push(failed("store", format!("{}: {error}", config.store), fix));
-                return None;
-            }
-        };
         match store.head().await {
             Ok(head) => {
                 let says = format!(
@@ -97,6 +59,47 @@ impl Look<'_> {
             ),
         });
         Some(store)
+    }
+
+    /// Opens the store. `None` if it cannot be opened, or need not exist yet; a line then says so.
+    async fn opened(&mut self, key: Option<&MasterKey>) -> Option<Store> {
+        let config = self.config;
+        let is_new = config
+            .watermark
+            .as_deref()
+            .is_none_or(|path| !path.exists());
+        let opened = server::entrance(config, key)
+            .open(Access::Use, self.now, &SystemEntropy::new())
+            .await;
+        let error = match opened {
+            Ok(store) => return Some(store),
+            Err(error) => error,
+        };
+        self.lines.push(match error {
+            WatermarkError::Store(StoreError::Missing(path))
+                if config.directory.is_some() && is_new =>
+            {
+                let says = format!("{}: will be made at the first start", path.display());
+                ok("store", says)
+            }
+            WatermarkError::Store(error @ StoreError::Older { .. }) => {
+                let says = format!("{}: {error}; its content was not checked", config.store);
+                warning("store", says, "back it up, then start the broker")
+            }
+            error => {
+                let fix = match error {
+                    WatermarkError::Store(
+                        StoreError::Unavailable(_) | StoreError::Disconnected(_),
+                    ) => "start the database, or correct [store]",
+                    WatermarkError::Store(_) | WatermarkError::File(_) => {
+                        "do what the message says"
+                    }
+                    _ => "first find out who put it back or changed it",
+                };
+                failed("store", format!("{}: {error}", config.store), fix)
+            }
+        });
+        None
     }
 
     /// Compiles a directory file with the ids that the store keeps for its entries. Nothing is written.

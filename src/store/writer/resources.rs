@@ -258,15 +258,7 @@ impl Writer<'_> {
                 .execute(&mut *c)
                 .await?;
                 unlink(c, kind, &name.id).await?;
-                for link in links {
-                    sqlx::query("INSERT INTO links (kind, id, target_kind, target) VALUES ($1, $2, $3, $4)")
-                        .bind(kind)
-                        .bind(&name.id)
-                        .bind(link.kind.as_str())
-                        .bind(link.id)
-                        .execute(&mut *c)
-                        .await?;
-                }
+                link(c, kind, &name.id, links).await?;
                 Ok(written)
             })
         })
@@ -353,6 +345,25 @@ async fn found(
         .bind(folded)
         .fetch_optional(connection);
     row.await?.map(|row| row.try_get(0)).transpose()
+}
+
+/// Writes down what a row refers to.
+async fn link(
+    connection: &mut AnyConnection,
+    kind: &str,
+    id: &str,
+    links: Vec<Name>,
+) -> Result<(), sqlx::Error> {
+    for link in links {
+        sqlx::query("INSERT INTO links (kind, id, target_kind, target) VALUES ($1, $2, $3, $4)")
+            .bind(kind.to_owned())
+            .bind(id.to_owned())
+            .bind(link.kind.as_str())
+            .bind(link.id)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn unlink(connection: &mut AnyConnection, kind: &str, id: &str) -> Result<(), sqlx::Error> {
