@@ -925,7 +925,9 @@ fn messages_repeat_foreign_values_on_one_legible_line() {
         assert_ne!(text, xml);
         let refused = accept(text.as_bytes(), &metadata("xmlsec"), made_at()).unwrap_err();
         let message = refused.to_string();
-        assert!(message.contains("urn:x\\n2026"), "{message}");
+        // What a status says is repeated only from a signed response, which this one is not.
+        let is_repeated = !old.contains(":status:");
+        assert_eq!(message.contains("urn:x\\n2026"), is_repeated, "{message}");
         assert!(message.len() < 1_000, "{message}");
         assert!(!message.contains(|c: char| c.is_control() || c == '\u{202e}'));
     }
