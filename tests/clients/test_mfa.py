@@ -150,7 +150,7 @@ def test_a_phone_is_enrolled_from_the_terminal(world, environment):
         stderr=subprocess.PIPE,
     )
     shown = ""
-    while "type in its key: " not in shown:
+    while "enter this key: " not in shown:
         line = enrolling.stderr.readline()
         assert line, shown
         shown += line
