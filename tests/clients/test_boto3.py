@@ -135,11 +135,11 @@ def test_refusals(world):
             ("PackedPolicyTooLarge", 400),
         ),
         (
-            "not yet",
+            "no response",
             lambda: sts(world).assume_role_with_saml(
                 RoleArn=good, PrincipalArn=good.replace("role", "saml-provider"), SAMLAssertion="abcd"
             ),
-            ("InvalidAction", 400),
+            ("InvalidIdentityToken", 400),
         ),
     ]
     got = [(case, refused(call)) for case, call, _ in table]
