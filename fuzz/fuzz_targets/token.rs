@@ -8,7 +8,7 @@ use brevet::authorization_message::Message;
 use brevet::base::clock::Timestamp;
 use brevet::base::entropy::SystemEntropy;
 use brevet::session::keyring::Keyring;
-use brevet::{packing, token};
+use brevet::session::{packing, token};
 use libfuzzer_sys::fuzz_target;
 
 static KEYRING: LazyLock<Keyring> = LazyLock::new(|| {
