@@ -190,19 +190,16 @@ impl Revocations {
 
     /// Puts a mark in force, in addition to an existing one for the same origin.
     pub fn mark(&self, key: &RevocationKey, mark: Mark) {
-        let Some((shard, count)) = self.shard(key) else {
-            return;
-        };
-        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-        let old = shard.get(&key.digest).copied();
-        if old.is_none() {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        shard.insert(key.digest, mark.joined(old.unwrap_or_default()));
+        self.put(key, |old| mark.joined(old));
     }
 
     /// Puts a mark in force that replaces the older one of the same key: see [`Mark::in_place_of`].
     pub fn replace(&self, key: &RevocationKey, mark: Mark) {
+        self.put(key, |old| mark.in_place_of(old));
+    }
+
+    /// Puts in force what becomes of the mark of a key, or of the default where the key has none.
+    fn put(&self, key: &RevocationKey, becomes: impl FnOnce(Mark) -> Mark) {
         let Some((shard, count)) = self.shard(key) else {
             return;
         };
@@ -211,7 +208,7 @@ impl Revocations {
         if old.is_none() {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        shard.insert(key.digest, mark.in_place_of(old.unwrap_or_default()));
+        shard.insert(key.digest, becomes(old.unwrap_or_default()));
     }
 
     /// Records that a signing key, given by its id in the keyring, was revoked. This cannot be
