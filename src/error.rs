@@ -179,7 +179,45 @@ pub enum Error {
     EntityTemporarilyUnmodifiable(String),
     /// The broker cannot change its directory, because it is managed in a file; holds what to do instead.
     #[error("The directory is read-only here: {0}.")]
-    UnmodifiableEntity(&'static str),
+    ReadOnlyDirectory(&'static str),
+    /// The entity can never be changed in this way, such as the permissions of a service-linked role.
+    #[error("{0}")]
+    UnmodifiableEntity(String),
+    /// Parameters of the request break a rule together, or a rule that AWS does not call a validation.
+    #[error("{0}")]
+    InvalidInput(String),
+    /// `Marker` is not one that a page of this list ended with.
+    #[error("Invalid Marker.")]
+    InvalidMarker,
+    /// A parameter that names an entity by its ARN is not an ARN.
+    #[error("Invalid ARN:  Could not be parsed!")]
+    InvalidArn,
+    /// `UserName` is missing, and the caller is not a user.
+    #[error("Must specify userName when calling with non-User credentials")]
+    UserNameRequired,
+    /// The managed policy exists, but may not be attached.
+    #[error("{0}")]
+    PolicyNotAttachable(String),
+    /// The new password breaks the account's password policy.
+    #[error("{0}")]
+    PasswordPolicyViolation(String),
+    /// The action is only for users, and the caller is a session.
+    #[error("{0}")]
+    InvalidUserType(String),
+    /// The action is not supported for the service that the request names.
+    #[error("{0}")]
+    NotSupportedService(String),
+    /// No credential report was generated yet.
+    #[error("The credential report does not exist. To generate one, use GenerateCredentialReport.")]
+    ReportNotPresent,
+    /// The credential report is too old to be read.
+    #[error(
+        "The credential report has expired. To generate a new one, use GenerateCredentialReport."
+    )]
+    ReportExpired,
+    /// The credential report is still being generated.
+    #[error("The credential report is still being generated.")]
+    ReportInProgress,
     /// The two codes are not consecutive codes of the device.
     #[error("Authentication code for device is not valid.")]
     InvalidAuthenticationCode,
@@ -301,9 +339,16 @@ impl Error {
             Self::ExpiredWebIdentityToken(_) => ("ExpiredTokenException", Class::InvalidToken),
             Self::IdpRejectedClaim(_) => ("IDPRejectedClaim", Class::RejectedToken),
             Self::IdpCommunicationError => ("IDPCommunicationError", Class::ProviderUnavailable),
-            Self::Validation(_) | Self::Duration(_) | Self::Malformed(_) => {
-                ("ValidationError", Class::InvalidArgument)
-            }
+            Self::Validation(_)
+            | Self::Duration(_)
+            | Self::Malformed(_)
+            | Self::InvalidMarker
+            | Self::InvalidArn
+            | Self::UserNameRequired => ("ValidationError", Class::InvalidArgument),
+            Self::InvalidInput(_) => ("InvalidInput", Class::InvalidArgument),
+            Self::PolicyNotAttachable(_) => ("PolicyNotAttachable", Class::InvalidArgument),
+            Self::PasswordPolicyViolation(_) => ("PasswordPolicyViolation", Class::InvalidArgument),
+            Self::InvalidUserType(_) => ("InvalidUserType", Class::InvalidArgument),
             Self::MalformedPolicyDocument(_) => ("MalformedPolicyDocument", Class::InvalidArgument),
             Self::PackedPolicyTooLarge(_) => ("PackedPolicyTooLarge", Class::InvalidArgument),
             Self::InvalidAuthorizationMessage => (
@@ -335,6 +380,10 @@ impl Error {
             }
             Self::Throttling => ("Throttling", Class::Throttled),
             Self::NotFound(_) => ("NoSuchEntity", Class::NotFound),
+            Self::NotSupportedService(_) => ("NotSupportedService", Class::NotFound),
+            Self::ReportInProgress => ("ReportInProgress", Class::NotFound),
+            Self::ReportNotPresent => ("ReportNotPresent", Class::Gone),
+            Self::ReportExpired => ("ReportExpired", Class::Gone),
             Self::EntityAlreadyExists(_) => ("EntityAlreadyExists", Class::AlreadyExists),
             Self::DeleteConflict(_) => ("DeleteConflict", Class::Conflict),
             Self::EntityTemporarilyUnmodifiable(_) => {
@@ -344,7 +393,9 @@ impl Error {
             Self::ConcurrentModification(_) => {
                 ("ConcurrentModification", Class::ConcurrentModification)
             }
-            Self::UnmodifiableEntity(_) => ("UnmodifiableEntity", Class::Unmodifiable),
+            Self::UnmodifiableEntity(_) | Self::ReadOnlyDirectory(_) => {
+                ("UnmodifiableEntity", Class::Unmodifiable)
+            }
             Self::InternalFailure | Self::Dangling(_) => ("InternalFailure", Class::Internal),
         }
     }

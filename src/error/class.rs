@@ -35,6 +35,8 @@ pub enum Class {
     Throttled,
     /// The entity does not exist.
     NotFound,
+    /// What the call asks for does not exist yet or no longer, and has to be made first.
+    Gone,
     /// An entity of this name already exists.
     AlreadyExists,
     /// The change conflicts with other entities, or with the present state of this one.
@@ -43,7 +45,7 @@ pub enum Class {
     LimitExceeded,
     /// Somebody else changed the entity at the same time.
     ConcurrentModification,
-    /// The broker cannot change its directory.
+    /// The entity, or the whole directory, cannot be changed.
     Unmodifiable,
     /// A fault of Brevet, or an inconsistent directory.
     Internal,

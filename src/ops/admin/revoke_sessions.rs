@@ -281,7 +281,7 @@ impl RevokeSessions {
         if !cx.broker.directory_is_in_the_store {
             let why = "it is managed in a file ([directory] file). Set the key's `Status` to `Inactive` there, and revoke \
                        without deactivating the key";
-            return Err(Error::UnmodifiableEntity(why));
+            return Err(Error::ReadOnlyDirectory(why));
         }
         let account = cx.caller().account();
         let own = |arn: &str| IamArn::parse(arn).is_some_and(|arn| arn.account == account);

@@ -27,7 +27,7 @@ pub(in crate::parts::ops) async fn change(
         .load_full()
         .filter(|_| cx.broker.directory_is_in_the_store);
     let Some(master_key) = master_key else {
-        return Err(Error::UnmodifiableEntity(
+        return Err(Error::ReadOnlyDirectory(
             "it is managed in a file ([directory] file of the broker's configuration); edit that file",
         ));
     };
