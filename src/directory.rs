@@ -27,9 +27,9 @@ pub mod unique_ids;
 mod unsupported;
 mod warnings;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::base::arn::AccountId;
 use crate::evaluator::{Policy, PolicyKind};
@@ -37,14 +37,17 @@ use crate::master_key::MasterKey;
 use compile::deny_all;
 use declaration::Declaration;
 use declared::{Insertion, Source};
-use kinds::{Group, ManagedPolicy};
+use policies::Uses;
 use resource::{Name, Resource, ResourceKind};
 use table::{Names, Table};
 
 pub use declared::Defaults;
 #[cfg(any(test, feature = "internals"))]
 pub use kinds::normal_seed;
-pub use kinds::{AccessKey, MfaDevice, OidcProvider, Role, SamlProvider, User, is_issuer};
+pub use kinds::{
+    AccessKey, Group, ManagedPolicy, MfaDevice, OidcProvider, Profile, Role, SamlProvider, User,
+    is_issuer,
+};
 pub use limits::{ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER};
 pub use load::{MAX_BYTES, declared, parse};
 pub use policies::{Dangling, Effective, is_aws_managed};
@@ -81,6 +84,7 @@ pub struct Directory {
     groups: Table<Group>,
     roles: Table<Role>,
     role_names: Names<Role>,
+    instance_profiles: Table<Profile>,
     keys: Table<AccessKey>,
     managed: Table<ManagedPolicy>,
     mfa_devices: Table<MfaDevice>,
@@ -92,7 +96,15 @@ pub struct Directory {
     clear_secrets: usize,
     /// The accounts that the file or the store declares.
     accounts: Arc<HashSet<AccountId>>,
+    /// The entries of a directory file, as declared but without secrets in clear, by kind and folded
+    /// name. `None` if the snapshot was read from the store, whose rows hold the same.
+    declared: Option<Arc<Entries>>,
+    /// Counted when it is first asked for; see [`Directory::policy_uses`].
+    policy_uses: OnceLock<Uses>,
 }
+
+/// Entries in their declared form, by kind and folded name.
+pub type Entries = BTreeMap<(ResourceKind, String), Resource>;
 
 impl Directory {
     /// Creates an empty snapshot.
@@ -107,6 +119,7 @@ impl Directory {
             groups: Table::default(),
             roles: Table::default(),
             role_names: Names::default(),
+            instance_profiles: Table::default(),
             keys: Table::default(),
             managed: Table::default(),
             mfa_devices: Table::default(),
@@ -116,6 +129,8 @@ impl Directory {
             closed: Arc::new(deny_all(PolicyKind::Identity)?),
             clear_secrets: 0,
             accounts: Arc::default(),
+            declared: None,
+            policy_uses: OnceLock::new(),
         })
     }
 
@@ -158,11 +173,13 @@ impl Directory {
             source,
             master_key,
         };
+        self.policy_uses = OnceLock::new();
         resource.insert(self, &how)
     }
 
     /// Removes a resource. Resources that refer to it are refused from then on.
     pub fn remove(&mut self, name: &Name) {
+        self.policy_uses = OnceLock::new();
         self.remove_of_kind(name.kind, &name.id);
     }
 
@@ -208,6 +225,28 @@ impl Directory {
     /// The role with this name in an account, ignoring paths and the case of letters.
     pub fn role_named(&self, account: AccountId, name: &str) -> Option<&Arc<Role>> {
         self.role_names.get(account, name)
+    }
+
+    /// The group with this name in an account, ignoring paths and the case of letters.
+    pub fn group_named(&self, account: AccountId, name: &str) -> Option<&Arc<Group>> {
+        self.groups.get(&resource::folded(account.as_str(), name))
+    }
+
+    /// The instance profile with this name in an account, ignoring paths and the case of letters.
+    pub fn instance_profile_named(&self, account: AccountId, name: &str) -> Option<&Arc<Profile>> {
+        self.instance_profiles
+            .get(&resource::folded(account.as_str(), name))
+    }
+
+    /// The managed policy with this ARN.
+    pub fn managed(&self, arn: &str) -> Option<&Arc<ManagedPolicy>> {
+        self.managed.get(arn)
+    }
+
+    /// The entries of the directory file that this snapshot was read from, without secrets in clear.
+    /// `None` if it was read from the store.
+    pub fn declared(&self) -> Option<&Arc<Entries>> {
+        self.declared.as_ref()
     }
 
     /// A role that trusts nobody. It is evaluated in place of a role that does not exist, so that

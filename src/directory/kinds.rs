@@ -14,15 +14,13 @@ mod user;
 
 pub use access_key::{AccessKey, AccessKeyDetail};
 pub use account::Account;
-pub(super) use group::Group;
-pub use group::GroupDetail;
-pub use instance_profile::{InstanceProfile, ProfileRole};
+pub use group::{Group, GroupDetail};
+pub use instance_profile::{InstanceProfile, Profile, ProfileRole};
 #[cfg(any(test, feature = "internals"))]
 pub use mfa_device::normal_seed;
 pub use mfa_device::{MfaDevice, MfaDeviceDetail};
 pub use oidc_provider::{OWN_ISSUER, OidcProvider, OidcProviderDetail, is_issuer};
-pub(super) use policy::ManagedPolicy;
-pub use policy::{ManagedPolicyDetail, PolicyVersion};
+pub use policy::{ManagedPolicy, ManagedPolicyDetail, PolicyVersion};
 pub use role::{Role, RoleDetail};
 pub use saml_provider::{SamlProvider, SamlProviderDetail};
 pub use user::{User, UserDetail};

@@ -1,6 +1,7 @@
 //! Reads a directory file, checks it as a whole and compiles it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::declaration::Declaration;
 use super::declared::{Insertion, Source};
@@ -8,7 +9,7 @@ use super::name::ResourceKind;
 use super::principals;
 use super::resource::Resource;
 use super::strangers::check_everybody;
-use super::{Directory, DirectoryError, fault};
+use super::{Directory, DirectoryError, Entries, fault};
 use crate::evaluator::strangers;
 use crate::master_key::MasterKey;
 
@@ -36,6 +37,7 @@ impl Directory {
     ) -> Result<Self, DirectoryError> {
         let mut directory = Self::empty()?;
         let mut unique = Unique::default();
+        let mut entries = Entries::new();
         let mut places = HashMap::<ResourceKind, usize>::new();
         let resources = declared(declaration)?;
         let owners = principals::owners(&resources);
@@ -51,6 +53,8 @@ impl Directory {
             };
             resource.insert(&mut directory, &how)?;
             directory.check_links(&place, &resource)?;
+            let key = (resource.kind(), resource.folded());
+            entries.insert(key, resource.without_clear_secret());
         }
         let providers: Vec<&str> = directory.oidc_providers.values().map(|p| &*p.arn).collect();
         for role in directory
@@ -60,6 +64,7 @@ impl Directory {
             let place = format!("RoleDetailList {}: AssumeRolePolicyDocument", role.arn);
             check_everybody(&place, &role.arn, &role.trust, &providers)?;
         }
+        directory.declared = Some(Arc::new(entries));
         Ok(directory)
     }
 }

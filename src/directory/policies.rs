@@ -1,5 +1,6 @@
 //! The policies of a user, group or role: how they are compiled, referenced and looked up.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::compile::compile;
@@ -29,6 +30,11 @@ pub(super) struct EntityPolicies {
 }
 
 impl EntityPolicies {
+    /// The ARN of the permissions boundary.
+    pub fn boundary(&self) -> Option<&str> {
+        self.boundary.as_deref()
+    }
+
     /// The ARNs of the managed policies, and of the permissions boundary last.
     pub fn named(&self) -> impl Iterator<Item = &Arc<str>> {
         self.managed.iter().chain(&self.boundary)
@@ -68,7 +74,31 @@ pub(super) fn inline_policies(list: &[InlinePolicy]) -> Vec<PolicyOf<'_>> {
     policies.collect()
 }
 
+/// How often a managed policy is attached to users, groups and roles, and how often it is the
+/// permissions boundary of a user or role.
+pub type Uses = HashMap<Arc<str>, (usize, usize)>;
+
 impl Directory {
+    /// How often each managed policy is used. It is counted once for a snapshot; policies that are
+    /// not used are left out.
+    pub fn policy_uses(&self) -> &Uses {
+        self.policy_uses.get_or_init(|| {
+            let mut uses = Uses::new();
+            let users = self.users.values().map(|user| &user.policies);
+            let roles = self.roles.values().map(|role| &role.policies);
+            let groups = self.groups.values().map(|group| &group.policies);
+            for policies in users.chain(roles).chain(groups) {
+                for arn in &policies.managed {
+                    uses.entry(arn.clone()).or_default().0 += 1;
+                }
+                if let Some(arn) = &policies.boundary {
+                    uses.entry(arn.clone()).or_default().1 += 1;
+                }
+            }
+            uses
+        })
+    }
+
     /// Compiles the policies of a user, group or role of `account`.
     pub(super) fn entity_policies(
         &self,

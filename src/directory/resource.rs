@@ -168,6 +168,15 @@ impl Resource {
         with!(self, form => form.set_secret(text));
     }
 
+    /// The same resource without its secret, if that is in clear.
+    #[must_use]
+    pub(super) fn without_clear_secret(mut self) -> Self {
+        if self.secret().is_some_and(|field| field.clear.is_some()) {
+            self.set_secret(SecretText::Sealed(String::new()));
+        }
+        self
+    }
+
     /// Fills in the values that IAM generates and the declaration leaves out.
     ///
     /// # Errors

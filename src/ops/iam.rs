@@ -2,9 +2,17 @@
 //! that it concerns, and answers in the form of the model. A new action is an [`action::Action`] and a line
 //! in [`actions`].
 
+#[allow(dead_code, reason = "the actions that use it are being added")]
 pub mod action;
 pub mod actions;
 pub(super) mod change;
+#[allow(dead_code, reason = "the actions that use it are being added")]
+mod entities;
+mod fresh;
 mod mfa_devices;
+#[allow(dead_code, reason = "the actions that use it are being added")]
 mod page;
+#[allow(dead_code, reason = "the actions that use it are being added")]
+mod rows;
+#[allow(dead_code, reason = "the actions that use it are being added")]
 mod target;

@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use super::classify::classify;
 use super::integrity::{self, Resource, Row, Term, Wrong};
 use super::lanes::Purpose;
-use super::{DEADLINE, Engine, Store, StoreError, clip};
+use super::{DEADLINE, Engine, Store, StoreError};
 use crate::directory::resource::ResourceKind;
 use crate::revocations::Mark;
 
@@ -187,9 +187,7 @@ impl Store {
             let row = ResourceRow::of(row).map_err(classify)?;
             self.check_resource(row.columns(), &row.mac)?;
             if row.kind != kind.as_str() || !asked.contains(&row.id) {
-                let (kind, id) = (&row.kind, clip(&row.id));
-                let what = format!("the database returned {kind} {id}, which was not asked for");
-                return Err(self.tampered(what));
+                return Err(self.not_asked_for(&row));
             }
             Ok((
                 row.id,

@@ -31,6 +31,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "directory_entries",
         include_str!("migrations/0007_directory_entries.sql"),
     ),
+    (8, "names", include_str!("migrations/0008_names.sql")),
 ];
 
 fn migrations() -> impl Iterator<Item = Migration> {

@@ -177,6 +177,17 @@ impl<'a> Facts<'a> {
             .map(|tag| (tag.key.as_str(), tag.value.as_str()));
         self.keys.set_resource_tags(tags, of_user_or_role);
     }
+
+    /// Adds condition keys of an IAM action, and the keys of the tags that it removes.
+    pub fn iam(&mut self, keys: &[(&'static str, &'a str)], untagged: &'a [String]) {
+        for (key, value) in keys {
+            self.keys.set(*key, *value);
+        }
+        if !untagged.is_empty() {
+            let keys = untagged.iter().map(|key| Cow::from(key.as_str()));
+            self.keys.set_many("aws:tagkeys", keys.collect());
+        }
+    }
 }
 
 /// Facts of which one has not been proved, to find out whether a caller would be refused anyway. No

@@ -30,11 +30,14 @@ shape! {
 }
 
 /// A compiled group, which users refer to by its folded name.
+/// A group in a snapshot, with its policies compiled.
 #[derive(Debug)]
-pub(in crate::parts::directory) struct Group {
+pub struct Group {
+    /// The ARN, `arn:aws:iam::ACCOUNT:group/PATH/NAME`.
+    pub arn: Box<str>,
     /// `ACCOUNT/name` in lower case, by which users refer to the group.
-    pub folded: Arc<str>,
-    pub policies: EntityPolicies,
+    pub(in crate::parts::directory) folded: Arc<str>,
+    pub(in crate::parts::directory) policies: EntityPolicies,
 }
 
 impl Keyed for Group {
@@ -115,6 +118,7 @@ impl Declared for GroupDetail {
             None,
         )?;
         directory.groups.put(Group {
+            arn: self.arn.as_str().into(),
             folded: folded(account.as_str(), &self.group_name).into(),
             policies,
         });

@@ -5,11 +5,13 @@
 
 use crate::base::arn::account_of;
 use crate::base::entropy::NoEntropy;
-use crate::directory::compile::{identity_arn, unique_id};
+use crate::base::names;
+use crate::directory::compile::{identity_arn, tags, unique_id};
 use crate::directory::declared::{Declared, Defaults, Insertion, keep, keep_id};
 use crate::directory::limits::{Limits, ROLES_PER_INSTANCE_PROFILE};
-use crate::directory::name::{Name, ResourceKind, folded};
+use crate::directory::name::{Name, ResourceKind, folded, folded_arn};
 use crate::directory::shape::{Document, Ignored, Tag, shape};
+use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError, fault};
 
 shape! {
@@ -43,6 +45,22 @@ shape! {
         role_last_used: Ignored,
         source_role_template: Ignored,
         tags: Ignored,
+    }
+}
+
+/// An instance profile in a snapshot.
+#[derive(Debug)]
+pub struct Profile {
+    /// The ARN, `arn:aws:iam::ACCOUNT:instance-profile/PATH/NAME`.
+    pub arn: Box<str>,
+    /// `ACCOUNT/name` in lower case.
+    folded: Box<str>,
+    pub tags: Box<[names::Tag]>,
+}
+
+impl Keyed for Profile {
+    fn key(&self) -> &str {
+        &self.folded
     }
 }
 
@@ -116,15 +134,24 @@ impl Declared for InstanceProfile {
         (!self.roles.is_empty()).then_some("remove its role first")
     }
 
-    fn insert(&self, _: &mut Directory, how: &Insertion<'_>) -> Result<(), DirectoryError> {
+    fn insert(&self, directory: &mut Directory, how: &Insertion<'_>) -> Result<(), DirectoryError> {
         let (arn, name) = (&self.arn, &self.instance_profile_name);
         identity_arn(how.place, arn, "instance-profile", name)?;
         unique_id(how.place, &self.instance_profile_id)?;
         if self.roles.len() > ROLES_PER_INSTANCE_PROFILE {
             return Err(fault(how.place, "Roles must have at most one member"));
         }
+        directory.instance_profiles.put(Profile {
+            arn: arn.as_str().into(),
+            folded: self.folded().into(),
+            tags: tags(how.place, self.tags.as_deref().unwrap_or_default())?,
+        });
         Ok(())
     }
 
-    fn remove(_: &mut Directory, _: &str) {}
+    fn remove(directory: &mut Directory, id: &str) {
+        if let Some(folded) = folded_arn(id) {
+            directory.instance_profiles.remove(&folded);
+        }
+    }
 }

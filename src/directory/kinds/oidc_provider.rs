@@ -8,6 +8,8 @@ use serde_json::value::RawValue;
 
 use crate::base::arn::{AccountId, account_of_provider};
 use crate::base::entropy::NoEntropy;
+use crate::base::names;
+use crate::directory::compile::tags;
 use crate::directory::declared::{Declared, Defaults, Insertion, keep};
 use crate::directory::limits::{CLIENT_IDS_PER_PROVIDER, Limits, THUMBPRINTS_PER_PROVIDER};
 use crate::directory::shape::{Ignored, Tag, shape};
@@ -80,6 +82,7 @@ pub struct OidcProvider {
     pub ca: Option<Box<[u8]>>,
     /// Whether each token is accepted only once.
     pub one_time: bool,
+    pub tags: Box<[names::Tag]>,
 }
 
 impl OidcProvider {
@@ -174,6 +177,7 @@ impl Declared for OidcProviderDetail {
             url: url.into(),
             account,
             client_ids: self.client_id_list.clone().into(),
+            tags: tags(place, &self.tags)?,
             keys,
             ca: ca.map(|pem| pem.as_bytes().into()),
             one_time: self.one_time.unwrap_or(false),

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::base::arn::account_of;
 use crate::base::entropy::NoEntropy;
-use crate::directory::compile::{compile, identity_arn};
+use crate::base::names;
+use crate::directory::compile::{compile, identity_arn, tags};
 use crate::directory::declared::{Declared, Defaults, Insertion, PolicyOf, keep};
 use crate::directory::limits::{Limits, POLICY_SIZE, VERSIONS_PER_POLICY};
 use crate::directory::name::folded;
@@ -49,10 +50,14 @@ shape! {
 }
 
 /// A compiled managed policy: its default version.
+/// A managed policy in a snapshot, with its default version compiled.
 #[derive(Debug)]
-pub(in crate::parts::directory) struct ManagedPolicy {
+pub struct ManagedPolicy {
+    /// The ARN, `arn:aws:iam::ACCOUNT:policy/PATH/NAME`; the account of AWS's own policies is `aws`.
     pub arn: Arc<str>,
+    /// The default version.
     pub policy: Arc<Policy>,
+    pub tags: Box<[names::Tag]>,
 }
 
 impl Keyed for ManagedPolicy {
@@ -166,9 +171,11 @@ impl Declared for ManagedPolicyDetail {
         } else {
             PolicyKind::Identity
         };
+        let tags = tags(place, self.tags.as_deref().unwrap_or_default())?;
         let place = format!("{place}: {}: Document", version.version_id);
         let compiled = compile(&place, kind, version.document.as_ref())?;
         directory.managed.put(ManagedPolicy {
+            tags,
             arn: self.arn.as_str().into(),
             policy: Arc::new(compiled),
         });

@@ -92,6 +92,13 @@ impl Role {
     }
 }
 
+impl Role {
+    /// The ARN of the permissions boundary, if there is one.
+    pub fn boundary(&self) -> Option<&str> {
+        self.policies.boundary()
+    }
+}
+
 impl Keyed for Role {
     fn key(&self) -> &str {
         &self.arn

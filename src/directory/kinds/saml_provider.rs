@@ -11,7 +11,9 @@ use zeroize::Zeroizing;
 
 use crate::base::arn::{AccountId, SamlProviderArn, account_of, account_of_provider, name_of};
 use crate::base::entropy::NoEntropy;
+use crate::base::names;
 use crate::base::secret::Secret;
+use crate::directory::compile::tags;
 use crate::directory::declared::{Declared, Defaults, Insertion, Source, keep};
 use crate::directory::limits::Limits;
 use crate::directory::secret_field::{SecretField, SecretText, sealing_name};
@@ -61,6 +63,7 @@ pub struct SamlProvider {
     pub metadata: Result<Metadata, Box<str>>,
     /// The private keys that decrypt assertions. A program without `saml-encryption` has none.
     pub private_keys: Box<[DecryptionKey]>,
+    pub tags: Box<[names::Tag]>,
 }
 
 impl Keyed for SamlProvider {
@@ -152,6 +155,7 @@ impl Declared for SamlProviderDetail {
             account,
             name: name_of(&self.arn).into(),
             metadata,
+            tags: tags(how.place, &self.tags)?,
         });
         Ok(())
     }

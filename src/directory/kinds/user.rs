@@ -51,6 +51,13 @@ pub struct User {
     pub tags: Box<[names::Tag]>,
 }
 
+impl User {
+    /// The ARN of the permissions boundary, if there is one.
+    pub fn boundary(&self) -> Option<&str> {
+        self.policies.boundary()
+    }
+}
+
 impl Keyed for User {
     fn key(&self) -> &str {
         &self.arn

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::base::arn::IamArn;
 use crate::base::names::Tag;
 use crate::budgets::CountedAs;
+use crate::directory::declaration;
 use crate::error::Error;
 use crate::ops::context::Context;
 use crate::ops::operation::{OpenTo, Operation};
@@ -87,6 +88,10 @@ pub(super) struct Resource<'a> {
     pub tags: &'a [Tag],
     /// The tags for `aws:RequestTag/…` and `aws:TagKeys`.
     pub requested_tags: &'a [Tag],
+    /// Only the keys of tags, for `aws:TagKeys`; used by the actions that remove tags.
+    pub requested_keys: &'a [String],
+    /// The condition keys of IAM that the action has in addition, such as `iam:PolicyARN`.
+    pub keys: Vec<(&'static str, &'a str)>,
 }
 
 impl<'a> Resource<'a> {
@@ -96,6 +101,8 @@ impl<'a> Resource<'a> {
             arn,
             tags,
             requested_tags: &[],
+            requested_keys: &[],
+            keys: Vec::new(),
         }
     }
 
@@ -107,11 +114,26 @@ impl<'a> Resource<'a> {
     /// A resource that is to be created with these tags, which count as its own already.
     pub fn to_be_made(arn: &'a str, tags: &'a [Tag]) -> Self {
         Self {
-            arn,
-            tags,
             requested_tags: tags,
+            ..Self::new(arn, tags)
         }
     }
+
+    /// Adds a condition key, if it has a value in this request.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: Option<&'a str>) -> Self {
+        self.keys.extend(value.map(|value| (key, value)));
+        self
+    }
+}
+
+/// The tags of a request as condition keys take them.
+pub(super) fn requested(tags: &[declaration::Tag]) -> Vec<Tag> {
+    let tags = tags.iter().map(|tag| Tag {
+        key: tag.key.clone(),
+        value: tag.value.clone(),
+    });
+    tags.collect()
 }
 
 /// Checks that the caller's own policies allow the action on the resource.
@@ -122,6 +144,19 @@ pub(super) fn permit<A: Action>(
     cx: &mut Context<'_>,
     resource: &Resource<'_>,
 ) -> Result<(), Error> {
+    permit_as(cx, &permission::<A>(), resource)
+}
+
+/// Checks that the caller's own policies allow an action that the called one includes, such as
+/// `iam:TagRole` for a role that is created with tags.
+///
+/// # Errors
+/// The same as for [`permit`].
+pub(super) fn permit_as(
+    cx: &mut Context<'_>,
+    permission: &str,
+    resource: &Resource<'_>,
+) -> Result<(), Error> {
     let mut facts = cx.facts().session(&SessionRequest {
         tags: resource.requested_tags,
         ..SessionRequest::default()
@@ -129,14 +164,8 @@ pub(super) fn permit<A: Action>(
     let of_user_or_role =
         IamArn::parse(resource.arn).is_some_and(|arn| ["user", "role"].contains(&arn.kind));
     facts.resource_tags(resource.tags, of_user_or_role);
-    let permission = permission::<A>();
-    let permitted = trust::permit(
-        cx.caller(),
-        &cx.directory,
-        &facts,
-        &permission,
-        resource.arn,
-    );
+    facts.iam(&resource.keys, resource.requested_keys);
+    let permitted = trust::permit(cx.caller(), &cx.directory, &facts, permission, resource.arn);
     let denied = permitted.err();
     drop(facts);
     denied.map_or(Ok(()), |denied| Err(cx.refuse(&denied, resource.arn)))

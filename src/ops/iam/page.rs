@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
+
+/// What every marker begins with.
+const MARKED: char = '~';
 /// The number of items of a page if the request does not say.
 const DEFAULT_ITEMS: usize = 100;
 
@@ -22,32 +26,69 @@ pub(super) struct PageEnd {
 }
 
 impl PageRequest {
-    /// The items of the page, sorted by key, and its end. The marker is the key of the last item
-    /// before the page, so that it stays valid if that item is deleted.
+    /// The maximum number of items of the page.
+    pub(super) fn limit(&self) -> usize {
+        self.max_items.unwrap_or(DEFAULT_ITEMS).max(1)
+    }
+
+    /// The key after which the page begins; an empty text for the first page.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] in AWS's words if the marker is not one that a page ended with.
+    pub(super) fn after(&self) -> Result<&str, Error> {
+        match self.marker.as_deref() {
+            None => Ok(""),
+            Some(marker) => marker
+                .strip_prefix(MARKED)
+                .ok_or_else(|| Error::Malformed("Invalid Marker.".to_owned())),
+        }
+    }
+
+    /// The items of the page, sorted by key, and its end. The marker contains the key of the last
+    /// item before the page, so that it stays valid if that item is deleted. Keys must be unique, and
+    /// at most 319 characters of printable ASCII.
+    ///
+    /// # Errors
+    /// The same as for [`Self::after`].
     pub(super) fn take<T>(
-        self,
+        &self,
         items: impl Iterator<Item = T>,
         key: impl Fn(&T) -> &str,
-    ) -> (Vec<T>, PageEnd) {
-        let marker = self.marker.as_deref();
+    ) -> Result<(Vec<T>, PageEnd), Error> {
+        let after = self.after()?;
         let mut page: Vec<T> = items
-            .filter(|item| marker.is_none_or(|marker| key(item) > marker))
+            .filter(|item| after.is_empty() || key(item) > after)
             .collect();
         page.sort_by(|a, b| key(a).cmp(key(b)));
-        let limit = self.max_items.unwrap_or(DEFAULT_ITEMS).max(1);
+        let limit = self.limit();
         let is_truncated = page.len() > limit;
         page.truncate(limit);
-        let marker = page
-            .last()
-            .filter(|_| is_truncated)
-            .map(|last| key(last).to_owned());
-        (
-            page,
-            PageEnd {
-                is_truncated,
-                marker,
-            },
-        )
+        let last = page.last().filter(|_| is_truncated);
+        let end = last.map_or_else(PageEnd::of_the_list, |last| PageEnd::after(key(last)));
+        Ok((page, end))
+    }
+}
+
+impl PageEnd {
+    /// The end of the last page.
+    pub(super) fn of_the_list() -> Self {
+        Self {
+            is_truncated: false,
+            marker: None,
+        }
+    }
+
+    /// The end of a page after which the next one begins behind `key`.
+    pub(super) fn after(key: &str) -> Self {
+        Self {
+            is_truncated: true,
+            marker: Some(format!("{MARKED}{key}")),
+        }
+    }
+
+    /// Whether the list goes on after this page.
+    pub(super) fn is_truncated(&self) -> bool {
+        self.is_truncated
     }
 }
 
@@ -65,7 +106,7 @@ mod tests {
                 marker: marker.clone(),
                 max_items: Some(2),
             };
-            let (page, end) = request.take(items.iter(), |item| item);
+            let (page, end) = request.take(items.iter(), |item| item).unwrap();
             assert!(page.len() <= 2);
             assert_eq!(end.is_truncated, end.marker.is_some());
             seen.extend(page);
@@ -83,20 +124,32 @@ mod tests {
             marker: None,
             max_items: Some(2),
         };
-        let (page, end) = request.take(["a", "b"].into_iter(), |item| item);
+        let (page, end) = request.take(["a", "b"].into_iter(), |item| item).unwrap();
         assert_eq!(page, ["a", "b"]);
         let whole = PageEnd {
             is_truncated: false,
             marker: None,
         };
         assert_eq!(end, whole);
-        let (page, _) = PageRequest::default().take(["a", "b"].into_iter(), |item| item);
+        let (page, _) = PageRequest::default()
+            .take(["a", "b"].into_iter(), |item| item)
+            .unwrap();
         assert_eq!(page.len(), 2);
         let behind = PageRequest {
-            marker: Some("deleted".to_owned()),
+            marker: Some("~deleted".to_owned()),
             max_items: None,
         };
-        let (page, _) = behind.take(["a", "e"].into_iter(), |item| item);
+        let (page, _) = behind.take(["a", "e"].into_iter(), |item| item).unwrap();
         assert_eq!(page, ["e"]);
+    }
+
+    #[test]
+    fn a_marker_that_no_page_ended_with_is_refused() {
+        let request = PageRequest {
+            marker: Some("e".to_owned()),
+            max_items: None,
+        };
+        let refused = request.take(["a"].into_iter(), |item| item).unwrap_err();
+        assert_eq!(refused.to_string(), "Invalid Marker.");
     }
 }

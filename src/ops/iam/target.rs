@@ -1,70 +1,227 @@
-//! The user that an action concerns, before it is known whether the caller may know that user.
+//! The entity that an action concerns, before it is known whether the caller may know that entity.
 
 use std::sync::Arc;
 
 use super::action::Resource;
-use crate::base::field::FieldError;
+use crate::base::arn::{IamArn, account_of, account_of_provider};
 use crate::base::names::Tag;
 use crate::directory::User;
+use crate::directory::resource::{Name, ResourceKind, folded};
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// A user that an action concerns.
+/// The entity that an action concerns: as it is in the directory, or as it would be called if it
+/// existed. Finding it does not ask the store, because it is not decided yet whether the caller may
+/// know the answer.
 pub(super) struct Target {
-    name: String,
-    /// The user's ARN in the directory, or the ARN that it would have if it existed.
+    kind: ResourceKind,
+    /// The name or ARN in the request.
+    asked: String,
+    /// The ARN in the directory, or the ARN that the entity would have if it existed.
     pub(super) arn: String,
-    user: Option<Arc<User>>,
+    tags: Vec<Tag>,
+    boundary: Option<String>,
+    exists: bool,
 }
 
 impl Target {
     /// The user with this name in the caller's account, or the calling user if no name is given.
-    /// This does not ask the store, because it is not decided yet whether the caller may know the
-    /// answer.
     ///
     /// # Errors
-    /// [`Error`] for `UserName` if no name is given and the caller is not a user.
-    pub(super) fn find(cx: &Context<'_>, user_name: Option<&str>) -> Result<Self, Error> {
-        let own = cx.caller().user();
-        let name = match (user_name, own) {
-            (Some(name), _) => name,
-            (None, Some(user)) => &user.name,
+    /// [`Error::Malformed`] in AWS's words if no name is given and the caller is not a user.
+    pub(super) fn user(cx: &Context<'_>, user_name: Option<&str>) -> Result<Self, Error> {
+        let name = match (user_name, cx.caller().user()) {
+            (Some(name), _) => name.to_owned(),
+            (None, Some(user)) => user.name.to_string(),
             (None, None) => {
-                let rule = "must be given, because the caller is not a user";
-                return Err(FieldError::new("UserName", rule).into());
+                return Err(Error::Malformed(
+                    "Must specify userName when calling with non-User credentials".to_owned(),
+                ));
             }
         };
         let account = cx.caller().account();
-        let user = cx.directory.user_named(account, name).cloned();
-        let arn = user.as_ref().map_or_else(
-            || format!("arn:aws:iam::{account}:user/{name}"),
-            |u| u.arn.to_string(),
-        );
-        Ok(Self {
-            name: name.to_owned(),
-            arn,
-            user,
+        Ok(match cx.directory.user_named(account, &name).cloned() {
+            Some(user) => Self {
+                kind: ResourceKind::User,
+                asked: name,
+                arn: user.arn.to_string(),
+                tags: user.tags.to_vec(),
+                boundary: user.boundary().map(str::to_owned),
+                exists: true,
+            },
+            None => Self::missing(ResourceKind::User, cx, name),
         })
     }
 
-    /// The tags of the user, if it exists.
-    pub(super) fn tags(&self) -> &[Tag] {
-        self.user.as_ref().map(|u| &*u.tags).unwrap_or_default()
+    /// The role with this name in the caller's account.
+    pub(super) fn role(cx: &Context<'_>, name: &str) -> Self {
+        match cx.directory.role_named(cx.caller().account(), name) {
+            Some(role) => Self {
+                kind: ResourceKind::Role,
+                asked: name.to_owned(),
+                arn: role.arn.to_string(),
+                tags: role.tags.to_vec(),
+                boundary: role.boundary().map(str::to_owned),
+                exists: true,
+            },
+            None => Self::missing(ResourceKind::Role, cx, name.to_owned()),
+        }
     }
 
-    /// The user. Must be called after the authorization, so that a caller without permission learns
-    /// nothing.
+    /// The group with this name in the caller's account.
+    pub(super) fn group(cx: &Context<'_>, name: &str) -> Self {
+        let found = cx.directory.group_named(cx.caller().account(), name);
+        let found = found.map(|group| (group.arn.to_string(), Vec::new()));
+        Self::named(ResourceKind::Group, cx, name, found)
+    }
+
+    /// The instance profile with this name in the caller's account.
+    pub(super) fn instance_profile(cx: &Context<'_>, name: &str) -> Self {
+        let account = cx.caller().account();
+        let found = cx.directory.instance_profile_named(account, name);
+        let found = found.map(|profile| (profile.arn.to_string(), profile.tags.to_vec()));
+        Self::named(ResourceKind::InstanceProfile, cx, name, found)
+    }
+
+    /// The managed policy with this ARN: one of the caller's account, or one of AWS's.
     ///
     /// # Errors
-    /// [`Error::NotFound`] in AWS's words if there is no such user.
-    pub(super) fn user(&self) -> Result<&Arc<User>, Error> {
-        let missing =
-            || Error::NotFound(format!("The user with name {} cannot be found.", self.name));
-        self.user.as_ref().ok_or_else(missing)
+    /// [`Error::Malformed`] in AWS's words if the text is not the ARN of a policy.
+    pub(super) fn policy(cx: &Context<'_>, arn: &str) -> Result<Self, Error> {
+        let account = account_of(arn);
+        let is_policy = arn.starts_with("arn:aws:iam::") && arn.contains(":policy/");
+        if !is_policy || (account != "aws" && IamArn::parse(arn).is_none()) {
+            let text = "Invalid ARN:  Could not be parsed!";
+            return Err(Error::Malformed(text.to_owned()));
+        }
+        let own = account == "aws" || account == cx.caller().account().as_str();
+        let found = cx.directory.managed(arn).filter(|_| own);
+        Ok(Self::with_arn(
+            ResourceKind::Policy,
+            arn,
+            found.map(|policy| policy.tags.to_vec()),
+        ))
+    }
+
+    /// The OpenID Connect provider with this ARN in the caller's account.
+    pub(super) fn oidc_provider(cx: &Context<'_>, arn: &str) -> Self {
+        let own = account_of_provider(arn, "oidc-provider") == Some(cx.caller().account());
+        let found = cx.directory.oidc_provider(arn).filter(|_| own);
+        Self::with_arn(
+            ResourceKind::OidcProvider,
+            arn,
+            found.map(|p| p.tags.to_vec()),
+        )
+    }
+
+    /// The SAML provider with this ARN in the caller's account.
+    pub(super) fn saml_provider(cx: &Context<'_>, arn: &str) -> Self {
+        let own = account_of_provider(arn, "saml-provider") == Some(cx.caller().account());
+        let found = cx.directory.saml_provider(arn).filter(|_| own);
+        Self::with_arn(
+            ResourceKind::SamlProvider,
+            arn,
+            found.map(|p| p.tags.to_vec()),
+        )
+    }
+
+    fn named(
+        kind: ResourceKind,
+        cx: &Context<'_>,
+        name: &str,
+        found: Option<(String, Vec<Tag>)>,
+    ) -> Self {
+        let Some((arn, tags)) = found else {
+            return Self::missing(kind, cx, name.to_owned());
+        };
+        Self {
+            kind,
+            asked: name.to_owned(),
+            arn,
+            tags,
+            boundary: None,
+            exists: true,
+        }
+    }
+
+    fn with_arn(kind: ResourceKind, arn: &str, found: Option<Vec<Tag>>) -> Self {
+        Self {
+            kind,
+            asked: arn.to_owned(),
+            arn: arn.to_owned(),
+            exists: found.is_some(),
+            tags: found.unwrap_or_default(),
+            boundary: None,
+        }
+    }
+
+    fn missing(kind: ResourceKind, cx: &Context<'_>, name: String) -> Self {
+        Self {
+            arn: format!("arn:aws:iam::{}:{kind}/{name}", cx.caller().account()),
+            kind,
+            asked: name,
+            tags: Vec::new(),
+            boundary: None,
+            exists: false,
+        }
     }
 
     /// The resource on which the action is authorized.
     pub(super) fn resource(&self) -> Resource<'_> {
-        Resource::new(&self.arn, self.tags())
+        Resource::new(&self.arn, &self.tags)
+    }
+
+    /// The resource, with the key `iam:PermissionsBoundary` for the boundary that the user or role
+    /// has now. Only the actions that AWS documents for that key are authorized on it.
+    pub(super) fn bounded(&self) -> Resource<'_> {
+        self.resource()
+            .with("iam:PermissionsBoundary", self.boundary.as_deref())
+    }
+
+    /// The name of the entity for commands and rows. Must be called after the authorization, so that
+    /// a caller without permission learns nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] in AWS's words if it does not exist.
+    pub(super) fn name(&self) -> Result<Name, Error> {
+        if self.exists {
+            Ok(Name::new(self.kind, self.arn.as_str()))
+        } else {
+            Err(self.not_found())
+        }
+    }
+
+    /// The folded name by which other entries refer to it.
+    pub(super) fn folded(&self) -> String {
+        let name = self.arn.rsplit('/').next().unwrap_or_default();
+        folded(account_of(&self.arn), name)
+    }
+
+    /// The user. Must be called after the authorization.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such user.
+    pub(super) fn existing_user(&self, cx: &Context<'_>) -> Result<Arc<User>, Error> {
+        let user = cx
+            .directory
+            .user(&self.arn)
+            .filter(|_| self.kind == ResourceKind::User);
+        user.cloned().ok_or_else(|| self.not_found())
+    }
+
+    /// The error for an entity that does not exist, in AWS's words.
+    pub(super) fn not_found(&self) -> Error {
+        let asked = &self.asked;
+        Error::NotFound(match self.kind {
+            ResourceKind::User => format!("The user with name {asked} cannot be found."),
+            ResourceKind::Role => format!("The role with name {asked} cannot be found."),
+            ResourceKind::Group => format!("The group with name {asked} cannot be found."),
+            ResourceKind::InstanceProfile => format!("Instance Profile {asked} cannot be found."),
+            ResourceKind::Policy => format!("Policy {asked} was not found."),
+            ResourceKind::OidcProvider => {
+                format!("OpenIDConnect Provider not found for arn {asked}")
+            }
+            _ => format!("Manifest not found for arn {asked}"),
+        })
     }
 }

@@ -3,13 +3,14 @@
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{device, device_of, fresh};
+use super::{device, device_of};
 use crate::commands::{Command, Edit};
 use crate::directory::resource::{Name, ResourceKind};
 use crate::error::Error;
 use crate::ops::context::Context;
 use crate::ops::iam::action::{Action, permit};
 use crate::ops::iam::change::change;
+use crate::ops::iam::fresh::fresh;
 use crate::ops::iam::target::Target;
 
 /// Assigns a device to a user, who gives two consecutive codes of it.
@@ -29,9 +30,9 @@ impl Action for EnableMfaDevice {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
         let decide = |cx: &mut Context<'_>| {
-            let target = Target::find(cx, Some(&self.user_name))?;
+            let target = Target::user(cx, Some(&self.user_name))?;
             permit::<Self>(cx, &target.resource())?;
-            let user = target.user()?.clone();
+            let user = target.existing_user(cx)?;
             let device = device(cx, &self.serial_number)?;
             fresh::<Self>(cx, &user)?;
             match device.user_arn.as_deref() {
@@ -75,12 +76,12 @@ impl Action for ResyncMfaDevice {
     type Output = ();
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
-        let target = Target::find(cx, Some(&self.user_name))?;
+        let target = Target::user(cx, Some(&self.user_name))?;
         permit::<Self>(cx, &target.resource())?;
-        let user = target.user()?;
-        let device = device_of(cx, user, &self.serial_number)?;
+        let user = target.existing_user(cx)?;
+        let device = device_of(cx, &user, &self.serial_number)?;
         cx.synchronise(
-            user,
+            &user,
             &device,
             (&self.authentication_code1, &self.authentication_code2),
         )
@@ -103,11 +104,11 @@ impl Action for DeactivateMfaDevice {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
         change(cx, Self::NAME, |cx| {
-            let target = Target::find(cx, self.user_name.as_deref())?;
+            let target = Target::user(cx, self.user_name.as_deref())?;
             permit::<Self>(cx, &target.resource())?;
-            let user = target.user()?;
-            device_of(cx, user, &self.serial_number)?;
-            fresh::<Self>(cx, user)?;
+            let user = target.existing_user(cx)?;
+            device_of(cx, &user, &self.serial_number)?;
+            fresh::<Self>(cx, &user)?;
             Ok(vec![edited(&self.serial_number, Edit::ReleaseMfaDevice)])
         })
         .await

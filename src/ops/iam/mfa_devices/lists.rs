@@ -1,6 +1,5 @@
 //! Lists the MFA devices of a user, and the virtual devices of an account.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -10,9 +9,10 @@ use crate::directory::resource::{self, ResourceKind};
 use crate::error::Error;
 use crate::ops::context::Context;
 use crate::ops::iam::action::{Action, Resource, permit};
+use crate::ops::iam::entities::{self, Extent, UNKNOWN_DATE};
 use crate::ops::iam::page::{PageEnd, PageRequest};
+use crate::ops::iam::rows;
 use crate::ops::iam::target::Target;
-use crate::store::Stored;
 
 /// ListMFADevices: the devices of one user, page by page.
 #[derive(Deserialize)]
@@ -47,11 +47,11 @@ impl Action for ListMfaDevices {
     type Output = Devices;
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Devices, Error> {
-        let target = Target::find(cx, self.user_name.as_deref())?;
+        let target = Target::user(cx, self.user_name.as_deref())?;
         permit::<Self>(cx, &target.resource())?;
-        let user = target.user()?;
+        let user = target.existing_user(cx)?;
         let own = |d: &MfaDevice| d.user_arn.as_deref() == Some(&*user.arn);
-        let (page, end) = page(cx, own, self.page);
+        let (page, end) = page(cx, own, &self.page)?;
         let shown = |device: &Arc<MfaDevice>| Device {
             user_name: user.name.to_string(),
             serial_number: device.serial_number.as_str().to_owned(),
@@ -93,18 +93,8 @@ pub struct VirtualDevices {
 #[serde(rename_all = "PascalCase")]
 struct VirtualDevice {
     serial_number: String,
-    user: Option<ListedUser>,
+    user: Option<entities::User>,
     enable_date: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ListedUser {
-    path: String,
-    user_name: String,
-    user_id: String,
-    arn: String,
-    create_date: String,
 }
 
 impl Action for ListVirtualMfaDevices {
@@ -124,29 +114,23 @@ impl Action for ListVirtualMfaDevices {
             d.serial_number.as_str().starts_with(&prefix)
                 && assigned.is_none_or(|a| a == d.user_arn.is_some())
         };
-        let (page, end) = page(cx, wanted, self.page);
+        let (page, end) = page(cx, wanted, &self.page)?;
         let owners: Vec<String> = page
             .iter()
             .filter_map(|d| d.user_arn.as_deref())
             .map(str::to_owned)
             .collect();
-        let mut rows = HashMap::new();
-        if !owners.is_empty() && cx.broker.directory_is_in_the_store {
-            for (arn, stored) in cx
-                .wait(cx.broker.store.get_all(ResourceKind::User, owners))
-                .await?
-            {
-                rows.insert(arn, stored);
-            }
-            permit::<Self>(cx, &Resource::any())?;
-        }
+        let mut users = rows::by_id(cx, ResourceKind::User, owners).await?;
+        permit::<Self>(cx, &Resource::any())?;
         let mut virtual_mfa_devices = Vec::with_capacity(page.len());
         for device in page {
             virtual_mfa_devices.push(VirtualDevice {
                 serial_number: device.serial_number.as_str().to_owned(),
-                user: match &device.user_arn {
-                    Some(arn) => listed(cx, arn, rows.get(&**arn))?,
-                    None => None,
+                user: match device.user_arn.as_deref().and_then(|arn| users.remove(arn)) {
+                    Some(resource::Resource::User(user)) => {
+                        Some(entities::User::new(user, Extent::Whole))
+                    }
+                    _ => None,
                 },
                 enable_date: device.enable_date.as_deref().map(str::to_owned),
             });
@@ -158,37 +142,13 @@ impl Action for ListVirtualMfaDevices {
     }
 }
 
-/// The date that stands in for an unknown one, because the model requires a date.
-const UNKNOWN_DATE: &str = "1970-01-01T00:00:00Z";
-
-fn listed(cx: &Context<'_>, arn: &str, row: Option<&Stored>) -> Result<Option<ListedUser>, Error> {
-    let Some(user) = cx.directory.user(arn) else {
-        return Ok(None);
-    };
-    let row = row
-        .map(|row| resource::Resource::parse(ResourceKind::User, &row.body))
-        .transpose()
-        .map_err(|_| Error::InternalFailure)?;
-    let (path, create_date) = match row {
-        Some(resource::Resource::User(row)) => (row.path, row.create_date),
-        _ => (None, None),
-    };
-    Ok(Some(ListedUser {
-        path: path.unwrap_or_else(|| "/".to_owned()),
-        user_name: user.name.to_string(),
-        user_id: user.id.to_string(),
-        arn: user.arn.to_string(),
-        create_date: create_date.unwrap_or_else(|| UNKNOWN_DATE.to_owned()),
-    }))
-}
-
 /// One page of devices, sorted by serial number.
 fn page(
     cx: &Context<'_>,
     wanted: impl Fn(&MfaDevice) -> bool,
-    page: PageRequest,
-) -> (Vec<Arc<MfaDevice>>, PageEnd) {
+    page: &PageRequest,
+) -> Result<(Vec<Arc<MfaDevice>>, PageEnd), Error> {
     let devices = cx.directory.mfa_devices().filter(|d| wanted(d));
-    let (page, end) = page.take(devices, |d| d.serial_number.as_str());
-    (page.into_iter().cloned().collect(), end)
+    let (page, end) = page.take(devices, |d| d.serial_number.as_str())?;
+    Ok((page.into_iter().cloned().collect(), end))
 }

@@ -8,7 +8,6 @@ use zeroize::Zeroizing;
 use super::{device, qr_code};
 use crate::base::entropy;
 use crate::base::field::FieldError;
-use crate::base::names;
 use crate::commands::Command;
 use crate::directory::declaration::{self, Tag};
 use crate::directory::resource::{Name, Resource, ResourceKind};
@@ -64,14 +63,7 @@ impl Action for CreateVirtualMfaDevice {
             self.path.as_deref().unwrap_or("/"),
             self.name
         );
-        let tags: Vec<names::Tag> = self
-            .tags
-            .iter()
-            .map(|t| names::Tag {
-                key: t.key.clone(),
-                value: t.value.clone(),
-            })
-            .collect();
+        let tags = action::requested(&self.tags);
         let resource = action::Resource::to_be_made(&serial, &tags);
         permit::<Self>(cx, &resource)?;
         if serial.len() > 256 {

@@ -1,0 +1,255 @@
+//! The entities of IAM in the form of its answers: IAM API Reference, "User", "Group", "Role",
+//! "Policy" and "InstanceProfile". Lists leave out tags, boundaries and last use, as AWS's do.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+
+use crate::directory::declaration::{
+    Boundary, Document, GroupDetail, InstanceProfile, ManagedPolicyDetail, RoleDetail, Tag,
+    UserDetail,
+};
+use crate::error::Error;
+
+/// The date that stands in for an unknown one, because the model requires a date.
+pub(super) const UNKNOWN_DATE: &str = "1970-01-01T00:00:00Z";
+/// RFC 3986 section 2.3: the characters that need no escape.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// How much of an entity an answer shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Everything, as the actions that return one entity do.
+    Whole,
+    /// What lists show.
+    Listed,
+}
+
+/// A user.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct User {
+    path: String,
+    user_name: String,
+    user_id: String,
+    arn: String,
+    create_date: String,
+    permissions_boundary: Option<AttachedBoundary>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<Tag>,
+}
+
+/// A group.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Group {
+    path: String,
+    group_name: String,
+    group_id: String,
+    arn: String,
+    create_date: String,
+}
+
+/// A role.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Role {
+    path: String,
+    role_name: String,
+    role_id: String,
+    arn: String,
+    create_date: String,
+    assume_role_policy_document: Option<String>,
+    description: Option<String>,
+    pub(super) max_session_duration: Option<i64>,
+    permissions_boundary: Option<AttachedBoundary>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<Tag>,
+    role_last_used: Option<LastUsed>,
+}
+
+/// When a role was last used, which Brevet does not record.
+#[derive(Serialize)]
+struct LastUsed {}
+
+/// A permissions boundary.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct AttachedBoundary {
+    permissions_boundary_type: &'static str,
+    permissions_boundary_arn: String,
+}
+
+/// An instance profile.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Profile {
+    path: String,
+    instance_profile_name: String,
+    instance_profile_id: String,
+    arn: String,
+    create_date: String,
+    roles: Vec<Role>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<Tag>,
+}
+
+/// A managed policy.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Policy {
+    policy_name: String,
+    policy_id: String,
+    arn: String,
+    path: String,
+    default_version_id: String,
+    attachment_count: usize,
+    permissions_boundary_usage_count: usize,
+    is_attachable: bool,
+    description: Option<String>,
+    create_date: String,
+    update_date: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<Tag>,
+}
+
+impl User {
+    pub(super) fn new(user: UserDetail, extent: Extent) -> Self {
+        let whole = extent == Extent::Whole;
+        Self {
+            path: path(user.path),
+            user_name: user.user_name,
+            user_id: user.user_id,
+            arn: user.arn,
+            create_date: date(user.create_date),
+            permissions_boundary: boundary(user.permissions_boundary).filter(|_| whole),
+            tags: if whole { sorted(user.tags) } else { Vec::new() },
+        }
+    }
+}
+
+impl Group {
+    pub(super) fn new(group: GroupDetail) -> Self {
+        Self {
+            path: path(group.path),
+            group_name: group.group_name,
+            group_id: group.group_id,
+            arn: group.arn,
+            create_date: date(group.create_date),
+        }
+    }
+}
+
+impl Role {
+    /// # Errors
+    /// [`Error::InternalFailure`] if the trust policy cannot be read, which a stored one always can.
+    pub(super) fn new(role: RoleDetail, extent: Extent) -> Result<Self, Error> {
+        let whole = extent == Extent::Whole;
+        let trust = role.assume_role_policy_document.as_ref();
+        Ok(Self {
+            path: path(role.path),
+            role_name: role.role_name,
+            role_id: role.role_id,
+            arn: role.arn,
+            create_date: date(role.create_date),
+            assume_role_policy_document: trust.map(document).transpose()?,
+            description: role.description,
+            max_session_duration: Some(role.max_session_duration.unwrap_or(3_600)),
+            permissions_boundary: boundary(role.permissions_boundary).filter(|_| whole),
+            tags: if whole { sorted(role.tags) } else { Vec::new() },
+            role_last_used: whole.then_some(LastUsed {}),
+        })
+    }
+}
+
+impl Profile {
+    /// An instance profile with its role, which the caller looks up.
+    pub(super) fn new(profile: InstanceProfile, role: Option<Role>, extent: Extent) -> Self {
+        let whole = extent == Extent::Whole;
+        Self {
+            path: path(profile.path),
+            instance_profile_name: profile.instance_profile_name,
+            instance_profile_id: profile.instance_profile_id,
+            arn: profile.arn,
+            create_date: date(profile.create_date),
+            roles: role.into_iter().collect(),
+            tags: if whole {
+                sorted(profile.tags.unwrap_or_default())
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+impl Policy {
+    /// A managed policy, with the numbers of its attachments and of the boundaries that it is.
+    pub(super) fn new(
+        policy: ManagedPolicyDetail,
+        (attachments, boundaries): (usize, usize),
+        extent: Extent,
+    ) -> Self {
+        let whole = extent == Extent::Whole;
+        let created = date(policy.create_date);
+        let default = policy.policy_version_list.iter();
+        let default = default
+            .filter(|version| version.is_default_version)
+            .map(|version| version.version_id.clone());
+        let default = policy.default_version_id.or_else(|| default.last());
+        Self {
+            policy_name: policy.policy_name,
+            policy_id: policy.policy_id.unwrap_or_default(),
+            arn: policy.arn,
+            path: path(policy.path),
+            default_version_id: default.unwrap_or_default(),
+            attachment_count: attachments,
+            permissions_boundary_usage_count: boundaries,
+            is_attachable: policy.is_attachable.unwrap_or(true),
+            description: policy.description.filter(|_| whole),
+            update_date: policy.update_date.unwrap_or_else(|| created.clone()),
+            create_date: created,
+            tags: if whole {
+                sorted(policy.tags.unwrap_or_default())
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+/// A policy document as answers contain it: its text, percent-encoded.
+///
+/// # Errors
+/// [`Error::InternalFailure`] if the document cannot be read, which a stored one always can.
+pub(super) fn document(document: &Document) -> Result<String, Error> {
+    let text = document.text().map_err(|rule| {
+        tracing::error!(rule, "a stored policy document cannot be read");
+        Error::InternalFailure
+    })?;
+    Ok(utf8_percent_encode(&text, RESERVED).to_string())
+}
+
+/// Tags in the order of their keys.
+pub(super) fn sorted(mut tags: Vec<Tag>) -> Vec<Tag> {
+    tags.sort_by(|a, b| a.key.cmp(&b.key));
+    tags
+}
+
+/// The date, or the one that stands in for an unknown one.
+pub(super) fn date(date: Option<String>) -> String {
+    date.unwrap_or_else(|| UNKNOWN_DATE.to_owned())
+}
+
+fn path(path: Option<String>) -> String {
+    path.unwrap_or_else(|| "/".to_owned())
+}
+
+fn boundary(boundary: Option<Boundary>) -> Option<AttachedBoundary> {
+    boundary.map(|boundary| AttachedBoundary {
+        permissions_boundary_type: "Policy",
+        permissions_boundary_arn: boundary.permissions_boundary_arn,
+    })
+}

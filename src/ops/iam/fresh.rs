@@ -1,0 +1,36 @@
+//! The rule for users who change their own credentials. A user that has an MFA device may change its
+//! own devices, access keys and password only with an MFA code from the last 15 minutes, and not
+//! through a role. Otherwise, whoever finds the user's access key could remove the second factor or
+//! make more keys.
+
+use super::action::{Action, permission};
+use crate::directory::User;
+use crate::error::Error;
+use crate::ops::context::Context;
+
+/// The maximum age in seconds of the MFA code with which a user may change its own credentials.
+const FRESH_SECONDS: i64 = 900;
+
+/// Checks that a caller that changes its own credentials, and has an MFA device, has given a code
+/// recently.
+///
+/// # Errors
+/// [`Error::AccessDenied`] if it has not.
+pub(super) fn fresh<A: Action>(cx: &mut Context<'_>, user: &User) -> Result<(), Error> {
+    // A role session has no code of its own, and a stolen key can make one just as easily.
+    let own = cx.caller().user_behind() == Some(&*user.id);
+    let protected = || {
+        cx.directory
+            .mfa_devices()
+            .any(|d| d.user_arn.as_deref() == Some(&*user.arn))
+    };
+    let is_fresh = cx
+        .caller()
+        .mfa_age(cx.now)
+        .is_some_and(|age| age <= FRESH_SECONDS);
+    if !own || is_fresh || !protected() {
+        return Ok(());
+    }
+    let note = "To change your own MFA devices, access keys or password, use a session of your own with an MFA code from the last 15 minutes, not a role session.";
+    Err(cx.refuse_because(&permission::<A>(), &user.arn, note))
+}

@@ -1,0 +1,228 @@
+//! Reads entries in their declared form for answers: from the rows of the store, or from the
+//! directory file. Every read is authorized before and after it waits for the store.
+
+use std::collections::HashMap;
+
+use super::action::{self, Action, permit};
+use super::page::{PageEnd, PageRequest};
+use super::target::Target;
+use crate::base::arn::arn_of_principal;
+use crate::directory::principals;
+use crate::directory::resource::{Name, Resource, ResourceKind};
+use crate::error::Error;
+use crate::ops::context::Context;
+use crate::store::Listed;
+
+/// The most rows that one call looks at to fill a page. A page that ends there may be shorter than
+/// asked for, or empty, and says that the list goes on.
+const MOST_ROWS: usize = 5_000;
+/// The number of rows that are read at once if not every row belongs to the list.
+const PORTION: usize = 500;
+
+/// The entries of a list, in the order of their names.
+pub(super) enum List<'a> {
+    /// Those of one kind in an account, which is `aws` for AWS's own policies.
+    Of(ResourceKind, &'a str),
+    /// Those of one kind that refer to an entry.
+    Referring(ResourceKind, &'a Target),
+}
+
+/// The entry that an action concerns.
+///
+/// # Errors
+/// [`Error::AccessDenied`] if the caller may not read it, and then [`Error::NotFound`] in AWS's words
+/// if there is none.
+pub(super) async fn one<A: Action>(
+    cx: &mut Context<'_>,
+    target: &Target,
+) -> Result<Resource, Error> {
+    permit::<A>(cx, &target.resource())?;
+    let name = target.name()?;
+    let mut found = by_id(cx, name.kind, vec![name.id.clone()]).await?;
+    permit::<A>(cx, &target.resource())?;
+    found.remove(&name.id).ok_or_else(|| target.not_found())
+}
+
+/// A page of the wanted entries of a list, for an action that is authorized on `resource`.
+///
+/// # Errors
+/// [`Error::AccessDenied`] if the caller may not list them, and [`Error::Malformed`] for a wrong
+/// marker.
+pub(super) async fn page<A: Action>(
+    cx: &mut Context<'_>,
+    resource: &action::Resource<'_>,
+    list: &List<'_>,
+    request: &PageRequest,
+    wanted: impl Fn(&Resource) -> bool,
+) -> Result<(Vec<Resource>, PageEnd), Error> {
+    permit::<A>(cx, resource)?;
+    let found = select(cx, list, request.after()?, request.limit(), wanted).await?;
+    permit::<A>(cx, resource)?;
+    Ok(found)
+}
+
+/// The wanted entries after a key, at most `limit` of them. The caller must have been authorized,
+/// and must be authorized again.
+pub(super) async fn select(
+    cx: &mut Context<'_>,
+    list: &List<'_>,
+    after: &str,
+    limit: usize,
+    wanted: impl Fn(&Resource) -> bool,
+) -> Result<(Vec<Resource>, PageEnd), Error> {
+    let mut all = Vec::new();
+    let mut after = after.to_owned();
+    let mut looked_at = 0;
+    let portion = (limit + 1).max(PORTION);
+    loop {
+        let rows = read(cx, list, &after, portion).await?;
+        let is_last = rows.len() < portion;
+        for (key, resource) in rows {
+            if wanted(&resource) {
+                if all.len() == limit {
+                    return Ok((all, PageEnd::after(&after)));
+                }
+                all.push(resource);
+                after = key;
+            } else if all.len() < limit {
+                after = key;
+            }
+            looked_at += 1;
+        }
+        if is_last {
+            return Ok((all, PageEnd::of_the_list()));
+        }
+        if looked_at >= MOST_ROWS {
+            return Ok((all, PageEnd::after(&after)));
+        }
+    }
+}
+
+/// Reads entries with their keys, which are the folded names without the account.
+async fn read(
+    cx: &mut Context<'_>,
+    list: &List<'_>,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<(String, Resource)>, Error> {
+    let account = match list {
+        List::Of(_, account) => (*account).to_owned(),
+        List::Referring(..) => cx.caller().account().to_string(),
+    };
+    let prefix = format!("{account}/");
+    let from = format!("{prefix}{after}");
+    let key = |folded: &str| folded.strip_prefix(&prefix).unwrap_or(folded).to_owned();
+    let kind = match list {
+        List::Of(kind, _) | List::Referring(kind, _) => *kind,
+    };
+    if let Some(entries) = cx.directory.declared().cloned() {
+        let target = match list {
+            List::Of(..) => None,
+            List::Referring(_, target) => Some((target.name()?, target.folded())),
+        };
+        let belongs = |resource: &&Resource| match &target {
+            None => resource.account() == account,
+            Some((name, folded)) => resource
+                .links()
+                .iter()
+                .any(|link| link.kind == name.kind && (link.id == name.id || link.id == *folded)),
+        };
+        let entries = entries.range((kind, from.clone())..);
+        let entries = entries
+            .take_while(|((of, _), _)| *of == kind)
+            .filter(|((_, folded), _)| *folded > from)
+            .map(|(_, resource)| resource)
+            .filter(belongs);
+        return Ok(entries
+            .take(limit)
+            .map(|resource| (key(&resource.folded()), resource.clone()))
+            .collect());
+    }
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<Listed> = match list {
+        List::Of(..) => {
+            cx.wait(
+                cx.broker
+                    .store
+                    .list_by_name(kind, account.clone(), from, limit),
+            )
+            .await?
+        }
+        List::Referring(_, target) => {
+            let (name, folded) = (target.name()?, target.folded());
+            cx.wait(
+                cx.broker
+                    .store
+                    .list_referrers(kind, name, folded, from, limit),
+            )
+            .await?
+        }
+    };
+    let parsed = rows
+        .into_iter()
+        .map(|row| Ok((key(&row.folded), parse(kind, &row.stored.body)?)));
+    parsed.collect()
+}
+
+/// The entries of one kind with these ids. Those that do not exist are left out. The caller must be
+/// authorized again afterwards.
+pub(super) async fn by_id(
+    cx: &mut Context<'_>,
+    kind: ResourceKind,
+    ids: Vec<String>,
+) -> Result<HashMap<String, Resource>, Error> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    if let Some(entries) = cx.directory.declared() {
+        let wanted = entries.iter().filter(|((of, _), _)| *of == kind);
+        let wanted = wanted.map(|(_, resource)| (resource.name().id, resource));
+        return Ok(wanted
+            .filter(|(id, _)| ids.contains(id))
+            .map(|(id, resource)| (id, resource.clone()))
+            .collect());
+    }
+    let rows = cx.wait(cx.broker.store.get_all(kind, ids)).await?;
+    let parsed = rows
+        .into_iter()
+        .map(|(id, row)| Ok((id, parse(kind, &row.body)?)));
+    parsed.collect()
+}
+
+/// Replaces the unique ids in the trust policies of roles by the ARNs of their users and roles, as
+/// people read them. Ids that nobody has stay. The caller must be authorized again afterwards.
+pub(super) async fn show_principals(
+    cx: &mut Context<'_>,
+    resources: &mut [Resource],
+) -> Result<(), Error> {
+    let mut ids = Vec::new();
+    for resource in resources.iter() {
+        if let Resource::Role(role) = resource {
+            let written = principals::written(role);
+            ids.extend(written.iter().map(|text| principals::id(text).to_owned()));
+        }
+    }
+    ids.retain(|id| !id.contains([':', '*']));
+    ids.sort();
+    ids.dedup();
+    if ids.is_empty() || cx.directory.declared().is_some() {
+        return Ok(());
+    }
+    let names = cx.wait(cx.broker.store.names_of_unique_ids(ids)).await?;
+    let arns: HashMap<String, Name> = names.into_iter().collect();
+    for resource in resources {
+        if let Resource::Role(role) = resource {
+            principals::exchange(role, |principal| {
+                arn_of_principal(principal, |id| arns.get(id).map(|name| name.id.as_str()))
+            });
+        }
+    }
+    Ok(())
+}
+
+fn parse(kind: ResourceKind, body: &str) -> Result<Resource, Error> {
+    Resource::parse(kind, body).map_err(|error| {
+        tracing::error!(%error, %kind, "a row of the directory could not be parsed");
+        Error::InternalFailure
+    })
+}
