@@ -194,11 +194,12 @@ impl Policy {
     ) -> Self {
         let whole = extent == Extent::Whole;
         let created = date(policy.create_date);
-        let default = policy.policy_version_list.iter();
-        let default = default
+        let mut default = policy
+            .policy_version_list
+            .iter()
             .filter(|version| version.is_default_version)
             .map(|version| version.version_id.clone());
-        let default = policy.default_version_id.or_else(|| default.last());
+        let default = policy.default_version_id.or_else(|| default.next());
         Self {
             policy_name: policy.policy_name,
             policy_id: policy.policy_id.unwrap_or_default(),
