@@ -53,7 +53,6 @@ const HANDSHAKES: (usize, usize) = (8, 1_024);
 /// The capacity of a process or the share of a source.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// The number of open connections.
     pub connections: usize,
     /// How many calls are being served, or wait for their bodies.
     pub calls: usize,
@@ -79,7 +78,6 @@ pub enum Shed {
 }
 
 impl Shed {
-    /// The label of the reason in metrics.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Calls => "calls",
@@ -95,7 +93,6 @@ impl Shed {
 /// of that sixteenth is reserved for revocations only, which also have slots of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Any call other than these.
     Call,
     /// The answer to a call that is turned away for lack of capacity.
     Refusal,
@@ -131,7 +128,6 @@ pub struct Admission {
 /// The place at which a proof was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// A connection, by its number.
     Connection(u64),
     /// A client of a trusted proxy, by its source address.
     Source(Source),

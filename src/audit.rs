@@ -72,9 +72,7 @@ const MAX_REFUSALS: usize = 2 << 20;
 pub struct Counting {
     /// The action: one of a fixed set of names.
     pub action: &'static str,
-    /// The address of the client.
     pub source: IpAddr,
-    /// The time of the call.
     pub now: Timestamp,
 }
 
@@ -83,7 +81,6 @@ pub struct Counting {
 pub enum Target {
     /// A file of mode 0600, to which lines are appended.
     File {
-        /// The path of the file.
         path: PathBuf,
         /// Whether a line must be on stable storage before the response is sent.
         sync: bool,

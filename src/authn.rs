@@ -33,14 +33,12 @@ pub enum Evidence {
 pub enum Shown {
     /// A signature, with the session token that accompanied it.
     Signature(Box<Presented>),
-    /// A token of an OpenID Connect provider.
     WebIdentity {
         /// The token in compact form, whose signature has not been checked.
         token: Secret<String>,
         /// The account of the requested role, whose provider must vouch for the token.
         account: AccountId,
     },
-    /// A response of a SAML identity provider.
     Saml {
         /// The response in base64.
         response: Secret<String>,
@@ -56,9 +54,7 @@ pub enum Shown {
 pub enum Proof {
     /// A signature with a key from the directory or from a session.
     Signature,
-    /// A token of an OpenID Connect provider.
     WebIdentity,
-    /// A response of a SAML identity provider.
     Saml,
 }
 

@@ -78,10 +78,8 @@ pub enum CountedAs {
 /// calls then have the same signature.
 const MIN_REPEATS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
-/// The principal of a call, for counting.
 #[derive(Debug, Clone, Copy)]
 pub struct Counted<'a> {
-    /// The unique id of the user or role.
     pub principal: &'a str,
     /// The 12-digit id of the principal's account.
     pub account: &'a str,

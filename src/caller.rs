@@ -72,7 +72,6 @@ impl Caller {
         }
     }
 
-    /// The account to which the principal belongs.
     pub fn account(&self) -> AccountId {
         match &self.identity {
             Identity::User(user) => user.account,

@@ -27,7 +27,6 @@ pub struct ClockMark {
 }
 
 impl ClockMark {
-    /// The mark as a timestamp.
     pub fn time(self) -> Timestamp {
         Timestamp::from_millis(self.milliseconds)
     }
@@ -41,7 +40,6 @@ pub enum ClockMarkError {
         "{0}: the content is not a clock mark; `brevet clock accept` ends every session and writes a new one"
     )]
     Content(PathBuf),
-    /// The file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
 }

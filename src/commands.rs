@@ -48,7 +48,6 @@ pub use secrets::{Secrets, open_all};
 pub enum Command {
     /// Creates a resource, whose name must not be in use.
     Create(Resource),
-    /// Replaces the content of a resource.
     Replace {
         /// The complete new content.
         resource: Resource,
@@ -57,7 +56,6 @@ pub enum Command {
     },
     /// Changes one aspect of a resource.
     Edit {
-        /// The resource to change.
         name: Name,
         /// The aspect and its new value.
         edit: Edit,
@@ -66,14 +64,12 @@ pub enum Command {
     },
     /// Deletes a resource on which nothing depends.
     Delete {
-        /// The resource to delete.
         name: Name,
         /// The version on which the change is based; `None` accepts any.
         expected: Option<i64>,
     },
 }
 
-/// What commands need to run.
 #[derive(Clone, Copy)]
 pub struct CommandContext<'a> {
     /// The store that holds the directory's rows.

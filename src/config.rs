@@ -34,7 +34,6 @@ pub use listener::{Listener, Names, names_are_needed};
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The configuration file, or a file that it names, cannot be read.
@@ -43,7 +42,6 @@ pub enum ConfigError {
     /// The file is not TOML, or has an unknown or misplaced key.
     #[error("{path}: {error}")]
     Syntax {
-        /// The configuration file.
         path: PathBuf,
         /// The error, with line and column.
         error: Box<toml::de::Error>,

@@ -65,7 +65,6 @@ pub use warnings::{closed_warning, external_id_warning};
 pub struct DirectoryError {
     /// The place, such as `RoleDetailList[3] Deploy: AssumeRolePolicyDocument`.
     pub place: String,
-    /// The rule that is broken there.
     pub rule: String,
 }
 

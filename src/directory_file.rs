@@ -21,10 +21,8 @@ use crate::store::DirectoryEntries;
 pub use serving::{Serves, Serving};
 pub use take::{TakeError, Taker};
 
-/// Why a directory file could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryLoadError {
-    /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
     /// The master key for the sealed secrets cannot be loaded.
@@ -44,7 +42,6 @@ pub enum DirectoryLoadError {
         "{path}: holds {count} unsealed secrets, so it must be private; run `chmod 600 {path}`, or seal them with `brevet seal`"
     )]
     Readable {
-        /// The path of the file.
         path: PathBuf,
         /// How many secrets are not sealed.
         count: usize,

@@ -33,11 +33,8 @@ pub enum Error {
     /// record has it.
     #[error("User: {principal} is not authorized to perform: {action} on resource: {resource}")]
     AccessDenied {
-        /// The caller's ARN.
         principal: String,
-        /// The action, such as `sts:AssumeRole`.
         action: String,
-        /// The ARN of the resource.
         resource: String,
         /// The sealed reason, which DecodeAuthorizationMessage opens for those who may read it; empty if
         /// there is none.
@@ -49,7 +46,6 @@ pub enum Error {
     /// The MFA code or the device of a request is missing or wrong.
     #[error(transparent)]
     Mfa(#[from] MfaError),
-    /// A parameter breaks a rule.
     #[error("1 validation error detected: Value at '{}' failed to satisfy constraint: Member {}", lower_first(&.0.field), .0.rule)]
     Validation(FieldError),
     /// The duration is longer than the role or role chaining allows.
@@ -91,7 +87,6 @@ pub enum Error {
     /// The signature, or what belongs to it, is incomplete or ambiguous.
     #[error("{0}")]
     IncompleteSignature(String),
-    /// The signature is wrong.
     #[error("{0}")]
     SignatureDoesNotMatch(String),
     /// The action, which is named, may not be called by a presigned URL.
@@ -113,7 +108,6 @@ pub enum Error {
     /// deleted. The message is that for unknown credentials; the audit record has the reason.
     #[error("The security token included in the request is invalid")]
     Ended,
-    /// The session has expired.
     #[error("The security token included in the request is expired")]
     ExpiredToken,
     /// Something that the call requires, which is named, is unavailable. Nothing was granted.
@@ -126,7 +120,6 @@ pub enum Error {
     /// and gives no reason.
     #[error("Not authorized to perform {action}")]
     NotAuthorized {
-        /// The action, such as `sts:AssumeRoleWithWebIdentity`.
         action: String,
         /// The sealed reason, as in [`Error::AccessDenied`].
         encoded_message: String,
@@ -134,7 +127,6 @@ pub enum Error {
     /// A token that no provider of the role's account has issued, or that is for another audience.
     #[error("{0}")]
     InvalidIdentityToken(String),
-    /// A token of an identity provider that has expired.
     #[error("{0}")]
     ExpiredWebIdentityToken(String),
     /// A valid token that was refused, for example because it was used before.
@@ -162,13 +154,11 @@ pub enum Error {
     /// The claims of the requested token are too long: their size and the limit, in bytes.
     #[error("The requested token payload size exceeds the maximum allowed size: {0} of {1} bytes")]
     JwtPayloadSizeExceeded(usize, usize),
-    /// An entity of this name already exists.
     #[error("{0}")]
     EntityAlreadyExists(String),
     /// The entity cannot be deleted while others depend on it.
     #[error("{0}")]
     DeleteConflict(String),
-    /// The change would exceed a quota.
     #[error("{0}")]
     LimitExceeded(String),
     /// Somebody else changed the entity at the same time.

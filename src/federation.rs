@@ -70,7 +70,6 @@ pub struct Asked {
 pub struct Once {
     /// The issuer among whose ids the id is unique.
     pub issuer: Box<str>,
-    /// The id of the token or assertion.
     pub id: String,
     /// The token's `iat`, which dates its use in the store.
     pub issued_at: Timestamp,

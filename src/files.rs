@@ -11,21 +11,17 @@ pub use private::{
 };
 pub use trusted::{check, open_log, read};
 
-/// Why a file was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The operating system refused to open, read or write the file.
     #[error("{path}: {source}")]
     Io {
-        /// The path of the file.
         path: PathBuf,
-        /// The error of the system.
         source: std::io::Error,
     },
     /// The file cannot be trusted: its owner, mode, kind or size breaks a rule.
     #[error("{path}: {rule}")]
     Unfit {
-        /// The path of the file.
         path: PathBuf,
         /// The rule, and how to comply with it.
         rule: String,

@@ -7,16 +7,12 @@ use crate::session::keyring::{Keyring, KeyringError};
 
 const MAX_BYTES: u64 = 65_536;
 
-/// Why a keyring file was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringFileError {
-    /// The file itself.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Its content.
     #[error("{path}: {error}")]
     Content {
-        /// The file.
         path: PathBuf,
         /// The field, and the rule.
         error: KeyringError,

@@ -82,8 +82,10 @@ pub mod base;
 #[cfg(feature = "client")]
 pub mod api;
 #[cfg(feature = "client")]
+#[warn(missing_docs)]
 pub mod client;
 #[cfg(feature = "evaluator")]
+#[warn(missing_docs)]
 pub mod evaluator;
 #[cfg(feature = "client")]
 pub mod proof;

@@ -24,7 +24,6 @@ const NEXT: &str = "next:";
 /// Why a master key was refused or could not open a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
-    /// The file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
     /// The content of the file is not valid.

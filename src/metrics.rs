@@ -8,7 +8,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-/// The labels of an answered call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Call {
     /// The action, such as `AssumeRole`; `none` if it is unknown.
@@ -17,7 +16,6 @@ pub struct Call {
     pub outcome: &'static str,
 }
 
-/// The labels of a reload from disk.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reload {
     /// `directory`, `keyring` or `certificate`.
@@ -49,10 +47,8 @@ pub struct Shed {
     pub reason: &'static str,
 }
 
-/// The labels of a SAML provider.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SamlProviderLabel {
-    /// The ARN of the provider.
     pub provider: String,
 }
 
@@ -66,18 +62,14 @@ pub struct StorePool {
 /// An empty set of labels, for a metric that is only shown once it has a value.
 pub type Unlabelled = [(&'static str, &'static str); 0];
 
-/// The metrics of one broker.
 pub struct Metrics {
     registry: Registry,
-    /// Calls by action and outcome.
     pub calls: Family<Call, Counter>,
     /// Seconds from the complete request to the answer.
     pub call_seconds: Histogram,
-    /// Open connections.
     pub connections: Gauge,
     /// Connections that were refused or closed because of a limit.
     pub connections_refused: Counter,
-    /// Calls in progress.
     pub calls_in_flight: Gauge,
     /// Bytes of memory that requests and unsent answers take.
     pub request_memory_bytes: Gauge,
@@ -124,11 +116,9 @@ pub struct Metrics {
     pub mfa_refused: Family<MfaRefused, Counter>,
     /// Brokers that share the budgets, this one included.
     pub brokers: Gauge,
-    /// Calls that exceeded a budget.
     pub throttled: Family<Throttled, Counter>,
     /// Signatures of which it was unknown whether another broker had seen them.
     pub signatures_unshared: Counter,
-    /// Reloads from disk.
     pub reloads: Family<Reload, Counter>,
 }
 

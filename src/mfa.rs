@@ -67,9 +67,7 @@ impl Proven {
     }
 }
 
-/// Why a code was not accepted.
 pub struct Refused {
-    /// What the caller is told.
     pub error: Error,
     /// The outcome in the audit record: `wrong`, `spent` or `locked`.
     pub remark: Option<&'static str>,

@@ -19,7 +19,6 @@ use crate::trust::Grant;
 /// Temporary credentials as they are returned to a caller.
 #[derive(Debug)]
 pub struct Credentials {
-    /// The id of the temporary access key, `ASIA…`.
     pub access_key_id: AccessKeyId,
     /// The secret key, which has 40 characters.
     pub secret_access_key: Secret<String>,

@@ -43,7 +43,6 @@ use crate::proof::sigv4::Rules;
 /// finished even if the caller has gone.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The answer to a call.
 pub struct Reply<T> {
     /// The id of the call in its answer, in the audit log and in log messages.
     pub request_id: String,

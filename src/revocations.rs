@@ -19,19 +19,14 @@ use crate::session::durations;
 /// The kind of origin to which a revocation applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Selector {
-    /// One session, by its id.
     Session,
     /// A temporary or long-term access key.
     AccessKey,
     /// A user, role session or federated user, by ARN; or an identity provider, by ARN.
     Principal,
-    /// All sessions of a role.
     Role,
-    /// All sessions with a source identity.
     SourceIdentity,
-    /// All sessions of an account.
     Account,
-    /// All sessions of the cluster.
     Everything,
     /// The sessions of one subject of an identity provider, by the provider's ARN and the
     /// subject; see [`provider_subject`].
@@ -241,13 +236,11 @@ impl Revocations {
     }
 
     #[cfg(any(test, feature = "internals"))]
-    /// The number of marks in force.
     pub fn len(&self) -> usize {
         self.counts.iter().map(|c| c.load(Ordering::Relaxed)).sum()
     }
 
     #[cfg(any(test, feature = "internals"))]
-    /// Whether no mark is in force.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

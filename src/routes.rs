@@ -11,7 +11,6 @@ use crate::federation::saml::METADATA_PATH;
 pub enum Http {
     /// AWS's Query protocol. It also gets every unknown path, and refuses it in the protocol of its client.
     Query,
-    /// OAuth 2.0 Token Exchange.
     TokenExchange,
     /// The metadata of the broker as an OpenID Connect provider.
     ProviderConfiguration,
@@ -54,9 +53,7 @@ pub enum Grpc {
     SecurityTokenService,
     /// The service for administrators of an account.
     SessionAdministration,
-    /// gRPC's health checking service.
     Health,
-    /// gRPC's server reflection.
     Reflection,
     /// The older version of server reflection, which most tools still use.
     ReflectionAlpha,
@@ -96,7 +93,6 @@ pub enum Operator {
     Readiness,
     /// `/metrics`: the metrics in Prometheus's text format.
     Metrics,
-    /// A path that does not exist.
     Unknown,
 }
 

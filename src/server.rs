@@ -52,7 +52,6 @@ use reload::Stamps;
 use shared::Shared;
 use tasks::Urgent;
 
-/// A running daemon.
 pub struct Running {
     /// The address of the service, with the port that the system chose.
     pub address: SocketAddr,

@@ -20,7 +20,6 @@ use memory::MemorySessions;
 use record::answer_bytes;
 use redis::RedisSessions;
 
-/// The reason why a record cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionsError {
     /// The store did not answer, or answered with an error. The record may exist.
@@ -34,7 +33,6 @@ pub enum SessionsError {
 /// The state of the store of records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It answers.
     Up,
     /// It does not answer. Sessions continue without records.
     Down,
@@ -263,7 +261,6 @@ impl Sessions {
         matches!(self.kind, Kind::Redis(_))
     }
 
-    /// The state of the store.
     pub fn standing(&self) -> Standing {
         match &self.kind {
             Kind::Memory(_) => Standing::Up,
@@ -282,7 +279,6 @@ impl Sessions {
 /// A page of the list of records.
 #[derive(Debug, Default)]
 pub struct Listed {
-    /// The records that were asked for.
     pub records: Vec<SessionRecord>,
     /// The marker to continue with; empty at the end of the list.
     pub marker: String,

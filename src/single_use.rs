@@ -15,7 +15,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A signature, as 16 bytes of a digest.
 pub type Digest = [u8; 16];
 
-/// Why a signature is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// The signature was used, or is being used.

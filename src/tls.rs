@@ -17,16 +17,13 @@ use crate::files::{self, Audience, FileError};
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Why a certificate or its key was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// One of the files cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
     /// A file is not PEM, or does not contain what it should.
     #[error("{path}: must hold {what} in PEM")]
     Pem {
-        /// The path of the file.
         path: std::path::PathBuf,
         /// What the file should contain, such as `a private key`.
         what: &'static str,

@@ -26,9 +26,7 @@ pub const WITHOUT_SIGNING_KEY: &str = "the keyring's current key was revoked, so
 pub struct OpenedSession {
     /// What the token says about the session.
     pub claims: Claims,
-    /// The session policies and tags.
     pub limits: Limits,
-    /// The account of the role or user.
     pub account: AccountId,
     /// The ARN: `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`, `…:federated-user/NAME`, or the
     /// user's ARN.

@@ -98,7 +98,6 @@ pub(super) fn extend(mut link: Link, lines: &[u8], out: &mut Vec<u8>) -> Link {
 /// A line of a file, split into the record and its link.
 #[derive(Debug, Clone, Copy)]
 pub struct Chained<'a> {
-    /// The link that the line carries.
     pub link: Link,
     record: &'a [u8],
 }

@@ -194,7 +194,6 @@ struct Copy<'a> {
 /// An open list or object.
 struct Level<'a> {
     is_list: bool,
-    /// The number of commas so far.
     commas: usize,
     /// In an object, the name of the member that comes next or is being read.
     name: &'a [u8],

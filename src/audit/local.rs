@@ -86,7 +86,6 @@ impl LocalLog {
     }
 
     #[cfg(any(test, feature = "internals"))]
-    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }

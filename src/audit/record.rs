@@ -12,13 +12,9 @@ use crate::base::clock::Timestamp;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    /// The version of the format.
     pub event_version: &'static str,
-    /// The principal that called.
     pub user_identity: UserIdentity,
-    /// The time of the call, to the second.
     pub event_time: String,
-    /// The service that was called, `sts.amazonaws.com`.
     pub event_source: &'static str,
     /// The action; for an unknown one, the name in the request.
     pub event_name: Cow<'static, str>,
@@ -27,15 +23,12 @@ pub struct Record {
     /// The address of the client. For counted refusals it may be a /64 network.
     #[serde(rename = "sourceIPAddress")]
     pub source_ip_address: String,
-    /// The User-Agent of the client.
     pub user_agent: Option<String>,
-    /// The error code of a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<&'static str>,
     /// The error message of a refusal, as sent to the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
-    /// The parameters of the request, without secrets.
     pub request_parameters: Option<Box<RawValue>>,
     /// The elements of the response, without secrets and tokens.
     pub response_elements: Option<Box<RawValue>>,
@@ -45,7 +38,6 @@ pub struct Record {
     /// The request id, which the response contains too; empty in a record of several calls.
     #[serde(rename = "requestID", skip_serializing_if = "String::is_empty")]
     pub request_id: String,
-    /// An id that is different in each record.
     #[serde(rename = "eventID")]
     pub event_id: String,
     /// As in CloudTrail, an STS call is read-only; a change of the directory is not.
@@ -61,7 +53,6 @@ pub struct Record {
     pub event_category: &'static str,
 }
 
-/// The principal that called.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserIdentity {
@@ -71,27 +62,22 @@ pub struct UserIdentity {
     /// The unique id, `AIDA…` for a user or `AROA…:SESSION` for a role session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal_id: Option<String>,
-    /// The ARN of the principal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arn: Option<String>,
-    /// The account of the principal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
     /// The access key that signed; for an unknown caller, the one in the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
-    /// The name of a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
     /// The ARN of the identity provider of a web identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity_provider: Option<String>,
-    /// The origin of temporary credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_context: Option<SessionContext>,
 }
 
-/// The origin of a session.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionContext {
@@ -100,7 +86,6 @@ pub struct SessionContext {
     pub session_issuer: Option<SessionIssuer>,
     /// The time and the kind of authentication of the session.
     pub attributes: SessionAttributes,
-    /// The source identity of the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_identity: Option<String>,
 }
@@ -111,13 +96,9 @@ pub struct SessionContext {
 pub struct SessionIssuer {
     /// `Role` or `IAMUser`.
     pub r#type: &'static str,
-    /// The unique id, `AROA…` or `AIDA…`.
     pub principal_id: String,
-    /// The ARN of the role or user.
     pub arn: String,
-    /// The account of the role or user.
     pub account_id: String,
-    /// The name of the role or user.
     pub user_name: String,
 }
 

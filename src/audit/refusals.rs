@@ -63,7 +63,6 @@ impl Rate {
 /// The properties that are counted separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Kind {
-    /// The service that was called, `sts.amazonaws.com`.
     pub event_source: &'static str,
     /// A name from a fixed set; `none` for an unknown action.
     pub action: &'static str,
@@ -106,7 +105,6 @@ struct Aggregate {
 }
 
 impl Counted {
-    /// Counts one call.
     pub(super) fn count(&mut self, kind: Kind, now: Timestamp) {
         self.add(
             Some(kind),

@@ -10,9 +10,7 @@ use super::space::Space;
 pub enum Room {
     /// Nothing is restricted.
     Enough,
-    /// Refusals are only counted.
     CountsRefusals,
-    /// Calls that read are refused.
     RefusesReads,
     /// No credentials are issued.
     Full,

@@ -26,7 +26,6 @@ const IDENTITIES_PER_SECOND: i64 = 1 << 20;
 const BURST_SECONDS: i64 = 4;
 /// The number of bytes in memory that wakes the writer, of lines that nobody waits for.
 const FLUSH_AT: usize = 256 << 10;
-/// The state that callers and the writer share.
 pub(super) struct Shared {
     pub state: Mutex<State>,
     pub work: Condvar,

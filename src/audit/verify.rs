@@ -11,7 +11,6 @@ use super::chain::{Chained, Link};
 /// The most faults that are kept one by one.
 const MAX_FAULTS: usize = 10_000;
 
-/// A place in the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The index of the file, counted from 0.
@@ -20,7 +19,6 @@ pub struct Place {
     pub line: u64,
 }
 
-/// A fault that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The hash of the line does not match its text and the line before it.
@@ -45,7 +43,6 @@ pub enum Fault {
     CutOff {
         /// The number of the last line.
         last: u64,
-        /// The number of the head.
         head: u64,
     },
     /// No line has a link of a chain.
@@ -97,14 +94,11 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The result of a check.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// The faults in the order of the files.
     pub faults: Vec<(Place, Fault)>,
     /// The number of further faults, which are not kept.
     pub more: u64,
-    /// The number of lines that were read.
     pub lines: u64,
     /// The number of lines at the beginning that were written before there was a chain.
     pub before_the_chain: u64,

@@ -18,7 +18,6 @@ use crate::tokens::{OpenedSession, Tokens};
 
 /// The state against which a signature is checked.
 pub struct SignatureContext<'a> {
-    /// Opens session tokens.
     pub tokens: &'a Tokens,
     /// The snapshot in which keys, users and roles are looked up.
     pub directory: &'a Directory,
@@ -28,7 +27,6 @@ pub struct SignatureContext<'a> {
     pub store_id: &'a str,
     /// The accepted regions and the permitted difference of clocks.
     pub rules: &'a Rules,
-    /// The names by which clients call this broker.
     pub names: &'a HostNames,
     /// The service that the signature must name: `sts` or `iam`.
     pub service: &'a str,

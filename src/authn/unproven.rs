@@ -29,7 +29,6 @@ impl Unproven {
 
 /// Why a caller could not be authenticated, as audit records state it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)] // the texts in `text` describe the reasons
 pub enum Reason {
     Ended,
     Header,

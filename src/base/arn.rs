@@ -168,7 +168,6 @@ impl RoleArn {
         }
     }
 
-    /// The ARN as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -206,12 +205,10 @@ impl SamlProviderArn {
         }
     }
 
-    /// The whole ARN as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The account that owns the provider.
     pub fn account(&self) -> AccountId {
         self.account
     }

@@ -24,7 +24,6 @@ pub fn is_loopback(host: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostNames(Option<Vec<HostName>>);
 
-/// One name of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostName {
     /// An IP address. IPv4-mapped IPv6 addresses are converted to IPv4.

@@ -31,7 +31,6 @@ macro_rules! name {
                 Ok(Self(text.into()))
             }
 
-            /// The name as it was given.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

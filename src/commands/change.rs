@@ -48,7 +48,6 @@ impl Actor {
     }
 }
 
-/// What the feed records about one change.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Detail {
@@ -106,7 +105,6 @@ impl Detail {
 pub struct Revoked {
     /// The name of the [`Selector`], which says what kind of thing was revoked.
     pub selector: String,
-    /// The 12-digit account id.
     pub account: String,
     /// The value to which the selector applies, such as a principal's ARN.
     pub value: String,

@@ -136,7 +136,6 @@ pub(super) fn is_missing_policy(link: &Name) -> bool {
 
 /// The quota for one kind of resource of a user.
 pub(super) struct UserQuota {
-    /// The kind of resource that counts.
     pub kind: ResourceKind,
     /// The name of the quota in AWS.
     quota: &'static str,

@@ -21,7 +21,6 @@ pub struct Secrets {
     /// Some of the resources whose secrets cannot be opened with their own key, because they were
     /// altered or belong to another owner. At most 10.
     pub broken: Vec<Name>,
-    /// The number of all such secrets.
     pub broken_count: usize,
 }
 
@@ -33,7 +32,6 @@ impl Secrets {
             + self.broken_count
     }
 
-    /// Whether all secrets could be opened.
     pub fn all_open(&self) -> bool {
         self.missing.is_empty() && self.broken_count == 0
     }

@@ -7,7 +7,6 @@ use serde::Deserialize;
 
 use super::forwarded_header::ForwardedHeader;
 
-/// The sections of the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Document {

@@ -1,9 +1,6 @@
 //! The format of the directory file: the output of `aws iam get-account-authorization-details`, and
 //! a section `Brevet`. Each list holds the declared form of one kind of resource.
 
-// The fields are AWS's and are documented there.
-#![allow(missing_docs)]
-
 use std::collections::{BTreeSet, HashMap};
 
 use super::name::folded;

@@ -17,7 +17,6 @@ use crate::revocations::Selector;
 /// The declared form of one kind of resource. The defaults are for kinds that do not have the
 /// aspect.
 pub(super) trait Declared {
-    /// Whether resources of this kind have a secret.
     const HAS_SECRET: bool = false;
 
     /// The ARN, access key id, serial number or account id.
@@ -67,7 +66,6 @@ pub(super) trait Declared {
     /// Drops what an export only counts or observes, since it is not declared.
     fn drop_what_is_observed(&mut self) {}
 
-    /// The secret, if this kind has one.
     fn secret(&self) -> Option<SecretField<'_>> {
         None
     }

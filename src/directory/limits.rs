@@ -8,7 +8,6 @@ use super::shape::{Attached, Document, InlinePolicy, Tag};
 use crate::base::arn::{AccountId, IamArn, account_of};
 use crate::base::names::{MAX_TAGS, is_iam_name};
 
-/// The maximum number of groups of a user.
 pub const GROUPS_PER_USER: usize = 10;
 /// The maximum number of access keys of a user.
 pub const ACCESS_KEYS_PER_USER: usize = 2;
@@ -53,9 +52,7 @@ pub enum BrokenRule {
     Exceeded {
         /// The name of the quota in AWS, such as `PoliciesPerRole`.
         quota: &'static str,
-        /// The number that the resource has.
         count: usize,
-        /// The number that the quota allows.
         most: usize,
     },
 }

@@ -10,7 +10,6 @@ macro_rules! define_kinds {
         /// A kind of resource. Kinds are ordered by their references: each comes after those to
         /// which it refers.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[allow(missing_docs)]
         pub enum ResourceKind {
             $($variant,)*
         }

@@ -10,21 +10,18 @@ use crate::base::names::RoleSessionName;
 pub enum Named<'a> {
     /// A user, `arn:aws:iam::ACCOUNT:user/PATH/NAME`.
     User {
-        /// The 12-digit account id.
         account: &'a str,
         /// The whole ARN as written.
         arn: &'a str,
     },
     /// A role, `arn:aws:iam::ACCOUNT:role/PATH/NAME`.
     Role {
-        /// The 12-digit account id.
         account: &'a str,
         /// The whole ARN as written.
         arn: &'a str,
     },
     /// A session of a role, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     Session {
-        /// The 12-digit account id.
         account: &'a str,
         /// The role's name without its path.
         role: &'a str,
@@ -68,7 +65,6 @@ impl<'a> Named<'a> {
         }
     }
 
-    /// The 12-digit account id.
     pub fn account(&self) -> &'a str {
         match self {
             Self::User { account, .. }
@@ -96,7 +92,6 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// Adds a user.
     pub fn add_user(&mut self, arn: &str, id: &str) {
         self.users.insert(arn.to_owned(), id.to_owned());
     }

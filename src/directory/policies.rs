@@ -30,7 +30,6 @@ pub(super) struct EntityPolicies {
 }
 
 impl EntityPolicies {
-    /// The ARN of the permissions boundary.
     pub fn boundary(&self) -> Option<&str> {
         self.boundary.as_deref()
     }
@@ -46,7 +45,6 @@ impl EntityPolicies {
 pub struct Effective {
     /// Managed and inline policies, including those of groups.
     pub identity: Vec<Arc<Policy>>,
-    /// The permissions boundary, if there is one.
     pub boundary: Option<Arc<Policy>>,
 }
 

@@ -20,9 +20,7 @@ pub use super::name::{Name, ResourceKind, folded};
 
 macro_rules! define_resources {
     ($($variant:ident: $form:ty as $inner:ty = $name:literal in $list:literal;)*) => {
-        /// A resource in its declared form.
         #[derive(Debug, Clone)]
-        #[allow(missing_docs)]
         pub enum Resource {
             $($variant($form),)*
         }
@@ -47,7 +45,6 @@ macro_rules! define_resources {
                 })
             }
 
-            /// Which kind of resource this is.
             pub fn kind(&self) -> ResourceKind {
                 match self {
                     $(Self::$variant(_) => ResourceKind::$variant,)*
@@ -65,7 +62,6 @@ macro_rules! define_resources {
         }
 
         impl ResourceKind {
-            /// Whether resources of this kind have a secret.
             pub fn has_secret(self) -> bool {
                 match self {
                     $(Self::$variant => <$inner as Declared>::HAS_SECRET,)*

@@ -1,9 +1,6 @@
 //! The building blocks of declared forms: AWS's structures that several kinds share, and how their
 //! fields are read and written.
 
-// The fields are AWS's and are documented there.
-#![allow(missing_docs)]
-
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;

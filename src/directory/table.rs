@@ -13,13 +13,11 @@ const SHARDS: usize = 1_024;
 
 /// An entry that is found by its own key.
 pub trait Keyed {
-    /// The key, which is unique in its table.
     fn key(&self) -> &str;
 }
 
 /// An entry that is found by its account and its name, ignoring case.
 pub trait Named {
-    /// The account that owns it.
     fn account(&self) -> AccountId;
     /// The name without its path.
     fn name(&self) -> &str;
@@ -52,7 +50,6 @@ impl<T: Keyed> Table<T> {
         self.0.shard_mut(entry.0.key())?.replace(entry).map(|e| e.0)
     }
 
-    /// Removes and returns the entry with this key.
     pub fn remove(&mut self, key: &str) -> Option<Arc<T>> {
         self.0.shard_mut(key)?.take(key).map(|e| e.0)
     }

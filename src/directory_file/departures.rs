@@ -95,7 +95,6 @@ pub(super) fn departures(old: &Directory, new: &Directory) -> Vec<Departure> {
     all
 }
 
-/// The account in an ARN.
 fn owner(arn: &str) -> &str {
     arn.split(':').nth(4).unwrap_or_default()
 }

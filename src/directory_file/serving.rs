@@ -8,7 +8,6 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use crate::broker::Broker;
 use crate::store::Node;
 
-/// The directory file that a broker serves.
 #[derive(Default)]
 pub struct Serves {
     /// A digest of the names of its entries; empty if the directory is not a file.

@@ -29,7 +29,6 @@ pub enum TakeError {
         "the new directory file is not used, because its new and removed entries cannot be recorded in the store: {0}"
     )]
     Store(#[from] StoreError),
-    /// Other brokers wrote at the same time, [`ATTEMPTS`] times.
     #[error(
         "the new directory file is not used, because other brokers recorded theirs at the same time, {ATTEMPTS} times in a \
          row; it is tried again"
@@ -39,15 +38,11 @@ pub enum TakeError {
 
 /// A broker that records its directory file in the store.
 pub struct Taker<'a> {
-    /// The store that records the entries.
     pub store: &'a Store,
-    /// The source of random bytes for unique ids.
     pub entropy: &'a dyn Entropy,
-    /// The time of the change.
     pub now: Timestamp,
     /// The random id that the broker made when it started.
     pub node: &'a str,
-    /// The name of the broker's host.
     pub host: &'a str,
 }
 

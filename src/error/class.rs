@@ -1,6 +1,5 @@
 //! The classes of refusals, each of which every face maps to one status of its own.
 
-/// The class of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// No policy allows the call, or one denies it.
@@ -17,7 +16,6 @@ pub enum Class {
     ProviderUnavailable,
     /// A parameter, or the request as a whole, breaks a rule.
     InvalidArgument,
-    /// The body is too long.
     BodyTooLarge,
     /// There are too many headers, or they are too long.
     HeadersTooLarge,
@@ -33,15 +31,12 @@ pub enum Class {
     Unavailable,
     /// The caller makes too many calls, or has too many sessions.
     Throttled,
-    /// The entity does not exist.
     NotFound,
     /// What the call asks for does not exist yet or no longer, and has to be made first.
     Gone,
-    /// An entity of this name already exists.
     AlreadyExists,
     /// The change conflicts with other entities, or with the present state of this one.
     Conflict,
-    /// The change would exceed a quota.
     LimitExceeded,
     /// Somebody else changed the entity at the same time.
     ConcurrentModification,

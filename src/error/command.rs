@@ -9,31 +9,24 @@ use crate::store::StoreError;
 /// Why a command was refused, named as IAM names it. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The entity does not exist.
     #[error("NoSuchEntity: there is no {0}")]
     NoSuchEntity(String),
-    /// An entity of this name already exists.
     #[error("EntityAlreadyExists: {0}")]
     EntityAlreadyExists(String),
     /// The entity cannot be deleted while others depend on it.
     #[error("DeleteConflict: {0}")]
     DeleteConflict(String),
-    /// The change would exceed a quota.
     #[error("LimitExceeded: cannot exceed quota for {quota}: {most}; {what} would have {count}")]
     LimitExceeded {
-        /// The entity that would have too many.
         what: String,
         /// The name of the quota at AWS, such as `PoliciesPerRole`.
         quota: &'static str,
-        /// How many the entity would have.
         count: usize,
-        /// How many the entity may have.
         most: usize,
     },
     /// A policy document cannot be parsed, or breaks a rule of the policy language.
     #[error("MalformedPolicyDocument: {0}")]
     MalformedPolicyDocument(String),
-    /// A field breaks a rule.
     #[error("ValidationError: {0}")]
     Validation(String),
     /// Somebody else changed the entity at the same time.
@@ -42,17 +35,13 @@ pub enum CommandError {
          version {expected}); read it again and repeat the change"
     )]
     ConcurrentModification {
-        /// The entity.
         name: Name,
-        /// Its version in the store.
         found: i64,
         /// The version for which the command was made.
         expected: i64,
     },
-    /// An operation of the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The master key cannot be used.
     #[error("[directory] master_key: {0}")]
     MasterKey(#[from] MasterKeyError),
     /// The system has no random bytes for ids and nonces.

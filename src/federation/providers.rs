@@ -30,7 +30,6 @@ const IN_USE: Duration = Duration::from_secs(3_600);
 /// The maximum number of providers whose keys are cached.
 const MAX_PROVIDERS: usize = 10_000;
 
-/// Why a key is not available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The provider has no key with this id.

@@ -23,7 +23,6 @@ use crate::session::token;
 /// The path of this broker's metadata document as a service provider. Appended to the public URL, it
 /// is the default entity ID.
 pub const METADATA_PATH: &str = "/saml/metadata";
-/// The path to which identity providers send assertions.
 pub const CONSUMER_PATH: &str = "/saml/acs";
 /// The maximum length of a NameID in characters, because the session carries it. SAML Core 2.0 section
 /// 8.3.7 has the same limit for persistent NameIDs.
@@ -150,7 +149,6 @@ fn escaped(text: &str) -> String {
 
 /// The assertion of a caller, which was verified and accepted.
 pub struct Shown {
-    /// The base64 text of the response.
     text: Secret<String>,
     service: Arc<ServiceProvider>,
     provider: Arc<SamlProvider>,
@@ -166,7 +164,6 @@ impl Shown {
         &self.claims
     }
 
-    /// The value of the assertion's `ID`.
     pub fn id(&self) -> &str {
         &self.accepted.assertion().id
     }

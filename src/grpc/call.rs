@@ -86,7 +86,6 @@ impl Handler {
     }
 }
 
-/// A call whose message has been received.
 pub(super) struct Call {
     broker: Arc<Broker>,
     origin: Origin,

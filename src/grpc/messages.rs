@@ -30,9 +30,7 @@ use crate::ops::sts::get_web_identity_token::{
 
 /// An operation that can be called over gRPC.
 pub(super) trait Rpc: Operation {
-    /// The request message.
     type Request: Message + Default;
-    /// The response message.
     type Response: Message + From<Self::Output>;
 
     /// Checks the message. `evidence` holds the signature of the request; an operation whose proof is in its

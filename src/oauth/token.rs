@@ -40,7 +40,6 @@ const SESSION: &str = "urn:brevet:params:oauth:token-type:aws-session";
 /// The default name of the session.
 const SESSION_NAME: &str = "token-exchange";
 
-/// A parsed request.
 struct Asked {
     login: AssumeRoleWithWebIdentityInput,
     /// The type and the audience of the JWT that was asked for; without them the answer is the session itself.

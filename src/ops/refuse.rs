@@ -21,7 +21,6 @@ use crate::origin::Origin;
 pub struct Refusal {
     /// The id of the call in its answer, in the audit log and in log messages.
     pub request_id: String,
-    /// What the caller is told.
     pub error: Error,
 }
 

@@ -3,9 +3,7 @@
 /// The services that share the broker's endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
-    /// AWS's Security Token Service.
     Sts,
-    /// AWS's Identity and Access Management.
     Iam,
     /// Brevet's own actions, which have no counterpart in AWS.
     Brevet,

@@ -20,7 +20,6 @@ pub use presented::Presented;
 pub use signer::Signer;
 pub use signing_secret::SigningSecret;
 
-/// The only supported algorithm.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// How far the date of a request may be from the server's clock, which is AWS's own window. A
 /// presigned request is valid for this long after its date, whatever its `X-Amz-Expires` says.
@@ -32,7 +31,6 @@ const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 /// The prefix of headers that only Brevet uses.
 const OWN_HEADERS: &str = "x-brevet-";
-/// Why a signature was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SigError {
     /// The signature is missing a part, malformed or ambiguous.
@@ -49,7 +47,6 @@ pub enum SigError {
 /// A request as it was received.
 #[derive(Debug, Clone, Copy)]
 pub struct Incoming<'a> {
-    /// The HTTP method, `GET` or `POST`.
     pub method: &'a str,
     /// The path as sent, still encoded.
     pub path: &'a str,

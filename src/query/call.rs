@@ -55,7 +55,6 @@ impl Call<'_> {
         }
     }
 
-    /// Refuses an action that the broker does not implement.
     pub(super) async fn refuse(
         self,
         service: Service,

@@ -36,9 +36,7 @@ const OURS: &[&str] = &["sts", "iam"];
 enum Protocol {
     /// AWS JSON 1.0 or 1.1; holds the media type.
     Json(&'static str),
-    /// REST with JSON.
     RestJson,
-    /// S3's REST with XML.
     S3,
 }
 

@@ -17,15 +17,12 @@ use crate::ops::Service;
 use crate::ops::iam::action::{Action, Iam};
 use crate::ops::iam::actions::{self, Visitor};
 
-/// The API version that every request names.
 pub(super) const VERSION: &str = "2010-05-08";
-/// The XML namespace of the answers.
 const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 
 /// The future of an answer. It is boxed, or every call's future would be as large as the largest action's.
 type Answer<'a> = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send + 'a>>;
 
-/// Serves one request of the IAM API.
 pub(super) async fn serve(mut call: Call<'_>, action: &str) -> Response<Full<Bytes>> {
     call.respond = call.respond.within(NAMESPACE);
     match actions::visit(action, call) {

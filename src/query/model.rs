@@ -111,7 +111,6 @@ impl From<String> for Pattern {
 }
 
 impl Model {
-    /// Whether the service has this action.
     pub(super) fn has(&self, action: &str) -> bool {
         self.operations.contains_key(action)
     }

@@ -32,9 +32,7 @@ use crate::ops::sts::get_web_identity_token::{
 };
 use crate::ops::{self, Operation, Service};
 
-/// The API version that every request names.
 pub(super) const VERSION: &str = "2011-06-15";
-/// Serves one request of the STS API.
 pub(super) async fn serve(call: Call<'_>, action: &str) -> Response<Full<Bytes>> {
     match action {
         AssumeRole::NAME => call.run::<AssumeRole>().await,

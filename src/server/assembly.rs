@@ -63,7 +63,6 @@ pub(super) struct Assembled {
     pub(super) ended_after: Option<i64>,
     pub(super) listeners: Listeners,
     pub(super) urgent: Urgent,
-    /// How long loading the store took.
     pub(super) loaded_in: Duration,
     pub(super) lock: Option<SqliteLock>,
 }
@@ -132,7 +131,6 @@ struct Materials<'a> {
     loaded: Loaded,
     sessions: Sessions,
     names: HostNames,
-    /// The address of the service.
     address: SocketAddr,
     clock: Arc<HighWaterClock>,
     entropy: Arc<dyn Entropy>,

@@ -70,7 +70,6 @@ impl Timekeeper {
         })
     }
 
-    /// The clock for all decisions.
     pub(super) fn clock(&self) -> Arc<HighWaterClock> {
         self.clock.clone()
     }

@@ -10,7 +10,6 @@ use crate::master_key::MasterKeyError;
 use crate::store::{StoreError, WatermarkError};
 use crate::tls::TlsError;
 
-/// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The directory file or its master key cannot be loaded.
@@ -31,16 +30,13 @@ pub enum StartError {
     /// A row of the store cannot be loaded.
     #[error("the directory in the store cannot be loaded: {0}")]
     Rows(String),
-    /// The master key cannot be loaded.
     #[error("[directory] master_key: {0}")]
     MasterKey(#[from] MasterKeyError),
-    /// The system has no random bytes.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
     /// The urgent thread cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
-    /// The keyring file cannot be loaded.
     #[error(transparent)]
     Keyring(#[from] KeyringFileError),
     /// The certificate or its private key cannot be loaded.
@@ -52,23 +48,18 @@ pub enum StartError {
     /// TLS to identity providers cannot be set up.
     #[error("TLS to identity providers cannot be set up: {0}")]
     Outbound(#[from] rustls::Error),
-    /// The audit log cannot be opened.
     #[error("[audit]: {0}")]
     Audit(std::io::Error),
     /// The address or the CA of Redis cannot be used.
     #[error("[sessions.redis]: {0}")]
     Redis(#[from] ::redis::RedisError),
-    /// The handler for SIGHUP cannot be installed.
     #[error("the handler for SIGHUP cannot be installed: {0}")]
     Signal(std::io::Error),
-    /// The daemon cannot listen on an address.
     #[error("{key} {address}: {source}; name another address, or port 0 for any free one")]
     Listen {
         /// The key of the configuration, such as `[listen] address`.
         key: &'static str,
-        /// The address in the configuration.
         address: SocketAddr,
-        /// The error of the system.
         source: std::io::Error,
     },
 }

@@ -56,7 +56,6 @@ pub(super) struct Seen {
     pub data: usize,
     /// Bytes of header blocks.
     pub headers: usize,
-    /// Whether a frame began.
     pub began: bool,
     /// Whether there were too many frames that belong to no call.
     pub flood: bool,

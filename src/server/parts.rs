@@ -22,7 +22,6 @@ use crate::store::{Access, DirectoryEntries, Entrance, Head, Node, Place, Sqlite
 
 /// What a daemon needs before it loads the store.
 pub struct Parts {
-    /// The opened store.
     pub store: Store,
     /// The master key, which seals the secrets in the store.
     pub master_key: Option<Arc<MasterKey>>,
@@ -30,7 +29,6 @@ pub struct Parts {
     pub directory: Option<Directory>,
     /// The keys of session tokens and web identity tokens.
     pub keyring: Keyring,
-    /// The lock of a SQLite store.
     pub lock: Option<SqliteLock>,
 }
 
@@ -150,7 +148,6 @@ impl Parts {
 pub(super) struct NodeName {
     /// A random id, which is made at each start.
     pub(super) node: String,
-    /// The name of the host.
     pub(super) host: String,
 }
 
@@ -215,7 +212,6 @@ pub(super) struct Loaded {
     pub(super) directory: Directory,
     /// Whether the directory is in the store, and can be changed.
     pub(super) directory_is_in_the_store: bool,
-    /// How long loading took.
     pub(super) took: Duration,
 }
 

@@ -78,7 +78,6 @@ impl Notes {
         self.second.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether the connection is HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         self.http2.load(Ordering::Relaxed)
     }
@@ -333,7 +332,6 @@ enum Framing {
     Body(u64),
     /// After a request with which hyper ends the connection.
     Untracked,
-    /// On HTTP/2.
     Frames(Frames),
 }
 

@@ -17,7 +17,6 @@ pub const USER_DEFAULT: Duration = Duration::from_secs(43_200);
 /// chaining".
 pub const CHAINED_MAX: Duration = Duration::from_secs(3_600);
 
-/// Why a duration was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
     /// The duration is outside the bounds of the API.

@@ -20,12 +20,10 @@ use crate::session::signing_key::{Algorithm, SigningKey};
 
 pub use session_key::SessionKey;
 
-/// The most keys in one keyring.
 const MAX_KEYS: usize = 16;
 /// So many ids of dropped keys are kept in the file: a broker that reads it notes them in the store.
 const MAX_RETIRED: usize = 256;
 
-/// Why a keyring was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
     /// Its content: the field and the rule.
@@ -115,7 +113,6 @@ impl Keyring {
         self.revoked.store(Arc::new(all));
     }
 
-    /// Whether the key of that id was revoked.
     pub fn is_revoked(&self, id: u32) -> bool {
         let revoked = self.revoked.load();
         !revoked.is_empty() && revoked.contains(&text_id(id))

@@ -20,7 +20,6 @@ const DICTIONARY: &[u8] = br#"CostCenter Department Environment Project Team Own
 /// The session policies and tags that limit a session.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Limits {
-    /// The session tags, including inherited ones.
     #[prost(message, repeated, tag = "1")]
     pub tags: Vec<TagClaim>,
     /// The inline session policy without insignificant white space; empty if none was passed.

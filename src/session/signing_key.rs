@@ -200,7 +200,6 @@ impl SigningKey {
         })
     }
 
-    /// The only algorithm with which the key is used.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }

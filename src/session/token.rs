@@ -35,7 +35,6 @@ pub struct Claims {
     /// The id of the session: 16 random bytes.
     #[prost(bytes = "vec", tag = "1")]
     pub session_id: Vec<u8>,
-    /// The id of the temporary access key, `ASIA…`.
     #[prost(string, tag = "2")]
     pub access_key_id: String,
     /// The ARN of the assumed role, or of the user whose session it is.
@@ -110,7 +109,6 @@ impl Holder {
 /// assertion: IAM User Guide, "Available keys for SAML-based AWS STS federation".
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct SamlSubject {
-    /// The assertion's NameID.
     #[prost(string, tag = "1")]
     pub subject: String,
     /// The format of the NameID, without the prefix of SAML 2.0.
@@ -125,7 +123,6 @@ pub struct SamlSubject {
 /// "Available keys for AWS OIDC federation": exactly these are "available in session".
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct WebIdentity {
-    /// The claim `sub`.
     #[prost(string, tag = "1")]
     pub subject: String,
     /// The claim `azp`, or `aud` if there is no `azp`.

@@ -19,7 +19,6 @@ const OVERHEAD_BYTES: usize = 128;
 /// The limits of the records in memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// The most records.
     pub max_records: usize,
     /// The most bytes, including the tables.
     pub max_bytes: usize,

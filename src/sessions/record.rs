@@ -12,7 +12,6 @@ pub type SessionId = [u8; 16];
 /// The record of a session, without its secret. Times are in seconds since 1970.
 #[derive(Clone, PartialEq, Message)]
 pub struct SessionRecord {
-    /// The id of the session.
     #[prost(bytes = "vec", tag = "1")]
     pub session_id: Vec<u8>,
     /// The access key id, `ASIA…`.
@@ -30,13 +29,10 @@ pub struct SessionRecord {
     /// The source identity; empty if there is none.
     #[prost(string, tag = "6")]
     pub source_identity: String,
-    /// The session tags.
     #[prost(message, repeated, tag = "7")]
     pub tags: Vec<TagClaim>,
-    /// The time when it was issued.
     #[prost(int64, tag = "8")]
     pub issued_at: i64,
-    /// The time when it ends.
     #[prost(int64, tag = "9")]
     pub expires_at: i64,
     /// The sessions and users that it was made from, the direct one first.

@@ -105,14 +105,12 @@ pub fn postgres_url(
     Ok(url.into())
 }
 
-/// The options of an address.
 #[derive(Default)]
 struct Asked {
     /// The value of `sslmode`, in lower case.
     mode: Option<String>,
     /// Whether `host` names the folder of a Unix socket.
     has_socket: bool,
-    /// Whether the address has `sslrootcert`.
     has_ca: bool,
 }
 

@@ -21,7 +21,6 @@ pub(super) const RESTORED: &str = "RestoreStore";
 /// The number of rows that one query reads.
 pub(super) const PAGE: i64 = 1_000;
 
-/// One change of the feed.
 #[derive(Debug)]
 pub struct Change {
     /// The number of the change. Numbers increase, and may have gaps.
@@ -30,11 +29,9 @@ pub struct Change {
     pub changed_at: i64,
     /// The principal that made the change, as JSON.
     pub actor: String,
-    /// The action, such as `CreateRole` or `RevokeSessions`.
     pub action: String,
     /// The kind of the entry that changed: a kind of the directory, `revocation` or `store`.
     pub kind: String,
-    /// The id of the entry that changed.
     pub id: String,
     /// The entry before and after the change, or the revocations that were made, as JSON.
     pub detail: String,
@@ -46,7 +43,6 @@ pub struct Change {
 
 /// The changes after a given one.
 pub enum Step {
-    /// All of them, in order.
     Changes(Vec<Change>),
     /// There are more than [`MAX_STEP`], or the feed no longer has some of them; the
     /// caller must load all rows.

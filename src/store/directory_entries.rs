@@ -25,7 +25,6 @@ pub const DIRECTORY_ENTRIES: &str = "directory-entries";
 /// The most rows that are named when more of them are wrong.
 const MAX_NAMED: usize = 20;
 
-/// The entries that the store has recorded.
 #[derive(Debug, Default)]
 pub struct DirectoryEntries(BTreeMap<Name, Kept>);
 
@@ -93,7 +92,6 @@ impl EntryRow {
     }
 }
 
-/// Reads all rows.
 async fn rows(engine: Engine, connection: &mut AnyConnection) -> Result<Vec<EntryRow>, StoreError> {
     let sql = "SELECT kind, id, identity, version, mac FROM directory_entries";
     let rows = sqlx::query(sql).fetch_all(&mut *connection).await;

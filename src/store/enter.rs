@@ -12,7 +12,6 @@ use crate::master_key::MasterKey;
 /// The parameters of opening a store.
 #[derive(Clone, Copy)]
 pub struct Entrance<'a> {
-    /// The location of the store.
     pub place: &'a Place,
     /// The master key of the MACs. `None` is for a directory file without sealed secrets.
     pub master_key: Option<&'a MasterKey>,

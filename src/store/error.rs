@@ -21,7 +21,6 @@ pub enum StoreError {
         "the store has schema {found}, which is newer than this program's ({known}); run the newer program"
     )]
     Newer {
-        /// The schema version of the store.
         found: i64,
         /// The latest schema version that this program knows.
         known: i64,
@@ -31,7 +30,6 @@ pub enum StoreError {
         "the store has schema {found}, older than this program's ({known}); `brevet serve` brings it up to date"
     )]
     Older {
-        /// The schema version of the store.
         found: i64,
         /// The schema version that this program needs.
         known: i64,
@@ -47,19 +45,13 @@ pub enum StoreError {
         "{0}: there is no store; `brevet init` makes one, `brevet restore` brings a backup back"
     )]
     Missing(PathBuf),
-    /// The database is damaged, or is not a store.
     #[error("{0}; restore a backup: `brevet restore FILE`")]
     Damaged(String),
     /// A file to restore from is not a complete backup.
     #[error(
         "{path}: is not a complete backup of a store: {why}; name another file. Nothing was replaced"
     )]
-    Backup {
-        /// The file that was named.
-        path: PathBuf,
-        /// What is wrong with the file.
-        why: String,
-    },
+    Backup { path: PathBuf, why: String },
     /// `brevet move` has moved the store; holds the address of the new one.
     #[error(
         "this store was moved to {0}, and this is the old copy: name the new one in [store]. To use the old copy again, run \
@@ -104,7 +96,6 @@ pub enum StoreError {
     /// A file beside the store, such as its lock or its watermark, cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The system has no random bytes.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
     /// A row cannot be read as this program would have written it.

@@ -14,9 +14,7 @@ use crate::master_key::{MasterKey, MasterKeyError};
 /// The state of a store at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// The random id of the store.
     pub store_id: String,
-    /// The number of the last change.
     pub sequence: i64,
     /// MFA codes and assertions from before this time, in seconds since 1970, count as used.
     pub not_before: i64,
@@ -103,7 +101,6 @@ pub(super) async fn read(connection: &mut AnyConnection) -> Result<Option<RawHea
 /// What this process has seen of the store.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SeenSoFar {
-    /// The number of the last change.
     sequence: i64,
     /// The digest of the feed up to it; empty if it is not known.
     chain: String,

@@ -43,7 +43,6 @@ struct Connections {
     unclean: AtomicBool,
 }
 
-/// The lanes of all purposes.
 pub(super) struct Lanes {
     all: [Lane; 5],
     /// SQLite allows one writer at a time. The writers of this process take turns in the order in

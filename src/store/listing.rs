@@ -18,7 +18,6 @@ pub struct Listed {
     pub id: String,
     /// The folded name, which is unique in the kind.
     pub folded: String,
-    /// The row.
     pub stored: Stored,
 }
 

@@ -32,7 +32,6 @@ pub struct Lockout {
 /// The time step that a code belongs to.
 #[derive(Debug, Clone)]
 pub struct Matched {
-    /// The serial number of the device.
     pub serial_number: String,
     /// The number of the step since 1970.
     pub step: i64,
@@ -52,7 +51,6 @@ pub struct DevicePast {
     pub last_spent_step: Option<i64>,
 }
 
-/// The result of an MFA code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
     /// The code is right, and is now spent.

@@ -33,7 +33,6 @@ fn is_silent(silence: i64) -> bool {
 pub struct Node {
     /// The random id of the process, made at its start.
     pub node: String,
-    /// The name of the host.
     pub host: String,
     /// The number of the last change that is in force there.
     pub confirmed: i64,
@@ -41,7 +40,6 @@ pub struct Node {
     pub refuse_after_seconds: i64,
     /// The ids of its master keys, separated by commas; the first one seals.
     pub master_keys: String,
-    /// The id of the cluster of its keyring.
     pub cluster_id: String,
     /// A digest of the names in its directory file; empty if it serves none.
     pub directory: String,
@@ -62,7 +60,6 @@ pub struct Seen {
 pub struct Broker {
     /// The random id of the process, made at its start.
     pub node: String,
-    /// The name of the host.
     pub host: String,
     /// The ids of its master keys, the sealing one first; empty if its version does not report them.
     pub master_keys: Vec<String>,

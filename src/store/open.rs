@@ -18,7 +18,6 @@ use crate::base::entropy::{self, Entropy};
 use crate::base::secret::Secret;
 use crate::master_key::MasterKey;
 
-/// The location of a store.
 #[derive(Debug, Clone)]
 pub enum Place {
     /// A SQLite file, which one broker can serve at a time.
@@ -27,7 +26,6 @@ pub enum Place {
     Postgres {
         /// The address, `postgres://USER@HOST/DATABASE`, without a password.
         url: String,
-        /// The password of the user.
         password: Option<Secret<String>>,
     },
     /// A database in memory, for development and tests.
@@ -47,7 +45,6 @@ impl std::fmt::Display for Place {
 /// The purpose for which a store is opened, which decides what state it may be in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Creates a store if there is none.
     Create,
     /// Serves the store; the schema is migrated.
     Serve,
@@ -68,11 +65,8 @@ impl Access {
 
 /// The result of looking for a store in a database.
 enum Found {
-    /// A store.
     Here(RawHead),
-    /// A store that was moved elsewhere.
     Elsewhere,
-    /// No store.
     Nothing,
 }
 

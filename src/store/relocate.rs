@@ -26,7 +26,6 @@ pub struct Relocation<'s> {
     lease: Lease<'s>,
     /// Whether an earlier attempt was interrupted after it had marked the old store.
     is_marked: bool,
-    /// The state of the store.
     pub head: Head,
     /// The names of its tables, and the number of rows of each.
     pub tables: Vec<(String, i64)>,

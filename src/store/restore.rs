@@ -41,10 +41,8 @@ pub struct Prepared {
     _lock: SqliteLock,
 }
 
-/// The result of a restore.
 #[derive(Debug)]
 pub struct Placed {
-    /// The state of the restored store.
     pub head: Head,
     /// The file of the old store; `None` if there was none.
     pub kept: Option<PathBuf>,

@@ -89,7 +89,6 @@ impl ResourceRow {
     }
 }
 
-/// A row of the revocations, not checked.
 pub(super) struct RevocationRow {
     pub selector: String,
     pub account: String,

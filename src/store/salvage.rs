@@ -40,7 +40,6 @@ enum Place {
 }
 
 impl Fault {
-    /// The finding as a sentence.
     pub fn says(&self) -> String {
         format!("{} is not as a broker wrote it ({})", self.name, self.why)
     }

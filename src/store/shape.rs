@@ -10,18 +10,15 @@ use sqlx::{AnyConnection, Row as _};
 use super::classify::classify;
 use super::{Engine, StoreError, clip};
 
-/// A table of the store, with its columns.
 pub(super) struct Table {
     pub name: &'static str,
     pub columns: &'static [(&'static str, Type)],
 }
 
-/// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Type {
     Number,
     Text,
-    /// Text or NULL.
     TextOrNull,
 }
 
@@ -31,7 +28,6 @@ const fn table(name: &'static str, columns: &'static [(&'static str, Type)]) -> 
     Table { name, columns }
 }
 
-/// The table of the store's own row.
 pub(super) const STORE: Table = table(
     "store",
     &[
@@ -45,7 +41,6 @@ pub(super) const STORE: Table = table(
     ],
 );
 
-/// All other tables.
 pub(super) const TABLES: [Table; 11] = [
     table(
         "resources",
@@ -168,7 +163,6 @@ pub(super) enum Deviation {
 }
 
 impl Deviation {
-    /// The difference as a sentence.
     pub fn says(&self) -> String {
         match self {
             Self::Lacks(what) => what.clone(),

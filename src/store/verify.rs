@@ -48,7 +48,6 @@ fn excerpt(body: &str) -> String {
     text
 }
 
-/// The findings, a sentence each.
 #[derive(Default)]
 struct Findings {
     listed: Vec<String>,

@@ -11,7 +11,6 @@ use crate::files::{self, Audience, FileError};
 /// The last change that was in force on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watermark {
-    /// The id of the store.
     pub store_id: String,
     /// The number of the change.
     pub sequence: i64,
@@ -47,18 +46,15 @@ pub enum WatermarkError {
         /// The number of the last change that this node has seen.
         seen: i64,
     },
-    /// The store is another one.
     #[error(
         "this is not the store that this node knows: its id is {found}, not {seen}, and the revocations of that one are not in it. \
          `brevet restore --accept` ends everything that was issued before, and continues"
     )]
     Another {
-        /// The id of the store that was found.
         found: String,
         /// The id of the store that this node knows.
         seen: String,
     },
-    /// The store exists but the watermark file does not.
     #[error(
         "{0}: does not exist, although the store does; without this file it is unknown whether the store was put back to an \
          earlier state, in which revoked sessions are valid. If this node joins other brokers, copy the file from one of them. \
@@ -72,13 +68,10 @@ pub enum WatermarkError {
          and continues"
     )]
     Unsealed,
-    /// The file is not a watermark file.
     #[error("{0}: not a valid watermark file; `brevet restore --accept` replaces it")]
     Content(PathBuf),
-    /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

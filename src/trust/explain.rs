@@ -17,15 +17,12 @@ pub struct Asked<'a> {
     pub session: Option<SessionKind>,
     /// The ARN of the role for a role session, otherwise of the user or identity provider.
     pub principal_arn: &'a str,
-    /// The principal's own ARN.
     pub arn: &'a str,
-    /// The inline session policy.
     pub policy: Option<&'a Policy>,
     /// The ARNs of managed session policies.
     pub policy_arns: &'a [String],
     /// The condition keys of the request with their values.
     pub keys: &'a [(String, Vec<String>)],
-    /// The action, such as `sts:AssumeRole`.
     pub action: &'a str,
     /// The ARN of the resource, such as that of the requested role.
     pub resource: &'a str,

@@ -206,7 +206,6 @@ fn set_claim<'a>(keys: &mut RequestContext<'a>, name: impl Into<Cow<'a, str>>, v
 
 /// The parts of a request for a session that become condition keys.
 #[derive(Default)]
-#[allow(missing_docs)]
 pub struct SessionRequest<'a> {
     pub role_session_name: Option<&'a str>,
     pub external_id: Option<&'a str>,
@@ -216,7 +215,6 @@ pub struct SessionRequest<'a> {
     pub role_authorized_by_idp: Option<bool>,
 }
 
-/// Sets the keys that identify the caller.
 fn identify<'a>(keys: &mut RequestContext<'a>, caller: &'a Caller) {
     match &caller.identity {
         Identity::User(user) | Identity::UserSession { user, .. } => {

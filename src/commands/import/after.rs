@@ -16,7 +16,6 @@ use crate::evaluator::strangers;
 #[derive(Default)]
 pub(super) struct After {
     names: HashSet<Name>,
-    /// Names by kind and folded name.
     folded: HashMap<(ResourceKind, String), Name>,
     unique_ids: HashMap<String, Name>,
     /// The unique ids of users and roles, by ARN.

@@ -23,9 +23,7 @@ pub enum Planned {
     Create(Resource),
     /// It exists and is declared differently.
     Update {
-        /// The current content.
         old: Box<Resource>,
-        /// The declared content.
         new: Box<Resource>,
         /// The version of the current content: the change that wrote it.
         version: i64,
@@ -34,7 +32,6 @@ pub enum Planned {
     },
     /// It exists and is not declared.
     Delete {
-        /// The current content.
         old: Resource,
         /// The version of the current content: the change that wrote it.
         version: i64,

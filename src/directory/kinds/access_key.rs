@@ -1,9 +1,6 @@
 //! Long-term access keys: the secret is kept sealed, and an inactive key is refused. Deactivating
 //! or deleting a key ends the sessions that were made with it.
 
-// The fields of the declared form are AWS's and are documented there.
-#![allow(missing_docs)]
-
 use std::sync::Arc;
 
 use zeroize::Zeroizing;

@@ -1,8 +1,5 @@
 //! Accounts, which are known by declaration or because something declared belongs to them.
 
-// The fields of the declared form are AWS's and are documented there.
-#![allow(missing_docs)]
-
 use std::sync::Arc;
 
 use crate::base::arn::AccountId;

@@ -1,8 +1,5 @@
 //! Groups of users. A group is not a principal: it only passes its policies on to its members.
 
-// The fields of the declared form are AWS's and are documented there.
-#![allow(missing_docs)]
-
 use std::sync::Arc;
 
 use crate::base::arn::account_of;

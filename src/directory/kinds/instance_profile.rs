@@ -1,8 +1,5 @@
 //! Instance profiles. A snapshot does not contain them, because no decision depends on them.
 
-// The fields of the declared form are AWS's and are documented there.
-#![allow(missing_docs)]
-
 use crate::base::arn::account_of;
 use crate::base::entropy::NoEntropy;
 use crate::base::names;
@@ -48,7 +45,6 @@ shape! {
     }
 }
 
-/// An instance profile in a snapshot.
 #[derive(Debug)]
 pub struct Profile {
     /// The ARN, `arn:aws:iam::ACCOUNT:instance-profile/PATH/NAME`.

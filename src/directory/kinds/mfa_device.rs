@@ -1,8 +1,5 @@
 //! TOTP devices for multi-factor authentication.
 
-// The fields of the declared form are AWS's and are documented there.
-#![allow(missing_docs)]
-
 use zeroize::Zeroizing;
 
 use crate::base::arn::{IamArn, account_of};

@@ -1,9 +1,6 @@
 //! OpenID Connect providers, whose tokens AssumeRoleWithWebIdentity accepts for roles of the same
 //! account.
 
-// The fields of the declared form are AWS's and are documented there.
-#![allow(missing_docs)]
-
 use serde_json::value::RawValue;
 
 use crate::base::arn::{AccountId, account_of_provider};

@@ -1,9 +1,6 @@
 //! Managed policies. Only the default version is compiled; the others are kept for the store and
 //! exports.
 
-// The fields of the declared form are AWS's and are documented there.
-#![allow(missing_docs)]
-
 use std::sync::Arc;
 
 use crate::base::arn::account_of;

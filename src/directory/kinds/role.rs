@@ -1,8 +1,5 @@
 //! Roles, with the check of whom their trust policies allow.
 
-// The fields of the declared form are AWS's and are documented there.
-#![allow(missing_docs)]
-
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,8 +1,6 @@
 //! SAML providers: identity providers whose assertions a role of the same account may trust.
 
 // The fields of declared forms are AWS's own, named and documented there.
-#![allow(missing_docs)]
-
 use ring::rsa::KeyPair;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -50,7 +48,6 @@ shape! {
     }
 }
 
-/// A SAML provider in a snapshot of the directory.
 #[derive(Debug)]
 pub struct SamlProvider {
     /// `arn:aws:iam::ACCOUNT:saml-provider/NAME`

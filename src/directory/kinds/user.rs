@@ -1,8 +1,5 @@
 //! Users. Their groups are referenced by name, so that a changed group takes effect at once.
 
-// The fields of the declared form are AWS's and are documented there.
-#![allow(missing_docs)]
-
 use std::sync::Arc;
 
 use crate::base::arn::{AccountId, account_of};

@@ -29,7 +29,6 @@ pub struct ListSessions {
 
 /// A page of the account's sessions.
 pub struct ListSessionsOutput {
-    /// The sessions of this page, ordered by expiry.
     pub sessions: Vec<SessionView>,
     /// The marker of the next page; empty on the last page.
     pub marker: String,

@@ -10,7 +10,6 @@ use crate::sessions::SessionRecord;
 pub struct SessionView {
     /// The record as the broker that issued the session wrote it.
     pub record: SessionRecord,
-    /// The ARN of the session's principal.
     pub arn: String,
     /// The chain of principals behind it, oldest first.
     pub came_from: Vec<String>,

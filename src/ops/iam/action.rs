@@ -17,7 +17,6 @@ use crate::ops::operation::{OpenTo, Operation};
 use crate::ops::service::Service;
 use crate::trust::{self, SessionRequest};
 
-/// One action of the IAM API.
 pub trait Action: DeserializeOwned + Send + 'static {
     /// The name of the action in AWS. Policies call it `iam:NAME`.
     const NAME: &'static str;
@@ -25,7 +24,6 @@ pub trait Action: DeserializeOwned + Send + 'static {
     const READ_ONLY: bool;
     /// Whether the answer contains a secret.
     const HANDS_OUT: bool = false;
-    /// The output in the form of AWS's model.
     type Output: Serialize;
 
     /// Authorizes the call and performs it.
@@ -80,7 +78,6 @@ pub(super) fn permission<A: Action>() -> String {
     format!("{}:{}", Service::Iam.prefix(), A::NAME)
 }
 
-/// The resource on which an action is authorized.
 pub(super) struct Resource<'a> {
     /// The ARN for `Resource` elements, or `*` if the action concerns no particular resource.
     pub arn: &'a str,

@@ -9,7 +9,6 @@ use super::mfa_devices::{
 
 /// Something that can be done with any action.
 pub trait Visitor {
-    /// The result of the visit.
     type Output;
 
     /// Called with the type of the action that was found.
@@ -18,7 +17,6 @@ pub trait Visitor {
 
 macro_rules! actions {
     ($($action:ident),+ $(,)?) => {
-        /// The names of all supported actions.
         #[cfg(any(test, feature = "internals"))]
         pub const NAMES: &[&str] = &[$($action::NAME),+];
 

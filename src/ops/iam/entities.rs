@@ -28,7 +28,6 @@ pub(super) enum Extent {
     Listed,
 }
 
-/// A user.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct User {
@@ -42,7 +41,6 @@ pub struct User {
     tags: Vec<Tag>,
 }
 
-/// A group.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Group {
@@ -53,7 +51,6 @@ pub struct Group {
     create_date: String,
 }
 
-/// A role.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Role {
@@ -75,7 +72,6 @@ pub struct Role {
 #[derive(Serialize)]
 struct LastUsed {}
 
-/// A permissions boundary.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct AttachedBoundary {
@@ -83,7 +79,6 @@ struct AttachedBoundary {
     permissions_boundary_arn: String,
 }
 
-/// An instance profile.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Profile {
@@ -97,7 +92,6 @@ pub struct Profile {
     tags: Vec<Tag>,
 }
 
-/// A managed policy.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Policy {

@@ -33,7 +33,6 @@ const MAX_CHAIN: usize = 10;
 
 /// The parameters as the caller sent them, not checked yet. AWS documents the fields.
 #[derive(Default)]
-#[allow(missing_docs)]
 pub struct AssumeRoleInput {
     pub role_arn: Option<String>,
     pub role_session_name: Option<String>,
@@ -64,13 +63,11 @@ pub struct AssumeRole {
     source_identity: Option<SourceIdentity>,
 }
 
-/// The session that AssumeRole issued.
 pub struct AssumeRoleOutput {
     /// The temporary credentials, which are returned only here.
     pub credentials: Credentials,
     /// The role's unique id and the session's name, `AROA…:SESSION`.
     pub assumed_role_id: String,
-    /// The ARN of the session, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     pub arn: String,
     /// The size of the packed session policies and tags, in percent of the limit.
     pub packed_policy_size: u64,

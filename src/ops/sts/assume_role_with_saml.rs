@@ -33,12 +33,9 @@ const ACTION: &str = "sts:AssumeRoleWithSAML";
 
 /// The parameters as the caller sent them, not checked yet. AWS documents the fields.
 #[derive(Default)]
-#[allow(missing_docs)]
 pub struct AssumeRoleWithSamlInput {
     pub role_arn: Option<String>,
-    /// The ARN of the SAML provider.
     pub principal_arn: Option<String>,
-    /// The response of the identity provider in base64.
     pub saml_assertion: Option<String>,
     pub policy_arns: Vec<String>,
     pub policy: Option<String>,
@@ -57,15 +54,12 @@ pub struct AssumeRoleWithSaml {
 
 /// The new session, and the parts of the assertion that AWS returns.
 pub struct AssumeRoleWithSamlOutput {
-    /// The temporary credentials of the session.
     pub credentials: Credentials,
     /// The id of the session, `AROA…:SESSION`.
     pub assumed_role_id: String,
-    /// The ARN of the session, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     pub arn: String,
     /// The size of the packed session policies and tags, in percent of the limit.
     pub packed_policy_size: u64,
-    /// The assertion's NameID.
     pub subject: String,
     /// The format of the NameID, without the prefix of SAML 2.0.
     pub subject_type: String,

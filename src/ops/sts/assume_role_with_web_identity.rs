@@ -25,7 +25,6 @@ use crate::session::durations;
 
 /// The parameters as the caller sent them, not checked yet. AWS documents the fields.
 #[derive(Default)]
-#[allow(missing_docs)]
 pub struct AssumeRoleWithWebIdentityInput {
     pub role_arn: Option<String>,
     pub role_session_name: Option<String>,
@@ -46,7 +45,6 @@ pub struct AssumeRoleWithWebIdentityOutput {
     pub credentials: Credentials,
     /// The role's unique id and the session's name, `AROA…:SESSION`.
     pub assumed_role_id: String,
-    /// The ARN of the session, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     pub arn: String,
     /// The size of the packed session policies and tags, in percent of the limit.
     pub packed_policy_size: u64,

@@ -20,7 +20,6 @@ pub struct DecodeAuthorizationMessage {
     encoded_message: String,
 }
 
-/// The explanation of a refusal.
 pub struct DecodeAuthorizationMessageOutput {
     /// AWS's JSON document about the refusal, with an additional member `explanation`.
     pub decoded_message: String,

@@ -33,7 +33,6 @@ pub(super) struct Made {
     pub(super) account: AccountId,
 }
 
-/// The duration and the limits of a session.
 struct Limited {
     term: Duration,
     tags: Vec<TagClaim>,

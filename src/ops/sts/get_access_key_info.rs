@@ -18,9 +18,7 @@ pub struct GetAccessKeyInfo {
     access_key_id: AccessKeyId,
 }
 
-/// The owner of an access key id.
 pub struct GetAccessKeyInfoOutput {
-    /// The 12-digit account id.
     pub account: String,
 }
 

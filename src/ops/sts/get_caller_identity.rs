@@ -15,9 +15,7 @@ pub struct GetCallerIdentity;
 pub struct GetCallerIdentityOutput {
     /// The caller's unique id: `AIDA…`, `AROA…:SESSION` or `ACCOUNT:NAME`.
     pub user_id: String,
-    /// The 12-digit account id.
     pub account: String,
-    /// The ARN of the user or session.
     pub arn: String,
 }
 

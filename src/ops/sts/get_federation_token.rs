@@ -25,7 +25,6 @@ use crate::trust::{self, SessionRequest};
 
 /// The parameters as the caller sent them, not checked yet. AWS documents the fields.
 #[derive(Default)]
-#[allow(missing_docs)]
 pub struct GetFederationTokenInput {
     pub name: Option<String>,
     pub policy: Option<String>,
@@ -49,7 +48,6 @@ pub struct GetFederationTokenOutput {
     pub credentials: Credentials,
     /// The id of the federated user, `ACCOUNT:NAME`.
     pub federated_user_id: String,
-    /// The ARN of the session, `arn:aws:sts::ACCOUNT:federated-user/NAME`.
     pub arn: String,
     /// The size of the packed session policies and tags, in percent of the limit.
     pub packed_policy_size: u64,

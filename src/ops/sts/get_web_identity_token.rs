@@ -55,9 +55,7 @@ pub struct GetWebIdentityToken {
 
 /// The token that GetWebIdentityToken issued.
 pub struct GetWebIdentityTokenOutput {
-    /// The signed JSON Web Token.
     pub web_identity_token: Secret<String>,
-    /// The token's `exp`.
     pub expiration: Timestamp,
 }
 

@@ -21,7 +21,6 @@ impl Verified {
         Self(claims)
     }
 
-    /// All claims as a JSON object.
     pub fn claims(&self) -> &Map<String, Value> {
         &self.0
     }

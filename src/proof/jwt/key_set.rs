@@ -37,7 +37,6 @@ impl fmt::Debug for VerifyingKey {
 pub struct KeySet(HashMap<String, VerifyingKey>);
 
 impl KeySet {
-    /// The number of usable keys.
     pub fn count(&self) -> usize {
         self.0.len()
     }
@@ -76,12 +75,10 @@ impl KeySet {
         Ok(Self(keys))
     }
 
-    /// Looks up a usable key by its `kid`.
     pub fn get(&self, id: &str) -> Option<&VerifyingKey> {
         self.0.get(id)
     }
 
-    /// Whether there is no usable key.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

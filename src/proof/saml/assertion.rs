@@ -28,7 +28,6 @@ const MAX_NAME_ID: usize = 1_024;
 /// for this part, which is then only used to refuse a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// The ID of the response.
     pub id: String,
     /// Whether the response itself is signed. All fields were then read from the signed text.
     pub is_signed: bool,
@@ -45,11 +44,9 @@ pub struct Envelope {
 pub struct Assertion {
     /// The assertion's ID, which is unique among those of its issuer. The assertion may be used once.
     pub id: String,
-    /// When the assertion was made.
     pub issue_instant: Timestamp,
     /// The entity ID of the identity provider.
     pub issuer: String,
-    /// The subject that the assertion is about.
     pub subject: NameId,
     /// The ways in which a bearer may prove to be the subject.
     pub confirmations: Vec<SubjectConfirmation>,
@@ -123,7 +120,6 @@ pub struct AuthnStatement {
     pub context_class: Option<String>,
 }
 
-/// An attribute of the subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
     /// The attribute's name, which is case-sensitive.

@@ -21,9 +21,7 @@ const PRINCIPAL_TAG: &str = "https://aws.amazon.com/SAML/Attributes/PrincipalTag
 /// A role, and the provider whose assertion allows the user to assume it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolePair {
-    /// The ARN of the role.
     pub role: String,
-    /// The ARN of the SAML provider.
     pub provider: String,
 }
 

@@ -73,9 +73,7 @@ const MULTIVALUED: [&str; 13] = [
 /// A condition key with its value or values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContextKey {
-    /// A key that has one value.
     One(&'static str, String),
-    /// A key that may have several values.
     Many(&'static str, Vec<String>),
 }
 

@@ -61,13 +61,11 @@ pub enum XmlError {
     /// The text has a document type declaration or another declaration.
     #[error("the document has a document type declaration (DTD)")]
     Dtd,
-    /// The text has a processing instruction.
     #[error("the document has a processing instruction")]
     ProcessingInstruction,
     /// The text refers to an entity other than the five of XML, or to a character that XML forbids.
     #[error("the document has a reference to an entity or character that is not allowed")]
     Reference,
-    /// The text has a character that XML forbids.
     #[error("the document has a character that XML does not allow")]
     Character,
     /// The name of an element or attribute is not ASCII, longer than 128 bytes, or reserved.
@@ -85,7 +83,6 @@ pub enum XmlError {
     /// Two elements have the same ID, or an ID is not a valid name.
     #[error("an ID of the document is not unique, or is not a valid name")]
     Id,
-    /// The text is not well-formed XML.
     #[error("the document is not well-formed XML")]
     Malformed,
 }

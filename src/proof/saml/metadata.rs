@@ -58,7 +58,6 @@ fn reasons(unusable: &[String]) -> String {
         .collect()
 }
 
-/// The metadata of one identity provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
     entity_id: String,
@@ -93,12 +92,10 @@ impl SigningKey {
         &self.key
     }
 
-    /// The beginning of the certificate's validity.
     pub fn not_before(&self) -> Timestamp {
         self.not_before
     }
 
-    /// The last instant of the certificate's validity.
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }

@@ -10,7 +10,6 @@ use crate::base::clock::Timestamp;
 pub enum AwsCode {
     /// The response cannot be read, is not signed as it must be, or is not meant for this broker.
     InvalidIdentityToken,
-    /// The response has expired.
     ExpiredTokenException,
     /// The identity provider reports that authentication failed.
     IdpRejectedClaim,
@@ -18,7 +17,6 @@ pub enum AwsCode {
     AccessDenied,
 }
 
-/// Why a response is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The response has more than [`super::MAX_CHARACTERS`] characters; the number is its length.
@@ -36,9 +34,7 @@ pub enum Refusal {
     /// An element lacks what it must have, or has what it must not have.
     #[error("the element {element} is not accepted: {rule}")]
     Element {
-        /// Its name, without a prefix.
         element: &'static str,
-        /// What is wrong with it.
         rule: &'static str,
     },
     /// An assertion that is encrypted, without a private key for it; or a part of one.
@@ -58,10 +54,8 @@ pub enum Refusal {
         "a signature is elsewhere than directly in the Response or the Assertion, once in each"
     )]
     MisplacedSignature,
-    /// The status is not `Success`.
     #[error("the identity provider reports `{code}`: `{message}`")]
     Status {
-        /// The innermost status code.
         code: String,
         /// The status message, or nothing.
         message: String,
@@ -74,7 +68,6 @@ pub enum Refusal {
     Signature {
         /// `Response` or `Assertion`.
         signed: &'static str,
-        /// The rule that the signature breaks.
         why: SignatureError,
     },
     /// The key that made the signature has a certificate that is not valid now.
@@ -83,21 +76,15 @@ pub enum Refusal {
          is {now}"
     )]
     Certificate {
-        /// The beginning of the certificate's validity.
         not_before: Timestamp,
-        /// The last instant of the certificate's validity.
         not_after: Timestamp,
-        /// The current time.
         now: Timestamp,
     },
-    /// The metadata document has expired.
     #[error(
         "the identity provider's metadata was valid until {valid_until}, but the time is {now}"
     )]
     MetadataExpired {
-        /// The attribute `validUntil` of the document.
         valid_until: Timestamp,
-        /// The current time.
         now: Timestamp,
     },
     /// The issuer is not the identity provider whose metadata the provider has.
@@ -105,9 +92,7 @@ pub enum Refusal {
     Issuer {
         /// `Response` or `Assertion`.
         element: &'static str,
-        /// The entity ID in the response.
         seen: String,
-        /// The entity ID of the metadata.
         expected: String,
     },
     /// The response was sent to this URL, which is not one of the accepted recipients.
@@ -150,43 +135,33 @@ pub enum Refusal {
     /// The bearer confirmation has no time at which it ends.
     #[error("the SubjectConfirmationData has no NotOnOrAfter")]
     NoEnd,
-    /// The assertion is not valid yet.
     #[error("the NotBefore of the {element} is {at}, but the time is {now}")]
     NotYetValid {
         /// `Conditions` or `SubjectConfirmationData`.
         element: &'static str,
-        /// The value of `NotBefore`.
         at: Timestamp,
-        /// The current time.
         now: Timestamp,
     },
-    /// The assertion has expired.
     #[error("the {attribute} of the {element} is {at}, but the time is {now}")]
     Expired {
         /// `Conditions`, `SubjectConfirmationData` or `AuthnStatement`.
         element: &'static str,
         /// `NotOnOrAfter` or `SessionNotOnOrAfter`.
         attribute: &'static str,
-        /// The value of the attribute.
         at: Timestamp,
-        /// The current time.
         now: Timestamp,
     },
     /// The assertion has no statement that the subject was authenticated.
     #[error("the assertion has no AuthnStatement")]
     NoAuthnStatement,
-    /// The required attribute with this name is missing.
     #[error("the assertion has no attribute `{0}`")]
     NoAttribute(String),
     /// The attribute with this name occurs more than once, or has not exactly one value where it must.
     #[error("the attribute `{0}` occurs more than once, or does not have exactly one value")]
     RepeatedAttribute(String),
-    /// The value of an attribute breaks a rule.
     #[error("the attribute `{name}` is `{seen}`: it {rule}")]
     Attribute {
-        /// The name of the attribute.
         name: String,
-        /// The value that breaks the rule.
         seen: String,
         /// The rule, as a clause that follows "it".
         rule: String,
@@ -197,11 +172,8 @@ pub enum Refusal {
          has {pairs} such pairs"
     )]
     RoleNotGranted {
-        /// The ARN of the requested role.
         role: String,
-        /// The ARN of the provider in the request.
         provider: String,
-        /// The number of pairs in the attribute.
         pairs: usize,
     },
 }

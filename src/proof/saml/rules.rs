@@ -23,7 +23,6 @@ pub(super) const REMEMBERED_LONGER: Duration = Duration::from_secs(301);
 /// What the assertion must be made for. Where a list is empty nothing is accepted.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
-    /// The current time.
     pub now: Timestamp,
     /// How far the clocks of the identity provider and the broker may differ.
     pub leeway: Duration,
@@ -48,7 +47,6 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// The assertion.
     pub fn assertion(&self) -> &Assertion {
         &self.assertion
     }

@@ -17,7 +17,6 @@ use super::limits::{CANONICAL, SPACE};
 use super::seen::seen;
 use super::xml::{self, Source};
 
-/// The namespace of XML Signature.
 pub(super) const NAMESPACE: &str = "http://www.w3.org/2000/09/xmldsig#";
 
 const EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
@@ -28,7 +27,6 @@ const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
 /// The maximum number of prefixes in an `InclusiveNamespaces` list.
 const MAX_INCLUSIVE: usize = 16;
 
-/// Why a signature is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// The signature does not have the form that is accepted.
@@ -45,7 +43,6 @@ pub enum SignatureError {
     Key,
 }
 
-/// The kind of a public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyKind {
     Rsa,

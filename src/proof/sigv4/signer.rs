@@ -16,11 +16,8 @@ pub struct Signer<'a> {
     pub access_key_id: &'a str,
     /// The secret from which the signing key is derived.
     pub secret_access_key: &'a [u8],
-    /// The session token, for temporary credentials.
     pub session_token: Option<&'a str>,
-    /// The region in the signature's scope.
     pub region: &'a str,
-    /// The service in the signature's scope.
     pub service: &'a str,
 }
 

@@ -107,7 +107,6 @@ impl Drop for Over {
     }
 }
 
-/// How a connection ended.
 enum End<T> {
     Over(T),
     /// It broke a limit; holds the reason.

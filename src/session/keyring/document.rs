@@ -20,7 +20,6 @@ struct Document {
     keys: Vec<KeyDocument>,
     #[serde(default)]
     web_identity_keys: Vec<signing_key::KeyDocument>,
-    /// Ids of keys that are gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     retired_key_ids: Vec<String>,
 }

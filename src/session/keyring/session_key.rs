@@ -65,7 +65,6 @@ impl SessionKey {
         out
     }
 
-    /// Whether this key made the signature.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ED25519, self.sign.public_key().as_ref())
             .verify(message, signature)

@@ -19,7 +19,6 @@ pub(super) const WRONG_TYPE: &str = "WRONGTYPE";
 const ODD_FOR: Duration = Duration::from_secs(10);
 
 impl RedisSessions {
-    /// Sends one command.
     pub(super) async fn ask_one(&self, command: Cmd) -> Result<Value, SessionsError> {
         Ok(self.ask(&[command]).await?.pop().unwrap_or(Value::Nil))
     }

@@ -6,7 +6,6 @@ use crate::base::secret::Secret;
 /// The arrangement of the Redis servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
-    /// One server.
     Single,
     /// The URLs are those of Sentinels, which name the server.
     Sentinel {
@@ -17,16 +16,13 @@ pub enum Mode {
     Cluster,
 }
 
-/// The options of the connection to Redis.
 #[derive(Debug)]
 pub struct RedisOptions {
-    /// The arrangement of the servers.
     pub mode: Mode,
     /// `redis://HOST:PORT/DB` or `rediss://…`, without a password.
     pub urls: Vec<String>,
     /// The ACL user; `None` for the default user.
     pub username: Option<String>,
-    /// The password of the user.
     pub password: Option<Secret<String>>,
     /// The CA that signed the servers' certificates, in PEM; `None` for the system's trusted CAs.
     pub ca: Option<Vec<u8>>,

@@ -11,7 +11,6 @@ use crate::store::clip;
 pub(in crate::parts::store) enum Row<'a> {
     /// An entry of the directory.
     Resource(Resource<'a>),
-    /// A revocation.
     Revocation(Revocation<'a>),
     /// A change of the feed, with its digest.
     Change(&'a Fields<'a>, &'a str),
@@ -28,7 +27,6 @@ pub(in crate::parts::store) struct DirectoryEntry<'a> {
     pub version: i64,
 }
 
-/// The columns of an entry of the directory.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::parts::store) struct Resource<'a> {
     pub kind: &'a str,
@@ -40,7 +38,6 @@ pub(in crate::parts::store) struct Resource<'a> {
     pub body: &'a str,
 }
 
-/// The columns of a revocation.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::parts::store) struct Revocation<'a> {
     pub selector: &'a str,
@@ -51,7 +48,6 @@ pub(in crate::parts::store) struct Revocation<'a> {
     pub expires_at: i64,
 }
 
-/// The columns of a change of the feed.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::parts::store) struct Fields<'a> {
     pub sequence: i64,

@@ -76,7 +76,6 @@ impl Keys {
         }
     }
 
-    /// The key with this id.
     pub fn find(&self, id: &str) -> Option<&Key> {
         self.0.iter().find(|key| key.id == id)
     }

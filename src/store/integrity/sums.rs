@@ -18,7 +18,6 @@ pub(in crate::parts::store) struct Term(pub(super) [u64; 4]);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::parts::store) struct Sum {
     pub(super) limbs: [u64; 4],
-    /// The number of rows.
     pub count: u64,
 }
 
@@ -48,9 +47,7 @@ impl Sum {
 /// A set of rows that has its own sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::parts::store) enum Set {
-    /// The entries of one kind.
     Of(ResourceKind),
-    /// All revocations.
     Revocations,
     /// The recorded entries of a directory file.
     DirectoryEntries,
@@ -102,7 +99,6 @@ impl Contents {
         }
     }
 
-    /// Encodes the contents.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(CONTENTS + 16);
         bytes.push(FORM);

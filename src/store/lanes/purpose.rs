@@ -12,7 +12,6 @@ pub(super) const MAX_WAITING: usize = 64;
 const MAX_WAITING_INSIDE: usize = 1_024;
 /// The longest time that a revocation waits for those before it.
 const REVOCATION_WAIT: Duration = Duration::from_secs(5);
-/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::parts::store) enum Purpose {
     /// Following the change feed, and reporting this node.
@@ -21,7 +20,6 @@ pub(in crate::parts::store) enum Purpose {
     Revocation,
     /// Look-ups of a call.
     Read,
-    /// Writes of a call.
     Write,
     /// Loading all rows, sweeping, and the commands that run beside a broker.
     Background,

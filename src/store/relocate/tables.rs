@@ -137,7 +137,6 @@ pub(super) async fn look(
     Ok((number, all))
 }
 
-/// Counts the rows of a table.
 pub(super) async fn count(connection: &mut AnyConnection, table: &str) -> Result<i64, StoreError> {
     let sql = AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
     sqlx::query(sql)
@@ -147,7 +146,6 @@ pub(super) async fn count(connection: &mut AnyConnection, table: &str) -> Result
         .map_err(classify)
 }
 
-/// Copies the rows of one table.
 pub(super) async fn copy(
     from: &mut AnyConnection,
     to: &mut AnyConnection,

@@ -10,17 +10,12 @@ use crate::store::integrity::{Fields, Row};
 /// The highest number of a change, which is more than there will ever be and far from an overflow.
 const MAX_SEQUENCE: i64 = 1 << 53;
 
-/// A change to be recorded.
 pub struct Entry {
-    /// The time of the change.
     pub changed_at: Timestamp,
     /// The principal that makes the change, as JSON.
     pub actor: String,
-    /// The action, such as `CreateRole` or `RevokeSessions`.
     pub action: &'static str,
-    /// The kind of the entry that changes.
     pub kind: &'static str,
-    /// The id of the entry that changes.
     pub id: String,
     /// The entry before and after the change, or the revocations, as JSON without secrets.
     pub detail: String,

@@ -320,7 +320,6 @@ impl Writer<'_> {
     }
 }
 
-/// Reads the row of an entry.
 async fn stored(
     connection: &mut AnyConnection,
     name: Name,

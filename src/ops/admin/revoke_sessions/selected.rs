@@ -12,7 +12,6 @@ use crate::sessions;
 
 /// What the sessions to revoke have in common, as the request names it and not yet checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Asked {
     SessionId(String),
     AccessKeyId(String),

@@ -23,7 +23,6 @@ pub struct ListMfaDevices {
     page: PageRequest,
 }
 
-/// One page of a user's devices.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Devices {

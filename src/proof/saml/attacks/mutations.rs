@@ -7,7 +7,6 @@
 use super::xmlsec1::Xmlsec1;
 use super::*;
 
-/// The number of mutations to try.
 pub(super) fn number() -> usize {
     match std::env::var("BREVET_SAML_MUTATIONS") {
         Ok(number) => number.parse().unwrap(),
