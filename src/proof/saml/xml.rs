@@ -28,6 +28,10 @@ impl<'a> Source<'a> {
         }
         let text = std::str::from_utf8(octets).map_err(|_| XmlError::Encoding)?;
         let text = without_declaration(text.strip_prefix('\u{feff}').unwrap_or(text))?;
+        // The parser would skip another byte order mark.
+        if text.starts_with('\u{feff}') {
+            return Err(XmlError::Malformed);
+        }
         limits::check(text, limits)?;
         // XML 1.0 section 2.11 requires this before parsing.
         let text = if text.contains('\r') {
@@ -230,6 +234,10 @@ mod tests {
             .collect();
         assert_eq!(refused(&utf16), Some(XmlError::Encoding));
         assert_eq!(refused(b"<a>\xc0\xbc</a>"), Some(XmlError::Encoding));
+        for marks in ["\u{feff}\u{feff}", "<?xml version='1.0'?>\u{feff}"] {
+            let text = format!("{marks}<a/>");
+            assert_eq!(refused(text.as_bytes()), Some(XmlError::Malformed));
+        }
         for (declaration, why) in [
             ("<?xml version='1.0' encoding='UTF-7'?>", XmlError::Encoding),
             (
