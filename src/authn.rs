@@ -102,7 +102,7 @@ impl Shown {
             Self::WebIdentity { token, .. } => {
                 sha256(token.expose().as_bytes()).first_chunk().copied()
             }
-            // One assertion has many texts: `FederatedIdentity::digest` tells it from others.
+            // One assertion has many texts, so `FederatedIdentity::digest` identifies it.
             Self::Saml { .. } => None,
         }
     }
@@ -146,22 +146,8 @@ pub async fn prove(
             account,
         } => {
             let provider = provider_for(&provider, account, directory).cloned();
-            let service = broker.service_provider.clone();
-            // Verifying a long response takes milliseconds, which other calls do not wait for.
-            let permit = broker.verifications.acquire().await;
-            let verified = tokio::task::spawn_blocking(move || {
-                saml::authenticate(response, provider.as_ref(), &service, now)
-            });
-            let verified = verified.await;
-            drop(permit);
-            match verified {
-                Ok(caller) => Ok((caller?, None)),
-                Err(_) => Err(Box::new(Unproven {
-                    error: Error::InternalFailure,
-                    claimed_key: None,
-                    reason: None,
-                })),
-            }
+            let asked = saml::prove(broker, response, provider, now);
+            Ok((Box::pin(asked).await?, None))
         }
     }
 }

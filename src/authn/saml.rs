@@ -6,9 +6,45 @@ use std::sync::Arc;
 use super::unproven::Unproven;
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
+use crate::broker::Broker;
 use crate::caller::{Caller, Identity};
 use crate::directory::{Effective, SamlProvider};
+use crate::error::Error;
 use crate::federation::saml::{self, ServiceProvider};
+use crate::store::unless_abandoned;
+
+/// Authenticates a caller as [`authenticate`] does, on a thread of its own: a long response takes
+/// milliseconds, for which other calls must not wait. Only so many responses are verified at once as
+/// the broker has `verifications`. A call whose client disconnects while it waits for its turn gives
+/// the turn up.
+///
+/// # Errors
+/// The same as for [`authenticate`].
+pub async fn prove(
+    broker: &Broker,
+    response: Secret<String>,
+    provider: Option<Arc<SamlProvider>>,
+    now: Timestamp,
+) -> Result<Caller, Box<Unproven>> {
+    let failed = |error| {
+        Box::new(Unproven {
+            error,
+            claimed_key: None,
+            reason: None,
+        })
+    };
+    let Some(Ok(permit)) = unless_abandoned(broker.verifications.acquire()).await else {
+        let connection = Error::ServiceUnavailable("the connection of the client");
+        return Err(failed(connection));
+    };
+    let service = broker.service_provider.clone();
+    let verified = tokio::task::spawn_blocking(move || {
+        authenticate(response, provider.as_ref(), &service, now)
+    });
+    let verified = verified.await;
+    drop(permit);
+    verified.unwrap_or_else(|_| Err(failed(Error::InternalFailure)))
+}
 
 /// Returns the caller for whom a response vouches. `provider` is the provider that was named, if the
 /// account of the role has it. This contacts no identity provider, because the keys are in the
@@ -17,7 +53,7 @@ use crate::federation::saml::{self, ServiceProvider};
 /// # Errors
 /// `InvalidIdentityToken`, `ExpiredTokenException` or `IDPRejectedClaim`, each with a reason for the
 /// audit log.
-pub fn authenticate(
+fn authenticate(
     response: Secret<String>,
     provider: Option<&Arc<SamlProvider>>,
     service: &Arc<ServiceProvider>,

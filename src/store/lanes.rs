@@ -22,9 +22,21 @@ pub(super) use lease::Lease;
 pub(super) use purpose::Purpose;
 
 tokio::task_local! {
-    /// Set in the task of a call whose client has gone away. Such a call leaves the queue for a
-    /// connection.
+    /// Set in the task of a call whose client has gone away. Such a call leaves the queues in which
+    /// it waits: see [`unless_abandoned`].
     pub static ABANDONED: ();
+}
+
+/// Waits in a queue. Returns `None` as soon as the client of the call has gone away.
+pub async fn unless_abandoned<T>(queue: impl Future<Output = T>) -> Option<T> {
+    let mut queue = std::pin::pin!(queue);
+    poll_fn(|cx| {
+        if ABANDONED.try_with(|()| ()).is_ok() {
+            return Poll::Ready(None);
+        }
+        queue.as_mut().poll(cx).map(Some)
+    })
+    .await
 }
 
 /// The connections for one purpose, and the queue for them.
@@ -132,16 +144,15 @@ impl Lane {
             }
             return Err(StoreError::Busy);
         };
-        let mut entering = std::pin::pin!(free.acquire());
-        let entered = poll_fn(|cx| {
-            if self.purpose.is_of_requests() && ABANDONED.try_with(|()| ()).is_ok() {
-                return Poll::Ready(None);
+        let entered = async {
+            match self.purpose.is_of_requests() {
+                true => unless_abandoned(free.acquire()).await,
+                false => Some(free.acquire().await),
             }
-            entering.as_mut().poll(cx).map(Result::ok)
-        });
+        };
         match timeout_at(until, entered).await {
-            Ok(Some(permit)) => Ok(permit),
-            Ok(None) => Err(StoreError::Unavailable(
+            Ok(Some(Ok(permit))) => Ok(permit),
+            Ok(None | Some(Err(_))) => Err(StoreError::Unavailable(
                 "the client no longer waits for the response".to_owned(),
             )),
             Err(_) => Err(self.late(self.purpose.longest_wait(), metrics)),

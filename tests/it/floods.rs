@@ -241,6 +241,59 @@ async fn tr_01_streams_that_are_reset_at_once_end_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sa_07_a_flood_of_forged_responses_starves_no_signed_call() {
+    use crate::saml_idp::{Idp, Says};
+    use crate::saml_login::{PROVIDER, ROLE, declaration, form_of};
+    use brevet::base::clock::{Clock, SystemClock};
+    let home = Home::init();
+    home.edit(|toml| toml + "\n[web_identity]\nissuer = \"https://sts.example.com\"\n");
+    // Two identity providers of one name, of which the broker knows the first.
+    let [idp, forger] = ["https://idp.example.com/saml"; 2].map(Idp::new);
+    let file = home.path.join("saml.json");
+    brevet::files::write_private(&file, declaration(&idp).to_string().as_bytes()).unwrap();
+    home.run(&["import", file.to_str().unwrap(), "--apply"]);
+    let daemon = start(brevet(), &home);
+    let to = address(&daemon);
+    assert_eq!(who(to, &home.keys).await, 200);
+    let says = Says::new("forged", ROLE, PROVIDER, SystemClock.now());
+    let forged = crate::saml_costs::longest(&forger, &says);
+    let body = crate::harness::encode(&form_of(&forged));
+
+    let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let floods: Vec<_> = (0..100)
+        .map(|n| {
+            let (over, body) = (over.clone(), body.clone());
+            tokio::spawn(async move {
+                let mut answers = 0u64;
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let answer = crate::saml_costs::post(to, 1 + n % 20, body.clone());
+                    // The last ones are not waited for.
+                    let Ok(answer) = tokio::time::timeout(Duration::from_secs(15), answer).await
+                    else {
+                        break;
+                    };
+                    assert_ne!(answer.code(), "ok");
+                    answers += 1;
+                }
+                answers
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let good = Good::start(to, &home.keys);
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let (median, p99) = good.stop().await;
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut answers = 0;
+    for flood in floods {
+        answers += flood.await.unwrap();
+    }
+    println!("{answers} forged responses; a good client: {median:?} (median), {p99:?} (p99)");
+    assert!(answers > 50, "{answers}");
+    assert!(median < Duration::from_secs(2), "{median:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tr_06_idle_connections_leave_room_for_calls_and_go_by_age() {
     // The case has 10,000 connections for 10 minutes; here are 2,000 for seconds.
     let name = "tr_06_idle_connections_leave_room_for_calls_and_go_by_age";

@@ -40,6 +40,7 @@ mod revocation;
 mod rotation;
 mod routes;
 mod saml;
+mod saml_costs;
 mod saml_idp;
 mod saml_login;
 mod second_factor;

@@ -281,6 +281,45 @@ async fn calls_in_flight_are_bounded_and_whoever_proved_somebody_goes_first() {
 }
 
 #[tokio::test]
+async fn an_assertion_that_was_used_elsewhere_proves_no_connection() {
+    use crate::saml_idp::{Idp, Says};
+    use crate::saml_login::{PROVIDER, ROLE, directory_of, form_of};
+    let idp = Idp::new("https://idp.example.com/saml");
+    let dir = home();
+    let text = directory_of(&idp).to_string();
+    brevet::files::write_private(&dir.path().join("directory.json"), text.as_bytes()).unwrap();
+    let broker = Broker::start_in(dir, |config| config.limits.calls = 16).await;
+    let login = async |from: &Connection, response: &str| {
+        let body = Pieces::whole(encode(&form_of(response)));
+        let response = from.send("/", form_headers(), body).await.unwrap();
+        response.status().as_u16()
+    };
+    let response = idp.response(&Says::new("one", ROLE, PROVIDER, now()));
+    let own = Connection::open(&broker, 8).await;
+    assert_eq!(login(&own, &response).await, 200);
+    // The same assertion in another text: base64 may have line breaks.
+    let thief = Connection::open(&broker, 9).await;
+    let (start, rest) = response.split_at(76);
+    assert_eq!(login(&thief, &format!("{start}\n{rest}")).await, 403);
+    // Three quarters of the calls are for those who have proven nobody.
+    let crowd = [1, 2, 3].map(|from| Connection::open(&broker, from));
+    let crowd = futures_util::future::join_all(crowd).await;
+    let mut waiting: Vec<_> = (0..12).map(|n| crowd[n % 3].unfinished(&[10])).collect();
+    calls_in_flight(&broker, 12).await;
+    waiting.push(thief.unfinished(&[10]));
+    eventually("another call has made room for the thief's", async || {
+        metric(&broker, "brevet_shed_total{reason=\"calls\"}").await == 1
+    })
+    .await;
+    calls_in_flight(&broker, 12).await;
+    waiting.push(own.unfinished(&[10]));
+    calls_in_flight(&broker, 13).await;
+    for call in waiting {
+        call.abort();
+    }
+}
+
+#[tokio::test]
 async fn bodies_are_bounded_in_bytes_over_all_connections() {
     let broker = with_limits(|l| l.request_memory_bytes = 16 << 20).await;
     // A quarter of 16 MiB, of which an eighth is kept for refusals, holds fifteen of these.

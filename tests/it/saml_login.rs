@@ -68,18 +68,29 @@ pub async fn broker(idp: &Idp) -> Broker {
     broker_of(&[idp.declared(PROVIDER)], &[role]).await
 }
 
-fn says(id: &str) -> Says {
-    Says::new(id, ROLE, PROVIDER, now())
+/// The directory of [`broker`].
+pub fn directory_of(idp: &Idp) -> Value {
+    let role = role(ROLE, &trusts(&ALL, &audience()), json!({}));
+    directory(&[idp.declared(PROVIDER)], &[role])
 }
 
-pub async fn login(broker: &Broker, response: &str, more: &[(&str, &str)]) -> Answer {
-    let mut form = vec![
+/// The form of a call that assumes the role of [`broker`].
+pub fn form_of(response: &str) -> [(&str, &str); 5] {
+    [
         ("Action", "AssumeRoleWithSAML"),
         VERSION,
         ("RoleArn", ROLE),
         ("PrincipalArn", PROVIDER),
         ("SAMLAssertion", response),
-    ];
+    ]
+}
+
+fn says(id: &str) -> Says {
+    Says::new(id, ROLE, PROVIDER, now())
+}
+
+pub async fn login(broker: &Broker, response: &str, more: &[(&str, &str)]) -> Answer {
+    let mut form = form_of(response).to_vec();
     for (name, value) in more {
         form.retain(|(n, _)| n != name);
         form.push((name, value));
@@ -147,13 +158,7 @@ async fn stray_signatures_are_not_looked_at() {
     let idp = Idp::new(ENTITY);
     let broker = broker(&idp).await;
     let response = idp.response(&says("one"));
-    let form = [
-        ("Action", "AssumeRoleWithSAML"),
-        VERSION,
-        ("RoleArn", ROLE),
-        ("PrincipalArn", PROVIDER),
-        ("SAMLAssertion", &response),
-    ];
+    let form = form_of(&response);
     let mut headers = form_headers();
     headers.insert("x-amz-security-token", "stray".parse().unwrap());
     headers.insert(
