@@ -81,6 +81,14 @@ pub enum Error {
     /// AWS has the action, which is named, but Brevet does not implement it.
     #[error("{0} is not available yet")]
     NotAvailable(Cow<'static, str>),
+    /// AWS has the action, but Brevet refuses it on purpose.
+    #[error("Brevet does not answer {action}: {why}")]
+    RefusedAction {
+        /// The name of the action.
+        action: String,
+        /// Why it is not answered, without a full stop.
+        why: &'static str,
+    },
     /// The request carries no credentials, and the action requires some.
     #[error("Request is missing Authentication Token")]
     MissingAuthenticationToken,
@@ -351,7 +359,7 @@ impl Error {
             Self::TooLarge(_) => ("RequestEntityTooLarge", Class::BodyTooLarge),
             Self::HeadersTooLarge(..) => ("RequestHeaderFieldsTooLarge", Class::HeadersTooLarge),
             Self::RequestTimeout(_) => ("RequestTimeout", Class::Timeout),
-            Self::InvalidAction { .. } | Self::NotAvailable(_) => {
+            Self::InvalidAction { .. } | Self::NotAvailable(_) | Self::RefusedAction { .. } => {
                 ("InvalidAction", Class::Unimplemented)
             }
             Self::UnknownOperation(_) => ("UnknownOperationException", Class::Unimplemented),

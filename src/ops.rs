@@ -238,7 +238,11 @@ fn shown<O: Operation>(
 /// needs no proof to see them.
 fn of_nobody<O: Operation>(input: Result<O, Error>) -> Error {
     match input {
-        Err(error @ (Error::NotAvailable(_) | Error::InvalidAction { .. })) => error,
+        Err(
+            error @ (Error::NotAvailable(_)
+            | Error::InvalidAction { .. }
+            | Error::RefusedAction { .. }),
+        ) => error,
         Err(error) if O::PROOF != Proof::Signature => error,
         _ => Error::MissingAuthenticationToken,
     }

@@ -2,9 +2,11 @@
 //! that it concerns, and answers in the form of the model. A new action is an [`action::Action`] and a line
 //! in [`actions`].
 
+mod absent;
 #[allow(dead_code, reason = "the actions that use it are being added")]
 pub mod action;
 pub mod actions;
+pub mod catalogue;
 pub(super) mod change;
 #[allow(dead_code, reason = "the actions that use it are being added")]
 mod entities;

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::ops::Service;
 use crate::ops::iam::action::{Action, Iam};
 use crate::ops::iam::actions::{self, Visitor};
+use crate::ops::iam::catalogue::{self, Tier};
 
 pub(super) const VERSION: &str = "2010-05-08";
 const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
@@ -53,11 +54,15 @@ impl<A: Action> Query for Iam<A> {
 }
 
 async fn refuse(call: Call<'_>, action: &str) -> Response<Full<Bytes>> {
-    let known = IAM.as_ref().is_some_and(|model| model.has(action));
+    let tier = catalogue::tier(action);
     let action = crate::audit::clip(action);
-    let error = match known {
-        true => Error::NotAvailable(action.clone().into()),
-        false => Error::InvalidAction {
+    let error = match tier {
+        Some(Tier::Must | Tier::Should) => Error::NotAvailable(action.clone().into()),
+        Some(Tier::Refused(why)) => Error::RefusedAction {
+            action: action.clone(),
+            why,
+        },
+        None => Error::InvalidAction {
             action: action.clone(),
             version: VERSION.to_owned(),
         },

@@ -111,10 +111,6 @@ impl From<String> for Pattern {
 }
 
 impl Model {
-    pub(super) fn has(&self, action: &str) -> bool {
-        self.operations.contains_key(action)
-    }
-
     /// Reads and checks the input of an action from the parameters of a request.
     ///
     /// # Errors

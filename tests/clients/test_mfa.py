@@ -187,10 +187,25 @@ def test_mf_01_mf_05_guesses_are_counted_by_user(world, alice):
     assert alice["Credentials"]["AccessKeyId"].startswith("ASIA")
 
 
-def test_other_iam_actions_are_known_and_not_there_yet(world):
-    assert refused(lambda: iam(world).list_users()) == ("InvalidAction", 400)
-    with pytest.raises(Exception, match="ListUsers is not available yet"):
-        iam(world).list_users()
+def test_actions_that_are_left_out_are_refused_by_name(world):
+    assert refused(lambda: iam(world).list_organizations_features()) == ("InvalidAction", 400)
+    with pytest.raises(Exception, match="Brevet does not answer ListOrganizationsFeatures: there is no root user"):
+        iam(world).list_organizations_features()
+
+
+def test_the_lists_that_deletions_ask_for_are_empty(world):
+    client = iam(world)
+    assert client.list_ssh_public_keys(UserName="bob")["SSHPublicKeys"] == []
+    assert client.list_signing_certificates(UserName="bob")["Certificates"] == []
+    assert client.list_service_specific_credentials(UserName="bob")["ServiceSpecificCredentials"] == []
+    assert list(client.get_paginator("list_server_certificates").paginate())[0]["ServerCertificateMetadataList"] == []
+    for call in (
+        lambda: client.list_ssh_public_keys(UserName="nobody"),
+        lambda: client.delete_ssh_public_key(UserName="bob", SSHPublicKeyId="APKAIOSFODNN7EXAMPLE1"),
+        lambda: client.get_server_certificate(ServerCertificateName="web"),
+    ):
+        with pytest.raises(client.exceptions.NoSuchEntityException):
+            call()
 
 
 def test_the_model_is_botocores():

@@ -383,6 +383,30 @@ impl Broker {
         self.send("POST", "/", headers, body.into_bytes()).await
     }
 
+    /// Calls an action of the IAM API.
+    pub async fn iam(&self, keys: &Keys, action: &str, form: &[(&str, &str)]) -> Answer {
+        let mut all = vec![("Action", action), ("Version", "2010-05-08")];
+        all.extend(form);
+        let body = encode(&all).into_bytes();
+        let mut headers = form_headers();
+        let signer = Signer {
+            service: "iam",
+            ..keys.signer("us-east-1")
+        };
+        let host = self.address.to_string();
+        signer
+            .sign(
+                "POST",
+                "/",
+                &host,
+                &mut headers,
+                &sha256(&body),
+                self.clock.now(),
+            )
+            .unwrap();
+        self.send("POST", "/", headers, body).await
+    }
+
     pub fn sign(&self, path: &str, keys: &Keys, headers: &mut HeaderMap, payload: &[u8]) {
         self.sign_at(self.clock.now(), path, keys, headers, payload);
     }

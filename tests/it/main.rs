@@ -18,6 +18,7 @@ mod floods;
 mod front;
 mod harness;
 mod http2;
+mod iam_catalogue;
 mod importing;
 mod integrity;
 mod killed;

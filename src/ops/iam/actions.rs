@@ -1,6 +1,14 @@
 //! The supported actions of the IAM API. The Query interface dispatches on this list, and only this
 //! file knows all of them.
 
+use super::absent::{
+    DeleteServerCertificate, DeleteServiceSpecificCredential, DeleteSigningCertificate,
+    DeleteSshPublicKey, GetServerCertificate, GetSshPublicKey, ListServerCertificateTags,
+    ListServerCertificates, ListServiceSpecificCredentials, ListSigningCertificates,
+    ListSshPublicKeys, ResetServiceSpecificCredential, TagServerCertificate,
+    UntagServerCertificate, UpdateServerCertificate, UpdateServiceSpecificCredential,
+    UpdateSigningCertificate, UpdateSshPublicKey,
+};
 use super::action::Action;
 use super::mfa_devices::{
     CreateVirtualMfaDevice, DeactivateMfaDevice, DeleteVirtualMfaDevice, EnableMfaDevice,
@@ -36,11 +44,29 @@ macro_rules! actions {
 actions! {
     CreateVirtualMfaDevice,
     DeactivateMfaDevice,
+    DeleteServerCertificate,
+    DeleteServiceSpecificCredential,
+    DeleteSigningCertificate,
+    DeleteSshPublicKey,
     DeleteVirtualMfaDevice,
     EnableMfaDevice,
+    GetServerCertificate,
+    GetSshPublicKey,
     ListMfaDevices,
+    ListServerCertificateTags,
+    ListServerCertificates,
+    ListServiceSpecificCredentials,
+    ListSigningCertificates,
+    ListSshPublicKeys,
     ListVirtualMfaDevices,
+    ResetServiceSpecificCredential,
     ResyncMfaDevice,
+    TagServerCertificate,
+    UntagServerCertificate,
+    UpdateServerCertificate,
+    UpdateServiceSpecificCredential,
+    UpdateSigningCertificate,
+    UpdateSshPublicKey,
 }
 
 #[cfg(test)]

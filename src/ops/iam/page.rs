@@ -34,13 +34,11 @@ impl PageRequest {
     /// The key after which the page begins; an empty text for the first page.
     ///
     /// # Errors
-    /// [`Error::Malformed`] in AWS's words if the marker is not one that a page ended with.
+    /// [`Error::InvalidMarker`] if the marker is not one that a page ended with.
     pub(super) fn after(&self) -> Result<&str, Error> {
         match self.marker.as_deref() {
             None => Ok(""),
-            Some(marker) => marker
-                .strip_prefix(MARKED)
-                .ok_or_else(|| Error::Malformed("Invalid Marker.".to_owned())),
+            Some(marker) => marker.strip_prefix(MARKED).ok_or(Error::InvalidMarker),
         }
     }
 

@@ -28,15 +28,13 @@ impl Target {
     /// The user with this name in the caller's account, or the calling user if no name is given.
     ///
     /// # Errors
-    /// [`Error::Malformed`] in AWS's words if no name is given and the caller is not a user.
+    /// [`Error::UserNameRequired`] if no name is given and the caller is not a user.
     pub(super) fn user(cx: &Context<'_>, user_name: Option<&str>) -> Result<Self, Error> {
         let name = match (user_name, cx.caller().user()) {
             (Some(name), _) => name.to_owned(),
             (None, Some(user)) => user.name.to_string(),
             (None, None) => {
-                return Err(Error::Malformed(
-                    "Must specify userName when calling with non-User credentials".to_owned(),
-                ));
+                return Err(Error::UserNameRequired);
             }
         };
         let account = cx.caller().account();
@@ -86,13 +84,12 @@ impl Target {
     /// The managed policy with this ARN: one of the caller's account, or one of AWS's.
     ///
     /// # Errors
-    /// [`Error::Malformed`] in AWS's words if the text is not the ARN of a policy.
+    /// [`Error::InvalidArn`] if the text is not the ARN of a policy.
     pub(super) fn policy(cx: &Context<'_>, arn: &str) -> Result<Self, Error> {
         let account = account_of(arn);
         let is_policy = arn.starts_with("arn:aws:iam::") && arn.contains(":policy/");
         if !is_policy || (account != "aws" && IamArn::parse(arn).is_none()) {
-            let text = "Invalid ARN:  Could not be parsed!";
-            return Err(Error::Malformed(text.to_owned()));
+            return Err(Error::InvalidArn);
         }
         let own = account == "aws" || account == cx.caller().account().as_str();
         let found = cx.directory.managed(arn).filter(|_| own);
