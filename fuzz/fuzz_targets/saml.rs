@@ -19,7 +19,8 @@ macro_rules! data {
     };
 }
 
-/// The metadata of each identity provider, and good responses of it.
+/// The metadata of each identity provider, and its good responses: all of them that are in that folder,
+/// since each is accepted when it is a seed.
 const GOOD: [(&str, &[&str]); 3] = [
     (
         data!("pysaml2-metadata.xml"),
@@ -35,13 +36,19 @@ const GOOD: [(&str, &[&str]); 3] = [
             data!("samlp-assertion.xml"),
             data!("samlp-response.xml"),
             data!("samlp-prefixed.xml"),
+            data!("samlp-large.xml"),
         ],
     ),
     (
         data!("xmlsec-metadata.xml"),
         &[
             data!("xmlsec-rsa-sha256.xml"),
+            data!("xmlsec-rsa-sha384.xml"),
+            data!("xmlsec-rsa-sha512.xml"),
             data!("xmlsec-p256-sha256.xml"),
+            data!("xmlsec-p256-sha384.xml"),
+            data!("xmlsec-p384-sha256.xml"),
+            data!("xmlsec-p384-sha384.xml"),
             data!("xmlsec-prefix-list.xml"),
             data!("xmlsec-with-comments.xml"),
             data!("xmlsec-response.xml"),
