@@ -255,6 +255,31 @@ impl Budgets {
         }
     }
 
+    /// Whether the budgets of a principal and its account have room for a call, which is not counted
+    /// yet.
+    ///
+    /// # Errors
+    /// The budget that is used up.
+    pub fn admit(&self, principal: &str, account: &str, now: Duration) -> Result<(), Exceeded> {
+        let admits = |budget: &Option<Calls>, key: &str, brokers| {
+            let calls = budget.as_ref();
+            calls.is_none_or(|calls| calls.admits(key.as_bytes(), brokers, now))
+        };
+        let brokers = self.brokers_in(Exceeded::Principal);
+        if !admits(&self.principal_calls, principal, brokers) {
+            return Err(Exceeded::Principal);
+        }
+        let brokers = self.brokers_in(Exceeded::Account);
+        if admits(&self.account_calls, account, brokers)
+            || admits(&self.principal_reserve, principal, brokers)
+                && admits(&self.account_reserve, account, brokers)
+        {
+            Ok(())
+        } else {
+            Err(Exceeded::Account)
+        }
+    }
+
     /// Counts a call that was authenticated by a token of `provider` but refused.
     ///
     /// # Errors

@@ -88,6 +88,17 @@ impl Calls {
         bucket.take(self.limit, brokers, micros(now))
     }
 
+    /// Whether [`Calls::take`] would count another call of this key. It counts nothing.
+    pub fn admits(&self, key: &[u8], brokers: u64, now: Duration) -> bool {
+        let key = bounded(key);
+        let shard = &*self.shard(&key);
+        match shard.buckets.get(&*key) {
+            Some(bucket) => bucket.admits(self.limit, brokers, micros(now)),
+            None if shard.buckets.len() < MAX_KEYS => true,
+            None => shard.others.admits(self.limit, brokers, micros(now)),
+        }
+    }
+
     /// Takes back one call, for a caller that turns out to be counted elsewhere.
     pub fn give_back(&self, key: &[u8]) {
         let key = bounded(key);
@@ -175,17 +186,23 @@ impl Shard {
 
 impl Bucket {
     fn take(&mut self, limit: u64, brokers: u64, now: u64) -> bool {
-        let share = self.share(limit, brokers);
-        self.level = self.level_at(share, now);
+        let admits = self.admits(limit, brokers, now);
+        self.level = self.level_at(self.share(limit, brokers), now);
         self.at = self.at.max(now);
+        if admits {
+            self.level = self.level.saturating_add(CALL);
+            self.unsent = self.unsent.saturating_add(1);
+        }
+        admits
+    }
+
+    /// Whether there is room for one more call.
+    fn admits(&self, limit: u64, brokers: u64, now: u64) -> bool {
+        let share = self.share(limit, brokers);
         // One call is always possible, however small the share.
         let burst = share.saturating_mul(BURST_SECONDS * 1_000_000).max(CALL);
-        let Some(level) = self.level.checked_add(CALL).filter(|level| *level <= burst) else {
-            return false;
-        };
-        self.level = level;
-        self.unsent = self.unsent.saturating_add(1);
-        true
+        let level = self.level_at(share, now).checked_add(CALL);
+        level.is_some_and(|level| level <= burst)
     }
 
     /// This broker's part of the limit: an equal share, or what the others leave if that is more.

@@ -60,6 +60,23 @@ fn twice_a_seconds_calls_may_come_at_once_and_time_gives_them_back() {
 }
 
 #[test]
+fn what_would_be_refused_is_known_before_it_is_counted() {
+    let budgets = Budgets::new(limits(4, 0, 8, 0));
+    let admits = |principal, now| budgets.admit(principal, ACCOUNT, now);
+    for n in 0..8 {
+        assert_eq!(admits("alice", seconds(0)), Ok(()), "{n}");
+        assert_eq!(passed(&budgets, "alice", 1, seconds(0)), 1, "{n}");
+    }
+    assert_eq!(admits("alice", seconds(0)), Err(Exceeded::Principal));
+    assert_eq!(admits("alice", seconds(1)), Ok(()));
+    // Others use up the account, but not the reserve of somebody who calls little.
+    assert_eq!(passed(&budgets, "bob", 8, seconds(0)), 8);
+    assert_eq!(admits("carol", seconds(0)), Ok(()));
+    assert_eq!(passed(&budgets, "carol", 3, seconds(0)), 2);
+    assert_eq!(admits("carol", seconds(0)), Err(Exceeded::Account));
+}
+
+#[test]
 fn calls_reads_accounts_and_sources_are_counted_apart() {
     let budgets = Budgets::new(limits(2, 3, 3, 1));
     let call = |who, kind| budgets.call(kind, by(who), seconds(0));

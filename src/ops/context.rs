@@ -239,6 +239,18 @@ impl Context<'_> {
         counted.map_err(|exceeded| broker.throttled(exceeded.name()))
     }
 
+    /// Checks that [`Context::count_admitted`] would not refuse the call, and counts nothing.
+    ///
+    /// # Errors
+    /// [`Error::Throttling`] if one of the two budgets is used up.
+    pub fn check_budgets(&self, account: AccountId) -> Result<(), Error> {
+        let (broker, now) = (self.broker, self.broker.clock.monotonic());
+        let admitted = broker
+            .budgets
+            .admit(self.caller.budget_key(), account.as_str(), now);
+        admitted.map_err(|exceeded| broker.throttled(exceeded.name()))
+    }
+
     /// Counts a refused call of a federated identity for its provider. It has already been counted
     /// for its source address, and nobody else is charged for it.
     ///

@@ -85,6 +85,8 @@ impl FederatedSession {
                 // A refused caller keeps its token or assertion, so the decision is made first. Spending it
                 // takes time, so the decision is made again after it.
                 drop(granted);
+                // So does a caller that makes too many calls, which clients then make again.
+                cx.check_budgets(role.account)?;
                 spend(cx, identity, once).await?;
                 // Whoever shows what has been used is counted for the source alone.
                 cx.count_admitted(role.account)?;
