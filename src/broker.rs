@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::federation::providers::Providers;
 use crate::federation::saml::ServiceProvider;
 use crate::feed::{Feed, Standing};
+use crate::hashing::Hashing;
 use crate::master_key::MasterKey;
 use crate::metrics::{Metrics, Throttled};
 use crate::proof::sigv4::Rules;
@@ -52,8 +53,10 @@ pub struct Broker {
     pub directory_is_in_the_store: bool,
     /// The SQL store with everything that must not be lost.
     pub store: Store,
-    /// Records when long-term keys were last used.
+    /// Records when long-term keys and passwords were last used.
     pub key_use: KeyUse,
+    /// Computes the hashes of passwords.
+    pub hashing: Hashing,
     /// The signatures that were used, if each may be used only once.
     pub single_use: Option<SingleUse>,
     /// The revocations that are in force on this node, against which every session is checked.

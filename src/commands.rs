@@ -181,10 +181,13 @@ async fn change_one_aspect(
 ) -> Result<(), CommandError> {
     let name = old.name();
     let mut new = old.clone();
-    if matches!(edit, Edit::AssignMfaDevice(_) | Edit::ReleaseMfaDevice) {
+    if edit.needs_secret() {
         unseal(&mut new, cx)?;
     }
     edit.apply(&mut new, cx.now)?;
+    if new.folded() != old.folded() {
+        rules::check_folded_name_is_free(writer, &new, &name).await?;
+    }
     // Everybody that a new trust policy names must exist.
     let is_trust = matches!(edit, Edit::UpdateAssumeRolePolicy(_));
     let named_before = (!is_trust).then_some(&old);
@@ -295,14 +298,19 @@ async fn rename(
         .await?;
     let mut after = Vec::new();
     for referrer in referrers {
-        let mut thing = current(writer, &referrer, None).await?;
+        let stored = current(writer, &referrer, None).await?;
+        let mut thing = stored.clone();
         unseal(&mut thing, cx)?;
         edit::follow(&mut thing, &old, &new);
-        after.push(thing);
+        after.push((stored, thing));
     }
     delete(cx, writer, actor, old).await?;
     put(cx, writer, actor, action, None, new).await?;
-    for thing in after {
+    for (stored, thing) in after {
+        // A login profile is stored under the ARN of its user.
+        if stored.name() != thing.name() {
+            delete(cx, writer, actor, stored).await?;
+        }
         put(cx, writer, actor, action, None, thing).await?;
     }
     Ok(())

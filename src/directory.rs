@@ -27,13 +27,14 @@ pub mod unique_ids;
 mod unsupported;
 mod warnings;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::base::arn::AccountId;
 use crate::evaluator::{Policy, PolicyKind};
 use crate::master_key::MasterKey;
+use crate::password::policy::PasswordPolicy;
 use compile::deny_all;
 use declaration::Declaration;
 use declared::{Insertion, Source};
@@ -45,8 +46,8 @@ pub use declared::Defaults;
 #[cfg(any(test, feature = "internals"))]
 pub use kinds::normal_seed;
 pub use kinds::{
-    AccessKey, Group, ManagedPolicy, MfaDevice, OidcProvider, Profile, Role, SamlProvider, User,
-    is_issuer,
+    AccessKey, AccountSettings, Group, LoginProfile, ManagedPolicy, MfaDevice, OidcProvider,
+    Profile, Role, SamlProvider, User, is_account_alias, is_issuer,
 };
 pub use limits::{ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER};
 pub use load::{MAX_BYTES, declared, parse};
@@ -87,14 +88,17 @@ pub struct Directory {
     keys: Table<AccessKey>,
     managed: Table<ManagedPolicy>,
     mfa_devices: Table<MfaDevice>,
+    login_profiles: Table<LoginProfile>,
     oidc_providers: Table<OidcProvider>,
     saml_providers: Table<SamlProvider>,
     decoy: Arc<Role>,
     /// Stands in for a policy whose document is missing, and denies everything.
     closed: Arc<Policy>,
+    /// What a password policy may allow each user.
+    password_change: Arc<Policy>,
     clear_secrets: usize,
-    /// The accounts that the file or the store declares.
-    accounts: Arc<HashSet<AccountId>>,
+    /// The accounts that the file or the store declares, with their settings.
+    accounts: Arc<HashMap<AccountId, AccountSettings>>,
     /// The entries of a directory file, as declared but without secrets in clear, by kind and folded
     /// name. `None` if the snapshot was read from the store, whose rows hold the same.
     declared: Option<Arc<Entries>>,
@@ -122,10 +126,15 @@ impl Directory {
             keys: Table::default(),
             managed: Table::default(),
             mfa_devices: Table::default(),
+            login_profiles: Table::default(),
             oidc_providers: Table::default(),
             saml_providers: Table::default(),
             decoy: Arc::new(Role::decoy()?),
             closed: Arc::new(deny_all(PolicyKind::Identity)?),
+            password_change: Arc::new(
+                Policy::parse(PolicyKind::Identity, policies::PASSWORD_CHANGE)
+                    .map_err(|error| fault("password policy", error.to_string()))?,
+            ),
             clear_secrets: 0,
             accounts: Arc::default(),
             declared: None,
@@ -319,6 +328,30 @@ impl Directory {
     /// All MFA devices, in no particular order.
     pub fn mfa_devices(&self) -> impl Iterator<Item = &Arc<MfaDevice>> {
         self.mfa_devices.values()
+    }
+
+    /// The login profile of the user with this ARN, if it has a password.
+    pub fn login_profile(&self, user_arn: &str) -> Option<&Arc<LoginProfile>> {
+        self.login_profiles.get(user_arn)
+    }
+
+    /// The settings of an account; `None` if nothing belongs to that account.
+    pub fn account_settings(&self, account: AccountId) -> Option<&AccountSettings> {
+        self.accounts.get(&account)
+    }
+
+    /// The account that has an alias.
+    pub fn account_with_alias(&self, alias: &str) -> Option<AccountId> {
+        let mut all = self.accounts.iter();
+        all.find(|(_, settings)| settings.alias.as_deref() == Some(alias))
+            .map(|(account, _)| *account)
+    }
+
+    /// The password policy of an account, or AWS's default if it has none.
+    pub fn password_policy(&self, account: AccountId) -> &PasswordPolicy {
+        let own = self.account_settings(account);
+        own.and_then(|settings| settings.password_policy.as_ref())
+            .unwrap_or(&PasswordPolicy::DEFAULT)
     }
 
     /// The numbers of users, roles and access keys.

@@ -199,6 +199,9 @@ pub enum Error {
     /// The new password breaks the account's password policy.
     #[error("{0}")]
     PasswordPolicyViolation(String),
+    /// The old password of a user who chooses another one was not accepted; holds the reason.
+    #[error("{0}")]
+    WrongPassword(&'static str),
     /// The action is only for users, and the caller is a session.
     #[error("{0}")]
     InvalidUserType(String),
@@ -319,9 +322,10 @@ impl Error {
             Self::AccessDenied { .. } | Self::NotAuthorized { .. } => {
                 ("AccessDenied", Class::Forbidden)
             }
-            Self::LongTermCredentialsOnly(_) | Self::PresignedAction(_) | Self::Mfa(_) => {
-                ("AccessDenied", Class::WrongCredentials)
-            }
+            Self::LongTermCredentialsOnly(_)
+            | Self::PresignedAction(_)
+            | Self::Mfa(_)
+            | Self::WrongPassword(_) => ("AccessDenied", Class::WrongCredentials),
             Self::SessionDurationEscalation => (
                 "SessionDurationEscalationException",
                 Class::WrongCredentials,

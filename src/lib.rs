@@ -23,6 +23,7 @@
 //! Rules, which are pure functions:
 //! - [`evaluator`]: decides a request by the policies in force; knows no roles and no store
 //! - [`proof`]: turns foreign bytes and keys into verified claims; knows no clock and no network
+//! - [`password`]: hashes of passwords, and the rules of password policies
 //! - [`session`]: the keyring, session tokens, and the limits of a session's duration and size
 //!
 //! State, which makes no decisions:
@@ -35,6 +36,7 @@
 //! - [`feed`]: how much of the store's change feed is in force on this node
 //! - [`files`], [`keyring_file`]: files with secrets, which are read and written completely or not
 //!   at all
+//! - [`hashing`]: computes the hashes of passwords, a bounded number at once
 //! - [`master_key`]: the key that seals long-term secrets
 //! - [`metrics`]: the values for monitoring
 //! - [`revocations`]: what has been revoked, ready for lookup by every call
@@ -50,6 +52,7 @@
 //! - [`caller`]: the authenticated caller
 //! - [`tokens`]: a cache of opened session tokens
 //! - [`lineage`]: the principals behind a session, each of which can be revoked
+//! - [`login`]: checks the password of a user
 //! - [`federation`]: identities for which an external provider vouches
 //! - [`mfa`]: checks a device's code and spends it
 //! - [`trust`]: decides on a role, a caller and the facts of a request, and makes a
@@ -101,6 +104,7 @@ pub use cli::main;
 #[path = ""]
 mod parts {
     // Rules: pure; bytes, keys and `now` in, a verdict out.
+    pub mod password;
     pub mod session;
 
     // State: in terms of words and rules; makes no decisions.
@@ -112,6 +116,7 @@ mod parts {
     pub mod error;
     pub mod feed;
     pub mod files;
+    pub mod hashing;
     pub mod keyring_file;
     pub mod master_key;
     pub mod metrics;
@@ -130,6 +135,7 @@ mod parts {
     pub mod federation;
     pub mod follow;
     pub mod lineage;
+    pub mod login;
     pub mod mfa;
     pub mod mint;
     pub mod ops;

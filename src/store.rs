@@ -68,7 +68,7 @@ pub use documents::Documents;
 pub use enter::Entrance;
 pub use error::{StoreError, UNVERIFIED_SENTENCE};
 pub use head::Head;
-pub use key_use::KeyUse;
+pub use key_use::{KeyUse, LastUse};
 pub use lanes::{ABANDONED, unless_abandoned};
 pub use listing::Listed;
 pub use mfa_attempts::{Attempt, Lockout, MAX_DRIFT, Matched, STEP_SECONDS};

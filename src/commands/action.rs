@@ -31,6 +31,7 @@ pub(super) fn named(verb: Verb, kind: ResourceKind) -> &'static str {
         ResourceKind::InstanceProfile => names!("InstanceProfile"),
         ResourceKind::AccessKey => names!("AccessKey"),
         ResourceKind::MfaDevice => names!("VirtualMFADevice"),
+        ResourceKind::LoginProfile => names!("LoginProfile"),
         ResourceKind::OidcProvider => names!("OpenIDConnectProvider"),
         ResourceKind::SamlProvider => names!("SAMLProvider"),
     }

@@ -3,6 +3,7 @@
 
 mod attributes;
 mod groups;
+mod login_profile;
 mod mfa;
 mod policies;
 mod rename;
@@ -10,7 +11,8 @@ mod tags;
 mod versions;
 
 use crate::base::clock::Timestamp;
-use crate::directory::declaration::Document;
+use crate::base::secret::Secret;
+use crate::directory::declaration::{Document, PasswordPolicyDetail};
 use crate::directory::resource::Resource;
 
 use super::CommandError;
@@ -74,6 +76,15 @@ pub enum Edit {
     RemoveRole(String),
     /// Sets or removes an account's alias.
     SetAlias(Option<String>),
+    /// Sets or removes an account's password policy.
+    SetPasswordPolicy(Option<PasswordPolicyDetail>),
+    /// Changes a login profile.
+    UpdateLoginProfile {
+        /// The hash of the new password, if it changes.
+        password_hash: Option<Secret<String>>,
+        /// Whether the user must choose another password at the next sign-in, if that changes.
+        password_reset_required: Option<bool>,
+    },
     /// Assigns an MFA device to a user, given by ARN.
     AssignMfaDevice(String),
     /// Takes an MFA device away from its user.
@@ -81,6 +92,14 @@ pub enum Edit {
 }
 
 impl Edit {
+    /// Whether the change needs the resource's secret in clear.
+    pub(super) fn needs_secret(&self) -> bool {
+        matches!(
+            self,
+            Self::AssignMfaDevice(_) | Self::ReleaseMfaDevice | Self::UpdateLoginProfile { .. }
+        )
+    }
+
     /// Applies the change to the resource.
     ///
     /// # Errors
@@ -119,6 +138,16 @@ impl Edit {
             Self::AddRole(name) => attributes::add_role(resource, name),
             Self::RemoveRole(name) => attributes::remove_role(resource, name),
             Self::SetAlias(alias) => attributes::alias(resource, alias.as_deref()),
+            Self::SetPasswordPolicy(policy) => {
+                attributes::password_policy(resource, policy.as_ref())
+            }
+            Self::UpdateLoginProfile {
+                password_hash,
+                password_reset_required,
+            } => {
+                let hash = password_hash.as_ref().map(|hash| hash.expose().as_str());
+                login_profile::update(resource, hash, *password_reset_required, now)
+            }
             Self::AssignMfaDevice(user_arn) => mfa::assign(resource, user_arn, now),
             Self::ReleaseMfaDevice => mfa::release(resource),
         }

@@ -189,11 +189,21 @@ pub(super) async fn check_name_is_free(
     if writer.get(&name).await?.is_some() {
         return Err(CommandError::EntityAlreadyExists(name.to_string()));
     }
+    check_folded_name_is_free(writer, new, &name).await
+}
+
+/// Checks that no resource but `own` has the name of `new`, without regard to case.
+pub(super) async fn check_folded_name_is_free(
+    writer: &mut Writer<'_>,
+    new: &Resource,
+    own: &Name,
+) -> Result<(), CommandError> {
+    let name = new.name();
     match writer.find(name.kind, &new.folded()).await? {
-        None => Ok(()),
-        Some(other) => Err(CommandError::EntityAlreadyExists(format!(
+        Some(other) if other != own.id => Err(CommandError::EntityAlreadyExists(format!(
             "{other}, whose name is the same as that of {name} without regard to case"
         ))),
+        _ => Ok(()),
     }
 }
 

@@ -7,10 +7,11 @@ use super::*;
 use crate::base::entropy::SystemEntropy;
 use crate::directory::declaration::Declaration;
 use crate::directory::resource::ResourceKind;
-use crate::store::{Access, Attempt, Matched, Place};
+use crate::store::{Access, Attempt, LastUse, Matched, Place};
 use crate::{directory, mfa};
 
 mod limits;
+mod passwords;
 
 const ACCOUNT: &str = "111122223333";
 const NOW: Timestamp = Timestamp::from_seconds(1_000_000_000);
@@ -968,11 +969,29 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
             .await
             .unwrap()
     );
+    let used = LastUse {
+        at: NOW,
+        service: "iam".into(),
+        region: "us-east-1".into(),
+    };
     store
-        .note_key_use(&[("AKIA1".into(), NOW)], "us-east-1")
+        .note_key_use(&[("AKIA1".into(), used.clone())])
         .await
         .unwrap();
-    assert_eq!(store.key_used_at("AKIA1").await.unwrap(), Some(NOW));
+    assert_eq!(
+        store.last_key_use("AKIA1").await.unwrap(),
+        Some(used.clone())
+    );
+    // A broker that is late does not put the last use back.
+    let earlier = LastUse {
+        at: Timestamp::from_seconds(NOW.seconds() - 60),
+        ..used.clone()
+    };
+    store
+        .note_key_use(&[("AKIA1".into(), earlier)])
+        .await
+        .unwrap();
+    assert_eq!(store.last_key_use("AKIA1").await.unwrap(), Some(used));
 }
 
 #[tokio::test]

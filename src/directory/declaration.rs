@@ -9,8 +9,9 @@ use super::shape::shape;
 use crate::base::arn::{AccountId, account_of};
 
 pub use super::kinds::{
-    AccessKeyDetail, Account, GroupDetail, InstanceProfile, ManagedPolicyDetail, MfaDeviceDetail,
-    OidcProviderDetail, PolicyVersion, ProfileRole, RoleDetail, SamlProviderDetail, UserDetail,
+    AccessKeyDetail, Account, GroupDetail, InstanceProfile, LoginProfileDetail,
+    ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail, PasswordPolicyDetail, PolicyVersion,
+    ProfileRole, RoleDetail, SamlProviderDetail, UserDetail,
 };
 pub use super::shape::{Attached, Boundary, Document, Ignored, InlinePolicy, Tag};
 
@@ -41,6 +42,7 @@ shape! {
         access_keys: Vec<AccessKeyDetail>,
         #[serde(rename = "MFADevices")]
         mfa_devices: Vec<MfaDeviceDetail>,
+        login_profiles: Vec<LoginProfileDetail>,
         #[serde(rename = "OpenIDConnectProviders")]
         open_id_connect_providers: Vec<OidcProviderDetail>,
         #[serde(rename = "SAMLProviders")]
@@ -69,6 +71,8 @@ impl Declaration {
         all.extend(profiles.into_iter().map(Resource::InstanceProfile));
         all.extend(brevet.access_keys.into_iter().map(Resource::AccessKey));
         all.extend(brevet.mfa_devices.into_iter().map(Resource::MfaDevice));
+        let login_profiles = brevet.login_profiles.into_iter();
+        all.extend(login_profiles.map(Resource::LoginProfile));
         let oidc_providers = brevet.open_id_connect_providers.into_iter();
         all.extend(oidc_providers.map(Resource::OidcProvider));
         all.extend(
@@ -102,6 +106,7 @@ impl Declaration {
                 Resource::InstanceProfile(p) => profiles.push(p),
                 Resource::AccessKey(k) => file.brevet.access_keys.push(k),
                 Resource::MfaDevice(d) => file.brevet.mfa_devices.push(d),
+                Resource::LoginProfile(p) => file.brevet.login_profiles.push(p),
                 Resource::OidcProvider(p) => file.brevet.open_id_connect_providers.push(p),
                 Resource::SamlProvider(p) => file.brevet.saml_providers.push(p),
             }
@@ -177,7 +182,7 @@ fn mentioned(accounts: &[Account], resources: &[Resource]) -> Vec<Account> {
     let missing = missing.filter(|account| AccountId::parse(account).is_some());
     let accounts = missing.map(|account| Account {
         account_id: (*account).to_owned(),
-        account_alias: None,
+        ..Account::default()
     });
     accounts.collect()
 }

@@ -5,6 +5,7 @@ mod access_key;
 mod account;
 mod group;
 mod instance_profile;
+mod login_profile;
 mod mfa_device;
 mod oidc_provider;
 mod policy;
@@ -13,9 +14,10 @@ mod saml_provider;
 mod user;
 
 pub use access_key::{AccessKey, AccessKeyDetail};
-pub use account::Account;
+pub use account::{Account, AccountSettings, PasswordPolicyDetail, is_account_alias};
 pub use group::{Group, GroupDetail};
 pub use instance_profile::{InstanceProfile, Profile, ProfileRole};
+pub use login_profile::{LoginProfile, LoginProfileDetail};
 #[cfg(any(test, feature = "internals"))]
 pub use mfa_device::normal_seed;
 pub use mfa_device::{MfaDevice, MfaDeviceDetail};

@@ -20,6 +20,15 @@ pub fn is_aws_managed(policy_arn: &str) -> bool {
         .is_some_and(|name| !name.is_empty())
 }
 
+/// What `AllowUsersToChangePassword` of a password policy allows each user. Names are unique in an
+/// account whatever the path, so that this is the user itself.
+pub(super) const PASSWORD_CHANGE: &str = r#"{"Version": "2012-10-17", "Statement": [
+    {"Sid": "PasswordPolicy", "Effect": "Allow", "Action": "iam:ChangePassword",
+        "Resource": ["arn:aws:iam::*:user/${aws:username}", "arn:aws:iam::*:user/*/${aws:username}"],
+        "Condition": {"StringEquals": {"aws:ResourceAccount": "${aws:PrincipalAccount}"}}},
+    {"Sid": "PasswordPolicyRead", "Effect": "Allow", "Action": "iam:GetAccountPasswordPolicy", "Resource": "*"}
+]}"#;
+
 /// The policies of one user, group or role. Managed policies are referenced by ARN, so that a
 /// change of a policy takes effect for all at once.
 #[derive(Debug, Default)]
@@ -133,12 +142,16 @@ impl Directory {
         })
     }
 
-    /// The policies of a user, including those of its groups.
+    /// The policies of a user, including those of its groups, and what the account's password policy
+    /// allows.
     ///
     /// # Errors
     /// [`Dangling`] if a referenced policy or group is missing.
     pub fn effective_of_user(&self, user: &User) -> Result<Effective, Dangling> {
         let mut effective = self.effective(&user.policies)?;
+        if self.password_policy(user.account).allow_users_to_change {
+            effective.identity.push(self.password_change.clone());
+        }
         for name in &user.groups {
             let group = self
                 .groups

@@ -15,6 +15,7 @@ macro_rules! every_kind {
             InstanceProfile: InstanceProfile as InstanceProfile = "instance-profile" in "InstanceProfileList";
             AccessKey: AccessKeyDetail as AccessKeyDetail = "access-key" in "Brevet.AccessKeys";
             MfaDevice: MfaDeviceDetail as MfaDeviceDetail = "mfa-device" in "Brevet.MFADevices";
+            LoginProfile: LoginProfileDetail as LoginProfileDetail = "login-profile" in "Brevet.LoginProfiles";
             OidcProvider: OidcProviderDetail as OidcProviderDetail = "oidc-provider" in "OpenIDConnectProviders";
             SamlProvider: SamlProviderDetail as SamlProviderDetail = "saml-provider" in "SAMLProviders";
         }

@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use super::declared::{Declared, Defaults, Insertion, PolicyOf};
 use super::kinds::{
-    AccessKeyDetail, Account, GroupDetail, InstanceProfile, ManagedPolicyDetail, MfaDeviceDetail,
-    OidcProviderDetail, RoleDetail, SamlProviderDetail, UserDetail,
+    AccessKeyDetail, Account, GroupDetail, InstanceProfile, LoginProfileDetail,
+    ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail, RoleDetail, SamlProviderDetail,
+    UserDetail,
 };
 use super::limits::Limits;
 use super::registry::every_kind;

@@ -1,5 +1,5 @@
-//! The secret of a resource: the secret of an access key or the seed of an MFA device. A file may
-//! contain it in clear; rows contain it sealed under the master key.
+//! The secret of a resource: the secret of an access key, the seed of an MFA device, the hashes of a
+//! password. A file may contain it in clear; rows contain it sealed under the master key.
 
 use zeroize::Zeroizing;
 
@@ -38,9 +38,10 @@ impl SecretText {
 }
 
 /// The names of all fields that hold a secret in clear. Their content is never shown or recorded.
-pub const SECRET_FIELDS: [&str; 4] = [
+pub const SECRET_FIELDS: [&str; 5] = [
     "SecretAccessKey",
     "Base32StringSeed",
+    "PasswordHash",
     "PrivateKeyList",
     "PrivateKeys",
 ];

@@ -57,6 +57,7 @@ impl Declaration {
         }
         any(&self.brevet.access_keys)
             || any(&self.brevet.mfa_devices)
+            || any(&self.brevet.login_profiles)
             || any(&self.brevet.saml_providers)
     }
 
@@ -88,6 +89,7 @@ impl Declaration {
         }
         Ok(seal(&mut self.brevet.access_keys, key, entropy)?
             + seal(&mut self.brevet.mfa_devices, key, entropy)?
+            + seal(&mut self.brevet.login_profiles, key, entropy)?
             + seal(&mut self.brevet.saml_providers, key, entropy)?)
     }
 }

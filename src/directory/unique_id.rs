@@ -17,6 +17,7 @@ pub fn prefix(kind: ResourceKind) -> Option<&'static str> {
         ResourceKind::Account
         | ResourceKind::AccessKey
         | ResourceKind::MfaDevice
+        | ResourceKind::LoginProfile
         | ResourceKind::OidcProvider
         | ResourceKind::SamlProvider => None,
     }

@@ -141,7 +141,7 @@ impl Directory {
                     continue;
                 };
                 let account = AccountId::parse(named.account())
-                    .filter(|account| self.accounts.contains(account));
+                    .filter(|account| self.accounts.contains_key(account));
                 let Some(account) = account else { continue };
                 let is_here = match named {
                     owners::Named::User { arn, .. } => self.user(arn).is_some(),

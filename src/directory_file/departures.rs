@@ -55,7 +55,8 @@ impl Departure {
             | ResourceKind::Policy
             | ResourceKind::Group
             | ResourceKind::InstanceProfile
-            | ResourceKind::MfaDevice => return None,
+            | ResourceKind::MfaDevice
+            | ResourceKind::LoginProfile => return None,
         };
         Some(Self::new(selector, owner, &name.id))
     }

@@ -3,6 +3,8 @@
 //! in [`actions`].
 
 mod absent;
+mod access_keys;
+mod account_alias;
 #[allow(dead_code, reason = "the actions that use it are being added")]
 pub mod action;
 pub mod actions;
@@ -11,9 +13,11 @@ pub(super) mod change;
 #[allow(dead_code, reason = "the actions that use it are being added")]
 mod entities;
 mod fresh;
+mod login_profiles;
 mod mfa_devices;
 #[allow(dead_code, reason = "the actions that use it are being added")]
 mod page;
+mod password_policy;
 #[allow(dead_code, reason = "the actions that use it are being added")]
 mod rows;
 #[allow(dead_code, reason = "the actions that use it are being added")]

@@ -110,7 +110,12 @@ pub(super) async fn caller(
         call.prove(caller.budget_key(), digest);
     }
     if matches!(caller.identity, Identity::User(_)) {
-        broker.key_use.note(&caller.access_key_id, now);
+        let region = signed
+            .as_ref()
+            .map_or(&*broker.region, |signed| signed.unverified_region());
+        broker
+            .key_use
+            .note(&caller.access_key_id, now, service.scope(), region);
     }
     record.user_identity = caller.audited();
     record.recipient_account_id = Some(caller.account().to_string());

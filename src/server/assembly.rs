@@ -25,7 +25,9 @@ use crate::config::Config;
 use crate::directory_file::Serves;
 use crate::federation::providers::Providers;
 use crate::feed::Feed;
+use crate::hashing::Hashing;
 use crate::metrics::Metrics;
+use crate::password::hash::Cost;
 use crate::proof::sigv4::{ANY_REGION, Rules};
 use crate::sessions::Sessions;
 use crate::single_use::SingleUse;
@@ -177,6 +179,7 @@ impl Materials<'_> {
                 .counting_in(self.metrics.clone())
                 .keeping_changes_for(config.keep_changes),
             key_use: KeyUse::default(),
+            hashing: Hashing::new(verifications(), Cost::DEFAULT, &*self.entropy)?,
             single_use: config.single_use_signatures.then(SingleUse::default),
             revocations: loaded.revocations,
             feed: Feed::new(

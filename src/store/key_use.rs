@@ -1,4 +1,5 @@
-//! Records when long-term access keys were last used, for their owners. No decision depends on it.
+//! Records when long-term access keys and passwords were last used, for their owners. A password is
+//! named by the unique id of its user. No decision on a call depends on it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,45 +11,79 @@ use super::lanes::Purpose;
 use super::{DEADLINE, Store, StoreError};
 use crate::base::clock::Timestamp;
 
-/// The last uses of long-term keys that are not yet written to the store.
+/// The last use of an access key or password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastUse {
+    pub at: Timestamp,
+    /// The service in the signature: `sts` or `iam`.
+    pub service: Box<str>,
+    /// The region in the signature.
+    pub region: Box<str>,
+}
+
+/// The last uses that are not yet written to the store.
 #[derive(Default)]
-pub struct KeyUse(Mutex<HashMap<String, Timestamp>>);
+pub struct KeyUse(Mutex<HashMap<String, LastUse>>);
 
 impl KeyUse {
-    /// Records that a key was used now.
-    pub fn note(&self, access_key_id: &str, now: Timestamp) {
+    /// Records that the access key with this id, or the password of the user with this unique id,
+    /// was used.
+    pub fn note(&self, id: &str, now: Timestamp, service: &str, region: &str) {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match used.get_mut(access_key_id) {
-            Some(at) => *at = now,
-            None => _ = used.insert(access_key_id.to_owned(), now),
+        match used.get_mut(id) {
+            Some(last) => {
+                last.at = last.at.max(now);
+                if *last.service != *service || *last.region != *region {
+                    last.service = service.into();
+                    last.region = region.into();
+                }
+            }
+            None => {
+                let last = LastUse {
+                    at: now,
+                    service: service.into(),
+                    region: region.into(),
+                };
+                used.insert(id.to_owned(), last);
+            }
         }
     }
 
+    /// The last use that is not yet written to the store, if there is one.
+    pub fn last(&self, id: &str) -> Option<LastUse> {
+        let used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        used.get(id).cloned()
+    }
+
     /// Takes the recorded uses, to be written with [`Store::note_key_use`].
-    pub fn take(&self) -> Vec<(String, Timestamp)> {
+    pub fn take(&self) -> Vec<(String, LastUse)> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
             .into_iter()
             .collect()
     }
+
+    /// Puts uses back that could not be written.
+    pub fn put_back(&self, uses: Vec<(String, LastUse)>) {
+        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, last) in uses {
+            used.entry(id).or_insert(last);
+        }
+    }
 }
 
 impl Store {
-    /// Writes when long-term keys were last used, in batches, so that other writers do not wait long.
+    /// Writes when long-term keys and passwords were last used, in batches, so that other writers do
+    /// not wait long. A later use that another broker has written stays.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time; times that were not
-    /// written are lost.
-    pub async fn note_key_use(
-        &self,
-        used: &[(String, Timestamp)],
-        region: &str,
-    ) -> Result<(), StoreError> {
+    /// [`StoreError::Unavailable`] if the database does not answer in time; some were not written.
+    pub async fn note_key_use(&self, used: &[(String, LastUse)]) -> Result<(), StoreError> {
         for portion in used.chunks(256) {
-            let (portion, region) = (portion.to_vec(), region.to_owned());
+            let portion = portion.to_vec();
             self.write_one(Purpose::Background, move |c| {
                 Box::pin(async move {
                     sqlx::raw_sql("BEGIN").execute(&mut *c).await?;
-                    let noted = note(&mut *c, portion, &region).await;
+                    let noted = note(&mut *c, portion).await;
                     // The connection must not go back in the middle of a transaction.
                     let end = if noted.is_ok() { "COMMIT" } else { "ROLLBACK" };
                     sqlx::raw_sql(end).execute(c).await?;
@@ -60,47 +95,82 @@ impl Store {
         Ok(())
     }
 
-    #[cfg_attr(
-        not(any(test, feature = "internals")),
-        allow(dead_code, reason = "GetAccessKeyLastUsed is not answered yet")
-    )]
-    /// The last use of a long-term key, if one is recorded.
+    /// The last use of an access key or password that a broker has written, if there is one. A
+    /// broker writes its own once a minute.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
-    pub async fn key_used_at(&self, access_key_id: &str) -> Result<Option<Timestamp>, StoreError> {
-        let id = access_key_id.to_owned();
+    pub async fn last_key_use(&self, id: &str) -> Result<Option<LastUse>, StoreError> {
+        let id = id.to_owned();
         let row = self.read(Purpose::Read, DEADLINE, move |c| {
             let id = id.clone();
             Box::pin(async move {
-                sqlx::query("SELECT used_at FROM access_key_use WHERE access_key_id = $1")
-                    .bind(id)
-                    .fetch_optional(c)
-                    .await
+                sqlx::query(
+                    "SELECT used_at, service, region FROM access_key_use WHERE access_key_id = $1",
+                )
+                .bind(id)
+                .fetch_optional(c)
+                .await
             })
         });
-        row.await?
-            .map(|row| row.try_get(0).map(Timestamp::from_seconds))
-            .transpose()
-            .map_err(classify)
+        let last = |row: sqlx::any::AnyRow| {
+            Ok(LastUse {
+                at: Timestamp::from_seconds(row.try_get(0)?),
+                service: row.try_get::<String, _>(1)?.into(),
+                region: row.try_get::<String, _>(2)?.into(),
+            })
+        };
+        row.await?.map(last).transpose().map_err(classify)
     }
 }
 
 async fn note(
     connection: &mut sqlx::AnyConnection,
-    used: Vec<(String, Timestamp)>,
-    region: &str,
+    used: Vec<(String, LastUse)>,
 ) -> Result<(), sqlx::Error> {
-    for (id, at) in used {
+    for (id, last) in used {
         sqlx::query(
-            "INSERT INTO access_key_use (access_key_id, used_at, region, service) VALUES ($1, $2, $3, 'sts') \
-             ON CONFLICT (access_key_id) DO UPDATE SET used_at = excluded.used_at, region = excluded.region",
+            "INSERT INTO access_key_use (access_key_id, used_at, region, service) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (access_key_id) DO UPDATE SET used_at = excluded.used_at, region = excluded.region, \
+             service = excluded.service WHERE excluded.used_at >= access_key_use.used_at",
         )
         .bind(id)
-        .bind(at.seconds())
-        .bind(region.to_owned())
+        .bind(last.at.seconds())
+        .bind(String::from(last.region))
+        .bind(String::from(last.service))
         .execute(&mut *connection)
         .await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn last(at: i64, service: &str) -> LastUse {
+        LastUse {
+            at: Timestamp::from_seconds(at),
+            service: service.into(),
+            region: "eu-west-1".into(),
+        }
+    }
+
+    #[test]
+    fn the_last_use_is_kept_until_it_is_written() {
+        let uses = KeyUse::default();
+        let note = |at, service| {
+            uses.note("AKIA1", Timestamp::from_seconds(at), service, "eu-west-1");
+        };
+        assert_eq!(uses.last("AKIA1"), None);
+        note(10, "sts");
+        note(20, "iam");
+        assert_eq!(uses.last("AKIA1"), Some(last(20, "iam")));
+        let taken = uses.take();
+        assert!(uses.take().is_empty());
+        note(30, "sts");
+        // What could not be written does not replace a later use.
+        uses.put_back(taken);
+        assert_eq!(uses.take(), [("AKIA1".to_owned(), last(30, "sts"))]);
+    }
 }

@@ -72,10 +72,12 @@ impl Sweeps {
     }
 }
 
-/// Records in the store when long-term access keys were last used. Logs an error if that fails.
+/// Records in the store when long-term access keys and passwords were last used. If that fails, an
+/// error is logged and the next call tries again.
 pub async fn note_key_use(broker: &Broker) {
     let used = broker.key_use.take();
-    if let Err(error) = broker.store.note_key_use(&used, &broker.region).await {
+    if let Err(error) = broker.store.note_key_use(&used).await {
         tracing::debug!(%error, "the last use of access keys could not be recorded");
+        broker.key_use.put_back(used);
     }
 }

@@ -59,6 +59,8 @@ fn pair(kind: ResourceKind) -> [Value; 2] {
             "UserArn": arn("user", &format!("U{n}")), "SecretAccessKey": format!("a-secret-that-is-long-enough-{n:010}")}),
         ResourceKind::MfaDevice => json!({"SerialNumber": arn("mfa", &format!("U{n}")), "UserArn": arn("user", &format!("U{n}")),
             "Base32StringSeed": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"}),
+        ResourceKind::LoginProfile => json!({"UserArn": arn("user", &format!("U{n}")),
+            "PasswordHash": format!("$argon2id$v=19$m=19456,t=2,p=1$c2l4dGVlbiBieXRlIHN{n}dA$G/bFSWjBTx+oD5UAxzUD+cpH7AFcbWp48NzvOCVG3rM")}),
         ResourceKind::OidcProvider => json!({"Arn": arn("oidc-provider", &format!("idp{n}.example.com")),
             "Url": format!("https://idp{n}.example.com"), "ClientIDList": ["sts.amazonaws.com"]}),
         ResourceKind::SamlProvider => json!({"Arn": arn("saml-provider", &format!("S{n}")),

@@ -10,6 +10,7 @@ mod cases;
 mod checking;
 mod clock;
 mod condition_keys;
+mod credentials;
 mod data_perimeter;
 mod emergency;
 mod endings;

@@ -1,9 +1,9 @@
 //! Single fields of resources: a role's trust policy, descriptions, the session duration, a key's
-//! status, the role of an instance profile, and an account's alias.
+//! status, the role of an instance profile, and an account's alias and password policy.
 
 use super::{parse, remove_from, unfit};
 use crate::commands::CommandError;
-use crate::directory::declaration::{InstanceProfile, ProfileRole};
+use crate::directory::declaration::{InstanceProfile, PasswordPolicyDetail, ProfileRole};
 use crate::directory::resource::Resource;
 
 pub(super) fn trust(resource: &mut Resource, document: &str) -> Result<(), CommandError> {
@@ -61,6 +61,17 @@ pub(super) fn alias(resource: &mut Resource, alias: Option<&str>) -> Result<(), 
     match resource {
         Resource::Account(account) => account.account_alias = alias.map(str::to_owned),
         other => return Err(unfit(other, "an alias")),
+    }
+    Ok(())
+}
+
+pub(super) fn password_policy(
+    resource: &mut Resource,
+    policy: Option<&PasswordPolicyDetail>,
+) -> Result<(), CommandError> {
+    match resource {
+        Resource::Account(account) => account.password_policy = policy.cloned(),
+        other => return Err(unfit(other, "a password policy")),
     }
     Ok(())
 }

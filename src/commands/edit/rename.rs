@@ -39,6 +39,9 @@ pub(in crate::parts::commands) fn follow(referrer: &mut Resource, old: &Resource
         (Resource::AccessKey(key), Resource::User(_), Resource::User(new)) => {
             key.user_arn.clone_from(&new.arn)
         }
+        (Resource::LoginProfile(profile), Resource::User(_), Resource::User(new)) => {
+            profile.user_arn.clone_from(&new.arn)
+        }
         (Resource::MfaDevice(device), Resource::User(_), Resource::User(new)) => {
             device.user_arn.clone_from(&new.arn)
         }

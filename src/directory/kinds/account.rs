@@ -1,4 +1,5 @@
-//! Accounts, which are known by declaration or because something declared belongs to them.
+//! Accounts, which are known by declaration or because something declared belongs to them, and
+//! their settings: alias and password policy.
 
 use std::sync::Arc;
 
@@ -6,15 +7,91 @@ use crate::base::arn::AccountId;
 use crate::base::entropy::NoEntropy;
 use crate::directory::declared::{Declared, Defaults, Insertion, Source, keep};
 use crate::directory::limits::Limits;
-use crate::directory::shape::shape;
+use crate::directory::shape::{Ignored, shape};
 use crate::directory::{Directory, DirectoryError, fault};
+use crate::password::policy::{Characters, PasswordPolicy};
 
 shape! {
     /// An account; the alias is optional and unique among all accounts.
     Account {
         account_id: String,
         account_alias: Option<String>,
+        password_policy: Option<PasswordPolicyDetail>,
     }
+}
+
+shape! {
+    /// A password policy as GetAccountPasswordPolicy prints it.
+    PasswordPolicyDetail {
+        /// 6 (the default) to 128.
+        minimum_password_length: Option<i64>,
+        require_symbols: Option<bool>,
+        require_numbers: Option<bool>,
+        require_uppercase_characters: Option<bool>,
+        require_lowercase_characters: Option<bool>,
+        allow_users_to_change_password: Option<bool>,
+        /// Follows from `MaxPasswordAge`.
+        expire_passwords: Ignored,
+        /// 1 to 1095 days; passwords do not expire without it.
+        max_password_age: Option<i64>,
+        /// 1 to 24; earlier passwords may be used again without it.
+        password_reuse_prevention: Option<i64>,
+        hard_expiry: Option<bool>,
+    }
+}
+
+impl PasswordPolicyDetail {
+    /// The least number of characters if a policy does not say.
+    pub const DEFAULT_LENGTH: u32 = 6;
+
+    /// Checks and compiles the policy.
+    ///
+    /// # Errors
+    /// The rule that a number breaks.
+    fn compile(&self) -> Result<PasswordPolicy, String> {
+        let number = |name: &str, value: Option<i64>, (least, most): (i64, i64)| {
+            let legal = value.is_none_or(|value| (least..=most).contains(&value));
+            let number = value.map(|value| u32::try_from(value).unwrap_or_default());
+            legal.then_some(number).ok_or_else(|| {
+                format!(
+                    "PasswordPolicy: {name} must be a number from {least} to {most}, or be left out"
+                )
+            })
+        };
+        let length = number(
+            "MinimumPasswordLength",
+            self.minimum_password_length,
+            (6, 128),
+        )?;
+        let reuse = number(
+            "PasswordReusePrevention",
+            self.password_reuse_prevention,
+            (1, 24),
+        )?;
+        let is = |flag: Option<bool>| flag.unwrap_or(false);
+        Ok(PasswordPolicy {
+            minimum_length: length.unwrap_or(Self::DEFAULT_LENGTH) as usize,
+            characters: Characters::Each {
+                uppercase: is(self.require_uppercase_characters),
+                lowercase: is(self.require_lowercase_characters),
+                number: is(self.require_numbers),
+                symbol: is(self.require_symbols),
+            },
+            allow_users_to_change: is(self.allow_users_to_change_password),
+            max_age_days: number("MaxPasswordAge", self.max_password_age, (1, 1_095))?,
+            reuse_prevention: reuse.unwrap_or_default() as usize,
+            hard_expiry: is(self.hard_expiry),
+        })
+    }
+}
+
+/// The settings of an account in a snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct AccountSettings {
+    /// The alias, if the account has one.
+    pub alias: Option<Box<str>>,
+    /// The password policy, if the account has one of its own.
+    pub password_policy: Option<PasswordPolicy>,
 }
 
 impl Declared for Account {
@@ -36,24 +113,26 @@ impl Declared for Account {
         Ok(())
     }
 
-    /// An account that is only mentioned keeps its alias.
+    /// An account that is only mentioned keeps its settings.
     fn keep_what_is_left_out(&mut self, old: &Self) {
         keep(&mut self.account_alias, &old.account_alias);
+        keep(&mut self.password_policy, &old.password_policy);
     }
 
     fn check(&self, limits: &mut Limits<'_>) {
         if AccountId::parse(&self.account_id).is_none() {
             limits.invalid("AccountId must be twelve digits");
         }
-        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let is_alias = |alias: &str| {
-            (3..=63).contains(&alias.len())
-                && alias.bytes().all(legal)
-                && !alias.starts_with('-')
-                && !alias.ends_with('-')
-        };
-        if self.account_alias.as_deref().is_some_and(|a| !is_alias(a)) {
-            limits.invalid("AccountAlias must be 3 to 63 characters of a-z, 0-9 and hyphens, and must not begin or end with a hyphen");
+        if self
+            .account_alias
+            .as_deref()
+            .is_some_and(|a| !is_account_alias(a))
+        {
+            limits.invalid("AccountAlias must be 3 to 63 characters of a-z, 0-9 and single hyphens, must not begin or end with a hyphen, and must not be twelve digits");
+        }
+        let policy = self.password_policy.as_ref();
+        if let Some(Err(rule)) = policy.map(PasswordPolicyDetail::compile) {
+            limits.invalid(rule);
         }
     }
 
@@ -63,15 +142,32 @@ impl Declared for Account {
         };
         // The snapshot of a command or import exists only to check one resource.
         if !matches!(how.source, Source::Declared) {
-            Arc::make_mut(&mut directory.accounts).insert(account);
+            let policy = self.password_policy.as_ref();
+            let policy = policy.map(PasswordPolicyDetail::compile).transpose();
+            let settings = AccountSettings {
+                alias: self.account_alias.as_deref().map(Into::into),
+                password_policy: policy.map_err(|rule| fault(how.place, rule))?,
+            };
+            Arc::make_mut(&mut directory.accounts).insert(account, settings);
         }
         Ok(())
     }
 
     fn remove(directory: &mut Directory, id: &str) {
-        let known = AccountId::parse(id).filter(|account| directory.accounts.contains(account));
+        let known = AccountId::parse(id).filter(|account| directory.accounts.contains_key(account));
         if let Some(account) = known {
             Arc::make_mut(&mut directory.accounts).remove(&account);
         }
     }
+}
+
+/// Whether a text may be the alias of an account: IAM API Reference, "CreateAccountAlias".
+pub fn is_account_alias(alias: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (3..=63).contains(&alias.len())
+        && alias.bytes().all(legal)
+        && !alias.starts_with('-')
+        && !alias.ends_with('-')
+        && !alias.contains("--")
+        && AccountId::parse(alias).is_none()
 }

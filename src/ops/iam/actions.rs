@@ -9,10 +9,20 @@ use super::absent::{
     UntagServerCertificate, UpdateServerCertificate, UpdateServiceSpecificCredential,
     UpdateSigningCertificate, UpdateSshPublicKey,
 };
+use super::access_keys::{
+    CreateAccessKey, DeleteAccessKey, GetAccessKeyLastUsed, ListAccessKeys, UpdateAccessKey,
+};
+use super::account_alias::{CreateAccountAlias, DeleteAccountAlias, ListAccountAliases};
 use super::action::Action;
+use super::login_profiles::{
+    ChangePassword, CreateLoginProfile, DeleteLoginProfile, GetLoginProfile, UpdateLoginProfile,
+};
 use super::mfa_devices::{
     CreateVirtualMfaDevice, DeactivateMfaDevice, DeleteVirtualMfaDevice, EnableMfaDevice,
     ListMfaDevices, ListVirtualMfaDevices, ResyncMfaDevice,
+};
+use super::password_policy::{
+    DeleteAccountPasswordPolicy, GetAccountPasswordPolicy, UpdateAccountPasswordPolicy,
 };
 
 /// Something that can be done with any action.
@@ -42,16 +52,29 @@ macro_rules! actions {
 }
 
 actions! {
+    ChangePassword,
+    CreateAccessKey,
+    CreateAccountAlias,
+    CreateLoginProfile,
     CreateVirtualMfaDevice,
     DeactivateMfaDevice,
+    DeleteAccessKey,
+    DeleteAccountAlias,
+    DeleteAccountPasswordPolicy,
+    DeleteLoginProfile,
     DeleteServerCertificate,
     DeleteServiceSpecificCredential,
     DeleteSigningCertificate,
     DeleteSshPublicKey,
     DeleteVirtualMfaDevice,
     EnableMfaDevice,
+    GetAccessKeyLastUsed,
+    GetAccountPasswordPolicy,
+    GetLoginProfile,
     GetServerCertificate,
     GetSshPublicKey,
+    ListAccessKeys,
+    ListAccountAliases,
     ListMfaDevices,
     ListServerCertificateTags,
     ListServerCertificates,
@@ -63,6 +86,9 @@ actions! {
     ResyncMfaDevice,
     TagServerCertificate,
     UntagServerCertificate,
+    UpdateAccessKey,
+    UpdateAccountPasswordPolicy,
+    UpdateLoginProfile,
     UpdateServerCertificate,
     UpdateServiceSpecificCredential,
     UpdateSigningCertificate,

@@ -1,13 +1,30 @@
 //! Changes of the directory by actions of the IAM API.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::commands::{self, Command, CommandContext};
 use crate::error::Error;
+use crate::master_key::MasterKey;
 use crate::ops::context::Context;
 
 /// How long an answer waits for its own change to be in force on this node.
 const OWN_CHANGE: Duration = Duration::from_secs(2);
+
+/// The key that seals the secrets of the directory, with which every change is made.
+///
+/// # Errors
+/// [`Error::ReadOnlyDirectory`] if the directory is managed in a file.
+pub(super) fn master_key(cx: &Context<'_>) -> Result<Arc<MasterKey>, Error> {
+    let master_key = cx
+        .broker
+        .master_key
+        .load_full()
+        .filter(|_| cx.broker.directory_is_in_the_store);
+    master_key.ok_or(Error::ReadOnlyDirectory(
+        "it is managed in a file ([directory] file of the broker's configuration); edit that file",
+    ))
+}
 
 /// Changes the directory and waits until the change is in force on this node, so that the caller's
 /// next call sees it. `decide` returns the commands or a refusal. It is called before the store is
@@ -21,16 +38,7 @@ pub(in crate::parts::ops) async fn change(
     decide: impl Fn(&mut Context<'_>) -> Result<Vec<Command>, Error>,
 ) -> Result<(), Error> {
     decide(cx)?;
-    let master_key = cx
-        .broker
-        .master_key
-        .load_full()
-        .filter(|_| cx.broker.directory_is_in_the_store);
-    let Some(master_key) = master_key else {
-        return Err(Error::ReadOnlyDirectory(
-            "it is managed in a file ([directory] file of the broker's configuration); edit that file",
-        ));
-    };
+    let master_key = master_key(cx)?;
     let writer = cx.wait(cx.broker.store.write()).await?;
     let commands = match decide(cx) {
         Ok(commands) => commands,

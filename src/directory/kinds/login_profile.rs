@@ -1,0 +1,125 @@
+//! Login profiles: the passwords of users. Their hashes are kept sealed, like other secrets.
+
+// The fields of the declared form are AWS's and are documented there.
+#![allow(missing_docs)]
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::base::arn::IamArn;
+use crate::base::entropy::NoEntropy;
+use crate::base::secret::Secret;
+use crate::directory::declared::{Declared, Defaults, Insertion, keep};
+use crate::directory::limits::Limits;
+use crate::directory::name::{Name, ResourceKind};
+use crate::directory::secret_field::{SecretField, SecretText, sealing_name};
+use crate::directory::shape::shape;
+use crate::directory::table::Keyed;
+use crate::directory::{Directory, DirectoryError};
+use crate::password::hash;
+
+shape! {
+    /// The password of a user, as hashes that are in clear (for import) or sealed under the master
+    /// key.
+    LoginProfileDetail {
+        user_arn: String,
+        /// The hash of the password, and after it those of earlier passwords, separated by spaces.
+        password_hash: Option<Zeroizing<String>>,
+        sealed_password_hash: Option<String>,
+        /// Whether the user must choose another password at the next sign-in.
+        password_reset_required: Option<bool>,
+        create_date: Option<String>,
+        password_last_changed: Option<String>,
+    }
+}
+
+/// A compiled login profile.
+#[derive(Debug)]
+pub struct LoginProfile {
+    /// The ARN of the user whose password this is.
+    pub user_arn: Arc<str>,
+    /// The hash of the current password.
+    pub hash: Secret<String>,
+    /// Whether the user must choose another password at the next sign-in.
+    pub must_be_reset: bool,
+    /// When the password was last changed, in seconds since 1970; 0 if unknown, so that a password
+    /// policy with a maximum age counts it as expired.
+    pub changed_at: i64,
+}
+
+impl Keyed for LoginProfile {
+    fn key(&self) -> &str {
+        &self.user_arn
+    }
+}
+
+impl Declared for LoginProfileDetail {
+    const HAS_SECRET: bool = true;
+
+    fn id(&self) -> &str {
+        &self.user_arn
+    }
+
+    fn links(&self) -> Vec<Name> {
+        vec![Name::new(ResourceKind::User, self.user_arn.as_str())]
+    }
+
+    fn secret(&self) -> Option<SecretField<'_>> {
+        Some(SecretField {
+            name: "PasswordHash",
+            bound_to: sealing_name("login profile", &self.user_arn, &self.user_arn),
+            clear: self.password_hash.as_ref().map(|s| s.as_str()),
+            sealed: self.sealed_password_hash.as_deref(),
+            normal: hash::normal,
+        })
+    }
+
+    fn set_secret(&mut self, text: SecretText) {
+        (self.password_hash, self.sealed_password_hash) = text.into_fields();
+    }
+
+    fn fill(&mut self, defaults: &Defaults<'_>) -> Result<(), NoEntropy> {
+        defaults.date(&mut self.create_date);
+        defaults.date(&mut self.password_last_changed);
+        Ok(())
+    }
+
+    fn keep_what_is_left_out(&mut self, old: &Self) {
+        keep(&mut self.create_date, &old.create_date);
+        keep(&mut self.password_last_changed, &old.password_last_changed);
+        // A file that does not mention it must not excuse a user from choosing another password.
+        keep(
+            &mut self.password_reset_required,
+            &old.password_reset_required,
+        );
+    }
+
+    fn check(&self, limits: &mut Limits<'_>) {
+        if IamArn::parse(&self.user_arn).is_none_or(|arn| arn.kind != "user") {
+            limits.invalid("UserArn must be the ARN of a user");
+        }
+    }
+
+    fn insert(&self, directory: &mut Directory, how: &Insertion<'_>) -> Result<(), DirectoryError> {
+        let all = directory.open_secret(self.secret(), how)?;
+        let current = hash::each(all.expose()).next().unwrap_or_default();
+        let changed = self.password_last_changed.as_ref();
+        let changed = changed.or(self.create_date.as_ref());
+        let changed = changed.and_then(|date| date.parse().ok());
+        // The profile shares the allocation of its user's ARN.
+        let user = directory.users.get(&self.user_arn);
+        let user_arn = user.map_or_else(|| self.user_arn.as_str().into(), |u| u.arn.clone());
+        directory.login_profiles.put(LoginProfile {
+            user_arn,
+            hash: Secret::new(current.to_owned()),
+            must_be_reset: self.password_reset_required.unwrap_or(false),
+            changed_at: changed.map_or(0, jiff::Timestamp::as_second),
+        });
+        Ok(())
+    }
+
+    fn remove(directory: &mut Directory, id: &str) {
+        directory.login_profiles.remove(id);
+    }
+}

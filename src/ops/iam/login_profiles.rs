@@ -1,0 +1,362 @@
+//! Passwords of users: IAM API Reference, "CreateLoginProfile", "GetLoginProfile",
+//! "UpdateLoginProfile", "DeleteLoginProfile", "ChangePassword".
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::action::{self, Action, permit};
+use super::change::{change, master_key};
+use super::entities::date;
+use super::fresh::fresh;
+use super::rows;
+use super::target::Target;
+use crate::base::secret::Secret;
+use crate::commands::{Command, Edit};
+use crate::directory::User;
+use crate::directory::declaration::LoginProfileDetail;
+use crate::directory::resource::{Name, Resource, ResourceKind};
+use crate::error::Error;
+use crate::login::{self, Refused};
+use crate::ops::context::Context;
+use crate::password::hash;
+
+/// Gives a user a password.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateLoginProfile {
+    user_name: Option<String>,
+    password: Option<Zeroizing<String>>,
+    #[serde(default)]
+    password_reset_required: bool,
+    max_signin_session_duration: Option<IgnoredAny>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Answer {
+    login_profile: Shown,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Shown {
+    user_name: String,
+    create_date: String,
+    password_reset_required: bool,
+}
+
+impl Action for CreateLoginProfile {
+    const NAME: &'static str = "CreateLoginProfile";
+    const READ_ONLY: bool = false;
+    type Output = Answer;
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<Answer, Error> {
+        unsupported(self.max_signin_session_duration.is_some())?;
+        let Some(password) = &self.password else {
+            let text = "Password is required.";
+            return Err(Error::Malformed(text.to_owned()));
+        };
+        let decide = |cx: &mut Context<'_>| {
+            let target = Target::user(cx, self.user_name.as_deref())?;
+            permit::<Self>(cx, &target.resource())?;
+            let user = target.existing_user(cx)?;
+            fresh::<Self>(cx, &user)?;
+            if cx.directory.login_profile(&user.arn).is_some() {
+                return Err(Error::EntityAlreadyExists(format!(
+                    "Login Profile for User {} already exists.",
+                    user.name
+                )));
+            }
+            check(cx, &user, password)?;
+            Ok(user)
+        };
+        let user = decide(cx)?;
+        let hash = hashed(cx, password).await?;
+        let date = cx.now.to_string();
+        change(cx, Self::NAME, |cx| {
+            let user = decide(cx)?;
+            let profile = LoginProfileDetail {
+                user_arn: user.arn.to_string(),
+                password_hash: Some(hash.clone()),
+                password_reset_required: Some(self.password_reset_required),
+                create_date: Some(date.clone()),
+                password_last_changed: Some(date.clone()),
+                ..LoginProfileDetail::default()
+            };
+            Ok(vec![Command::Create(Resource::LoginProfile(profile))])
+        })
+        .await?;
+        Ok(Answer {
+            login_profile: Shown {
+                user_name: user.name.to_string(),
+                create_date: date,
+                password_reset_required: self.password_reset_required,
+            },
+        })
+    }
+}
+
+/// Says whether a user has a password, and since when.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetLoginProfile {
+    user_name: Option<String>,
+}
+
+impl Action for GetLoginProfile {
+    const NAME: &'static str = "GetLoginProfile";
+    const READ_ONLY: bool = true;
+    type Output = Answer;
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<Answer, Error> {
+        let target = Target::user(cx, self.user_name.as_deref())?;
+        permit::<Self>(cx, &target.resource())?;
+        let user = target.existing_user(cx)?;
+        let arn = user.arn.to_string();
+        let mut found = rows::by_id(cx, ResourceKind::LoginProfile, vec![arn.clone()]).await?;
+        permit::<Self>(cx, &target.resource())?;
+        let Some(Resource::LoginProfile(profile)) = found.remove(&arn) else {
+            return Err(missing(&user));
+        };
+        Ok(Answer {
+            login_profile: Shown {
+                user_name: user.name.to_string(),
+                create_date: date(profile.create_date),
+                password_reset_required: profile.password_reset_required.unwrap_or(false),
+            },
+        })
+    }
+}
+
+/// Sets another password, or whether the user must choose one at the next sign-in.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UpdateLoginProfile {
+    user_name: String,
+    password: Option<Zeroizing<String>>,
+    password_reset_required: Option<bool>,
+    max_signin_session_duration: Option<IgnoredAny>,
+    reset_max_signin_session_duration: Option<IgnoredAny>,
+}
+
+impl Action for UpdateLoginProfile {
+    const NAME: &'static str = "UpdateLoginProfile";
+    const READ_ONLY: bool = false;
+    type Output = ();
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
+        unsupported(self.max_signin_session_duration.is_some())?;
+        unsupported(self.reset_max_signin_session_duration.is_some())?;
+        let decide = |cx: &mut Context<'_>| {
+            let target = Target::user(cx, Some(&self.user_name))?;
+            permit::<Self>(cx, &target.resource())?;
+            let user = target.existing_user(cx)?;
+            fresh::<Self>(cx, &user)?;
+            if cx.directory.login_profile(&user.arn).is_none() {
+                return Err(missing(&user));
+            }
+            if let Some(password) = &self.password {
+                check(cx, &user, password)?;
+            }
+            Ok(user)
+        };
+        let user = decide(cx)?;
+        let (password_hash, expected) = match &self.password {
+            Some(password) => {
+                let (hash, version) = replacement(cx, &user, password).await?;
+                (Some(hash), Some(version))
+            }
+            None => (None, None),
+        };
+        change(cx, Self::NAME, |cx| {
+            let user = decide(cx)?;
+            let edit = Edit::UpdateLoginProfile {
+                password_hash: password_hash.clone(),
+                password_reset_required: self.password_reset_required,
+            };
+            Ok(vec![edited(&user, edit, expected)])
+        })
+        .await
+    }
+}
+
+/// Takes a user's password away.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteLoginProfile {
+    user_name: Option<String>,
+}
+
+impl Action for DeleteLoginProfile {
+    const NAME: &'static str = "DeleteLoginProfile";
+    const READ_ONLY: bool = false;
+    type Output = ();
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
+        change(cx, Self::NAME, |cx| {
+            let target = Target::user(cx, self.user_name.as_deref())?;
+            permit::<Self>(cx, &target.resource())?;
+            let user = target.existing_user(cx)?;
+            fresh::<Self>(cx, &user)?;
+            if cx.directory.login_profile(&user.arn).is_none() {
+                return Err(missing(&user));
+            }
+            Ok(vec![Command::Delete {
+                name: Name::new(ResourceKind::LoginProfile, &*user.arn),
+                expected: None,
+            }])
+        })
+        .await
+    }
+}
+
+/// Replaces the calling user's own password.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ChangePassword {
+    old_password: Zeroizing<String>,
+    new_password: Zeroizing<String>,
+}
+
+impl Action for ChangePassword {
+    const NAME: &'static str = "ChangePassword";
+    const READ_ONLY: bool = false;
+    type Output = ();
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let decide = |cx: &mut Context<'_>| {
+            let Some(user) = cx.caller().user().cloned() else {
+                let text = "Only IAM Users can change their own password";
+                return Err(Error::InvalidUserType(text.to_owned()));
+            };
+            permit::<Self>(cx, &action::Resource::new(&user.arn, &user.tags))?;
+            fresh::<Self>(cx, &user)?;
+            if cx.directory.login_profile(&user.arn).is_none() {
+                return Err(missing(&user));
+            }
+            Ok(user)
+        };
+        let user = decide(cx)?;
+        master_key(cx)?;
+        let verified = login::verify(cx.broker, user.account, &user.name, &self.old_password);
+        verified.await.map_err(|refused| match refused {
+            Refused::Wrong => Error::WrongPassword("The old password is not correct."),
+            Refused::Locked => Error::WrongPassword(
+                "Too many wrong passwords were given. Try again in five minutes.",
+            ),
+            Refused::Expired => Error::WrongPassword(
+                "The password has expired. Ask an administrator to set another one.",
+            ),
+            Refused::Unavailable(error) => error,
+        })?;
+        cx.renew()?;
+        let user = decide(cx)?;
+        check(cx, &user, &self.new_password)?;
+        let (password_hash, version) = replacement(cx, &user, &self.new_password).await?;
+        change(cx, Self::NAME, |cx| {
+            let user = decide(cx)?;
+            check(cx, &user, &self.new_password)?;
+            let edit = Edit::UpdateLoginProfile {
+                password_hash: Some(password_hash.clone()),
+                password_reset_required: Some(false),
+            };
+            Ok(vec![edited(&user, edit, Some(version))])
+        })
+        .await
+    }
+}
+
+fn edited(user: &User, edit: Edit, expected: Option<i64>) -> Command {
+    Command::Edit {
+        name: Name::new(ResourceKind::LoginProfile, &*user.arn),
+        edit,
+        expected,
+    }
+}
+
+fn missing(user: &User) -> Error {
+    Error::NotFound(format!(
+        "Login Profile for User {} cannot be found.",
+        user.name
+    ))
+}
+
+/// Refuses a limit that would have no effect.
+fn unsupported(is_given: bool) -> Result<(), Error> {
+    if !is_given {
+        return Ok(());
+    }
+    let text = "MaxSigninSessionDuration is not supported: leave it out.";
+    Err(Error::InvalidInput(text.to_owned()))
+}
+
+/// Checks a new password by the account's password policy.
+fn check(cx: &Context<'_>, user: &User, password: &str) -> Result<(), Error> {
+    let settings = cx.directory.account_settings(user.account);
+    let alias = settings.and_then(|settings| settings.alias.as_deref());
+    let mut names = vec![
+        (&*user.name, "the user name"),
+        (user.account.as_str(), "the account ID"),
+    ];
+    names.extend(alias.map(|alias| (alias, "the account alias")));
+    let policy = cx.directory.password_policy(user.account);
+    policy
+        .check(password, &names)
+        .map_err(Error::PasswordPolicyViolation)
+}
+
+/// The hash of a new password. The caller must be authorized again afterwards.
+async fn hashed(
+    cx: &mut Context<'_>,
+    password: &Zeroizing<String>,
+) -> Result<Zeroizing<String>, Error> {
+    master_key(cx)?;
+    let hash = cx.broker.hashing.hash(password, &*cx.broker.entropy).await;
+    let hash = hash.map_err(|error| login::refused(cx.broker, error))?;
+    cx.renew()?;
+    Ok(hash)
+}
+
+/// The hash of a password that replaces another one, and the version of the profile that it replaces
+/// and with whose earlier passwords it was compared. The caller must be authorized again afterwards.
+///
+/// # Errors
+/// [`Error::PasswordPolicyViolation`] if it was used before, and the account's password policy does
+/// not allow that.
+async fn replacement(
+    cx: &mut Context<'_>,
+    user: &User,
+    password: &Zeroizing<String>,
+) -> Result<(Secret<String>, i64), Error> {
+    let master_key = master_key(cx)?;
+    let kind = ResourceKind::LoginProfile;
+    let rows = cx.broker.store.get_all(kind, vec![user.arn.to_string()]);
+    let (_, row) = cx.wait(rows).await?.pop().ok_or_else(|| missing(user))?;
+    let remembered = cx.directory.password_policy(user.account).remembered();
+    if remembered > 0 {
+        let profile = Resource::parse(kind, &row.body).map_err(|error| {
+            tracing::error!(%error, "a login profile could not be parsed");
+            Error::InternalFailure
+        })?;
+        let secret = profile.secret();
+        let sealed = secret
+            .as_ref()
+            .and_then(|field| Some((field, field.sealed?)));
+        let (field, sealed) = sealed.ok_or(Error::InternalFailure)?;
+        let hashes = master_key.open(&field.bound_to, sealed).map_err(|error| {
+            tracing::error!(%error, user = %user.arn, "the password of a user cannot be opened");
+            Error::InternalFailure
+        })?;
+        let last = hash::each(hashes.expose()).take(remembered);
+        let last = last.map(|hash| Zeroizing::new(hash.to_owned())).collect();
+        let is_used = cx.broker.hashing.is_any_of(password, last).await;
+        if is_used.map_err(|error| login::refused(cx.broker, error))? {
+            return Err(Error::PasswordPolicyViolation(format!(
+                "Policy constraint violation with password reuse prevention during password change: the password is one of the last {remembered}."
+            )));
+        }
+    }
+    let hash = hashed(cx, password).await?;
+    Ok((Secret::new(hash.to_string()), row.version))
+}

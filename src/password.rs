@@ -1,0 +1,4 @@
+//! Passwords: how they are kept, and what an account demands of them. Knows no users and no store.
+
+pub mod hash;
+pub mod policy;

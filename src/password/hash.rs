@@ -1,0 +1,322 @@
+//! Password hashes: Argon2id (RFC 9106) in the PHC string format.
+//!
+//! A user has the hash of its password and those of earlier passwords, which it may not use again.
+//! They are one text, separated by spaces, the current one first. The store keeps that text sealed
+//! under the master key, so that a copy of the database alone is of no use for guessing.
+
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use zeroize::Zeroizing;
+
+use crate::base::secret::is_same_secret;
+
+/// The maximum number of passwords of a user whose hashes are kept, with the current one: the
+/// highest `PasswordReusePrevention` of a password policy.
+pub const MAX_HASHES: usize = 24;
+/// The number of bytes of a salt: RFC 9106 section 3.1.
+pub const SALT_BYTES: usize = 16;
+/// The number of bytes of a hash.
+pub const OUTPUT_BYTES: usize = 32;
+/// The most memory that a hash from elsewhere may demand, in KiB.
+const MAX_MEMORY_KIB: u32 = 262_144;
+/// The most passes that a hash from elsewhere may demand.
+const MAX_PASSES: u32 = 16;
+/// The most lanes that a hash from elsewhere may demand.
+const MAX_LANES: u32 = 4;
+/// The least memory of a hash, in KiB, and the least product of memory and passes. All minimum
+/// configurations of OWASP's Password Storage Cheat Sheet satisfy both.
+const MIN_MEMORY_KIB: u32 = 7_168;
+const MIN_WORK: u32 = 5 * MIN_MEMORY_KIB;
+
+/// How expensive a hash is to compute. There is always one lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// The memory in KiB.
+    pub memory_kib: u32,
+    /// The number of passes over the memory.
+    pub passes: u32,
+}
+
+impl Cost {
+    /// Twice the memory of OWASP's first recommendation for Argon2id.
+    pub const DEFAULT: Self = Self {
+        memory_kib: 38_912,
+        passes: 2,
+    };
+}
+
+/// Why a hash could not be computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HashError {
+    /// There is not enough memory.
+    #[error("there is not enough memory to compute the hash of a password")]
+    Memory,
+    /// The text is not a hash of this module. Nothing that was checked with [`normal`] causes this.
+    #[error("this is not an Argon2id hash")]
+    Malformed,
+}
+
+/// Computes the hash of a password.
+///
+/// # Errors
+/// [`HashError::Memory`] if the memory cannot be allocated.
+pub fn hash(
+    password: &str,
+    salt: &[u8; SALT_BYTES],
+    cost: Cost,
+) -> Result<Zeroizing<String>, HashError> {
+    let params = Params::new(cost.memory_kib, cost.passes, 1, Some(OUTPUT_BYTES))
+        .map_err(|_| HashError::Malformed)?;
+    let mut output = Zeroizing::new([0; OUTPUT_BYTES]);
+    compute(password, salt, &params, output.as_mut())?;
+    text(salt, &output, cost)
+}
+
+/// The text of a hash.
+///
+/// # Errors
+/// [`HashError::Malformed`] if the cost is out of the bounds of Argon2.
+pub fn text(
+    salt: &[u8; SALT_BYTES],
+    output: &[u8; OUTPUT_BYTES],
+    cost: Cost,
+) -> Result<Zeroizing<String>, HashError> {
+    let params = Params::new(cost.memory_kib, cost.passes, 1, Some(OUTPUT_BYTES))
+        .map_err(|_| HashError::Malformed)?;
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(&params).map_err(|_| HashError::Malformed)?,
+        salt: Some(Salt::new(salt).map_err(|_| HashError::Malformed)?),
+        hash: Some(Output::new(output).map_err(|_| HashError::Malformed)?),
+    };
+    Ok(Zeroizing::new(hash.to_string()))
+}
+
+/// Whether a hash is that of this password. It takes as long as computing the hash.
+///
+/// # Errors
+/// [`HashError`] if it cannot be computed.
+pub fn matches(password: &str, hash: &str) -> Result<bool, HashError> {
+    let Parts {
+        params,
+        salt,
+        output,
+    } = parse(hash).map_err(|_| HashError::Malformed)?;
+    let mut computed = Zeroizing::new(vec![0; output.as_bytes().len()]);
+    compute(password, &salt, &params, &mut computed)?;
+    Ok(is_same_secret(&computed, output.as_bytes()))
+}
+
+/// Whether a hash was made at a lower cost than this one, and should be made anew when its password
+/// is known.
+pub fn is_below(hash: &str, cost: Cost) -> bool {
+    parse(hash).is_ok_and(|parts| {
+        parts.params.m_cost() < cost.memory_kib || parts.params.t_cost() < cost.passes
+    })
+}
+
+/// The hashes of a user, the current one first.
+pub fn each(hashes: &str) -> impl Iterator<Item = &str> {
+    hashes.split(' ')
+}
+
+/// The hashes of a user after a change of its password, of which at most [`MAX_HASHES`] are kept.
+pub fn with_new(new: &str, hashes: &str) -> Zeroizing<String> {
+    let mut all = Zeroizing::new(String::with_capacity(new.len() + 1 + hashes.len()));
+    all.push_str(new);
+    for old in each(hashes).take(MAX_HASHES - 1) {
+        all.push(' ');
+        all.push_str(old);
+    }
+    all
+}
+
+/// Checks the hashes of a user, which may come from elsewhere.
+///
+/// # Errors
+/// The rule that the text breaks. The message contains nothing of it.
+pub fn normal(hashes: &str) -> Result<Zeroizing<String>, &'static str> {
+    if each(hashes).take(MAX_HASHES + 1).count() > MAX_HASHES {
+        return Err("must have at most 24 hashes, separated by spaces");
+    }
+    for hash in each(hashes) {
+        parse(hash)?;
+    }
+    Ok(Zeroizing::new(hashes.to_owned()))
+}
+
+/// What a hash consists of.
+struct Parts {
+    params: Params,
+    salt: Salt,
+    output: Output,
+}
+
+fn parse(text: &str) -> Result<Parts, &'static str> {
+    const FORM: &str = "must be the Argon2id hash of a password in PHC format, `$argon2id$v=19$m=…,t=…,p=…$SALT$HASH`; earlier hashes may follow, separated by spaces";
+    if text.len() > 256 {
+        return Err(FORM);
+    }
+    let hash = PasswordHash::new(text).map_err(|_| FORM)?;
+    let params = Params::try_from(&hash).map_err(|_| FORM)?;
+    let (Some(salt), Some(output)) = (hash.salt, hash.hash) else {
+        return Err(FORM);
+    };
+    let is_argon2id = hash.algorithm == Algorithm::Argon2id.ident()
+        && hash.version == Some(Version::V0x13.into())
+        && params.keyid().is_empty()
+        && params.data().is_empty();
+    if !is_argon2id {
+        return Err(FORM);
+    }
+    let (memory, passes) = (params.m_cost(), params.t_cost());
+    if memory < MIN_MEMORY_KIB || memory.saturating_mul(passes) < MIN_WORK {
+        return Err(
+            "is too cheap to guess: the memory `m` must be at least 7168 KiB, and `m` times `t` at least 35840",
+        );
+    }
+    if memory > MAX_MEMORY_KIB || passes > MAX_PASSES || params.p_cost() > MAX_LANES {
+        return Err("is too expensive: at most m=262144, t=16 and p=4 are accepted");
+    }
+    if salt.len() < SALT_BYTES || output.as_bytes().len() < OUTPUT_BYTES {
+        return Err("must have a salt of at least 16 bytes and a hash of at least 32 bytes");
+    }
+    Ok(Parts {
+        params,
+        salt,
+        output,
+    })
+}
+
+fn compute(
+    password: &str,
+    salt: &[u8],
+    params: &Params,
+    output: &mut [u8],
+) -> Result<(), HashError> {
+    let count = params.block_count();
+    let mut memory = Zeroizing::new(Vec::new());
+    memory
+        .try_reserve_exact(count)
+        .map_err(|_| HashError::Memory)?;
+    memory.resize(count, Block::new());
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
+    argon2
+        .hash_password_into_with_memory(password.as_bytes(), salt, output, memory.as_mut_slice())
+        .map_err(|_| HashError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHEAP: Cost = Cost {
+        memory_kib: 7_168,
+        passes: 5,
+    };
+
+    #[test]
+    fn only_the_password_itself_matches_its_hash() {
+        let hash = hash("correct horse", &[7; 16], CHEAP).unwrap();
+        assert!(
+            hash.starts_with("$argon2id$v=19$m=7168,t=5,p=1$"),
+            "{}",
+            *hash
+        );
+        assert_eq!(matches("correct horse", &hash), Ok(true));
+        for other in ["", "correct hors", "correct horse ", "Correct horse"] {
+            assert_eq!(matches(other, &hash), Ok(false), "{other}");
+        }
+    }
+
+    #[test]
+    fn hashes_of_the_reference_implementation_match() {
+        for (password, hash) in [
+            (
+                "correct horse",
+                "$argon2id$v=19$m=19456,t=2,p=1$c2l4dGVlbiBieXRlIHNsdA$G/bFSWjBTx+oD5UAxzUD+cpH7AFcbWp48NzvOCVG3rM",
+            ),
+            (
+                "pässwörd",
+                "$argon2id$v=19$m=47104,t=1,p=2$c2l4dGVlbiBieXRlIHNsdA$D0iOzsTyB5IDB8UWqN14QCkfGPJd6EnRquLd2DqUUHU",
+            ),
+        ] {
+            assert_eq!(*normal(hash).unwrap(), hash);
+            assert_eq!(matches(password, hash), Ok(true), "{password}");
+            assert_eq!(matches("passwörd", hash), Ok(false));
+        }
+        let cost = Cost {
+            memory_kib: 19_456,
+            passes: 2,
+        };
+        let made = hash("correct horse", b"sixteen byte slt", cost).unwrap();
+        assert!(made.ends_with("$G/bFSWjBTx+oD5UAxzUD+cpH7AFcbWp48NzvOCVG3rM"));
+    }
+
+    #[test]
+    fn the_default_cost_is_not_below_that_of_owasp() {
+        assert!(Cost::DEFAULT.memory_kib >= 19_456 && Cost::DEFAULT.passes >= 2);
+        let hash = hash("p", &[1; 16], CHEAP).unwrap();
+        assert!(is_below(&hash, Cost::DEFAULT) && !is_below(&hash, CHEAP));
+    }
+
+    #[test]
+    fn hashes_of_another_kind_and_of_a_useless_cost_are_refused() {
+        let good = |params: &str| {
+            format!(
+                "$argon2id$v=19${params}$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+            )
+        };
+        // The minimum configurations of OWASP.
+        for params in [
+            "m=47104,t=1,p=1",
+            "m=19456,t=2,p=1",
+            "m=12288,t=3,p=1",
+            "m=9216,t=4,p=1",
+            "m=7168,t=5,p=1",
+            "m=65536,t=3,p=4",
+        ] {
+            assert!(normal(&good(params)).is_ok(), "{params}");
+        }
+        for params in [
+            "m=19456,t=1,p=1",
+            "m=4096,t=16,p=1",
+            "m=262145,t=2,p=1",
+            "m=4294967295,t=4294967295,p=1",
+            "m=65536,t=17,p=1",
+            "m=65536,t=3,p=5",
+            "m=65536,t=3,p=1,keyid=AAAA",
+            "m=65536,t=3,p=1,x=1",
+            "",
+        ] {
+            assert!(normal(&good(params)).is_err(), "{params}");
+        }
+        let hash = good("m=19456,t=2,p=1");
+        for other in [
+            hash.replace("argon2id", "argon2i"),
+            hash.replace("v=19", "v=16"),
+            hash.replace("$v=19", ""),
+            hash.replace("AAAAAAAAAAAAAAAAAAAAAA$", "AAAAAAAAAAA$"),
+            format!("{hash} "),
+            format!("{hash}  {hash}"),
+            format!("{hash}\n{hash}"),
+            "hunter2".to_owned(),
+            String::new(),
+            vec![hash.as_str(); 25].join(" "),
+        ] {
+            assert!(normal(&other).is_err(), "{other}");
+        }
+        assert!(normal(&vec![hash.as_str(); 24].join(" ")).is_ok());
+    }
+
+    #[test]
+    fn the_last_24_passwords_are_kept() {
+        let mut all = Zeroizing::new("0".to_owned());
+        for n in 1..40 {
+            all = with_new(&n.to_string(), &all);
+        }
+        let kept: Vec<&str> = each(&all).collect();
+        assert_eq!((kept.len(), kept[0], kept[23]), (24, "39", "16"));
+    }
+}
