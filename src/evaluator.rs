@@ -9,6 +9,7 @@
 //! taken: an ambiguous Allow does not match, and an ambiguous Deny does.
 
 mod actions;
+pub mod cases;
 mod condition;
 mod context;
 mod document;
@@ -16,6 +17,7 @@ mod evaluate;
 mod explain;
 mod index;
 mod json;
+mod key_uses;
 pub mod keys;
 mod kind;
 pub mod lint;
@@ -25,17 +27,18 @@ mod pattern;
 mod principals;
 mod request;
 mod shared_issuers;
-pub mod simulate;
+mod simulate;
 mod statement;
 pub mod strangers;
 mod values;
 
 pub use context::{RequestContext, Value};
-pub use document::{Policy, aws_principals};
+pub use document::{AnnotatedPolicy, Policy, Position, Span, aws_principals};
 pub use evaluate::evaluate;
 pub use explain::{ConditionReport, Explanation, StatementReport, explain};
 pub use json::{ParseError, Place};
 pub use kind::PolicyKind;
 pub use principals::NamedPrincipal;
 pub use request::{Decision, Outcome, Policies, Principal, Request, Source, StatementRef};
-pub use values::Network;
+pub use simulate::{Simulation, simulate};
+pub use values::{Network, ValueType};

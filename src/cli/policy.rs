@@ -13,7 +13,7 @@ use crate::directory::declaration::RoleDetail;
 use crate::directory::resource::Resource;
 use crate::directory::{self, Directory};
 use crate::evaluator::lint::{Outsider, lint, outsiders};
-use crate::evaluator::{Policy, PolicyKind, simulate};
+use crate::evaluator::{Policy, PolicyKind, cases};
 use crate::files::{self, Audience};
 
 const MAX_POLICY_BYTES: u64 = 1 << 20;
@@ -254,7 +254,7 @@ fn decide(path: &Path) -> Result<(), Failure> {
     let (mut all, mut differ) = (0, 0);
     print::legibly(Form::Json, |out| {
         for line in lines(path)? {
-            let verdict = simulate::simulate(&line?);
+            let verdict = cases::decide(&line?);
             serde_json::to_writer(&mut *out, &verdict)?;
             out.write_all(b"\n")?;
             all += 1;
@@ -272,15 +272,15 @@ fn decide(path: &Path) -> Result<(), Failure> {
 fn explain(path: &Path, wanted: &str) -> Result<(), Failure> {
     for line in lines(path)? {
         let line = line?;
-        let Ok((name, explanation)) = simulate::explain_case(&line) else {
+        let Ok((name, explanation)) = cases::explain_case(&line) else {
             continue;
         };
         if name != wanted {
             continue;
         }
-        print::line(simulate::outcome(&explanation.decision))?;
+        print::line(cases::outcome(&explanation.decision))?;
         match explanation.decision.by {
-            Some(by) => print::line(format_args!("decided by {}", simulate::place(by)))?,
+            Some(by) => print::line(format_args!("decided by {}", cases::place(by)))?,
             None => print::line("implicitly denied: no statement allows it")?,
         }
         for statement in &explanation.statements {
@@ -290,10 +290,7 @@ fn explain(path: &Path, wanted: &str) -> Result<(), Failure> {
                 .map(|s| format!(" ({s})"))
                 .unwrap_or_default();
             let effect = if statement.denies { "Deny" } else { "Allow" };
-            let (place, why) = (
-                simulate::place(statement.at),
-                print::visible(&statement.why()),
-            );
+            let (place, why) = (cases::place(statement.at), print::visible(&statement.why()));
             print::line(format_args!("  {place}{sid} {effect}: {why}"))?;
         }
         if !explanation.missing_keys.is_empty() {

@@ -85,6 +85,11 @@ impl Condition {
         &self.wanted
     }
 
+    /// The key, and the keys of the variables in the wanted values, in lower case.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&*self.key).chain(self.test.variables())
+    }
+
     /// Whether an absent key makes the condition fail.
     pub fn needs_its_key(&self) -> bool {
         !self.negated

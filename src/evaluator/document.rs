@@ -3,6 +3,7 @@
 //! The grammar is in the IAM User Guide, "Grammar of the IAM JSON policy language", the size limits
 //! in "IAM and AWS STS quotas".
 
+mod annotated;
 mod elements;
 mod places;
 
@@ -14,6 +15,7 @@ use super::kind::{MAX_BYTES, PolicyKind};
 use super::principals::{NamedPrincipal, PrincipalPattern, Principals};
 use super::statement::Statement;
 
+pub use annotated::{AnnotatedPolicy, Position, Span};
 pub use places::aws_principals;
 
 /// A checked and compiled policy document.

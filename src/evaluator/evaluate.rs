@@ -68,7 +68,10 @@ fn denial(request: &Request<'_>, policies: &Policies<'_>) -> Option<StatementRef
 }
 
 /// The statement of the principal's own policies that allows the request.
-fn identity_grant(request: &Request<'_>, policies: &Policies<'_>) -> Option<StatementRef> {
+pub(super) fn identity_grant(
+    request: &Request<'_>,
+    policies: &Policies<'_>,
+) -> Option<StatementRef> {
     // A federated user has the calling user's policies, limited by its session policies. Without
     // session policies it has no permissions.
     if matches!(request.principal, Principal::FederatedUser { .. }) && policies.session.is_none() {
@@ -107,7 +110,7 @@ impl Policy {
 }
 
 /// The strongest grant of a resource or trust policy, with the statement that makes it.
-fn grant(policy: &Policy, request: &Request<'_>) -> Option<(Named, StatementRef)> {
+pub(super) fn grant(policy: &Policy, request: &Request<'_>) -> Option<(Named, StatementRef)> {
     let mut best = None;
     for (index, statement) in policy.statements.iter().enumerate() {
         if statement.effect != Effect::Allow {
@@ -138,7 +141,7 @@ fn grant(policy: &Policy, request: &Request<'_>) -> Option<(Named, StatementRef)
 }
 
 /// Whether a Deny statement applies to the request, apart from its action.
-fn denies(statement: &Statement, request: &Request<'_>, bounded: bool) -> bool {
+pub(super) fn denies(statement: &Statement, request: &Request<'_>, bounded: bool) -> bool {
     principal_matches(statement, request, bounded) != Some(false)
         && applies_to_resource(statement, request)
 }

@@ -228,7 +228,8 @@ impl<'a> Reader<'a> {
             .min(self.text.len())
     }
 
-    fn error_at(&self, offset: usize, pointer: String, rule: Cow<'static, str>) -> ParseError {
+    /// The line and the column of a byte offset, both counted from 1, columns in characters.
+    pub fn line_and_column(&self, offset: usize) -> (usize, usize) {
         let (from, mut line, mut column) = Some(self.known.get())
             .filter(|(at, ..)| *at <= offset)
             .unwrap_or((0, 1, 1));
@@ -240,6 +241,11 @@ impl<'a> Reader<'a> {
             };
         }
         self.known.set((offset, line, column));
+        (line, column)
+    }
+
+    fn error_at(&self, offset: usize, pointer: String, rule: Cow<'static, str>) -> ParseError {
+        let (line, column) = self.line_and_column(offset);
         ParseError {
             place: Place {
                 pointer,

@@ -133,6 +133,14 @@ impl Pattern {
         Some((literal, whole))
     }
 
+    /// The keys of the variables in the pattern, in lower case.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.atoms.iter().filter_map(|atom| match atom {
+            Atom::Variable { key, .. } => Some(&**key),
+            _ => None,
+        })
+    }
+
     fn run(
         &self,
         text: &str,
@@ -327,6 +335,15 @@ impl ArnPattern {
             part(fifth, false)?,
             part(sixth, variables)?,
         ])))
+    }
+
+    /// Like [`Pattern::variables`], for the whole ARN.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        let parts = match self {
+            Self::Any => &[][..],
+            Self::Parts(parts) => parts.as_slice(),
+        };
+        parts.iter().flat_map(Pattern::variables)
     }
 
     /// Whether the pattern leaves both the account and the resource open: `*`, `arn:aws:iam::*:*`.

@@ -1,155 +1,185 @@
-//! Policy test cases in the format of `tests/data/policy/FORMAT.md`: each line of JSON has a
-//! request with its policies, or a document that may be malformed. A line is read, decided, and
-//! compared with the result that it expects.
+//! Simulates a request: the decision of [`evaluate`], the statements that made it, what each kind of
+//! policy says by itself, and which condition keys would have to be known.
+//!
+//! A decision stops at the first statement that settles it and allocates nothing. A simulation goes
+//! through the policies once more, so it costs more and is only for showing.
 
-mod case;
+use super::document::Policy;
+use super::evaluate::{denies, evaluate, grant, identity_grant};
+use super::matching::{action_matches, applies_to_resource};
+use super::naming::{Named, principal_matches};
+use super::request::{Outcome, Policies, Request, Source, StatementRef};
+use super::statement::{Effect, Statement};
 
-use serde::Serialize;
-
-use self::case::{Body, read};
-use super::{Decision, Explanation, Outcome, Source, StatementRef, evaluate, explain};
-
-pub use case::kind;
-
-/// The result of one line.
-#[derive(Debug, Serialize)]
-pub struct Verdict {
-    /// The case's name, or an empty text if the line could not be read.
-    pub name: String,
-    /// `Allowed`, `ExplicitlyDenied` or `ImplicitlyDenied` for a request, `accept` or `reject` for
-    /// a document, and `error` if the line is not a valid case.
-    pub decision: String,
-    /// The statement that decided, such as `identity[0].Statement[2]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub matched: Option<String>,
-    /// Why the document or the line was refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// Whether the result differs from what the line expects.
-    #[serde(skip)]
-    pub differs: bool,
+/// What a request would be answered, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Simulation {
+    /// The decision, as [`evaluate`] makes it.
+    pub outcome: Outcome,
+    /// The statements that made the decision: those that deny if it is an explicit deny, those of
+    /// identity and resource policies that allow if it is allowed, and none for an implicit deny.
+    pub matched: Vec<StatementRef>,
+    /// The condition keys, in lower case, that the request does not have and on which statements
+    /// about it depend. Those of organizations' policies are left out, because AWS shows them to
+    /// nobody in an account.
+    pub missing_keys: Vec<String>,
+    /// What the identity policies say by themselves.
+    pub identity: Outcome,
+    /// What the resource's policy says by itself; `None` if there is none.
+    pub resource: Option<Outcome>,
+    /// Whether the permissions boundary allows the request; `None` if there is none.
+    pub boundary: Option<bool>,
+    /// Whether the policies of the organization allow the request; `None` outside an organization.
+    pub organization: Option<bool>,
 }
 
-/// Decides one line. An invalid line gives a verdict too, so that it does not stop the others.
-pub fn simulate(line: &str) -> Verdict {
-    match read(line) {
-        Err(error) => Verdict {
-            name: error.name,
-            decision: "error".into(),
-            matched: None,
-            error: Some(error.text),
-            differs: true,
-        },
-        Ok(case) => {
-            let (decision, matched, error) = match case.body {
-                Body::Document(Ok(())) => ("accept".to_owned(), None, None),
-                Body::Document(Err(error)) => ("reject".to_owned(), None, Some(error)),
-                Body::Request(request) => {
-                    let decision = request.with(evaluate);
-                    (outcome(&decision).to_owned(), decision.by.map(place), None)
-                }
-            };
-            let differs = case.expect.is_some_and(|e| e != decision);
-            Verdict {
-                name: case.name,
-                decision,
-                matched,
-                error,
-                differs,
-            }
-        }
-    }
-}
-
-/// Explains the decision for one line.
-///
-/// # Errors
-/// A message if the line cannot be read, or if it is a document case, which has no decision.
-pub fn explain_case(line: &str) -> Result<(String, Explanation), String> {
-    let case = read(line).map_err(|e| e.text)?;
-    match case.body {
-        Body::Request(request) => Ok((case.name, request.with(explain))),
-        Body::Document(_) => Err("this case is about a document, which has no decision".to_owned()),
-    }
-}
-
-/// The name of the outcome in cases and output.
-pub fn outcome(decision: &Decision) -> &'static str {
-    match decision.outcome {
-        Outcome::Allowed => "Allowed",
-        Outcome::ExplicitlyDenied => "ExplicitlyDenied",
-        Outcome::ImplicitlyDenied => "ImplicitlyDenied",
-    }
-}
-
-/// The place of a statement, such as `identity[0].Statement[2]`.
-pub fn place(by: StatementRef) -> String {
-    let policy = match by.source {
-        Source::Identity(i) => format!("identity[{i}]"),
-        Source::Resource => "resource".to_owned(),
-        Source::Session(i) => format!("session[{i}]"),
-        Source::Boundary => "boundary".to_owned(),
-        Source::ServiceControl(level, i) => format!("scp[{level}][{i}]"),
-        Source::ResourceControl(level, i) => format!("rcp[{level}][{i}]"),
+/// Decides a request and tells what led to the decision.
+pub fn simulate(request: &Request<'_>, policies: &Policies<'_>) -> Simulation {
+    let outcome = evaluate(request, policies).outcome;
+    let bounded = policies.boundary.is_some();
+    let matched = match outcome {
+        Outcome::ExplicitlyDenied => denying(request, policies),
+        Outcome::Allowed => allowing(request, policies),
+        Outcome::ImplicitlyDenied => Vec::new(),
     };
-    format!("{policy}.Statement[{}]", by.index)
+    let mut missing_keys = Vec::new();
+    for (source, policy) in policies.in_force() {
+        if !is_of_organization(source) {
+            policy.missing_keys(request, bounded, &mut missing_keys);
+        }
+    }
+    let says = |policies: &[&Policy], allowed: bool| {
+        let denied = policies.iter().any(|p| {
+            !applying(p, Effect::Deny, request, |s| denies(s, request, bounded)).is_empty()
+        });
+        match (denied, allowed) {
+            (true, _) => Outcome::ExplicitlyDenied,
+            (false, true) => Outcome::Allowed,
+            (false, false) => Outcome::ImplicitlyDenied,
+        }
+    };
+    Simulation {
+        outcome,
+        matched,
+        missing_keys: missing_keys.into_iter().map(str::to_owned).collect(),
+        identity: says(
+            policies.identity,
+            identity_grant(request, policies).is_some(),
+        ),
+        resource: policies
+            .resource
+            .map(|policy| says(&[policy], grant(policy, request).is_some())),
+        boundary: policies
+            .boundary
+            .map(|policy| says(&[policy], allows(policy, request)) == Outcome::Allowed),
+        organization: organization(request, policies),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn is_of_organization(source: Source) -> bool {
+    matches!(
+        source,
+        Source::ServiceControl(..) | Source::ResourceControl(..)
+    )
+}
 
-    fn conforms(cases: &str) {
-        let wrong: Vec<_> = cases.lines().map(simulate).filter(|v| v.differs).collect();
-        assert!(
-            wrong.is_empty(),
-            "{} cases are wrong: {wrong:#?}",
-            wrong.len()
-        );
+/// Whether the organization's policies allow the request.
+fn organization(request: &Request<'_>, policies: &Policies<'_>) -> Option<bool> {
+    if policies.service_control.is_none() && policies.resource_control.is_none() {
+        return None;
     }
+    let bounded = policies.boundary.is_some();
+    let denied = policies
+        .in_force()
+        .filter(|(source, _)| is_of_organization(*source))
+        .any(|(_, p)| {
+            !applying(p, Effect::Deny, request, |s| denies(s, request, bounded)).is_empty()
+        });
+    let levels = policies.service_control.unwrap_or_default();
+    // Service control policies limit only principals that belong to an account.
+    let allowed = request.principal.account().is_none()
+        || levels
+            .iter()
+            .all(|level| level.iter().any(|p| allows(p, request)));
+    Some(allowed && !denied)
+}
 
-    #[test]
-    fn az_07_the_conformance_corpus_decides_as_expected() {
-        conforms(include_str!("../../tests/data/policy/public.jsonl"));
-        conforms(include_str!("../../tests/data/policy/language.jsonl"));
-    }
+/// Whether a policy without Principal elements has a statement that allows the request.
+fn allows(policy: &Policy, request: &Request<'_>) -> bool {
+    !applying(policy, Effect::Allow, request, |s| {
+        applies_to_resource(s, request)
+    })
+    .is_empty()
+}
 
-    #[test]
-    fn az_01_malformed_documents_are_refused() {
-        conforms(include_str!(
-            "../../tests/data/policy/malformed-public.jsonl"
-        ));
-        conforms(include_str!(
-            "../../tests/data/policy/malformed-language.jsonl"
-        ));
-    }
+/// All statements that deny the request, but those of organizations.
+fn denying(request: &Request<'_>, policies: &Policies<'_>) -> Vec<StatementRef> {
+    let bounded = policies.boundary.is_some();
+    let in_force = policies
+        .in_force()
+        .filter(|(source, _)| !is_of_organization(*source));
+    in_force
+        .flat_map(|(source, policy)| {
+            let at = applying(policy, Effect::Deny, request, |s| {
+                denies(s, request, bounded)
+            });
+            at.into_iter()
+                .map(move |index| StatementRef { source, index })
+        })
+        .collect()
+}
 
-    #[test]
-    fn a_bad_line_is_a_verdict() {
-        for line in [
-            "",
-            "{}",
-            "[1]",
-            r#"{"name":"x"}"#,
-            r#"{"name":"x","kind":"other","policy":"{}"}"#,
-        ] {
-            assert_eq!(simulate(line).decision, "error", "{line}");
-        }
+/// All statements that allow the request, in the policies that can grant.
+fn allowing(request: &Request<'_>, policies: &Policies<'_>) -> Vec<StatementRef> {
+    let mut matched = Vec::new();
+    let identity = match identity_grant(request, policies) {
+        Some(_) => policies.identity,
+        None => &[],
+    };
+    for (i, policy) in identity.iter().enumerate() {
+        let at = applying(policy, Effect::Allow, request, |s| {
+            applies_to_resource(s, request)
+        });
+        let source = Source::Identity(i);
+        matched.extend(at.into_iter().map(|index| StatementRef { source, index }));
     }
+    let Some(policy) = policies.resource else {
+        return matched;
+    };
+    // In the principal's own account, a resource policy that only names the account grants nothing.
+    let is_own = request.principal.account() == Some(request.resource_account);
+    let named_account_only = is_own
+        && !policies.resource_is_trust
+        && matches!(grant(policy, request), Some((Named::Account, _)));
+    if !named_account_only {
+        let at = applying(policy, Effect::Allow, request, |s| {
+            principal_matches(s, request, false) == Some(true) && applies_to_resource(s, request)
+        });
+        let source = Source::Resource;
+        matched.extend(at.into_iter().map(|index| StatementRef { source, index }));
+    }
+    matched
+}
 
-    #[test]
-    fn every_decision_of_the_corpus_is_explained_alike() {
-        let language = include_str!("../../tests/data/policy/language.jsonl");
-        for line in include_str!("../../tests/data/policy/public.jsonl")
-            .lines()
-            .chain(language.lines())
-        {
-            let (name, explanation) = explain_case(line).unwrap();
-            assert_eq!(
-                outcome(&explanation.decision),
-                simulate(line).decision,
-                "{name}"
-            );
-        }
-    }
+/// The positions of the statements with this effect that cover the action and pass `test`, in
+/// order.
+fn applying(
+    policy: &Policy,
+    effect: Effect,
+    request: &Request<'_>,
+    test: impl Fn(&Statement) -> bool,
+) -> Vec<usize> {
+    let candidates = policy.index.candidates(effect, request.action);
+    let mut found: Vec<usize> = candidates
+        .filter(|(at, sure)| {
+            policy
+                .statements
+                .get(*at)
+                .is_some_and(|s| (*sure || action_matches(s, request)) && test(s))
+        })
+        .map(|(at, _)| at)
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
 }

@@ -8,6 +8,37 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+/// The type of a value, as a request names it that supplies values for a simulation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueType {
+    /// Any text, ARNs included.
+    String,
+    /// A decimal number.
+    Numeric,
+    /// `true` or `false` in any case.
+    Boolean,
+    /// An IPv4 or IPv6 address.
+    Ip,
+    /// Bytes in base64.
+    Binary,
+    /// A date in ISO 8601 or in seconds since 1970.
+    Date,
+}
+
+impl ValueType {
+    /// Whether the text is a value of this type, so that an operator for the type can compare it.
+    pub fn accepts(self, text: &str) -> bool {
+        match self {
+            Self::String => true,
+            Self::Numeric => Decimal::parse(text).is_some(),
+            Self::Boolean => boolean(text).is_some(),
+            Self::Ip => text.parse::<IpAddr>().is_ok(),
+            Self::Binary => STANDARD.decode(text).is_ok(),
+            Self::Date => Instant::parse(text).is_some(),
+        }
+    }
+}
+
 /// Parses `true` or `false` in any case.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     if text.eq_ignore_ascii_case("true") {

@@ -2,7 +2,8 @@
 //! every policy.
 
 use brevet::evaluator::{
-    Decision, Policies, Policy, PolicyKind, Principal, Request, RequestContext, evaluate, simulate,
+    Decision, Outcome, Policies, Policy, PolicyKind, Principal, Request, RequestContext, Source,
+    StatementRef, cases, evaluate, explain, simulate,
 };
 use serde_json::{Value, json};
 
@@ -244,6 +245,11 @@ fn world(dice: &mut Dice) -> World {
 }
 
 fn decide(ask: &Ask, world: &World) -> Decision {
+    with(ask, world, evaluate)
+}
+
+/// Calls `judge` with the request and the compiled policies.
+fn with<T>(ask: &Ask, world: &World, judge: impl FnOnce(&Request<'_>, &Policies<'_>) -> T) -> T {
     let parse = |kind, doc: &Value| {
         Policy::parse(kind, &doc.to_string()).unwrap_or_else(|e| panic!("{doc}: {e}"))
     };
@@ -317,7 +323,7 @@ fn decide(ask: &Ask, world: &World) -> Decision {
         service_control: scp.as_deref(),
         resource_control: None,
     };
-    evaluate(&request, &policies)
+    judge(&request, &policies)
 }
 
 /// Tests 50,000 pairs; `BREVET_PAIRS=1000000` runs for a night.
@@ -334,7 +340,7 @@ fn agrees_with_the_obvious_evaluator() {
         let expected = judge(&ask, &world);
         let got = decide(&ask, &world);
         assert_eq!(
-            simulate::outcome(&got),
+            cases::outcome(&got),
             expected,
             "seed {seed}: {} on {} by {:?}\n{:#?}",
             ask.action,
@@ -377,6 +383,93 @@ fn one_more_deny_never_allows_and_order_never_matters() {
             "seed {seed}: a Deny allowed"
         );
     }
+}
+
+#[test]
+fn a_simulation_says_what_the_evaluator_decides() {
+    let mut seen = std::collections::BTreeMap::new();
+    for seed in 1..=20_000u64 {
+        let mut dice = Dice(seed.wrapping_mul(0xA076_1D64_78BD_642F) | 1);
+        let (ask, world) = (ask(&mut dice), world(&mut dice));
+        let (decision, simulation, explanation) = with(&ask, &world, |request, policies| {
+            (
+                evaluate(request, policies),
+                simulate(request, policies),
+                explain(request, policies),
+            )
+        });
+        assert_eq!(simulation.outcome, decision.outcome, "seed {seed}");
+        *seen.entry(cases::outcome(&decision)).or_insert(0) += 1;
+        // Each statement that is named applies, and the one that decided is among them.
+        for at in &simulation.matched {
+            let report = explanation.statements.iter().find(|s| s.at == *at).unwrap();
+            let denied = decision.outcome == Outcome::ExplicitlyDenied;
+            assert!(
+                report.applies && report.denies == denied,
+                "seed {seed}: {at:?}"
+            );
+        }
+        let is_shown = |at: &StatementRef| !matches!(at.source, Source::ServiceControl(..));
+        match decision.by.filter(is_shown) {
+            Some(by) => assert!(simulation.matched.contains(&by), "seed {seed}: {by:?}"),
+            None => assert!(!decision.is_allowed(), "seed {seed}"),
+        }
+        // What each kind of policy says agrees with the decision.
+        assert_eq!(simulation.boundary.is_some(), world.boundary.is_some());
+        assert_eq!(simulation.organization.is_some(), world.scp.is_some());
+        if decision.is_allowed() {
+            assert!(simulation.organization != Some(false), "seed {seed}");
+            assert!(
+                simulation.identity == Outcome::Allowed
+                    || simulation.resource == Some(Outcome::Allowed),
+                "seed {seed}"
+            );
+        }
+    }
+    assert!(
+        seen.len() == 3 && seen.values().all(|n| *n > 500),
+        "the generator is one-sided: {seen:?}"
+    );
+}
+
+#[test]
+fn a_key_that_is_not_missing_cannot_change_the_simulation() {
+    const POOL: &[&str] = &[
+        "app:one",
+        "app:many",
+        "app:none",
+        "aws:username",
+        "aws:PrincipalTag/team",
+        "aws:PrincipalTag/none",
+        "app:other",
+    ];
+    let (mut unmoved, mut moved) = (0, 0);
+    for seed in 1..=20_000u64 {
+        let mut dice = Dice(seed.wrapping_mul(0xE703_7ED1_A0B4_28DB) | 1);
+        let (mut ask, mut world) = (ask(&mut dice), world(&mut dice));
+        world.scp = None;
+        world.session = None;
+        let before = with(&ask, &world, simulate);
+        let key = dice.pick(POOL);
+        let has = |(name, values, _): &(String, Vec<String>, bool)| {
+            name.eq_ignore_ascii_case(key) && !values.is_empty()
+        };
+        if ask.context.iter().any(has) {
+            continue;
+        }
+        let value = dice.pick(&["a", "A", "alice", "1", "10.1.2.3", "true", "none"]);
+        ask.context
+            .push((key.to_owned(), vec![value.to_owned()], false));
+        let after = with(&ask, &world, simulate);
+        let missing = before.missing_keys.contains(&key.to_ascii_lowercase());
+        if before.missing_keys.is_empty() {
+            assert_eq!(after, before, "seed {seed}: {key}");
+            unmoved += 1;
+        } else if missing && after.outcome != before.outcome {
+            moved += 1;
+        }
+    }
+    assert!(unmoved > 500 && moved > 100, "{unmoved} {moved}");
 }
 
 /// Compares every policy of at most three statements over two actions, two resources, two effects and
@@ -425,7 +518,7 @@ fn az_02_small_policies_agree_exhaustively() {
                 };
                 for ask in &asks {
                     assert_eq!(
-                        simulate::outcome(&decide(ask, &world)),
+                        cases::outcome(&decide(ask, &world)),
                         judge(ask, &world),
                         "{i} {j} {k}"
                     );

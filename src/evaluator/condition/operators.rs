@@ -148,6 +148,17 @@ impl Test {
         }
     }
 
+    /// The keys of the variables in the wanted values, in lower case.
+    pub fn variables(&self) -> Vec<&str> {
+        match self {
+            Self::Text(wanted) | Self::TextIgnoreCase(wanted) => {
+                wanted.iter().flat_map(Pattern::variables).collect()
+            }
+            Self::Arn(wanted) => wanted.iter().flat_map(ArnPattern::variables).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether `got` is one of the wanted values, or `None` if it is not of the operator's type.
     #[inline]
     pub fn hits(&self, got: &str, context: &RequestContext<'_>) -> Option<bool> {

@@ -117,9 +117,8 @@ impl Elements {
         kind: PolicyKind,
     ) -> Result<Statement, ParseError> {
         let missing = |what: &'static str| reader.error(node, format!("{what} is required"));
-        let place = reader.error(node, "").place;
         Ok(Statement {
-            begins: (place.line, place.column),
+            begins: reader.line_and_column(reader.offset(node)),
             sid: self.sid,
             effect: self.effect.ok_or_else(|| missing("Effect"))?,
             principals: match self.principals {
