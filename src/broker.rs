@@ -43,6 +43,8 @@ pub struct Broker {
     pub service_provider: Arc<ServiceProvider>,
     /// How many SAML responses are verified at once. Nobody has been authenticated then.
     pub verifications: Semaphore,
+    /// How many policy simulations are computed at once.
+    pub simulations: Semaphore,
     /// The keys of OpenID Connect providers.
     pub providers: Arc<Providers>,
     /// The records of live sessions, for listing them. No decision depends on these.

@@ -67,6 +67,9 @@ pub enum Error {
     /// A policy document in the request cannot be parsed, or breaks a rule of the policy language.
     #[error("{0}")]
     MalformedPolicyDocument(String),
+    /// A policy simulation takes too long.
+    #[error("The simulation takes too long. Use fewer or shorter policies, or fewer ResourceArns.")]
+    PolicyEvaluation,
     /// The session policies and tags do not fit in a session token.
     #[error(transparent)]
     PackedPolicyTooLarge(#[from] Box<TooLarge>),
@@ -347,11 +350,12 @@ impl Error {
             | Self::InvalidMarker
             | Self::InvalidArn
             | Self::UserNameRequired => ("ValidationError", Class::InvalidArgument),
-            Self::InvalidInput(_) => ("InvalidInput", Class::InvalidArgument),
             Self::PolicyNotAttachable(_) => ("PolicyNotAttachable", Class::InvalidArgument),
             Self::PasswordPolicyViolation(_) => ("PasswordPolicyViolation", Class::InvalidArgument),
             Self::InvalidUserType(_) => ("InvalidUserType", Class::InvalidArgument),
             Self::MalformedPolicyDocument(_) => ("MalformedPolicyDocument", Class::InvalidArgument),
+            Self::InvalidInput(_) => ("InvalidInput", Class::InvalidArgument),
+            Self::PolicyEvaluation => ("PolicyEvaluation", Class::InvalidArgument),
             Self::PackedPolicyTooLarge(_) => ("PackedPolicyTooLarge", Class::InvalidArgument),
             Self::InvalidAuthorizationMessage => (
                 "InvalidAuthorizationMessageException",

@@ -98,6 +98,7 @@ pub fn place(by: StatementRef) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluator::simulate;
 
     fn conforms(cases: &str) {
         let wrong: Vec<_> = cases.lines().map(decide).filter(|v| v.differs).collect();
@@ -134,6 +135,20 @@ mod tests {
             r#"{"name":"x","kind":"other","policy":"{}"}"#,
         ] {
             assert_eq!(decide(line).decision, "error", "{line}");
+        }
+    }
+
+    #[test]
+    fn the_corpus_is_simulated_as_it_is_decided() {
+        let public = include_str!("../../tests/data/policy/public.jsonl").lines();
+        let language = include_str!("../../tests/data/policy/language.jsonl").lines();
+        for line in public.chain(language) {
+            let case = read(line).map_err(|e| e.text).unwrap();
+            let Body::Request(request) = case.body else {
+                continue;
+            };
+            let (decision, simulation) = (request.with(evaluate), request.with(simulate));
+            assert_eq!(simulation.outcome, decision.outcome, "{}", case.name);
         }
     }
 

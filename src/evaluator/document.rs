@@ -66,6 +66,11 @@ impl Policy {
         })
     }
 
+    /// The number of statements.
+    pub fn statement_count(&self) -> usize {
+        self.statements.len()
+    }
+
     /// Replaces the ARNs of users, roles and sessions in the Principal elements by their unique ids
     /// (`AIDA…`, `AROA…:SESSION`), which `bound` looks up. An ARN without an id stays as it is.
     pub fn bind_principals(&mut self, mut bound: impl FnMut(&str) -> Option<String>) {

@@ -10,6 +10,7 @@ pub mod action;
 pub mod actions;
 pub mod catalogue;
 pub(super) mod change;
+mod context_keys;
 #[allow(dead_code, reason = "the actions that use it are being added")]
 mod entities;
 mod fresh;
@@ -20,5 +21,6 @@ mod page;
 mod password_policy;
 #[allow(dead_code, reason = "the actions that use it are being added")]
 mod rows;
+mod simulation;
 #[allow(dead_code, reason = "the actions that use it are being added")]
 mod target;

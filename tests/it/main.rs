@@ -47,6 +47,7 @@ mod saml_idp;
 mod saml_login;
 mod second_factor;
 mod shutdown;
+mod simulation;
 mod single_use;
 mod store;
 mod tokens;

@@ -72,6 +72,18 @@ impl AnnotatedPolicy {
     }
 }
 
+impl From<Policy> for AnnotatedPolicy {
+    /// A policy whose text is not known: it has no places, and its condition keys are in lower case.
+    fn from(policy: Policy) -> Self {
+        let keys = policy.context_keys().into_iter().map(str::to_owned);
+        Self {
+            context_keys: keys.collect(),
+            spans: Box::default(),
+            policy,
+        }
+    }
+}
+
 /// What is read from the text of a document that [`Policy::parse`] has accepted.
 #[derive(Default)]
 struct Notes {

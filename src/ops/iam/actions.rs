@@ -14,6 +14,7 @@ use super::access_keys::{
 };
 use super::account_alias::{CreateAccountAlias, DeleteAccountAlias, ListAccountAliases};
 use super::action::Action;
+use super::context_keys::{GetContextKeysForCustomPolicy, GetContextKeysForPrincipalPolicy};
 use super::login_profiles::{
     ChangePassword, CreateLoginProfile, DeleteLoginProfile, GetLoginProfile, UpdateLoginProfile,
 };
@@ -24,6 +25,7 @@ use super::mfa_devices::{
 use super::password_policy::{
     DeleteAccountPasswordPolicy, GetAccountPasswordPolicy, UpdateAccountPasswordPolicy,
 };
+use super::simulation::{SimulateCustomPolicy, SimulatePrincipalPolicy};
 
 /// Something that can be done with any action.
 pub trait Visitor {
@@ -70,6 +72,8 @@ actions! {
     EnableMfaDevice,
     GetAccessKeyLastUsed,
     GetAccountPasswordPolicy,
+    GetContextKeysForCustomPolicy,
+    GetContextKeysForPrincipalPolicy,
     GetLoginProfile,
     GetServerCertificate,
     GetSshPublicKey,
@@ -84,6 +88,8 @@ actions! {
     ListVirtualMfaDevices,
     ResetServiceSpecificCredential,
     ResyncMfaDevice,
+    SimulateCustomPolicy,
+    SimulatePrincipalPolicy,
     TagServerCertificate,
     UntagServerCertificate,
     UpdateAccessKey,

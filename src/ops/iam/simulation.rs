@@ -1,0 +1,115 @@
+//! Simulated requests: IAM API Reference, "SimulateCustomPolicy" and "SimulatePrincipalPolicy", in the
+//! form that results have had since 2026: one for each action, and in it one for each resource.
+//!
+//! The evaluator that decides real requests decides simulated ones, too. A simulation uses the
+//! policies and condition keys that its request names, not the trust policies, tags or network
+//! addresses of real requests.
+
+mod principal;
+mod results;
+mod scenario;
+mod sources;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use self::results::{Results, Simulator};
+use self::scenario::Scenario;
+use self::sources::PolicySet;
+use super::action::{Action, Resource, permit};
+use crate::error::Error;
+use crate::evaluator::PolicyKind;
+use crate::ops::context::Context;
+
+pub(super) use principal::SimulatedPrincipal;
+pub(super) use sources::{SourcePolicy, input_policies};
+
+/// SimulateCustomPolicy: what policies that the request contains would allow.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SimulateCustomPolicy {
+    policy_input_list: Vec<String>,
+    permissions_boundary_policy_input_list: Option<Vec<String>>,
+    ordered_organization_policy_input_list: Option<Vec<OrganizationLevel>>,
+    #[serde(flatten)]
+    scenario: Scenario,
+}
+
+/// The service control policies of one level of an organization.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OrganizationLevel {
+    service_control_policy_input_list: Option<Vec<String>>,
+}
+
+impl Action for SimulateCustomPolicy {
+    const NAME: &'static str = "SimulateCustomPolicy";
+    const READ_ONLY: bool = true;
+    type Output = Results;
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<Results, Error> {
+        permit::<Self>(cx, &Resource::any())?;
+        let identity = input_policies(&self.policy_input_list)?;
+        let boundary = sources::input_boundary(self.permissions_boundary_policy_input_list)?;
+        let levels = self.ordered_organization_policy_input_list.map(|levels| {
+            let level = |(at, level): (usize, OrganizationLevel)| {
+                let documents = level.service_control_policy_input_list.unwrap_or_default();
+                let place = format!(
+                    "OrderedOrganizationPolicyInputList.{}.ServiceControlPolicyInputList",
+                    at + 1
+                );
+                sources::parsed(&place, PolicyKind::ServiceControl, &documents)
+            };
+            levels.into_iter().enumerate().map(level).collect()
+        });
+        let policies = PolicySet {
+            identity,
+            boundary,
+            service_control: levels.transpose()?,
+        };
+        let account = cx.caller().account();
+        let simulator = Simulator::new(self.scenario, policies, None, account, cx.now)?;
+        simulator.run(cx).await
+    }
+}
+
+/// SimulatePrincipalPolicy: what the policies of a user, group or role would allow, with those of a
+/// user's groups, and within the permissions boundary.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SimulatePrincipalPolicy {
+    policy_source_arn: String,
+    policy_input_list: Option<Vec<String>>,
+    permissions_boundary_policy_input_list: Option<Vec<String>>,
+    policy_exclusion_list: Option<Vec<IgnoredAny>>,
+    #[serde(flatten)]
+    scenario: Scenario,
+}
+
+impl Action for SimulatePrincipalPolicy {
+    const NAME: &'static str = "SimulatePrincipalPolicy";
+    const READ_ONLY: bool = true;
+    type Output = Results;
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<Results, Error> {
+        let principal = SimulatedPrincipal::read::<Self>(cx, &self.policy_source_arn).await?;
+        if self
+            .policy_exclusion_list
+            .is_some_and(|list| !list.is_empty())
+        {
+            let rule = "PolicyExclusionList is not supported. Simulate the other policies with SimulateCustomPolicy.";
+            return Err(Error::InvalidInput(rule.to_owned()));
+        }
+        let mut policies = principal.policies;
+        policies
+            .identity
+            .extend(input_policies(&self.policy_input_list.unwrap_or_default())?);
+        // A boundary of the request takes the place of the principal's own.
+        let boundary = sources::input_boundary(self.permissions_boundary_policy_input_list)?;
+        policies.boundary = boundary.or(policies.boundary);
+        let account = cx.caller().account();
+        let source = Some(principal.caller);
+        let simulator = Simulator::new(self.scenario, policies, source, account, cx.now)?;
+        simulator.run(cx).await
+    }
+}

@@ -1,0 +1,204 @@
+//! The policies of a user, group or role as they are stored, for a simulation.
+
+use std::collections::HashMap;
+
+use super::scenario::SimulatedCaller;
+use super::sources::{PolicySet, SourcePolicy};
+use crate::base::arn::{AccountId, IamArn, name_of};
+use crate::directory::declaration::{Attached, Boundary, Document, InlinePolicy};
+use crate::directory::is_aws_managed;
+use crate::directory::resource::{self, ResourceKind};
+use crate::error::Error;
+use crate::evaluator::{AnnotatedPolicy, Policy, PolicyKind};
+use crate::ops::context::Context;
+use crate::ops::iam::action::{Action, Resource, permit, requested};
+use crate::ops::iam::rows::by_id;
+use crate::ops::iam::target::Target;
+
+/// A user, group or role with its policies.
+pub(in crate::parts::ops::iam) struct SimulatedPrincipal {
+    pub caller: SimulatedCaller,
+    pub policies: PolicySet,
+}
+
+/// What an entity says of its policies.
+#[derive(Default)]
+struct Held {
+    inline: Vec<InlinePolicy>,
+    attached: Vec<Attached>,
+    boundary: Option<Boundary>,
+}
+
+impl SimulatedPrincipal {
+    /// Authorizes the action on the entity with this ARN, and reads its policies, with those of a
+    /// user's groups.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] unless the text is the ARN of a user, group or role;
+    /// [`Error::AccessDenied`] if the caller may not read it, and then [`Error::NotFound`] if there is
+    /// none; [`Error::ConcurrentModification`] if its policies change at the same time.
+    pub async fn read<A: Action>(cx: &mut Context<'_>, arn: &str) -> Result<Self, Error> {
+        let mut caller = SimulatedCaller::of(arn)?;
+        let asked = IamArn::parse(arn).ok_or(Error::InternalFailure)?;
+        let target = match asked.kind {
+            "user" => Target::user(cx, Some(asked.name))?,
+            "role" => Target::role(cx, asked.name),
+            _ => Target::group(cx, asked.name),
+        };
+        // A name is unique in its account, so the one that is found may have another path.
+        if target.arn != arn {
+            permit::<A>(cx, &Resource::new(arn, &[]))?;
+            return Err(target.not_found());
+        }
+        permit::<A>(cx, &target.resource())?;
+        let name = target.name()?;
+        let mut found = by_id(cx, name.kind, vec![name.id.clone()]).await?;
+        let mut groups = Vec::new();
+        let mut held = Vec::new();
+        match found.remove(&name.id) {
+            Some(resource::Resource::User(user)) => {
+                caller.id = Some(user.user_id);
+                caller.tags = requested(&user.tags);
+                groups = user.group_list;
+                held.push((
+                    format!("user_{}", user.user_name),
+                    Held {
+                        inline: user.user_policy_list,
+                        attached: user.attached_managed_policies,
+                        boundary: user.permissions_boundary,
+                    },
+                ));
+            }
+            Some(resource::Resource::Role(role)) => {
+                caller.id = Some(role.role_id);
+                caller.tags = requested(&role.tags);
+                held.push((
+                    format!("role_{}", role.role_name),
+                    Held {
+                        inline: role.role_policy_list,
+                        attached: role.attached_managed_policies,
+                        boundary: role.permissions_boundary,
+                    },
+                ));
+            }
+            Some(group) => held.extend(of_group(group)),
+            None => return Err(target.not_found()),
+        }
+        for group in groups_named(cx, asked.account, groups).await? {
+            held.extend(of_group(group));
+        }
+        let policies = compiled(cx, held).await?;
+        permit::<A>(cx, &target.resource())?;
+        Ok(Self { caller, policies })
+    }
+}
+
+fn of_group(group: resource::Resource) -> Option<(String, Held)> {
+    let resource::Resource::Group(group) = group else {
+        return None;
+    };
+    let held = Held {
+        inline: group.group_policy_list,
+        attached: group.attached_managed_policies,
+        boundary: None,
+    };
+    Some((format!("group_{}", group.group_name), held))
+}
+
+async fn groups_named(
+    cx: &mut Context<'_>,
+    account: AccountId,
+    names: Vec<String>,
+) -> Result<Vec<resource::Resource>, Error> {
+    let mut arns = Vec::with_capacity(names.len());
+    for name in &names {
+        let group = cx
+            .directory
+            .group_named(account, name)
+            .ok_or_else(changing)?;
+        arns.push(group.arn.to_string());
+    }
+    let mut groups = by_id(cx, ResourceKind::Group, arns.clone()).await?;
+    let groups = arns
+        .iter()
+        .map(|arn| groups.remove(arn).ok_or_else(changing));
+    groups.collect()
+}
+
+/// The policies that the entities hold, each once.
+async fn compiled(cx: &mut Context<'_>, held: Vec<(String, Held)>) -> Result<PolicySet, Error> {
+    let boundary = held
+        .iter()
+        .find_map(|(_, held)| held.boundary.as_ref())
+        .map(|boundary| boundary.permissions_boundary_arn.clone());
+    let attached = held.iter().flat_map(|(_, held)| &held.attached);
+    let mut attached: Vec<String> = attached.map(|policy| policy.policy_arn.clone()).collect();
+    attached.sort();
+    attached.dedup();
+    let all = attached.iter().chain(&boundary).cloned().collect();
+    let managed = by_id(cx, ResourceKind::Policy, all).await?;
+    let closed = cx.directory.closed_policy().clone();
+    let mut identity = Vec::new();
+    for (holder, held) in held {
+        for policy in held.inline {
+            let text = policy.policy_document.as_ref();
+            identity.push(SourcePolicy {
+                id: format!("{holder}_{}", policy.policy_name),
+                policy: annotated(PolicyKind::Identity, text)?,
+            });
+        }
+    }
+    for arn in &attached {
+        identity.push(default_version(arn, &managed, &closed)?);
+    }
+    let boundary = boundary.map(|arn| default_version(&arn, &managed, &closed));
+    Ok(PolicySet {
+        identity,
+        boundary: boundary.transpose()?,
+        service_control: None,
+    })
+}
+
+/// The default version of a managed policy. One of AWS's that is not here may deny anything, so it
+/// denies everything.
+fn default_version(
+    arn: &str,
+    managed: &HashMap<String, resource::Resource>,
+    closed: &Policy,
+) -> Result<SourcePolicy, Error> {
+    let id = name_of(arn).to_owned();
+    let Some(resource::Resource::Policy(policy)) = managed.get(arn) else {
+        if is_aws_managed(arn) {
+            let policy = closed.clone().into();
+            return Ok(SourcePolicy { id, policy });
+        }
+        return Err(changing());
+    };
+    let default =
+        policy
+            .policy_version_list
+            .iter()
+            .find(|version| match &policy.default_version_id {
+                Some(id) => version.version_id == *id,
+                None => version.is_default_version,
+            });
+    let text = default.and_then(|version| version.document.as_ref());
+    Ok(SourcePolicy {
+        id,
+        policy: annotated(PolicyKind::AwsManaged, text)?,
+    })
+}
+
+fn annotated(kind: PolicyKind, document: Option<&Document>) -> Result<AnnotatedPolicy, Error> {
+    let text = document.and_then(|document| document.text().ok());
+    let parsed = text.and_then(|text| AnnotatedPolicy::parse(kind, &text).ok());
+    parsed.ok_or_else(|| {
+        tracing::error!("a stored policy document cannot be read");
+        Error::InternalFailure
+    })
+}
+
+fn changing() -> Error {
+    let text = "The policies of the principal are being changed; try again.";
+    Error::ConcurrentModification(text.to_owned())
+}
