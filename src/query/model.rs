@@ -174,6 +174,15 @@ impl Model {
                     .map(|item| self.digested(member, item))
                     .collect()
             }
+            (_, Value::Object(map)) => {
+                let members = self.shapes.get(shape).map(|s| &s.members);
+                let member = |(name, value): (&String, &Value)| {
+                    let shape = members.and_then(|m| m.get(name));
+                    let value = self.digested(shape.map_or("", String::as_str), value);
+                    (name.clone(), value)
+                };
+                Value::Object(map.iter().map(member).collect())
+            }
             (_, other) => other.clone(),
         }
     }
@@ -622,6 +631,13 @@ mod tests {
         assert_eq!(
             audited("SimulateCustomPolicy", many)["policyInputList"],
             serde_json::json!([digest, digest])
+        );
+        let levels = format!(
+            "{many}&OrderedOrganizationPolicyInputList.member.1.ServiceControlPolicyInputList.member.1=%7B%7D"
+        );
+        assert_eq!(
+            audited("SimulateCustomPolicy", &levels)["orderedOrganizationPolicyInputList"],
+            serde_json::json!([{"ServiceControlPolicyInputList": [digest]}])
         );
         // In the model, whatever holds a policy has the one shape by which it is known.
         for (name, shape) in model.shapes.values().flat_map(|s| &s.members) {
