@@ -5,6 +5,7 @@ mod denied;
 mod explain;
 mod facts;
 mod question;
+mod simulated;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ pub use self::denied::Denied;
 pub use self::explain::{Asked, explain};
 pub use self::facts::{Facts, SessionRequest, Supposed};
 use self::question::Question;
+pub use self::simulated::{SimulatedPrincipal, WhatIf, describe_request};
 use crate::base::arn::{AccountId, RoleArn};
 use crate::caller::{Caller, Identity};
 use crate::directory::{Directory, Role, User};

@@ -90,6 +90,16 @@ impl Condition {
         std::iter::once(&*self.key).chain(self.test.variables())
     }
 
+    /// The condition for people, such as `StringEquals sts:externalid [x]`.
+    pub fn text(&self) -> String {
+        format!(
+            "{} {} [{}]",
+            self.operator,
+            self.key,
+            self.wanted.join(", ")
+        )
+    }
+
     /// Whether an absent key makes the condition fail.
     pub fn needs_its_key(&self) -> bool {
         !self.negated

@@ -2,8 +2,8 @@
 //! every policy.
 
 use brevet::evaluator::{
-    Decision, Outcome, Policies, Policy, PolicyKind, Principal, Request, RequestContext, Source,
-    StatementRef, cases, evaluate, explain, simulate,
+    Decision, Outcome, Policies, Policy, PolicyKind, Possibility, Principal, Request,
+    RequestContext, Source, StatementRef, cases, evaluate, explain, possible, simulate,
 };
 use serde_json::{Value, json};
 
@@ -470,6 +470,55 @@ fn a_key_that_is_not_missing_cannot_change_the_simulation() {
         }
     }
     assert!(unmoved > 500 && moved > 100, "{unmoved} {moved}");
+}
+
+#[test]
+fn what_is_possible_covers_every_value_of_the_unknown_keys() {
+    const KEYS: &[&str] = &["app:one", "app:many", "app:none", "aws:username"];
+    let mut seen = [0u32; 4];
+    for seed in 1..=20_000u64 {
+        let mut dice = Dice(seed.wrapping_mul(0x9FB2_1C65_1E98_DF25) | 1);
+        let (mut ask, world) = (ask(&mut dice), world(&mut dice));
+        let unknown: Vec<&str> = dice.some(KEYS);
+        ask.context
+            .retain(|(name, ..)| !unknown.contains(&&*name.to_ascii_lowercase()));
+        let is_unknown = |key: &str| unknown.contains(&key);
+        let possibility = with(&ask, &world, |request, policies| {
+            possible(request, policies, &is_unknown)
+        });
+        let mut outcomes = [false; 2];
+        for _ in 0..8 {
+            let mut tried = ask.clone();
+            for key in &unknown {
+                let value = dice
+                    .pick(&["a", "A", "abc", "alice", "1", "2.0", "10.1.2.3", "true", ""])
+                    .to_owned();
+                match dice.roll(4) {
+                    0 => {}
+                    1 => tried
+                        .context
+                        .push(((*key).to_owned(), vec![value, "a".to_owned()], true)),
+                    _ => tried.context.push(((*key).to_owned(), vec![value], false)),
+                }
+            }
+            let allowed = decide(&tried, &world).is_allowed();
+            outcomes[usize::from(allowed)] = true;
+            match &possibility {
+                Possibility::Always => assert!(allowed, "seed {seed}: {:?}", tried.context),
+                Possibility::Never => assert!(!allowed, "seed {seed}: {:?}", tried.context),
+                Possibility::Depends { when, unless } => {
+                    assert!(!when.is_empty() || !unless.is_empty(), "seed {seed}");
+                }
+            }
+        }
+        seen[match possibility {
+            Possibility::Always => 0,
+            Possibility::Never => 1,
+            Possibility::Depends { .. } if outcomes == [true, true] => 2,
+            Possibility::Depends { .. } => 3,
+        }] += 1;
+    }
+    assert!(seen.iter().take(3).all(|n| *n > 300), "{seen:?}");
 }
 
 /// Compares every policy of at most three statements over two actions, two resources, two effects and

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 /// A request in plain text.
+#[derive(Clone)]
 pub struct Ask {
     pub account: String,
     pub principal: Who,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::evaluator::condition::Condition;
 use crate::evaluator::document::Policy;
 use crate::evaluator::principals::{PrincipalPattern, Principals};
 use crate::evaluator::statement::Effect;
@@ -36,11 +37,7 @@ pub fn outsiders(trust: &Policy, account: &str) -> Vec<Outsider> {
             PrincipalPattern::Service(service) => Some(service.to_string()),
             _ => strangers::foreign(pattern, account),
         };
-        let conditions = statement
-            .conditions
-            .iter()
-            .map(|c| format!("{} {} [{}]", c.operator(), c.key(), c.wanted().join(", ")));
-        let conditions: Vec<String> = conditions.collect();
+        let conditions: Vec<String> = statement.conditions.iter().map(Condition::text).collect();
         for principal in patterns.iter().filter_map(foreign) {
             found.push(Outsider {
                 principal,

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Resource, permit};
-use super::simulation::{SimulatedPrincipal, SourcePolicy, input_policies};
+use super::simulation::{SourcePolicy, StoredPrincipal, input_policies};
 use crate::error::Error;
 use crate::ops::context::Context;
 
@@ -49,9 +49,9 @@ impl Action for GetContextKeysForPrincipalPolicy {
     type Output = ContextKeys;
 
     async fn run(self, cx: &mut Context<'_>) -> Result<ContextKeys, Error> {
-        let principal = SimulatedPrincipal::read::<Self>(cx, &self.policy_source_arn).await?;
+        let stored = StoredPrincipal::read::<Self>(cx, &self.policy_source_arn).await?;
         let more = input_policies(&self.policy_input_list.unwrap_or_default())?;
-        let own = principal.policies;
+        let own = stored.policies;
         Ok(ContextKeys::of(
             own.identity.iter().chain(&own.boundary).chain(&more),
         ))

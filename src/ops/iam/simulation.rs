@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::evaluator::PolicyKind;
 use crate::ops::context::Context;
 
-pub(super) use principal::SimulatedPrincipal;
+pub(super) use principal::StoredPrincipal;
 pub(super) use sources::{SourcePolicy, input_policies};
 
 /// SimulateCustomPolicy: what policies that the request contains would allow.
@@ -92,7 +92,7 @@ impl Action for SimulatePrincipalPolicy {
     type Output = Results;
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Results, Error> {
-        let principal = SimulatedPrincipal::read::<Self>(cx, &self.policy_source_arn).await?;
+        let stored = StoredPrincipal::read::<Self>(cx, &self.policy_source_arn).await?;
         if self
             .policy_exclusion_list
             .is_some_and(|list| !list.is_empty())
@@ -100,7 +100,7 @@ impl Action for SimulatePrincipalPolicy {
             let rule = "PolicyExclusionList is not supported. Simulate the other policies with SimulateCustomPolicy.";
             return Err(Error::InvalidInput(rule.to_owned()));
         }
-        let mut policies = principal.policies;
+        let mut policies = stored.policies;
         policies
             .identity
             .extend(input_policies(&self.policy_input_list.unwrap_or_default())?);
@@ -108,7 +108,7 @@ impl Action for SimulatePrincipalPolicy {
         let boundary = sources::input_boundary(self.permissions_boundary_policy_input_list)?;
         policies.boundary = boundary.or(policies.boundary);
         let account = cx.caller().account();
-        let source = Some(principal.caller);
+        let source = Some(stored.principal);
         let simulator = Simulator::new(self.scenario, policies, source, account, cx.now)?;
         simulator.run(cx).await
     }

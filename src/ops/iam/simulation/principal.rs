@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::scenario::SimulatedCaller;
+use super::scenario;
 use super::sources::{PolicySet, SourcePolicy};
 use crate::base::arn::{AccountId, IamArn, name_of};
 use crate::directory::declaration::{Attached, Boundary, Document, InlinePolicy};
@@ -14,10 +14,11 @@ use crate::ops::context::Context;
 use crate::ops::iam::action::{Action, Resource, permit, requested};
 use crate::ops::iam::rows::by_id;
 use crate::ops::iam::target::Target;
+use crate::trust::SimulatedPrincipal;
 
 /// A user, group or role with its policies.
-pub(in crate::parts::ops::iam) struct SimulatedPrincipal {
-    pub caller: SimulatedCaller,
+pub(in crate::parts::ops::iam) struct StoredPrincipal {
+    pub principal: SimulatedPrincipal,
     pub policies: PolicySet,
 }
 
@@ -29,7 +30,7 @@ struct Held {
     boundary: Option<Boundary>,
 }
 
-impl SimulatedPrincipal {
+impl StoredPrincipal {
     /// Authorizes the action on the entity with this ARN, and reads its policies, with those of a
     /// user's groups.
     ///
@@ -38,7 +39,7 @@ impl SimulatedPrincipal {
     /// [`Error::AccessDenied`] if the caller may not read it, and then [`Error::NotFound`] if there is
     /// none; [`Error::ConcurrentModification`] if its policies change at the same time.
     pub async fn read<A: Action>(cx: &mut Context<'_>, arn: &str) -> Result<Self, Error> {
-        let mut caller = SimulatedCaller::of(arn)?;
+        let mut principal = scenario::principal(arn)?;
         let asked = IamArn::parse(arn).ok_or(Error::InternalFailure)?;
         let target = match asked.kind {
             "user" => Target::user(cx, Some(asked.name))?,
@@ -57,8 +58,8 @@ impl SimulatedPrincipal {
         let mut held = Vec::new();
         match found.remove(&name.id) {
             Some(resource::Resource::User(user)) => {
-                caller.id = Some(user.user_id);
-                caller.tags = requested(&user.tags);
+                principal.id = Some(user.user_id);
+                principal.tags = requested(&user.tags);
                 groups = user.group_list;
                 held.push((
                     format!("user_{}", user.user_name),
@@ -70,8 +71,8 @@ impl SimulatedPrincipal {
                 ));
             }
             Some(resource::Resource::Role(role)) => {
-                caller.id = Some(role.role_id);
-                caller.tags = requested(&role.tags);
+                principal.id = Some(role.role_id);
+                principal.tags = requested(&role.tags);
                 held.push((
                     format!("role_{}", role.role_name),
                     Held {
@@ -89,7 +90,10 @@ impl SimulatedPrincipal {
         }
         let policies = compiled(cx, held).await?;
         permit::<A>(cx, &target.resource())?;
-        Ok(Self { caller, policies })
+        Ok(Self {
+            principal,
+            policies,
+        })
     }
 }
 

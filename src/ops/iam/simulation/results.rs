@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::scenario::{ContextKey, Scenario, SimulatedCaller};
+use super::scenario::{ContextKey, Scenario};
 use super::sources::{PolicySet, SourcePolicy};
 use crate::base::arn::{AccountId, Arn};
 use crate::base::clock::Timestamp;
@@ -16,6 +16,7 @@ use crate::evaluator::{
 };
 use crate::ops::context::Context;
 use crate::ops::iam::page::PageEnd;
+use crate::trust::{self, SimulatedPrincipal};
 
 /// When an answer has taken this long to compute, it ends after the present action, and the next
 /// request goes on from there.
@@ -112,7 +113,7 @@ pub(super) struct Simulator {
     has_single_resources: bool,
     policies: PolicySet,
     resource_policy: Option<(SourcePolicy, bool)>,
-    caller: Option<SimulatedCaller>,
+    caller: Option<SimulatedPrincipal>,
     /// The account of the caller, or of whoever asks if there is no caller.
     account: AccountId,
     /// The owner of resources whose ARN names no account.
@@ -133,7 +134,7 @@ impl Simulator {
     pub fn new(
         scenario: Scenario,
         policies: PolicySet,
-        source: Option<SimulatedCaller>,
+        source: Option<SimulatedPrincipal>,
         account: AccountId,
         now: Timestamp,
     ) -> Result<Self, Error> {
@@ -142,14 +143,16 @@ impl Simulator {
         let resource_policy = scenario.resource_policy()?;
         let owner = scenario.owner()?;
         let named = scenario.caller()?;
-        let source_is_principal = source.as_ref().is_some_and(SimulatedCaller::is_principal);
+        let source_is_principal = source
+            .as_ref()
+            .is_some_and(SimulatedPrincipal::is_principal);
         if resource_policy.is_some() && named.is_none() && !source_is_principal {
             let rule = "CallerArn is required with a ResourcePolicy, unless PolicySourceArn is a user or role.";
             return Err(Error::InvalidInput(rule.into()));
         }
         // The principal's own id and tags are only used with its own policies.
         let caller = match (named, source) {
-            (Some(named), Some(source)) if named.is_same(&source) => Some(source),
+            (Some(named), Some(source)) if named.arn == source.arn => Some(source),
             (None, source) => source,
             (named, _) => named,
         };
@@ -310,14 +313,8 @@ impl Simulator {
     /// Simulates one action on one resource.
     fn decide(&self, action: &str, resource: &str) -> Simulation {
         let owner = self.owner_of(resource);
-        let time = (self.now.to_string(), self.now.seconds().to_string());
         let mut context = RequestContext::new();
-        // What is true of every request, or follows from the caller and the resource.
-        context.set("aws:currenttime", time.0.as_str());
-        context.set("aws:epochtime", time.1.as_str());
-        context.set("aws:viaawsservice", "false");
-        context.set("aws:principalisawsservice", "false");
-        context.set("aws:resourceaccount", owner.as_str());
+        trust::describe_request(&mut context, owner.as_str(), self.now);
         if let Some(caller) = &self.caller {
             caller.describe(&mut context);
         }
@@ -332,7 +329,7 @@ impl Simulator {
         let principal = self
             .caller
             .as_ref()
-            .map_or(nobody, SimulatedCaller::principal);
+            .map_or(nobody, SimulatedPrincipal::principal);
         let request = Request {
             principal,
             action,

@@ -6,11 +6,11 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use super::sources::SourcePolicy;
-use crate::base::arn::{AccountId, Arn, IamArn};
-use crate::base::names::Tag;
+use crate::base::arn::{AccountId, Arn};
 use crate::error::Error;
-use crate::evaluator::{AnnotatedPolicy, PolicyKind, Principal, RequestContext, ValueType};
+use crate::evaluator::{AnnotatedPolicy, PolicyKind, RequestContext, ValueType};
 use crate::ops::iam::page::PageRequest;
+use crate::trust::SimulatedPrincipal;
 
 /// The maximum number of decisions of one request: its actions times its resources.
 pub(super) const MAX_DECISIONS: usize = 10_000;
@@ -50,29 +50,6 @@ pub(super) struct ContextKey {
     name: String,
     values: Vec<String>,
     multivalued: bool,
-}
-
-/// The principal of simulated requests.
-#[derive(Debug)]
-pub(in crate::parts::ops::iam) struct SimulatedCaller {
-    pub account: AccountId,
-    arn: String,
-    kind: CallerKind,
-    name: String,
-    /// The unique id, if the principal is that of the simulated policies.
-    pub id: Option<String>,
-    /// The tags of the principal, if it is that of the simulated policies.
-    pub tags: Vec<Tag>,
-    /// The ARN of a session, for a role. It has no session name, so no policy can name it.
-    session_arn: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CallerKind {
-    User,
-    Role,
-    /// A group is no principal, but its policies can be simulated.
-    Group,
 }
 
 impl Scenario {
@@ -156,11 +133,8 @@ impl Scenario {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] unless it is the ARN of a user, group or role.
-    pub fn caller(&self) -> Result<Option<SimulatedCaller>, Error> {
-        self.caller_arn
-            .as_deref()
-            .map(SimulatedCaller::of)
-            .transpose()
+    pub fn caller(&self) -> Result<Option<SimulatedPrincipal>, Error> {
+        self.caller_arn.as_deref().map(principal).transpose()
     }
 
     /// The account that owns resources whose ARN names none.
@@ -263,82 +237,14 @@ impl ContextKey {
     }
 }
 
-impl SimulatedCaller {
-    /// The user, group or role with this ARN, of which nothing but the ARN is known.
-    ///
-    /// # Errors
-    /// [`Error::InvalidInput`] for any other text.
-    pub fn of(text: &str) -> Result<Self, Error> {
-        let unclear = || {
-            Error::InvalidInput(format!(
-                "Invalid Entity Arn: {text} does not clearly define entity type and name."
-            ))
-        };
-        let arn = IamArn::parse(text).ok_or_else(unclear)?;
-        let kind = match arn.kind {
-            "user" => CallerKind::User,
-            "role" => CallerKind::Role,
-            "group" => CallerKind::Group,
-            _ => return Err(unclear()),
-        };
-        Ok(Self {
-            account: arn.account,
-            arn: text.to_owned(),
-            kind,
-            name: arn.name.to_owned(),
-            id: None,
-            tags: Vec::new(),
-            session_arn: format!("arn:aws:sts::{}:assumed-role/{}/", arn.account, arn.name),
-        })
-    }
-
-    /// The principal as policies see it.
-    pub fn principal(&self) -> Principal<'_> {
-        let account = self.account.as_str();
-        match self.kind {
-            CallerKind::Role => Principal::RoleSession {
-                account,
-                role: &self.name,
-                role_arn: Some(&self.arn),
-                arn: &self.session_arn,
-                id: self.id.as_deref(),
-            },
-            CallerKind::User | CallerKind::Group => Principal::User {
-                account,
-                arn: &self.arn,
-                id: self.id.as_deref(),
-            },
-        }
-    }
-
-    /// Whether policies can name it as their principal, which they cannot for a group.
-    pub fn is_principal(&self) -> bool {
-        self.kind != CallerKind::Group
-    }
-
-    /// Whether both have the same ARN.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.arn == other.arn
-    }
-
-    /// Sets the condition keys that describe the principal, as far as they are known.
-    pub fn describe<'a>(&'a self, context: &mut RequestContext<'a>) {
-        context.set("aws:principalaccount", self.account.as_str());
-        let r#type = match self.kind {
-            CallerKind::Group => return,
-            CallerKind::Role => "AssumedRole",
-            CallerKind::User => {
-                context.set("aws:username", self.name.as_str());
-                if let Some(id) = &self.id {
-                    context.set("aws:userid", id.as_str());
-                }
-                "User"
-            }
-        };
-        context.set("aws:principaltype", r#type);
-        context.set("aws:principalarn", self.arn.as_str());
-        for tag in &self.tags {
-            context.set(format!("aws:principaltag/{}", tag.key), tag.value.as_str());
-        }
-    }
+/// The user, group or role with this ARN, of which nothing but the ARN is known.
+///
+/// # Errors
+/// [`Error::InvalidInput`] for any other text.
+pub(super) fn principal(arn: &str) -> Result<SimulatedPrincipal, Error> {
+    SimulatedPrincipal::of(arn).ok_or_else(|| {
+        Error::InvalidInput(format!(
+            "Invalid Entity Arn: {arn} does not clearly define entity type and name."
+        ))
+    })
 }

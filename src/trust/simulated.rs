@@ -1,0 +1,279 @@
+//! A principal whose requests are only supposed: what the broker would decide if it asked.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::facts::Facts;
+use super::question::Question;
+use crate::base::arn::{AccountId, IamArn, account_of};
+use crate::base::clock::Timestamp;
+use crate::base::names::Tag;
+use crate::directory::{Dangling, Directory, Effective, Role};
+use crate::evaluator::{
+    self, Explanation, Policies, PolicyKind, Possibility, Principal, Request, RequestContext,
+    Simulation, keys,
+};
+
+/// A user, a group or a role as the principal of simulated requests.
+#[derive(Debug, Clone)]
+pub struct SimulatedPrincipal {
+    /// The account to which it belongs.
+    pub account: AccountId,
+    /// The ARN of the user, group or role.
+    pub arn: String,
+    kind: Kind,
+    name: String,
+    /// The unique id, if it is known.
+    pub id: Option<String>,
+    /// The tags, if they are known.
+    pub tags: Vec<Tag>,
+    /// The ARN of a session, for a role. It has no session name, so no policy can name it.
+    session_arn: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    User,
+    Role,
+    /// A group is no principal, but its policies can be simulated.
+    Group,
+}
+
+impl SimulatedPrincipal {
+    /// The user, group or role with this ARN, of which nothing but the ARN is known. `None` for any
+    /// other text.
+    pub fn of(text: &str) -> Option<Self> {
+        let arn = IamArn::parse(text)?;
+        let kind = match arn.kind {
+            "user" => Kind::User,
+            "role" => Kind::Role,
+            "group" => Kind::Group,
+            _ => return None,
+        };
+        Some(Self {
+            account: arn.account,
+            arn: text.to_owned(),
+            kind,
+            name: arn.name.to_owned(),
+            id: None,
+            tags: Vec::new(),
+            session_arn: format!("arn:aws:sts::{}:assumed-role/{}/", arn.account, arn.name),
+        })
+    }
+
+    /// Whether policies can name it as their principal, which they cannot for a group.
+    pub fn is_principal(&self) -> bool {
+        self.kind != Kind::Group
+    }
+
+    /// The principal as policies see it.
+    pub fn principal(&self) -> Principal<'_> {
+        let account = self.account.as_str();
+        match self.kind {
+            Kind::Role => Principal::RoleSession {
+                account,
+                role: &self.name,
+                role_arn: Some(&self.arn),
+                arn: &self.session_arn,
+                id: self.id.as_deref(),
+            },
+            Kind::User | Kind::Group => Principal::User {
+                account,
+                arn: &self.arn,
+                id: self.id.as_deref(),
+            },
+        }
+    }
+
+    /// Sets the condition keys of every request, and those that describe the principal and the owner
+    /// of the resource, as far as they are known.
+    pub fn describe<'a>(&'a self, context: &mut RequestContext<'a>) {
+        context.set("aws:principalaccount", self.account.as_str());
+        let r#type = match self.kind {
+            Kind::Group => return,
+            Kind::Role => "AssumedRole",
+            Kind::User => {
+                context.set("aws:username", self.name.as_str());
+                if let Some(id) = &self.id {
+                    context.set("aws:userid", id.as_str());
+                }
+                "User"
+            }
+        };
+        context.set("aws:principaltype", r#type);
+        context.set("aws:principalarn", self.arn.as_str());
+        for tag in &self.tags {
+            context.set(format!("aws:principaltag/{}", tag.key), tag.value.as_str());
+        }
+    }
+
+    /// Whether a request of the principal may have any value for this key, which is in lower case
+    /// and which [`Self::describe`] has not set.
+    fn leaves_open(&self, key: &str) -> bool {
+        if keys::why_absent(key, PolicyKind::Trust).is_some() {
+            return false;
+        }
+        let known = [
+            "aws:principalarn",
+            "aws:principalaccount",
+            "aws:principaltype",
+            "aws:username",
+            "aws:resourceaccount",
+            "aws:viaawsservice",
+            "aws:viaawsmcpservice",
+            "aws:principalisawsservice",
+            "aws:currenttime",
+            "aws:epochtime",
+        ];
+        let of_resource = ["aws:resourcetag/", "iam:resourcetag/"];
+        match self.kind {
+            // A session of a role may have tags of its own, and has the id of its session.
+            Kind::Role => !known.contains(&key) && !of_resource.iter().any(|p| key.starts_with(p)),
+            Kind::User | Kind::Group => {
+                !known.contains(&key)
+                    && key != "aws:userid"
+                    && !key.starts_with("aws:principaltag/")
+                    && !of_resource.iter().any(|p| key.starts_with(p))
+            }
+        }
+    }
+}
+
+/// Sets what is true of every request at this time about resources of this account.
+pub fn describe_request<'a>(
+    context: &mut RequestContext<'a>,
+    resource_account: impl Into<Cow<'a, str>>,
+    now: Timestamp,
+) {
+    context.set("aws:currenttime", now.to_string());
+    context.set("aws:epochtime", now.seconds().to_string());
+    context.set("aws:viaawsservice", "false");
+    context.set("aws:viaawsmcpservice", "false");
+    context.set("aws:principalisawsservice", "false");
+    context.set("aws:resourceaccount", resource_account);
+}
+
+/// A request that a user or role of the directory might make. It is decided by everything that
+/// decides the real one: the trust policy of a role that it asks for, boundaries and tags.
+pub struct WhatIf<'a> {
+    principal: SimulatedPrincipal,
+    effective: Effective,
+    /// The role that is asked for, whose trust policy decides too.
+    role: Option<Arc<Role>>,
+    /// The tags of the resource.
+    tags: Vec<Tag>,
+    action: &'a str,
+    resource: &'a str,
+    resource_account: AccountId,
+    /// The condition keys that are supposed.
+    keys: &'a [(String, Vec<String>)],
+    now: Timestamp,
+}
+
+impl<'a> WhatIf<'a> {
+    /// A request of the user or role with this ARN. `None` if there is neither.
+    ///
+    /// # Errors
+    /// [`Dangling`] if a policy or group to which it refers is missing.
+    pub fn new(
+        directory: &Directory,
+        principal: &str,
+        action: &'a str,
+        resource: &'a str,
+        keys: &'a [(String, Vec<String>)],
+        now: Timestamp,
+    ) -> Result<Option<Self>, Dangling> {
+        let Some(mut simulated) = SimulatedPrincipal::of(principal) else {
+            return Ok(None);
+        };
+        let effective = match (directory.user(principal), directory.role(principal)) {
+            (Some(user), _) => {
+                simulated.id = Some(user.id.to_string());
+                simulated.tags = user.tags.to_vec();
+                directory.effective_of_user(user)?
+            }
+            (None, Some(role)) => {
+                simulated.id = Some(role.id.to_string());
+                simulated.tags = role.tags.to_vec();
+                directory.effective_of_role(role)?
+            }
+            (None, None) => return Ok(None),
+        };
+        let assumes = action.to_ascii_lowercase().starts_with("sts:assumerole");
+        let asked = directory.role(resource);
+        let tags = match (asked, directory.user(resource)) {
+            (Some(role), _) => role.tags.to_vec(),
+            (None, Some(user)) => user.tags.to_vec(),
+            (None, None) => Vec::new(),
+        };
+        let owner = AccountId::parse(account_of(resource));
+        Ok(Some(Self {
+            effective,
+            role: asked.filter(|_| assumes).cloned(),
+            tags,
+            action,
+            resource,
+            resource_account: owner.unwrap_or(simulated.account),
+            principal: simulated,
+            keys,
+            now,
+        }))
+    }
+
+    /// The decision, what led to it, and what each statement did.
+    pub fn explain(&self) -> (Simulation, Explanation) {
+        self.ask(|request, policies| {
+            (
+                evaluator::simulate(request, policies),
+                evaluator::explain(request, policies),
+            )
+        })
+    }
+
+    /// Whether the request can be allowed, for whatever values of the condition keys that are not
+    /// supposed and that the principal can have.
+    pub fn possible(&self) -> Possibility {
+        let supposed = |key: &str| {
+            self.keys
+                .iter()
+                .any(|(name, _)| name.eq_ignore_ascii_case(key))
+        };
+        let unknown = |key: &str| !supposed(key) && self.principal.leaves_open(key);
+        self.ask(|request, policies| evaluator::possible(request, policies, &unknown))
+    }
+
+    fn ask<T>(&self, answer: impl FnOnce(&Request<'_>, &Policies<'_>) -> T) -> T {
+        let mut facts = Facts {
+            keys: RequestContext::new(),
+            session_tags: &[],
+        };
+        describe_request(&mut facts.keys, self.resource_account.as_str(), self.now);
+        self.principal.describe(&mut facts.keys);
+        for (name, values) in self.keys {
+            let many = keys::find(name).is_some_and(|key| key.multivalued);
+            match values.as_slice() {
+                [value] if !many => facts.keys.set(name.as_str(), value.as_str()),
+                values => facts.keys.set_many(
+                    name.as_str(),
+                    values.iter().map(|value| value.as_str().into()).collect(),
+                ),
+            }
+        }
+        let of_user_or_role =
+            IamArn::parse(self.resource).is_some_and(|arn| ["user", "role"].contains(&arn.kind));
+        facts.resource_tags(&self.tags, of_user_or_role);
+        let question = Question {
+            principal: self.principal.principal(),
+            account: self.principal.account,
+            identity: self.effective.identity.iter().map(Arc::as_ref).collect(),
+            boundary: self.effective.boundary.as_deref(),
+            session: None,
+            context: &facts.keys,
+            action: self.action,
+            resource: self.resource,
+            resource_account: self.resource_account,
+            trust: self.role.as_ref().map(|role| &role.trust),
+        };
+        question.ask(answer)
+    }
+}
