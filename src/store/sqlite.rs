@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::fs::{FlockOperation, flock};
-use sqlx::AnyConnection;
-use sqlx::Row as _;
 use sqlx::any::{AnyConnectOptions, AnyRow};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::address::driver_options;
 use super::classify::classify;
@@ -88,18 +87,16 @@ pub(super) async fn portion(
         Some(i64::MAX) => return Ok(None),
         Some(after) => after + 1,
     };
-    let rows = read(&mut *connection, from, i64::MAX, PORTION, LONG).await?;
+    let rows = read(&mut *connection, from, i64::MAX, LONG).await?;
     let Some(long) = rows.long else {
         return rows.into_portion();
     };
     // The rows before a long one are read first, and then the long one alone.
     if rows.first == Some(long) {
-        let row = read(connection, long, long, 1, LONGEST).await?;
+        let row = read(connection, long, long, LONGEST).await?;
         return row.into_portion();
     }
-    read(connection, from, long - 1, PORTION, LONG)
-        .await?
-        .into_portion()
+    read(connection, from, long - 1, LONG).await?.into_portion()
 }
 
 /// The result of reading a range of row numbers.
@@ -131,31 +128,32 @@ impl Rows {
     }
 }
 
+/// Reads at most [`PORTION`] rows, of which those of more than `longest` bytes are only counted.
 async fn read(
     connection: &mut AnyConnection,
     from: i64,
     to: i64,
-    limit: i64,
     longest: usize,
 ) -> Result<Rows, StoreError> {
-    let row = sqlx::query(
-        "SELECT MIN(place), MAX(place), COUNT(*), MIN(CASE WHEN size > $4 THEN place END), MIN(is_typed), \
-         group_concat(CASE WHEN size <= $4 THEN kind || char(31) || id || char(31) || account || char(31) || folded \
-         || char(31) || CASE WHEN unique_id IS NULL THEN '' ELSE '=' || unique_id END || char(31) || version \
-         || char(31) || mac || char(31) || body END, char(30)) \
+    // The limit is part of the statement: SQLite prepares a statement again for each new value that is
+    // bound to a limit.
+    let sql = AssertSqlSafe(format!(
+        "SELECT MIN(place), MAX(place), COUNT(*), MIN(CASE WHEN size > $3 THEN place END), MIN(is_typed), \
+         group_concat(CASE WHEN size <= $3 THEN concat_ws(char(31), kind, id, account, folded, \
+         CASE WHEN unique_id IS NULL THEN '' ELSE '=' || unique_id END, version, mac, body) END, char(30)) \
          FROM (SELECT rowid AS place, *, octet_length(kind) + octet_length(id) + octet_length(account) \
          + octet_length(folded) + COALESCE(octet_length(unique_id), 0) + octet_length(mac) + octet_length(body) AS size, \
          typeof(kind) = 'text' AND typeof(id) = 'text' AND typeof(account) = 'text' AND typeof(folded) = 'text' \
          AND typeof(unique_id) IN ('text', 'null') AND typeof(version) = 'integer' AND typeof(mac) = 'text' \
          AND typeof(body) = 'text' AS is_typed \
-         FROM resources WHERE rowid BETWEEN $1 AND $2 ORDER BY rowid LIMIT $3)",
-    )
-    .bind(from)
-    .bind(to)
-    .bind(limit)
-    .bind(i64::try_from(longest).unwrap_or(i64::MAX))
-    .fetch_one(connection)
-    .await;
+         FROM resources WHERE rowid BETWEEN $1 AND $2 ORDER BY rowid LIMIT {PORTION})"
+    ));
+    let row = sqlx::query(sql)
+        .bind(from)
+        .bind(to)
+        .bind(i64::try_from(longest).unwrap_or(i64::MAX))
+        .fetch_one(connection)
+        .await;
     let read = |row: &AnyRow| {
         Ok(Rows {
             first: row.try_get(0)?,
