@@ -7,6 +7,7 @@ pub mod digest;
 pub mod entropy;
 pub mod field;
 pub mod form;
+pub mod hashed;
 pub mod host_names;
 pub mod http;
 pub mod legible;

@@ -7,109 +7,148 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
 use crate::base::arn::AccountId;
+use crate::base::hashed::Hashed;
 
 /// With a million entries, a shard has about a thousand.
 const SHARDS: usize = 1_024;
 
 /// An entry that is found by its own key.
 pub trait Keyed {
+    /// The key, which is unique in its table.
     fn key(&self) -> &str;
 }
 
 /// An entry that is found by its account and its name, ignoring case.
 pub trait Named {
+    /// The account that owns it.
     fn account(&self) -> AccountId;
     /// The name without its path.
     fn name(&self) -> &str;
 }
 
 /// Entries by their own key.
-pub struct Table<T: Keyed>(Shards<Entry<T>>);
+pub struct Table<T: Keyed>(Shards<ByKey<T>>);
 
 /// Entries by account and name.
 pub struct Names<T: Named>(Shards<ByName<T>>);
 
+/// Entries with the hashes of their keys. A hash is computed once, with a secret of the table: it
+/// chooses the shard and the place inside the shard, also when the shard grows.
 struct Shards<E> {
-    shards: Arc<Vec<Arc<HashSet<E>>>>,
+    shards: Arc<Vec<Arc<HashSet<E, Hashed>>>>,
     hasher: RandomState,
 }
 
-struct Entry<T>(Arc<T>);
+struct ByKey<T> {
+    hash: u64,
+    value: Arc<T>,
+}
 
-struct ByName<T>(Arc<T>);
+struct ByName<T> {
+    hash: u64,
+    value: Arc<T>,
+}
 
 impl<T: Keyed> Table<T> {
     /// Looks up an entry; only one shard is read.
     pub fn get(&self, key: &str) -> Option<&Arc<T>> {
-        self.0.get(key).map(|e| &e.0)
+        let wanted = self.wanted(key);
+        let shard = self.0.shards.get(place(wanted.hash))?;
+        shard.get(&wanted as &dyn HashedKey).map(|e| &e.value)
     }
 
     /// Adds an entry, and returns the previous one with the same key.
     pub fn put(&mut self, value: impl Into<Arc<T>>) -> Option<Arc<T>> {
-        let entry = Entry(value.into());
-        self.0.shard_mut(entry.0.key())?.replace(entry).map(|e| e.0)
+        let value = value.into();
+        let hash = self.wanted(value.key()).hash;
+        let previous = self.0.shard_mut(hash)?.replace(ByKey { hash, value });
+        previous.map(|e| e.value)
     }
 
+    /// Removes and returns the entry with this key.
     pub fn remove(&mut self, key: &str) -> Option<Arc<T>> {
-        self.0.shard_mut(key)?.take(key).map(|e| e.0)
+        let wanted = self.wanted(key);
+        let shard = self.0.shard_mut(wanted.hash)?;
+        shard.take(&wanted as &dyn HashedKey).map(|e| e.value)
     }
 
     /// All entries, in no particular order.
     pub fn values(&self) -> impl Iterator<Item = &Arc<T>> {
-        self.0.shards.iter().flat_map(|s| s.iter()).map(|e| &e.0)
+        let shards = self.0.shards.iter();
+        shards.flat_map(|s| s.iter()).map(|e| &e.value)
     }
 
     pub fn len(&self) -> usize {
         self.0.shards.iter().map(|s| s.len()).sum()
+    }
+
+    fn wanted<'a>(&self, key: &'a str) -> WantedKey<'a> {
+        WantedKey {
+            hash: self.0.hasher.hash_one(key),
+            key,
+        }
     }
 }
 
 impl<T: Named> Names<T> {
     /// The entry with this account and name, ignoring case.
     pub fn get(&self, account: AccountId, name: &str) -> Option<&Arc<T>> {
-        self.0
-            .get(&Wanted { account, name } as &dyn Named)
-            .map(|e| &e.0)
+        let wanted = self.wanted(account, name);
+        let shard = self.0.shards.get(place(wanted.hash))?;
+        shard.get(&wanted as &dyn HashedName).map(|e| &e.value)
     }
 
     /// Adds an entry, replacing the previous one with the same name.
     pub fn put(&mut self, value: Arc<T>) {
-        let entry = ByName(value);
-        if let Some(shard) = self.0.shard_mut(&*entry.0 as &dyn Named) {
-            shard.replace(entry);
+        let hash = self.wanted(value.account(), value.name()).hash;
+        if let Some(shard) = self.0.shard_mut(hash) {
+            shard.replace(ByName { hash, value });
         }
     }
 
     /// Removes an entry, unless another entry has taken its name since.
     pub fn remove(&mut self, value: &Arc<T>) {
-        let name = &**value as &dyn Named;
-        if self.0.get(name).is_some_and(|e| Arc::ptr_eq(&e.0, value))
-            && let Some(shard) = self.0.shard_mut(name)
-        {
-            shard.remove(name);
+        let is_there = self
+            .get(value.account(), value.name())
+            .is_some_and(|there| Arc::ptr_eq(there, value));
+        let wanted = self.wanted(value.account(), value.name());
+        if is_there && let Some(shard) = self.0.shard_mut(wanted.hash) {
+            shard.remove(&wanted as &dyn HashedName);
+        }
+    }
+
+    fn wanted<'a>(&self, account: AccountId, name: &'a str) -> WantedName<'a> {
+        let mut state = self.0.hasher.build_hasher();
+        account.hash(&mut state);
+        // Piece by piece, because a hasher takes much longer for single bytes.
+        let mut piece = [0; 64];
+        for bytes in name.as_bytes().chunks(piece.len()) {
+            for (lower, byte) in piece.iter_mut().zip(bytes) {
+                *lower = byte.to_ascii_lowercase();
+            }
+            state.write(piece.get(..bytes.len()).unwrap_or(bytes));
+        }
+        WantedName {
+            hash: state.finish(),
+            account,
+            name,
         }
     }
 }
 
-impl<E: Clone + Hash + Eq> Shards<E> {
-    fn get<Q: ?Sized + Hash + Eq>(&self, key: &Q) -> Option<&E>
-    where
-        E: Borrow<Q>,
-    {
-        self.shards.get(self.place(key))?.get(key)
+impl<E: Clone> Shards<E> {
+    /// The shard of a hash for changing it in this copy only.
+    fn shard_mut(&mut self, hash: u64) -> Option<&mut HashSet<E, Hashed>> {
+        let shards = Arc::make_mut(&mut self.shards);
+        Some(Arc::make_mut(shards.get_mut(place(hash))?))
     }
+}
 
-    /// The shard of a key for changing it in this copy only.
-    fn shard_mut<Q: ?Sized + Hash>(&mut self, key: &Q) -> Option<&mut HashSet<E>> {
-        let at = self.place(key);
-        Some(Arc::make_mut(Arc::make_mut(&mut self.shards).get_mut(at)?))
-    }
-
-    fn place<Q: ?Sized + Hash>(&self, key: &Q) -> usize {
-        // The low bits of the hash choose the place inside the shard, so the high bits choose the
-        // shard.
-        usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or_default() % SHARDS
-    }
+/// The shard of a hash.
+fn place(hash: u64) -> usize {
+    // The low bits of the hash and the highest ones choose the place inside the shard, so bits between
+    // them choose the shard.
+    usize::try_from(hash >> 32).unwrap_or_default() % SHARDS
 }
 
 impl<E> Default for Shards<E> {
@@ -154,86 +193,134 @@ impl<T: Named> Clone for Names<T> {
     }
 }
 
-impl<T> Clone for Entry<T> {
+impl<T> Clone for ByKey<T> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T: Keyed> Borrow<str> for Entry<T> {
-    fn borrow(&self) -> &str {
-        self.0.key()
-    }
-}
-
-impl<T: Keyed> Hash for Entry<T> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.key().hash(state);
-    }
-}
-
-impl<T: Keyed> PartialEq for Entry<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.key() == other.0.key()
-    }
-}
-
-impl<T: Keyed> Eq for Entry<T> {}
-
-/// The account and name of an entry that is looked up.
-struct Wanted<'a> {
-    account: AccountId,
-    name: &'a str,
-}
-
-impl Named for Wanted<'_> {
-    fn account(&self) -> AccountId {
-        self.account
-    }
-
-    fn name(&self) -> &str {
-        self.name
-    }
-}
-
-impl<'a, T: Named + 'a> Borrow<dyn Named + 'a> for ByName<T> {
-    fn borrow(&self) -> &(dyn Named + 'a) {
-        &*self.0
-    }
-}
-
-impl Hash for dyn Named + '_ {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.account().hash(state);
-        for byte in self.name().bytes() {
-            state.write_u8(byte.to_ascii_lowercase());
+        Self {
+            hash: self.hash,
+            value: self.value.clone(),
         }
     }
 }
 
-impl PartialEq for dyn Named + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.account() == other.account() && self.name().eq_ignore_ascii_case(other.name())
+/// A key with its hash: of an entry, or of one that is looked up.
+trait HashedKey {
+    fn hashed(&self) -> (u64, &str);
+}
+
+struct WantedKey<'a> {
+    hash: u64,
+    key: &'a str,
+}
+
+impl HashedKey for WantedKey<'_> {
+    fn hashed(&self) -> (u64, &str) {
+        (self.hash, self.key)
     }
 }
 
-impl Eq for dyn Named + '_ {}
+impl<T: Keyed> HashedKey for ByKey<T> {
+    fn hashed(&self) -> (u64, &str) {
+        (self.hash, self.value.key())
+    }
+}
+
+impl<'a, T: Keyed + 'a> Borrow<dyn HashedKey + 'a> for ByKey<T> {
+    fn borrow(&self) -> &(dyn HashedKey + 'a) {
+        self
+    }
+}
+
+impl Hash for dyn HashedKey + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hashed().0);
+    }
+}
+
+impl PartialEq for dyn HashedKey + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.hashed() == other.hashed()
+    }
+}
+
+impl Eq for dyn HashedKey + '_ {}
+
+impl<T> Hash for ByKey<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl<T: Keyed> PartialEq for ByKey<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.hashed() == other.hashed()
+    }
+}
+
+impl<T: Keyed> Eq for ByKey<T> {}
 
 impl<T> Clone for ByName<T> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            hash: self.hash,
+            value: self.value.clone(),
+        }
     }
 }
 
-impl<T: Named> Hash for ByName<T> {
+/// An account and a name with their hash: of an entry, or of one that is looked up.
+trait HashedName {
+    fn hashed(&self) -> (u64, AccountId, &str);
+}
+
+struct WantedName<'a> {
+    hash: u64,
+    account: AccountId,
+    name: &'a str,
+}
+
+impl HashedName for WantedName<'_> {
+    fn hashed(&self) -> (u64, AccountId, &str) {
+        (self.hash, self.account, self.name)
+    }
+}
+
+impl<T: Named> HashedName for ByName<T> {
+    fn hashed(&self) -> (u64, AccountId, &str) {
+        (self.hash, self.value.account(), self.value.name())
+    }
+}
+
+impl<'a, T: Named + 'a> Borrow<dyn HashedName + 'a> for ByName<T> {
+    fn borrow(&self) -> &(dyn HashedName + 'a) {
+        self
+    }
+}
+
+impl Hash for dyn HashedName + '_ {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&*self.0 as &dyn Named).hash(state);
+        state.write_u64(self.hashed().0);
+    }
+}
+
+impl PartialEq for dyn HashedName + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        let ((hash, account, name), (its_hash, its_account, its_name)) =
+            (self.hashed(), other.hashed());
+        hash == its_hash && account == its_account && name.eq_ignore_ascii_case(its_name)
+    }
+}
+
+impl Eq for dyn HashedName + '_ {}
+
+impl<T> Hash for ByName<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
     }
 }
 
 impl<T: Named> PartialEq for ByName<T> {
     fn eq(&self, other: &Self) -> bool {
-        &*self.0 as &dyn Named == &*other.0 as &dyn Named
+        (self as &dyn HashedName) == (other as &dyn HashedName)
     }
 }
 
@@ -285,6 +372,10 @@ mod tests {
     fn names_are_found_without_regard_to_case_in_their_account_alone() {
         let [one, two] = ["111122223333", "444455556666"].map(|id| AccountId::parse(id).unwrap());
         let mut names = Names::default();
+        let long = "Nightly-Export.of+the=Billing,Department@example.com_and-of-everybody-Else";
+        names.put(Arc::new(Person(one, long, 7)));
+        assert_eq!(names.get(one, &long.to_ascii_uppercase()).unwrap().2, 7);
+        assert!(names.get(one, &long[..64]).is_none());
         let first = Arc::new(Person(one, "Alice", 1));
         names.put(first.clone());
         assert_eq!(names.get(one, "aLICE").unwrap().2, 1);

@@ -6,12 +6,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::PoisonError;
 
 use super::Store;
+use crate::base::hashed::Hashed;
 
 /// The versions by a hash of kind and id, which takes 16 bytes for each entry.
 #[derive(Default)]
 pub(super) struct Versions {
     hasher: RandomState,
-    all: HashMap<u64, i64>,
+    all: HashMap<u64, i64, Hashed>,
 }
 
 /// What this process knows of an entry.
