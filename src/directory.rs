@@ -175,7 +175,7 @@ impl Directory {
         resource: &Resource,
         master_key: Option<&MasterKey>,
     ) -> Result<(), DirectoryError> {
-        let place = resource.name().to_string();
+        let place = [resource.kind().as_str(), " ", resource.id()].concat();
         let how = Insertion {
             place: &place,
             source,

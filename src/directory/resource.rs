@@ -102,7 +102,12 @@ impl Resource {
 
     /// The name under which the resource is stored: its kind and its id.
     pub fn name(&self) -> Name {
-        Name::new(self.kind(), with!(self, form => form.id()))
+        Name::new(self.kind(), self.id())
+    }
+
+    /// The id under which the resource is stored: the ARN, access key id, serial number or account id.
+    pub fn id(&self) -> &str {
+        with!(self, form => form.id())
     }
 
     /// The name shown to people, without path and account if it has one.

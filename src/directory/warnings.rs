@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::kinds::{OWN_ISSUER, Role};
-use super::policies::is_aws_managed;
+use super::policies::{EntityPolicies, is_aws_managed};
 use super::{Directory, owners};
 use crate::base::arn::AccountId;
 use crate::evaluator::{NamedPrincipal, strangers};
@@ -44,30 +44,22 @@ impl Directory {
 
     /// One sentence for each AWS managed policy that a user, group or role has and whose document is missing.
     fn of_missing_policies(&self, roles: &[&Arc<Role>]) -> Vec<String> {
-        let owners = self
-            .users
-            .values()
-            .map(|u| (format!("user {}", u.arn), &u.policies));
-        let owners = owners.chain(
-            self.groups
-                .values()
-                .map(|g| (format!("group {}", g.folded), &g.policies)),
-        );
-        let owners = owners.chain(
-            roles
-                .iter()
-                .map(|r| (format!("role {}", r.arn), &r.policies)),
-        );
-        let mut all: Vec<String> = owners
-            .flat_map(|(owner, policies)| {
-                let missing = policies
-                    .named()
-                    .filter(|arn| is_aws_managed(arn) && self.managed.get(arn).is_none());
-                missing
-                    .map(move |arn| closed_warning(&owner, arn))
-                    .collect::<Vec<_>>()
-            })
-            .collect();
+        let mut all = Vec::new();
+        let mut look = |kind: &str, owner: &str, policies: &EntityPolicies| {
+            let missing = policies
+                .named()
+                .filter(|arn| is_aws_managed(arn) && self.managed.get(arn).is_none());
+            all.extend(missing.map(|arn| closed_warning(&format!("{kind} {owner}"), arn)));
+        };
+        for user in self.users.values() {
+            look("user", &user.arn, &user.policies);
+        }
+        for group in self.groups.values() {
+            look("group", &group.folded, &group.policies);
+        }
+        for role in roles {
+            look("role", &role.arn, &role.policies);
+        }
         all.sort();
         all
     }

@@ -13,6 +13,8 @@ use serde_json::value::RawValue;
 
 /// Documents nested more deeply than this are refused before they are parsed.
 const MAX_DEPTH: usize = 32;
+/// The most members of an object whose names are compared one by one.
+const FEW: usize = 16;
 
 /// The place of an error in a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,13 +136,16 @@ impl<'a> Reader<'a> {
         }
         let Members(members) = self.json(node)?;
         let mut nodes: Vec<(String, Node<'a>)> = Vec::with_capacity(members.len());
+        // In a small object, comparing names is faster than hashing them.
+        let is_large = members.len() > FEW;
         let mut names = HashSet::new();
         for (name, raw) in members {
-            let pointer = format!(
-                "{}/{}",
-                node.pointer,
-                name.replace('~', "~0").replace('/', "~1")
-            );
+            let pointer = if name.contains(['~', '/']) {
+                let name = name.replace('~', "~0").replace('/', "~1");
+                [node.pointer.as_str(), "/", &name].concat()
+            } else {
+                [node.pointer.as_str(), "/", &name].concat()
+            };
             let child = Node {
                 raw: raw.get(),
                 pointer,
@@ -151,7 +156,11 @@ impl<'a> Reader<'a> {
                     format!("the name `{}` {NO_CONTROL_CHARACTERS}", clip(&name)),
                 ));
             }
-            if !names.insert(name.clone()) {
+            let is_repeated = match is_large {
+                true => !names.insert(name.clone()),
+                false => nodes.iter().any(|(known, _)| *known == name),
+            };
+            if is_repeated {
                 return Err(
                     self.error(&child, format!("duplicate `{}` in one object", clip(&name)))
                 );
@@ -330,4 +339,27 @@ const NO_CONTROL_CHARACTERS: &str =
 /// Shortens foreign text to 64 characters on one line, for an error message.
 pub(super) fn clip(text: &str) -> String {
     text.chars().take(64).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_name_is_refused_in_small_and_large_objects() {
+        for count in [2, FEW, FEW + 1, 4 * FEW] {
+            let mut members: Vec<String> = (0..count).map(|n| format!("\"a/~{n}\":{n}")).collect();
+            let text = format!("{{{}}}", members.join(","));
+            let reader = Reader::new(&text);
+            let found = reader.object(&reader.whole(), "an object").unwrap();
+            assert_eq!(found.len(), count);
+            assert_eq!(found[1].1.pointer, "/a~1~01");
+            members.push("\"a/~0\":7".to_owned());
+            let text = format!("{{{}}}", members.join(","));
+            let reader = Reader::new(&text);
+            let refused = reader.object(&reader.whole(), "an object").err().unwrap();
+            assert_eq!(refused.rule, "duplicate `a/~0` in one object");
+            assert_eq!(refused.place.pointer, "/a~1~00");
+        }
+    }
 }

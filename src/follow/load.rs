@@ -23,23 +23,17 @@ pub async fn load(
 ) -> Result<(Directory, Head), FollowError> {
     // Rows are read and compiled at the same time, because for a million rows each takes as long as
     // the other.
-    let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<Row>>(16);
+    let (sender, receiver) = std::sync::mpsc::sync_channel::<Batch>(16);
     let master_key = master_key.clone();
     let compiling = tokio::task::spawn_blocking(move || compile(&receiver, &master_key));
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Batch::default();
     let scanned = store
         .scan::<FollowError>(|kind, id, version, body| {
-            batch.push(Row {
-                kind,
-                id: id.to_owned(),
-                version,
-                body: body.to_owned(),
-            });
-            if batch.len() < BATCH {
+            batch.push(kind, id, version, body);
+            if batch.rows.len() < BATCH {
                 return Ok(());
             }
-            let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-            sender.send(full).map_err(|_| {
+            sender.send(batch.take()).map_err(|_| {
                 FollowError::Change(version, "an earlier row cannot be compiled".to_owned())
             })
         })
@@ -56,26 +50,73 @@ pub async fn load(
     Ok((directory, scanned?))
 }
 
+/// Rows whose texts lie behind one another in one text, so that a batch is two allocations.
+#[derive(Default)]
+struct Batch {
+    text: String,
+    rows: Vec<Row>,
+}
+
 struct Row {
     kind: ResourceKind,
-    id: String,
     version: i64,
-    body: String,
+    /// Where the id begins in the text of the batch, and where it ends and the body begins.
+    id: (usize, usize),
+    /// Where the body ends.
+    end: usize,
+}
+
+impl Batch {
+    fn push(&mut self, kind: ResourceKind, id: &str, version: i64, body: &str) {
+        let begin = self.text.len();
+        self.text.push_str(id);
+        let middle = self.text.len();
+        self.text.push_str(body);
+        self.rows.push(Row {
+            kind,
+            version,
+            id: (begin, middle),
+            end: self.text.len(),
+        });
+    }
+
+    /// Takes the rows out. What follows has room for as many.
+    fn take(&mut self) -> Self {
+        let next = Self {
+            text: String::with_capacity(self.text.len()),
+            rows: Vec::with_capacity(self.rows.len()),
+        };
+        std::mem::replace(self, next)
+    }
+
+    /// The kind, id, version and body of each row.
+    fn iter(&self) -> impl Iterator<Item = (ResourceKind, &str, i64, &str)> {
+        self.rows.iter().map(|row| {
+            let (begin, middle) = row.id;
+            let text = |from: usize, to: usize| self.text.get(from..to).unwrap_or_default();
+            (
+                row.kind,
+                text(begin, middle),
+                row.version,
+                text(middle, row.end),
+            )
+        })
+    }
 }
 
 fn compile(
-    rows: &std::sync::mpsc::Receiver<Vec<Row>>,
+    batches: &std::sync::mpsc::Receiver<Batch>,
     master_key: &MasterKey,
 ) -> Result<Directory, FollowError> {
     let mut directory = Directory::empty().map_err(|e| FollowError::Change(0, e.to_string()))?;
-    for row in rows.iter().flatten() {
-        let fault = |why: String| {
-            FollowError::Change(row.version, format!("{} {}: {why}", row.kind, row.id))
-        };
-        let resource = Resource::parse(row.kind, &row.body).map_err(|e| fault(e.to_string()))?;
-        directory
-            .insert_stored(&resource, Some(master_key))
-            .map_err(|e| fault(e.to_string()))?;
+    for batch in batches {
+        for (kind, id, version, body) in batch.iter() {
+            let fault = |why: String| FollowError::Change(version, format!("{kind} {id}: {why}"));
+            let resource = Resource::parse(kind, body).map_err(|e| fault(e.to_string()))?;
+            directory
+                .insert_stored(&resource, Some(master_key))
+                .map_err(|e| fault(e.to_string()))?;
+        }
     }
     Ok(directory)
 }
