@@ -258,6 +258,30 @@ fn takes_presigned<O: Operation>(rules: &Rules) -> bool {
 mod tests {
     use std::path::{Path, PathBuf};
 
+    use super::sts::get_caller_identity::GetCallerIdentity;
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl FnOnce() -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// The future of every call is moved into its own allocation, so whatever few calls need is boxed.
+    #[test]
+    #[allow(unreachable_code)]
+    fn a_simple_call_needs_no_room_for_what_others_wait_for() {
+        let size = size_of_future(|| {
+            conclude::<GetCallerIdentity>(
+                unreachable!(),
+                Service::Sts,
+                unreachable!(),
+                unreachable!(),
+                unreachable!(),
+                unreachable!(),
+            )
+        });
+        assert!(size < 6 << 10, "{size} bytes");
+    }
+
     fn sources(dir: &Path, into: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();

@@ -124,7 +124,8 @@ impl Sessions {
         span: std::time::Duration,
     ) -> Result<bool, SessionsError> {
         match &self.kind {
-            Kind::Redis(redis) => redis.claim_signature(keyring, signature, span).await,
+            // Boxed, as with all of Redis: every call would make room for it otherwise.
+            Kind::Redis(redis) => Box::pin(redis.claim_signature(keyring, signature, span)).await,
             Kind::Memory(_) => Ok(true),
         }
     }
@@ -133,7 +134,7 @@ impl Sessions {
     /// there.
     pub async fn release_signature(&self, keyring: &Keyring, signature: &[u8; 16]) {
         if let Kind::Redis(redis) = &self.kind
-            && let Err(error) = redis.release_signature(keyring, signature).await
+            && let Err(error) = Box::pin(redis.release_signature(keyring, signature)).await
         {
             tracing::debug!(%error, "the mark of a signature without an effect was not removed");
         }
@@ -251,7 +252,7 @@ impl Sessions {
     /// The reason why they do not, as a sentence.
     pub async fn examine(&self, keyring: &Keyring, now: Timestamp) -> Result<(), String> {
         match &self.kind {
-            Kind::Redis(redis) => redis.examine(keyring, now).await,
+            Kind::Redis(redis) => Box::pin(redis.examine(keyring, now)).await,
             Kind::Memory(_) => Ok(()),
         }
     }
