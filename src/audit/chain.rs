@@ -78,9 +78,12 @@ fn hash(before: &[u8; 32], sequence: u64, record: &[u8]) -> [u8; 32] {
 /// Appends `lines` to `out`, each with its link in the chain that continues from `link`. Returns the
 /// last link.
 pub(super) fn extend(mut link: Link, lines: &[u8], out: &mut Vec<u8>) -> Link {
-    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+    let mut begin = 0;
+    for end in memchr::memchr_iter(b'\n', lines) {
+        let line = lines.get(begin..end).unwrap_or_default();
+        begin = end + 1;
         // Every line is a JSON object.
-        let Some(record) = line.strip_suffix(b"}\n") else {
+        let Some(record) = line.strip_suffix(b"}") else {
             continue;
         };
         link = link.next(record);

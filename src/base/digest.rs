@@ -10,12 +10,11 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// `bytes` as lower-case hexadecimal digits, two for each byte.
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |n: u8| DIGITS.get(usize::from(n)).map_or('0', |d| char::from(*d));
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 15));
+    let digit = |n: u8| n + if n < 10 { b'0' } else { b'a' - 10 };
+    let mut digits = vec![0; bytes.len() * 2];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
-    text
+    // Digits are UTF-8.
+    String::from_utf8(digits).unwrap_or_default()
 }

@@ -114,8 +114,7 @@ fn write(
     writer.write_event(Event::Start(start))?;
     match element {
         Element::Text(_, value) => {
-            let legal = legal(value);
-            writer.write_event(Event::Text(BytesText::new(&legal)))?;
+            writer.write_event(Event::Text(escaped(value)))?;
         }
         Element::Number(_, value) => {
             writer.write_event(Event::Text(BytesText::new(&value.to_string())))?
@@ -133,10 +132,24 @@ fn write(
     writer.write_event(Event::End(BytesEnd::new(element.name())))
 }
 
+/// A text with escapes where XML needs them.
+fn escaped(text: &str) -> BytesText<'_> {
+    // Nearly every text is printable ASCII without such characters. The test looks at all bytes, so
+    // that the compiler can make it look at many of them at once.
+    let is_plain =
+        |b: u8| matches!(b, b' '..=b'~') & !matches!(b, b'<' | b'>' | b'&' | b'\'' | b'"');
+    if text.bytes().fold(true, |all, b| all & is_plain(b)) {
+        return BytesText::from_escaped(text);
+    }
+    match legal(text) {
+        Cow::Borrowed(text) => BytesText::new(text),
+        Cow::Owned(text) => BytesText::from_escaped(quick_xml::escape::escape(text).into_owned()),
+    }
+}
+
 /// Replaces characters that XML does not allow by U+FFFD.
 fn legal(text: &str) -> Cow<'_, str> {
-    // Nearly every text is printable ASCII, for which this test is fast.
-    if text.bytes().all(|b| matches!(b, b' '..=b'~')) || text.chars().all(xml_character) {
+    if text.chars().all(xml_character) {
         return text.into();
     }
     text.chars()
