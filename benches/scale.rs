@@ -112,6 +112,7 @@ impl Home {
         let toml = std::fs::read_to_string(&config).unwrap();
         std::fs::write(&config, toml + "sync = false\n" + load::WIDE_BUDGETS).unwrap();
         runtime().block_on(fill(&path, roles, users));
+        await_checkpoint(&path);
         Self {
             _dir: dir,
             path,
@@ -125,6 +126,16 @@ fn runtime() -> tokio::runtime::Runtime {
         .enable_all()
         .build()
         .unwrap()
+}
+
+/// Waits until SQLite has moved the last changes from its log into the file. It does so on a thread of its
+/// own when a store is closed, and a broker that began before would do it in the middle of a measurement.
+fn await_checkpoint(path: &Path) {
+    let log = path.join("store.db-wal");
+    let began = Instant::now();
+    while log.exists() && began.elapsed() < Duration::from_secs(120) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 async fn fill(path: &Path, roles: usize, users: usize) {
