@@ -18,6 +18,8 @@ pub(super) enum Element {
     Group(String, Vec<Element>),
     /// A list: a group whose members all have the same name. In JSON it is an array.
     List(String, Vec<Element>),
+    /// Values by key, each an `entry` with a `key` and a `value`. In JSON it is an object.
+    Map(String, Vec<(String, Element)>),
 }
 
 pub(super) fn text(name: &str, value: impl Into<String>) -> Element {
@@ -128,11 +130,20 @@ fn write(
                 write(writer, element, None)?;
             }
         }
+        Element::Map(_, entries) => {
+            for (key, value) in entries {
+                writer.write_event(Event::Start(BytesStart::new("entry")))?;
+                write(writer, &text("key", key), None)?;
+                write(writer, value, None)?;
+                writer.write_event(Event::End(BytesEnd::new("entry")))?;
+            }
+        }
     }
     writer.write_event(Event::End(BytesEnd::new(element.name())))
 }
 
-/// A text with escapes where XML needs them.
+/// A text with escapes where XML needs them. A carriage return is written as a reference, because XML
+/// parsers turn a plain one into a line feed (XML 1.0 section 2.11).
 fn escaped(text: &str) -> BytesText<'_> {
     // Nearly every text is printable ASCII without such characters. The test looks at all bytes, so
     // that the compiler can make it look at many of them at once.
@@ -141,10 +152,8 @@ fn escaped(text: &str) -> BytesText<'_> {
     if text.bytes().fold(true, |all, b| all & is_plain(b)) {
         return BytesText::from_escaped(text);
     }
-    match legal(text) {
-        Cow::Borrowed(text) => BytesText::new(text),
-        Cow::Owned(text) => BytesText::from_escaped(quick_xml::escape::escape(text).into_owned()),
-    }
+    let escaped = quick_xml::escape::escape(legal(text));
+    BytesText::from_escaped(escaped.replace('\r', "&#13;"))
 }
 
 /// Replaces characters that XML does not allow by U+FFFD.
@@ -170,7 +179,8 @@ impl Element {
             | Self::Boolean(name, _)
             | Self::Time(name, _)
             | Self::Group(name, _)
-            | Self::List(name, _) => name,
+            | Self::List(name, _)
+            | Self::Map(name, _) => name,
         }
     }
 
@@ -181,6 +191,11 @@ impl Element {
             Self::Boolean(_, value) => (*value).into(),
             Self::Time(_, at) => at.seconds().into(),
             Self::List(_, elements) => elements.iter().map(Self::json).collect(),
+            Self::Map(_, entries) => entries
+                .iter()
+                .map(|(key, value)| (key.clone(), value.json()))
+                .collect::<Map<String, Value>>()
+                .into(),
             Self::Group(_, elements) => {
                 let mut inner = Map::new();
                 for element in elements {
@@ -226,6 +241,13 @@ mod tests {
     }
 
     #[test]
+    fn a_carriage_return_survives() {
+        let elements = vec![text("Document", "a\r\nb")];
+        let xml = String::from_utf8(success("Get", NAMESPACE, Some(elements), "id", false));
+        assert!(xml.unwrap().contains("<Document>a&#13;\nb</Document>"));
+    }
+
+    #[test]
     fn json_has_types_and_xml_has_texts() {
         let elements = || {
             vec![
@@ -234,6 +256,10 @@ mod tests {
                 Element::Boolean("IsTruncated".to_owned(), false),
                 Element::List("Devices".to_owned(), vec![text("member", "a")]),
                 Element::List("Users".to_owned(), Vec::new()),
+                Element::Map(
+                    "Summary".to_owned(),
+                    vec![("Users".to_owned(), number("value", 2))],
+                ),
             ]
         };
         let answer = |json| {
@@ -243,12 +269,14 @@ mod tests {
         assert_eq!(
             json["GetResponse"]["GetResult"],
             serde_json::json!({
-                "Expiration": 1_767_323_045, "PackedPolicySize": 6, "IsTruncated": false, "Devices": ["a"], "Users": []
+                "Expiration": 1_767_323_045, "PackedPolicySize": 6, "IsTruncated": false, "Devices": ["a"], "Users": [],
+                "Summary": {"Users": 2}
             })
         );
         assert!(answer(false).contains(
             "<Expiration>2026-01-02T03:04:05Z</Expiration><PackedPolicySize>6</PackedPolicySize>\
-             <IsTruncated>false</IsTruncated><Devices><member>a</member></Devices><Users></Users>"
+             <IsTruncated>false</IsTruncated><Devices><member>a</member></Devices><Users></Users>\
+             <Summary><entry><key>Users</key><value>2</value></entry></Summary>"
         ));
     }
 }

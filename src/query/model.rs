@@ -214,15 +214,10 @@ impl Model {
             }
             (Type::Map, Value::Object(map)) => {
                 let entry = |(key, value): (&String, &Value)| {
-                    Some(group(
-                        "entry",
-                        vec![
-                            text("key", key),
-                            self.element("value", &shape.value, value, depth + 1)?,
-                        ],
-                    ))
+                    let value = self.element("value", &shape.value, value, depth + 1)?;
+                    Some((key.clone(), value))
                 };
-                group(name, map.iter().filter_map(entry).collect())
+                Element::Map(name.to_owned(), map.iter().filter_map(entry).collect())
             }
             (Type::Timestamp, Value::String(value)) => match value.parse::<jiff::Timestamp>() {
                 Ok(at) => Element::Time(name.to_owned(), Timestamp::from_seconds(at.as_second())),
