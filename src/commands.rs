@@ -34,7 +34,7 @@ use seal::{seal, unseal};
 pub use crate::error::CommandError;
 pub use accept_clock::{ACCEPT_CLOCK, accept_clock};
 pub use change::{Actor, Detail, Revoked};
-pub use edit::Edit;
+pub use edit::{Edit, PrivateKey, SamlUpdate, private_keys};
 pub use emergency::{end_sessions, retire_signing_keys, revoke_signing_keys};
 pub use export::{export, export_of};
 pub use import::{Import, Planned, plan, survey};

@@ -5,11 +5,12 @@
 //!
 //! `kinds/` has one file for each kind of resource; `registry.rs` lists them.
 
+mod aws_managed;
 mod compile;
 pub mod declaration;
 mod declared;
 mod kinds;
-mod limits;
+pub mod limits;
 mod load;
 mod name;
 pub mod owners;
@@ -42,12 +43,13 @@ use policies::Uses;
 use resource::{Name, Resource, ResourceKind};
 use table::{Names, Table};
 
+pub use aws_managed::{built_in_after, built_in_detail, is_built_in};
 pub use declared::Defaults;
 #[cfg(any(test, feature = "internals"))]
 pub use kinds::normal_seed;
 pub use kinds::{
     AccessKey, AccountSettings, Group, LoginProfile, ManagedPolicy, MfaDevice, OidcProvider,
-    Profile, Role, SamlProvider, User, is_account_alias, is_issuer,
+    Profile, Role, SamlProvider, User, is_account_alias, is_issuer, version_number,
 };
 pub use limits::{ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER};
 pub use load::{MAX_BYTES, declared, parse};
@@ -246,9 +248,16 @@ impl Directory {
             .get(&resource::folded(account.as_str(), name))
     }
 
-    /// The managed policy with this ARN.
+    /// The managed policy with this ARN: the one in the directory, or a built-in AWS managed policy.
     pub fn managed(&self, arn: &str) -> Option<&Arc<ManagedPolicy>> {
-        self.managed.get(arn)
+        let own = self.managed.get(arn);
+        own.or_else(|| aws_managed::built_in(arn))
+    }
+
+    /// Whether the directory itself has the managed policy with this ARN, so that a built-in one of the
+    /// same ARN does not count.
+    pub fn declares_policy(&self, arn: &str) -> bool {
+        self.managed.get(arn).is_some()
     }
 
     /// The entries of the directory file that this snapshot was read from, without secrets in clear.
@@ -270,7 +279,7 @@ impl Directory {
 
     /// The default version of the managed policy with this ARN.
     pub fn managed_policy(&self, arn: &str) -> Option<&Arc<Policy>> {
-        self.managed.get(arn).map(|m| &m.policy)
+        self.managed(arn).map(|m| &m.policy)
     }
 
     /// A policy that denies everything, used in place of a policy whose document is missing.
@@ -313,6 +322,21 @@ impl Directory {
     /// All roles, in no particular order.
     pub fn roles(&self) -> impl Iterator<Item = &Arc<Role>> {
         self.roles.values()
+    }
+
+    /// All groups, in no particular order.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.groups.values()
+    }
+
+    /// All instance profiles, in no particular order.
+    pub fn instance_profiles(&self) -> impl Iterator<Item = &Arc<Profile>> {
+        self.instance_profiles.values()
+    }
+
+    /// All managed policies of the directory, in no particular order.
+    pub fn managed_policies(&self) -> impl Iterator<Item = &Arc<ManagedPolicy>> {
+        self.managed.values()
     }
 
     /// All long-term access keys, in no particular order.

@@ -6,6 +6,7 @@ mod groups;
 mod login_profile;
 mod mfa;
 mod policies;
+mod providers;
 mod rename;
 mod tags;
 mod versions;
@@ -16,6 +17,7 @@ use crate::directory::declaration::{Document, PasswordPolicyDetail};
 use crate::directory::resource::Resource;
 
 use super::CommandError;
+pub use providers::{PrivateKey, SamlUpdate, private_keys};
 pub(super) use rename::follow;
 
 #[cfg_attr(
@@ -89,6 +91,14 @@ pub enum Edit {
     AssignMfaDevice(String),
     /// Takes an MFA device away from its user.
     ReleaseMfaDevice,
+    /// Adds a client id to an OpenID Connect provider.
+    AddClientId(String),
+    /// Removes a client id from an OpenID Connect provider.
+    RemoveClientId(String),
+    /// Replaces the thumbprints of an OpenID Connect provider.
+    UpdateThumbprints(Vec<String>),
+    /// Changes the metadata or the private keys of a SAML provider.
+    UpdateSamlProvider(Box<SamlUpdate>),
 }
 
 impl Edit {
@@ -96,7 +106,10 @@ impl Edit {
     pub(super) fn needs_secret(&self) -> bool {
         matches!(
             self,
-            Self::AssignMfaDevice(_) | Self::ReleaseMfaDevice | Self::UpdateLoginProfile { .. }
+            Self::AssignMfaDevice(_)
+                | Self::ReleaseMfaDevice
+                | Self::UpdateLoginProfile { .. }
+                | Self::UpdateSamlProvider(_)
         )
     }
 
@@ -150,6 +163,10 @@ impl Edit {
             }
             Self::AssignMfaDevice(user_arn) => mfa::assign(resource, user_arn, now),
             Self::ReleaseMfaDevice => mfa::release(resource),
+            Self::AddClientId(id) => providers::add_client_id(resource, id),
+            Self::RemoveClientId(id) => providers::remove_client_id(resource, id),
+            Self::UpdateThumbprints(list) => providers::thumbprints(resource, list),
+            Self::UpdateSamlProvider(update) => providers::update_saml(resource, update, now),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::CommandError;
 use crate::base::arn::AccountId;
 use crate::directory::resource::{Name, Resource, ResourceKind};
 use crate::directory::{
-    ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER, is_aws_managed,
+    ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER, is_aws_managed, is_built_in,
 };
 use crate::store::Writer;
 
@@ -119,7 +119,7 @@ async fn check_references(
     }
     for link in new.links() {
         let was = || is_missing_policy(&link) && old.is_some_and(|old| old.links().contains(&link));
-        if !whole.has(&link).await? && !was() {
+        if !is_built_in_policy(&link) && !whole.has(&link).await? && !was() {
             return Err(CommandError::NoSuchEntity(format!(
                 "{link}, which {} refers to",
                 new.name()
@@ -129,9 +129,13 @@ async fn check_references(
     Ok(())
 }
 
-/// Whether a link names an AWS managed policy, which exports may leave out.
+/// Whether a link names an AWS managed policy without a built-in document. Exports may leave it out.
 pub(super) fn is_missing_policy(link: &Name) -> bool {
-    link.kind == ResourceKind::Policy && is_aws_managed(&link.id)
+    link.kind == ResourceKind::Policy && is_aws_managed(&link.id) && !is_built_in(&link.id)
+}
+
+fn is_built_in_policy(link: &Name) -> bool {
+    link.kind == ResourceKind::Policy && is_built_in(&link.id)
 }
 
 /// The quota for one kind of resource of a user.

@@ -22,7 +22,7 @@ pub use login_profile::{LoginProfile, LoginProfileDetail};
 pub use mfa_device::normal_seed;
 pub use mfa_device::{MfaDevice, MfaDeviceDetail};
 pub use oidc_provider::{OWN_ISSUER, OidcProvider, OidcProviderDetail, is_issuer};
-pub use policy::{ManagedPolicy, ManagedPolicyDetail, PolicyVersion};
+pub use policy::{ManagedPolicy, ManagedPolicyDetail, PolicyVersion, version_number};
 pub use role::{Role, RoleDetail};
 pub use saml_provider::{SamlProvider, SamlProviderDetail};
 pub use user::{User, UserDetail};

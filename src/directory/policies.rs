@@ -81,20 +81,29 @@ pub(super) fn inline_policies(list: &[InlinePolicy]) -> Vec<PolicyOf<'_>> {
     policies.collect()
 }
 
-/// How often a managed policy is attached to users, groups and roles, and how often it is the
-/// permissions boundary of a user or role.
-pub type Uses = HashMap<Arc<str>, (usize, usize)>;
+/// How often each account attaches a managed policy to users, groups and roles, and how often the
+/// policy is the permissions boundary of a user or role.
+pub(super) type Uses = HashMap<AccountId, HashMap<Arc<str>, (usize, usize)>>;
 
 impl Directory {
-    /// How often each managed policy is used. It is counted once for a snapshot; policies that are
-    /// not used are left out.
-    pub fn policy_uses(&self) -> &Uses {
+    /// How often an account attaches a managed policy to users, groups and roles, and how often the
+    /// policy is the permissions boundary of one of its users and roles. All policies of a snapshot are
+    /// counted when this is first asked.
+    pub fn policy_uses(&self, account: AccountId, policy_arn: &str) -> (usize, usize) {
+        let uses = self.all_policy_uses().get(&account);
+        uses.and_then(|uses| uses.get(policy_arn))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn all_policy_uses(&self) -> &Uses {
         self.policy_uses.get_or_init(|| {
-            let mut uses = Uses::new();
-            let users = self.users.values().map(|user| &user.policies);
-            let roles = self.roles.values().map(|role| &role.policies);
-            let groups = self.groups.values().map(|group| &group.policies);
-            for policies in users.chain(roles).chain(groups) {
+            let mut all = Uses::new();
+            let users = self.users.values().map(|u| (u.account, &u.policies));
+            let roles = self.roles.values().map(|r| (r.account, &r.policies));
+            let groups = self.groups.values().map(|g| (g.account, &g.policies));
+            for (account, policies) in users.chain(roles).chain(groups) {
+                let uses = all.entry(account).or_default();
                 for arn in &policies.managed {
                     uses.entry(arn.clone()).or_default().0 += 1;
                 }
@@ -102,7 +111,7 @@ impl Directory {
                     uses.entry(arn.clone()).or_default().1 += 1;
                 }
             }
-            uses
+            all
         })
     }
 
@@ -128,7 +137,7 @@ impl Directory {
                     format!("`{arn}` is a policy of another account"),
                 ));
             }
-            let known = self.managed.get(arn);
+            let known = self.managed(arn);
             Ok(known.map_or_else(|| arn.into(), |policy| policy.arn.clone()))
         };
         let managed = attached

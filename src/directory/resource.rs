@@ -149,8 +149,8 @@ impl Resource {
         with!(self, form => form.policies())
     }
 
-    /// The documents of all policies, for decoding them.
-    pub(super) fn documents_mut(&mut self) -> Vec<&mut Option<Document>> {
+    /// The documents of all policies, for changing their form.
+    pub fn documents_mut(&mut self) -> Vec<&mut Option<Document>> {
         with!(self, form => form.documents_mut())
     }
 

@@ -48,7 +48,7 @@ impl Directory {
         let mut look = |kind: &str, owner: &str, policies: &EntityPolicies| {
             let missing = policies
                 .named()
-                .filter(|arn| is_aws_managed(arn) && self.managed.get(arn).is_none());
+                .filter(|arn| is_aws_managed(arn) && self.managed(arn).is_none());
             all.extend(missing.map(|arn| closed_warning(&format!("{kind} {owner}"), arn)));
         };
         for user in self.users.values() {

@@ -88,7 +88,7 @@ fn cases() -> Vec<Case> {
             roles(&[role(
                 "New",
                 json!({"AttachedManagedPolicies":
-            [{"PolicyName": "ReadOnlyAccess", "PolicyArn": "arn:aws:iam::aws:policy/ReadOnlyAccess"}]}),
+            [{"PolicyName": "AWSConfigRole", "PolicyArn": "arn:aws:iam::aws:policy/AWSConfigRole"}]}),
             )]),
             0,
         ),

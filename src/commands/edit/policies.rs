@@ -30,7 +30,10 @@ pub(super) fn put_inline(
 ) -> Result<(), CommandError> {
     let document = Some(parse(document)?);
     let list = inline(resource)?;
-    match list.iter_mut().find(|p| p.policy_name == name) {
+    match list
+        .iter_mut()
+        .find(|p| p.policy_name.eq_ignore_ascii_case(name))
+    {
         Some(policy) => policy.policy_document = document,
         None => list.push(InlinePolicy {
             policy_name: name.to_owned(),
@@ -41,7 +44,8 @@ pub(super) fn put_inline(
 }
 
 pub(super) fn delete_inline(resource: &mut Resource, name: &str) -> Result<(), CommandError> {
-    remove_from(inline(resource)?, |p| p.policy_name == name, name)
+    let is_meant = |p: &InlinePolicy| p.policy_name.eq_ignore_ascii_case(name);
+    remove_from(inline(resource)?, is_meant, name)
 }
 
 pub(super) fn put_boundary(resource: &mut Resource, arn: &str) -> Result<(), CommandError> {

@@ -1,4 +1,4 @@
-//! Versions of a managed policy. A new one gets the number after the highest existing one.
+//! Versions of a managed policy. A new one gets the number after the highest that the policy ever had.
 
 use super::{parse, remove_from, unfit};
 use crate::base::clock::Timestamp;
@@ -13,12 +13,9 @@ pub(super) fn create(
     now: Timestamp,
 ) -> Result<(), CommandError> {
     let policy = of(resource)?;
-    let numbers = policy
-        .policy_version_list
-        .iter()
-        .filter_map(|v| v.version_id.strip_prefix('v')?.parse().ok());
-    let next = numbers.max().unwrap_or(0u32).saturating_add(1);
+    let next = policy.highest_version().saturating_add(1);
     let id = format!("v{next}");
+    policy.highest_version_id = None;
     let version = PolicyVersion {
         document: Some(parse(document)?),
         version_id: id.clone(),
@@ -35,12 +32,15 @@ pub(super) fn create(
 
 pub(super) fn delete(resource: &mut Resource, id: &str) -> Result<(), CommandError> {
     let policy = of(resource)?;
-    if policy.default_version_id.as_deref() == Some(id) {
+    if policy.default_version() == Some(id) {
         return Err(CommandError::DeleteConflict(format!(
             "version {id} is the default version: set another default version first"
         )));
     }
-    remove_from(&mut policy.policy_version_list, |v| v.version_id == id, id)
+    let highest = policy.highest_version();
+    remove_from(&mut policy.policy_version_list, |v| v.version_id == id, id)?;
+    policy.keep_highest_version(highest);
+    Ok(())
 }
 
 pub(super) fn set_default(resource: &mut Resource, id: &str) -> Result<(), CommandError> {

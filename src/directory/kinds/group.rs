@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::arn::account_of;
+use crate::base::arn::{AccountId, account_of};
 use crate::base::entropy::NoEntropy;
 use crate::directory::compile::identity_arn;
 use crate::directory::declared::{Declared, Defaults, Insertion, PolicyOf, keep, keep_id};
@@ -32,6 +32,7 @@ shape! {
 pub struct Group {
     /// The ARN, `arn:aws:iam::ACCOUNT:group/PATH/NAME`.
     pub arn: Box<str>,
+    pub account: AccountId,
     /// `ACCOUNT/name` in lower case, by which users refer to the group.
     pub(in crate::parts::directory) folded: Arc<str>,
     pub(in crate::parts::directory) policies: EntityPolicies,
@@ -116,6 +117,7 @@ impl Declared for GroupDetail {
         )?;
         directory.groups.put(Group {
             arn: self.arn.as_str().into(),
+            account,
             folded: folded(account.as_str(), &self.group_name).into(),
             policies,
         });

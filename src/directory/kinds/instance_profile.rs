@@ -51,6 +51,8 @@ pub struct Profile {
     pub arn: Box<str>,
     /// `ACCOUNT/name` in lower case.
     folded: Box<str>,
+    /// The role, by its folded name.
+    pub role: Option<Box<str>>,
     pub tags: Box<[names::Tag]>,
 }
 
@@ -140,6 +142,7 @@ impl Declared for InstanceProfile {
         directory.instance_profiles.put(Profile {
             arn: arn.as_str().into(),
             folded: self.folded().into(),
+            role: self.links().pop().map(|role| role.id.into()),
             tags: tags(how.place, self.tags.as_deref().unwrap_or_default())?,
         });
         Ok(())

@@ -31,6 +31,9 @@ shape! {
         create_date: Option<String>,
         update_date: Option<String>,
         policy_version_list: Vec<PolicyVersion>,
+        /// Brevet's own: the id of the version with the highest number that was ever given, if that
+        /// version was deleted. Numbers are never given again.
+        highest_version_id: Option<String>,
         /// The tags; `None` leaves them as they are, since AWS's export does not contain them.
         tags: Option<Vec<Tag>>,
     }
@@ -46,7 +49,43 @@ shape! {
     }
 }
 
-/// A compiled managed policy: its default version.
+impl ManagedPolicyDetail {
+    /// The id of the default version. If both fields name one, `DefaultVersionId` counts.
+    pub fn default_version(&self) -> Option<&str> {
+        let flagged = || {
+            self.policy_version_list
+                .iter()
+                .find(|v| v.is_default_version)
+        };
+        self.default_version_id
+            .as_deref()
+            .or_else(|| Some(flagged()?.version_id.as_str()))
+    }
+
+    /// The highest number that a version of the policy ever had.
+    pub fn highest_version(&self) -> u32 {
+        let versions = self
+            .policy_version_list
+            .iter()
+            .map(|v| v.version_id.as_str());
+        let ids = versions.chain(self.highest_version_id.as_deref());
+        ids.map(version_number).max().unwrap_or_default()
+    }
+
+    /// Remembers a number that was given, if no version has it any more.
+    pub fn keep_highest_version(&mut self, highest: u32) {
+        if highest > self.highest_version() {
+            self.highest_version_id = Some(format!("v{highest}"));
+        }
+    }
+}
+
+/// The number of a version, 3 for `v3`; 0 if the id has none.
+pub fn version_number(id: &str) -> u32 {
+    let digits = id.strip_prefix('v').and_then(|n| n.split('.').next());
+    digits.and_then(|n| n.parse().ok()).unwrap_or_default()
+}
+
 /// A managed policy in a snapshot, with its default version compiled.
 #[derive(Debug)]
 pub struct ManagedPolicy {
@@ -54,6 +93,8 @@ pub struct ManagedPolicy {
     pub arn: Arc<str>,
     /// The default version.
     pub policy: Arc<Policy>,
+    /// The number of versions.
+    pub versions: usize,
     pub tags: Box<[names::Tag]>,
 }
 
@@ -104,9 +145,7 @@ impl Declared for ManagedPolicyDetail {
         self.permissions_boundary_usage_count = None;
         // If both fields name a default version, the id is used.
         if self.default_version_id.is_none() {
-            let mut versions = self.policy_version_list.iter();
-            let default = versions.find(|v| v.is_default_version);
-            self.default_version_id = default.map(|v| v.version_id.clone());
+            self.default_version_id = self.default_version().map(str::to_owned);
         }
     }
 
@@ -124,6 +163,7 @@ impl Declared for ManagedPolicyDetail {
         keep(&mut self.policy_id, &old.policy_id);
         keep(&mut self.create_date, &old.create_date);
         keep(&mut self.tags, &old.tags);
+        self.keep_highest_version(old.highest_version());
     }
 
     fn check(&self, limits: &mut Limits<'_>) {
@@ -175,6 +215,7 @@ impl Declared for ManagedPolicyDetail {
             tags,
             arn: self.arn.as_str().into(),
             policy: Arc::new(compiled),
+            versions: self.policy_version_list.len(),
         });
         Ok(())
     }

@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::base::arn::{AccountId, SamlProviderArn, account_of, account_of_provider, name_of};
-use crate::base::entropy::NoEntropy;
+use crate::base::digest::hex;
+use crate::base::entropy::{self, NoEntropy};
 use crate::base::names;
 use crate::base::secret::Secret;
 use crate::directory::compile::tags;
@@ -61,6 +62,9 @@ pub struct SamlProvider {
     /// The private keys that decrypt assertions. A program without `saml-encryption` has none.
     pub private_keys: Box<[DecryptionKey]>,
     pub tags: Box<[names::Tag]>,
+    pub create_date: Option<Box<str>>,
+    /// The time after which the metadata cannot be used any more.
+    pub valid_until: Option<Box<str>>,
 }
 
 impl Keyed for SamlProvider {
@@ -98,11 +102,16 @@ impl Declared for SamlProviderDetail {
 
     fn fill(&mut self, defaults: &Defaults<'_>) -> Result<(), NoEntropy> {
         defaults.date(&mut self.create_date);
+        if self.saml_provider_uuid.is_none() {
+            let random = entropy::bytes::<16>(defaults.entropy)?;
+            self.saml_provider_uuid = Some(hex(&random).to_ascii_uppercase());
+        }
         Ok(())
     }
 
     fn keep_what_is_left_out(&mut self, old: &Self) {
         keep(&mut self.create_date, &old.create_date);
+        keep(&mut self.saml_provider_uuid, &old.saml_provider_uuid);
         // AWS's export of a provider does not contain its private keys.
         if self.private_keys.is_none() {
             keep(&mut self.sealed_private_keys, &old.sealed_private_keys);
@@ -153,6 +162,8 @@ impl Declared for SamlProviderDetail {
             name: name_of(&self.arn).into(),
             metadata,
             tags: tags(how.place, &self.tags)?,
+            create_date: self.create_date.as_deref().map(Into::into),
+            valid_until: self.valid_until.as_deref().map(Into::into),
         });
         Ok(())
     }
