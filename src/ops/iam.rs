@@ -5,22 +5,30 @@
 mod absent;
 mod access_keys;
 mod account_alias;
+mod account_details;
+mod account_summary;
 #[allow(dead_code, reason = "the actions that use it are being added")]
 pub mod action;
 pub mod actions;
+mod attachments;
 pub mod catalogue;
 pub(super) mod change;
 mod context_keys;
+mod documents;
 #[allow(dead_code, reason = "the actions that use it are being added")]
 mod entities;
 mod fresh;
+mod inline_policies;
 mod login_profiles;
 mod mfa_devices;
-#[allow(dead_code, reason = "the actions that use it are being added")]
+mod oidc_providers;
+mod owner;
 mod page;
 mod password_policy;
+mod policies;
 #[allow(dead_code, reason = "the actions that use it are being added")]
 mod rows;
+mod saml_providers;
 mod simulation;
 #[allow(dead_code, reason = "the actions that use it are being added")]
 mod target;

@@ -115,6 +115,11 @@ pub async fn stored_home() -> Arc<tempfile::TempDir> {
 
 /// Makes a store that contains the test directory.
 pub async fn fill_store(dir: &Path, place: &Place) {
+    fill_store_with(dir, place, DIRECTORY).await;
+}
+
+/// Makes a store that contains this directory.
+pub async fn fill_store_with(dir: &Path, place: &Place, directory: &str) {
     let entropy = SystemEntropy::new();
     let master_key = MasterKey::create(&dir.join("master.key"), &entropy).unwrap();
     let store = Store::open(place, Access::Create, Some(&master_key), now(), &entropy)
@@ -127,7 +132,7 @@ pub async fn fill_store(dir: &Path, place: &Place) {
         now: now(),
         issuer: None,
     };
-    let declaration = brevet::directory::parse(DIRECTORY.as_bytes()).unwrap();
+    let declaration = brevet::directory::parse(directory.as_bytes()).unwrap();
     let import = commands::plan(context, declaration, false).await.unwrap();
     import
         .apply(context, &Actor::operator("test"))

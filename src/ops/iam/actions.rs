@@ -13,8 +13,20 @@ use super::access_keys::{
     CreateAccessKey, DeleteAccessKey, GetAccessKeyLastUsed, ListAccessKeys, UpdateAccessKey,
 };
 use super::account_alias::{CreateAccountAlias, DeleteAccountAlias, ListAccountAliases};
+use super::account_details::GetAccountAuthorizationDetails;
+use super::account_summary::GetAccountSummary;
 use super::action::Action;
+use super::attachments::{
+    AttachGroupPolicy, AttachRolePolicy, AttachUserPolicy, DetachGroupPolicy, DetachRolePolicy,
+    DetachUserPolicy, ListAttachedGroupPolicies, ListAttachedRolePolicies,
+    ListAttachedUserPolicies, ListEntitiesForPolicy,
+};
 use super::context_keys::{GetContextKeysForCustomPolicy, GetContextKeysForPrincipalPolicy};
+use super::inline_policies::{
+    DeleteGroupPolicy, DeleteRolePolicy, DeleteUserPolicy, GetGroupPolicy, GetRolePolicy,
+    GetUserPolicy, ListGroupPolicies, ListRolePolicies, ListUserPolicies, PutGroupPolicy,
+    PutRolePolicy, PutUserPolicy,
+};
 use super::login_profiles::{
     ChangePassword, CreateLoginProfile, DeleteLoginProfile, GetLoginProfile, UpdateLoginProfile,
 };
@@ -22,8 +34,20 @@ use super::mfa_devices::{
     CreateVirtualMfaDevice, DeactivateMfaDevice, DeleteVirtualMfaDevice, EnableMfaDevice,
     ListMfaDevices, ListVirtualMfaDevices, ResyncMfaDevice,
 };
+use super::oidc_providers::{
+    AddClientIdToOpenIdConnectProvider, CreateOpenIdConnectProvider, DeleteOpenIdConnectProvider,
+    GetOpenIdConnectProvider, ListOpenIdConnectProviders, RemoveClientIdFromOpenIdConnectProvider,
+    UpdateOpenIdConnectProviderThumbprint,
+};
 use super::password_policy::{
     DeleteAccountPasswordPolicy, GetAccountPasswordPolicy, UpdateAccountPasswordPolicy,
+};
+use super::policies::{
+    CreatePolicy, CreatePolicyVersion, DeletePolicy, DeletePolicyVersion, GetPolicy,
+    GetPolicyVersion, ListPolicies, ListPolicyVersions, SetDefaultPolicyVersion,
+};
+use super::saml_providers::{
+    CreateSamlProvider, DeleteSamlProvider, GetSamlProvider, ListSamlProviders, UpdateSamlProvider,
 };
 use super::simulation::{SimulateCustomPolicy, SimulatePrincipalPolicy};
 
@@ -54,40 +78,83 @@ macro_rules! actions {
 }
 
 actions! {
+    AddClientIdToOpenIdConnectProvider,
+    AttachGroupPolicy,
+    AttachRolePolicy,
+    AttachUserPolicy,
     ChangePassword,
     CreateAccessKey,
     CreateAccountAlias,
     CreateLoginProfile,
+    CreateOpenIdConnectProvider,
+    CreatePolicy,
+    CreatePolicyVersion,
+    CreateSamlProvider,
     CreateVirtualMfaDevice,
     DeactivateMfaDevice,
     DeleteAccessKey,
     DeleteAccountAlias,
     DeleteAccountPasswordPolicy,
+    DeleteGroupPolicy,
     DeleteLoginProfile,
+    DeleteOpenIdConnectProvider,
+    DeletePolicy,
+    DeletePolicyVersion,
+    DeleteRolePolicy,
+    DeleteSamlProvider,
     DeleteServerCertificate,
     DeleteServiceSpecificCredential,
     DeleteSigningCertificate,
     DeleteSshPublicKey,
+    DeleteUserPolicy,
     DeleteVirtualMfaDevice,
+    DetachGroupPolicy,
+    DetachRolePolicy,
+    DetachUserPolicy,
     EnableMfaDevice,
     GetAccessKeyLastUsed,
+    GetAccountAuthorizationDetails,
     GetAccountPasswordPolicy,
+    GetAccountSummary,
     GetContextKeysForCustomPolicy,
     GetContextKeysForPrincipalPolicy,
+    GetGroupPolicy,
     GetLoginProfile,
+    GetOpenIdConnectProvider,
+    GetPolicy,
+    GetPolicyVersion,
+    GetRolePolicy,
+    GetSamlProvider,
     GetServerCertificate,
     GetSshPublicKey,
+    GetUserPolicy,
     ListAccessKeys,
     ListAccountAliases,
+    ListAttachedGroupPolicies,
+    ListAttachedRolePolicies,
+    ListAttachedUserPolicies,
+    ListEntitiesForPolicy,
+    ListGroupPolicies,
     ListMfaDevices,
+    ListOpenIdConnectProviders,
+    ListPolicies,
+    ListPolicyVersions,
+    ListRolePolicies,
+    ListSamlProviders,
     ListServerCertificateTags,
     ListServerCertificates,
     ListServiceSpecificCredentials,
     ListSigningCertificates,
     ListSshPublicKeys,
+    ListUserPolicies,
     ListVirtualMfaDevices,
+    PutGroupPolicy,
+    PutRolePolicy,
+    PutUserPolicy,
+    RemoveClientIdFromOpenIdConnectProvider,
     ResetServiceSpecificCredential,
     ResyncMfaDevice,
+    SetDefaultPolicyVersion,
     SimulateCustomPolicy,
     SimulatePrincipalPolicy,
     TagServerCertificate,
@@ -95,6 +162,8 @@ actions! {
     UpdateAccessKey,
     UpdateAccountPasswordPolicy,
     UpdateLoginProfile,
+    UpdateOpenIdConnectProviderThumbprint,
+    UpdateSamlProvider,
     UpdateServerCertificate,
     UpdateServiceSpecificCredential,
     UpdateSigningCertificate,

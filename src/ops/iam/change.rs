@@ -66,3 +66,12 @@ pub(in crate::parts::ops) async fn change(
     let _ = tokio::time::timeout(OWN_CHANGE, seen).await;
     Ok(())
 }
+
+/// The error of a change of an entity of which a part does not exist, such as an inline policy. The
+/// sentence says so in AWS's words. Whether the entity itself exists must have been checked before.
+pub(super) fn part_not_found(sentence: String) -> impl FnOnce(Error) -> Error {
+    |error| match error {
+        Error::NotFound(_) => Error::NotFound(sentence),
+        other => other,
+    }
+}

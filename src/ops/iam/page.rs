@@ -42,6 +42,22 @@ impl PageRequest {
         }
     }
 
+    /// The place at which the page of an answer with several lists begins: the index of the list, and
+    /// the key in it after which the page begins.
+    ///
+    /// # Errors
+    /// The same as for [`Self::after`].
+    pub(super) fn place(&self) -> Result<(usize, &str), Error> {
+        let after = self.after()?;
+        if after.is_empty() {
+            return Ok((0, ""));
+        }
+        let place = after.split_once('/');
+        place
+            .and_then(|(list, key)| Some((list.parse().ok()?, key)))
+            .ok_or(Error::InvalidMarker)
+    }
+
     /// The items of the page, sorted by key, and its end. The marker contains the key of the last
     /// item before the page, so that it stays valid if that item is deleted. Keys must be unique, and
     /// at most 319 characters of printable ASCII.
@@ -81,6 +97,15 @@ impl PageEnd {
         Self {
             is_truncated: true,
             marker: Some(format!("{MARKED}{key}")),
+        }
+    }
+
+    /// The same end in an answer with several lists, where it is the end of the list with this index.
+    pub(super) fn in_list(self, index: usize) -> Self {
+        let key = self.marker.as_deref().and_then(|m| m.strip_prefix(MARKED));
+        match key {
+            Some(key) => Self::after(&format!("{index}/{key}")),
+            None => self,
         }
     }
 
@@ -139,6 +164,23 @@ mod tests {
         };
         let (page, _) = behind.take(["a", "e"].into_iter(), |item| item).unwrap();
         assert_eq!(page, ["e"]);
+    }
+
+    #[test]
+    fn a_marker_of_several_lists_says_which_list_goes_on() {
+        let end = PageEnd::after("a/b").in_list(2);
+        let request = PageRequest {
+            marker: end.marker,
+            max_items: None,
+        };
+        assert_eq!(request.place().unwrap(), (2, "a/b"));
+        assert_eq!(PageRequest::default().place().unwrap(), (0, ""));
+        let of_one_list = PageRequest {
+            marker: Some("~key".to_owned()),
+            max_items: None,
+        };
+        assert_eq!(of_one_list.place().unwrap_err(), Error::InvalidMarker);
+        assert_eq!(PageEnd::of_the_list().in_list(1), PageEnd::of_the_list());
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::action::{self, Action, permit};
 use super::page::{PageEnd, PageRequest};
 use super::target::Target;
 use crate::base::arn::arn_of_principal;
-use crate::directory::principals;
 use crate::directory::resource::{Name, Resource, ResourceKind};
+use crate::directory::{self, principals};
 use crate::error::Error;
 use crate::ops::context::Context;
 use crate::store::Listed;
@@ -23,8 +23,10 @@ const PORTION: usize = 500;
 pub(super) enum List<'a> {
     /// Those of one kind in an account, which is `aws` for AWS's own policies.
     Of(ResourceKind, &'a str),
-    /// Those of one kind that refer to an entry.
+    /// Those of one kind in the caller's account that refer to an entry.
     Referring(ResourceKind, &'a Target),
+    /// The built-in AWS managed policies for which the directory has no document.
+    BuiltIn,
 }
 
 /// The entry that an action concerns.
@@ -61,6 +63,36 @@ pub(super) async fn page<A: Action>(
     Ok(found)
 }
 
+/// A page of the wanted entries of several lists that share the items of a page, for an action that is
+/// authorized on `resource`. The lists follow each other.
+///
+/// # Errors
+/// The same as for [`page`].
+pub(super) async fn pages<A: Action>(
+    cx: &mut Context<'_>,
+    resource: &action::Resource<'_>,
+    lists: &[List<'_>],
+    request: &PageRequest,
+    wanted: impl Fn(&Resource) -> bool,
+) -> Result<(Vec<Resource>, PageEnd), Error> {
+    permit::<A>(cx, resource)?;
+    let (first, mut after) = request.place()?;
+    let mut all = Vec::new();
+    let mut end = PageEnd::of_the_list();
+    for (index, list) in lists.iter().enumerate().skip(first) {
+        let room = request.limit().saturating_sub(all.len());
+        let (found, its_end) = select(cx, list, after, room, &wanted).await?;
+        all.extend(found);
+        end = its_end.in_list(index);
+        after = "";
+        if end.is_truncated() {
+            break;
+        }
+    }
+    permit::<A>(cx, resource)?;
+    Ok((all, end))
+}
+
 /// The wanted entries after a key, at most `limit` of them. The caller must have been authorized,
 /// and must be authorized again.
 pub(super) async fn select(
@@ -70,6 +102,8 @@ pub(super) async fn select(
     limit: usize,
     wanted: impl Fn(&Resource) -> bool,
 ) -> Result<(Vec<Resource>, PageEnd), Error> {
+    let account = account_of_list(cx, list);
+    let wanted = |resource: &Resource| resource.account() == account && wanted(resource);
     let mut all = Vec::new();
     let mut after = after.to_owned();
     let mut looked_at = 0;
@@ -98,6 +132,15 @@ pub(super) async fn select(
     }
 }
 
+/// The account whose entries a list has.
+fn account_of_list(cx: &Context<'_>, list: &List<'_>) -> String {
+    match list {
+        List::Of(_, account) => (*account).to_owned(),
+        List::Referring(..) => cx.caller().account().to_string(),
+        List::BuiltIn => "aws".to_owned(),
+    }
+}
+
 /// Reads entries with their keys, which are the folded names without the account.
 async fn read(
     cx: &mut Context<'_>,
@@ -105,19 +148,26 @@ async fn read(
     after: &str,
     limit: usize,
 ) -> Result<Vec<(String, Resource)>, Error> {
-    let account = match list {
-        List::Of(_, account) => (*account).to_owned(),
-        List::Referring(..) => cx.caller().account().to_string(),
-    };
+    let account = account_of_list(cx, list);
     let prefix = format!("{account}/");
     let from = format!("{prefix}{after}");
     let key = |folded: &str| folded.strip_prefix(&prefix).unwrap_or(folded).to_owned();
     let kind = match list {
         List::Of(kind, _) | List::Referring(kind, _) => *kind,
+        List::BuiltIn => {
+            let built_in = directory::built_in_after(&from).filter(|(_, policy)| {
+                let id = policy.name().id;
+                !cx.directory.declares_policy(&id)
+            });
+            return Ok(built_in
+                .take(limit)
+                .map(|(folded, policy)| (key(folded), policy))
+                .collect());
+        }
     };
     if let Some(entries) = cx.directory.declared().cloned() {
         let target = match list {
-            List::Of(..) => None,
+            List::Of(..) | List::BuiltIn => None,
             List::Referring(_, target) => Some((target.name()?, target.folded())),
         };
         let belongs = |resource: &&Resource| match &target {
@@ -140,7 +190,7 @@ async fn read(
     }
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows: Vec<Listed> = match list {
-        List::Of(..) => {
+        List::Of(..) | List::BuiltIn => {
             cx.wait(
                 cx.broker
                     .store
@@ -164,9 +214,24 @@ async fn read(
     parsed.collect()
 }
 
-/// The entries of one kind with these ids. Those that do not exist are left out. The caller must be
-/// authorized again afterwards.
+/// The entries of one kind with these ids, among them built-in policies. Those that do not exist are
+/// left out. The caller must be authorized again afterwards.
 pub(super) async fn by_id(
+    cx: &mut Context<'_>,
+    kind: ResourceKind,
+    ids: Vec<String>,
+) -> Result<HashMap<String, Resource>, Error> {
+    let built_in = ids.iter().filter(|_| kind == ResourceKind::Policy);
+    let built_in = built_in.filter_map(|id| Some((id.clone(), directory::built_in_detail(id)?)));
+    let built_in: Vec<(String, Resource)> = built_in.collect();
+    let mut found = declared_by_id(cx, kind, ids).await?;
+    for (id, policy) in built_in {
+        found.entry(id).or_insert(policy);
+    }
+    Ok(found)
+}
+
+async fn declared_by_id(
     cx: &mut Context<'_>,
     kind: ResourceKind,
     ids: Vec<String>,

@@ -1,0 +1,288 @@
+//! OpenID Connect providers: IAM API Reference, "CreateOpenIDConnectProvider",
+//! "GetOpenIDConnectProvider", "ListOpenIDConnectProviders", "DeleteOpenIDConnectProvider",
+//! "UpdateOpenIDConnectProviderThumbprint", "AddClientIDToOpenIDConnectProvider" and
+//! "RemoveClientIDFromOpenIDConnectProvider".
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use super::action::{self, Action, permit, permit_as};
+use super::change::change;
+use super::entities;
+use super::rows;
+use super::target::Target;
+use crate::base::names;
+use crate::commands::{Command, Edit};
+use crate::directory::declaration::{OidcProviderDetail, Tag};
+use crate::directory::resource::Resource;
+use crate::error::Error;
+use crate::ops::context::Context;
+
+/// Creates a provider.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateOpenIdConnectProvider {
+    url: String,
+    #[serde(rename = "ClientIDList", default)]
+    client_ids: Vec<String>,
+    #[serde(rename = "ThumbprintList", default)]
+    thumbprints: Vec<String>,
+    #[serde(default)]
+    tags: Vec<Tag>,
+    context_provider: Option<IgnoredAny>,
+    identity_center_instance_arn: Option<IgnoredAny>,
+}
+
+/// The created provider.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Created {
+    #[serde(rename = "OpenIDConnectProviderArn")]
+    arn: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<Tag>,
+}
+
+impl Action for CreateOpenIdConnectProvider {
+    const NAME: &'static str = "CreateOpenIDConnectProvider";
+    const READ_ONLY: bool = false;
+    type Output = Created;
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<Created, Error> {
+        let account = cx.caller().account();
+        let invalid = |rule: &str| Error::InvalidInput(rule.to_owned());
+        let name = self.url.strip_prefix("https://");
+        let name = name.ok_or_else(|| invalid("Url must begin with https://."))?;
+        let arn = format!("arn:aws:iam::{account}:oidc-provider/{name}");
+        let tags = action::requested(&self.tags);
+        let resource = action::Resource::to_be_made(&arn, &tags);
+        let permitted = |cx: &mut Context<'_>| {
+            permit::<Self>(cx, &resource)?;
+            match tags.is_empty() {
+                true => Ok(()),
+                false => permit_as(cx, "iam:TagOpenIDConnectProvider", &resource),
+            }
+        };
+        permitted(cx)?;
+        names::tags(tags.clone())
+            .map_err(|error| Error::InvalidInput(Error::from(error).to_string()))?;
+        if self.context_provider.is_some() || self.identity_center_instance_arn.is_some() {
+            let rule = "ContextProvider and IdentityCenterInstanceArn are not available.";
+            return Err(invalid(rule));
+        }
+        let provider = OidcProviderDetail {
+            arn: arn.clone(),
+            url: self.url.clone(),
+            client_id_list: self.client_ids.clone(),
+            thumbprint_list: self.thumbprints.clone(),
+            create_date: Some(cx.now.to_string()),
+            tags: self.tags.clone(),
+            ..OidcProviderDetail::default()
+        };
+        let changed = change(cx, Self::NAME, |cx| {
+            permitted(cx)?;
+            let provider = Resource::OidcProvider(provider.clone());
+            Ok(vec![Command::Create(provider)])
+        });
+        changed.await.map_err(|error| match error {
+            Error::EntityAlreadyExists(_) => Error::EntityAlreadyExists(format!(
+                "Provider with url {} already exists.",
+                self.url
+            )),
+            other => invalid_input(other),
+        })?;
+        Ok(Created {
+            arn,
+            tags: entities::sorted(self.tags),
+        })
+    }
+}
+
+/// Shows a provider.
+#[derive(Deserialize)]
+pub struct GetOpenIdConnectProvider {
+    #[serde(rename = "OpenIDConnectProviderArn")]
+    arn: String,
+}
+
+/// A provider in the form of answers. `Url` has no scheme, as in AWS's.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Shown {
+    url: String,
+    #[serde(rename = "ClientIDList")]
+    client_ids: Vec<String>,
+    #[serde(rename = "ThumbprintList")]
+    thumbprints: Vec<String>,
+    create_date: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<Tag>,
+}
+
+impl Action for GetOpenIdConnectProvider {
+    const NAME: &'static str = "GetOpenIDConnectProvider";
+    const READ_ONLY: bool = true;
+    type Output = Shown;
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<Shown, Error> {
+        let target = Target::oidc_provider(cx, &self.arn);
+        let Resource::OidcProvider(provider) = rows::one::<Self>(cx, &target).await? else {
+            return Err(target.not_found());
+        };
+        let url = provider.url;
+        let url = url
+            .strip_prefix("https://")
+            .map(str::to_owned)
+            .unwrap_or(url);
+        Ok(Shown {
+            url,
+            client_ids: provider.client_id_list,
+            thumbprints: provider.thumbprint_list,
+            create_date: entities::date(provider.create_date),
+            tags: entities::sorted(provider.tags),
+        })
+    }
+}
+
+/// Lists the ARNs of the account's providers, all at once.
+#[derive(Deserialize)]
+pub struct ListOpenIdConnectProviders {}
+
+/// The account's providers.
+#[derive(Serialize)]
+pub struct Providers {
+    #[serde(rename = "OpenIDConnectProviderList")]
+    list: Vec<Listed>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    arn: String,
+}
+
+impl Action for ListOpenIdConnectProviders {
+    const NAME: &'static str = "ListOpenIDConnectProviders";
+    const READ_ONLY: bool = true;
+    type Output = Providers;
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<Providers, Error> {
+        permit::<Self>(cx, &action::Resource::any())?;
+        let account = cx.caller().account();
+        let own = cx.directory.oidc_providers();
+        let own = own.filter(|provider| provider.account == account);
+        let mut list: Vec<Listed> = own
+            .map(|provider| Listed {
+                arn: provider.arn.to_string(),
+            })
+            .collect();
+        list.sort();
+        Ok(Providers { list })
+    }
+}
+
+/// Deletes a provider. Sessions for which it vouched end.
+#[derive(Deserialize)]
+pub struct DeleteOpenIdConnectProvider {
+    #[serde(rename = "OpenIDConnectProviderArn")]
+    arn: String,
+}
+
+impl Action for DeleteOpenIdConnectProvider {
+    const NAME: &'static str = "DeleteOpenIDConnectProvider";
+    const READ_ONLY: bool = false;
+    type Output = ();
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
+        change(cx, Self::NAME, |cx| {
+            let target = Target::oidc_provider(cx, &self.arn);
+            permit::<Self>(cx, &target.resource())?;
+            Ok(vec![Command::Delete {
+                name: target.name()?,
+                expected: None,
+            }])
+        })
+        .await
+    }
+}
+
+/// Replaces the thumbprints of a provider.
+#[derive(Deserialize)]
+pub struct UpdateOpenIdConnectProviderThumbprint {
+    #[serde(rename = "OpenIDConnectProviderArn")]
+    arn: String,
+    #[serde(rename = "ThumbprintList")]
+    thumbprints: Vec<String>,
+}
+
+impl Action for UpdateOpenIdConnectProviderThumbprint {
+    const NAME: &'static str = "UpdateOpenIDConnectProviderThumbprint";
+    const READ_ONLY: bool = false;
+    type Output = ();
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let edit = Edit::UpdateThumbprints(self.thumbprints);
+        edited::<Self>(cx, &self.arn, &edit).await
+    }
+}
+
+/// Adds a client id (an audience) to a provider.
+#[derive(Deserialize)]
+pub struct AddClientIdToOpenIdConnectProvider {
+    #[serde(rename = "OpenIDConnectProviderArn")]
+    arn: String,
+    #[serde(rename = "ClientID")]
+    client_id: String,
+}
+
+impl Action for AddClientIdToOpenIdConnectProvider {
+    const NAME: &'static str = "AddClientIDToOpenIDConnectProvider";
+    const READ_ONLY: bool = false;
+    type Output = ();
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let edit = Edit::AddClientId(self.client_id);
+        edited::<Self>(cx, &self.arn, &edit).await
+    }
+}
+
+/// Removes a client id from a provider.
+#[derive(Deserialize)]
+pub struct RemoveClientIdFromOpenIdConnectProvider {
+    #[serde(rename = "OpenIDConnectProviderArn")]
+    arn: String,
+    #[serde(rename = "ClientID")]
+    client_id: String,
+}
+
+impl Action for RemoveClientIdFromOpenIdConnectProvider {
+    const NAME: &'static str = "RemoveClientIDFromOpenIDConnectProvider";
+    const READ_ONLY: bool = false;
+    type Output = ();
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let edit = Edit::RemoveClientId(self.client_id);
+        edited::<Self>(cx, &self.arn, &edit).await
+    }
+}
+
+async fn edited<A: Action>(cx: &mut Context<'_>, arn: &str, edit: &Edit) -> Result<(), Error> {
+    let changed = change(cx, A::NAME, |cx| {
+        let target = Target::oidc_provider(cx, arn);
+        permit::<A>(cx, &target.resource())?;
+        Ok(vec![Command::Edit {
+            name: target.name()?,
+            edit: edit.clone(),
+            expected: None,
+        }])
+    });
+    changed.await.map_err(invalid_input)
+}
+
+/// A rule that a provider breaks is InvalidInput in AWS.
+pub(super) fn invalid_input(error: Error) -> Error {
+    match error {
+        Error::Malformed(rule) => Error::InvalidInput(rule),
+        other => other,
+    }
+}

@@ -1,0 +1,164 @@
+//! The summary of an account, and all of it at once.
+
+use brevet::base::clock::Timestamp;
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+/// All pages of GetAccountAuthorizationDetails.
+async fn details(broker: &Broker, page: &str, filters: &[(&str, &str)]) -> Value {
+    let client = broker.client(&user(ADMIN));
+    let mut whole =
+        json!({"UserDetailList": [], "GroupDetailList": [], "RoleDetailList": [], "Policies": []});
+    let mut marker = String::new();
+    loop {
+        let mut parameters = filters.to_vec();
+        parameters.push(("MaxItems", page));
+        if !marker.is_empty() {
+            parameters.push(("Marker", &marker));
+        }
+        let action = "GetAccountAuthorizationDetails";
+        let answer = client.iam(action, &parameters).await.unwrap();
+        let mut count = 0;
+        for (name, list) in whole.as_object_mut().unwrap() {
+            let items = answer[name].as_array().unwrap();
+            count += items.len();
+            list.as_array_mut().unwrap().extend(items.iter().cloned());
+        }
+        assert!(count <= page.parse().unwrap());
+        if answer["IsTruncated"] == false {
+            with_dates(&mut whole);
+            return whole;
+        }
+        marker = answer["Marker"].as_str().unwrap().to_owned();
+    }
+}
+
+/// Writes dates as XML has them; in JSON they are seconds.
+fn with_dates(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                match value.as_i64().filter(|_| name.ends_with("Date")) {
+                    Some(at) => *value = json!(Timestamp::from_seconds(at).to_string()),
+                    None => with_dates(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(with_dates),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn an_account_is_imported_as_it_is_shown() {
+    let broker = Broker::start_stored().await;
+    let client = broker.client(&user(ADMIN));
+    for (action, parameters) in [
+        (
+            "AttachRolePolicy",
+            [
+                ("RoleName", "Direct"),
+                ("PolicyArn", "arn:aws:iam::aws:policy/SecurityAudit"),
+            ],
+        ),
+        (
+            "AttachUserPolicy",
+            [
+                ("UserName", "bob"),
+                ("PolicyArn", "arn:aws:iam::111122223333:policy/Sts"),
+            ],
+        ),
+    ] {
+        client.iam(action, &parameters).await.unwrap();
+    }
+    let hand = broker.hand().await;
+    let number = hand
+        .import(&json!({
+            "GroupDetailList": [{"GroupName": "team", "Arn": "arn:aws:iam::111122223333:group/team"}],
+            "RoleDetailList": [{"RoleName": "Machine", "Arn": "arn:aws:iam::111122223333:role/Machine",
+                "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+                    "Principal": {"AWS": "arn:aws:iam::111122223333:user/alice"}}]},
+                "InstanceProfileList": [{"InstanceProfileName": "Machine", "Arn": "arn:aws:iam::111122223333:instance-profile/Machine",
+                    "Roles": [{"RoleName": "Machine"}]}]}]
+        }))
+        .await
+        .unwrap();
+    broker.reaches(number).await;
+    let shown = details(&broker, "3", &[]).await;
+    assert_eq!(shown, details(&broker, "1000", &[]).await);
+    let of = |list: &str, name: &str| {
+        let entries = shown[list].as_array().unwrap().iter();
+        let mut entries = entries.filter(|e| e.as_object().unwrap().values().any(|v| v == name));
+        entries.next().unwrap_or_else(|| panic!("{name}")).clone()
+    };
+    let machine = of("RoleDetailList", "Machine");
+    let profile = &machine["InstanceProfileList"][0];
+    assert_eq!(profile["Roles"][0]["Arn"], machine["Arn"]);
+    let trust = machine["AssumeRolePolicyDocument"].as_str().unwrap();
+    assert!(trust.contains("user%2Falice"), "{trust}");
+    let audit = of("Policies", "SecurityAudit");
+    assert_eq!(audit["AttachmentCount"], 1);
+    assert_eq!(audit["PolicyVersionList"][0]["IsDefaultVersion"], true);
+    assert_eq!(of("UserDetailList", "bob")["GroupList"], json!([]));
+
+    // Only what is asked for.
+    let users = details(&broker, "5", &[("Filter.member.1", "User")]).await;
+    assert_eq!(users["UserDetailList"], shown["UserDetailList"]);
+    assert_eq!(users["RoleDetailList"], json!([]));
+    let of_aws = [("Filter.member.1", "AWSManagedPolicy")];
+    let of_aws = details(&broker, "7", &of_aws).await;
+    assert!(of_aws["Policies"].as_array().unwrap().len() > 10);
+
+    // Into another store that knows only the administrator's key.
+    let directory: Value = serde_json::from_str(DIRECTORY).unwrap();
+    let dir = home();
+    let file = dir.path().join("directory.json");
+    let mut whole = shown.clone();
+    whole["Brevet"] = json!({"AccessKeys": directory["Brevet"]["AccessKeys"]});
+    brevet::files::write_private(&file, whole.to_string().as_bytes()).unwrap();
+    let from_file = Broker::start_in(dir, |_| {}).await;
+    assert_eq!(
+        details(&from_file, "4", &[]).await["Policies"],
+        shown["Policies"]
+    );
+    let other = empty_store(&whole).await;
+    assert_eq!(details(&other, "4", &[]).await, shown);
+}
+
+/// A broker on a store into which only this was imported.
+async fn empty_store(file: &Value) -> Broker {
+    let dir = home();
+    fill_store_with(
+        dir.path(),
+        &brevet::store::Place::Sqlite(dir.path().join("store.db")),
+        &file.to_string(),
+    )
+    .await;
+    Broker::start_in(dir, in_the_store).await
+}
+
+#[tokio::test]
+async fn a_summary_counts_what_is_there() {
+    let broker = Broker::start_stored().await;
+    let client = broker.client(&user(ADMIN));
+    let answer = client.iam("GetAccountSummary", &[]).await.unwrap();
+    let of = |name: &str| answer["SummaryMap"][name].clone();
+    let directory: Value = serde_json::from_str(DIRECTORY).unwrap();
+    let own = |list: &str| {
+        let entries = directory[list].as_array().unwrap();
+        let own = entries
+            .iter()
+            .filter(|e| e["Arn"].as_str().unwrap().contains(":111122223333:"));
+        json!(own.count())
+    };
+    assert_eq!(of("Users"), own("UserDetailList"));
+    assert_eq!(of("Roles"), own("RoleDetailList"));
+    assert_eq!(of("Policies"), own("Policies"));
+    assert_eq!(of("VersionsPerPolicyQuota"), 5);
+    assert_eq!(of("AccountMFAEnabled"), 0);
+    for action in ["GetAccountSummary", "GetAccountAuthorizationDetails"] {
+        let refused = broker.client(&user("bob")).iam(action, &[]).await;
+        assert_eq!(code(&refused.unwrap_err()), "AccessDenied");
+    }
+}
