@@ -2,14 +2,29 @@
 
 use crate::directory::resource::ResourceKind;
 
-/// The version of the encoding of the sums.
-const FORM: u8 = 1;
+/// The version of the encoding of the sums: each has the name of its set.
+const FORM: u8 = 2;
+/// The earlier version: the sums of these kinds in this order, then those of revocations and of
+/// recorded entries, without names.
+const NAMELESS_FORM: u8 = 1;
+const NAMELESS: [ResourceKind; 10] = [
+    ResourceKind::Account,
+    ResourceKind::Policy,
+    ResourceKind::Group,
+    ResourceKind::User,
+    ResourceKind::Role,
+    ResourceKind::InstanceProfile,
+    ResourceKind::AccessKey,
+    ResourceKind::MfaDevice,
+    ResourceKind::OidcProvider,
+    ResourceKind::SamlProvider,
+];
 /// The number of sums: one for each kind of entry, one for revocations, and one for the recorded
 /// entries of a directory file.
 const SETS: usize = ResourceKind::ALL.len() + 2;
-/// The length of the encoding in bytes: version, number of the first change that is kept, and 32
-/// bytes and a count for each sum.
-const CONTENTS: usize = 1 + 8 + SETS * 40;
+/// The length in bytes of an encoded sum: 32 bytes and a count.
+const SUM: usize = 40;
+
 /// The number that a row adds to the sum of its set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::parts::store) struct Term(pub(super) [u64; 4]);
@@ -64,6 +79,21 @@ impl Set {
             Self::DirectoryEntries => ResourceKind::ALL.len() + 1,
         }
     }
+
+    /// All sets in the order of their sums.
+    fn all() -> impl Iterator<Item = Self> {
+        let kinds = ResourceKind::ALL.into_iter().map(Self::Of);
+        kinds.chain([Self::Revocations, Self::DirectoryEntries])
+    }
+
+    /// The name in the encoding.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Of(kind) => kind.as_str(),
+            Self::Revocations => "revocations",
+            Self::DirectoryEntries => "directory-entries",
+        }
+    }
 }
 
 /// The sealed contents of the store's own row: the sums of all other rows.
@@ -99,11 +129,18 @@ impl Contents {
         }
     }
 
+    /// Encodes the contents: the version, the number of the first change that is kept, and for each
+    /// set the length of its name, the name and the sum.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(CONTENTS + 16);
+        let mut bytes = Vec::with_capacity(1 + 8 + SETS * (SUM + 20) + 16);
         bytes.push(FORM);
         bytes.extend_from_slice(&self.kept_from.to_be_bytes());
-        for sum in &self.sums {
+        for set in Set::all() {
+            let name = set.name();
+            // Names are far shorter than this limit.
+            bytes.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+            bytes.extend_from_slice(name.as_bytes());
+            let sum = self.sum(set);
             for number in sum.limbs.iter().chain([&sum.count]) {
                 bytes.extend_from_slice(&number.to_be_bytes());
             }
@@ -111,24 +148,101 @@ impl Contents {
         bytes
     }
 
-    /// Decodes the contents; `None` for another version or length.
+    /// Decodes the contents. A set that an earlier version did not have is empty; `None` for a set
+    /// that this version does not have, and for another version of the encoding.
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        let (form, numbers) = bytes.split_first()?;
-        if *form != FORM || bytes.len() != CONTENTS {
+        let (form, rest) = bytes.split_first()?;
+        let (kept_from, mut rest) = rest.split_first_chunk::<8>()?;
+        let mut contents = Self::empty(i64::from_be_bytes(*kept_from));
+        if *form == NAMELESS_FORM {
+            let kinds = NAMELESS.into_iter().map(Set::Of);
+            for set in kinds.chain([Set::Revocations, Set::DirectoryEntries]) {
+                *contents.sums.get_mut(set.index())? = read_sum(&mut rest)?;
+            }
+            return rest.is_empty().then_some(contents);
+        }
+        if *form != FORM {
             return None;
         }
-        let mut numbers = numbers
-            .chunks_exact(8)
-            .filter_map(|b| b.try_into().ok())
-            .map(u64::from_be_bytes);
-        let mut next = || numbers.next();
-        let mut contents = Self::empty(i64::from_be_bytes(next()?.to_be_bytes()));
-        for sum in &mut contents.sums {
-            *sum = Sum {
-                limbs: [next()?, next()?, next()?, next()?],
-                count: next()?,
-            };
+        while let Some((length, after)) = rest.split_first() {
+            let (name, after) = after.split_at_checked(usize::from(*length))?;
+            rest = after;
+            let set = Set::all().find(|set| set.name().as_bytes() == name)?;
+            *contents.sums.get_mut(set.index())? = read_sum(&mut rest)?;
         }
         Some(contents)
+    }
+}
+
+/// Takes an encoded sum from the front.
+fn read_sum(bytes: &mut &[u8]) -> Option<Sum> {
+    let (sum, rest) = bytes.split_first_chunk::<SUM>()?;
+    *bytes = rest;
+    let mut numbers = sum
+        .chunks_exact(8)
+        .filter_map(|b| b.try_into().ok())
+        .map(u64::from_be_bytes);
+    let mut next = || numbers.next();
+    Some(Sum {
+        limbs: [next()?, next()?, next()?, next()?],
+        count: next()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled() -> Contents {
+        let mut contents = Contents::empty(7);
+        for (n, set) in Set::all().enumerate() {
+            let n = u64::try_from(n).unwrap();
+            contents.add(set, Term([n, n + 1, n + 2, n + 3]));
+        }
+        contents
+    }
+
+    #[test]
+    fn sums_are_found_by_name_and_an_unknown_name_is_not_skipped() {
+        let contents = filled();
+        let bytes = contents.bytes();
+        assert_eq!(Contents::read(&bytes), Some(contents));
+        // A version with fewer kinds did not write the last one: it is empty.
+        let last = 1 + "directory-entries".len() + SUM;
+        let shorter = Contents::read(&bytes[..bytes.len() - last]).unwrap();
+        assert_eq!(shorter.sum(Set::DirectoryEntries), Sum::default());
+        assert_eq!(
+            shorter.sum(Set::Revocations),
+            filled().sum(Set::Revocations)
+        );
+        let mut newer = bytes.clone();
+        newer.extend_from_slice(b"\x05later");
+        newer.extend_from_slice(&[0; SUM]);
+        assert_eq!(Contents::read(&newer), None, "a kind that is not known");
+        assert_eq!(Contents::read(&bytes[..bytes.len() - 1]), None);
+    }
+
+    #[test]
+    fn sums_without_names_can_still_be_read() {
+        let contents = filled();
+        let mut bytes = vec![NAMELESS_FORM];
+        bytes.extend_from_slice(&7i64.to_be_bytes());
+        let kinds = NAMELESS.into_iter().map(Set::Of);
+        for set in kinds.chain([Set::Revocations, Set::DirectoryEntries]) {
+            let sum = contents.sum(set);
+            for number in sum.limbs.iter().chain([&sum.count]) {
+                bytes.extend_from_slice(&number.to_be_bytes());
+            }
+        }
+        let read = Contents::read(&bytes).unwrap();
+        for set in Set::all() {
+            let expected = match set {
+                Set::Of(ResourceKind::Organization) => Sum::default(),
+                set => contents.sum(set),
+            };
+            assert_eq!(read.sum(set), expected, "{set:?}");
+        }
+        bytes.push(0);
+        assert_eq!(Contents::read(&bytes), None);
     }
 }
