@@ -22,6 +22,7 @@ mod log;
 mod mfa;
 mod only_with;
 mod operator;
+mod organization;
 mod policy;
 mod port;
 mod print;
@@ -145,6 +146,8 @@ enum Command {
     Policy(policy::PolicyCommand),
     #[command(subcommand)]
     Saml(saml::SamlCommand),
+    #[command(subcommand)]
+    Organization(organization::OrganizationCommand),
     Seal(keys::SealArguments),
     Version(version::VersionArguments),
     Completions(version::CompletionsArguments),
@@ -251,6 +254,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Keyring(command) => keys::run(&command),
         Command::Policy(command) => policy::run(command),
         Command::Saml(command) => saml::run(command),
+        Command::Organization(command) => organization::run(command),
         Command::Seal(arguments) => keys::seal(&arguments),
         Command::Version(arguments) => version::run(&arguments),
         Command::Completions(arguments) => version::completions(&arguments),

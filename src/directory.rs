@@ -51,6 +51,7 @@ pub use kinds::{
     AccessKey, AccountSettings, Group, LoginProfile, ManagedPolicy, MfaDevice, OidcProvider,
     Profile, Role, SamlProvider, User, is_account_alias, is_issuer, version_number,
 };
+pub use kinds::{ControlPolicy, Levels, Member, Organization};
 pub use limits::{ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER};
 pub use load::{MAX_BYTES, declared, parse};
 pub use policies::{Dangling, Effective, is_aws_managed};
@@ -93,6 +94,7 @@ pub struct Directory {
     login_profiles: Table<LoginProfile>,
     oidc_providers: Table<OidcProvider>,
     saml_providers: Table<SamlProvider>,
+    organization: Option<Arc<Organization>>,
     decoy: Arc<Role>,
     /// Stands in for a policy whose document is missing, and denies everything.
     closed: Arc<Policy>,
@@ -131,6 +133,7 @@ impl Directory {
             login_profiles: Table::default(),
             oidc_providers: Table::default(),
             saml_providers: Table::default(),
+            organization: None,
             decoy: Arc::new(Role::decoy()?),
             closed: Arc::new(deny_all(PolicyKind::Identity)?),
             password_change: Arc::new(
@@ -312,6 +315,12 @@ impl Directory {
     /// All SAML providers, in no particular order.
     pub fn saml_providers(&self) -> impl Iterator<Item = &Arc<SamlProvider>> {
         self.saml_providers.values()
+    }
+
+    /// The account's place in the organization; `None` if there is no organization, or the account
+    /// does not belong to it.
+    pub fn member(&self, account: AccountId) -> Option<&Member> {
+        self.organization.as_ref()?.member(account)
     }
 
     /// All users, in no particular order.

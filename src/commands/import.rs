@@ -93,7 +93,7 @@ pub async fn survey(
     let mut gone: Vec<(Name, i64, Resource)> = Vec::new();
     for (name, (version, body)) in stored {
         let resource = read(&name, &body)?;
-        if prune && accounts.contains(resource.account()) {
+        if prune && accounts.contains(resource.pruned_with()) {
             gone.push((name, version, resource));
         } else {
             import.kept += 1;

@@ -204,11 +204,19 @@ pub(super) async fn check_folded_name_is_free(
 ) -> Result<(), CommandError> {
     let name = new.name();
     match writer.find(name.kind, &new.folded()).await? {
+        Some(_) if name.kind == ResourceKind::Organization => Err(second_organization()),
         Some(other) if other != own.id => Err(CommandError::EntityAlreadyExists(format!(
             "{other}, whose name is the same as that of {name} without regard to case"
         ))),
         _ => Ok(()),
     }
+}
+
+/// The error for an organization that is declared beside another one.
+pub(super) fn second_organization() -> CommandError {
+    CommandError::EntityAlreadyExists(
+        "another organization, and a directory has at most one: delete that one first".to_owned(),
+    )
 }
 
 /// Checks that nothing depends on the resource and that it has nothing left of its own: IAM API

@@ -10,8 +10,8 @@ use crate::base::arn::{AccountId, account_of};
 
 pub use super::kinds::{
     AccessKeyDetail, Account, GroupDetail, InstanceProfile, LoginProfileDetail,
-    ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail, PasswordPolicyDetail, PolicyVersion,
-    ProfileRole, RoleDetail, SamlProviderDetail, UserDetail,
+    ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail, OrganizationDetail,
+    PasswordPolicyDetail, PolicyVersion, ProfileRole, RoleDetail, SamlProviderDetail, UserDetail,
 };
 pub use super::shape::{Attached, Boundary, Document, Ignored, InlinePolicy, Tag};
 
@@ -47,6 +47,8 @@ shape! {
         open_id_connect_providers: Vec<OidcProviderDetail>,
         #[serde(rename = "SAMLProviders")]
         saml_providers: Vec<SamlProviderDetail>,
+        /// The organization to which accounts belong, as `aws organizations` prints it.
+        organization: Option<Box<OrganizationDetail>>,
     }
 }
 
@@ -81,6 +83,7 @@ impl Declaration {
                 .into_iter()
                 .map(Resource::SamlProvider),
         );
+        all.extend(brevet.organization.map(Resource::Organization));
         for resource in &mut all {
             resource.drop_what_is_observed();
             decode(resource)?;
@@ -109,6 +112,7 @@ impl Declaration {
                 Resource::LoginProfile(p) => file.brevet.login_profiles.push(p),
                 Resource::OidcProvider(p) => file.brevet.open_id_connect_providers.push(p),
                 Resource::SamlProvider(p) => file.brevet.saml_providers.push(p),
+                Resource::Organization(o) => file.brevet.organization = Some(o),
             }
         }
         file.count_attachments();

@@ -38,6 +38,11 @@ pub(super) trait Declared {
         account_of(self.id())
     }
 
+    /// The account of which a complete declaration that leaves out the resource deletes it.
+    fn pruned_with(&self) -> &str {
+        self.account()
+    }
+
     /// The unique id, which is never given to another resource.
     fn unique_id(&self) -> Option<&str> {
         None

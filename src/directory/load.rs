@@ -119,6 +119,7 @@ pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryErro
                 ResourceKind::AccessKey => "AccessKeyId is missing".to_owned(),
                 ResourceKind::MfaDevice => "SerialNumber is missing".to_owned(),
                 ResourceKind::LoginProfile => "UserArn is missing".to_owned(),
+                ResourceKind::Organization => "Id is missing".to_owned(),
                 kind => {
                     format!(
                         "Arn is missing; it has the form `arn:aws:iam::111122223333:{kind}/NAME`"

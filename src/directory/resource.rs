@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::declared::{Declared, Defaults, Insertion, PolicyOf};
 use super::kinds::{
     AccessKeyDetail, Account, GroupDetail, InstanceProfile, LoginProfileDetail,
-    ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail, RoleDetail, SamlProviderDetail,
-    UserDetail,
+    ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail, OrganizationDetail, RoleDetail,
+    SamlProviderDetail, UserDetail,
 };
 use super::limits::Limits;
 use super::registry::every_kind;
@@ -129,6 +129,11 @@ impl Resource {
     /// The account that owns the resource; `aws` for AWS managed policies.
     pub fn account(&self) -> &str {
         with!(self, form => form.account())
+    }
+
+    /// The account of which a complete declaration that leaves out the resource deletes it.
+    pub fn pruned_with(&self) -> &str {
+        with!(self, form => form.pruned_with())
     }
 
     /// The resources to which it refers, by id or by folded name, sorted and without duplicates.

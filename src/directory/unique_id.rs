@@ -19,7 +19,8 @@ pub fn prefix(kind: ResourceKind) -> Option<&'static str> {
         | ResourceKind::MfaDevice
         | ResourceKind::LoginProfile
         | ResourceKind::OidcProvider
-        | ResourceKind::SamlProvider => None,
+        | ResourceKind::SamlProvider
+        | ResourceKind::Organization => None,
     }
 }
 

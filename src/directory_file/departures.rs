@@ -56,7 +56,8 @@ impl Departure {
             | ResourceKind::Group
             | ResourceKind::InstanceProfile
             | ResourceKind::MfaDevice
-            | ResourceKind::LoginProfile => return None,
+            | ResourceKind::LoginProfile
+            | ResourceKind::Organization => return None,
         };
         Some(Self::new(selector, owner, &name.id))
     }

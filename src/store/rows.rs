@@ -13,7 +13,7 @@ use crate::directory::resource::ResourceKind;
 use crate::revocations::Mark;
 
 /// The actions that delete an entry.
-const DELETIONS: [&str; 10] = [
+const DELETIONS: [&str; 11] = [
     "DeleteAccount",
     "DeletePolicy",
     "DeleteGroup",
@@ -24,6 +24,7 @@ const DELETIONS: [&str; 10] = [
     "DeleteVirtualMFADevice",
     "DeleteOpenIDConnectProvider",
     "DeleteSAMLProvider",
+    "DeleteOrganization",
 ];
 
 /// Whether an action deletes an entry.

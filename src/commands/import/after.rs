@@ -45,6 +45,9 @@ impl After {
             .folded
             .insert((name.kind, thing.folded()), name.clone())
         {
+            if name.kind == ResourceKind::Organization {
+                return Err(rules::second_organization());
+            }
             return Err(same("the same name, ignoring case", &other));
         }
         if let Some(id) = thing.unique_id().filter(|id| !id.is_empty())
