@@ -13,11 +13,11 @@ use crate::base::clock::Timestamp;
 use crate::base::entropy::{self, Entropy};
 use crate::caller::Caller;
 use crate::error::Error;
-use crate::evaluator::{ConditionReport, Explanation, Outcome, Source, StatementReport};
+use crate::evaluator::{ConditionReport, Outcome, Source, StatementReport};
 use crate::session::envelope::{self, Purpose};
 use crate::session::keyring::Keyring;
 use crate::session::token::SessionKind;
-use crate::trust::Denied;
+use crate::trust::{Control, Denied, Explained};
 
 /// The length in bytes of the sealed text without session policies. Shorter texts are padded.
 const CAPACITY: usize = 1_200;
@@ -245,9 +245,9 @@ impl Message {
     /// The message in AWS's JSON format, with an additional report of what every statement does.
     pub fn decoded(&self, disclosure: &Disclosure) -> Value {
         let reports = disclosure
-            .explanation
+            .explained
             .as_ref()
-            .map(|e| e.statements.as_slice())
+            .map(|e| e.explanation.statements.as_slice())
             .unwrap_or_default();
         let visible: Vec<&StatementReport> =
             reports.iter().filter(|s| disclosure.shows(s)).collect();
@@ -269,13 +269,18 @@ impl Message {
                     "statementId": s.sid.as_deref().unwrap_or_default(),
                     "effect": if s.denies { "DENY" } else { "ALLOW" },
                     "sourcePolicyType": policy(s).0,
+                    "sourcePolicyId": disclosure.control(s).map(|c| c.id.as_str()),
                     "conditions": {"items": conditions},
                 })
             });
         let statements = visible.iter().map(|s| {
             let (policy, number) = policy(s);
             json!({
-                "policy": policy, "policyNumber": number, "statement": s.at.index, "sid": s.sid,
+                "policy": policy, "policyNumber": number,
+                "policyId": disclosure.control(s).map(|c| c.id.as_str()),
+                "policyName": disclosure.control(s).map(|c| c.name.as_str()),
+                "attachedTo": disclosure.control(s).map(|c| c.target.as_str()),
+                "statement": s.at.index, "sid": s.sid,
                 "effect": if s.denies { "Deny" } else { "Allow" }, "applies": s.applies,
                 "matches": {"principal": s.principal, "action": s.action, "resource": s.resource},
                 "conditions": s.conditions.iter().map(|c| json!({
@@ -322,22 +327,31 @@ impl Message {
         if let Some(note) = self.note.as_ref().filter(|_| disclosure.of_principal) {
             return note.clone();
         }
-        let mut text = match (&disclosure.missing, &disclosure.explanation) {
+        let silent = disclosure.explained.as_ref();
+        let silent = silent
+            .and_then(|e| e.silent.as_ref())
+            .filter(|_| disclosure.of_principal);
+        let mut text = match (&disclosure.missing, &disclosure.explained) {
             (Some(missing), _) => missing.clone(),
             (None, None) => {
                 "The principal no longer exists, so its policies cannot be shown.".to_owned()
             }
             (None, Some(_)) if explicit_deny => {
                 match visible.iter().find(|s| s.denies && s.applies) {
-                    Some(s) => format!("Statement {} denies the request.", place(s)),
+                    Some(s) => {
+                        format!("Statement {} denies the request.", disclosure.place(s))
+                    }
                     None => "A statement that no longer exists denied the request.".to_owned(),
                 }
             }
-            (None, Some(_)) => match nearest(visible) {
-                Some((s, c)) => {
+            (None, Some(_)) => match (silent, nearest(visible)) {
+                (Some(target), _) => format!(
+                    "No service control policy that is attached to {target} allows the request."
+                ),
+                (None, Some((s, c))) => {
                     let got = match &c.got {
                         _ if !disclosure.may_know(&c.key) => {
-                            "a value that only the caller's account may see".to_owned()
+                            "a value that only the other account may see".to_owned()
                         }
                         Some(got) => format!("`{}`", got.join("`, `")),
                         None => "no value for it".to_owned(),
@@ -345,13 +359,13 @@ impl Message {
                     let near = c.near_miss.map(|n| format!(" ({n})")).unwrap_or_default();
                     format!(
                         "No policy that must allow the request allows it. Closest match: statement {} requires {} {} `{}`, but the request has {got}{near}.",
-                        place(s),
+                        disclosure.place(s),
                         c.operator,
                         c.key,
                         c.wanted.join("`, `"),
                     )
                 }
-                None => "No policy that must allow the request allows it.".to_owned(),
+                (None, None) => "No policy that must allow the request allows it.".to_owned(),
             },
         };
         if self.cut && self.limits.is_empty() {
@@ -371,7 +385,7 @@ impl Message {
 /// What is shown to a reader in addition to the message itself.
 pub struct Disclosure {
     /// The explanation by the current policies; `None` if the principal no longer exists.
-    pub explanation: Option<Explanation>,
+    pub explained: Option<Explained>,
     /// Whether the reader belongs to the principal's account and may see its policies.
     pub of_principal: bool,
     /// Whether the reader belongs to the resource's account and may see its policy.
@@ -396,9 +410,19 @@ const PRIVATE_KEYS: [&str; 8] = [
     "aws:principaltag/",
 ];
 
+/// Condition keys, in lower case, that say where the account of the requested role belongs. They are
+/// not shown to the caller's account.
+const KEYS_OF_RESOURCE: [&str; 2] = ["aws:resourceorgid", "aws:resourceorgpaths"];
+
 impl Disclosure {
     /// Whether the reader may see the request's value of a condition key.
     fn may_know(&self, key: &str) -> bool {
+        if KEYS_OF_RESOURCE
+            .iter()
+            .any(|of| key.eq_ignore_ascii_case(of))
+        {
+            return self.of_resource;
+        }
         let is_private = |private: &&str| {
             key.get(..private.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(private))
@@ -410,11 +434,38 @@ impl Disclosure {
     /// Whether the reader may see a statement: the policies of each account are visible only to
     /// that account.
     fn shows(&self, report: &StatementReport) -> bool {
-        if report.at.source == Source::Resource {
-            self.of_resource
-        } else {
-            self.of_principal
+        match report.at.source {
+            Source::Resource | Source::ResourceControl(..) => self.of_resource,
+            _ => self.of_principal,
         }
+    }
+
+    /// The service or resource control policy to which a statement belongs.
+    fn control(&self, report: &StatementReport) -> Option<&Control> {
+        let controls = &self.explained.as_ref()?.controls;
+        controls.iter().find(|c| c.source == report.at.source)
+    }
+
+    /// The statement's place in words.
+    fn place(&self, report: &StatementReport) -> String {
+        let sid = report.sid.as_ref();
+        let sid = sid.map(|sid| format!(" ({sid})")).unwrap_or_default();
+        let (index, policy) = (report.at.index, policy(report).0);
+        if let Some(Control {
+            id, name, target, ..
+        }) = self.control(report)
+        {
+            let name = match name.as_str() {
+                "" => String::new(),
+                name => format!(" ({name})"),
+            };
+            return format!("{index}{sid} of the {policy} {id}{name}, attached to {target},");
+        }
+        let whose = match report.at.source {
+            Source::Resource => "the role's",
+            _ => "the caller's",
+        };
+        format!("{index}{sid} of {whose} {policy}")
     }
 }
 
@@ -432,20 +483,6 @@ fn policy(report: &StatementReport) -> (&'static str, usize) {
         Source::ServiceControl(_, n) => ("service control policy", n),
         Source::ResourceControl(_, n) => ("resource control policy", n),
     }
-}
-
-fn place(report: &StatementReport) -> String {
-    let sid = report
-        .sid
-        .as_ref()
-        .map(|sid| format!(" ({sid})"))
-        .unwrap_or_default();
-    let whose = if report.at.source == Source::Resource {
-        "the role's"
-    } else {
-        "the caller's"
-    };
-    format!("{}{sid} of {whose} {}", report.at.index, policy(report).0)
 }
 
 /// The condition that kept an allowing statement from applying, preferring near misses.

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 pub use self::denied::Denied;
-pub use self::explain::{Asked, explain};
+pub use self::explain::{Asked, Control, Explained, explain};
 pub use self::facts::{Facts, SessionRequest, Supposed};
 use self::question::Question;
 pub use self::simulated::{SimulatedPrincipal, WhatIf, describe_request};
@@ -122,11 +122,13 @@ fn admissible(
     facts
         .keys
         .set("aws:resourceaccount", asked.account().to_string());
+    facts.resource_organization(directory.member(asked.account()));
     facts.resource_tags(&role.tags, true);
     let found = *role.arn == *asked.as_str();
     let question = |action| Question {
         resource_account: asked.account(),
         trust: Some(&role.trust),
+        resource_member: directory.member(asked.account()),
         ..Question::own(caller, directory, &facts, action, asked.as_str())
     };
     for action in actions {
@@ -158,10 +160,11 @@ fn admissible(
 }
 
 /// Decides on a user's own session. It needs no permission (IAM User Guide, "Permissions for
-/// GetSessionToken"), but an explicit deny refuses it.
+/// GetSessionToken"), but an explicit deny refuses it, and so do service control policies that do
+/// not allow it.
 ///
 /// # Errors
-/// [`Denied`] if a policy explicitly denies it, or the caller is not a user with a long-term key.
+/// [`Denied`] if a policy denies it, or the caller is not a user with a long-term key.
 pub fn own_session<'c>(
     caller: &'c Caller,
     directory: &Directory,
@@ -197,7 +200,12 @@ fn may_have_session<'c>(
     let question = Question::own(caller, directory, facts, "sts:GetSessionToken", "*");
     let decision = question.decide();
     match &caller.identity {
-        Identity::User(user) if decision.outcome != Outcome::ExplicitlyDenied => Ok(user),
+        Identity::User(user)
+            if decision.outcome != Outcome::ExplicitlyDenied
+                && question.is_within_service_control() =>
+        {
+            Ok(user)
+        }
         _ => Err(question.denied(decision)),
     }
 }

@@ -150,8 +150,16 @@ fn statement(s: &Value) -> String {
     };
     let policy = text(&at(s, "/policy"));
     let index = at(s, "/statement").as_u64().unwrap_or_default();
+    let which = match at(s, "/policyId") {
+        Value::String(_) => format!(
+            "{policy} {} on {}",
+            text(&at(s, "/policyId")),
+            text(&at(s, "/attachedTo"))
+        ),
+        _ => format!("{policy} {number}"),
+    };
     let mut out = format!(
-        "  {policy} {number}, statement {index}{sid}: {} {applies}\n",
+        "  {which}, statement {index}{sid}: {} {applies}\n",
         text(&at(s, "/effect"))
     );
     for element in ["principal", "action", "resource"] {

@@ -55,6 +55,11 @@ impl<'a> RequestContext<'a> {
         self.put(name.into(), Value::Many(values));
     }
 
+    /// Removes a key, whose name must be in lower case.
+    pub fn remove(&mut self, name: &str) {
+        self.entries.retain(|(n, _)| n != name);
+    }
+
     /// Sets the tags of the requested resource, read as `aws:ResourceTag/…` and, if the resource is
     /// a user or role, also as `iam:ResourceTag/…`.
     pub fn set_resource_tags(

@@ -208,11 +208,11 @@ mod tests {
         assert_eq!(with("StringEquals", "aws:SourceVpc"), ["absent-key"]);
         assert_eq!(with("StringNotEquals", "aws:SourceVpc"), ["absent-key"]);
         assert_eq!(
-            with("ForAnyValue:StringEquals", "aws:PrincipalOrgPaths"),
+            with("ForAnyValue:StringEquals", "aws:VpceOrgPaths"),
             ["absent-key"]
         );
         assert_eq!(
-            with("ForAllValues:StringEquals", "aws:PrincipalOrgPaths"),
+            with("ForAllValues:StringEquals", "aws:VpceOrgPaths"),
             [""; 0]
         );
         assert_eq!(with("StringNotEqualsIfExists", "aws:SourceVpc"), [""; 0]);
@@ -278,6 +278,8 @@ mod tests {
             r#"{"StringEquals":{"sts:RoleSessionName":"admin"}}"#,
             r#"{"StringEquals":{"sts:ExternalId":"x"}}"#,
             r#"{"StringLike":{"aws:userid":"*:admin"}}"#,
+            r#"{"StringLike":{"aws:PrincipalOrgID":"o-*"}}"#,
+            r#"{"ForAnyValue:StringLike":{"aws:PrincipalOrgPaths":"*/r-exam/*"}}"#,
             r#"{"Null":{"aws:PrincipalAccount":"false"}}"#,
             r#"{"IpAddress":{"aws:SourceIp":["10.0.0.0/8","0.0.0.0/1"]}}"#,
             r#"{"IpAddress":{"aws:SourceIp":"::/0"}}"#,
@@ -287,6 +289,9 @@ mod tests {
         for bound in [
             r#"{"StringEquals":{"aws:PrincipalAccount":"111122223333"}}"#,
             r#"{"StringEquals":{"aws:PrincipalAccount":"${aws:ResourceAccount}"}}"#,
+            r#"{"StringEquals":{"aws:PrincipalOrgID":"o-exampleorgid"}}"#,
+            r#"{"StringEquals":{"aws:PrincipalOrgID":"${aws:ResourceOrgID}"}}"#,
+            r#"{"ForAnyValue:StringLike":{"aws:PrincipalOrgPaths":"o-exampleorgid/r-exam/*"}}"#,
             r#"{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::111122223333:role/*"}}"#,
             r#"{"StringLike":{"aws:userid":"AROAEXAMPLEROLEID0001:*"}}"#,
             r#"{"IpAddress":{"aws:SourceIp":["10.0.0.0/8","192.0.2.1","2001:db8::/32"]}}"#,
@@ -294,11 +299,6 @@ mod tests {
         ] {
             assert_eq!(trust(bound), [""; 0], "{bound}");
         }
-        // No request has the key, which is another finding.
-        assert_eq!(
-            trust(r#"{"StringEquals":{"aws:PrincipalOrgID":"o-1"}}"#),
-            ["absent-key"]
-        );
     }
 
     #[test]

@@ -117,7 +117,13 @@ impl Context<'_> {
 
     /// The condition keys that every request has.
     pub fn facts(&self) -> Facts<'_> {
-        Facts::new(&self.caller, self.origin, &self.region, self.now)
+        Facts::new(
+            &self.caller,
+            &self.directory,
+            self.origin,
+            &self.region,
+            self.now,
+        )
     }
 
     /// Records the reason of a refusal, and returns AWS's error with the sealed reason.

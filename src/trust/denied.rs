@@ -14,6 +14,8 @@ pub struct Denied {
     pub action: String,
     /// The evaluator's decision, with the statement that denied the request if one did.
     pub decision: Decision,
+    /// The id of the service or resource control policy that denied the request, if one did.
+    pub control_policy: Option<String>,
     /// The condition keys of the request, in lower case, with their values.
     pub keys: Vec<(String, Vec<String>)>,
     /// The reason, if it is not in any policy.
@@ -30,6 +32,7 @@ impl Denied {
         Self {
             action,
             decision,
+            control_policy: None,
             keys: facts.keys.listed(),
             note: Some(note.into()),
         }
@@ -43,6 +46,8 @@ struct Audited<'a> {
     decision: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     denied_by: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     statement: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +68,7 @@ impl Denied {
                 Source::ServiceControl(..) => "service control policy",
                 Source::ResourceControl(..) => "resource control policy",
             }),
+            policy_id: self.control_policy.as_deref(),
             statement: by.map(|s| s.index),
             reason: self.note.as_deref(),
         };

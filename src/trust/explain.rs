@@ -7,7 +7,7 @@ use super::facts::Facts;
 use super::question::{Question, session_policies};
 use crate::base::arn::AccountId;
 use crate::directory::{Dangling, Directory, Effective};
-use crate::evaluator::{self, Explanation, Policy, Principal, RequestContext};
+use crate::evaluator::{self, Explanation, Policy, Principal, RequestContext, Source};
 use crate::federation;
 use crate::session::token::SessionKind;
 
@@ -31,12 +31,35 @@ pub struct Asked<'a> {
     pub look_at_resource: bool,
 }
 
+/// What every statement does with a request under the current policies.
+pub struct Explained {
+    /// The decision and the reports of all statements.
+    pub explanation: Explanation,
+    /// The service and resource control policies that have statements in the reports.
+    pub controls: Vec<Control>,
+    /// The root, unit or account at which no service control policy allows the request; `None` if
+    /// there is none.
+    pub silent: Option<String>,
+}
+
+/// A service or resource control policy.
+pub struct Control {
+    /// The place of the policy among those in force.
+    pub source: Source,
+    /// The id, `p-…`.
+    pub id: String,
+    /// The name that its author gave it; empty if it has none.
+    pub name: String,
+    /// The root, unit or account to which it is attached.
+    pub target: String,
+}
+
 /// Reports what every statement does with a request under the current policies. `None` if the
 /// principal no longer exists.
 ///
 /// # Errors
 /// [`Dangling`] if a referenced policy is missing.
-pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explanation>, Dangling> {
+pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explained>, Dangling> {
     let Some(subject) = subject(asked, directory)? else {
         return Ok(None);
     };
@@ -75,8 +98,42 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explan
         resource: asked.resource,
         resource_account: role.map_or(account, |r| r.account),
         trust: role.map(|r| &r.trust),
+        principal_member: directory.member(account).filter(|_| !subject.is_provider),
+        resource_member: owner(asked.resource)
+            .unwrap_or(Some(account))
+            .filter(|_| asked.look_at_resource)
+            .and_then(|owner| directory.member(owner)),
     };
-    Ok(Some(question.ask(evaluator::explain)))
+    let explanation = question.ask(evaluator::explain);
+    let mut controls = Vec::<Control>::new();
+    for report in &explanation.statements {
+        let source = report.at.source;
+        let Some((control, target)) = question.attached(source) else {
+            continue;
+        };
+        if controls.last().is_none_or(|last| last.source != source) {
+            controls.push(Control {
+                source,
+                id: control.id.to_string(),
+                name: control.name.to_string(),
+                target: target.to_owned(),
+            });
+        }
+    }
+    Ok(Some(Explained {
+        silent: question.silent_level().map(str::to_owned),
+        explanation,
+        controls,
+    }))
+}
+
+/// The account that a resource's ARN names; `None` if it names none.
+fn owner(resource: &str) -> Option<Option<AccountId>> {
+    let account = resource
+        .split(':')
+        .nth(4)
+        .filter(|account| !account.is_empty())?;
+    Some(AccountId::parse(account))
 }
 
 /// The current directory entry of a request's principal.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::base::clock::Timestamp;
 use crate::base::names::Tag;
 use crate::caller::{Caller, Identity};
+use crate::directory::{Directory, Member};
 use crate::evaluator::RequestContext;
 use crate::federation::FederatedIdentity;
 use crate::mfa::{Code, Proven};
@@ -22,7 +23,13 @@ pub struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// Sets the global condition keys: IAM User Guide, "AWS global condition context keys".
-    pub fn new(caller: &'a Caller, origin: &'a Origin, region: &'a str, now: Timestamp) -> Self {
+    pub fn new(
+        caller: &'a Caller,
+        directory: &'a Directory,
+        origin: &'a Origin,
+        region: &'a str,
+        now: Timestamp,
+    ) -> Self {
         let mut keys = RequestContext::new();
         keys.set("aws:currenttime", now.to_string());
         keys.set("aws:epochtime", now.seconds().to_string());
@@ -48,7 +55,12 @@ impl<'a> Facts<'a> {
         keys.set("aws:resourceaccount", caller.account().to_string());
         keys.set("aws:viaawsservice", "false");
         keys.set("aws:viaawsmcpservice", "false");
+        let member = directory.member(caller.account());
         if caller.federated().is_none() {
+            if let Some(member) = member {
+                keys.set("aws:principalorgid", &*member.organization);
+                keys.set_many("aws:principalorgpaths", vec![Cow::from(&*member.path)]);
+            }
             keys.set("aws:principalaccount", caller.account().to_string());
             keys.set("aws:userid", caller.user_id());
             keys.set("aws:principalisawsservice", "false");
@@ -62,7 +74,8 @@ impl<'a> Facts<'a> {
             .session()
             .map(|s| s.limits.tags.as_slice())
             .unwrap_or_default();
-        let facts = Self { keys, session_tags }.transitive_tag_keys(&[]);
+        let mut facts = Self { keys, session_tags }.transitive_tag_keys(&[]);
+        facts.resource_organization(member);
         match caller.mfa_age(now) {
             Some(age) => facts.mfa(age),
             None => facts,
@@ -170,6 +183,22 @@ impl<'a> Facts<'a> {
         self
     }
 
+    /// Sets the organization of the account that owns the requested resource; `None` if it belongs to
+    /// none.
+    pub(super) fn resource_organization(&mut self, member: Option<&'a Member>) {
+        match member {
+            Some(member) => {
+                self.keys.set("aws:resourceorgid", &*member.organization);
+                let paths = vec![Cow::from(&*member.path)];
+                self.keys.set_many("aws:resourceorgpaths", paths);
+            }
+            None => {
+                self.keys.remove("aws:resourceorgid");
+                self.keys.remove("aws:resourceorgpaths");
+            }
+        }
+    }
+
     /// Adds the tags of the requested resource. `iam:ResourceTag` applies only to users and roles.
     pub fn resource_tags(&mut self, tags: &'a [Tag], of_user_or_role: bool) {
         let tags = tags
@@ -262,14 +291,15 @@ fn describe_session<'a>(keys: &mut RequestContext<'a>, caller: &'a Caller) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::Directory;
     use crate::evaluator::keys;
 
     #[test]
     fn every_fact_stands_in_the_table_of_keys() {
         let declaration = serde_json::json!({"UserDetailList": [{"Path": "/", "UserName": "alice",
             "UserId": "AIDAALICEALICEALICE1", "Arn": "arn:aws:iam::111122223333:user/alice",
-            "Tags": [{"Key": "Team", "Value": "blue"}]}]});
+            "Tags": [{"Key": "Team", "Value": "blue"}]}],
+            "Brevet": {"Organization": {"Id": "o-exampleorgid", "MasterAccountId": "111122223333",
+                "Roots": [{"Id": "r-exam"}], "Accounts": [{"Id": "111122223333", "ParentId": "r-exam"}]}}});
         let directory = Directory::compile(declaration.to_string().as_bytes(), None).unwrap();
         let user = directory.users().next().unwrap().clone();
         let effective = directory.effective_of_user(&user).unwrap();
@@ -297,9 +327,15 @@ mod tests {
             transitive_tag_keys: &["Team".to_owned()],
             role_authorized_by_idp: Some(true),
         };
-        let mut facts = Facts::new(&caller, &origin, "us-east-1", Timestamp::from_seconds(0))
-            .session(&request)
-            .mfa(1);
+        let mut facts = Facts::new(
+            &caller,
+            &directory,
+            &origin,
+            "us-east-1",
+            Timestamp::from_seconds(0),
+        )
+        .session(&request)
+        .mfa(1);
         facts.resource_tags(&tags, true);
         let unknown: Vec<&str> = facts
             .keys
@@ -310,7 +346,7 @@ mod tests {
             .collect();
         assert!(unknown.is_empty(), "{unknown:?}");
         assert!(
-            facts.keys.names().count() >= 25,
+            facts.keys.names().count() >= 29,
             "{:?}",
             facts.keys.names().collect::<Vec<_>>()
         );

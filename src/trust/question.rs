@@ -6,8 +6,10 @@ use super::denied::Denied;
 use super::facts::Facts;
 use crate::base::arn::AccountId;
 use crate::caller::Caller;
-use crate::directory::Directory;
-use crate::evaluator::{self, Decision, Policies, Policy, Principal, Request, RequestContext};
+use crate::directory::{ControlPolicy, Directory, Levels, Member};
+use crate::evaluator::{
+    self, Decision, Policies, Policy, Principal, Request, RequestContext, Source,
+};
 
 /// A request, with references to all policies that apply to it.
 pub(super) struct Question<'a> {
@@ -22,6 +24,11 @@ pub(super) struct Question<'a> {
     pub(super) resource: &'a str,
     pub(super) resource_account: AccountId,
     pub(super) trust: Option<&'a Policy>,
+    /// The principal's account in its organization; `None` for an identity provider, which belongs to
+    /// no account.
+    pub(super) principal_member: Option<&'a Member>,
+    /// The resource's account in its organization.
+    pub(super) resource_member: Option<&'a Member>,
 }
 
 impl<'a> Question<'a> {
@@ -46,7 +53,25 @@ impl<'a> Question<'a> {
             resource,
             resource_account: caller.account(),
             trust: None,
+            principal_member: directory
+                .member(caller.account())
+                .filter(|_| caller.federated().is_none()),
+            resource_member: directory.member(caller.account()),
         }
+    }
+
+    /// The service control policies that bind the principal: AWS Organizations User Guide, "Service
+    /// control policies".
+    fn service_control(&self) -> Option<Levels<'a>> {
+        self.principal_member.and_then(Member::service_control)
+    }
+
+    /// The resource control policies that bind the resource. Of the services that support them, STS is
+    /// the one that is here: AWS Organizations User Guide, "Resource control policies".
+    fn resource_control(&self) -> Option<Levels<'a>> {
+        let supported = self.action.starts_with("sts:");
+        let member = self.resource_member.filter(|_| supported);
+        member.and_then(Member::resource_control)
     }
 
     pub(super) fn ask<T>(&self, answer: impl FnOnce(&Request<'_>, &Policies<'_>) -> T) -> T {
@@ -57,13 +82,19 @@ impl<'a> Question<'a> {
             resource_account: self.resource_account.as_str(),
             context: self.context,
         };
+        let (service, resource) = (self.service_control(), self.resource_control());
+        let (service, resource) = (
+            service.as_deref().map(slices),
+            resource.as_deref().map(slices),
+        );
         let policies = Policies {
             identity: &self.identity,
             resource: self.trust,
             resource_is_trust: self.trust.is_some(),
             session: self.session.as_deref(),
             boundary: self.boundary,
-            ..Policies::default()
+            service_control: service.as_deref(),
+            resource_control: resource.as_deref(),
         };
         answer(&request, &policies)
     }
@@ -75,9 +106,24 @@ impl<'a> Question<'a> {
     /// Whether the session policies by themselves allow the request. A trust policy that names the
     /// session directly does not override them.
     pub(super) fn is_within_session_policies(&self) -> bool {
-        let Some(session) = &self.session else {
-            return true;
-        };
+        let session = self.session.as_deref();
+        session.is_none_or(|session| self.is_allowed_by(session))
+    }
+
+    /// Whether each level of service control policies allows the request.
+    pub(super) fn is_within_service_control(&self) -> bool {
+        self.silent_level().is_none()
+    }
+
+    /// The root, unit or account at which no service control policy allows the request.
+    pub(super) fn silent_level(&self) -> Option<&'a str> {
+        let levels = self.service_control().unwrap_or_default();
+        let silent = levels.iter().position(|level| !self.is_allowed_by(level))?;
+        self.principal_member?.target(silent)
+    }
+
+    /// Whether these policies would allow the request if the principal had no others.
+    fn is_allowed_by(&self, policies: &[&Policy]) -> bool {
         let request = Request {
             principal: self.principal,
             action: self.action,
@@ -86,8 +132,8 @@ impl<'a> Question<'a> {
             context: self.context,
         };
         let policies = Policies {
-            identity: session,
-            session: Some(session),
+            identity: policies,
+            session: Some(policies),
             ..Policies::default()
         };
         evaluator::evaluate(&request, &policies).is_allowed()
@@ -97,10 +143,33 @@ impl<'a> Question<'a> {
         Box::new(Denied {
             action: self.action.to_owned(),
             decision,
+            control_policy: self.control_policy(decision),
             keys: self.context.listed(),
             note: None,
         })
     }
+
+    /// The id of the service or resource control policy that denied the request, if one did.
+    fn control_policy(&self, decision: Decision) -> Option<String> {
+        let source = decision.by?.source;
+        let (control, _) = self.attached(source)?;
+        Some(control.id.to_string())
+    }
+
+    /// The service or resource control policy at a place, and the root, unit or account to which it is
+    /// attached.
+    pub(super) fn attached(&self, source: Source) -> Option<(&'a ControlPolicy, &'a str)> {
+        let member = match source {
+            Source::ServiceControl(..) => self.principal_member,
+            Source::ResourceControl(..) => self.resource_member,
+            _ => None,
+        };
+        member?.attached(source)
+    }
+}
+
+fn slices<'l, 'a>(levels: &'l [Vec<&'a Policy>]) -> Vec<&'l [&'a Policy]> {
+    levels.iter().map(Vec::as_slice).collect()
 }
 
 /// The policies that limit a session. A managed policy that no longer exists may have denied

@@ -316,6 +316,14 @@ fn question(key: &str, place: Place, ask: &Ask) -> Option<(By, What, &'static st
         "aws:PrincipalAccount" | "aws:ResourceAccount" => {
             plainly("StringEquals", ACCOUNT, "999999999999")
         }
+        "aws:PrincipalOrgID" | "aws:ResourceOrgID" => {
+            plainly("StringEquals", "o-exampleorgid", "o-otherorgid")
+        }
+        "aws:PrincipalOrgPaths" | "aws:ResourceOrgPaths" => plainly(
+            "ForAnyValue:StringEquals",
+            "o-exampleorgid/r-exam/",
+            "o-exampleorgid/r-other/",
+        ),
         "aws:PrincipalTag/" => plainly("StringEquals", "blue", "red"),
         "aws:PrincipalIsAWSService" | "aws:ViaAWSService" | "aws:ViaAWSMCPService" => {
             plainly("Bool", "false", "true")
@@ -568,6 +576,8 @@ fn directory(asks: &[Ask], signing: &SigningKey, idp: &Idp) -> Value {
         .map(|(user, serial)| json!({"SerialNumber": serial, "UserArn": arn("user", user), "Base32StringSeed": SEED}))
         .collect();
     json!({"UserDetailList": users, "GroupDetailList": [], "RoleDetailList": roles, "Policies": policies, "Brevet": {
+        "Organization": {"Id": "o-exampleorgid", "MasterAccountId": ACCOUNT, "Roots": [{"Id": "r-exam"}],
+            "Accounts": [{"Id": ACCOUNT, "ParentId": "r-exam"}]},
         "AccessKeys": keys, "MFADevices": devices,
         "OpenIDConnectProviders": [{"Arn": PROVIDER, "Url": format!("https://{HOST}"), "ClientIDList": ["brevet", "api"],
             "JsonWebKeySet": {"keys": [signing.jwk()]}}],

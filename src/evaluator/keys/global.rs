@@ -8,7 +8,10 @@ use super::{ConditionKey, Presence, many, never, never_many, one};
 const SIGNED: Presence =
     When("on every signed call; AssumeRoleWithSAML and AssumeRoleWithWebIdentity are not signed");
 const TEMPORARY: Presence = When("on temporary credentials");
-const NO_ORGANIZATION: &str = "accounts are in no organization";
+const MEMBER: Presence =
+    When("on every signed call of a principal whose account is in the organization");
+const OF_MEMBER: Presence =
+    When("when the account of `aws:ResourceAccount` is in the organization");
 const NO_SERVICE: &str = "no AWS service calls this broker";
 const NO_VPC: &str = "no request comes through a VPC endpoint";
 const NO_RUNTIME: &str = "no AWS service hands out sessions of this broker";
@@ -30,8 +33,20 @@ pub(super) const KEYS: &[ConditionKey] = &[
         SIGNED,
         "the principal's account",
     ),
-    never_many(Global, "aws:PrincipalOrgPaths", String, NO_ORGANIZATION),
-    never(Global, "aws:PrincipalOrgID", String, NO_ORGANIZATION),
+    many(
+        Global,
+        "aws:PrincipalOrgPaths",
+        String,
+        MEMBER,
+        "the one path `o-…/r-…/ou-…/` to the parent of the principal's account",
+    ),
+    one(
+        Global,
+        "aws:PrincipalOrgID",
+        String,
+        MEMBER,
+        "the organization's id, `o-…`",
+    ),
     one(
         Global,
         "aws:PrincipalTag/",
@@ -150,8 +165,20 @@ pub(super) const KEYS: &[ConditionKey] = &[
         Always,
         "the account of the requested role, user or device; otherwise the caller's account",
     ),
-    never(Global, "aws:ResourceOrgID", String, NO_ORGANIZATION),
-    never_many(Global, "aws:ResourceOrgPaths", String, NO_ORGANIZATION),
+    one(
+        Global,
+        "aws:ResourceOrgID",
+        String,
+        OF_MEMBER,
+        "the organization's id, `o-…`",
+    ),
+    many(
+        Global,
+        "aws:ResourceOrgPaths",
+        String,
+        OF_MEMBER,
+        "the one path `o-…/r-…/ou-…/` to the parent of that account",
+    ),
     one(
         Global,
         "aws:ResourceTag/",

@@ -27,6 +27,11 @@ fn names(condition: &Condition) -> bool {
             all(|arn| arn.split(':').nth(4).is_some_and(is_account))
         }
         "aws:userid" => all(|id| literal(id).len() >= 12),
+        "aws:principalorgid" => all(is_organization),
+        "aws:principalorgpaths" => all(|path| {
+            path.split_once('/')
+                .is_some_and(|(id, _)| is_organization(id))
+        }),
         "aws:sourceip" => all(is_network),
         key => match keys::find(key) {
             // Nobody meets this condition; another finding reports that.
@@ -41,6 +46,13 @@ fn names(condition: &Condition) -> bool {
 fn is_account(text: &str) -> bool {
     (text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()))
         || text.eq_ignore_ascii_case("${aws:ResourceAccount}")
+}
+
+/// Whether the text is the id of an organization, or the variable for that of the account that owns the
+/// role.
+fn is_organization(text: &str) -> bool {
+    (text.starts_with("o-") && literal(text).len() >= 12 && literal(text) == text)
+        || text.eq_ignore_ascii_case("${aws:ResourceOrgID}")
 }
 
 /// The part of a value before its first wildcard or variable.

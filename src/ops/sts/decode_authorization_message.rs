@@ -83,7 +83,7 @@ impl Operation for DecodeAuthorizationMessage {
             look_at_resource: of_resource,
         };
         let disclosure = Disclosure {
-            explanation: trust::explain(&asked, &cx.directory)?,
+            explained: trust::explain(&asked, &cx.directory)?,
             of_principal,
             of_resource,
             missing: if of_resource {
