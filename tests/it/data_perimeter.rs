@@ -1,6 +1,6 @@
-//! The policies of AWS's data perimeter examples that speak of STS, in force: what a resource control
-//! policy says stands in a role's trust policy here, and what a service control policy says in a
-//! permissions boundary. And AWS's example that denies access by the source address.
+//! The policies of AWS's data perimeter examples that speak of STS, in force outside an organization:
+//! what a resource control policy says is in a role's trust policy, and what a service control policy
+//! says in a permissions boundary. And AWS's example that denies access by the source address.
 //!
 //! <https://github.com/aws-samples/data-perimeter-policy-examples>: `identity_perimeter_rcp`,
 //! `data_perimeter_governance_rcp`, `network_perimeter_sourcevpc_rcp`, `network_perimeter_sourcevpc_scp`.

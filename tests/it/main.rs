@@ -31,6 +31,7 @@ mod lines_out;
 mod mfa;
 mod mistakes;
 mod moving;
+mod organization;
 mod overload;
 #[cfg(feature = "failpoints")]
 mod panics;
