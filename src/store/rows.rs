@@ -13,7 +13,7 @@ use crate::directory::resource::ResourceKind;
 use crate::revocations::Mark;
 
 /// The actions that delete an entry.
-const DELETIONS: [&str; 11] = [
+const DELETIONS: [&str; 12] = [
     "DeleteAccount",
     "DeletePolicy",
     "DeleteGroup",
@@ -22,6 +22,7 @@ const DELETIONS: [&str; 11] = [
     "DeleteInstanceProfile",
     "DeleteAccessKey",
     "DeleteVirtualMFADevice",
+    "DeleteLoginProfile",
     "DeleteOpenIDConnectProvider",
     "DeleteSAMLProvider",
     "DeleteOrganization",
