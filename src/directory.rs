@@ -317,6 +317,11 @@ impl Directory {
         self.saml_providers.values()
     }
 
+    /// The organization to which accounts belong, if one is declared.
+    pub fn organization(&self) -> Option<&Arc<Organization>> {
+        self.organization.as_ref()
+    }
+
     /// The account's place in the organization; `None` if there is no organization, or the account
     /// does not belong to it.
     pub fn member(&self, account: AccountId) -> Option<&Member> {

@@ -57,10 +57,6 @@ impl<'a> Facts<'a> {
         keys.set("aws:viaawsmcpservice", "false");
         let member = directory.member(caller.account());
         if caller.federated().is_none() {
-            if let Some(member) = member {
-                keys.set("aws:principalorgid", &*member.organization);
-                keys.set_many("aws:principalorgpaths", vec![Cow::from(&*member.path)]);
-            }
             keys.set("aws:principalaccount", caller.account().to_string());
             keys.set("aws:userid", caller.user_id());
             keys.set("aws:principalisawsservice", "false");
@@ -75,6 +71,7 @@ impl<'a> Facts<'a> {
             .map(|s| s.limits.tags.as_slice())
             .unwrap_or_default();
         let mut facts = Self { keys, session_tags }.transitive_tag_keys(&[]);
+        facts.principal_organization(member.filter(|_| caller.federated().is_none()));
         facts.resource_organization(member);
         match caller.mfa_age(now) {
             Some(age) => facts.mfa(age),
@@ -181,6 +178,15 @@ impl<'a> Facts<'a> {
         self.keys.set("sts:signingalgorithm", algorithm);
         self.keys.set("sts:durationseconds", seconds);
         self
+    }
+
+    /// Sets the organization of the principal's account, if it belongs to one.
+    pub(super) fn principal_organization(&mut self, member: Option<&'a Member>) {
+        if let Some(member) = member {
+            self.keys.set("aws:principalorgid", &*member.organization);
+            let paths = vec![Cow::from(&*member.path)];
+            self.keys.set_many("aws:principalorgpaths", paths);
+        }
     }
 
     /// Sets the organization of the account that owns the requested resource; `None` if it belongs to

@@ -8,7 +8,7 @@ use super::question::Question;
 use crate::base::arn::{AccountId, IamArn, account_of};
 use crate::base::clock::Timestamp;
 use crate::base::names::Tag;
-use crate::directory::{Dangling, Directory, Effective, Role};
+use crate::directory::{Dangling, Directory, Effective, Organization, Role};
 use crate::evaluator::{
     self, Explanation, Policies, PolicyKind, Possibility, Principal, Request, RequestContext,
     Simulation, keys,
@@ -160,6 +160,8 @@ pub struct WhatIf<'a> {
     effective: Effective,
     /// The role that is asked for, whose trust policy decides too.
     role: Option<Arc<Role>>,
+    /// The organization whose control policies decide too.
+    organization: Option<Arc<Organization>>,
     /// The tags of the resource.
     tags: Vec<Tag>,
     action: &'a str,
@@ -210,6 +212,7 @@ impl<'a> WhatIf<'a> {
         Ok(Some(Self {
             effective,
             role: asked.filter(|_| assumes).cloned(),
+            organization: directory.organization().cloned(),
             tags,
             action,
             resource,
@@ -249,6 +252,11 @@ impl<'a> WhatIf<'a> {
         };
         describe_request(&mut facts.keys, self.resource_account.as_str(), self.now);
         self.principal.describe(&mut facts.keys);
+        let member = |account| self.organization.as_ref()?.member(account);
+        let principal_member = member(self.principal.account);
+        let resource_member = member(self.resource_account);
+        facts.principal_organization(principal_member);
+        facts.resource_organization(resource_member);
         for (name, values) in self.keys {
             let many = keys::find(name).is_some_and(|key| key.multivalued);
             match values.as_slice() {
@@ -273,6 +281,8 @@ impl<'a> WhatIf<'a> {
             resource: self.resource,
             resource_account: self.resource_account,
             trust: self.role.as_ref().map(|role| &role.trust),
+            principal_member,
+            resource_member,
         };
         question.ask(answer)
     }

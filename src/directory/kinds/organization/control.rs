@@ -129,12 +129,15 @@ impl Organization {
     }
 }
 
+/// Compiled policies by what they are attached to and by kind.
+type Attached<'a> = HashMap<(&'a str, PolicyKind), Vec<Arc<ControlPolicy>>>;
+
 /// The compiled policies by what they are attached to and by kind, in the order of the declaration.
 fn attached<'a>(
     declared: &'a OrganizationDetail,
     place: &str,
-) -> Result<HashMap<(&'a str, PolicyKind), Vec<Arc<ControlPolicy>>>, DirectoryError> {
-    let mut attached = HashMap::<_, Vec<_>>::new();
+) -> Result<Attached<'a>, DirectoryError> {
+    let mut attached = Attached::new();
     for policy in &declared.policies {
         let Some(kind) = policy.kind() else {
             let rule = format!(
