@@ -6,6 +6,7 @@ mod audit;
 mod aws;
 mod backup;
 mod beside;
+mod changes;
 mod check;
 mod clock;
 mod demo;
@@ -131,7 +132,7 @@ enum Command {
     Explain(explain::ExplainArguments),
     Import(import::ImportArguments),
     Export(store::ExportArguments),
-    Changes(store::ChangesArguments),
+    Changes(changes::ChangesArguments),
     Backup(backup::BackupArguments),
     Restore(restore::RestoreArguments),
     Rekey(rekey::RekeyArguments),
@@ -244,7 +245,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Export(arguments) => store::export(&arguments),
-        Command::Changes(arguments) => store::changes(&arguments),
+        Command::Changes(arguments) => changes::run(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => restore::restore(&arguments),
         Command::Rekey(arguments) => rekey::run(&arguments),

@@ -48,6 +48,14 @@ pub struct Reply<T> {
     pub request_id: String,
     /// The operation's output, or the error for the caller.
     pub result: Result<T, Error>,
+    /// The number in the feed of the last change that the call made, even if it failed after that.
+    pub change: Option<i64>,
+}
+
+/// What a call leaves behind, whatever its result is.
+struct Traces {
+    record: Record,
+    change: Option<i64>,
 }
 
 /// Serves one call. If the caller disconnects, the call still runs to its end.
@@ -69,6 +77,7 @@ pub async fn serve<O: Operation>(
         let lost = || Reply {
             request_id: String::new(),
             result: Err(Error::InternalFailure),
+            change: None,
         };
         return urgent.spawn(call).await.unwrap_or_else(|_| lost());
     }
@@ -95,13 +104,18 @@ async fn conclude<O: Operation>(
             return Reply {
                 request_id: String::new(),
                 result: Err(error),
+                change: None,
             };
         }
     };
     if let Ok(input) = &input {
         record.request_parameters = input.parameters();
     }
-    let call = run(broker, service, evidence, input, &origin, now, &mut record);
+    let mut traces = Traces {
+        record,
+        change: None,
+    };
+    let call = run(broker, service, evidence, input, &origin, now, &mut traces);
     let result = guarded::<O>(call).await;
     if let Err(error) = &result {
         error.log();
@@ -111,12 +125,17 @@ async fn conclude<O: Operation>(
         source: origin.source_ip,
         now,
     };
+    let Traces { mut record, change } = traces;
     let result = record::write::<O>(broker, &mut record, result, counting).await;
     let outcome = result.as_ref().err().map_or("ok", Error::code);
     measure(broker, O::NAME, outcome, started);
     let request_id = record.request_id;
     tracing::debug!(request_id, action = %name, outcome, "call");
-    Reply { request_id, result }
+    Reply {
+        request_id,
+        result,
+        change,
+    }
 }
 
 /// Turns a panic into an internal failure of this call only, which is recorded like any other
@@ -157,8 +176,9 @@ async fn run<O: Operation>(
     input: Result<O, Error>,
     origin: &Origin,
     now: Timestamp,
-    record: &mut Record,
+    traces: &mut Traces,
 ) -> Result<O::Output, Error> {
+    let Traces { record, change } = traces;
     // Read before the snapshot, so that what an older snapshot decides does not count as newer.
     let issued_under = broker.feed.sequence();
     let directory = broker.directory.load_full();
@@ -194,6 +214,7 @@ async fn run<O: Operation>(
         origin,
         region,
         record,
+        change,
     };
     if cx.signed.is_none() {
         // The call may have waited for the provider's keys.

@@ -3,6 +3,10 @@
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Uri};
 
+/// The header, and the gRPC metadata, of an answer to a call that changed something: the number of the
+/// change in the feed.
+pub const CHANGE: &str = "x-brevet-change";
+
 /// Why the host of a request could not be determined, as a clause for its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

@@ -10,7 +10,8 @@ use clap::Args;
 use super::{Failure, print};
 use crate::config::Config;
 
-const MAX_ANSWER_BYTES: u64 = 64 << 10;
+/// The metrics of many identity providers are the longest answer.
+const MAX_ANSWER_BYTES: u64 = 1 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,7 +52,7 @@ pub(super) fn run(arguments: &HealthArguments) -> Result<(), Failure> {
         (None, None) => SocketAddr::from((Ipv4Addr::LOCALHOST, 7481)),
     };
     let address = reachable(address);
-    let (status, body) = ask(address, Duration::from_secs(arguments.timeout_seconds)).map_err(|error| {
+    let (status, body) = ask(address, "/readyz", Duration::from_secs(arguments.timeout_seconds)).map_err(|error| {
         format!("http://{address}/readyz does not answer: {error}. Is the broker running, and is this its [operator] address?")
     })?;
     let body = print::visible(body.trim());
@@ -78,11 +79,15 @@ pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// Requests `/readyz`, and returns the HTTP status and the body.
+/// Requests a path of the operators' endpoint, and returns the HTTP status and the body.
 ///
 /// # Errors
 /// A sentence for people: the connection failed, the answer took longer than `timeout`, or it is not HTTP.
-pub(super) fn ask(address: SocketAddr, timeout: Duration) -> Result<(u16, String), String> {
+pub(super) fn ask(
+    address: SocketAddr,
+    path: &str,
+    timeout: Duration,
+) -> Result<(u16, String), String> {
     let text = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
             format!("no answer within {} s", timeout.as_secs())
@@ -92,7 +97,7 @@ pub(super) fn ask(address: SocketAddr, timeout: Duration) -> Result<(u16, String
     let mut stream = TcpStream::connect_timeout(&address, timeout).map_err(text)?;
     stream.set_read_timeout(Some(timeout)).map_err(text)?;
     stream.set_write_timeout(Some(timeout)).map_err(text)?;
-    let request = format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(text)?;
     let mut answer = Vec::new();
     stream

@@ -12,12 +12,14 @@ use bytes::{Buf, BufMut, Bytes};
 use http::HeaderMap;
 use prost::Message;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use super::messages::Rpc;
 use super::status::failure;
 use crate::authn::{Evidence, Proof};
 use crate::base::digest::sha256;
+use crate::base::http::CHANGE;
 use crate::broker::Broker;
 use crate::error::Error;
 use crate::ops::{self, Service};
@@ -104,6 +106,7 @@ impl Call {
             .map_err(|e| Error::Malformed(format!("The message cannot be decoded: {e}.")))
             .and_then(|message| A::read(message, &mut self.evidence));
         let reply = ops::serve(&self.broker, self.evidence, input, self.origin).await;
+        let change = reply.change.map(MetadataValue::from);
         match reply.result {
             Ok(output) => {
                 let message = A::Response::from(output);
@@ -111,9 +114,18 @@ impl Call {
                 if let Ok(id) = reply.request_id.parse() {
                     response.metadata_mut().insert("x-amzn-requestid", id);
                 }
+                if let Some(change) = change {
+                    response.metadata_mut().insert(CHANGE, change);
+                }
                 Ok(response)
             }
-            Err(error) => Err(failure(&reply.request_id, &error)),
+            Err(error) => {
+                let mut status = failure(&reply.request_id, &error);
+                if let Some(change) = change {
+                    status.metadata_mut().insert(CHANGE, change);
+                }
+                Err(status)
+            }
         }
     }
 

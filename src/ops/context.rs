@@ -49,6 +49,8 @@ pub struct Context<'a> {
     /// The region in the signature; the broker's first region if nothing is signed.
     pub(super) region: String,
     pub(super) record: &'a mut Record,
+    /// The number in the feed of the last change that this call made.
+    pub(super) change: &'a mut Option<i64>,
 }
 
 impl Context<'_> {
@@ -113,6 +115,11 @@ impl Context<'_> {
             self.record.additional_event_data = AuditedReason::audited(&Reason::Ended);
         }
         renewed
+    }
+
+    /// Notes a change that this call made by its number in the feed, which the answer contains.
+    pub(super) fn changed(&mut self, sequence: i64) {
+        *self.change = Some(sequence);
     }
 
     /// The condition keys that every request has.

@@ -10,6 +10,7 @@ use super::answer::Element;
 use super::respond::Respond;
 use crate::authn::{Evidence, Proof};
 use crate::base::form::Parameters;
+use crate::base::http::CHANGE;
 use crate::broker::Broker;
 use crate::error::Error;
 use crate::ops::{self, Operation, Service};
@@ -47,12 +48,16 @@ impl Call<'_> {
         }
         let input = A::read(&mut self.form, &mut self.evidence);
         let reply = ops::serve(self.broker, self.evidence, input, self.origin).await;
-        match reply.result {
+        let mut response = match reply.result {
             Ok(output) => self
                 .respond
                 .success(A::NAME, A::write(output), &reply.request_id),
             Err(error) => self.respond.failure(&reply.request_id, &error),
+        };
+        if let Some(change) = reply.change {
+            response.headers_mut().insert(CHANGE, change.into());
         }
+        response
     }
 
     pub(super) async fn refuse(

@@ -13,8 +13,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tonic::body::Body;
 
 /// The headers of an answer that pages may read. SDKs correct their clock by the date.
-const EXPOSED: HeaderValue =
-    HeaderValue::from_static("date, retry-after, x-amzn-requestid, x-amzn-errortype");
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "date, retry-after, x-amzn-requestid, x-amzn-errortype, x-brevet-change",
+);
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
 /// How long a browser may remember the answer to a preflight, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");

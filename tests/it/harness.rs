@@ -620,6 +620,7 @@ pub async fn grpc_for(
         .headers_mut()
         .insert("te", HeaderValue::from_static("trailers"));
     let response = sender.send_request(request).await.unwrap();
+    let headers = response.headers().clone();
     let mut status = response.headers().get("grpc-status").cloned();
     let mut message = response.headers().get("grpc-message").cloned();
     let collected = response.into_body().collect().await.unwrap();
@@ -635,11 +636,13 @@ pub async fn grpc_for(
     GrpcAnswer {
         status: text(status).parse().unwrap_or(-1),
         message: text(message),
+        headers,
     }
 }
 
 #[derive(Debug)]
 pub struct GrpcAnswer {
+    pub headers: HeaderMap,
     pub status: i32,
     pub message: String,
 }

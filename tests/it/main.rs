@@ -1,6 +1,7 @@
 //! Black-box tests: the real daemon over real sockets, with a clock that is set and never waited for,
 //! a real redis-server, and the built executable. Tests of the security cases carry their ID.
 
+mod acknowledgement;
 mod audit;
 mod audit_chain;
 mod authentication;

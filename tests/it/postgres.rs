@@ -863,6 +863,16 @@ async fn two_daemons_by_the_readme_and_a_database_that_was_put_back() {
     let dump = dump(&postgres);
     let answer = revoked(&two, &session).await;
     assert_eq!((answer.nodes_connected, answer.nodes_confirmed), (2, 2));
+    let made = answer.sequence_number;
+    let waited = crate::acknowledgement::wait(&first.config(), made, 30);
+    assert_eq!(
+        String::from_utf8_lossy(&waited.stdout),
+        format!("Change {made} is in force on 2 brokers.\n")
+    );
+    let early = crate::acknowledgement::wait(&first.config(), made + 1, 0);
+    let said = String::from_utf8_lossy(&early.stderr).into_owned();
+    assert_eq!(early.status.code(), Some(1));
+    assert_eq!(said.matches("is at change").count(), 2, "{said}");
     assert!(one.client(&session).get_caller_identity().await.is_err());
     drop(one);
     // Put back to before the revocation, while one broker runs: it keeps what it knows, and says so.

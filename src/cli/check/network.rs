@@ -97,7 +97,7 @@ impl Look<'_> {
     /// Checks that the broker's addresses are free, or in use by a running broker.
     pub(super) fn addresses(&mut self) {
         let operator = self.config.operator;
-        let answers = || health::ask(health::reachable(operator), HEALTH_WITHIN).ok();
+        let answers = || health::ask(health::reachable(operator), "/readyz", HEALTH_WITHIN).ok();
         for (check, address) in [("listen", self.config.listen), ("operator", operator)] {
             let line = match bind(address) {
                 Ok(()) => ok(check, format!("{address}: is free")),

@@ -177,6 +177,7 @@ impl Operation for RevokeSessions {
             .revoke(self.selector.as_str(), account.as_str(), &self.value, mark)
             .await?;
         let sequence_number = writer.commit().await?;
+        cx.changed(sequence_number);
         // It is in force here at once, and on other brokers through the feed.
         cx.broker.revocations.mark(&hit.key, mark);
         cx.broker.feed.nudge();

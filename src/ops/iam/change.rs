@@ -27,7 +27,7 @@ pub(super) fn master_key(cx: &Context<'_>) -> Result<Arc<MasterKey>, Error> {
 }
 
 /// Changes the directory and waits until the change is in force on this node, so that the caller's
-/// next call sees it. `decide` returns the commands or a refusal. It is called before the store is
+/// next call sees it. The answer contains the number of the change. `decide` returns the commands or a refusal. It is called before the store is
 /// asked, and again once this call may write. The feed records the change as `action`.
 ///
 /// # Errors
@@ -56,6 +56,7 @@ pub(in crate::parts::ops) async fn change(
         issuer: cx.broker.issuer.as_deref(),
     };
     let sequence = commands::execute_in(writer, context, &actor, action, commands).await?;
+    cx.changed(sequence);
     cx.broker.feed.nudge();
     let seen = async {
         while cx.broker.feed.sequence() < sequence {
