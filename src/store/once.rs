@@ -13,8 +13,8 @@ pub const ACCEPT_CLOCK: &str = "AcceptClock";
 
 impl Store {
     /// Records the id of a token or an assertion, and returns whether this is its first use. The id
-    /// is kept until `expires_at`, which must be the time from which the token itself is refused,
-    /// with clock skew added. A token that was issued before this store knew the past counts as used.
+    /// is kept for some minutes longer than until `expires_at`, which must be the time from which the
+    /// token itself is refused, whatever leeway is configured. A token that was issued before this store knew the past counts as used.
     /// After a restore so does one that may have been: its `issued_at` can be `ahead` of the clock.
     ///
     /// # Errors
