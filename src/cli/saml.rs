@@ -134,7 +134,9 @@ fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
         Err(refusal) => (None, vec![refusal]),
         Ok(verified) => {
             let mut broken = verified.violations(&rules);
-            broken.extend(claims_broken(verified.unchecked_assertion(), arguments));
+            let assertion = verified.unchecked_assertion();
+            broken.extend(claims_broken(assertion, arguments));
+            broken.extend(assertion.attribute_keys().err());
             (
                 Some((
                     verified.envelope().clone(),

@@ -38,7 +38,8 @@ use base64::engine::general_purpose::STANDARD;
 use roxmltree::{Document, Node};
 
 pub use assertion::{
-    Assertion, Attribute, AuthnStatement, Conditions, Envelope, NameId, SubjectConfirmation,
+    Assertion, Attribute, AuthnStatement, Conditions, Envelope, MAX_NAME_ID, NameId,
+    SubjectConfirmation,
 };
 pub use claims::{AwsClaims, RolePair};
 pub use context_keys::ContextKey;

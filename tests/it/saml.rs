@@ -87,6 +87,77 @@ fn a_response_is_shown_with_every_rule_that_it_breaks() {
 }
 
 #[test]
+fn what_the_broker_refuses_is_not_shown_as_accepted() {
+    use brevet::base::clock::{Clock, SystemClock};
+
+    use crate::saml_idp::{Idp, Says};
+    use crate::saml_login::{PROVIDER, ROLE};
+    let idp = Idp::new("https://idp.example.com/saml");
+    let folder = tempfile::tempdir().unwrap();
+    let (metadata, response) = (
+        folder.path().join("metadata"),
+        folder.path().join("response"),
+    );
+    std::fs::write(&metadata, idp.metadata()).unwrap();
+    let good = || Says::new("one", ROLE, PROVIDER, SystemClock.now());
+    let (mail, targeted_id) = (
+        "urn:oid:0.9.2342.19200300.100.1.3",
+        "urn:oid:1.3.6.1.4.1.5923.1.1.1.10",
+    );
+    let mut cases = vec![
+        (good(), None),
+        (
+            good().with("Role", &[PROVIDER]),
+            Some("does not name the role"),
+        ),
+        (good().with_any(mail, &["a", "b"]), Some(mail)),
+        (
+            good().with_any(targeted_id, &["<saml:NameID>x</saml:NameID>"]),
+            Some(targeted_id),
+        ),
+    ];
+    let mut changed = |change: &dyn Fn(&mut Says), named| {
+        let mut says = good();
+        change(&mut says);
+        cases.push((says, Some(named)));
+    };
+    changed(&|says| says.subject = "x".repeat(257), "NameID");
+    changed(
+        &|says| says.format = format!("urn:{}", "x".repeat(253)),
+        "NameID",
+    );
+    changed(
+        &|says| says.session_until = Some(says.issued_at),
+        "SessionNotOnOrAfter",
+    );
+    for (says, named) in cases {
+        std::fs::write(&response, idp.response(&says)).unwrap();
+        let output = brevet()
+            .args([
+                "saml",
+                "inspect",
+                "--audience",
+                AUDIENCE,
+                "--recipient",
+                RECIPIENT,
+            ])
+            .args(["--role-arn", ROLE, "--provider-arn", PROVIDER, "--metadata"])
+            .args([&metadata, &response])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        match named {
+            None => assert!(text.ends_with("accepted\n"), "{text}"),
+            Some(named) => {
+                let mut refusals = text.lines().filter(|line| line.starts_with("refused ("));
+                assert!(refusals.any(|line| line.contains(named)), "{named}: {text}");
+                assert_eq!(output.status.code(), Some(1));
+            }
+        }
+    }
+}
+
+#[test]
 fn nothing_of_a_response_without_a_good_signature_is_shown() {
     let at = made_at();
     let (status, text) = inspect("pysaml2-both.xml", "samlp-metadata.xml", &["--at", &at]);

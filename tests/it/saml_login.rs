@@ -231,7 +231,7 @@ async fn sa_06_an_assertion_is_good_here_and_now_only() {
             "ExpiredTokenException",
             change(&|s| s.session_until = Some(now().minus(minutes(2)))),
         ),
-        // Within the leeway, and yet nothing is left of the session.
+        // No leeway helps, since nothing would be left of the session.
         (
             "session",
             "ExpiredTokenException",

@@ -20,9 +20,9 @@ const SUBJECT_TYPE_PREFIX: &str = "urn:oasis:names:tc:SAML:2.0:nameid-format:";
 const UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";
 /// The maximum length of an ID in bytes. It is remembered until the assertion has expired.
 const MAX_ID: usize = 1_024;
-/// The maximum length of a name identifier in characters. It is in the answer and in the audit log. SAML
-/// Core 2.0 section 8.3.7 limits persistent ones to 256.
-const MAX_NAME_ID: usize = 1_024;
+/// The maximum length of a name identifier and of its format, in characters, because the session
+/// carries them. SAML Core 2.0 section 8.3.7 has the same limit for persistent identifiers.
+pub const MAX_NAME_ID: usize = 256;
 
 /// The part of a response outside the assertion. Unless the response itself is signed, nobody vouches
 /// for this part, which is then only used to refuse a response.
@@ -235,12 +235,14 @@ impl NameId {
     fn read(name: Node<'_, '_>) -> Result<Self, Refusal> {
         let element = Element(name, "NameID");
         let value = element.text()?;
-        if value.chars().count() > MAX_NAME_ID {
-            return Err(element.wrong("its text is longer than 1,024 characters"));
+        let format = element.text_attribute("Format")?;
+        let is_long = |text: &str| text.chars().count() > MAX_NAME_ID;
+        if is_long(&value) || format.as_deref().is_some_and(is_long) {
+            return Err(element.wrong("it or its Format is longer than 256 characters"));
         }
         Ok(Self {
             value,
-            format: element.text_attribute("Format")?,
+            format,
             name_qualifier: element.text_attribute("NameQualifier")?,
             sp_name_qualifier: element.text_attribute("SPNameQualifier")?,
         })

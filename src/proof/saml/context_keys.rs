@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::digest;
 
+use super::assertion::Assertion;
 use super::refusal::Refusal;
 use super::rules::Accepted;
 use super::seen::seen as legible;
@@ -82,9 +83,7 @@ impl Accepted {
     /// the SAML provider in the account.
     ///
     /// # Errors
-    /// [`Refusal::RepeatedAttribute`] if a key that has one value would get several.
-    /// [`Refusal::Attribute`] if a value has an element in it, which a condition that lists what is
-    /// allowed, or what is denied, would pass over.
+    /// The same as for [`Assertion::attribute_keys`].
     pub fn context_keys(
         &self,
         account: AccountId,
@@ -100,8 +99,30 @@ impl Accepted {
             ContextKey::One("saml:namequalifier", self.name_qualifier(account, provider)),
             ContextKey::One("saml:doc", format!("{}/{provider}", account.as_str())),
         ];
+        keys.extend(assertion.attribute_keys()?);
+        Ok(keys)
+    }
+
+    /// The hash of issuer, account and provider name with which a subject is unique among all providers:
+    /// STS API Reference, "AssumeRoleWithSAML", `NameQualifier`. Security does not depend on it, so it is
+    /// SHA-1 as at AWS.
+    pub fn name_qualifier(&self, account: AccountId, provider: &str) -> String {
+        let text = format!("{}{}/{provider}", self.assertion().issuer, account.as_str());
+        let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+        STANDARD.encode(hash)
+    }
+}
+
+impl Assertion {
+    /// The condition keys that the attributes set.
+    ///
+    /// # Errors
+    /// [`Refusal::RepeatedAttribute`] if a key that has one value would get several.
+    /// [`Refusal::Attribute`] if a value has an element in it, which a condition that lists what is
+    /// allowed, or what is denied, would pass over.
+    pub fn attribute_keys(&self) -> Result<Vec<ContextKey>, Refusal> {
         let mut seen: BTreeMap<&'static str, (&str, Vec<String>)> = BTreeMap::new();
-        for attribute in &assertion.attributes {
+        for attribute in &self.attributes {
             let known = ATTRIBUTES.iter().find(|(name, _)| *name == attribute.name);
             let Some((_, key)) = known else { continue };
             let (_, values) = seen.entry(key).or_insert((&attribute.name, Vec::new()));
@@ -114,6 +135,7 @@ impl Accepted {
                 values.push(value);
             }
         }
+        let mut keys = Vec::new();
         for (key, (name, mut values)) in seen {
             if MULTIVALUED.contains(&key) {
                 keys.push(ContextKey::Many(key, values));
@@ -124,15 +146,6 @@ impl Accepted {
             }
         }
         Ok(keys)
-    }
-
-    /// The hash of issuer, account and provider name with which a subject is unique among all providers:
-    /// STS API Reference, "AssumeRoleWithSAML", `NameQualifier`. Security does not depend on it, so it is
-    /// SHA-1 as at AWS.
-    pub fn name_qualifier(&self, account: AccountId, provider: &str) -> String {
-        let text = format!("{}{}/{provider}", self.assertion().issuer, account.as_str());
-        let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
-        STANDARD.encode(hash)
     }
 }
 

@@ -156,9 +156,19 @@ impl Verified {
                 .is_empty()
                 .then_some(Refusal::NoAuthnStatement),
         );
+        // The session of the role ends then at the latest, so nothing would be left of it.
+        let without_leeway = Rules {
+            leeway: Duration::ZERO,
+            ..*rules
+        };
         let over = |statement: &AuthnStatement| {
             let end = statement.session_not_on_or_after;
-            not_on_or_after("AuthnStatement", "SessionNotOnOrAfter", end, rules)
+            not_on_or_after(
+                "AuthnStatement",
+                "SessionNotOnOrAfter",
+                end,
+                &without_leeway,
+            )
         };
         broken.push(assertion.authn_statements.iter().find_map(over));
         broken.into_iter().flatten().collect()

@@ -6,7 +6,7 @@ use crate::base::field::{self, FieldError};
 use crate::base::names::{AccessKeyId, SourceIdentity};
 use crate::error::Error;
 use crate::federation;
-use crate::federation::saml::MAX_SUBJECT;
+use crate::proof::saml::MAX_NAME_ID;
 use crate::revocations::{Selector, provider_subject};
 use crate::sessions;
 
@@ -100,7 +100,7 @@ fn vouched_for(provider_arn: String, subject: Option<String>) -> Result<(Selecto
     match subject {
         None => Ok((Selector::Principal, provider_arn)),
         Some(subject) => {
-            field::length("Subject", &subject, 1, MAX_SUBJECT)?;
+            field::length("Subject", &subject, 1, MAX_NAME_ID)?;
             if subject.chars().any(char::is_control) {
                 return Err(
                     FieldError::new("Subject", "must not contain control characters").into(),
