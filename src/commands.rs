@@ -32,6 +32,7 @@ use error::refused;
 use seal::{seal, unseal};
 
 pub use crate::error::CommandError;
+use crate::error::Message;
 pub use accept_clock::{ACCEPT_CLOCK, accept_clock};
 pub use change::{Actor, Detail, Revoked};
 pub use edit::{Edit, PrivateKey, SamlUpdate, private_keys};
@@ -213,7 +214,7 @@ async fn current(
     let stored = writer
         .get(name)
         .await?
-        .ok_or_else(|| CommandError::NoSuchEntity(name.to_string()))?;
+        .ok_or_else(|| CommandError::no_such(name))?;
     match expected {
         Some(expected) if expected != stored.version => Err(CommandError::ConcurrentModification {
             name: name.clone(),
@@ -244,9 +245,8 @@ async fn put(
     if let Some(id) = new.unique_id().filter(|id| !id.is_empty())
         && let Some(other) = writer.find_unique(id).await?.filter(|other| *other != name)
     {
-        return Err(CommandError::EntityAlreadyExists(format!(
-            "{other}, which has the unique id `{id}` of {name}"
-        )));
+        let by = format!("{other}, which has the unique id `{id}` of {name}");
+        return Err(CommandError::EntityAlreadyExists(by.into()));
     }
     let overridden = scratch
         .role(&name.id)
@@ -289,10 +289,7 @@ async fn rename(
     old: Resource,
     new: Resource,
 ) -> Result<(), CommandError> {
-    let (from, to) = (old.name(), new.name());
-    if writer.get(&to).await?.is_some() {
-        return Err(CommandError::EntityAlreadyExists(to.to_string()));
-    }
+    let from = old.name();
     let referrers = writer
         .referrers(from.kind, &from.id, &old.folded(), i64::MAX)
         .await?;

@@ -17,6 +17,7 @@ pub mod owners;
 mod policies;
 pub mod principals;
 mod registry;
+mod remains;
 pub mod resource;
 mod secret_field;
 mod secrets;
@@ -55,6 +56,7 @@ pub use kinds::{ControlPolicy, Levels, Member, Organization};
 pub use limits::{ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER};
 pub use load::{MAX_BYTES, declared, parse};
 pub use policies::{Dangling, Effective, is_aws_managed};
+pub use remains::Remains;
 pub use secret_field::{SECRET_FIELDS, SecretText};
 #[cfg(any(test, feature = "internals"))]
 pub use secret_field::{SecretField, sealing_name};

@@ -20,7 +20,7 @@ use crate::sessions::SessionsError;
 use crate::store::StoreError;
 
 pub use class::Class;
-pub use command::CommandError;
+pub use command::{CommandError, INVALID_JSON, Message, no_such};
 
 /// Why a call was refused. `Display` is the message to the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -16,7 +16,8 @@ use crate::base::secret::Secret;
 use crate::directory::declaration::{Document, PasswordPolicyDetail};
 use crate::directory::resource::Resource;
 
-use super::CommandError;
+use super::{CommandError, Message};
+use crate::error::INVALID_JSON;
 pub use providers::{PrivateKey, SamlUpdate, private_keys};
 pub(super) use rename::follow;
 
@@ -172,19 +173,24 @@ impl Edit {
 }
 
 fn parse(document: &str) -> Result<Document, CommandError> {
-    Document::new(document).map_err(|e| CommandError::MalformedPolicyDocument(e.to_string()))
+    Document::new(document).map_err(|e| {
+        let message = Message::from(e.to_string());
+        CommandError::MalformedPolicyDocument(message.or_at_aws(INVALID_JSON))
+    })
 }
 
-/// Removes the first item for which `is_meant` holds. `what` names it in the error.
+/// Removes the first item for which `is_meant` holds. `what` names it in the error, and `words` is what
+/// a caller of the IAM API is told.
 fn remove_from<T>(
     list: &mut Vec<T>,
     is_meant: impl Fn(&T) -> bool,
     what: &str,
+    words: String,
 ) -> Result<(), CommandError> {
-    let at = list
-        .iter()
-        .position(is_meant)
-        .ok_or_else(|| CommandError::NoSuchEntity(format!("`{what}` on it")))?;
+    let Some(at) = list.iter().position(is_meant) else {
+        let message = Message::from(format!("`{what}` on it"));
+        return Err(CommandError::NoSuchEntity(message.or_at_aws(words)));
+    };
     list.remove(at);
     Ok(())
 }

@@ -266,9 +266,8 @@ impl Import {
             planned.run(cx, writer, actor).await?;
         }
         if let Some((name, target)) = writer.dangling().await? {
-            return Err(CommandError::NoSuchEntity(format!(
-                "{target}, which {name} refers to"
-            )));
+            let what = format!("{target}, which {name} refers to");
+            return Err(CommandError::NoSuchEntity(what.into()));
         }
         for (id, (role, principal)) in &self.bound {
             // Somebody may have deleted it since the plan was made.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Actor, CommandContext, CommandError, Detail, read, record};
+use super::{Actor, CommandContext, CommandError, Detail, Message, read, record};
 use crate::base::arn::{AccountId, account_of, name_of};
 use crate::directory::Directory;
 use crate::directory::declaration::RoleDetail;
@@ -25,10 +25,13 @@ pub(super) enum Resolved {
 
 /// The error for a principal of a trust policy that is not in the store.
 pub(super) fn missing(role: &str, principal: &str) -> CommandError {
-    CommandError::MalformedPolicyDocument(format!(
+    let message = Message::from(format!(
         "role {role}: AssumeRolePolicyDocument: the principal `{principal}` will not exist in the store after this change; \
                     remove it from the policy, or create it as well"
-    ))
+    ));
+    let principal = serde_json::Value::from(principal);
+    let words = format!("Invalid principal in policy: \"AWS\":{principal}");
+    CommandError::MalformedPolicyDocument(message.or_at_aws(words))
 }
 
 /// Replaces the ARNs in a role's trust policy by unique ids, which `resolve` looks up. ARNs that do

@@ -3,12 +3,14 @@
 
 use std::future::Future;
 
-use super::CommandError;
-use crate::base::arn::AccountId;
+use super::{CommandError, Message};
+use crate::base::arn::{AccountId, name_of};
 use crate::directory::resource::{Name, Resource, ResourceKind};
 use crate::directory::{
-    ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER, is_aws_managed, is_built_in,
+    ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER, Remains, is_aws_managed,
+    is_built_in,
 };
+use crate::error::no_such;
 use crate::store::Writer;
 
 /// The directory against which a changed resource is checked: the store's, or the result of an
@@ -115,18 +117,30 @@ async fn check_references(
             .has(&Name::new(ResourceKind::Account, account))
             .await?
     {
-        return Err(CommandError::NoSuchEntity(format!("account {account}")));
+        return Err(CommandError::NoSuchEntity(
+            format!("account {account}").into(),
+        ));
     }
     for link in new.links() {
         let was = || is_missing_policy(&link) && old.is_some_and(|old| old.links().contains(&link));
         if !is_built_in_policy(&link) && !whole.has(&link).await? && !was() {
-            return Err(CommandError::NoSuchEntity(format!(
-                "{link}, which {} refers to",
-                new.name()
-            )));
+            let message = Message::from(format!("{link}, which {} refers to", new.name()));
+            return Err(CommandError::NoSuchEntity(
+                message.or_at_aws(missing_link(&link)),
+            ));
         }
     }
     Ok(())
+}
+
+/// AWS's words for an entity that does not exist, and to which another one would refer.
+fn missing_link(link: &Name) -> String {
+    match link.kind {
+        ResourceKind::Policy => {
+            format!("Policy {} does not exist or is not attachable.", link.id)
+        }
+        kind => no_such(kind, name_of(&link.id)),
+    }
 }
 
 /// Whether a link names an AWS managed policy without a built-in document. Exports may leave it out.
@@ -191,7 +205,7 @@ pub(super) async fn check_name_is_free(
 ) -> Result<(), CommandError> {
     let name = new.name();
     if writer.get(&name).await?.is_some() {
-        return Err(CommandError::EntityAlreadyExists(name.to_string()));
+        return Err(CommandError::taken(&name, name.to_string()));
     }
     check_folded_name_is_free(writer, new, &name).await
 }
@@ -205,9 +219,11 @@ pub(super) async fn check_folded_name_is_free(
     let name = new.name();
     match writer.find(name.kind, &new.folded()).await? {
         Some(_) if name.kind == ResourceKind::Organization => Err(second_organization()),
-        Some(other) if other != own.id => Err(CommandError::EntityAlreadyExists(format!(
-            "{other}, whose name is the same as that of {name} without regard to case"
-        ))),
+        Some(other) if other != own.id => {
+            let by =
+                format!("{other}, whose name is the same as that of {name} without regard to case");
+            Err(CommandError::taken(&name, by))
+        }
         _ => Ok(()),
     }
 }
@@ -226,25 +242,29 @@ pub(super) async fn check_deletable(
     resource: &Resource,
 ) -> Result<(), CommandError> {
     let name = resource.name();
-    if let Some(first) = resource.must_go_first() {
-        return Err(CommandError::DeleteConflict(format!(
-            "{name} cannot be deleted: {first}"
-        )));
+    let conflict = |remains: Remains, why: String| {
+        let message = Message::from(format!("{name} cannot be deleted: {why}"));
+        CommandError::DeleteConflict(message.or_at_aws(remains.at_aws(name.kind)))
+    };
+    if let Some(remains) = resource.must_go_first() {
+        return Err(conflict(remains, remains.instruction().to_owned()));
     }
     if let Resource::Account(account) = resource
         && let Some(owned) = writer.owns(&account.account_id).await?
     {
-        return Err(CommandError::DeleteConflict(format!(
-            "{name} cannot be deleted: it still has {owned}"
-        )));
+        return Err(conflict(
+            Remains::Referrers(owned.kind),
+            format!("it still has {owned}"),
+        ));
     }
     let referrers = writer
         .referrers(name.kind, &name.id, &resource.folded(), 1)
         .await?;
     match referrers.first() {
-        Some(first) => Err(CommandError::DeleteConflict(format!(
-            "{name} cannot be deleted: {first} depends on it"
-        ))),
+        Some(first) => Err(conflict(
+            Remains::Referrers(first.kind),
+            format!("{first} depends on it"),
+        )),
         None => Ok(()),
     }
 }

@@ -4,6 +4,7 @@
 use super::limits::Limits;
 use super::name::Name;
 use super::owners::Owners;
+use super::remains::Remains;
 use super::secret_field::{SecretField, SecretText};
 use super::shape::{Document, Tag};
 use super::{Directory, DirectoryError, unique_id};
@@ -86,8 +87,8 @@ pub(super) trait Declared {
     /// Checks the rules and quotas that concern only this resource.
     fn check(&self, limits: &mut Limits<'_>);
 
-    /// What has to be removed before the resource can be deleted, as an instruction.
-    fn must_go_first(&self) -> Option<&'static str> {
+    /// What the resource has that must be removed before it can be deleted.
+    fn must_go_first(&self) -> Option<Remains> {
         None
     }
 

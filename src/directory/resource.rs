@@ -11,6 +11,7 @@ use super::kinds::{
 };
 use super::limits::Limits;
 use super::registry::every_kind;
+use super::remains::Remains;
 use super::secret_field::{SecretField, SecretText};
 use super::shape::{Document, Tag};
 use super::{Directory, DirectoryError};
@@ -198,8 +199,8 @@ impl Resource {
         with!(self, form => form.check(limits));
     }
 
-    /// What has to be removed before the resource can be deleted, as an instruction.
-    pub fn must_go_first(&self) -> Option<&'static str> {
+    /// What the resource has that must be removed before it can be deleted.
+    pub fn must_go_first(&self) -> Option<Remains> {
         with!(self, form => form.must_go_first())
     }
 

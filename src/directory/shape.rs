@@ -110,11 +110,18 @@ shape! {
     }
 }
 
-shape! {
-    /// A tag. Keys are unique in a resource, ignoring case.
-    Tag {
-        key: String,
-        value: String,
+/// A tag. Keys are unique in a resource, ignoring case. An empty value is written too, because AWS's
+/// clients require one.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
+pub struct Tag {
+    pub key: String,
+    pub value: String,
+}
+
+impl Absent for Tag {
+    fn is_absent(&self) -> bool {
+        self.key.is_empty() && self.value.is_empty()
     }
 }
 

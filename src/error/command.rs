@@ -1,21 +1,64 @@
 //! Why a command is refused, and the answer that its caller gets.
 
+use std::fmt;
+
 use super::{Cause, Error};
+use crate::base::arn::name_of;
 use crate::base::entropy::NoEntropy;
-use crate::directory::resource::Name;
+use crate::directory::resource::{Name, ResourceKind};
 use crate::master_key::MasterKeyError;
 use crate::store::StoreError;
+
+/// AWS's words for a policy that is not JSON.
+pub const INVALID_JSON: &str = "This policy contains invalid Json";
+
+/// What a refusal says: to an operator, and to a caller of the IAM API if AWS has other words for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    operator: String,
+    aws: Option<String>,
+}
+
+impl Message {
+    /// Sets AWS's words, which a caller of the IAM API gets.
+    #[must_use]
+    pub fn or_at_aws(self, words: impl Into<String>) -> Self {
+        Self {
+            aws: Some(words.into()),
+            ..self
+        }
+    }
+
+    fn for_callers(self, otherwise: impl FnOnce(String) -> String) -> String {
+        self.aws.unwrap_or_else(|| otherwise(self.operator))
+    }
+}
+
+impl From<String> for Message {
+    fn from(operator: String) -> Self {
+        Self {
+            operator,
+            aws: None,
+        }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.operator)
+    }
+}
 
 /// Why a command was refused, named as IAM names it. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     #[error("NoSuchEntity: there is no {0}")]
-    NoSuchEntity(String),
+    NoSuchEntity(Message),
     #[error("EntityAlreadyExists: {0}")]
-    EntityAlreadyExists(String),
+    EntityAlreadyExists(Message),
     /// The entity cannot be deleted while others depend on it.
     #[error("DeleteConflict: {0}")]
-    DeleteConflict(String),
+    DeleteConflict(Message),
     #[error("LimitExceeded: cannot exceed quota for {quota}: {most}; {what} would have {count}")]
     LimitExceeded {
         what: String,
@@ -26,7 +69,7 @@ pub enum CommandError {
     },
     /// A policy document cannot be parsed, or breaks a rule of the policy language.
     #[error("MalformedPolicyDocument: {0}")]
-    MalformedPolicyDocument(String),
+    MalformedPolicyDocument(Message),
     #[error("ValidationError: {0}")]
     Validation(String),
     /// Somebody else changed the entity at the same time.
@@ -49,18 +92,82 @@ pub enum CommandError {
     Entropy(#[from] NoEntropy),
 }
 
+impl CommandError {
+    /// The error for an entity that does not exist.
+    pub fn no_such(name: &Name) -> Self {
+        let words = no_such(name.kind, asked(name));
+        Self::NoSuchEntity(Message::from(name.to_string()).or_at_aws(words))
+    }
+
+    /// The error for an entity whose name is taken by another one, which is described.
+    pub fn taken(name: &Name, by: String) -> Self {
+        let asked = asked(name);
+        let words = match name.kind {
+            ResourceKind::User => format!("User with name {asked} already exists."),
+            ResourceKind::Role => format!("Role with name {asked} already exists."),
+            ResourceKind::Group => format!("Group with name {asked} already exists."),
+            ResourceKind::InstanceProfile => format!("Instance Profile {asked} already exists."),
+            ResourceKind::Policy => {
+                let asked = name_of(asked);
+                format!("A policy called {asked} already exists. Duplicate names are not allowed.")
+            }
+            ResourceKind::MfaDevice => {
+                "MFADevice entity at the same path and name already exists.".to_owned()
+            }
+            _ => format!("{name} already exists."),
+        };
+        Self::EntityAlreadyExists(Message::from(by).or_at_aws(words))
+    }
+}
+
+/// AWS's words for an entity that does not exist. `asked` is its name; for policies, providers and
+/// MFA devices it is the ARN or serial number.
+pub fn no_such(kind: ResourceKind, asked: &str) -> String {
+    match kind {
+        ResourceKind::User => format!("The user with name {asked} cannot be found."),
+        ResourceKind::Role => format!("The role with name {asked} cannot be found."),
+        ResourceKind::Group => format!("The group with name {asked} cannot be found."),
+        ResourceKind::InstanceProfile => format!("Instance Profile {asked} cannot be found."),
+        ResourceKind::Policy => format!("Policy {asked} was not found."),
+        ResourceKind::OidcProvider => format!("OpenIDConnect Provider not found for arn {asked}"),
+        ResourceKind::SamlProvider => format!("Manifest not found for arn {asked}"),
+        ResourceKind::AccessKey => format!("The Access Key with id {asked} cannot be found."),
+        ResourceKind::MfaDevice => {
+            format!("VirtualMFADevice with serial number {asked} doesn't exist.")
+        }
+        kind => format!("The {kind} {asked} cannot be found."),
+    }
+}
+
+/// How a caller of the IAM API names an entity: by its name if it has one.
+fn asked(name: &Name) -> &str {
+    match name.kind {
+        ResourceKind::User
+        | ResourceKind::Role
+        | ResourceKind::Group
+        | ResourceKind::InstanceProfile => name_of(&name.id),
+        _ => &name.id,
+    }
+}
+
 impl From<CommandError> for Error {
     fn from(error: CommandError) -> Self {
         match error {
-            CommandError::NoSuchEntity(what) => Self::NotFound(format!("There is no {what}.")),
-            CommandError::EntityAlreadyExists(what) => {
-                Self::EntityAlreadyExists(format!("There is already {what}."))
+            CommandError::NoSuchEntity(message) => {
+                Self::NotFound(message.for_callers(|what| format!("There is no {what}.")))
             }
-            CommandError::DeleteConflict(what) => Self::DeleteConflict(what),
+            CommandError::EntityAlreadyExists(message) => Self::EntityAlreadyExists(
+                message.for_callers(|what| format!("There is already {what}.")),
+            ),
+            CommandError::DeleteConflict(message) => {
+                Self::DeleteConflict(message.for_callers(|what| what))
+            }
             CommandError::LimitExceeded { quota, most, .. } => {
                 Self::LimitExceeded(exceeded(quota, most))
             }
-            CommandError::MalformedPolicyDocument(what) => Self::MalformedPolicyDocument(what),
+            CommandError::MalformedPolicyDocument(message) => {
+                Self::MalformedPolicyDocument(message.for_callers(|what| what))
+            }
             CommandError::Validation(what) => Self::Malformed(what),
             CommandError::ConcurrentModification { .. } => {
                 Self::ConcurrentModification(error.to_string())

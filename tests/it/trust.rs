@@ -151,7 +151,7 @@ async fn cf_04_a_tag_that_overrides_the_rule_lets_in_and_is_audited() {
         .await
         .unwrap_err();
     assert!(
-        matches!(&refused, CommandError::MalformedPolicyDocument(why) if why.contains("brevet:public")),
+        matches!(&refused, CommandError::MalformedPolicyDocument(why) if why.to_string().contains("brevet:public")),
         "{refused}"
     );
     hand.edit(

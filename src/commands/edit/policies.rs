@@ -2,7 +2,7 @@
 
 use super::{parse, remove_from, unfit};
 use crate::base::arn::name_of;
-use crate::commands::CommandError;
+use crate::commands::{CommandError, Message};
 use crate::directory::declaration::{Attached, Boundary, InlinePolicy};
 use crate::directory::resource::Resource;
 
@@ -20,7 +20,8 @@ pub(super) fn attach(resource: &mut Resource, arn: &str) -> Result<(), CommandEr
 }
 
 pub(super) fn detach(resource: &mut Resource, arn: &str) -> Result<(), CommandError> {
-    remove_from(attached(resource)?, |a| a.policy_arn == arn, arn)
+    let words = format!("Policy {arn} was not found.");
+    remove_from(attached(resource)?, |a| a.policy_arn == arn, arn, words)
 }
 
 pub(super) fn put_inline(
@@ -44,8 +45,10 @@ pub(super) fn put_inline(
 }
 
 pub(super) fn delete_inline(resource: &mut Resource, name: &str) -> Result<(), CommandError> {
+    let kind = resource.kind();
+    let words = format!("The {kind} policy with name {name} cannot be found.");
     let is_meant = |p: &InlinePolicy| p.policy_name.eq_ignore_ascii_case(name);
-    remove_from(inline(resource)?, is_meant, name)
+    remove_from(inline(resource)?, is_meant, name, words)
 }
 
 pub(super) fn put_boundary(resource: &mut Resource, arn: &str) -> Result<(), CommandError> {
@@ -57,11 +60,14 @@ pub(super) fn put_boundary(resource: &mut Resource, arn: &str) -> Result<(), Com
 }
 
 pub(super) fn delete_boundary(resource: &mut Resource) -> Result<(), CommandError> {
+    let (kind, label) = (resource.kind(), resource.label().to_owned());
     match boundary(resource)?.take() {
         Some(_) => Ok(()),
-        None => Err(CommandError::NoSuchEntity(
-            "permissions boundary on it".to_owned(),
-        )),
+        None => {
+            let message = Message::from("permissions boundary on it".to_owned());
+            let words = format!("The {kind} {label} has no permissions boundary.");
+            Err(CommandError::NoSuchEntity(message.or_at_aws(words)))
+        }
     }
 }
 

@@ -101,10 +101,8 @@ fn update_keys(
         let before = keys.len();
         keys.retain(|key| key_id(key).as_deref() != Some(id));
         if keys.len() == before {
-            return Err(CommandError::NoSuchEntity(format!(
-                "private key {id} of {}",
-                provider.arn
-            )));
+            let what = format!("private key {id} of {}", provider.arn);
+            return Err(CommandError::NoSuchEntity(what.into()));
         }
     }
     if let Some(pem) = &update.add_private_key {

@@ -2,7 +2,7 @@
 
 use super::{parse, remove_from, unfit};
 use crate::base::clock::Timestamp;
-use crate::commands::CommandError;
+use crate::commands::{CommandError, Message};
 use crate::directory::declaration::{ManagedPolicyDetail, PolicyVersion};
 use crate::directory::resource::Resource;
 
@@ -33,12 +33,16 @@ pub(super) fn create(
 pub(super) fn delete(resource: &mut Resource, id: &str) -> Result<(), CommandError> {
     let policy = of(resource)?;
     if policy.default_version() == Some(id) {
-        return Err(CommandError::DeleteConflict(format!(
+        let message = Message::from(format!(
             "version {id} is the default version: set another default version first"
-        )));
+        ));
+        let words = "Cannot delete the default version of a policy.";
+        return Err(CommandError::DeleteConflict(message.or_at_aws(words)));
     }
     let highest = policy.highest_version();
-    remove_from(&mut policy.policy_version_list, |v| v.version_id == id, id)?;
+    let words = no_such_version(policy, id);
+    let versions = &mut policy.policy_version_list;
+    remove_from(versions, |v| v.version_id == id, id, words)?;
     policy.keep_highest_version(highest);
     Ok(())
 }
@@ -50,16 +54,23 @@ pub(super) fn set_default(resource: &mut Resource, id: &str) -> Result<(), Comma
 fn put_in_force(policy: &mut ManagedPolicyDetail, id: &str) -> Result<(), CommandError> {
     let mut versions = policy.policy_version_list.iter();
     if !versions.any(|v| v.version_id == id) {
-        return Err(CommandError::NoSuchEntity(format!(
-            "version {id} of the policy {}",
-            policy.arn
-        )));
+        let message = Message::from(format!("version {id} of the policy {}", policy.arn));
+        let words = no_such_version(policy, id);
+        return Err(CommandError::NoSuchEntity(message.or_at_aws(words)));
     }
     for version in &mut policy.policy_version_list {
         version.is_default_version = version.version_id == id;
     }
     policy.default_version_id = Some(id.to_owned());
     Ok(())
+}
+
+/// AWS's words for a version that does not exist.
+fn no_such_version(policy: &ManagedPolicyDetail, id: &str) -> String {
+    format!(
+        "Policy {} version {id} does not exist or is not attachable.",
+        policy.arn
+    )
 }
 
 fn of(resource: &mut Resource) -> Result<&mut ManagedPolicyDetail, CommandError> {

@@ -39,7 +39,7 @@ impl After {
             )));
         }
         let same = |what: &str, other: &Name| {
-            CommandError::EntityAlreadyExists(format!("{name} and {other} have {what}"))
+            CommandError::EntityAlreadyExists(format!("{name} and {other} have {what}").into())
         };
         if let Some(other) = self
             .folded

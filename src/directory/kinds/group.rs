@@ -9,6 +9,7 @@ use crate::directory::declared::{Declared, Defaults, Insertion, PolicyOf, keep, 
 use crate::directory::limits::{GROUP_POLICY_SIZE, Limits, POLICIES_PER_GROUP};
 use crate::directory::name::{Name, folded, folded_arn};
 use crate::directory::policies::{EntityPolicies, inline_policies, links};
+use crate::directory::remains::Remains;
 use crate::directory::shape::{Attached, Document, InlinePolicy, shape};
 use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError};
@@ -101,9 +102,9 @@ impl Declared for GroupDetail {
         );
     }
 
-    fn must_go_first(&self) -> Option<&'static str> {
-        let has = !self.group_policy_list.is_empty() || !self.attached_managed_policies.is_empty();
-        has.then_some("delete or detach its policies first")
+    fn must_go_first(&self) -> Option<Remains> {
+        let (inline, attached) = (&self.group_policy_list, &self.attached_managed_policies);
+        Remains::policies(!inline.is_empty(), !attached.is_empty())
     }
 
     fn insert(&self, directory: &mut Directory, how: &Insertion<'_>) -> Result<(), DirectoryError> {

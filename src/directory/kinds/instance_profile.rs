@@ -7,6 +7,7 @@ use crate::directory::compile::{identity_arn, tags, unique_id};
 use crate::directory::declared::{Declared, Defaults, Insertion, keep, keep_id};
 use crate::directory::limits::{Limits, ROLES_PER_INSTANCE_PROFILE};
 use crate::directory::name::{Name, ResourceKind, folded, folded_arn};
+use crate::directory::remains::Remains;
 use crate::directory::shape::{Document, Ignored, Tag, shape};
 use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError, fault};
@@ -128,8 +129,8 @@ impl Declared for InstanceProfile {
         );
     }
 
-    fn must_go_first(&self) -> Option<&'static str> {
-        (!self.roles.is_empty()).then_some("remove its role first")
+    fn must_go_first(&self) -> Option<Remains> {
+        (!self.roles.is_empty()).then_some(Remains::Role)
     }
 
     fn insert(&self, directory: &mut Directory, how: &Insertion<'_>) -> Result<(), DirectoryError> {

@@ -11,6 +11,7 @@ use crate::directory::declared::{Declared, Defaults, Insertion, PolicyOf, keep};
 use crate::directory::limits::{Limits, POLICY_SIZE, VERSIONS_PER_POLICY};
 use crate::directory::name::folded;
 use crate::directory::policies::is_aws_managed;
+use crate::directory::remains::Remains;
 use crate::directory::shape::{Document, Tag, shape};
 use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError, fault};
@@ -182,8 +183,8 @@ impl Declared for ManagedPolicyDetail {
         limits.tags("TagsPerPolicy", self.tags.as_deref().unwrap_or_default());
     }
 
-    fn must_go_first(&self) -> Option<&'static str> {
-        (self.policy_version_list.len() > 1).then_some("delete its other versions first")
+    fn must_go_first(&self) -> Option<Remains> {
+        (self.policy_version_list.len() > 1).then_some(Remains::Versions)
     }
 
     fn insert(&self, directory: &mut Directory, how: &Insertion<'_>) -> Result<(), DirectoryError> {

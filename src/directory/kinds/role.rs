@@ -14,6 +14,7 @@ use crate::directory::limits::{
 };
 use crate::directory::name::{Name, folded};
 use crate::directory::policies::{EntityPolicies, inline_policies, links};
+use crate::directory::remains::Remains;
 use crate::directory::shape::{Attached, Boundary, Document, Ignored, InlinePolicy, Tag, shape};
 use crate::directory::strangers::overriding_tags;
 use crate::directory::table::{Keyed, Named};
@@ -187,9 +188,9 @@ impl Declared for RoleDetail {
         limits.tags("TagsPerRole", &self.tags);
     }
 
-    fn must_go_first(&self) -> Option<&'static str> {
-        let has = !self.role_policy_list.is_empty() || !self.attached_managed_policies.is_empty();
-        has.then_some("delete or detach its policies first")
+    fn must_go_first(&self) -> Option<Remains> {
+        let (inline, attached) = (&self.role_policy_list, &self.attached_managed_policies);
+        Remains::policies(!inline.is_empty(), !attached.is_empty())
     }
 
     fn sessions(&self) -> Option<Selector> {

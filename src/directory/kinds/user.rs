@@ -10,6 +10,7 @@ use crate::directory::declared::{Declared, Defaults, Insertion, PolicyOf, keep, 
 use crate::directory::limits::{GROUPS_PER_USER, Limits, POLICIES_PER_USER, USER_POLICY_SIZE};
 use crate::directory::name::{Name, ResourceKind, folded};
 use crate::directory::policies::{EntityPolicies, inline_policies, links};
+use crate::directory::remains::Remains;
 use crate::directory::shape::{Attached, Boundary, Document, InlinePolicy, Tag, shape};
 use crate::directory::table::{Keyed, Named};
 use crate::directory::{Directory, DirectoryError};
@@ -137,11 +138,10 @@ impl Declared for UserDetail {
         limits.tags("TagsPerUser", &self.tags);
     }
 
-    fn must_go_first(&self) -> Option<&'static str> {
-        if !self.user_policy_list.is_empty() || !self.attached_managed_policies.is_empty() {
-            return Some("delete or detach its policies first");
-        }
-        (!self.group_list.is_empty()).then_some("remove it from its groups first")
+    fn must_go_first(&self) -> Option<Remains> {
+        let (inline, attached) = (&self.user_policy_list, &self.attached_managed_policies);
+        let groups = (!self.group_list.is_empty()).then_some(Remains::Groups);
+        Remains::policies(!inline.is_empty(), !attached.is_empty()).or(groups)
     }
 
     fn sessions(&self) -> Option<Selector> {

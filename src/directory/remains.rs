@@ -1,0 +1,100 @@
+//! What has to be removed before a resource can be deleted: IAM API Reference, "DeleteUser",
+//! "DeleteGroup", "DeleteRole", "DeletePolicy", "DeleteInstanceProfile".
+
+use super::name::ResourceKind;
+
+/// Something that a resource has, or that refers to it, and that keeps it from being deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remains {
+    /// Inline policies.
+    InlinePolicies,
+    /// Attached managed policies.
+    AttachedPolicies,
+    /// The groups of a user.
+    Groups,
+    /// The role in an instance profile.
+    Role,
+    /// Versions of a managed policy besides the default one.
+    Versions,
+    /// Resources of this kind that refer to the resource.
+    Referrers(ResourceKind),
+}
+
+impl Remains {
+    /// What an operator has to do.
+    pub fn instruction(self) -> &'static str {
+        match self {
+            Self::InlinePolicies | Self::AttachedPolicies => "delete or detach its policies first",
+            Self::Groups => "remove it from its groups first",
+            Self::Role => "remove its role first",
+            Self::Versions => "delete its other versions first",
+            Self::Referrers(_) => "delete what refers to it first",
+        }
+    }
+
+    /// What AWS answers when a resource of the kind `of` is to be deleted.
+    pub fn at_aws(self, of: ResourceKind) -> String {
+        let first = match self {
+            Self::Versions => {
+                return "This policy has more than one version. Before you delete a policy, you must delete the policy's versions. The default version is deleted with the policy.".to_owned();
+            }
+            Self::Referrers(_) if of == ResourceKind::Policy => {
+                return "Cannot delete a policy attached to entities.".to_owned();
+            }
+            Self::InlinePolicies => "delete policies",
+            Self::AttachedPolicies => "detach all policies",
+            Self::Groups | Self::Referrers(ResourceKind::User) => "remove users from group",
+            Self::Role | Self::Referrers(ResourceKind::InstanceProfile) => {
+                "remove roles from instance profile"
+            }
+            Self::Referrers(ResourceKind::AccessKey) => "delete access keys",
+            Self::Referrers(ResourceKind::MfaDevice) => "delete MFA device",
+            Self::Referrers(_) => "remove referenced objects",
+        };
+        format!("Cannot delete entity, must {first} first.")
+    }
+
+    /// The first of the inline and attached policies of a user, group or role that remains.
+    pub(super) fn policies(has_inline: bool, has_attached: bool) -> Option<Self> {
+        if has_inline {
+            return Some(Self::InlinePolicies);
+        }
+        has_attached.then_some(Self::AttachedPolicies)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_read_awss_words() {
+        use ResourceKind::{AccessKey, Group, InstanceProfile, MfaDevice, Policy, Role, User};
+        for (remains, of, words) in [
+            (Remains::InlinePolicies, User, "delete policies"),
+            (Remains::AttachedPolicies, Role, "detach all policies"),
+            (Remains::Groups, User, "remove users from group"),
+            (Remains::Referrers(User), Group, "remove users from group"),
+            (Remains::Referrers(AccessKey), User, "delete access keys"),
+            (Remains::Referrers(MfaDevice), User, "delete MFA device"),
+            (
+                Remains::Referrers(InstanceProfile),
+                Role,
+                "remove roles from instance profile",
+            ),
+            (
+                Remains::Role,
+                InstanceProfile,
+                "remove roles from instance profile",
+            ),
+            (Remains::Referrers(Role), User, "remove referenced objects"),
+        ] {
+            let sentence = format!("Cannot delete entity, must {words} first.");
+            assert_eq!(remains.at_aws(of), sentence);
+        }
+        assert_eq!(
+            Remains::Referrers(Role).at_aws(Policy),
+            "Cannot delete a policy attached to entities."
+        );
+    }
+}
