@@ -231,7 +231,9 @@ pub(super) async fn check_folded_name_is_free(
 /// The error for an organization that is declared beside another one.
 pub(super) fn second_organization() -> CommandError {
     CommandError::EntityAlreadyExists(
-        "another organization, and a directory has at most one: delete that one first".to_owned(),
+        "another organization, and a directory has at most one: delete that one first"
+            .to_owned()
+            .into(),
     )
 }
 

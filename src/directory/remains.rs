@@ -48,6 +48,7 @@ impl Remains {
                 "remove roles from instance profile"
             }
             Self::Referrers(ResourceKind::AccessKey) => "delete access keys",
+            Self::Referrers(ResourceKind::LoginProfile) => "delete login profile",
             Self::Referrers(ResourceKind::MfaDevice) => "delete MFA device",
             Self::Referrers(_) => "remove referenced objects",
         };
@@ -69,13 +70,20 @@ mod tests {
 
     #[test]
     fn callers_read_awss_words() {
-        use ResourceKind::{AccessKey, Group, InstanceProfile, MfaDevice, Policy, Role, User};
+        use ResourceKind::{
+            AccessKey, Group, InstanceProfile, LoginProfile, MfaDevice, Policy, Role, User,
+        };
         for (remains, of, words) in [
             (Remains::InlinePolicies, User, "delete policies"),
             (Remains::AttachedPolicies, Role, "detach all policies"),
             (Remains::Groups, User, "remove users from group"),
             (Remains::Referrers(User), Group, "remove users from group"),
             (Remains::Referrers(AccessKey), User, "delete access keys"),
+            (
+                Remains::Referrers(LoginProfile),
+                User,
+                "delete login profile",
+            ),
             (Remains::Referrers(MfaDevice), User, "delete MFA device"),
             (
                 Remains::Referrers(InstanceProfile),

@@ -111,6 +111,9 @@ impl CommandError {
                 let asked = name_of(asked);
                 format!("A policy called {asked} already exists. Duplicate names are not allowed.")
             }
+            ResourceKind::LoginProfile => {
+                format!("Login Profile for User {asked} already exists.")
+            }
             ResourceKind::MfaDevice => {
                 "MFADevice entity at the same path and name already exists.".to_owned()
             }
@@ -135,6 +138,7 @@ pub fn no_such(kind: ResourceKind, asked: &str) -> String {
         ResourceKind::MfaDevice => {
             format!("VirtualMFADevice with serial number {asked} doesn't exist.")
         }
+        ResourceKind::LoginProfile => format!("Login Profile for User {asked} cannot be found."),
         kind => format!("The {kind} {asked} cannot be found."),
     }
 }
@@ -145,7 +149,8 @@ fn asked(name: &Name) -> &str {
         ResourceKind::User
         | ResourceKind::Role
         | ResourceKind::Group
-        | ResourceKind::InstanceProfile => name_of(&name.id),
+        | ResourceKind::InstanceProfile
+        | ResourceKind::LoginProfile => name_of(&name.id),
         _ => &name.id,
     }
 }

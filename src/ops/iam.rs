@@ -7,28 +7,34 @@ mod access_keys;
 mod account_alias;
 mod account_details;
 mod account_summary;
-#[allow(dead_code, reason = "the actions that use it are being added")]
 pub mod action;
 pub mod actions;
 mod attachments;
+mod boundaries;
 pub mod catalogue;
 pub(super) mod change;
 mod context_keys;
+mod creation;
 mod documents;
 #[allow(dead_code, reason = "the actions that use it are being added")]
 mod entities;
 mod fresh;
+mod groups;
 mod inline_policies;
+mod instance_profiles;
 mod login_profiles;
+mod memberships;
 mod mfa_devices;
 mod oidc_providers;
 mod owner;
 mod page;
 mod password_policy;
 mod policies;
-#[allow(dead_code, reason = "the actions that use it are being added")]
+mod rename;
+mod roles;
 mod rows;
 mod saml_providers;
 mod simulation;
-#[allow(dead_code, reason = "the actions that use it are being added")]
+mod tags;
 mod target;
+mod users;

@@ -19,10 +19,16 @@ use crate::base::clock::Timestamp;
 use crate::base::field::FieldError;
 use crate::base::form::Parameters;
 use crate::error::Error;
+use crate::session::durations;
 
 /// The model of IAM, version 2010-05-08. A unit test checks that it can be parsed.
-pub(super) static IAM: LazyLock<Option<Model>> =
-    LazyLock::new(|| serde_json::from_str(include_str!("iam_model.json")).ok());
+pub(super) static IAM: LazyLock<Option<Model>> = LazyLock::new(|| {
+    let mut model: Model = serde_json::from_str(include_str!("iam_model.json")).ok()?;
+    // Roles may have longer sessions here than the 12 hours of AWS.
+    let duration = model.shapes.get_mut("roleMaxSessionDurationType")?;
+    duration.max = i64::try_from(durations::MAX.as_secs()).ok();
+    Some(model)
+});
 
 /// The name of the shape of policy documents.
 const POLICY_DOCUMENT: &str = "policyDocumentType";
@@ -440,6 +446,20 @@ mod tests {
             ["^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$"],
             "the account alias, which has a rule of its own"
         );
+    }
+
+    #[test]
+    fn roles_may_have_longer_sessions_than_at_aws() {
+        let trust = "RoleName=r&AssumeRolePolicyDocument=%7B%7D&MaxSessionDuration=";
+        for (seconds, legal) in [
+            (3_599, false),
+            (3_600, true),
+            (129_600, true),
+            (129_601, false),
+        ] {
+            let body = format!("{trust}{seconds}");
+            assert_eq!(read("CreateRole", &body).is_ok(), legal, "{seconds}");
+        }
     }
 
     #[test]

@@ -516,22 +516,19 @@ async fn az_04_a_restricted_session_does_not_shed_its_policy() {
         "AccessDenied"
     );
     // Keys, children and policies: neither what is answered nor what is not.
-    for action in [
-        "CreateAccessKey",
-        "PutRolePolicy",
-        "CreateUser",
-        "CreateVirtualMFADevice",
+    for (action, wanted) in [
+        ("CreateAccessKey", &[("UserName", "alice")][..]),
+        (
+            "PutRolePolicy",
+            &[
+                ("RoleName", "Open"),
+                ("PolicyName", "all"),
+                ("PolicyDocument", "{}"),
+            ],
+        ),
+        ("CreateUser", &[("UserName", "mallory")]),
+        ("CreateVirtualMFADevice", &[("VirtualMFADeviceName", "x")]),
     ] {
-        let parameters = [
-            ("UserName", "alice"),
-            ("VirtualMFADeviceName", "x"),
-            ("RoleName", "Open"),
-        ];
-        let wanted = if action == "CreateVirtualMFADevice" {
-            &parameters[1..2]
-        } else {
-            &parameters[..0]
-        };
         let refused = code(&broker.client(&reads).iam(action, wanted).await.unwrap_err());
         assert!(
             ["AccessDenied", "InvalidAction"].contains(&refused.as_str()),

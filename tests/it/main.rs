@@ -22,6 +22,7 @@ mod harness;
 mod http2;
 mod iam_account;
 mod iam_catalogue;
+mod iam_entities;
 mod iam_policies;
 mod iam_providers;
 mod importing;

@@ -61,7 +61,7 @@ pub struct Role {
     create_date: String,
     assume_role_policy_document: Option<String>,
     description: Option<String>,
-    pub(super) max_session_duration: Option<i64>,
+    max_session_duration: Option<i64>,
     permissions_boundary: Option<AttachedBoundary>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tags: Vec<Tag>,
@@ -156,6 +156,24 @@ impl Role {
             tags: if whole { sorted(role.tags) } else { Vec::new() },
             role_last_used: whole.then_some(LastUsed {}),
         })
+    }
+}
+
+impl Role {
+    /// The role as the answer to its creation shows it: without the maximum session duration.
+    pub(super) fn once_created(self) -> Self {
+        Self {
+            max_session_duration: None,
+            ..self.without_last_use()
+        }
+    }
+
+    /// The role without its last use, which only GetRole shows.
+    pub(super) fn without_last_use(self) -> Self {
+        Self {
+            role_last_used: None,
+            ..self
+        }
     }
 }
 

@@ -38,10 +38,22 @@ pub(super) async fn one<A: Action>(
     cx: &mut Context<'_>,
     target: &Target,
 ) -> Result<Resource, Error> {
-    permit::<A>(cx, &target.resource())?;
+    one_on::<A>(cx, target, &target.resource()).await
+}
+
+/// The entry that an action concerns, for an action that is authorized on `resource`.
+///
+/// # Errors
+/// The same as for [`one`].
+pub(super) async fn one_on<A: Action>(
+    cx: &mut Context<'_>,
+    target: &Target,
+    resource: &action::Resource<'_>,
+) -> Result<Resource, Error> {
+    permit::<A>(cx, resource)?;
     let name = target.name()?;
     let mut found = by_id(cx, name.kind, vec![name.id.clone()]).await?;
-    permit::<A>(cx, &target.resource())?;
+    permit::<A>(cx, resource)?;
     found.remove(&name.id).ok_or_else(|| target.not_found())
 }
 

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use super::action::Resource;
-use crate::base::arn::{IamArn, account_of, account_of_provider};
+use crate::base::arn::{IamArn, account_of, account_of_provider, name_of};
 use crate::base::names::Tag;
-use crate::directory::User;
 use crate::directory::resource::{Name, ResourceKind, folded};
-use crate::error::Error;
+use crate::directory::{MfaDevice, User};
+use crate::error::{Error, no_such};
 use crate::ops::context::Context;
+
+/// What the ARN of a service-linked role contains.
+const SERVICE_LINKED: &str = ":role/aws-service-role/";
 
 /// The entity that an action concerns: as it is in the directory, or as it would be called if it
 /// existed. Finding it does not ask the store, because it is not decided yet whether the caller may
@@ -122,6 +125,21 @@ impl Target {
         )
     }
 
+    /// The MFA device with this serial number in the caller's account.
+    pub(super) fn mfa_device(cx: &Context<'_>, serial_number: &str) -> Self {
+        let own = |device: &&Arc<MfaDevice>| {
+            let owner = device.user_arn.as_deref();
+            let arn = owner.unwrap_or_else(|| device.serial_number.as_str());
+            account_of(arn) == cx.caller().account().as_str()
+        };
+        let found = cx.directory.mfa_device(serial_number).filter(own);
+        Self::with_arn(
+            ResourceKind::MfaDevice,
+            serial_number,
+            found.map(|device| device.tags.to_vec()),
+        )
+    }
+
     fn named(
         kind: ResourceKind,
         cx: &Context<'_>,
@@ -175,6 +193,20 @@ impl Target {
             .with("iam:PermissionsBoundary", self.boundary.as_deref())
     }
 
+    /// Checks that the entity may be changed by callers: a service-linked role may not.
+    ///
+    /// # Errors
+    /// [`Error::UnmodifiableEntity`] in AWS's words.
+    pub(super) fn modifiable(&self) -> Result<(), Error> {
+        if !self.arn.contains(SERVICE_LINKED) {
+            return Ok(());
+        }
+        let name = name_of(&self.arn);
+        Err(Error::UnmodifiableEntity(format!(
+            "Cannot perform the operation on the protected role '{name}' - this role is only modifiable by AWS"
+        )))
+    }
+
     /// The name of the entity for commands and rows. Must be called after the authorization, so that
     /// a caller without permission learns nothing.
     ///
@@ -190,8 +222,7 @@ impl Target {
 
     /// The folded name by which other entries refer to it.
     pub(super) fn folded(&self) -> String {
-        let name = self.arn.rsplit('/').next().unwrap_or_default();
-        folded(account_of(&self.arn), name)
+        folded(account_of(&self.arn), name_of(&self.arn))
     }
 
     /// The user. Must be called after the authorization.
@@ -206,19 +237,16 @@ impl Target {
         user.cloned().ok_or_else(|| self.not_found())
     }
 
+    /// The user to whom the MFA device is assigned.
+    pub(super) fn user_of_device(&self, cx: &Context<'_>) -> Option<Arc<User>> {
+        let device = (self.kind == ResourceKind::MfaDevice)
+            .then(|| cx.directory.mfa_device(&self.arn))
+            .flatten()?;
+        cx.directory.user(device.user_arn.as_deref()?).cloned()
+    }
+
     /// The error for an entity that does not exist, in AWS's words.
     pub(super) fn not_found(&self) -> Error {
-        let asked = &self.asked;
-        Error::NotFound(match self.kind {
-            ResourceKind::User => format!("The user with name {asked} cannot be found."),
-            ResourceKind::Role => format!("The role with name {asked} cannot be found."),
-            ResourceKind::Group => format!("The group with name {asked} cannot be found."),
-            ResourceKind::InstanceProfile => format!("Instance Profile {asked} cannot be found."),
-            ResourceKind::Policy => format!("Policy {asked} was not found."),
-            ResourceKind::OidcProvider => {
-                format!("OpenIDConnect Provider not found for arn {asked}")
-            }
-            _ => format!("Manifest not found for arn {asked}"),
-        })
+        Error::NotFound(no_such(self.kind, &self.asked))
     }
 }

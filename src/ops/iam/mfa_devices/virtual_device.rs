@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::ops::context::Context;
 use crate::ops::iam::action::{self, Action, permit};
 use crate::ops::iam::change::change;
+use crate::ops::iam::creation::{New, permit_creation};
 
 /// The number of bytes in a seed: RFC 4226 section 4, R6.
 const SEED_BYTES: usize = 20;
@@ -63,9 +64,13 @@ impl Action for CreateVirtualMfaDevice {
             self.path.as_deref().unwrap_or("/"),
             self.name
         );
-        let tags = action::requested(&self.tags);
-        let resource = action::Resource::to_be_made(&serial, &tags);
-        permit::<Self>(cx, &resource)?;
+        let new = New {
+            arn: &serial,
+            tags: &self.tags,
+            boundary: None,
+            tagging: "iam:TagMFADevice",
+        };
+        permit_creation::<Self>(cx, &new)?;
         if serial.len() > 256 {
             let rule = "is too long: the serial number made from Path and VirtualMFADeviceName may have at most 256 characters";
             return Err(FieldError::new("VirtualMFADeviceName", rule).into());
@@ -89,13 +94,13 @@ impl Action for CreateVirtualMfaDevice {
             ..declaration::MfaDeviceDetail::default()
         };
         change(cx, Self::NAME, |cx| {
-            permit::<Self>(cx, &resource)?;
+            permit_creation::<Self>(cx, &new)?;
             Ok(vec![Command::Create(Resource::MfaDevice(device.clone()))])
         })
         .await?;
         Ok(Created {
             device: CreatedDevice {
-                serial_number: serial,
+                serial_number: serial.clone(),
                 base32_string_seed: STANDARD.encode(seed.as_bytes()),
                 qr_code_png: STANDARD.encode(qr_code.as_slice()),
                 tags: self.tags,

@@ -1,0 +1,92 @@
+//! What the actions that create an entity have in common: its authorization, the rules for its tags,
+//! and the values that IAM generates.
+
+use super::action::{Action, Resource, permit, permit_as, requested};
+use crate::directory::declaration::Tag;
+use crate::directory::{Defaults, resource};
+use crate::error::Error;
+use crate::ops::context::Context;
+
+/// An entity that is to be created.
+pub(super) struct New<'a> {
+    /// The ARN that it will have.
+    pub arn: &'a str,
+    /// Its tags.
+    pub tags: &'a [Tag],
+    /// The ARN of its permissions boundary, if it will have one.
+    pub boundary: Option<&'a str>,
+    /// The permission that is needed in addition if it has tags, such as `iam:TagUser`.
+    pub tagging: &'static str,
+}
+
+/// Authorizes the creation of an entity, and its tags.
+///
+/// # Errors
+/// [`Error::AccessDenied`] if the caller may not create it, and [`Error::InvalidInput`] for tags that
+/// break a rule.
+pub(super) fn permit_creation<A: Action>(cx: &mut Context<'_>, new: &New<'_>) -> Result<(), Error> {
+    check_keys(new.tags.iter().map(|tag| tag.key.as_str()))?;
+    let tags = requested(new.tags);
+    let resource = Resource::to_be_made(new.arn, &tags);
+    permit::<A>(cx, &resource.with("iam:PermissionsBoundary", new.boundary))?;
+    if tags.is_empty() {
+        return Ok(());
+    }
+    permit_as(cx, new.tagging, &Resource::to_be_made(new.arn, &tags))
+}
+
+/// Checks the keys of tags: none may be reserved for AWS, and none may occur twice, whatever its case.
+///
+/// # Errors
+/// [`Error::InvalidInput`] in AWS's words.
+pub(super) fn check_keys<'a>(keys: impl Iterator<Item = &'a str>) -> Result<(), Error> {
+    let mut seen = Vec::new();
+    for key in keys {
+        let folded = key.to_ascii_lowercase();
+        if folded.starts_with("aws:") {
+            let text = "aws: prefixed tag key names are not allowed for external use.";
+            return Err(Error::InvalidInput(text.to_owned()));
+        }
+        if seen.contains(&folded) {
+            let text = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
+            return Err(Error::InvalidInput(text.to_owned()));
+        }
+        seen.push(folded);
+    }
+    Ok(())
+}
+
+/// The entity with the id and the date that IAM generates, which its answer shows.
+///
+/// # Errors
+/// [`Error::ServiceUnavailable`] if there are no random bytes for the id.
+pub(super) fn filled(
+    cx: &Context<'_>,
+    mut resource: resource::Resource,
+) -> Result<resource::Resource, Error> {
+    resource.fill(&Defaults {
+        entropy: &*cx.broker.entropy,
+        now: cx.now,
+    })?;
+    Ok(resource)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_tags_are_not_reserved_and_occur_once() {
+        let check = |keys: &[&str]| check_keys(keys.iter().copied());
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&["Team", "Stage", "awsome"]), Ok(()));
+        for reserved in ["aws:x", "AWS:x", "Aws:"] {
+            let refused = check(&["Team", reserved]).unwrap_err();
+            assert_eq!(refused.code(), "InvalidInput", "{reserved}");
+        }
+        for twice in [["Team", "Team"], ["Team", "tEAM"]] {
+            let refused = check(&twice).unwrap_err();
+            assert!(refused.to_string().starts_with("Duplicate tag keys found"));
+        }
+    }
+}

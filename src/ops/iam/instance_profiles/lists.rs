@@ -1,0 +1,100 @@
+//! Lists the instance profiles of an account, and those with a role.
+
+use serde::{Deserialize, Serialize};
+
+use super::shown;
+use crate::base::arn::name_of;
+use crate::directory::resource::{self, ResourceKind};
+use crate::error::Error;
+use crate::ops::context::Context;
+use crate::ops::iam::action::{Action, Resource, permit};
+use crate::ops::iam::entities::{Extent, Profile};
+use crate::ops::iam::page::{PageEnd, PageRequest};
+use crate::ops::iam::rows::{self, List};
+use crate::ops::iam::target::Target;
+use crate::ops::iam::users::in_path;
+
+/// One page of instance profiles, each with its role.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Profiles {
+    instance_profiles: Vec<Profile>,
+    #[serde(flatten)]
+    end: PageEnd,
+}
+
+/// A page of the wanted profiles of a list, for an action that is authorized on `resource`.
+async fn profiles<A: Action>(
+    cx: &mut Context<'_>,
+    resource: &Resource<'_>,
+    list: &List<'_>,
+    page: &PageRequest,
+    wanted: impl Fn(&resource::Resource) -> bool,
+) -> Result<Profiles, Error> {
+    let (page, end) = rows::page::<A>(cx, resource, list, page, wanted).await?;
+    let instance_profiles = shown(cx, page, Extent::Listed).await?;
+    permit::<A>(cx, resource)?;
+    Ok(Profiles {
+        instance_profiles,
+        end,
+    })
+}
+
+/// Lists the instance profiles of the account whose path begins with a prefix.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListInstanceProfiles {
+    path_prefix: Option<String>,
+    #[serde(flatten)]
+    page: PageRequest,
+}
+
+impl Action for ListInstanceProfiles {
+    const NAME: &'static str = "ListInstanceProfiles";
+    const READ_ONLY: bool = true;
+    type Output = Profiles;
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<Profiles, Error> {
+        let account = cx.caller().account();
+        let list = List::Of(ResourceKind::InstanceProfile, account.as_str());
+        let prefix = self.path_prefix.as_deref().unwrap_or("/");
+        let wanted = |entry: &resource::Resource| match entry {
+            resource::Resource::InstanceProfile(profile) => {
+                in_path(profile.path.as_deref(), prefix)
+            }
+            _ => false,
+        };
+        profiles::<Self>(cx, &Resource::any(), &list, &self.page, wanted).await
+    }
+}
+
+/// Lists the instance profiles with a role.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListInstanceProfilesForRole {
+    role_name: String,
+    #[serde(flatten)]
+    page: PageRequest,
+}
+
+impl Action for ListInstanceProfilesForRole {
+    const NAME: &'static str = "ListInstanceProfilesForRole";
+    const READ_ONLY: bool = true;
+    type Output = Profiles;
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<Profiles, Error> {
+        let role = Target::role(cx, &self.role_name);
+        permit::<Self>(cx, &role.resource())?;
+        role.name()?;
+        let list = List::Referring(ResourceKind::InstanceProfile, &role);
+        let name = name_of(&role.arn);
+        let wanted = |entry: &resource::Resource| match entry {
+            resource::Resource::InstanceProfile(profile) => {
+                let mut roles = profile.roles.iter();
+                roles.any(|role| role.role_name.eq_ignore_ascii_case(name))
+            }
+            _ => false,
+        };
+        profiles::<Self>(cx, &role.resource(), &list, &self.page, wanted).await
+    }
+}

@@ -1,0 +1,82 @@
+//! The role of an instance profile.
+
+use serde::Deserialize;
+
+use crate::base::arn::name_of;
+use crate::commands::{Command, Edit};
+use crate::error::Error;
+use crate::ops::context::Context;
+use crate::ops::iam::action::{Action, permit, permit_as};
+use crate::ops::iam::change::change;
+use crate::ops::iam::target::Target;
+
+/// The service to which a role is passed with its instance profile.
+const PASSED_TO: &str = "ec2.amazonaws.com";
+
+/// Puts a role into an instance profile that has none. The caller must also be allowed to pass the
+/// role.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AddRoleToInstanceProfile {
+    instance_profile_name: String,
+    role_name: String,
+}
+
+impl Action for AddRoleToInstanceProfile {
+    const NAME: &'static str = "AddRoleToInstanceProfile";
+    const READ_ONLY: bool = false;
+    type Output = ();
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
+        change(cx, Self::NAME, |cx| {
+            let profile = Target::instance_profile(cx, &self.instance_profile_name);
+            permit::<Self>(cx, &profile.resource())?;
+            let role = Target::role(cx, &self.role_name);
+            let passed = role
+                .resource()
+                .with("iam:PassedToService", Some(PASSED_TO))
+                .with("iam:AssociatedResourceArn", Some(&profile.arn));
+            permit_as(cx, "iam:PassRole", &passed)?;
+            edited(&profile, &role, Edit::AddRole)
+        })
+        .await
+    }
+}
+
+/// Takes the role out of an instance profile.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RemoveRoleFromInstanceProfile {
+    instance_profile_name: String,
+    role_name: String,
+}
+
+impl Action for RemoveRoleFromInstanceProfile {
+    const NAME: &'static str = "RemoveRoleFromInstanceProfile";
+    const READ_ONLY: bool = false;
+    type Output = ();
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
+        change(cx, Self::NAME, |cx| {
+            let profile = Target::instance_profile(cx, &self.instance_profile_name);
+            permit::<Self>(cx, &profile.resource())?;
+            let role = Target::role(cx, &self.role_name);
+            edited(&profile, &role, Edit::RemoveRole)
+        })
+        .await
+    }
+}
+
+fn edited(
+    profile: &Target,
+    role: &Target,
+    edit: fn(String) -> Edit,
+) -> Result<Vec<Command>, Error> {
+    let name = profile.name()?;
+    role.name()?;
+    Ok(vec![Command::Edit {
+        name,
+        edit: edit(name_of(&role.arn).to_owned()),
+        expected: None,
+    }])
+}
