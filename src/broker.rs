@@ -18,6 +18,7 @@ use crate::federation::providers::Providers;
 use crate::federation::saml::ServiceProvider;
 use crate::feed::{Feed, Standing};
 use crate::hashing::Hashing;
+use crate::key_ages::KeyAges;
 use crate::master_key::MasterKey;
 use crate::metrics::{Metrics, Throttled};
 use crate::proof::sigv4::Rules;
@@ -57,6 +58,8 @@ pub struct Broker {
     pub store: Store,
     /// Records when long-term keys and passwords were last used.
     pub key_use: KeyUse,
+    /// How old and how long unused an access key may become.
+    pub key_ages: KeyAges,
     /// Computes the hashes of passwords.
     pub hashing: Hashing,
     /// The signatures that were used, if each may be used only once.

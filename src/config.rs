@@ -17,6 +17,7 @@ use crate::budgets::BudgetLimits;
 use crate::federation::providers::Reach;
 use crate::federation::saml::ServiceProvider;
 use crate::files::{self, Audience, FileError};
+use crate::key_ages::KeyAges;
 use crate::ops::registry;
 use crate::proof::sigv4::{self, MAX_SKEW};
 use crate::sessions::{self, RedisOptions};
@@ -106,6 +107,8 @@ pub struct Config {
     /// The service provider that SAML assertions must be made for. `{address}` in it stands for the broker's
     /// address.
     pub service_provider: ServiceProvider,
+    /// How old and how long unused an access key may become.
+    pub key_ages: KeyAges,
     /// On which networks identity providers may be.
     pub reach: Reach,
     /// How many calls and sessions a principal, an account and a source address may have.
@@ -147,6 +150,7 @@ impl Config {
                 private: false,
                 http_on_loopback: false,
             },
+            key_ages: KeyAges::OFF,
             budgets: BudgetLimits::default(),
         }
     }
@@ -211,6 +215,7 @@ impl Config {
             .map(|r| backends::redis(r, base))
             .transpose()?;
         config.limits = limits::limits(document.limits)?;
+        config.key_ages = limits::key_ages(&document.credentials)?;
         config.issuer = document
             .web_identity
             .map(|w| issuer(w.issuer))
@@ -381,6 +386,23 @@ mod tests {
     }
 
     #[test]
+    fn access_keys_have_no_end_unless_it_is_set() {
+        let example = parse(include_str!("../config/brevet.toml")).unwrap();
+        assert_eq!(example.key_ages, KeyAges::OFF);
+        let text =
+            "credentials.access_key_max_age_days = 90\ncredentials.access_key_notice_days = 0\n";
+        let expected = KeyAges {
+            max_age: Some(90 * DAY),
+            notice: Duration::ZERO,
+            ..KeyAges::OFF
+        };
+        assert_eq!(
+            parse(&(text.to_owned() + MINIMAL)).unwrap().key_ages,
+            expected
+        );
+    }
+
+    #[test]
     fn budgets_are_on_and_zero_switches_one_off() {
         assert_eq!(parse(MINIMAL).unwrap().budgets, BudgetLimits::default());
         assert_eq!(
@@ -411,6 +433,14 @@ mod tests {
             (
                 "sts.skew_seconds = 901",
                 "[sts] skew_seconds: must be from 1 to 900, and is 901",
+            ),
+            (
+                "credentials.access_key_max_age_days = 0",
+                "[credentials] access_key_max_age_days: must be from 1 to 36500, and is 0",
+            ),
+            (
+                "credentials.access_key_notice_days = 366",
+                "[credentials] access_key_notice_days: must be from 0 to 365, and is 366",
             ),
             ("sts.skew_seconds = \"9\"", "skew_seconds"),
             ("sts.regions = []", "[sts] regions"),

@@ -23,6 +23,7 @@
 //! Rules, which are pure functions:
 //! - [`evaluator`]: decides a request by the policies in force; knows no roles and no store
 //! - [`proof`]: turns foreign bytes and keys into verified claims; knows no clock and no network
+//! - [`key_ages`]: how old and how long unused an access key may become
 //! - [`password`]: hashes of passwords, and the rules of password policies
 //! - [`session`]: the keyring, session tokens, and the limits of a session's duration and size
 //!
@@ -104,6 +105,7 @@ pub use cli::main;
 #[path = ""]
 mod parts {
     // Rules: pure; bytes, keys and `now` in, a verdict out.
+    pub mod key_ages;
     pub mod password;
     pub mod session;
 

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::base::arn::AccountId;
+use crate::base::digest::{hex, sha256};
 use crate::base::secret::is_same_secret;
 use crate::broker::Broker;
-use crate::directory::{Directory, User};
+use crate::directory::{Directory, LoginProfile, User};
 use crate::error::Error;
 use crate::hashing::HashingError;
 use crate::store::{Attempt, Lockout};
@@ -70,12 +71,16 @@ pub async fn verify(
     let known = profile_of(&broker.directory.load(), account, user_name);
     let known = known.map(|(user, profile)| (user, profile.hash.clone()));
     let hash = known.as_ref().map(|(_, hash)| hash.expose().as_str());
-    let guesses = known
-        .as_ref()
-        .map(|(user, _)| format!("password {}", user.id));
+    // Guesses of a name that nobody has are counted as well, or a refusal would take less time.
+    let guesses = match &known {
+        Some((user, _)) => format!("password {}", user.id),
+        None => {
+            let name = format!("{account}/{}", user_name.to_ascii_lowercase());
+            format!("password of nobody {}", hex(&sha256(name.as_bytes())))
+        }
+    };
     let now = broker.clock.now();
-    let locked = |guesses: &str| broker.store.is_locked(guesses, now);
-    if guesses.as_deref().is_some_and(locked) {
+    if broker.store.is_locked(&guesses, now) {
         // This takes as long as a comparison.
         let compared = broker.hashing.is_of(password, None).await;
         compared.map_err(|error| refused(broker, error))?;
@@ -83,17 +88,14 @@ pub async fn verify(
     }
     let right = broker.hashing.is_of(password, hash).await;
     let right = right.map_err(|error| refused(broker, error))?;
-    let (Some((user, hash)), Some(guesses)) = (known, guesses) else {
-        return Err(Refused::Wrong);
-    };
-    if !right {
-        // Guesses at once count as well: the store counts for all brokers.
+    let Some((user, hash)) = known.filter(|_| right) else {
+        // The store counts for all brokers.
         let attempt = broker.store.attempt(&guesses, None, LOCKOUT, now).await?;
         return Err(match attempt {
             Attempt::Locked => Refused::Locked,
             _ => Refused::Wrong,
         });
-    }
+    };
     if broker.store.is_locked(&guesses, broker.clock.now()) {
         return Err(Refused::Locked);
     }
@@ -126,7 +128,7 @@ fn profile_of(
     directory: &Directory,
     account: AccountId,
     user_name: &str,
-) -> Option<(Arc<User>, Arc<crate::directory::LoginProfile>)> {
+) -> Option<(Arc<User>, Arc<LoginProfile>)> {
     let user = directory.user_named(account, user_name)?;
     let profile = directory.login_profile(&user.arn)?;
     Some((user.clone(), profile.clone()))

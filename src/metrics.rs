@@ -116,6 +116,8 @@ pub struct Metrics {
     pub mfa_refused: Family<MfaRefused, Counter>,
     /// Brokers that share the budgets, this one included.
     pub brokers: Gauge,
+    /// Access keys that will be switched off within the time of notice.
+    pub access_keys_ending: Gauge,
     pub throttled: Family<Throttled, Counter>,
     /// Signatures of which it was unknown whether another broker had seen them.
     pub signatures_unshared: Counter,
@@ -236,6 +238,11 @@ impl Metrics {
                 of,
                 "brokers",
                 "Brokers that share the budgets, this one included",
+            ),
+            access_keys_ending: made(
+                of,
+                "access_keys_ending",
+                "Access keys that the broker will switch off within the time of notice",
             ),
             throttled: made(of, "throttled", "Calls that exceeded a budget"),
             signatures_unshared: made(

@@ -1,7 +1,8 @@
 //! The work that a broker does on its store in the background: it checks all rows, deletes what has
-//! expired, and records the use of access keys and the retirement of signing keys.
+//! expired, switches off access keys that are too old, and records the use of access keys and the retirement of signing keys.
 
 mod check;
+mod key_ages;
 mod retired_keys;
 mod sweep;
 
@@ -14,6 +15,7 @@ use check::Checks;
 use retired_keys::RetiredKeys;
 use sweep::Sweeps;
 
+pub use key_ages::endings;
 pub use sweep::note_key_use;
 
 /// How often the tasks are checked for being due.

@@ -14,7 +14,8 @@ use crate::store::Documents;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Actor {
-    /// `IAMUser` or `AssumedRole`; `Operator` for an operator on the broker's own machine.
+    /// `IAMUser` or `AssumedRole`; `Operator` for an operator on the broker's own machine,
+    /// and `Broker` for the broker itself.
     pub r#type: String,
     /// The principal's ARN; absent for an operator.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,7 +23,7 @@ pub struct Actor {
     /// The id of the access key that signed the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
-    /// An operator's account on the system.
+    /// An operator's account on the system, or the setting for which a broker made the change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
     /// The id of the request, as in its answer and its audit record.
@@ -39,6 +40,14 @@ impl Actor {
             access_key_id: None,
             user_name: Some(user_name.to_owned()),
             request_id: None,
+        }
+    }
+
+    /// A broker that changes the directory by itself, because of a setting of its configuration.
+    pub fn broker(setting: &str) -> Self {
+        Self {
+            r#type: "Broker".to_owned(),
+            ..Self::operator(setting)
         }
     }
 

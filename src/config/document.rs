@@ -22,11 +22,21 @@ pub(super) struct Document {
     pub(super) sessions: Option<SessionsSection>,
     pub(super) limits: Option<LimitsSection>,
     pub(super) web_identity: Option<WebIdentitySection>,
+    #[serde(default)]
+    pub(super) credentials: CredentialsSection,
     pub(super) federation: Option<FederationSection>,
     #[serde(default)]
     pub(super) saml: SamlSection,
     #[serde(default)]
     pub(super) budgets: BudgetsSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CredentialsSection {
+    pub(super) access_key_max_age_days: Option<u32>,
+    pub(super) access_key_unused_days: Option<u32>,
+    pub(super) access_key_notice_days: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,11 +1,12 @@
-//! `[limits]`, `[budgets]` and the bounds of `[sessions]`.
+//! `[limits]`, `[budgets]`, `[credentials]` and the bounds of `[sessions]`.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::document::{BudgetsSection, LimitsSection, SessionsSection};
+use super::document::{BudgetsSection, CredentialsSection, LimitsSection, SessionsSection};
 use super::{ConfigError, ranged};
 use crate::budgets::BudgetLimits;
+use crate::key_ages::KeyAges;
 use crate::sessions;
 use crate::tokens::TokenBounds;
 
@@ -103,6 +104,32 @@ pub(super) fn limits(section: Option<LimitsSection>) -> Result<Limits, ConfigErr
             default.shutdown_grace,
             0..=300,
         )?,
+    })
+}
+
+/// The ages at which access keys are switched off. Without a key in the file there is no limit.
+pub(super) fn key_ages(section: &CredentialsSection) -> Result<KeyAges, ConfigError> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let limit = |key, days: Option<u32>| {
+        days.map(|days| ranged(key, Some(days), days, 1..=36_500).map(|days| DAY * days))
+            .transpose()
+    };
+    Ok(KeyAges {
+        max_age: limit(
+            "[credentials] access_key_max_age_days",
+            section.access_key_max_age_days,
+        )?,
+        unused_after: limit(
+            "[credentials] access_key_unused_days",
+            section.access_key_unused_days,
+        )?,
+        notice: DAY
+            * ranged(
+                "[credentials] access_key_notice_days",
+                section.access_key_notice_days,
+                7,
+                0..=365,
+            )?,
     })
 }
 

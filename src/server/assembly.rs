@@ -179,6 +179,7 @@ impl Materials<'_> {
                 .counting_in(self.metrics.clone())
                 .keeping_changes_for(config.keep_changes),
             key_use: KeyUse::default(),
+            key_ages: config.key_ages,
             hashing: Hashing::new(verifications(), Cost::DEFAULT, &*self.entropy)?,
             single_use: config.single_use_signatures.then(SingleUse::default),
             revocations: loaded.revocations,

@@ -8,7 +8,7 @@ use sqlx::Row as _;
 
 use super::classify::classify;
 use super::lanes::Purpose;
-use super::{DEADLINE, Store, StoreError};
+use super::{DEADLINE, SCAN_DEADLINE, Store, StoreError};
 use crate::base::clock::Timestamp;
 
 /// The last use of an access key or password.
@@ -121,6 +121,27 @@ impl Store {
             })
         };
         row.await?.map(last).transpose().map_err(classify)
+    }
+}
+
+impl Store {
+    /// The last use of every access key and password that a broker has written, by its id.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    pub async fn all_key_uses(&self) -> Result<HashMap<String, Timestamp>, StoreError> {
+        let rows = self.read(Purpose::Background, SCAN_DEADLINE, |c| {
+            Box::pin(async move {
+                sqlx::query("SELECT access_key_id, used_at FROM access_key_use")
+                    .fetch_all(c)
+                    .await
+            })
+        });
+        let uses = rows.await?;
+        let uses = uses
+            .iter()
+            .map(|row| Ok((row.try_get(0)?, Timestamp::from_seconds(row.try_get(1)?))));
+        uses.collect::<Result<_, sqlx::Error>>().map_err(classify)
     }
 }
 

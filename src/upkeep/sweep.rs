@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::SaveTime;
+use super::key_ages::KeyWatch;
 use crate::base::clock::Timestamp;
 use crate::broker::Broker;
 
@@ -19,6 +20,7 @@ pub(super) struct Sweeps {
     swept_at: Duration,
     /// Since when the wall clock has kept pace: the time of the monotonic clock, and of the wall clock.
     steady_since: (Duration, Timestamp),
+    key_watch: KeyWatch,
     save_time: SaveTime,
 }
 
@@ -27,6 +29,7 @@ impl Sweeps {
         Self {
             swept_at: Duration::ZERO,
             steady_since: (broker.clock.monotonic(), broker.clock.now()),
+            key_watch: KeyWatch::default(),
             save_time,
         }
     }
@@ -48,6 +51,9 @@ impl Sweeps {
             return;
         }
         let history = self.history_before(broker.clock.now(), now);
+        if self.is_steady(now) && broker.must_know_the_time().is_ok() {
+            self.key_watch.look_if_due(broker, now).await;
+        }
         broker.revocations.sweep(broker.clock.now());
         if let Some(single_use) = &broker.single_use {
             single_use.sweep(now);
@@ -57,6 +63,11 @@ impl Sweeps {
         }
     }
 
+    /// Whether the wall clock has kept pace for long enough.
+    fn is_steady(&self, now: Duration) -> bool {
+        now.saturating_sub(self.steady_since.0) >= STEADY_FOR
+    }
+
     /// The time before which the history of changes is deleted. It is far in the past until the clock
     /// has kept pace for [`STEADY_FOR`], so that a clock that jumps ahead deletes no history.
     fn history_before(&mut self, time: Timestamp, now: Duration) -> Timestamp {
@@ -64,7 +75,7 @@ impl Sweeps {
         if time.since(at.plus(now.saturating_sub(since))) > UNSTEADY {
             self.steady_since = (now, time);
         }
-        if now.saturating_sub(self.steady_since.0) >= STEADY_FOR {
+        if self.is_steady(now) {
             time
         } else {
             Timestamp::from_millis(i64::MIN / 2)

@@ -6,6 +6,7 @@ use brevet::base::arn::AccountId;
 use brevet::client::ClientError;
 use brevet::commands::Edit;
 use brevet::directory::resource::ResourceKind;
+use brevet::key_ages::KeyAges;
 use brevet::login::{self, MustChange, Refused};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -670,6 +671,66 @@ async fn a_password_is_checked_by_all_rules() {
     }
     assert_eq!(answers.last(), Some(&Err(Refused::Locked)), "{answers:?}");
     assert_eq!(verify("bob", "Another-horse-2").await, Err(Refused::Locked));
+    // The same is said of a name that nobody has.
+    let mut others = Vec::new();
+    for _ in 0..12 {
+        others.push(verify("nobody", "guess").await);
+    }
+    assert_eq!(
+        (others.first(), others.last()),
+        (answers.first(), answers.last())
+    );
     broker.clock.advance(Duration::from_secs(301));
     assert_eq!(verify("bob", "Another-horse-2").await, bobs);
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_uses_is_announced_and_switched_off() {
+    let ages = KeyAges {
+        unused_after: Some(Duration::from_secs(45 * DAY)),
+        ..KeyAges::OFF
+    };
+    let broker = Broker::start_in(stored_home().await, |config| {
+        in_the_store(config);
+        config.key_ages = ages;
+    })
+    .await;
+    let (alice, bob) = (user("alice"), user("bob"));
+    broker.clock.advance(Duration::from_secs(44 * DAY));
+    eventually("bob uses the key", async || broker.who(&bob).await == "ok").await;
+    eventually("the keys of the others are announced", async || {
+        let metrics = broker.operator("/metrics").await;
+        let line = "brevet_access_keys_ending ";
+        let count = metrics
+            .body
+            .lines()
+            .find_map(|l| l.strip_prefix(line))
+            .unwrap();
+        count.parse::<f64>().unwrap() > 0.0
+    })
+    .await;
+    assert_eq!(
+        broker.who(&user("carol")).await,
+        "ok",
+        "and so it is in use"
+    );
+    broker.clock.advance(Duration::from_secs(DAY + 3_600));
+    eventually("alice's key is switched off", async || {
+        broker.who(&alice).await == "InvalidClientTokenId"
+    })
+    .await;
+    assert_eq!(broker.who(&bob).await, "ok");
+    // By the broker itself, and once.
+    let records = broker.into_audit().await;
+    let by_broker: Vec<&Value> = records
+        .iter()
+        .filter(|record| record["userIdentity"]["type"] == "Broker")
+        .filter(|record| record["requestParameters"]["id"] == json!(alice.id))
+        .collect();
+    assert_eq!(by_broker.len(), 1, "{by_broker:?}");
+    assert_eq!(by_broker[0]["eventName"], "UpdateAccessKey");
+    assert_eq!(
+        by_broker[0]["userIdentity"]["userName"],
+        "access_key_unused_days"
+    );
 }

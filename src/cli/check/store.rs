@@ -12,6 +12,7 @@ use crate::master_key::MasterKey;
 use crate::server;
 use crate::session::keyring::Keyring;
 use crate::store::{Access, DirectoryEntries, Store, StoreError, WatermarkError};
+use crate::upkeep;
 
 /// How many entries that are missing from the directory file are named; the others are only counted.
 const MAX_GONE: usize = 5;
@@ -208,7 +209,41 @@ impl Look<'_> {
         self.warnings.extend(second_factor::warnings(&directory));
         self.warnings
             .extend(directory.own_provider(config.issuer.as_deref()));
+        if let (None, Some(store)) = (&config.directory, store) {
+            self.key_ages(store, &directory).await;
+        }
         Some(directory)
+    }
+
+    /// Lists the access keys that the broker will switch off because of `[credentials]`.
+    async fn key_ages(&mut self, store: &Store, directory: &Directory) {
+        let ages = self.config.key_ages;
+        if !ages.is_on() {
+            return;
+        }
+        let until = self.now.plus(ages.notice);
+        let ending = match upkeep::endings(store, directory, ages, until).await {
+            Ok(ending) => ending,
+            Err(error) => {
+                let line = failed("access keys", error, "check the database's log");
+                return self.lines.push(line);
+            }
+        };
+        for ending in &ending {
+            let when = match ending.end.at <= self.now {
+                true => "is about to be switched off".to_owned(),
+                false => format!("will be switched off at {}", ending.end.at),
+            };
+            self.warnings.push(format!(
+                "access key {} of {} {when} ([credentials] {}): make another one for its user first",
+                ending.access_key_id,
+                ending.user_arn,
+                ending.end.reason.setting()
+            ));
+        }
+        let notice = ages.notice.as_secs() / 86_400;
+        let says = format!("{} will be switched off within {notice} days", ending.len());
+        self.lines.push(ok("access keys", says));
     }
 
     /// Checks that the connected brokers on a shared store belong to this cluster and have its master key.

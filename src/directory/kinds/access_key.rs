@@ -43,6 +43,8 @@ pub struct AccessKey {
     pub user_arn: Arc<str>,
     /// Whether the key may be used. An inactive key is refused.
     pub active: bool,
+    /// When the key was created, in seconds since 1970; 0 if unknown, so that a key counts as old.
+    pub created_at: i64,
 }
 
 impl Keyed for AccessKey {
@@ -128,6 +130,10 @@ impl Declared for AccessKeyDetail {
                 ));
             }
         };
+        let created = self
+            .create_date
+            .as_deref()
+            .and_then(|date| date.parse().ok());
         // All keys of a user share the allocation of its ARN.
         let user = directory.users.get(&self.user_arn);
         let user_arn = user.map_or_else(|| self.user_arn.as_str().into(), |u| u.arn.clone());
@@ -136,6 +142,7 @@ impl Declared for AccessKeyDetail {
             secret: SigningSecret::new(secret),
             user_arn,
             active,
+            created_at: created.map_or(0, jiff::Timestamp::as_second),
         });
         Ok(())
     }

@@ -1,0 +1,165 @@
+//! Switches off access keys that are too old, or that nobody has used for too long, and announces it
+//! before (`[credentials]` in the configuration).
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::base::clock::Timestamp;
+use crate::broker::Broker;
+use crate::commands::{self, Actor, Command, CommandContext, CommandError, Edit};
+use crate::directory::Directory;
+use crate::directory::resource::{Name, Resource, ResourceKind};
+use crate::key_ages::{End, KeyAges};
+use crate::store::{Store, StoreError};
+
+/// How often the keys are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(3_600);
+/// The most keys that are switched off at once; the others follow at the next look.
+const MOST_AT_ONCE: usize = 1_000;
+
+/// An active access key that is switched off, now or later.
+pub struct Ending {
+    pub access_key_id: String,
+    pub user_arn: String,
+    pub end: End,
+}
+
+/// The active access keys that are switched off before `until`, the first ones first.
+///
+/// # Errors
+/// [`StoreError`] if the store does not answer.
+pub async fn endings(
+    store: &Store,
+    directory: &Directory,
+    ages: KeyAges,
+    until: Timestamp,
+) -> Result<Vec<Ending>, StoreError> {
+    if !ages.is_on() {
+        return Ok(Vec::new());
+    }
+    let uses = store.all_key_uses().await?;
+    let active = directory.access_keys().filter(|key| key.active);
+    let ending = active.filter_map(|key| {
+        let id = key.id.as_str();
+        let created = Timestamp::from_seconds(key.created_at);
+        let end = ages.end(created, uses.get(id).copied())?;
+        (end.at <= until).then(|| Ending {
+            access_key_id: id.to_owned(),
+            user_arn: key.user_arn.to_string(),
+            end,
+        })
+    });
+    let mut all: Vec<Ending> = ending.collect();
+    all.sort_by(|a, b| (a.end.at, &a.access_key_id).cmp(&(b.end.at, &b.access_key_id)));
+    Ok(all)
+}
+
+/// When the keys were last looked at, and which were announced.
+#[derive(Default)]
+pub(super) struct KeyWatch {
+    looked_at: Option<Duration>,
+    announced: HashSet<String>,
+}
+
+impl KeyWatch {
+    /// Looks at the keys if it is time. This must be called only while the clock is steady, because a
+    /// clock that is ahead makes every key too old.
+    pub(super) async fn look_if_due(&mut self, broker: &Broker, now: Duration) {
+        let is_early = |at: Duration| now.saturating_sub(at) < LOOK_EVERY;
+        if !broker.directory_is_in_the_store || self.looked_at.is_some_and(is_early) {
+            return;
+        }
+        self.looked_at = Some(now);
+        let time = broker.clock.now();
+        let until = time.plus(broker.key_ages.notice);
+        let directory = broker.directory.load_full();
+        let found = endings(&broker.store, &directory, broker.key_ages, until).await;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "the ages of access keys could not be checked; the broker tries again");
+                return;
+            }
+        };
+        let (due, later): (Vec<Ending>, Vec<Ending>) =
+            found.into_iter().partition(|ending| ending.end.at <= time);
+        broker
+            .metrics
+            .access_keys_ending
+            .set(i64::try_from(later.len()).unwrap_or(i64::MAX));
+        for ending in &later {
+            if self.announced.insert(ending.access_key_id.clone()) {
+                tracing::warn!(
+                    access_key_id = ending.access_key_id,
+                    user = ending.user_arn,
+                    at = %ending.end.at,
+                    setting = ending.end.reason.setting(),
+                    "an access key will be switched off"
+                );
+            }
+        }
+        let later: HashSet<&String> = later.iter().map(|ending| &ending.access_key_id).collect();
+        self.announced.retain(|id| later.contains(id));
+        for ending in due.into_iter().take(MOST_AT_ONCE) {
+            match switch_off(broker, &ending, time).await {
+                Ok(true) => tracing::warn!(
+                    access_key_id = ending.access_key_id,
+                    user = ending.user_arn,
+                    setting = ending.end.reason.setting(),
+                    "an access key was switched off"
+                ),
+                // Another broker or an administrator was faster.
+                Ok(false) => {}
+                Err(error) => tracing::warn!(
+                    %error,
+                    access_key_id = ending.access_key_id,
+                    "an access key could not be switched off; the broker tries again"
+                ),
+            }
+        }
+    }
+}
+
+/// Makes a key inactive, and returns whether it was still active.
+async fn switch_off(
+    broker: &Broker,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<bool, CommandError> {
+    let Some(master_key) = broker.master_key.load_full() else {
+        return Ok(false);
+    };
+    let id = ending.access_key_id.as_str();
+    let kind = ResourceKind::AccessKey;
+    let Some((_, row)) = broker.store.get_all(kind, vec![id.to_owned()]).await?.pop() else {
+        return Ok(false);
+    };
+    let key = Resource::parse(kind, &row.body).map_err(|e| StoreError::Row(e.to_string()))?;
+    if !key.is_active() {
+        return Ok(false);
+    }
+    let context = CommandContext {
+        store: &broker.store,
+        master_key: &master_key,
+        entropy: &*broker.entropy,
+        now,
+        issuer: broker.issuer.as_deref(),
+    };
+    let command = Command::Edit {
+        name: Name::new(kind, id),
+        edit: Edit::SetActive(false),
+        expected: Some(row.version),
+    };
+    let writer = broker.store.write().await?;
+    let actor = Actor::broker(ending.end.reason.setting());
+    match commands::execute_in(writer, context, &actor, "UpdateAccessKey", vec![command]).await {
+        Ok(_) => {
+            broker.feed.nudge();
+            Ok(true)
+        }
+        Err(CommandError::ConcurrentModification { .. } | CommandError::NoSuchEntity(_)) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
