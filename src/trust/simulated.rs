@@ -110,10 +110,7 @@ impl SimulatedPrincipal {
     /// Whether a request of the principal may have any value for this key, which is in lower case
     /// and which [`Self::describe`] has not set.
     fn leaves_open(&self, key: &str) -> bool {
-        if keys::why_absent(key, PolicyKind::Trust).is_some() {
-            return false;
-        }
-        let known = [
+        const KNOWN: &[&str] = &[
             "aws:principalarn",
             "aws:principalaccount",
             "aws:principaltype",
@@ -126,16 +123,18 @@ impl SimulatedPrincipal {
             "aws:epochtime",
         ];
         let of_resource = ["aws:resourcetag/", "iam:resourcetag/"];
-        match self.kind {
-            // A session of a role may have tags of its own, and has the id of its session.
-            Kind::Role => !known.contains(&key) && !of_resource.iter().any(|p| key.starts_with(p)),
-            Kind::User | Kind::Group => {
-                !known.contains(&key)
-                    && key != "aws:userid"
-                    && !key.starts_with("aws:principaltag/")
-                    && !of_resource.iter().any(|p| key.starts_with(p))
-            }
+        if keys::why_absent(key, PolicyKind::Trust).is_some()
+            || KNOWN.contains(&key)
+            || of_resource.iter().any(|family| key.starts_with(family))
+        {
+            return false;
         }
+        let of_provider = keys::find(key)
+            .is_some_and(|key| matches!(key.source, keys::Source::Oidc | keys::Source::Saml));
+        // A session of a role may have tags of its own and the claims of a provider, and it has an id
+        // of its own. A user has none of these.
+        self.kind == Kind::Role
+            || !(of_provider || key == "aws:userid" || key.starts_with("aws:principaltag/"))
     }
 }
 
