@@ -33,7 +33,10 @@ def applicable():
         is_plain = ":user/" in request["principal"] and policies["session"] is None and policies["rcp"] is None
         leaves_out = any(key in text and key not in given for key in KNOWN)
         is_sized = all(len(name) >= 5 for name in request["context"])
-        if is_plain and is_sized and not leaves_out and request["resource"].startswith("arn:"):
+        # The owner of a resource is the account in its ARN, if there is one.
+        account = (request["resource"].split(":") + [""] * 5)[4]
+        is_owned = account in ("", request["resource_account"])
+        if is_plain and is_sized and is_owned and not leaves_out and request["resource"].startswith("arn:"):
             yield case
 
 

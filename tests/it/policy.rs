@@ -388,7 +388,7 @@ fn one_more_deny_never_allows_and_order_never_matters() {
 #[test]
 fn a_simulation_says_what_the_evaluator_decides() {
     let mut seen = std::collections::BTreeMap::new();
-    for seed in 1..=20_000u64 {
+    for seed in 1..=5_000u64 {
         let mut dice = Dice(seed.wrapping_mul(0xA076_1D64_78BD_642F) | 1);
         let (ask, world) = (ask(&mut dice), world(&mut dice));
         let (decision, simulation, explanation) = with(&ask, &world, |request, policies| {
@@ -427,7 +427,7 @@ fn a_simulation_says_what_the_evaluator_decides() {
         }
     }
     assert!(
-        seen.len() == 3 && seen.values().all(|n| *n > 500),
+        seen.len() == 3 && seen.values().all(|n| *n > 100),
         "the generator is one-sided: {seen:?}"
     );
 }
@@ -444,7 +444,7 @@ fn a_key_that_is_not_missing_cannot_change_the_simulation() {
         "app:other",
     ];
     let (mut unmoved, mut moved) = (0, 0);
-    for seed in 1..=20_000u64 {
+    for seed in 1..=5_000u64 {
         let mut dice = Dice(seed.wrapping_mul(0xE703_7ED1_A0B4_28DB) | 1);
         let (mut ask, mut world) = (ask(&mut dice), world(&mut dice));
         world.scp = None;
@@ -469,14 +469,14 @@ fn a_key_that_is_not_missing_cannot_change_the_simulation() {
             moved += 1;
         }
     }
-    assert!(unmoved > 500 && moved > 100, "{unmoved} {moved}");
+    assert!(unmoved > 100 && moved > 25, "{unmoved} {moved}");
 }
 
 #[test]
 fn what_is_possible_covers_every_value_of_the_unknown_keys() {
     const KEYS: &[&str] = &["app:one", "app:many", "app:none", "aws:username"];
     let mut seen = [0u32; 4];
-    for seed in 1..=20_000u64 {
+    for seed in 1..=5_000u64 {
         let mut dice = Dice(seed.wrapping_mul(0x9FB2_1C65_1E98_DF25) | 1);
         let (mut ask, world) = (ask(&mut dice), world(&mut dice));
         let unknown: Vec<&str> = dice.some(KEYS);
@@ -518,7 +518,7 @@ fn what_is_possible_covers_every_value_of_the_unknown_keys() {
             Possibility::Depends { .. } => 3,
         }] += 1;
     }
-    assert!(seen.iter().take(3).all(|n| *n > 300), "{seen:?}");
+    assert!(seen.iter().take(3).all(|n| *n > 75), "{seen:?}");
 }
 
 /// Compares every policy of at most three statements over two actions, two resources, two effects and

@@ -529,6 +529,12 @@ fn the_live_directory_answers_who_may_do_what() {
             "{said}"
         );
 
+        // The user and the role differ in case only.
+        let (_, said) = ask(&["may-assume", "administrator"]);
+        assert!(said.starts_with(&arn("role/Administrator")), "{said}");
+        let (known, said) = ask(&["may-assume", "ADMINISTRATOR"]);
+        assert!(!known && said.contains("; use the ARN"), "{said}");
+
         // Who may, and what one may.
         let (_, said) = ask(&["who-may-assume", "Named"]);
         assert_eq!(

@@ -84,6 +84,10 @@ impl Live {
             .filter(|arn| IamArn::parse(arn).is_some_and(|arn| kinds.contains(&arn.kind)));
         let is_it = |arn: &&str| *arn == text || name_of(arn).eq_ignore_ascii_case(text);
         let mut found: Vec<&str> = all.filter(is_it).collect();
+        // A name as it is written is meant before one that differs in case.
+        if found.iter().any(|arn| name_of(arn) == text) {
+            found.retain(|arn| name_of(arn) == text);
+        }
         found.sort_unstable();
         match found.as_slice() {
             [arn] => Ok((*arn).to_owned()),
