@@ -29,6 +29,15 @@ async fn furnished(stored: bool) -> Arc<tempfile::TempDir> {
         allow("s3:DeleteObject", "arn:aws:s3:::b/${aws:username}/*"),
     );
     bob["PermissionsBoundary"] = json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": "arn:aws:iam::111122223333:policy/NoSts"});
+    let users = directory["UserDetailList"].as_array_mut().unwrap();
+    for (name, id, policy) in [
+        ("auditor", "AIDAAUDITORAUDITOR01", "ReadOnlyAccess"),
+        ("closed", "AIDACLOSEDCLOSEDCL01", "OfAnotherTime"),
+    ] {
+        let arn = format!("arn:aws:iam::111122223333:user/{name}");
+        let attached = json!([{"PolicyName": policy, "PolicyArn": format!("arn:aws:iam::aws:policy/{policy}")}]);
+        users.push(json!({"Path": "/", "UserName": name, "UserId": id, "Arn": arn, "AttachedManagedPolicies": attached}));
+    }
     directory["GroupDetailList"] = json!([
         {"Path": "/", "GroupName": "readers", "GroupId": "AGPAREADERSREADERS01", "Arn": "arn:aws:iam::111122223333:group/readers",
          "GroupPolicyList": inline("read", allow("s3:GetObject", "arn:aws:s3:::b/${aws:PrincipalTag/team}/*"))},
@@ -205,6 +214,26 @@ async fn a_principal_is_simulated_with_its_groups_tags_and_boundary() {
                 "s3:y"
             ]
         );
+        // A policy of AWS that is built in, and one that is not here and may deny anything.
+        for (user, decision, policy) in [
+            ("auditor", "allowed", "ReadOnlyAccess"),
+            ("closed", "explicitDeny", "OfAnotherTime"),
+        ] {
+            let source = format!("arn:aws:iam::111122223333:user/{user}");
+            let answer = client
+                .iam(
+                    "SimulatePrincipalPolicy",
+                    &[
+                        ("PolicySourceArn", source.as_str()),
+                        ("ActionNames.member.1", "iam:GetUser"),
+                    ],
+                )
+                .await
+                .unwrap();
+            assert_eq!(decisions(&answer), [decision], "{answer:#}");
+            let by = &answer["EvaluationResults"][0]["MatchedStatements"][0];
+            assert_eq!(by["SourcePolicyId"], policy);
+        }
         // A group by itself.
         let answer = client
             .iam(
