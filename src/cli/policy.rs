@@ -1,6 +1,8 @@
 //! `brevet policy`: checks and tries policies by calling the evaluator on files.
 
+mod assume;
 mod live;
+mod simulate;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::print::{self, TextOutputArgument};
-use super::{ConfigArgument, Failure, input, values};
+use super::{Failure, input};
 use crate::base::legible::Form;
 use crate::directory::declaration::RoleDetail;
 use crate::directory::resource::Resource;
@@ -34,22 +36,6 @@ Examples:
   brevet policy check --kind session --output json -
       Reads standard input and prints JSON.";
 
-const SIMULATE_EXAMPLES: &str = "\
-Examples:
-  brevet policy simulate --config brevet.toml --principal bob --action iam:GetUser
-  brevet policy simulate --config brevet.toml --principal bob --action s3:Get --context a:b=c
-  brevet policy simulate --cases cases.jsonl";
-
-const WHO_MAY_ASSUME_EXAMPLES: &str = "\
-Examples:
-  brevet policy who-may-assume --config /var/lib/brevet/brevet.toml Deploy
-  brevet policy who-may-assume --config brevet.toml --json Deploy";
-
-const MAY_ASSUME_EXAMPLES: &str = "\
-Examples:
-  brevet policy may-assume --config /var/lib/brevet/brevet.toml bob
-  brevet policy may-assume --config brevet.toml bob --context aws:MultiFactorAuthPresent=true";
-
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   brevet policy explain --cases cases.jsonl NAME";
@@ -67,9 +53,9 @@ Examples:
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum PolicyCommand {
     Check(CheckArguments),
-    Simulate(SimulateArguments),
-    WhoMayAssume(WhoMayAssumeArguments),
-    MayAssume(MayAssumeArguments),
+    Simulate(simulate::SimulateArguments),
+    WhoMayAssume(assume::WhoMayAssumeArguments),
+    MayAssume(assume::MayAssumeArguments),
     Explain(ExplainArguments),
     Analyze(AnalyzeArguments),
 }
@@ -90,98 +76,6 @@ pub(super) struct CheckArguments {
     /// The account that owns the documents; principals of other accounts are warned of
     #[arg(long, value_name = "ACCOUNT_ID")]
     account: Option<String>,
-    /// The same as --output json
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    output: TextOutputArgument,
-}
-
-/// Decide whether somebody may do something, or decide test cases
-///
-/// With --principal, decides as the broker would if the user or a session of the role asked now, by
-/// everything that decides there: policies, groups, boundary, tags, and the trust policy of a role
-/// that is to be assumed. Prints the decision, what each statement did and why, and which condition
-/// keys were not given. Exits with 0 if it is allowed and with 1 if it is denied.
-///
-/// With --cases, prints the decision of each test case, a JSON object on a line, as a JSON line. Exits
-/// with 1 if a case differs from what it expects. tests/data/policy/FORMAT.md of the source describes
-/// the format.
-#[derive(Debug, Args)]
-#[command(after_long_help = SIMULATE_EXAMPLES)]
-pub(super) struct SimulateArguments {
-    /// The file with the cases; `-` for standard input
-    #[arg(
-        long,
-        value_name = "FILE",
-        required_unless_present = "principal",
-        conflicts_with = "principal"
-    )]
-    cases: Option<PathBuf>,
-    /// The user or role, by ARN, or by name if there is only one of this name
-    #[arg(long, value_name = "ARN", requires = "action", requires = "config")]
-    principal: Option<String>,
-    /// The action, such as `sts:AssumeRole`
-    #[arg(long, requires = "principal")]
-    action: Option<String>,
-    /// The ARN of the resource, or the name of a role
-    #[arg(long, value_name = "ARN", default_value = "*")]
-    resource: String,
-    #[command(flatten)]
-    context: ContextArgument,
-    /// The broker's configuration file
-    #[arg(long, env = "BREVET_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The same as --output json
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    output: TextOutputArgument,
-}
-
-/// Condition keys that a request is supposed to have.
-#[derive(Debug, Args)]
-struct ContextArgument {
-    /// A condition key with its value; several times for several keys, or several values of one
-    #[arg(long = "context", value_name = "KEY=VALUE", value_parser = values::tag)]
-    context: Vec<(String, String)>,
-}
-
-/// List who may assume a role
-///
-/// Decides for each user and role of the directory whether it may call AssumeRole for this role:
-/// `always`, or `depends` on conditions whose values are not known, such as an MFA code, an address or
-/// an external id. Then lists whom else the trust policy names: providers, and principals of accounts
-/// that are not here. Those who may not are left out.
-#[derive(Debug, Args)]
-#[command(after_long_help = WHO_MAY_ASSUME_EXAMPLES)]
-pub(super) struct WhoMayAssumeArguments {
-    #[command(flatten)]
-    config: ConfigArgument,
-    /// The role, by ARN, or by name if there is only one of this name
-    role: String,
-    #[command(flatten)]
-    context: ContextArgument,
-    /// The same as --output json
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    output: TextOutputArgument,
-}
-
-/// List the roles that a user or role may assume
-///
-/// Decides for each role of the directory whether the principal may call AssumeRole for it: `always`,
-/// or `depends` on conditions whose values are not known. Roles that it may not assume are left out.
-#[derive(Debug, Args)]
-#[command(after_long_help = MAY_ASSUME_EXAMPLES)]
-pub(super) struct MayAssumeArguments {
-    #[command(flatten)]
-    config: ConfigArgument,
-    /// The user or role, by ARN, or by name if there is only one of this name
-    principal: String,
-    #[command(flatten)]
-    context: ContextArgument,
     /// The same as --output json
     #[arg(long)]
     json: bool,
@@ -269,19 +163,9 @@ pub(super) fn run(command: PolicyCommand) -> Result<(), Failure> {
                 Ok(())
             }
         }
-        PolicyCommand::Simulate(arguments) => simulate(&arguments),
-        PolicyCommand::WhoMayAssume(arguments) => live::who_may_assume(
-            &arguments.config.config,
-            &arguments.role,
-            &arguments.context.context,
-            arguments.json || arguments.output.is_json(),
-        ),
-        PolicyCommand::MayAssume(arguments) => live::may_assume(
-            &arguments.config.config,
-            &arguments.principal,
-            &arguments.context.context,
-            arguments.json || arguments.output.is_json(),
-        ),
+        PolicyCommand::Simulate(arguments) => simulate::run(&arguments),
+        PolicyCommand::WhoMayAssume(arguments) => assume::who_may_assume(&arguments),
+        PolicyCommand::MayAssume(arguments) => assume::may_assume(&arguments),
         PolicyCommand::Explain(arguments) => explain(&arguments.cases, &arguments.name),
         PolicyCommand::Analyze(arguments) => {
             let file = arguments
@@ -358,25 +242,6 @@ fn lines(path: &Path) -> Result<impl Iterator<Item = std::io::Result<String>>, F
         .split(b'\n')
         .map(|l| l.map(|l| String::from_utf8_lossy(&l).into_owned()));
     Ok(lines.filter(|l| !l.as_ref().is_ok_and(|l| l.trim().is_empty())))
-}
-
-fn simulate(arguments: &SimulateArguments) -> Result<(), Failure> {
-    if let Some(cases) = &arguments.cases {
-        return decide(cases);
-    }
-    let (Some(principal), Some(action), Some(config)) =
-        (&arguments.principal, &arguments.action, &arguments.config)
-    else {
-        return Err("name --cases, or --config, --principal and --action".into());
-    };
-    live::simulate(&live::Question {
-        config,
-        principal,
-        action,
-        resource: &arguments.resource,
-        context: &arguments.context.context,
-        as_json: arguments.json || arguments.output.is_json(),
-    })
 }
 
 fn decide(path: &Path) -> Result<(), Failure> {

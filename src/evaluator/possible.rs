@@ -20,8 +20,9 @@ pub enum Possibility {
     Always,
     /// It depends on the values.
     Depends {
-        /// The conditions of Allow statements, of which those of one statement must hold in each
-        /// policy that has to allow the request.
+        /// The conditions on unknown keys of the Allow statements that can apply, one text for each
+        /// statement. Those of one statement must hold in every kind of policy that has to allow the
+        /// request.
         when: Vec<String>,
         /// The conditions of Deny statements; the request is denied if all those of one hold.
         unless: Vec<String>,

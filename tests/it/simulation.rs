@@ -577,14 +577,20 @@ fn the_live_directory_answers_who_may_do_what() {
             .find(|line| line.starts_with(&arn("user/bob")))
             .unwrap();
         assert!(
-            bob.contains("depends, if Bool aws:multifactorauthpresent [true]"),
+            bob.contains("depends on Bool aws:multifactorauthpresent [true]"),
             "{said}"
         );
         assert!(!said.contains("user/eve"), "{said}");
         let (_, said) = ask(&["who-may-assume", "Partner", "--json"]);
         let partner: Value = serde_json::from_str(said.trim()).unwrap();
         assert_eq!(partner["Verdict"], "depends");
-        assert_eq!(partner["When"], json!(["StringEquals sts:externalid [x]"]));
+        assert_eq!(
+            partner["When"],
+            json!([
+                "what its own account or provider decides",
+                "StringEquals sts:externalid [x]"
+            ])
+        );
         let (_, said) = ask(&["may-assume", "bob"]);
         let roles: Vec<&str> = said
             .lines()

@@ -1,0 +1,193 @@
+//! `brevet policy simulate`: decides whether somebody may do something, or decides test cases.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::live::{ContextArgument, Live};
+use crate::base::legible::Form;
+use crate::cli::Failure;
+use crate::cli::print::{self, TextOutputArgument};
+use crate::evaluator::{Outcome, Source, StatementRef, cases};
+use crate::trust::WhatIf;
+
+const EXAMPLES: &str = "\
+Examples:
+  brevet policy simulate --config brevet.toml --principal bob --action iam:GetUser
+  brevet policy simulate --config brevet.toml --principal bob --action s3:Get --context a:b=c
+  brevet policy simulate --cases cases.jsonl";
+
+/// Decide whether somebody may do something, or decide test cases
+///
+/// With --principal, decides as the broker would if the user or a session of the role asked now, by
+/// everything that decides there: policies, groups, boundary, tags, and the trust policy of a role
+/// that is to be assumed. Prints the decision, what each statement did and why, and which condition
+/// keys were not given. Exits with 0 if it is allowed and with 1 if it is denied.
+///
+/// With --cases, prints the decision of each test case, a JSON object on a line, as a JSON line. Exits
+/// with 1 if a case differs from what it expects. tests/data/policy/FORMAT.md of the source describes
+/// the format.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(in crate::cli) struct SimulateArguments {
+    /// The file with the cases; `-` for standard input
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "principal",
+        conflicts_with = "principal"
+    )]
+    cases: Option<PathBuf>,
+    /// The user or role, by ARN, or by name if there is only one of this name
+    #[arg(long, value_name = "ARN", requires = "action", requires = "config")]
+    principal: Option<String>,
+    /// The action, such as `sts:AssumeRole`
+    #[arg(long, requires = "principal")]
+    action: Option<String>,
+    /// The ARN of the resource, or the name of a role
+    #[arg(long, value_name = "ARN", default_value = "*")]
+    resource: String,
+    #[command(flatten)]
+    context: ContextArgument,
+    /// The broker's configuration file
+    #[arg(long, env = "BREVET_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The same as --output json
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    output: TextOutputArgument,
+}
+
+pub(super) fn run(arguments: &SimulateArguments) -> Result<(), Failure> {
+    if let Some(cases) = &arguments.cases {
+        return super::decide(cases);
+    }
+    let (Some(principal), Some(action), Some(config)) =
+        (&arguments.principal, &arguments.action, &arguments.config)
+    else {
+        return Err("name --cases, or --config, --principal and --action".into());
+    };
+    ask(&Question {
+        config,
+        principal,
+        action,
+        resource: &arguments.resource,
+        context: &arguments.context,
+        as_json: arguments.json || arguments.output.is_json(),
+    })
+}
+
+/// What is asked of the directory.
+struct Question<'a> {
+    config: &'a Path,
+    principal: &'a str,
+    action: &'a str,
+    resource: &'a str,
+    context: &'a ContextArgument,
+    as_json: bool,
+}
+
+/// Decides whether a principal of the directory may do something, and says why.
+///
+/// # Errors
+/// The directory cannot be loaded, the principal does not exist, or the request is denied.
+fn ask(asked: &Question<'_>) -> Result<(), Failure> {
+    let live = Live::load(asked.config)?;
+    let principal = live.find("--principal", asked.principal, &["user", "role"])?;
+    let resource = match asked.resource {
+        any if any == "*" || any.starts_with("arn:") => any.to_owned(),
+        name => live.find("--resource", name, &["role"])?,
+    };
+    let keys = asked.context.gathered();
+    let question = WhatIf::new(
+        &live.directory,
+        &principal,
+        asked.action,
+        &resource,
+        &keys,
+        live.now,
+    )?;
+    let question = question.ok_or("--principal: is no longer in the directory")?;
+    let (simulation, explanation) = question.explain();
+    let names = live.policy_names(&principal)?;
+    let boundary = live
+        .directory
+        .user(&principal)
+        .and_then(|user| user.boundary());
+    let boundary = boundary.or_else(|| {
+        live.directory
+            .role(&principal)
+            .and_then(|role| role.boundary())
+    });
+    let place = |at: StatementRef| {
+        let policy = match at.source {
+            Source::Identity(i) => names.get(i).cloned(),
+            Source::Resource => Some(format!("trust policy of {resource}")),
+            Source::Boundary => boundary.map(|arn| format!("permissions boundary {arn}")),
+            _ => None,
+        };
+        match policy {
+            Some(policy) => format!("{policy}, statement {}", at.index),
+            None => cases::place(at),
+        }
+    };
+    let decision = match simulation.outcome {
+        Outcome::Allowed => "allowed",
+        Outcome::ExplicitlyDenied => "explicitDeny",
+        Outcome::ImplicitlyDenied => "implicitDeny",
+    };
+    if asked.as_json {
+        let statements = explanation.statements.iter().map(|s| {
+            json!({"Statement": place(s.at), "Sid": s.sid, "Effect": if s.denies { "Deny" } else { "Allow" },
+                "Applies": s.applies, "Why": s.why()})
+        });
+        let matched = simulation.matched.iter().map(|at| place(*at));
+        print::json(&json!({
+            "Principal": principal, "Action": asked.action, "Resource": resource, "Decision": decision,
+            "MatchedStatements": matched.collect::<Vec<_>>(),
+            "MissingContextValues": simulation.missing_keys,
+            "AllowedByPermissionsBoundary": simulation.boundary,
+            "AllowedByOrganizations": simulation.organization,
+            "Statements": statements.collect::<Vec<_>>(),
+        }))?;
+    } else {
+        print::legibly(Form::Lines, |out| {
+            writeln!(out, "{decision}")?;
+            for at in &simulation.matched {
+                writeln!(out, "decided by {}", print::visible(&place(*at)))?;
+            }
+            if simulation.boundary == Some(false) {
+                writeln!(out, "the permissions boundary does not allow it")?;
+            }
+            if simulation.organization == Some(false) {
+                writeln!(out, "the policies of the organization do not allow it")?;
+            }
+            for statement in &explanation.statements {
+                let sid = statement
+                    .sid
+                    .as_ref()
+                    .map(|s| format!(" ({s})"))
+                    .unwrap_or_default();
+                let effect = if statement.denies { "Deny" } else { "Allow" };
+                let text = format!("{}{sid} {effect}: {}", place(statement.at), statement.why());
+                writeln!(out, "  {}", print::visible(&text))?;
+            }
+            if !simulation.missing_keys.is_empty() {
+                let missing = simulation.missing_keys.join(", ");
+                writeln!(
+                    out,
+                    "keys that the request does not have: {}",
+                    print::visible(&missing)
+                )?;
+            }
+            Ok(())
+        })?;
+    }
+    if simulation.outcome == Outcome::Allowed {
+        Ok(())
+    } else {
+        Err(format!("{principal} may not do this").into())
+    }
+}
