@@ -27,6 +27,8 @@ pub struct SimulatedPrincipal {
     pub id: Option<String>,
     /// The tags, if they are known.
     pub tags: Vec<Tag>,
+    /// The id of its account's organization, and the account's path there, if they are known.
+    pub organization: Option<(String, String)>,
     /// The ARN of a session, for a role. It has no session name, so no policy can name it.
     session_arn: String,
 }
@@ -57,6 +59,7 @@ impl SimulatedPrincipal {
             name: arn.name.to_owned(),
             id: None,
             tags: Vec::new(),
+            organization: None,
             session_arn: format!("arn:aws:sts::{}:assumed-role/{}/", arn.account, arn.name),
         })
     }
@@ -89,6 +92,10 @@ impl SimulatedPrincipal {
     /// of the resource, as far as they are known.
     pub fn describe<'a>(&'a self, context: &mut RequestContext<'a>) {
         context.set("aws:principalaccount", self.account.as_str());
+        if let Some((id, path)) = &self.organization {
+            context.set("aws:principalorgid", id.as_str());
+            context.set_many("aws:principalorgpaths", vec![path.as_str().into()]);
+        }
         let r#type = match self.kind {
             Kind::Group => return,
             Kind::Role => "AssumedRole",
@@ -121,6 +128,10 @@ impl SimulatedPrincipal {
             "aws:principalisawsservice",
             "aws:currenttime",
             "aws:epochtime",
+            "aws:principalorgid",
+            "aws:principalorgpaths",
+            "aws:resourceorgid",
+            "aws:resourceorgpaths",
         ];
         let of_resource = ["aws:resourcetag/", "iam:resourcetag/"];
         if keys::why_absent(key, PolicyKind::Trust).is_some()

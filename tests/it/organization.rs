@@ -713,3 +713,35 @@ fn an_organization_goes_with_the_management_accounts_part_of_the_directory() {
         "{shown}"
     );
 }
+
+#[tokio::test]
+async fn a_simulation_of_a_principal_is_bound_by_its_organization() {
+    let denied = document(&[everything(), deny("sts:AssumeRole")]);
+    let policies = [
+        full_access_except(&[]),
+        scp("p-neverassume", denied, &[PROD]),
+    ];
+    let broker = broker(Some(organization(&policies))).await;
+    for (account, decision, by_organization) in [
+        (MEMBER, "explicitDeny", Some("false")),
+        (MANAGEMENT, "allowed", None),
+        (STRANGER, "allowed", None),
+    ] {
+        let admin = arn(account, "user/admin");
+        let form = [
+            ("Action", "SimulatePrincipalPolicy"),
+            ("Version", "2010-05-08"),
+            ("PolicySourceArn", admin.as_str()),
+            ("ActionNames.member.1", "sts:AssumeRole"),
+        ];
+        let answer = broker.query(Some(&keys(account)), &form).await;
+        assert_eq!(answer.element("EvalDecision"), Some(decision), "{account}");
+        assert_eq!(
+            answer.element("AllowedByOrganizations"),
+            by_organization,
+            "{account}"
+        );
+        // What an organization's policies say is not shown to its accounts.
+        assert!(!answer.body.contains("p-neverassume"), "{}", answer.body);
+    }
+}

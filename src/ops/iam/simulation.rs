@@ -5,16 +5,18 @@
 //! policies and condition keys that its request names, not the trust policies, tags or network
 //! addresses of real requests.
 
+mod answer;
 mod principal;
-mod results;
 mod scenario;
+mod simulator;
 mod sources;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use self::results::{Results, Simulator};
+use self::answer::Results;
 use self::scenario::Scenario;
+use self::simulator::Simulator;
 use self::sources::PolicySet;
 use super::action::{Action, Resource, permit};
 use crate::error::Error;

@@ -88,13 +88,28 @@ impl StoredPrincipal {
         for group in groups_named(cx, asked.account, groups).await? {
             held.extend(of_group(group));
         }
-        let policies = compiled(cx, held).await?;
+        let mut policies = compiled(cx, held).await?;
         permit::<A>(cx, &target.resource())?;
+        if let Some(member) = cx.directory.member(asked.account) {
+            let path = (member.organization.to_string(), member.path.to_string());
+            principal.organization = Some(path);
+            policies.service_control = member.service_control().map(of_organization);
+        }
         Ok(Self {
             principal,
             policies,
         })
     }
+}
+
+/// Service control policies by level. Their names and texts are not shown to an account.
+fn of_organization(levels: Vec<Vec<&Policy>>) -> Vec<Vec<SourcePolicy>> {
+    let one = |policy: &Policy| SourcePolicy {
+        id: String::new(),
+        policy: policy.clone().into(),
+    };
+    let level = |level: Vec<&Policy>| level.into_iter().map(one).collect();
+    levels.into_iter().map(level).collect()
 }
 
 fn of_group(group: resource::Resource) -> Option<(String, Held)> {

@@ -1,18 +1,19 @@
-//! Decides every action on every resource of a simulation, and the results in the form of the API.
+//! Decides every action on every resource of a simulation, within bounds of size and time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
-
+use super::answer::{
+    ActionResult, OrganizationsDecision, ResourceResult, Results, Statement, boundary_decision,
+    by_kind, decision, rank,
+};
 use super::scenario::{ContextKey, Scenario};
 use super::sources::{PolicySet, SourcePolicy};
 use crate::base::arn::{AccountId, Arn};
 use crate::base::clock::Timestamp;
 use crate::error::Error;
 use crate::evaluator::{
-    Outcome, Position, Principal, Request, RequestContext, Simulation, Source, StatementRef,
-    simulate,
+    Outcome, Principal, Request, RequestContext, Simulation, Source, StatementRef, simulate,
 };
 use crate::ops::context::Context;
 use crate::ops::iam::page::PageEnd;
@@ -27,83 +28,6 @@ const PAGE_STATEMENTS: usize = 10_000;
 const ACTION_TIME: Duration = Duration::from_secs(5);
 /// The maximum of resources times statements, which bounds the size of one result.
 const MAX_COMPARISONS: usize = 10_000;
-
-/// One page of results, with one result for each action.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Results {
-    evaluation_results: Vec<ActionResult>,
-    #[serde(flatten)]
-    end: PageEnd,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ActionResult {
-    eval_action_name: String,
-    eval_resource_name: &'static str,
-    eval_decision: &'static str,
-    matched_statements: Vec<Statement>,
-    missing_context_values: Vec<String>,
-    organizations_decision_detail: Option<OrganizationsDecision>,
-    permissions_boundary_decision_detail: Option<BoundaryDecision>,
-    eval_decision_details: Option<BTreeMap<&'static str, &'static str>>,
-    resource_specific_results: Option<Vec<ResourceResult>>,
-}
-
-impl ActionResult {
-    /// The number of matched statements in the result.
-    fn statements(&self) -> usize {
-        let single = self.resource_specific_results.iter().flatten();
-        let single: usize = single.map(|result| result.matched_statements.len()).sum();
-        self.matched_statements.len() + single
-    }
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ResourceResult {
-    eval_resource_name: String,
-    eval_resource_decision: &'static str,
-    matched_statements: Vec<Statement>,
-    missing_context_values: Vec<String>,
-    eval_decision_details: Option<BTreeMap<&'static str, &'static str>>,
-    permissions_boundary_decision_detail: Option<BoundaryDecision>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Statement {
-    source_policy_id: String,
-    source_policy_type: &'static str,
-    start_position: Option<Place>,
-    end_position: Option<Place>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Place {
-    line: usize,
-    column: usize,
-}
-
-impl From<Position> for Place {
-    fn from(Position { line, column }: Position) -> Self {
-        Self { line, column }
-    }
-}
-
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct OrganizationsDecision {
-    allowed_by_organizations: bool,
-}
-
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct BoundaryDecision {
-    allowed_by_permissions_boundary: bool,
-}
 
 /// A simulation whose parameters were checked and whose policies were compiled.
 pub(super) struct Simulator {
@@ -391,49 +315,6 @@ impl Simulator {
             spelling.unwrap_or(key).clone()
         };
         keys.iter().map(spelt).collect()
-    }
-}
-
-/// What each kind of policy says about a request across accounts.
-fn by_kind(simulation: &Simulation) -> impl Iterator<Item = (&'static str, Outcome)> + use<> {
-    let boundary = simulation.boundary.map(|allowed| match allowed {
-        true => Outcome::Allowed,
-        false => Outcome::ImplicitlyDenied,
-    });
-    [
-        ("IAM Policy", Some(simulation.identity)),
-        // Without a policy, the resource lets nobody in from another account.
-        (
-            "Resource Policy",
-            Some(simulation.resource.unwrap_or(Outcome::ImplicitlyDenied)),
-        ),
-        ("Permissions Boundary", boundary),
-    ]
-    .into_iter()
-    .filter_map(|(kind, outcome)| Some((kind, outcome?)))
-}
-
-fn boundary_decision(allowed_by_permissions_boundary: bool) -> BoundaryDecision {
-    BoundaryDecision {
-        allowed_by_permissions_boundary,
-    }
-}
-
-/// The decisions from the least to the most restrictive.
-fn rank(outcome: &Outcome) -> u8 {
-    match outcome {
-        Outcome::Allowed => 0,
-        Outcome::ImplicitlyDenied => 1,
-        Outcome::ExplicitlyDenied => 2,
-    }
-}
-
-/// The decision in the API's words.
-fn decision(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Allowed => "allowed",
-        Outcome::ImplicitlyDenied => "implicitDeny",
-        Outcome::ExplicitlyDenied => "explicitDeny",
     }
 }
 
