@@ -1,8 +1,10 @@
 #![no_main]
-//! No text makes the policy parser panic, and every accepted policy can be evaluated.
+//! No text makes the policy parser panic, and every accepted policy can be evaluated, annotated and
+//! simulated.
 
 use brevet::evaluator::{
-    Policies, Policy, PolicyKind, Principal, Request, RequestContext, evaluate,
+    AnnotatedPolicy, Policies, Policy, PolicyKind, Principal, Request, RequestContext, evaluate,
+    simulate,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -33,13 +35,14 @@ fuzz_target!(|text: &str| {
             resource_account: "111122223333",
             context: &context,
         };
-        evaluate(
-            &request,
-            &Policies {
-                identity: &[&policy],
-                resource: Some(&policy),
-                ..Policies::default()
-            },
-        );
+        let policies = Policies {
+            identity: &[&policy],
+            resource: Some(&policy),
+            ..Policies::default()
+        };
+        let decision = evaluate(&request, &policies);
+        assert_eq!(simulate(&request, &policies).outcome, decision.outcome);
+        let annotated = AnnotatedPolicy::parse(kind, text).expect("Policy::parse accepts it");
+        assert!(annotated.span(policy.statement_count() - 1).is_some());
     }
 });
