@@ -94,6 +94,16 @@ struct Question<'a> {
 /// # Errors
 /// The directory cannot be loaded, the principal does not exist, or the request is denied.
 fn ask(asked: &Question<'_>) -> Result<(), Failure> {
+    let is_action = |text: &str| {
+        let parts = text.split_once(':');
+        parts.is_some_and(|(service, name)| !service.is_empty() && !name.is_empty())
+            && !text.contains(['*', '?'])
+    };
+    if !is_action(asked.action) {
+        return Err(
+            "--action: must be `service:Name` without wildcards, such as `sts:AssumeRole`".into(),
+        );
+    }
     let live = Live::load(asked.config)?;
     let principal = live.find("--principal", asked.principal, &["user", "role"])?;
     let resource = match asked.resource {
