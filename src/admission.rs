@@ -6,12 +6,13 @@
 //! on which a signature or token was verified that was seen on no other connection. No source
 //! address and no principal may use more than a quarter of anything. A caller that exceeds either
 //! limit is refused at once and never waits. If there is no capacity at all, whoever uses most
-//! gives way. Revocations have capacity of their own. This module knows no protocol and no socket.
+//! gives way. Revocations have capacity of their own, and so have long requests of IAM. This module knows no protocol and no socket.
 
 mod awaited;
 mod call;
 mod connection;
 mod holdings;
+mod long;
 mod pace;
 mod room;
 
@@ -105,6 +106,7 @@ pub struct Admission {
     calls: Account,
     revocations: Account,
     bytes: Account,
+    long: Account,
     handshakes: Account,
     share: Bounds,
     sources: Arc<Sources>,
@@ -141,6 +143,7 @@ impl Admission {
             calls: Account::new(bounds.calls),
             revocations: Account::new(REVOCATIONS),
             bytes: Account::new(bounds.bytes),
+            long: Account::new(long::LONG_BYTES),
             handshakes: Account::new((bounds.connections / HANDSHAKES.0).clamp(16, HANDSHAKES.1)),
             share: Bounds {
                 connections: quarter(bounds.connections),
@@ -290,6 +293,11 @@ impl Admission {
     /// The number of bytes that requests and answers hold.
     pub fn request_memory_bytes(&self) -> usize {
         self.bytes.used.load(Ordering::Relaxed)
+    }
+
+    /// The number of bytes that long requests hold, of a budget of their own.
+    pub fn long_request_bytes(&self) -> usize {
+        self.long.used.load(Ordering::Relaxed)
     }
 
     #[cfg(any(test, feature = "internals"))]

@@ -5,16 +5,19 @@ pub mod signature;
 pub mod unproven;
 pub mod web_identity;
 
+use http::HeaderMap;
+
 use crate::base::arn::{AccountId, SamlProviderArn};
 use crate::base::clock::Timestamp;
 use crate::base::digest::sha256;
+use crate::base::host_names::HostNames;
 use crate::base::secret::Secret;
 use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::federation::saml::provider_for;
-use crate::proof::sigv4::Presented;
+use crate::proof::sigv4::{Announced, Presented};
 use signature::SignatureContext;
 pub use unproven::{Reason, Unproven};
 
@@ -168,16 +171,37 @@ pub fn signed(
     now: Timestamp,
     presented: &Presented,
 ) -> Result<Caller, Error> {
-    let context = SignatureContext {
+    let names = broker.names.load();
+    let context = context(broker, service, directory, &names);
+    signature::authenticate(presented, &context, now)
+}
+
+/// Whether the headers of a request announce a signature for this service by an active key of this
+/// broker. The body that is needed to check it has not been received yet.
+pub fn announces_active_key(broker: &Broker, service: &str, headers: &HeaderMap) -> bool {
+    let Some(announced) = Announced::read(headers).filter(|a| a.service == service) else {
+        return false;
+    };
+    let (directory, names) = (broker.directory.load(), broker.names.load());
+    let context = context(broker, service, &directory, &names);
+    signature::is_active(&announced, &context, broker.clock.now())
+}
+
+fn context<'a>(
+    broker: &'a Broker,
+    service: &'a str,
+    directory: &'a Directory,
+    names: &'a HostNames,
+) -> SignatureContext<'a> {
+    SignatureContext {
         tokens: &broker.tokens,
         directory,
         revocations: &broker.revocations,
         store_id: broker.store.id(),
         rules: &broker.rules,
-        names: &broker.names.load(),
+        names,
         service,
-    };
-    signature::authenticate(presented, &context, now)
+    }
 }
 
 #[cfg(test)]

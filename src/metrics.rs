@@ -73,6 +73,8 @@ pub struct Metrics {
     pub calls_in_flight: Gauge,
     /// Bytes of memory that requests and unsent answers take.
     pub request_memory_bytes: Gauge,
+    /// Bytes of the budget for long requests that are taken.
+    pub long_request_bytes: Gauge,
     /// 1 while the session store answers, else 0.
     pub sessions_up: Gauge,
     /// 1 while the session store is configured as a broker needs it, else 0.
@@ -153,6 +155,11 @@ impl Metrics {
                 of,
                 "request_memory_bytes",
                 "Bytes of memory that requests and unsent answers take",
+            ),
+            long_request_bytes: made(
+                of,
+                "long_request_bytes",
+                "Bytes of the budget for long requests that are taken",
             ),
             sessions_up: made(of, "session_store_up", "1 while the session store answers"),
             sessions_fit: made(

@@ -22,19 +22,29 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 
-use crate::authn::Evidence;
+use crate::authn::{self, Evidence};
 use crate::base::digest::sha256;
+use crate::base::form::{MAX_PARAMETERS, Parameters, count_parameters};
 use crate::base::http::host;
 use crate::broker::Broker;
 use crate::error::Error;
 use crate::ops::{self, CALL_TIMEOUT, Service};
 use crate::origin::Origin;
 use crate::proof::sigv4::{Incoming, Presented};
-use crate::request_body::{self, closing};
+use crate::request_body::{self, MAX_BODY_BYTES, closing};
 use call::Call;
 use foreign::Foreign;
 use form::Pairs;
 use respond::Respond;
+
+/// The maximum number of parameters of a long request. A simulation of many actions on many resources has
+/// more than other calls.
+const MAX_LONG_PARAMETERS: usize = 4_096;
+/// The memory in bytes that so many parameters use besides their names and values.
+const PARAMETER_BYTES: usize = 256 * MAX_LONG_PARAMETERS;
+
+/// The parameters of a request, and what was shown as a proof.
+type Form = (Parameters, Result<Evidence, Error>);
 
 /// Serves one request of the Query protocol.
 pub async fn serve<B>(
@@ -76,26 +86,37 @@ where
             closing(response)
         };
     }
-    let body = match request_body::read(broker, &origin, &head.headers, body).await {
+    let may_be_long = || authn::announces_active_key(broker, Service::Iam.scope(), &head.headers);
+    let body = match request_body::read(broker, &origin, &head.headers, body, &may_be_long).await {
         Ok(body) => body,
         Err(error) => return refuse(broker, origin, &head.headers, error).await,
     };
-    let Pairs { url, parameters } = match Pairs::read(head, &body) {
-        Ok(pairs) => pairs,
+    let is_long =
+        body.len() > MAX_BODY_BYTES || (count_parameters(&body) > MAX_PARAMETERS && may_be_long());
+    let read = if !is_long {
+        read(head, body, MAX_PARAMETERS)
+    } else if let Some(Err(shed)) = origin.call.as_ref().map(|c| c.charge_long(PARAMETER_BYTES)) {
+        Err(ops::shed(broker, shed))
+    } else {
+        let head = head.clone();
+        off_the_workers(&origin, move || read(&head, body, MAX_LONG_PARAMETERS))
+            .await
+            .and_then(std::convert::identity)
+    };
+    let (form, evidence) = match read {
+        Ok(read) => read,
         Err(error) => {
             let reply = ops::refuse_unread(broker, "none", error, origin).await;
             return respond.failure(&reply.request_id, &reply.error);
         }
     };
-    let evidence = evidence(head, &url, &body);
-    // The parameters hold the same content; without this a waiting call would keep it twice.
-    drop((body, url));
     let mut call = Call {
         broker,
         respond,
-        form: parameters,
+        form,
         evidence,
         origin,
+        is_long,
     };
     let action = call.form.take("Action").unwrap_or_default();
     let version = call.form.take("Version").unwrap_or_default();
@@ -110,6 +131,34 @@ where
             call.refuse(Service::Sts, action, error).await
         }
     }
+}
+
+/// Reads the parameters and the signature of a request.
+fn read(head: &http::request::Parts, body: Bytes, most: usize) -> Result<Form, Error> {
+    let Pairs { url, parameters } = Pairs::read(head, &body, most)?;
+    let evidence = evidence(head, &url, &body);
+    // The body ends here: the parameters hold the same content, and a waiting call would keep it twice.
+    Ok((parameters, evidence))
+}
+
+/// Does work that takes long enough to delay other calls on a thread of its own. What the call holds
+/// counts until that has ended, even if the caller has gone.
+///
+/// # Errors
+/// [`Error::InternalFailure`] if the work panicked, which is a bug.
+async fn off_the_workers<T: Send + 'static>(
+    origin: &Origin,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let held = origin.call.clone();
+    let work = move || {
+        let done = work();
+        drop(held);
+        done
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Error::InternalFailure)
 }
 
 /// Refuses a request before its body is read, and closes its connection.

@@ -17,16 +17,24 @@ use crate::origin::Origin;
 /// twice.
 pub const MAX_BODY_BYTES: usize = 262_144;
 
-/// Receives the body of a request.
+/// The maximum size in bytes of the body of a call that may be long: enough for the metadata of a
+/// SAML provider with 10,000,000 characters, if at most a quarter of them must be escaped. Two copies
+/// of it fit in the budget of long requests.
+pub const MAX_LONG_BODY_BYTES: usize = 15 << 20;
+
+/// Receives the body of a request. `may_be_long` is asked if the client announces more than
+/// [`MAX_BODY_BYTES`], before anything is received.
 ///
 /// # Errors
-/// [`Error::TooLarge`] if the body is longer than [`MAX_BODY_BYTES`], [`Error::Malformed`] if it
-/// ends early, and [`Error::ServiceUnavailable`] if there is no capacity for it.
+/// [`Error::TooLarge`] if the body is longer than [`MAX_BODY_BYTES`], or than [`MAX_LONG_BODY_BYTES`] if
+/// it may be long; [`Error::Malformed`] if it ends early, and [`Error::ServiceUnavailable`] if there is
+/// no capacity for it.
 pub async fn read<B>(
     broker: &Broker,
     origin: &Origin,
     headers: &HeaderMap,
     body: B,
+    may_be_long: impl FnOnce() -> bool,
 ) -> Result<Bytes, Error>
 where
     B: http_body::Body + Send + 'static,
@@ -36,14 +44,24 @@ where
         .get(CONTENT_LENGTH)
         .and_then(|v| v.to_str().ok())
         .and_then(|v| v.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > MAX_BODY_BYTES) {
-        return Err(Error::TooLarge(MAX_BODY_BYTES));
-    }
-    match in_one_piece(Limited::new(body, MAX_BODY_BYTES)).await {
-        Ok(body) => Ok(body),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Error::TooLarge(MAX_BODY_BYTES))
+    let most = match declared {
+        Some(length) if length > MAX_BODY_BYTES => {
+            if !may_be_long() {
+                return Err(Error::TooLarge(MAX_BODY_BYTES));
+            }
+            if length > MAX_LONG_BODY_BYTES {
+                return Err(Error::TooLarge(MAX_LONG_BODY_BYTES));
+            }
+            if let Some(call) = &origin.call {
+                call.count_as_long();
+            }
+            length
         }
+        _ => MAX_BODY_BYTES,
+    };
+    match in_one_piece(Limited::new(body, most)).await {
+        Ok(body) => Ok(body),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Error::TooLarge(most)),
         Err(_) => Err(match origin.shed() {
             Some(shed) => ops::shed(broker, shed),
             None => Error::Malformed("the body ended early".into()),

@@ -97,6 +97,8 @@ impl Connection {
             in_flight: AtomicBool::new(false),
             used: AtomicUsize::new(used),
             charged: AtomicUsize::new(charged),
+            long: AtomicBool::new(false),
+            long_charged: AtomicUsize::new(0),
             awaited: Mutex::default(),
             shed: OnceLock::new(),
         }
@@ -118,6 +120,9 @@ pub struct Call {
     pub(super) in_flight: AtomicBool,
     pub(super) used: AtomicUsize,
     pub(super) charged: AtomicUsize,
+    /// Whether the body is counted by the budget of long requests.
+    pub(super) long: AtomicBool,
+    pub(super) long_charged: AtomicUsize,
     awaited: Mutex<Option<Waits>>,
     pub(super) shed: OnceLock<Shed>,
 }
@@ -192,6 +197,9 @@ impl Call {
     /// # Errors
     /// [`Shed`] if there is no capacity for them.
     pub fn charge(&self, bytes: usize) -> Result<(), Shed> {
+        if self.long.load(Ordering::Relaxed) {
+            return self.charge_long_body(bytes);
+        }
         let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let charged = self.charged.load(Ordering::Relaxed);
         if used <= charged {
@@ -288,6 +296,7 @@ impl Call {
     /// Records that the call is no longer in flight, so that only its answer counts.
     pub fn answered(&self) {
         self.leave_flight();
+        self.give_back_long();
         self.used
             .store(ANSWER_BYTES - SHORT_ANSWER, Ordering::Relaxed);
         let charged = self.charged.swap(ANSWER_BYTES, Ordering::Relaxed);
@@ -346,6 +355,7 @@ impl Drop for Call {
         }
         self.stop_waiting();
         self.leave_flight();
+        self.give_back_long();
         let charged = *self.charged.get_mut();
         self.connection
             .admission

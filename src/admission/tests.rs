@@ -535,3 +535,36 @@ async fn handshakes_are_bounded_for_each_source_and_in_all() {
     drop((held, rest, late));
     assert!(is_empty(&admission));
 }
+
+#[test]
+fn long_requests_have_one_budget_and_give_all_of_it_back() {
+    let admission = admission(8, 80, 8 * MIB);
+    let connection = admission.connect(Some(ip(1))).unwrap();
+    let call = || {
+        let call = connection.call(ip(1), 0, Purpose::Call).unwrap();
+        call.count_as_long();
+        call
+    };
+    let (first, second) = (call(), call());
+    let others = admission.request_memory_bytes();
+    // Far more than a source's share, and nothing of it is taken from others.
+    first.charge(10 * MIB).unwrap();
+    second.charge(5 * MIB).unwrap();
+    assert_eq!(admission.long_request_bytes(), 30 * MIB);
+    assert_eq!(admission.request_memory_bytes(), others);
+    first.charge_long(2 * MIB).unwrap();
+    assert_eq!(second.charge(1), Err(Shed::Memory));
+    assert_eq!(second.shed(), Some(Shed::Memory));
+    assert_eq!(admission.long_request_bytes(), 32 * MIB);
+    // The answer to a call, and a call that ends without one, give it back.
+    first.answered();
+    assert_eq!(admission.long_request_bytes(), 10 * MIB);
+    drop(second);
+    assert_eq!(admission.long_request_bytes(), 0);
+    let third = call();
+    third.charge(16 * MIB).unwrap();
+    drop((first, third));
+    assert_eq!(admission.long_request_bytes(), 0);
+    drop(connection);
+    assert!(is_empty(&admission));
+}

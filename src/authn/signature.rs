@@ -11,7 +11,7 @@ use crate::caller::{Caller, Identity};
 use crate::directory::{Directory, Effective};
 use crate::error::Error;
 use crate::federation;
-use crate::proof::sigv4::{Presented, Rules};
+use crate::proof::sigv4::{Announced, Presented, Rules};
 use crate::revocations::Revocations;
 use crate::session::token::{self, Ancestor};
 use crate::tokens::{OpenedSession, Tokens};
@@ -54,29 +54,7 @@ pub fn authenticate(
                 return Err(Error::InvalidClientTokenId);
             }
             session.secret.verify(presented)?;
-            if now.seconds() >= session.claims.expires_at {
-                return Err(Error::ExpiredToken);
-            }
-            if session.claims.issued_at > now.seconds() + ISSUED_AHEAD_SECONDS {
-                return Err(Error::InvalidClientTokenId);
-            }
-            let revoked = context.revocations.is_revoked(
-                &session.came_from,
-                session.claims.issued_under,
-                session.claims.issued_at,
-            );
-            // This store does not know what another store revoked.
-            let foreign = session.claims.store_id != context.store_id;
-            if revoked
-                || foreign
-                || !session
-                    .claims
-                    .ancestors
-                    .iter()
-                    .all(|a| still_exists(a, directory))
-            {
-                return Err(Error::Ended);
-            }
+            must_not_be_over(&session, context, now)?;
             let (identity, effective) = current_principal(session, directory)?;
             Ok(Caller {
                 identity,
@@ -101,6 +79,48 @@ pub fn authenticate(
             })
         }
     }
+}
+
+/// Whether the key that a request announces is an active one of this broker: a long-term key of the
+/// directory, or that of a session that is not over. It says nothing about who sent the request.
+pub fn is_active(
+    announced: &Announced<'_>,
+    context: &SignatureContext<'_>,
+    now: Timestamp,
+) -> bool {
+    let id = announced.access_key_id;
+    match announced.session_token {
+        Some(token) => context.tokens.open(token).is_ok_and(|session| {
+            session.claims.access_key_id == id && must_not_be_over(&session, context, now).is_ok()
+        }),
+        None => context.directory.access_key(id).is_some_and(|k| k.active),
+    }
+}
+
+/// Refuses a session that has expired or was ended early.
+fn must_not_be_over(
+    session: &OpenedSession,
+    context: &SignatureContext<'_>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let claims = &session.claims;
+    if now.seconds() >= claims.expires_at {
+        return Err(Error::ExpiredToken);
+    }
+    if claims.issued_at > now.seconds() + ISSUED_AHEAD_SECONDS {
+        return Err(Error::InvalidClientTokenId);
+    }
+    let revoked =
+        context
+            .revocations
+            .is_revoked(&session.came_from, claims.issued_under, claims.issued_at);
+    // This store does not know what another store revoked.
+    let foreign = claims.store_id != context.store_id;
+    let mut ancestors = claims.ancestors.iter();
+    if revoked || foreign || !ancestors.all(|a| still_exists(a, context.directory)) {
+        return Err(Error::Ended);
+    }
+    Ok(())
 }
 
 /// Refuses a request that was signed for another host, because that host may be passing it on.

@@ -3,21 +3,19 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use percent_encoding::percent_decode;
-
 use super::field::FieldError;
 
 /// The media type of a form without parameters, for comparison with a `Content-Type` header.
 pub const FORM: &[u8] = b"application/x-www-form-urlencoded";
-/// The maximum number of parameters in a form.
+/// The maximum number of parameters in a form, unless the caller of the parser allows more.
 pub const MAX_PARAMETERS: usize = 512;
 
 /// Why a form was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
-    /// There are more than [`MAX_PARAMETERS`] parameters.
-    #[error("more than {MAX_PARAMETERS} parameters")]
-    TooMany,
+    /// There are more parameters than this.
+    #[error("more than {0} parameters")]
+    TooMany(usize),
     /// A name or value has an invalid escape, a control character, or bytes that are not UTF-8.
     #[error("a parameter is not URL-encoded UTF-8")]
     Encoding,
@@ -29,12 +27,16 @@ pub enum FormError {
 /// The names and values of a form in order.
 ///
 /// # Errors
-/// [`FormError`] if there are too many parameters, or one is not URL-encoded UTF-8.
+/// [`FormError`] if there are more than [`MAX_PARAMETERS`], or one is not URL-encoded UTF-8.
 pub fn pairs(text: &[u8]) -> Result<Vec<(String, String)>, FormError> {
+    pairs_up_to(text, MAX_PARAMETERS)
+}
+
+fn pairs_up_to(text: &[u8], most: usize) -> Result<Vec<(String, String)>, FormError> {
     let mut pairs = Vec::new();
-    for pair in text.split(|b| *b == b'&').filter(|p| !p.is_empty()) {
-        if pairs.len() == MAX_PARAMETERS {
-            return Err(FormError::TooMany);
+    for pair in split(text) {
+        if pairs.len() == most {
+            return Err(FormError::TooMany(most));
         }
         let at = pair.iter().position(|b| *b == b'=');
         let (name, value) = at.map_or((pair, &[][..]), |at| {
@@ -48,23 +50,37 @@ pub fn pairs(text: &[u8]) -> Result<Vec<(String, String)>, FormError> {
     Ok(pairs)
 }
 
+/// The number of parameters in a form, without decoding them.
+pub fn count_parameters(text: &[u8]) -> usize {
+    split(text).count()
+}
+
+fn split(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|b| *b == b'&').filter(|p| !p.is_empty())
+}
+
+/// Decodes a name or value. The result is the only copy that is made of it, since it may be long.
 fn decode(text: &[u8]) -> Result<String, FormError> {
-    for (i, byte) in text.iter().enumerate() {
-        let digits = text
-            .get(i + 1..i + 3)
-            .is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit));
-        if (*byte == b'%' && !digits) || !byte.is_ascii() || byte.is_ascii_control() {
-            return Err(FormError::Encoding);
-        }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.iter().copied();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => {
+                let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
+                let (high, low) = (digit(), digit());
+                let byte = high.zip(low).map(|(high, low)| high * 16 + low);
+                byte.and_then(|byte| u8::try_from(byte).ok())
+                    .ok_or(FormError::Encoding)?
+            }
+            b'+' => b' ',
+            byte if !byte.is_ascii() || byte.is_ascii_control() => {
+                return Err(FormError::Encoding);
+            }
+            byte => byte,
+        });
     }
-    let spaced: Vec<u8> = text
-        .iter()
-        .map(|b| if *b == b'+' { b' ' } else { *b })
-        .collect();
-    percent_decode(&spaced)
-        .decode_utf8()
-        .map(|t| t.into_owned())
-        .map_err(|_| FormError::Encoding)
+    decoded.shrink_to_fit();
+    String::from_utf8(decoded).map_err(|_| FormError::Encoding)
 }
 
 /// The parameters of a form by name. Each is taken once, and whatever nobody takes is unknown.
@@ -91,7 +107,15 @@ impl Parameters {
     /// # Errors
     /// [`FormError`] if the form is invalid or ambiguous, or repeats a name.
     pub fn read_more(&mut self, form: &[u8]) -> Result<(), FormError> {
-        for (name, value) in pairs(form)? {
+        self.read_up_to(form, MAX_PARAMETERS)
+    }
+
+    /// Adds the parameters of another form, which may have at most `most`.
+    ///
+    /// # Errors
+    /// The same as for [`Self::read_more`].
+    pub fn read_up_to(&mut self, form: &[u8], most: usize) -> Result<(), FormError> {
+        for (name, value) in pairs_up_to(form, most)? {
             self.put(name, value)?;
         }
         Ok(())
@@ -209,8 +233,28 @@ mod tests {
         };
         let read = |form: String| Parameters::read(form.as_bytes());
         assert_eq!(read(form(0..512)).unwrap().len(), 512);
-        assert_eq!(read(form(0..513)).err(), Some(FormError::TooMany));
+        assert_eq!(read(form(0..513)).err(), Some(FormError::TooMany(512)));
+        let mut more = Parameters::default();
+        assert_eq!(more.read_up_to(form(0..513).as_bytes(), 513), Ok(()));
+        assert_eq!(count_parameters(form(0..513).as_bytes()), 513);
+        assert_eq!(count_parameters(b"&a=1&&b&"), 2);
         let twice = format!("{}&{}", form(0..511), form(7..8).to_ascii_uppercase());
         assert_eq!(read(twice).err(), Some(FormError::Duplicate));
+    }
+
+    #[test]
+    fn values_are_decoded_strictly() {
+        let read = |value: &str| {
+            let form = format!("Name={value}");
+            Parameters::read(form.as_bytes()).map(|mut p| p.take("Name").unwrap())
+        };
+        assert_eq!(read("a+b%20%2B%2f%C3%bc=%3D").unwrap(), "a b +/ü==");
+        assert_eq!(read("").unwrap(), "");
+        assert_eq!(read("%00%0a").unwrap(), "\0\n");
+        for bad in [
+            "%", "%4", "%4g", "%g4", "%-1", "%+1", "%%41", "%ff", "ü", "a\nb", "%C3",
+        ] {
+            assert_eq!(read(bad), Err(FormError::Encoding), "{bad}");
+        }
     }
 }

@@ -63,7 +63,7 @@ where
     let (head, body) = request.into_parts();
     let late = request_body::without_texts(&origin);
     let answer = async {
-        let body = request_body::read(broker, &origin, &head.headers, body).await;
+        let body = request_body::read(broker, &origin, &head.headers, body, || false).await;
         exchange(broker, origin, &head, body).await
     };
     match tokio::time::timeout(CALL_TIMEOUT, answer).await {

@@ -20,7 +20,7 @@ impl Service {
     }
 
     /// The name of the service in the credential scope of a signature.
-    pub(super) fn scope(self) -> &'static str {
+    pub fn scope(self) -> &'static str {
         match self {
             Self::Sts | Self::Brevet => "sts",
             Self::Iam => "iam",

@@ -17,6 +17,7 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 pub use presented::Presented;
+pub use presented::read::Announced;
 pub use signer::Signer;
 pub use signing_secret::SigningSecret;
 

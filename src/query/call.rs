@@ -7,6 +7,7 @@ use http::Response;
 use http_body_util::Full;
 
 use super::answer::Element;
+use super::off_the_workers;
 use super::respond::Respond;
 use crate::authn::{Evidence, Proof};
 use crate::base::form::Parameters;
@@ -37,6 +38,8 @@ pub(super) struct Call<'a> {
     pub(super) form: Parameters,
     pub(super) evidence: Result<Evidence, Error>,
     pub(super) origin: Origin,
+    /// Whether the form is long, so that reading it would delay other calls.
+    pub(super) is_long: bool,
 }
 
 impl Call<'_> {
@@ -46,8 +49,17 @@ impl Call<'_> {
             // The proof is a parameter, so a signature is ignored.
             self.evidence = Ok(Evidence::Anonymous);
         }
-        let input = A::read(&mut self.form, &mut self.evidence);
-        let reply = ops::serve(self.broker, self.evidence, input, self.origin).await;
+        let (input, evidence) = if self.is_long {
+            let (mut form, mut evidence) = (self.form, self.evidence);
+            let work = move || (A::read(&mut form, &mut evidence), evidence);
+            off_the_workers(&self.origin, work)
+                .await
+                .unwrap_or_else(|error| (Err(error.clone()), Err(error)))
+        } else {
+            let input = A::read(&mut self.form, &mut self.evidence);
+            (input, self.evidence)
+        };
+        let reply = ops::serve(self.broker, evidence, input, self.origin).await;
         let mut response = match reply.result {
             Ok(output) => self
                 .respond

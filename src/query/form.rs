@@ -17,12 +17,16 @@ pub(super) struct Pairs {
 }
 
 impl Pairs {
-    /// Parses the URL and the body. A name may occur only once, in the URL or in the body. The parameters of a
+    /// Parses the URL, and the body, which may have at most `most` parameters. A name may occur only once, in the URL or in the body. The parameters of a
     /// presigned URL's signature are left out.
     ///
     /// # Errors
     /// [`Error::Malformed`] if the request is not one of the Query protocol, or is ambiguous.
-    pub(super) fn read(head: &http::request::Parts, body: &Bytes) -> Result<Self, Error> {
+    pub(super) fn read(
+        head: &http::request::Parts,
+        body: &Bytes,
+        most: usize,
+    ) -> Result<Self, Error> {
         if !routes::is_query(head.uri.path()) || !matches!(head.method, Method::GET | Method::POST)
         {
             return Err(Error::Malformed(
@@ -48,7 +52,7 @@ impl Pairs {
                 parameters.put(name.clone(), value.clone())?;
             }
         }
-        parameters.read_more(body)?;
+        parameters.read_up_to(body, most)?;
         Ok(Self { url, parameters })
     }
 }

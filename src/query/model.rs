@@ -32,6 +32,8 @@ pub(super) static IAM: LazyLock<Option<Model>> = LazyLock::new(|| {
 
 /// The name of the shape of policy documents.
 const POLICY_DOCUMENT: &str = "policyDocumentType";
+/// The name of the shape of metadata of SAML providers.
+const SAML_METADATA: &str = "SAMLMetadataDocumentType";
 /// How deeply structures of a request or an answer may be nested.
 const MAX_DEPTH: usize = 8;
 
@@ -141,7 +143,7 @@ impl Model {
     }
 
     /// The input as it is recorded in the audit log: without values that the model marks as sensitive, and with
-    /// digests instead of policy documents.
+    /// digests instead of policy documents and metadata.
     pub(super) fn audited(&self, action: &str, input: &Map<String, Value>) -> Map<String, Value> {
         let shape = self
             .operations
@@ -168,7 +170,9 @@ impl Model {
 
     fn digested(&self, shape: &str, value: &Value) -> Value {
         match (shape, value) {
-            (POLICY_DOCUMENT, Value::String(text)) => serde_json::json!(Digest::of(text)),
+            (POLICY_DOCUMENT | SAML_METADATA, Value::String(text)) => {
+                serde_json::json!(Digest::of(text))
+            }
             (_, Value::Array(items)) => {
                 let member = self
                     .shapes

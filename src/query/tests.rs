@@ -6,6 +6,7 @@ use http::{HeaderValue, Request};
 
 use super::form::Pairs;
 use super::sts;
+use crate::base::form::MAX_PARAMETERS;
 use crate::error::Error;
 use crate::ops::sts::assume_role::AssumeRoleInput;
 
@@ -17,9 +18,13 @@ fn head(method: &str, target: &str) -> http::request::Parts {
     builder.body(()).unwrap().into_parts().0
 }
 
+fn read(head: &http::request::Parts, body: &Bytes) -> Result<Pairs, Error> {
+    Pairs::read(head, body, MAX_PARAMETERS)
+}
+
 fn parse(body: &str) -> Result<AssumeRoleInput, Error> {
     let body = Bytes::copy_from_slice(body.as_bytes());
-    sts::assume_role(&mut Pairs::read(&head("POST", "/"), &body)?.parameters)
+    sts::assume_role(&mut read(&head("POST", "/"), &body)?.parameters)
 }
 
 #[test]
@@ -55,7 +60,7 @@ fn sv_05_what_can_be_read_in_two_ways_is_refused() {
     ] {
         assert!(parse(bad).is_err(), "{bad}");
     }
-    let across = Pairs::read(
+    let across = read(
         &head("POST", "/?Action=GetCallerIdentity"),
         &Bytes::from_static(b"action=AssumeRole"),
     );
@@ -70,11 +75,11 @@ fn sv_05_what_can_be_read_in_two_ways_is_refused() {
         "/?X-Amz-A=1&a=1&A=2",
     ] {
         assert!(
-            Pairs::read(&head("POST", target), &Bytes::new()).is_err(),
+            read(&head("POST", target), &Bytes::new()).is_err(),
             "{target}"
         );
     }
-    assert!(Pairs::read(&head("PUT", "/"), &Bytes::new()).is_err());
+    assert!(read(&head("PUT", "/"), &Bytes::new()).is_err());
 }
 
 #[test]
@@ -86,7 +91,7 @@ fn sv_05_a_body_is_a_form_or_says_nothing() {
             head.headers
                 .append(CONTENT_TYPE, HeaderValue::from_str(kind).unwrap());
         }
-        Pairs::read(&head, &Bytes::from_static(b"Action=x"))
+        read(&head, &Bytes::from_static(b"Action=x"))
     };
     for good in [
         vec![],
@@ -113,7 +118,7 @@ fn sv_05_a_body_is_a_form_or_says_nothing() {
 #[test]
 fn what_a_signer_adds_to_a_url_is_no_parameter() {
     let target = "/?RoleArn=a&x-amz-user-agent=aws-sdk-js&X-Amz-Signature=1&X-AMZ-Other=1";
-    let mut pairs = Pairs::read(&head("GET", target), &Bytes::new()).unwrap();
+    let mut pairs = read(&head("GET", target), &Bytes::new()).unwrap();
     let input = sts::assume_role(&mut pairs.parameters).unwrap();
     assert_eq!(input.role_arn.as_deref(), Some("a"));
     // In the body it is one like any other, and unknown.

@@ -91,6 +91,9 @@ fn metrics(shared: &Shared) -> String {
     metrics
         .request_memory_bytes
         .set(gauge(admission.request_memory_bytes()));
+    metrics
+        .long_request_bytes
+        .set(gauge(admission.long_request_bytes()));
     metrics.clock_behind_seconds.set(gauge(
         usize::try_from(shared.broker.clock.lag().as_secs()).unwrap_or(usize::MAX),
     ));

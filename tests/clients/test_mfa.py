@@ -208,6 +208,22 @@ def test_the_lists_that_deletions_ask_for_are_empty(world):
             call()
 
 
+def test_an_answer_to_a_change_has_its_number(world):
+    client = iam(world)
+    number = lambda answer: answer["ResponseMetadata"]["HTTPHeaders"].get("x-brevet-change")
+    made = client.create_virtual_mfa_device(VirtualMFADeviceName="numbered")
+    gone = client.delete_virtual_mfa_device(SerialNumber=made["VirtualMFADevice"]["SerialNumber"])
+    assert 0 < int(number(made)) < int(number(gone))
+    assert number(client.list_virtual_mfa_devices()) is None
+
+
+def test_long_requests_of_iam_are_read(world):
+    long = "MIID/+=9" * 1_000_000
+    assert refused(lambda: iam(world).list_ssh_public_keys(UserName=long)) == ("ValidationError", 400)
+    with pytest.raises(Exception, match="RequestEntityTooLarge|Connection was closed|Broken pipe|Connection reset"):
+        iam(world, key="AKIAIOSFODNN7EXAMPLE").list_ssh_public_keys(UserName=long)
+
+
 def test_the_model_is_botocores():
     assert (Path(__file__).parents[2] / "src/query/iam_model.json").read_text() == iam_model.text()
 

@@ -30,6 +30,7 @@ mod integrity;
 mod killed;
 mod legible;
 mod lines_out;
+mod long_requests;
 mod mfa;
 mod mistakes;
 mod moving;

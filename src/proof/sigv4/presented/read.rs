@@ -197,6 +197,35 @@ impl Presented {
     }
 }
 
+/// What the headers of a request say about its signature, before the body is there to check it. None
+/// of it must be relied on for more than how the body is received.
+pub struct Announced<'a> {
+    /// The id of the access key.
+    pub access_key_id: &'a str,
+    /// The service in the scope.
+    pub service: &'a str,
+    /// The session token, if one was sent.
+    pub session_token: Option<&'a str>,
+}
+
+impl<'a> Announced<'a> {
+    /// Reads the headers; `None` unless they contain one signature that can be read.
+    pub fn read(headers: &'a HeaderMap) -> Option<Self> {
+        let fields = single(headers, &AUTHORIZATION).ok()??;
+        let mut fields = fields
+            .strip_prefix(ALGORITHM)?
+            .strip_prefix(' ')?
+            .split(',');
+        let credential = fields.find_map(|field| field.trim().strip_prefix("Credential="))?;
+        let scope = Scope::read(credential).ok()?;
+        Some(Self {
+            access_key_id: scope.access_key_id,
+            service: scope.service,
+            session_token: single(headers, &X_AMZ_SECURITY_TOKEN).ok()?,
+        })
+    }
+}
+
 /// The parts of a signature as they were sent.
 struct Parts<'a> {
     credential: &'a str,
