@@ -248,11 +248,24 @@ fn say_what_is_next(
         "  brevet import --config {configuration} {} --apply",
         dir.join(MFA_FILE).display()
     ));
+    print::note(PROFILE);
     print::note(format_args!(
-        "\nYour own users and roles: brevet import --config {configuration} FILE"
+        "\nUsers and roles from a file: brevet import --config {configuration} FILE"
     ));
     Ok(())
 }
+
+/// A profile with which AWS's tools call this broker.
+const PROFILE: &str = "
+Users and roles by `aws iam --profile brevet …` and Terraform, with this in ~/.aws/config:
+  [profile brevet]
+  region = us-east-1
+  services = brevet
+  [services brevet]
+  sts =
+    endpoint_url = http://127.0.0.1:7480
+  iam =
+    endpoint_url = http://127.0.0.1:7480";
 
 /// A lock on the folder, so that only one `brevet init` works in it at a time.
 struct Lock(#[allow(dead_code, reason = "the lock lives as long as the folder is open")] File);
