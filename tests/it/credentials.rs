@@ -397,6 +397,8 @@ async fn a_password_is_set_changed_and_taken_away() {
         refused(&broker, &bob, "ChangePassword", &wrong).await,
         is("AccessDenied", "The old password is not correct.")
     );
+    let unused = done(&broker, &admin, "GetUser", &of_bob).await;
+    assert_eq!(unused["User"].get("PasswordLastUsed"), None);
     let weak = [
         ("OldPassword", "Correct-horse-1"),
         ("NewPassword", "horse-horse"),
@@ -409,6 +411,8 @@ async fn a_password_is_set_changed_and_taken_away() {
         )
     );
     done(&broker, &bob, "ChangePassword", &change).await;
+    let used = done(&broker, &admin, "GetUser", &of_bob).await;
+    assert_eq!(used["User"]["PasswordLastUsed"], json!(now().seconds()));
     // Neither the current password nor the one before is accepted again.
     for again in ["Correct-horse-1", "Another-horse-2"] {
         let back = [("OldPassword", "Another-horse-2"), ("NewPassword", again)];
@@ -696,7 +700,7 @@ async fn a_key_that_nobody_uses_is_announced_and_switched_off() {
     })
     .await;
     let (alice, bob) = (user("alice"), user("bob"));
-    broker.clock.advance(Duration::from_secs(44 * DAY));
+    broker.elapse(44 * DAY);
     eventually("bob uses the key", async || broker.who(&bob).await == "ok").await;
     eventually("the keys of the others are announced", async || {
         let metrics = broker.operator("/metrics").await;
@@ -714,7 +718,7 @@ async fn a_key_that_nobody_uses_is_announced_and_switched_off() {
         "ok",
         "and so it is in use"
     );
-    broker.clock.advance(Duration::from_secs(DAY + 3_600));
+    broker.elapse(DAY + 3_600);
     eventually("alice's key is switched off", async || {
         broker.who(&alice).await == "InvalidClientTokenId"
     })

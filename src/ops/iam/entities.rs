@@ -36,6 +36,8 @@ pub struct User {
     user_id: String,
     arn: String,
     create_date: String,
+    /// When the user last gave its password. Only GetUser says so.
+    pub(super) password_last_used: Option<String>,
     permissions_boundary: Option<AttachedBoundary>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tags: Vec<Tag>,
@@ -119,6 +121,7 @@ impl User {
             user_id: user.user_id,
             arn: user.arn,
             create_date: date(user.create_date),
+            password_last_used: None,
             permissions_boundary: boundary(user.permissions_boundary).filter(|_| whole),
             tags: if whole { sorted(user.tags) } else { Vec::new() },
         }

@@ -267,6 +267,21 @@ impl Action for ChangePassword {
     }
 }
 
+/// When a user last gave its password, if it has one. The caller must be authorized again afterwards.
+pub(super) async fn password_last_used(
+    cx: &mut Context<'_>,
+    user: &User,
+) -> Result<Option<String>, Error> {
+    if cx.directory.login_profile(&user.arn).is_none() {
+        return Ok(None);
+    }
+    let stored = cx.broker.store.last_key_use(&user.id);
+    let stored = cx.wait(stored).await?;
+    let here = cx.broker.key_use.last(&user.id);
+    let last = here.into_iter().chain(stored).max_by_key(|last| last.at);
+    Ok(last.map(|last| last.at.to_string()))
+}
+
 fn edited(user: &User, edit: Edit, expected: Option<i64>) -> Command {
     Command::Edit {
         name: Name::new(ResourceKind::LoginProfile, &*user.arn),

@@ -7,6 +7,7 @@ use super::boundaries::{boundary, check_boundary};
 use super::change::change;
 use super::creation::{New, filled, permit_creation};
 use super::entities::{Extent, User};
+use super::login_profiles::password_last_used;
 use super::page::{PageEnd, PageRequest};
 use super::rename::Rename;
 use super::rows::{self, List};
@@ -83,7 +84,11 @@ impl Action for GetUser {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<OneUser, Error> {
         let target = Target::user(cx, self.user_name.as_deref())?;
-        answer(rows::one::<Self>(cx, &target).await?)
+        let mut found = answer(rows::one::<Self>(cx, &target).await?)?;
+        let user = target.existing_user(cx)?;
+        found.user.password_last_used = password_last_used(cx, &user).await?;
+        permit::<Self>(cx, &target.resource())?;
+        Ok(found)
     }
 }
 
