@@ -21,13 +21,6 @@ use crate::error::INVALID_JSON;
 pub use providers::{PrivateKey, SamlUpdate, private_keys};
 pub(super) use rename::follow;
 
-#[cfg_attr(
-    not(any(test, feature = "internals")),
-    allow(
-        dead_code,
-        reason = "actions of the IAM API that are not answered yet make them"
-    )
-)]
 /// A change of one aspect of a resource, named as in the IAM API.
 #[derive(Debug, Clone)]
 pub enum Edit {

@@ -16,7 +16,6 @@ pub(super) mod change;
 mod context_keys;
 mod creation;
 mod documents;
-#[allow(dead_code, reason = "the actions that use it are being added")]
 mod entities;
 mod fresh;
 mod groups;
