@@ -208,20 +208,6 @@ pub enum Error {
     /// The action is only for users, and the caller is a session.
     #[error("{0}")]
     InvalidUserType(String),
-    /// The action is not supported for the service that the request names.
-    #[error("{0}")]
-    NotSupportedService(String),
-    /// No credential report was generated yet.
-    #[error("The credential report does not exist. To generate one, use GenerateCredentialReport.")]
-    ReportNotPresent,
-    /// The credential report is too old to be read.
-    #[error(
-        "The credential report has expired. To generate a new one, use GenerateCredentialReport."
-    )]
-    ReportExpired,
-    /// The credential report is still being generated.
-    #[error("The credential report is still being generated.")]
-    ReportInProgress,
     /// The two codes are not consecutive codes of the device.
     #[error("Authentication code for device is not valid.")]
     InvalidAuthenticationCode,
@@ -386,10 +372,6 @@ impl Error {
             }
             Self::Throttling => ("Throttling", Class::Throttled),
             Self::NotFound(_) => ("NoSuchEntity", Class::NotFound),
-            Self::NotSupportedService(_) => ("NotSupportedService", Class::NotFound),
-            Self::ReportInProgress => ("ReportInProgress", Class::NotFound),
-            Self::ReportNotPresent => ("ReportNotPresent", Class::Gone),
-            Self::ReportExpired => ("ReportExpired", Class::Gone),
             Self::EntityAlreadyExists(_) => ("EntityAlreadyExists", Class::AlreadyExists),
             Self::DeleteConflict(_) => ("DeleteConflict", Class::Conflict),
             Self::EntityTemporarilyUnmodifiable(_) => {

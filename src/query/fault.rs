@@ -28,7 +28,6 @@ pub(super) fn fault(error: &Error) -> (StatusCode, &'static str) {
         Class::HeadersTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Sender"),
         Class::Timeout => (StatusCode::REQUEST_TIMEOUT, "Sender"),
         Class::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Receiver"),
-        Class::Gone => (StatusCode::GONE, "Sender"),
         Class::NotFound => (StatusCode::NOT_FOUND, "Sender"),
         Class::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Receiver"),
     }
@@ -87,14 +86,6 @@ mod tests {
                 "InvalidAuthenticationCode",
                 403,
             ),
-            (
-                Error::NotSupportedService(text()),
-                "NotSupportedService",
-                404,
-            ),
-            (Error::ReportNotPresent, "ReportNotPresent", 410),
-            (Error::ReportExpired, "ReportExpired", 410),
-            (Error::ReportInProgress, "ReportInProgress", 404),
         ];
         for (error, code, status) in cases {
             let answered = fault(&error);

@@ -646,6 +646,13 @@ mod tests {
             role,
             serde_json::json!({"roleName": "r", "assumeRolePolicyDocument": digest})
         );
+        let metadata = "<".repeat(1_000);
+        let form = format!("Name=p&SAMLMetadataDocument={metadata}");
+        let provider = audited("CreateSAMLProvider", &form);
+        assert_eq!(
+            provider,
+            serde_json::json!({"name": "p", "sAMLMetadataDocument": Digest::of(&metadata)})
+        );
         let many = "ActionNames.member.1=s3:GetObject&PolicyInputList.member.1=%7B%7D&PolicyInputList.member.2=%7B%7D";
         assert_eq!(
             audited("SimulateCustomPolicy", many)["policyInputList"],
