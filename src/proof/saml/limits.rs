@@ -99,8 +99,8 @@ pub(super) fn check(text: &str, limits: &Limits) -> Result<(), XmlError> {
         return Err(XmlError::Character);
     }
     let mut rest = text;
-    // The number of namespaces in scope at each open element.
-    let mut open: Vec<usize> = Vec::with_capacity(limits.depth);
+    // The name of each open element, and the number of namespaces in scope there.
+    let mut open: Vec<(&str, usize)> = Vec::with_capacity(limits.depth);
     let mut nodes = 0;
     while let Some((before, markup)) = rest.split_once('<') {
         references(before)?;
@@ -117,16 +117,20 @@ pub(super) fn check(text: &str, limits: &Limits) -> Result<(), XmlError> {
         } else if markup.starts_with('?') {
             return Err(XmlError::ProcessingInstruction);
         } else if let Some(close) = markup.strip_prefix('/') {
-            open.pop().ok_or(XmlError::Malformed)?;
-            after(close, ">")?
+            // The parser would also let `</:a>` end `<a>`.
+            let (name, _) = open.pop().ok_or(XmlError::Malformed)?;
+            let end = close.strip_prefix(name).ok_or(XmlError::Malformed)?;
+            let end = end.trim_start_matches(SPACE).strip_prefix('>');
+            end.ok_or(XmlError::Malformed)?
         } else {
             let tag = Tag::scan(markup)?;
-            let namespaces = open.last().copied().unwrap_or(0) + tag.namespaces;
+            let outer = open.last().map_or(0, |(_, namespaces)| *namespaces);
+            let namespaces = outer + tag.namespaces;
             if namespaces > MAX_NAMESPACES {
                 return Err(XmlError::TooMany("namespaces"));
             }
             if !tag.is_empty {
-                open.push(namespaces);
+                open.push((tag.name, namespaces));
             }
             if open.len() > limits.depth {
                 return Err(XmlError::TooMany("elements inside of each other"));
@@ -145,6 +149,7 @@ fn after<'a>(text: &'a str, end: &str) -> Result<&'a str, XmlError> {
 
 /// A scanned start tag, and the text after it.
 struct Tag<'a> {
+    name: &'a str,
     namespaces: usize,
     is_empty: bool,
     rest: &'a str,
@@ -164,6 +169,7 @@ impl<'a> Tag<'a> {
             for (end, is_empty) in [("/>", true), (">", false)] {
                 if let Some(rest) = rest.strip_prefix(end) {
                     return Ok(Self {
+                        name: name.qualified,
                         namespaces,
                         is_empty,
                         rest,
@@ -383,6 +389,10 @@ mod tests {
             ("<a b='<'/>", Malformed),
             ("<a b=c/>", Malformed),
             ("</a>", Malformed),
+            ("<a></:a>", Malformed),
+            ("<a:b></b>", Malformed),
+            ("<a></ a>", Malformed),
+            ("<a></ab>", Malformed),
             ("<a><!-- </a>", Malformed),
         ];
         for (text, why) in cases {
