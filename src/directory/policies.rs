@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::aws_managed::is_built_in;
 use super::compile::compile;
 use super::declared::PolicyOf;
 use super::kinds::{Role, User};
@@ -94,6 +95,16 @@ impl Directory {
         uses.and_then(|uses| uses.get(policy_arn))
             .copied()
             .unwrap_or_default()
+    }
+
+    /// The AWS managed policies in use whose documents are built in, sorted by ARN.
+    pub fn built_in_policies_in_use(&self) -> Vec<&str> {
+        let used = self.all_policy_uses().values().flat_map(HashMap::keys);
+        let built_in = used.filter(|arn| !self.declares_policy(arn) && is_built_in(arn));
+        let mut arns: Vec<&str> = built_in.map(|arn| &**arn).collect();
+        arns.sort_unstable();
+        arns.dedup();
+        arns
     }
 
     fn all_policy_uses(&self) -> &Uses {

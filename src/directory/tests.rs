@@ -377,3 +377,32 @@ fn cf_01_what_is_wrong_is_named() {
             .contains("duplicate")
     );
 }
+
+#[test]
+fn a_built_in_policy_means_what_it_says_until_one_is_imported() {
+    let arn = "arn:aws:iam::aws:policy/SecurityAudit";
+    let mut export = minimal();
+    export["RoleDetailList"][0]["AttachedManagedPolicies"] =
+        json!([{"PolicyName": "SecurityAudit", "PolicyArn": arn}]);
+    let directory = compile(&export).unwrap();
+    assert_eq!(directory.built_in_policies_in_use(), [arn]);
+    assert!(
+        directory.warnings().is_empty(),
+        "{:?}",
+        directory.warnings()
+    );
+    let account = AccountId::parse("111122223333").unwrap();
+    assert_eq!(directory.policy_uses(account, arn), (1, 0));
+    let other = AccountId::parse("444455556666").unwrap();
+    assert_eq!(directory.policy_uses(other, arn), (0, 0));
+    let built_in = directory.managed(arn).unwrap().clone();
+
+    export["Policies"].as_array_mut().unwrap().push(json!({
+        "PolicyName": "SecurityAudit", "Arn": arn, "PolicyVersionList": [{"VersionId": "v9", "IsDefaultVersion": true,
+            "Document": {"Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}}}]}));
+    let imported = compile(&export).unwrap();
+    assert!(imported.built_in_policies_in_use().is_empty());
+    assert!(!Arc::ptr_eq(imported.managed(arn).unwrap(), &built_in));
+    // A snapshot without the import shares the one that was compiled before.
+    assert!(Arc::ptr_eq(directory.managed(arn).unwrap(), &built_in));
+}

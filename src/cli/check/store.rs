@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Look;
 use super::line::{failed, ok, warning};
+use crate::base::arn::name_of;
 use crate::base::entropy::SystemEntropy;
 use crate::cli::second_factor;
 use crate::directory::Directory;
@@ -205,6 +206,17 @@ impl Look<'_> {
                 "run `brevet seal`",
             ),
         });
+        let built_in = directory.built_in_policies_in_use();
+        if !built_in.is_empty() {
+            let names: Vec<&str> = built_in.iter().copied().map(name_of).collect();
+            self.lines.push(ok(
+                "policies",
+                format!(
+                    "AWS managed policies with documents of Brevet's own, because AWS's were not imported: {}",
+                    names.join(", ")
+                ),
+            ));
+        }
         self.warnings.extend(directory.warnings());
         self.warnings.extend(second_factor::warnings(&directory));
         self.warnings
