@@ -208,6 +208,14 @@ pub enum Error {
     /// The action is only for users, and the caller is a session.
     #[error("{0}")]
     InvalidUserType(String),
+    /// No credential report was generated yet.
+    #[error("The credential report does not exist. To generate one, use GenerateCredentialReport.")]
+    ReportNotPresent,
+    /// The credential report is too old to be read.
+    #[error(
+        "The credential report has expired. To generate a new one, use GenerateCredentialReport."
+    )]
+    ReportExpired,
     /// The two codes are not consecutive codes of the device.
     #[error("Authentication code for device is not valid.")]
     InvalidAuthenticationCode,
@@ -372,6 +380,8 @@ impl Error {
             }
             Self::Throttling => ("Throttling", Class::Throttled),
             Self::NotFound(_) => ("NoSuchEntity", Class::NotFound),
+            Self::ReportNotPresent => ("ReportNotPresent", Class::Gone),
+            Self::ReportExpired => ("ReportExpired", Class::Gone),
             Self::EntityAlreadyExists(_) => ("EntityAlreadyExists", Class::AlreadyExists),
             Self::DeleteConflict(_) => ("DeleteConflict", Class::Conflict),
             Self::EntityTemporarilyUnmodifiable(_) => {

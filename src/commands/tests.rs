@@ -987,7 +987,13 @@ async fn mf_02_mf_04_a_step_and_an_id_are_good_once_and_steps_only_grow() {
         .note_key_use(&[("AKIA1".into(), earlier)])
         .await
         .unwrap();
-    assert_eq!(store.last_key_use("AKIA1").await.unwrap(), Some(used));
+    assert_eq!(
+        store.last_key_use("AKIA1").await.unwrap(),
+        Some(used.clone())
+    );
+    let ids = ["AKIA1".to_owned(), "AKIA2".to_owned()];
+    let all = store.last_key_uses(&ids).await.unwrap();
+    assert_eq!(all, [("AKIA1".to_owned(), used)].into());
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ pub enum Class {
     /// The caller makes too many calls, or has too many sessions.
     Throttled,
     NotFound,
+    /// What the call asks for does not exist yet or no longer, and has to be made first.
+    Gone,
     AlreadyExists,
     /// The change conflicts with other entities, or with the present state of this one.
     Conflict,

@@ -37,7 +37,9 @@ fn status(error: &Error) -> Code {
         Class::BodyTooLarge | Class::HeadersTooLarge | Class::Throttled | Class::LimitExceeded => {
             Code::ResourceExhausted
         }
-        Class::SwitchedOff | Class::Conflict | Class::Unmodifiable => Code::FailedPrecondition,
+        Class::SwitchedOff | Class::Conflict | Class::Unmodifiable | Class::Gone => {
+            Code::FailedPrecondition
+        }
         Class::AlreadyExists => Code::AlreadyExists,
         Class::ConcurrentModification => Code::Aborted,
         Class::Timeout => Code::DeadlineExceeded,

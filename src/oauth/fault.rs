@@ -23,6 +23,7 @@ pub(super) fn fault(error: &Error) -> (StatusCode, &'static str) {
         | Class::Unauthenticated
         | Class::UnfitProof
         | Class::NotFound
+        | Class::Gone
         | Class::AlreadyExists
         | Class::Conflict
         | Class::LimitExceeded

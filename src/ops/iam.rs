@@ -15,6 +15,7 @@ pub mod catalogue;
 pub(super) mod change;
 mod context_keys;
 mod creation;
+mod credential_report;
 mod documents;
 mod entities;
 mod fresh;

@@ -28,6 +28,7 @@ pub(super) fn fault(error: &Error) -> (StatusCode, &'static str) {
         Class::HeadersTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Sender"),
         Class::Timeout => (StatusCode::REQUEST_TIMEOUT, "Sender"),
         Class::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Receiver"),
+        Class::Gone => (StatusCode::GONE, "Sender"),
         Class::NotFound => (StatusCode::NOT_FOUND, "Sender"),
         Class::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Receiver"),
     }
@@ -86,6 +87,8 @@ mod tests {
                 "InvalidAuthenticationCode",
                 403,
             ),
+            (Error::ReportNotPresent, "ReportNotPresent", 410),
+            (Error::ReportExpired, "ReportExpired", 410),
         ];
         for (error, code, status) in cases {
             let answered = fault(&error);

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use sqlx::Row as _;
+use sqlx::any::AnyRow;
 
 use super::classify::classify;
 use super::lanes::Purpose;
-use super::{DEADLINE, SCAN_DEADLINE, Store, StoreError};
+use super::{DEADLINE, Engine, SCAN_DEADLINE, Store, StoreError};
 use crate::base::clock::Timestamp;
 
 /// The last use of an access key or password.
@@ -113,15 +114,45 @@ impl Store {
                 .await
             })
         });
-        let last = |row: sqlx::any::AnyRow| {
-            Ok(LastUse {
-                at: Timestamp::from_seconds(row.try_get(0)?),
-                service: row.try_get::<String, _>(1)?.into(),
-                region: row.try_get::<String, _>(2)?.into(),
-            })
-        };
-        row.await?.map(last).transpose().map_err(classify)
+        let row = row.await?;
+        row.map(|row| last_use(&row)).transpose().map_err(classify)
     }
+
+    /// The same for several ids at once. Those without a use are left out.
+    ///
+    /// # Errors
+    /// The same as for [`Self::last_key_use`].
+    pub async fn last_key_uses(
+        &self,
+        ids: &[String],
+    ) -> Result<HashMap<String, LastUse>, StoreError> {
+        let ids = serde_json::to_string(ids).map_err(|e| StoreError::Row(e.to_string()))?;
+        let sql = match self.engine {
+            Engine::Postgres => {
+                "SELECT used_at, service, region, access_key_id FROM access_key_use WHERE access_key_id IN \
+                 (SELECT value FROM json_array_elements_text(CAST($1 AS JSON)) AS ids(value))"
+            }
+            Engine::Sqlite | Engine::Memory => {
+                "SELECT used_at, service, region, access_key_id FROM access_key_use WHERE access_key_id IN \
+                 (SELECT value FROM json_each($1))"
+            }
+        };
+        let rows = self.read(Purpose::Read, DEADLINE, move |c| {
+            let ids = ids.clone();
+            Box::pin(async move { sqlx::query(sql).bind(ids).fetch_all(c).await })
+        });
+        let rows = rows.await?;
+        let named = rows.iter().map(|row| Ok((row.try_get(3)?, last_use(row)?)));
+        named.collect::<Result<_, sqlx::Error>>().map_err(classify)
+    }
+}
+
+fn last_use(row: &AnyRow) -> Result<LastUse, sqlx::Error> {
+    Ok(LastUse {
+        at: Timestamp::from_seconds(row.try_get(0)?),
+        service: row.try_get::<String, _>(1)?.into(),
+        region: row.try_get::<String, _>(2)?.into(),
+    })
 }
 
 impl Store {

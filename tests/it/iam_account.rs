@@ -110,12 +110,15 @@ async fn an_account_is_imported_as_it_is_shown() {
     let of_aws = details(&broker, "7", &of_aws).await;
     assert!(of_aws["Policies"].as_array().unwrap().len() > 10);
 
-    // Into another store that knows only the administrator's key.
+    // Into a file and into another store, which know only the keys of users in addition.
     let directory: Value = serde_json::from_str(DIRECTORY).unwrap();
     let dir = home();
     let file = dir.path().join("directory.json");
     let mut whole = shown.clone();
-    whole["Brevet"] = json!({"AccessKeys": directory["Brevet"]["AccessKeys"]});
+    let mut keys = directory["Brevet"]["AccessKeys"].clone();
+    let own = |key: &Value| key["UserArn"].as_str().unwrap().contains("111122223333");
+    keys.as_array_mut().unwrap().retain(own);
+    whole["Brevet"] = json!({"AccessKeys": keys});
     brevet::files::write_private(&file, whole.to_string().as_bytes()).unwrap();
     let from_file = Broker::start_in(dir, |_| {}).await;
     assert_eq!(
@@ -161,4 +164,50 @@ async fn a_summary_counts_what_is_there() {
         let refused = broker.client(&user("bob")).iam(action, &[]).await;
         assert_eq!(code(&refused.unwrap_err()), "AccessDenied");
     }
+}
+
+#[tokio::test]
+async fn a_credential_report_has_a_line_for_each_user() {
+    let broker = Broker::start_stored().await;
+    let client = broker.client(&user(ADMIN));
+    let get = async || client.iam("GetCredentialReport", &[]).await;
+    assert_eq!(code(&get().await.unwrap_err()), "ReportNotPresent");
+    let generated = client.iam("GenerateCredentialReport", &[]).await.unwrap();
+    assert_eq!(generated["State"], "COMPLETE");
+    let report = get().await.unwrap();
+    assert_eq!(report["ReportFormat"], "text/csv");
+    let content = report["Content"].as_str().unwrap();
+    use base64::Engine;
+    let content = base64::engine::general_purpose::STANDARD
+        .decode(content)
+        .unwrap();
+    let text = String::from_utf8(content).unwrap();
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    assert!(lines.iter().all(|line| line.len() == 22), "{text}");
+    assert_eq!(lines[0][..2], ["user", "arn"]);
+    assert_eq!(lines[1][0], "<root_account>");
+    let directory: Value = serde_json::from_str(DIRECTORY).unwrap();
+    let users = directory["UserDetailList"].as_array().unwrap().iter();
+    let mut users: Vec<&str> = users
+        .filter(|user| user["Arn"].as_str().unwrap().contains(":111122223333:"))
+        .map(|user| user["UserName"].as_str().unwrap())
+        .collect();
+    users.sort_unstable();
+    let named: Vec<&str> = lines[2..].iter().map(|line| line[0]).collect();
+    assert_eq!(named, users);
+    let of = |name: &str| lines.iter().find(|line| line[0] == name).unwrap();
+    assert_eq!(of("alice")[7], "true", "{text}");
+    assert_eq!(of("bob")[7], "false", "{text}");
+    // The administrator's key has just been used.
+    let admin = of(ADMIN);
+    assert_eq!(admin[8], "true", "{text}");
+    assert_eq!(admin[10], "2026-11-24T12:00:00+00:00", "{text}");
+    for action in ["GetCredentialReport", "GenerateCredentialReport"] {
+        let refused = broker.client(&user("bob")).iam(action, &[]).await;
+        assert_eq!(code(&refused.unwrap_err()), "AccessDenied");
+    }
+    broker
+        .clock
+        .advance(std::time::Duration::from_secs(4 * 3_600 + 1));
+    assert_eq!(code(&get().await.unwrap_err()), "ReportExpired");
 }

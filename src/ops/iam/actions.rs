@@ -26,6 +26,7 @@ use super::boundaries::{
     PutUserPermissionsBoundary,
 };
 use super::context_keys::{GetContextKeysForCustomPolicy, GetContextKeysForPrincipalPolicy};
+use super::credential_report::{GenerateCredentialReport, GetCredentialReport};
 use super::groups::{CreateGroup, DeleteGroup, GetGroup, ListGroups, UpdateGroup};
 use super::inline_policies::{
     DeleteGroupPolicy, DeleteRolePolicy, DeleteUserPolicy, GetGroupPolicy, GetRolePolicy,
@@ -145,12 +146,14 @@ actions! {
     DetachRolePolicy,
     DetachUserPolicy,
     EnableMfaDevice,
+    GenerateCredentialReport,
     GetAccessKeyLastUsed,
     GetAccountAuthorizationDetails,
     GetAccountPasswordPolicy,
     GetAccountSummary,
     GetContextKeysForCustomPolicy,
     GetContextKeysForPrincipalPolicy,
+    GetCredentialReport,
     GetGroup,
     GetGroupPolicy,
     GetInstanceProfile,
