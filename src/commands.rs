@@ -13,6 +13,7 @@ mod emergency;
 mod error;
 mod export;
 mod import;
+mod last_administrator;
 mod lint;
 mod principals;
 mod rules;
@@ -29,6 +30,7 @@ use crate::revocations::{Mark, Selector};
 use crate::store::{Entry, Store, StoreError, Writer};
 use action::{Verb, kept, named};
 use error::refused;
+use last_administrator::Guard;
 use seal::{seal, unseal};
 
 pub use crate::error::CommandError;
@@ -109,27 +111,56 @@ pub async fn execute(
     action: &'static str,
     commands: Vec<Command>,
 ) -> Result<i64, CommandError> {
-    execute_in(cx.store.write().await?, cx, actor, action, commands).await
+    execute_in(cx.store.write().await?, cx, actor, action, commands, None).await
 }
 
-/// Executes commands in a transaction that has already begun.
+/// Executes commands in a transaction that has already begun. If `directory`, the one that is in force,
+/// has administrators, one must be left.
 ///
 /// # Errors
-/// The same as for [`execute`].
+/// The same as for [`execute`], and [`CommandError::LastAdministrator`].
 pub async fn execute_in(
     mut writer: Writer<'_>,
     cx: CommandContext<'_>,
     actor: &Actor,
     action: &'static str,
     commands: Vec<Command>,
+    directory: Option<&Directory>,
 ) -> Result<i64, CommandError> {
-    for command in commands {
-        if let Err(error) = run(cx, &mut writer, actor, action, command).await {
+    match run_all(&mut writer, cx, actor, action, commands, directory).await {
+        Ok(guard) => {
+            let sequence = writer.commit().await?;
+            if let Some(guard) = guard {
+                guard.committed(cx, sequence);
+            }
+            Ok(sequence)
+        }
+        Err(error) => {
             writer.abandon().await;
-            return Err(error);
+            Err(error)
         }
     }
-    Ok(writer.commit().await?)
+}
+
+async fn run_all<'d>(
+    writer: &mut Writer<'_>,
+    cx: CommandContext<'_>,
+    actor: &Actor,
+    action: &'static str,
+    commands: Vec<Command>,
+    directory: Option<&'d Directory>,
+) -> Result<Option<Guard<'d>>, CommandError> {
+    let mut guard = match directory {
+        Some(directory) => Some(Guard::begin(cx, writer, directory).await?),
+        None => None,
+    };
+    for command in commands {
+        run(cx, writer, actor, action, command).await?;
+    }
+    if let Some(guard) = &mut guard {
+        guard.end(cx, writer).await?;
+    }
+    Ok(guard)
 }
 
 async fn run(

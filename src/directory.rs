@@ -5,6 +5,7 @@
 //!
 //! `kinds/` has one file for each kind of resource; `registry.rs` lists them.
 
+mod administrator;
 mod aws_managed;
 mod compile;
 pub mod declaration;
@@ -44,6 +45,7 @@ use policies::Uses;
 use resource::{Name, Resource, ResourceKind};
 use table::{Names, Table};
 
+pub use administrator::Administrator;
 pub use aws_managed::{built_in_after, built_in_detail, is_built_in};
 pub use declared::Defaults;
 #[cfg(any(test, feature = "internals"))]

@@ -49,6 +49,7 @@
 //! Flow, which may wait and knows no wire format:
 //! - [`broker`]: the state that all operations share
 //! - [`origin`]: where a request came from
+//! - [`administrators`]: who may undo any change of the directory
 //! - [`authn`]: authenticates a caller, with one file for each kind of proof
 //! - [`caller`]: the authenticated caller
 //! - [`tokens`]: a cache of opened session tokens
@@ -128,6 +129,7 @@ mod parts {
     pub mod store;
 
     // Flow: may await; knows rules and state, but no wire format.
+    pub mod administrators;
     pub mod authn;
     pub mod authorization_message;
     pub mod broker;

@@ -7,6 +7,7 @@
 //! again.
 
 mod address;
+mod administrator;
 mod backup;
 mod changes;
 mod classify;
@@ -61,6 +62,7 @@ use lanes::{Lanes, Lease, Purpose};
 use mfa_attempts::Remembered;
 
 pub use address::postgres_url;
+pub use administrator::KnownAdministrator;
 pub use backup::backup;
 pub use changes::{Change, Step};
 pub use directory_entries::{DIRECTORY_ENTRIES, DirectoryEntries};
@@ -120,6 +122,8 @@ pub struct Store {
     /// The version of each entry, and the change up to which the versions are current; `None` until
     /// all rows have been read once.
     known: Mutex<Option<(known::Versions, i64)>>,
+    /// One administrator, and the last search for one that found none.
+    administrators: Mutex<administrator::Memory>,
     is_unsealed: AtomicBool,
     is_new: bool,
 }

@@ -53,6 +53,9 @@ pub(super) struct ImportArguments {
     /// Delete everything in the file's accounts that the file does not declare
     #[arg(long)]
     prune: bool,
+    /// Make the changes even if nobody can administer the directory by the IAM API afterwards
+    #[arg(long)]
+    allow_lockout: bool,
 }
 
 pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
@@ -76,7 +79,8 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
         issuer: config.issuer.as_deref(),
     };
     let import = runtime.block_on(commands::survey(context, declaration, prune));
-    let import = import.map_err(|error| format!("{name}: {}", message(&error)))?;
+    let mut import = import.map_err(|error| format!("{name}: {}", message(&error)))?;
+    import.allows_lockout = arguments.allow_lockout;
     let tried = match (
         import.errors.is_empty() && !import.planned.is_empty(),
         arguments.apply,
@@ -164,6 +168,9 @@ fn read(file: &Path, name: &str) -> Result<Declaration, Failure> {
 
 /// The error without the prefixes that say nothing to the person at the terminal.
 fn message(error: &CommandError) -> String {
+    if matches!(error, CommandError::LastAdministrator) {
+        return format!("{error}, or add --allow-lockout");
+    }
     error
         .to_string()
         .trim_start_matches("ValidationError: ")

@@ -7,10 +7,11 @@ mod planned;
 use std::collections::{HashMap, HashSet};
 
 use super::change::public;
+use super::last_administrator::{self, Guard};
 use super::principals::{bind, missing};
 use super::{Actor, CommandContext, CommandError, lint, read, refused, rules, seal};
 use crate::directory::declaration::Declaration;
-use crate::directory::resource::{Name, Resource};
+use crate::directory::resource::{Name, Resource, ResourceKind};
 use crate::directory::{Directory, declared};
 use crate::store::{Store, StoreError, Writer};
 use after::After;
@@ -33,6 +34,8 @@ pub struct Import {
     pub warnings: Vec<String>,
     /// Why the import cannot be applied. The plan leaves out the resources concerned.
     pub errors: Vec<CommandError>,
+    /// Whether the import may leave nobody who can administer the directory.
+    pub allows_lockout: bool,
     /// Unique ids to which trust policies were bound, each with a role that names it and the ARN
     /// that it had.
     bound: HashMap<String, (String, String)>,
@@ -243,8 +246,13 @@ impl Import {
         cx: CommandContext<'s>,
         actor: &Actor,
     ) -> Result<Writer<'s>, CommandError> {
+        // A directory that no broker could load has nobody who administers it.
+        let before = match self.may_lock_out() {
+            true => last_administrator::load(cx).await.ok(),
+            false => None,
+        };
         let mut writer = cx.store.write_much().await?;
-        match self.write_to(&mut writer, cx, actor).await {
+        match self.write_to(&mut writer, cx, actor, before.as_ref()).await {
             Ok(()) => Ok(writer),
             Err(error) => {
                 writer.abandon().await;
@@ -253,15 +261,29 @@ impl Import {
         }
     }
 
+    /// Whether the changes could take something away from an administrator, and must not.
+    fn may_lock_out(&self) -> bool {
+        let takes_away = |planned: &Planned| match planned {
+            Planned::Create(new) => new.kind() == ResourceKind::Organization,
+            Planned::Update { .. } | Planned::Delete { .. } => true,
+        };
+        !self.allows_lockout && self.planned.iter().any(takes_away)
+    }
+
     async fn write_to(
         &self,
         writer: &mut Writer<'_>,
         cx: CommandContext<'_>,
         actor: &Actor,
+        before: Option<&Directory>,
     ) -> Result<(), CommandError> {
         if let Some(error) = self.errors.first() {
             return Err(CommandError::Validation(error.to_string()));
         }
+        let mut guard = match before {
+            Some(before) => Some(Guard::begin(cx, writer, before).await?),
+            None => None,
+        };
         for planned in &self.planned {
             planned.run(cx, writer, actor).await?;
         }
@@ -274,6 +296,9 @@ impl Import {
             if writer.find_unique(id).await?.is_none() {
                 return Err(missing(role, principal));
             }
+        }
+        if let Some(guard) = &mut guard {
+            guard.end(cx, writer).await?;
         }
         Ok(())
     }

@@ -83,6 +83,13 @@ pub enum CommandError {
         /// The version for which the command was made.
         expected: i64,
     },
+    /// Nobody could administer the directory after the change, although somebody can before it.
+    #[error(
+        "UnmodifiableEntity: nobody could administer the directory any more after this change: no user with an active \
+         access key, and no role that such a user or an identity provider can assume, could change any user, role and \
+         policy; make another administrator first"
+    )]
+    LastAdministrator,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("[directory] master_key: {0}")]
@@ -177,6 +184,12 @@ impl From<CommandError> for Error {
             CommandError::ConcurrentModification { .. } => {
                 Self::ConcurrentModification(error.to_string())
             }
+            CommandError::LastAdministrator => Self::UnmodifiableEntity(
+                "Nobody could administer the directory any more after this change: no user with an active access key, \
+                 and no role that such a user or an identity provider can assume, could change any user, role and \
+                 policy. Make another administrator first."
+                    .to_owned(),
+            ),
             CommandError::Store(error) => error.into(),
             CommandError::Entropy(error) => error.into(),
             CommandError::MasterKey(error) => Self::MasterKey(Cause::new(error)),

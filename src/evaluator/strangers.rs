@@ -170,22 +170,27 @@ pub fn who_never_calls(trust: &Policy) -> Vec<String> {
     found
 }
 
-/// The ARNs of the SAML providers that Allow statements of a trust policy name, sorted.
-pub fn saml_providers(trust: &Policy) -> Vec<&str> {
+/// The identity providers that the Allow statements of a trust policy name, by ARN or domain.
+pub fn federated_providers(trust: &Policy) -> Vec<&str> {
     let mut found = Vec::new();
     for (_, statement) in allows(trust) {
         let Principals::Are(patterns) = &statement.principals else {
             continue;
         };
         found.extend(patterns.iter().filter_map(|pattern| match pattern {
-            PrincipalPattern::Federated(provider) if provider.contains(":saml-provider/") => {
-                Some(&**provider)
-            }
+            PrincipalPattern::Federated(provider) => Some(&**provider),
             _ => None,
         }));
     }
     found.sort_unstable();
     found.dedup();
+    found
+}
+
+/// The SAML providers that the Allow statements of a trust policy name.
+pub fn saml_providers(trust: &Policy) -> Vec<&str> {
+    let mut found = federated_providers(trust);
+    found.retain(|provider| provider.contains(":saml-provider/"));
     found
 }
 

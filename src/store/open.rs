@@ -103,6 +103,7 @@ impl Store {
             suspicion: Mutex::default(),
             reached: Mutex::default(),
             known: Mutex::default(),
+            administrators: Mutex::default(),
             is_unsealed: AtomicBool::new(false),
             is_new: false,
         };

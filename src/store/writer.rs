@@ -34,6 +34,8 @@ pub struct Writer<'s> {
     begun_at: i64,
     /// The entries that this transaction deleted.
     deleted: HashSet<Name>,
+    /// The entries that this transaction wrote.
+    written: HashSet<Name>,
     /// The store's own row as it will be written.
     pub(super) head: RawHead,
     /// The sums that will be sealed in the store's own row.
@@ -95,6 +97,7 @@ impl<'s> Writer<'s> {
             has_failed: false,
             begun_at: head.sequence,
             deleted: HashSet::new(),
+            written: HashSet::new(),
             head,
             contents,
             keys: store.keys.load_full(),
@@ -105,6 +108,11 @@ impl<'s> Writer<'s> {
     /// The number of the last change, including those of this transaction.
     pub fn sequence(&self) -> i64 {
         self.head.sequence
+    }
+
+    /// The entries that this transaction wrote or deleted; one may come twice.
+    pub fn touched(&self) -> impl Iterator<Item = &Name> {
+        self.written.iter().chain(&self.deleted)
     }
 
     pub(super) fn key(&self) -> Result<&Key, StoreError> {

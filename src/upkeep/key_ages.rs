@@ -152,7 +152,17 @@ async fn switch_off(
     };
     let writer = broker.store.write().await?;
     let actor = Actor::broker(ending.end.reason.setting());
-    match commands::execute_in(writer, context, &actor, "UpdateAccessKey", vec![command]).await {
+    // The setting holds for the last administrator's key too, who was warned.
+    let done = commands::execute_in(
+        writer,
+        context,
+        &actor,
+        "UpdateAccessKey",
+        vec![command],
+        None,
+    )
+    .await;
+    match done {
         Ok(_) => {
             broker.feed.nudge();
             Ok(true)

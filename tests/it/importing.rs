@@ -303,15 +303,21 @@ fn cases() -> Vec<Case> {
         ),
         (
             "--prune: the role goes, its user stays",
-            &["--prune"],
+            &["--prune", "--allow-lockout"],
             json!({"UserDetailList": [administrator]}),
             0,
         ),
         (
             "--prune: everything goes but one new role",
-            &["--prune"],
+            &["--prune", "--allow-lockout"],
             roles(&[role("New", json!({}))]),
             0,
+        ),
+        (
+            "--prune: the last administrator goes",
+            &["--prune"],
+            roles(&[role("New", json!({}))]),
+            1,
         ),
         (
             "several errors at once",

@@ -28,6 +28,7 @@ mod iam_providers;
 mod importing;
 mod integrity;
 mod killed;
+mod last_administrator;
 mod legible;
 mod lines_out;
 mod long_requests;

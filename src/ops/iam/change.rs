@@ -55,7 +55,9 @@ pub(in crate::parts::ops) async fn change(
         now: cx.now,
         issuer: cx.broker.issuer.as_deref(),
     };
-    let sequence = commands::execute_in(writer, context, &actor, action, commands).await?;
+    let directory = cx.directory.clone();
+    let sequence =
+        commands::execute_in(writer, context, &actor, action, commands, Some(&directory)).await?;
     cx.changed(sequence);
     cx.broker.feed.nudge();
     let seen = async {

@@ -265,6 +265,7 @@ impl Writer<'_> {
         .await
         .and_then(|written| self.has_written(written.rows_affected(), &name))?;
         self.contents.add(Set::Of(kind), term);
+        self.written.insert(name);
         Ok(())
     }
 

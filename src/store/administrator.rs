@@ -1,0 +1,67 @@
+//! One administrator, remembered between transactions, so that not each change has to look for one.
+
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::Store;
+use crate::base::clock::Timestamp;
+use crate::directory::Administrator;
+use crate::directory::resource::Name;
+
+/// How long after a fruitless search none is made.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// Somebody who may administer by the rows as a change left them.
+#[derive(Debug, Clone)]
+pub struct KnownAdministrator {
+    pub who: Administrator,
+    /// The entries on which that depends.
+    pub depends_on: Arc<HashSet<Name>>,
+    /// The number of the change up to which it is known.
+    pub at: i64,
+}
+
+/// What a process remembers of administrators.
+#[derive(Default)]
+pub(super) struct Memory {
+    known: Option<KnownAdministrator>,
+    /// When none was found.
+    looked_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// The administrator that was remembered last.
+    pub fn known_administrator(&self) -> Option<KnownAdministrator> {
+        let memory = self.administrators.lock();
+        let memory = memory.unwrap_or_else(PoisonError::into_inner);
+        memory.known.clone()
+    }
+
+    /// Remembers an administrator, whom the last committed change left as it is.
+    pub fn remember_administrator(&self, known: KnownAdministrator) {
+        let memory = self.administrators.lock();
+        let mut memory = memory.unwrap_or_else(PoisonError::into_inner);
+        memory.known = Some(known);
+        memory.looked_at = None;
+    }
+
+    /// Remembers that there was no administrator at a time.
+    pub fn found_no_administrator(&self, now: Timestamp) {
+        let memory = self.administrators.lock();
+        let mut memory = memory.unwrap_or_else(PoisonError::into_inner);
+        memory.known = None;
+        memory.looked_at = Some(now);
+    }
+
+    /// Whether it is time to look for an administrator: the last search that found none is not recent.
+    pub fn may_look_for_administrators(&self, now: Timestamp) -> bool {
+        let memory = self.administrators.lock();
+        let memory = memory.unwrap_or_else(PoisonError::into_inner);
+        let pause = i64::try_from(PAUSE.as_secs()).unwrap_or(i64::MAX);
+        memory.looked_at.is_none_or(|at| {
+            let since = now.seconds().saturating_sub(at.seconds());
+            !(0..pause).contains(&since)
+        })
+    }
+}
