@@ -700,6 +700,7 @@ async fn a_key_that_nobody_uses_is_announced_and_switched_off() {
     })
     .await;
     let (alice, bob) = (user("alice"), user("bob"));
+    assert_eq!(broker.who(&alice).await, "ok", "the broker runs");
     broker.elapse(44 * DAY);
     eventually("bob uses the key", async || broker.who(&bob).await == "ok").await;
     eventually("the keys of the others are announced", async || {
