@@ -723,25 +723,22 @@ async fn a_simulation_of_a_principal_is_bound_by_its_organization() {
     ];
     let broker = broker(Some(organization(&policies))).await;
     for (account, decision, by_organization) in [
-        (MEMBER, "explicitDeny", Some("false")),
-        (MANAGEMENT, "allowed", None),
-        (STRANGER, "allowed", None),
+        (MEMBER, "explicitDeny", json!(false)),
+        (MANAGEMENT, "allowed", Value::Null),
+        (STRANGER, "allowed", Value::Null),
     ] {
         let admin = arn(account, "user/admin");
         let form = [
-            ("Action", "SimulatePrincipalPolicy"),
-            ("Version", "2010-05-08"),
             ("PolicySourceArn", admin.as_str()),
             ("ActionNames.member.1", "sts:AssumeRole"),
         ];
-        let answer = broker.query(Some(&keys(account)), &form).await;
-        assert_eq!(answer.element("EvalDecision"), Some(decision), "{account}");
-        assert_eq!(
-            answer.element("AllowedByOrganizations"),
-            by_organization,
-            "{account}"
-        );
+        let client = broker.client(&keys(account));
+        let answer = client.iam("SimulatePrincipalPolicy", &form).await.unwrap();
+        let result = &answer["EvaluationResults"][0];
+        assert_eq!(result["EvalDecision"], decision, "{account}");
+        let detail = &result["OrganizationsDecisionDetail"]["AllowedByOrganizations"];
+        assert_eq!(*detail, by_organization, "{account}");
         // What an organization's policies say is not shown to its accounts.
-        assert!(!answer.body.contains("p-neverassume"), "{}", answer.body);
+        assert!(!answer.to_string().contains("p-neverassume"), "{answer}");
     }
 }
