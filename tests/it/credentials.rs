@@ -720,10 +720,14 @@ async fn a_key_that_nobody_uses_is_announced_and_switched_off() {
         "and so it is in use"
     );
     broker.elapse(DAY + 3_600);
+    // Not by a call, which would be a use of the key.
+    let running = &broker.running.as_ref().unwrap().broker;
     eventually("alice's key is switched off", async || {
-        broker.who(&alice).await == "InvalidClientTokenId"
+        let directory = running.directory.load();
+        !directory.access_key(&alice.id).unwrap().active
     })
     .await;
+    assert_eq!(broker.who(&alice).await, "InvalidClientTokenId");
     assert_eq!(broker.who(&bob).await, "ok");
     // By the broker itself, and once.
     let records = broker.into_audit().await;
