@@ -98,6 +98,7 @@ const ATTRIBUTES: [(&str, &str); 26] = [
     ("urn:oid:0.9.2342.19200300.100.1.1", "saml:uid"),
     ("0.9.2342.19200300.100.1.45", "saml:organizationStatus"),
 ];
+const AWS_POLICY: &str = "arn:aws:iam::aws:policy/ReadOnlyAccess";
 const SEED: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
 /// A principal that is not under test, and what is asked for if its trust policy is not under test.
 const CALLER: &str = "caller";
@@ -136,6 +137,9 @@ enum By {
 enum What {
     AssumeRole,
     GetWebIdentityToken,
+    AttachUserPolicy,
+    PutUserPermissionsBoundary,
+    AddRoleToInstanceProfile,
 }
 
 /// One question: whether a call is allowed if the policy in this place has this condition.
@@ -194,8 +198,17 @@ impl Ask {
             "sts:GetWebIdentityToken",
             "sts:TagGetWebIdentityToken"
         ]);
+        // The condition keys of a role that is passed are those of `iam:PassRole`, which a call includes.
+        let passes = self.what == What::AddRoleToInstanceProfile;
         let statement = |effect: &str, condition: Value| {
             let mut s = json!({"Effect": effect, "Action": actions});
+            match self.what {
+                What::AddRoleToInstanceProfile if !condition.is_null() => {
+                    s["Action"] = json!("iam:PassRole");
+                }
+                What::AssumeRole | What::GetWebIdentityToken => {}
+                _ => s["Action"] = json!("iam:*"),
+            }
             match self.place {
                 Place::Trust => {
                     s["Principal"] = json!({"AWS": ACCOUNT, "Federated": [PROVIDER, SAML_PROVIDER]})
@@ -209,6 +222,10 @@ impl Ask {
         };
         let condition = json!({self.operator.clone(): {self.key.clone(): self.wanted.clone()}});
         match self.denies {
+            false if passes => json!([
+                {"Effect": "Allow", "Action": "iam:AddRoleToInstanceProfile", "Resource": "*"},
+                statement("Allow", condition)
+            ]),
             false => json!([statement("Allow", condition)]),
             true => json!([
                 statement("Allow", Value::Null),
@@ -235,7 +252,7 @@ fn policy(document: Value) -> Value {
 }
 
 fn everything() -> Value {
-    policy(json!([{"Effect": "Allow", "Action": "sts:*", "Resource": "*"}]))
+    policy(json!([{"Effect": "Allow", "Action": ["sts:*", "iam:*"], "Resource": "*"}]))
 }
 
 fn user_id(name: &str) -> String {
@@ -286,6 +303,9 @@ fn question(key: &str, place: Place, ask: &Ask) -> Option<(By, What, &'static st
             json!("other"),
         );
         (place == Place::Trust).then_some(asked)
+    };
+    let changed = |what, operator, right: &str, wrong: &str| {
+        (place != Place::Trust).then_some((plain, what, operator, json!(right), json!(wrong)))
     };
     if ATTRIBUTES.iter().any(|(_, k)| *k == key) {
         return asserted(&format!("value of {key}"));
@@ -407,6 +427,25 @@ fn question(key: &str, place: Place, ask: &Ask) -> Option<(By, What, &'static st
         "sts:ExternalId" => plainly("StringEquals", "Customer-42", "Customer-43"),
         "sts:RoleSessionName" => plainly("StringEquals", "asked", "other"),
         "sts:SourceIdentity" => plainly("StringEquals", "alice", "bob"),
+        "iam:PolicyARN" => changed(What::AttachUserPolicy, "ArnEquals", AWS_POLICY, PROVIDER),
+        "iam:PermissionsBoundary" => changed(
+            What::PutUserPermissionsBoundary,
+            "ArnEquals",
+            AWS_POLICY,
+            PROVIDER,
+        ),
+        "iam:PassedToService" => changed(
+            What::AddRoleToInstanceProfile,
+            "StringEquals",
+            "ec2.amazonaws.com",
+            "ecs-tasks.amazonaws.com",
+        ),
+        "iam:AssociatedResourceArn" => changed(
+            What::AddRoleToInstanceProfile,
+            "ArnEquals",
+            &arn("instance-profile", "profile"),
+            PROVIDER,
+        ),
         other => panic!(
             "the table has {other} as present, and this test does not know how to ask for it"
         ),
@@ -578,6 +617,8 @@ fn directory(asks: &[Ask], signing: &SigningKey, idp: &Idp) -> Value {
     json!({"UserDetailList": users, "GroupDetailList": [], "RoleDetailList": roles, "Policies": policies, "Brevet": {
         "Organization": {"Id": "o-exampleorgid", "MasterAccountId": ACCOUNT, "Roots": [{"Id": "r-exam"}],
             "Accounts": [{"Id": ACCOUNT, "ParentId": "r-exam"}]},
+        "InstanceProfiles": [{"InstanceProfileName": "profile", "InstanceProfileId": "AIPA0000000000000001",
+            "Arn": arn("instance-profile", "profile")}],
         "AccessKeys": keys, "MFADevices": devices,
         "OpenIDConnectProviders": [{"Arn": PROVIDER, "Url": format!("https://{HOST}"), "ClientIDList": ["brevet", "api"],
             "JsonWebKeySet": {"keys": [signing.jwk()]}}],
@@ -765,6 +806,18 @@ async fn answer(
         shared.insert(name, keys.clone());
     }
     let form: &[(&str, &str)] = match ask.what {
+        What::AttachUserPolicy => {
+            let form = [("UserName", CALLER), ("PolicyArn", AWS_POLICY)];
+            return changed(broker, &keys, "AttachUserPolicy", &form).await;
+        }
+        What::PutUserPermissionsBoundary => {
+            let form = [("UserName", CALLER), ("PermissionsBoundary", AWS_POLICY)];
+            return changed(broker, &keys, "PutUserPermissionsBoundary", &form).await;
+        }
+        What::AddRoleToInstanceProfile => {
+            let form = [("InstanceProfileName", "profile"), ("RoleName", TARGET)];
+            return changed(broker, &keys, "AddRoleToInstanceProfile", &form).await;
+        }
         What::AssumeRole => &[
             ("Action", "AssumeRole"),
             VERSION,
@@ -784,6 +837,14 @@ async fn answer(
         ],
     };
     signed(broker, &keys, form).await.code().to_owned()
+}
+
+/// Asks for a change. The directory is a file here, so a change that is allowed is refused for that.
+async fn changed(broker: &Broker, keys: &Keys, action: &str, form: &[(&str, &str)]) -> String {
+    match broker.iam(keys, action, form).await.code() {
+        "UnmodifiableEntity" => "ok".to_owned(),
+        other => other.to_owned(),
+    }
 }
 
 fn signing_key() -> SigningKey {

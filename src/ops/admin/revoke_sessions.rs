@@ -21,7 +21,7 @@ use crate::directory::resource::{Name, ResourceKind};
 use crate::error::Error;
 use crate::federation;
 use crate::ops::context::Context;
-use crate::ops::iam::change::change;
+use crate::ops::iam::change::change_at_any_price;
 use crate::ops::operation::{OpenTo, Operation};
 use crate::ops::service::Service;
 use crate::revocations::{Mark, RevocationKey, Selector};
@@ -264,11 +264,11 @@ impl RevokeSessions {
         }
     }
 
-    /// Deactivates the access key and returns whether that succeeded. A failure does not undo the
-    /// revocation.
+    /// Deactivates the access key, even the last administrator's, and returns whether that succeeded.
+    /// A failure does not undo the revocation.
     async fn deactivate_key(&self, cx: &mut Context<'_>) -> bool {
         let decide = |cx: &mut Context<'_>| Ok(vec![self.deactivation(cx)?]);
-        match change(cx, "UpdateAccessKey", decide).await {
+        match change_at_any_price(cx, "UpdateAccessKey", decide).await {
             Ok(()) => true,
             Err(error) => {
                 error.log();

@@ -280,8 +280,9 @@ impl Action for GetAccessKeyLastUsed {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Used, Error> {
         self.readable_key(cx)?;
-        let stored = cx.broker.store.last_key_use(&self.access_key_id);
-        let stored = cx.wait(stored).await?;
+        let stored = cx
+            .wait(cx.broker.store.last_key_use(&self.access_key_id))
+            .await?;
         let key = self
             .readable_key(cx)?
             .ok_or_else(|| missing(&self.access_key_id))?;

@@ -27,14 +27,36 @@ pub(super) fn master_key(cx: &Context<'_>) -> Result<Arc<MasterKey>, Error> {
 }
 
 /// Changes the directory and waits until the change is in force on this node, so that the caller's
-/// next call sees it. The answer contains the number of the change. `decide` returns the commands or a refusal. It is called before the store is
-/// asked, and again once this call may write. The feed records the change as `action`.
+/// next call sees it. The answer contains the number of the change. `decide` returns the commands or
+/// a refusal. It is called before the store is asked, and again once this call may write. The feed
+/// records the change as `action`.
 ///
 /// # Errors
 /// The errors of `decide`, of the commands and of the store. Nothing was changed then.
-pub(in crate::parts::ops) async fn change(
+pub(super) async fn change(
     cx: &mut Context<'_>,
     action: &'static str,
+    decide: impl Fn(&mut Context<'_>) -> Result<Vec<Command>, Error>,
+) -> Result<(), Error> {
+    make(cx, action, true, decide).await
+}
+
+/// Does what [`change`] does, even if nobody may administer afterwards: what leaked must end.
+///
+/// # Errors
+/// The same as for [`change`].
+pub(in crate::parts::ops) async fn change_at_any_price(
+    cx: &mut Context<'_>,
+    action: &'static str,
+    decide: impl Fn(&mut Context<'_>) -> Result<Vec<Command>, Error>,
+) -> Result<(), Error> {
+    make(cx, action, false, decide).await
+}
+
+async fn make(
+    cx: &mut Context<'_>,
+    action: &'static str,
+    keeps_an_administrator: bool,
     decide: impl Fn(&mut Context<'_>) -> Result<Vec<Command>, Error>,
 ) -> Result<(), Error> {
     decide(cx)?;
@@ -56,8 +78,8 @@ pub(in crate::parts::ops) async fn change(
         issuer: cx.broker.issuer.as_deref(),
     };
     let directory = cx.directory.clone();
-    let sequence =
-        commands::execute_in(writer, context, &actor, action, commands, Some(&directory)).await?;
+    let guarded = keeps_an_administrator.then_some(&*directory);
+    let sequence = commands::execute_in(writer, context, &actor, action, commands, guarded).await?;
     cx.changed(sequence);
     cx.broker.feed.nudge();
     let seen = async {

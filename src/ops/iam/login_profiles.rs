@@ -275,8 +275,7 @@ pub(super) async fn password_last_used(
     if cx.directory.login_profile(&user.arn).is_none() {
         return Ok(None);
     }
-    let stored = cx.broker.store.last_key_use(&user.id);
-    let stored = cx.wait(stored).await?;
+    let stored = cx.wait(cx.broker.store.last_key_use(&user.id)).await?;
     let here = cx.broker.key_use.last(&user.id);
     let last = here.into_iter().chain(stored).max_by_key(|last| last.at);
     Ok(last.map(|last| last.at.to_string()))
@@ -346,8 +345,10 @@ async fn replacement(
 ) -> Result<(Secret<String>, i64), Error> {
     let master_key = master_key(cx)?;
     let kind = ResourceKind::LoginProfile;
-    let rows = cx.broker.store.get_all(kind, vec![user.arn.to_string()]);
-    let (_, row) = cx.wait(rows).await?.pop().ok_or_else(|| missing(user))?;
+    let rows = cx
+        .wait(cx.broker.store.get_all(kind, vec![user.arn.to_string()]))
+        .await?;
+    let (_, row) = rows.into_iter().next().ok_or_else(|| missing(user))?;
     let remembered = cx.directory.password_policy(user.account).remembered();
     if remembered > 0 {
         let profile = Resource::parse(kind, &row.body).map_err(|error| {
