@@ -23,6 +23,10 @@ const LOCKOUT: Lockout = Lockout {
     forgiven_after_seconds: 300,
 };
 
+#[cfg_attr(
+    not(any(test, feature = "internals")),
+    allow(dead_code, reason = "a change of the password needs neither of them")
+)]
 /// A user that has given its password.
 pub struct Verified {
     pub user: Arc<User>,

@@ -108,14 +108,6 @@ pub fn matches(password: &str, hash: &str) -> Result<bool, HashError> {
     Ok(is_same_secret(&computed, output.as_bytes()))
 }
 
-/// Whether a hash was made at a lower cost than this one, and should be made anew when its password
-/// is known.
-pub fn is_below(hash: &str, cost: Cost) -> bool {
-    parse(hash).is_ok_and(|parts| {
-        parts.params.m_cost() < cost.memory_kib || parts.params.t_cost() < cost.passes
-    })
-}
-
 /// The hashes of a user, the current one first.
 pub fn each(hashes: &str) -> impl Iterator<Item = &str> {
     hashes.split(' ')
@@ -256,9 +248,7 @@ mod tests {
 
     #[test]
     fn the_default_cost_is_not_below_that_of_owasp() {
-        assert!(Cost::DEFAULT.memory_kib >= 19_456 && Cost::DEFAULT.passes >= 2);
-        let hash = hash("p", &[1; 16], CHEAP).unwrap();
-        assert!(is_below(&hash, Cost::DEFAULT) && !is_below(&hash, CHEAP));
+        const { assert!(Cost::DEFAULT.memory_kib >= 19_456 && Cost::DEFAULT.passes >= 2) };
     }
 
     #[test]

@@ -14,8 +14,6 @@ use crate::directory::resource::{Name, ResourceKind};
 /// A checked row with the names by which lists are ordered.
 #[derive(Debug)]
 pub struct Listed {
-    /// The entry's ARN, access key id, serial number or account id.
-    pub id: String,
     /// The folded name, which is unique in the kind.
     pub folded: String,
     pub stored: Stored,
@@ -148,7 +146,6 @@ impl Store {
         }
         Ok(Listed {
             folded: row.columns().folded.to_owned(),
-            id: row.id,
             stored: Stored {
                 version: row.version,
                 body: row.body,
