@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use brevet::api::sts::v1 as pb;
 use brevet::client::{AssumeRole, Client, Credentials, Endpoint};
 
-use crate::harness::code;
+use crate::harness::{PATIENCE, code};
 
 pub fn brevet() -> Command {
     Command::new(env!("CARGO_BIN_EXE_brevet"))
@@ -449,7 +449,7 @@ async fn au_01_a_log_that_cannot_be_written_issues_nothing() {
             code(&client.assume_role(&role()).await.unwrap_err()),
             "ServiceUnavailable"
         );
-        assert!(started.elapsed() < Duration::from_millis(2_500));
+        assert!(started.elapsed() < PATIENCE);
     }
 }
 
@@ -468,7 +468,7 @@ async fn au_02_a_log_that_hangs_answers_by_its_deadline() {
     // Without a reader it cannot be opened: the start says so, and does not hang.
     let started = Instant::now();
     home.refused("[audit]");
-    assert!(started.elapsed() < Duration::from_secs(4));
+    assert!(started.elapsed() < PATIENCE);
     // A reader that stops reading: the pipe fills, and then calls are refused.
     let reader = std::fs::OpenOptions::new()
         .read(true)
@@ -482,7 +482,7 @@ async fn au_02_a_log_that_hangs_answers_by_its_deadline() {
     for _ in 0..2_000 {
         let started = Instant::now();
         let result = client.assume_role(&role()).await;
-        assert!(started.elapsed() < Duration::from_millis(2_900));
+        assert!(started.elapsed() < PATIENCE);
         if let Err(error) = result {
             assert_eq!(code(&error), "ServiceUnavailable");
             refused += 1;
@@ -499,7 +499,7 @@ async fn au_02_a_log_that_hangs_answers_by_its_deadline() {
         while reader.read(&mut sink).is_ok_and(|n| n > 0) {}
     });
     let mut recovered = false;
-    for _ in 0..20 {
+    for _ in 0..300 {
         recovered = client.assume_role(&role()).await.is_ok();
         if recovered {
             break;
@@ -605,7 +605,7 @@ async fn the_demo_writes_its_world_once_everything_listens() {
         .unwrap();
     let started = Instant::now();
     while !world.exists() {
-        assert!(started.elapsed() < Duration::from_secs(5));
+        assert!(started.elapsed() < PATIENCE);
         std::thread::sleep(Duration::from_millis(5));
     }
     let text = std::fs::read_to_string(&world).unwrap();
@@ -851,12 +851,10 @@ async fn what_cuts_a_session_is_bounded_before_it_is_packed() {
 fn the_service_manager_is_told_and_the_start_says_what_an_operator_looks_for() {
     let home = Home::init();
     let socket = std::os::unix::net::UnixDatagram::bind(home.path.join("notify")).unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let told = || {
         let mut buffer = [0; 256];
-        let length = socket.recv(&mut buffer).expect("within five seconds");
+        let length = socket.recv(&mut buffer).expect("in time");
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     };
     let mut daemon = serve_with(

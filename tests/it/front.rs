@@ -588,7 +588,7 @@ async fn az_08_the_proxy_protocol_is_spoken_by_trusted_proxies_alone() {
             .unwrap();
         let mut bytes = Vec::new();
         // A reset is as good as an end.
-        let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut bytes))
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes))
             .await
             .unwrap();
         String::from_utf8_lossy(&bytes)

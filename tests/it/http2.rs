@@ -113,7 +113,7 @@ impl Raw {
     /// Whether the broker still reads from the connection.
     pub async fn send(&mut self, bytes: &[u8]) -> bool {
         matches!(
-            tokio::time::timeout(Duration::from_secs(5), self.stream.write_all(bytes)).await,
+            tokio::time::timeout(Duration::from_secs(30), self.stream.write_all(bytes)).await,
             Ok(Ok(()))
         )
     }

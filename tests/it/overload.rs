@@ -161,7 +161,8 @@ async fn metric(broker: &Broker, name: &str) -> u64 {
 
 async fn calls_in_flight(broker: &Broker, wanted: u64) {
     let mut last = 0;
-    for _ in 0..250 {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
         last = metric(broker, "brevet_calls_in_flight").await;
         if last == wanted {
             return;
@@ -479,11 +480,11 @@ async fn tr_02_header_lists_made_of_references_are_not_kept() {
     let name = [form(broker.address).as_slice(), b"\x40\x01a\x00"].concat();
     let references = |n: usize| [http2::form(broker.address), vec![0xbe; n]].concat();
     let mut all = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..4 {
         let mut raw = Raw::connect(broker.address, source(1), b"").await;
         raw.send(&http2::frame(HEADERS, END_HEADERS, 1, &name))
             .await;
-        for n in 1..200 {
+        for n in 1..100 {
             raw.send(&http2::frame(
                 HEADERS,
                 END_HEADERS,
@@ -495,13 +496,13 @@ async fn tr_02_header_lists_made_of_references_are_not_kept() {
         all.push(raw);
     }
     // Of each connection the one good request waits for its body; whatever else there was is answered.
-    calls_in_flight(&broker, 8).await;
+    calls_in_flight(&broker, 4).await;
     let bytes = metric(&broker, "brevet_request_memory_bytes").await;
-    assert!(bytes < 8 * 200 * 4_096 / 2, "{bytes}");
+    assert!(bytes < 4 * 100 * 4_096 / 2, "{bytes}");
     assert_eq!(broker.query(Some(&user("alice")), WHO).await.code(), "ok");
     // 10,000 headers, and a list of 1 MB: h2 ends the connection.
     for block in [
-        references(10_000),
+        [name.as_slice(), &[0xbe; 10_000]].concat(),
         [
             form(broker.address),
             literal("x", &"y".repeat(15_000)).repeat(70),
@@ -520,9 +521,11 @@ async fn tr_02_header_lists_made_of_references_are_not_kept() {
             bytes.extend(http2::frame(CONTINUATION, flags, 1, piece));
         }
         raw.send(&bytes).await;
-        let answered = raw.next(Duration::from_secs(5)).await;
-        let refused = answered.map_or(true, |f| [GOAWAY, RST_STREAM, HEADERS].contains(&f.kind));
-        assert!(refused);
+        let answered = raw.next(PATIENCE).await;
+        assert!(
+            matches!(&answered, Ok(f) if [GOAWAY, RST_STREAM, HEADERS].contains(&f.kind)),
+            "{answered:?}"
+        );
     }
 }
 
@@ -561,10 +564,7 @@ async fn tr_02_frames_without_a_call_end_the_connection() {
         );
         let started = Instant::now();
         while raw.send(&one.repeat(200)).await {
-            assert!(
-                started.elapsed() < Duration::from_secs(5),
-                "{name} without end"
-            );
+            assert!(started.elapsed() < PATIENCE, "{name} without end");
         }
     }
     let mut raw = Raw::connect(broker.address, source(1), b"").await;
@@ -572,10 +572,7 @@ async fn tr_02_frames_without_a_call_end_the_connection() {
         .await;
     raw.send(&http2::frame(CONTINUATION, 0, 1, b"").repeat(500))
         .await;
-    assert!(
-        raw.ends(Duration::from_secs(5)).await.0,
-        "CONTINUATION without end"
-    );
+    assert!(raw.ends(PATIENCE).await.0, "CONTINUATION without end");
     // A client at rest that sends a PING now and then stays.
     let mut raw = Raw::connect(broker.address, source(1), b"").await;
     raw.send(&http2::frame(
@@ -610,7 +607,7 @@ async fn tr_02_an_answer_that_is_not_read_ends_the_connection() {
     let held = metric(&broker, "brevet_request_memory_bytes").await;
     assert_eq!(held, 100 * 4_096, "the answers wait");
     let started = Instant::now();
-    let (ended, kinds) = raw.ends(Duration::from_secs(20)).await;
+    let (ended, kinds) = raw.ends(PATIENCE).await;
     assert!(
         ended && started.elapsed() > Duration::from_secs(7),
         "{:?}",
@@ -700,10 +697,7 @@ async fn an_http1_connection_rests_and_a_slow_head_does_not() {
         .await
         .unwrap();
     while stream.write_all(b"a").await.is_ok() {
-        assert!(
-            started.elapsed() < Duration::from_secs(8),
-            "a slow head goes on"
-        );
+        assert!(started.elapsed() < PATIENCE, "a slow head goes on");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     // The same over HTTP/2: a header block that does not end, and a frame.
@@ -726,7 +720,7 @@ async fn an_http1_connection_rests_and_a_slow_head_does_not() {
                 .collect::<Vec<_>>(),
         )
         .await;
-        assert!(raw.ends(Duration::from_secs(8)).await.0);
+        assert!(raw.ends(PATIENCE).await.0);
     }
 }
 
@@ -749,7 +743,7 @@ async fn a_stream_that_is_reset_does_not_keep_its_connection() {
             .await;
     }
     calls_in_flight(&broker, 0).await;
-    let (ended, kinds) = raw.ends(Duration::from_secs(6)).await;
+    let (ended, kinds) = raw.ends(PATIENCE).await;
     assert!(ended && kinds.contains(&GOAWAY), "{kinds:?}");
 }
 
@@ -771,7 +765,7 @@ async fn a_newcomer_finds_room_among_those_who_prove_nobody() {
     })
     .await;
     let mut third = http2::connect(broker.address, source(2)).await.unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(5), third.read(&mut [0; 1])).await;
+    let ended = tokio::time::timeout(PATIENCE, third.read(&mut [0; 1])).await;
     assert!(
         matches!(ended, Ok(Ok(0) | Err(_))),
         "a source has a quarter"
@@ -784,8 +778,7 @@ async fn a_newcomer_finds_room_among_those_who_prove_nobody() {
             late.who(&broker, Some(&user("alice"))).await.unwrap().1,
             "ok"
         );
-        let ended =
-            tokio::time::timeout(Duration::from_secs(5), silent.remove(0).read(&mut [0; 1])).await;
+        let ended = tokio::time::timeout(PATIENCE, silent.remove(0).read(&mut [0; 1])).await;
         assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{n}");
         newcomers.push(late);
         assert_eq!(

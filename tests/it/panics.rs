@@ -8,7 +8,7 @@ use brevet::base::digest::sha256;
 use brevet::proof::sigv4::Signer;
 
 use crate::binary::{Home, brevet, serve_by};
-use crate::harness::{encode, form_headers, http1};
+use crate::harness::{PATIENCE, encode, form_headers, http1};
 
 /// A service, an action, and parameters that pass the first checks.
 type Call = (
@@ -139,10 +139,7 @@ async fn op_07_a_panic_ends_one_call_and_is_on_record() {
     };
     let started = Instant::now();
     while let Some(action) = missing() {
-        assert!(
-            started.elapsed() < Duration::from_secs(30),
-            "{action} is not on record"
-        );
+        assert!(started.elapsed() < PATIENCE, "{action} is not on record");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
