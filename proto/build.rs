@@ -20,6 +20,7 @@ fn generate() -> Result<(), Box<dyn std::error::Error>> {
         [
             "brevet/sts/v1/sts.proto",
             "brevet/sts/v1/session_administration.proto",
+            "brevet/relying/v1/relying.proto",
         ],
         ["proto"],
     )?;

@@ -10,11 +10,22 @@ pub mod sts {
     }
 }
 
+/// The protobuf packages below `brevet.relying`.
+pub mod relying {
+    /// The package `brevet.relying.v1`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("brevet.relying.v1");
+    }
+}
+
 /// The encoded `FileDescriptorSet` of the API, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 /// The full name of the service that issues credentials.
 pub const SERVICE: &str = "brevet.sts.v1.SecurityTokenService";
 /// The full name of the service for administrators.
 pub const ADMINISTRATION: &str = "brevet.sts.v1.SessionAdministration";
+/// The full name of the service for programs that accept or hand out sessions.
+pub const RELYING: &str = "brevet.relying.v1.Relying";
 /// The path of RevokeSessions, for which capacity is reserved.
 pub const REVOCATION: &str = "/brevet.sts.v1.SessionAdministration/RevokeSessions";

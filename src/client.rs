@@ -19,17 +19,21 @@ mod error;
 mod role_credentials;
 mod signed;
 mod types;
+mod watch;
+mod workload;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 use tonic_types::StatusExt;
 
+use crate::api::relying::v1::relying_client::RelyingClient;
 use crate::api::sts::v1::security_token_service_client::SecurityTokenServiceClient;
 use crate::api::sts::v1::session_administration_client::SessionAdministrationClient;
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::secret::Secret;
 use error::{ENCODED_MESSAGE_MARK, chain};
 use signed::Signed;
 
@@ -39,6 +43,8 @@ pub use types::{
     AssumeRole, AssumeRoleWithSaml, AssumeRoleWithWebIdentity, AssumedRole, CallerIdentity,
     Credentials, Endpoint, SamlRole, WebIdentityRole, WebIdentityToken,
 };
+pub use watch::{RevocationWatch, RevocationsSeen, WatchedSession};
+pub use workload::{AssumeRoleForWorkload, Workload, WorkloadRole};
 
 /// How long connecting may take, and how long a call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,6 +54,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Client {
     grpc: SecurityTokenServiceClient<Signed>,
     administration: SessionAdministrationClient<Signed>,
+    relying: RelyingClient<Signed>,
     signed: Signed,
     url: String,
     clock: Arc<dyn Clock>,
@@ -83,7 +90,28 @@ impl Client {
                 url: endpoint.url.clone(),
             });
         }
-        Self::connect(endpoint, Some(credentials), clock)
+        Self::connect(endpoint, Some(credentials), None, clock)
+    }
+
+    /// Makes a client that signs nothing and proves who it is by a TLS client certificate: the
+    /// certificate with its chain, and its private key, both in PEM.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] if the URL, the CA, the certificate or the key cannot be used,
+    /// [`ClientError::InClear`] if the URL is not `https://`.
+    pub fn with_certificate(
+        endpoint: &Endpoint,
+        certificate_pem: &str,
+        key_pem: &Secret<String>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ClientError> {
+        if !endpoint.url.starts_with("https://") {
+            return Err(ClientError::InClear {
+                url: endpoint.url.clone(),
+            });
+        }
+        let identity = Identity::from_pem(certificate_pem, key_pem.expose());
+        Self::connect(endpoint, None, Some(identity), clock)
     }
 
     /// Does what [`Self::new`] does, but allows `http://` to other machines. Anybody on the path can then read
@@ -92,7 +120,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unreachable`] if the URL or the CA cannot be used.
     pub fn in_clear(endpoint: &Endpoint, credentials: Credentials) -> Result<Self, ClientError> {
-        Self::connect(endpoint, Some(credentials), Arc::new(SystemClock))
+        Self::connect(endpoint, Some(credentials), None, Arc::new(SystemClock))
     }
 
     /// Makes a client that signs nothing, for [`Self::assume_role_with_web_identity`] and
@@ -106,12 +134,13 @@ impl Client {
                 url: endpoint.url.clone(),
             });
         }
-        Self::connect(endpoint, None, Arc::new(SystemClock))
+        Self::connect(endpoint, None, None, Arc::new(SystemClock))
     }
 
     fn connect(
         endpoint: &Endpoint,
         credentials: Option<Credentials>,
+        identity: Option<Identity>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {
         let unreachable = |e: &dyn std::error::Error| ClientError::Unreachable {
@@ -130,6 +159,10 @@ impl Client {
                 Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
                 None => ClientTlsConfig::new().with_native_roots(),
             };
+            let tls = match identity {
+                Some(identity) => tls.identity(identity),
+                None => tls,
+            };
             builder = builder.tls_config(tls).map_err(|e| unreachable(&e))?;
         }
         let channel = builder
@@ -144,10 +177,12 @@ impl Client {
             clock: clock.clone(),
         };
         let administration = SessionAdministrationClient::new(signed.clone());
+        let relying = RelyingClient::new(signed.clone());
         let grpc = SecurityTokenServiceClient::new(signed.clone());
         Ok(Self {
             grpc,
             administration,
+            relying,
             signed,
             url: endpoint.url.clone(),
             clock,

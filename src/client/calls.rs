@@ -119,7 +119,7 @@ impl Client {
         })
     }
 
-    fn assumed(
+    pub(super) fn assumed(
         &self,
         credentials: Option<pb::Credentials>,
         user: Option<pb::AssumedRoleUser>,
