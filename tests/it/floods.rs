@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::binary::{Daemon, Home, brevet, serve_by};
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, eventually};
 use crate::http2::{
     self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, Raw, WINDOW_UPDATE, connect,
     form,
@@ -268,9 +268,12 @@ async fn sa_07_a_flood_of_forged_responses_starves_no_signed_call() {
                 let mut times = Vec::new();
                 while Instant::now() < ends {
                     let started = Instant::now();
-                    let answer = crate::saml_costs::post(to, 1 + n % 20, body.clone()).await;
-                    assert_ne!(answer.code(), "ok");
-                    times.push(started.elapsed());
+                    let answer = crate::saml_costs::try_post(to, 1 + n % 20, body.clone()).await;
+                    // Whoever floods may be shown out without an answer.
+                    if let Ok(answer) = answer {
+                        assert_ne!(answer.code(), "ok");
+                        times.push(started.elapsed());
+                    }
                 }
                 times
             })
@@ -476,7 +479,10 @@ async fn op_07_a_flood_in_512_mib_is_shed_and_kills_nobody() {
             resident(&daemon) / MIB,
             metric(&daemon, "brevet_calls_in_flight").await
         );
-        client.assume_role(&role()).await.unwrap();
+        eventually("a credential is issued", async || {
+            client.assume_role(&role()).await.is_ok()
+        })
+        .await;
         drop(held);
         comes_back(&daemon, baseline, 32 * MIB, PATIENCE).await;
     }

@@ -39,27 +39,34 @@ async fn broker_with(idp: &Idp, budgets: BudgetLimits) -> Broker {
 
 /// Posts a form over a connection of its own from 127.0.0.`from`. The connection ends with the future.
 pub async fn post(to: SocketAddr, from: u8, body: String) -> Answer {
+    try_post(to, from, body).await.expect("an answer")
+}
+
+/// Does what [`post`] does, and returns an error if the broker ends the connection without an answer.
+pub async fn try_post(to: SocketAddr, from: u8, body: String) -> Result<Answer, hyper::Error> {
     let stream = crate::http2::connect(to, Ipv4Addr::new(127, 0, 0, from));
     let io = hyper_util::rt::TokioIo::new(stream.await.unwrap());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
     let answer = async {
         let body = http_body_util::Full::new(bytes::Bytes::from(body));
         let mut request = http::Request::post("/").body(body).unwrap();
         *request.headers_mut() = form_headers();
         let host = to.to_string().parse().unwrap();
         request.headers_mut().insert("host", host);
-        let response = sender.send_request(request).await.unwrap();
+        let response = sender.send_request(request).await?;
         let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes().to_vec();
-        Answer {
+        let body = body.collect().await?.to_bytes().to_vec();
+        Ok(Answer {
             status: head.status.as_u16(),
             headers: head.headers,
             body: String::from_utf8(body).unwrap(),
-        }
+        })
     };
+    tokio::pin!(answer);
     tokio::select! {
-        answer = answer => answer,
-        ended = connection => panic!("the connection ended: {ended:?}"),
+        answer = &mut answer => answer,
+        // The answer may have come with the end.
+        _ = connection => answer.await,
     }
 }
 
