@@ -42,9 +42,10 @@ pub struct Broker {
     pub issuer: Option<String>,
     /// The audiences and URLs that SAML assertions must name, and the clock leeway.
     pub service_provider: Arc<ServiceProvider>,
-    /// How many SAML responses are verified at once. Nobody has been authenticated then.
+    /// Limits how many SAML responses are verified at once, because their senders are not
+    /// authenticated yet.
     pub verifications: Semaphore,
-    /// How many policy simulations are computed at once.
+    /// Limits how many policy simulations are computed at once.
     pub simulations: Semaphore,
     /// The keys of OpenID Connect providers.
     pub providers: Arc<Providers>,

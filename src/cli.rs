@@ -340,8 +340,9 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     Ok(runtime)
 }
 
-/// Keeps what is in memory, keys among it, out of core files, and other processes of the account out of it.
-/// It also holds where core files go to a program: RLIMIT_CORE alone does not.
+/// Keeps the memory of this process, which contains keys, out of core files, and other processes of
+/// the account from reading it. RLIMIT_CORE alone does not help where core files are piped to a
+/// program.
 fn keep_memory_private() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let none = Rlimit {
@@ -354,7 +355,7 @@ fn keep_memory_private() {
     if let Err(error) =
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
     {
-        tracing::debug!(%error, "the process stays dumpable");
+        tracing::debug!(%error, "the process could not be excluded from core dumps");
     }
 }
 

@@ -79,7 +79,7 @@ impl Client {
     /// Does what [`Self::new`] does, with a clock for the dates of signatures and for expiry.
     ///
     /// # Errors
-    /// Those of [`Self::new`].
+    /// The same as for [`Self::new`].
     pub fn with_clock(
         endpoint: &Endpoint,
         credentials: Credentials,
@@ -127,7 +127,7 @@ impl Client {
     /// [`Self::assume_role_with_saml`]. `in_clear` allows `http://` to other machines.
     ///
     /// # Errors
-    /// Those of [`Self::new`].
+    /// The same as for [`Self::new`].
     pub fn anonymous(endpoint: &Endpoint, in_clear: bool) -> Result<Self, ClientError> {
         if endpoint.is_in_clear() && !in_clear {
             return Err(ClientError::InClear {

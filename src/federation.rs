@@ -122,7 +122,7 @@ impl FederatedIdentity {
         }
     }
 
-    /// The assertion that proves the identity. None if a token proves it.
+    /// The assertion that proves the identity. `None` if a token proves it.
     pub fn assertion(&self) -> Option<&saml::Shown> {
         match &self.source {
             Source::Oidc { .. } => None,
@@ -172,7 +172,7 @@ pub fn has_provider(directory: &Directory, arn: &str) -> Option<bool> {
     account_of_provider(arn, "saml-provider").map(|_| directory.saml_provider(arn).is_some())
 }
 
-/// The account in the ARN of a provider of either kind. None if the text is not such an ARN.
+/// The account in the ARN of a provider of either kind. `None` if the text is not such an ARN.
 pub fn account_of(arn: &str) -> Option<AccountId> {
     account_of_provider(arn, "oidc-provider").or_else(|| account_of_provider(arn, "saml-provider"))
 }

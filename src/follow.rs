@@ -46,7 +46,7 @@ pub struct FollowContext {
     pub node: Node,
     /// The directory file that is in force here.
     pub serving: Arc<Serving>,
-    /// The file that records the last change this node has seen. None if it is not recorded.
+    /// The file that records the last change this node has seen. `None` if it is not recorded.
     pub watermark: Option<PathBuf>,
     /// The runtime for work that is not urgent.
     pub ordinary: Handle,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 
-/// The limits of `[credentials]`. Without a limit, keys have no end of their own.
+/// The limits of `[credentials]`. Without a limit, keys are not switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyAges {
     /// The age at which a key is switched off.

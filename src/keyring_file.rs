@@ -1,4 +1,5 @@
-//! The keyring on disk: private to its account, written whole or not at all.
+//! The keyring on disk. Its file is private to the broker's account, and is written completely or
+//! not at all.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ pub enum KeyringFileError {
     #[error("{path}: {error}")]
     Content {
         path: PathBuf,
-        /// The field, and the rule.
+        /// The field, and the rule that it breaks.
         error: KeyringError,
     },
 }
@@ -22,15 +23,16 @@ pub enum KeyringFileError {
 /// Reads a keyring file, which must be private to this account.
 ///
 /// # Errors
-/// Names the file or the field, and the rule.
+/// [`KeyringFileError::File`] if the file cannot be read or others can read it, and
+/// [`KeyringFileError::Content`] if a field breaks a rule.
 pub fn load(path: &Path) -> Result<Keyring, KeyringFileError> {
     Keyring::parse(files::read(path, Audience::Owner, MAX_BYTES)?.expose()).map_err(content(path))
 }
 
-/// Writes a keyring, mode 0600, in one step.
+/// Writes a keyring with mode 0600, atomically.
 ///
 /// # Errors
-/// The system's answer; the old file then stands.
+/// [`KeyringFileError::File`] if the file cannot be written; the old file is then unchanged.
 pub fn save(keyring: &Keyring, path: &Path) -> Result<(), KeyringFileError> {
     Ok(files::write_private(
         path,

@@ -1,8 +1,7 @@
 //! Checks the password of a user: IAM User Guide, "Manage passwords for IAM users".
 //!
 //! A user that does not exist, one without a password and a wrong password take the same work and
-//! give the same answer. What follows from the account's password policy is told only to who knows
-//! the password.
+//! give the same answer. Only somebody who gives the right password learns whether it has expired.
 
 use std::sync::Arc;
 

@@ -136,7 +136,7 @@ impl Sessions {
         if let Kind::Redis(redis) = &self.kind
             && let Err(error) = Box::pin(redis.release_signature(keyring, signature)).await
         {
-            tracing::debug!(%error, "the mark of a signature without an effect was not removed");
+            tracing::debug!(%error, "the mark of a used signature could not be removed, although its call failed");
         }
     }
 

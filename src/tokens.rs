@@ -20,8 +20,9 @@ use crate::session::packing::{self, Limits};
 use crate::session::token::{self, Claims};
 
 /// The fault of a node whose signing key was revoked, and what to do about it.
-pub const WITHOUT_SIGNING_KEY: &str = "the keyring's current key was revoked, so that no session can be issued; take the keyring \
-                                   file that `brevet keyring revoke` or `brevet keyring rotate` has written since then";
+pub const WITHOUT_SIGNING_KEY: &str = "the keyring's current key was revoked, so that no session can be \
+                                       issued; use the keyring file that `brevet keyring revoke` or \
+                                       `brevet keyring rotate` has written since then";
 /// An opened session token, and what follows from it alone.
 pub struct OpenedSession {
     /// What the token says about the session.

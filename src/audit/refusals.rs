@@ -60,7 +60,7 @@ impl Rate {
     }
 }
 
-/// The properties that are counted separately.
+/// The properties that calls of one kind have in common. Each kind is counted separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Kind {
     pub event_source: &'static str,

@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     let (lines, warnings) = match Config::load(path) {
         Err(error) => {
             let fix = match &error {
-                ConfigError::File(_) => "mend this file, or name another one with --config",
+                ConfigError::File(_) => "correct this file, or name another one with --config",
                 _ => {
                     "correct the configuration; config/brevet.toml in the source has every key and its default"
                 }

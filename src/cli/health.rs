@@ -10,7 +10,8 @@ use clap::Args;
 use super::{Failure, print};
 use crate::config::Config;
 
-/// The metrics of many identity providers are the longest answer.
+/// The longest answer that is read, in bytes. The longest one is `/metrics` with many identity
+/// providers.
 const MAX_ANSWER_BYTES: u64 = 1 << 20;
 
 const EXAMPLES: &str = "\

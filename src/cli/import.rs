@@ -181,7 +181,7 @@ fn message(error: &CommandError) -> String {
 /// Does everything that [`apply`] does, and rolls it back.
 ///
 /// # Errors
-/// Whatever would make [`apply`] fail, a log of commands that cannot be written included.
+/// Every error with which [`apply`] would fail, including a log of commands that cannot be written.
 fn rehearse(
     config: &Config,
     runtime: &tokio::runtime::Runtime,

@@ -27,7 +27,7 @@ pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, Fa
 /// Reads text as [`read`] does.
 ///
 /// # Errors
-/// Those of [`read`], and text that is not UTF-8.
+/// The same as for [`read`]. Also if the text is not UTF-8.
 pub(super) fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> {
     let bytes = read(path, max_bytes)?;
     let text =

@@ -103,7 +103,7 @@ fn conclude(log: &LocalLog, deed: &Deed, result: Result<&Value, &Failure>) {
 /// Does what [`recorded`] does, for work that returns nothing.
 ///
 /// # Errors
-/// Those of [`recorded`].
+/// The same as for [`recorded`].
 pub(super) fn note(
     log: &LocalLog,
     name: &'static str,

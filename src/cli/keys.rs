@@ -90,11 +90,11 @@ pub(super) struct RotateArguments {
 
 /// Revoke keys for good: tokens that were made with them are refused from now on
 ///
-/// For keys that leaked. The store keeps the ids of revoked keys for ever, and every connected broker
-/// stops using them within 2 seconds: their sessions end, and they are no longer published. Putting an
-/// old keyring file back does not undo this. Then the keyring file is written anew: the next key
-/// replaces a current one, and a new next key is made. Copy the file to every broker: one whose current
-/// key was revoked issues nothing until it has the new file.
+/// For keys that leaked. The store keeps the ids of revoked keys for ever, and every connected
+/// broker stops using them within 2 seconds: their sessions end, and they are no longer published.
+/// Putting an old keyring file back does not undo this. Then the keyring file is written anew: the
+/// next key replaces a current one, and a new next key is made. Copy the file to every broker: a
+/// broker whose current key was revoked issues nothing until it has the new file.
 #[derive(Debug, Args)]
 #[command(after_long_help = REVOKE_EXAMPLES)]
 pub(super) struct RevokeArguments {
@@ -224,7 +224,8 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
         format!("the keys are revoked, but the keyring file could not be written anew: {error}")
     })?;
     print::note(format_args!(
-        "{} has new keys. Copy it to every broker now: one whose current key was revoked issues no session until it has it.",
+        "{} has new keys. Copy it to every broker now: a broker whose current key was revoked issues no \
+         sessions until it has the new file.",
         file.display()
     ));
     list_keys(&renewed)

@@ -1,8 +1,8 @@
-//! Flags that mean something only beside another flag.
+//! Flags that have a meaning only together with another flag.
 //!
-//! clap's `requires` does not hold where the other flag conflicts with a third one that is given: then the
-//! first flag would be ignored silently. `sessions revoke --config FILE --provider ARN` must not be read as
-//! `--all --config FILE`.
+//! clap's `requires` does not hold where the other flag conflicts with a third one that is given:
+//! then the first flag would be ignored silently. `sessions revoke --config FILE --provider ARN`
+//! must not be read as `--all --config FILE`.
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;

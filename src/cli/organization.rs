@@ -77,7 +77,7 @@ fn declare(arguments: &DeclareArguments) -> Result<(), Failure> {
     print::json(&file)
 }
 
-/// The files that are meant, those of folders by name.
+/// The files to read. The JSON files of a folder are sorted by name.
 fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut all = Vec::new();
     for path in given {
@@ -113,7 +113,7 @@ fn asked_for(path: &Path) -> Option<String> {
     stem.split('.').rev().find(is_id).map(str::to_owned)
 }
 
-/// What was printed so far.
+/// What the files that were read so far contain.
 #[derive(Default)]
 struct Printed {
     organization: Option<Value>,
@@ -131,7 +131,7 @@ struct Printed {
 }
 
 impl Printed {
-    /// Takes the answer of one command. `asked_for` is the id of the parent or policy.
+    /// Adds the content of one file. `asked_for` is the id of the parent or policy.
     fn take(&mut self, asked_for: Option<String>, value: Value) -> Result<(), String> {
         let Value::Object(mut answer) = value else {
             return Err("must be a JSON object, as `aws organizations` prints it".to_owned());
@@ -140,7 +140,11 @@ impl Printed {
             .remove("NextToken")
             .is_some_and(|token| !token.is_null())
         {
-            return Err("this is only one page; let the AWS CLI print everything at once (without `--max-items`)".to_owned());
+            return Err(
+                "this is only one page; run the command again without `--max-items`, so that it \
+                        prints everything"
+                    .to_owned(),
+            );
         }
         let parent = || {
             asked_for.clone().ok_or_else(|| {
@@ -178,7 +182,7 @@ impl Printed {
                 }
                 other => {
                     return Err(format!(
-                        "`{other}` is not what the commands of `aws organizations` print that are read here"
+                        "`{other}` is not a field that one of the supported commands of `aws organizations` prints"
                     ));
                 }
             }
@@ -186,7 +190,10 @@ impl Printed {
         Ok(())
     }
 
-    /// The declared form, if nothing is missing.
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// A sentence that says which part is missing.
     fn organization(mut self) -> Result<Value, String> {
         let missing = |command: &str, file: &str| {
             format!(

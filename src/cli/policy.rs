@@ -257,7 +257,7 @@ fn decide(path: &Path) -> Result<(), Failure> {
         Ok(())
     })?;
     if differ > 0 {
-        Err(format!("{differ} of {all} cases are not decided as they expect").into())
+        Err(format!("{differ} of {all} cases were not decided as expected").into())
     } else {
         Ok(())
     }

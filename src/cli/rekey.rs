@@ -134,8 +134,8 @@ impl Run<'_> {
                 format!(" (keys {})", missing.join(", "))
             };
             return Err(format!(
-                "{closed} of the {} secrets in the store cannot be opened with {}{keys}; nothing was changed. Bring back the \
-                 key file that opens them",
+                "{closed} of the {} secrets in the store cannot be opened with {}{keys}; nothing was \
+                 changed. Restore the key file that opens them",
                 found.count(),
                 self.path.display()
             )

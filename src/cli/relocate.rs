@@ -170,7 +170,7 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
         let found = commands::open_all(&from, &key).await?;
         if !found.all_open() {
             return Err(format!(
-                "{} secrets in the store cannot be opened with {}; nothing was changed. Bring back the key file that opens \
+                "{} secrets in the store cannot be opened with {}; nothing was changed. Restore the key file that opens \
                  them",
                 found.missing.values().sum::<usize>() + found.broken_count,
                 path.display()
@@ -196,7 +196,7 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
 /// Refuses a store that a broker uses.
 ///
 /// # Errors
-/// Names the brokers that use the store.
+/// A sentence that names the brokers that use the store.
 async fn must_be_unused(store: &Store) -> Result<(), Failure> {
     let brokers = store.brokers().await?;
     // A broker that has not reported for a while counts too: it may come back.

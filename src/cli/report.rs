@@ -170,7 +170,8 @@ fn step(code: &str, sentence: &str) -> Option<&'static str> {
             "ask for fewer seconds with --duration-seconds, or raise MaxSessionDuration of the role"
         }
         _ if sentence.contains("no record of this session") => {
-            "`brevet sessions list --include-revoked` lists the sessions on record; another one can still be revoked by its id"
+            "`brevet sessions list --include-revoked` lists the sessions on record; a session without a \
+             record can still be revoked by its id"
         }
         "SignatureDoesNotMatch" if sentence.contains("not a name of this broker") => {
             "call the broker by one of these names (--endpoint, AWS_ENDPOINT_URL_STS), or add the host to [listen] names in \

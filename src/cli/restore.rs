@@ -117,7 +117,7 @@ impl Restore<'_> {
     /// Checks everything, then replaces the store.
     ///
     /// # Errors
-    /// Whatever keeps a broker from serving the backup; nothing is replaced then.
+    /// The reason why a broker could not serve the backup. Nothing is then replaced.
     fn run(self) -> Result<Head, Failure> {
         let runtime = runtime()?;
         let now = clock::now(self.config)?;
@@ -271,7 +271,8 @@ impl Restore<'_> {
                     .into());
                 }
                 None => print::note(format_args!(
-                    "The backup ends with {last}. Check that this was a change of this store, which is not known here."
+                    "The backup ends with {last}. Check that this was a change of this store; this machine \
+                     has no record of it."
                 )),
             }
         }

@@ -1,5 +1,5 @@
-//! A warning of `brevet check`: users who can administer other users with nothing but an access key.
-//! Whoever finds such a key is administrator.
+//! A warning of `brevet check` about users who can administer other users with only an access key:
+//! whoever finds such a key is an administrator.
 
 use crate::base::arn::AccountId;
 use crate::directory::{Directory, Role, User};
@@ -28,9 +28,10 @@ pub(super) fn warnings(directory: &Directory) -> Vec<String> {
         .filter(|user| administers_without_code(directory, user))
         .map(|user| {
             format!(
-                "user {} administers users with nothing but an access key: enroll an MFA device (`brevet mfa enroll`), then \
-                 give what its policies allow the condition \"Bool\": {{\"aws:MultiFactorAuthPresent\": \"true\"}} (for the \
-                 administrator of `brevet init`: `brevet import --config FILE administrator-mfa.json --apply`)",
+                "user {} can administer other users with only an access key: enroll an MFA device (`brevet mfa enroll`), then \
+                 add the condition \"Bool\": {{\"aws:MultiFactorAuthPresent\": \"true\"}} to the statements of its policies \
+                 that allow something (for the administrator of `brevet init`: `brevet import --config FILE \
+                 administrator-mfa.json --apply`)",
                 user.arn
             )
         });
@@ -39,9 +40,10 @@ pub(super) fn warnings(directory: &Directory) -> Vec<String> {
             .iter()
             .find(|user| assumes_without_code(directory, user, role))?;
         Some(format!(
-            "user {} may assume {}, which administers users, with nothing but an access key: enroll an MFA device (`brevet \
-             mfa enroll`), then make the role's trust policy require \"Bool\": {{\"aws:MultiFactorAuthPresent\": \"true\"}} \
-             (for the administrator of `brevet init`: `brevet import --config FILE administrator-mfa.json --apply`)",
+            "user {} may assume {}, which can administer other users, with only an access key: enroll an MFA device \
+             (`brevet mfa enroll`), then make the role's trust policy require \"Bool\": {{\"aws:MultiFactorAuthPresent\": \
+             \"true\"}} (for the administrator of `brevet init`: `brevet import --config FILE \
+               administrator-mfa.json --apply`)",
             user.arn, role.arn
         ))
     };

@@ -116,7 +116,7 @@ pub struct AssumeRoleWithWebIdentity {
     pub policy_arns: Vec<String>,
 }
 
-/// The answer to AssumeRoleWithWebIdentity.
+/// The session that AssumeRoleWithWebIdentity issued, and the claims of the token.
 #[derive(Debug, Clone)]
 pub struct WebIdentityRole {
     /// The session of the role.
@@ -173,7 +173,7 @@ pub struct WebIdentityToken {
     pub expires_at: Timestamp,
 }
 
-/// The answer to AssumeRole.
+/// The session that AssumeRole issued.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "the fields are those of AWS's answer")]
 pub struct AssumedRole {
@@ -188,7 +188,7 @@ pub struct AssumedRole {
     pub source_identity: String,
 }
 
-/// The answer to GetCallerIdentity.
+/// The identity to which the credentials belong, as GetCallerIdentity returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerIdentity {
     /// `AIDA…` for a user, `AROA…:SESSION` for a role session.

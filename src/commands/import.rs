@@ -261,7 +261,8 @@ impl Import {
         }
     }
 
-    /// Whether the changes could take something away from an administrator, and must not.
+    /// Whether the changes must be checked, because they could leave the directory without an
+    /// administrator.
     fn may_lock_out(&self) -> bool {
         let takes_away = |planned: &Planned| match planned {
             Planned::Create(new) => new.kind() == ResourceKind::Organization,

@@ -158,7 +158,8 @@ async fn find(
 /// that whoever gets the name later is not trusted. Returns the number of roles.
 ///
 /// # Errors
-/// If the store refuses the change. Nothing was changed then, and the roles still trust by name.
+/// [`CommandError`] if the store refuses the change. Nothing was changed then, and the trust
+/// policies still name principals by ARN.
 pub async fn bind_stored(
     cx: CommandContext<'_>,
     directory: &Directory,

@@ -63,7 +63,8 @@ pub(super) fn unseal(resource: &mut Resource, cx: CommandContext<'_>) -> Result<
 /// Reseals every secret of the store under the current master key. Returns the number of secrets.
 ///
 /// # Errors
-/// If a secret cannot be opened; the portion that contains it was not changed.
+/// [`CommandError`] if a secret cannot be opened. The portion of rows that contains it was not
+/// changed.
 pub async fn reseal(cx: CommandContext<'_>, actor: &Actor) -> Result<usize, CommandError> {
     let mut names = Vec::new();
     cx.store

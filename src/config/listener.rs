@@ -52,11 +52,11 @@ pub enum Names {
     Any,
 }
 
-/// Refuses an address other than loopback without TLS, unless the configuration says that a proxy in front
-/// has it.
+/// Refuses an address other than loopback without TLS, unless the configuration says that a proxy
+/// in front has it.
 ///
 /// # Errors
-/// Names `[listen] address` and what to set.
+/// [`ConfigError::Value`] that names `[listen] address` and says what to set.
 pub(super) fn check_plaintext(section: &Listen, has_certificate: bool) -> Result<(), ConfigError> {
     if !has_certificate
         && !section.address.ip().is_loopback()

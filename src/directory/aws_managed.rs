@@ -27,7 +27,7 @@ const DATE: &str = "2026-11-01T00:00:00Z";
 /// What a built-in policy says about itself.
 const DESCRIPTION: &str = "The document of this policy is Brevet's own. It is meant to do what AWS's policy of this name does, and does not follow AWS's changes; import AWS's document to use that.";
 
-/// A built-in policy.
+/// A built-in policy, which is compiled when it is first used.
 struct BuiltIn {
     arn: String,
     entry: &'static Entry,

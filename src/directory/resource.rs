@@ -40,7 +40,7 @@ macro_rules! define_resources {
             /// Parses the text of a row.
             ///
             /// # Errors
-            /// If the text does not have the form of this kind.
+            /// [`serde_json::Error`] if the text does not have the form of this kind.
             pub fn parse(kind: ResourceKind, text: &str) -> Result<Self, serde_json::Error> {
                 Ok(match kind {
                     $(ResourceKind::$variant => Self::$variant(serde_json::from_str(text)?),)*
@@ -93,7 +93,7 @@ impl Resource {
     /// The text of a row. Secrets in clear must not be written to a row: commands seal them first.
     ///
     /// # Errors
-    /// If serialization fails, which does not happen with a declared form.
+    /// [`serde_json::Error`] if serialization fails, which does not happen with a declared form.
     pub fn text(&self) -> Result<String, serde_json::Error> {
         fn text(form: &impl Serialize) -> Result<String, serde_json::Error> {
             serde_json::to_string(form)

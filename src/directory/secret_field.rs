@@ -3,7 +3,7 @@
 
 use zeroize::Zeroizing;
 
-/// The secret in a declared form.
+/// The secret of a declared resource: where it is, and how it is checked and sealed.
 pub struct SecretField<'a> {
     /// The field of a file that holds the secret in clear, such as `SecretAccessKey`. The field for
     /// the sealed secret has the prefix `Sealed`.

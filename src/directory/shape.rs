@@ -135,7 +135,7 @@ impl Document {
     /// Creates a document from its text.
     ///
     /// # Errors
-    /// If the text is not JSON.
+    /// [`serde_json::Error`] if the text is not JSON.
     pub fn new(text: &str) -> Result<Self, serde_json::Error> {
         RawValue::from_string(text.to_owned()).map(Self)
     }
@@ -143,7 +143,7 @@ impl Document {
     /// The text of the document, decoded.
     ///
     /// # Errors
-    /// If the document is a string that is not URL-encoded UTF-8.
+    /// The rule that the document breaks, if it is a string that is not URL-encoded UTF-8.
     pub fn text(&self) -> Result<Cow<'_, str>, &'static str> {
         let raw = self.0.get();
         if !raw.starts_with('"') {

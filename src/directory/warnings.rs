@@ -69,7 +69,7 @@ impl Directory {
         let closed = self.saml_providers().filter_map(|provider| {
             let rule = provider.metadata.as_ref().err()?;
             Some(format!(
-                "SAML provider {} vouches for nobody: its metadata document is not accepted: {rule}",
+                "SAML provider {} cannot be used, because its metadata document is not accepted: {rule}",
                 provider.arn
             ))
         });

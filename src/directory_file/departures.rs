@@ -24,7 +24,7 @@ impl Departure {
         }
     }
 
-    /// The name of the removed entry in the directory. None if its sessions are not found by a resource.
+    /// The name of the removed entry in the directory. `None` if its sessions are not found by a resource.
     pub fn name(&self) -> Option<Name> {
         let kind = match self.selector {
             Selector::AccessKey => ResourceKind::AccessKey,

@@ -23,7 +23,7 @@ const ASK_FOR_OTHERS_EVERY: Duration = Duration::from_secs(10);
 /// The directory file that is in use, which a reload may replace.
 pub struct Serving {
     now: ArcSwap<Serves>,
-    /// Why the store does not record the file's entries. None if it does.
+    /// Why the store does not record the file's entries. `None` if it does.
     not_kept: ArcSwapOption<String>,
     /// When the store was last asked whether other brokers have another directory file.
     asked_for_others: ArcSwap<Duration>,

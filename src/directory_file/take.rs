@@ -123,9 +123,10 @@ impl Taker<'_> {
         Err(TakeError::Contended)
     }
 
-    /// Returns the directory to use while the store cannot record the new and removed entries of a file,
-    /// and the keys of the removed entries, which end. The directory is that of the file if the store
-    /// already records all its entries, and otherwise the previous one without the removed entries.
+    /// Returns the directory to use while the store cannot record the new and removed entries of a
+    /// file, and the revocation keys of the removed entries, whose sessions end. The directory is
+    /// that of the file if the store already records all its entries, and otherwise the previous
+    /// one without the removed entries.
     ///
     /// # Errors
     /// [`TakeError`] if the file or the recorded entries cannot be read.

@@ -37,7 +37,7 @@ const ONCE: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
 /// This broker as a service provider: `[saml]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceProvider {
-    /// The entity ID, by which identity providers know this broker. None if it is not configured and
+    /// The entity ID, by which identity providers know this broker. `None` if it is not configured and
     /// there is no public URL from which it could be derived.
     pub entity_id: Option<String>,
     /// The audiences that an assertion may name. If there are none, no assertion is accepted.
@@ -90,7 +90,7 @@ impl ServiceProvider {
     }
 
     /// The metadata document of this broker for identity providers, in the form of SAML Metadata 2.0.
-    /// None if there is no entity ID, or no URL to which assertions can be sent.
+    /// `None` if there is no entity ID, or no URL to which assertions can be sent.
     pub fn metadata(&self) -> Option<String> {
         let entity_id = escaped(self.entity_id.as_ref()?);
         if self.recipients.is_empty() {
@@ -258,7 +258,7 @@ pub fn identity(
     })
 }
 
-/// What makes an assertion good only once.
+/// The record by which an assertion is remembered, so that it is accepted only once.
 fn once(verified: &Verified, accepted: &Accepted) -> Once {
     let assertion = accepted.assertion();
     Once {

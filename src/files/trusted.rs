@@ -37,7 +37,7 @@ pub fn read(path: &Path, audience: Audience, max_bytes: u64) -> Result<Secret<Ve
 /// Checks the rules of [`read`], except the length, for a file that other code opens.
 ///
 /// # Errors
-/// Those of [`read`].
+/// The same as for [`read`].
 pub fn check(path: &Path, audience: Audience) -> Result<(), FileError> {
     let file = open(path)?;
     fit(&file, path, audience).map(|_| ())

@@ -14,7 +14,7 @@ use crate::store::Change;
 
 /// Changes that have been applied to a copy of the directory, which is not in force yet.
 pub(super) struct Applied {
-    /// None if the directory stays as it is.
+    /// `None` if the directory stays as it is.
     pub(super) directory: Option<Directory>,
     pub(super) changes: Vec<(Change, Detail)>,
     /// The sequence number of the last change, and the digest of the feed up to it.

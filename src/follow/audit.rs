@@ -10,11 +10,12 @@ use crate::commands::{Actor, Detail};
 use crate::directory::Directory;
 use crate::store::{Change, StoreError};
 
-/// Writes the changes after number `after` that revoke something to this node's audit log. They were
-/// made before this node followed the feed.
+/// Writes the changes after number `after` that revoke something to this node's audit log. They
+/// were made before this node followed the feed.
 ///
 /// # Errors
-/// If the store does not answer, or the detail of a change cannot be read.
+/// [`StoreError::Unavailable`] if the store does not answer in time, and [`StoreError::Row`] if the
+/// detail of a change cannot be read.
 pub async fn write_down_what_ended(broker: &Broker, after: i64) -> Result<(), StoreError> {
     for change in broker.store.feed_after(after, MAX_AUDITED).await? {
         match serde_json::from_str::<Detail>(&change.detail) {

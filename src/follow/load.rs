@@ -50,7 +50,8 @@ pub async fn load(
     Ok((directory, scanned?))
 }
 
-/// Rows whose texts lie behind one another in one text, so that a batch is two allocations.
+/// Rows whose texts are stored one after another in one text, so that a batch needs only two
+/// allocations.
 #[derive(Default)]
 struct Batch {
     text: String,
@@ -80,7 +81,7 @@ impl Batch {
         });
     }
 
-    /// Takes the rows out. What follows has room for as many.
+    /// Takes the rows out. The batch is then empty, with room for as many rows.
     fn take(&mut self) -> Self {
         let next = Self {
             text: String::with_capacity(self.text.len()),

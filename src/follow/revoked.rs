@@ -1,4 +1,4 @@
-//! What the feed says that ended: sessions by marks, and signing keys.
+//! Puts in force what changes of the feed revoke: sessions and signing keys.
 
 use super::error::FollowError;
 use crate::broker::Broker;
@@ -6,7 +6,10 @@ use crate::commands::Detail;
 use crate::revocations::{Mark, RevocationKey, Selector};
 use crate::store::Change;
 
-/// What ends with changes, at once.
+/// Puts in force everything that these changes revoke. Returns their details.
+///
+/// # Errors
+/// [`FollowError::Change`] for the first change whose detail cannot be read.
 pub(super) fn revoke(broker: &Broker, changes: &[Change]) -> Result<Vec<Detail>, FollowError> {
     changes
         .iter()
@@ -44,7 +47,7 @@ pub(super) fn revoke_one(
     Ok(detail)
 }
 
-/// Does without the signing keys that the store says were revoked.
+/// Stops using the signing keys that the store lists as revoked.
 pub(super) fn bind_revoked_keys(broker: &Broker) {
     if broker.tokens.revoke(&broker.revocations.signing_keys()) {
         broker.tokens.warn_unless_it_can_sign();

@@ -33,7 +33,7 @@ pub const ACTIONS: &[(&str, bool)] = &[
 
 #[cfg_attr(
     not(any(test, feature = "internals")),
-    allow(dead_code, reason = "tests compare it with the wires")
+    allow(dead_code, reason = "tests compare it with the protocols")
 )]
 /// The actions for administrators of sessions. They exist only in gRPC, because AWS has no such
 /// actions.

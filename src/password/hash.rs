@@ -127,7 +127,7 @@ pub fn with_new(new: &str, hashes: &str) -> Zeroizing<String> {
 /// Checks the hashes of a user, which may come from elsewhere.
 ///
 /// # Errors
-/// The rule that the text breaks. The message contains nothing of it.
+/// The rule that the text breaks. The message contains nothing of the text.
 pub fn normal(hashes: &str) -> Result<Zeroizing<String>, &'static str> {
     if each(hashes).take(MAX_HASHES + 1).count() > MAX_HASHES {
         return Err("must have at most 24 hashes, separated by spaces");
@@ -138,7 +138,7 @@ pub fn normal(hashes: &str) -> Result<Zeroizing<String>, &'static str> {
     Ok(Zeroizing::new(hashes.to_owned()))
 }
 
-/// What a hash consists of.
+/// The parts of a hash in the PHC string format.
 struct Parts {
     params: Params,
     salt: Salt,

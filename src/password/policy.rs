@@ -3,14 +3,13 @@
 
 use super::hash::MAX_HASHES;
 
-/// The symbols that count as such.
+/// The characters that count as symbols.
 const SYMBOLS: &str = "!@#$%^&*()_+-=[]{}|'";
 /// The maximum number of characters of a password.
 const MAX_LENGTH: usize = 128;
 /// A name that is shorter than this may occur in a password by chance, but must not be all of it.
 const MIN_NAME: usize = 4;
 
-/// A password policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PasswordPolicy {
     /// The least number of characters.

@@ -1,17 +1,16 @@
-//! Verifies SAML 2.0 responses of identity providers. It gets the response in base64, the pinned keys
-//! and the time, and returns the assertion. It uses no clock, no network and no directory.
+//! Verifies SAML 2.0 responses of identity providers. It gets the response in base64, the pinned
+//! keys and the time, and returns the assertion. It uses no clock, no network and no directory.
 //!
 //! A response takes this path, and at each step the first thing that is wrong refuses it:
 //!
 //! 1. [`verify`]: the length, before anything else; base64; the scan of `limits`; one parser
-//!    (`xml`); exactly one assertion, and signatures directly in the response or in the assertion.
-//!    An assertion that is encrypted is decrypted first (`encryption`), and what comes out takes the
-//!    same path.
-//! 2. Every signature must be good by a key of the `metadata` (`signature`). What is signed
-//!    comes back as canonical octets, and these are parsed again. From then on nothing else is
-//!    read, so an element that was moved, wrapped or added next to what is signed is not seen.
-//! 3. [`Verified::accept`]: the `rules` about issuer, audience, recipient, request and time.
-//! 4. [`AwsClaims::read`]: the attributes that AWS defines.
+//! (`xml`); exactly one assertion, and signatures directly in the response or in the assertion. An
+//! encrypted assertion is decrypted first (`encryption`), and the result takes the same path. 2.
+//! Every signature must be good by a key of the `metadata` (`signature`). What is signed comes back
+//! as canonical octets, and these are parsed again. From then on nothing else is read, so an
+//! element that was moved, wrapped or added next to what is signed is not seen. 3.
+//! [`Verified::accept`]: the `rules` about issuer, audience, recipient, request and time. 4.
+//! [`AwsClaims::read`]: the attributes that AWS defines.
 //!
 //! The caller must ensure that an assertion is used only once: see [`Accepted::usable_until`].
 
@@ -89,8 +88,8 @@ impl Verified {
 /// Checks the form of a response and its signatures.
 ///
 /// # Errors
-/// When it is malformed, reports a failure, is encrypted for none of the `keys`, or is not signed by
-/// a key that `idp` has and whose certificate is valid `now`.
+/// [`Refusal`] if the response is malformed, reports a failure, is encrypted for none of the
+/// `keys`, or is not signed with a key of `idp` whose certificate is valid at the time `now`.
 pub fn verify(
     encoded: &str,
     idp: &Metadata,
@@ -253,7 +252,7 @@ fn alone(document: &Document<'_>, assertion: Node<'_, '_>) -> Result<(), Refusal
     }
 }
 
-/// The one encrypted assertion, a child of the response; None if there is none. Signatures are then
+/// The one encrypted assertion, a child of the response; `None` if there is none. Signatures are then
 /// in the response only, as far as can be seen.
 fn only_encrypted<'a, 'i>(document: &'a Document<'i>) -> Result<Option<Node<'a, 'i>>, Refusal> {
     let response = document.root_element();

@@ -49,7 +49,8 @@ pub(super) async fn answer(
     response
 }
 
-/// The parts of a request that are kept to answer and record it if it is refused unread.
+/// The parts of a request that are needed to answer it and to record its refusal, without reading
+/// its body.
 pub(super) struct Turned {
     path: String,
     headers: HeaderMap,

@@ -1,15 +1,15 @@
-//! Where a key of the keyring is on its way from being published to being taken away.
+//! The states of a key of the keyring, from its publication to its removal.
 
 use serde::{Deserialize, Serialize};
 
-/// What a key is used for.
+/// What a key of the keyring is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyState {
-    /// Published, and not used yet.
+    /// It is published and not used yet.
     Next,
-    /// Makes new tokens.
+    /// It makes new tokens.
     Current,
-    /// Opens the tokens that it made.
+    /// It only opens the tokens that it made.
     Previous,
 }

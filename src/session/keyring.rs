@@ -1,8 +1,9 @@
 //! The keys that make and open session tokens: current, next and previous.
 //!
 //! A key is published as `next` before it is used, so that every node can open what another one
-//! seals; it stays as `previous` until the last session it made has ended. The keys that sign tokens
-//! for others turn with them. Knows no token format.
+//! seals; it stays as `previous` until the last session that it sealed has ended. The keys that
+//! sign web identity tokens are rotated together with them. This module does not know the format of
+//! tokens.
 
 mod document;
 mod rotation;
@@ -21,15 +22,16 @@ use crate::session::signing_key::{Algorithm, SigningKey};
 pub use session_key::SessionKey;
 
 const MAX_KEYS: usize = 16;
-/// So many ids of dropped keys are kept in the file: a broker that reads it notes them in the store.
+/// The most ids of removed keys that the file keeps. A broker that reads the file records them in
+/// the store.
 const MAX_RETIRED: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    /// Its content: the field and the rule.
+    /// The content of the keyring breaks a rule; holds the field and the rule.
     #[error("keyring: {0}")]
     Content(String),
-    /// No chance, no keys.
+    /// The system has no random bytes for a new key.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
 }
@@ -39,19 +41,20 @@ pub struct Keyring {
     cluster_id: String,
     keys: Vec<SessionKey>,
     current: usize,
-    /// What signs tokens for others.
+    /// The keys that sign web identity tokens.
     web_identity: Vec<SigningKey>,
-    /// Ids of the keys that rotations have dropped, the last ones last: no older file is to bring them back.
+    /// The ids of the keys that rotations have removed, oldest first. They are recorded so that an
+    /// older keyring file cannot bring these keys back.
     retired: Vec<String>,
-    /// Ids of keys that were revoked: a keyring that still has them does without them.
+    /// The ids of revoked keys. A keyring that still contains such a key does not use it.
     revoked: ArcSwap<BTreeSet<String>>,
 }
 
 impl Keyring {
-    /// A fresh cluster with a current and a next key.
+    /// Makes the keys of a new cluster: a current and a next key of each kind.
     ///
     /// # Errors
-    /// When there is no randomness.
+    /// [`KeyringError::Entropy`] if there are no random bytes.
     pub fn generate(entropy: &dyn Entropy, now: Timestamp) -> Result<Self, KeyringError> {
         let cluster_id = crate::base::digest::hex(&entropy::bytes::<8>(entropy)?);
         let mut keyring = Self {
@@ -69,7 +72,7 @@ impl Keyring {
         keyring.with_signing_keys(&[Algorithm::ES384, Algorithm::EdDSA], entropy, now)
     }
 
-    /// The key that signs tokens for others by that algorithm.
+    /// The current key that signs web identity tokens with this algorithm.
     pub fn signing_key(&self, algorithm: Algorithm) -> Option<&SigningKey> {
         let revoked = self.revoked.load();
         let is_it = |k: &&SigningKey| k.algorithm() == algorithm && k.state == KeyState::Current;
@@ -79,7 +82,7 @@ impl Keyring {
             .filter(|k| !revoked.contains(&k.id().to_ascii_lowercase()))
     }
 
-    /// All keys that tokens for others are or may be signed with.
+    /// All keys that sign web identity tokens, whatever their state, except revoked ones.
     pub fn signing_keys(&self) -> impl Iterator<Item = &SigningKey> {
         let revoked = self.revoked.load_full();
         self.web_identity
@@ -87,19 +90,19 @@ impl Keyring {
             .filter(move |k| !revoked.contains(&k.id().to_ascii_lowercase()))
     }
 
-    /// The cluster that these keys belong to; a token of another cluster never opens.
+    /// The cluster that these keys belong to. They open no token of another cluster.
     pub fn cluster_id(&self) -> &str {
         &self.cluster_id
     }
 
-    /// The key that makes tokens.
+    /// The key that seals new tokens, unless it was revoked.
     pub fn current(&self) -> Option<&SessionKey> {
         self.keys
             .get(self.current)
             .filter(|k| !self.is_revoked(k.id))
     }
 
-    /// The key of that id, in any state, unless it was revoked.
+    /// The key with this id, in any state, unless it was revoked.
     pub fn find(&self, id: u32) -> Option<&SessionKey> {
         self.keys
             .iter()
@@ -107,7 +110,7 @@ impl Keyring {
             .filter(|k| !self.is_revoked(k.id))
     }
 
-    /// Does without keys from now on, by their ids (see [`normal_id`]).
+    /// Stops using the keys with these ids (see [`normal_id`]).
     pub fn revoke(&self, ids: &BTreeSet<String>) {
         let all: BTreeSet<String> = self.revoked.load().union(ids).cloned().collect();
         self.revoked.store(Arc::new(all));
@@ -118,14 +121,14 @@ impl Keyring {
         !revoked.is_empty() && revoked.contains(&text_id(id))
     }
 
-    /// The ids of keys that rotations have dropped, as far as the file names them.
+    /// The ids of keys that rotations have removed, as far as the file keeps them.
     pub fn retired(&self) -> BTreeSet<String> {
         let ids = self.ids();
         let retired = self.retired.iter();
         retired.filter(|id| !ids.contains(*id)).cloned().collect()
     }
 
-    /// The ids of all keys, those that sign tokens for others among them.
+    /// The ids of all keys, including those that sign web identity tokens.
     pub fn ids(&self) -> BTreeSet<String> {
         let signing = self
             .web_identity
@@ -138,20 +141,21 @@ impl Keyring {
             .collect()
     }
 
-    /// Ids and states, for people.
+    /// The id and the state of each key of session tokens, and the time of its last change.
     pub fn listing(&self) -> impl Iterator<Item = (u32, KeyState, Timestamp)> {
         self.keys.iter().map(|k| (k.id, k.state, k.since))
     }
 
-    /// Ids, algorithms and states of the keys that sign tokens for others, for people.
+    /// The id, algorithm and state of each key of web identity tokens, and the time of its last
+    /// change.
     pub fn signing_listing(&self) -> impl Iterator<Item = (&str, Algorithm, KeyState, Timestamp)> {
         self.web_identity
             .iter()
             .map(|k| (k.id(), k.algorithm(), k.state, k.since))
     }
 
-    /// A key for authenticating the cluster's records in a shared cache, the same on every node
-    /// and through every rotation for which a key is kept.
+    /// The key for authenticating the cluster's records in Redis. It is the same on every node, and
+    /// stays the same as long as the keyring contains `key`.
     pub fn record_mac(
         &self,
         key: &SessionKey,
@@ -160,13 +164,13 @@ impl Keyring {
     }
 }
 
-/// A key's id as files and people write it.
+/// The id of a key as files and messages contain it.
 fn text_id(id: u32) -> String {
     format!("{id:08x}")
 }
 
-/// The id of a key, as it is compared: 8 hexadecimal digits, or 16 of a key that signs tokens for
-/// others. None for any other text.
+/// The normal form of a key's id for comparisons: 8 hexadecimal digits, or 16 for a key of web
+/// identity tokens, in lower case. `None` for any other text.
 pub fn normal_id(text: &str) -> Option<String> {
     let is_id = [8, 16].contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
     is_id.then(|| text.to_ascii_lowercase())

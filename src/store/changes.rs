@@ -41,7 +41,7 @@ pub struct Change {
     pub chain: String,
 }
 
-/// The changes after a given one.
+/// The answer to a request for the changes after a given one.
 pub enum Step {
     Changes(Vec<Change>),
     /// There are more than [`MAX_STEP`], or the feed no longer has some of them; the

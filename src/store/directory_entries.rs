@@ -141,7 +141,7 @@ pub(super) async fn differing(
 /// The entries that a change of the feed says are new or gone.
 #[derive(Deserialize)]
 struct Said {
-    /// ResourceKind, id, and the identity; an identity of `None` means that the entry is gone.
+    /// The kind, the id and the identity; an identity of `None` means that the entry is gone.
     #[serde(rename = "Entries", default)]
     entries: Vec<(String, String, Option<String>)>,
 }

@@ -1,5 +1,5 @@
 //! The entries before and after each change of the feed, complete but without secrets, for `brevet
-//! log --documents`.
+//! changes --documents`.
 
 use sqlx::Row as _;
 

@@ -180,7 +180,8 @@ async fn walk_sqlite<E: From<StoreError>>(
         }
         if found != portion.count {
             return Ok(Some(StoreError::Tampered(format!(
-                "{} rows of the directory were read as {found}: one of them contains the character that separates rows",
+                "the database returned {} rows of the directory, which contain {found}: one of them has \
+                 the character that separates rows",
                 portion.count
             ))));
         }

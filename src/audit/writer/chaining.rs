@@ -15,7 +15,7 @@ pub(in crate::parts::audit) struct Chain {
     pub link: Link,
     /// The file that keeps the head; `None` if no file does.
     pub head: Option<HeadFile>,
-    /// The lines of a round with their links.
+    /// The lines that are about to be written, with their links. The buffers are reused.
     pub lines: Lines,
 }
 

@@ -10,7 +10,7 @@ pub(super) type Document = BTreeMap<String, Section>;
 /// The options of a section, by their names in lower case.
 pub(super) type Section = BTreeMap<String, Value>;
 
-/// The value of an option.
+/// The value of an option, which may itself be a group of options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     /// Text; its lines are joined with line feeds.

@@ -79,7 +79,7 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<(), Failure> {
     })
 }
 
-/// What is asked of the directory.
+/// The question whether a principal may do something with a resource.
 struct Question<'a> {
     config: &'a Path,
     principal: &'a str,

@@ -217,14 +217,15 @@ fn report(
     }
     if answer.other_nodes_unknown {
         print::note(
-            "The revocation is stored, but the list of other brokers could not be read. Each of them applies it within 2 s; \
-             without the change feed, it is not ready after 10 s and accepts nobody after its `refuse_after_seconds`.",
+            "The revocation is stored, but the list of other brokers could not be read. Each of them \
+             applies the revocation within 2 s. A broker that cannot read the change feed is not ready \
+             after 10 s, and refuses all calls after its `refuse_after_seconds`.",
         );
     }
     if !answer.pending.is_empty() {
         print::note(
-            "The revocation is stored. The pending brokers have not confirmed it yet: each is not ready after 10 s \
-             without the change feed, and accepts nobody after its `refuse_after_seconds`.",
+            "The revocation is stored. The pending brokers have not confirmed it yet: each is not ready \
+             after 10 s without the change feed, and refuses all calls after its `refuse_after_seconds`.",
         );
         if output == Output::Table {
             for node in &answer.pending {

@@ -29,8 +29,10 @@ pub(super) struct After {
 }
 
 impl After {
+    /// Adds a resource that is declared, or that stays.
+    ///
     /// # Errors
-    /// If a declared or remaining resource has the same name or unique id; the error names both.
+    /// [`CommandError`] if another resource has the same name or unique id; the error names both.
     pub fn put(&mut self, thing: &Resource) -> Result<(), CommandError> {
         let name = thing.name();
         if !self.names.insert(name.clone()) {
@@ -126,10 +128,11 @@ impl After {
         Some(Box::new((show(old)?, show(new)?)))
     }
 
-    /// Warnings about a role that was probably not meant to be as it is.
+    /// Returns warnings about a role whose trust policy probably admits more than was intended.
     ///
     /// # Errors
-    /// If the role allows the tenants of a shared issuer without saying which.
+    /// [`CommandError`] if the trust policy admits the tenants of an identity provider that many
+    /// organisations share, without saying which of them.
     pub fn warnings_about(&self, role: &Role) -> Result<Vec<String>, CommandError> {
         if strangers::names_everybody(&role.trust) {
             let providers: Vec<&str> = self.providers.iter().map(String::as_str).collect();

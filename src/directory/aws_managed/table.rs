@@ -1,13 +1,12 @@
 //! What the built-in AWS managed policies grant, in Brevet's own words.
 
-/// A built-in policy.
 pub(super) struct Entry {
     /// The name, with its path if it has one.
     pub name: &'static str,
     pub grants: Grants,
 }
 
-/// What a policy grants.
+/// What a built-in policy grants, from which its document is made.
 #[derive(Clone, Copy)]
 pub(super) enum Grants {
     /// All actions on all resources.

@@ -32,7 +32,7 @@ shape! {
     }
 }
 
-/// A compiled long-term access key.
+/// A long-term access key in a snapshot, with its secret unsealed.
 #[derive(Debug)]
 pub struct AccessKey {
     /// The public id of the key, which requests name: `AKIA…`.

@@ -85,7 +85,7 @@ impl PasswordPolicyDetail {
     }
 }
 
-/// The settings of an account in a snapshot.
+/// The alias and the password policy of an account in a snapshot.
 #[derive(Debug, Clone, Default)]
 pub struct AccountSettings {
     /// The alias, if the account has one.

@@ -27,8 +27,7 @@ shape! {
     }
 }
 
-/// A compiled group, which users refer to by its folded name.
-/// A group in a snapshot, with its policies compiled.
+/// A group in a snapshot, with its policies compiled. Users refer to it by its folded name.
 #[derive(Debug)]
 pub struct Group {
     /// The ARN, `arn:aws:iam::ACCOUNT:group/PATH/NAME`.

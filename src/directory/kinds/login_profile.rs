@@ -34,7 +34,7 @@ shape! {
     }
 }
 
-/// A compiled login profile.
+/// The password of a user in a snapshot, as a hash.
 #[derive(Debug)]
 pub struct LoginProfile {
     /// The ARN of the user whose password this is.

@@ -188,7 +188,7 @@ impl Declared for MfaDeviceDetail {
 /// (RFC 4648 section 6) in either case, in groups, with hyphens, and with or without padding.
 ///
 /// # Errors
-/// The rule that the text breaks. The message contains no character of it.
+/// The rule that the text breaks. The message contains nothing of the text, which is a secret.
 pub fn normal_seed(text: &str) -> Result<Zeroizing<String>, &'static str> {
     let text = text.trim_ascii_end().trim_end_matches('=');
     let mut seed = Zeroizing::new(String::with_capacity(text.len()));

@@ -63,7 +63,7 @@ shape! {
     }
 }
 
-/// A compiled OpenID Connect provider.
+/// An OpenID Connect provider in a snapshot.
 #[derive(Debug)]
 pub struct OidcProvider {
     /// The ARN, `arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH`.

@@ -56,8 +56,8 @@ pub struct SamlProvider {
     pub account: AccountId,
     /// The last part of the ARN.
     pub name: Box<str>,
-    /// The parsed metadata document, or the rule that it breaks. A document in the store may be older
-    /// than the rule; its provider then vouches for nobody.
+    /// The parsed metadata document, or the rule that it breaks. A document in the store may be
+    /// older than the rule; the provider then cannot be used.
     pub metadata: Result<Metadata, Box<str>>,
     /// The private keys that decrypt assertions. A program without `saml-encryption` has none.
     pub private_keys: Box<[DecryptionKey]>,

@@ -44,7 +44,7 @@ pub struct RevokeSessions {
 pub struct RevokeSessionsOutput {
     /// The number of the change in the feed.
     pub sequence_number: i64,
-    /// The number of brokers that may accept sessions, including this one. None if the store did not
+    /// The number of brokers that may accept sessions, including this one. `None` if the store did not
     /// say which brokers there are.
     pub nodes_connected: Option<usize>,
     /// The brokers on which the revocation is not confirmed to be in force.

@@ -44,7 +44,7 @@ pub struct OneOfAccount {
     server_certificate_name: String,
 }
 
-/// An empty page. It has the list of each action; the model of an answer takes its own.
+/// An empty page, with the name of the list in the answer of each action.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct NoItems {

@@ -37,7 +37,6 @@ pub struct CreateAccessKey {
     user_name: Option<String>,
 }
 
-/// The new key, with its secret.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Created {

@@ -24,7 +24,7 @@ const TOKEN_VERSION: usize = 2;
 #[derive(Deserialize)]
 pub struct GetAccountSummary {}
 
-/// Numbers by name.
+/// The numbers, by the names that AWS gives them, such as `Users` and `UsersQuota`.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Summary {

@@ -25,7 +25,6 @@ const POLICY_ARN: &str = "iam:PolicyARN";
 /// The three actions for one kind of entity, whose requests name it in `$field`.
 macro_rules! actions {
     ($owner:ident, $field:literal, $attach:ident, $detach:ident, $list:ident) => {
-        /// Attaches a managed policy.
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         pub struct $attach {
@@ -44,7 +43,6 @@ macro_rules! actions {
             }
         }
 
-        /// Detaches a managed policy.
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         pub struct $detach {
@@ -109,7 +107,6 @@ actions!(
     ListAttachedRolePolicies
 );
 
-/// A page of attached policies.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct AttachedPolicies {

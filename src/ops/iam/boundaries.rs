@@ -12,7 +12,6 @@ use crate::directory::declaration::Boundary;
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// The permissions boundary with this ARN.
 pub(super) fn boundary(arn: &str) -> Boundary {
     Boundary {
         permissions_boundary_type: Some("Policy".to_owned()),
@@ -76,7 +75,6 @@ async fn delete<A: Action>(
     .await
 }
 
-/// Sets the permissions boundary of a user.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PutUserPermissionsBoundary {
@@ -95,7 +93,6 @@ impl Action for PutUserPermissionsBoundary {
     }
 }
 
-/// Removes the permissions boundary of a user.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteUserPermissionsBoundary {
@@ -113,7 +110,6 @@ impl Action for DeleteUserPermissionsBoundary {
     }
 }
 
-/// Sets the permissions boundary of a role.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PutRolePermissionsBoundary {
@@ -132,7 +128,6 @@ impl Action for PutRolePermissionsBoundary {
     }
 }
 
-/// Removes the permissions boundary of a role.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteRolePermissionsBoundary {

@@ -54,7 +54,9 @@ const ACTIONS: &[(&str, Tier)] = &[
     ("CreateServiceLinkedRole", Should),
     (
         "CreateServiceSpecificCredential",
-        Refused("these credentials are for CodeCommit, Keyspaces and Bedrock, which are not here"),
+        Refused(
+            "these credentials are for CodeCommit, Keyspaces and Bedrock, which Brevet does not have",
+        ),
     ),
     ("CreateUser", Must),
     ("CreateVirtualMFADevice", Must),
@@ -222,15 +224,15 @@ const ACTIONS: &[(&str, Tier)] = &[
     ("UpdateUser", Must),
     (
         "UploadSSHPublicKey",
-        Refused("SSH keys are for CodeCommit, which is not here"),
+        Refused("SSH keys are for CodeCommit, which Brevet does not have"),
     ),
     (
         "UploadServerCertificate",
-        Refused("it would keep private keys that nothing here uses"),
+        Refused("it would store private keys that Brevet does not use"),
     ),
     (
         "UploadSigningCertificate",
-        Refused("signing certificates are for interfaces of AWS that are not here"),
+        Refused("signing certificates are for interfaces of AWS that Brevet does not have"),
     ),
 ];
 

@@ -35,11 +35,10 @@ access_key_2_active,access_key_2_last_rotated,access_key_2_last_used_date,access
 cert_1_active,cert_1_last_rotated,cert_2_active,cert_2_last_rotated";
 const NOT_APPLICABLE: &str = "N/A";
 
-/// Generates a report.
+/// Records that a report was generated. GetCredentialReport computes its content.
 #[derive(Deserialize)]
 pub struct GenerateCredentialReport {}
 
-/// Where the report is.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Generated {
@@ -69,11 +68,10 @@ impl Action for GenerateCredentialReport {
     }
 }
 
-/// Reads the report.
+/// Computes the report, if one was generated within the last four hours.
 #[derive(Deserialize)]
 pub struct GetCredentialReport {}
 
-/// The report.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Report {

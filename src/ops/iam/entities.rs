@@ -12,7 +12,8 @@ use crate::error::Error;
 
 /// The date that stands in for an unknown one, because the model requires a date.
 pub(super) const UNKNOWN_DATE: &str = "1970-01-01T00:00:00Z";
-/// RFC 3986 section 2.3: the characters that need no escape.
+/// The characters that are percent-encoded in policy documents: all but the unreserved ones of RFC
+/// 3986 section 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')

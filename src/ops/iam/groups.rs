@@ -18,7 +18,6 @@ use crate::directory::resource::{self, ResourceKind};
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// Creates a group.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateGroup {
@@ -26,7 +25,6 @@ pub struct CreateGroup {
     group_name: String,
 }
 
-/// One group.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct OneGroup {
@@ -164,7 +162,6 @@ pub struct ListGroups {
     page: PageRequest,
 }
 
-/// One page of groups.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Groups {

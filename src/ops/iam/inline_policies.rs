@@ -18,7 +18,7 @@ use crate::ops::context::Context;
 /// The four actions for one kind of entity, whose requests name it in `$field`.
 macro_rules! actions {
     ($owner:ident, $field:literal, $put:ident, $get:ident, $shown:ident, $delete:ident, $list:ident) => {
-        /// Sets an inline policy.
+        /// Adds an inline policy, or replaces the one with the same name.
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         pub struct $put {
@@ -45,7 +45,6 @@ macro_rules! actions {
             }
         }
 
-        /// Shows an inline policy.
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         pub struct $get {
@@ -54,7 +53,6 @@ macro_rules! actions {
             policy_name: String,
         }
 
-        /// The answer with a policy.
         #[derive(Serialize)]
         #[serde(rename_all = "PascalCase")]
         pub struct $shown {
@@ -79,7 +77,6 @@ macro_rules! actions {
             }
         }
 
-        /// Deletes an inline policy.
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         pub struct $delete {
@@ -148,7 +145,6 @@ actions!(
     ListRolePolicies
 );
 
-/// A page of names.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Names {
@@ -157,7 +153,7 @@ pub struct Names {
     end: PageEnd,
 }
 
-/// An inline policy for an answer.
+/// The name and the percent-encoded document of an inline policy.
 struct Shown {
     owner: String,
     policy_name: String,

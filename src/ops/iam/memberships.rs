@@ -33,7 +33,6 @@ impl Action for AddUserToGroup {
     }
 }
 
-/// Removes a user from a group.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RemoveUserFromGroup {

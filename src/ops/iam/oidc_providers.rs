@@ -18,7 +18,6 @@ use crate::directory::resource::Resource;
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// Creates a provider.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateOpenIdConnectProvider {
@@ -33,7 +32,6 @@ pub struct CreateOpenIdConnectProvider {
     identity_center_instance_arn: Option<IgnoredAny>,
 }
 
-/// The created provider.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Created {
@@ -98,7 +96,6 @@ impl Action for CreateOpenIdConnectProvider {
     }
 }
 
-/// Shows a provider.
 #[derive(Deserialize)]
 pub struct GetOpenIdConnectProvider {
     #[serde(rename = "OpenIDConnectProviderArn")]
@@ -148,7 +145,6 @@ impl Action for GetOpenIdConnectProvider {
 #[derive(Deserialize)]
 pub struct ListOpenIdConnectProviders {}
 
-/// The account's providers.
 #[derive(Serialize)]
 pub struct Providers {
     #[serde(rename = "OpenIDConnectProviderList")]

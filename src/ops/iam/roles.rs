@@ -21,7 +21,6 @@ pub use life::{CreateRole, DeleteRole, GetRole};
 pub use lists::ListRoles;
 pub use update::{UpdateAssumeRolePolicy, UpdateRole, UpdateRoleDescription};
 
-/// One role.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct OneRole {
@@ -79,7 +78,7 @@ fn each(element: Option<&Value>) -> impl Iterator<Item = &Value> {
 /// # Errors
 /// [`Error::Validation`] if there is one.
 fn no_signin(is_given: bool) -> Result<(), Error> {
-    let rule = "must not be set: there are no console sessions here";
+    let rule = "must not be set, because Brevet has no console sessions";
     match is_given {
         false => Ok(()),
         true => Err(FieldError::new("MaxSigninSessionDuration", rule).into()),

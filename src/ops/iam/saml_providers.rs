@@ -78,7 +78,6 @@ pub struct CreateSamlProvider {
     not_available: NotAvailable,
 }
 
-/// The created provider.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Created {
@@ -148,14 +147,13 @@ impl Action for CreateSamlProvider {
     }
 }
 
-/// Shows a provider.
 #[derive(Deserialize)]
 pub struct GetSamlProvider {
     #[serde(rename = "SAMLProviderArn")]
     arn: String,
 }
 
-/// A provider in the form of answers.
+/// A provider in the form of answers. Of private keys, it shows only the ids and dates.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Shown {
@@ -208,7 +206,6 @@ pub struct UpdateSamlProvider {
     not_available: NotAvailable,
 }
 
-/// The changed provider.
 #[derive(Serialize)]
 pub struct Updated {
     #[serde(rename = "SAMLProviderArn")]
@@ -259,7 +256,8 @@ fn same_identity_provider(cx: &Context<'_>, arn: &str, idp: &Metadata) -> Result
     let old = old.and_then(|provider| provider.metadata.as_ref().ok());
     match old.filter(|old| old.entity_id() != idp.entity_id()) {
         Some(old) => Err(Error::InvalidInput(format!(
-            "SAMLMetadataDocument: the provider is `{}`, and the metadata is that of `{}`: create another provider for another identity provider",
+            "SAMLMetadataDocument: the provider is `{}`, and the metadata is that of `{}`. Create a \
+             provider for each identity provider.",
             Legible(old.entity_id()),
             Legible(idp.entity_id())
         ))),
@@ -296,7 +294,6 @@ impl Action for DeleteSamlProvider {
 #[derive(Deserialize)]
 pub struct ListSamlProviders {}
 
-/// The account's providers.
 #[derive(Serialize)]
 pub struct Providers {
     #[serde(rename = "SAMLProviderList")]

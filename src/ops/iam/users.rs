@@ -19,7 +19,6 @@ use crate::directory::resource::{self, ResourceKind};
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// Creates a user.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateUser {
@@ -30,7 +29,6 @@ pub struct CreateUser {
     tags: Vec<Tag>,
 }
 
-/// One user.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct OneUser {
@@ -150,7 +148,6 @@ pub struct ListUsers {
     page: PageRequest,
 }
 
-/// One page of users.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Users {

@@ -70,8 +70,13 @@ impl Operation for GetAccessKeyInfo {
             .and_then(|k| IamArn::parse(&k.user_arn))
             .map(|a| a.account);
         let account = known.or_else(|| self.access_key_id.account());
-        let account = account
-            .ok_or_else(|| FieldError::new("AccessKeyId", "must be an id from which the account can be told, or the id of a key in this directory"))?;
+        let account = account.ok_or_else(|| {
+            FieldError::new(
+                "AccessKeyId",
+                "must be an id that contains its account, or the \
+                                                           id of a key in this directory",
+            )
+        })?;
         Ok(GetAccessKeyInfoOutput {
             account: account.to_string(),
         })

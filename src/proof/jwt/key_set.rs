@@ -1,4 +1,4 @@
-//! The keys of a provider: a JSON Web VerifyingKey Set (RFC 7517, RFC 7518 section 6, RFC 8037), and the
+//! The keys of a provider: a JSON Web Key Set (RFC 7517, RFC 7518 section 6, RFC 8037), and the
 //! algorithms that each key may be used with.
 
 use std::collections::{HashMap, HashSet};
@@ -41,7 +41,7 @@ impl KeySet {
         self.0.len()
     }
 
-    /// Parses a JSON Web VerifyingKey Set. Keys that cannot be used are skipped: symmetric or encryption
+    /// Parses a JSON Web Key Set. Keys that cannot be used are skipped: symmetric or encryption
     /// keys, keys that are too short or of another curve, and keys without an id or with a
     /// duplicate one.
     ///

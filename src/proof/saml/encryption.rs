@@ -1,11 +1,12 @@
-//! Encrypted assertions of one shape (XML Encryption 1.1, SAML Core 2.0 section 6.1): an encrypted
-//! element and private keys in, the octets of the element out. Who made them is not known by that:
-//! anybody can encrypt for a public key, and what comes out is verified as any other assertion.
+//! Decrypts encrypted assertions of one form (XML Encryption 1.1, SAML Core 2.0 section 6.1): it
+//! gets an encrypted element and private keys, and returns the octets of the element. Decryption
+//! does not show who made an assertion, since anybody can encrypt for a public key, so the result
+//! is verified like any other assertion.
 //!
-//! The content by AES-GCM, its key by RSA-OAEP. AES-CBC is not accepted: it vouches for nothing, and
-//! whoever can ask whether a changed text decrypts can read it (Jager and Somorovsky, "How to Break XML
-//! Encryption", 2011). For the same reason whatever goes wrong with a key or a ciphertext is one
-//! refusal.
+//! The content must be encrypted with AES-GCM, and its key with RSA-OAEP. AES-CBC is not accepted:
+//! it authenticates nothing, so somebody who can find out whether an altered text can be decrypted
+//! can read it (Jager and Somorovsky, "How to Break XML Encryption", 2011). For the same reason all
+//! failures with a key or a ciphertext give the same refusal.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -29,29 +30,30 @@ pub use key::{DecryptionKey, DecryptionKeyError};
 const XMLENC: &str = "http://www.w3.org/2001/04/xmlenc#";
 const XMLENC11: &str = "http://www.w3.org/2009/xmlenc11#";
 
-/// How many copies of the content's key there may be, each for another private key. Each copy is tried
-/// with each of the provider's keys, of which there are two at most; with 4,096 bits a try takes some
-/// milliseconds.
+/// The maximum number of copies of the content's key, each encrypted for another private key. Each
+/// copy is tried with each private key of the provider, which has at most two. With 4,096 bits a
+/// try takes some milliseconds.
 const MAX_COPIES: usize = 2;
 
-/// How a key is encrypted: RSA-OAEP, with one digest for both of its uses.
+/// The parameters of RSA-OAEP: one digest, which is also that of the mask generation function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Oaep {
     Sha1,
     Sha256,
 }
 
-/// The content's key, encrypted.
+/// A copy of the content's key, encrypted for one private key.
 struct Copy {
     how: Oaep,
     ciphertext: Vec<u8>,
 }
 
-/// The octets of the assertion in an `EncryptedAssertion`.
+/// Decrypts an `EncryptedAssertion`, and returns the octets of the assertion.
 ///
 /// # Errors
-/// When there is no private key, the element is of another shape, an algorithm is not accepted, or
-/// none of the keys opens it.
+/// [`Refusal::Encrypted`] if there are no private keys, [`Refusal::Element`] if the element has
+/// another form, [`Refusal::EncryptionAlgorithm`] if an algorithm is not accepted, and
+/// [`Refusal::Decryption`] if none of the keys opens it.
 pub(super) fn decrypt(encrypted: Node<'_, '_>, keys: &[DecryptionKey]) -> Result<Vec<u8>, Refusal> {
     if keys.is_empty() {
         return Err(Refusal::Encrypted);
@@ -59,7 +61,7 @@ pub(super) fn decrypt(encrypted: Node<'_, '_>, keys: &[DecryptionKey]) -> Result
     let encrypted = Element(encrypted, "EncryptedAssertion");
     encrypted.has_only(&[(XMLENC, "EncryptedData"), (XMLENC, "EncryptedKey")])?;
     let data = Element(encrypted.one(XMLENC, "EncryptedData")?, "EncryptedData");
-    // The content of an element, or something that is no XML, is not an assertion.
+    // The other types are the content of an element, and data that is not XML.
     if !matches!(
         data.text_attribute("Type")?.as_deref(),
         None | Some("http://www.w3.org/2001/04/xmlenc#Element")
@@ -88,8 +90,8 @@ pub(super) fn decrypt(encrypted: Node<'_, '_>, keys: &[DecryptionKey]) -> Result
     Err(Refusal::Decryption)
 }
 
-/// The copies of the content's key: in the `KeyInfo` of what they decrypt, or beside it (SAML Core
-/// 2.0 section 6.1).
+/// Reads the encrypted copies of the content's key, which are in the `KeyInfo` of the encrypted
+/// data or next to that data (SAML Core 2.0 section 6.1).
 fn copies(encrypted: Element<'_, '_>, data: Element<'_, '_>) -> Result<Vec<Copy>, Refusal> {
     let inside = data
         .optional(XMLDSIG, "KeyInfo")?
@@ -98,7 +100,7 @@ fn copies(encrypted: Element<'_, '_>, data: Element<'_, '_>) -> Result<Vec<Copy>
     let beside = xml::children(encrypted.0, XMLENC, "EncryptedKey");
     let all: Vec<_> = inside.chain(beside).collect();
     if all.is_empty() || all.len() > MAX_COPIES {
-        return Err(encrypted.wrong("it must have one EncryptedKey, or two"));
+        return Err(encrypted.wrong("it must have one or two EncryptedKey elements"));
     }
     all.into_iter()
         .map(|copy| {
@@ -111,8 +113,8 @@ fn copies(encrypted: Element<'_, '_>, data: Element<'_, '_>) -> Result<Vec<Copy>
         .collect()
 }
 
-/// XML Encryption 1.1 section 5.5: without a digest, and without a function to make masks, SHA-1 is
-/// meant, which here is no weakness.
+/// Reads the parameters of RSA-OAEP: XML Encryption 1.1 section 5.5. A missing digest or mask
+/// generation function means SHA-1, which is secure in this use.
 fn oaep(copy: Element<'_, '_>) -> Result<Oaep, Refusal> {
     let method = Element(copy.one(XMLENC, "EncryptionMethod")?, "EncryptionMethod");
     method.has_only(&[(XMLDSIG, "DigestMethod"), (XMLENC11, "MGF")])?;
@@ -152,14 +154,15 @@ fn cipher_value(of: Element<'_, '_>) -> Result<Vec<u8>, Refusal> {
     let data = Element(of.one(XMLENC, "CipherData")?, "CipherData");
     data.has_only(&[(XMLENC, "CipherValue")])?;
     let value = Element(data.one(XMLENC, "CipherValue")?, "CipherValue");
-    let mut text = xml::text(value.0).ok_or(value.wrong("an element is inside of it"))?;
+    let mut text = xml::text(value.0).ok_or(value.wrong("it contains an element"))?;
     text.retain(|c| !SPACE.contains(&c));
     STANDARD
         .decode(text)
         .map_err(|_| value.wrong("it is not base64"))
 }
 
-/// The content: a nonce, the ciphertext and its tag (XML Encryption 1.1 section 5.2.4).
+/// Decrypts the content, which is a nonce, the ciphertext and its tag (XML Encryption 1.1 section
+/// 5.2.4). `None` if the key does not open it.
 fn open(
     algorithm: &'static aead::Algorithm,
     key: &Zeroizing<Vec<u8>>,

@@ -133,7 +133,7 @@ pub(super) fn check(text: &str, limits: &Limits) -> Result<(), XmlError> {
                 open.push((tag.name, namespaces));
             }
             if open.len() > limits.depth {
-                return Err(XmlError::TooMany("elements inside of each other"));
+                return Err(XmlError::TooMany("levels of nested elements"));
             }
             tag.rest
         };
@@ -431,7 +431,7 @@ mod tests {
         assert_eq!(refused(&deep(RESPONSE.depth)), None);
         assert_eq!(
             refused(&deep(RESPONSE.depth + 1)),
-            Some(XmlError::TooMany("elements inside of each other"))
+            Some(XmlError::TooMany("levels of nested elements"))
         );
         assert!(
             refused(&format!(

@@ -169,7 +169,7 @@ impl Metadata {
         &self.entity_id
     }
 
-    /// The earliest `validUntil` of the document, after which it must not be used. None if it has none.
+    /// The earliest `validUntil` of the document, after which it must not be used. `None` if it has none.
     pub fn valid_until(&self) -> Option<Timestamp> {
         self.valid_until
     }

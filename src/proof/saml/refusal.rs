@@ -22,7 +22,7 @@ pub enum Refusal {
     /// The response has more than [`super::MAX_CHARACTERS`] characters; the number is its length.
     #[error("the response has {0} characters; at most 100,000 are accepted")]
     TooLong(usize),
-    /// The response is not base64 with padding, on one line or several.
+    /// The response is not base64 with padding, on one or more lines.
     #[error("the response is not base64")]
     Base64,
     /// The response is not XML, or has a construct that is not accepted.
@@ -37,16 +37,18 @@ pub enum Refusal {
         element: &'static str,
         rule: &'static str,
     },
-    /// An assertion that is encrypted, without a private key for it; or a part of one.
+    /// The assertion, or a part of it, is encrypted, and the provider has no private key for it.
     #[error("the assertion, or a part of it, is encrypted, and there is no private key for it")]
     Encrypted,
-    /// An assertion that is encrypted by algorithms that are not accepted.
+    /// The assertion is encrypted with an algorithm that is not accepted; holds its URI or its
+    /// description.
     #[error("the assertion is encrypted with `{0}`, which is not accepted")]
     EncryptionAlgorithm(String),
-    /// What is encrypted cannot be decrypted. Why is not told.
+    /// The assertion cannot be decrypted. The reason is not distinguished, because it would help an
+    /// attacker.
     #[error("the assertion cannot be decrypted with a private key of the provider")]
     Decryption,
-    /// Not exactly one assertion, as a child of the response.
+    /// The response does not have exactly one assertion as its child, or has another one elsewhere.
     #[error("the response must have exactly one Assertion, as its child, and none elsewhere")]
     Assertions,
     /// A signature is not directly in the response or the assertion, or one of these has two.
@@ -57,7 +59,7 @@ pub enum Refusal {
     #[error("the identity provider reports `{code}`: `{message}`")]
     Status {
         code: String,
-        /// The status message, or nothing.
+        /// The status message; empty if there is none.
         message: String,
     },
     /// Neither the response nor the assertion is signed.
@@ -132,7 +134,7 @@ pub enum Refusal {
         /// The ID of the request, or the value in the response.
         expected: String,
     },
-    /// The bearer confirmation has no time at which it ends.
+    /// The bearer confirmation does not state when it ends.
     #[error("the SubjectConfirmationData has no NotOnOrAfter")]
     NoEnd,
     #[error("the NotBefore of the {element} is {at}, but the time is {now}")]
@@ -219,8 +221,8 @@ impl Refusal {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::TooLong(_) => {
-                "Let the identity provider send fewer attributes or values, such as only the \
-                 groups that matter here."
+                "Configure the identity provider to send fewer attributes or values, such as only \
+                 the groups that matter here."
             }
             Self::Base64 => {
                 "Pass the value of the form field SAMLResponse as the identity provider sends it: \
@@ -232,49 +234,51 @@ impl Refusal {
                  LogoutResponse or a request."
             }
             Self::Element { .. } => {
-                "The identity provider does not follow SAML 2.0 here. Check its configuration, \
-                 or report the message to its maker."
+                "The identity provider breaks a rule of SAML 2.0. Check its configuration, or \
+                 report the message to its maker."
             }
             Self::Encrypted => {
-                "Switch off the encryption of assertions (and of name IDs and attributes) for \
-                 this service provider at the identity provider, or declare the private key that \
-                 assertions are encrypted for; name IDs and attributes must not be encrypted by \
-                 themselves."
+                "Switch off the encryption of assertions (and of name IDs and attributes) for this \
+                 service provider at the identity provider, or declare the private key for which \
+                 assertions are encrypted. Name IDs and attributes must not be encrypted \
+                 separately."
             }
             Self::EncryptionAlgorithm(_) => {
-                "Let the identity provider encrypt with AES-GCM (128 or 256 bits) and RSA-OAEP \
-                 (with SHA-1 or SHA-256 throughout), or not at all."
+                "Configure the identity provider to encrypt with AES-GCM (128 or 256 bits) and \
+                 RSA-OAEP (with SHA-1 or SHA-256 throughout), or not at all."
             }
             Self::Decryption => {
                 "Give the identity provider the certificate of the private key that is declared \
                  for it, or declare the private key of the certificate that it has."
             }
             Self::Assertions => {
-                "The identity provider must send one assertion. If it does, somebody has changed \
-                 the response on its way."
+                "The identity provider must send one assertion. If it does, the response was \
+                 changed in transit."
             }
             Self::MisplacedSignature => {
                 "The identity provider must sign the Response, the Assertion or both. If it does, \
-                 somebody has changed the response on its way."
+                 the response was changed in transit."
             }
             Self::Status { .. } => {
                 "The identity provider did not authenticate the user, or refuses this service \
                  provider. Its own log says why."
             }
-            Self::Unsigned => "Let the identity provider sign the assertion, or the response.",
+            Self::Unsigned => {
+                "Configure the identity provider to sign the assertion or the response."
+            }
             Self::Signature { why, .. } => match why {
                 SignatureError::Shape(_) => {
-                    "Let the identity provider make enveloped signatures with exclusive \
+                    "Configure the identity provider to make enveloped signatures with exclusive \
                      canonicalization (xml-exc-c14n), over the ID of the signed element."
                 }
                 SignatureError::Algorithm(_) => {
-                    "Let the identity provider sign with RSA or ECDSA and SHA-256 or stronger, \
-                     with digests of SHA-256 or stronger and exclusive canonicalization. SHA-1 is \
-                     not accepted."
+                    "Configure the identity provider to sign with RSA or ECDSA and SHA-256 or \
+                     stronger, with digests of SHA-256 or stronger and exclusive canonicalization. \
+                     SHA-1 is not accepted."
                 }
                 SignatureError::Digest => {
-                    "The response was changed after it was signed: by something on its way, such \
-                     as a program that reformats XML, or on purpose."
+                    "The response was changed after it was signed, on purpose or by a program in between \
+                     that reformats XML."
                 }
                 SignatureError::Key => {
                     "If the identity provider has a new signing certificate, import its current \
@@ -282,8 +286,8 @@ impl Refusal {
                 }
             },
             Self::Certificate { .. } => {
-                "Let the identity provider sign with a key whose certificate is valid, and import \
-                 its current metadata."
+                "Configure the identity provider to sign with a key whose certificate is valid, \
+                 and import its current metadata."
             }
             Self::MetadataExpired { .. } => "Import the identity provider's current metadata.",
             Self::Issuer { .. } => {
@@ -301,19 +305,19 @@ impl Refusal {
                  audiences`."
             }
             Self::Condition(_) => {
-                "Let the identity provider use no other conditions than times, \
+                "Configure the identity provider to use no other conditions than times, \
                  AudienceRestriction, OneTimeUse and ProxyRestriction."
             }
             Self::NoBearer => {
-                "Let the identity provider use the Web Browser SSO profile, which has a \
+                "Configure the identity provider to use the Web Browser SSO profile, which has a \
                  confirmation with the method urn:oasis:names:tc:SAML:2.0:cm:bearer."
             }
             Self::InResponseTo { .. } => {
                 "The response answers another request. Sign in again, and use the newest response."
             }
             Self::NoEnd => {
-                "Let the identity provider state NotOnOrAfter in the SubjectConfirmationData, as \
-                 the Web Browser SSO profile requires."
+                "Configure the identity provider to state NotOnOrAfter in the \
+                 SubjectConfirmationData, as the Web Browser SSO profile requires."
             }
             Self::NotYetValid { .. } => {
                 "Synchronize the clocks of the identity provider and of this broker with a time \
@@ -324,23 +328,25 @@ impl Refusal {
                  clocks of the identity provider and of this broker with a time server."
             }
             Self::NoAuthnStatement => {
-                "Let the identity provider use the Web Browser SSO profile, whose assertions have \
-                 an AuthnStatement."
+                "Configure the identity provider to use the Web Browser SSO profile, whose \
+                 assertions have an AuthnStatement."
             }
             Self::NoAttribute(_) => {
                 "Add the attribute to what the identity provider sends to this service provider. \
                  Its name is case-sensitive."
             }
             Self::RepeatedAttribute(_) => {
-                "Let the identity provider send the attribute once (Keycloak: switch on \"Single \
-                 Role Attribute\"), and with one value unless it is Role or TransitiveTagKeys."
+                "Configure the identity provider to send the attribute once (Keycloak: switch on \
+                 \"Single Role Attribute\"), and with one value unless it is Role or \
+                 TransitiveTagKeys."
             }
             Self::Attribute { .. } => {
                 "Change the value, or the rule by which the identity provider makes it."
             }
             Self::RoleNotGranted { .. } => {
-                "Let the identity provider send the pair `ROLE_ARN,PROVIDER_ARN` as a value of \
-                 the attribute https://aws.amazon.com/SAML/Attributes/Role for this user."
+                "Configure the identity provider to send the pair `ROLE_ARN,PROVIDER_ARN` as a \
+                 value of the attribute https://aws.amazon.com/SAML/Attributes/Role for this \
+                 user."
             }
         }
     }
@@ -349,10 +355,10 @@ impl Refusal {
 fn xml_remedy(error: &XmlError) -> &'static str {
     match error {
         XmlError::TooLong(_) | XmlError::TooMany(_) => {
-            "Let the identity provider send less. If what it sends is not unusual, somebody has \
-             changed the response on its way."
+            "Configure the identity provider to send less. If it already sends little, the \
+             response was changed in transit."
         }
-        XmlError::Encoding => "Let the identity provider send UTF-8.",
+        XmlError::Encoding => "Configure the identity provider to send UTF-8.",
         XmlError::Declaration
         | XmlError::Dtd
         | XmlError::ProcessingInstruction
@@ -363,8 +369,8 @@ fn xml_remedy(error: &XmlError) -> &'static str {
         | XmlError::DuplicateAttribute
         | XmlError::Id
         | XmlError::Malformed => {
-            "Pass the response as the identity provider sends it. If it is so, report the message \
-             to the maker of the identity provider."
+            "Pass the response as the identity provider sends it. If you do, report the message to \
+             the maker of the identity provider."
         }
     }
 }

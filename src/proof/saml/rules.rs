@@ -1,5 +1,5 @@
-//! Checks from whom, for whom and when an assertion is valid: SAML Profiles 2.0 section 4.1.4.3, Web
-//! Browser SSO. The time and the configuration are passed in.
+//! Checks who issued an assertion, for whom it was made, and when it is valid: SAML Profiles 2.0
+//! section 4.1.4.3, Web Browser SSO. The time and the configuration are passed in.
 
 use std::time::Duration;
 
@@ -9,18 +9,21 @@ use super::refusal::Refusal;
 use super::seen::{seen, seen_or_missing};
 use crate::base::clock::Timestamp;
 
-/// How far the clocks of identity provider and broker may differ, unless it is configured.
+/// How far the clocks of the identity provider and the broker may differ, unless the configuration
+/// says otherwise.
 pub const LEEWAY: Duration = Duration::from_secs(60);
 
-/// How far the time at which an assertion was made may be ahead. That it is valid already is for other
-/// times to say, which identity providers set back a few minutes because of clocks that differ.
+/// How far the time of issue of an assertion may be in the future. Whether the assertion is already
+/// valid depends on its other times, which many identity providers set back by a few minutes
+/// because of clocks that differ.
 pub const MADE_AHEAD: Duration = Duration::from_secs(360);
 
-/// How long an assertion is remembered beyond its end: the longest leeway that can be configured, since
-/// it can be made longer meanwhile, and a second, since whatever remembers counts whole ones.
+/// How long an assertion is remembered after its end: the longest leeway that can be configured,
+/// because the leeway can be raised while the broker is stopped, and one second, because the store
+/// counts whole seconds.
 pub(super) const REMEMBERED_LONGER: Duration = Duration::from_secs(301);
 
-/// What the assertion must be made for. Where a list is empty nothing is accepted.
+/// What an assertion must name to be accepted. If one of the lists is empty, nothing is accepted.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
     pub now: Timestamp,
@@ -51,7 +54,7 @@ impl Accepted {
         &self.assertion
     }
 
-    /// The recipient of the confirmation that was accepted: what STS calls the audience.
+    /// The recipient of the accepted confirmation, which STS calls the audience.
     pub fn recipient(&self) -> &str {
         &self.recipient
     }
@@ -62,8 +65,8 @@ impl Accepted {
         self.session_not_on_or_after
     }
 
-    /// From then on the assertion is refused for its age, whatever confirmation and leeway is taken.
-    /// Until then its issuer and ID must be remembered, so that it is used once.
+    /// The time from which the assertion is refused as too old, whichever confirmation and leeway
+    /// apply. Until then its issuer and ID must be remembered, so that it is used only once.
     pub fn usable_until(&self) -> Timestamp {
         self.usable_until
     }
@@ -98,8 +101,8 @@ impl Verified {
         })
     }
 
-    /// All rules that the response and the assertion break, those about the response first. Of the
-    /// confirmations only the first broken rule is reported.
+    /// All rules that the response and the assertion break, those about the response first. Only
+    /// the first rule that a confirmation breaks is reported.
     pub fn violations(&self, rules: &Rules<'_>) -> Vec<Refusal> {
         let (envelope, assertion) = (&self.envelope, &self.assertion);
         let issuer = |element, seen_issuer: &str| {
@@ -254,7 +257,7 @@ fn audience(restrictions: &[Vec<String>], rules: &Rules<'_>) -> Option<Refusal> 
         |audiences: &&Vec<String>| !audiences.iter().any(|name| rules.audiences.contains(name));
     let seen = match restrictions.iter().find(is_foreign) {
         Some(audiences) => seen_or_missing(Some(&audiences.join("`, `"))),
-        None if restrictions.is_empty() => "nobody, since there is none".to_owned(),
+        None if restrictions.is_empty() => "nobody, since there is no restriction".to_owned(),
         None => return None,
     };
     Some(Refusal::Audience { seen })

@@ -374,7 +374,7 @@ fn is(node: Node<'_, '_>, local: &str) -> bool {
     xml::is(node, NAMESPACE, local)
 }
 
-/// The value of the attribute `Algorithm`, which must be the only one of an element.
+/// The value of the attribute `Algorithm`, which must be the only attribute of the element.
 fn algorithm<'a>(node: Node<'a, '_>) -> Result<&'a str, SignatureError> {
     match xml::attribute(node, "Algorithm") {
         Some(algorithm) if node.attributes().count() == 1 => Ok(algorithm),

@@ -150,7 +150,7 @@ impl Served {
             }),
             Err(error) => {
                 let Ok(call) = self.account.refusal(address) else {
-                    self.notes.cut("there is no room even for a refusal");
+                    self.notes.cut("there is no memory even for a refusal");
                     return Box::pin(std::future::pending());
                 };
                 let turned = Turned::new(&request);

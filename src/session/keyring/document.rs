@@ -1,4 +1,4 @@
-//! The keyring file: what it must look like to be read, and how it is written.
+//! Reads and writes the keyring file.
 
 use arc_swap::ArcSwap;
 use base64::Engine;
@@ -12,7 +12,7 @@ use crate::base::secret::Secret;
 use crate::session::key_state::KeyState;
 use crate::session::signing_key::{self, SigningKey};
 
-/// The keyring file. Text forms of keys live only while it is read or written.
+/// The content of the keyring file. It exists only while the file is read or written.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Document {
@@ -29,7 +29,7 @@ struct Document {
 struct KeyDocument {
     key_id: String,
     state: KeyState,
-    /// When it came into this state, in seconds since 1970.
+    /// When the key got this state, in seconds since 1970.
     since: i64,
     sealing_key: Zeroizing<String>,
     signing_seed: Zeroizing<String>,
@@ -37,10 +37,10 @@ struct KeyDocument {
 }
 
 impl Keyring {
-    /// Reads a keyring from its file form.
+    /// Reads a keyring from the text of its file.
     ///
     /// # Errors
-    /// Names the field and the rule.
+    /// [`KeyringError::Content`] with the field and the rule that it breaks.
     pub fn parse(bytes: &[u8]) -> Result<Self, KeyringError> {
         let document: Document =
             serde_json::from_slice(bytes).map_err(|e| content(e.to_string()))?;
@@ -122,7 +122,7 @@ impl Keyring {
     }
 }
 
-/// The keys of session tokens, no two of which have the same id.
+/// Reads the keys of session tokens, no two of which may have the same id.
 fn session_keys(documents: &[KeyDocument]) -> Result<Vec<SessionKey>, KeyringError> {
     let mut keys: Vec<SessionKey> = Vec::new();
     for key in documents {

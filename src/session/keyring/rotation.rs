@@ -1,4 +1,5 @@
-//! Keys come and go: each is published before it is used, and kept until what it made has ended.
+//! Adds, rotates and removes keys. Each key is published before it is used, and is kept until
+//! everything that it sealed or signed has expired.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,15 +12,15 @@ use crate::session::durations;
 use crate::session::key_state::KeyState;
 use crate::session::signing_key::{Algorithm, SigningKey};
 
-/// How long a key that signed tokens for others is published after its last: their longest life,
-/// and a day for whoever fetches keys seldom.
+/// How long a previous key of web identity tokens is still published: the longest lifetime of a
+/// token, and a day for services that seldom fetch the keys.
 const PUBLISHED: Duration = Duration::from_secs(90_000);
 
 impl Keyring {
-    /// With a current and a next key of each of these algorithms that has none.
+    /// Adds a current and a next key for each of these algorithms that has none.
     ///
     /// # Errors
-    /// Without randomness.
+    /// [`KeyringError::Entropy`] if there are no random bytes.
     pub fn with_signing_keys(
         mut self,
         algorithms: &[Algorithm],
@@ -40,11 +41,13 @@ impl Keyring {
         Ok(self)
     }
 
-    /// Next becomes current, current becomes previous, and a new next key is published. Previous
-    /// keys go once every session they made has ended.
+    /// Makes the next key the current one and the current key a previous one, and adds a new next
+    /// key. Previous keys are removed once every session that they sealed has ended.
     ///
     /// # Errors
-    /// Without a next key (nobody else could open what it makes), and without randomness.
+    /// [`KeyringError::Content`] if there is no next key, since other brokers could not open what a
+    /// new key seals, or if there would be too many keys. [`KeyringError::Entropy`] if there are no
+    /// random bytes.
     pub fn rotate(mut self, entropy: &dyn Entropy, now: Timestamp) -> Result<Self, KeyringError> {
         let before = self.ids();
         let next = self.keys.iter().position(|k| k.state == KeyState::Next);
@@ -68,7 +71,8 @@ impl Keyring {
         if self.keys.len() > MAX_KEYS {
             let oldest = self.keys.iter().map(|key| key.since).min().unwrap_or(now);
             return Err(content(format!(
-                "Keys: there would be more than {MAX_KEYS}: sessions of the previous keys go on until {}; rotate again then",
+                "Keys: there would be more than {MAX_KEYS} keys, because sessions of the previous ones \
+                 last until {}; rotate again after that",
                 oldest.plus(durations::MAX)
             )));
         }
@@ -102,7 +106,7 @@ impl Keyring {
         self.retired.extend(before.difference(&after).cloned());
         let excess = self.retired.len().saturating_sub(MAX_RETIRED);
         self.retired.drain(..excess);
-        // One from before there were such keys, or of an algorithm that came later.
+        // A keyring of an earlier version may lack keys for some algorithms.
         self.with_signing_keys(
             &[Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA],
             entropy,
@@ -118,7 +122,9 @@ impl Keyring {
     ) -> Result<SessionKey, KeyringError> {
         let id = u32::from_be_bytes(entropy::bytes(entropy)?);
         if self.keys.iter().any(|k| k.id == id) {
-            return Err(content("a new key's id is taken; run the command again"));
+            return Err(content(
+                "the id of the new key is already taken; run the command again",
+            ));
         }
         let raw = [
             entropy::bytes(entropy)?,
@@ -128,11 +134,11 @@ impl Keyring {
         SessionKey::new(id, state, now, Secret::new(raw))
     }
 
-    /// A keyring without some keys: the next key takes the place of the current one, and new keys are
-    /// made where one is missing.
+    /// Removes keys. The next key takes the place of a removed current one, and new keys are made
+    /// where one is missing.
     ///
     /// # Errors
-    /// Without randomness.
+    /// [`KeyringError::Entropy`] if there are no random bytes.
     pub fn without(
         mut self,
         ids: &BTreeSet<String>,

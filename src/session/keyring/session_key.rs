@@ -1,4 +1,4 @@
-//! One key of the keyring: what it seals, signs and derives.
+//! One key of the keyring, which seals, signs and derives.
 
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf;
@@ -10,7 +10,7 @@ use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 use crate::session::key_state::KeyState;
 
-/// One key: an id and three secrets that are rotated together.
+/// One key of session tokens: an id, and three secrets that are rotated together.
 pub struct SessionKey {
     pub(super) id: u32,
     pub(super) state: KeyState,
@@ -18,7 +18,7 @@ pub struct SessionKey {
     seal: hkdf::Prk,
     sign: Ed25519KeyPair,
     secret: hkdf::Prk,
-    /// What is written back when the keyring changes.
+    /// The secrets as the keyring file contains them.
     pub(super) raw: Secret<[[u8; 32]; 3]>,
 }
 
@@ -51,12 +51,12 @@ impl SessionKey {
         })
     }
 
-    /// Its name in tokens.
+    /// The id by which tokens name the key.
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// Ed25519 over `message`.
+    /// Signs a message with Ed25519.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         let mut out = [0; 64];
         for (slot, byte) in out.iter_mut().zip(self.sign.sign(message).as_ref()) {
@@ -71,8 +71,8 @@ impl SessionKey {
             .is_ok()
     }
 
-    /// Encrypts in place under a key of its own for each `salt` (which must never repeat), so that
-    /// no number of tokens wears the sealing key out. Appends the tag.
+    /// Encrypts `buffer` in place with AES-256-GCM and appends the tag. Each `salt`, which must
+    /// never repeat, has a key of its own, so that the number of tokens has no limit.
     pub fn seal(
         &self,
         salt: &[u8; 16],
@@ -83,7 +83,7 @@ impl SessionKey {
             .seal_in_place_append_tag(zero_nonce(), Aad::from(aad), buffer)
     }
 
-    /// Reverses [`Self::seal`]; the plain bytes, or an error if a single bit differs.
+    /// Reverses [`Self::seal`] and returns the plain bytes. Fails if anything was altered.
     pub fn open<'a>(
         &self,
         salt: &[u8; 16],
@@ -118,7 +118,7 @@ impl SessionKey {
         ))
     }
 
-    /// Thirty bytes that belong to one session and cannot be told from its token.
+    /// Derives the 30 secret bytes of a session, which cannot be computed from its token.
     pub fn session_secret(
         &self,
         session_id: &[u8; 16],
@@ -135,7 +135,7 @@ impl SessionKey {
     }
 }
 
-/// Each message key seals one message, so its nonce need not vary.
+/// The nonce is always zero, because each message key seals only one message.
 fn zero_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; aead::NONCE_LEN])
 }

@@ -9,7 +9,7 @@ use crate::directory::compile::compile;
 use crate::directory::{DirectoryError, fault};
 use crate::evaluator::{Policy, PolicyKind, Source};
 
-/// A compiled organization.
+/// The organization in a snapshot, with its policies compiled.
 #[derive(Debug)]
 pub struct Organization {
     /// The id, `o-…`.

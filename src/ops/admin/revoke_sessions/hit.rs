@@ -87,7 +87,7 @@ impl Hit {
 
 /// Waits until the change is in force on every broker that responds. Returns how many brokers may
 /// accept sessions, and which of them have not confirmed the change; a broker that does not respond
-/// is among these but is not waited for. None if the store did not say which brokers there are.
+/// is among these but is not waited for. `None` if the store did not say which brokers there are.
 pub(super) async fn spread(broker: &Broker, sequence: i64) -> Option<(usize, Vec<Node>)> {
     let mut seen = (!broker.store.is_shared()).then(|| (1, Vec::new()));
     let look = async {

@@ -26,7 +26,6 @@ pub struct CreateInstanceProfile {
     tags: Vec<Tag>,
 }
 
-/// One instance profile.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct OneProfile {

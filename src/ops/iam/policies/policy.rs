@@ -30,7 +30,6 @@ pub struct CreatePolicy {
     tags: Vec<Tag>,
 }
 
-/// The answer with a policy.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Shown {

@@ -56,14 +56,13 @@ impl Version {
     }
 }
 
-/// The answer with a version.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Shown {
     policy_version: Version,
 }
 
-/// Creates a version of a policy.
+/// Creates a version of a policy, and puts it in force if the request says so.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CreatePolicyVersion {
@@ -208,7 +207,7 @@ impl Action for DeletePolicyVersion {
     }
 }
 
-/// Puts another version of a policy in force.
+/// Makes another version of a policy the default version, which is the one in force.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SetDefaultPolicyVersion {

@@ -18,7 +18,6 @@ use crate::ops::iam::entities::{Extent, Role};
 use crate::ops::iam::rows;
 use crate::ops::iam::target::Target;
 
-/// Creates a role.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateRole {
@@ -83,7 +82,6 @@ impl Action for CreateRole {
     }
 }
 
-/// Shows a role.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetRole {

@@ -21,7 +21,6 @@ pub struct ListRoles {
     page: PageRequest,
 }
 
-/// One page of roles.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Roles {

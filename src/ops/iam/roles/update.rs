@@ -99,7 +99,7 @@ impl Action for UpdateRoleDescription {
     }
 }
 
-/// Sets the trust policy of a role.
+/// Replaces the trust policy of a role.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct UpdateAssumeRolePolicy {

@@ -22,7 +22,7 @@ pub(in crate::parts::ops::iam) struct StoredPrincipal {
     pub policies: PolicySet,
 }
 
-/// What an entity says of its policies.
+/// The policies that entities have, before managed ones are looked up.
 #[derive(Default)]
 struct Held {
     inline: Vec<InlinePolicy>,

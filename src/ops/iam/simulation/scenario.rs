@@ -18,7 +18,7 @@ pub(super) const MAX_DECISIONS: usize = 10_000;
 const MAX_CONTEXT: usize = 256;
 /// The maximum length in bytes of one value of a condition key.
 const MAX_VALUE_BYTES: usize = 2_048;
-/// The length of a resource policy has AWS's own limit.
+/// The parameter with the resource policy, whose length has a limit of its own in AWS.
 const RESOURCE_POLICY: &str = "ResourcePolicy";
 
 /// The parameters that both simulators have.

@@ -8,7 +8,6 @@ const MAX_DOCUMENTS: usize = 20;
 /// The maximum length in bytes of all documents in one list of a request.
 const MAX_DOCUMENT_BYTES: usize = 262_144;
 
-/// A policy of a simulation.
 #[derive(Debug)]
 pub(in crate::parts::ops::iam) struct SourcePolicy {
     /// The name in results: that of the policy, or `LIST.N` for a document of the request.
@@ -27,7 +26,6 @@ pub(in crate::parts::ops::iam) struct PolicySet {
 }
 
 impl SourcePolicy {
-    /// The number of statements.
     pub fn statements(&self) -> usize {
         self.policy.policy().statement_count()
     }

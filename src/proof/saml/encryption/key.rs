@@ -1,8 +1,8 @@
-//! The private keys that assertions are encrypted for. Knows no XML.
+//! The private keys for which assertions are encrypted. This module does not know XML.
 //!
-//! RSA decryption that takes the same time for every ciphertext is in aws-lc-rs only, a second library
-//! of cryptography: the feature `saml-encryption` has it. Without the feature there is no such key, and
-//! encrypted assertions are refused.
+//! RSA decryption that takes the same time for every ciphertext is available only in aws-lc-rs, a
+//! second cryptographic library, which the feature `saml-encryption` adds. Without the feature no
+//! such key is accepted, and encrypted assertions are refused.
 
 use std::fmt;
 
@@ -12,21 +12,21 @@ use zeroize::Zeroizing;
 
 use super::Oaep;
 
-/// Why a text is not taken as a private key.
+/// Why a text is not accepted as a private key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecryptionKeyError {
-    /// Not PEM, or of another form.
+    /// The text is not a key in the accepted form.
     #[error(
         "must be an RSA key of 2,048 to 4,096 bits in PKCS #8, as PEM without a passphrase, which \
          begins with -----BEGIN PRIVATE KEY-----"
     )]
     Form,
-    /// This program was built without the feature.
+    /// The program was built without the feature `saml-encryption`.
     #[error("is not accepted, since this program was built without the feature `saml-encryption`")]
     NotBuilt,
 }
 
-/// A private key that assertions are encrypted for.
+/// A private key for which assertions are encrypted.
 pub struct DecryptionKey(implementation::Key);
 
 impl fmt::Debug for DecryptionKey {
@@ -39,7 +39,8 @@ impl DecryptionKey {
     /// Reads a private key in PEM.
     ///
     /// # Errors
-    /// When it has another form, or encrypted assertions are not part of this program.
+    /// [`DecryptionKeyError::Form`] if the text is not an accepted key, and
+    /// [`DecryptionKeyError::NotBuilt`] if the program was built without the feature.
     pub fn parse(pem: &[u8]) -> Result<Self, DecryptionKeyError> {
         match PrivateKeyDer::from_pem_slice(pem) {
             Ok(PrivateKeyDer::Pkcs8(key)) => Self::from_pkcs8(key.secret_pkcs8_der()),
@@ -47,15 +48,15 @@ impl DecryptionKey {
         }
     }
 
-    /// Reads a private key in DER.
+    /// Reads a private key in DER (PKCS #8).
     ///
     /// # Errors
-    /// The same.
+    /// The same as for [`Self::parse`].
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, DecryptionKeyError> {
         implementation::Key::read(der).map(Self)
     }
 
-    /// The key in an `EncryptedKey`, if it was encrypted for this one.
+    /// Decrypts the key in an `EncryptedKey`. `None` if it was encrypted for another private key.
     pub(super) fn open(&self, how: Oaep, ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         self.0.open(how, ciphertext)
     }
