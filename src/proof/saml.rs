@@ -1,16 +1,16 @@
-//! Verifies SAML 2.0 responses of identity providers. It gets the response in base64, the pinned
-//! keys and the time, and returns the assertion. It uses no clock, no network and no directory.
+//! Verifies SAML 2.0 responses of identity providers. It gets the response in base64, the pinned keys
+//! and the time, and returns the assertion. It uses no clock, no network and no directory.
 //!
 //! A response takes this path, and at each step the first thing that is wrong refuses it:
 //!
 //! 1. [`verify`]: the length, before anything else; base64; the scan of `limits`; one parser
-//! (`xml`); exactly one assertion, and signatures directly in the response or in the assertion. An
-//! encrypted assertion is decrypted first (`encryption`), and the result takes the same path. 2.
-//! Every signature must be good by a key of the `metadata` (`signature`). What is signed comes back
-//! as canonical octets, and these are parsed again. From then on nothing else is read, so an
-//! element that was moved, wrapped or added next to what is signed is not seen. 3.
-//! [`Verified::accept`]: the `rules` about issuer, audience, recipient, request and time. 4.
-//! [`AwsClaims::read`]: the attributes that AWS defines.
+//!    (`xml`); exactly one assertion, and signatures directly in the response or in the assertion.
+//!    An encrypted assertion is decrypted first (`encryption`), and the result takes the same path.
+//! 2. Every signature must be good by a key of the `metadata` (`signature`). What is signed
+//!    comes back as canonical octets, and these are parsed again. From then on nothing else is
+//!    read, so an element that was moved, wrapped or added next to what is signed is not seen.
+//! 3. [`Verified::accept`]: the `rules` about issuer, audience, recipient, request and time.
+//! 4. [`AwsClaims::read`]: the attributes that AWS defines.
 //!
 //! The caller must ensure that an assertion is used only once: see [`Accepted::usable_until`].
 
