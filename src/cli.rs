@@ -9,6 +9,7 @@ mod beside;
 mod changes;
 mod check;
 mod clock;
+mod credential_process;
 mod demo;
 mod directory_file;
 mod documents;
@@ -31,13 +32,16 @@ mod rekey;
 mod relocate;
 mod report;
 mod restore;
+mod role;
 mod saml;
 mod second_factor;
 mod serve;
+mod session_credentials;
 mod sessions;
 mod store;
 mod terminal;
 mod values;
+mod variables;
 mod version;
 mod web_identity_token;
 mod whoami;
@@ -124,6 +128,7 @@ enum Command {
     Health(health::HealthArguments),
     Whoami(whoami::WhoamiArguments),
     AssumeRole(Box<assume_role::AssumeRoleArguments>),
+    CredentialProcess(Box<credential_process::CredentialProcessArguments>),
     WebIdentityToken(web_identity_token::WebIdentityTokenArguments),
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
@@ -239,6 +244,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Health(arguments) => health::run(&arguments),
         Command::Whoami(arguments) => whoami::run(&arguments),
         Command::AssumeRole(arguments) => assume_role::run(&arguments),
+        Command::CredentialProcess(arguments) => credential_process::run(&arguments),
         Command::WebIdentityToken(arguments) => web_identity_token::run(&arguments),
         Command::Sessions(command) => sessions::run(command),
         Command::Mfa(command) => mfa::run(command),

@@ -2,6 +2,7 @@
 //! and `~/.aws/credentials`, in the order of AWS's SDKs. Knows no command.
 
 mod credentials;
+mod identity;
 mod ini;
 mod words;
 
@@ -339,6 +340,26 @@ impl Settings {
     /// The name of a session for which none was given: `USER@HOST`.
     pub(super) fn default_session_name(&self) -> String {
         credentials::default_session_name(&self.environment)
+    }
+
+    /// What the choice of credentials depends on, without secrets.
+    pub(super) fn identity(&self) -> Vec<String> {
+        identity::of(self)
+    }
+
+    /// The folder for what can be lost (XDG Base Directory Specification): `brevet` in XDG_CACHE_HOME, else in
+    /// `.cache` of the home folder. `None` without both.
+    pub(super) fn cache_folder(&self) -> Option<PathBuf> {
+        let cache = self.environment.get("XDG_CACHE_HOME").map(PathBuf::from);
+        let at_home = || {
+            self.environment
+                .get("HOME")
+                .map(|home| PathBuf::from(home).join(".cache"))
+        };
+        cache
+            .filter(|path| path.is_absolute())
+            .or_else(at_home)
+            .map(|folder| folder.join("brevet"))
     }
 
     /// A client that does not sign its calls.

@@ -18,6 +18,17 @@ const ONLY_WITH: &[(&[&str], &str, &str)] = &[
     (&["assume-role"], "token_code", "serial_number"),
     (&["assume-role"], "saml_provider_arn", "saml_response_file"),
     (&["assume-role"], "saml_response_file", "saml_provider_arn"),
+    (&["credential-process"], "token_code", "serial_number"),
+    (
+        &["credential-process"],
+        "saml_provider_arn",
+        "saml_response_file",
+    ),
+    (
+        &["credential-process"],
+        "saml_response_file",
+        "saml_provider_arn",
+    ),
     (
         &["sessions", "revoke"],
         "deactivate_access_key",

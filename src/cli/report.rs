@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::{Failure, assume_role, port, print};
+use super::{Failure, assume_role, port, print, variables};
 use crate::base::legible::Form;
 use crate::client::{ClientError, split_encoded_message};
 
@@ -75,6 +75,11 @@ fn tips(error: &clap::Error) -> Vec<&'static str> {
                 "an address is an IP address and a port, such as 127.0.0.1:7480; port 0 takes any free one",
             ]
         }
+        ErrorKind::InvalidValue if about("--format") && is_credential_process(error) => {
+            vec![
+                "`brevet credential-process` prints credentials for `credential_process` in ~/.aws/config",
+            ]
+        }
         ErrorKind::ValueValidation if about("--operator") => {
             vec!["an address is an IP address and a port, such as 127.0.0.1:7481"]
         }
@@ -82,10 +87,15 @@ fn tips(error: &clap::Error) -> Vec<&'static str> {
     }
 }
 
+/// Whether a value that was not understood is `credential-process`.
+fn is_credential_process(error: &clap::Error) -> bool {
+    matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if value == "credential-process")
+}
+
 /// Prints lines whose `eval` fails and leaves the shell without credentials, for a failed `--format env`.
 pub(super) fn nothing_for_the_shell() {
     // Without a reader, nothing evaluates the lines.
-    let _ = print::block(assume_role::failed_exports());
+    let _ = print::block(variables::failed_exports());
 }
 
 /// The failure in words, with the next step where one is known.

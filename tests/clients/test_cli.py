@@ -362,7 +362,7 @@ def test_a_code_is_asked_for_on_the_terminal(person):
     serial, seed = alice["mfa_serial"], alice["mfa_seed"]
     early_in_a_step()
     steps = iter([0, 1, -1])
-    arguments = [BREVET, "assume-role", "--role-arn", "Guarded", "--serial-number", serial, "--format", "credential-process"]
+    arguments = [BREVET, "credential-process", "--role", "Guarded", "--serial-number", serial, "--no-cache"]
     # Standard output is read by a program: the question is on the terminal itself.
     script = ["sh", "-c", 'out=$("$@"); echo "status $?"; echo "${#out}"', "sh", *arguments]
     environment = {**person.environment, "AWS_PROFILE": "alice", "TERM": "dumb"}
@@ -393,7 +393,7 @@ def test_no_color_is_honoured(person):
 
 def test_a_profile_that_calls_brevet_does_not_call_itself(person):
     config = (person.home / ".aws/config").read_text()
-    process = f"credential_process = {BREVET} assume-role --role-arn {ROLE}Demo --format credential-process"
+    process = f"credential_process = {BREVET} credential-process --role {ROLE}Demo"
     (person.home / ".aws/config").write_text(config + f"[profile loop]\n{process}\nservices = local\n[profile good]\n{process} --profile alice\nservices = local\n")
     answer = json.loads(run(aws("get-caller-identity", "--profile", "good", "--region", "us-east-1"), person.environment))
     assert "/Demo/" in answer["Arn"]

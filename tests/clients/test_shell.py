@@ -55,18 +55,6 @@ def test_our_command_feeds_the_cli(world, environment):
     assert refused.startswith("error: AccessDenied: User: ")
 
 
-def test_credential_process(world, environment, tmp_path):
-    config = tmp_path / "config"
-    config.write_text(
-        f"[profile brevet]\nregion = {world['region']}\ncredential_process = {world['brevet']} assume-role --endpoint"
-        f" {world['grpc_endpoint']} --role-arn {world['roles']['Demo']['arn']} --role-session-name process"
-        " --format credential-process\n"
-    )
-    with_profile = {**environment, "AWS_CONFIG_FILE": str(config)}
-    answer = json.loads(run(aws("get-caller-identity", "--profile", "brevet"), with_profile))
-    assert answer["Arn"].endswith("/process")
-
-
 def test_the_python_example_signs_grpc_calls(world, environment):
     host = world["grpc_endpoint"].removeprefix("http://")
     output = run([sys.executable, str(EXAMPLE), host, world["roles"]["Demo"]["arn"], "python"], environment)

@@ -148,9 +148,9 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
         ("brevet import", 2, &["<FILE>", "--config"]),
         ("brevet assume-role", 2, &["--role-arn"]),
         (
-            "brevet assume-role --role Administrator",
+            "brevet assume-role --rolearn Administrator",
             2,
-            &["--role", "--role-arn"],
+            &["--rolearn", "--role-arn"],
         ),
         (
             "brevet assume-role --role-arn Administrator --duration-seconds 1h",
@@ -166,6 +166,16 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
             "brevet assume-role --role-arn Administrator --duration-seconds 7200",
             1,
             &["DurationSeconds", "raise MaxSessionDuration", "request id"],
+        ),
+        (
+            "brevet assume-role --role-arn Administrator --format credential-process",
+            2,
+            &["--format", "brevet credential-process"],
+        ),
+        (
+            "brevet credential-process --role Administrator --token-code 123456",
+            2,
+            &["--serial-number"],
         ),
         (
             "brevet assume-role --role-arn Administrator --tag Team",

@@ -34,7 +34,7 @@ def process():
     path = f"{HOME}/config"
     brevet = os.environ["BREVET_PROGRAM"]
     keys = f"env AWS_ACCESS_KEY_ID={KEY} AWS_SECRET_ACCESS_KEY={SECRET} AWS_REGION={REGION}"
-    ask = f"{keys} {brevet} assume-role --endpoint {ENDPOINT} --role-arn {ROLE} --role-session-name process --format credential-process"
+    ask = f"{keys} {brevet} credential-process --endpoint {ENDPOINT} --role {ROLE} --role-session-name process --no-cache"
     open(path, "w").write(f"[profile role]\ncredential_process = {ask}\nregion = {REGION}\n")
     return {"AWS_CONFIG_FILE": path, "AWS_PROFILE": "role", "AWS_SDK_LOAD_CONFIG": "1"}
 

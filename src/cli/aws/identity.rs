@@ -1,0 +1,57 @@
+//! What the choice of credentials depends on, without secrets: two calls with the same are made as the same
+//! identity. A cache of what an identity was given is kept by it.
+
+use super::{Settings, text};
+
+/// Variables that name credentials, or where they are.
+const VARIABLES: [&str; 4] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+];
+/// Options of a profile that say whose credentials it stands for.
+const OPTIONS: [&str; 10] = [
+    "aws_access_key_id",
+    "credential_process",
+    "credential_source",
+    "external_id",
+    "mfa_serial",
+    "role_arn",
+    "role_session_name",
+    "source_profile",
+    "sso_session",
+    "web_identity_token_file",
+];
+
+/// The variables and the options of the chosen profile, and of those that it refers to by `source_profile`,
+/// that decide which credentials sign a call.
+pub(super) fn of(settings: &Settings) -> Vec<String> {
+    let mut parts = Vec::new();
+    for name in VARIABLES {
+        if let Some(value) = settings.environment.get(name) {
+            parts.push(format!("{name}={value}"));
+        }
+    }
+    let mut visited: Vec<String> = Vec::new();
+    let mut next = Some(settings.profile_name().to_owned());
+    while let Some(name) = next.filter(|name| !visited.contains(name)) {
+        let profile = settings.files.profile(&name).unwrap_or_default();
+        parts.push(format!("profile {name}"));
+        for option in OPTIONS {
+            if let Some(value) = text(&profile, option) {
+                parts.push(format!("{option}={value}"));
+            }
+        }
+        next = text(&profile, "source_profile").map(str::to_owned);
+        visited.push(name);
+    }
+    // A flag is stronger than the environment, so it matters which of them named the profile.
+    parts.extend(
+        settings
+            .profile
+            .as_ref()
+            .map(|profile| profile.from.clone()),
+    );
+    parts
+}

@@ -1,0 +1,171 @@
+//! `brevet credential-process`: prints credentials of a role for `credential_process` in ~/.aws/config, from a
+//! cache that parallel runs share.
+
+mod cache;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::aws::Settings;
+use super::role::{self, RoleArguments};
+use super::session_credentials::SessionCredentials;
+use super::{Failure, print};
+use crate::base::clock::{Clock, SystemClock, Timestamp};
+use crate::client::ClientError;
+use cache::Entry;
+
+/// Credentials that expire sooner than this are not printed: the SDK for JavaScript would ask again at once.
+const SHORTEST: Duration = Duration::from_secs(300);
+/// Cached credentials are replaced when this much of their time is left, or half of it if that is less.
+/// botocore tries to replace credentials when 15 minutes are left: by then there are new ones here.
+const RENEW_AHEAD: Duration = Duration::from_secs(20 * 60);
+/// How long a run waits for another one that is getting the same credentials. Then it gets its own.
+/// Connecting and a call may take ten seconds each.
+const MAX_WAIT: Duration = Duration::from_secs(25);
+
+const EXAMPLES: &str = "\
+Examples:
+  brevet credential-process --profile alice --role arn:aws:iam::111122223333:role/Deploy
+      Prints JSON, from the cache if that has credentials of the role with enough time left.
+  brevet credential-process --role \"$ROLE\" --web-identity-token-file /run/app/jwt --no-cache
+      Proves who you are with a token, and keeps nothing.
+  brevet credential-process --profile alice --role Deploy --endpoint https://sts.example.com
+      Is for `credential_process = ` in ~/.aws/config. Write the program's whole path there.";
+
+/// Print credentials of a role for `credential_process` in ~/.aws/config
+///
+/// AWS's tools and SDKs run this command when they need credentials. It prints JSON and nothing else; a
+/// failure is explained on standard error. Credentials are cached in files of mode 0600, and several
+/// runs at the same time make one call. It needs no environment: everything can be given as flags.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct CredentialProcessArguments {
+    #[command(flatten)]
+    role: RoleArguments,
+    /// The folder of the cache [default: brevet/credentials in XDG_CACHE_HOME or ~/.cache]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Neither read nor write the cache
+    #[arg(long, conflicts_with = "cache")]
+    no_cache: bool,
+}
+
+pub(super) fn run(arguments: &CredentialProcessArguments) -> Result<(), Failure> {
+    let settings = Settings::of(&arguments.role.call)?;
+    let entry = entry(&settings, arguments)?;
+    let session = super::runtime()?.block_on(obtain(entry.as_ref(), &SystemClock, || {
+        ask(&settings, &arguments.role)
+    }))?;
+    print::json_line(&session.printed(Some(1)))
+}
+
+/// The place of these credentials in the cache. There is none if the cache is off, has no folder, or if the
+/// proof comes from standard input: another run could be given the credentials of somebody else.
+fn entry(
+    settings: &Settings,
+    arguments: &CredentialProcessArguments,
+) -> Result<Option<Entry>, Failure> {
+    if arguments.no_cache || arguments.role.reads_standard_input() {
+        return Ok(None);
+    }
+    let folder = match &arguments.cache {
+        Some(folder) => Some(folder.clone()),
+        None => settings
+            .cache_folder()
+            .map(|folder| folder.join("credentials")),
+    };
+    let asked = arguments.role.asked(settings)?;
+    Ok(folder.map(|folder| Entry::new(folder, &asked)))
+}
+
+async fn ask(
+    settings: &Settings,
+    arguments: &RoleArguments,
+) -> Result<SessionCredentials, Failure> {
+    SessionCredentials::of(role::ask(settings, arguments).await?.role())
+}
+
+/// Credentials with enough time left: those of the cache, or new ones. Only one run of several gets new ones;
+/// the others wait for it, but at most for [`MAX_WAIT`]. While the broker is away, cached credentials are
+/// used for longer.
+///
+/// # Errors
+/// Those of `ask`, or the new credentials expire too soon by this machine's clock.
+async fn obtain(
+    entry: Option<&Entry>,
+    clock: &dyn Clock,
+    ask: impl AsyncFnOnce() -> Result<SessionCredentials, Failure>,
+) -> Result<SessionCredentials, Failure> {
+    let fresh = || {
+        entry
+            .and_then(Entry::read)
+            .filter(|session| clock.now() < renew_at(session))
+    };
+    if let Some(session) = fresh() {
+        return Ok(session);
+    }
+    let _turn = match entry {
+        Some(entry) => entry.lock(MAX_WAIT).await,
+        None => None,
+    };
+    // Another run may have got them while this one waited.
+    if let Some(session) = fresh() {
+        return Ok(session);
+    }
+    match ask().await {
+        Ok(session) if !is_usable(&session, clock.now()) => Err(format!(
+            "the new credentials expire at {}, which is less than {} seconds ahead by this machine's clock; \
+             check the clock",
+            session.expires_at,
+            SHORTEST.as_secs()
+        )
+        .into()),
+        Ok(session) => {
+            if let Some(entry) = entry {
+                entry.write(&session, clock.now());
+            }
+            Ok(session)
+        }
+        Err(failure) => {
+            let cached = entry.and_then(Entry::read);
+            match cached.filter(|session| is_usable(session, clock.now())) {
+                Some(session) if is_passing(&failure) => {
+                    tracing::debug!(%failure, "the credentials are not replaced; the cached ones are still good");
+                    Ok(session)
+                }
+                _ => {
+                    if let (Some(entry), false) = (entry, is_passing(&failure)) {
+                        entry.remove();
+                    }
+                    Err(failure)
+                }
+            }
+        }
+    }
+}
+
+/// When the credentials are replaced, although they are still good.
+fn renew_at(session: &SessionCredentials) -> Timestamp {
+    let life = session.expires_at.since(session.received_at);
+    session.expires_at.minus(RENEW_AHEAD.min(life / 2))
+}
+
+fn is_usable(session: &SessionCredentials, now: Timestamp) -> bool {
+    session.expires_at.since(now) > SHORTEST
+}
+
+/// Whether a failure says nothing about what the caller may do: the broker is away or has too much to do.
+fn is_passing(failure: &Failure) -> bool {
+    match failure.downcast_ref::<ClientError>() {
+        Some(ClientError::Unreachable { .. }) => true,
+        Some(ClientError::Refused { code, .. }) => {
+            ["ServiceUnavailable", "InternalFailure", "Throttling"].contains(&code.as_str())
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

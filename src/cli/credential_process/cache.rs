@@ -1,0 +1,148 @@
+//! A folder with one file for each session that was asked for. Nothing that is wrong with it is an error: the
+//! credentials are then asked for again.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::base::clock::Timestamp;
+use crate::base::digest::{hex, sha256};
+use crate::base::secret::Secret;
+use crate::cli::session_credentials::SessionCredentials;
+use crate::files::{self, Audience};
+
+/// The longest file that is read. A session token has at most a few kilobytes.
+const MAX_BYTES: u64 = 64 << 10;
+/// How often a waiting run looks whether the lock is free.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// No session lasts longer: a file that was written before that is removed.
+const LONGEST_LIFE: Duration = Duration::from_secs(129_600);
+/// At most this many files are looked at in one run.
+const MAX_SWEPT: usize = 1_000;
+
+/// The place of one session in the cache: a file, and beside it a file that is locked by the run that gets new
+/// credentials. The lock ends with its process.
+pub(super) struct Entry {
+    file: PathBuf,
+    lock: PathBuf,
+}
+
+/// What a file holds.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Stored {
+    access_key_id: String,
+    secret_access_key: Zeroizing<String>,
+    session_token: Zeroizing<String>,
+    /// Both instants are in milliseconds since 1970.
+    received_at: i64,
+    expires_at: i64,
+    account_id: String,
+}
+
+impl Entry {
+    /// The place in `folder` for what was asked for. Texts that differ have different places.
+    pub(super) fn new(folder: PathBuf, asked: &str) -> Self {
+        let name = hex(&sha256(asked.as_bytes()));
+        Self {
+            file: folder.join(format!("{name}.json")),
+            lock: folder.join(format!("{name}.lock")),
+        }
+    }
+
+    /// The session in the cache. The file must be private, and must have been written by this account.
+    pub(super) fn read(&self) -> Option<SessionCredentials> {
+        let bytes = files::read(&self.file, Audience::Owner, MAX_BYTES)
+            .inspect_err(|error| tracing::debug!(%error, "no cached credentials"))
+            .ok()?;
+        let stored: Stored = serde_json::from_slice(bytes.expose()).ok()?;
+        SessionCredentials {
+            access_key_id: stored.access_key_id,
+            secret_access_key: Secret::new(stored.secret_access_key.to_string()).into(),
+            session_token: Secret::new(stored.session_token.to_string()).into(),
+            received_at: Timestamp::from_millis(stored.received_at),
+            expires_at: Timestamp::from_millis(stored.expires_at),
+            account_id: stored.account_id,
+        }
+        .checked()
+        .ok()
+    }
+
+    /// Puts a session into the cache, and removes what nobody can use any more.
+    pub(super) fn write(&self, session: &SessionCredentials, now: Timestamp) {
+        let stored = Stored {
+            access_key_id: session.access_key_id.clone(),
+            secret_access_key: Zeroizing::new(session.secret_access_key.expose().clone()),
+            session_token: Zeroizing::new(session.session_token.expose().clone()),
+            received_at: session.received_at.millis(),
+            expires_at: session.expires_at.millis(),
+            account_id: session.account_id.clone(),
+        };
+        let Ok(bytes) = serde_json::to_vec(&stored).map(Zeroizing::new) else {
+            return;
+        };
+        let folder = files::folder(&self.file);
+        let written = files::create_private_dir(folder)
+            .and_then(|()| files::write_private(&self.file, &bytes));
+        match written {
+            Ok(()) => self.sweep(folder, now),
+            Err(error) => tracing::debug!(%error, "the credentials are not cached"),
+        }
+    }
+
+    /// Removes the session from the cache.
+    pub(super) fn remove(&self) {
+        // It may not be there.
+        let _ = std::fs::remove_file(&self.file);
+    }
+
+    /// Removes the files of other sessions that have ended.
+    fn sweep(&self, folder: &Path, now: Timestamp) {
+        let Ok(files) = std::fs::read_dir(folder) else {
+            return;
+        };
+        for file in files.flatten().map(|file| file.path()).take(MAX_SWEPT) {
+            // A lock stays as long as the session that it is for.
+            let is_ours = match file.extension().and_then(|extension| extension.to_str()) {
+                Some("json") => file != self.file,
+                Some("lock") => file != self.lock && !file.with_extension("json").exists(),
+                Some(other) => other.starts_with("new-"),
+                None => false,
+            };
+            if is_ours && written_at(&file).is_some_and(|at| now.since(at) > LONGEST_LIFE) {
+                // Another run may have removed it.
+                let _ = std::fs::remove_file(file);
+            }
+        }
+    }
+
+    /// Waits for the lock, which is held until the file is dropped. `None` if it cannot be had within
+    /// `max_wait`, or if the folder cannot be written.
+    pub(super) async fn lock(&self, max_wait: Duration) -> Option<File> {
+        let file = files::create_private_dir(files::folder(&self.lock))
+            .and_then(|()| files::create_private(&self.lock))
+            .inspect_err(|error| tracing::debug!(%error, "runs are not kept apart"))
+            .ok()?;
+        let deadline = tokio::time::Instant::now() + max_wait;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Some(file),
+                Err(TryLockError::WouldBlock) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+fn written_at(file: &Path) -> Option<Timestamp> {
+    let at = std::fs::symlink_metadata(file).ok()?.modified().ok()?;
+    let since = at.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_millis(
+        i64::try_from(since.as_millis()).ok()?,
+    ))
+}

@@ -1,0 +1,148 @@
+//! The environment variables with which AWS's tools act as a session, for a shell and for a child process.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::Failure;
+use super::aws::{FAILED_PROFILE, Settings};
+use super::session_credentials::{SessionCredentials, has_only_letters_and};
+
+/// Variables of earlier credentials; each would be stronger than the new ones, or contradict them.
+const STALE: [&str; 4] = [
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_SECURITY_TOKEN",
+    "AWS_ACCOUNT_ID",
+];
+/// The variables that hold the credentials.
+const OWN: [&str; 4] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_CREDENTIAL_EXPIRATION",
+];
+
+/// The variables that hold the credentials of a session.
+///
+/// # Errors
+/// A value has a character that its kind never has.
+pub(super) fn of_session(session: &SessionCredentials) -> Result<Vec<(String, String)>, Failure> {
+    let [id, secret, token, expiration] = OWN;
+    checked([
+        (id, session.access_key_id.as_str(), ""),
+        (secret, session.secret_access_key.expose(), "+/="),
+        (token, session.session_token.expose(), "+/=_-"),
+        (expiration, &session.expires_at.to_string(), ":-"),
+    ])
+}
+
+/// The variables with the region and the endpoints, so that a program which does not use the profile reaches
+/// the same servers.
+///
+/// # Errors
+/// A value has a character that no region and no URL has.
+pub(super) fn of_settings(settings: &Settings) -> Result<Vec<(String, String)>, Failure> {
+    let region = settings.region.value.as_str();
+    let mut endpoints: BTreeMap<String, String> = settings.endpoints_of_profile();
+    endpoints.insert(
+        "AWS_ENDPOINT_URL_STS".to_owned(),
+        settings.endpoint.value.clone(),
+    );
+    let regions = [
+        ("AWS_REGION", region, "-"),
+        ("AWS_DEFAULT_REGION", region, "-"),
+    ];
+    let endpoints = endpoints.iter();
+    checked(
+        regions
+            .into_iter()
+            .chain(endpoints.map(|(name, url)| (name.as_str(), url.as_str(), ":/.-_[]%~"))),
+    )
+}
+
+/// The variables, each of which may only have letters, digits and the characters that come with it: a shell
+/// may run the line that sets it.
+fn checked<'a>(
+    variables: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>,
+) -> Result<Vec<(String, String)>, Failure> {
+    variables
+        .into_iter()
+        .map(|(name, value, more)| {
+            if !has_only_letters_and(value, more) || !has_only_letters_and(name, "_") {
+                let fault = "contains characters that no credential has";
+                return Err(
+                    format!("the broker's answer cannot be trusted: {name} {fault}").into(),
+                );
+            }
+            Ok((name.to_owned(), value.to_owned()))
+        })
+        .collect()
+}
+
+/// Lines for a POSIX shell that export the credentials, the region and the endpoints, and unset what
+/// belonged to other credentials.
+///
+/// # Errors
+/// Those of [`of_session`] and [`of_settings`].
+pub(super) fn exports(
+    settings: &Settings,
+    session: &SessionCredentials,
+) -> Result<String, Failure> {
+    let mut lines = format!("unset {}\n", STALE.join(" "));
+    for (name, value) in of_session(session)?.iter().chain(&of_settings(settings)?) {
+        writeln!(lines, "export {name}='{value}'")?;
+    }
+    Ok(lines)
+}
+
+/// What `--format env` prints after a failure: `eval` ends in an error, and the shell is left without any
+/// credentials instead of keeping the more powerful ones that it had.
+pub(super) fn failed_exports() -> String {
+    let mut unset: Vec<&str> = OWN.iter().chain(&STALE).copied().collect();
+    unset.retain(|name| *name != "AWS_PROFILE");
+    format!(
+        "unset {}\nexport AWS_PROFILE='{FAILED_PROFILE}'\nfalse\n",
+        unset.join(" ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::aws::Environment;
+
+    #[test]
+    fn what_a_shell_would_run_is_never_printed() {
+        let settings = Settings::for_tests(Environment::default());
+        let printed = |id: &str, secret: &str, token: &str| {
+            exports(&settings, &SessionCredentials::for_tests(id, secret, token))
+        };
+        let good = printed("ASIA0123456789ABCDEF", "ab+/0=", "AB_c-d").unwrap();
+        assert!(
+            good.contains("export AWS_SESSION_TOKEN='AB_c-d'\n")
+                && good.contains("export AWS_REGION='us-east-1'\n")
+                && good.contains("export AWS_CREDENTIAL_EXPIRATION='2026-01-02T03:04:05Z'\n")
+        );
+        assert!(good.contains("export AWS_ENDPOINT_URL_STS='http://127.0.0.1:7480'\n"));
+        assert!(good.starts_with(
+            "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SECURITY_TOKEN AWS_ACCOUNT_ID\n"
+        ));
+        for bad in [
+            "$(touch x)",
+            "a'b",
+            "a`b`",
+            "a;b",
+            "a b",
+            "a\nb",
+            "",
+            "é",
+            "a\\b",
+            "a\"b",
+            "~",
+        ] {
+            assert!(printed(bad, "ab", "AB").is_err(), "{bad:?} as an id");
+            assert!(printed("ASIA", bad, "AB").is_err(), "{bad:?} as a secret");
+            assert!(printed("ASIA", "ab", bad).is_err(), "{bad:?} as a token");
+        }
+    }
+}
