@@ -18,7 +18,7 @@ use brevet::base::entropy::SystemEntropy;
 use brevet::commands::{self, Actor, Command as Change, CommandContext, Edit};
 use brevet::directory::resource::{Name, Resource, ResourceKind};
 use brevet::master_key::MasterKey;
-use brevet::store::{Access, Entry, Place, Store};
+use brevet::store::{Access, Entry, Place, Store, StoreError};
 
 use load::{cpu_seconds, drive, init, load, pin};
 
@@ -151,6 +151,20 @@ async fn fill(path: &Path, roles: usize, users: usize) {
     )
     .await
     .unwrap();
+    // A trust policy names a user by the unique id, as commands write it. A broker that finds an ARN replaces it
+    // when it starts, which would be measured as well.
+    let mut administrator = None;
+    store
+        .scan::<StoreError>(|kind, id, _, body| {
+            if kind == ResourceKind::User && id.ends_with(":user/administrator") {
+                let user: serde_json::Value = serde_json::from_str(body).unwrap();
+                administrator = user["UserId"].as_str().map(str::to_owned);
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let administrator = administrator.expect("`init` makes an administrator");
     let parse = |kind, value: serde_json::Value| Resource::parse(kind, &value.to_string()).unwrap();
     let policies = (0..100).map(|n| {
         parse(ResourceKind::Policy, serde_json::json!({"PolicyName": format!("P{n}"), "PolicyId": format!("ANPA{n:017}"), "Path": "/",
@@ -162,7 +176,7 @@ async fn fill(path: &Path, roles: usize, users: usize) {
         parse(ResourceKind::Role, serde_json::json!({"RoleName": format!("Role{n}"), "RoleId": format!("AROA{n:017}"), "Path": "/",
             "Arn": format!("arn:aws:iam::111122223333:role/Role{n}"), "MaxSessionDuration": 3600,
             "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
-                "Principal": {"AWS": "arn:aws:iam::111122223333:user/administrator"}, "Action": "sts:AssumeRole",
+                "Principal": {"AWS": administrator}, "Action": "sts:AssumeRole",
                 "Condition": {"StringEquals": {"aws:PrincipalAccount": "111122223333"}}}]},
             "RolePolicyList": [{"PolicyName": "own", "PolicyDocument": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
                 "Action": ["dynamodb:GetItem", "dynamodb:Query"], "Resource": format!("arn:aws:dynamodb:us-east-1:111122223333:table/t{n}")}]}}],
