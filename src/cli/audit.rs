@@ -43,10 +43,10 @@ pub(super) enum AuditCommand {
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct VerifyArguments {
-    /// The broker's configuration: the chain must go up to the head that is kept beside it
+    /// The broker's configuration file; the lines must go up to the head that is kept beside its watermark
     #[arg(long, value_name = "FILE", conflicts_with = "head")]
     config: Option<PathBuf>,
-    /// The chain must go up to this line: its number and its hash, as the broker's own log has them
+    /// The lines must go up to this one: its number and its hash, as the broker's own log has them
     #[arg(long, value_name = "SEQUENCE:HASH")]
     head: Option<String>,
     /// Check the files as the log of commands run on the broker's machine, instead of the broker's

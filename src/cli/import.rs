@@ -36,7 +36,7 @@ const SHOWN: usize = 200;
 /// Make the directory in the store equal to what a file declares
 ///
 /// Shows what would change (+ created, ~ changed, - deleted), with a diff of each change. With --apply,
-/// all of it is done or nothing. Without --apply, everything is tried and undone again, so it exits
+/// either all changes are made or none. Without --apply, everything is tried and undone again, so it exits
 /// with 1 whenever --apply would. Errors are printed first, then warnings, then the plan. The file has
 /// the format that `aws iam get-account-authorization-details` and `brevet export` print.
 #[derive(Debug, Args)]

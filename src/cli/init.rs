@@ -70,8 +70,8 @@ Examples:
   brevet init /var/lib/brevet --account 111122223333
       Keeps the store in a SQLite file, for one broker.
   brevet init /var/lib/brevet --store postgres://brevet@db/brevet --store-password-file db.pass
-      Keeps the store in PostgreSQL, for several brokers: copy brevet.toml, master.key, keyring.json and
-      store.watermark to the others.";
+      Keeps the store in PostgreSQL, for several brokers. Copy brevet.toml, master.key,
+      keyring.json and store.watermark to the others.";
 
 /// Make a configuration, its keys, a store and a first administrator
 ///

@@ -12,7 +12,7 @@ use super::store::master_key;
 use super::{ConfigArgument, Failure, clock, journal, operator, print, report, runtime};
 use crate::base::clock::Timestamp;
 use crate::base::entropy::SystemEntropy;
-use crate::commands::{self, Secrets};
+use crate::commands::{self, Actor, Secrets};
 use crate::config::Config;
 use crate::files;
 use crate::master_key::MasterKey;
@@ -51,8 +51,8 @@ pub(super) struct RestoreArguments {
     /// A master key file that opens the backup; its keys are added to [directory] master_key
     #[arg(long, value_name = "FILE", requires = "file")]
     master_key: Option<PathBuf>,
-    /// Allow a backup of a store other than the one that it replaces, or one with another history: of
-    /// a copy of this store, or from before a restore
+    /// Allow a backup of another store than the one that it replaces, or one with another history (a backup of
+    /// a copy of this store, or from before a restore)
     #[arg(long, requires = "file")]
     another_store: bool,
 }
@@ -248,7 +248,7 @@ impl Restore<'_> {
                 || format!("change {}", head.sequence),
                 |change| {
                     let at = Timestamp::from_millis(change.changed_at);
-                    let by = print::visible(&change.actor);
+                    let by = author(&change.actor);
                     format!(
                         "change {} of {at}, {}, by {by}",
                         change.sequence, change.action
@@ -345,6 +345,14 @@ impl Restore<'_> {
         ));
         Ok(Some(path.to_owned()))
     }
+}
+
+/// The author of a change for people: the ARN of the principal, or the account that ran a command.
+fn author(actor: &str) -> String {
+    let name = serde_json::from_str::<Actor>(actor)
+        .ok()
+        .and_then(|actor| actor.arn.or(actor.user_name));
+    print::visible(name.as_deref().unwrap_or(actor))
 }
 
 /// The message for a backup whose rows cannot be checked for lack of a master key, with the files that hold

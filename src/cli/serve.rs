@@ -29,7 +29,7 @@ Examples:
 
 /// Run the broker
 ///
-/// Serves AWS STS (Query) and gRPC on one port and the operators' endpoints on another, until SIGTERM
+/// Serves AWS STS and IAM (Query) and gRPC on one port and the operators' endpoints on another, until SIGTERM
 /// or Ctrl-C. On SIGHUP it reads the directory file, the keyring and the certificate again, and reopens
 /// the audit log. With --dev it needs no files: it makes up keys, and keeps nothing.
 #[derive(Debug, Args)]

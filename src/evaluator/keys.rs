@@ -162,8 +162,8 @@ fn claim(name: &str) -> Option<&str> {
     (is_host && !provider.is_empty() && !claim.is_empty()).then_some(claim)
 }
 
-/// Why no request that a policy of this kind is evaluated for has the key, or `None` if one can
-/// have it.
+/// Explains why a request cannot have the key when a policy of this kind is evaluated. `None` if it
+/// can.
 pub fn why_absent(name: &str, kind: PolicyKind) -> Option<&'static str> {
     let Some(key) = find(name) else {
         return Some("it is not one of the keys that this broker knows");

@@ -85,7 +85,10 @@ async fn exchange(
         let mut response = answer(
             StatusCode::METHOD_NOT_ALLOWED,
             "",
-            &json!({"error": "invalid_request"}),
+            &json!({
+                "error": "invalid_request",
+                "error_description": "The token endpoint accepts only POST."
+            }),
         );
         response
             .headers_mut()

@@ -72,7 +72,7 @@ pub fn hash(
     text(salt, &output, cost)
 }
 
-/// The text of a hash.
+/// The hash in the PHC string format.
 ///
 /// # Errors
 /// [`HashError::Malformed`] if the cost is out of the bounds of Argon2.

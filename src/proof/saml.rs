@@ -100,7 +100,7 @@ pub fn verify(
         return Err(Refusal::TooLong(encoded.len()));
     }
     let verified = verify_signatures(encoded, idp, keys, now)?;
-    // Last, so that how long it takes says nothing of the metadata.
+    // This comes last, so that the time it takes reveals nothing about the metadata.
     match idp.valid_until().filter(|end| *end <= now) {
         Some(valid_until) => Err(Refusal::MetadataExpired { valid_until, now }),
         None => Ok(verified),
@@ -118,7 +118,7 @@ fn verify_signatures(
     let document = source.parse()?;
     let response = document.root_element();
     let mut envelope = match Envelope::read(response, false) {
-        // Anybody can write that into a response. It counts if it is signed.
+        // Anybody can write a status into a response, so it counts only if it is signed.
         Err(Refusal::Status { .. }) => return Err(failure(response, idp, now)?),
         read => read?,
     };
@@ -130,7 +130,7 @@ fn verify_signatures(
     let signed_response = signed(response, "Response", idp, now)?;
     let signed_assertion = signed(assertion, "Assertion", idp, now)?;
 
-    // From here on nothing is read but what was signed.
+    // From here on, only signed content is read.
     let mut read = None;
     let signer = signed_assertion.as_ref().or(signed_response.as_ref());
     let signer = signer.map(|signed| signed.key).ok_or(Refusal::Unsigned)?;
@@ -165,7 +165,7 @@ fn decrypted(
     now: Timestamp,
 ) -> Result<Verified, Refusal> {
     let (envelope, octets) = match &signed_response {
-        // Of what is encrypted, too, nothing is read but what was signed.
+        // Of a decrypted assertion, too, only signed content is read.
         Some(Signed { octets, .. }) => {
             let source = Source::new(octets.as_bytes(), &CANONICAL)?;
             let document = source.parse()?;

@@ -209,7 +209,7 @@ mod tests {
             keyring.signing_keys().count() == published - 1
                 && keyring.signing_keys().all(|k| k.id() != kid)
         );
-        // A new file goes on with the key that every broker has already.
+        // A new file continues with the key that every broker already has.
         let ids = BTreeSet::from([text_id(current), kid.clone()]);
         let renewed = keyring.without(&ids, &entropy, now).unwrap();
         assert_eq!(renewed.current().unwrap().id(), next);
@@ -220,7 +220,7 @@ mod tests {
                 && renewed.ids().is_disjoint(&ids)
         );
         assert!(renewed.signing_key(Algorithm::ES384).is_some());
-        // Nothing is left of one that leaked as a whole.
+        // If the whole file leaked, all of its keys are replaced.
         let old = renewed.ids();
         let new = renewed.without(&old, &entropy, now).unwrap();
         assert!(

@@ -149,10 +149,10 @@ mod tests {
         let now = Timestamp::from_seconds(100);
         assert_eq!(sessions.record(&record(1, 110), now), 0);
         assert_eq!(sessions.record(&record(2, 200), now), 0);
-        // Full: the one that ends first goes, and is counted.
+        // When there is no room, the record that ends first is dropped, and counted.
         assert_eq!(sessions.record(&record(3, 150), now), 1);
         assert!(sessions.find(&[1; 16]).is_none() && sessions.find(&[2; 16]).is_some());
-        // An ended one makes room without loss.
+        // A record that has ended makes room without loss.
         assert_eq!(
             sessions.record(&record(4, 300), Timestamp::from_seconds(160)),
             0
@@ -175,7 +175,7 @@ mod tests {
         let lost = sessions.record(&weighing(20, 2_000), now);
         assert!((5..20).contains(&lost), "{lost}");
         assert!(sessions.find(&[0; 16]).is_none() && sessions.find(&[19; 16]).is_some());
-        // One that can never fit is not kept, is counted, and pushes nobody out.
+        // A record that can never fit is not kept but counted, and no other record is dropped for it.
         assert_eq!(sessions.record(&weighing(21, 5_000), now), 1);
         assert!(sessions.find(&[21; 16]).is_none() && sessions.find(&[20; 16]).is_some());
         let state = sessions.state.lock().unwrap();

@@ -26,7 +26,7 @@ Examples:
 ///
 /// The number is that of the header x-brevet-change in the answer to a call that changed something, or of a
 /// line of `brevet changes`. Exits with 0 as soon as every broker that may accept calls on this store has
-/// the change, and with 1 if the time is over first, or if no broker runs.
+/// the change, and with 1 if the time runs out first, or if no broker runs.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct WaitArguments {

@@ -28,8 +28,9 @@ const ASSUME_ROLE: &str = "sts:AssumeRole";
 ///
 /// Decides for each user and role of the directory whether it may call AssumeRole for this role:
 /// `always`, or `depends` on conditions whose values are not known, such as an MFA code, an address or
-/// an external id. Then lists whom else the trust policy names: providers, and principals of accounts
-/// that are not here. Those who may not are left out.
+/// an external id. Then lists the other principals that the trust policy names: identity providers, and
+/// principals of accounts that are not in this directory. Those who may not assume the role are left
+/// out.
 #[derive(Debug, Args)]
 #[command(after_long_help = WHO_MAY_ASSUME_EXAMPLES)]
 pub(in crate::cli) struct WhoMayAssumeArguments {
@@ -78,8 +79,8 @@ struct Way {
     unless: Vec<String>,
 }
 
-/// Lists who may assume a role: users and roles of the directory, and whom else its trust policy
-/// names.
+/// Lists who may assume a role: users and roles of the directory, and other principals that its
+/// trust policy names.
 ///
 /// # Errors
 /// The directory cannot be loaded, or has no such role.

@@ -224,14 +224,14 @@ mod tests {
         assert_ne!(second.current().unwrap().id(), first_id);
         assert_eq!(second.find(first_id).unwrap().state, KeyState::Previous);
         assert_eq!(second.current().unwrap().id(), first.keys[1].id());
-        // Once the longest session is over, the key that made it goes.
+        // Once the longest session has ended, the key that sealed it is removed.
         let third = second.rotate(&entropy, now.plus(durations::MAX)).unwrap();
         assert!(third.find(first_id).is_some());
         let fourth = third
             .rotate(&entropy, now.plus(durations::MAX * 2))
             .unwrap();
         assert!(fourth.find(first_id).is_none());
-        // What is gone is named in the file, so that no older file brings it back.
+        // The file lists the removed keys, so that no older file brings them back.
         let fourth = Keyring::parse(&fourth.to_bytes().unwrap()).unwrap();
         assert!(fourth.retired().contains(&text_id(first_id)));
         assert!(fourth.retired().is_disjoint(&fourth.ids()));
