@@ -1,7 +1,7 @@
 //! Who may administer: a user or role that could undo any change of the directory by the IAM API.
 //!
 //! There is no root user. If nobody may administer, only somebody on the broker's host can change
-//! the directory, so `commands` refuses the change after which it would be so.
+//! the directory, so `commands` refuses a change that would lead to that state.
 
 use std::borrow::Cow;
 
@@ -22,14 +22,14 @@ const ADMINISTRATION: [(&str, &str); 7] = [
     ("iam:UpdateAssumeRolePolicy", "role"),
     ("iam:CreatePolicyVersion", "policy"),
 ];
-/// The name of a resource that stands for all of its kind: no policy that is about certain ones covers
-/// it.
+/// A resource name that nobody has. It stands for every resource of its kind, since a policy that
+/// names particular resources does not cover it.
 const ANY: &str = "brevet-any-resource";
 /// The region of IAM's global endpoint.
 const REGION: &str = "us-east-1";
 
-/// All administrators of a directory: those of its users, then those by its roles. A role is named
-/// once for each user who may assume it.
+/// Lists the administrators of a directory: first users, then roles. A role is listed once for each
+/// user who may assume it.
 pub fn administrators(
     directory: &Directory,
     now: Timestamp,
@@ -45,7 +45,8 @@ pub fn administrators(
     themselves.chain(roles.flat_map(move |role| by_role(directory, role, now)))
 }
 
-/// Whether somebody may administer, by a directory that has at least what it depends on.
+/// Whether somebody may administer. The directory may be incomplete, but must contain every entry
+/// on which this depends.
 pub fn is_administrator(directory: &Directory, who: &Administrator, now: Timestamp) -> bool {
     match who {
         Administrator::User(user) => {
@@ -71,7 +72,7 @@ pub fn is_administrator(directory: &Directory, who: &Administrator, now: Timesta
     }
 }
 
-/// The ways to a role that administers.
+/// The users and the identity providers through whom somebody may use a role that administers.
 fn by_role<'d>(
     directory: &'d Directory,
     role: &'d Role,

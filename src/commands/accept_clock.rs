@@ -1,6 +1,6 @@
-//! Lets an operator confirm the clock although this node has seen a later time. Everything issued
-//! before ends, because it was dated by a wrong clock, by which revocations and used codes were
-//! also swept.
+//! Lets an operator confirm the clock although this node has seen a later time. Everything that was
+//! issued before ends, because a wrong clock dated it. Revocations and used codes may also have
+//! been deleted too early under that clock.
 
 use super::{Actor, CommandError, Detail, Revoked};
 use crate::base::clock::Timestamp;

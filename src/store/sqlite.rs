@@ -176,7 +176,7 @@ impl Portion {
             let mut next = || {
                 columns
                     .next()
-                    .ok_or_else(|| StoreError::Tampered(format!("a row is `{}`", clip(row))))
+                    .ok_or_else(|| StoreError::Tampered(format!("a row does not have all columns: `{}`", clip(row))))
             };
             let (kind, id, account, folded) = (next()?, next()?, next()?, next()?);
             let (unique_id, version, mac, body) =
