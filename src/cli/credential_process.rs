@@ -16,13 +16,15 @@ use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::client::ClientError;
 use cache::Entry;
 
-/// Credentials that expire sooner than this are not printed: the SDK for JavaScript would ask again at once.
+/// Credentials that expire sooner than this are not printed, because the SDK for JavaScript would
+/// request new ones at once.
 const SHORTEST: Duration = Duration::from_secs(300);
-/// Cached credentials are replaced when this much of their time is left, or half of it if that is less.
-/// botocore tries to replace credentials when 15 minutes are left: by then there are new ones here.
+/// Cached credentials are replaced when this much of their lifetime is left, or half of the
+/// lifetime if that is less. botocore requests new credentials when 15 minutes are left; the cache
+/// then already has them.
 const RENEW_AHEAD: Duration = Duration::from_secs(20 * 60);
-/// How long a run waits for another one that is getting the same credentials. Then it gets its own.
-/// Connecting and a call may take ten seconds each.
+/// How long a run waits for another one that is getting the same credentials, before it gets its
+/// own. Connecting and a call may take ten seconds each.
 const MAX_WAIT: Duration = Duration::from_secs(25);
 
 const EXAMPLES: &str = "\
@@ -61,8 +63,9 @@ pub(super) fn run(arguments: &CredentialProcessArguments) -> Result<(), Failure>
     print::json_line(&session.printed(Some(1)))
 }
 
-/// The place of these credentials in the cache. There is none if the cache is off, has no folder, or if the
-/// proof comes from standard input: another run could be given the credentials of somebody else.
+/// The place of these credentials in the cache. `None` if the cache is off or has no folder, or if
+/// the proof comes from standard input: otherwise another run could get the credentials of somebody
+/// else.
 fn entry(
     settings: &Settings,
     arguments: &CredentialProcessArguments,
@@ -87,12 +90,13 @@ async fn ask(
     SessionCredentials::of(role::ask(settings, arguments).await?.role())
 }
 
-/// Credentials with enough time left: those of the cache, or new ones. Only one run of several gets new ones;
-/// the others wait for it, but at most for [`MAX_WAIT`]. While the broker is away, cached credentials are
-/// used for longer.
+/// Returns credentials with enough time left, from the cache or new ones. If several runs need new
+/// ones, one of them gets them, and the others wait for it for at most [`MAX_WAIT`]. While the
+/// broker cannot be reached, cached credentials are used for longer.
 ///
 /// # Errors
-/// Those of `ask`, or the new credentials expire too soon by this machine's clock.
+/// The error of `ask`, or a sentence if the new credentials expire too soon by this machine's
+/// clock.
 async fn obtain(
     entry: Option<&Entry>,
     clock: &dyn Clock,
@@ -132,7 +136,8 @@ async fn obtain(
             let cached = entry.and_then(Entry::read);
             match cached.filter(|session| is_usable(session, clock.now())) {
                 Some(session) if is_passing(&failure) => {
-                    tracing::debug!(%failure, "the credentials are not replaced; the cached ones are still good");
+                    tracing::debug!(%failure, "new credentials could not be obtained; the cached ones are \
+                                               still valid");
                     Ok(session)
                 }
                 _ => {
@@ -146,7 +151,7 @@ async fn obtain(
     }
 }
 
-/// When the credentials are replaced, although they are still good.
+/// When credentials are replaced although they are still valid.
 fn renew_at(session: &SessionCredentials) -> Timestamp {
     let life = session.expires_at.since(session.received_at);
     session.expires_at.minus(RENEW_AHEAD.min(life / 2))
@@ -156,7 +161,8 @@ fn is_usable(session: &SessionCredentials, now: Timestamp) -> bool {
     session.expires_at.since(now) > SHORTEST
 }
 
-/// Whether a failure says nothing about what the caller may do: the broker is away or has too much to do.
+/// Whether a failure says nothing about what the caller may do: the broker cannot be reached or is
+/// overloaded.
 fn is_passing(failure: &Failure) -> bool {
     match failure.downcast_ref::<ClientError>() {
         Some(ClientError::Unreachable { .. }) => true,

@@ -1,5 +1,6 @@
-//! The role that a command asks for, and the proof that it asks with: an access key or a profile, the token of
-//! an OpenID Connect provider, or the response of a SAML identity provider. Knows no format of output.
+//! The role that a command requests, and the proof of who requests it: an access key or a profile,
+//! the token of an OpenID Connect provider, or the response of a SAML identity provider. This
+//! module knows no output formats.
 
 use std::path::PathBuf;
 
@@ -77,11 +78,11 @@ impl RoleArguments {
             .any(|file| input::is_stdin(file))
     }
 
-    /// A text that is the same for two calls only if they ask one broker for the same session, as the same
-    /// identity. It has no secrets.
+    /// A text that is the same for two calls only if they request the same session from the same
+    /// broker, with the same identity. It contains no secrets.
     ///
     /// # Errors
-    /// The working folder, on which the path of a file depends, cannot be read.
+    /// A sentence if the working folder, on which the path of a file depends, cannot be read.
     pub(super) fn asked(&self, settings: &Settings) -> Result<String, Failure> {
         let path = |file: &Option<PathBuf>| -> Result<Option<PathBuf>, Failure> {
             Ok(file.as_ref().map(std::path::absolute).transpose()?)
@@ -108,7 +109,7 @@ impl RoleArguments {
     }
 }
 
-/// The broker's answer, which is of the operation that fits the proof.
+/// The broker's answer to the operation that fits the proof.
 pub(super) enum Answer {
     Role(AssumedRole),
     WebIdentity(WebIdentityRole),
@@ -129,7 +130,8 @@ impl Answer {
 /// Asks the broker for a session of the role.
 ///
 /// # Errors
-/// There are no credentials to ask with, a file cannot be read, or the broker refuses or cannot be reached.
+/// There are no credentials to sign with, a file cannot be read, or the broker refuses or cannot be
+/// reached.
 pub(super) async fn ask(settings: &Settings, arguments: &RoleArguments) -> Result<Answer, Failure> {
     let session_name = arguments
         .role_session_name

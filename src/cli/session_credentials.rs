@@ -1,4 +1,4 @@
-//! The credentials of a session as other programs read them.
+//! Temporary credentials in the forms that other programs read.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 use crate::client::AssumedRole;
 
-/// Temporary credentials with only such characters as their kinds have: they go into shells, files and the
-/// requests of other programs.
+/// Temporary credentials whose values have only the characters that such values can have, since
+/// they are written into shells, files and the requests of other programs.
 #[derive(Clone)]
 pub(super) struct SessionCredentials {
     pub(super) access_key_id: String,
@@ -24,10 +24,10 @@ pub(super) struct SessionCredentials {
 }
 
 impl SessionCredentials {
-    /// The session in the broker's answer.
+    /// Reads the session in the broker's answer.
     ///
     /// # Errors
-    /// A value is missing, or has a character that its kind never has.
+    /// A sentence if a value is missing, or has a character that such values never have.
     pub(super) fn of(role: &AssumedRole) -> Result<Self, Failure> {
         let credentials = &role.credentials;
         let (received_at, expires_at) = credentials.life.ok_or("the answer has no expiration")?;
@@ -46,10 +46,10 @@ impl SessionCredentials {
         .map_err(|fault| format!("the broker's answer cannot be trusted: {fault}").into())
     }
 
-    /// The session, if its values have no characters that their kinds never have.
+    /// Returns the session if its values have only characters that such values can have.
     ///
     /// # Errors
-    /// The name of the value that has one.
+    /// The name of the value that has another character.
     pub(super) fn checked(self) -> Result<Self, String> {
         for (what, value, more) in [
             ("access key id", &self.access_key_id, ""),

@@ -7,7 +7,8 @@ use super::Failure;
 use super::aws::{FAILED_PROFILE, Settings};
 use super::session_credentials::{SessionCredentials, has_only_letters_and};
 
-/// Variables of earlier credentials; each would be stronger than the new ones, or contradict them.
+/// Variables of earlier credentials. Each of them would take precedence over the new ones or
+/// contradict them.
 const STALE: [&str; 4] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -25,7 +26,7 @@ const OWN: [&str; 4] = [
 /// The variables that hold the credentials of a session.
 ///
 /// # Errors
-/// A value has a character that its kind never has.
+/// A sentence if a value has a character that such values never have.
 pub(super) fn of_session(session: &SessionCredentials) -> Result<Vec<(String, String)>, Failure> {
     let [id, secret, token, expiration] = OWN;
     checked([
@@ -36,11 +37,11 @@ pub(super) fn of_session(session: &SessionCredentials) -> Result<Vec<(String, St
     ])
 }
 
-/// The variables with the region and the endpoints, so that a program which does not use the profile reaches
-/// the same servers.
+/// The variables with the region and the endpoints, so that a program which does not use the
+/// profile reaches the same servers.
 ///
 /// # Errors
-/// A value has a character that no region and no URL has.
+/// A sentence if a value has a character that no region and no URL has.
 pub(super) fn of_settings(settings: &Settings) -> Result<Vec<(String, String)>, Failure> {
     let region = settings.region.value.as_str();
     let mut endpoints: BTreeMap<String, String> = settings.endpoints_of_profile();
@@ -79,11 +80,11 @@ fn checked<'a>(
         .collect()
 }
 
-/// Lines for a POSIX shell that export the credentials, the region and the endpoints, and unset what
-/// belonged to other credentials.
+/// Lines for a POSIX shell that export the credentials, the region and the endpoints, and unset
+/// what belonged to other credentials.
 ///
 /// # Errors
-/// Those of [`of_session`] and [`of_settings`].
+/// The same as for [`of_session`] and [`of_settings`].
 pub(super) fn exports(
     settings: &Settings,
     session: &SessionCredentials,
@@ -95,8 +96,8 @@ pub(super) fn exports(
     Ok(lines)
 }
 
-/// What `--format env` prints after a failure: `eval` ends in an error, and the shell is left without any
-/// credentials instead of keeping the more powerful ones that it had.
+/// What `--format env` prints after a failure: `eval` ends in an error, and the shell is left
+/// without any credentials instead of keeping earlier ones that may have more permissions.
 pub(super) fn failed_exports() -> String {
     let mut unset: Vec<&str> = OWN.iter().chain(&STALE).copied().collect();
     unset.retain(|name| *name != "AWS_PROFILE");

@@ -174,9 +174,12 @@ impl Portion {
         rows.map(|row| {
             let mut columns = row.splitn(8, COLUMN);
             let mut next = || {
-                columns
-                    .next()
-                    .ok_or_else(|| StoreError::Tampered(format!("a row does not have all columns: `{}`", clip(row))))
+                columns.next().ok_or_else(|| {
+                    StoreError::Tampered(format!(
+                        "a row does not have all columns: `{}`",
+                        clip(row)
+                    ))
+                })
             };
             let (kind, id, account, folded) = (next()?, next()?, next()?, next()?);
             let (unique_id, version, mac, body) =

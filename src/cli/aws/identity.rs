@@ -1,16 +1,16 @@
-//! What the choice of credentials depends on, without secrets: two calls with the same are made as the same
-//! identity. A cache of what an identity was given is kept by it.
+//! A description, without secrets, of what decides which credentials sign a call. Two calls with
+//! the same description have the same identity, so a cache of credentials can be keyed by it.
 
 use super::{Settings, text};
 
-/// Variables that name credentials, or where they are.
+/// Variables that contain credentials or say where they are.
 const VARIABLES: [&str; 4] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_ROLE_ARN",
     "AWS_ROLE_SESSION_NAME",
 ];
-/// Options of a profile that say whose credentials it stands for.
+/// Options of a profile that decide which credentials it stands for.
 const OPTIONS: [&str; 10] = [
     "aws_access_key_id",
     "credential_process",

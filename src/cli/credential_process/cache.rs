@@ -1,5 +1,5 @@
-//! A folder with one file for each session that was asked for. Nothing that is wrong with it is an error: the
-//! credentials are then asked for again.
+//! A folder with one file for each requested session. No fault of the cache is an error: the
+//! credentials are then requested again.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -16,21 +16,21 @@ use crate::files::{self, Audience};
 
 /// The longest file that is read. A session token has at most a few kilobytes.
 const MAX_BYTES: u64 = 64 << 10;
-/// How often a waiting run looks whether the lock is free.
+/// How often a waiting run checks whether the lock is free.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// No session lasts longer: a file that was written before that is removed.
+/// The longest lifetime of a session. A file that was written longer ago is removed.
 const LONGEST_LIFE: Duration = Duration::from_secs(129_600);
-/// At most this many files are looked at in one run.
+/// The most files that one run looks at.
 const MAX_SWEPT: usize = 1_000;
 
-/// The place of one session in the cache: a file, and beside it a file that is locked by the run that gets new
-/// credentials. The lock ends with its process.
+/// The place of one session in the cache: a file for the session, and a file next to it that a run
+/// locks while it gets new credentials. The lock ends with its process.
 pub(super) struct Entry {
     file: PathBuf,
     lock: PathBuf,
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Stored {
@@ -44,7 +44,8 @@ struct Stored {
 }
 
 impl Entry {
-    /// The place in `folder` for what was asked for. Texts that differ have different places.
+    /// The place in `folder` for a session. `asked` describes what was requested; different texts
+    /// have different places.
     pub(super) fn new(folder: PathBuf, asked: &str) -> Self {
         let name = hex(&sha256(asked.as_bytes()));
         Self {
@@ -71,7 +72,7 @@ impl Entry {
         .ok()
     }
 
-    /// Puts a session into the cache, and removes what nobody can use any more.
+    /// Stores a session in the cache, and removes the files of sessions that have ended.
     pub(super) fn write(&self, session: &SessionCredentials, now: Timestamp) {
         let stored = Stored {
             access_key_id: session.access_key_id.clone(),
@@ -95,7 +96,7 @@ impl Entry {
 
     /// Removes the session from the cache.
     pub(super) fn remove(&self) {
-        // It may not be there.
+        // The file may not exist.
         let _ = std::fs::remove_file(&self.file);
     }
 
@@ -105,7 +106,7 @@ impl Entry {
             return;
         };
         for file in files.flatten().map(|file| file.path()).take(MAX_SWEPT) {
-            // A lock stays as long as the session that it is for.
+            // A lock file is kept as long as the file of its session.
             let is_ours = match file.extension().and_then(|extension| extension.to_str()) {
                 Some("json") => file != self.file,
                 Some("lock") => file != self.lock && !file.with_extension("json").exists(),
@@ -124,7 +125,10 @@ impl Entry {
     pub(super) async fn lock(&self, max_wait: Duration) -> Option<File> {
         let file = files::create_private_dir(files::folder(&self.lock))
             .and_then(|()| files::create_private(&self.lock))
-            .inspect_err(|error| tracing::debug!(%error, "runs are not kept apart"))
+            .inspect_err(|error| {
+                tracing::debug!(%error, "the cache cannot be locked; several runs may \
+                                                          call the broker")
+            })
             .ok()?;
         let deadline = tokio::time::Instant::now() + max_wait;
         loop {
