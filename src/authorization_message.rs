@@ -6,18 +6,22 @@
 //! caller's own session. What every statement does with the request is determined when the message
 //! is opened, by the policies in force then.
 
+mod decoded;
+mod disclosure;
+
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::base::clock::Timestamp;
 use crate::base::entropy::{self, Entropy};
 use crate::caller::Caller;
 use crate::error::Error;
-use crate::evaluator::{ConditionReport, Outcome, Source, StatementReport};
+use crate::evaluator::Outcome;
 use crate::session::envelope::{self, Purpose};
 use crate::session::keyring::Keyring;
 use crate::session::token::SessionKind;
-use crate::trust::{Control, Denied, Explained};
+use crate::trust::Denied;
+
+pub use disclosure::Disclosure;
 
 /// The length in bytes of the sealed text without session policies. Shorter texts are padded.
 const CAPACITY: usize = 1_200;
@@ -241,267 +245,6 @@ impl Message {
             owner(&self.resource),
         )
     }
-
-    /// The message in AWS's JSON format, with an additional report of what every statement does.
-    pub fn decoded(&self, disclosure: &Disclosure) -> Value {
-        let reports = disclosure
-            .explained
-            .as_ref()
-            .map(|e| e.explanation.statements.as_slice())
-            .unwrap_or_default();
-        let visible: Vec<&StatementReport> =
-            reports.iter().filter(|s| disclosure.shows(s)).collect();
-        // Nothing is revealed about the policies of another account, not even that one of them
-        // denies: it could belong to the principal's account or to the resource's.
-        let sees_all = disclosure.of_principal && disclosure.of_resource;
-        let explicit_deny =
-            self.explicit_deny && (sees_all || visible.iter().any(|s| s.applies && s.denies));
-        let matched = visible
-            .iter()
-            .filter(|s| s.applies && s.denies == explicit_deny)
-            .map(|s| {
-                let conditions: Vec<Value> = s
-                    .conditions
-                    .iter()
-                    .map(|c| values(&c.key, &c.wanted))
-                    .collect();
-                json!({
-                    "statementId": s.sid.as_deref().unwrap_or_default(),
-                    "effect": if s.denies { "DENY" } else { "ALLOW" },
-                    "sourcePolicyType": policy(s).0,
-                    "sourcePolicyId": disclosure.control(s).map(|c| c.id.as_str()),
-                    "conditions": {"items": conditions},
-                })
-            });
-        let statements = visible.iter().map(|s| {
-            let (policy, number) = policy(s);
-            json!({
-                "policy": policy, "policyNumber": number,
-                "policyId": disclosure.control(s).map(|c| c.id.as_str()),
-                "policyName": disclosure.control(s).map(|c| c.name.as_str()),
-                "attachedTo": disclosure.control(s).map(|c| c.target.as_str()),
-                "statement": s.at.index, "sid": s.sid,
-                "effect": if s.denies { "Deny" } else { "Allow" }, "applies": s.applies,
-                "matches": {"principal": s.principal, "action": s.action, "resource": s.resource},
-                "conditions": s.conditions.iter().map(|c| json!({
-                    "operator": c.operator, "key": c.key, "wanted": c.wanted,
-                    "got": c.got.as_ref().filter(|_| disclosure.may_know(&c.key)),
-                    "holds": c.holds, "nearMiss": c.near_miss,
-                })).collect::<Vec<_>>(),
-            })
-        });
-        let said = self
-            .keys
-            .iter()
-            .filter(|(name, _)| disclosure.may_know(name))
-            .map(|(name, got)| values(name, got));
-        json!({
-            "allowed": false,
-            "explicitDeny": explicit_deny,
-            "matchedStatements": {"items": matched.collect::<Vec<_>>()},
-            "failures": {"items": []},
-            "context": {
-                "principal": {"id": self.principal_id, "arn": self.arn},
-                "action": self.action,
-                "resource": self.resource,
-                "conditions": {"items": said.collect::<Vec<_>>()},
-            },
-            "explanation": {
-                "requestId": self.request_id,
-                "eventTime": Timestamp::from_seconds(self.at).to_string(),
-                "summary": self.summary(disclosure, &visible, explicit_deny),
-                "policiesChangedSince": disclosure.changed,
-                "statements": statements.collect::<Vec<_>>(),
-            },
-        })
-    }
-
-    /// The reason in one or two sentences.
-    fn summary(
-        &self,
-        disclosure: &Disclosure,
-        visible: &[&StatementReport],
-        explicit_deny: bool,
-    ) -> String {
-        // The note is about the caller's own credentials.
-        if let Some(note) = self.note.as_ref().filter(|_| disclosure.of_principal) {
-            return note.clone();
-        }
-        let silent = disclosure.explained.as_ref();
-        let silent = silent
-            .and_then(|e| e.silent.as_ref())
-            .filter(|_| disclosure.of_principal);
-        let mut text = match (&disclosure.missing, &disclosure.explained) {
-            (Some(missing), _) => missing.clone(),
-            (None, None) => {
-                "The principal no longer exists, so its policies cannot be shown.".to_owned()
-            }
-            (None, Some(_)) if explicit_deny => {
-                match visible.iter().find(|s| s.denies && s.applies) {
-                    Some(s) => {
-                        format!("Statement {} denies the request.", disclosure.place(s))
-                    }
-                    None => "A statement that no longer exists denied the request.".to_owned(),
-                }
-            }
-            (None, Some(_)) => match (silent, nearest(visible)) {
-                (Some(target), _) => format!(
-                    "No service control policy that is attached to {target} allows the request."
-                ),
-                (None, Some((s, c))) => {
-                    let got = match &c.got {
-                        _ if !disclosure.may_know(&c.key) => {
-                            "a value that only the other account may see".to_owned()
-                        }
-                        Some(got) => format!("`{}`", got.join("`, `")),
-                        None => "no value for it".to_owned(),
-                    };
-                    let near = c.near_miss.map(|n| format!(" ({n})")).unwrap_or_default();
-                    format!(
-                        "No policy that must allow the request allows it. Closest match: statement {} requires {} {} `{}`, but the request has {got}{near}.",
-                        disclosure.place(s),
-                        c.operator,
-                        c.key,
-                        c.wanted.join("`, `"),
-                    )
-                }
-                (None, None) => "No policy that must allow the request allows it.".to_owned(),
-            },
-        };
-        if self.cut && self.limits.is_empty() {
-            text.push_str(
-                " The session's own policies were too long to be included in the message.",
-            );
-        }
-        if disclosure.changed {
-            text.push_str(
-                " Policies have changed since then; this explanation uses the current ones.",
-            );
-        }
-        text
-    }
-}
-
-/// What is shown to a reader in addition to the message itself.
-pub struct Disclosure {
-    /// The explanation by the current policies; `None` if the principal no longer exists.
-    pub explained: Option<Explained>,
-    /// Whether the reader belongs to the principal's account and may see its policies.
-    pub of_principal: bool,
-    /// Whether the reader belongs to the resource's account and may see its policy.
-    pub of_resource: bool,
-    /// A sentence if the resource does not exist, for readers who may know that.
-    pub missing: Option<String>,
-    /// Whether the directory has changed since the refusal, so that the explanation may differ from
-    /// the reason at that time.
-    pub changed: bool,
-}
-
-/// Condition keys, in lower case, that reveal where and with what somebody works. They are not
-/// shown to the account of the requested role. A trailing `/` denotes a family of keys.
-const PRIVATE_KEYS: [&str; 8] = [
-    "aws:sourceip",
-    "aws:useragent",
-    "aws:referer",
-    "aws:multifactorauthpresent",
-    "aws:multifactorauthage",
-    "aws:tokenissuetime",
-    "aws:username",
-    "aws:principaltag/",
-];
-
-/// Condition keys, in lower case, that say where the account of the requested role belongs. They are
-/// not shown to the caller's account.
-const KEYS_OF_RESOURCE: [&str; 2] = ["aws:resourceorgid", "aws:resourceorgpaths"];
-
-impl Disclosure {
-    /// Whether the reader may see the request's value of a condition key.
-    fn may_know(&self, key: &str) -> bool {
-        if KEYS_OF_RESOURCE
-            .iter()
-            .any(|of| key.eq_ignore_ascii_case(of))
-        {
-            return self.of_resource;
-        }
-        let is_private = |private: &&str| {
-            key.get(..private.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(private))
-                && (private.ends_with('/') || key.len() == private.len())
-        };
-        self.of_principal || !PRIVATE_KEYS.iter().any(is_private)
-    }
-
-    /// Whether the reader may see a statement: the policies of each account are visible only to
-    /// that account.
-    fn shows(&self, report: &StatementReport) -> bool {
-        match report.at.source {
-            Source::Resource | Source::ResourceControl(..) => self.of_resource,
-            _ => self.of_principal,
-        }
-    }
-
-    /// The service or resource control policy to which a statement belongs.
-    fn control(&self, report: &StatementReport) -> Option<&Control> {
-        let controls = &self.explained.as_ref()?.controls;
-        controls.iter().find(|c| c.source == report.at.source)
-    }
-
-    /// The statement's place in words.
-    fn place(&self, report: &StatementReport) -> String {
-        let sid = report.sid.as_ref();
-        let sid = sid.map(|sid| format!(" ({sid})")).unwrap_or_default();
-        let (index, policy) = (report.at.index, policy(report).0);
-        if let Some(Control {
-            id, name, target, ..
-        }) = self.control(report)
-        {
-            let name = match name.as_str() {
-                "" => String::new(),
-                name => format!(" ({name})"),
-            };
-            return format!("{index}{sid} of the {policy} {id}{name}, attached to {target},");
-        }
-        let whose = match report.at.source {
-            Source::Resource => "the role's",
-            _ => "the caller's",
-        };
-        format!("{index}{sid} of {whose} {policy}")
-    }
-}
-
-fn values(key: &str, values: &[String]) -> Value {
-    json!({"key": key, "values": {"items": values.iter().map(|v| json!({"value": v})).collect::<Vec<_>>()}})
-}
-
-/// The kind of policy to which a statement belongs, and its number among that kind.
-fn policy(report: &StatementReport) -> (&'static str, usize) {
-    match report.at.source {
-        Source::Identity(n) => ("identity policy", n),
-        Source::Resource => ("trust policy", 0),
-        Source::Session(n) => ("session policy", n),
-        Source::Boundary => ("permissions boundary", 0),
-        Source::ServiceControl(_, n) => ("service control policy", n),
-        Source::ResourceControl(_, n) => ("resource control policy", n),
-    }
-}
-
-/// The condition that kept an allowing statement from applying, preferring near misses.
-fn nearest<'a>(
-    visible: &[&'a StatementReport],
-) -> Option<(&'a StatementReport, &'a ConditionReport)> {
-    let close = visible
-        .iter()
-        .filter(|s| !s.denies && s.action && s.resource && s.principal != Some(false));
-    let failed = close.flat_map(|s| {
-        s.conditions
-            .iter()
-            .filter(|c| !c.holds)
-            .map(move |c| (*s, c))
-    });
-    failed
-        .clone()
-        .find(|(_, c)| c.near_miss.is_some())
-        .or_else(|| failed.clone().next())
 }
 
 #[cfg(test)]

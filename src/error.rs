@@ -1,11 +1,12 @@
 //! [`Error`]: every way in which a call can be refused. There is one variant for each answer that a caller
 //! can act on, named as AWS names it. Knows no HTTP status and no gRPC code: each face maps [`Class`] once.
 
+mod cause;
 mod class;
 mod command;
+mod mfa;
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use crate::base::entropy::NoEntropy;
 use crate::base::field::FieldError;
@@ -19,8 +20,10 @@ use crate::session::packing::TooLarge;
 use crate::sessions::SessionsError;
 use crate::store::StoreError;
 
+pub use cause::Cause;
 pub use class::Class;
 pub use command::{CommandError, INVALID_JSON, Message, no_such};
+pub use mfa::MfaError;
 
 /// Why a call was refused. `Display` is the message to the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -231,54 +234,6 @@ pub enum Error {
     /// An invariant is broken. Nothing was granted.
     #[error("An internal error occurred.")]
     InternalFailure,
-}
-
-/// The error that caused a refusal. It is for the log, and is never shown to the caller.
-#[derive(Debug, Clone)]
-pub struct Cause(Arc<dyn std::error::Error + Send + Sync>);
-
-impl Cause {
-    fn new(error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self(Arc::new(error))
-    }
-}
-
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Refusals that differ only in their cause are equal, since their callers get the same answer.
-impl PartialEq for Cause {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Cause {}
-
-/// Why an MFA code was refused. The messages are AWS's, except the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum MfaError {
-    /// The request has a serial number or a code, but not both.
-    #[error(
-        "MultiFactorAuthentication failed, must provide both MFA serial number and one time pass code."
-    )]
-    Incomplete,
-    /// The device does not exist, or belongs to another user.
-    #[error(
-        "MultiFactorAuthentication failed, unable to validate MFA code.  Please verify your MFA serial number is valid and associated with this user."
-    )]
-    NotAssociated,
-    /// The code is wrong, or was used before.
-    #[error("MultiFactorAuthentication failed with invalid MFA one time pass code.")]
-    Invalid,
-    /// The device is locked after too many wrong codes, so the code was not checked.
-    #[error(
-        "MultiFactorAuthentication failed, too many invalid one time pass codes. Try again in 15 minutes; calls that need no code are not affected."
-    )]
-    Locked,
 }
 
 impl Error {

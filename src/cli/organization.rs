@@ -195,14 +195,24 @@ impl Printed {
     /// # Errors
     /// A sentence that says which part is missing.
     fn organization(mut self) -> Result<Value, String> {
-        let missing = |command: &str, file: &str| {
-            format!(
-                "what `aws organizations {command}` prints is missing: put it in a file such as {file}"
-            )
-        };
         let Some(mut organization) = self.organization.take() else {
             return Err(missing("describe-organization", "organization.json"));
         };
+        self.check_parents()?;
+        let policies = self.enabled_policies()?;
+        for (name, value) in [
+            ("Roots", self.roots),
+            ("OrganizationalUnits", self.units),
+            ("Accounts", self.accounts),
+            ("Policies", policies),
+        ] {
+            set(&mut organization, name, Value::Array(value))?;
+        }
+        Ok(organization)
+    }
+
+    /// Checks that the units and accounts of every root and unit were listed.
+    fn check_parents(&self) -> Result<(), String> {
         if self.roots.is_empty() {
             return Err(missing("list-roots", "roots.json"));
         }
@@ -217,6 +227,11 @@ impl Printed {
                 return Err(missing(&command, &format!("accounts.{parent}.json")));
             }
         }
+        Ok(())
+    }
+
+    /// The policies of every type that a root has enabled.
+    fn enabled_policies(&mut self) -> Result<Vec<Value>, String> {
         let types = self
             .roots
             .iter()
@@ -241,38 +256,39 @@ impl Printed {
                 ));
             }
             for id in ids {
-                let Some(targets) = self.targets.remove(&id) else {
-                    return Err(missing(
-                        &format!("list-targets-for-policy --policy-id {id}"),
-                        &format!("targets.{id}.json"),
-                    ));
-                };
-                let mut policy = match self.policies.remove(&id) {
-                    Some(policy) => policy,
-                    None if AWS_MANAGED.contains(&id.as_str()) => {
-                        json!({"PolicySummary": {"Id": id, "Type": kind, "AwsManaged": true}})
-                    }
-                    None => {
-                        return Err(missing(
-                            &format!("describe-policy --policy-id {id}"),
-                            &format!("policy.{id}.json"),
-                        ));
-                    }
-                };
-                set(&mut policy, "Targets", targets)?;
-                policies.push(policy);
+                policies.push(self.policy(&id, kind)?);
             }
         }
-        for (name, value) in [
-            ("Roots", self.roots),
-            ("OrganizationalUnits", self.units),
-            ("Accounts", self.accounts),
-            ("Policies", policies),
-        ] {
-            set(&mut organization, name, Value::Array(value))?;
-        }
-        Ok(organization)
+        Ok(policies)
     }
+
+    /// A policy with its targets.
+    fn policy(&mut self, id: &str, kind: &str) -> Result<Value, String> {
+        let targets = self.targets.remove(id).ok_or_else(|| {
+            missing(
+                &format!("list-targets-for-policy --policy-id {id}"),
+                &format!("targets.{id}.json"),
+            )
+        })?;
+        let mut policy = match self.policies.remove(id) {
+            Some(policy) => policy,
+            None if AWS_MANAGED.contains(&id) => {
+                json!({"PolicySummary": {"Id": id, "Type": kind, "AwsManaged": true}})
+            }
+            None => {
+                return Err(missing(
+                    &format!("describe-policy --policy-id {id}"),
+                    &format!("policy.{id}.json"),
+                ));
+            }
+        };
+        set(&mut policy, "Targets", targets)?;
+        Ok(policy)
+    }
+}
+
+fn missing(command: &str, file: &str) -> String {
+    format!("what `aws organizations {command}` prints is missing: put it in a file such as {file}")
 }
 
 fn list(value: Value) -> Result<Vec<Value>, String> {

@@ -18,6 +18,7 @@ mod assertion;
 mod c14n;
 mod claims;
 mod context_keys;
+mod element;
 mod encryption;
 mod limits;
 mod metadata;

@@ -158,27 +158,7 @@ impl Look<'_> {
         key: Option<&Arc<MasterKey>>,
     ) -> Option<Directory> {
         let config = self.config;
-        let (place, loaded) = match (&config.directory, store, key) {
-            (Some(path), _, _) => {
-                let file = DirectoryFile::read(
-                    path,
-                    config.master_key.as_deref(),
-                    config.issuer.as_deref(),
-                );
-                let loaded = match file {
-                    Ok(file) => self.directory_file(&file, store).await,
-                    Err(error) => Err(error.to_string()),
-                };
-                (path.display().to_string(), loaded)
-            }
-            (None, Some(store), Some(key)) => (
-                "in the store".to_owned(),
-                server::load_store(store, key)
-                    .await
-                    .map_err(|e| e.to_string()),
-            ),
-            (None, _, _) => return None,
-        };
+        let (place, loaded) = self.loaded_directory(store, key).await?;
         let directory = match loaded {
             Ok(directory) => directory,
             Err(error) => {
@@ -194,6 +174,42 @@ impl Look<'_> {
                 return None;
             }
         };
+        self.content(&place, &directory);
+        self.warnings.extend(directory.warnings());
+        self.warnings.extend(second_factor::warnings(&directory));
+        self.warnings
+            .extend(directory.own_provider(config.issuer.as_deref()));
+        if let (None, Some(store)) = (&config.directory, store) {
+            self.key_ages(store, &directory).await;
+        }
+        Some(directory)
+    }
+
+    /// The directory, and where it is in words. `None` if it is in the store, and the store or the
+    /// master key cannot be used, for which there is a line already.
+    async fn loaded_directory(
+        &mut self,
+        store: Option<&Store>,
+        key: Option<&Arc<MasterKey>>,
+    ) -> Option<(String, Result<Directory, String>)> {
+        let config = self.config;
+        let Some(path) = &config.directory else {
+            let loaded = server::load_store(store?, key?).await;
+            let loaded = loaded.map_err(|error| error.to_string());
+            return Some(("in the store".to_owned(), loaded));
+        };
+        let file =
+            DirectoryFile::read(path, config.master_key.as_deref(), config.issuer.as_deref());
+        let loaded = match file {
+            Ok(file) => self.directory_file(&file, store).await,
+            Err(error) => Err(error.to_string()),
+        };
+        Some((path.display().to_string(), loaded))
+    }
+
+    /// Says how much is in the directory, whether its secrets are sealed, and which of AWS's policies
+    /// it does not have.
+    fn content(&mut self, place: &str, directory: &Directory) {
         let (users, roles, keys) = directory.counts();
         let says = format!(
             "{place}: {users} users, {roles} roles, {keys} access keys; every secret can be opened"
@@ -217,14 +233,6 @@ impl Look<'_> {
                 ),
             ));
         }
-        self.warnings.extend(directory.warnings());
-        self.warnings.extend(second_factor::warnings(&directory));
-        self.warnings
-            .extend(directory.own_provider(config.issuer.as_deref()));
-        if let (None, Some(store)) = (&config.directory, store) {
-            self.key_ages(store, &directory).await;
-        }
-        Some(directory)
     }
 
     /// Lists the access keys that the broker will switch off because of `[credentials]`.

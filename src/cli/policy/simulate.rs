@@ -1,15 +1,18 @@
 //! `brevet policy simulate`: decides whether somebody may do something, or decides test cases.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::live::{ContextArgument, Live};
+use super::statements::{effect, missing_keys, statement_line};
 use crate::base::legible::Form;
 use crate::cli::Failure;
 use crate::cli::print::{self, TextOutputArgument};
-use crate::evaluator::{Outcome, Source, StatementRef, cases};
+use crate::directory::Directory;
+use crate::evaluator::{Explanation, Outcome, Simulation, Source, StatementRef, cases};
 use crate::trust::WhatIf;
 
 const EXAMPLES: &str = "\
@@ -62,7 +65,7 @@ pub(in crate::cli) struct SimulateArguments {
 
 pub(super) fn run(arguments: &SimulateArguments) -> Result<(), Failure> {
     if let Some(cases) = &arguments.cases {
-        return super::decide(cases);
+        return super::test_cases::decide(cases);
     }
     let (Some(principal), Some(action), Some(config)) =
         (&arguments.principal, &arguments.action, &arguments.config)
@@ -94,12 +97,7 @@ struct Question<'a> {
 /// # Errors
 /// The directory cannot be loaded, the principal does not exist, or the request is denied.
 fn ask(asked: &Question<'_>) -> Result<(), Failure> {
-    let is_action = |text: &str| {
-        let parts = text.split_once(':');
-        parts.is_some_and(|(service, name)| !service.is_empty() && !name.is_empty())
-            && !text.contains(['*', '?'])
-    };
-    if !is_action(asked.action) {
+    if !names_one_action(asked.action) {
         return Err(
             "--action: must be `service:Name` without wildcards, such as `sts:AssumeRole`".into(),
         );
@@ -121,83 +119,119 @@ fn ask(asked: &Question<'_>) -> Result<(), Failure> {
     )?;
     let question = question.ok_or("--principal: is no longer in the directory")?;
     let (simulation, explanation) = question.explain();
-    let names = live.policy_names(&principal)?;
-    let boundary = live
-        .directory
-        .user(&principal)
-        .and_then(|user| user.boundary());
-    let boundary = boundary.or_else(|| {
-        live.directory
-            .role(&principal)
-            .and_then(|role| role.boundary())
-    });
-    let place = |at: StatementRef| {
+    let answer = Answer {
+        principal: &principal,
+        action: asked.action,
+        resource: &resource,
+        policy_names: live.policy_names(&principal)?,
+        boundary: boundary(&live.directory, &principal),
+        simulation,
+        explanation,
+    };
+    if asked.as_json {
+        print::json(&answer.json())?;
+    } else {
+        print::legibly(Form::Lines, |out| Ok(answer.write(out)?))?;
+    }
+    if answer.simulation.outcome == Outcome::Allowed {
+        Ok(())
+    } else {
+        Err(format!("{principal} may not do this").into())
+    }
+}
+
+/// Whether the text is `service:Name` without wildcards.
+fn names_one_action(text: &str) -> bool {
+    let parts = text.split_once(':');
+    parts.is_some_and(|(service, name)| !service.is_empty() && !name.is_empty())
+        && !text.contains(['*', '?'])
+}
+
+/// The ARN of the permissions boundary of a user or role.
+fn boundary<'a>(directory: &'a Directory, principal: &str) -> Option<&'a str> {
+    let of_user = directory.user(principal).and_then(|user| user.boundary());
+    of_user.or_else(|| directory.role(principal).and_then(|role| role.boundary()))
+}
+
+/// The decision about a request, and what is needed to say why.
+struct Answer<'a> {
+    principal: &'a str,
+    action: &'a str,
+    resource: &'a str,
+    /// The names of the principal's own policies, in the order of their numbers in the decision.
+    policy_names: Vec<String>,
+    boundary: Option<&'a str>,
+    simulation: Simulation,
+    explanation: Explanation,
+}
+
+impl Answer<'_> {
+    fn decision(&self) -> &'static str {
+        match self.simulation.outcome {
+            Outcome::Allowed => "allowed",
+            Outcome::ExplicitlyDenied => "explicitDeny",
+            Outcome::ImplicitlyDenied => "implicitDeny",
+        }
+    }
+
+    /// The place of a statement, with the name of its policy if that is known.
+    fn place(&self, at: StatementRef) -> String {
         let policy = match at.source {
-            Source::Identity(i) => names.get(i).cloned(),
-            Source::Resource => Some(format!("trust policy of {resource}")),
-            Source::Boundary => boundary.map(|arn| format!("permissions boundary {arn}")),
+            Source::Identity(i) => self.policy_names.get(i).cloned(),
+            Source::Resource => Some(format!("trust policy of {}", self.resource)),
+            Source::Boundary => self
+                .boundary
+                .map(|arn| format!("permissions boundary {arn}")),
             _ => None,
         };
         match policy {
             Some(policy) => format!("{policy}, statement {}", at.index),
             None => cases::place(at),
         }
-    };
-    let decision = match simulation.outcome {
-        Outcome::Allowed => "allowed",
-        Outcome::ExplicitlyDenied => "explicitDeny",
-        Outcome::ImplicitlyDenied => "implicitDeny",
-    };
-    if asked.as_json {
-        let statements = explanation.statements.iter().map(|s| {
-            json!({"Statement": place(s.at), "Sid": s.sid, "Effect": if s.denies { "Deny" } else { "Allow" },
-                "Applies": s.applies, "Why": s.why()})
+    }
+
+    fn json(&self) -> Value {
+        let (simulation, statements) = (&self.simulation, self.explanation.statements.iter());
+        let statements = statements.map(|s| {
+            json!({
+                "Statement": self.place(s.at), "Sid": s.sid, "Effect": effect(s),
+                "Applies": s.applies, "Why": s.why(),
+            })
         });
-        let matched = simulation.matched.iter().map(|at| place(*at));
-        print::json(&json!({
-            "Principal": principal, "Action": asked.action, "Resource": resource, "Decision": decision,
+        let matched = simulation.matched.iter().map(|at| self.place(*at));
+        json!({
+            "Principal": self.principal, "Action": self.action, "Resource": self.resource,
+            "Decision": self.decision(),
             "MatchedStatements": matched.collect::<Vec<_>>(),
             "MissingContextValues": simulation.missing_keys,
             "AllowedByPermissionsBoundary": simulation.boundary,
             "AllowedByOrganizations": simulation.organization,
             "Statements": statements.collect::<Vec<_>>(),
-        }))?;
-    } else {
-        print::legibly(Form::Lines, |out| {
-            writeln!(out, "{decision}")?;
-            for at in &simulation.matched {
-                writeln!(out, "decided by {}", print::visible(&place(*at)))?;
-            }
-            if simulation.boundary == Some(false) {
-                writeln!(out, "the permissions boundary does not allow it")?;
-            }
-            if simulation.organization == Some(false) {
-                writeln!(out, "the policies of the organization do not allow it")?;
-            }
-            for statement in &explanation.statements {
-                let sid = statement
-                    .sid
-                    .as_ref()
-                    .map(|s| format!(" ({s})"))
-                    .unwrap_or_default();
-                let effect = if statement.denies { "Deny" } else { "Allow" };
-                let text = format!("{}{sid} {effect}: {}", place(statement.at), statement.why());
-                writeln!(out, "  {}", print::visible(&text))?;
-            }
-            if !simulation.missing_keys.is_empty() {
-                let missing = simulation.missing_keys.join(", ");
-                writeln!(
-                    out,
-                    "keys that the request does not have: {}",
-                    print::visible(&missing)
-                )?;
-            }
-            Ok(())
-        })?;
+        })
     }
-    if simulation.outcome == Outcome::Allowed {
+
+    fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let simulation = &self.simulation;
+        writeln!(out, "{}", self.decision())?;
+        for at in &simulation.matched {
+            writeln!(out, "decided by {}", print::visible(&self.place(*at)))?;
+        }
+        if simulation.boundary == Some(false) {
+            writeln!(out, "the permissions boundary does not allow it")?;
+        }
+        if simulation.organization == Some(false) {
+            writeln!(out, "the policies of the organization do not allow it")?;
+        }
+        for statement in &self.explanation.statements {
+            writeln!(
+                out,
+                "{}",
+                statement_line(&self.place(statement.at), statement)
+            )?;
+        }
+        if let Some(missing) = missing_keys(&simulation.missing_keys) {
+            writeln!(out, "{missing}")?;
+        }
         Ok(())
-    } else {
-        Err(format!("{principal} may not do this").into())
     }
 }

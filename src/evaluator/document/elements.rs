@@ -47,59 +47,10 @@ impl Elements {
         match name {
             "Sid" => self.sid = parse_sid(reader, value, kind)?,
             "Effect" => self.effect = Some(parse_effect(reader, value, kind)?),
-            "Principal" | "NotPrincipal" => {
-                if !kind.names_principals() {
-                    let rule =
-                        format!("only trust and resource policies may have the element {name}");
-                    return Err(reader.error(value, rule));
-                }
-                if self.principals.is_some() {
-                    let rule = "a statement may have only one of Principal and NotPrincipal, once";
-                    return Err(reader.error(value, rule));
-                }
-                let patterns = parse_principals(reader, value, kind)?;
-                self.principals = Some(match name {
-                    "Principal" => Principals::Are(patterns),
-                    _ if kind == PolicyKind::Resource => Principals::AreNot(patterns),
-                    _ => {
-                        let rule = "only resource policies may have the element NotPrincipal";
-                        return Err(reader.error(value, rule));
-                    }
-                });
-            }
-            "Action" | "NotAction" => {
-                if name == "NotAction" && kind == PolicyKind::ResourceControl {
-                    let rule = "a resource control policy must use Action, not NotAction";
-                    return Err(reader.error(value, rule));
-                }
-                if self.actions.is_some() {
-                    return Err(reader.error(
-                        value,
-                        "a statement may have only one of Action and NotAction",
-                    ));
-                }
-                let patterns = parse_actions(reader, value)?;
-                self.actions = Some(match name {
-                    "Action" => Actions::Are(patterns),
-                    _ => Actions::AreNot(patterns),
-                });
-            }
+            "Principal" | "NotPrincipal" => self.read_principals(reader, name, value, kind)?,
+            "Action" | "NotAction" => self.read_actions(reader, name, value, kind)?,
             "Resource" | "NotResource" => {
-                if kind == PolicyKind::Trust {
-                    let rule = "a trust policy must not have Resource or NotResource: it applies to its own role";
-                    return Err(reader.error(value, rule));
-                }
-                if self.resources.is_some() {
-                    return Err(reader.error(
-                        value,
-                        "a statement may have only one of Resource and NotResource",
-                    ));
-                }
-                let patterns = parse_resources(reader, value, kind, variables)?;
-                self.resources = Some(match name {
-                    "Resource" => Resources::Are(patterns),
-                    _ => Resources::AreNot(patterns),
-                });
+                self.read_resources(reader, name, value, kind, variables)?;
             }
             "Condition" => self.conditions = parse_conditions(reader, value, variables)?,
             _ => {
@@ -107,6 +58,81 @@ impl Elements {
                 return Err(reader.error(value, rule));
             }
         }
+        Ok(())
+    }
+
+    fn read_principals(
+        &mut self,
+        reader: &Reader<'_>,
+        name: &str,
+        value: &Node<'_>,
+        kind: PolicyKind,
+    ) -> Result<(), ParseError> {
+        if !kind.names_principals() {
+            let rule = format!("only trust and resource policies may have the element {name}");
+            return Err(reader.error(value, rule));
+        }
+        if self.principals.is_some() {
+            let rule = "a statement may have only one of Principal and NotPrincipal, once";
+            return Err(reader.error(value, rule));
+        }
+        let patterns = parse_principals(reader, value, kind)?;
+        self.principals = Some(match name {
+            "Principal" => Principals::Are(patterns),
+            _ if kind == PolicyKind::Resource => Principals::AreNot(patterns),
+            _ => {
+                let rule = "only resource policies may have the element NotPrincipal";
+                return Err(reader.error(value, rule));
+            }
+        });
+        Ok(())
+    }
+
+    fn read_actions(
+        &mut self,
+        reader: &Reader<'_>,
+        name: &str,
+        value: &Node<'_>,
+        kind: PolicyKind,
+    ) -> Result<(), ParseError> {
+        if name == "NotAction" && kind == PolicyKind::ResourceControl {
+            let rule = "a resource control policy must use Action, not NotAction";
+            return Err(reader.error(value, rule));
+        }
+        if self.actions.is_some() {
+            let rule = "a statement may have only one of Action and NotAction";
+            return Err(reader.error(value, rule));
+        }
+        let patterns = parse_actions(reader, value)?;
+        self.actions = Some(match name {
+            "Action" => Actions::Are(patterns),
+            _ => Actions::AreNot(patterns),
+        });
+        Ok(())
+    }
+
+    fn read_resources(
+        &mut self,
+        reader: &Reader<'_>,
+        name: &str,
+        value: &Node<'_>,
+        kind: PolicyKind,
+        variables: bool,
+    ) -> Result<(), ParseError> {
+        if kind == PolicyKind::Trust {
+            let rule =
+                "a trust policy must not have Resource or NotResource: it applies to its own role";
+            return Err(reader.error(value, rule));
+        }
+        if self.resources.is_some() {
+            let rule = "a statement may have only one of Resource and NotResource";
+            return Err(reader.error(value, rule));
+        }
+        let patterns = parse_resources(reader, value, kind, variables)?;
+        self.resources = Some(match name {
+            "Resource" => Resources::Are(patterns),
+            _ => Resources::AreNot(patterns),
+        });
         Ok(())
     }
 

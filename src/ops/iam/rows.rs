@@ -153,7 +153,8 @@ fn account_of_list(cx: &Context<'_>, list: &List<'_>) -> String {
     }
 }
 
-/// Reads entries with their keys, which are the folded names without the account.
+/// Reads the entries of a list after a key, at most `limit` of them, each with its key, which is its
+/// folded name without the account.
 async fn read(
     cx: &mut Context<'_>,
     list: &List<'_>,
@@ -163,67 +164,61 @@ async fn read(
     let account = account_of_list(cx, list);
     let prefix = format!("{account}/");
     let from = format!("{prefix}{after}");
-    let key = |folded: &str| folded.strip_prefix(&prefix).unwrap_or(folded).to_owned();
-    let kind = match list {
-        List::Of(kind, _) | List::Referring(kind, _) => *kind,
+    let (kind, referred) = match list {
+        List::Of(kind, _) => (*kind, None),
+        List::Referring(kind, target) => (*kind, Some((target.name()?, target.folded()))),
         List::BuiltIn => {
-            let built_in = directory::built_in_after(&from).filter(|(_, policy)| {
-                let id = policy.name().id;
-                !cx.directory.declares_policy(&id)
-            });
-            return Ok(built_in
-                .take(limit)
-                .map(|(folded, policy)| (key(folded), policy))
-                .collect());
+            let built_in = directory::built_in_after(&from)
+                .filter(|(_, policy)| !cx.directory.declares_policy(&policy.name().id));
+            return Ok(without_account(&prefix, built_in.take(limit)));
         }
     };
-    if let Some(entries) = cx.directory.declared().cloned() {
-        let target = match list {
-            List::Of(..) | List::BuiltIn => None,
-            List::Referring(_, target) => Some((target.name()?, target.folded())),
-        };
-        let belongs = |resource: &&Resource| match &target {
+    if let Some(entries) = cx.directory.declared() {
+        let belongs = |resource: &Resource| match &referred {
             None => resource.account() == account,
             Some((name, folded)) => resource
                 .links()
                 .iter()
                 .any(|link| link.kind == name.kind && (link.id == name.id || link.id == *folded)),
         };
-        let entries = entries.range((kind, from.clone())..);
         let entries = entries
+            .range((kind, from.clone())..)
             .take_while(|((of, _), _)| *of == kind)
-            .filter(|((_, folded), _)| *folded > from)
-            .map(|(_, resource)| resource)
-            .filter(belongs);
-        return Ok(entries
-            .take(limit)
-            .map(|resource| (key(&resource.folded()), resource.clone()))
-            .collect());
+            .filter(|((_, folded), resource)| *folded > from && belongs(resource))
+            .map(|((_, folded), resource)| (folded, resource.clone()));
+        return Ok(without_account(&prefix, entries.take(limit)));
     }
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows: Vec<Listed> = match list {
-        List::Of(..) | List::BuiltIn => {
-            cx.wait(
-                cx.broker
-                    .store
-                    .list_by_name(kind, account.clone(), from, limit),
-            )
-            .await?
+    let store = &cx.broker.store;
+    let rows: Vec<Listed> = match referred {
+        None => {
+            cx.wait(store.list_by_name(kind, account, from, limit))
+                .await?
         }
-        List::Referring(_, target) => {
-            let (name, folded) = (target.name()?, target.folded());
-            cx.wait(
-                cx.broker
-                    .store
-                    .list_referrers(kind, name, folded, from, limit),
-            )
-            .await?
+        Some((name, folded)) => {
+            cx.wait(store.list_referrers(kind, name, folded, from, limit))
+                .await?
         }
     };
     let parsed = rows
         .into_iter()
-        .map(|row| Ok((key(&row.folded), parse(kind, &row.stored.body)?)));
-    parsed.collect()
+        .map(|row| Ok((row.folded, parse(kind, &row.stored.body)?)));
+    Ok(without_account(
+        &prefix,
+        parsed.collect::<Result<Vec<_>, Error>>()?,
+    ))
+}
+
+/// Entries with their folded names, of which the account and its `/` are cut off.
+fn without_account<K: AsRef<str>>(
+    prefix: &str,
+    entries: impl IntoIterator<Item = (K, Resource)>,
+) -> Vec<(String, Resource)> {
+    let key = |folded: &str| folded.strip_prefix(prefix).unwrap_or(folded).to_owned();
+    entries
+        .into_iter()
+        .map(|(folded, resource)| (key(folded.as_ref()), resource))
+        .collect()
 }
 
 /// The entries of one kind with these ids, among them built-in policies. Those that do not exist are

@@ -14,7 +14,7 @@ use ring::aead;
 use roxmltree::Node;
 use zeroize::Zeroizing;
 
-use super::assertion::Element;
+use super::element::Element;
 use super::limits::SPACE;
 use super::refusal::Refusal;
 use super::seen::seen;

@@ -10,7 +10,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey as ParsedKey;
 
-use super::assertion::{Element, SAMLP};
+use super::assertion::SAMLP;
+use super::element::Element;
 use super::limits::{METADATA, SPACE, XmlError};
 use super::refusal::Refusal;
 use super::seen::seen;

@@ -104,29 +104,49 @@ impl Verified {
     /// All rules that the response and the assertion break, those about the response first. Only
     /// the first rule that a confirmation breaks is reported.
     pub fn violations(&self, rules: &Rules<'_>) -> Vec<Refusal> {
-        let (envelope, assertion) = (&self.envelope, &self.assertion);
-        let issuer = |element, seen_issuer: &str| {
-            (seen_issuer != rules.issuer).then(|| Refusal::Issuer {
-                element,
-                seen: seen(seen_issuer),
-                expected: seen(rules.issuer),
-            })
-        };
+        let of_response = self.violations_of_response(rules);
+        let of_assertion = self.violations_of_assertion(rules);
+        of_response
+            .into_iter()
+            .chain(of_assertion)
+            .flatten()
+            .collect()
+    }
+
+    fn violations_of_response(&self, rules: &Rules<'_>) -> [Option<Refusal>; 3] {
+        let envelope = &self.envelope;
+        let name = envelope.issuer.as_deref();
         let destination = envelope.destination.as_ref();
-        let destination = destination.filter(|url| !rules.recipients.contains(url));
-        let conditions = &assertion.conditions;
-        let mut broken: Vec<Option<Refusal>> = vec![
-            envelope
-                .issuer
-                .as_deref()
-                .and_then(|name| issuer("Response", name)),
-            destination.map(|url| Refusal::Destination(seen(url))),
+        let foreign = destination.filter(|url| !rules.recipients.contains(url));
+        [
+            name.and_then(|name| issuer("Response", name, rules)),
+            foreign.map(|url| Refusal::Destination(seen(url))),
             in_response_to(
                 "Response",
                 envelope.in_response_to.as_deref(),
                 rules.in_response_to,
             ),
-            issuer("Assertion", &assertion.issuer),
+        ]
+    }
+
+    fn violations_of_assertion(&self, rules: &Rules<'_>) -> [Option<Refusal>; 9] {
+        let assertion = &self.assertion;
+        let conditions = &assertion.conditions;
+        // The session of the role ends then at the latest, so nothing would be left of it.
+        let without_leeway = Rules {
+            leeway: Duration::ZERO,
+            ..*rules
+        };
+        let is_over = |statement: &AuthnStatement| {
+            not_on_or_after(
+                "AuthnStatement",
+                "SessionNotOnOrAfter",
+                statement.session_not_on_or_after,
+                &without_leeway,
+            )
+        };
+        [
+            issuer("Assertion", &assertion.issuer, rules),
             not_before("Conditions", conditions.not_before, rules),
             // Used assertions are remembered by the time at which they were made.
             (assertion.issue_instant.minus(MADE_AHEAD) > rules.now).then_some(Refusal::Element {
@@ -141,41 +161,32 @@ impl Verified {
             ),
             audience(&conditions.audience_restrictions, rules),
             confirmation(assertion, rules).err(),
-            // The response and the assertion must answer the same request, if both name one.
-            assertion.confirmations.iter().find_map(|confirmation| {
-                let expected = envelope.in_response_to.as_deref();
-                let seen = confirmation
-                    .in_response_to
-                    .as_deref()
-                    .filter(|_| expected.is_some());
-                seen.and_then(|seen| {
-                    in_response_to("SubjectConfirmationData", Some(seen), expected)
-                })
-            }),
-        ];
-        broken.push(
+            self.answers_another_request(),
             assertion
                 .authn_statements
                 .is_empty()
                 .then_some(Refusal::NoAuthnStatement),
-        );
-        // The session of the role ends then at the latest, so nothing would be left of it.
-        let without_leeway = Rules {
-            leeway: Duration::ZERO,
-            ..*rules
-        };
-        let over = |statement: &AuthnStatement| {
-            let end = statement.session_not_on_or_after;
-            not_on_or_after(
-                "AuthnStatement",
-                "SessionNotOnOrAfter",
-                end,
-                &without_leeway,
-            )
-        };
-        broken.push(assertion.authn_statements.iter().find_map(over));
-        broken.into_iter().flatten().collect()
+            assertion.authn_statements.iter().find_map(is_over),
+        ]
     }
+
+    /// The response and the assertion must answer the same request, if both name one.
+    fn answers_another_request(&self) -> Option<Refusal> {
+        let expected = self.envelope.in_response_to.as_deref()?;
+        let mut confirmations = self.assertion.confirmations.iter();
+        confirmations.find_map(|confirmation| {
+            let seen = confirmation.in_response_to.as_deref()?;
+            in_response_to("SubjectConfirmationData", Some(seen), Some(expected))
+        })
+    }
+}
+
+fn issuer(element: &'static str, seen_issuer: &str, rules: &Rules<'_>) -> Option<Refusal> {
+    (seen_issuer != rules.issuer).then(|| Refusal::Issuer {
+        element,
+        seen: seen(seen_issuer),
+        expected: seen(rules.issuer),
+    })
 }
 
 /// Returns the first bearer confirmation that is valid, or the rule that the first one breaks.

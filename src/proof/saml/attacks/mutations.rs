@@ -111,71 +111,36 @@ fn mutate_tree(numbers: &mut Numbers, xml: &str) -> Option<String> {
     let other = *numbers.one_of(&elements);
     let (range, text) = (one.range(), &xml[one.range()]);
     let other_text = &xml[other.range()];
-    let replaced = |range: std::ops::Range<usize>, with: &str| {
-        format!("{}{with}{}", &xml[..range.start], &xml[range.end..])
-    };
-    let named = |element: Node<'_, '_>, name: &str| {
-        let old = xml::qualified_name(element);
-        let text = &xml[element.range()];
-        let text = format!("<{name}{}", &text[1 + old.len()..]);
-        match text
-            .strip_suffix('>')
-            .and_then(|t| t.trim_end().strip_suffix(old))
-        {
-            Some(start) if start.ends_with("</") => format!("{start}{name}>"),
-            _ => text,
-        }
-    };
     let at = *numbers.any_of(&positions(xml))?;
     Some(match numbers.below(13) {
-        0 => replaced(range, ""),
+        0 => replaced(xml, range, ""),
         1 => insert(xml, at, text),
-        2 if at <= range.start => insert(&replaced(range, ""), at, text),
-        2 if at >= range.end => insert(&replaced(range.clone(), ""), at - range.len(), text),
+        2 if at <= range.start => insert(&replaced(xml, range, ""), at, text),
+        2 if at >= range.end => insert(&replaced(xml, range.clone(), ""), at - range.len(), text),
         3 if range.end <= other.range().start => {
-            let swapped = replaced(other.range(), text);
-            format!(
-                "{}{other_text}{}",
-                &swapped[..range.start],
-                &swapped[range.end..]
-            )
+            let swapped = replaced(xml, other.range(), text);
+            replaced(&swapped, range, other_text)
         }
-        2 | 3 => replaced(range, other_text),
+        2 | 3 => replaced(xml, range, other_text),
         4 => {
             let name = *numbers.one_of(&["x", xml::qualified_name(other)]);
-            replaced(range, &format!("<{name}>{text}</{name}>"))
+            replaced(xml, range, &format!("<{name}>{text}</{name}>"))
         }
         5 => {
             let (first, last) = (one.first_child(), one.last_child());
             let inner = first
                 .zip(last)
                 .map(|(f, l)| &xml[f.range().start..l.range().end]);
-            replaced(range, inner.unwrap_or_default())
+            replaced(xml, range, inner.unwrap_or_default())
         }
-        6 => replaced(range, &named(one, xml::qualified_name(other))),
+        6 => replaced(xml, range, &renamed(xml, one, xml::qualified_name(other))),
         7 => {
             let (_, local) = split(xml::qualified_name(one));
             let (prefix, _) = split(xml::qualified_name(other));
             let prefix = *numbers.one_of(&[prefix, "", "x:"]);
-            replaced(range, &named(one, &format!("{prefix}{local}")))
+            replaced(xml, range, &renamed(xml, one, &format!("{prefix}{local}")))
         }
-        8..=10 => {
-            let attributes = |element: Node<'_, '_>| -> Vec<_> {
-                element
-                    .attributes()
-                    .map(|a| (a.range(), a.range_value()))
-                    .collect()
-            };
-            let all: Vec<_> = elements.iter().flat_map(|e| attributes(*e)).collect();
-            let (whole, value) = numbers.any_of(&all)?.clone();
-            let (from_whole, from_value) = numbers.any_of(&all)?.clone();
-            let name = range.start + 1 + xml::qualified_name(one).len();
-            match numbers.below(3) {
-                0 => replaced(whole, ""),
-                1 => replaced(value, &xml[from_value]),
-                _ => insert(xml, name, &format!(" {}", &xml[from_whole])),
-            }
-        }
+        8..=10 => mutate_attributes(numbers, xml, &elements, one)?,
         11 => {
             let is_text = |node: &Node<'_, '_>| node.is_text();
             let texts: Vec<_> = document.descendants().filter(is_text).collect();
@@ -184,10 +149,53 @@ fn mutate_tree(numbers: &mut Numbers, xml: &str) -> Option<String> {
                 numbers.any_of(&texts)?.range(),
             );
             let with = *numbers.one_of(&["mallory", "", &xml[other]]);
-            replaced(one, with)
+            replaced(xml, one, with)
         }
-        _ => replaced(range, &for_mallory(text)),
+        _ => replaced(xml, range, &for_mallory(text)),
     })
+}
+
+/// Removes an attribute, gives it the value of another, or copies one to `element`. `None` if no
+/// element has an attribute.
+fn mutate_attributes(
+    numbers: &mut Numbers,
+    xml: &str,
+    elements: &[Node<'_, '_>],
+    element: Node<'_, '_>,
+) -> Option<String> {
+    let attributes = |element: &Node<'_, '_>| -> Vec<_> {
+        element
+            .attributes()
+            .map(|a| (a.range(), a.range_value()))
+            .collect()
+    };
+    let all: Vec<_> = elements.iter().flat_map(attributes).collect();
+    let (whole, value) = numbers.any_of(&all)?.clone();
+    let (from_whole, from_value) = numbers.any_of(&all)?.clone();
+    let after_name = element.range().start + 1 + xml::qualified_name(element).len();
+    Some(match numbers.below(3) {
+        0 => replaced(xml, whole, ""),
+        1 => replaced(xml, value, &xml[from_value]),
+        _ => insert(xml, after_name, &format!(" {}", &xml[from_whole])),
+    })
+}
+
+fn replaced(xml: &str, range: std::ops::Range<usize>, with: &str) -> String {
+    format!("{}{with}{}", &xml[..range.start], &xml[range.end..])
+}
+
+/// The text of an element with another name in its tags.
+fn renamed(xml: &str, element: Node<'_, '_>, name: &str) -> String {
+    let old = xml::qualified_name(element);
+    let text = &xml[element.range()];
+    let text = format!("<{name}{}", &text[1 + old.len()..]);
+    match text
+        .strip_suffix('>')
+        .and_then(|t| t.trim_end().strip_suffix(old))
+    {
+        Some(start) if start.ends_with("</") => format!("{start}{name}>"),
+        _ => text,
+    }
 }
 
 /// Splits a name after the colon of its prefix.

@@ -1,0 +1,24 @@
+//! What the statements of a decision did, in lines for people.
+
+use crate::cli::print;
+use crate::evaluator::StatementReport;
+
+/// The statement's effect, as policies write it.
+pub(super) fn effect(statement: &StatementReport) -> &'static str {
+    if statement.denies { "Deny" } else { "Allow" }
+}
+
+/// One line for a statement: its place, its Sid if it has one, its effect, and what it did and why.
+pub(super) fn statement_line(place: &str, statement: &StatementReport) -> String {
+    let sid = statement.sid.as_ref();
+    let sid = sid.map(|sid| format!(" ({sid})")).unwrap_or_default();
+    let text = format!("{place}{sid} {}: {}", effect(statement), statement.why());
+    format!("  {}", print::visible(&text))
+}
+
+/// One line for the condition keys that the request does not have; `None` if it has all of them.
+pub(super) fn missing_keys(keys: &[String]) -> Option<String> {
+    let keys = Some(keys.join(", ")).filter(|keys| !keys.is_empty())?;
+    let keys = print::visible(&keys);
+    Some(format!("keys that the request does not have: {keys}"))
+}
