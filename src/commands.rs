@@ -73,6 +73,25 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Changes one aspect of a resource, whichever version of it is stored.
+    pub fn edit(name: Name, edit: Edit) -> Self {
+        Self::Edit {
+            name,
+            edit,
+            expected: None,
+        }
+    }
+
+    /// Deletes a resource, whichever version of it is stored.
+    pub fn delete(name: Name) -> Self {
+        Self::Delete {
+            name,
+            expected: None,
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 pub struct CommandContext<'a> {
     /// The store that holds the directory's rows.

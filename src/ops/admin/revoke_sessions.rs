@@ -302,11 +302,7 @@ impl RevokeSessions {
         );
         permitted.map_err(|denied| cx.refuse(&denied, &user))?;
         let name = Name::new(ResourceKind::AccessKey, self.value.as_str());
-        Ok(Command::Edit {
-            name,
-            edit: Edit::SetActive(false),
-            expected: None,
-        })
+        Ok(Command::edit(name, Edit::SetActive(false)))
     }
 
     /// What the directory knows about whatever the selector names, in the caller's account only.

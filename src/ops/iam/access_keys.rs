@@ -15,7 +15,7 @@ use super::entities::date;
 use super::fresh::fresh;
 use super::page::{PageEnd, PageRequest};
 use super::rows::{self, List};
-use super::target::Target;
+use super::target::{Target, permitted_user};
 use crate::base::entropy;
 use crate::base::field::FieldError;
 use crate::base::names::{AccessKeyId, AccessKeyKind};
@@ -61,9 +61,7 @@ impl Action for CreateAccessKey {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Created, Error> {
         let decide = |cx: &mut Context<'_>| -> Result<Arc<User>, Error> {
-            let target = Target::user(cx, self.user_name.as_deref())?;
-            permit::<Self>(cx, &target.resource())?;
-            let user = target.existing_user(cx)?;
+            let user = permitted_user::<Self>(cx, self.user_name.as_deref())?;
             fresh::<Self>(cx, &user)?;
             Ok(user)
         };
@@ -134,11 +132,7 @@ impl Action for UpdateAccessKey {
         change(cx, Self::NAME, |cx| {
             let user_name = self.user_name.as_deref();
             let name = own_key::<Self>(cx, user_name, &self.access_key_id)?;
-            Ok(vec![Command::Edit {
-                name,
-                edit: Edit::SetActive(active),
-                expected: None,
-            }])
+            Ok(vec![Command::edit(name, Edit::SetActive(active))])
         })
         .await
     }
@@ -161,10 +155,7 @@ impl Action for DeleteAccessKey {
         change(cx, Self::NAME, |cx| {
             let user_name = self.user_name.as_deref();
             let name = own_key::<Self>(cx, user_name, &self.access_key_id)?;
-            Ok(vec![Command::Delete {
-                name,
-                expected: None,
-            }])
+            Ok(vec![Command::delete(name)])
         })
         .await
     }
@@ -176,9 +167,7 @@ fn own_key<A: Action>(
     user_name: Option<&str>,
     access_key_id: &str,
 ) -> Result<Name, Error> {
-    let target = Target::user(cx, user_name)?;
-    permit::<A>(cx, &target.resource())?;
-    let user = target.existing_user(cx)?;
+    let user = permitted_user::<A>(cx, user_name)?;
     fresh::<A>(cx, &user)?;
     let key = cx.directory.access_key(access_key_id);
     if key.is_none_or(|key| key.user_arn != user.arn) {

@@ -110,9 +110,8 @@ fn alias<'a>(cx: &'a Context<'_>) -> Option<&'a str> {
 }
 
 fn set(cx: &Context<'_>, alias: Option<String>) -> Command {
-    Command::Edit {
-        name: Name::new(ResourceKind::Account, cx.caller().account().as_str()),
-        edit: Edit::SetAlias(alias),
-        expected: None,
-    }
+    Command::edit(
+        Name::new(ResourceKind::Account, cx.caller().account().as_str()),
+        Edit::SetAlias(alias),
+    )
 }

@@ -144,11 +144,10 @@ async fn attach<A: Action>(
                 "Policy {policy_arn} does not exist or is not attachable."
             ))
         })?;
-        Ok(vec![Command::Edit {
+        Ok(vec![Command::edit(
             name,
-            edit: Edit::AttachPolicy(policy_arn.to_owned()),
-            expected: None,
-        }])
+            Edit::AttachPolicy(policy_arn.to_owned()),
+        )])
     })
     .await
 }
@@ -163,11 +162,10 @@ async fn detach<A: Action>(
         Target::policy(cx, policy_arn)?;
         let target = owner.target(cx, name)?;
         permit::<A>(cx, &target.bounded().with(POLICY_ARN, Some(policy_arn)))?;
-        Ok(vec![Command::Edit {
-            name: target.name()?,
-            edit: Edit::DetachPolicy(policy_arn.to_owned()),
-            expected: None,
-        }])
+        Ok(vec![Command::edit(
+            target.name()?,
+            Edit::DetachPolicy(policy_arn.to_owned()),
+        )])
     };
     decide(cx)?;
     let changed = change(cx, A::NAME, decide).await;

@@ -48,11 +48,10 @@ async fn put<A: Action>(
         permit::<A>(cx, &resource.with("iam:PermissionsBoundary", Some(arn)))?;
         check_boundary(cx, arn)?;
         target.modifiable()?;
-        Ok(vec![Command::Edit {
-            name: target.name()?,
-            edit: Edit::PutPermissionsBoundary(arn.to_owned()),
-            expected: None,
-        }])
+        Ok(vec![Command::edit(
+            target.name()?,
+            Edit::PutPermissionsBoundary(arn.to_owned()),
+        )])
     })
     .await
 }
@@ -66,11 +65,10 @@ async fn delete<A: Action>(
         let target = target(cx)?;
         permit::<A>(cx, &target.bounded())?;
         target.modifiable()?;
-        Ok(vec![Command::Edit {
-            name: target.name()?,
-            edit: Edit::DeletePermissionsBoundary,
-            expected: None,
-        }])
+        Ok(vec![Command::edit(
+            target.name()?,
+            Edit::DeletePermissionsBoundary,
+        )])
     })
     .await
 }

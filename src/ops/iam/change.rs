@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::action::{Action, permit};
+use super::target::Target;
 use crate::commands::{self, Command, CommandContext};
 use crate::error::Error;
 use crate::master_key::MasterKey;
@@ -92,11 +94,36 @@ async fn make(
     Ok(())
 }
 
+/// Deletes the entity that an action concerns.
+///
+/// # Errors
+/// [`Error::AccessDenied`] if the caller may not delete it, then [`Error::NotFound`] if it does not
+/// exist, and the errors of [`change`].
+pub(super) async fn delete<A: Action>(
+    cx: &mut Context<'_>,
+    target: impl Fn(&Context<'_>) -> Result<Target, Error>,
+) -> Result<(), Error> {
+    change(cx, A::NAME, |cx| {
+        let target = target(cx)?;
+        permit::<A>(cx, &target.resource())?;
+        Ok(vec![Command::delete(target.name()?)])
+    })
+    .await
+}
+
 /// The error of a change of an entity of which a part does not exist, such as an inline policy. The
 /// sentence says so in AWS's words. Whether the entity itself exists must have been checked before.
 pub(super) fn part_not_found(sentence: String) -> impl FnOnce(Error) -> Error {
     |error| match error {
         Error::NotFound(_) => Error::NotFound(sentence),
+        other => other,
+    }
+}
+
+/// The error of a change of an identity provider: AWS calls a rule that it breaks InvalidInput.
+pub(super) fn invalid_input(error: Error) -> Error {
+    match error {
+        Error::Malformed(rule) => Error::InvalidInput(rule),
         other => other,
     }
 }

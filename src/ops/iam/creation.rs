@@ -2,6 +2,7 @@
 //! and the values that IAM generates.
 
 use super::action::{Action, Resource, permit, permit_as, requested};
+use crate::base::names;
 use crate::directory::declaration::Tag;
 use crate::directory::{Defaults, resource};
 use crate::error::Error;
@@ -19,20 +20,41 @@ pub(super) struct New<'a> {
     pub tagging: &'static str,
 }
 
+impl New<'_> {
+    /// Authorizes the creation of the entity, and its tags.
+    ///
+    /// # Errors
+    /// [`Error::AccessDenied`] if the caller may not create it, or not with tags.
+    pub(super) fn permit<A: Action>(&self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let tags = requested(self.tags);
+        let resource = Resource::to_be_made(self.arn, &tags);
+        permit::<A>(cx, &resource.with("iam:PermissionsBoundary", self.boundary))?;
+        if tags.is_empty() {
+            return Ok(());
+        }
+        permit_as(cx, self.tagging, &Resource::to_be_made(self.arn, &tags))
+    }
+
+    /// Checks the tags by every rule for tags.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] with the rule that they break.
+    pub(super) fn check_tags(&self) -> Result<(), Error> {
+        let checked = names::tags(requested(self.tags));
+        checked
+            .map(drop)
+            .map_err(|error| Error::InvalidInput(Error::from(error).to_string()))
+    }
+}
+
 /// Authorizes the creation of an entity, and its tags.
 ///
 /// # Errors
-/// [`Error::AccessDenied`] if the caller may not create it, and [`Error::InvalidInput`] for tags that
-/// break a rule.
+/// [`Error::InvalidInput`] for tags that break a rule, and [`Error::AccessDenied`] if the caller may not
+/// create it.
 pub(super) fn permit_creation<A: Action>(cx: &mut Context<'_>, new: &New<'_>) -> Result<(), Error> {
     check_keys(new.tags.iter().map(|tag| tag.key.as_str()))?;
-    let tags = requested(new.tags);
-    let resource = Resource::to_be_made(new.arn, &tags);
-    permit::<A>(cx, &resource.with("iam:PermissionsBoundary", new.boundary))?;
-    if tags.is_empty() {
-        return Ok(());
-    }
-    permit_as(cx, new.tagging, &Resource::to_be_made(new.arn, &tags))
+    new.permit::<A>(cx)
 }
 
 /// Checks the keys of tags: none may be reserved for AWS, and none may occur twice, whatever its case.

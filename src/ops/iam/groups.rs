@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Resource, permit};
-use super::change::change;
+use super::change::{change, delete};
 use super::creation::filled;
 use super::entities::{Group, User};
 use super::page::{PageEnd, PageRequest};
@@ -141,15 +141,7 @@ impl Action for DeleteGroup {
     type Output = ();
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
-        change(cx, Self::NAME, |cx| {
-            let target = Target::group(cx, &self.group_name);
-            permit::<Self>(cx, &target.resource())?;
-            Ok(vec![Command::Delete {
-                name: target.name()?,
-                expected: None,
-            }])
-        })
-        .await
+        delete::<Self>(cx, |cx| Ok(Target::group(cx, &self.group_name))).await
     }
 }
 
@@ -184,15 +176,10 @@ impl Action for ListGroups {
     type Output = Groups;
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Groups, Error> {
-        let account = cx.caller().account();
-        let list = List::Of(ResourceKind::Group, account.as_str());
-        let prefix = self.path_prefix.as_deref().unwrap_or("/");
-        let wanted = |entry: &resource::Resource| match entry {
-            resource::Resource::Group(group) => users::in_path(group.path.as_deref(), prefix),
-            _ => false,
-        };
+        let prefix = self.path_prefix.as_deref();
+        let kind = ResourceKind::Group;
         let (page, end) =
-            rows::page::<Self>(cx, &Resource::any(), &list, &self.page, wanted).await?;
+            rows::page_in_path::<Self>(cx, &Resource::any(), kind, prefix, &self.page).await?;
         Groups::new(page, end)
     }
 }

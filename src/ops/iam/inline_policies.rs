@@ -172,11 +172,10 @@ async fn put<A: Action>(
         permit::<A>(cx, &target.bounded())?;
         let name = target.name()?;
         documents::checked(PolicyKind::Identity, document)?;
-        Ok(vec![Command::Edit {
+        Ok(vec![Command::edit(
             name,
-            edit: Edit::PutPolicy(policy.to_owned(), document.to_owned()),
-            expected: None,
-        }])
+            Edit::PutPolicy(policy.to_owned(), document.to_owned()),
+        )])
     })
     .await
 }
@@ -190,11 +189,10 @@ async fn delete<A: Action>(
     let decide = |cx: &mut Context<'_>| {
         let target = owner.target(cx, name)?;
         permit::<A>(cx, &target.bounded())?;
-        Ok(vec![Command::Edit {
-            name: target.name()?,
-            edit: Edit::DeletePolicy(policy.to_owned()),
-            expected: None,
-        }])
+        Ok(vec![Command::edit(
+            target.name()?,
+            Edit::DeletePolicy(policy.to_owned()),
+        )])
     };
     decide(cx)?;
     let changed = change(cx, A::NAME, decide).await;

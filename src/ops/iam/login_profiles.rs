@@ -10,7 +10,7 @@ use super::change::{change, master_key};
 use super::entities::date;
 use super::fresh::fresh;
 use super::rows;
-use super::target::Target;
+use super::target::{Target, permitted_user};
 use crate::base::secret::Secret;
 use crate::commands::{Command, Edit};
 use crate::directory::User;
@@ -58,9 +58,7 @@ impl Action for CreateLoginProfile {
             return Err(Error::Malformed(text.to_owned()));
         };
         let decide = |cx: &mut Context<'_>| {
-            let target = Target::user(cx, self.user_name.as_deref())?;
-            permit::<Self>(cx, &target.resource())?;
-            let user = target.existing_user(cx)?;
+            let user = permitted_user::<Self>(cx, self.user_name.as_deref())?;
             fresh::<Self>(cx, &user)?;
             if cx.directory.login_profile(&user.arn).is_some() {
                 return Err(Error::EntityAlreadyExists(format!(
@@ -149,13 +147,8 @@ impl Action for UpdateLoginProfile {
         unsupported(self.max_signin_session_duration.is_some())?;
         unsupported(self.reset_max_signin_session_duration.is_some())?;
         let decide = |cx: &mut Context<'_>| {
-            let target = Target::user(cx, Some(&self.user_name))?;
-            permit::<Self>(cx, &target.resource())?;
-            let user = target.existing_user(cx)?;
-            fresh::<Self>(cx, &user)?;
-            if cx.directory.login_profile(&user.arn).is_none() {
-                return Err(missing(&user));
-            }
+            let user = permitted_user::<Self>(cx, Some(&self.user_name))?;
+            changeable::<Self>(cx, &user)?;
             if let Some(password) = &self.password {
                 check(cx, &user, password)?;
             }
@@ -195,17 +188,12 @@ impl Action for DeleteLoginProfile {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
         change(cx, Self::NAME, |cx| {
-            let target = Target::user(cx, self.user_name.as_deref())?;
-            permit::<Self>(cx, &target.resource())?;
-            let user = target.existing_user(cx)?;
-            fresh::<Self>(cx, &user)?;
-            if cx.directory.login_profile(&user.arn).is_none() {
-                return Err(missing(&user));
-            }
-            Ok(vec![Command::Delete {
-                name: Name::new(ResourceKind::LoginProfile, &*user.arn),
-                expected: None,
-            }])
+            let user = permitted_user::<Self>(cx, self.user_name.as_deref())?;
+            changeable::<Self>(cx, &user)?;
+            Ok(vec![Command::delete(Name::new(
+                ResourceKind::LoginProfile,
+                &*user.arn,
+            ))])
         })
         .await
     }
@@ -231,10 +219,7 @@ impl Action for ChangePassword {
                 return Err(Error::InvalidUserType(text.to_owned()));
             };
             permit::<Self>(cx, &action::Resource::new(&user.arn, &user.tags))?;
-            fresh::<Self>(cx, &user)?;
-            if cx.directory.login_profile(&user.arn).is_none() {
-                return Err(missing(&user));
-            }
+            changeable::<Self>(cx, &user)?;
             Ok(user)
         };
         let user = decide(cx)?;
@@ -279,6 +264,19 @@ pub(super) async fn password_last_used(
     let here = cx.broker.key_use.last(&user.id);
     let last = here.into_iter().chain(stored).max_by_key(|last| last.at);
     Ok(last.map(|last| last.at.to_string()))
+}
+
+/// Checks that the user has a password, and that the caller may change it as far as its own credentials
+/// are concerned.
+///
+/// # Errors
+/// The same as for [`fresh`], and then [`Error::NotFound`] if the user has no password.
+fn changeable<A: Action>(cx: &mut Context<'_>, user: &User) -> Result<(), Error> {
+    fresh::<A>(cx, user)?;
+    match cx.directory.login_profile(&user.arn) {
+        Some(_) => Ok(()),
+        None => Err(missing(user)),
+    }
 }
 
 fn edited(user: &User, edit: Edit, expected: Option<i64>) -> Command {

@@ -63,11 +63,10 @@ async fn edit<A: Action>(
         permit::<A>(cx, &group.resource())?;
         group.name()?;
         let user = Target::user(cx, Some(user_name))?;
-        Ok(vec![Command::Edit {
-            name: user.name()?,
-            edit: edit(name_of(&group.arn).to_owned()),
-            expected: None,
-        }])
+        Ok(vec![Command::edit(
+            user.name()?,
+            edit(name_of(&group.arn).to_owned()),
+        )])
     })
     .await
 }

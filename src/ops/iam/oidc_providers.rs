@@ -6,12 +6,12 @@
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::action::{self, Action, permit, permit_as};
-use super::change::change;
+use super::action::{self, Action, permit};
+use super::change::{change, delete, invalid_input};
+use super::creation::New;
 use super::entities;
 use super::rows;
 use super::target::Target;
-use crate::base::names;
 use crate::commands::{Command, Edit};
 use crate::directory::declaration::{OidcProviderDetail, Tag};
 use crate::directory::resource::Resource;
@@ -52,18 +52,14 @@ impl Action for CreateOpenIdConnectProvider {
         let name = self.url.strip_prefix("https://");
         let name = name.ok_or_else(|| invalid("Url must begin with https://."))?;
         let arn = format!("arn:aws:iam::{account}:oidc-provider/{name}");
-        let tags = action::requested(&self.tags);
-        let resource = action::Resource::to_be_made(&arn, &tags);
-        let permitted = |cx: &mut Context<'_>| {
-            permit::<Self>(cx, &resource)?;
-            match tags.is_empty() {
-                true => Ok(()),
-                false => permit_as(cx, "iam:TagOpenIDConnectProvider", &resource),
-            }
+        let new = New {
+            arn: &arn,
+            tags: &self.tags,
+            boundary: None,
+            tagging: "iam:TagOpenIDConnectProvider",
         };
-        permitted(cx)?;
-        names::tags(tags.clone())
-            .map_err(|error| Error::InvalidInput(Error::from(error).to_string()))?;
+        new.permit::<Self>(cx)?;
+        new.check_tags()?;
         if self.context_provider.is_some() || self.identity_center_instance_arn.is_some() {
             let rule = "ContextProvider and IdentityCenterInstanceArn are not available.";
             return Err(invalid(rule));
@@ -78,7 +74,7 @@ impl Action for CreateOpenIdConnectProvider {
             ..OidcProviderDetail::default()
         };
         let changed = change(cx, Self::NAME, |cx| {
-            permitted(cx)?;
+            new.permit::<Self>(cx)?;
             let provider = Resource::OidcProvider(provider.clone());
             Ok(vec![Command::Create(provider)])
         });
@@ -190,15 +186,7 @@ impl Action for DeleteOpenIdConnectProvider {
     type Output = ();
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
-        change(cx, Self::NAME, |cx| {
-            let target = Target::oidc_provider(cx, &self.arn);
-            permit::<Self>(cx, &target.resource())?;
-            Ok(vec![Command::Delete {
-                name: target.name()?,
-                expected: None,
-            }])
-        })
-        .await
+        delete::<Self>(cx, |cx| Ok(Target::oidc_provider(cx, &self.arn))).await
     }
 }
 
@@ -266,19 +254,7 @@ async fn edited<A: Action>(cx: &mut Context<'_>, arn: &str, edit: &Edit) -> Resu
     let changed = change(cx, A::NAME, |cx| {
         let target = Target::oidc_provider(cx, arn);
         permit::<A>(cx, &target.resource())?;
-        Ok(vec![Command::Edit {
-            name: target.name()?,
-            edit: edit.clone(),
-            expected: None,
-        }])
+        Ok(vec![Command::edit(target.name()?, edit.clone())])
     });
     changed.await.map_err(invalid_input)
-}
-
-/// A rule that a provider breaks is InvalidInput in AWS.
-pub(super) fn invalid_input(error: Error) -> Error {
-    match error {
-        Error::Malformed(rule) => Error::InvalidInput(rule),
-        other => other,
-    }
 }

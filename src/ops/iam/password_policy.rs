@@ -152,9 +152,8 @@ fn shown(policy: &PasswordPolicy) -> Shown {
 }
 
 fn set(cx: &Context<'_>, policy: Option<PasswordPolicyDetail>) -> Command {
-    Command::Edit {
-        name: Name::new(ResourceKind::Account, cx.caller().account().as_str()),
-        edit: Edit::SetPasswordPolicy(policy),
-        expected: None,
-    }
+    Command::edit(
+        Name::new(ResourceKind::Account, cx.caller().account().as_str()),
+        Edit::SetPasswordPolicy(policy),
+    )
 }

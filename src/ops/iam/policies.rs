@@ -52,9 +52,5 @@ fn changeable<A: Action>(cx: &mut Context<'_>, target: &Target) -> Result<Name, 
 
 /// The command for a change of a policy.
 fn edited(name: Name, edit: Edit) -> Vec<Command> {
-    vec![Command::Edit {
-        name,
-        edit,
-        expected: None,
-    }]
+    vec![Command::edit(name, edit)]
 }

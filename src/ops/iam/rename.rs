@@ -48,14 +48,13 @@ impl Rename {
         }
         change(cx, A::NAME, |cx| {
             let (name, _) = decide(cx)?;
-            Ok(vec![Command::Edit {
+            Ok(vec![Command::edit(
                 name,
-                edit: Edit::Rename {
+                Edit::Rename {
                     name: self.name.clone(),
                     path: self.path.clone(),
                 },
-                expected: None,
-            }])
+            )])
         })
         .await
     }

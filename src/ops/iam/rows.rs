@@ -75,6 +75,37 @@ pub(super) async fn page<A: Action>(
     Ok(found)
 }
 
+/// A page of the entries of one kind in the caller's account whose path begins with a prefix, which is
+/// `/` if the request has none, for an action that is authorized on `resource`.
+///
+/// # Errors
+/// The same as for [`page`].
+pub(super) async fn page_in_path<A: Action>(
+    cx: &mut Context<'_>,
+    resource: &action::Resource<'_>,
+    kind: ResourceKind,
+    prefix: Option<&str>,
+    request: &PageRequest,
+) -> Result<(Vec<Resource>, PageEnd), Error> {
+    let account = cx.caller().account();
+    let list = List::Of(kind, account.as_str());
+    let prefix = prefix.unwrap_or("/");
+    let is_in_path = |entry: &Resource| path(entry).unwrap_or("/").starts_with(prefix);
+    page::<A>(cx, resource, &list, request, is_in_path).await
+}
+
+/// The path of an entry, if it has one that is stored.
+fn path(entry: &Resource) -> Option<&str> {
+    match entry {
+        Resource::User(user) => user.path.as_deref(),
+        Resource::Group(group) => group.path.as_deref(),
+        Resource::Role(role) => role.path.as_deref(),
+        Resource::InstanceProfile(profile) => profile.path.as_deref(),
+        Resource::Policy(policy) => policy.path.as_deref(),
+        _ => None,
+    }
+}
+
 /// A page of the wanted entries of several lists that share the items of a page, for an action that is
 /// authorized on `resource`. The lists follow each other.
 ///

@@ -5,14 +5,13 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::action::{self, Action, permit, permit_as};
-use super::change::change;
+use super::action::{self, Action, permit};
+use super::change::{change, delete, invalid_input};
+use super::creation::New;
 use super::entities;
-use super::oidc_providers::invalid_input;
 use super::rows;
 use super::target::Target;
 use crate::base::legible::Legible;
-use crate::base::names;
 use crate::commands::{Command, Edit, PrivateKey, SamlUpdate, private_keys};
 use crate::directory::declaration::{SamlProviderDetail, Tag};
 use crate::directory::resource::Resource;
@@ -95,19 +94,15 @@ impl Action for CreateSamlProvider {
     async fn run(self, cx: &mut Context<'_>) -> Result<Created, Error> {
         let account = cx.caller().account();
         let arn = format!("arn:aws:iam::{account}:saml-provider/{}", self.name);
-        let tags = action::requested(&self.tags);
-        let resource = action::Resource::to_be_made(&arn, &tags);
-        let permitted = |cx: &mut Context<'_>| {
-            permit::<Self>(cx, &resource)?;
-            match tags.is_empty() {
-                true => Ok(()),
-                false => permit_as(cx, "iam:TagSAMLProvider", &resource),
-            }
+        let new = New {
+            arn: &arn,
+            tags: &self.tags,
+            boundary: None,
+            tagging: "iam:TagSAMLProvider",
         };
-        permitted(cx)?;
+        new.permit::<Self>(cx)?;
         self.not_available.check()?;
-        names::tags(tags.clone())
-            .map_err(|error| Error::InvalidInput(Error::from(error).to_string()))?;
+        new.check_tags()?;
         let idp = metadata(cx, &self.document)?;
         let provider = SamlProviderDetail {
             arn: arn.clone(),
@@ -119,17 +114,16 @@ impl Action for CreateSamlProvider {
             ..SamlProviderDetail::default()
         };
         let changed = change(cx, Self::NAME, |cx| {
-            permitted(cx)?;
+            new.permit::<Self>(cx)?;
             let mut commands = vec![Command::Create(Resource::SamlProvider(provider.clone()))];
             if let Some(key) = &self.add_private_key {
-                commands.push(Command::Edit {
-                    name: Resource::SamlProvider(provider.clone()).name(),
-                    edit: Edit::UpdateSamlProvider(Box::new(SamlUpdate {
+                commands.push(Command::edit(
+                    Resource::SamlProvider(provider.clone()).name(),
+                    Edit::UpdateSamlProvider(Box::new(SamlUpdate {
                         add_private_key: Some(key.clone()),
                         ..SamlUpdate::default()
                     })),
-                    expected: None,
-                });
+                ));
             }
             Ok(commands)
         });
@@ -235,11 +229,7 @@ impl Action for UpdateSamlProvider {
                 remove_private_key: self.remove_private_key.clone(),
                 add_private_key: self.add_private_key.clone(),
             }));
-            Ok(vec![Command::Edit {
-                name,
-                edit,
-                expected: None,
-            }])
+            Ok(vec![Command::edit(name, edit)])
         });
         changed.await.map_err(invalid_input)?;
         Ok(Updated { arn: self.arn })
@@ -278,15 +268,7 @@ impl Action for DeleteSamlProvider {
     type Output = ();
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
-        change(cx, Self::NAME, |cx| {
-            let target = Target::saml_provider(cx, &self.arn);
-            permit::<Self>(cx, &target.resource())?;
-            Ok(vec![Command::Delete {
-                name: target.name()?,
-                expected: None,
-            }])
-        })
-        .await
+        delete::<Self>(cx, |cx| Ok(Target::saml_provider(cx, &self.arn))).await
     }
 }
 

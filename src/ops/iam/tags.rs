@@ -186,11 +186,7 @@ fn decide<A: Action>(
     if let Some(user) = target.user_of_device(cx) {
         fresh::<A>(cx, &user)?;
     }
-    Ok(vec![Command::Edit {
-        name,
-        edit,
-        expected: None,
-    }])
+    Ok(vec![Command::edit(name, edit)])
 }
 
 async fn list<A: Action>(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::action::Resource;
+use super::action::{Action, Resource, permit};
 use crate::base::arn::{IamArn, account_of, account_of_provider, name_of};
 use crate::base::names::Tag;
 use crate::directory::resource::{Name, ResourceKind, folded};
@@ -249,4 +249,20 @@ impl Target {
     pub(super) fn not_found(&self) -> Error {
         Error::NotFound(no_such(self.kind, &self.asked))
     }
+}
+
+/// The user on which an action is authorized: the one with this name in the caller's account, or the
+/// calling user if no name is given.
+///
+/// # Errors
+/// [`Error::UserNameRequired`] if no name is given and the caller is not a user,
+/// [`Error::AccessDenied`] if the caller may not perform the action on the user, and then
+/// [`Error::NotFound`] if there is no such user.
+pub(super) fn permitted_user<A: Action>(
+    cx: &mut Context<'_>,
+    user_name: Option<&str>,
+) -> Result<Arc<User>, Error> {
+    let target = Target::user(cx, user_name)?;
+    permit::<A>(cx, &target.resource())?;
+    target.existing_user(cx)
 }

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Resource, permit};
 use super::boundaries::{boundary, check_boundary};
-use super::change::change;
+use super::change::{change, delete};
 use super::creation::{New, filled, permit_creation};
 use super::entities::{Extent, User};
 use super::login_profiles::password_last_used;
 use super::page::{PageEnd, PageRequest};
 use super::rename::Rename;
-use super::rows::{self, List};
+use super::rows;
 use super::target::Target;
 use crate::base::arn::IamArn;
 use crate::commands::Command;
@@ -127,15 +127,7 @@ impl Action for DeleteUser {
     type Output = ();
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
-        change(cx, Self::NAME, |cx| {
-            let target = Target::user(cx, Some(&self.user_name))?;
-            permit::<Self>(cx, &target.resource())?;
-            Ok(vec![Command::Delete {
-                name: target.name()?,
-                expected: None,
-            }])
-        })
-        .await
+        delete::<Self>(cx, |cx| Target::user(cx, Some(&self.user_name))).await
     }
 }
 
@@ -165,24 +157,14 @@ impl Action for ListUsers {
         let account = cx.caller().account();
         // AWS authorizes this list on the path of all users, which `*` matches as well.
         let all = IamArn::text(account.as_str(), "user", "/", "");
-        let list = List::Of(ResourceKind::User, account.as_str());
-        let prefix = self.path_prefix.as_deref().unwrap_or("/");
-        let wanted = |resource: &resource::Resource| match resource {
-            resource::Resource::User(user) => in_path(user.path.as_deref(), prefix),
-            _ => false,
-        };
-        let (page, end) =
-            rows::page::<Self>(cx, &Resource::new(&all, &[]), &list, &self.page, wanted).await?;
+        let all = Resource::new(&all, &[]);
+        let (kind, prefix) = (ResourceKind::User, self.path_prefix.as_deref());
+        let (page, end) = rows::page_in_path::<Self>(cx, &all, kind, prefix, &self.page).await?;
         Ok(Users {
             users: listed(page),
             end,
         })
     }
-}
-
-/// Whether a path, which is `/` if it is not stored, begins with the prefix that a list asks for.
-pub(super) fn in_path(path: Option<&str>, prefix: &str) -> bool {
-    path.unwrap_or("/").starts_with(prefix)
 }
 
 /// The users among these entries, as lists show them.

@@ -10,7 +10,7 @@ use crate::directory::resource::Resource;
 use crate::error::Error;
 use crate::ops::context::Context;
 use crate::ops::iam::action::{Action, permit};
-use crate::ops::iam::change::change;
+use crate::ops::iam::change::{change, delete};
 use crate::ops::iam::creation::{New, filled, permit_creation};
 use crate::ops::iam::entities::{Extent, Profile};
 use crate::ops::iam::rows;
@@ -105,13 +105,8 @@ impl Action for DeleteInstanceProfile {
     type Output = ();
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
-        change(cx, Self::NAME, |cx| {
-            let target = Target::instance_profile(cx, &self.instance_profile_name);
-            permit::<Self>(cx, &target.resource())?;
-            Ok(vec![Command::Delete {
-                name: target.name()?,
-                expected: None,
-            }])
+        delete::<Self>(cx, |cx| {
+            Ok(Target::instance_profile(cx, &self.instance_profile_name))
         })
         .await
     }

@@ -12,7 +12,6 @@ use crate::ops::iam::entities::{Extent, Profile};
 use crate::ops::iam::page::{PageEnd, PageRequest};
 use crate::ops::iam::rows::{self, List};
 use crate::ops::iam::target::Target;
-use crate::ops::iam::users::in_path;
 
 /// One page of instance profiles, each with its role.
 #[derive(Serialize)]
@@ -23,15 +22,12 @@ pub struct Profiles {
     end: PageEnd,
 }
 
-/// A page of the wanted profiles of a list, for an action that is authorized on `resource`.
-async fn profiles<A: Action>(
+/// The answer with a page of profiles, for an action that is authorized on `resource`.
+async fn answer<A: Action>(
     cx: &mut Context<'_>,
     resource: &Resource<'_>,
-    list: &List<'_>,
-    page: &PageRequest,
-    wanted: impl Fn(&resource::Resource) -> bool,
+    (page, end): (Vec<resource::Resource>, PageEnd),
 ) -> Result<Profiles, Error> {
-    let (page, end) = rows::page::<A>(cx, resource, list, page, wanted).await?;
     let instance_profiles = shown(cx, page, Extent::Listed).await?;
     permit::<A>(cx, resource)?;
     Ok(Profiles {
@@ -55,16 +51,10 @@ impl Action for ListInstanceProfiles {
     type Output = Profiles;
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Profiles, Error> {
-        let account = cx.caller().account();
-        let list = List::Of(ResourceKind::InstanceProfile, account.as_str());
-        let prefix = self.path_prefix.as_deref().unwrap_or("/");
-        let wanted = |entry: &resource::Resource| match entry {
-            resource::Resource::InstanceProfile(profile) => {
-                in_path(profile.path.as_deref(), prefix)
-            }
-            _ => false,
-        };
-        profiles::<Self>(cx, &Resource::any(), &list, &self.page, wanted).await
+        let all = Resource::any();
+        let (kind, prefix) = (ResourceKind::InstanceProfile, self.path_prefix.as_deref());
+        let page = rows::page_in_path::<Self>(cx, &all, kind, prefix, &self.page).await?;
+        answer::<Self>(cx, &all, page).await
     }
 }
 
@@ -95,6 +85,7 @@ impl Action for ListInstanceProfilesForRole {
             }
             _ => false,
         };
-        profiles::<Self>(cx, &role.resource(), &list, &self.page, wanted).await
+        let page = rows::page::<Self>(cx, &role.resource(), &list, &self.page, wanted).await?;
+        answer::<Self>(cx, &role.resource(), page).await
     }
 }

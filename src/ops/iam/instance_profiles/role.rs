@@ -74,9 +74,8 @@ fn edited(
 ) -> Result<Vec<Command>, Error> {
     let name = profile.name()?;
     role.name()?;
-    Ok(vec![Command::Edit {
+    Ok(vec![Command::edit(
         name,
-        edit: edit(name_of(&role.arn).to_owned()),
-        expected: None,
-    }])
+        edit(name_of(&role.arn).to_owned()),
+    )])
 }

@@ -8,10 +8,10 @@ use crate::commands::{Command, Edit};
 use crate::directory::resource::{Name, ResourceKind};
 use crate::error::Error;
 use crate::ops::context::Context;
-use crate::ops::iam::action::{Action, permit};
+use crate::ops::iam::action::Action;
 use crate::ops::iam::change::change;
 use crate::ops::iam::fresh::fresh;
-use crate::ops::iam::target::Target;
+use crate::ops::iam::target::permitted_user;
 
 /// Assigns a device to a user, who gives two consecutive codes of it.
 #[derive(Deserialize)]
@@ -30,9 +30,7 @@ impl Action for EnableMfaDevice {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
         let decide = |cx: &mut Context<'_>| {
-            let target = Target::user(cx, Some(&self.user_name))?;
-            permit::<Self>(cx, &target.resource())?;
-            let user = target.existing_user(cx)?;
+            let user = permitted_user::<Self>(cx, Some(&self.user_name))?;
             let device = device(cx, &self.serial_number)?;
             fresh::<Self>(cx, &user)?;
             match device.user_arn.as_deref() {
@@ -76,9 +74,7 @@ impl Action for ResyncMfaDevice {
     type Output = ();
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
-        let target = Target::user(cx, Some(&self.user_name))?;
-        permit::<Self>(cx, &target.resource())?;
-        let user = target.existing_user(cx)?;
+        let user = permitted_user::<Self>(cx, Some(&self.user_name))?;
         let device = device_of(cx, &user, &self.serial_number)?;
         cx.synchronise(
             &user,
@@ -104,9 +100,7 @@ impl Action for DeactivateMfaDevice {
 
     async fn run(self, cx: &mut Context<'_>) -> Result<(), Error> {
         change(cx, Self::NAME, |cx| {
-            let target = Target::user(cx, self.user_name.as_deref())?;
-            permit::<Self>(cx, &target.resource())?;
-            let user = target.existing_user(cx)?;
+            let user = permitted_user::<Self>(cx, self.user_name.as_deref())?;
             device_of(cx, &user, &self.serial_number)?;
             fresh::<Self>(cx, &user)?;
             Ok(vec![edited(&self.serial_number, Edit::ReleaseMfaDevice)])
@@ -116,9 +110,5 @@ impl Action for DeactivateMfaDevice {
 }
 
 fn edited(serial_number: &str, edit: Edit) -> Command {
-    Command::Edit {
-        name: Name::new(ResourceKind::MfaDevice, serial_number),
-        edit,
-        expected: None,
-    }
+    Command::edit(Name::new(ResourceKind::MfaDevice, serial_number), edit)
 }

@@ -12,7 +12,7 @@ use crate::ops::iam::action::{Action, Resource, permit};
 use crate::ops::iam::entities::{self, Extent, UNKNOWN_DATE};
 use crate::ops::iam::page::{PageEnd, PageRequest};
 use crate::ops::iam::rows;
-use crate::ops::iam::target::Target;
+use crate::ops::iam::target::permitted_user;
 
 /// ListMFADevices: the devices of one user, page by page.
 #[derive(Deserialize)]
@@ -46,9 +46,7 @@ impl Action for ListMfaDevices {
     type Output = Devices;
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Devices, Error> {
-        let target = Target::user(cx, self.user_name.as_deref())?;
-        permit::<Self>(cx, &target.resource())?;
-        let user = target.existing_user(cx)?;
+        let user = permitted_user::<Self>(cx, self.user_name.as_deref())?;
         let own = |d: &MfaDevice| d.user_arn.as_deref() == Some(&*user.arn);
         let (page, end) = page(cx, own, &self.page)?;
         let shown = |device: &Arc<MfaDevice>| Device {

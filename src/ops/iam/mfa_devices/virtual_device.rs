@@ -132,10 +132,7 @@ impl Action for DeleteVirtualMfaDevice {
                 return Err(Error::DeleteConflict(text.to_owned()));
             }
             let name = Name::new(ResourceKind::MfaDevice, self.serial_number.as_str());
-            Ok(vec![Command::Delete {
-                name,
-                expected: None,
-            }])
+            Ok(vec![Command::delete(name)])
         })
         .await
     }

@@ -4,16 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{changeable, one};
 use crate::base::arn::IamArn;
-use crate::base::names;
 use crate::commands::Command;
-use crate::directory::Defaults;
 use crate::directory::declaration::{ManagedPolicyDetail, PolicyVersion, Tag};
 use crate::directory::resource::Resource;
 use crate::error::Error;
 use crate::evaluator::PolicyKind;
 use crate::ops::context::Context;
-use crate::ops::iam::action::{self, Action, permit, permit_as};
+use crate::ops::iam::action::{Action, permit};
 use crate::ops::iam::change::change;
+use crate::ops::iam::creation::{New, filled};
 use crate::ops::iam::documents;
 use crate::ops::iam::entities::{Extent, Policy};
 use crate::ops::iam::target::Target;
@@ -45,20 +44,16 @@ impl Action for CreatePolicy {
         let account = cx.caller().account();
         let path = self.path.as_deref().unwrap_or("/");
         let arn = IamArn::text(account.as_str(), "policy", path, &self.policy_name);
-        let tags = action::requested(&self.tags);
-        let resource = action::Resource::to_be_made(&arn, &tags);
-        let permitted = |cx: &mut Context<'_>| {
-            permit::<Self>(cx, &resource)?;
-            match tags.is_empty() {
-                true => Ok(()),
-                false => permit_as(cx, "iam:TagPolicy", &resource),
-            }
+        let new = New {
+            arn: &arn,
+            tags: &self.tags,
+            boundary: None,
+            tagging: "iam:TagPolicy",
         };
-        permitted(cx)?;
-        names::tags(tags.clone())
-            .map_err(|error| Error::InvalidInput(Error::from(error).to_string()))?;
+        new.permit::<Self>(cx)?;
+        new.check_tags()?;
         let now = cx.now.to_string();
-        let mut policy = Resource::Policy(ManagedPolicyDetail {
+        let policy = Resource::Policy(ManagedPolicyDetail {
             policy_name: self.policy_name.clone(),
             arn: arn.clone(),
             path: Some(path.to_owned()),
@@ -79,12 +74,9 @@ impl Action for CreatePolicy {
             tags: Some(self.tags.clone()),
             ..ManagedPolicyDetail::default()
         });
-        policy.fill(&Defaults {
-            entropy: &*cx.broker.entropy,
-            now: cx.now,
-        })?;
+        let policy = filled(cx, policy)?;
         let changed = change(cx, Self::NAME, |cx| {
-            permitted(cx)?;
+            new.permit::<Self>(cx)?;
             Ok(vec![Command::Create(policy.clone())])
         });
         changed.await.map_err(|error| match error {
@@ -141,10 +133,7 @@ impl Action for DeletePolicy {
         change(cx, Self::NAME, |cx| {
             let target = Target::policy(cx, &self.policy_arn)?;
             permit::<Self>(cx, &target.resource())?;
-            Ok(vec![Command::Delete {
-                name: changeable::<Self>(cx, &target)?,
-                expected: None,
-            }])
+            Ok(vec![Command::delete(changeable::<Self>(cx, &target)?)])
         })
         .await
     }

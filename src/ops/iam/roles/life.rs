@@ -119,10 +119,7 @@ impl Action for DeleteRole {
             let target = Target::role(cx, &self.role_name);
             permit::<Self>(cx, &target.bounded())?;
             target.modifiable()?;
-            Ok(vec![Command::Delete {
-                name: target.name()?,
-                expected: None,
-            }])
+            Ok(vec![Command::delete(target.name()?)])
         })
         .await
     }

@@ -3,14 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::shown;
-use crate::directory::resource::{self, ResourceKind};
+use crate::directory::resource::ResourceKind;
 use crate::error::Error;
 use crate::ops::context::Context;
 use crate::ops::iam::action::{Action, Resource, permit};
 use crate::ops::iam::entities::{Extent, Role};
 use crate::ops::iam::page::{PageEnd, PageRequest};
-use crate::ops::iam::rows::{self, List};
-use crate::ops::iam::users::in_path;
+use crate::ops::iam::rows;
 
 /// Lists the roles of the account whose path begins with a prefix.
 #[derive(Deserialize)]
@@ -35,15 +34,9 @@ impl Action for ListRoles {
     type Output = Roles;
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Roles, Error> {
-        let account = cx.caller().account();
-        let list = List::Of(ResourceKind::Role, account.as_str());
-        let prefix = self.path_prefix.as_deref().unwrap_or("/");
-        let wanted = |entry: &resource::Resource| match entry {
-            resource::Resource::Role(role) => in_path(role.path.as_deref(), prefix),
-            _ => false,
-        };
         let all = Resource::any();
-        let (page, end) = rows::page::<Self>(cx, &all, &list, &self.page, wanted).await?;
+        let (kind, prefix) = (ResourceKind::Role, self.path_prefix.as_deref());
+        let (page, end) = rows::page_in_path::<Self>(cx, &all, kind, prefix, &self.page).await?;
         let roles = shown(cx, page, Extent::Listed).await?;
         permit::<Self>(cx, &all)?;
         Ok(Roles { roles, end })

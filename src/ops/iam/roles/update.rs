@@ -49,11 +49,7 @@ impl Action for UpdateRole {
                 target.modifiable()?;
             }
             let name = target.name()?;
-            let command = |edit: &Edit| Command::Edit {
-                name: name.clone(),
-                edit: edit.clone(),
-                expected: None,
-            };
+            let command = |edit: &Edit| Command::edit(name.clone(), edit.clone());
             Ok(edits.iter().map(command).collect())
         };
         if edits.is_empty() {
@@ -83,11 +79,7 @@ impl Action for UpdateRoleDescription {
         change(cx, Self::NAME, |cx| {
             let target = Target::role(cx, &self.role_name);
             permit::<Self>(cx, &target.bounded())?;
-            Ok(vec![Command::Edit {
-                name: target.name()?,
-                edit: edit.clone(),
-                expected: None,
-            }])
+            Ok(vec![Command::edit(target.name()?, edit.clone())])
         })
         .await?;
         let target = Target::role(cx, &self.role_name);
@@ -118,11 +110,10 @@ impl Action for UpdateAssumeRolePolicy {
             permit::<Self>(cx, &target.bounded())?;
             trust_policy(&self.policy_document)?;
             target.modifiable()?;
-            Ok(vec![Command::Edit {
-                name: target.name()?,
-                edit: Edit::UpdateAssumeRolePolicy(self.policy_document.clone()),
-                expected: None,
-            }])
+            Ok(vec![Command::edit(
+                target.name()?,
+                Edit::UpdateAssumeRolePolicy(self.policy_document.clone()),
+            )])
         })
         .await
     }
