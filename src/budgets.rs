@@ -259,7 +259,7 @@ impl Budgets {
     /// yet.
     ///
     /// # Errors
-    /// The budget that is used up.
+    /// [`Exceeded`] with the first budget that is used up.
     pub fn admit(&self, principal: &str, account: &str, now: Duration) -> Result<(), Exceeded> {
         let admits = |budget: &Option<Calls>, key: &str, brokers| {
             let calls = budget.as_ref();

@@ -63,7 +63,6 @@ type Entries = BTreeMap<Name, String>;
 
 /// A compiled directory file, whose entries all have their unique ids.
 pub struct Compiled {
-    /// The compiled directory.
     pub directory: Directory,
     /// How many unique ids were made, since neither the file nor the store had them.
     pub made: usize,

@@ -55,7 +55,7 @@ impl Hashing {
     /// The hash of a new password.
     ///
     /// # Errors
-    /// [`HashingError`] if it was not computed.
+    /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
     pub async fn hash(
         &self,
         password: &Zeroizing<String>,
@@ -71,7 +71,7 @@ impl Hashing {
     /// work.
     ///
     /// # Errors
-    /// [`HashingError`] if it was not computed.
+    /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
     pub async fn is_of(
         &self,
         password: &Zeroizing<String>,
@@ -86,7 +86,7 @@ impl Hashing {
     /// Whether one of these hashes is that of the password.
     ///
     /// # Errors
-    /// [`HashingError`] if it was not computed.
+    /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
     pub async fn is_any_of(
         &self,
         password: &Zeroizing<String>,

@@ -41,7 +41,7 @@ pub struct End {
 }
 
 impl KeyAges {
-    /// No limits.
+    /// Keys of any age are accepted.
     pub const OFF: Self = Self {
         max_age: None,
         unused_after: None,

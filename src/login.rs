@@ -64,7 +64,8 @@ impl<E: Into<Error>> From<E> for Refused {
 /// Checks the password of a user, by the state after all waiting.
 ///
 /// # Errors
-/// [`Refused`] if the password is not accepted.
+/// [`Refused`] for a wrong or expired password, for a user that gave too many wrong ones, and if the
+/// password cannot be checked.
 pub async fn verify(
     broker: &Broker,
     account: AccountId,

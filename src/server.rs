@@ -94,7 +94,7 @@ pub async fn start(
 /// Starts a daemon from parts in memory, without watching any files.
 ///
 /// # Errors
-/// [`StartError`] names the setting; nothing listens then.
+/// [`StartError`] with the setting that cannot be used. Nothing listens then.
 pub async fn start_with(
     config: Config,
     parts: Parts,

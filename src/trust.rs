@@ -250,7 +250,7 @@ pub fn vouch<'c>(
 /// Decides whether the caller's own policies allow an action.
 ///
 /// # Errors
-/// [`Denied`] if they do not.
+/// [`Denied`] if a policy denies the action, or none allows it.
 pub fn permit(
     caller: &Caller,
     directory: &Directory,

@@ -20,7 +20,8 @@ use crate::proof::jwt::{TokenError, Unverified, Verified};
 /// returns after that.
 ///
 /// # Errors
-/// `InvalidIdentityToken`, `ExpiredTokenException` or `IDPCommunicationError`, each with a reason.
+/// [`Unproven`] with `InvalidIdentityToken`, `ExpiredTokenException` or `IDPCommunicationError`, and the
+/// reason for the audit log.
 pub async fn authenticate(
     token: &str,
     account: AccountId,

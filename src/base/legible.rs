@@ -33,7 +33,7 @@ impl Form {
     /// Writes text with misleading characters escaped.
     ///
     /// # Errors
-    /// The error of the writer.
+    /// [`fmt::Error`] if `out` cannot be written.
     pub fn escape(self, text: &str, out: &mut impl Write) -> fmt::Result {
         let mut plain = 0;
         for (at, c) in text.char_indices().filter(|(_, c)| self.escapes(*c)) {

@@ -42,7 +42,7 @@ const ONLY_WITH: &[(&[&str], &str, &str)] = &[
 /// Refuses a flag that was given without the one that it belongs to.
 ///
 /// # Errors
-/// A usage error that names both flags.
+/// [`clap::Error`] that names both flags.
 pub(super) fn check(command: &mut Command, matches: &ArgMatches) -> Result<(), clap::Error> {
     let mut words = Vec::new();
     let mut matches = matches;

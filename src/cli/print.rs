@@ -145,7 +145,7 @@ impl Write for Escaping<'_> {
 /// Prints a line of data; line feeds and other control characters in it are escaped.
 ///
 /// # Errors
-/// Standard output cannot be written.
+/// [`Failure`] if standard output cannot be written.
 pub(super) fn line(text: impl Display) -> Result<(), Failure> {
     data(|out| Ok(writeln!(out, "{}", Form::Line.of(&text.to_string()))?))
 }
@@ -154,7 +154,7 @@ pub(super) fn line(text: impl Display) -> Result<(), Failure> {
 /// [`visible`], or it could forge lines.
 ///
 /// # Errors
-/// Standard output cannot be written.
+/// [`Failure`] if standard output cannot be written.
 pub(super) fn block(text: impl Display) -> Result<(), Failure> {
     data(|out| Ok(write!(out, "{}", Form::Lines.of(&text.to_string()))?))
 }
@@ -178,7 +178,7 @@ pub(super) fn may_colour_stderr() -> bool {
 /// Prints indented JSON. Control characters are written as `\uXXXX`, which means the same to a program.
 ///
 /// # Errors
-/// Standard output cannot be written.
+/// [`Failure`] if standard output cannot be written.
 pub(super) fn json(value: &serde_json::Value) -> Result<(), Failure> {
     data(|out| Ok(writeln!(out, "{}", Form::Json.of(&format!("{value:#}")))?))
 }
@@ -186,7 +186,7 @@ pub(super) fn json(value: &serde_json::Value) -> Result<(), Failure> {
 /// Prints a value as JSON on one line.
 ///
 /// # Errors
-/// Standard output cannot be written.
+/// [`Failure`] if standard output cannot be written.
 pub(super) fn json_line(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value)?;
     data(|out| Ok(writeln!(out, "{}", Form::Json.of(&text))?))

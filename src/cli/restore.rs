@@ -222,7 +222,7 @@ impl Restore<'_> {
             .watermark
             .as_deref()
             .and_then(|path| Watermark::load(path).ok().flatten());
-        let in_place = store::look_at(&self.place, prepared.store()).await?;
+        let in_place = store::look_at(&self.place, prepared.store()).await;
         let head = prepared.head();
         let other = [
             in_place.as_ref().map(|h| &h.store_id),

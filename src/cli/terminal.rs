@@ -12,7 +12,7 @@ use crate::base::legible::Legible;
 /// Asks a question, and returns whether the answer is `y` or `yes`. Without a terminal the answer is no.
 ///
 /// # Errors
-/// The terminal cannot be read or written.
+/// [`Failure`] if the terminal cannot be read or written.
 pub(super) fn confirms(question: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(false);

@@ -7,7 +7,7 @@ use crate::directory::declaration::SamlProviderDetail;
 use crate::directory::resource::{Name, Resource, ResourceKind};
 use crate::proof::saml::Metadata;
 
-/// What [`put_saml_provider`] did.
+/// The effect of [`put_saml_provider`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     /// Created the provider. The number is that of the change in the feed.

@@ -45,7 +45,7 @@ pub(super) fn overriding_tags(trust: &Policy, tags: &[Tag]) -> Result<Vec<String
 /// for which its account has a provider. A policy that means them must name the provider.
 ///
 /// # Errors
-/// [`DirectoryError`] that names the provider.
+/// [`DirectoryError`] with the provider that a role would trust for all tenants.
 pub fn check_everybody(
     place: &str,
     role: &str,

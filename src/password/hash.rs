@@ -96,7 +96,7 @@ pub fn text(
 /// Whether a hash is that of this password. It takes as long as computing the hash.
 ///
 /// # Errors
-/// [`HashError`] if it cannot be computed.
+/// [`HashError`] if the hash is malformed, or if there is no memory to compute it.
 pub fn matches(password: &str, hash: &str) -> Result<bool, HashError> {
     let Parts {
         params,

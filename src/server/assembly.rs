@@ -73,7 +73,7 @@ impl Assembled {
     /// Loads the store, records what this node has seen of it, and binds the listeners.
     ///
     /// # Errors
-    /// See [`StartError`].
+    /// [`StartError`] if the store, the directory, a certificate or an address cannot be used.
     pub(super) async fn of(
         config: &Config,
         mut parts: Parts,

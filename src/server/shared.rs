@@ -100,7 +100,7 @@ impl Shared {
     /// Whether the broker can issue credentials safely.
     ///
     /// # Errors
-    /// The reason, for `/readyz`.
+    /// The reason why it cannot, which `/readyz` shows.
     pub(super) fn is_ready(&self) -> Result<(), String> {
         if *self.stop.borrow() {
             return Err("shutting down".to_owned());

@@ -126,16 +126,11 @@ pub async fn prepare(
 /// Reads the state of the SQLite store at `place`; `None` if it cannot be read or is not a store. The
 /// number of its last change counts only if its row is sealed under the keys of `by`, a backup of the
 /// same store, and is 0 otherwise.
-///
-/// # Errors
-/// This function currently returns no error.
-pub async fn look_at(place: &Path, by: &Store) -> Result<Option<Head>, StoreError> {
+pub async fn look_at(place: &Path, by: &Store) -> Option<Head> {
     if !place.exists() {
-        return Ok(None);
+        return None;
     }
-    let Ok(options) = sqlite::options(place, false) else {
-        return Ok(None);
-    };
+    let options = sqlite::options(place, false).ok()?;
     let looked = tokio::time::timeout(DEADLINE, async {
         let mut connection = options.connect().await?;
         let head = head::read(&mut connection).await?.map(|raw| {
@@ -152,7 +147,7 @@ pub async fn look_at(place: &Path, by: &Store) -> Result<Option<Head>, StoreErro
         connection.close().await?;
         Ok::<_, sqlx::Error>(head)
     });
-    Ok(looked.await.ok().and_then(Result::ok).flatten())
+    looked.await.ok()?.ok()?
 }
 
 /// Reads the ids of the signing keys that a SQLite store lists as permanently revoked; `None` if it

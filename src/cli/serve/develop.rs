@@ -86,7 +86,7 @@ pub(super) async fn start(arguments: &ServeArguments) -> Result<(Running, About)
 /// The addresses of the service and of the operators' endpoints.
 ///
 /// # Errors
-/// `--listen` is not an address of loopback.
+/// [`Failure`] if `--listen` is not a loopback address.
 fn addresses(arguments: &ServeArguments) -> Result<(SocketAddr, SocketAddr), Failure> {
     let listen = arguments
         .listen

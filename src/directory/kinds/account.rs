@@ -47,7 +47,7 @@ impl PasswordPolicyDetail {
     /// Checks and compiles the policy.
     ///
     /// # Errors
-    /// The rule that a number breaks.
+    /// The first rule that a number breaks, with the name of the field.
     fn compile(&self) -> Result<PasswordPolicy, String> {
         let number = |name: &str, value: Option<i64>, (least, most): (i64, i64)| {
             let legal = value.is_none_or(|value| (least..=most).contains(&value));

@@ -92,7 +92,6 @@ pub fn version_number(id: &str) -> u32 {
 pub struct ManagedPolicy {
     /// The ARN, `arn:aws:iam::ACCOUNT:policy/PATH/NAME`; the account of AWS's own policies is `aws`.
     pub arn: Arc<str>,
-    /// The default version.
     pub policy: Arc<Policy>,
     /// The number of versions.
     pub versions: usize,

@@ -12,7 +12,6 @@ use crate::ops::context::Context;
 pub(super) struct New<'a> {
     /// The ARN that it will have.
     pub arn: &'a str,
-    /// Its tags.
     pub tags: &'a [Tag],
     /// The ARN of its permissions boundary, if it will have one.
     pub boundary: Option<&'a str>,

@@ -15,7 +15,7 @@ const FRESH_SECONDS: i64 = 900;
 /// recently.
 ///
 /// # Errors
-/// [`Error::AccessDenied`] if it has not.
+/// [`Error::AccessDenied`] if the code is older than [`FRESH_SECONDS`], or if there was none.
 pub(super) fn fresh<A: Action>(cx: &mut Context<'_>, user: &User) -> Result<(), Error> {
     // A role session has no code of its own, and a stolen key can make one just as easily.
     let own = cx.caller().user_behind() == Some(&*user.id);

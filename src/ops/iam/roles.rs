@@ -76,7 +76,7 @@ fn each(element: Option<&Value>) -> impl Iterator<Item = &Value> {
 /// Refuses a limit of sessions that begin by signing in to AWS's console, which Brevet does not have.
 ///
 /// # Errors
-/// [`Error::Validation`] if there is one.
+/// [`Error::Validation`] if the request has such a limit.
 fn no_signin(is_given: bool) -> Result<(), Error> {
     let rule = "must not be set, because Brevet has no console sessions";
     match is_given {

@@ -196,7 +196,7 @@ impl Target {
     /// Checks that the entity may be changed by callers: a service-linked role may not.
     ///
     /// # Errors
-    /// [`Error::UnmodifiableEntity`] in AWS's words.
+    /// [`Error::UnmodifiableEntity`] for a service-linked role, in AWS's words.
     pub(super) fn modifiable(&self) -> Result<(), Error> {
         if !self.arn.contains(SERVICE_LINKED) {
             return Ok(());

@@ -38,7 +38,7 @@ pub const UNVERIFIED_SENTENCE: &str =
 /// `may_be_unverified` says that the configuration contains [`UNVERIFIED_SENTENCE`].
 ///
 /// # Errors
-/// The rule that the address breaks.
+/// A sentence for people with the rule that the address breaks.
 pub fn check_redis_url(
     url: &str,
     names_others: bool,
