@@ -2,7 +2,6 @@
 
 pub mod saml;
 pub mod signature;
-pub mod unproven;
 pub mod web_identity;
 
 use http::HeaderMap;
@@ -18,8 +17,8 @@ use crate::directory::Directory;
 use crate::error::Error;
 use crate::federation::saml::provider_for;
 use crate::proof::sigv4::{Announced, Presented};
+pub use crate::unproven::{Reason, Unproven};
 use signature::SignatureContext;
-pub use unproven::{Reason, Unproven};
 
 /// How many seconds the clock of a node that issues a session may be ahead of ours.
 pub const ISSUED_AHEAD_SECONDS: i64 = 60;

@@ -10,7 +10,6 @@ pub mod vouched;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authn::unproven::Unproven;
 use crate::base::arn::{AccountId, RoleArn, account_of_provider};
 use crate::base::clock::Timestamp;
 use crate::base::digest::sha256;
@@ -19,6 +18,7 @@ use crate::directory::{Directory, OidcProvider};
 use crate::error::Error;
 use crate::proof::jwt::{Flat, Verified};
 use crate::session::token;
+use crate::unproven::Unproven;
 
 /// An identity for which a provider vouches, by a token or assertion that was verified.
 pub struct FederatedIdentity {

@@ -51,6 +51,7 @@
 //! - [`origin`]: where a request came from
 //! - [`administrators`]: who may undo any change of the directory
 //! - [`authn`]: authenticates a caller, with one file for each kind of proof
+//! - [`unproven`]: why a caller could not be authenticated
 //! - [`caller`]: the authenticated caller
 //! - [`tokens`]: a cache of opened session tokens
 //! - [`lineage`]: the principals behind a session, each of which can be revoked
@@ -146,6 +147,7 @@ mod parts {
     pub mod origin;
     pub mod tokens;
     pub mod trust;
+    pub mod unproven;
     pub mod upkeep;
 
     // Faces: know a wire format or an operator; have no rules.
@@ -155,7 +157,6 @@ mod parts {
     pub mod query;
     pub mod request_body;
     pub mod routes;
-    pub mod saml;
     pub mod server;
     pub mod tls;
 }

@@ -20,6 +20,7 @@ mod operator;
 mod parts;
 pub mod proxies;
 mod reload;
+mod saml_metadata;
 pub mod service_manager;
 mod shared;
 mod tasks;

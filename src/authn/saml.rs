@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use super::unproven::Unproven;
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 use crate::broker::Broker;
@@ -12,6 +11,7 @@ use crate::directory::{Effective, SamlProvider};
 use crate::error::Error;
 use crate::federation::saml::{self, ServiceProvider};
 use crate::store::unless_abandoned;
+use crate::unproven::Unproven;
 
 /// Authenticates a caller as [`authenticate`] does, on a thread of its own: a long response takes
 /// milliseconds, for which other calls must not wait. Only so many responses are verified at once as

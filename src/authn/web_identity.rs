@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use super::unproven::{Reason, Unproven};
 use crate::base::arn::AccountId;
 use crate::base::clock::Timestamp;
 use crate::caller::{Caller, Identity};
@@ -12,6 +11,7 @@ use crate::error::Error;
 use crate::federation::oidc::{self, not_vouched};
 use crate::federation::providers::{KeyError, Providers};
 use crate::proof::jwt::{TokenError, Unverified, Verified};
+use crate::unproven::{Reason, Unproven};
 
 /// Authenticates the holder of a token. The caller learns what is wrong with it only as far as it
 /// can act on that; the reason is for the audit log. The broker's own issuer, `own_issuer`, is

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::vouched::{MAX_METHODS, METHODS};
 use super::{Asked, FederatedIdentity, Once, Source};
-use crate::authn::unproven::{Reason, Unproven};
 use crate::base::clock::Timestamp;
 use crate::base::names::{self, SourceIdentity, Tag};
 use crate::directory::{Directory, OidcProvider};
 use crate::error::Error;
 use crate::proof::jwt::{Flat, Rounded, Verified};
 use crate::session::token;
+use crate::unproven::{Reason, Unproven};
 
 /// How many seconds a provider's clock may be ahead of ours.
 const PROVIDER_AHEAD_SECONDS: i64 = 60;

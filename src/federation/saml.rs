@@ -6,7 +6,6 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::{Asked, FederatedIdentity, Once, Source};
-use crate::authn::unproven::{Reason, Unproven};
 use crate::base::arn::{AccountId, SamlProviderArn};
 use crate::base::clock::Timestamp;
 use crate::base::digest::{hex, sha256};
@@ -19,6 +18,7 @@ use crate::proof::saml::{
     Verified,
 };
 use crate::session::token;
+use crate::unproven::{Reason, Unproven};
 
 /// The path of this broker's metadata document as a service provider. Appended to the public URL, it
 /// is the default entity ID.

@@ -7,15 +7,15 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower_service::Service;
 
-use super::Shared;
 use super::body::Metered;
+use super::{Shared, saml_metadata};
 use crate::api;
 use crate::oauth::token;
 use crate::oauth::well_known::{self, Document};
 use crate::ops::CALL_TIMEOUT;
 use crate::origin::Origin;
 use crate::routes::{self, Grpc, Http};
-use crate::{grpc, query, saml};
+use crate::{grpc, query};
 
 /// Answers a request by the face to which its path belongs.
 pub(super) async fn answer(
@@ -34,7 +34,9 @@ pub(super) async fn answer(
         Http::Query => None,
         Http::ProviderConfiguration => published(Document::Configuration),
         Http::KeySet => published(Document::KeySet),
-        Http::SamlMetadata => saml::metadata(broker, request.method()).map(|r| r.map(Body::new)),
+        Http::SamlMetadata => {
+            saml_metadata::answer(broker, request.method()).map(|r| r.map(Body::new))
+        }
         Http::TokenExchange => {
             let response = token::serve(broker, origin, request).await;
             return response.map(Body::new);

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use crate::broker::Broker;
 
 /// The response with the metadata document; `None` if the broker has no entity ID.
-pub fn metadata(broker: &Broker, method: &Method) -> Option<Response<Full<Bytes>>> {
+pub(super) fn answer(broker: &Broker, method: &Method) -> Option<Response<Full<Bytes>>> {
     let document = broker.service_provider.metadata()?;
     let mut response = Response::new(Full::new(Bytes::new()));
     if method != Method::GET {
