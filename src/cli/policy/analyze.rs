@@ -1,6 +1,6 @@
 //! `brevet policy analyze`: who from outside an account may assume which of its roles.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -89,6 +89,36 @@ pub(super) fn run(arguments: &AnalyzeArguments) -> Result<(), Failure> {
         .as_ref()
         .or(arguments.directory.as_ref())
         .ok_or("FILE: is missing; name a directory file, or `-` for standard input")?;
+    let roles = roles(path)?;
+    let mut number = 0;
+    print::legibly(if as_json { Form::Json } else { Form::Lines }, |out| {
+        for role in roles {
+            let arn = role.arn.clone();
+            for finding in findings(role)? {
+                number += 1;
+                let found = Found {
+                    role: &arn,
+                    finding,
+                };
+                let line = if as_json {
+                    serde_json::to_string(&found)?
+                } else {
+                    print::visible(&found.line())
+                };
+                writeln!(out, "{line}")?;
+            }
+        }
+        Ok(())
+    })?;
+    match number {
+        0 => Ok(()),
+        1 => Err("1 finding".into()),
+        _ => Err(format!("{number} findings").into()),
+    }
+}
+
+/// The roles of a directory file, by ARN.
+fn roles(path: &Path) -> Result<Vec<Box<RoleDetail>>, Failure> {
     let declaration = if input::is_stdin(path) {
         directory::parse(&input::read(path, directory::MAX_BYTES)?)
     } else {
@@ -109,50 +139,34 @@ pub(super) fn run(arguments: &AnalyzeArguments) -> Result<(), Failure> {
         })
         .collect();
     roles.sort_by(|a, b| a.arn.cmp(&b.arn));
-    let mut findings = 0;
-    print::legibly(if as_json { Form::Json } else { Form::Lines }, |out| {
-        for mut role in roles {
-            let account = role.arn.split(':').nth(4).unwrap_or_default().to_owned();
-            let document = role
-                .assume_role_policy_document
-                .as_ref()
-                .and_then(|d| d.text().ok())
-                .unwrap_or_default();
-            let trust = Policy::parse(PolicyKind::Trust, &document);
-            let outsiders = trust
-                .iter()
-                .flat_map(|trust| outsiders(trust, &account))
-                .map(Finding::Outsider);
-            let mut found: Vec<Finding> = outsiders.collect();
-            // An import makes missing ids, so a role without one is not refused for that.
-            if role.role_id.is_empty() {
-                role.role_id = "AROA0000000000000000".to_owned();
-            }
-            let arn = role.arn.clone();
-            if let Err(error) = Directory::empty()?.insert(&Resource::Role(role), None) {
-                found.push(Finding::Refused {
-                    refused: error.to_string(),
-                });
-            }
-            for finding in found {
-                findings += 1;
-                let found = Found {
-                    role: &arn,
-                    finding,
-                };
-                let line = if as_json {
-                    serde_json::to_string(&found)?
-                } else {
-                    print::visible(&found.line())
-                };
-                writeln!(out, "{line}")?;
-            }
-        }
-        Ok(())
-    })?;
-    match findings {
-        0 => Ok(()),
-        1 => Err("1 finding".into()),
-        _ => Err(format!("{findings} findings").into()),
+    Ok(roles)
+}
+
+/// What there is to say about a role.
+///
+/// # Errors
+/// [`Failure`] if an empty directory does not compile, which cannot happen.
+fn findings(mut role: Box<RoleDetail>) -> Result<Vec<Finding>, Failure> {
+    let account = role.arn.split(':').nth(4).unwrap_or_default().to_owned();
+    let document = role
+        .assume_role_policy_document
+        .as_ref()
+        .and_then(|d| d.text().ok())
+        .unwrap_or_default();
+    let trust = Policy::parse(PolicyKind::Trust, &document);
+    let outsiders = trust
+        .iter()
+        .flat_map(|trust| outsiders(trust, &account))
+        .map(Finding::Outsider);
+    let mut found: Vec<Finding> = outsiders.collect();
+    // An import makes missing ids, so a role without one is not refused for that.
+    if role.role_id.is_empty() {
+        role.role_id = "AROA0000000000000000".to_owned();
     }
+    if let Err(error) = Directory::empty()?.insert(&Resource::Role(role), None) {
+        found.push(Finding::Refused {
+            refused: error.to_string(),
+        });
+    }
+    Ok(found)
 }
