@@ -11,6 +11,7 @@ mod disclosure;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::arn::account_of;
 use crate::base::clock::Timestamp;
 use crate::base::entropy::{self, Entropy};
 use crate::caller::Caller;
@@ -237,13 +238,8 @@ impl Message {
 
     /// The account of the principal, and that of the resource if its ARN contains one.
     pub fn accounts(&self) -> (&str, Option<&str>) {
-        fn owner(arn: &str) -> Option<&str> {
-            arn.split(':').nth(4).filter(|account| !account.is_empty())
-        }
-        (
-            owner(&self.principal_arn).unwrap_or_default(),
-            owner(&self.resource),
-        )
+        let of_resource = Some(account_of(&self.resource)).filter(|account| !account.is_empty());
+        (account_of(&self.principal_arn), of_resource)
     }
 }
 

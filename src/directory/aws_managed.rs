@@ -15,7 +15,7 @@ use super::declaration::{Document, ManagedPolicyDetail, PolicyVersion};
 use super::kinds::ManagedPolicy;
 use super::name::folded;
 use super::resource::Resource;
-use crate::base::arn::path_of;
+use crate::base::arn::{name_of, path_of};
 use crate::base::digest::sha256;
 use crate::evaluator::{Policy, PolicyKind};
 use table::{ENTRIES, Entry, Grants};
@@ -38,7 +38,7 @@ struct BuiltIn {
 static BUILT_IN: LazyLock<BTreeMap<String, BuiltIn>> = LazyLock::new(|| {
     let by_name = ENTRIES.iter().map(|entry| {
         let arn = format!("{PREFIX}{}", entry.name);
-        let name = entry.name.rsplit('/').next().unwrap_or_default();
+        let name = name_of(entry.name);
         let built_in = BuiltIn {
             arn,
             entry,
@@ -50,7 +50,7 @@ static BUILT_IN: LazyLock<BTreeMap<String, BuiltIn>> = LazyLock::new(|| {
 });
 
 fn find(arn: &str) -> Option<&'static BuiltIn> {
-    let name = arn.strip_prefix(PREFIX)?.rsplit('/').next()?;
+    let name = name_of(arn.strip_prefix(PREFIX)?);
     let built_in = BUILT_IN.get(&folded("aws", name))?;
     (built_in.arn == arn).then_some(built_in)
 }
@@ -94,7 +94,7 @@ pub fn built_in_after(after: &str) -> impl Iterator<Item = (&'static str, Resour
 impl BuiltIn {
     fn detail(&self) -> Option<Resource> {
         let document = Document::new(&self.entry.document().to_string()).ok()?;
-        let name = self.arn.rsplit('/').next().unwrap_or_default();
+        let name = name_of(&self.arn);
         Some(Resource::Policy(ManagedPolicyDetail {
             policy_name: name.to_owned(),
             policy_id: Some(unique_id(&self.arn)),

@@ -1,6 +1,7 @@
 //! Entries that were removed from a directory file. They are written to the store as revocations before the
 //! new file is used, so that their sessions do not become valid again if the old file comes back.
 
+use crate::base::arn::account_of;
 use crate::directory::Directory;
 use crate::directory::resource::{Name, ResourceKind};
 use crate::revocations::Selector;
@@ -19,7 +20,7 @@ impl Departure {
     pub fn new(selector: Selector, arn: &str, value: &str) -> Self {
         Self {
             selector,
-            account: owner(arn).to_owned(),
+            account: account_of(arn).to_owned(),
             value: value.to_owned(),
         }
     }
@@ -95,10 +96,6 @@ pub(super) fn departures(old: &Directory, new: &Directory) -> Vec<Departure> {
     let mut all: Vec<Departure> = all.chain(saml_providers).collect();
     all.sort();
     all
-}
-
-fn owner(arn: &str) -> &str {
-    arn.split(':').nth(4).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::facts::Facts;
 use super::question::{Question, session_policies};
-use crate::base::arn::AccountId;
+use crate::base::arn::{AccountId, account_of};
 use crate::directory::{Dangling, Directory, Effective};
 use crate::evaluator::{self, Explanation, Policy, Principal, RequestContext, Source};
 use crate::federation;
@@ -129,10 +129,7 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explai
 
 /// The account that a resource's ARN names; `None` if it names none.
 fn owner(resource: &str) -> Option<Option<AccountId>> {
-    let account = resource
-        .split(':')
-        .nth(4)
-        .filter(|account| !account.is_empty())?;
+    let account = Some(account_of(resource)).filter(|account| !account.is_empty())?;
     Some(AccountId::parse(account))
 }
 

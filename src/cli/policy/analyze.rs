@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+use crate::base::arn::account_of;
 use crate::base::legible::Form;
 use crate::cli::print::{self, TextOutputArgument};
 use crate::cli::{Failure, input};
@@ -147,7 +148,7 @@ fn roles(path: &Path) -> Result<Vec<Box<RoleDetail>>, Failure> {
 /// # Errors
 /// [`Failure`] if an empty directory does not compile, which cannot happen.
 fn findings(mut role: Box<RoleDetail>) -> Result<Vec<Finding>, Failure> {
-    let account = role.arn.split(':').nth(4).unwrap_or_default().to_owned();
+    let account = account_of(&role.arn).to_owned();
     let document = role
         .assume_role_policy_document
         .as_ref()

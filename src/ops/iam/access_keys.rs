@@ -16,6 +16,7 @@ use super::fresh::fresh;
 use super::page::{PageEnd, PageRequest};
 use super::rows::{self, List};
 use super::target::{Target, permitted_user};
+use crate::base::arn::name_of;
 use crate::base::entropy;
 use crate::base::field::FieldError;
 use crate::base::names::{AccessKeyId, AccessKeyKind};
@@ -277,9 +278,8 @@ impl Action for GetAccessKeyLastUsed {
         // What this broker has seen since it last wrote comes after what is written.
         let last = cx.broker.key_use.last(&self.access_key_id);
         let last = last.into_iter().chain(stored).max_by_key(|last| last.at);
-        let user_name = key.user_arn.rsplit('/').next().unwrap_or_default();
         Ok(Used {
-            user_name: user_name.to_owned(),
+            user_name: name_of(&key.user_arn).to_owned(),
             access_key_last_used: shown(last),
         })
     }

@@ -152,7 +152,7 @@ impl Action for UpdateLoginProfile {
             if let Some(password) = &self.password {
                 check(cx, &user, password)?;
             }
-            Ok(user)
+            Ok::<_, Error>(user)
         };
         let user = decide(cx)?;
         let (password_hash, expected) = match &self.password {
