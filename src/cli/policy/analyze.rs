@@ -119,7 +119,7 @@ pub(super) fn run(arguments: &AnalyzeArguments) -> Result<(), Failure> {
 }
 
 /// The roles of a directory file, by ARN.
-fn roles(path: &Path) -> Result<Vec<Box<RoleDetail>>, Failure> {
+fn roles(path: &Path) -> Result<Vec<RoleDetail>, Failure> {
     let declaration = if input::is_stdin(path) {
         directory::parse(&input::read(path, directory::MAX_BYTES)?)
     } else {
@@ -129,11 +129,11 @@ fn roles(path: &Path) -> Result<Vec<Box<RoleDetail>>, Failure> {
         .map_err(|error| crate::cli::directory_file::unread(&path.display().to_string(), &error))?;
     let mut things = directory::declared(declaration)?;
     directory::principals::show(&mut things);
-    let mut roles: Vec<Box<RoleDetail>> = things
+    let mut roles: Vec<RoleDetail> = things
         .into_iter()
         .filter_map(|thing| {
             if let Resource::Role(role) = thing {
-                Some(role)
+                Some(*role)
             } else {
                 None
             }
@@ -147,7 +147,7 @@ fn roles(path: &Path) -> Result<Vec<Box<RoleDetail>>, Failure> {
 ///
 /// # Errors
 /// [`Failure`] if an empty directory does not compile, which cannot happen.
-fn findings(mut role: Box<RoleDetail>) -> Result<Vec<Finding>, Failure> {
+fn findings(mut role: RoleDetail) -> Result<Vec<Finding>, Failure> {
     let account = account_of(&role.arn).to_owned();
     let document = role
         .assume_role_policy_document
@@ -164,7 +164,7 @@ fn findings(mut role: Box<RoleDetail>) -> Result<Vec<Finding>, Failure> {
     if role.role_id.is_empty() {
         role.role_id = "AROA0000000000000000".to_owned();
     }
-    if let Err(error) = Directory::empty()?.insert(&Resource::Role(role), None) {
+    if let Err(error) = Directory::empty()?.insert(&Resource::Role(Box::new(role)), None) {
         found.push(Finding::Refused {
             refused: error.to_string(),
         });
