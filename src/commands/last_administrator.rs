@@ -160,7 +160,7 @@ async fn another(
     Ok(None)
 }
 
-/// Whether somebody may administer by the rows in the transaction.
+/// Who may administer, judged by the rows in the transaction alone; `None` if this administrator may not.
 async fn verified(
     cx: CommandContext<'_>,
     writer: &mut Writer<'_>,

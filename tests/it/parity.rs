@@ -13,7 +13,7 @@ fn without_ids(mut record: serde_json::Value) -> serde_json::Value {
     if let Some(credentials) = record.pointer_mut("/responseElements/credentials") {
         credentials.as_object_mut().unwrap().remove("accessKeyId");
     }
-    // An assertion is good once: each wire has one of its own.
+    // An assertion can be used once: each wire has one of its own.
     if let Some(parameters) = record["requestParameters"].as_object_mut() {
         parameters.remove("sAMLAssertionID");
     }
