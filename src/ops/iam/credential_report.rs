@@ -225,7 +225,8 @@ fn root(account: AccountId) -> String {
         format!("arn:aws:iam::{account}:root"),
         NOT_APPLICABLE.to_owned(),
         "not_supported".to_owned(),
-        NOT_APPLICABLE.to_owned(),
+        // What AWS says of a root user who never signed in. Readers take anything else for a date.
+        "no_information".to_owned(),
         "not_supported".to_owned(),
         "not_supported".to_owned(),
         "false".to_owned(),
