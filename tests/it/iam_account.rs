@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::*;
 
 /// All pages of GetAccountAuthorizationDetails.
-async fn details(broker: &Broker, page: &str, filters: &[(&str, &str)]) -> Value {
+pub async fn details(broker: &Broker, page: &str, filters: &[(&str, &str)]) -> Value {
     let client = broker.client(&user(ADMIN));
     let mut whole =
         json!({"UserDetailList": [], "GroupDetailList": [], "RoleDetailList": [], "Policies": []});
@@ -186,6 +186,8 @@ async fn a_credential_report_has_a_line_for_each_user() {
     assert!(lines.iter().all(|line| line.len() == 22), "{text}");
     assert_eq!(lines[0][..2], ["user", "arn"]);
     assert_eq!(lines[1][0], "<root_account>");
+    // There is no root user, so that it never signed in.
+    assert_eq!(lines[1][3..5], ["not_supported", "no_information"]);
     let directory: Value = serde_json::from_str(DIRECTORY).unwrap();
     let users = directory["UserDetailList"].as_array().unwrap().iter();
     let mut users: Vec<&str> = users

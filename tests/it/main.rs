@@ -25,6 +25,7 @@ mod iam_catalogue;
 mod iam_entities;
 mod iam_policies;
 mod iam_providers;
+mod iam_together;
 mod importing;
 mod integrity;
 mod killed;
