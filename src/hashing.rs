@@ -1,7 +1,9 @@
 //! Computes the hashes of passwords, each of which takes a processor and much memory for a while.
-//! A bounded number is computed at once, on threads on which no call is served.
+//! A bounded number is computed at once, on threads on which no call is served. Nobody can take all
+//! of the room for those that wait.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -12,11 +14,13 @@ use crate::store::unless_abandoned;
 
 /// The number of computations that may wait for others.
 const WAITING: usize = 16;
+/// The number of computations that may run or wait for the same user or role.
+const OF_ONE: usize = 4;
 
 /// Why a hash was not computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HashingError {
-    /// Too many others are waiting already.
+    /// Too many others are waiting already, or too many of the same user or role.
     #[error("too many passwords are being checked at once")]
     Busy,
     #[error(transparent)]
@@ -31,6 +35,7 @@ pub struct Hashing {
     admitted: Arc<Semaphore>,
     /// One permit for each computation that runs.
     running: Arc<Semaphore>,
+    of_each: Arc<OfEach>,
     cost: Cost,
     /// The hash of no password, which is compared for users that do not exist.
     decoy: Zeroizing<String>,
@@ -47,23 +52,25 @@ impl Hashing {
         Ok(Self {
             admitted: Arc::new(Semaphore::new(at_once + WAITING)),
             running: Arc::new(Semaphore::new(at_once)),
+            of_each: Arc::default(),
             cost,
             decoy: hash::text(&salt, &output, cost).unwrap_or_default(),
         })
     }
 
-    /// The hash of a new password.
+    /// The hash of a new password. `of` is the user or role for which it is computed.
     ///
     /// # Errors
     /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
     pub async fn hash(
         &self,
+        of: &str,
         password: &Zeroizing<String>,
         entropy: &dyn Entropy,
     ) -> Result<Zeroizing<String>, HashingError> {
         let salt = entropy::bytes::<SALT_BYTES>(entropy)?;
         let (password, cost) = (password.clone(), self.cost);
-        let hash = self.run(move || hash::hash(&password, &salt, cost));
+        let hash = self.run(of, move || hash::hash(&password, &salt, cost));
         Ok(hash.await??)
     }
 
@@ -74,12 +81,13 @@ impl Hashing {
     /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
     pub async fn is_of(
         &self,
+        of: &str,
         password: &Zeroizing<String>,
         hash: Option<&str>,
     ) -> Result<bool, HashingError> {
         let exists = hash.is_some();
         let hash = hash.map_or_else(|| self.decoy.clone(), |hash| hash.to_owned().into());
-        let matches = self.is_any_of(password, vec![hash]).await?;
+        let matches = self.is_any_of(of, password, vec![hash]).await?;
         Ok(matches && exists)
     }
 
@@ -89,11 +97,12 @@ impl Hashing {
     /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
     pub async fn is_any_of(
         &self,
+        of: &str,
         password: &Zeroizing<String>,
         hashes: Vec<Zeroizing<String>>,
     ) -> Result<bool, HashingError> {
         let password = password.clone();
-        let found = self.run(move || {
+        let found = self.run(of, move || {
             for hash in hashes {
                 if hash::matches(&password, &hash)? {
                     return Ok(true);
@@ -106,9 +115,11 @@ impl Hashing {
 
     async fn run<T: Send + 'static>(
         &self,
+        of: &str,
         work: impl FnOnce() -> Result<T, HashError> + Send + 'static,
     ) -> Result<Result<T, HashError>, HashingError> {
         let busy = |_| HashingError::Busy;
+        let own = OfEach::one_more(&self.of_each, of).ok_or(HashingError::Busy)?;
         let admitted = self.admitted.clone().try_acquire_owned().map_err(busy)?;
         // A call whose client has gone does not wait.
         let running = unless_abandoned(self.running.clone().acquire_owned()).await;
@@ -116,12 +127,50 @@ impl Hashing {
         // The permits go with the work, which runs to its end even if nobody waits for it.
         let done = tokio::task::spawn_blocking(move || {
             let result = work();
-            drop((running, admitted));
+            drop((running, admitted, own));
             result
         });
         // A panic, which is a bug.
         done.await
             .map_err(|_| HashingError::Hash(HashError::Malformed))
+    }
+}
+
+/// How many computations run or wait for each user or role.
+#[derive(Default)]
+struct OfEach(Mutex<HashMap<Box<str>, usize>>);
+
+/// One computation of a user or role, until it is dropped.
+struct Own {
+    all: Arc<OfEach>,
+    of: Box<str>,
+}
+
+impl OfEach {
+    /// Counts another computation; `None` if there are too many.
+    fn one_more(all: &Arc<Self>, of: &str) -> Option<Own> {
+        let mut counts = all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.get_mut(of) {
+            Some(count) if *count >= OF_ONE => return None,
+            Some(count) => *count += 1,
+            None => _ = counts.insert(of.into(), 1),
+        }
+        Some(Own {
+            all: all.clone(),
+            of: of.into(),
+        })
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let mut counts = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.of) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.of);
+            }
+        }
     }
 }
 
@@ -145,20 +194,44 @@ mod tests {
     async fn a_password_matches_its_own_hash_and_no_password_matches_none() {
         let entropy = SystemEntropy::new();
         let hashing = Hashing::new(1, CHEAP, &entropy).unwrap();
-        let one = hashing.hash(&password("one"), &entropy).await.unwrap();
-        let two = hashing.hash(&password("two"), &entropy).await.unwrap();
-        let again = hashing.hash(&password("one"), &entropy).await.unwrap();
+        let one = hashing
+            .hash("AIDA1", &password("one"), &entropy)
+            .await
+            .unwrap();
+        let two = hashing
+            .hash("AIDA1", &password("two"), &entropy)
+            .await
+            .unwrap();
+        let again = hashing
+            .hash("AIDA1", &password("one"), &entropy)
+            .await
+            .unwrap();
         assert_ne!(one, again, "each has a salt of its own");
-        assert_eq!(hashing.is_of(&password("one"), Some(&one)).await, Ok(true));
-        assert_eq!(hashing.is_of(&password("one"), Some(&two)).await, Ok(false));
-        assert_eq!(hashing.is_of(&password("one"), None).await, Ok(false));
+        assert_eq!(
+            hashing.is_of("AIDA1", &password("one"), Some(&one)).await,
+            Ok(true)
+        );
+        assert_eq!(
+            hashing.is_of("AIDA1", &password("one"), Some(&two)).await,
+            Ok(false)
+        );
+        assert_eq!(
+            hashing.is_of("AIDA1", &password("one"), None).await,
+            Ok(false)
+        );
         assert!(
             hash::normal(&hashing.decoy).is_ok(),
             "the decoy costs the same"
         );
         let all = || vec![two.clone(), one.clone()];
-        assert_eq!(hashing.is_any_of(&password("one"), all()).await, Ok(true));
-        assert_eq!(hashing.is_any_of(&password("x"), all()).await, Ok(false));
+        assert_eq!(
+            hashing.is_any_of("AIDA1", &password("one"), all()).await,
+            Ok(true)
+        );
+        assert_eq!(
+            hashing.is_any_of("AIDA1", &password("x"), all()).await,
+            Ok(false)
+        );
     }
 
     #[tokio::test]
@@ -169,7 +242,7 @@ mod tests {
         let first = hashing.clone();
         let first = tokio::spawn(async move {
             first
-                .run(move || {
+                .run("first", move || {
                     let _ = begun.send(());
                     let _ = held.recv();
                     Ok(())
@@ -178,19 +251,34 @@ mod tests {
         });
         started.await.unwrap();
         let mut waiting = Vec::new();
-        for _ in 0..WAITING {
+        let wait = |of: String| {
             let hashing = hashing.clone();
-            waiting.push(tokio::spawn(async move { hashing.run(|| Ok(())).await }));
+            tokio::spawn(async move { hashing.run(&of, || Ok(())).await })
+        };
+        let waiting_for_all = async |left: usize| {
+            while hashing.admitted.available_permits() > left {
+                tokio::task::yield_now().await;
+            }
+        };
+        // One user takes a part of the room only, whatever else it asks for.
+        for _ in 0..OF_ONE {
+            waiting.push(wait("greedy".to_owned()));
         }
-        while hashing.admitted.available_permits() > 0 {
-            tokio::task::yield_now().await;
+        waiting_for_all(WAITING - OF_ONE).await;
+        let refused = hashing.run("greedy", || Ok(())).await;
+        assert_eq!(refused, Err(HashingError::Busy));
+        for n in OF_ONE..WAITING {
+            waiting.push(wait(n.to_string()));
         }
-        let refused = hashing.run(|| Ok(())).await;
+        waiting_for_all(0).await;
+        let refused = hashing.run("last", || Ok(())).await;
         assert_eq!(refused, Err(HashingError::Busy));
         drop(release);
         for task in waiting.into_iter().chain([first]) {
             assert_eq!(task.await.unwrap(), Ok(Ok(())));
         }
-        assert_eq!(hashing.run(|| Ok(())).await, Ok(Ok(())));
+        assert_eq!(hashing.run("greedy", || Ok(())).await, Ok(Ok(())));
+        let counts = hashing.of_each.0.lock().unwrap();
+        assert!(counts.is_empty(), "{counts:?}");
     }
 }

@@ -86,11 +86,11 @@ pub async fn verify(
     let now = broker.clock.now();
     if broker.store.is_locked(&guesses, now) {
         // This takes as long as a comparison.
-        let compared = broker.hashing.is_of(password, None).await;
+        let compared = broker.hashing.is_of(&guesses, password, None).await;
         compared.map_err(|error| refused(broker, error))?;
         return Err(Refused::Locked);
     }
-    let right = broker.hashing.is_of(password, hash).await;
+    let right = broker.hashing.is_of(&guesses, password, hash).await;
     let right = right.map_err(|error| refused(broker, error))?;
     let Some((user, hash)) = known.filter(|_| right) else {
         // The store counts for all brokers.
