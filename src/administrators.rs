@@ -25,6 +25,8 @@ const ADMINISTRATION: [(&str, &str); 7] = [
 /// A resource name that nobody has. It stands for every resource of its kind, since a policy that
 /// names particular resources does not cover it.
 const ANY: &str = "brevet-any-resource";
+/// A time after every date that a policy is likely to name: the beginning of the year 9999.
+const LATER: Timestamp = Timestamp::from_seconds(253_370_764_800);
 /// The region of IAM's global endpoint.
 const REGION: &str = "us-east-1";
 
@@ -230,8 +232,7 @@ fn context<'a>(
     now: Timestamp,
 ) -> RequestContext<'a> {
     let mut context = RequestContext::new();
-    context.set("aws:currenttime", now.to_string());
-    context.set("aws:epochtime", now.seconds().to_string());
+    set_time(&mut context, now);
     context.set("aws:securetransport", "true");
     context.set("aws:requestedregion", REGION);
     context.set("aws:viaawsservice", "false");
@@ -253,6 +254,13 @@ fn context<'a>(
     context
 }
 
+fn set_time(context: &mut RequestContext<'_>, at: Timestamp) {
+    context.set("aws:currenttime", at.to_string());
+    context.set("aws:epochtime", at.seconds().to_string());
+}
+
+/// Whether a request is allowed now and for good. A permission that ends by itself ends without a
+/// change that could be refused.
 fn is_allowed(
     directory: &Directory,
     (principal, account): (Principal<'_>, AccountId),
@@ -261,13 +269,6 @@ fn is_allowed(
     trust: Option<&Policy>,
     context: &RequestContext<'_>,
 ) -> bool {
-    let request = Request {
-        principal,
-        action,
-        resource,
-        resource_account: owner.as_str(),
-        context,
-    };
     let identity: Vec<&Policy> = effective.identity.iter().map(|policy| &**policy).collect();
     let service = directory.member(account).and_then(Member::service_control);
     let of_resource = directory.member(owner).filter(|_| trust.is_some());
@@ -282,7 +283,19 @@ fn is_allowed(
         resource_control: of_resource.as_deref(),
         ..Policies::default()
     };
-    evaluator::evaluate(&request, &policies).is_allowed()
+    let allowed = |context: &RequestContext<'_>| {
+        let request = Request {
+            principal,
+            action,
+            resource,
+            resource_account: owner.as_str(),
+            context,
+        };
+        evaluator::evaluate(&request, &policies).is_allowed()
+    };
+    let mut later = context.clone();
+    set_time(&mut later, LATER);
+    allowed(context) && allowed(&later)
 }
 
 fn slices<'l, 'a>(levels: Option<&'l Levels<'a>>) -> Option<Vec<&'l [&'a Policy]>> {
@@ -340,6 +353,11 @@ mod tests {
     fn who_may_change_everything_and_can_call_administers() {
         let code = json!({"Bool": {"aws:MultiFactorAuthPresent": "true"}});
         let office = json!({"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}});
+        let until = json!({"DateLessThan": {"aws:CurrentTime": "2030-01-01T00:00:00Z"}});
+        let from = json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": "*", "Resource": "*"},
+            {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {"NumericGreaterThan": {"aws:EpochTime": "1900000000"}}}]});
+        let past = json!({"DateGreaterThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}});
         let users_only =
             document(json!({"Effect": "Allow", "Action": "iam:*", "Resource": arn("user/*")}));
         let enrolls = json!({"Version": "2012-10-17", "Statement": [
@@ -350,13 +368,14 @@ mod tests {
         let file = json!({
             "UserDetailList": [user("all", all()), user("keyless", all()), user("inactive", all()), user("less", users_only),
                 user("office", everything(office)), user("codeless", everything(code.clone())), user("device", everything(code)),
-                user("enrolls", enrolls)],
+                user("enrolls", enrolls), user("until", everything(until)), user("from", from), user("past", everything(past))],
             "RoleDetailList": [role("Ofless", json!({"AWS": arn("user/less")})), role("Ofkeyless", json!({"AWS": arn("user/keyless")})),
                 role("Ofidp", json!({"Federated": provider})), role("Ofnoidp", json!({"Federated": arn("oidc-provider/none")})),
                 role("Ofothers", json!({"AWS": "444455556666"}))],
             "Brevet": {
                 "AccessKeys": [key("all", "Active"), key("inactive", "Inactive"), key("less", "Active"), key("office", "Active"),
-                    key("codeless", "Active"), key("device", "Active"), key("enrolls", "Active")],
+                    key("codeless", "Active"), key("device", "Active"), key("enrolls", "Active"),
+                    key("until", "Active"), key("from", "Active"), key("past", "Active")],
                 "MFADevices": [{"SerialNumber": arn("mfa/device"), "UserArn": arn("user/device"),
                     "Base32StringSeed": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"}],
                 "OpenIDConnectProviders": [{"Arn": provider, "Url": "https://idp.example.com", "ClientIDList": ["c"]}],
@@ -373,6 +392,7 @@ mod tests {
                 user("all"),
                 user("device"),
                 user("enrolls"),
+                user("past"),
             ]
         );
     }
