@@ -149,11 +149,9 @@ fn differing(old: Option<Value>, new: Option<Value>) -> (Option<Value>, Option<V
         (Some(Value::Object(old)), Some(Value::Object(new))) => {
             let pick = |of: &Map<String, Value>, other: &Map<String, Value>| {
                 let differing = of.iter().filter(|(k, v)| other.get(*k) != Some(v));
-                Value::Object(
-                    differing
-                        .map(|(k, v)| (k.clone(), digested(v.clone())))
-                        .collect(),
-                )
+                digested(Value::Object(
+                    differing.map(|(k, v)| (k.clone(), v.clone())).collect(),
+                ))
             };
             (Some(pick(&old, &new)), Some(pick(&new, &old)))
         }
@@ -199,4 +197,31 @@ fn digested(value: Value) -> Value {
 
 pub(super) fn digest(text: &str) -> String {
     hex(&sha256(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_recorded_by_digest_whether_or_not_the_resource_is_new() {
+        let resource = |text: &str| {
+            json!({"Arn": "a", "AssumeRolePolicyDocument": {"Version": text}, "SAMLMetadataDocument": text,
+                "RolePolicyList": [{"PolicyName": "p", "PolicyDocument": {"Version": text}}]})
+        };
+        let changed = differing(Some(resource("canary")), Some(resource("canary2")));
+        let created = differing(None, Some(resource("canary")));
+        let deleted = differing(Some(resource("canary")), None);
+        for recorded in [changed.0, changed.1, created.1, deleted.0] {
+            let recorded = recorded.unwrap();
+            assert!(!recorded.to_string().contains("canary"), "{recorded}");
+            for document in [
+                &recorded["AssumeRolePolicyDocument"],
+                &recorded["SAMLMetadataDocument"],
+                &recorded["RolePolicyList"][0]["PolicyDocument"],
+            ] {
+                assert!(document.as_str().unwrap().starts_with("sha256:"));
+            }
+        }
+    }
 }
