@@ -13,7 +13,7 @@ use super::{documents, rows};
 use crate::base::field::FieldError;
 use crate::directory::declaration::Document;
 use crate::directory::resource::Resource;
-use crate::error::Error;
+use crate::error::{Error, INVALID_JSON};
 use crate::evaluator::PolicyKind;
 use crate::ops::context::Context;
 
@@ -49,7 +49,9 @@ pub(super) async fn shown(
 /// service than STS.
 fn trust_policy(text: &str) -> Result<Document, Error> {
     let document = documents::checked(PolicyKind::Trust, text)?;
-    let parsed: Value = serde_json::from_str(text).map_err(|_| Error::InternalFailure)?;
+    // A document that is too long for the quota has not been parsed yet, and may be nested too deeply.
+    let invalid = |_| Error::MalformedPolicyDocument(INVALID_JSON.to_owned());
+    let parsed: Value = serde_json::from_str(text).map_err(invalid)?;
     let actions = each(parsed.get("Statement"))
         .flat_map(|statement| each(statement.get("Action")))
         .filter_map(Value::as_str);
@@ -95,6 +97,20 @@ async fn answer(cx: &mut Context<'_>, entry: Resource) -> Result<OneRole, Error>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trust_policy_that_is_nested_too_deeply_is_malformed() {
+        let text = format!(
+            r#"{{"Statement":{}{}}}"#,
+            "[".repeat(5_000),
+            "]".repeat(5_000)
+        );
+        let refused = trust_policy(&text).unwrap_err();
+        assert_eq!(
+            refused,
+            Error::MalformedPolicyDocument(INVALID_JSON.to_owned())
+        );
+    }
 
     #[test]
     fn a_trust_policy_opens_actions_of_sts_only() {
