@@ -47,6 +47,8 @@ pub struct Broker {
     pub verifications: Semaphore,
     /// Limits how many policy simulations are computed at once.
     pub simulations: Semaphore,
+    /// One permit for the call that changes the directory, until its change is in force here.
+    pub changes: Semaphore,
     /// The keys of OpenID Connect providers.
     pub providers: Arc<Providers>,
     /// The records of live sessions, for listing them. No decision depends on these.

@@ -198,6 +198,7 @@ impl Materials<'_> {
                 .map(|issuer| issuer.replace("{address}", &address)),
             verifications: Semaphore::new(verifications()),
             simulations: Semaphore::new(1),
+            changes: Semaphore::new(1),
             service_provider: Arc::new(config.service_provider.listening_at(&address)),
             tokens,
             sessions: self.sessions,

@@ -1,17 +1,24 @@
 //! Changes of the directory by actions of the IAM API.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::sync::SemaphorePermit;
 
 use super::action::{Action, permit};
 use super::target::Target;
+use crate::broker::Broker;
 use crate::commands::{self, Command, CommandContext};
 use crate::error::Error;
 use crate::master_key::MasterKey;
 use crate::ops::context::Context;
+use crate::store::{StoreError, Writer, unless_abandoned};
 
-/// How long an answer waits for its own change to be in force on this node.
-const OWN_CHANGE: Duration = Duration::from_secs(2);
+/// How long an answer waits for its own change to be in force on this node, and a change for those
+/// before it.
+const IN_FORCE: Duration = Duration::from_secs(2);
+/// How long a change waits for other changes.
+const TURN: Duration = Duration::from_secs(5);
 
 /// The key that seals the secrets of the directory, with which every change is made.
 ///
@@ -63,7 +70,18 @@ async fn make(
 ) -> Result<(), Error> {
     decide(cx)?;
     let master_key = master_key(cx)?;
-    let writer = cx.wait(cx.broker.store.write()).await?;
+    // Two administrators who take each other's permissions away at once must not both succeed, so a
+    // call decides when what the one before has changed is in force.
+    let _turn = match keeps_an_administrator {
+        true => Some(turn(cx.broker).await?),
+        false => None,
+    };
+    let writer = if keeps_an_administrator {
+        up_to_date(cx).await?
+    } else {
+        // What leaked must end, even if this node lags behind.
+        cx.wait(cx.broker.store.write()).await?
+    };
     let commands = match decide(cx) {
         Ok(commands) => commands,
         Err(error) => {
@@ -83,14 +101,8 @@ async fn make(
     let guarded = keeps_an_administrator.then_some(&*directory);
     let sequence = commands::execute_in(writer, context, &actor, action, commands, guarded).await?;
     cx.changed(sequence);
-    cx.broker.feed.nudge();
-    let seen = async {
-        while cx.broker.feed.sequence() < sequence {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
     // The change is durable; a slow node only sees it later.
-    let _ = tokio::time::timeout(OWN_CHANGE, seen).await;
+    let _ = tokio::time::timeout(IN_FORCE, in_force(cx.broker, sequence)).await;
     Ok(())
 }
 
@@ -109,6 +121,53 @@ pub(super) async fn delete<A: Action>(
         Ok(vec![Command::delete(target.name()?)])
     })
     .await
+}
+
+/// Waits until the changes that other calls make on this node are in force, and holds back further
+/// ones.
+///
+/// # Errors
+/// [`Error::Throttling`] if there are too many.
+async fn turn(broker: &Broker) -> Result<SemaphorePermit<'_>, Error> {
+    let turn = unless_abandoned(broker.changes.acquire());
+    match tokio::time::timeout(TURN, turn).await {
+        Ok(Some(Ok(turn))) => Ok(turn),
+        _ => Err(StoreError::Busy.into()),
+    }
+}
+
+/// Takes the right to write, once this node has every change that is in the store. Another node may
+/// change something at the same time.
+///
+/// # Errors
+/// [`Error::ServiceUnavailable`] if this node lags behind.
+async fn up_to_date<'a>(cx: &mut Context<'a>) -> Result<Writer<'a>, Error> {
+    let broker = cx.broker;
+    let mut patience = IN_FORCE;
+    loop {
+        let writer = cx.wait(broker.store.write()).await?;
+        // The decision is made on a snapshot with at least the changes up to this one.
+        if cx.issued_under >= writer.sequence() {
+            return Ok(writer);
+        }
+        let last = writer.sequence();
+        // Others may write meanwhile.
+        writer.abandon().await;
+        let begun = Instant::now();
+        let seen = tokio::time::timeout(patience, in_force(broker, last)).await;
+        patience = patience.saturating_sub(begun.elapsed());
+        if seen.is_err() {
+            return Err(Error::ServiceUnavailable("the latest change"));
+        }
+    }
+}
+
+/// Waits until a change is in force on this node.
+async fn in_force(broker: &Broker, sequence: i64) {
+    broker.feed.nudge();
+    while broker.feed.sequence() < sequence {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// The error of a change of an entity of which a part does not exist, such as an inline policy. The
