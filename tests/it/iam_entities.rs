@@ -877,3 +877,160 @@ async fn a_directory_file_is_read_and_not_changed() {
     )
     .await;
 }
+
+/// A refusal, without what differs between any two: the name that was asked for, and the sealed text, of
+/// which only the length counts.
+async fn sentence_and_length(
+    bob: &Client,
+    action: &str,
+    parameters: Parameters<'_>,
+    name: &str,
+) -> (String, usize) {
+    match bob.iam(action, parameters).await {
+        Err(ClientError::Refused { code, message, .. }) => {
+            assert_eq!(code, "AccessDenied", "{action} {parameters:?}: {message}");
+            let (sentence, sealed) = sentence(&message);
+            (sentence.replace(name, "NAME"), sealed.len())
+        }
+        other => panic!("{action} {parameters:?}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn az_04_a_refusal_reveals_neither_the_path_nor_the_spelling_of_what_exists() {
+    let (_broker, admin, bob) = with_bob(json!([allow(
+        &["iam:AddRoleToInstanceProfile"],
+        "arn:aws:iam::111122223333:instance-profile/ops/*"
+    )]))
+    .await;
+    let path = ("Path", "/ops/secret/");
+    let trust = ("AssumeRolePolicyDocument", TRUST);
+    let tags = [("Tags.member.1.Key", "k"), ("Tags.member.1.Value", "v")];
+    let profile = ("InstanceProfileName", "Cabin");
+    let user = [("UserName", "Hidden"), path, tags[0], tags[1]];
+    done(&admin, "CreateUser", &user).await;
+    done(&admin, "CreateGroup", &[("GroupName", "Board"), path]).await;
+    let role = [("RoleName", "Vault"), path, trust, tags[0], tags[1]];
+    done(&admin, "CreateRole", &role).await;
+    done(&admin, "CreateInstanceProfile", &[profile, path]).await;
+    let policy = [("PolicyName", "p"), ("PolicyDocument", TRUST)];
+    for (action, parameter, spellings, more) in [
+        ("GetUser", "UserName", ["Hidden", "hidden"], &[][..]),
+        ("DeleteUser", "UserName", ["Hidden", "HIDDEN"], &[]),
+        ("CreateAccessKey", "UserName", ["Hidden", "hidden"], &[]),
+        ("GetLoginProfile", "UserName", ["Hidden", "hidden"], &[]),
+        ("ListMFADevices", "UserName", ["Hidden", "hidden"], &[]),
+        ("ListSSHPublicKeys", "UserName", ["Hidden", "hidden"], &[]),
+        ("UpdateUser", "UserName", ["Hidden", "hidden"], &[]),
+        ("PutUserPolicy", "UserName", ["Hidden", "hidden"], &policy),
+        ("TagUser", "UserName", ["Hidden", "hidden"], &tags),
+        ("GetGroup", "GroupName", ["Board", "board"], &[]),
+        (
+            "AddUserToGroup",
+            "GroupName",
+            ["Board", "board"],
+            &[("UserName", "bob")],
+        ),
+        ("GetRole", "RoleName", ["Vault", "vault"], &[]),
+        ("ListRoleTags", "RoleName", ["Vault", "vault"], &[]),
+        (
+            "DeleteRolePermissionsBoundary",
+            "RoleName",
+            ["Vault", "vault"],
+            &[],
+        ),
+        (
+            "GetInstanceProfile",
+            "InstanceProfileName",
+            ["Cabin", "cabin"],
+            &[],
+        ),
+    ] {
+        let ask = async |name: &str| {
+            let parameters = [&[(parameter, name)], more].concat();
+            sentence_and_length(&bob, action, &parameters, name).await
+        };
+        let missing = ask("Nobody").await;
+        for name in spellings {
+            assert_eq!(ask(name).await, missing, "{action} {name}");
+        }
+    }
+    // Of a principal that is named by its ARN, neither.
+    for action in [
+        "SimulatePrincipalPolicy",
+        "GetContextKeysForPrincipalPolicy",
+    ] {
+        let ask = async |path: &str| {
+            let arn = format!("{ACCOUNT}:user{path}");
+            let parameters = [
+                ("PolicySourceArn", &*arn),
+                ("ActionNames.member.1", "s3:Get"),
+            ];
+            let most = if action.starts_with("Simulate") { 2 } else { 1 };
+            sentence_and_length(&bob, action, &parameters[..most], &arn).await
+        };
+        let there = ask("/ops/secret/Hidden").await;
+        for missing in ["/ops/secret/Nobody", "/Hidden"] {
+            assert_eq!(ask(missing).await, there, "{action} {missing}");
+        }
+    }
+    // Whoever may use the profile does not learn which roles could be passed.
+    let ops = [("InstanceProfileName", "Ops"), ("Path", "/ops/")];
+    done(&admin, "CreateInstanceProfile", &ops).await;
+    let pass = async |role: &str| {
+        let parameters = [ops[0], ("RoleName", role)];
+        sentence_and_length(&bob, "AddRoleToInstanceProfile", &parameters, role).await
+    };
+    let (sentence, length) = pass("Nobody").await;
+    assert!(sentence.contains("iam:PassRole"), "{sentence}");
+    assert_eq!(pass("Vault").await, (sentence, length));
+}
+
+#[tokio::test]
+async fn az_04_two_who_take_each_others_permission_away_at_once_do_not_both_succeed() {
+    let broker = Broker::start_stored().await;
+    let admin = broker.client(&user("admin"));
+    let everything = json!({"Version": "2012-10-17", "Statement": [allow(&["iam:*"], "*")]});
+    let everything = everything.to_string();
+    let mut pair = Vec::new();
+    for name in ["one", "two"] {
+        done(&admin, "CreateUser", &[("UserName", name)]).await;
+        let made = done(&admin, "CreateAccessKey", &[("UserName", name)]).await;
+        let key = |field: &str| made["AccessKey"][field].as_str().unwrap().to_owned();
+        let keys = Keys {
+            id: key("AccessKeyId"),
+            secret: key("SecretAccessKey"),
+            token: None,
+        };
+        pair.push(broker.client(&keys));
+    }
+    for _ in 0..10 {
+        for name in ["one", "two"] {
+            let policy = [
+                ("UserName", name),
+                ("PolicyName", "all"),
+                ("PolicyDocument", &everything),
+            ];
+            done(&admin, "PutUserPolicy", &policy).await;
+        }
+        let take = async |by: &Client, from: &str| {
+            let policy = [("UserName", from), ("PolicyName", "all")];
+            by.iam("DeleteUserPolicy", &policy).await.is_ok()
+        };
+        let both = tokio::join!(take(&pair[0], "two"), take(&pair[1], "one"));
+        assert!(matches!(both, (true, false) | (false, true)), "{both:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_only_looks_like_that_of_a_service_protects_no_role() {
+    let broker = Broker::start_stored().await;
+    let admin = broker.client(&user("admin"));
+    let role = [("RoleName", "Stays")];
+    let path = ("Path", "/x:role/aws-service-role/y/");
+    let trust = ("AssumeRolePolicyDocument", TRUST);
+    done(&admin, "CreateRole", &[role[0], path, trust]).await;
+    let again = [role[0], ("PolicyDocument", TRUST)];
+    done(&admin, "UpdateAssumeRolePolicy", &again).await;
+    done(&admin, "DeleteRole", &role).await;
+}

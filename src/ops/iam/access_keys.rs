@@ -296,24 +296,16 @@ impl GetAccessKeyLastUsed {
             .and_then(|key| cx.directory.user(&key.user_arn));
         let user = user.filter(|user| user.account == account).cloned();
         let unknown = format!("arn:aws:iam::{account}:user/*");
+        let shown_as = format!("access key {}", self.access_key_id);
         let resource = match &user {
             Some(user) => action::Resource::new(&user.arn, &user.tags),
             None => action::Resource::new(&unknown, &[]),
         };
-        permit::<Self>(cx, &resource).map_err(|error| match error {
-            Error::AccessDenied {
-                principal,
-                action,
-                encoded_message,
-                ..
-            } => Error::AccessDenied {
-                principal,
-                action,
-                resource: format!("access key {}", self.access_key_id),
-                encoded_message,
-            },
-            error => error,
-        })?;
+        let resource = action::Resource {
+            shown_as: &shown_as,
+            ..resource
+        };
+        permit::<Self>(cx, &resource)?;
         Ok(key.filter(|_| user.is_some()))
     }
 }

@@ -81,6 +81,9 @@ pub(super) fn permission<A: Action>() -> String {
 pub(super) struct Resource<'a> {
     /// The ARN for `Resource` elements, or `*` if the action concerns no particular resource.
     pub arn: &'a str,
+    /// What a refusal calls the resource. It is what the request named, where the ARN would tell a
+    /// caller without permission that the resource exists.
+    pub shown_as: &'a str,
     /// The tags for `aws:ResourceTag/…`.
     pub tags: &'a [Tag],
     /// The tags for `aws:RequestTag/…` and `aws:TagKeys`.
@@ -96,6 +99,7 @@ impl<'a> Resource<'a> {
     pub fn new(arn: &'a str, tags: &'a [Tag]) -> Self {
         Self {
             arn,
+            shown_as: arn,
             tags,
             requested_tags: &[],
             requested_keys: &[],
@@ -165,5 +169,21 @@ pub(super) fn permit_as(
     let permitted = trust::permit(cx.caller(), &cx.directory, &facts, permission, resource.arn);
     let denied = permitted.err();
     drop(facts);
-    denied.map_or(Ok(()), |denied| Err(cx.refuse(&denied, resource.arn)))
+    let Some(denied) = denied else {
+        return Ok(());
+    };
+    Err(match cx.refuse(&denied, resource.arn) {
+        Error::AccessDenied {
+            principal,
+            action,
+            encoded_message,
+            ..
+        } => Error::AccessDenied {
+            principal,
+            action,
+            resource: resource.shown_as.to_owned(),
+            encoded_message,
+        },
+        other => other,
+    })
 }

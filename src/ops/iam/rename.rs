@@ -35,6 +35,7 @@ impl Rename {
             if new != target.arn {
                 let moved = Resource {
                     arn: &new,
+                    shown_as: &new,
                     ..target.resource()
                 };
                 permit::<A>(cx, &moved)?;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::action::{Action, Resource, permit};
-use crate::base::arn::{IamArn, account_of, account_of_provider, name_of};
+use crate::base::arn::{AccountId, IamArn, account_of, account_of_provider, name_of, path_of};
 use crate::base::names::Tag;
 use crate::directory::resource::{Name, ResourceKind, folded};
-use crate::directory::{MfaDevice, User};
+use crate::directory::{ManagedPolicy, MfaDevice, OidcProvider, Profile, Role, SamlProvider, User};
 use crate::error::{Error, no_such};
 use crate::ops::context::Context;
 
-/// What the ARN of a service-linked role contains.
-const SERVICE_LINKED: &str = ":role/aws-service-role/";
+/// What the path of a service-linked role begins with.
+const SERVICE_LINKED: &str = "/aws-service-role/";
 
 /// The entity that an action concerns: as it is in the directory, or as it would be called if it
 /// existed. Finding it does not ask the store, because it is not decided yet whether the caller may
@@ -22,9 +22,46 @@ pub(super) struct Target {
     asked: String,
     /// The ARN in the directory, or the ARN that the entity would have if it existed.
     pub(super) arn: String,
-    tags: Vec<Tag>,
-    boundary: Option<String>,
-    exists: bool,
+    /// The ARN that the entity would have if it existed, which refusals contain: the path and the
+    /// spelling of the name in the directory would reveal that it exists.
+    shown_as: String,
+    found: Option<Found>,
+}
+
+/// An entity in the directory. Nothing of it is copied, so that the time that a refusal takes does
+/// not reveal how much there is.
+enum Found {
+    User(Arc<User>),
+    Role(Arc<Role>),
+    Group,
+    InstanceProfile(Arc<Profile>),
+    Policy(Arc<ManagedPolicy>),
+    OidcProvider(Arc<OidcProvider>),
+    SamlProvider(Arc<SamlProvider>),
+    MfaDevice(Arc<MfaDevice>),
+}
+
+impl Found {
+    fn tags(&self) -> &[Tag] {
+        match self {
+            Self::User(user) => &user.tags,
+            Self::Role(role) => &role.tags,
+            Self::Group => &[],
+            Self::InstanceProfile(profile) => &profile.tags,
+            Self::Policy(policy) => &policy.tags,
+            Self::OidcProvider(provider) => &provider.tags,
+            Self::SamlProvider(provider) => &provider.tags,
+            Self::MfaDevice(device) => &device.tags,
+        }
+    }
+
+    fn boundary(&self) -> Option<&str> {
+        match self {
+            Self::User(user) => user.boundary(),
+            Self::Role(role) => role.boundary(),
+            _ => None,
+        }
+    }
 }
 
 impl Target {
@@ -41,47 +78,49 @@ impl Target {
             }
         };
         let account = cx.caller().account();
-        Ok(match cx.directory.user_named(account, &name).cloned() {
-            Some(user) => Self {
-                kind: ResourceKind::User,
-                asked: name,
-                arn: user.arn.to_string(),
-                tags: user.tags.to_vec(),
-                boundary: user.boundary().map(str::to_owned),
-                exists: true,
-            },
-            None => Self::missing(ResourceKind::User, cx, name),
+        let found = cx.directory.user_named(account, &name).cloned();
+        let found = found.map(|user| (user.arn.to_string(), Found::User(user)));
+        let target = Self::named(ResourceKind::User, account, name, found);
+        // Callers know themselves.
+        Ok(match user_name {
+            Some(_) => target,
+            None => target.known_by_arn(),
         })
+    }
+
+    /// The same target, whose ARN the caller knows: refusals may contain it.
+    pub(super) fn known_by_arn(mut self) -> Self {
+        self.shown_as.clone_from(&self.arn);
+        self
     }
 
     /// The role with this name in the caller's account.
     pub(super) fn role(cx: &Context<'_>, name: &str) -> Self {
-        match cx.directory.role_named(cx.caller().account(), name) {
-            Some(role) => Self {
-                kind: ResourceKind::Role,
-                asked: name.to_owned(),
-                arn: role.arn.to_string(),
-                tags: role.tags.to_vec(),
-                boundary: role.boundary().map(str::to_owned),
-                exists: true,
-            },
-            None => Self::missing(ResourceKind::Role, cx, name.to_owned()),
-        }
+        let account = cx.caller().account();
+        let found = cx.directory.role_named(account, name).cloned();
+        let found = found.map(|role| (role.arn.to_string(), Found::Role(role)));
+        Self::named(ResourceKind::Role, account, name.to_owned(), found)
     }
 
     /// The group with this name in the caller's account.
     pub(super) fn group(cx: &Context<'_>, name: &str) -> Self {
-        let found = cx.directory.group_named(cx.caller().account(), name);
-        let found = found.map(|group| (group.arn.to_string(), Vec::new()));
-        Self::named(ResourceKind::Group, cx, name, found)
+        let account = cx.caller().account();
+        let found = cx.directory.group_named(account, name);
+        let found = found.map(|group| (group.arn.to_string(), Found::Group));
+        Self::named(ResourceKind::Group, account, name.to_owned(), found)
     }
 
     /// The instance profile with this name in the caller's account.
     pub(super) fn instance_profile(cx: &Context<'_>, name: &str) -> Self {
         let account = cx.caller().account();
-        let found = cx.directory.instance_profile_named(account, name);
-        let found = found.map(|profile| (profile.arn.to_string(), profile.tags.to_vec()));
-        Self::named(ResourceKind::InstanceProfile, cx, name, found)
+        let found = cx.directory.instance_profile_named(account, name).cloned();
+        let found = found.map(|p| (p.arn.to_string(), Found::InstanceProfile(p)));
+        Self::named(
+            ResourceKind::InstanceProfile,
+            account,
+            name.to_owned(),
+            found,
+        )
     }
 
     /// The managed policy with this ARN: one of the caller's account, or one of AWS's.
@@ -90,39 +129,33 @@ impl Target {
     /// [`Error::InvalidArn`] if the text is not the ARN of a policy.
     pub(super) fn policy(cx: &Context<'_>, arn: &str) -> Result<Self, Error> {
         let account = account_of(arn);
-        let is_policy = arn.starts_with("arn:aws:iam::") && arn.contains(":policy/");
-        if !is_policy || (account != "aws" && IamArn::parse(arn).is_none()) {
+        let is_policy = match arn.strip_prefix("arn:aws:iam::aws:") {
+            Some(resource) => resource.starts_with("policy/"),
+            None => IamArn::parse(arn).is_some_and(|arn| arn.kind == "policy"),
+        };
+        if !is_policy {
             return Err(Error::InvalidArn);
         }
         let own = account == "aws" || account == cx.caller().account().as_str();
         let found = cx.directory.managed(arn).filter(|_| own);
-        Ok(Self::with_arn(
-            ResourceKind::Policy,
-            arn,
-            found.map(|policy| policy.tags.to_vec()),
-        ))
+        let found = found.cloned().map(Found::Policy);
+        Ok(Self::with_arn(ResourceKind::Policy, arn, found))
     }
 
     /// The OpenID Connect provider with this ARN in the caller's account.
     pub(super) fn oidc_provider(cx: &Context<'_>, arn: &str) -> Self {
         let own = account_of_provider(arn, "oidc-provider") == Some(cx.caller().account());
         let found = cx.directory.oidc_provider(arn).filter(|_| own);
-        Self::with_arn(
-            ResourceKind::OidcProvider,
-            arn,
-            found.map(|p| p.tags.to_vec()),
-        )
+        let found = found.cloned().map(Found::OidcProvider);
+        Self::with_arn(ResourceKind::OidcProvider, arn, found)
     }
 
     /// The SAML provider with this ARN in the caller's account.
     pub(super) fn saml_provider(cx: &Context<'_>, arn: &str) -> Self {
         let own = account_of_provider(arn, "saml-provider") == Some(cx.caller().account());
         let found = cx.directory.saml_provider(arn).filter(|_| own);
-        Self::with_arn(
-            ResourceKind::SamlProvider,
-            arn,
-            found.map(|p| p.tags.to_vec()),
-        )
+        let found = found.cloned().map(Found::SamlProvider);
+        Self::with_arn(ResourceKind::SamlProvider, arn, found)
     }
 
     /// The MFA device with this serial number in the caller's account.
@@ -133,64 +166,51 @@ impl Target {
             account_of(arn) == cx.caller().account().as_str()
         };
         let found = cx.directory.mfa_device(serial_number).filter(own);
-        Self::with_arn(
-            ResourceKind::MfaDevice,
-            serial_number,
-            found.map(|device| device.tags.to_vec()),
-        )
+        let found = found.cloned().map(Found::MfaDevice);
+        Self::with_arn(ResourceKind::MfaDevice, serial_number, found)
     }
 
     fn named(
         kind: ResourceKind,
-        cx: &Context<'_>,
-        name: &str,
-        found: Option<(String, Vec<Tag>)>,
+        account: AccountId,
+        asked: String,
+        found: Option<(String, Found)>,
     ) -> Self {
-        let Some((arn, tags)) = found else {
-            return Self::missing(kind, cx, name.to_owned());
-        };
+        let shown_as = format!("arn:aws:iam::{account}:{kind}/{asked}");
+        let (arn, found) = found.unzip();
         Self {
             kind,
-            asked: name.to_owned(),
-            arn,
-            tags,
-            boundary: None,
-            exists: true,
+            asked,
+            arn: arn.unwrap_or_else(|| shown_as.clone()),
+            shown_as,
+            found,
         }
     }
 
-    fn with_arn(kind: ResourceKind, arn: &str, found: Option<Vec<Tag>>) -> Self {
+    fn with_arn(kind: ResourceKind, arn: &str, found: Option<Found>) -> Self {
         Self {
             kind,
             asked: arn.to_owned(),
             arn: arn.to_owned(),
-            exists: found.is_some(),
-            tags: found.unwrap_or_default(),
-            boundary: None,
-        }
-    }
-
-    fn missing(kind: ResourceKind, cx: &Context<'_>, name: String) -> Self {
-        Self {
-            arn: format!("arn:aws:iam::{}:{kind}/{name}", cx.caller().account()),
-            kind,
-            asked: name,
-            tags: Vec::new(),
-            boundary: None,
-            exists: false,
+            shown_as: arn.to_owned(),
+            found,
         }
     }
 
     /// The resource on which the action is authorized.
     pub(super) fn resource(&self) -> Resource<'_> {
-        Resource::new(&self.arn, &self.tags)
+        let tags = self.found.as_ref().map_or(&[][..], Found::tags);
+        Resource {
+            shown_as: &self.shown_as,
+            ..Resource::new(&self.arn, tags)
+        }
     }
 
     /// The resource, with the key `iam:PermissionsBoundary` for the boundary that the user or role
     /// has now. Only the actions that AWS documents for that key are authorized on it.
     pub(super) fn bounded(&self) -> Resource<'_> {
-        self.resource()
-            .with("iam:PermissionsBoundary", self.boundary.as_deref())
+        let boundary = self.found.as_ref().and_then(Found::boundary);
+        self.resource().with("iam:PermissionsBoundary", boundary)
     }
 
     /// Checks that the entity may be changed by callers: a service-linked role may not.
@@ -198,7 +218,8 @@ impl Target {
     /// # Errors
     /// [`Error::UnmodifiableEntity`] for a service-linked role, in AWS's words.
     pub(super) fn modifiable(&self) -> Result<(), Error> {
-        if !self.arn.contains(SERVICE_LINKED) {
+        // A path may contain what looks like the beginning of another one.
+        if self.kind != ResourceKind::Role || !path_of(&self.arn).starts_with(SERVICE_LINKED) {
             return Ok(());
         }
         let name = name_of(&self.arn);
@@ -213,7 +234,7 @@ impl Target {
     /// # Errors
     /// [`Error::NotFound`] in AWS's words if it does not exist.
     pub(super) fn name(&self) -> Result<Name, Error> {
-        if self.exists {
+        if self.found.is_some() {
             Ok(Name::new(self.kind, self.arn.as_str()))
         } else {
             Err(self.not_found())

@@ -51,6 +51,7 @@ impl StoredPrincipal {
             permit::<A>(cx, &Resource::new(arn, &[]))?;
             return Err(target.not_found());
         }
+        let target = target.known_by_arn();
         permit::<A>(cx, &target.resource())?;
         let name = target.name()?;
         let mut found = by_id(cx, name.kind, vec![name.id.clone()]).await?;
