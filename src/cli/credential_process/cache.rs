@@ -105,15 +105,16 @@ impl Entry {
         let Ok(files) = std::fs::read_dir(folder) else {
             return;
         };
-        for file in files.flatten().map(|file| file.path()).take(MAX_SWEPT) {
+        let ours = files.flatten().map(|file| file.path());
+        let ours = ours.filter(|file| is_of_a_cache(file));
+        for file in ours.take(MAX_SWEPT) {
             // A lock file is kept as long as the file of its session.
-            let is_ours = match file.extension().and_then(|extension| extension.to_str()) {
+            let has_ended = match file.extension().and_then(|extension| extension.to_str()) {
                 Some("json") => file != self.file,
                 Some("lock") => file != self.lock && !file.with_extension("json").exists(),
-                Some(other) => other.starts_with("new-"),
-                None => false,
+                _ => true,
             };
-            if is_ours && written_at(&file).is_some_and(|at| now.since(at) > LONGEST_LIFE) {
+            if has_ended && written_at(&file).is_some_and(|at| now.since(at) > LONGEST_LIFE) {
                 // Another run may have removed it.
                 let _ = std::fs::remove_file(file);
             }
@@ -141,6 +142,18 @@ impl Entry {
             }
         }
     }
+}
+
+/// Whether a file has a name that only a cache gives: somebody may have named a folder that has other files.
+fn is_of_a_cache(file: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str());
+    let Some((digest, kind)) = name.and_then(|name| name.split_once('.')) else {
+        return false;
+    };
+    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    digest.len() == 64
+        && digest.bytes().all(is_hex)
+        && (["json", "lock"].contains(&kind) || kind.starts_with("json.new-"))
 }
 
 fn written_at(file: &Path) -> Option<Timestamp> {

@@ -205,3 +205,24 @@ fn files_of_sessions_that_have_ended_are_removed() {
     other.write(&session_at(later, "SECOND"), later);
     assert!(entry_in(&folder).read().is_none() && other.read().is_some());
 }
+
+#[test]
+fn other_files_in_the_folder_stay_however_old_they_are() {
+    let folder = folder();
+    let strangers = [
+        "package.json",
+        "Cargo.lock",
+        "notes.new-1",
+        &format!("{}.json", "x".repeat(64)),
+    ];
+    for name in strangers {
+        std::fs::write(folder.path().join(name), "{}").unwrap();
+    }
+    let later = SystemClock.now().plus(Duration::from_secs(129_700));
+    let entry = Entry::new(folder.path().to_owned(), "a role");
+    entry.write(&session_at(later, "FIRST"), later);
+    assert!(entry.read().is_some());
+    for name in strangers {
+        assert!(folder.path().join(name).exists(), "{name}");
+    }
+}
