@@ -51,8 +51,8 @@ pub use declared::Defaults;
 #[cfg(any(test, feature = "internals"))]
 pub use kinds::normal_seed;
 pub use kinds::{
-    AccessKey, AccountSettings, Group, LoginProfile, ManagedPolicy, MfaDevice, OidcProvider,
-    Profile, Role, SamlProvider, User, is_account_alias, is_issuer, version_number,
+    AccessKey, AccountSettings, Association, Group, LoginProfile, ManagedPolicy, MfaDevice,
+    OidcProvider, Profile, Role, SamlProvider, User, is_account_alias, is_issuer, version_number,
 };
 pub use kinds::{ControlPolicy, Levels, Member, Organization};
 pub use limits::{ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER};
@@ -98,6 +98,7 @@ pub struct Directory {
     login_profiles: Table<LoginProfile>,
     oidc_providers: Table<OidcProvider>,
     saml_providers: Table<SamlProvider>,
+    associations: Table<Association>,
     organization: Option<Arc<Organization>>,
     decoy: Arc<Role>,
     /// Stands in for a policy whose document is missing, and denies everything.
@@ -137,6 +138,7 @@ impl Directory {
             login_profiles: Table::default(),
             oidc_providers: Table::default(),
             saml_providers: Table::default(),
+            associations: Table::default(),
             organization: None,
             decoy: Arc::new(Role::decoy()?),
             closed: Arc::new(deny_all(PolicyKind::Identity)?),
@@ -319,6 +321,29 @@ impl Directory {
     /// All SAML providers, in no particular order.
     pub fn saml_providers(&self) -> impl Iterator<Item = &Arc<SamlProvider>> {
         self.saml_providers.values()
+    }
+
+    /// The association of the pods with a service account, in an account.
+    pub fn pod_association(
+        &self,
+        account: AccountId,
+        cluster: &str,
+        namespace: &str,
+        service_account: &str,
+    ) -> Option<&Arc<Association>> {
+        let arn = kinds::of_pods(account.as_str(), cluster, namespace, service_account);
+        self.associations.get(&arn)
+    }
+
+    /// The association of the tasks of a family, in an account.
+    pub fn task_association(
+        &self,
+        account: AccountId,
+        cluster: &str,
+        family: &str,
+    ) -> Option<&Arc<Association>> {
+        let arn = kinds::of_tasks(account.as_str(), cluster, family);
+        self.associations.get(&arn)
     }
 
     /// The organization to which accounts belong, if one is declared.

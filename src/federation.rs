@@ -2,6 +2,7 @@
 //! providers. The reader of each kind of token fills it in; callers, policies, audit and operations
 //! know only this form.
 
+pub mod kubernetes;
 pub mod oidc;
 pub mod providers;
 pub mod saml;
@@ -19,6 +20,7 @@ use crate::error::Error;
 use crate::proof::jwt::{Flat, Verified};
 use crate::session::token;
 use crate::unproven::Unproven;
+use kubernetes::ServiceAccount;
 
 /// An identity for which a provider vouches, by a token or assertion that was verified.
 pub struct FederatedIdentity {
@@ -127,6 +129,14 @@ impl FederatedIdentity {
         match &self.source {
             Source::Oidc { .. } => None,
             Source::Saml(shown) => Some(shown),
+        }
+    }
+
+    /// What a token of a Kubernetes service account says of its pod; `None` for other proofs.
+    pub fn service_account(&self) -> Option<ServiceAccount> {
+        match &self.source {
+            Source::Oidc { token, .. } => kubernetes::service_account(token),
+            Source::Saml(_) => None,
         }
     }
 

@@ -18,6 +18,7 @@ use crate::ops::admin::list_sessions::ListSessions;
 use crate::ops::admin::preview_revocation::PreviewRevocation;
 use crate::ops::admin::revoke_sessions::RevokeSessions;
 use crate::ops::sts::assume_role::AssumeRole;
+use crate::ops::sts::assume_role_for_workload::AssumeRoleForWorkload;
 use crate::ops::sts::assume_role_with_saml::AssumeRoleWithSaml;
 use crate::ops::sts::assume_role_with_web_identity::AssumeRoleWithWebIdentity;
 use crate::ops::sts::decode_authorization_message::DecodeAuthorizationMessage;
@@ -39,6 +40,7 @@ pub const MAX_MESSAGE_BYTES: usize = 262_144;
 async fn dispatch(call: Call, name: &str) -> Answer {
     match name {
         AssumeRole::NAME => call.run::<AssumeRole>().await,
+        AssumeRoleForWorkload::NAME => call.run::<AssumeRoleForWorkload>().await,
         AssumeRoleWithSaml::NAME => call.run::<AssumeRoleWithSaml>().await,
         AssumeRoleWithWebIdentity::NAME => call.run::<AssumeRoleWithWebIdentity>().await,
         DecodeAuthorizationMessage::NAME => call.run::<DecodeAuthorizationMessage>().await,

@@ -95,6 +95,7 @@ pub fn session(
         issued_under: issued_under.0,
         store_id: issued_under.1.to_owned(),
         holder: grant.holder().cloned(),
+        workload: grant.workload().cloned(),
     };
     let key = keyring.current().ok_or(Error::InternalFailure)?;
     let secret_access_key = token::secret_access_key(key, &session_id, access_key_id.as_str())?;

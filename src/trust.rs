@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 pub use self::denied::Denied;
 pub use self::explain::{Asked, Control, Explained, explain};
-pub use self::facts::{Facts, SessionRequest, Supposed};
+pub use self::facts::{Facts, ServicePrincipal, SessionRequest, Supposed};
 use self::question::Question;
 pub use self::simulated::{SimulatedPrincipal, WhatIf, describe_request};
 use crate::base::arn::{AccountId, RoleArn};
 use crate::caller::{Caller, Identity};
 use crate::directory::{Directory, Role, User};
-use crate::evaluator::Outcome;
+use crate::evaluator::{Outcome, Principal};
 use crate::session::token::{self, Ancestor, SessionKind};
 
 /// The permission to issue a session. Only this file can create it, and `mint` consumes it, so that
@@ -30,6 +30,7 @@ pub struct Grant<'c> {
     to: Bearer,
     lineage: Vec<Ancestor>,
     holder: Option<token::Holder>,
+    workload: Option<token::Workload>,
     caller: PhantomData<&'c Caller>,
 }
 
@@ -66,6 +67,20 @@ impl Grant<'_> {
     pub fn holder(&self) -> Option<&token::Holder> {
         self.holder.as_ref()
     }
+
+    /// The workload for which a node gets the session, if it does.
+    pub fn workload(&self) -> Option<&token::Workload> {
+        self.workload.as_ref()
+    }
+
+    /// Records the workload for which the caller, a node, gets the session.
+    #[must_use]
+    pub fn for_workload(self, workload: token::Workload) -> Self {
+        Self {
+            workload: Some(workload),
+            ..self
+        }
+    }
 }
 
 /// Decides whether the caller may assume the role: the trust policy and the caller's own policies,
@@ -89,8 +104,71 @@ pub fn admit<'c>(
         holder: caller
             .federated()
             .map(|identity| identity.remembered.clone()),
+        workload: None,
         caller: PhantomData,
     })
+}
+
+/// Decides whether a service of AWS may assume the role, for which the caller acts: the trust policy and
+/// the resource control policies decide by themselves, since a service has no policies of its own. Whether
+/// the caller may act for the service must be decided before.
+///
+/// # Errors
+/// [`Denied`] for the first action that is not allowed.
+pub fn admit_service<'c>(
+    role: &Arc<Role>,
+    asked: &RoleArn,
+    service: &str,
+    caller: &'c Caller,
+    directory: &Directory,
+    facts: Facts<'_>,
+    actions: &[&'static str],
+) -> Result<Grant<'c>, Box<Denied>> {
+    let facts = about_role(facts, role, asked, directory);
+    let found = *role.arn == *asked.as_str();
+    for action in actions {
+        let question = Question {
+            principal: Principal::Service(service),
+            account: asked.account(),
+            identity: Vec::new(),
+            boundary: None,
+            session: None,
+            context: &facts.keys,
+            action,
+            resource: asked.as_str(),
+            resource_account: asked.account(),
+            trust: Some(&role.trust),
+            principal_member: None,
+            resource_member: directory.member(asked.account()),
+        };
+        let decision = question.decide();
+        if !decision.is_allowed() || !found {
+            return Err(question.denied(decision));
+        }
+    }
+    Ok(Grant {
+        to: Bearer::Role(role.clone()),
+        lineage: caller.lineage(),
+        holder: None,
+        workload: None,
+        caller: PhantomData,
+    })
+}
+
+/// The facts of a request for a role, with what they say of the role.
+fn about_role<'f>(
+    facts: Facts<'f>,
+    role: &'f Role,
+    asked: &RoleArn,
+    directory: &'f Directory,
+) -> Facts<'f> {
+    let mut facts = facts;
+    facts
+        .keys
+        .set("aws:resourceaccount", asked.account().to_string());
+    facts.resource_organization(directory.member(asked.account()));
+    facts.resource_tags(&role.tags, true);
+    facts
 }
 
 /// Whether [`admit`] would allow it if the supposed facts were true.
@@ -117,13 +195,7 @@ fn admissible(
     facts: Facts<'_>,
     actions: &[&'static str],
 ) -> Result<Vec<Ancestor>, Box<Denied>> {
-    // This shortens the lifetime to that of the role, whose tags are added.
-    let mut facts: Facts<'_> = facts;
-    facts
-        .keys
-        .set("aws:resourceaccount", asked.account().to_string());
-    facts.resource_organization(directory.member(asked.account()));
-    facts.resource_tags(&role.tags, true);
+    let facts = about_role(facts, role, asked, directory);
     let found = *role.arn == *asked.as_str();
     let question = |action| Question {
         resource_account: asked.account(),
@@ -176,6 +248,7 @@ pub fn own_session<'c>(
         to: Bearer::User(user.clone()),
         lineage,
         holder: None,
+        workload: None,
         caller: PhantomData,
     })
 }
@@ -232,6 +305,7 @@ pub fn vouch<'c>(
                 to: Bearer::FederatedUser(user.clone()),
                 lineage,
                 holder: None,
+                workload: None,
                 caller: PhantomData,
             })
         }

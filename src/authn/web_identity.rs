@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::base::arn::AccountId;
 use crate::base::clock::Timestamp;
+use crate::broker::Broker;
 use crate::caller::{Caller, Identity};
 use crate::directory::{Directory, Effective, OidcProvider, is_issuer};
 use crate::error::Error;
+use crate::federation::FederatedIdentity;
 use crate::federation::oidc::{self, not_vouched};
 use crate::federation::providers::{KeyError, Providers};
 use crate::proof::jwt::{TokenError, Unverified, Verified};
@@ -30,15 +32,42 @@ pub async fn authenticate(
     own_issuer: Option<&str>,
     moment: impl FnOnce() -> (Arc<Directory>, Timestamp),
 ) -> Result<Caller, Box<Unproven>> {
-    let (token, asked) = verified(token, account, providers, directory, own_issuer).await?;
-    let (directory, now) = moment();
-    let provider = oidc::as_it_is_now(&asked, &directory)?.clone();
-    let identity = oidc::identity(token, provider, now)?;
+    let identity = identity(token, account, providers, directory, own_issuer, moment).await?;
     Ok(Caller {
-        identity: Identity::Federated(Arc::new(identity)),
+        identity: Identity::Federated(identity),
         access_key_id: String::new(),
         effective: Effective::default(),
     })
+}
+
+/// Verifies a token that a caller shows besides its own proof, as strictly as [`authenticate`] does.
+///
+/// # Errors
+/// Those of [`authenticate`].
+pub async fn identify(
+    broker: &Broker,
+    token: &str,
+    account: AccountId,
+    directory: &Directory,
+) -> Result<Arc<FederatedIdentity>, Box<Unproven>> {
+    let moment = || (broker.directory.load_full(), broker.clock.now());
+    let (providers, own) = (&broker.providers, broker.issuer.as_deref());
+    identity(token, account, providers, directory, own, moment).await
+}
+
+/// The identity for which a token vouches; see [`authenticate`].
+async fn identity(
+    token: &str,
+    account: AccountId,
+    providers: &Providers,
+    directory: &Directory,
+    own_issuer: Option<&str>,
+    moment: impl FnOnce() -> (Arc<Directory>, Timestamp),
+) -> Result<Arc<FederatedIdentity>, Box<Unproven>> {
+    let (token, asked) = verified(token, account, providers, directory, own_issuer).await?;
+    let (directory, now) = moment();
+    let provider = oidc::as_it_is_now(&asked, &directory)?.clone();
+    Ok(Arc::new(oidc::identity(token, provider, now)?))
 }
 
 /// Verifies that one of the account's providers signed the token. Returns its claims and the

@@ -71,6 +71,12 @@ name!(
     SerialNumber, 9..=256, "+=/:,.@-"
 );
 
+/// Whether a text has 1 to `most` letters, digits, hyphens and underscores.
+pub fn is_label(text: &str, most: usize) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    (1..=most).contains(&text.len()) && text.bytes().all(legal)
+}
+
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 impl AccessKeyId {

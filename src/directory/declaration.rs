@@ -9,7 +9,7 @@ use super::shape::shape;
 use crate::base::arn::{AccountId, account_of};
 
 pub use super::kinds::{
-    AccessKeyDetail, Account, GroupDetail, InstanceProfile, LoginProfileDetail,
+    AccessKeyDetail, Account, AssociationDetail, GroupDetail, InstanceProfile, LoginProfileDetail,
     ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail, OrganizationDetail,
     PasswordPolicyDetail, PolicyVersion, ProfileRole, RoleDetail, SamlProviderDetail, UserDetail,
 };
@@ -47,6 +47,10 @@ shape! {
         open_id_connect_providers: Vec<OidcProviderDetail>,
         #[serde(rename = "SAMLProviders")]
         saml_providers: Vec<SamlProviderDetail>,
+        /// The roles of pods, by cluster, namespace and service account.
+        pod_associations: Vec<AssociationDetail>,
+        /// The roles of tasks, by cluster and family.
+        task_associations: Vec<AssociationDetail>,
         /// The organization to which accounts belong, as `aws organizations` prints it.
         organization: Option<Box<OrganizationDetail>>,
     }
@@ -83,6 +87,9 @@ impl Declaration {
                 .into_iter()
                 .map(Resource::SamlProvider),
         );
+        let associations = brevet.pod_associations.into_iter();
+        let associations = associations.chain(brevet.task_associations);
+        all.extend(associations.map(Resource::Association));
         all.extend(brevet.organization.map(Resource::Organization));
         for resource in &mut all {
             resource.drop_what_is_observed();
@@ -112,6 +119,10 @@ impl Declaration {
                 Resource::LoginProfile(p) => file.brevet.login_profiles.push(p),
                 Resource::OidcProvider(p) => file.brevet.open_id_connect_providers.push(p),
                 Resource::SamlProvider(p) => file.brevet.saml_providers.push(p),
+                Resource::Association(a) if a.is_of_tasks() => {
+                    file.brevet.task_associations.push(a);
+                }
+                Resource::Association(a) => file.brevet.pod_associations.push(a),
                 Resource::Organization(o) => file.brevet.organization = Some(o),
             }
         }

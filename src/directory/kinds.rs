@@ -3,6 +3,7 @@
 
 mod access_key;
 mod account;
+mod association;
 mod group;
 mod instance_profile;
 mod login_profile;
@@ -16,6 +17,7 @@ mod user;
 
 pub use access_key::{AccessKey, AccessKeyDetail};
 pub use account::{Account, AccountSettings, PasswordPolicyDetail, is_account_alias};
+pub use association::{Association, AssociationDetail, of_pods, of_tasks};
 pub use group::{Group, GroupDetail};
 pub use instance_profile::{InstanceProfile, Profile, ProfileRole};
 pub use login_profile::{LoginProfile, LoginProfileDetail};

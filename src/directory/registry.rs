@@ -18,6 +18,7 @@ macro_rules! every_kind {
             LoginProfile: LoginProfileDetail as LoginProfileDetail = "login-profile" in "Brevet.LoginProfiles";
             OidcProvider: OidcProviderDetail as OidcProviderDetail = "oidc-provider" in "OpenIDConnectProviders";
             SamlProvider: SamlProviderDetail as SamlProviderDetail = "saml-provider" in "SAMLProviders";
+            Association: AssociationDetail as AssociationDetail = "workload-association" in "Brevet.PodAssociations or Brevet.TaskAssociations";
             Organization: Box<OrganizationDetail> as OrganizationDetail = "organization" in "Brevet.Organization";
         }
     };

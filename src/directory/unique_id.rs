@@ -20,6 +20,7 @@ pub fn prefix(kind: ResourceKind) -> Option<&'static str> {
         | ResourceKind::LoginProfile
         | ResourceKind::OidcProvider
         | ResourceKind::SamlProvider
+        | ResourceKind::Association
         | ResourceKind::Organization => None,
     }
 }

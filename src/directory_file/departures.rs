@@ -58,6 +58,7 @@ impl Departure {
             | ResourceKind::InstanceProfile
             | ResourceKind::MfaDevice
             | ResourceKind::LoginProfile
+            | ResourceKind::Association
             | ResourceKind::Organization => return None,
         };
         Some(Self::new(selector, owner, &name.id))

@@ -223,7 +223,12 @@ const IAM: &[&str] = &[
 ];
 
 /// The broker's own actions, which have no counterpart in AWS.
-const BREVET: &[&str] = &["DescribeSession", "ListSessions", "RevokeSessions"];
+const BREVET: &[&str] = &[
+    "AssumeRoleForWorkload",
+    "DescribeSession",
+    "ListSessions",
+    "RevokeSessions",
+];
 
 /// The known actions of the service with this prefix (`sts`, `iam` or `brevet`, in any case), or
 /// `None` for any other service.
@@ -355,6 +360,7 @@ mod tests {
         let own: Vec<_> = crate::ops::registry::ADMINISTRATION
             .iter()
             .filter(|name| **name != "PreviewRevocation")
+            .chain(crate::ops::registry::OWN)
             .collect();
         assert_eq!(own.len(), BREVET.len());
         for operation in own {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::kubernetes;
 use super::vouched::{MAX_METHODS, METHODS};
 use super::{Asked, FederatedIdentity, Once, Source};
 use crate::base::clock::Timestamp;
@@ -78,7 +79,12 @@ pub fn identity(
         account: provider.account,
         issuer: provider.url.clone(),
         principal_id: format!("{}:{audience}:{subject}", provider.url),
-        remembered: token::Holder::WebIdentity(remembered(&subject, &audience, methods)),
+        remembered: token::Holder::WebIdentity(token::WebIdentity {
+            node: kubernetes::service_account(&token)
+                .and_then(|account| account.node)
+                .unwrap_or_default(),
+            ..remembered(&subject, &audience, methods)
+        }),
         keys: keys(&provider, &token, claims, &audience),
         asked: asked(&token),
         roles: roles(&token),
@@ -133,6 +139,7 @@ fn remembered(subject: &str, audience: &str, methods: Option<&Flat>) -> token::W
         audience: audience.to_owned(),
         authentication_methods,
         methods_are_a_list,
+        node: String::new(),
     }
 }
 

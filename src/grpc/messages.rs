@@ -3,12 +3,16 @@
 use prost::Message;
 
 use crate::api::sts::v1 as pb;
+use crate::api::sts::v1::assume_role_for_workload_request::Workload as PbWorkload;
 use crate::authn::Evidence;
 use crate::base::names::Tag;
 use crate::error::Error;
 use crate::mint::Credentials;
 use crate::ops::Operation;
 use crate::ops::sts::assume_role::{AssumeRole, AssumeRoleInput, AssumeRoleOutput};
+use crate::ops::sts::assume_role_for_workload::{
+    AssumeRoleForWorkload, AssumeRoleForWorkloadInput, AssumeRoleForWorkloadOutput, Workload,
+};
 use crate::ops::sts::assume_role_with_saml::{
     AssumeRoleWithSaml, AssumeRoleWithSamlInput, AssumeRoleWithSamlOutput,
 };
@@ -79,6 +83,58 @@ impl From<AssumeRoleOutput> for pb::AssumeRoleResponse {
             }),
             packed_policy_size: i32::try_from(output.packed_policy_size).unwrap_or(100),
             source_identity: output.source_identity,
+        }
+    }
+}
+
+impl Rpc for AssumeRoleForWorkload {
+    type Request = pb::AssumeRoleForWorkloadRequest;
+    type Response = pb::AssumeRoleForWorkloadResponse;
+
+    fn read(m: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        Self::parse(AssumeRoleForWorkloadInput {
+            workload: m.workload.map(Workload::from),
+            role_arn: m.role_arn,
+            role_session_name: m.role_session_name,
+            duration_seconds: m.duration_seconds.map(i64::from),
+            tags: tags(m.tags),
+        })
+    }
+}
+
+impl From<PbWorkload> for Workload {
+    fn from(workload: PbWorkload) -> Self {
+        match workload {
+            PbWorkload::Instance(w) => Self::Instance {
+                instance_id: w.instance_id,
+            },
+            PbWorkload::Task(w) => Self::Task {
+                cluster: w.cluster,
+                family: w.family,
+                task_id: w.task_id,
+            },
+            PbWorkload::Pod(w) => Self::Pod {
+                cluster: w.cluster,
+                token: w.web_identity_token,
+            },
+            PbWorkload::Process(w) => Self::Process {
+                uid: w.uid,
+                unit: w.unit,
+            },
+        }
+    }
+}
+
+impl From<AssumeRoleForWorkloadOutput> for pb::AssumeRoleForWorkloadResponse {
+    fn from(output: AssumeRoleForWorkloadOutput) -> Self {
+        Self {
+            credentials: Some(output.credentials.into()),
+            assumed_role_user: Some(pb::AssumedRoleUser {
+                assumed_role_id: output.assumed_role_id,
+                arn: output.arn,
+            }),
+            packed_policy_size: i32::try_from(output.packed_policy_size).unwrap_or(100),
+            role_arn: output.role_arn,
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::mint::{self, SessionDetails};
 use crate::origin::Origin;
 use crate::proof::sigv4::Presented;
 use crate::store::StoreError;
-use crate::trust::{Denied, Facts, Grant};
+use crate::trust::{Denied, Facts, Grant, ServicePrincipal};
 
 /// One request while it is being served: the caller, the time and the audit record. All decisions
 /// are based on the state at one instant: when the request began, or when it last had to wait
@@ -87,7 +87,7 @@ impl Context<'_> {
     }
 
     /// Updates the state as if the call arrived now.
-    pub(super) fn renew(&mut self) -> Result<(), Error> {
+    pub fn renew(&mut self) -> Result<(), Error> {
         // Read before the snapshot, so that what an older snapshot decides does not count as newer.
         self.issued_under = self.broker.feed.sequence();
         self.directory = self.broker.directory.load_full();
@@ -131,6 +131,32 @@ impl Context<'_> {
             &self.region,
             self.now,
         )
+    }
+
+    /// The condition keys of a request that a service of AWS makes for a workload of the caller.
+    pub fn facts_of_service<'f>(&'f self, service: &'f ServicePrincipal) -> Facts<'f> {
+        let (caller, directory) = (&self.caller, &*self.directory);
+        Facts::of_service(
+            service,
+            caller,
+            directory,
+            self.origin,
+            &self.region,
+            self.now,
+        )
+    }
+
+    /// The region in the signature, or the broker's first one if nothing is signed.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Records why a proof besides the caller's own was not accepted, and returns the error for the
+    /// caller.
+    pub fn unproven(&mut self, unproven: &authn::Unproven) -> Error {
+        self.record.additional_event_data =
+            unproven.reason.as_ref().and_then(AuditedReason::audited);
+        unproven.error.clone()
     }
 
     /// Records the reason of a refusal, and returns AWS's error with the sealed reason.

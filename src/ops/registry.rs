@@ -7,6 +7,7 @@ use super::admin::preview_revocation::PreviewRevocation;
 use super::admin::revoke_sessions::RevokeSessions;
 use super::operation::Operation;
 use super::sts::assume_role::AssumeRole;
+use super::sts::assume_role_for_workload::AssumeRoleForWorkload;
 use super::sts::assume_role_with_saml::AssumeRoleWithSaml;
 use super::sts::assume_role_with_web_identity::AssumeRoleWithWebIdentity;
 use super::sts::decode_authorization_message::DecodeAuthorizationMessage;
@@ -43,6 +44,13 @@ pub const ADMINISTRATION: &[&str] = &[
     RevokeSessions::NAME,
     PreviewRevocation::NAME,
 ];
+
+#[cfg_attr(
+    not(any(test, feature = "internals")),
+    allow(dead_code, reason = "tests compare it with the wires")
+)]
+/// Brevet's own actions in the SecurityTokenService. They exist only in gRPC, too.
+pub const OWN: &[&str] = &[AssumeRoleForWorkload::NAME];
 
 /// The error for an action that AWS has but this version does not support, or that does not exist.
 pub fn unanswered(action: &str, version: &str) -> Error {

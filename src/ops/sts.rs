@@ -1,6 +1,7 @@
 //! The actions of the Security Token Service, each in a file with AWS's name for it.
 
 pub mod assume_role;
+pub mod assume_role_for_workload;
 pub mod assume_role_with_saml;
 pub mod assume_role_with_web_identity;
 pub mod decode_authorization_message;

@@ -81,6 +81,21 @@ pub struct Claims {
     /// assertion. The provider is then the session's only ancestor.
     #[prost(oneof = "Holder", tags = "15, 16")]
     pub holder: Option<Holder>,
+    /// The workload for which a node got the session, if it did.
+    #[prost(message, optional, tag = "17")]
+    pub workload: Option<Workload>,
+}
+
+/// The node to which a session was issued, and the workload that it is for.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Workload {
+    /// The first 16 bytes of a digest of the node's identity, which stays the same when the node renews
+    /// its own session.
+    #[prost(bytes = "vec", tag = "1")]
+    pub node: Vec<u8>,
+    /// The kind of workload and its id, such as `instance i-0abc`.
+    #[prost(string, tag = "2")]
+    pub name: String,
 }
 
 /// The holder of a session as an identity provider describes it: the part of a token or an assertion that
@@ -134,6 +149,10 @@ pub struct WebIdentity {
     /// Whether the claim `amr` is a list.
     #[prost(bool, tag = "4")]
     pub methods_are_a_list: bool,
+    /// The node on which the pod runs that holds a token of a Kubernetes service account; empty for
+    /// other tokens.
+    #[prost(string, tag = "5")]
+    pub node: String,
 }
 
 /// A principal in the chain behind a session.

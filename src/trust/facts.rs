@@ -30,31 +30,10 @@ impl<'a> Facts<'a> {
         region: &'a str,
         now: Timestamp,
     ) -> Self {
-        let mut keys = RequestContext::new();
-        keys.set("aws:currenttime", now.to_string());
-        keys.set("aws:epochtime", now.seconds().to_string());
-        keys.set("aws:sourceip", origin.source_ip.to_canonical().to_string());
-        keys.set(
-            "aws:securetransport",
-            if origin.secure_transport {
-                "true"
-            } else {
-                "false"
-            },
-        );
-        keys.set("aws:requestedregion", region);
-        keys.set(
-            "aws:useragent",
-            origin.user_agent.as_deref().unwrap_or_default(),
-        );
-        if let Some(referer) = &origin.referer {
-            keys.set("aws:referer", referer.as_str());
-        }
+        let mut keys = of_request(origin, region, now);
         // This is the caller's account unless the requested resource belongs to another one: see
         // `admit`.
         keys.set("aws:resourceaccount", caller.account().to_string());
-        keys.set("aws:viaawsservice", "false");
-        keys.set("aws:viaawsmcpservice", "false");
         let member = directory.member(caller.account());
         if caller.federated().is_none() {
             keys.set("aws:principalaccount", caller.account().to_string());
@@ -76,6 +55,36 @@ impl<'a> Facts<'a> {
         match caller.mfa_age(now) {
             Some(age) => facts.mfa(age),
             None => facts,
+        }
+    }
+
+    /// Sets the condition keys of a request in which a service of AWS assumes a role for a workload of the
+    /// caller's account: IAM User Guide, "AWS global condition context keys", "Properties of the
+    /// principal" and "Properties of the request".
+    pub fn of_service(
+        service: &'a ServicePrincipal,
+        caller: &'a Caller,
+        directory: &'a Directory,
+        origin: &'a Origin,
+        region: &'a str,
+        now: Timestamp,
+    ) -> Self {
+        let mut keys = of_request(origin, region, now);
+        keys.set("aws:principalisawsservice", "true");
+        keys.set("aws:principalservicename", service.name);
+        keys.set_many(
+            "aws:principalservicenameslist",
+            vec![Cow::from(service.name)],
+        );
+        keys.set("aws:sourcearn", service.source_arn.as_str());
+        keys.set("aws:sourceaccount", caller.account().to_string());
+        if let Some(member) = directory.member(caller.account()) {
+            keys.set("aws:sourceorgid", &*member.organization);
+            keys.set_many("aws:sourceorgpaths", vec![Cow::from(&*member.path)]);
+        }
+        Self {
+            keys,
+            session_tags: &[],
         }
     }
 
@@ -223,6 +232,41 @@ impl<'a> Facts<'a> {
             self.keys.set_many("aws:tagkeys", keys.collect());
         }
     }
+}
+
+/// A service of AWS that assumes a role for a workload, as imported trust policies name it.
+pub struct ServicePrincipal {
+    /// Such as `ec2.amazonaws.com`.
+    pub name: &'static str,
+    /// The ARN of the workload, or of the cluster that it runs in.
+    pub source_arn: String,
+}
+
+/// The keys that depend on the request but not on its principal.
+fn of_request<'a>(origin: &'a Origin, region: &'a str, now: Timestamp) -> RequestContext<'a> {
+    let mut keys = RequestContext::new();
+    keys.set("aws:currenttime", now.to_string());
+    keys.set("aws:epochtime", now.seconds().to_string());
+    keys.set("aws:sourceip", origin.source_ip.to_canonical().to_string());
+    keys.set(
+        "aws:securetransport",
+        if origin.secure_transport {
+            "true"
+        } else {
+            "false"
+        },
+    );
+    keys.set("aws:requestedregion", region);
+    keys.set(
+        "aws:useragent",
+        origin.user_agent.as_deref().unwrap_or_default(),
+    );
+    if let Some(referer) = &origin.referer {
+        keys.set("aws:referer", referer.as_str());
+    }
+    keys.set("aws:viaawsservice", "false");
+    keys.set("aws:viaawsmcpservice", "false");
+    keys
 }
 
 /// Facts of which one has not been proved, to find out whether a caller would be refused anyway. No

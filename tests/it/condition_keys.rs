@@ -7,6 +7,7 @@ use std::time::Duration;
 use brevet::base::clock::Clock;
 use brevet::base::digest::sha256;
 use brevet::base::entropy::SystemEntropy;
+use brevet::client::{AssumeRoleForWorkload, Workload};
 use brevet::evaluator::keys::{self, Presence, Type};
 use brevet::session::key_state::KeyState;
 use brevet::session::signing_key::{Algorithm, SigningKey};
@@ -100,6 +101,8 @@ const ATTRIBUTES: [(&str, &str); 26] = [
 ];
 const AWS_POLICY: &str = "arn:aws:iam::aws:policy/ReadOnlyAccess";
 const SEED: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
+/// The service that assumes the roles of tasks.
+const SERVICE: &str = "ecs-tasks.amazonaws.com";
 /// A principal that is not under test, and what is asked for if its trust policy is not under test.
 const CALLER: &str = "caller";
 const BASE: &str = "Base";
@@ -130,6 +133,8 @@ enum By {
     Saml,
     /// An assertion alone: the question is AssumeRoleWithSAML itself.
     Assertion,
+    /// A node that asks for a task of its: the question is AssumeRoleForWorkload itself.
+    Node,
 }
 
 /// The call of the question, unless it is AssumeRoleWithWebIdentity.
@@ -211,7 +216,8 @@ impl Ask {
             }
             match self.place {
                 Place::Trust => {
-                    s["Principal"] = json!({"AWS": ACCOUNT, "Federated": [PROVIDER, SAML_PROVIDER]})
+                    s["Principal"] = json!({"AWS": ACCOUNT, "Federated": [PROVIDER, SAML_PROVIDER],
+                        "Service": SERVICE})
                 }
                 _ => s["Resource"] = json!("*"),
             }
@@ -252,7 +258,9 @@ fn policy(document: Value) -> Value {
 }
 
 fn everything() -> Value {
-    policy(json!([{"Effect": "Allow", "Action": ["sts:*", "iam:*"], "Resource": "*"}]))
+    policy(
+        json!([{"Effect": "Allow", "Action": ["sts:*", "iam:*", "brevet:AssumeRoleForWorkload"], "Resource": "*"}]),
+    )
 }
 
 fn user_id(name: &str) -> String {
@@ -280,6 +288,16 @@ fn question(key: &str, place: Place, ask: &Ask) -> Option<(By, What, &'static st
         |operator, right: &str, wrong: &str| by(plain, operator, json!(right), json!(wrong));
     let token = |operator, right: Value, wrong: Value| {
         (place == Place::Trust).then_some((By::Token, What::AssumeRole, operator, right, wrong))
+    };
+    let of_node = |operator, right: &str, wrong: &str| {
+        let asked = (
+            By::Node,
+            What::AssumeRole,
+            operator,
+            json!(right),
+            json!(wrong),
+        );
+        (place == Place::Trust).then_some(asked)
     };
     let minted = |operator, right: Value, wrong: Value| {
         (place != Place::Trust).then_some((
@@ -340,6 +358,22 @@ fn question(key: &str, place: Place, ask: &Ask) -> Option<(By, What, &'static st
             plainly("StringEquals", "o-exampleorgid", "o-otherorgid")
         }
         "aws:PrincipalOrgPaths" | "aws:ResourceOrgPaths" => plainly(
+            "ForAnyValue:StringEquals",
+            "o-exampleorgid/r-exam/",
+            "o-exampleorgid/r-other/",
+        ),
+        "aws:PrincipalServiceName" => of_node("StringEquals", SERVICE, "ec2.amazonaws.com"),
+        "aws:PrincipalServiceNamesList" => {
+            of_node("ForAnyValue:StringEquals", SERVICE, "ec2.amazonaws.com")
+        }
+        "aws:SourceAccount" => of_node("StringEquals", ACCOUNT, "999999999999"),
+        "aws:SourceArn" => of_node(
+            "ArnEquals",
+            "arn:aws:ecs:us-east-1:111122223333:task/cluster/asked",
+            "arn:aws:ecs:us-east-1:111122223333:task/cluster/other",
+        ),
+        "aws:SourceOrgID" => of_node("StringEquals", "o-exampleorgid", "o-otherorgid"),
+        "aws:SourceOrgPaths" => of_node(
             "ForAnyValue:StringEquals",
             "o-exampleorgid/r-exam/",
             "o-exampleorgid/r-other/",
@@ -563,6 +597,13 @@ fn directory(asks: &[Ask], signing: &SigningKey, idp: &Idp) -> Value {
         role(BASE, anybody.clone(), everything(), team.clone()),
         role(TARGET, anybody.clone(), everything(), tier.clone()),
     ];
+    let associations: Vec<Value> = asks
+        .iter()
+        .filter(|ask| ask.by == By::Node)
+        .map(|ask| {
+            json!({"Cluster": "cluster", "Family": ask.target(), "RoleArn": arn("role", &ask.target())})
+        })
+        .collect();
     let (mut policies, mut devices) = (Vec::new(), vec![(CALLER.to_owned(), mfa_of(CALLER))]);
     for ask in asks {
         if ask.place == Place::Trust {
@@ -619,7 +660,7 @@ fn directory(asks: &[Ask], signing: &SigningKey, idp: &Idp) -> Value {
             "Accounts": [{"Id": ACCOUNT, "ParentId": "r-exam"}]},
         "InstanceProfiles": [{"InstanceProfileName": "profile", "InstanceProfileId": "AIPA0000000000000001",
             "Arn": arn("instance-profile", "profile")}],
-        "AccessKeys": keys, "MFADevices": devices,
+        "AccessKeys": keys, "MFADevices": devices, "TaskAssociations": associations,
         "OpenIDConnectProviders": [{"Arn": PROVIDER, "Url": format!("https://{HOST}"), "ClientIDList": ["brevet", "api"],
             "JsonWebKeySet": {"keys": [signing.jwk()]}}],
         "SAMLProviders": [idp.declared(SAML_PROVIDER)]
@@ -775,6 +816,18 @@ async fn answer(
             .await
             .code()
             .to_owned();
+    }
+    if ask.by == By::Node {
+        let task = Workload::Task {
+            cluster: "cluster".into(),
+            family: ask.target(),
+            task_id: "asked".into(),
+        };
+        let client = broker.client(&keys_of(CALLER));
+        let got = client
+            .assume_role_for_workload(&AssumeRoleForWorkload::new(task))
+            .await;
+        return got.map_or_else(|error| code(&error), |_| "ok".to_owned());
     }
     let id = format!("question-{}", ask.number);
     if ask.by == By::Assertion {

@@ -65,6 +65,8 @@ fn pair(kind: ResourceKind) -> [Value; 2] {
             "Url": format!("https://idp{n}.example.com"), "ClientIDList": ["sts.amazonaws.com"]}),
         ResourceKind::SamlProvider => json!({"Arn": arn("saml-provider", &format!("S{n}")),
             "SAMLMetadataDocument": include_str!("../data/saml/pysaml2-metadata.xml")}),
+        ResourceKind::Association => json!({"Arn": format!("arn:aws:ecs::{ACCOUNT}:task-definition/cluster/F{n}"),
+            "Cluster": "cluster", "Family": format!("F{n}"), "RoleArn": arn("role", &format!("R{n}"))}),
         ResourceKind::Organization => unreachable!("a directory has at most one"),
     })
 }

@@ -65,3 +65,4 @@ mod trust;
 mod unique_ids;
 mod unreadable;
 mod waiting;
+mod workloads;

@@ -13,6 +13,8 @@ const MEMBER: Presence =
 const OF_MEMBER: Presence =
     When("when the account of `aws:ResourceAccount` is in the organization");
 const NO_SERVICE: &str = "no AWS service calls this broker";
+const WORKLOAD: Presence =
+    When("in the trust policy on AssumeRoleForWorkload, for an instance, a task or a pod");
 const NO_VPC: &str = "no request comes through a VPC endpoint";
 const NO_RUNTIME: &str = "no AWS service hands out sessions of this broker";
 const NO_MCP: &str = "no AWS MCP server calls this broker";
@@ -54,9 +56,27 @@ pub(super) const KEYS: &[ConditionKey] = &[
         When("for each tag of the user, of the role and of the session"),
         "the tag's value; a session tag overrides a role's",
     ),
-    one(Global, "aws:PrincipalIsAWSService", Bool, SIGNED, "`false`"),
-    never(Global, "aws:PrincipalServiceName", String, NO_SERVICE),
-    never_many(Global, "aws:PrincipalServiceNamesList", String, NO_SERVICE),
+    one(
+        Global,
+        "aws:PrincipalIsAWSService",
+        Bool,
+        SIGNED,
+        "`true` in the trust policy on AssumeRoleForWorkload, for an instance, a task or a pod; otherwise `false`",
+    ),
+    one(
+        Global,
+        "aws:PrincipalServiceName",
+        String,
+        WORKLOAD,
+        "`ec2.amazonaws.com`, `ecs-tasks.amazonaws.com` or `pods.eks.amazonaws.com`",
+    ),
+    many(
+        Global,
+        "aws:PrincipalServiceNamesList",
+        String,
+        WORKLOAD,
+        "the one name of `aws:PrincipalServiceName`",
+    ),
     one(
         Global,
         "aws:PrincipalType",
@@ -237,10 +257,34 @@ pub(super) const KEYS: &[ConditionKey] = &[
         Always,
         "whether the connection is TLS",
     ),
-    never(Global, "aws:SourceAccount", String, NO_SERVICE),
-    never(Global, "aws:SourceArn", Arn, NO_SERVICE),
-    never(Global, "aws:SourceOrgID", String, NO_SERVICE),
-    never_many(Global, "aws:SourceOrgPaths", String, NO_SERVICE),
+    one(
+        Global,
+        "aws:SourceAccount",
+        String,
+        WORKLOAD,
+        "the node's account",
+    ),
+    one(
+        Global,
+        "aws:SourceArn",
+        Arn,
+        WORKLOAD,
+        "the ARN of the instance, of the task, or of the pod's cluster",
+    ),
+    one(
+        Global,
+        "aws:SourceOrgID",
+        String,
+        WORKLOAD,
+        "the organization's id, `o-…`, if the node's account is in it",
+    ),
+    many(
+        Global,
+        "aws:SourceOrgPaths",
+        String,
+        WORKLOAD,
+        "the one path `o-…/r-…/ou-…/` to the parent of the node's account",
+    ),
     one(
         Global,
         "aws:UserAgent",

@@ -1,0 +1,207 @@
+//! Which role a workload gets that a node hands credentials out to: pods of a Kubernetes cluster by
+//! their service account, and tasks by their family.
+
+use crate::base::arn::{AccountId, account_of};
+use crate::base::entropy::NoEntropy;
+use crate::base::names::is_label;
+use crate::directory::declared::{Declared, Defaults, Insertion, keep};
+use crate::directory::limits::Limits;
+use crate::directory::name::{Name, ResourceKind};
+use crate::directory::shape::shape;
+use crate::directory::table::Keyed;
+use crate::directory::{Directory, DirectoryError, fault};
+
+/// The audience of the tokens that pods show, unless an association names another one: Amazon EKS User
+/// Guide, "Understand how EKS Pod Identity works".
+const POD_AUDIENCE: &str = "pods.eks.amazonaws.com";
+/// The longest names of a cluster and of a family, in characters.
+const MAX_NAME: usize = 100;
+/// The longest name of a namespace or service account: RFC 1123 subdomains, as Kubernetes limits them.
+const MAX_KUBERNETES_NAME: usize = 253;
+
+shape! {
+    /// The role of the pods with a service account (with `Namespace`, `ServiceAccount` and
+    /// `ProviderArn`), or of the tasks of a family (with `Family`).
+    AssociationDetail {
+        /// Follows from the other fields, so it may be left out.
+        arn: String,
+        role_arn: String,
+        cluster: String,
+        namespace: Option<String>,
+        service_account: Option<String>,
+        /// The OpenID Connect provider that signs the tokens of the cluster's service accounts.
+        provider_arn: Option<String>,
+        /// The audience that a pod's token must have. The default is `pods.eks.amazonaws.com`.
+        audience: Option<String>,
+        family: Option<String>,
+        create_date: Option<String>,
+    }
+}
+
+/// A compiled association.
+#[derive(Debug)]
+pub struct Association {
+    arn: Box<str>,
+    /// The ARN of the role, which is in the association's account.
+    pub role_arn: Box<str>,
+    /// The provider and the audience of the tokens, if it is an association of pods.
+    pub tokens: Option<PodTokens>,
+}
+
+/// The tokens that pods of an association show.
+#[derive(Debug)]
+pub struct PodTokens {
+    /// The ARN of the provider that must have signed them.
+    pub provider_arn: Box<str>,
+    /// Their only audience.
+    pub audience: Box<str>,
+}
+
+impl Keyed for Association {
+    fn key(&self) -> &str {
+        &self.arn
+    }
+}
+
+impl AssociationDetail {
+    /// Whether it is an association of tasks and not of pods.
+    pub fn is_of_tasks(&self) -> bool {
+        self.family.is_some()
+    }
+
+    /// The ARN that follows from the other fields.
+    fn made_arn(&self) -> String {
+        let account = account_of(&self.role_arn);
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        match &self.family {
+            Some(family) => of_tasks(account, &self.cluster, family),
+            None => of_pods(
+                account,
+                &self.cluster,
+                &text(&self.namespace),
+                &text(&self.service_account),
+            ),
+        }
+    }
+}
+
+/// The ARN of the association of a service account.
+pub fn of_pods(account: &str, cluster: &str, namespace: &str, service_account: &str) -> String {
+    format!("arn:aws:eks::{account}:podidentityassociation/{cluster}/{namespace}/{service_account}")
+}
+
+/// The ARN of the association of a family of tasks.
+pub fn of_tasks(account: &str, cluster: &str, family: &str) -> String {
+    format!("arn:aws:ecs::{account}:task-definition/{cluster}/{family}")
+}
+
+impl Declared for AssociationDetail {
+    fn id(&self) -> &str {
+        &self.arn
+    }
+
+    /// Names of clusters and families are case-sensitive.
+    fn folded(&self) -> String {
+        self.arn.clone()
+    }
+
+    fn links(&self) -> Vec<Name> {
+        let provider = self.provider_arn.as_deref();
+        let provider = provider.map(|arn| Name::new(ResourceKind::OidcProvider, arn));
+        let role = Name::new(ResourceKind::Role, self.role_arn.as_str());
+        provider.into_iter().chain([role]).collect()
+    }
+
+    /// The ARN is not declared: it follows from the rest.
+    fn drop_what_is_observed(&mut self) {
+        if self.arn.is_empty() {
+            self.arn = self.made_arn();
+        }
+    }
+
+    fn fill(&mut self, defaults: &Defaults<'_>) -> Result<(), NoEntropy> {
+        defaults.date(&mut self.create_date);
+        Ok(())
+    }
+
+    fn keep_what_is_left_out(&mut self, old: &Self) {
+        keep(&mut self.create_date, &old.create_date);
+    }
+
+    fn check(&self, _: &mut Limits<'_>) {}
+
+    fn insert(&self, directory: &mut Directory, how: &Insertion<'_>) -> Result<(), DirectoryError> {
+        let place = how.place;
+        let broken = |field: &str, rule: &str| Err(fault(format!("{place}: {field}"), rule));
+        let name = |text: &str| is_label(text, MAX_NAME);
+        if AccountId::parse(account_of(&self.role_arn)).is_none() {
+            return broken("RoleArn", "must be `arn:aws:iam::ACCOUNT:role/PATH/NAME`");
+        }
+        if !name(&self.cluster) {
+            return broken("Cluster", "must be 1 to 100 letters, digits, `-` or `_`");
+        }
+        let tokens = match (&self.family, &self.namespace, &self.service_account) {
+            (Some(family), None, None)
+                if self.provider_arn.is_none() && self.audience.is_none() =>
+            {
+                if !name(family) {
+                    return broken("Family", "must be 1 to 100 letters, digits, `-` or `_`");
+                }
+                None
+            }
+            (None, Some(namespace), Some(service_account)) => {
+                for (field, text) in [
+                    ("Namespace", namespace),
+                    ("ServiceAccount", service_account),
+                ] {
+                    if !is_kubernetes_name(text) {
+                        return broken(
+                            field,
+                            "must be a Kubernetes name: 1 to 253 lower-case letters, digits, `-` or `.`",
+                        );
+                    }
+                }
+                let Some(provider_arn) = &self.provider_arn else {
+                    return broken(
+                        "ProviderArn",
+                        "is required: the ARN of the OpenID Connect provider of the cluster's service accounts",
+                    );
+                };
+                if account_of(provider_arn) != account_of(&self.role_arn) {
+                    return broken("ProviderArn", "must be in the account of the role");
+                }
+                let audience = self.audience.as_deref().unwrap_or(POD_AUDIENCE);
+                if !(1..=255).contains(&audience.chars().count()) {
+                    return broken("Audience", "must be 1 to 255 characters");
+                }
+                Some(PodTokens {
+                    provider_arn: provider_arn.as_str().into(),
+                    audience: audience.into(),
+                })
+            }
+            _ => {
+                let rule = "must have either Namespace, ServiceAccount and ProviderArn (for pods), or Family (for tasks)";
+                return Err(fault(place, rule));
+            }
+        };
+        if self.arn != self.made_arn() {
+            return broken("Arn", "must be left out, or be the one that an export has");
+        }
+        directory.associations.put(Association {
+            arn: self.arn.as_str().into(),
+            role_arn: self.role_arn.as_str().into(),
+            tokens,
+        });
+        Ok(())
+    }
+
+    fn remove(directory: &mut Directory, id: &str) {
+        directory.associations.remove(id);
+    }
+}
+
+/// Whether the text is a name of a Kubernetes object.
+fn is_kubernetes_name(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+    (1..=MAX_KUBERNETES_NAME).contains(&text.len()) && text.bytes().all(legal)
+}

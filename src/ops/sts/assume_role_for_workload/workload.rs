@@ -1,0 +1,420 @@
+//! The workload that gets the credentials, and its role by the directory.
+
+use serde::Serialize;
+
+use super::node::Node;
+use crate::authn::web_identity;
+use crate::base::arn::RoleArn;
+use crate::base::field::{self, FieldError};
+use crate::base::names::{Tag, is_label};
+use crate::base::secret::Secret;
+use crate::error::Error;
+use crate::federation::kubernetes::ServiceAccount;
+use crate::ops::context::Context;
+use crate::ops::sts::session_input::trimmed;
+use crate::proof::jwt;
+use crate::trust::ServicePrincipal;
+
+/// The longest name of a cluster or a family, in characters.
+const MAX_NAME: usize = 100;
+/// The longest id of an instance or a task, in characters.
+const MAX_ID: usize = 40;
+/// The longest name of a role session.
+const MAX_SESSION_NAME: usize = 64;
+
+/// The workload as the caller described it, not checked yet.
+pub enum Workload {
+    Instance {
+        instance_id: String,
+    },
+    Task {
+        cluster: String,
+        family: String,
+        task_id: String,
+    },
+    Pod {
+        cluster: String,
+        token: String,
+    },
+    Process {
+        uid: u32,
+        unit: Option<String>,
+    },
+}
+
+/// A workload whose description has been checked.
+pub(super) enum Parsed {
+    Instance {
+        id: String,
+    },
+    Task {
+        cluster: String,
+        family: String,
+        id: String,
+    },
+    Pod {
+        cluster: String,
+        token: Secret<String>,
+    },
+    Process {
+        uid: u32,
+        unit: Option<String>,
+    },
+}
+
+/// A pod whose token was verified.
+pub(super) struct Pod {
+    account: ServiceAccount,
+    provider_arn: String,
+    audience: String,
+}
+
+/// The role of a workload, and who assumes it.
+pub(super) enum Role {
+    /// The node itself.
+    OfNode(RoleArn),
+    /// A service of AWS, which an imported trust policy names.
+    OfService {
+        arn: RoleArn,
+        service: ServicePrincipal,
+    },
+}
+
+impl Role {
+    pub(super) fn arn(&self) -> &RoleArn {
+        match self {
+            Self::OfNode(arn) | Self::OfService { arn, .. } => arn,
+        }
+    }
+}
+
+/// A workload with everything that the directory and its token say of it.
+pub(super) struct Identified {
+    pub(super) role: Role,
+    /// The default name of its session.
+    pub(super) session_name: String,
+    /// The transitive session tags that its token gives it.
+    pub(super) tags: Vec<Tag>,
+    /// How the session records it.
+    pub(super) name: String,
+}
+
+impl Parsed {
+    /// Checks the description. `given` says whether a role and a session name were given, which a process
+    /// needs.
+    pub(super) fn parse(
+        workload: Option<Workload>,
+        given: (bool, bool),
+        tags: &[Tag],
+    ) -> Result<Self, Error> {
+        let label = |field: &'static str, text: &str, most: usize| {
+            let rule = format!("must be 1 to {most} letters, digits, `-` or `_`");
+            is_label(text, most)
+                .then_some(())
+                .ok_or_else(|| FieldError::new(field, rule))
+        };
+        let workload = workload.ok_or_else(|| FieldError::new("Workload", "must not be null"))?;
+        Ok(match workload {
+            Workload::Instance { instance_id } => {
+                let rest = instance_id.strip_prefix("i-").unwrap_or_default();
+                let legal = rest.bytes().all(|b| b.is_ascii_alphanumeric());
+                if !legal || !(1..=MAX_ID).contains(&rest.len()) {
+                    let rule = "must be `i-` and 1 to 40 letters or digits";
+                    return Err(FieldError::new("InstanceId", rule).into());
+                }
+                Self::Instance { id: instance_id }
+            }
+            Workload::Task {
+                cluster,
+                family,
+                task_id,
+            } => {
+                label("Cluster", &cluster, MAX_NAME)?;
+                label("Family", &family, MAX_NAME)?;
+                label("TaskId", &task_id, MAX_ID)?;
+                Self::Task {
+                    cluster,
+                    family,
+                    id: task_id,
+                }
+            }
+            Workload::Pod { cluster, token } => {
+                label("Cluster", &cluster, MAX_NAME)?;
+                let token = Secret::new(trimmed(token));
+                field::length("WebIdentityToken", token.expose(), 4, jwt::MAX_CHARACTERS)?;
+                if !tags.is_empty() {
+                    let rule = "must be empty for a pod, whose tags come from its token";
+                    return Err(FieldError::new("Tags", rule).into());
+                }
+                Self::Pod { cluster, token }
+            }
+            Workload::Process { uid, unit } => {
+                if let Some(unit) = &unit {
+                    field::length("Unit", unit, 1, 256)?;
+                }
+                for (field, is_given) in [("RoleArn", given.0), ("RoleSessionName", given.1)] {
+                    if !is_given {
+                        return Err(FieldError::new(field, "must not be null").into());
+                    }
+                }
+                Self::Process { uid, unit }
+            }
+        })
+    }
+
+    /// Verifies the token of a pod like one of AssumeRoleWithWebIdentity. `None` for other workloads.
+    /// It may wait for the provider's keys; afterwards the state of the request is a new one.
+    ///
+    /// # Errors
+    /// Those of AssumeRoleWithWebIdentity, and `InvalidIdentityToken` if the token is not one of a pod.
+    pub(super) async fn verify(&self, cx: &mut Context<'_>) -> Result<Option<Pod>, Error> {
+        let Self::Pod { token, .. } = self else {
+            return Ok(None);
+        };
+        let account = cx.caller().account();
+        let asked = web_identity::identify(cx.broker, token.expose(), account, &cx.directory);
+        // Boxed, because it is larger than everything that other calls need.
+        let identity = Box::pin(asked)
+            .await
+            .map_err(|unproven| cx.unproven(&unproven))?;
+        cx.renew()?;
+        if identity.once.is_some() {
+            let text = "Tokens of this provider can be used once, but a pod shows its token again whenever its credentials are renewed";
+            return Err(Error::IdpRejectedClaim(text.to_owned()));
+        }
+        let Some(account) = identity.service_account().filter(|a| a.pod.is_some()) else {
+            let text = "The token is not a Kubernetes service-account token that is bound to a pod";
+            return Err(Error::InvalidIdentityToken(text.to_owned()));
+        };
+        Ok(Some(Pod {
+            account,
+            provider_arn: identity.provider_arn.to_string(),
+            audience: identity.audience.clone(),
+        }))
+    }
+
+    /// The workload's role by the directory.
+    ///
+    /// # Errors
+    /// Why the node may not hand out credentials to it.
+    pub(super) fn identify(
+        &self,
+        node: &Node,
+        pod: Option<&Pod>,
+        cx: &Context<'_>,
+        asked: Option<&RoleArn>,
+    ) -> Result<Identified, &'static str> {
+        let (account, region) = (node.account, cx.region());
+        match (self, pod) {
+            (Self::Instance { id }, _) => {
+                let profile = node
+                    .instance_profile()
+                    .and_then(|name| cx.directory.instance_profile_named(account, name))
+                    .ok_or("The node has no instance profile.")?;
+                let role = profile
+                    .role
+                    .as_deref()
+                    .and_then(|role| role.split_once('/'));
+                let role = role.and_then(|(_, name)| cx.directory.role_named(account, name));
+                let role = role.ok_or("The instance profile of the node has no role.")?;
+                Ok(Identified {
+                    role: Role::OfService {
+                        arn: role_arn(&role.arn)?,
+                        service: ServicePrincipal {
+                            name: "ec2.amazonaws.com",
+                            source_arn: format!("arn:aws:ec2:{region}:{account}:instance/{id}"),
+                        },
+                    },
+                    session_name: id.clone(),
+                    tags: Vec::new(),
+                    name: format!("instance {id}"),
+                })
+            }
+            (
+                Self::Task {
+                    cluster,
+                    family,
+                    id,
+                },
+                _,
+            ) => {
+                let found = cx.directory.task_association(account, cluster, family);
+                let found = found.ok_or("The directory has no association of the task.")?;
+                Ok(Identified {
+                    role: Role::OfService {
+                        arn: role_arn(&found.role_arn)?,
+                        service: ServicePrincipal {
+                            name: "ecs-tasks.amazonaws.com",
+                            source_arn: format!(
+                                "arn:aws:ecs:{region}:{account}:task/{cluster}/{id}"
+                            ),
+                        },
+                    },
+                    session_name: if id.len() < 2 {
+                        format!("task-{id}")
+                    } else {
+                        id.clone()
+                    },
+                    tags: Vec::new(),
+                    name: format!("task {cluster}/{id}"),
+                })
+            }
+            (Self::Pod { cluster, .. }, Some(pod)) => pod.identify(cluster, node, cx),
+            (Self::Process { uid, unit }, _) => Ok(Identified {
+                role: Role::OfNode(asked.ok_or("No role was named.")?.clone()),
+                session_name: format!("uid-{uid}"),
+                tags: Vec::new(),
+                name: match unit {
+                    Some(unit) => format!("unit {unit}"),
+                    None => format!("uid {uid}"),
+                },
+            }),
+            (Self::Pod { .. }, None) => Err("The pod showed no token."),
+        }
+    }
+
+    /// The workload for the audit record.
+    pub(super) fn audited<'a>(&'a self, pod: Option<&'a Pod>) -> Audited<'a> {
+        match self {
+            Self::Instance { id } => Audited {
+                r#type: "instance",
+                instance_id: Some(id),
+                ..Audited::default()
+            },
+            Self::Task {
+                cluster,
+                family,
+                id,
+            } => Audited {
+                r#type: "task",
+                cluster: Some(cluster),
+                family: Some(family),
+                task_id: Some(id),
+                ..Audited::default()
+            },
+            Self::Pod { cluster, .. } => {
+                let account = pod.map(|pod| &pod.account);
+                let of_pod = account.and_then(|account| account.pod.as_ref());
+                Audited {
+                    r#type: "pod",
+                    cluster: Some(cluster),
+                    namespace: account.map(|a| a.namespace.as_str()),
+                    service_account: account.map(|a| a.name.as_str()),
+                    pod_name: of_pod.map(|(name, _)| name.as_str()),
+                    pod_uid: of_pod.map(|(_, uid)| uid.as_str()),
+                    node_name: account.and_then(|a| a.node.as_deref()),
+                    ..Audited::default()
+                }
+            }
+            Self::Process { uid, unit } => Audited {
+                r#type: "process",
+                uid: Some(*uid),
+                unit: unit.as_deref(),
+                ..Audited::default()
+            },
+        }
+    }
+}
+
+impl Pod {
+    fn identify(
+        &self,
+        cluster: &str,
+        node: &Node,
+        cx: &Context<'_>,
+    ) -> Result<Identified, &'static str> {
+        let ServiceAccount {
+            namespace,
+            name,
+            pod,
+            node: on,
+        } = &self.account;
+        let (account, region) = (node.account, cx.region());
+        let (pod_name, pod_uid) = pod.as_ref().ok_or("The token is bound to no pod.")?;
+        let on = on
+            .as_deref()
+            .ok_or("The token does not name the pod's node.")?;
+        let found = cx
+            .directory
+            .pod_association(account, cluster, namespace, name);
+        let found =
+            found.ok_or("The directory has no association of the pod's service account.")?;
+        let tokens = found
+            .tokens
+            .as_ref()
+            .ok_or("The association is not one of pods.")?;
+        if *tokens.provider_arn != *self.provider_arn {
+            return Err("The token is of another cluster.");
+        }
+        if *tokens.audience != *self.audience {
+            return Err("The token is for another audience than the association says.");
+        }
+        if !node.is(cluster, &self.provider_arn, on) {
+            return Err("The pod runs on another node.");
+        }
+        let cluster_arn = format!("arn:aws:eks:{region}:{account}:cluster/{cluster}");
+        // Amazon EKS User Guide, "Grant Pods access to AWS resources based on tags".
+        let tags = [
+            ("eks-cluster-arn", cluster_arn.as_str()),
+            ("eks-cluster-name", cluster),
+            ("kubernetes-namespace", namespace),
+            ("kubernetes-service-account", name),
+            ("kubernetes-pod-name", pod_name),
+            ("kubernetes-pod-uid", pod_uid),
+        ];
+        let tags = tags.map(|(key, value)| Tag {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        });
+        let uid: String = pod_uid.chars().take(8).collect();
+        let most = MAX_SESSION_NAME - uid.len() - 1;
+        let readable: String = format!("eks-{cluster}-{pod_name}")
+            .chars()
+            .take(most)
+            .collect();
+        Ok(Identified {
+            role: Role::OfService {
+                arn: role_arn(&found.role_arn)?,
+                service: ServicePrincipal {
+                    name: "pods.eks.amazonaws.com",
+                    source_arn: cluster_arn,
+                },
+            },
+            session_name: format!("{readable}-{uid}"),
+            tags: tags.into(),
+            name: format!("pod {pod_uid}"),
+        })
+    }
+}
+
+fn role_arn(arn: &str) -> Result<RoleArn, &'static str> {
+    RoleArn::parse("RoleArn", arn).map_err(|_| "The role of the workload has no valid ARN.")
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Audited<'a> {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_account: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod_uid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'a str>,
+}
