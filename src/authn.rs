@@ -1,8 +1,11 @@
 //! Authentication: turns evidence into a [`Caller`], with one file for each kind of proof.
 
+pub mod certificate;
 pub mod saml;
 pub mod signature;
 pub mod web_identity;
+
+use std::sync::Arc;
 
 use http::HeaderMap;
 
@@ -16,6 +19,7 @@ use crate::caller::Caller;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::federation::saml::provider_for;
+use crate::proof::certificate::ClientCertificate;
 use crate::proof::sigv4::{Announced, Presented};
 pub use crate::unproven::{Reason, Unproven};
 use signature::SignatureContext;
@@ -35,6 +39,8 @@ pub enum Evidence {
 pub enum Shown {
     /// A signature, with the session token that accompanied it.
     Signature(Box<Presented>),
+    /// The certificate with which the client connected. It is accepted in place of a signature.
+    Certificate(Arc<ClientCertificate>),
     WebIdentity {
         /// The token in compact form, whose signature has not been checked.
         token: Secret<String>,
@@ -54,7 +60,8 @@ pub enum Shown {
 /// The kind of a [`Shown`] proof. Each operation accepts one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// A signature with a key from the directory or from a session.
+    /// A signature with a key from the directory or from a session, or a client certificate in its
+    /// place.
     Signature,
     WebIdentity,
     Saml,
@@ -73,7 +80,7 @@ impl Shown {
     /// Tells which kind of proof this is, so that it can be compared with an operation's `PROOF`.
     pub fn proof(&self) -> Proof {
         match self {
-            Self::Signature(_) => Proof::Signature,
+            Self::Signature(_) | Self::Certificate(_) => Proof::Signature,
             Self::WebIdentity { .. } => Proof::WebIdentity,
             Self::Saml { .. } => Proof::Saml,
         }
@@ -83,7 +90,15 @@ impl Shown {
     pub fn unverified_region(&self) -> Option<&str> {
         match self {
             Self::Signature(presented) => Some(presented.unverified_region()),
-            Self::WebIdentity { .. } | Self::Saml { .. } => None,
+            Self::Certificate(_) | Self::WebIdentity { .. } | Self::Saml { .. } => None,
+        }
+    }
+
+    /// The client certificate, if it is the proof.
+    pub fn certificate(&self) -> Option<Arc<ClientCertificate>> {
+        match self {
+            Self::Certificate(certificate) => Some(certificate.clone()),
+            _ => None,
         }
     }
 
@@ -91,7 +106,7 @@ impl Shown {
     pub fn is_presigned(&self) -> bool {
         match self {
             Self::Signature(presented) => presented.is_presigned(),
-            Self::WebIdentity { .. } | Self::Saml { .. } => false,
+            Self::Certificate(_) | Self::WebIdentity { .. } | Self::Saml { .. } => false,
         }
     }
 
@@ -101,6 +116,7 @@ impl Shown {
         match self {
             Self::Signature(presented) if presented.is_presigned() => None,
             Self::Signature(presented) => Some(presented.digest()),
+            Self::Certificate(certificate) => Some(certificate.connection()),
             // Somebody else can write some signatures in another way, but not what is signed.
             Self::WebIdentity { token, .. } => {
                 let signed = token
@@ -136,6 +152,10 @@ pub async fn prove(
                 claimed_key: Some(presented.unverified_access_key_id().to_owned()),
             })),
         },
+        Shown::Certificate(shown) => {
+            let caller = certificate::authenticate(&shown, directory, now)?;
+            Ok((caller, None))
+        }
         Shown::WebIdentity { token, account } => {
             // The provider's keys may have to be fetched first; the token is then checked against
             // the state after that.

@@ -66,6 +66,9 @@ pub struct Config {
     pub listener: Listener,
     /// The files with the certificate chain and the private key; without them there is no TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// The file with the CA certificates by which client certificates are verified; without it no client
+    /// is asked for one.
+    pub client_ca: Option<PathBuf>,
     /// The address of the operators' endpoints.
     pub operator: SocketAddr,
     /// The regions that a signature's scope may name; the first is the broker's own.
@@ -123,6 +126,7 @@ impl Config {
             listen,
             listener: Listener::default(),
             tls: None,
+            client_ca: None,
             operator: SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 7481),
             regions: vec!["us-east-1".to_owned()],
             skew: MAX_SKEW,
@@ -200,6 +204,8 @@ impl Config {
                 "it names the key file under which the secrets in the store are sealed",
             ));
         }
+        let client_ca = document.tls.as_ref().and_then(|t| t.client_ca.clone());
+        config.client_ca = client_ca.map(at);
         config.tls = document.tls.map(|t| (at(t.certificate), at(t.private_key)));
         if let Some(operator) = document.operator {
             config.operator = operator.address;

@@ -51,7 +51,7 @@ pub use declared::Defaults;
 #[cfg(any(test, feature = "internals"))]
 pub use kinds::normal_seed;
 pub use kinds::{
-    AccessKey, AccountSettings, Association, Group, LoginProfile, ManagedPolicy, MfaDevice,
+    AccessKey, AccountSettings, Association, Certificate, Group, LoginProfile, ManagedPolicy, MfaDevice,
     OidcProvider, Profile, Role, SamlProvider, User, is_account_alias, is_issuer, version_number,
 };
 pub use kinds::{ControlPolicy, Levels, Member, Organization};
@@ -93,6 +93,7 @@ pub struct Directory {
     role_names: Names<Role>,
     instance_profiles: Table<Profile>,
     keys: Table<AccessKey>,
+    certificates: Table<Certificate>,
     managed: Table<ManagedPolicy>,
     mfa_devices: Table<MfaDevice>,
     login_profiles: Table<LoginProfile>,
@@ -133,6 +134,7 @@ impl Directory {
             role_names: Names::default(),
             instance_profiles: Table::default(),
             keys: Table::default(),
+            certificates: Table::default(),
             managed: Table::default(),
             mfa_devices: Table::default(),
             login_profiles: Table::default(),
@@ -284,6 +286,16 @@ impl Directory {
     /// The long-term access key with this id.
     pub fn access_key(&self, id: &str) -> Option<&Arc<AccessKey>> {
         self.keys.get(id)
+    }
+
+    /// The mapping of the client certificate with this SPIFFE ID or subject.
+    pub fn certificate(&self, name: &str) -> Option<&Arc<Certificate>> {
+        self.certificates.get(name)
+    }
+
+    /// All mappings of client certificates, in no particular order.
+    pub fn certificates(&self) -> impl Iterator<Item = &Arc<Certificate>> {
+        self.certificates.values()
     }
 
     /// The default version of the managed policy with this ARN.

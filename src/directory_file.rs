@@ -170,6 +170,13 @@ fn entries(file: &Declaration) -> Entries {
             put(ResourceKind::AccessKey, &key.access_key_id, &key.user_arn);
         }
     }
+    for certificate in &file.brevet.certificates {
+        let name = certificate.spiffe_id.as_deref();
+        let name = name.or(certificate.subject.as_deref()).unwrap_or_default();
+        if is_active(certificate.status.as_deref()) {
+            put(ResourceKind::Certificate, name, &certificate.user_arn);
+        }
+    }
     for provider in &file.brevet.open_id_connect_providers {
         put(ResourceKind::OidcProvider, &provider.arn, "");
     }

@@ -193,9 +193,11 @@ async fn run<O: Operation>(
         broker.must_know_the_time()?;
     }
     let is_presigned = shown.is_presigned();
+    let certificate = shown.certificate();
     let asked = (service, &*directory, now);
     let (caller, signed) = prove::caller(&unproven, asked, shown, record).await?;
-    if let Some(presented) = &signed {
+    if signed.is_some() || certificate.is_some() {
+        let presented = signed.as_deref();
         unproven.count_signed(O::COUNTED_AS, &caller, presented)?;
     }
     let input = input?;
@@ -210,6 +212,7 @@ async fn run<O: Operation>(
         issued_under,
         caller,
         signed,
+        certificate,
         service,
         origin,
         region,

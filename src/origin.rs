@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::admission::{Call, Shed};
+use crate::proof::certificate::ClientCertificate;
 
 /// What a connection and the headers say about the sender of a request.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct Origin {
     pub user_agent: Option<String>,
     /// The `Referer` header, cut to 512 characters.
     pub referer: Option<String>,
+    /// The certificate with which the client connected to this broker, if the broker trusts its CA.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// How the call is counted while it is served; `None` if it did not arrive over a connection.
     pub call: Option<Arc<Call>>,
 }

@@ -100,6 +100,7 @@ pub fn without_texts(origin: &Origin) -> Origin {
     Origin {
         user_agent: None,
         referer: None,
+        certificate: None,
         call: origin.call.clone(),
         ..*origin
     }

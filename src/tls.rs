@@ -5,13 +5,17 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::base::clock::Timestamp;
+use crate::base::digest::sha256;
 use crate::base::host_names::HostName;
 use crate::files::{self, Audience, FileError};
 
@@ -41,13 +45,21 @@ pub struct Identity {
     pub names: Vec<HostName>,
     /// The first and the last instant at which the certificate is valid; `None` if it cannot be read.
     pub validity: Option<(Timestamp, Timestamp)>,
+    /// A digest of the file with the CA of client certificates, if there is one.
+    pub client_ca: Option<[u8; 32]>,
 }
 
-/// Reads a certificate chain and its private key, whose file must be private to its owner.
+/// Reads a certificate chain and its private key, whose file must be private to its owner. With
+/// `client_ca`, a file of CA certificates, clients may show a certificate of one of these CAs; a client that
+/// shows another one is refused in the handshake.
 ///
 /// # Errors
 /// A file cannot be read or is not PEM, or the key does not fit the certificate; see [`TlsError`].
-pub fn load(certificate: &Path, private_key: &Path) -> Result<Identity, TlsError> {
+pub fn load(
+    certificate: &Path,
+    private_key: &Path,
+    client_ca: Option<&Path>,
+) -> Result<Identity, TlsError> {
     let pem = |path: &Path, what| TlsError::Pem {
         path: path.to_owned(),
         what,
@@ -64,16 +76,47 @@ pub fn load(certificate: &Path, private_key: &Path) -> Result<Identity, TlsError
     let key = PrivateKeyDer::from_pem_slice(key.expose())
         .map_err(|_| pem(private_key, "a private key"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+    let clients = client_ca
+        .map(|path| client_verifier(path, provider.clone()))
+        .transpose()?;
+    let (verifier, client_ca) = clients.unzip();
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?;
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Identity {
         config: Arc::new(config),
         names,
         validity,
+        client_ca,
     })
+}
+
+/// Verifies the certificates of clients, which need not have one, by the CA certificates in a file. Returns
+/// a digest of the file, too.
+fn client_verifier(
+    path: &Path,
+    provider: Arc<CryptoProvider>,
+) -> Result<(Arc<dyn ClientCertVerifier>, [u8; 32]), TlsError> {
+    let unfit = || TlsError::Pem {
+        path: path.to_owned(),
+        what: "CA certificates",
+    };
+    let text = files::read(path, Audience::Everyone, MAX_FILE_BYTES)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(text.expose()) {
+        let certificate = certificate.map_err(|_| unfit())?;
+        roots.add(certificate).map_err(|_| unfit())?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .allow_unauthenticated()
+        .build()
+        .map_err(|_| unfit())?;
+    Ok((verifier, sha256(text.expose())))
 }
 
 /// The subject alternative names of a certificate. Without them, or if the certificate cannot be read, there

@@ -52,6 +52,8 @@ pub enum Reason {
     Audience,
     UnknownSamlProvider,
     SamlMetadata,
+    CertificateDates,
+    UnknownCertificate,
     Saml(Box<Refusal>),
 }
 
@@ -82,6 +84,10 @@ impl Reason {
             Self::Audience => "aud",
             Self::UnknownSamlProvider => {
                 "the account of the role has no SAML provider with this ARN"
+            }
+            Self::CertificateDates => "the client certificate is not valid now",
+            Self::UnknownCertificate => {
+                "the directory maps the client certificate to no user, or the mapping is inactive"
             }
             Self::SamlMetadata => "the metadata document of the SAML provider is not accepted",
         })

@@ -173,9 +173,12 @@ fn still_exists(ancestor: &Ancestor, directory: &Directory) -> bool {
     }
     let user = directory.user(&ancestor.arn);
     if ancestor.session_id.is_empty() {
-        let key = directory.access_key(&ancestor.access_key_id);
-        return user.is_some_and(|u| *u.id == ancestor.unique_id)
-            && key.is_some_and(|k| k.active && *k.user_arn == ancestor.arn);
+        let credential = &ancestor.access_key_id;
+        let key = directory.access_key(credential);
+        let key = key.is_some_and(|k| k.active && *k.user_arn == ancestor.arn);
+        let certificate = directory.certificate(credential);
+        let certificate = certificate.is_some_and(|c| c.active && *c.user_arn == ancestor.arn);
+        return user.is_some_and(|u| *u.id == ancestor.unique_id) && (key || certificate);
     }
     user.is_some_and(|u| *u.id == ancestor.unique_id)
         || directory

@@ -34,6 +34,7 @@ pub(super) fn named(verb: Verb, kind: ResourceKind) -> &'static str {
         ResourceKind::LoginProfile => names!("LoginProfile"),
         ResourceKind::OidcProvider => names!("OpenIDConnectProvider"),
         ResourceKind::SamlProvider => names!("SAMLProvider"),
+        ResourceKind::Certificate => names!("Certificate"),
         ResourceKind::Association => names!("WorkloadAssociation"),
         ResourceKind::Organization => names!("Organization"),
     }

@@ -72,7 +72,10 @@ fn check_itself(
     issuer: Option<&str>,
 ) -> Result<(), CommandError> {
     let name = new.name();
-    let characters = name.id.bytes().all(|b| b.is_ascii_graphic());
+    // The subject of a certificate may have spaces.
+    let spaces = name.kind == ResourceKind::Certificate;
+    let legal = |b: u8| b.is_ascii_graphic() || (spaces && b == b' ');
+    let characters = name.id.bytes().all(legal);
     if !characters || !(1..=2_048).contains(&name.id.len()) {
         return Err(CommandError::Validation(format!(
             "{name}: its name must be 1 to 2048 printable ASCII characters"

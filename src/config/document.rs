@@ -110,6 +110,7 @@ pub(super) struct Listen {
 pub(super) struct Tls {
     pub(super) certificate: PathBuf,
     pub(super) private_key: PathBuf,
+    pub(super) client_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -9,7 +9,7 @@ use super::shape::shape;
 use crate::base::arn::{AccountId, account_of};
 
 pub use super::kinds::{
-    AccessKeyDetail, Account, AssociationDetail, GroupDetail, InstanceProfile, LoginProfileDetail,
+    AccessKeyDetail, Account, AssociationDetail, CertificateDetail, GroupDetail, InstanceProfile, LoginProfileDetail,
     ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail, OrganizationDetail,
     PasswordPolicyDetail, PolicyVersion, ProfileRole, RoleDetail, SamlProviderDetail, UserDetail,
 };
@@ -40,6 +40,8 @@ shape! {
         /// Instance profiles that are not in the list of any role of the export.
         instance_profiles: Vec<InstanceProfile>,
         access_keys: Vec<AccessKeyDetail>,
+        /// The users who may sign in with a client certificate.
+        certificates: Vec<CertificateDetail>,
         #[serde(rename = "MFADevices")]
         mfa_devices: Vec<MfaDeviceDetail>,
         login_profiles: Vec<LoginProfileDetail>,
@@ -76,6 +78,7 @@ impl Declaration {
         all.extend(roles.into_iter().map(|role| Resource::Role(Box::new(role))));
         all.extend(profiles.into_iter().map(Resource::InstanceProfile));
         all.extend(brevet.access_keys.into_iter().map(Resource::AccessKey));
+        all.extend(brevet.certificates.into_iter().map(Resource::Certificate));
         all.extend(brevet.mfa_devices.into_iter().map(Resource::MfaDevice));
         let login_profiles = brevet.login_profiles.into_iter();
         all.extend(login_profiles.map(Resource::LoginProfile));
@@ -115,6 +118,7 @@ impl Declaration {
                 Resource::Role(r) => file.role_detail_list.push(*r),
                 Resource::InstanceProfile(p) => profiles.push(p),
                 Resource::AccessKey(k) => file.brevet.access_keys.push(k),
+                Resource::Certificate(c) => file.brevet.certificates.push(c),
                 Resource::MfaDevice(d) => file.brevet.mfa_devices.push(d),
                 Resource::LoginProfile(p) => file.brevet.login_profiles.push(p),
                 Resource::OidcProvider(p) => file.brevet.open_id_connect_providers.push(p),

@@ -117,6 +117,7 @@ pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryErro
             let rule = match name.kind {
                 ResourceKind::Account => "AccountId is missing".to_owned(),
                 ResourceKind::AccessKey => "AccessKeyId is missing".to_owned(),
+                ResourceKind::Certificate => "SpiffeId or Subject is missing".to_owned(),
                 ResourceKind::MfaDevice => "SerialNumber is missing".to_owned(),
                 ResourceKind::LoginProfile => "UserArn is missing".to_owned(),
                 ResourceKind::Organization => "Id is missing".to_owned(),

@@ -14,6 +14,7 @@ macro_rules! every_kind {
             Role: Box<RoleDetail> as RoleDetail = "role" in "RoleDetailList";
             InstanceProfile: InstanceProfile as InstanceProfile = "instance-profile" in "InstanceProfileList";
             AccessKey: AccessKeyDetail as AccessKeyDetail = "access-key" in "Brevet.AccessKeys";
+            Certificate: CertificateDetail as CertificateDetail = "certificate" in "Brevet.Certificates";
             MfaDevice: MfaDeviceDetail as MfaDeviceDetail = "mfa-device" in "Brevet.MFADevices";
             LoginProfile: LoginProfileDetail as LoginProfileDetail = "login-profile" in "Brevet.LoginProfiles";
             OidcProvider: OidcProviderDetail as OidcProviderDetail = "oidc-provider" in "OpenIDConnectProviders";

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::declared::{Declared, Defaults, Insertion, PolicyOf};
 use super::kinds::{
-    AccessKeyDetail, Account, AssociationDetail, GroupDetail, InstanceProfile, LoginProfileDetail,
+    AccessKeyDetail, Account, AssociationDetail, CertificateDetail, GroupDetail, InstanceProfile, LoginProfileDetail,
     ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail, OrganizationDetail, RoleDetail,
     SamlProviderDetail, UserDetail,
 };

@@ -2,6 +2,7 @@
 //! new file is used, so that their sessions do not become valid again if the old file comes back.
 
 use crate::base::arn::account_of;
+use crate::base::names::AccessKeyId;
 use crate::directory::Directory;
 use crate::directory::resource::{Name, ResourceKind};
 use crate::revocations::Selector;
@@ -28,6 +29,10 @@ impl Departure {
     /// The name of the removed entry in the directory. `None` if its sessions are not found by a resource.
     pub fn name(&self) -> Option<Name> {
         let kind = match self.selector {
+            // The names of certificates are longer and have other characters.
+            Selector::AccessKey if AccessKeyId::parse("AccessKeyId", &self.value).is_err() => {
+                ResourceKind::Certificate
+            }
             Selector::AccessKey => ResourceKind::AccessKey,
             Selector::Role => ResourceKind::Role,
             Selector::Principal if self.value.contains(":oidc-provider/") => {
@@ -50,8 +55,10 @@ impl Departure {
                 (Selector::Principal, name.id.as_str())
             }
             ResourceKind::Role => (Selector::Role, name.id.as_str()),
-            // The identity of an access key is the ARN of its owner.
-            ResourceKind::AccessKey => (Selector::AccessKey, identity),
+            // The identity of a credential is the ARN of its owner.
+            ResourceKind::AccessKey | ResourceKind::Certificate => {
+                (Selector::AccessKey, identity)
+            }
             ResourceKind::Account
             | ResourceKind::Policy
             | ResourceKind::Group
@@ -75,6 +82,15 @@ pub(super) fn departures(old: &Directory, new: &Directory) -> Vec<Departure> {
                 .is_none_or(|now| !now.active || now.user_arn != key.user_arn)
     });
     let keys = keys.map(|key| Departure::new(Selector::AccessKey, &key.user_arn, key.id.as_str()));
+    let certificates = old.certificates().filter(|old| {
+        old.active
+            && new
+                .certificate(&old.id)
+                .is_none_or(|now| !now.active || now.user_arn != old.user_arn)
+    });
+    let certificates =
+        certificates.map(|c| Departure::new(Selector::AccessKey, &c.user_arn, &c.id));
+    let keys = keys.chain(certificates);
     let users = old
         .users()
         .filter(|user| new.user(&user.arn).is_none_or(|now| now.id != user.id));

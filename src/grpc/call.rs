@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 use super::messages::Rpc;
 use super::status::failure;
-use crate::authn::{Evidence, Proof};
+use crate::authn::{Evidence, Proof, Shown};
 use crate::base::digest::sha256;
 use crate::base::http::CHANGE;
 use crate::broker::Broker;
@@ -72,7 +72,7 @@ impl tower_service::Service<Request<Bytes>> for Handler {
 }
 
 impl Handler {
-    /// Reads the signature from the metadata; it covers the HTTP/2 request and the bytes of the message.
+    /// Reads the signature from the metadata, or takes the client's certificate in its place. It covers the HTTP/2 request and the bytes of the message.
     fn evidence(&self, request: &Request<Bytes>) -> Result<Evidence, Error> {
         let headers: &HeaderMap = request.metadata().as_ref();
         let host = self.host.clone()?;
@@ -84,7 +84,12 @@ impl Handler {
             host: &host,
             payload_sha256: sha256(request.get_ref()),
         })?;
-        Ok(Evidence::signed(presented))
+        // Whoever signs is the one who signed, whatever certificate the connection has.
+        let certificate = self.origin.certificate.clone().filter(|_| presented.is_none());
+        Ok(match certificate {
+            Some(certificate) => Evidence::Shown(Shown::Certificate(certificate)),
+            None => Evidence::signed(presented),
+        })
     }
 }
 

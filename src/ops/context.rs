@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::mfa::{self, Code, Moment};
 use crate::mint::{self, SessionDetails};
 use crate::origin::Origin;
+use crate::proof::certificate::ClientCertificate;
 use crate::proof::sigv4::Presented;
 use crate::store::StoreError;
 use crate::trust::{Denied, Facts, Grant, ServicePrincipal};
@@ -44,6 +45,8 @@ pub struct Context<'a> {
     pub(super) caller: Caller,
     /// The request as the caller signed it; `None` if the caller was authenticated by a token.
     pub(super) signed: Option<Box<Presented>>,
+    /// The certificate that authenticated the caller, if one did.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
     pub(super) service: Service,
     pub(super) origin: &'a Origin,
     /// The region in the signature; the broker's first region if nothing is signed.
@@ -93,6 +96,16 @@ impl Context<'_> {
         self.directory = self.broker.directory.load_full();
         self.now = self.broker.clock.now();
         self.broker.must_know_what_is_revoked()?;
+        if let Some(shown) = &self.certificate {
+            let renewed = authn::certificate::authenticate(shown, &self.directory, self.now);
+            return match renewed {
+                Ok(caller) => {
+                    self.caller = caller;
+                    Ok(())
+                }
+                Err(unproven) => Err(self.unproven(&unproven)),
+            };
+        }
         let renewed = match &self.signed {
             Some(presented) => {
                 let service = self.service.scope();

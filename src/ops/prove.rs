@@ -45,19 +45,20 @@ impl<'a> Unproven<'a> {
         counted.map_err(|exceeded| self.broker.throttled(exceeded.name()))
     }
 
-    /// Counts a signed call for its caller and the caller's account.
+    /// Counts a call for its caller and the caller's account. `presented` is what the caller signed;
+    /// `None` if it was authenticated by its certificate.
     pub(super) fn count_signed(
         &self,
         counted_as: CountedAs,
         caller: &Caller,
-        presented: &Presented,
+        presented: Option<&Presented>,
     ) -> Result<(), Error> {
         let account = caller.account();
-        let signature = presented.digest();
+        let signature = presented.map(Presented::digest);
         let counted = Counted {
             principal: caller.budget_key(),
             account: account.as_str(),
-            signature: Some(&signature),
+            signature: signature.as_ref(),
         };
         let counted = self
             .broker
@@ -79,7 +80,7 @@ pub(super) async fn caller(
     // A signature is checked whatever else came from the source, so that a good caller is served
     // next to a bad one. A token costs more to check, so it is counted first, and given back once a
     // role has admitted it.
-    let is_signed = matches!(shown, Shown::Signature(_));
+    let is_signed = matches!(shown, Shown::Signature(_) | Shown::Certificate(_));
     if !is_signed {
         unproven.count()?;
     }
@@ -109,10 +110,8 @@ pub(super) async fn caller(
     if let (Some(call), Some(digest)) = (&unproven.origin.call, digest) {
         call.prove(caller.budget_key(), digest);
     }
-    if matches!(caller.identity, Identity::User(_)) {
-        let region = signed
-            .as_ref()
-            .map_or(&*broker.region, |signed| signed.unverified_region());
+    if let (Identity::User(_), Some(signed)) = (&caller.identity, &signed) {
+        let region = signed.unverified_region();
         broker
             .key_use
             .note(&caller.access_key_id, now, service.scope(), region);

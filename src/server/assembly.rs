@@ -85,7 +85,8 @@ impl Assembled {
         let clock = timekeeper.clock();
         let metrics = Arc::new(Metrics::new());
         let files = config.tls.as_ref();
-        let identity = files.map(|(c, k)| tls::load(c, k)).transpose()?;
+        let ca = config.client_ca.as_deref();
+        let identity = files.map(|(c, k)| tls::load(c, k, ca)).transpose()?;
         let names = host_names(config, identity.as_ref().map_or(&[], |i| &i.names))?;
         let sessions = sessions(config, &metrics)?;
         let loaded = Loaded::load(&mut parts, config, &clock, &*entropy).await?;

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ServerConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
@@ -15,7 +16,9 @@ use super::Shared;
 use super::handshake::{Greeting, InTurn};
 use super::proxies::{self, Client};
 use crate::admission;
+use crate::proof::certificate::ClientCertificate;
 use run::run;
+use served::Certified;
 
 /// How long a new connection waits for another one to be closed for it.
 const ROOM: Duration = Duration::from_millis(100);
@@ -110,8 +113,10 @@ async fn talk(
     shared: &Arc<Shared>,
     account: &Arc<admission::Connection>,
 ) {
+    // Read before the configuration, so that no certificate counts as verified by a newer CA.
+    let ca = shared.client_ca.load_full();
     let Some(config) = shared.tls.load_full() else {
-        return run(stream, client, shared, account).await;
+        return run(stream, client, shared, account, None).await;
     };
     let Ok(counted) = shared.admission.handshake(account) else {
         shared.broker.metrics.connections_refused.inc();
@@ -126,6 +131,7 @@ async fn talk(
     match shaken {
         Ok(Ok(mut stream)) => {
             stream.get_mut().0.is_shaken();
+            let certificate = certified(stream.get_ref().1, ca.as_deref());
             run(
                 stream,
                 Client {
@@ -134,12 +140,25 @@ async fn talk(
                 },
                 shared,
                 account,
+                certificate,
             )
             .await;
         }
         Ok(Err(error)) => tracing::debug!(peer = %client.ip, %error, "TLS handshake failed"),
         Err(_) => _ = shared.broker.metrics.connections_refused.inc(),
     }
+}
+
+/// The certificate with which the client connected, if it sent one that can be read.
+fn certified(connection: &ServerConnection, ca: Option<&[u8; 32]>) -> Option<Certified> {
+    let leaf = connection.peer_certificates()?.first()?;
+    let label = b"EXPORTER-Brevet-client-certificate";
+    let secret = connection.export_keying_material([0; 32], label, None);
+    let certificate = ClientCertificate::read(leaf, &secret.ok()?)?;
+    Some(Certified {
+        certificate: Arc::new(certificate),
+        ca: *ca?,
+    })
 }
 
 /// The client of a connection. `None` if a trusted proxy should have named it with the PROXY protocol, and did

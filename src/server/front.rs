@@ -16,6 +16,7 @@ use super::{Shared, cors, dispatch};
 use crate::admission::Call;
 use crate::error::Error;
 use crate::origin::Origin;
+use crate::proof::certificate::ClientCertificate;
 use crate::{audit, grpc, query};
 
 /// Answers one request. `peer` is the other end of the connection, `client` the client behind it.
@@ -25,6 +26,7 @@ pub(super) async fn answer(
     client: Result<Client, Unreadable>,
     notes: &Notes,
     call: Arc<Call>,
+    certificate: Option<Arc<ClientCertificate>>,
     request: Request<Metered>,
 ) -> Response<Body> {
     let page = cors::origin(&shared.listener.cors_origins, request.headers());
@@ -34,7 +36,7 @@ pub(super) async fn answer(
         return response;
     }
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
-    let mut response = admit(shared, peer, client, notes, call, request).await;
+    let mut response = admit(shared, peer, client, notes, call, certificate, request).await;
     let headers = response.headers_mut();
     if let Some(page) = &page {
         cors::allow(headers, page);
@@ -113,6 +115,7 @@ fn origin(client: Client, headers: &HeaderMap, call: Arc<Call>) -> Origin {
         secure_transport: client.secure_transport,
         user_agent: seen(USER_AGENT),
         referer: seen(REFERER),
+        certificate: None,
         call: Some(call),
     }
 }
@@ -123,11 +126,15 @@ async fn admit(
     client: Result<Client, Unreadable>,
     notes: &Notes,
     call: Arc<Call>,
+    certificate: Option<Arc<ClientCertificate>>,
     request: Request<Metered>,
 ) -> Response<Body> {
     let headers = request.headers();
     let is_grpc = is_grpc(headers);
-    let origin = origin(client.unwrap_or(peer), headers, call);
+    let origin = Origin {
+        certificate,
+        ..origin(client.unwrap_or(peer), headers, call)
+    };
     let mut refused = None;
     if let Err(Unreadable(name)) = client {
         refused = Some(format!("The '{name}' header of the proxy cannot be read."));

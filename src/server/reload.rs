@@ -197,13 +197,15 @@ fn reload_certificate(config: &Config, shared: &Shared) -> Result<(), String> {
     let Some((certificate, key)) = &config.tls else {
         return Ok(());
     };
-    let identity = tls::load(certificate, key).map_err(|e| e.to_string())?;
+    let ca = config.client_ca.as_deref();
+    let identity = tls::load(certificate, key, ca).map_err(|e| e.to_string())?;
     let names = super::host_names(config, &identity.names).map_err(|e| e.to_string())?;
     shared.broker.names.store(Arc::new(names));
     shared
         .certificate
         .set(identity.validity, &shared.broker.metrics);
     shared.tls.store(Some(identity.config));
+    shared.client_ca.store(identity.client_ca.map(Arc::new));
     Ok(())
 }
 
@@ -250,7 +252,7 @@ pub(super) struct Stamps {
     master_key: Stamp,
     directory: Stamp,
     keyring: Stamp,
-    certificate: (Stamp, Stamp),
+    certificate: (Stamp, Stamp, Stamp),
 }
 
 /// Inode number, size and modification time of a file; `None` if it does not exist. A change of any of them
@@ -271,7 +273,10 @@ impl Stamps {
             certificate: config
                 .tls
                 .as_ref()
-                .map_or((None, None), |(c, k)| (stamp(c), stamp(k))),
+                .map_or((None, None, None), |(c, k)| {
+                    let ca = config.client_ca.as_deref().and_then(stamp);
+                    (stamp(c), stamp(k), ca)
+                }),
         }
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub(super) listener: Listener,
     pub(super) reflection: bool,
     pub(super) tls: ArcSwapOption<ServerConfig>,
+    /// A digest of the file with the CA of client certificates, if there is one.
+    pub(super) client_ca: ArcSwapOption<[u8; 32]>,
     pub(super) certificate: certificate::Ends,
     /// Permits for TLS handshakes that are worked on at the same time.
     pub(super) handshakes: Arc<Semaphore>,
@@ -68,6 +70,7 @@ impl Shared {
             listener: config.listener.clone(),
             reflection: config.reflection,
             certificate: certificate::Ends::new(validity, &broker.metrics),
+            client_ca: ArcSwapOption::from_pointee(identity.as_ref().and_then(|i| i.client_ca)),
             tls: ArcSwapOption::from(identity.map(|i| i.config)),
             handshakes: handshake::places(),
             watermark: config.watermark.clone(),

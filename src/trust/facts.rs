@@ -363,6 +363,7 @@ mod tests {
             secure_transport: true,
             user_agent: Some("x".into()),
             referer: Some("https://example.com/".into()),
+            certificate: None,
             call: None,
         };
         let tags = [Tag {

@@ -57,6 +57,8 @@ fn pair(kind: ResourceKind) -> [Value; 2] {
             "Arn": arn("instance-profile", &format!("I{n}")), "Roles": [{"RoleName": format!("R{n}")}]}),
         ResourceKind::AccessKey => json!({"AccessKeyId": format!("AKIATESTTESTTESTTES{n}"),
             "UserArn": arn("user", &format!("U{n}")), "SecretAccessKey": format!("a-secret-that-is-long-enough-{n:010}")}),
+        ResourceKind::Certificate => json!({"SpiffeId": format!("spiffe://example.org/node/{n}"),
+            "UserArn": arn("user", &format!("U{n}"))}),
         ResourceKind::MfaDevice => json!({"SerialNumber": arn("mfa", &format!("U{n}")), "UserArn": arn("user", &format!("U{n}")),
             "Base32StringSeed": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"}),
         ResourceKind::LoginProfile => json!({"UserArn": arn("user", &format!("U{n}")),

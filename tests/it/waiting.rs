@@ -699,6 +699,7 @@ async fn a_body_that_never_comes_to_its_end_is_given_up_after_ten_seconds() {
             secure_transport: false,
             user_agent: None,
             referer: None,
+            certificate: None,
             call: None,
         };
         tokio::time::pause();

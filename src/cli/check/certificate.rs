@@ -15,7 +15,7 @@ impl Look<'_> {
             .config
             .tls
             .as_ref()
-            .map(|(certificate, key)| (certificate, tls::load(certificate, key)));
+            .map(|(certificate, key)| (certificate, tls::load(certificate, key, self.config.client_ca.as_deref())));
         let names = identity
             .as_ref()
             .and_then(|(_, i)| i.as_ref().ok())

@@ -42,6 +42,12 @@ impl Look<'_> {
                 (&**private_key, Audience::Owner),
             ]);
         }
+        named.extend(
+            config
+                .client_ca
+                .as_deref()
+                .map(|path| (path, Audience::Everyone)),
+        );
         if let Place::Sqlite(path) = &config.store {
             named.push((path, Audience::Owner));
         }

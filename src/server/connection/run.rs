@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::served::{MAX_HEADERS, Served};
+use super::served::{Certified, MAX_HEADERS, Served};
 use super::stopped;
 use crate::admission;
 use crate::config::Limits;
@@ -37,10 +37,11 @@ pub(super) async fn run<S>(
     peer: Client,
     shared: &Arc<Shared>,
     account: &Arc<admission::Connection>,
+    certificate: Option<Certified>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let served = Served::new(shared.clone(), peer, account.clone());
+    let served = Served::new(shared.clone(), peer, account.clone(), certificate);
     let served = Arc::new(served);
     // Runs however the connection ends.
     let _over = Over(served.clone());

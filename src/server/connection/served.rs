@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use crate::admission;
 use crate::config::Limits;
 use crate::error::Error;
+use crate::proof::certificate::ClientCertificate;
 use crate::server::body::{Answer, Metered, Unsent};
 use crate::server::front::{self, Turned};
 use crate::server::proxies::{self, Client};
@@ -52,11 +53,18 @@ impl Activity {
     }
 }
 
+/// The certificate of a client, and a digest of the CA file by which it was verified.
+pub(super) struct Certified {
+    pub(super) certificate: Arc<ClientCertificate>,
+    pub(super) ca: [u8; 32],
+}
+
 /// What the calls of a connection share.
 pub(super) struct Served {
     shared: Arc<Shared>,
     peer: Client,
     account: Arc<admission::Connection>,
+    certificate: Option<Certified>,
     activity: Activity,
     pub(super) notes: Arc<Notes>,
     pub(super) unsent: Unsent,
@@ -93,11 +101,13 @@ impl Served {
         shared: Arc<Shared>,
         peer: Client,
         account: Arc<admission::Connection>,
+        certificate: Option<Certified>,
     ) -> Self {
         Self {
             shared,
             peer,
             account,
+            certificate,
             activity: Activity {
                 born: Instant::now(),
                 calls: AtomicUsize::new(0),
@@ -112,6 +122,16 @@ impl Served {
     /// Whether any call was begun.
     pub(super) fn has_served(&self) -> bool {
         self.activity.served.load(Ordering::Relaxed) != 0
+    }
+
+    /// The certificate of the client, if the broker still trusts the CA that it was verified by. The
+    /// certificate of a trusted proxy says nothing about its clients.
+    fn certificate(&self) -> Option<Arc<ClientCertificate>> {
+        let certified = self.certificate.as_ref()?;
+        let is_proxy = self.peer.may_forward && self.shared.listener.is_trusted(self.peer.ip);
+        let trusted = self.shared.client_ca.load();
+        let is_trusted = trusted.as_deref() == Some(&certified.ca);
+        (is_trusted && !is_proxy).then(|| certified.certificate.clone())
     }
 
     /// Why the connection should be closed now: `age` or `idle`.
@@ -143,6 +163,7 @@ impl Served {
                     client,
                     &served.notes,
                     call.clone(),
+                    served.certificate(),
                     request,
                 )
                 .await;

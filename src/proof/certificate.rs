@@ -1,0 +1,173 @@
+//! The names and the dates of a client certificate. The TLS handshake has verified its chain up to the CA
+//! that the broker trusts, and that the client holds its private key.
+
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::x509::X509Name;
+
+use crate::base::clock::Timestamp;
+use crate::base::digest::{hex, sha256};
+
+/// The prefix of SPIFFE IDs.
+const SPIFFE: &str = "spiffe://";
+
+/// What the broker needs to know about the certificate with which a client connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The name by which the directory has it: the SPIFFE ID, or the subject if it has none.
+    name: String,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    /// A digest of what only the two ends of the connection know.
+    connection: [u8; 16],
+}
+
+impl ClientCertificate {
+    /// Reads a certificate in DER. `connection` is a secret of the connection's own. `None` if it cannot be read, or has several URIs in its subject
+    /// alternative names, of which a SPIFFE ID must be the only one (X509-SVID section 2).
+    pub fn read(der: &[u8], connection: &[u8]) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(der).ok()?;
+        let names = parsed.subject_alternative_name().ok()?;
+        let names = names.map(|extension| extension.value.general_names.as_slice());
+        let mut uris = names.unwrap_or_default().iter().filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        });
+        let name = match (uris.next(), uris.next()) {
+            (Some(uri), None) if uri.starts_with(SPIFFE) => uri.to_owned(),
+            (_, Some(_)) => return None,
+            _ => subject(parsed.subject()),
+        };
+        let at = |time: x509_parser::time::ASN1Time| Timestamp::from_seconds(time.timestamp());
+        Some(Self {
+            name,
+            not_before: at(parsed.validity().not_before),
+            not_after: at(parsed.validity().not_after),
+            connection: sha256(connection).first_chunk().copied()?,
+        })
+    }
+
+    /// The name by which the directory has it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the certificate is valid at this time (RFC 5280 section 4.1.2.5: both ends belong to it).
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        (self.not_before.seconds()..=self.not_after.seconds()).contains(&now.seconds())
+    }
+
+    /// A digest that is different for each connection.
+    pub fn connection(&self) -> [u8; 16] {
+        self.connection
+    }
+}
+
+/// A subject in the form of RFC 4514: the most specific name first, characters with a meaning and bytes
+/// beyond ASCII escaped, so that two different subjects never have the same text.
+fn subject(name: &X509Name<'_>) -> String {
+    let mut relative: Vec<String> = name
+        .iter_rdn()
+        .map(|rdn| {
+            let parts: Vec<String> = rdn
+                .iter()
+                .map(|part| {
+                    let oid = part.attr_type().to_id_string();
+                    let value = part.attr_value();
+                    match (short_name(&oid), part.as_str()) {
+                        (Some(short), Ok(text)) => format!("{short}={}", escaped(text)),
+                        _ => format!("{oid}=#{}", hex(value.data)),
+                    }
+                })
+                .collect();
+            parts.join("+")
+        })
+        .collect();
+    relative.reverse();
+    relative.join(",")
+}
+
+/// The short names of RFC 4514 section 3.
+fn short_name(oid: &str) -> Option<&'static str> {
+    Some(match oid {
+        "2.5.4.3" => "CN",
+        "2.5.4.7" => "L",
+        "2.5.4.8" => "ST",
+        "2.5.4.10" => "O",
+        "2.5.4.11" => "OU",
+        "2.5.4.6" => "C",
+        "2.5.4.9" => "STREET",
+        "0.9.2342.19200300.100.1.25" => "DC",
+        "0.9.2342.19200300.100.1.1" => "UID",
+        _ => return None,
+    })
+}
+
+/// The value of an attribute with the escapes of RFC 4514 section 2.4.
+fn escaped(text: &str) -> String {
+    let last = text.len().saturating_sub(1);
+    let mut out = String::with_capacity(text.len());
+    for (at, byte) in text.bytes().enumerate() {
+        let at_an_end = (at == 0 && (byte == b' ' || byte == b'#')) || (at == last && byte == b' ');
+        match byte {
+            b'"' | b'+' | b',' | b';' | b'<' | b'>' | b'\\' => {
+                out.push('\\');
+                out.push(char::from(byte));
+            }
+            _ if at_an_end => {
+                out.push('\\');
+                out.push(char::from(byte));
+            }
+            0x20..=0x7e => out.push(char::from(byte)),
+            _ => out.push_str(&format!("\\{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+
+    use super::*;
+
+    fn name(uris: &[&str], names: &[(DnType, &str)]) -> Option<String> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        for (kind, value) in names {
+            params.distinguished_name.push(kind.clone(), *value);
+        }
+        for uri in uris {
+            params.subject_alt_names.push(SanType::URI((*uri).try_into().unwrap()));
+        }
+        let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        ClientCertificate::read(made.der(), b"secret").map(|c| c.name().to_owned())
+    }
+
+    #[test]
+    fn a_certificate_has_one_name() {
+        let of = |names: &[(DnType, &str)]| name(&[], names).unwrap();
+        assert_eq!(
+            of(&[
+                (DnType::OrganizationName, "Example Inc"),
+                (DnType::CommonName, "node-1")
+            ]),
+            "CN=node-1,O=Example Inc"
+        );
+        // A comma in a value is not the end of the value.
+        assert_eq!(
+            of(&[(DnType::CommonName, "node-1,O=Other")]),
+            "CN=node-1\\,O=Other"
+        );
+        assert_eq!(of(&[(DnType::CommonName, " #é ")]), "CN=\\ #\\C3\\A9\\ ");
+        let id = "spiffe://example.org/node/1";
+        let common = [(DnType::CommonName, "node-1")];
+        assert_eq!(name(&[id], &common).as_deref(), Some(id));
+        assert_eq!(name(&[id, "spiffe://example.org/node/2"], &common), None);
+        assert_eq!(
+            name(&["https://example.org"], &common).as_deref(),
+            Some("CN=node-1")
+        );
+        assert_eq!(ClientCertificate::read(b"no certificate", b"secret"), None);
+    }
+}
