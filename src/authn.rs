@@ -22,6 +22,7 @@ use crate::federation::saml::provider_for;
 use crate::proof::certificate::ClientCertificate;
 use crate::proof::sigv4::{Announced, Presented};
 pub use crate::unproven::{Reason, Unproven};
+use crate::tokens::OpenedSession;
 use signature::SignatureContext;
 
 /// How many seconds the clock of a node that issues a session may be ahead of ours.
@@ -193,6 +194,34 @@ pub fn signed(
     let names = broker.names.load();
     let context = context(broker, service, directory, &names);
     signature::authenticate(presented, &context, now)
+}
+
+/// Authenticates a caller once more who was authenticated before, by what is in force now: its key or
+/// session must still stand.
+///
+/// # Errors
+/// The error with which the caller would be refused.
+pub fn again(
+    broker: &Broker,
+    caller: &Caller,
+    directory: &Directory,
+    now: Timestamp,
+) -> Result<Caller, Error> {
+    let names = broker.names.load();
+    let context = context(broker, "sts", directory, &names);
+    signature::again(caller, &context, now)
+}
+
+/// Whether a session could be used now.
+pub fn stands(
+    broker: &Broker,
+    session: &Arc<OpenedSession>,
+    directory: &Directory,
+    now: Timestamp,
+) -> bool {
+    let names = broker.names.load();
+    let context = context(broker, "sts", directory, &names);
+    signature::stands(session, &context, now)
 }
 
 /// Whether the headers of a request announce a signature for this service by an active key of this

@@ -27,6 +27,7 @@ use crate::sessions::Sessions;
 use crate::single_use::SingleUse;
 use crate::store::{KeyUse, Store};
 use crate::tokens::Tokens;
+use crate::watches::Watches;
 
 /// The state that all operations share.
 pub struct Broker {
@@ -71,6 +72,8 @@ pub struct Broker {
     pub revocations: Revocations,
     /// How much of the store's change feed is in force on this node.
     pub feed: Feed,
+    /// The open streams of revocations.
+    pub watches: Arc<Watches>,
     /// A runtime on a thread of its own for urgent calls, so that other calls cannot delay them.
     pub urgent: Handle,
     /// The audit log, in which each call is recorded before it is answered.

@@ -84,6 +84,11 @@ impl Caller {
 
     /// The session, if the caller has temporary credentials.
     pub fn session(&self) -> Option<&OpenedSession> {
+        self.shared_session().map(Arc::as_ref)
+    }
+
+    /// The session in the form in which it is shared with the cache of opened tokens.
+    pub fn shared_session(&self) -> Option<&Arc<OpenedSession>> {
         match &self.identity {
             Identity::User(_) | Identity::Federated(_) => None,
             Identity::UserSession { session, .. }

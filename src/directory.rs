@@ -51,8 +51,9 @@ pub use declared::Defaults;
 #[cfg(any(test, feature = "internals"))]
 pub use kinds::normal_seed;
 pub use kinds::{
-    AccessKey, AccountSettings, Association, Certificate, Group, LoginProfile, ManagedPolicy, MfaDevice,
-    OidcProvider, Profile, Role, SamlProvider, User, is_account_alias, is_issuer, version_number,
+    AccessKey, AccountSettings, Association, Certificate, Group, LoginProfile, ManagedPolicy,
+    MfaDevice, OidcProvider, Profile, Role, SamlProvider, User, is_account_alias, is_issuer,
+    version_number,
 };
 pub use kinds::{ControlPolicy, Levels, Member, Organization};
 pub use limits::{ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER};

@@ -4,13 +4,14 @@ mod call;
 mod messages;
 mod sessions;
 mod status;
+mod watch;
 
 use std::sync::Arc;
 
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use crate::base::http::host;
+use crate::base::http::{LongLived, host};
 use crate::broker::Broker;
 use crate::error::Error;
 use crate::ops::admin::describe_session::DescribeSession;
@@ -32,6 +33,7 @@ use crate::origin::Origin;
 use crate::routes;
 use call::{Answer, BytesCodec, Call, Handler};
 use status::failure;
+use watch::Streaming;
 
 /// The longest message, in bytes. A SAML response of 100,000 characters fits, with the other fields.
 pub const MAX_MESSAGE_BYTES: usize = 262_144;
@@ -64,11 +66,12 @@ async fn administer(call: Call, name: &str) -> Answer {
     }
 }
 
-/// Serves one call of either service. A call that fails before its operation is reached is recorded and
+/// Serves one call of any of the services. `stop` becomes true when the broker stops, which ends streams. A call that fails before its operation is reached is recorded and
 /// refused, too.
 pub async fn serve<B>(
     broker: &Arc<Broker>,
     origin: Origin,
+    stop: &tokio::sync::watch::Receiver<bool>,
     request: http::Request<B>,
 ) -> http::Response<Body>
 where
@@ -91,7 +94,18 @@ where
     let (reached, name) = (handler.reached.clone(), handler.name.clone());
     let mut grpc =
         tonic::server::Grpc::new(BytesCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let response = tokio::time::timeout(CALL_TIMEOUT, grpc.unary(handler, request)).await;
+    let answer = async {
+        if service != routes::Grpc::Relying {
+            return grpc.unary(handler, request).await;
+        }
+        let stop = stop.clone();
+        let streaming = Streaming { handler, stop };
+        // Boxed, because few calls need it.
+        let mut response = Box::pin(grpc.server_streaming(streaming, request)).await;
+        response.extensions_mut().insert(LongLived);
+        response
+    };
+    let response = tokio::time::timeout(CALL_TIMEOUT, answer).await;
     // A failure before the handler was reached is a refusal like any other: recorded, then answered.
     let error = match response {
         Ok(response) if reached.get().is_some() => return response,

@@ -45,6 +45,7 @@
 //! - [`single_use`]: signatures that have already been used for something that they may do only
 //!   once
 //! - [`store`]: everything that must not be lost, in SQL
+//! - [`watches`]: how many streams of revocations are open
 //!
 //! Flow, which may wait and knows no wire format:
 //! - [`broker`]: the state that all operations share
@@ -128,6 +129,7 @@ mod parts {
     pub mod sessions;
     pub mod single_use;
     pub mod store;
+    pub mod watches;
 
     // Flow: may await; knows rules and state, but no wire format.
     pub mod administrators;

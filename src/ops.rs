@@ -6,11 +6,13 @@ pub mod context;
 #[cfg(feature = "failpoints")]
 mod failpoint;
 pub mod iam;
+mod node;
 pub mod operation;
 mod prove;
 mod record;
 mod refuse;
 pub mod registry;
+pub mod relying;
 mod replay;
 pub mod service;
 pub mod sts;

@@ -53,6 +53,8 @@ pub enum Grpc {
     SecurityTokenService,
     /// The service for administrators of an account.
     SessionAdministration,
+    /// The service for programs that accept or hand out sessions.
+    Relying,
     Health,
     Reflection,
     /// The older version of server reflection, which most tools still use.
@@ -68,6 +70,7 @@ pub fn grpc(path: &str) -> (Grpc, &str) {
     let service = match service {
         api::SERVICE => Grpc::SecurityTokenService,
         api::ADMINISTRATION => Grpc::SessionAdministration,
+        api::RELYING => Grpc::Relying,
         "grpc.health.v1.Health" => Grpc::Health,
         "grpc.reflection.v1.ServerReflection" => Grpc::Reflection,
         "grpc.reflection.v1alpha.ServerReflection" => Grpc::ReflectionAlpha,

@@ -80,8 +80,8 @@ pub fn load(
         .map(|path| client_verifier(path, provider.clone()))
         .transpose()?;
     let (verifier, client_ca) = clients.unzip();
-    let builder = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?;
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let builder = match verifier {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),

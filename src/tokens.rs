@@ -80,6 +80,7 @@ impl OpenedSession {
             &claims.session_name,
             &claims.source_identity,
             &claims.store_id,
+            claims.workload.as_ref().map_or(&self.arn, |w| &w.name),
             &self.arn,
             &self.user_id,
         ];

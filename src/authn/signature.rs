@@ -97,6 +97,51 @@ pub fn is_active(
     }
 }
 
+/// Authenticates a caller once more, by what is in force now.
+///
+/// # Errors
+/// `InvalidClientTokenId` if its long-term credential or its user is gone or inactive, or the error for a
+/// session that is over.
+pub fn again(
+    caller: &Caller,
+    context: &SignatureContext<'_>,
+    now: Timestamp,
+) -> Result<Caller, Error> {
+    let directory = context.directory;
+    let (identity, effective) = match (&caller.identity, caller.shared_session()) {
+        (_, Some(session)) => {
+            must_not_be_over(session, context, now)?;
+            current_principal(session.clone(), directory)?
+        }
+        (Identity::User(user), None) => {
+            let user = directory.user(&user.arn).cloned();
+            let stands = caller
+                .lineage()
+                .iter()
+                .all(|own| still_exists(own, directory));
+            let user = user.filter(|_| stands).ok_or(Error::InvalidClientTokenId)?;
+            let effective = directory.effective_of_user(&user)?;
+            (Identity::User(user), effective)
+        }
+        _ => return Err(Error::MissingAuthenticationToken),
+    };
+    Ok(Caller {
+        identity,
+        access_key_id: caller.access_key_id.clone(),
+        effective,
+    })
+}
+
+/// Whether a session could be used now.
+pub fn stands(
+    session: &Arc<OpenedSession>,
+    context: &SignatureContext<'_>,
+    now: Timestamp,
+) -> bool {
+    must_not_be_over(session, context, now).is_ok()
+        && current_principal(session.clone(), context.directory).is_ok()
+}
+
 /// Refuses a session that has expired or was ended early.
 fn must_not_be_over(
     session: &OpenedSession,

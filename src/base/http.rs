@@ -43,3 +43,7 @@ pub fn media_type(value: &HeaderValue) -> &[u8] {
         .unwrap_or_default()
         .trim_ascii()
 }
+
+/// Marks a response whose body may pause for as long as it likes, so that its connection is not idle.
+#[derive(Debug, Clone, Copy)]
+pub struct LongLived;

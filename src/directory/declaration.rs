@@ -9,9 +9,10 @@ use super::shape::shape;
 use crate::base::arn::{AccountId, account_of};
 
 pub use super::kinds::{
-    AccessKeyDetail, Account, AssociationDetail, CertificateDetail, GroupDetail, InstanceProfile, LoginProfileDetail,
-    ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail, OrganizationDetail,
-    PasswordPolicyDetail, PolicyVersion, ProfileRole, RoleDetail, SamlProviderDetail, UserDetail,
+    AccessKeyDetail, Account, AssociationDetail, CertificateDetail, GroupDetail, InstanceProfile,
+    LoginProfileDetail, ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail,
+    OrganizationDetail, PasswordPolicyDetail, PolicyVersion, ProfileRole, RoleDetail,
+    SamlProviderDetail, UserDetail,
 };
 pub use super::shape::{Attached, Boundary, Document, Ignored, InlinePolicy, Tag};
 

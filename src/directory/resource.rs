@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::declared::{Declared, Defaults, Insertion, PolicyOf};
 use super::kinds::{
-    AccessKeyDetail, Account, AssociationDetail, CertificateDetail, GroupDetail, InstanceProfile, LoginProfileDetail,
-    ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail, OrganizationDetail, RoleDetail,
-    SamlProviderDetail, UserDetail,
+    AccessKeyDetail, Account, AssociationDetail, CertificateDetail, GroupDetail, InstanceProfile,
+    LoginProfileDetail, ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail,
+    OrganizationDetail, RoleDetail, SamlProviderDetail, UserDetail,
 };
 use super::limits::Limits;
 use super::registry::every_kind;

@@ -56,9 +56,7 @@ impl Departure {
             }
             ResourceKind::Role => (Selector::Role, name.id.as_str()),
             // The identity of a credential is the ARN of its owner.
-            ResourceKind::AccessKey | ResourceKind::Certificate => {
-                (Selector::AccessKey, identity)
-            }
+            ResourceKind::AccessKey | ResourceKind::Certificate => (Selector::AccessKey, identity),
             ResourceKind::Account
             | ResourceKind::Policy
             | ResourceKind::Group

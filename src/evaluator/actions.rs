@@ -228,6 +228,7 @@ const BREVET: &[&str] = &[
     "DescribeSession",
     "ListSessions",
     "RevokeSessions",
+    "WatchRevocations",
 ];
 
 /// The known actions of the service with this prefix (`sts`, `iam` or `brevet`, in any case), or
@@ -361,6 +362,7 @@ mod tests {
             .iter()
             .filter(|name| **name != "PreviewRevocation")
             .chain(crate::ops::registry::OWN)
+            .chain(crate::ops::registry::RELYING)
             .collect();
         assert_eq!(own.len(), BREVET.len());
         for operation in own {

@@ -22,7 +22,7 @@ use crate::base::digest::sha256;
 use crate::base::http::CHANGE;
 use crate::broker::Broker;
 use crate::error::Error;
-use crate::ops::{self, Service};
+use crate::ops::{self, Operation, Reply, Service};
 use crate::origin::Origin;
 use crate::proof::sigv4::{Incoming, Presented};
 use crate::routes::Grpc;
@@ -52,16 +52,8 @@ impl tower_service::Service<Request<Bytes>> for Handler {
     }
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let _ = self.reached.set(()); // a handler is called once
-        let evidence = self.evidence(&request);
-        let name = std::mem::take(&mut self.name);
         let service = self.service;
-        let call = Call {
-            broker: self.broker.clone(),
-            origin: self.origin.clone(),
-            evidence,
-            message: request.into_inner(),
-        };
+        let (call, name) = self.begin(request);
         Box::pin(async move {
             match service {
                 Grpc::SessionAdministration => super::administer(call, &name).await,
@@ -72,6 +64,20 @@ impl tower_service::Service<Request<Bytes>> for Handler {
 }
 
 impl Handler {
+    /// The call with its message, and the name of its method.
+    pub(super) fn begin(&mut self, request: Request<Bytes>) -> (Call, String) {
+        let _ = self.reached.set(()); // a handler is called once
+        let evidence = self.evidence(&request);
+        let name = std::mem::take(&mut self.name);
+        let call = Call {
+            broker: self.broker.clone(),
+            origin: self.origin.clone(),
+            evidence,
+            message: request.into_inner(),
+        };
+        (call, name)
+    }
+
     /// Reads the signature from the metadata, or takes the client's certificate in its place. It covers the HTTP/2 request and the bytes of the message.
     fn evidence(&self, request: &Request<Bytes>) -> Result<Evidence, Error> {
         let headers: &HeaderMap = request.metadata().as_ref();
@@ -85,7 +91,11 @@ impl Handler {
             payload_sha256: sha256(request.get_ref()),
         })?;
         // Whoever signs is the one who signed, whatever certificate the connection has.
-        let certificate = self.origin.certificate.clone().filter(|_| presented.is_none());
+        let certificate = self
+            .origin
+            .certificate
+            .clone()
+            .filter(|_| presented.is_none());
         Ok(match certificate {
             Some(certificate) => Evidence::Shown(Shown::Certificate(certificate)),
             None => Evidence::signed(presented),
@@ -107,9 +117,7 @@ impl Call {
             // The proof is in the message, so a signature is ignored.
             self.evidence = Ok(Evidence::Anonymous);
         }
-        let input = A::Request::decode(self.message)
-            .map_err(|e| Error::Malformed(format!("The message cannot be decoded: {e}.")))
-            .and_then(|message| A::read(message, &mut self.evidence));
+        let input = decoded(self.message).and_then(|message| A::read(message, &mut self.evidence));
         let reply = ops::serve(&self.broker, self.evidence, input, self.origin).await;
         let change = reply.change.map(MetadataValue::from);
         match reply.result {
@@ -134,8 +142,26 @@ impl Call {
         }
     }
 
+    pub(super) fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// Decodes the message and runs an operation whose answer is a stream. `read` checks the message.
+    pub(super) async fn serve<M: Message + Default, O: Operation>(
+        self,
+        read: impl FnOnce(M) -> Result<O, Error>,
+    ) -> Reply<O::Output> {
+        let input = decoded(self.message).and_then(read);
+        ops::serve(&self.broker, self.evidence, input, self.origin).await
+    }
+
     /// Refuses a method that the service does not have.
     pub(super) async fn refuse(self, name: &str) -> Answer {
+        Err(self.refusal(name).await)
+    }
+
+    /// The refusal of a method that the service does not have.
+    pub(super) async fn refusal(self, name: &str) -> Status {
         let error = ops::registry::unanswered(name, "v1");
         let reply = ops::refuse(
             &self.broker,
@@ -146,8 +172,12 @@ impl Call {
             self.origin,
         )
         .await;
-        Err(failure(&reply.request_id, &reply.error))
+        failure(&reply.request_id, &reply.error)
     }
+}
+
+fn decoded<M: Message + Default>(message: Bytes) -> Result<M, Error> {
+    M::decode(message).map_err(|e| Error::Malformed(format!("The message cannot be decoded: {e}.")))
 }
 
 /// A codec that leaves messages as bytes.

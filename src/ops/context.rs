@@ -159,6 +159,16 @@ impl Context<'_> {
         )
     }
 
+    /// Where the call came from.
+    pub fn origin(&self) -> &Origin {
+        self.origin
+    }
+
+    /// The certificate that authenticated the caller, if one did.
+    pub fn certificate(&self) -> Option<&Arc<ClientCertificate>> {
+        self.certificate.as_ref()
+    }
+
     /// The region in the signature, or the broker's first one if nothing is signed.
     pub fn region(&self) -> &str {
         &self.region

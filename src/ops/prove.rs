@@ -58,7 +58,7 @@ impl<'a> Unproven<'a> {
         let counted = Counted {
             principal: caller.budget_key(),
             account: account.as_str(),
-            signature: signature.as_ref(),
+            signature: signature.as_ref().map(<[u8; 16]>::as_slice),
         };
         let counted = self
             .broker

@@ -6,6 +6,7 @@ use super::admin::list_sessions::ListSessions;
 use super::admin::preview_revocation::PreviewRevocation;
 use super::admin::revoke_sessions::RevokeSessions;
 use super::operation::Operation;
+use super::relying::watch_revocations::WatchRevocations;
 use super::sts::assume_role::AssumeRole;
 use super::sts::assume_role_for_workload::AssumeRoleForWorkload;
 use super::sts::assume_role_with_saml::AssumeRoleWithSaml;
@@ -51,6 +52,13 @@ pub const ADMINISTRATION: &[&str] = &[
 )]
 /// Brevet's own actions in the SecurityTokenService. They exist only in gRPC, too.
 pub const OWN: &[&str] = &[AssumeRoleForWorkload::NAME];
+
+#[cfg_attr(
+    not(any(test, feature = "internals")),
+    allow(dead_code, reason = "tests compare it with the wires")
+)]
+/// The actions for programs that accept or hand out sessions. They exist only in gRPC, too.
+pub const RELYING: &[&str] = &[WatchRevocations::NAME];
 
 /// The error for an action that AWS has but this version does not support, or that does not exist.
 pub fn unanswered(action: &str, version: &str) -> Error {

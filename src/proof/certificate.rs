@@ -29,10 +29,13 @@ impl ClientCertificate {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
         let names = parsed.subject_alternative_name().ok()?;
         let names = names.map(|extension| extension.value.general_names.as_slice());
-        let mut uris = names.unwrap_or_default().iter().filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        });
+        let mut uris = names
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|name| match name {
+                GeneralName::URI(uri) => Some(*uri),
+                _ => None,
+            });
         let name = match (uris.next(), uris.next()) {
             (Some(uri), None) if uri.starts_with(SPIFFE) => uri.to_owned(),
             (_, Some(_)) => return None,
@@ -138,7 +141,9 @@ mod tests {
             params.distinguished_name.push(kind.clone(), *value);
         }
         for uri in uris {
-            params.subject_alt_names.push(SanType::URI((*uri).try_into().unwrap()));
+            params
+                .subject_alt_names
+                .push(SanType::URI((*uri).try_into().unwrap()));
         }
         let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         ClientCertificate::read(made.der(), b"secret").map(|c| c.name().to_owned())

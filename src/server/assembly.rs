@@ -190,6 +190,7 @@ impl Materials<'_> {
                 self.clock.monotonic(),
                 config.refuse_after,
             ),
+            watches: Arc::default(),
             providers: Arc::new(Providers::new(config.reach, self.clock.clone())?),
             sound_policies: Cache::new(SOUND_POLICIES),
             budgets: Budgets::new(config.budgets),

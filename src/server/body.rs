@@ -1,5 +1,6 @@
 //! Bodies whose bytes are counted: those of requests while they arrive, those of answers until they are sent.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -280,9 +281,20 @@ pub(super) struct Answer {
     call: Arc<Call>,
     ages: Arc<Ages>,
     is_http2: bool,
+    /// Something that lasts as long as the body.
+    _kept: Option<Box<dyn Any + Send>>,
 }
 
 impl Answer {
+    /// Keeps something until the body has ended or is dropped.
+    pub(super) fn keeping(self, kept: Option<impl Any + Send>) -> Self {
+        let kept = kept.map(|kept| Box::new(kept) as Box<dyn Any + Send>);
+        Self {
+            _kept: kept,
+            ..self
+        }
+    }
+
     /// Counts a body. Over HTTP/2 each piece is kept by its stream. Over HTTP/1.1, and if the answer is only
     /// headers, hyper takes everything at once.
     pub(super) fn new(
@@ -300,6 +312,7 @@ impl Answer {
             call,
             ages: unsent.ages.clone(),
             is_http2,
+            _kept: None,
         }
     }
 }

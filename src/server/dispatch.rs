@@ -55,8 +55,8 @@ async fn answer_grpc(
 ) -> Response<Body> {
     let (service, _) = routes::grpc(request.uri().path());
     match service {
-        Grpc::SecurityTokenService | Grpc::SessionAdministration => {
-            grpc::serve(&shared.broker, origin, request).await
+        Grpc::SecurityTokenService | Grpc::SessionAdministration | Grpc::Relying => {
+            grpc::serve(&shared.broker, origin, &shared.stop, request).await
         }
         Grpc::Health => {
             let mut service =
@@ -104,7 +104,7 @@ impl tonic_health::pb::health_server::Health for Health {
         &self,
         request: tonic::Request<tonic_health::pb::HealthCheckRequest>,
     ) -> Result<tonic::Response<tonic_health::pb::HealthCheckResponse>, tonic::Status> {
-        let known = ["", api::SERVICE, api::ADMINISTRATION];
+        let known = ["", api::SERVICE, api::ADMINISTRATION, api::RELYING];
         if !known.contains(&request.get_ref().service.as_str()) {
             return Err(tonic::Status::not_found("There is no such service."));
         }

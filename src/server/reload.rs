@@ -270,13 +270,10 @@ impl Stamps {
             master_key: config.master_key.as_deref().and_then(stamp),
             directory: config.directory.as_deref().and_then(stamp),
             keyring: stamp(&config.keyring),
-            certificate: config
-                .tls
-                .as_ref()
-                .map_or((None, None, None), |(c, k)| {
-                    let ca = config.client_ca.as_deref().and_then(stamp);
-                    (stamp(c), stamp(k), ca)
-                }),
+            certificate: config.tls.as_ref().map_or((None, None, None), |(c, k)| {
+                let ca = config.client_ca.as_deref().and_then(stamp);
+                (stamp(c), stamp(k), ca)
+            }),
         }
     }
 }

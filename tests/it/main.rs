@@ -9,6 +9,7 @@ mod authorization;
 mod binary;
 mod cases;
 mod checking;
+mod client_certificates;
 mod clock;
 mod condition_keys;
 mod credentials;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use brevet::base::entropy::SystemEntropy;
 use brevet::client::{
-    AssumeRoleForWorkload, AssumeRoleWithWebIdentity, Client, Endpoint, Workload,
+    AssumeRoleForWorkload, AssumeRoleWithWebIdentity, Client, Endpoint, RevocationWatch,
+    RevocationsSeen, WatchedSession, Workload,
 };
 use brevet::commands::Edit;
 use brevet::directory::resource::ResourceKind;
@@ -52,7 +53,10 @@ fn directory(signing: &SigningKey) -> Value {
     let user = |name: &str, tags: Value, roles: &[&str]| {
         let roles: Vec<String> = roles.iter().map(|role| arn("role", role)).collect();
         let own = json!([{"Effect": "Allow", "Action": ACTION, "Resource": roles},
-            {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": arn("role", "job")}]);
+            {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": arn("role", "job")},
+            {"Effect": "Allow", "Action": "brevet:WatchRevocations",
+                "Resource": "arn:aws:iam::111122223333:user/${aws:username}",
+                "Condition": {"StringNotEquals": {"aws:username": "node-c"}}}]);
         json!({"UserName": name, "Arn": arn("user", name), "Tags": tags,
             "UserId": format!("AIDA{:0>16}", name.to_ascii_uppercase().replace('-', "")),
             "UserPolicyList": [{"PolicyName": "own", "PolicyDocument": policy(own)}]})
@@ -67,6 +71,8 @@ fn directory(signing: &SigningKey) -> Value {
         user("node-b", tags("db", "prod/worker-b"), &["db", "pod"]),
         user("node-c", tags("web", "prod/worker-c"), &["db"]),
         user("alice", json!([]), &["web", "pod"]),
+        {"UserName": "admin", "Arn": arn("user", "admin"), "UserId": "AIDA00000000000ADMIN", "UserPolicyList": [
+            {"PolicyName": "own", "PolicyDocument": policy(json!([{"Effect": "Allow", "Action": "*", "Resource": "*"}]))}]},
     ]);
     let role = |name: &str, trust: Value, own: Value| {
         json!({"RoleName": name, "RoleId": format!("AROA{:0>16}", name.to_ascii_uppercase()),
@@ -121,7 +127,7 @@ fn directory(signing: &SigningKey) -> Value {
     };
     json!({"UserDetailList": users, "RoleDetailList": roles, "Brevet": {
         "InstanceProfiles": [profile(1, "web"), profile(2, "db")],
-        "AccessKeys": [key("node-a"), key("node-b"), key("node-c"), key("alice")],
+        "AccessKeys": [key("node-a"), key("node-b"), key("node-c"), key("alice"), key("admin")],
         "OpenIDConnectProviders": [{"Arn": PROVIDER, "Url": ISSUER, "JsonWebKeySet": {"keys": [signing.jwk()]},
             "ClientIDList": ["sts.amazonaws.com", "pods.eks.amazonaws.com"]}],
         "PodAssociations": [pod("payments", "api", "pod"), pod("staging", "api", "pod")],
@@ -458,10 +464,9 @@ async fn what_a_node_handed_out_ends_with_the_nodes_key() {
     let broker = Broker::start_in(dir, in_the_store).await;
     let get = async |node: &str| {
         let request = AssumeRoleForWorkload::new(instance("i-0abc"));
-        let got = broker
-            .client(&keys_of(node))
-            .assume_role_for_workload(&request);
-        Keys::from(&got.await.unwrap().role.credentials)
+        let client = broker.client(&keys_of(node));
+        let got = client.assume_role_for_workload(&request).await.unwrap();
+        Keys::from(&got.role.credentials)
     };
     let (of_a, of_b) = (get("node-a").await, get("node-b").await);
     assert_eq!(
@@ -484,4 +489,151 @@ async fn what_a_node_handed_out_ends_with_the_nodes_key() {
     broker.reaches(change.unwrap()).await;
     assert_ne!(broker.who(&of_a).await, "ok");
     assert_eq!(broker.who(&get("node-a").await).await, "ok");
+}
+
+/// A session that a node handed out, as it watches it.
+async fn handed_out(broker: &Broker, node: &str) -> (Keys, WatchedSession) {
+    let request = AssumeRoleForWorkload::new(instance("i-0abc"));
+    let client = broker.client(&keys_of(node));
+    let got = client.assume_role_for_workload(&request).await.unwrap();
+    let credentials = got.role.credentials;
+    let watched = WatchedSession {
+        access_key_id: credentials.access_key_id.clone(),
+        session_token: credentials.session_token.clone().unwrap(),
+    };
+    (Keys::from(&credentials), watched)
+}
+
+async fn watch(
+    broker: &Broker,
+    node: &str,
+    sessions: &[WatchedSession],
+    after: Option<i64>,
+) -> Result<RevocationWatch, String> {
+    let client = broker.client(&keys_of(node));
+    let stream = client.watch_revocations(sessions, after).await;
+    stream.map_err(|error| code(&error))
+}
+
+/// The next message, or the error code; `None` at the end.
+async fn message(stream: &mut RevocationWatch) -> Result<Option<RevocationsSeen>, String> {
+    let next = tokio::time::timeout(PATIENCE, stream.next()).await;
+    next.expect("a message comes every five seconds")
+        .map_err(|error| code(&error))
+}
+
+/// Reads messages until one names a session, and returns it.
+async fn next_end(stream: &mut RevocationWatch) -> RevocationsSeen {
+    loop {
+        let seen = message(stream).await.unwrap().expect("the stream goes on");
+        if !seen.ended_access_key_ids.is_empty() {
+            return seen;
+        }
+    }
+}
+
+#[tokio::test]
+async fn ag_04_a_node_is_told_of_the_end_of_its_sessions_and_of_no_others() {
+    let broker = broker_with(&signing_key()).await;
+    let (first, one) = handed_out(&broker, "node-a").await;
+    let (second, two) = handed_out(&broker, "node-a").await;
+    let (_, other) = handed_out(&broker, "node-b").await;
+    let both = [one.clone(), two.clone()];
+    let mut stream = watch(&broker, "node-a", &both, None).await.unwrap();
+    let begun = message(&mut stream).await.unwrap().unwrap();
+    assert_eq!(begun.ended_access_key_ids, Vec::<String>::new());
+    let admin = keys_of("admin");
+    let revoke = async |keys: &Keys| {
+        let selector = Selector::AccessKeyId(keys.id.clone());
+        broker.revoke(&admin, selector).await.unwrap()
+    };
+    let change = revoke(&first).await;
+    let seen = next_end(&mut stream).await;
+    assert_eq!(seen.ended_access_key_ids, [first.id.clone()]);
+    assert!(seen.sequence_number >= change);
+    // A heartbeat names nobody, and nobody twice.
+    let heartbeat = message(&mut stream).await.unwrap().unwrap();
+    assert!(heartbeat.ended_access_key_ids.is_empty(), "{heartbeat:?}");
+    drop(stream);
+    // What ends between two streams is in the first message of the next one.
+    let change = revoke(&second).await;
+    let after = Some(seen.sequence_number.max(change));
+    let mut stream = watch(&broker, "node-a", &both, after).await.unwrap();
+    let mut ended = next_end(&mut stream).await.ended_access_key_ids;
+    ended.sort();
+    let mut expected = vec![first.id, second.id];
+    expected.sort();
+    assert_eq!(ended, expected);
+    // Sessions of another node, a token of another key, a session that no node got, and no permission.
+    let (_, good) = handed_out(&broker, "node-a").await;
+    let swapped = WatchedSession {
+        access_key_id: good.access_key_id.clone(),
+        ..other.clone()
+    };
+    let plain = broker
+        .assume(&keys_of("node-a"), &arn("role", "job"))
+        .await
+        .unwrap();
+    let plain = WatchedSession {
+        access_key_id: plain.id,
+        session_token: std::sync::Arc::new(brevet::base::secret::Secret::new(plain.token.unwrap())),
+    };
+    for (node, sessions, expected) in [
+        ("node-a", vec![good.clone(), other.clone()], "AccessDenied"),
+        ("node-a", vec![swapped], "AccessDenied"),
+        ("node-a", vec![plain], "AccessDenied"),
+        ("node-b", vec![good.clone()], "AccessDenied"),
+        ("node-c", vec![good.clone()], "AccessDenied"),
+        (
+            "node-a",
+            vec![good.clone(), good.clone()],
+            "ValidationError",
+        ),
+        ("node-a", Vec::new(), "ValidationError"),
+    ] {
+        let got = watch(&broker, node, &sessions, None).await.map(drop);
+        assert_eq!(got, Err(expected.to_owned()), "{node} {sessions:?}");
+    }
+    let unknown = Some(change + 1_000);
+    let got = watch(&broker, "node-a", &[good], unknown).await.map(drop);
+    assert_eq!(got, Err("ServiceUnavailable".to_owned()));
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_the_right_to_watch_and_is_bounded() {
+    let dir = home();
+    let place = brevet::store::Place::Sqlite(dir.path().join("store.db"));
+    fill_store_with(dir.path(), &place, &directory(&signing_key()).to_string()).await;
+    let mut broker = Broker::start_in(dir, in_the_store).await;
+    let (_, of_a) = handed_out(&broker, "node-a").await;
+    let (_, of_b) = handed_out(&broker, "node-b").await;
+    let (of_a, of_b) = ([of_a], [of_b]);
+    let mut open = Vec::new();
+    let refused = loop {
+        match watch(&broker, "node-a", &of_a, None).await {
+            Ok(stream) => open.push(stream),
+            Err(code) => break code,
+        }
+        assert!(open.len() < 100, "streams are not bounded");
+    };
+    assert_eq!(refused, "Throttling");
+    let mut beside = watch(&broker, "node-b", &of_b, None).await.unwrap();
+    let hand = broker.hand().await;
+    let key = keys_of("node-a").id;
+    let change = hand
+        .edit(ResourceKind::AccessKey, &key, Edit::SetActive(false))
+        .await;
+    broker.reaches(change.unwrap()).await;
+    let mut stream = open.pop().unwrap();
+    let ended = loop {
+        match message(&mut stream).await {
+            Ok(Some(_)) => {}
+            other => break other,
+        }
+    };
+    assert_eq!(ended, Err("InvalidClientTokenId".to_owned()));
+    // Streams do not keep the broker from stopping.
+    assert!(message(&mut beside).await.unwrap().is_some());
+    broker.stop().await;
+    while let Ok(Some(_)) = message(&mut beside).await {}
 }

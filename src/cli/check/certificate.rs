@@ -11,11 +11,12 @@ use crate::tls::{self, Identity};
 
 impl Look<'_> {
     pub(super) fn certificate(&mut self) {
-        let identity = self
-            .config
-            .tls
-            .as_ref()
-            .map(|(certificate, key)| (certificate, tls::load(certificate, key, self.config.client_ca.as_deref())));
+        let identity = self.config.tls.as_ref().map(|(certificate, key)| {
+            (
+                certificate,
+                tls::load(certificate, key, self.config.client_ca.as_deref()),
+            )
+        });
         let names = identity
             .as_ref()
             .and_then(|(_, i)| i.as_ref().ok())

@@ -91,12 +91,14 @@ impl Declared for CertificateDetail {
 
     fn insert(&self, directory: &mut Directory, how: &Insertion<'_>) -> Result<(), DirectoryError> {
         let place = how.place;
-        let fits = |text: &str| text.len() <= MAX_NAME && text.bytes().all(|b| (0x20..0x7f).contains(&b));
+        let fits =
+            |text: &str| text.len() <= MAX_NAME && text.bytes().all(|b| (0x20..0x7f).contains(&b));
         match (&self.spiffe_id, &self.subject) {
             (Some(id), None) => {
                 let path = id.strip_prefix(SPIFFE);
                 let named = path.and_then(|rest| rest.split_once('/'));
-                let is_whole = named.is_some_and(|(domain, path)| !domain.is_empty() && !path.is_empty());
+                let is_whole =
+                    named.is_some_and(|(domain, path)| !domain.is_empty() && !path.is_empty());
                 if !is_whole || !fits(id) {
                     let rule = "must be `spiffe://TRUST-DOMAIN/PATH`, at most 1024 printable ASCII characters";
                     return Err(fault(format!("{place}: SpiffeId"), rule));

@@ -1,7 +1,6 @@
 //! AssumeRoleForWorkload: issues a session of a role to a workload on the node that calls. It is
 //! Brevet's own action, and the broker's side of instance profiles, task roles and EKS Pod Identity.
 
-mod node;
 mod workload;
 
 use std::time::Duration;
@@ -9,7 +8,6 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use self::node::Node;
 use self::workload::{Identified, Parsed, Role};
 use super::session_input::{
     AnsweredCredentials, AnsweredRoleUser, AuditTag, audited_credentials, audited_role_user,
@@ -21,6 +19,7 @@ use crate::budgets::CountedAs;
 use crate::error::Error;
 use crate::mint::{Credentials, SessionDetails};
 use crate::ops::context::Context;
+use crate::ops::node::Node;
 use crate::ops::operation::Operation;
 use crate::ops::service::Service;
 use crate::session::durations;

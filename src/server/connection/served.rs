@@ -10,6 +10,7 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 
 use crate::admission;
+use crate::base::http::LongLived;
 use crate::config::Limits;
 use crate::error::Error;
 use crate::proof::certificate::ClientCertificate;
@@ -71,7 +72,7 @@ pub(super) struct Served {
 }
 
 /// Counts a call as in progress until it is answered or aborted.
-struct InProgress(Arc<Served>);
+pub(super) struct InProgress(Arc<Served>);
 
 impl InProgress {
     fn new(served: Arc<Served>) -> Self {
@@ -167,7 +168,11 @@ impl Served {
                     request,
                 )
                 .await;
-                Ok(response.map(|body| Answer::new(body, call, &served.unsent, is_http2)))
+                // A stream keeps its connection from being idle.
+                let is_long = response.extensions().get::<LongLived>().is_some();
+                let open = is_long.then(|| InProgress::new(served.clone()));
+                Ok(response
+                    .map(|body| Answer::new(body, call, &served.unsent, is_http2).keeping(open)))
             }),
             Err(error) => {
                 let Ok(call) = self.account.refusal(address) else {

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::node::Node;
 use crate::authn::web_identity;
 use crate::base::arn::RoleArn;
 use crate::base::field::{self, FieldError};
@@ -11,6 +10,7 @@ use crate::base::secret::Secret;
 use crate::error::Error;
 use crate::federation::kubernetes::ServiceAccount;
 use crate::ops::context::Context;
+use crate::ops::node::Node;
 use crate::ops::sts::session_input::trimmed;
 use crate::proof::jwt;
 use crate::trust::ServicePrincipal;

@@ -15,8 +15,8 @@ const KUBERNETES_NODE: &str = "brevet:node";
 /// The node that calls: a user with a long-term credential, or a session that AssumeRoleWithWebIdentity
 /// issued to the node's own token. Tags count only as the directory has them, because a session's tags
 /// are what its caller asked for.
-pub(super) struct Node {
-    pub(super) account: AccountId,
+pub(in crate::parts::ops) struct Node {
+    pub(in crate::parts::ops) account: AccountId,
     /// Identifies the node also when its session is renewed.
     id: String,
     /// The provider and the node's name, if the node showed a token of a Kubernetes service account.
@@ -26,7 +26,7 @@ pub(super) struct Node {
 
 impl Node {
     /// The node, if the caller can be one.
-    pub(super) fn of(caller: &Caller) -> Option<Self> {
+    pub(in crate::parts::ops) fn of(caller: &Caller) -> Option<Self> {
         match &caller.identity {
             Identity::User(user) => Some(Self {
                 account: user.account,
@@ -58,12 +58,12 @@ impl Node {
     }
 
     /// The name of the node's instance profile.
-    pub(super) fn instance_profile(&self) -> Option<&str> {
+    pub(in crate::parts::ops) fn instance_profile(&self) -> Option<&str> {
         self.tag(INSTANCE_PROFILE)
     }
 
     /// Whether it is the node with this name in a cluster, whose tokens the provider signs.
-    pub(super) fn is(&self, cluster: &str, provider_arn: &str, name: &str) -> bool {
+    pub(in crate::parts::ops) fn is(&self, cluster: &str, provider_arn: &str, name: &str) -> bool {
         match &self.provider {
             Some((provider, node)) => provider == provider_arn && node == name,
             None => self.tag(KUBERNETES_NODE) == Some(&format!("{cluster}/{name}")),
@@ -71,7 +71,7 @@ impl Node {
     }
 
     /// What the session of a workload records of the node and of itself.
-    pub(super) fn lineage(&self, workload: &str) -> token::Workload {
+    pub(in crate::parts::ops) fn lineage(&self, workload: &str) -> token::Workload {
         token::Workload {
             node: self.digest(),
             name: workload.to_owned(),
@@ -79,7 +79,7 @@ impl Node {
     }
 
     /// The digest by which sessions name the node that they were issued to.
-    pub(super) fn digest(&self) -> Vec<u8> {
+    pub(in crate::parts::ops) fn digest(&self) -> Vec<u8> {
         sha256(self.id.as_bytes())
             .iter()
             .copied()

@@ -1,0 +1,145 @@
+//! The stream of WatchRevocations: when it looks, and when it ends.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::call::{Call, Handler};
+use super::status::failure;
+use crate::api::relying::v1 as pb;
+use crate::broker::Broker;
+use crate::directory::Directory;
+use crate::error::Error;
+use crate::ops::Operation;
+use crate::ops::relying::watch_revocations::{WatchRevocations, Watching};
+
+/// How often the position in the feed is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The longest pause between two messages.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long a stream lasts.
+const LONGEST: Duration = Duration::from_secs(3_600);
+
+/// The encoded messages of an answer.
+pub(super) type Messages = Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, Status>> + Send>>;
+
+/// A call of the service Relying whose message has not been received yet.
+pub(super) struct Streaming {
+    pub(super) handler: Handler,
+    /// Becomes true when the broker stops.
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl tower_service::Service<Request<Bytes>> for Streaming {
+    type Response = Response<Messages>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Messages>, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let (call, name) = self.handler.begin(request);
+        let stop = self.stop.clone();
+        Box::pin(async move {
+            match name.as_str() {
+                WatchRevocations::NAME => watch(call, stop).await,
+                other => Err(call.refusal(other).await),
+            }
+        })
+    }
+}
+
+async fn watch(call: Call, stop: watch::Receiver<bool>) -> Result<Response<Messages>, Status> {
+    let broker = call.broker().clone();
+    let read = |message: pb::WatchRevocationsRequest| {
+        let sessions = message.sessions.into_iter();
+        let sessions = sessions.map(|s| (s.access_key_id, s.session_token));
+        WatchRevocations::parse(sessions.collect(), message.after_sequence_number)
+    };
+    let reply = call.serve(read).await;
+    let watching = match reply.result {
+        Ok(watching) => watching,
+        Err(error) => return Err(failure(&reply.request_id, &error)),
+    };
+    let id = reply.request_id.parse();
+    let stream = Stream {
+        broker,
+        watching,
+        stop,
+        request_id: reply.request_id,
+        seen: None,
+        ends_at: Instant::now() + LONGEST,
+    };
+    let messages = futures_util::stream::try_unfold(stream, Stream::next);
+    let mut response = Response::new(Box::pin(messages) as Messages);
+    if let Ok(id) = id {
+        response.metadata_mut().insert("x-amzn-requestid", id);
+    }
+    Ok(response)
+}
+
+/// Waits until the daemon is told to stop, or has ended.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await; // an error means that the sender is gone
+}
+
+struct Stream {
+    broker: Arc<Broker>,
+    watching: Watching,
+    stop: watch::Receiver<bool>,
+    request_id: String,
+    /// The position and the snapshot of the last look.
+    seen: Option<(i64, Arc<Directory>)>,
+    ends_at: Instant,
+}
+
+impl Stream {
+    /// Waits for the next message. Nothing is kept for a client that does not read: what ended in the
+    /// meantime is in the message that it reads next.
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, Status> {
+        let heartbeat_at = Instant::now() + HEARTBEAT;
+        loop {
+            let is_heartbeat = Instant::now() >= heartbeat_at;
+            let is_due = self.seen.as_ref().is_none_or(|(sequence, directory)| {
+                Watching::may_have_ended(&self.broker, *sequence, directory)
+            });
+            if is_due || is_heartbeat {
+                let looked = self.watching.look(&self.broker);
+                let (seen, directory) = looked.map_err(|error| self.failure(&error))?;
+                let is_first = self.seen.replace((seen.sequence, directory)).is_none();
+                if is_first || is_heartbeat || !seen.ended.is_empty() {
+                    let message = pb::WatchRevocationsResponse {
+                        sequence_number: seen.sequence,
+                        ended_access_key_ids: seen.ended,
+                    };
+                    return Ok(Some((message.encode_to_vec().into(), self)));
+                }
+            }
+            if Instant::now() >= self.ends_at {
+                return Ok(None);
+            }
+            let is_stopped = tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => false,
+                () = stopped(&mut self.stop) => true,
+            };
+            if is_stopped {
+                let error = Error::ServiceUnavailable("this broker, which is stopping,");
+                return Err(self.failure(&error));
+            }
+        }
+    }
+
+    fn failure(&self, error: &Error) -> Status {
+        failure(&self.request_id, error)
+    }
+}

@@ -1,0 +1,219 @@
+//! WatchRevocations: says which of the sessions that a node handed out have ended early. The call begins
+//! the watch; [`Watching`] looks again and again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::authn;
+use crate::base::field::{self, FieldError};
+use crate::base::names::AccessKeyId;
+use crate::base::secret::Secret;
+use crate::broker::Broker;
+use crate::budgets::CountedAs;
+use crate::caller::{Caller, Identity};
+use crate::directory::Directory;
+use crate::error::Error;
+use crate::ops::context::Context;
+use crate::ops::node::Node;
+use crate::ops::operation::Operation;
+use crate::ops::service::Service;
+use crate::origin::Origin;
+use crate::proof::certificate::ClientCertificate;
+use crate::session::token;
+use crate::trust::{self, Facts};
+use crate::watches::Watch;
+
+/// The action that the caller's policies must allow on its own ARN.
+const ACTION: &str = "brevet:WatchRevocations";
+/// The most sessions that one stream watches.
+const MAX_SESSIONS: usize = 100;
+/// How long the call waits for the change that the caller has already seen.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The pause between two looks at the position in the feed.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A call of WatchRevocations whose parameters have been checked.
+pub struct WatchRevocations {
+    sessions: Vec<(AccessKeyId, Secret<String>)>,
+    after: Option<i64>,
+}
+
+impl WatchRevocations {
+    /// Checks the access keys and session tokens to watch, and the number after which the caller begins.
+    ///
+    /// # Errors
+    /// [`Error`] that names the field and the rule.
+    pub fn parse(sessions: Vec<(String, String)>, after: Option<i64>) -> Result<Self, Error> {
+        if !(1..=MAX_SESSIONS).contains(&sessions.len()) {
+            let rule = format!("must have 1 to {MAX_SESSIONS} items");
+            return Err(FieldError::new("Sessions", rule).into());
+        }
+        let mut checked: Vec<(AccessKeyId, Secret<String>)> = Vec::with_capacity(sessions.len());
+        for (id, token) in sessions {
+            let id = AccessKeyId::parse("AccessKeyId", &id)?;
+            let token = Secret::new(token);
+            field::length("SessionToken", token.expose(), 1, token::MAX_CHARACTERS)?;
+            if checked.iter().any(|(other, _)| *other == id) {
+                return Err(FieldError::new("Sessions", "must not repeat an access key").into());
+            }
+            checked.push((id, token));
+        }
+        if after.is_some_and(|number| number < 0) {
+            let rule = "must not be negative";
+            return Err(FieldError::new("AfterSequenceNumber", rule).into());
+        }
+        Ok(Self {
+            sessions: checked,
+            after,
+        })
+    }
+}
+
+/// A watch that has begun.
+pub struct Watching {
+    caller: Caller,
+    /// The ARN of the caller's user or role, on which its policies must allow the action.
+    own: String,
+    /// The access keys with their tokens, which are opened again at every look, since their signing key
+    /// may have been revoked.
+    sessions: Vec<(AccessKeyId, Secret<String>)>,
+    certificate: Option<Arc<ClientCertificate>>,
+    origin: Origin,
+    region: String,
+    _counted: Watch,
+}
+
+/// What a look has found.
+pub struct Seen {
+    /// The last change of the feed that is taken into account.
+    pub sequence: i64,
+    /// The access keys of the sessions that have ended since the last look.
+    pub ended: Vec<String>,
+}
+
+impl Operation for WatchRevocations {
+    const NAME: &'static str = "WatchRevocations";
+    const SERVICE: Service = Service::Brevet;
+    const COUNTED_AS: CountedAs = CountedAs::Call;
+    const HANDS_OUT: bool = false;
+    type Output = Watching;
+
+    fn parameters(&self) -> Option<Box<RawValue>> {
+        serde_json::value::to_raw_value(&Parameters {
+            sessions: self.sessions.len(),
+            after_sequence_number: self.after,
+        })
+        .ok()
+    }
+
+    async fn run(self, cx: &mut Context<'_>) -> Result<Watching, Error> {
+        if let Some(after) = self.after {
+            let reached = async {
+                while cx.broker.feed.sequence() < after {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+            };
+            if tokio::time::timeout(PATIENCE, reached).await.is_err() {
+                let change = "the change that the caller has already seen";
+                return Err(Error::ServiceUnavailable(change));
+            }
+            cx.renew()?;
+        }
+        let own = own_arn(cx.caller());
+        let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), ACTION, &own);
+        permitted.map_err(|denied| cx.refuse(&denied, &own))?;
+        let node = Node::of(cx.caller()).map(|node| node.digest());
+        let is_own = |(id, token): &(AccessKeyId, Secret<String>)| {
+            // A token that no key of the keyring opens any more is one of a session that has ended.
+            let Ok(session) = cx.broker.tokens.open(token.expose()) else {
+                return true;
+            };
+            let workload = session.claims.workload.as_ref();
+            session.claims.access_key_id == id.as_str()
+                && workload.map(|workload| workload.node.as_slice()) == node.as_deref()
+        };
+        if node.is_none() || !self.sessions.iter().all(is_own) {
+            let note = "A session was not issued to the caller by AssumeRoleForWorkload.";
+            return Err(cx.refuse_because(ACTION, &own, note));
+        }
+        let digest = node.as_deref().and_then(|node| node.first_chunk().copied());
+        let counted = digest.and_then(|node| cx.broker.watches.open(node));
+        let counted = counted.ok_or_else(|| cx.broker.throttled("watches"))?;
+        Ok(Watching {
+            caller: authn::again(cx.broker, cx.caller(), &cx.directory, cx.now)?,
+            own,
+            sessions: self.sessions,
+            certificate: cx.certificate().cloned(),
+            origin: Origin {
+                call: None,
+                ..cx.origin().clone()
+            },
+            region: cx.region().to_owned(),
+            _counted: counted,
+        })
+    }
+}
+
+impl Watching {
+    /// Whether there may be something new since a look at this position and this snapshot.
+    pub fn may_have_ended(broker: &Broker, seen: i64, directory: &Arc<Directory>) -> bool {
+        broker.feed.sequence() != seen || !Arc::ptr_eq(&broker.directory.load(), directory)
+    }
+
+    /// Looks which sessions have ended. Returns that and the snapshot that was looked at.
+    ///
+    /// # Errors
+    /// Why the caller may not watch any more, or why nobody can say what is revoked.
+    pub fn look(&mut self, broker: &Broker) -> Result<(Seen, Arc<Directory>), Error> {
+        // Read before the snapshot and the marks, so that an older state does not count as a newer one.
+        let sequence = broker.feed.sequence();
+        broker.must_know_what_is_revoked()?;
+        let (directory, now) = (broker.directory.load_full(), broker.clock.now());
+        self.caller = match &self.certificate {
+            Some(shown) => authn::certificate::authenticate(shown, &directory, now)
+                .map_err(|unproven| unproven.error)?,
+            None => authn::again(broker, &self.caller, &directory, now)?,
+        };
+        let facts = Facts::new(&self.caller, &directory, &self.origin, &self.region, now);
+        trust::permit(&self.caller, &directory, &facts, ACTION, &self.own).map_err(|_| {
+            Error::AccessDenied {
+                principal: self.caller.arn().to_owned(),
+                action: ACTION.to_owned(),
+                resource: self.own.clone(),
+                encoded_message: String::new(),
+            }
+        })?;
+        let mut ended = Vec::new();
+        self.sessions.retain(|(id, token)| {
+            let session = broker.tokens.open(token.expose());
+            let stands = session.as_ref().is_ok_and(|session| {
+                let has_expired = now.seconds() >= session.claims.expires_at;
+                has_expired || authn::stands(broker, session, &directory, now)
+            });
+            if !stands {
+                ended.push(id.as_str().to_owned());
+            }
+            stands
+        });
+        Ok((Seen { sequence, ended }, directory))
+    }
+}
+
+/// The ARN of the caller's user or role.
+fn own_arn(caller: &Caller) -> String {
+    match &caller.identity {
+        Identity::RoleSession { role, .. } => role.arn.to_string(),
+        _ => caller.arn().to_owned(),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Parameters {
+    sessions: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after_sequence_number: Option<i64>,
+}
