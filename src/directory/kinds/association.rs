@@ -1,12 +1,12 @@
 //! Which role a workload gets that a node hands credentials out to: pods of a Kubernetes cluster by
 //! their service account, and tasks by their family.
 
-use crate::base::arn::{AccountId, account_of};
+use crate::base::arn::{AccountId, account_of, name_of};
 use crate::base::entropy::NoEntropy;
 use crate::base::names::is_label;
-use crate::directory::declared::{Declared, Defaults, Insertion, keep};
+use crate::directory::declared::{Declared, Defaults, Insertion, Source, keep};
 use crate::directory::limits::Limits;
-use crate::directory::name::{Name, ResourceKind};
+use crate::directory::name::{Name, ResourceKind, folded};
 use crate::directory::shape::shape;
 use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError, fault};
@@ -108,7 +108,8 @@ impl Declared for AssociationDetail {
     fn links(&self) -> Vec<Name> {
         let provider = self.provider_arn.as_deref();
         let provider = provider.map(|arn| Name::new(ResourceKind::OidcProvider, arn));
-        let role = Name::new(ResourceKind::Role, self.role_arn.as_str());
+        let role = folded(account_of(&self.role_arn), name_of(&self.role_arn));
+        let role = Name::new(ResourceKind::Role, role);
         provider.into_iter().chain([role]).collect()
     }
 
@@ -136,6 +137,11 @@ impl Declared for AssociationDetail {
         let name = |text: &str| is_label(text, MAX_NAME);
         if AccountId::parse(account_of(&self.role_arn)).is_none() {
             return broken("RoleArn", "must be `arn:aws:iam::ACCOUNT:role/PATH/NAME`");
+        }
+        // The store checks the references of its rows itself.
+        let is_file = matches!(how.source, Source::File(_));
+        if is_file && directory.roles.get(&self.role_arn).is_none() {
+            return broken("RoleArn", "names no role of this directory");
         }
         if !name(&self.cluster) {
             return broken("Cluster", "must be 1 to 100 letters, digits, `-` or `_`");
