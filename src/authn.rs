@@ -21,8 +21,8 @@ use crate::error::Error;
 use crate::federation::saml::provider_for;
 use crate::proof::certificate::ClientCertificate;
 use crate::proof::sigv4::{Announced, Presented};
-pub use crate::unproven::{Reason, Unproven};
 use crate::tokens::OpenedSession;
+pub use crate::unproven::{Reason, Unproven};
 use signature::SignatureContext;
 
 /// How many seconds the clock of a node that issues a session may be ahead of ours.

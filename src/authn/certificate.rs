@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::unproven::{Reason, Unproven};
 use crate::base::clock::Timestamp;
 use crate::caller::{Caller, Identity};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::proof::certificate::ClientCertificate;
+use crate::unproven::{Reason, Unproven};
 
 /// Authenticates the client of a connection by its certificate, which counts as a long-term credential of
 /// its user, without MFA.
