@@ -259,8 +259,8 @@ fn set_time(context: &mut RequestContext<'_>, at: Timestamp) {
     context.set("aws:epochtime", at.seconds().to_string());
 }
 
-/// Whether a request is allowed now and for good. A permission that ends by itself ends without a
-/// change that could be refused.
+/// Whether a request is allowed now and at every later time. A permission that ends on a date is lost without a
+/// change that could be refused, so it does not count.
 fn is_allowed(
     directory: &Directory,
     (principal, account): (Principal<'_>, AccountId),

@@ -196,8 +196,8 @@ pub fn signed(
     signature::authenticate(presented, &context, now)
 }
 
-/// Authenticates a caller once more who was authenticated before, by what is in force now: its key or
-/// session must still stand.
+/// Authenticates a caller once more who was authenticated before, by what is in force now: its key or session must
+/// still be valid.
 ///
 /// # Errors
 /// The error with which the caller would be refused.

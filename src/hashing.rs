@@ -260,7 +260,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        // One user takes a part of the room only, whatever else it asks for.
+        // One user gets only a part of the room, whatever else it asks for.
         for _ in 0..OF_ONE {
             waiting.push(wait("greedy".to_owned()));
         }

@@ -43,7 +43,7 @@ pub async fn authenticate(
 /// Verifies a token that a caller shows besides its own proof, as strictly as [`authenticate`] does.
 ///
 /// # Errors
-/// Those of [`authenticate`].
+/// The same as for [`authenticate`].
 pub async fn identify(
     broker: &Broker,
     token: &str,

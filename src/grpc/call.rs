@@ -78,7 +78,8 @@ impl Handler {
         (call, name)
     }
 
-    /// Reads the signature from the metadata, or takes the client's certificate in its place. It covers the HTTP/2 request and the bytes of the message.
+    /// Reads the signature from the metadata, or takes the client's certificate in its place. It covers the HTTP/2
+    /// request and the bytes of the message.
     fn evidence(&self, request: &Request<Bytes>) -> Result<Evidence, Error> {
         let headers: &HeaderMap = request.metadata().as_ref();
         let host = self.host.clone()?;
@@ -90,7 +91,7 @@ impl Handler {
             host: &host,
             payload_sha256: sha256(request.get_ref()),
         })?;
-        // Whoever signs is the one who signed, whatever certificate the connection has.
+        // A signed call is the signer's, whatever certificate the connection has.
         let certificate = self
             .origin
             .certificate

@@ -23,8 +23,9 @@ pub struct ClientCertificate {
 }
 
 impl ClientCertificate {
-    /// Reads a certificate in DER. `connection` is a secret of the connection's own. `None` if it cannot be read, or has several URIs in its subject
-    /// alternative names, of which a SPIFFE ID must be the only one (X509-SVID section 2).
+    /// Reads a certificate in DER. `connection` is a secret of the connection's own. `None` if it cannot be read,
+    /// or has several URIs in its subject alternative names, of which a SPIFFE ID must be the only one (X509-SVID
+    /// section 2).
     pub fn read(der: &[u8], connection: &[u8]) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
         let names = parsed.subject_alternative_name().ok()?;
@@ -50,7 +51,7 @@ impl ClientCertificate {
         })
     }
 
-    /// The name by which the directory has it.
+    /// The name by which the directory maps it.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -1,4 +1,4 @@
-//! Which role a workload gets that a node hands credentials out to: pods of a Kubernetes cluster by
+//! Which role a workload gets to which a node hands out credentials: pods of a Kubernetes cluster by
 //! their service account, and tasks by their family.
 
 use crate::base::arn::{AccountId, account_of, name_of};

@@ -79,7 +79,7 @@ async fn make(
     let writer = if keeps_an_administrator {
         up_to_date(cx).await?
     } else {
-        // What leaked must end, even if this node lags behind.
+        // A credential that leaked must end even if this node lags behind.
         cx.wait(cx.broker.store.write()).await?
     };
     let commands = match decide(cx) {

@@ -81,7 +81,7 @@ impl Target {
         let found = cx.directory.user_named(account, &name).cloned();
         let found = found.map(|user| (user.arn.to_string(), Found::User(user)));
         let target = Self::named(ResourceKind::User, account, name, found);
-        // Callers know themselves.
+        // Callers know their own path and name.
         Ok(match user_name {
             Some(_) => target,
             None => target.known_by_arn(),

@@ -166,7 +166,7 @@ impl Parsed {
     /// It may wait for the provider's keys; afterwards the state of the request is a new one.
     ///
     /// # Errors
-    /// Those of AssumeRoleWithWebIdentity, and `InvalidIdentityToken` if the token is not one of a pod.
+    /// The same as for AssumeRoleWithWebIdentity, and `InvalidIdentityToken` if the token is not one of a pod.
     pub(super) async fn verify(&self, cx: &mut Context<'_>) -> Result<Option<Pod>, Error> {
         let Self::Pod { token, .. } = self else {
             return Ok(None);
