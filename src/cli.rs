@@ -20,7 +20,6 @@ mod init;
 mod input;
 mod journal;
 mod keys;
-mod log;
 mod mfa;
 mod only_with;
 mod operator;
@@ -51,21 +50,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
+use crate::agent::{AgentArguments, run_agent};
 use crate::client::Client;
+use crate::log::{self, LogArguments, LogFormat};
+use crate::process;
 use operator::operator;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
     .usage(AnsiColor::Green.on_default().bold())
     .literal(AnsiColor::Cyan.on_default().bold());
-
-/// The default log filter: Brevet's own events from `info` up, and warnings of its libraries. h2 warns of
-/// whatever hostile peers send, and PostgreSQL keeps its notices in a log of its own.
-const DEFAULT_LOG: &str = "warn,brevet=info,h2=error,sqlx::postgres::notice=off";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -100,29 +97,10 @@ struct Arguments {
     log_format: Option<LogFormat>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    /// Text for people
-    Text,
-    /// One JSON object per line
-    Json,
-}
-
-/// Logging options of the commands that keep running.
-#[derive(Debug, Args)]
-struct LogArguments {
-    /// What to log: `info`, `debug`, `brevet=trace`, … [default: Brevet's own events, and warnings of
-    /// libraries]
-    #[arg(long, env = "BREVET_LOG", value_name = "FILTER")]
-    log: Option<String>,
-    /// The format of the log [default: text]
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    log_format: Option<LogFormat>,
-}
-
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArguments),
+    Agent(Box<AgentArguments>),
     Init(init::InitArguments),
     Check(check::CheckArguments),
     Health(health::HealthArguments),
@@ -199,7 +177,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Runs the command line and returns its exit status: 0 for success, 1 for a failure, 2 for a command line
 /// that was not understood.
 pub fn main() -> ExitCode {
-    keep_memory_private();
+    process::keep_memory_private();
     let words: Vec<String> = std::env::args_os()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
@@ -239,6 +217,7 @@ fn understood(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, cl
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Agent(arguments) => run_agent(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
@@ -273,6 +252,7 @@ fn run(command: Command) -> Result<(), Failure> {
 fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     let shown = match &arguments.command {
         Command::Serve(arguments) => Some(&arguments.log),
+        Command::Agent(arguments) => Some(&arguments.log),
         Command::WebIdentityToken(arguments) => Some(&arguments.log),
         _ => None,
     };
@@ -285,20 +265,7 @@ fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
         .and_then(|s| s.log_format)
         .or(arguments.log_format)
         .unwrap_or(LogFormat::Text);
-    let filter = EnvFilter::try_new(filter.as_deref().unwrap_or(DEFAULT_LOG))?
-        // Otherwise whoever can write to the database could write lines into this log.
-        .add_directive("sqlx::postgres::notice=off".parse()?);
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        // A closed standard error does not stop the program.
-        .log_internal_errors(false);
-    match format {
-        LogFormat::Text => builder
-            .with_writer(log::Log::text())
-            .with_ansi(false)
-            .try_init(),
-        LogFormat::Json => builder.with_writer(log::Log::json()).json().try_init(),
-    }
+    log::to_stderr(filter.as_deref(), format)
 }
 
 /// Returns an ARN as it is, and for a role's name the ARN of that role in the caller's own account.
@@ -344,25 +311,6 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     drop(signal(beyond_limit)?);
     drop(_inside);
     Ok(runtime)
-}
-
-/// Keeps the memory of this process, which contains keys, out of core files, and other processes of
-/// the account from reading it. RLIMIT_CORE alone does not help where core files are piped to a
-/// program.
-fn keep_memory_private() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    // Lowering a limit is always allowed.
-    let _ = setrlimit(Resource::Core, none);
-    #[cfg(target_os = "linux")]
-    if let Err(error) =
-        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-    {
-        tracing::debug!(%error, "the process could not be excluded from core dumps");
-    }
 }
 
 #[cfg(test)]

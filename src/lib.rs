@@ -69,6 +69,9 @@
 //! - [`upkeep`]: checks and sweeps the store in the background
 //! - [`ops`]: the only way into a call, and one file for each action
 //!
+//! The agent, a program of its own that hands out credentials beside the workloads, is [`agent`]. It knows
+//! [`client`] and shares [`files`], [`log`], [`process`] and [`service_manager`] with the broker.
+//!
 //! Faces, each of which knows a wire format or serves an operator, and has no rules: see their
 //! documentation.
 
@@ -99,8 +102,36 @@ pub mod proof;
 
 #[cfg(feature = "broker")]
 mod cli;
+#[cfg(feature = "agent")]
+pub use agent::main as agent_main;
 #[cfg(feature = "broker")]
 pub use cli::main;
+
+/// The agent, and what it shares with the broker. It knows the client and nothing of the broker.
+#[cfg(feature = "agent")]
+#[path = ""]
+mod of_the_agent {
+    // State: in terms of words and rules; makes no decisions.
+    #[cfg_attr(
+        not(feature = "broker"),
+        allow(dead_code, reason = "the broker uses more of it than the agent")
+    )]
+    pub mod files;
+
+    // Faces: know a wire format or an operator; have no rules.
+    pub mod agent;
+    pub mod log;
+    pub mod process;
+    #[cfg_attr(
+        not(feature = "broker"),
+        allow(dead_code, reason = "the broker uses more of it than the agent")
+    )]
+    pub mod service_manager;
+}
+#[cfg(all(feature = "agent", not(feature = "internals")))]
+use of_the_agent::*;
+#[cfg(feature = "internals")]
+pub use of_the_agent::*;
 
 /// The parts of the broker. They are private, so that the compiler finds unused code. The tests of
 /// this package access them through the feature `internals`.
@@ -120,7 +151,6 @@ mod parts {
     pub mod directory;
     pub mod error;
     pub mod feed;
-    pub mod files;
     pub mod hashing;
     pub mod keyring_file;
     pub mod master_key;

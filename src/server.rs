@@ -21,7 +21,6 @@ mod parts;
 pub mod proxies;
 mod reload;
 mod saml_metadata;
-pub mod service_manager;
 mod shared;
 mod tasks;
 mod wire;

@@ -14,7 +14,8 @@ use crate::audit::Target;
 use crate::base::clock::SystemClock;
 use crate::base::entropy::SystemEntropy;
 use crate::config::Config;
-use crate::server::{self, Running, service_manager};
+use crate::server::{self, Running};
+use crate::service_manager;
 use crate::store::Place;
 use crate::tls;
 

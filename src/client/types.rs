@@ -67,7 +67,7 @@ impl Credentials {
 }
 
 /// The parameters of AssumeRole. `sts.proto` has the bounds of each field.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the fields are the parameters of AWS")]
 pub struct AssumeRole {
     pub role_arn: String,

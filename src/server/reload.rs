@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::signal::unix::Signal;
 
-use super::{Shared, service_manager};
+use super::Shared;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::directory_file::{DirectoryFile, Serves, TakeError, Taker};
@@ -19,6 +19,7 @@ use crate::keyring_file;
 use crate::master_key::MasterKey;
 use crate::metrics::Reload;
 use crate::revocations::Mark;
+use crate::service_manager;
 use crate::tls;
 
 /// How often the files are checked for changes.

@@ -163,10 +163,21 @@ fn modules_use_their_own_band_and_those_above() {
     }
 }
 
-/// A program that needs only the client must not have to build a broker.
+/// A program that needs only the client must not have to build a broker, and the agent is one.
 #[test]
-fn the_client_knows_nothing_of_the_broker() {
-    let walls: [(&str, &[&str]); 4] = [
+fn the_client_and_the_agent_know_nothing_of_the_broker() {
+    let agent = [
+        "agent",
+        "base",
+        "client",
+        "files",
+        "log",
+        "process",
+        "service_manager",
+    ];
+    let walls: [(&str, &[&str]); 6] = [
+        ("agent", &agent),
+        ("files", &["base", "files"]),
         ("base", &["base"]),
         ("proof", &["base", "proof"]),
         ("api", &["api"]),

@@ -2,6 +2,8 @@
 //! a real redis-server, and the built executable. Tests of the security cases carry their ID.
 
 mod acknowledgement;
+mod agent;
+mod agent_imds;
 mod audit;
 mod audit_chain;
 mod authentication;

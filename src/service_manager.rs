@@ -20,7 +20,7 @@ pub fn notify(state: &str) {
 }
 
 /// Notifies the service manager that a reload begins; `READY=1` ends it.
-pub(super) fn reloading() {
+pub fn reloading() {
     // `Type=notify-reload` compares the time with its own clock.
     let now = clock_gettime(ClockId::Monotonic);
     notify(&format!(

@@ -1,27 +1,76 @@
-//! The log on standard error: one line for each event, whatever strangers have put into it.
+//! The log on standard error: one line for each event, whatever strangers have put into it. Also the flags that
+//! choose what is logged.
 
 use std::io::{self, Write};
 
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::base::legible::Form;
+
+/// The default log filter: Brevet's own events from `info` up, and warnings of its libraries. h2 warns of
+/// whatever hostile peers send, and PostgreSQL keeps its notices in a log of its own.
+const DEFAULT_LOG: &str = "warn,brevet=info,h2=error,sqlx::postgres::notice=off";
+
+/// The format of the log.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogFormat {
+    /// Text for people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// Logging options of the commands that keep running.
+#[derive(Debug, Args)]
+pub struct LogArguments {
+    /// What to log: `info`, `debug`, `brevet=trace`, … [default: Brevet's own events, and warnings of
+    /// libraries]
+    #[arg(long, env = "BREVET_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// The format of the log [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// Sets up the log of this process, by a filter such as `info` or `brevet=trace`.
+///
+/// # Errors
+/// The filter is not valid, or there is a log already.
+pub fn to_stderr(
+    filter: Option<&str>,
+    format: LogFormat,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let filter = EnvFilter::try_new(filter.unwrap_or(DEFAULT_LOG))?
+        // Otherwise whoever can write to the database could write lines into this log.
+        .add_directive("sqlx::postgres::notice=off".parse()?);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        // A closed standard error does not stop the program.
+        .log_internal_errors(false);
+    match format {
+        LogFormat::Text => builder.with_writer(Log::text()).with_ansi(false).try_init(),
+        LogFormat::Json => builder.with_writer(Log::json()).json().try_init(),
+    }
+}
 
 /// Writes each event to standard error as one line, with control characters escaped. An identity
 /// provider's answer, a database's error or a caller's header can then neither command the terminal nor
 /// forge a line of the log.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Log {
+struct Log {
     form: Form,
 }
 
 impl Log {
     /// A log of events as text.
-    pub(super) fn text() -> Self {
+    fn text() -> Self {
         Self { form: Form::Line }
     }
 
     /// A log of events as JSON, one object per line.
-    pub(super) fn json() -> Self {
+    fn json() -> Self {
         Self { form: Form::Json }
     }
 

@@ -1,0 +1,39 @@
+//! The agent: hands out credentials on the addresses that every SDK asks, beside the workloads.
+//!
+//! A face (the instance metadata service, the container endpoint, the Unix socket) finds out which role a caller may
+//! have, and asks [`handouts`] for a session of it. That answers from memory, fetches from the broker ahead of
+//! need, and keeps the last good session through an outage. Knows the client and nothing of the broker.
+//!
+//! ```text
+//!  SDK ─► listener ─► front ─► imds, container ─► handouts ─► source ─► client ─► the broker
+//!                                    │                 ▲
+//!                                    └─► audit         └── watch: what was revoked is dropped
+//! ```
+
+#![allow(
+    dead_code,
+    reason = "the container endpoint and the Unix socket use the rest"
+)]
+
+mod audit;
+mod commands;
+mod config;
+mod front;
+mod handouts;
+mod imds;
+mod imds_identity;
+mod imds_token;
+mod imds_tree;
+mod listener;
+mod metrics;
+mod operator;
+mod refresh;
+mod refusal;
+mod run;
+mod session;
+mod source;
+mod wanted;
+mod world;
+
+pub use commands::main;
+pub(crate) use commands::{AgentArguments, run_agent};

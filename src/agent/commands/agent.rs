@@ -1,0 +1,170 @@
+//! `brevet agent`: runs the agent, from a configuration or beside a broker in development mode.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, note};
+use crate::agent::config::AgentConfig;
+use crate::agent::run::{self, Running};
+use crate::agent::source::BrokerSource;
+use crate::base::clock::{Clock, HighWaterClock, SystemClock};
+use crate::base::entropy::SystemEntropy;
+use crate::client::{Client, Credentials, Endpoint};
+use crate::files;
+use crate::log::LogArguments;
+use crate::service_manager;
+
+const EXAMPLES: &str = "\
+Examples:
+  brevet agent --dev
+      Hands out the role `Demo` of a `brevet serve --dev` on 127.0.0.1:7490, with the key that it printed.
+  brevet agent --config /etc/brevet/agent.toml
+      Runs the agent of a configuration, for production.
+  brevet agent --dev --listen 127.0.0.1:0 --world world.json
+      Listens on any free port, for a test; the file says which.";
+
+/// How far the wall clock may be behind the latest time that was seen before it is mentioned.
+const CLOCK_MAY_LAG: Duration = Duration::from_secs(60);
+
+/// Run the agent, which gives the programs beside it credentials of a role
+///
+/// Answers the addresses that every SDK asks, such as the instance metadata service, until SIGTERM or
+/// Ctrl-C. It gets the credentials from the broker, keeps them fresh, and hands them out from memory.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct AgentArguments {
+    /// The agent's configuration file
+    #[arg(
+        long,
+        env = "BREVET_AGENT_CONFIG",
+        value_name = "FILE",
+        required_unless_present = "dev",
+        conflicts_with = "dev"
+    )]
+    config: Option<PathBuf>,
+    /// Development mode: hand out the demo role of a `brevet serve --dev`, whose lines must be pasted before
+    #[arg(long)]
+    dev: bool,
+    /// Write what is offered, and its secrets, to this file, mode 0600, once everything listens
+    #[arg(long, value_name = "FILE")]
+    world: Option<PathBuf>,
+    /// With --dev: the address of the instance metadata service; port 0 takes any free port [default:
+    /// 127.0.0.1:7490]
+    #[arg(long, value_name = "ADDR", requires = "dev")]
+    listen: Option<SocketAddr>,
+    /// With --dev: the role to hand out
+    #[arg(long, value_name = "NAME", requires = "dev", default_value = "Demo")]
+    role: String,
+    /// With --dev: write audit lines to this file
+    #[arg(long, value_name = "FILE", requires = "dev")]
+    audit: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) log: LogArguments,
+}
+
+/// Runs the agent until a signal ends it.
+///
+/// # Errors
+/// The configuration cannot be used, or an address is taken; the message says what to do.
+pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let (mut term, mut interrupt) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
+        let running = start(arguments).await?;
+        if let Some(path) = &arguments.world {
+            files::write_private(path, &serde_json::to_vec_pretty(&running.world)?)?;
+        }
+        if rustix::process::geteuid().is_root() {
+            tracing::warn!("the agent runs as root, which it does not need: see docs/how-to/sidecar.md");
+        }
+        tracing::info!(
+            imds = running.world.imds.as_ref().map(|imds| imds.endpoint.as_str()),
+            operator = running.world.ops_endpoint,
+            "the agent listens"
+        );
+        if let (true, Some(imds)) = (arguments.dev, &running.world.imds) {
+            note(&format!(
+                "In another shell, without keys of its own, programs now get credentials of the role {}:\n\n  unset \
+                 AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN\n  export \
+                 AWS_EC2_METADATA_SERVICE_ENDPOINT={}\n",
+                imds.role, imds.endpoint
+            ));
+        }
+        service_manager::notify("READY=1\nSTATUS=hands out credentials");
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("shutting down");
+        service_manager::notify("STOPPING=1");
+        Ok(())
+    })
+}
+
+async fn start(arguments: &AgentArguments) -> Result<Running, Failure> {
+    let clock = HighWaterClock::new(Arc::new(SystemClock), None, CLOCK_MAY_LAG);
+    let clock: Arc<dyn Clock> = Arc::new(clock);
+    let config = match &arguments.config {
+        Some(path) => AgentConfig::load(path)?,
+        None => development(arguments).await?,
+    };
+    let source = BrokerSource::new(
+        config.broker.clone(),
+        config.identity.clone(),
+        clock.clone(),
+    );
+    let entropy = Arc::new(SystemEntropy::new());
+    Ok(run::start(config, Arc::new(source), clock, entropy).await?)
+}
+
+/// The configuration for a broker in development mode, by the variables that it prints.
+async fn development(arguments: &AgentArguments) -> Result<AgentConfig, Failure> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (Some(id), Some(secret)) = (
+        variable("AWS_ACCESS_KEY_ID"),
+        variable("AWS_SECRET_ACCESS_KEY"),
+    ) else {
+        let rule = "--dev: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set; paste the lines that `brevet \
+                    serve --dev` printed";
+        return Err(rule.into());
+    };
+    let endpoint = [
+        "BREVET_ENDPOINT",
+        "AWS_ENDPOINT_URL_STS",
+        "AWS_ENDPOINT_URL",
+    ]
+    .into_iter()
+    .find_map(variable)
+    .unwrap_or_else(|| "http://127.0.0.1:7480".to_owned());
+    let region = variable("AWS_REGION")
+        .or_else(|| variable("AWS_DEFAULT_REGION"))
+        .unwrap_or_else(|| "us-east-1".to_owned());
+    let keys = Credentials::new(&id, &secret, variable("AWS_SESSION_TOKEN").as_deref());
+    let broker = Endpoint {
+        url: endpoint,
+        region,
+        ca_pem: None,
+    };
+    let caller = Client::new(&broker, keys.clone())?
+        .get_caller_identity()
+        .await?;
+    let role_arn = format!("arn:aws:iam::{}:role/{}", caller.account, arguments.role);
+    let listen = arguments
+        .listen
+        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7490)));
+    let audit = arguments.audit.clone();
+    Ok(AgentConfig::for_development(
+        broker, keys, &role_arn, listen, audit,
+    )?)
+}

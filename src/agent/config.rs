@@ -1,0 +1,305 @@
+//! Reads the agent's TOML file into a checked [`AgentConfig`]. Unknown keys are refused, bounds are checked, errors
+//! name the key and the rule, and secrets are paths to files. Opens no socket.
+
+mod document;
+mod imds;
+mod listener;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::base::arn::RoleArn;
+use crate::base::names::RoleSessionName;
+use crate::client::{Credentials, Endpoint};
+use crate::files::{self, Audience, FileError};
+use document::{Audit, Broker, Document, Identity, Imds};
+
+pub use imds::ImdsConfig;
+#[cfg(test)]
+use listener::OFF_LOOPBACK_SENTENCE;
+
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// The address of `/healthz` and `/metrics`.
+const OPERATOR: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7491);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The configuration file, or a file that it names, cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is not TOML, or has an unknown or misplaced key.
+    #[error("{path}: {error}")]
+    Syntax {
+        path: PathBuf,
+        /// The error, with line and column.
+        error: Box<toml::de::Error>,
+    },
+    /// A key is missing, or its value breaks a rule.
+    #[error("{key}: {rule}")]
+    Value {
+        /// Section and key, such as `[imds] role_arn`.
+        key: &'static str,
+        /// The rule that the value breaks, and what to write instead.
+        rule: String,
+    },
+}
+
+/// The agent's configuration, checked. Relative paths are resolved.
+#[derive(Debug)]
+pub struct AgentConfig {
+    pub broker: BrokerConfig,
+    pub identity: AgentIdentity,
+    /// The address of `/healthz` and `/metrics`.
+    pub operator: SocketAddr,
+    pub audit: AuditTarget,
+    /// The instance metadata service; without it there is none.
+    pub imds: Option<ImdsConfig>,
+}
+
+/// The broker that is called.
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// `https://HOST:PORT`, or `http://` on loopback.
+    pub endpoint: String,
+    /// The region for which calls are signed.
+    pub region: String,
+    /// The file with the CA that signed the broker's certificate, in PEM; by default the system's CAs are used.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How the agent proves to the broker who it is. The files are read again when they change.
+#[derive(Debug, Clone)]
+pub enum AgentIdentity {
+    /// Keys that are not in a file, in development mode.
+    Given(Credentials),
+    /// A long-term access key in a file of mode 0600.
+    AccessKey { file: PathBuf },
+    /// A client certificate with its chain, and its private key, in PEM.
+    Certificate {
+        certificate: PathBuf,
+        private_key: PathBuf,
+    },
+    /// A token of an OpenID Connect provider, such as a projected service-account token, and the role that it is
+    /// exchanged for.
+    WebIdentity {
+        token_file: PathBuf,
+        role_arn: String,
+        role_session_name: String,
+    },
+}
+
+/// Where audit lines are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditTarget {
+    File(PathBuf),
+    Stdout,
+    /// Nothing is written, in development mode.
+    Discard,
+}
+
+impl AgentConfig {
+    /// Reads and checks a configuration file. Relative paths in it start at its own folder.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, or breaks a rule; see [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let bytes = files::read(path, Audience::Everyone, MAX_FILE_BYTES)?;
+        let text = std::str::from_utf8(bytes.expose())
+            .map_err(|_| value("configuration", "must be UTF-8"))?;
+        let document: Document = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            path: path.to_owned(),
+            error: Box::new(error),
+        })?;
+        let base = path.parent().unwrap_or(Path::new("")).to_owned();
+        Self::from_document(document, &base)
+    }
+
+    /// The configuration for a broker in development mode: the instance metadata service hands out one role.
+    ///
+    /// # Errors
+    /// The endpoint, the role or the address breaks a rule; see [`ConfigError`].
+    pub fn for_development(
+        endpoint: Endpoint,
+        keys: Credentials,
+        role_arn: &str,
+        listen: SocketAddr,
+        audit: Option<PathBuf>,
+    ) -> Result<Self, ConfigError> {
+        let imds = Imds::new(role_arn, listen);
+        // The next port, or any free one if the service takes any free one.
+        let port = match listen.port() {
+            0 => 0,
+            port => port.wrapping_add(1),
+        };
+        Ok(Self {
+            imds: Some(imds::imds(imds, &endpoint.region, Path::new(""))?),
+            broker: BrokerConfig {
+                endpoint: endpoint.url,
+                region: endpoint.region,
+                ca_file: None,
+            },
+            identity: AgentIdentity::Given(keys),
+            operator: SocketAddr::new(listen.ip(), port),
+            audit: audit.map_or(AuditTarget::Discard, AuditTarget::File),
+        })
+    }
+
+    fn from_document(document: Document, base: &Path) -> Result<Self, ConfigError> {
+        let broker = document.broker.ok_or_else(|| {
+            value(
+                "[broker] endpoint",
+                "is missing: name the broker, such as \"https://sts.example.com:7480\"",
+            )
+        })?;
+        let broker = self::broker(broker, base)?;
+        Ok(Self {
+            identity: identity(document.identity.unwrap_or_default(), base)?,
+            operator: document.operator.map_or(OPERATOR, |o| o.address),
+            audit: audit(document.audit, base)?,
+            imds: document
+                .imds
+                .map(|section| imds::imds(section, &broker.region, base))
+                .transpose()?,
+            broker,
+        })
+    }
+}
+
+fn broker(section: Broker, base: &Path) -> Result<BrokerConfig, ConfigError> {
+    const ENDPOINT: &str = "[broker] endpoint";
+    let endpoint = Endpoint {
+        url: section.endpoint,
+        region: section.region.unwrap_or_else(|| "us-east-1".to_owned()),
+        ca_pem: None,
+    };
+    let scheme = endpoint.url.split("://").next().unwrap_or_default();
+    if !["https", "http"].contains(&scheme) || endpoint.url.parse::<http::Uri>().is_err() {
+        let rule = format!("`{}` must be https://HOST:PORT", endpoint.url);
+        return Err(value(ENDPOINT, rule));
+    }
+    if endpoint.is_in_clear() {
+        let rule = format!(
+            "`{}` would send credentials unencrypted to another machine; use https://",
+            endpoint.url
+        );
+        return Err(value(ENDPOINT, rule));
+    }
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if !(1..=64).contains(&endpoint.region.len()) || !endpoint.region.bytes().all(legal) {
+        let rule = "must be 1 to 64 lower-case letters, digits and `-`, such as \"us-east-1\"";
+        return Err(value("[broker] region", rule));
+    }
+    Ok(BrokerConfig {
+        endpoint: endpoint.url,
+        region: endpoint.region,
+        ca_file: section.ca_file.map(|path| base.join(path)),
+    })
+}
+
+fn identity(section: Identity, base: &Path) -> Result<AgentIdentity, ConfigError> {
+    let at = |path: PathBuf| base.join(path);
+    let is_web_identity = section.web_identity_token_file.is_some();
+    if !is_web_identity && (section.role_arn.is_some() || section.role_session_name.is_some()) {
+        let rule = "must be left out without web_identity_token_file: it is the role that the token is exchanged for";
+        return Err(value("[identity] role_arn", rule));
+    }
+    match (
+        section.access_key_file,
+        section.certificate,
+        section.private_key,
+        section.web_identity_token_file,
+    ) {
+        (Some(file), None, None, None) => Ok(AgentIdentity::AccessKey { file: at(file) }),
+        (None, Some(certificate), Some(private_key), None) => Ok(AgentIdentity::Certificate {
+            certificate: at(certificate),
+            private_key: at(private_key),
+        }),
+        (None, None, None, Some(token_file)) => {
+            let role_arn = section.role_arn.ok_or_else(|| {
+                let rule =
+                    "is missing: name the role of this node, which the token is exchanged for";
+                value("[identity] role_arn", rule)
+            })?;
+            Ok(AgentIdentity::WebIdentity {
+                token_file: at(token_file),
+                role_arn: role("[identity] role_arn", &role_arn)?,
+                role_session_name: session_name(
+                    "[identity] role_session_name",
+                    section.role_session_name,
+                    "brevet-agent",
+                )?,
+            })
+        }
+        _ => {
+            let rule = "must have exactly one of `access_key_file`, `certificate` with `private_key`, and \
+                        `web_identity_token_file` with `role_arn`";
+            Err(value("[identity]", rule))
+        }
+    }
+}
+
+fn audit(section: Option<Audit>, base: &Path) -> Result<AuditTarget, ConfigError> {
+    match section {
+        None => Ok(AuditTarget::File(base.join("agent-audit.jsonl"))),
+        Some(Audit {
+            file: Some(path),
+            stdout: None | Some(false),
+        }) => Ok(AuditTarget::File(base.join(path))),
+        Some(Audit {
+            file: None,
+            stdout: Some(true),
+        }) => Ok(AuditTarget::Stdout),
+        Some(_) => Err(value(
+            "[audit]",
+            "must have either `file` or `stdout = true`",
+        )),
+    }
+}
+
+/// Checks the ARN of a role.
+fn role(key: &'static str, arn: &str) -> Result<String, ConfigError> {
+    RoleArn::parse(key, arn)
+        .map(|arn| arn.as_str().to_owned())
+        .map_err(|error| value(key, error.rule))
+}
+
+/// Checks the name of a role session.
+fn session_name(
+    key: &'static str,
+    name: Option<String>,
+    default: &str,
+) -> Result<String, ConfigError> {
+    let name = name.unwrap_or_else(|| default.to_owned());
+    match RoleSessionName::parse(key, &name) {
+        Ok(_) => Ok(name),
+        Err(error) => Err(value(key, error.rule)),
+    }
+}
+
+fn ranged(
+    key: &'static str,
+    asked: Option<u32>,
+    default: u32,
+    range: std::ops::RangeInclusive<u32>,
+) -> Result<u32, ConfigError> {
+    let asked = asked.unwrap_or(default);
+    if range.contains(&asked) {
+        return Ok(asked);
+    }
+    let (start, end) = range.into_inner();
+    Err(value(
+        key,
+        format!("must be from {start} to {end}, and is {asked}"),
+    ))
+}
+
+fn value(key: &'static str, rule: impl Into<String>) -> ConfigError {
+    ConfigError::Value {
+        key,
+        rule: rule.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! The structure of the agent's configuration file. `config/agent.toml` describes every key.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    pub(super) broker: Option<Broker>,
+    pub(super) identity: Option<Identity>,
+    pub(super) operator: Option<Operator>,
+    pub(super) audit: Option<Audit>,
+    pub(super) imds: Option<Imds>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Broker {
+    pub(super) endpoint: String,
+    pub(super) region: Option<String>,
+    pub(super) ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Identity {
+    pub(super) access_key_file: Option<PathBuf>,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) private_key: Option<PathBuf>,
+    pub(super) web_identity_token_file: Option<PathBuf>,
+    pub(super) role_arn: Option<String>,
+    pub(super) role_session_name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Operator {
+    pub(super) address: SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Audit {
+    pub(super) file: Option<PathBuf>,
+    pub(super) stdout: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Imds {
+    pub(super) address: Option<SocketAddr>,
+    pub(super) role_arn: String,
+    pub(super) role_session_name: Option<String>,
+    pub(super) duration_seconds: Option<u32>,
+    #[serde(default)]
+    pub(super) v1: bool,
+    pub(super) token_hop_limit: Option<u32>,
+    #[serde(default)]
+    pub(super) hosts: Vec<String>,
+    pub(super) off_loopback: Option<String>,
+    pub(super) instance_profile_arn: Option<String>,
+    #[serde(default)]
+    pub(super) meta_data: toml::Table,
+    pub(super) identity_document_key: Option<PathBuf>,
+}
+
+impl Imds {
+    /// The section with only these two keys.
+    pub(super) fn new(role_arn: &str, address: SocketAddr) -> Self {
+        Self {
+            address: Some(address),
+            role_arn: role_arn.to_owned(),
+            role_session_name: None,
+            duration_seconds: None,
+            v1: false,
+            token_hop_limit: None,
+            hosts: Vec::new(),
+            off_loopback: None,
+            instance_profile_arn: None,
+            meta_data: toml::Table::new(),
+            identity_document_key: None,
+        }
+    }
+}

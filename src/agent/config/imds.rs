@@ -1,0 +1,79 @@
+//! `[imds]`: the instance metadata service.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::document::Imds;
+use super::listener::{ListenerConfig, listener};
+use super::{ConfigError, ranged, role, session_name, value};
+use crate::agent::imds_tree::MetaData;
+use crate::base::arn::{account_of, name_of};
+
+/// The most that a session may last: 36 hours.
+const LONGEST: u32 = 129_600;
+
+/// The instance metadata service.
+#[derive(Debug)]
+pub struct ImdsConfig {
+    pub listener: ListenerConfig,
+    /// The ARN of the role whose credentials everybody gets who reaches the listener.
+    pub role_arn: String,
+    pub role_session_name: String,
+    /// 3,600 to 129,600. SDKs take a false expiry for credentials that have less than 20 minutes left, and those
+    /// of an hour are renewed before.
+    pub duration_seconds: u32,
+    /// Whether requests without a token are answered, as version 1 of the service did.
+    pub v1: bool,
+    /// How many hops an answer with a token travels: 1 to 64.
+    pub token_hop_limit: u32,
+    /// The ARN that `iam/info` names.
+    pub instance_profile_arn: String,
+    /// What is below `/latest/meta-data/`, except `iam/`.
+    pub meta_data: MetaData,
+    /// The PEM file with the key that signs the identity document; without it the document has no signature.
+    pub identity_document_key: Option<PathBuf>,
+}
+
+pub(super) fn imds(section: Imds, region: &str, base: &Path) -> Result<ImdsConfig, ConfigError> {
+    let role_arn = role("[imds] role_arn", &section.role_arn)?;
+    let address = section
+        .address
+        .unwrap_or(SocketAddr::from(([169, 254, 169, 254], 80)));
+    let (account, name) = (account_of(&role_arn), name_of(&role_arn));
+    let profile = section.instance_profile_arn;
+    let instance_profile_arn =
+        profile.unwrap_or_else(|| format!("arn:aws:iam::{account}:instance-profile/{name}"));
+    if !instance_profile_arn.starts_with("arn:aws:iam::")
+        || !instance_profile_arn.contains(":instance-profile/")
+    {
+        let rule = "must be arn:aws:iam::ACCOUNT:instance-profile/NAME";
+        return Err(value("[imds] instance_profile_arn", rule));
+    }
+    let meta_data = MetaData::new(&section.meta_data, region)
+        .map_err(|rule| value("[imds] meta_data", rule))?;
+    Ok(ImdsConfig {
+        listener: listener(
+            ["[imds] address", "[imds] hosts"],
+            address,
+            &section.hosts,
+            section.off_loopback.as_deref(),
+        )?,
+        role_session_name: session_name(
+            "[imds] role_session_name",
+            section.role_session_name,
+            meta_data.instance_id(),
+        )?,
+        duration_seconds: ranged(
+            "[imds] duration_seconds",
+            section.duration_seconds,
+            3_600,
+            3_600..=LONGEST,
+        )?,
+        v1: section.v1,
+        token_hop_limit: ranged("[imds] token_hop_limit", section.token_hop_limit, 1, 1..=64)?,
+        role_arn,
+        instance_profile_arn,
+        meta_data,
+        identity_document_key: section.identity_document_key.map(|path| base.join(path)),
+    })
+}

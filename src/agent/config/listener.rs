@@ -1,0 +1,79 @@
+//! What all listeners for workloads have: an address near them, and the hosts that they may call it by.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use super::{ConfigError, value};
+use crate::base::host_names::{HostName, HostNames};
+
+/// The required value of `off_loopback`, without which a listener is on loopback or link-local addresses only.
+pub const OFF_LOOPBACK_SENTENCE: &str =
+    "only workloads that may have these credentials reach this address";
+
+/// A listener for workloads.
+#[derive(Debug, Clone)]
+pub struct ListenerConfig {
+    /// Port 0 takes any free port.
+    pub address: SocketAddr,
+    /// The hosts of requests that are answered: the address itself, `localhost` on loopback, and those of the
+    /// configuration.
+    pub hosts: HostNames,
+}
+
+/// Checks the address and the further names of a listener. `keys` are the section's `address` and `hosts`.
+///
+/// # Errors
+/// Names the key and what to write.
+pub(super) fn listener(
+    keys: [&'static str; 2],
+    address: SocketAddr,
+    hosts: &[String],
+    off_loopback: Option<&str>,
+) -> Result<ListenerConfig, ConfigError> {
+    let [address_key, hosts_key] = keys;
+    if !is_near(address.ip()) && off_loopback != Some(OFF_LOOPBACK_SENTENCE) {
+        let rule = format!(
+            "{address} is neither a loopback nor a link-local address, so other machines may reach it. Use one such as \
+             127.0.0.1 or 169.254.169.254, or set off_loopback = \"{OFF_LOOPBACK_SENTENCE}\""
+        );
+        return Err(value(address_key, rule));
+    }
+    let mut names = Vec::new();
+    for host in hosts {
+        let name = HostName::parse(host).ok_or_else(|| {
+            let rule = format!("`{host}` must be a host name or an IP address");
+            value(hosts_key, rule)
+        })?;
+        names.push(name);
+    }
+    if address.ip().is_unspecified() && names.is_empty() {
+        let rule = format!(
+            "is required, since {} means every address of this machine: name those that workloads call",
+            address.ip()
+        );
+        return Err(value(hosts_key, rule));
+    }
+    if !address.ip().is_unspecified() {
+        names.push(HostName::Address(address.ip().to_canonical()));
+    }
+    if address.ip().to_canonical().is_loopback() {
+        names.push(HostName::Domain("localhost".into()));
+    }
+    Ok(ListenerConfig {
+        address,
+        hosts: HostNames::new(names),
+    })
+}
+
+/// Whether packets to an address do not leave the machine, or the link: loopback (RFC 1122 section 3.2.1.3), IPv4
+/// link-local (RFC 3927), IPv6 link-local (RFC 4291 section 2.5.6), and the addresses of AWS's own metadata services,
+/// `fd00:ec2::/32`.
+fn is_near(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => {
+            v6 == Ipv6Addr::LOCALHOST
+                || v6.is_unicast_link_local()
+                || v6.segments().starts_with(&[0xfd00, 0x0ec2])
+        }
+    }
+}

@@ -1,0 +1,158 @@
+use super::*;
+
+fn parse(text: &str) -> Result<AgentConfig, String> {
+    let document: Document = toml::from_str(text).map_err(|e| e.to_string())?;
+    AgentConfig::from_document(document, Path::new("/etc/brevet")).map_err(|e| e.to_string())
+}
+
+const MINIMAL: &str =
+    "broker.endpoint = \"https://sts.example.com:7480\"\nidentity.access_key_file = \"key.json\"\n";
+const IMDS: &str = "imds.role_arn = \"arn:aws:iam::111122223333:role/team/App\"\n";
+
+#[test]
+fn the_complete_example_loads() {
+    let config = parse(include_str!("../../../config/agent.toml")).unwrap();
+    let imds = config.imds.unwrap();
+    assert_eq!(imds.meta_data.value("tags/instance/Name"), Some("web-1"));
+    assert_eq!(imds.role_session_name, "web-1");
+}
+
+#[test]
+fn little_is_required() {
+    let config = parse(&format!("{MINIMAL}{IMDS}")).unwrap();
+    assert_eq!(config.broker.region, "us-east-1");
+    assert!(
+        matches!(&config.identity, AgentIdentity::AccessKey { file } if file == Path::new("/etc/brevet/key.json"))
+    );
+    assert_eq!(
+        config.audit,
+        AuditTarget::File("/etc/brevet/agent-audit.jsonl".into())
+    );
+    let imds = config.imds.unwrap();
+    assert_eq!(imds.listener.address.to_string(), "169.254.169.254:80");
+    assert!(imds.listener.hosts.contains("169.254.169.254"));
+    assert!(!imds.listener.hosts.contains("localhost"));
+    assert_eq!(
+        (imds.v1, imds.token_hop_limit, imds.duration_seconds),
+        (false, 1, 3_600)
+    );
+    assert_eq!(
+        imds.instance_profile_arn,
+        "arn:aws:iam::111122223333:instance-profile/App"
+    );
+    assert_eq!(imds.role_session_name, imds.meta_data.instance_id());
+    assert!(parse(MINIMAL).unwrap().imds.is_none());
+}
+
+#[test]
+fn an_agent_has_one_identity() {
+    let with = |identity: &str| {
+        parse(&format!(
+            "broker.endpoint = \"https://sts.example.com\"\n{identity}"
+        ))
+        .map(|c| c.identity)
+    };
+    assert!(matches!(
+        with("identity.certificate = \"c.pem\"\nidentity.private_key = \"k.pem\"\n"),
+        Ok(AgentIdentity::Certificate { .. })
+    ));
+    let token = "identity.web_identity_token_file = \"/var/run/token\"\nidentity.role_arn = \"arn:aws:iam::111122223333:role/Node\"\n";
+    assert!(matches!(
+        with(token),
+        Ok(AgentIdentity::WebIdentity { role_session_name, .. }) if role_session_name == "brevet-agent"
+    ));
+    for wrong in [
+        "",
+        "identity.certificate = \"c.pem\"\n",
+        "identity.access_key_file = \"a\"\nidentity.certificate = \"c.pem\"\nidentity.private_key = \"k.pem\"\n",
+    ] {
+        let error = with(wrong).unwrap_err();
+        assert!(
+            error.starts_with("[identity]: must have exactly one"),
+            "{error}"
+        );
+    }
+    let error = with("identity.web_identity_token_file = \"t\"\n").unwrap_err();
+    assert!(
+        error.starts_with("[identity] role_arn: is missing"),
+        "{error}"
+    );
+    let error = with("identity.access_key_file = \"a\"\nidentity.role_arn = \"x\"\n").unwrap_err();
+    assert!(
+        error.starts_with("[identity] role_arn: must be left out"),
+        "{error}"
+    );
+}
+
+#[test]
+fn errors_name_the_key_and_the_rule() {
+    for (line, named) in [
+        ("x = 1", "unknown field `x`"),
+        ("imds.x = 1", "unknown field `x`"),
+        (
+            "imds.address = \"192.0.2.1:80\"",
+            "[imds] address: 192.0.2.1:80 is neither",
+        ),
+        (
+            "imds.address = \"0.0.0.0:80\"",
+            "[imds] address: 0.0.0.0:80 is neither",
+        ),
+        ("imds.hosts = [\"a b\"]", "[imds] hosts: `a b`"),
+        (
+            "imds.duration_seconds = 900",
+            "[imds] duration_seconds: must be from 3600 to 129600",
+        ),
+        (
+            "imds.token_hop_limit = 0",
+            "[imds] token_hop_limit: must be from 1 to 64",
+        ),
+        (
+            "imds.role_session_name = \"a b\"",
+            "[imds] role_session_name: must satisfy",
+        ),
+        (
+            "imds.instance_profile_arn = \"App\"",
+            "[imds] instance_profile_arn: must be arn:",
+        ),
+        ("imds.meta_data.iam = \"x\"", "[imds] meta_data: `iam`"),
+        ("audit.stdout = false", "[audit]: must have either"),
+        ("broker.region = \"EU\"", "[broker] region: must be"),
+    ] {
+        let error = parse(&format!("{MINIMAL}{IMDS}{line}\n")).unwrap_err();
+        assert!(error.contains(named), "{line}: {error}");
+    }
+    for (endpoint, named) in [
+        ("http://sts.example.com", "unencrypted"),
+        ("sts.example.com", "must be https://HOST:PORT"),
+        ("ftp://sts.example.com", "must be https://HOST:PORT"),
+    ] {
+        let text = format!("broker.endpoint = \"{endpoint}\"\nidentity.access_key_file = \"k\"\n");
+        let error = parse(&text).unwrap_err();
+        assert!(
+            error.starts_with("[broker] endpoint: ") && error.contains(named),
+            "{error}"
+        );
+    }
+    assert!(
+        parse(IMDS)
+            .unwrap_err()
+            .starts_with("[broker] endpoint: is missing")
+    );
+    let error = parse(&format!("{MINIMAL}imds.role_arn = \"App\"\n")).unwrap_err();
+    assert!(error.starts_with("[imds] role_arn: "), "{error}");
+}
+
+#[test]
+fn a_listener_off_loopback_needs_words() {
+    let off = format!(
+        "{MINIMAL}{IMDS}imds.address = \"0.0.0.0:80\"\nimds.off_loopback = \"{OFF_LOOPBACK_SENTENCE}\"\n"
+    );
+    assert!(
+        parse(&off)
+            .unwrap_err()
+            .starts_with("[imds] hosts: is required")
+    );
+    let named = parse(&format!("{off}imds.hosts = [\"agent\"]\n")).unwrap();
+    let hosts = named.imds.unwrap().listener.hosts;
+    assert!(hosts.contains("agent:80") && !hosts.contains("0.0.0.0"));
+}

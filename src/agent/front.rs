@@ -1,0 +1,181 @@
+//! The first look at each request of a workload: what a proxy, a web page or a confused client could have sent is
+//! refused, so that credentials are given only to programs that meant to ask this agent. Pure.
+
+use http::header::{CONTENT_LENGTH, FORWARDED, ORIGIN, TRANSFER_ENCODING, VIA};
+use http::{Method, Request, StatusCode};
+
+use crate::base::host_names::HostNames;
+use crate::base::http::host;
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    pub status: StatusCode,
+    /// A sentence for the one who sent it.
+    pub message: &'static str,
+}
+
+impl Refused {
+    const fn new(status: StatusCode, message: &'static str) -> Self {
+        Self { status, message }
+    }
+}
+
+/// Checks the head of a request.
+///
+/// # Errors
+/// [`Refused`], which says what to answer.
+pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> {
+    let headers = request.headers();
+    let host = host(request.uri(), headers).map_err(|_| {
+        Refused::new(
+            StatusCode::BAD_REQUEST,
+            "The request must name its host exactly once.",
+        )
+    })?;
+    if !hosts.contains(host) {
+        let message = "This host is not a name of this agent.";
+        return Err(Refused::new(StatusCode::FORBIDDEN, message));
+    }
+    let is_forwarded = |name: &str| {
+        name.starts_with("x-forwarded")
+            || ["x-real-ip", "x-original-url", "x-rewrite-url"].contains(&name)
+    };
+    if headers.contains_key(FORWARDED)
+        || headers.contains_key(VIA)
+        || headers.keys().any(|name| is_forwarded(name.as_str()))
+    {
+        let message = "Requests that were forwarded are not answered.";
+        return Err(Refused::new(StatusCode::FORBIDDEN, message));
+    }
+    if headers.contains_key(ORIGIN) {
+        let message = "Requests of web pages are not answered.";
+        return Err(Refused::new(StatusCode::FORBIDDEN, message));
+    }
+    if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+        let message = "This method is not allowed.";
+        return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, message));
+    }
+    let length = headers.get(CONTENT_LENGTH);
+    if headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0") {
+        let message = "A request must not have a body.";
+        return Err(Refused::new(StatusCode::BAD_REQUEST, message));
+    }
+    if !is_plain(request.uri().path()) {
+        let message = "The path must be written plainly: without `..`, `//`, `\\` and escapes.";
+        return Err(Refused::new(StatusCode::BAD_REQUEST, message));
+    }
+    Ok(())
+}
+
+/// Whether a path has only one reading.
+fn is_plain(path: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_graphic() && !b"%\\;".contains(&b);
+    path.starts_with('/')
+        && path.bytes().all(legal)
+        && !path.contains("//")
+        && !path
+            .split('/')
+            .any(|segment| segment == "." || segment == "..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::host_names::HostName;
+
+    fn status(build: impl FnOnce(http::request::Builder) -> http::request::Builder) -> u16 {
+        let hosts =
+            HostNames::new(["169.254.169.254", "localhost"].map(|n| HostName::parse(n).unwrap()));
+        let request = Request::builder().uri("/latest/meta-data/");
+        let request = build(request).body(()).unwrap();
+        match check(&request, &hosts) {
+            Ok(()) => 200,
+            Err(refused) => refused.status.as_u16(),
+        }
+    }
+
+    const HOST: (&str, &str) = ("host", "169.254.169.254");
+
+    #[test]
+    fn ag_02_only_the_agents_own_names_are_answered() {
+        for (host, expected) in [
+            ("169.254.169.254", 200),
+            ("169.254.169.254:80", 200),
+            ("localhost:8080", 200),
+            ("rebound.example.com", 403),
+            ("169.254.169.254.example.com", 403),
+            ("", 400),
+        ] {
+            assert_eq!(status(|r| r.header("host", host)), expected, "{host}");
+        }
+        assert_eq!(status(|r| r), 400);
+        assert_eq!(
+            status(|r| r.header(HOST.0, HOST.1).header("host", "localhost")),
+            400
+        );
+        let foreign =
+            |r: http::request::Builder| r.uri("http://evil.example/latest/").header(HOST.0, HOST.1);
+        assert_eq!(status(foreign), 400);
+    }
+
+    #[test]
+    fn ag_01_what_was_forwarded_is_refused() {
+        for name in [
+            "X-Forwarded-For",
+            "x-forwarded-host",
+            "Forwarded",
+            "Via",
+            "X-Real-IP",
+            "Origin",
+        ] {
+            let refused = status(|r| r.header(HOST.0, HOST.1).header(name, "x"));
+            assert_eq!(refused, 403, "{name}");
+        }
+    }
+
+    #[test]
+    fn ag_02_a_path_has_one_reading() {
+        for path in [
+            "/latest/../latest/meta-data/",
+            "/latest/./meta-data/",
+            "//latest/meta-data/",
+            "/latest//meta-data/",
+            "/latest/%2e%2e/meta-data/",
+            "/latest/meta-data/%00",
+            "/latest/meta-data;x/",
+            "/latest\\meta-data/",
+            "/..",
+        ] {
+            let parsed = Request::builder().uri(path).body(());
+            if parsed.is_ok() {
+                assert_eq!(
+                    status(|r| r.uri(path).header(HOST.0, HOST.1)),
+                    400,
+                    "{path}"
+                );
+            }
+        }
+        for method in ["TRACE", "CONNECT"] {
+            assert_eq!(
+                status(|r| r.method(method).header(HOST.0, HOST.1)),
+                405,
+                "{method}"
+            );
+        }
+        assert_eq!(
+            status(|r| r.header(HOST.0, HOST.1).header("content-length", "1")),
+            400
+        );
+        assert_eq!(
+            status(|r| r.header(HOST.0, HOST.1).header("content-length", "0")),
+            200
+        );
+        assert_eq!(
+            status(|r| r
+                .header(HOST.0, HOST.1)
+                .header("transfer-encoding", "chunked")),
+            400
+        );
+    }
+}

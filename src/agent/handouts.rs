@@ -1,0 +1,151 @@
+//! The sessions that the agent holds. A face asks for one and gets it from memory; they are renewed ahead of need,
+//! by one fetch at a time for each, and kept through an outage until shortly before they expire. What was revoked
+//! is dropped.
+
+mod slot;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::metrics::Metrics;
+use super::refusal::Refusal;
+use super::session::RoleSession;
+use super::source::Source;
+use super::wanted::Wanted;
+use crate::base::clock::Clock;
+use crate::base::entropy::{self, Entropy};
+
+pub use slot::Slot;
+
+/// The most sessions of workloads that are held at once.
+const MAX_SLOTS: usize = 1_000;
+/// How often it is checked what has to be renewed.
+const ROUND: Duration = Duration::from_millis(250);
+
+/// What all slots share.
+struct Shared {
+    source: Arc<dyn Source>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    metrics: Arc<Metrics>,
+}
+
+impl Shared {
+    /// A random number that spreads agents out. Without randomness they are merely not spread.
+    fn random(&self) -> u16 {
+        entropy::bytes::<2>(&*self.entropy).map_or(u16::MAX / 2, u16::from_be_bytes)
+    }
+}
+
+/// The sessions that the agent holds.
+pub struct Handouts {
+    shared: Arc<Shared>,
+    slots: Mutex<HashMap<Wanted, Arc<Slot>>>,
+}
+
+impl Handouts {
+    /// Holds nothing yet.
+    pub fn new(
+        source: Arc<dyn Source>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let shared = Shared {
+            source,
+            clock,
+            entropy,
+            metrics,
+        };
+        Self {
+            shared: Arc::new(shared),
+            slots: Mutex::default(),
+        }
+    }
+
+    /// A session that is held as long as the agent runs, whether anybody asks for it or not. [`Slot::get`] hands it
+    /// out.
+    pub fn pin(&self, wanted: Wanted) -> Arc<Slot> {
+        let mut slots = self.lock();
+        let slot = slots.entry(wanted.clone()).or_insert_with(|| {
+            let random = self.shared.random();
+            Arc::new(Slot::new(self.shared.clone(), wanted, random))
+        });
+        slot.pin();
+        slot.clone()
+    }
+
+    /// A session for a workload, which is held as long as somebody asks for it.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn get(&self, wanted: Wanted) -> Result<Arc<RoleSession>, Refusal> {
+        self.slot(wanted)?.get().await
+    }
+
+    fn slot(&self, wanted: Wanted) -> Result<Arc<Slot>, Refusal> {
+        let mut slots = self.lock();
+        if let Some(slot) = slots.get(&wanted) {
+            return Ok(slot.clone());
+        }
+        let now = self.shared.clock.now();
+        if slots.len() >= MAX_SLOTS {
+            slots.retain(|_, slot| slot.is_kept(now));
+        }
+        if slots.len() >= MAX_SLOTS {
+            return Err(Refusal::Unavailable {
+                reason: format!("this agent holds sessions of {MAX_SLOTS} workloads already"),
+            });
+        }
+        let random = self.shared.random();
+        let slot = Arc::new(Slot::new(self.shared.clone(), wanted.clone(), random));
+        slots.insert(wanted, slot.clone());
+        Ok(slot)
+    }
+
+    /// The sessions that are held now.
+    pub fn sessions(&self) -> Vec<Arc<RoleSession>> {
+        self.lock()
+            .values()
+            .filter_map(|slot| slot.session())
+            .collect()
+    }
+
+    /// Drops the sessions with these access keys, which the broker has ended. New ones are fetched.
+    pub fn ended(&self, access_key_ids: &[String]) {
+        for slot in self.lock().values() {
+            slot.ended(access_key_ids);
+        }
+    }
+
+    /// Renews what is due, and forgets what nobody asks for.
+    pub fn tend(&self) {
+        let now = self.shared.clock.now();
+        let mut slots = self.lock();
+        slots.retain(|_, slot| slot.is_kept(now));
+        for slot in slots.values() {
+            slot.tend(now);
+        }
+        let held = slots.values().filter(|slot| slot.session().is_some());
+        let held = i64::try_from(held.count()).unwrap_or(i64::MAX);
+        self.shared.metrics.sessions.set(held);
+    }
+
+    /// Tends the sessions until the agent ends.
+    pub async fn keep_fresh(&self) {
+        let mut round = tokio::time::interval(ROUND);
+        round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            round.tick().await;
+            self.tend();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Wanted, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

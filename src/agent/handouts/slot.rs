@@ -1,0 +1,225 @@
+//! One session that is kept fresh.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+
+use super::Shared;
+use crate::agent::refresh;
+use crate::agent::refusal::Refusal;
+use crate::agent::session::RoleSession;
+use crate::agent::source::FetchError;
+use crate::agent::wanted::Wanted;
+use crate::base::clock::Timestamp;
+
+/// How long a caller is kept waiting for a fetch. SDKs give up after a second.
+const PATIENCE: Duration = Duration::from_millis(800);
+/// SDKs replace the expiry of credentials with less time left than this by a later, wrong one: botocore below ten
+/// minutes and up to ten more by chance.
+const SHORT: Duration = Duration::from_secs(20 * 60);
+/// How long a workload that was refused is remembered.
+const REFUSAL_KEPT: Duration = Duration::from_secs(60);
+
+/// One session that is kept fresh.
+pub struct Slot {
+    shared: Arc<Shared>,
+    wanted: Wanted,
+    is_pinned: AtomicBool,
+    current: ArcSwapOption<RoleSession>,
+    plan: Mutex<Plan>,
+    /// Held by the one that fetches.
+    fetching: tokio::sync::Mutex<()>,
+    /// When somebody asked last, in milliseconds since 1970.
+    asked: AtomicI64,
+}
+
+/// When the next fetch is, and how the last one ended.
+struct Plan {
+    /// A caller who finds no fresh session fetches one from this moment on.
+    on_demand_at: Timestamp,
+    /// From this moment on, one is fetched even if nobody asks.
+    ahead_at: Timestamp,
+    /// How many attempts have failed in a row.
+    failures: u32,
+    /// Why the last attempt failed.
+    refusal: Option<Refusal>,
+}
+
+impl Slot {
+    pub(super) fn new(shared: Arc<Shared>, wanted: Wanted, random: u16) -> Self {
+        let now = shared.clock.now();
+        Self {
+            shared,
+            wanted,
+            is_pinned: AtomicBool::new(false),
+            current: ArcSwapOption::empty(),
+            plan: Mutex::new(Plan {
+                on_demand_at: now,
+                ahead_at: refresh::first_at(now, random),
+                failures: 0,
+                refusal: None,
+            }),
+            fetching: tokio::sync::Mutex::default(),
+            asked: AtomicI64::new(now.millis()),
+        }
+    }
+
+    pub(super) fn pin(&self) {
+        self.is_pinned.store(true, Ordering::Relaxed);
+    }
+
+    /// The session, from memory if there is one. Waits less than a second for a fetch.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn get(self: &Arc<Self>) -> Result<Arc<RoleSession>, Refusal> {
+        let now = self.shared.clock.now();
+        self.asked.store(now.millis(), Ordering::Relaxed);
+        let held = self.good(now);
+        match held {
+            Some(session) if now.plus(SHORT) < session.expires_at => return Ok(session),
+            _ if self.plan().on_demand_at > now => return self.outcome(),
+            _ => {}
+        }
+        // The fetch goes on if the caller hangs up, so that the next one finds its result.
+        let slot = self.clone();
+        let fetch = tokio::spawn(async move { slot.fetch(Plan::is_due_on_demand).await });
+        // After the time limit, or if the task failed, what there is counts.
+        let _ = tokio::time::timeout(PATIENCE, fetch).await;
+        self.outcome()
+    }
+
+    /// What can be said at once: a good session, or why there is none.
+    fn outcome(&self) -> Result<Arc<RoleSession>, Refusal> {
+        if let Some(session) = self.good(self.shared.clock.now()) {
+            return Ok(session);
+        }
+        let refusal = self.plan().refusal.clone();
+        Err(refusal.unwrap_or_else(|| Refusal::Unavailable {
+            reason: "the broker has not answered yet".to_owned(),
+        }))
+    }
+
+    fn good(&self, now: Timestamp) -> Option<Arc<RoleSession>> {
+        let session = self.current.load_full();
+        session.filter(|session| refresh::is_good(now, session.expires_at))
+    }
+
+    /// The session, if it can be handed out.
+    pub fn session(&self) -> Option<Arc<RoleSession>> {
+        self.good(self.shared.clock.now())
+    }
+
+    /// Whether somebody may still want this. What is pinned is always kept.
+    pub(super) fn is_kept(&self, now: Timestamp) -> bool {
+        let asked = Timestamp::from_millis(self.asked.load(Ordering::Relaxed));
+        self.is_pinned.load(Ordering::Relaxed)
+            || self.good(now).is_some()
+            || now < asked.plus(REFUSAL_KEPT)
+    }
+
+    /// Begins a fetch if one is due. A session that nobody has asked for during a whole life is not renewed, unless
+    /// it is pinned.
+    pub(super) fn tend(self: &Arc<Self>, now: Timestamp) {
+        let asked = Timestamp::from_millis(self.asked.load(Ordering::Relaxed));
+        let life = |session: &RoleSession| session.expires_at.since(session.issued_at);
+        let is_wanted = self.is_pinned.load(Ordering::Relaxed)
+            || self
+                .current
+                .load()
+                .as_ref()
+                .is_some_and(|s| now < asked.plus(life(s)));
+        if is_wanted && self.plan().ahead_at <= now && self.fetching.try_lock().is_ok() {
+            let slot = self.clone();
+            tokio::spawn(async move { slot.fetch(Plan::is_due_ahead).await });
+        }
+    }
+
+    /// Drops the session if its key is one of these.
+    pub(super) fn ended(&self, access_key_ids: &[String]) {
+        let current = self.current.load_full();
+        let Some(session) =
+            current.filter(|session| access_key_ids.contains(&session.credentials.access_key_id))
+        else {
+            return;
+        };
+        // A session that was fetched meanwhile stays.
+        let dropped = self.current.compare_and_swap(&Some(session.clone()), None);
+        if dropped
+            .as_ref()
+            .is_some_and(|dropped| Arc::ptr_eq(dropped, &session))
+        {
+            tracing::info!(
+                session = session.arn,
+                "the session was revoked, and is not handed out any more"
+            );
+            let (now, random) = (self.shared.clock.now(), self.shared.random());
+            let mut plan = self.plan();
+            plan.on_demand_at = now;
+            plan.ahead_at = refresh::first_at(now, random);
+        }
+    }
+
+    /// Fetches, unless somebody else has done so while this one waited for its turn.
+    async fn fetch(&self, is_due: fn(&Plan, Timestamp) -> bool) {
+        let _turn = self.fetching.lock().await;
+        if !is_due(&self.plan(), self.shared.clock.now()) {
+            return;
+        }
+        let fetched = self.shared.source.fetch(&self.wanted).await;
+        let (now, random) = (self.shared.clock.now(), self.shared.random());
+        self.shared.metrics.fetched(&fetched);
+        match fetched {
+            Ok(session) => {
+                let renew_at = refresh::renew_at(now, session.expires_at, random);
+                tracing::info!(session = session.arn, until = %session.expires_at, "fetched a session");
+                self.current.store(Some(Arc::new(session)));
+                *self.plan() = Plan {
+                    on_demand_at: renew_at,
+                    ahead_at: renew_at,
+                    failures: 0,
+                    refusal: None,
+                };
+            }
+            Err(error) => self.failed(error, now, random),
+        }
+    }
+
+    fn failed(&self, error: FetchError, now: Timestamp, random: u16) {
+        let refusal = Refusal::from(error);
+        let mut plan = self.plan();
+        let again_at = match &refusal {
+            Refusal::Denied { .. } => {
+                // The broker has decided: what was handed out before is not handed out any more.
+                self.current.store(None);
+                plan.failures = 0;
+                refresh::ask_again_at(now, random)
+            }
+            Refusal::Unavailable { .. } => {
+                plan.failures = plan.failures.saturating_add(1);
+                let is_urgent = self.good(now).is_none();
+                refresh::retry_at(now, plan.failures, is_urgent, random)
+            }
+        };
+        tracing::warn!(wanted = %self.wanted, %refusal, again_at = %again_at, "no new session");
+        plan.refusal = Some(refusal);
+        plan.on_demand_at = again_at;
+        plan.ahead_at = again_at;
+    }
+
+    fn plan(&self) -> std::sync::MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Plan {
+    fn is_due_on_demand(&self, now: Timestamp) -> bool {
+        self.on_demand_at <= now
+    }
+
+    fn is_due_ahead(&self, now: Timestamp) -> bool {
+        self.ahead_at <= now
+    }
+}

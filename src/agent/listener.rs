@@ -1,0 +1,220 @@
+//! The listeners for workloads: HTTP/1.1 within bounds, in front of a face.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::front::{self, Refused};
+use crate::base::host_names::HostNames;
+
+/// The most connections of one listener.
+const MAX_CONNECTIONS: usize = 1_024;
+/// How long a request may take to arrive, and how long a connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(3_600);
+/// The longest head of a request, which has room for a token of 20,000 bytes in the container form.
+const MAX_HEAD_BYTES: usize = 32_768;
+const MAX_HEADERS: usize = 64;
+/// How long the accept loop pauses after a failure, for example without free file descriptors.
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+
+/// What a listener serves.
+pub trait Face: Send + Sync + 'static {
+    /// Answers a request whose head has passed [`front::check`].
+    fn answer(
+        &self,
+        request: &Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Answer> + Send;
+
+    /// Answers a request that was refused before.
+    fn refuse(&self, refused: Refused) -> Answer;
+}
+
+/// An answer to a workload.
+pub struct Answer {
+    response: Response<Full<Bytes>>,
+    hop_limit: Option<u32>,
+}
+
+impl Answer {
+    /// An answer that nobody on the way may keep.
+    pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let mut response = Response::new(Full::new(body.into()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Self {
+            response,
+            hop_limit: None,
+        }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: HeaderValue) -> Self {
+        self.response.headers_mut().insert(name, value);
+        self
+    }
+
+    /// Lets the packets of this answer, and of later ones on the same connection, travel only so many hops.
+    #[must_use]
+    pub fn within_hops(mut self, hops: u32) -> Self {
+        self.hop_limit = Some(hops);
+        self
+    }
+}
+
+/// Accepts connections until the agent ends.
+pub async fn serve<F: Face>(listener: TcpListener, hosts: HostNames, face: Arc<F>) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let hosts = Arc::new(hosts);
+    loop {
+        // A connection beyond the limit waits in the queue of the operating system.
+        let Ok(slot) = slots.clone().acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, peer)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_BACK_OFF).await;
+            continue;
+        };
+        let (hosts, face) = (hosts.clone(), face.clone());
+        tokio::spawn(async move {
+            let _slot = slot;
+            let connection = connection(stream, peer, &hosts, &face);
+            // A client that went away needs no handling.
+            let _ = tokio::time::timeout(MAX_CONNECTION_AGE, connection).await;
+        });
+    }
+}
+
+async fn connection<F: Face>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    hosts: &HostNames,
+    face: &Arc<F>,
+) -> Result<(), hyper::Error> {
+    // Small answers are sent at once; without the option the connection still works.
+    let _ = stream.set_nodelay(true);
+    let hop_limit = Arc::new(AtomicU32::new(0));
+    let stream = Limited {
+        stream,
+        wanted: hop_limit.clone(),
+        set: 0,
+    };
+    let service = service_fn(|request: Request<Incoming>| {
+        let hop_limit = hop_limit.clone();
+        async move {
+            let answer = match front::check(&request, hosts) {
+                Ok(()) => face.answer(&request, peer).await,
+                Err(refused) => face.refuse(refused),
+            };
+            if let Some(hops) = answer.hop_limit {
+                hop_limit.store(hops, Ordering::Relaxed);
+            }
+            Ok::<_, Infallible>(answer.response)
+        }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+}
+
+/// A connection whose hop limit (IPv4: TTL) is set before the next bytes are written.
+struct Limited {
+    stream: TcpStream,
+    /// The hop limit that an answer asked for; 0 for the system's.
+    wanted: Arc<AtomicU32>,
+    set: u32,
+}
+
+impl Limited {
+    /// # Errors
+    /// The operating system does not set the limit. Nothing is written then: a token must not travel further than
+    /// it may.
+    fn limit(&mut self) -> io::Result<()> {
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        if wanted == self.set {
+            return Ok(());
+        }
+        let socket = SockRef::from(&self.stream);
+        match self.stream.local_addr()? {
+            SocketAddr::V4(_) => socket.set_ttl_v4(wanted)?,
+            SocketAddr::V6(local) => {
+                socket.set_unicast_hops_v6(wanted)?;
+                // A socket of IPv6 can have a peer of IPv4.
+                if local.ip().to_ipv4_mapped().is_some() {
+                    socket.set_ttl_v4(wanted)?;
+                }
+            }
+        }
+        self.set = wanted;
+        Ok(())
+    }
+}
+
+impl AsyncRead for Limited {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Limited {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.limit()?;
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.limit()?;
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,105 @@
+//! The agent's metrics, in Prometheus's text format. Labels come from fixed sets and never name a workload.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::refusal::Refusal;
+use super::session::RoleSession;
+use super::source::FetchError;
+use crate::client::ClientError;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HandOutLabel {
+    /// `imds`, `container` or `unix`.
+    pub listener: &'static str,
+    /// `ok`, `denied` (by the broker), `unavailable`, or `unproven` (the workload did not show what it must).
+    pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FetchLabel {
+    /// `ok`, `refused` or `unreachable`.
+    pub outcome: &'static str,
+}
+
+/// The metrics of an agent.
+pub struct Metrics {
+    registry: Registry,
+    pub hand_outs: Family<HandOutLabel, Counter>,
+    fetches: Family<FetchLabel, Counter>,
+    pub sessions: Gauge,
+    pub audit_up: Gauge,
+    pub watch_up: Gauge,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("brevet_agent");
+        let hand_outs = Family::<HandOutLabel, Counter>::default();
+        let fetches = Family::<FetchLabel, Counter>::default();
+        let [sessions, audit_up, watch_up] = std::array::from_fn(|_| Gauge::default());
+        registry.register(
+            "hand_outs",
+            "Requests of workloads for credentials",
+            hand_outs.clone(),
+        );
+        registry.register("fetches", "Calls for a new session", fetches.clone());
+        registry.register(
+            "sessions",
+            "Sessions that can be handed out",
+            sessions.clone(),
+        );
+        registry.register(
+            "audit_up",
+            "1 while audit lines can be written",
+            audit_up.clone(),
+        );
+        registry.register(
+            "watch_up",
+            "1 while the broker tells this agent which sessions are revoked",
+            watch_up.clone(),
+        );
+        Self {
+            registry,
+            hand_outs,
+            fetches,
+            sessions,
+            audit_up,
+            watch_up,
+        }
+    }
+
+    /// Counts a request of a workload.
+    pub fn handed_out(&self, listener: &'static str, result: Result<(), &Refusal>) {
+        let outcome = match result {
+            Ok(()) => "ok",
+            Err(Refusal::Denied { .. }) => "denied",
+            Err(Refusal::Unavailable { .. }) => "unavailable",
+        };
+        let label = HandOutLabel { listener, outcome };
+        self.hand_outs.get_or_create(&label).inc();
+    }
+
+    /// Counts a call of the broker for a session.
+    pub fn fetched(&self, result: &Result<RoleSession, FetchError>) {
+        let outcome = match result {
+            Ok(_) => "ok",
+            Err(FetchError::Client(ClientError::Refused { .. })) => "refused",
+            Err(_) => "unreachable",
+        };
+        self.fetches.get_or_create(&FetchLabel { outcome }).inc();
+    }
+
+    /// Renders all metrics.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(_) => String::new(),
+        }
+    }
+}

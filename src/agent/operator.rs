@@ -1,0 +1,59 @@
+//! The operators' listener: `/healthz`, `/readyz`, `/metrics`. It shows no secrets and changes nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, Request, StatusCode};
+use hyper::body::Incoming;
+
+use super::front::Refused;
+use super::handouts::Slot;
+use super::listener::{Answer, Face};
+use super::metrics::Metrics;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The operators' endpoints.
+pub struct Operator {
+    /// The sessions without which the agent is not ready.
+    pub pinned: Vec<Arc<Slot>>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Face for Operator {
+    async fn answer(&self, request: &Request<Incoming>, _peer: SocketAddr) -> Answer {
+        if request.method() != Method::GET {
+            return Answer::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                TEXT,
+                "only GET is allowed\n",
+            )
+            .header("allow", HeaderValue::from_static("GET"));
+        }
+        match request.uri().path() {
+            "/healthz" => Answer::new(StatusCode::OK, TEXT, "ok\n"),
+            "/readyz" if self.pinned.iter().all(|slot| slot.session().is_some()) => {
+                Answer::new(StatusCode::OK, TEXT, "ready\n")
+            }
+            "/readyz" => Answer::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                TEXT,
+                "not ready: there is no session of a configured role yet; the log says why\n",
+            ),
+            "/metrics" => Answer::new(
+                StatusCode::OK,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                self.metrics.render(),
+            ),
+            _ => Answer::new(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "not found; there are /healthz, /readyz and /metrics\n",
+            ),
+        }
+    }
+
+    fn refuse(&self, refused: Refused) -> Answer {
+        Answer::new(refused.status, TEXT, format!("{}\n", refused.message))
+    }
+}

@@ -1,0 +1,96 @@
+//! When credentials are handed out, when they are renewed and when a failed attempt is repeated. Pure: the time
+//! and a random number go in.
+
+use std::time::Duration;
+
+use crate::base::clock::Timestamp;
+
+/// Credentials that expire sooner than this are never handed out: a call that is signed with them must still
+/// arrive in time.
+pub const MARGIN: Duration = Duration::from_secs(60);
+/// How long the first attempts of agents that start together are spread over. A workload that asks is not kept
+/// waiting for it.
+pub const START_SPREAD: Duration = Duration::from_secs(30);
+/// The pause after a failed attempt while there are credentials that can be handed out.
+const RELAXED: Duration = Duration::from_secs(60);
+/// The first pause after a failed attempt while there are none, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(16);
+/// The pause after a definite refusal. A permission that somebody has just given takes effect after it.
+const REFUSED: Duration = Duration::from_secs(10);
+
+/// The part of `span` that a random number chooses: from nothing to all of it.
+fn part(span: Duration, random: u16) -> Duration {
+    span / u32::from(u16::MAX) * u32::from(random)
+}
+
+/// When an agent that starts at `now` fetches of its own accord.
+pub fn first_at(now: Timestamp, random: u16) -> Timestamp {
+    now.plus(part(START_SPREAD, random))
+}
+
+/// When new credentials are renewed: after 40 to 60 % of their life, so that agents that fetched together do not
+/// renew together.
+pub fn renew_at(issued_at: Timestamp, expires_at: Timestamp, random: u16) -> Timestamp {
+    let life = expires_at.since(issued_at);
+    issued_at.plus(life * 2 / 5).plus(part(life / 5, random))
+}
+
+/// Whether credentials may be handed out.
+pub fn is_good(now: Timestamp, expires_at: Timestamp) -> bool {
+    now.plus(MARGIN) < expires_at
+}
+
+/// When an attempt is repeated that did not reach the broker. Without credentials (`is_urgent`) the pause doubles
+/// from one second to sixteen; each pause is then between a half and one and a half times as long, by chance.
+pub fn retry_at(now: Timestamp, failures: u32, is_urgent: bool, random: u16) -> Timestamp {
+    let pause = if is_urgent {
+        let doubled = FIRST_PAUSE * 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
+        doubled.min(LONGEST_PAUSE)
+    } else {
+        RELAXED
+    };
+    now.plus(pause / 2).plus(part(pause, random))
+}
+
+/// When an attempt is repeated that the broker refused.
+pub fn ask_again_at(now: Timestamp, random: u16) -> Timestamp {
+    now.plus(REFUSED / 2).plus(part(REFUSED, random))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    #[test]
+    fn credentials_are_renewed_around_half_of_their_life() {
+        assert_eq!(renew_at(at(0), at(3_600), 0).seconds(), 1_440);
+        let latest = renew_at(at(0), at(3_600), u16::MAX).seconds();
+        assert!((2_159..=2_160).contains(&latest), "{latest}");
+        // What SDKs get then has more than twenty minutes left.
+        assert!(3_600 - latest > 20 * 60);
+    }
+
+    #[test]
+    fn nothing_is_handed_out_in_its_last_minute() {
+        assert!(is_good(at(3_539), at(3_600)));
+        assert!(!is_good(at(3_540), at(3_600)) && !is_good(at(9_999), at(3_600)));
+    }
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_are_spread() {
+        let pause = |failures, urgent, random| retry_at(at(0), failures, urgent, random).millis();
+        assert_eq!(pause(1, true, 0), 500);
+        assert_eq!(pause(3, true, 0), 2_000);
+        assert_eq!(pause(5, true, 0), 8_000);
+        assert_eq!(pause(u32::MAX, true, 0), 8_000);
+        assert!((23_900..=24_000).contains(&pause(9, true, u16::MAX)));
+        assert_eq!(pause(9, false, 0), 30_000);
+        assert!((89_900..=90_000).contains(&pause(1, false, u16::MAX)));
+        assert_eq!(ask_again_at(at(0), 0).millis(), 5_000);
+    }
+}

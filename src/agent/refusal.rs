@@ -1,0 +1,62 @@
+//! Why a workload gets no credentials.
+
+use super::source::FetchError;
+use crate::client::{ClientError, split_encoded_message};
+
+/// Why there are no credentials.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The broker refused, and will do so again until somebody changes something. A face passes this on as an
+    /// error that makes an SDK stop.
+    #[error("{code}: {message}")]
+    Denied {
+        /// The AWS error code, such as `AccessDenied`.
+        code: String,
+        /// The broker's message, without an encoded authorization message.
+        message: String,
+    },
+    /// There are no credentials at the moment: the broker cannot be reached or cannot answer, or this agent has
+    /// no room. Trying again later may help.
+    #[error("no credentials are available at the moment: {reason}")]
+    Unavailable {
+        /// What happened, for people.
+        reason: String,
+    },
+}
+
+/// What an error means for workloads: whether asking again can help.
+impl From<FetchError> for Refusal {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Client(ClientError::Refused { code, message, .. })
+                if is_definite(&code) =>
+            {
+                let (sentence, _) = split_encoded_message(&message);
+                Refusal::Denied {
+                    message: sentence.to_owned(),
+                    code,
+                }
+            }
+            error => Refusal::Unavailable {
+                reason: error.to_string(),
+            },
+        }
+    }
+}
+
+/// Whether a refusal stays until somebody changes something: all that do not come from load, from a fault or from a
+/// clock that is wrong.
+fn is_definite(code: &str) -> bool {
+    !matches!(
+        code,
+        "" | "Throttling"
+            | "ServiceUnavailable"
+            | "InternalFailure"
+            | "IDPCommunicationError"
+            | "RequestExpired"
+            | "RequestTimeout"
+            | "RequestEntityTooLarge"
+            | "RequestHeaderFieldsTooLarge"
+            | "UnknownOperationException"
+    )
+}

@@ -1,0 +1,170 @@
+//! What a face asks for: the session of a role, and for whom. Equal wishes share one session.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use crate::base::arn::name_of;
+use crate::base::digest::sha256;
+use crate::base::secret::Secret;
+use crate::client::{AssumeRole, AssumeRoleForWorkload, Workload};
+
+/// A wish for a session.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// A session of the agent itself, by AssumeRole: for a command that it runs.
+    Role(Box<AssumeRole>),
+    /// A session for a workload on this node, by AssumeRoleForWorkload.
+    Workload(Box<WorkloadWanted>),
+}
+
+/// A session for a workload.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WorkloadWanted {
+    pub workload: WorkloadId,
+    /// Required for a process. For others, the directory has the role, and refuses another one.
+    pub role_arn: Option<String>,
+    /// Required for a process.
+    pub role_session_name: Option<String>,
+    /// 900 to 129600; by default 3600.
+    pub duration_seconds: Option<i32>,
+    pub tags: Vec<(String, String)>,
+}
+
+/// Which workload it is; `sts.proto` describes the kinds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum WorkloadId {
+    Instance {
+        instance_id: String,
+    },
+    Task {
+        cluster: String,
+        family: String,
+        task_id: String,
+    },
+    Pod {
+        cluster: String,
+        token: PodToken,
+    },
+    Process {
+        uid: u32,
+        unit: Option<String>,
+    },
+}
+
+/// The token that a pod shows. Tokens are compared by their digests, so another token is another workload, even if it is
+/// of the same pod: only the broker knows whether it is good.
+#[derive(Debug, Clone)]
+pub struct PodToken {
+    token: Arc<Secret<String>>,
+    digest: [u8; 32],
+}
+
+impl PodToken {
+    pub fn new(token: String) -> Self {
+        Self {
+            digest: sha256(token.as_bytes()),
+            token: Arc::new(Secret::new(token)),
+        }
+    }
+}
+
+impl PartialEq for PodToken {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for PodToken {}
+
+impl Hash for PodToken {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}
+
+impl WorkloadWanted {
+    /// The request to the broker.
+    pub fn request(&self) -> AssumeRoleForWorkload {
+        let workload = match self.workload.clone() {
+            WorkloadId::Instance { instance_id } => Workload::Instance { instance_id },
+            WorkloadId::Task {
+                cluster,
+                family,
+                task_id,
+            } => Workload::Task {
+                cluster,
+                family,
+                task_id,
+            },
+            WorkloadId::Pod { cluster, token } => Workload::Pod {
+                cluster,
+                token: token.token,
+            },
+            WorkloadId::Process { uid, unit } => Workload::Process { uid, unit },
+        };
+        AssumeRoleForWorkload {
+            workload,
+            role_arn: self.role_arn.clone(),
+            role_session_name: self.role_session_name.clone(),
+            duration_seconds: self.duration_seconds,
+            tags: self.tags.clone(),
+        }
+    }
+}
+
+/// Says for the log what is wanted, without tokens.
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Role(request) => {
+                let (role, session) = (name_of(&request.role_arn), &request.role_session_name);
+                write!(f, "role {role} as {session}")
+            }
+            Self::Workload(wanted) => {
+                match &wanted.workload {
+                    WorkloadId::Instance { instance_id } => write!(f, "instance {instance_id}")?,
+                    WorkloadId::Task {
+                        cluster, task_id, ..
+                    } => write!(f, "task {cluster}/{task_id}")?,
+                    WorkloadId::Pod { cluster, .. } => write!(f, "a pod of {cluster}")?,
+                    WorkloadId::Process { uid, unit: None } => write!(f, "uid {uid}")?,
+                    WorkloadId::Process {
+                        uid,
+                        unit: Some(unit),
+                    } => write!(f, "{unit} (uid {uid})")?,
+                }
+                match &wanted.role_arn {
+                    Some(role) => write!(f, ", role {}", name_of(role)),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(token: &str) -> Wanted {
+        Wanted::Workload(Box::new(WorkloadWanted {
+            workload: WorkloadId::Pod {
+                cluster: "c".into(),
+                token: PodToken::new(token.into()),
+            },
+            role_arn: None,
+            role_session_name: None,
+            duration_seconds: None,
+            tags: Vec::new(),
+        }))
+    }
+
+    #[test]
+    fn another_token_is_another_workload_and_none_is_printed() {
+        assert_eq!(pod("canary-1"), pod("canary-1"));
+        assert_ne!(pod("canary-1"), pod("canary-2"));
+        let shown = format!("{} {:?}", pod("canary-1"), pod("canary-1"));
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+}
