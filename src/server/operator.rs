@@ -18,7 +18,6 @@ use tokio::sync::Semaphore;
 use super::Shared;
 use crate::base::legible::Legible;
 use crate::metrics::SamlProviderLabel;
-use crate::proof::saml::Metadata;
 use crate::routes::{self, Operator};
 use crate::sessions::Standing;
 
@@ -112,14 +111,15 @@ fn metrics(shared: &Shared) -> String {
 /// The most SAML providers that have a metric of their own.
 const MAX_SAML_PROVIDERS: usize = 1_000;
 
-/// Sets the metrics that say how long each SAML provider of the current directory can be used.
+/// Sets the metrics that say how long each SAML provider of the current directory can be used without a
+/// gap.
 fn saml_providers(shared: &Shared) {
     let (directory, now) = (shared.broker.directory.load(), shared.broker.clock.now());
     let family = &shared.broker.metrics.saml_provider_usable_seconds;
     family.clear();
     for provider in directory.saml_providers().take(MAX_SAML_PROVIDERS) {
         let metadata = provider.metadata.as_ref().ok();
-        let end = metadata.and_then(Metadata::usable_until);
+        let end = metadata.and_then(|metadata| metadata.usable_without_a_gap(now));
         let left = end.map_or(0, |end| end.since(now).as_secs());
         let label = SamlProviderLabel {
             provider: provider.arn.to_string(),

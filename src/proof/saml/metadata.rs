@@ -201,6 +201,25 @@ impl Metadata {
         let last = self.keys.iter().map(SigningKey::not_after).max();
         [last, self.valid_until].into_iter().flatten().min()
     }
+
+    /// The time until which responses are accepted without a gap, from `now` on; `None` if none is
+    /// accepted now. A certificate that becomes valid only after the last one before it has expired
+    /// is of no use until then.
+    pub fn usable_without_a_gap(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.valid_until.is_some_and(|end| end <= now) {
+            return None;
+        }
+        let mut keys: Vec<&SigningKey> = self.keys.iter().collect();
+        keys.sort_by_key(|key| key.not_before());
+        let mut end = None;
+        for key in keys {
+            let is_in_time = key.not_before() <= end.unwrap_or(now);
+            if is_in_time && key.not_after() >= now {
+                end = end.max(Some(key.not_after()));
+            }
+        }
+        [end?].into_iter().chain(self.valid_until).min()
+    }
 }
 
 fn element(refusal: Refusal) -> MetadataError {

@@ -897,6 +897,24 @@ fn metadata_with(certificates: &[String]) -> Metadata {
 }
 
 #[test]
+fn metadata_is_usable_as_long_as_its_certificates_follow_each_other() {
+    let usable = |years: &[(i32, i32)], year: i64| {
+        let certificates: Vec<String> = years.iter().map(|(a, b)| certificate(*a, *b)).collect();
+        // Late in the year, whatever its leap days.
+        let now = Timestamp::from_seconds((year - 1970) * 31_556_952 + 15_000_000);
+        let end = metadata_with(&certificates).usable_without_a_gap(now)?;
+        Some(end.to_string()[..4].parse::<i64>().unwrap())
+    };
+    assert_eq!(usable(&[(2020, 2030)], 2025), Some(2030));
+    assert_eq!(usable(&[(2020, 2030)], 2031), None);
+    assert_eq!(usable(&[(2020, 2030)], 2019), None);
+    // The later one counts only if it begins before the other one ends.
+    assert_eq!(usable(&[(2029, 2040), (2020, 2030)], 2025), Some(2040));
+    assert_eq!(usable(&[(2031, 2040), (2020, 2030)], 2025), Some(2030));
+    assert_eq!(usable(&[(2031, 2040), (2020, 2030)], 2032), Some(2040));
+}
+
+#[test]
 fn sa_04_a_certificate_is_renewed_with_the_same_key() {
     let xml = changed(&[]);
     let (old, new) = (certificate(2_020, 2_024), certificate(2_024, 2_050));
