@@ -218,16 +218,14 @@ impl Action for ListAccessKeys {
         let target = Target::user(cx, self.user_name.as_deref())?;
         permit::<Self>(cx, &target.resource())?;
         let user = target.existing_user(cx)?;
-        // A user has few keys, so that all are read for each page.
         let list = List::Referring(ResourceKind::AccessKey, &target);
-        let (all, _) = rows::select(cx, &list, "", usize::from(u8::MAX), |_| true).await?;
-        permit::<Self>(cx, &target.resource())?;
-        let keys = all.into_iter().filter_map(|resource| match resource {
+        let (page, end) =
+            rows::page::<Self>(cx, &target.resource(), &list, &self.page, |_| true).await?;
+        let keys = page.into_iter().filter_map(|resource| match resource {
             Resource::AccessKey(key) => Some(key),
             _ => None,
         });
-        let (page, end) = self.page.take(keys, |key| &key.access_key_id)?;
-        let shown = page.into_iter().map(|key| Key {
+        let shown = keys.map(|key| Key {
             user_name: user.name.to_string(),
             access_key_id: key.access_key_id,
             status: key.status.unwrap_or_else(|| "Active".to_owned()),

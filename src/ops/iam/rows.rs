@@ -184,6 +184,19 @@ fn account_of_list(cx: &Context<'_>, list: &List<'_>) -> String {
     }
 }
 
+/// What the folded names of one kind in one account begin with. Those of the other kinds are unique
+/// without the account.
+fn prefix(kind: ResourceKind, account: &str) -> String {
+    match kind {
+        ResourceKind::User
+        | ResourceKind::Group
+        | ResourceKind::Role
+        | ResourceKind::Policy
+        | ResourceKind::InstanceProfile => format!("{account}/"),
+        _ => String::new(),
+    }
+}
+
 /// Reads the entries of a list after a key, at most `limit` of them, each with its key, which is its
 /// folded name without the account.
 async fn read(
@@ -193,17 +206,18 @@ async fn read(
     limit: usize,
 ) -> Result<Vec<(String, Resource)>, Error> {
     let account = account_of_list(cx, list);
-    let prefix = format!("{account}/");
-    let from = format!("{prefix}{after}");
     let (kind, referred) = match list {
         List::Of(kind, _) => (*kind, None),
         List::Referring(kind, target) => (*kind, Some((target.name()?, target.folded()))),
-        List::BuiltIn => {
-            let built_in = directory::built_in_after(&from)
-                .filter(|(_, policy)| !cx.directory.declares_policy(&policy.name().id));
-            return Ok(without_account(&prefix, built_in.take(limit)));
-        }
+        List::BuiltIn => (ResourceKind::Policy, None),
     };
+    let prefix = prefix(kind, &account);
+    let from = format!("{prefix}{after}");
+    if matches!(list, List::BuiltIn) {
+        let built_in = directory::built_in_after(&from)
+            .filter(|(_, policy)| !cx.directory.declares_policy(&policy.name().id));
+        return Ok(without_account(&prefix, built_in.take(limit)));
+    }
     if let Some(entries) = cx.directory.declared() {
         let belongs = |resource: &Resource| match &referred {
             None => resource.account() == account,
