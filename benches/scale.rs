@@ -1,6 +1,6 @@
 //! Measures a broker whose directory has 100,000 roles and 1,000,000 users in SQLite: the start-up
 //! time, the memory, the CPU time of one change, and AssumeRole in comparison to the same broker
-//! with ten roles.
+//! with ten roles. With 100,000 users, it measures what an administrator waits for by the IAM API.
 //!
 //! Run with `cargo bench --bench scale [-- ROLES USERS]`. One user in ten has an access key.
 
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use brevet::api::sts::v1 as pb;
 use brevet::base::clock::{Clock, SystemClock};
 use brevet::base::entropy::SystemEntropy;
+use brevet::client::{Client, Credentials, Endpoint};
 use brevet::commands::{self, Actor, Command as Change, CommandContext, Edit};
 use brevet::directory::resource::{Name, Resource, ResourceKind};
 use brevet::master_key::MasterKey;
@@ -24,6 +25,8 @@ use load::{cpu_seconds, drive, init, load, pin};
 
 const SPAN: Duration = Duration::from_secs(5);
 const CHANGES: u32 = 200;
+/// How many pages of users are read one after the other.
+const PAGES: u32 = 200;
 
 fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
@@ -83,13 +86,17 @@ fn main() {
     // The memory of roles and of users is measured separately, with brokers that have only one of
     // the two.
     for (what, roles, users) in [("role", roles / 10, 10), ("user", 10, users / 10)] {
-        let home = Home::new(roles, users);
+        // Here every audit record is on stable storage before there is an answer.
+        let home = Home::with(roles, users, "");
         let daemon = Daemon::start(&home.path);
         let count = roles.max(users);
         println!(
             "a {what} weighs {} bytes",
             memory(daemon.child.id()).saturating_sub(base) / count as u64
         );
+        if what == "user" {
+            runtime().block_on(daemon.administer(&home));
+        }
     }
 }
 
@@ -102,6 +109,11 @@ struct Home {
 
 impl Home {
     fn new(roles: usize, users: usize) -> Self {
+        Self::with(roles, users, "sync = false\n")
+    }
+
+    /// A home with these lines under `[audit]`.
+    fn with(roles: usize, users: usize, audit: &str) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("brevet-scale")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -110,7 +122,7 @@ impl Home {
         let keys = init(&path);
         let config = path.join("brevet.toml");
         let toml = std::fs::read_to_string(&config).unwrap();
-        std::fs::write(&config, toml + "sync = false\n" + load::WIDE_BUDGETS).unwrap();
+        std::fs::write(&config, toml + audit + load::WIDE_BUDGETS).unwrap();
         runtime().block_on(fill(&path, roles, users));
         await_checkpoint(&path);
         Self {
@@ -325,6 +337,57 @@ impl Daemon {
         });
         let spent = cpu_seconds(self.child.id()) - before - idle * started.elapsed().as_secs_f64();
         (spent * 1e3 / f64::from(CHANGES), idle * 1e3)
+    }
+
+    /// Prints how long an administrator waits for a page of users and for a new user, and the memory
+    /// of the broker afterwards.
+    async fn administer(&self, home: &Home) {
+        let endpoint = Endpoint {
+            url: format!("http://{}", self.address),
+            region: "us-east-1".to_owned(),
+            ca_pem: None,
+        };
+        let keys = Credentials::long_term(&home.keys.0, &home.keys.1);
+        let client = Client::new(&endpoint, keys).unwrap();
+        let before = memory(self.child.id());
+        let (mut pages, mut marker) = (Vec::new(), String::new());
+        for _ in 0..PAGES {
+            let mut parameters = vec![("MaxItems", "100")];
+            if !marker.is_empty() {
+                parameters.push(("Marker", &marker));
+            }
+            let started = Instant::now();
+            let page = client.iam("ListUsers", &parameters).await.unwrap();
+            pages.push(started.elapsed());
+            marker = page["Marker"].as_str().unwrap_or_default().to_owned();
+        }
+        let mut created = Vec::new();
+        for n in 0..CHANGES {
+            let name = format!("colleague{n}");
+            let started = Instant::now();
+            client
+                .iam("CreateUser", &[("UserName", &name)])
+                .await
+                .unwrap();
+            created.push(started.elapsed());
+        }
+        for (what, mut times, goal) in [
+            ("a page of 100 of ListUsers", pages, 20),
+            ("CreateUser", created, 10),
+        ] {
+            times.sort();
+            let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+            println!(
+                "{what}: p50 {:.2} ms, p99 {:.2} ms (goal: under {goal} ms)",
+                milliseconds(times[times.len() / 2]),
+                milliseconds(times[times.len() * 99 / 100])
+            );
+        }
+        println!(
+            "memory before and after: {} and {} MiB",
+            before >> 20,
+            memory(self.child.id()) >> 20
+        );
     }
 }
 
