@@ -1,6 +1,6 @@
-//! The agent's audit log: a line of JSON for each hand-out, with no secret in it. Beyond a rate, hand-outs of the same
-//! session to the same workload are counted in one line. A failure to write is logged and shown in the metrics, and
-//! stops nothing: the broker has recorded who got the session.
+//! The agent's audit log: a line of JSON for each hand-out, with no secret in it. Beyond a rate, hand-outs of the
+//! same session to the same workload are counted in one line. A failure to write is logged and shown in the
+//! metrics, but credentials are still handed out: the broker has recorded who got the session.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -19,11 +19,11 @@ use crate::files::{self, FileError};
 
 /// How many hand-outs of one second have a line of their own.
 const LINES_PER_SECOND: u32 = 100;
-/// How many lines wait for being written. Those beyond are counted.
+/// How many lines may wait until they are written. Those beyond are only counted.
 const QUEUE: usize = 1_024;
-/// The most different lines that are counted in a second. Beyond, the workload is not told apart.
+/// The most different lines that are counted in a second. Beyond that, they do not name the workload.
 const MAX_COUNTED: usize = 1_024;
-/// How often what was only counted is written.
+/// How often the counts are written.
 const COUNTED_EVERY: Duration = Duration::from_secs(1);
 
 /// To whom something was handed out, and on what evidence.
@@ -60,7 +60,7 @@ struct Line {
     count: u64,
 }
 
-/// What is counted together.
+/// Hand-outs that agree in this are counted together.
 type Same = (Recipient, String);
 
 #[derive(Default)]

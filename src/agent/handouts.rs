@@ -1,6 +1,6 @@
-//! The sessions that the agent holds. A face asks for one and gets it from memory; they are renewed ahead of need,
-//! by one fetch at a time for each, and kept through an outage until shortly before they expire. What was revoked
-//! is dropped.
+//! The sessions that the agent holds. A face asks for one and gets it from memory; they are renewed before they are
+//! needed, by one fetch at a time for each, and kept through an outage until shortly before they expire. What was
+//! revoked is dropped.
 
 mod slot;
 
@@ -32,7 +32,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// A random number that spreads agents out. Without randomness they are merely not spread.
+    /// A random number, so that agents do not all call at the same time; a fixed one if there is no randomness.
     fn random(&self) -> u16 {
         entropy::bytes::<2>(&*self.entropy).map_or(u16::MAX / 2, u16::from_be_bytes)
     }

@@ -1,6 +1,6 @@
-//! Tokens of the instance metadata service, version 2. A token is a MAC over its own expiry by a key that this agent
-//! makes when it starts, so nothing is remembered, and a token of another agent, or of the time before a restart,
-//! is none.
+//! Tokens of the instance metadata service, version 2. A token is a MAC over its own expiry by a key that this
+//! agent makes when it starts, so nothing is remembered, and a token of another agent, or from before a restart, is
+//! not valid.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -46,7 +46,7 @@ pub trait Face: Send + Sync + 'static {
         peer: SocketAddr,
     ) -> impl Future<Output = Answer> + Send;
 
-    /// Answers a request that was refused before.
+    /// Answers a request that [`front::check`] has refused.
     fn refuse(&self, refused: Refused) -> Answer;
 }
 
@@ -57,7 +57,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// An answer that nobody on the way may keep.
+    /// An answer that must not be cached.
     pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let mut response = Response::new(Full::new(body.into()));
         *response.status_mut() = status;

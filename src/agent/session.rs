@@ -55,7 +55,7 @@ struct Document<'a> {
 }
 
 impl RoleSession {
-    /// Takes the broker's answer.
+    /// Makes a session of the broker's answer.
     ///
     /// # Errors
     /// [`ClientError::Incomplete`] if the answer has no session token or no expiry.

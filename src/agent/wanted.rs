@@ -52,8 +52,8 @@ pub enum WorkloadId {
     },
 }
 
-/// The token that a pod shows. Tokens are compared by their digests, so another token is another workload, even if it is
-/// of the same pod: only the broker knows whether it is good.
+/// The token that a pod shows. Tokens are compared by their digests, so another token is another workload, even if
+/// it is of the same pod: only the broker knows whether it is valid.
 #[derive(Debug, Clone)]
 pub struct PodToken {
     token: Arc<Secret<String>>,

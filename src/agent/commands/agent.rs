@@ -28,7 +28,7 @@ Examples:
   brevet agent --dev --listen 127.0.0.1:0 --world world.json
       Listens on any free port, for a test; the file says which.";
 
-/// How far the wall clock may be behind the latest time that was seen before it is mentioned.
+/// How far the wall clock may be behind the latest time that was seen before the log mentions it.
 const CLOCK_MAY_LAG: Duration = Duration::from_secs(60);
 
 /// Run the agent, which gives the programs beside it credentials of a role
@@ -70,7 +70,7 @@ pub struct AgentArguments {
 /// Runs the agent until a signal ends it.
 ///
 /// # Errors
-/// The configuration cannot be used, or an address is taken; the message says what to do.
+/// The configuration cannot be used, or an address is in use; the message says what to do.
 pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

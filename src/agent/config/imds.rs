@@ -19,7 +19,7 @@ pub struct ImdsConfig {
     /// The ARN of the role whose credentials everybody gets who reaches the listener.
     pub role_arn: String,
     pub role_session_name: String,
-    /// 3,600 to 129,600. SDKs take a false expiry for credentials that have less than 20 minutes left, and those
+    /// 3,600 to 129,600. SDKs assume a later expiry than the true one if less than 20 minutes are left, and those
     /// of an hour are renewed before.
     pub duration_seconds: u32,
     /// Whether requests without a token are answered, as version 1 of the service did.

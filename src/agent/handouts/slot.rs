@@ -16,8 +16,8 @@ use crate::base::clock::Timestamp;
 
 /// How long a caller is kept waiting for a fetch. SDKs give up after a second.
 const PATIENCE: Duration = Duration::from_millis(800);
-/// SDKs replace the expiry of credentials with less time left than this by a later, wrong one: botocore below ten
-/// minutes and up to ten more by chance.
+/// If less time than this is left, SDKs assume a later expiry than the true one: botocore below ten minutes and up
+/// to ten more at random.
 const SHORT: Duration = Duration::from_secs(20 * 60);
 /// How long a workload that was refused is remembered.
 const REFUSAL_KEPT: Duration = Duration::from_secs(60);
@@ -86,7 +86,7 @@ impl Slot {
         // The fetch goes on if the caller hangs up, so that the next one finds its result.
         let slot = self.clone();
         let fetch = tokio::spawn(async move { slot.fetch(Plan::is_due_on_demand).await });
-        // After the time limit, or if the task failed, what there is counts.
+        // After the time limit, or if the task failed, the answer is what there is now.
         let _ = tokio::time::timeout(PATIENCE, fetch).await;
         self.outcome()
     }
