@@ -2,19 +2,11 @@
 deleted between two pages."""
 
 import json
-import re
-import subprocess
 import threading
-import time
 
-import boto3
-import botocore.config
 import pytest
-from conftest import BREVET
+from stored import ACCOUNT, Stored
 
-# As boto3 retries what a busy broker sheds.
-PATIENT = botocore.config.Config(retries={"mode": "standard", "total_max_attempts": 5})
-ACCOUNT = "111122223333"
 COUNT = 1_000
 TRUST = {
     "Version": "2012-10-17",
@@ -31,35 +23,12 @@ def arn(kind, name):
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     """An administrator of a broker into whose store all of them were imported."""
-    home = tmp_path_factory.mktemp("many") / "home"
-    made = subprocess.run([BREVET, "init", str(home), "--account", ACCOUNT], capture_output=True, text=True, check=True)
-    key, secret = re.search(r"ACCESS_KEY_ID=(\S+)[^=]*SECRET_ACCESS_KEY=(\S+)", made.stdout).groups()
-    configuration, file = home / "brevet.toml", home / "many.json"
-    configuration.write_text(re.sub(r"127\.0\.0\.1:748\d", "127.0.0.1:0", configuration.read_text()))
     users = [{"UserName": name, "Path": "/many/", "Arn": arn("user", name)} for name in USERS]
     roles = [{"RoleName": name, "Path": "/many/", "Arn": arn("role", name)} for name in ROLES]
     roles = [role | {"AssumeRolePolicyDocument": TRUST} for role in roles]
-    file.write_text(json.dumps({"UserDetailList": users, "RoleDetailList": roles}))
-    file.chmod(0o600)
-    command = [BREVET, "import", "--config", str(configuration), str(file), "--apply"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    with (home / "log").open("w") as log:
-        process = subprocess.Popen([BREVET, "serve", "--config", str(configuration)], stderr=log)
-    deadline = time.monotonic() + 60
-    while not (listens := re.search(r"brevet listens address=(\S+)", (home / "log").read_text())):
-        assert process.poll() is None and time.monotonic() < deadline, (home / "log").read_text()
-        time.sleep(0.05)
-    yield boto3.client(
-        "iam",
-        endpoint_url=f"http://{listens[1]}",
-        region_name="us-east-1",
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-        config=PATIENT,
-    )
-    process.terminate()
-    assert process.wait(30) == 0
+    broker = Stored(tmp_path_factory.mktemp("many") / "home", json.dumps({"UserDetailList": users, "RoleDetailList": roles}))
+    yield broker.iam()
+    broker.stop()
 
 
 KINDS = {
