@@ -214,7 +214,7 @@ impl Restore<'_> {
     /// node has seen of it (0 if it has seen none).
     ///
     /// # Errors
-    /// The backup is of another store, and `--another-store` was not given.
+    /// [`Failure`] if the backup is of another store or history, and `--another-store` was not given.
     async fn same_store(&self, prepared: &Prepared) -> Result<i64, Failure> {
         // A watermark that cannot be read is ignored: all sessions end in either case.
         let known = self
@@ -239,42 +239,8 @@ impl Restore<'_> {
             .into());
         }
         if !self.arguments.another_store {
-            let known = known
-                .as_ref()
-                .filter(|w| w.store_id == head.store_id)
-                .and_then(|w| Some((w.sequence, w.chain.as_deref()?)));
-            let last = prepared.last_change().await;
-            let last = last.map_or_else(
-                || format!("change {}", head.sequence),
-                |change| {
-                    let at = Timestamp::from_millis(change.changed_at);
-                    let by = author(&change.actor);
-                    format!(
-                        "change {} of {at}, {}, by {by}",
-                        change.sequence, change.action
-                    )
-                },
-            );
-            match prepared
-                .is_of_the_same_history(in_place.as_ref(), known)
-                .await
-            {
-                Some(true) => print::note(format_args!("The backup ends with {last}.")),
-                Some(false) => {
-                    return Err(format!(
-                        "{}: is a backup of this store with another history: it ends with {last}, which is not a change of \
-                         the present store. It was made of a copy of the store, or the store has been restored since. With \
-                         this backup, changes that were made elsewhere would be in force here. Nothing was replaced; name \
-                         another backup, or add --another-store if this is intended",
-                        self.file.display()
-                    )
-                    .into());
-                }
-                None => print::note(format_args!(
-                    "The backup ends with {last}. Check that this was a change of this store; this machine \
-                     has no record of it."
-                )),
-            }
+            self.same_history(prepared, in_place.as_ref(), known.as_ref())
+                .await?;
         }
         let seen = [
             in_place
@@ -285,6 +251,53 @@ impl Restore<'_> {
                 .map(|w| w.sequence),
         ];
         Ok(seen.into_iter().flatten().max().unwrap_or_default())
+    }
+
+    /// Checks that the changes of the backup are those of the present store, and says with which of them
+    /// it ends.
+    ///
+    /// # Errors
+    /// [`Failure`] if the backup ends with a change that the present store does not have.
+    async fn same_history(
+        &self,
+        prepared: &Prepared,
+        in_place: Option<&Head>,
+        known: Option<&Watermark>,
+    ) -> Result<(), Failure> {
+        let head = prepared.head();
+        let known = known
+            .filter(|w| w.store_id == head.store_id)
+            .and_then(|w| Some((w.sequence, w.chain.as_deref()?)));
+        let last = prepared.last_change().await;
+        let last = last.map_or_else(
+            || format!("change {}", head.sequence),
+            |change| {
+                let at = Timestamp::from_millis(change.changed_at);
+                let by = author(&change.actor);
+                format!(
+                    "change {} of {at}, {}, by {by}",
+                    change.sequence, change.action
+                )
+            },
+        );
+        match prepared.is_of_the_same_history(in_place, known).await {
+            Some(true) => print::note(format_args!("The backup ends with {last}.")),
+            Some(false) => {
+                return Err(format!(
+                    "{}: is a backup of this store with another history: it ends with {last}, which is not a change of \
+                     the present store. It was made of a copy of the store, or the store has been restored since. With \
+                     this backup, changes that were made elsewhere would be in force here. Nothing was replaced; name \
+                     another backup, or add --another-store if this is intended",
+                    self.file.display()
+                )
+                .into());
+            }
+            None => print::note(format_args!(
+                "The backup ends with {last}. Check that this was a change of this store; this machine \
+                 has no record of it."
+            )),
+        }
+        Ok(())
     }
 
     /// Opens every secret and loads everything, as a broker would. Returns the master key file if keys
