@@ -190,10 +190,7 @@ async fn run<O: Operation>(
         .unverified_region()
         .unwrap_or(&broker.region)
         .to_owned();
-    broker.must_know_what_is_revoked()?;
-    if (O::HANDS_OUT || !O::READ_ONLY) && O::MUST_BE_RECORDED {
-        broker.must_know_the_time()?;
-    }
+    must_know_enough::<O>(broker)?;
     let is_presigned = shown.is_presigned();
     let certificate = shown.certificate();
     let asked = (service, &*directory, now);
@@ -243,6 +240,16 @@ async fn run<O: Operation>(
         claim.release().await;
     }
     result
+}
+
+/// Checks that the broker knows what it must know before it serves the operation: what is revoked, and
+/// the time if the operation hands something out or changes something.
+fn must_know_enough<O: Operation>(broker: &Broker) -> Result<(), Error> {
+    broker.must_know_what_is_revoked()?;
+    if (O::HANDS_OUT || !O::READ_ONLY) && O::MUST_BE_RECORDED {
+        broker.must_know_the_time()?;
+    }
+    Ok(())
 }
 
 /// Checks that the evidence is of the kind that the operation requires. The input is returned with it,

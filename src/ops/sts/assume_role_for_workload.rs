@@ -130,10 +130,9 @@ impl Operation for AssumeRoleForWorkload {
             Some(name) => name.as_str().to_owned(),
             None => workload.session_name.clone(),
         };
-        let tags = if workload.tags.is_empty() {
-            &self.tags
-        } else {
-            &workload.tags
+        let tags = match workload.tags.as_slice() {
+            [] => self.tags.as_slice(),
+            tags => tags,
         };
         let keys: Vec<String> = workload.tags.iter().map(|tag| tag.key.clone()).collect();
         let request = SessionRequest {
@@ -150,25 +149,8 @@ impl Operation for AssumeRoleForWorkload {
         };
         let chained = cx.caller().session().is_some();
         let term = durations::role_session(self.duration, role.max_session, chained)?;
-        let tag = |tag: &Tag| TagClaim {
-            key: tag.key.clone(),
-            value: tag.value.clone(),
-            transitive: !keys.is_empty(),
-        };
-        let mut limits = Limits {
-            tags: tags.iter().map(tag).collect(),
-            policy: String::new(),
-            policy_arns: Vec::new(),
-        };
-        let packed = packing::pack(&mut limits)?;
-        let packed_policy_size = packed.percent;
-        let details = SessionDetails {
-            session_name: name,
-            source_identity: String::new(),
-            tags: limits.tags,
-            packed,
-            mfa: None,
-        };
+        let details = details(name, tags, !keys.is_empty())?;
+        let packed_policy_size = details.packed.percent;
         let session = cx.issue(grant, term, details).await?;
         let answered = Answered {
             credentials: audited_credentials(&session.credentials),
@@ -198,6 +180,31 @@ impl AssumeRoleForWorkload {
             tags: audited_tags(&self.tags),
         }
     }
+}
+
+/// The session of a workload, which has tags but no session policies.
+///
+/// # Errors
+/// [`Error::PackedPolicyTooLarge`] if the tags are too long.
+fn details(name: String, tags: &[Tag], transitive: bool) -> Result<SessionDetails, Error> {
+    let tag = |tag: &Tag| TagClaim {
+        key: tag.key.clone(),
+        value: tag.value.clone(),
+        transitive,
+    };
+    let mut limits = Limits {
+        tags: tags.iter().map(tag).collect(),
+        policy: String::new(),
+        policy_arns: Vec::new(),
+    };
+    let packed = packing::pack(&mut limits)?;
+    Ok(SessionDetails {
+        session_name: name,
+        source_identity: String::new(),
+        tags: limits.tags,
+        packed,
+        mfa: None,
+    })
 }
 
 /// Decides whether the node may hand out the role to the workload: by the node's own policies, then by

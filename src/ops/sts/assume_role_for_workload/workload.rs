@@ -204,32 +204,8 @@ impl Parsed {
         cx: &Context<'_>,
         asked: Option<&RoleArn>,
     ) -> Result<Identified, &'static str> {
-        let (account, region) = (node.account, cx.region());
         match (self, pod) {
-            (Self::Instance { id }, _) => {
-                let profile = node
-                    .instance_profile()
-                    .and_then(|name| cx.directory.instance_profile_named(account, name))
-                    .ok_or("The node has no instance profile.")?;
-                let role = profile
-                    .role
-                    .as_deref()
-                    .and_then(|role| role.split_once('/'));
-                let role = role.and_then(|(_, name)| cx.directory.role_named(account, name));
-                let role = role.ok_or("The instance profile of the node has no role.")?;
-                Ok(Identified {
-                    role: Role::OfService {
-                        arn: role_arn(&role.arn)?,
-                        service: ServicePrincipal {
-                            name: "ec2.amazonaws.com",
-                            source_arn: format!("arn:aws:ec2:{region}:{account}:instance/{id}"),
-                        },
-                    },
-                    session_name: id.clone(),
-                    tags: Vec::new(),
-                    name: format!("instance {id}"),
-                })
-            }
+            (Self::Instance { id }, _) => instance(id, node, cx),
             (
                 Self::Task {
                     cluster,
@@ -237,28 +213,7 @@ impl Parsed {
                     id,
                 },
                 _,
-            ) => {
-                let found = cx.directory.task_association(account, cluster, family);
-                let found = found.ok_or("The directory has no association of the task.")?;
-                Ok(Identified {
-                    role: Role::OfService {
-                        arn: role_arn(&found.role_arn)?,
-                        service: ServicePrincipal {
-                            name: "ecs-tasks.amazonaws.com",
-                            source_arn: format!(
-                                "arn:aws:ecs:{region}:{account}:task/{cluster}/{id}"
-                            ),
-                        },
-                    },
-                    session_name: if id.len() < 2 {
-                        format!("task-{id}")
-                    } else {
-                        id.clone()
-                    },
-                    tags: Vec::new(),
-                    name: format!("task {cluster}/{id}"),
-                })
-            }
+            ) => task(cluster, family, id, node, cx),
             (Self::Pod { cluster, .. }, Some(pod)) => pod.identify(cluster, node, cx),
             (Self::Process { uid, unit }, _) => Ok(Identified {
                 role: Role::OfNode(asked.ok_or("No role was named.")?.clone()),
@@ -314,6 +269,62 @@ impl Parsed {
             },
         }
     }
+}
+
+/// The EC2 instance that is the node itself, which has the role of the node's instance profile.
+fn instance(id: &str, node: &Node, cx: &Context<'_>) -> Result<Identified, &'static str> {
+    let (account, region) = (node.account, cx.region());
+    let profile = node
+        .instance_profile()
+        .and_then(|name| cx.directory.instance_profile_named(account, name))
+        .ok_or("The node has no instance profile.")?;
+    let role = profile
+        .role
+        .as_deref()
+        .and_then(|role| role.split_once('/'));
+    let role = role.and_then(|(_, name)| cx.directory.role_named(account, name));
+    let role = role.ok_or("The instance profile of the node has no role.")?;
+    Ok(Identified {
+        role: Role::OfService {
+            arn: role_arn(&role.arn)?,
+            service: ServicePrincipal {
+                name: "ec2.amazonaws.com",
+                source_arn: format!("arn:aws:ec2:{region}:{account}:instance/{id}"),
+            },
+        },
+        session_name: id.to_owned(),
+        tags: Vec::new(),
+        name: format!("instance {id}"),
+    })
+}
+
+/// An ECS task, which has the role of the association of its family.
+fn task(
+    cluster: &str,
+    family: &str,
+    id: &str,
+    node: &Node,
+    cx: &Context<'_>,
+) -> Result<Identified, &'static str> {
+    let (account, region) = (node.account, cx.region());
+    let found = cx.directory.task_association(account, cluster, family);
+    let found = found.ok_or("The directory has no association of the task.")?;
+    Ok(Identified {
+        role: Role::OfService {
+            arn: role_arn(&found.role_arn)?,
+            service: ServicePrincipal {
+                name: "ecs-tasks.amazonaws.com",
+                source_arn: format!("arn:aws:ecs:{region}:{account}:task/{cluster}/{id}"),
+            },
+        },
+        session_name: if id.len() < 2 {
+            format!("task-{id}")
+        } else {
+            id.to_owned()
+        },
+        tags: Vec::new(),
+        name: format!("task {cluster}/{id}"),
+    })
 }
 
 impl Pod {
