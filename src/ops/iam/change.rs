@@ -145,7 +145,7 @@ async fn up_to_date<'a>(cx: &mut Context<'a>) -> Result<Writer<'a>, Error> {
     let broker = cx.broker;
     let mut patience = IN_FORCE;
     loop {
-        let writer = cx.wait(broker.store.write()).await?;
+        let writer = cx.wait(cx.broker.store.write()).await?;
         // The decision is made on a snapshot with at least the changes up to this one.
         if cx.issued_under >= writer.sequence() {
             return Ok(writer);
