@@ -68,7 +68,7 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
     Ok(())
 }
 
-/// Whether a path has only one reading.
+/// Whether a path can be understood in one way only.
 fn is_plain(path: &str) -> bool {
     let legal = |b: u8| b.is_ascii_graphic() && !b"%\\;".contains(&b);
     path.starts_with('/')

@@ -7,7 +7,7 @@ use crate::base::digest::{hex, sha256};
 /// The most entries of the tree, and the longest value in bytes.
 const MAX_ENTRIES: usize = 1_000;
 const MAX_VALUE: usize = 16_384;
-/// The deepest folder.
+/// How deep folders may be nested.
 const MAX_DEPTH: usize = 8;
 
 /// The metadata of the configuration, with default values for what SDKs ask for.
@@ -25,7 +25,7 @@ impl MetaData {
     /// `placement/availability-zone` if they are missing.
     ///
     /// # Errors
-    /// The rule that is broken.
+    /// The rule that the metadata breaks, in words.
     pub fn new(table: &toml::Table, region: &str) -> Result<Self, String> {
         let mut left = MAX_ENTRIES;
         let mut root = folder(table, "", MAX_DEPTH, &mut left)?;

@@ -270,7 +270,7 @@ impl IdentityFiles {
     }
 }
 
-/// Reads a file that may be a link to another one: Kubernetes replaces projected files so.
+/// Reads a file that may be a link to another one: that is how Kubernetes replaces projected files.
 fn projected(path: &Path, max_bytes: u64) -> Result<Secret<Vec<u8>>, FileError> {
     let real = std::fs::canonicalize(path).map_err(|source| FileError::Io {
         path: path.to_owned(),

@@ -191,7 +191,10 @@ impl Declared for AssociationDetail {
             }
         };
         if self.arn != self.made_arn() {
-            return broken("Arn", "must be left out, or be the one that an export has");
+            return broken(
+                "Arn",
+                "must be left out, or be the one that an export contains",
+            );
         }
         directory.associations.put(Association {
             arn: self.arn.as_str().into(),

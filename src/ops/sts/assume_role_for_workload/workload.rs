@@ -162,8 +162,8 @@ impl Parsed {
         })
     }
 
-    /// Verifies the token of a pod like one of AssumeRoleWithWebIdentity. `None` for other workloads.
-    /// It may wait for the provider's keys; afterwards the state of the request is a new one.
+    /// Verifies the token of a pod like one of AssumeRoleWithWebIdentity. `None` for other workloads. It may wait
+    /// for the provider's keys; afterwards the request sees the directory and the revocations of that moment.
     ///
     /// # Errors
     /// The same as for AssumeRoleWithWebIdentity, and `InvalidIdentityToken` if the token is not one of a pod.
