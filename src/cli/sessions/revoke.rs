@@ -72,7 +72,8 @@ struct RevokeSelector {
     /// One session, by its id of 32 hexadecimal digits
     #[arg(long, value_name = "ID", conflicts_with_all = ["access_key_id", "principal_arn", "role_arn", "source_identity", "provider", "all"])]
     session_id: Option<String>,
-    /// The sessions that were obtained with an access key: ASIA… or AKIA…; and the session of that key
+    /// The sessions that were obtained with an access key (AKIA… or ASIA…), and the session that an ASIA… key
+    /// belongs to
     #[arg(long, value_name = "ID", conflicts_with_all = ["principal_arn", "role_arn", "source_identity", "provider", "all"])]
     access_key_id: Option<String>,
     /// The sessions that a user or a role session obtained
