@@ -13,8 +13,8 @@ const INSTANCE_PROFILE: &str = "brevet:instance-profile";
 const KUBERNETES_NODE: &str = "brevet:node";
 
 /// The node that calls: a user with a long-term credential, or a session that AssumeRoleWithWebIdentity
-/// issued to the node's own token. Tags count only as the directory has them, because a session's tags
-/// are what its caller asked for.
+/// issued to the node's own token, without a source identity or transitive tags. Tags count only as the
+/// directory has them, because a session's tags are what its caller asked for.
 pub(in crate::parts::ops) struct Node {
     pub(in crate::parts::ops) account: AccountId,
     /// Identifies the node also when its session is renewed.
@@ -40,6 +40,12 @@ impl Node {
                 else {
                     return None;
                 };
+                // What has to be passed on along a chain would be lost in the workload's session.
+                let passes_on = !session.claims.source_identity.is_empty()
+                    || session.limits.tags.iter().any(|tag| tag.transitive);
+                if passes_on {
+                    return None;
+                }
                 let (arn, node) = (&provider.arn, &identity.node);
                 let who = if node.is_empty() {
                     format!("subject {}", identity.subject)

@@ -94,7 +94,7 @@ fn directory(signing: &SigningKey) -> Value {
     );
     let agent = policy(
         json!([{"Effect": "Allow", "Principal": {"Federated": PROVIDER},
-        "Action": "sts:AssumeRoleWithWebIdentity", "Condition": agents}]),
+        "Action": ["sts:AssumeRoleWithWebIdentity", "sts:TagSession", "sts:SetSourceIdentity"], "Condition": agents}]),
     );
     let hands_out = json!([{"Effect": "Allow", "Action": ACTION, "Resource": [arn("role", "pod"), arn("role", "job")]}]);
     let roles = json!([
@@ -364,16 +364,15 @@ async fn ag_06_a_pod_gets_its_role_through_its_own_node_alone() {
 async fn ag_06_a_node_with_a_token_of_its_own_is_the_node_that_the_token_names() {
     let signing = signing_key();
     let broker = broker_with(&signing).await;
-    let node = async |name: &str| {
+    let node_with = async |name: &str, claim: &str, value: Value| {
         let endpoint = Endpoint {
             url: broker.url(),
             region: "us-east-1".into(),
             ca_pem: None,
         };
-        let token = sign(
-            &signing,
-            &claims("sts.amazonaws.com", "brevet", "agent", name),
-        );
+        let mut claims = claims("sts.amazonaws.com", "brevet", "agent", name);
+        claims[claim] = value;
+        let token = sign(&signing, &claims);
         let request = AssumeRoleWithWebIdentity {
             role_arn: arn("role", "node"),
             role_session_name: "agent".into(),
@@ -389,6 +388,7 @@ async fn ag_06_a_node_with_a_token_of_its_own_is_the_node_that_the_token_names()
             .unwrap();
         Keys::from(&got.role.credentials)
     };
+    let node = async |name: &str| node_with(name, "jti", json!("1")).await;
     let token = sign(
         &signing,
         &claims("pods.eks.amazonaws.com", "payments", "api", "worker-a"),
@@ -399,6 +399,16 @@ async fn ag_06_a_node_with_a_token_of_its_own_is_the_node_that_the_token_names()
         session("pod", "eks-prod-api-7d9f-5f2a9c1e")
     );
     assert_eq!(ask_for(&broker, &b, pod(&token)).await, "AccessDenied");
+    // What must be passed on along a chain of sessions is not lost on the way.
+    let tags = json!({"principal_tags": {"Team": ["blue"]}, "transitive_tag_keys": ["Team"]});
+    for (claim, value) in [
+        ("https://aws.amazon.com/source_identity", json!("somebody")),
+        ("https://aws.amazon.com/tags", tags),
+    ] {
+        let marked = node_with("worker-a", claim, value).await;
+        let refused = ask_for(&broker, &marked, pod(&token)).await;
+        assert_eq!(refused, "AccessDenied", "{claim}");
+    }
     // As with every chain of sessions, an hour is the most.
     let long = AssumeRoleForWorkload {
         duration_seconds: Some(3_601),
