@@ -25,6 +25,7 @@ mod instance_profiles;
 mod login_profiles;
 mod memberships;
 mod mfa_devices;
+mod node_tags;
 mod oidc_providers;
 mod owner;
 mod page;

@@ -7,7 +7,7 @@ use crate::caller::{Caller, Identity};
 use crate::session::token::{self, Holder};
 
 /// The tag of a node with the name of its instance profile.
-const INSTANCE_PROFILE: &str = "brevet:instance-profile";
+pub(in crate::parts::ops) const INSTANCE_PROFILE: &str = "brevet:instance-profile";
 /// The tag of a node with a long-term credential that says which node of a Kubernetes cluster it is:
 /// `CLUSTER/NODE`.
 const KUBERNETES_NODE: &str = "brevet:node";

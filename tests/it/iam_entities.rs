@@ -1034,3 +1034,43 @@ async fn a_path_that_only_looks_like_that_of_a_service_protects_no_role() {
     done(&admin, "UpdateAssumeRolePolicy", &again).await;
     done(&admin, "DeleteRole", &role).await;
 }
+
+#[tokio::test]
+async fn az_04_who_may_not_pass_a_role_gives_it_to_no_node_by_a_tag() {
+    let small = format!("{ACCOUNT}:role/Small");
+    let (_broker, admin, bob) = with_bob(json!([
+        allow(&["iam:TagUser", "iam:CreateUser", "iam:TagRole"], "*"),
+        {"Effect": "Allow", "Action": "iam:PassRole", "Resource": small,
+            "Condition": {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}},
+    ]))
+    .await;
+    for name in ["Small", "Power"] {
+        let (role, profile) = (("RoleName", name), ("InstanceProfileName", name));
+        let trust = ("AssumeRolePolicyDocument", TRUST);
+        done(&admin, "CreateRole", &[role, trust]).await;
+        done(&admin, "CreateInstanceProfile", &[profile]).await;
+        done(&admin, "AddRoleToInstanceProfile", &[profile, role]).await;
+    }
+    let key = ("Tags.member.1.Key", "brevet:instance-profile");
+    let other_case = ("Tags.member.1.Key", "Brevet:Instance-Profile");
+    let value = |profile| ("Tags.member.1.Value", profile);
+    for (action, node) in [
+        ("TagUser", ("UserName", "bob")),
+        ("TagRole", ("RoleName", "Small")),
+        ("CreateUser", ("UserName", "born")),
+    ] {
+        for (key, profile) in [(key, "Power"), (other_case, "Power"), (key, "NotYet")] {
+            let (code, message) = refused(&bob, action, &[node, key, value(profile)]).await;
+            assert_eq!(code, "AccessDenied", "{action} {profile}: {message}");
+            assert!(message.contains("iam:PassRole"), "{message}");
+        }
+        done(&bob, action, &[node, key, value("Small")]).await;
+    }
+    // On what is no node, it is a tag like others.
+    let policy = [
+        ("PolicyArn", &*format!("{ACCOUNT}:policy/NoSts")),
+        key,
+        value("Power"),
+    ];
+    done(&admin, "TagPolicy", &policy).await;
+}

@@ -2,6 +2,7 @@
 //! and the values that IAM generates.
 
 use super::action::{Action, Resource, permit, permit_as, requested};
+use super::node_tags::permit_profile;
 use crate::base::names;
 use crate::directory::declaration::Tag;
 use crate::directory::{Defaults, resource};
@@ -31,7 +32,8 @@ impl New<'_> {
         if tags.is_empty() {
             return Ok(());
         }
-        permit_as(cx, self.tagging, &Resource::to_be_made(self.arn, &tags))
+        permit_as(cx, self.tagging, &Resource::to_be_made(self.arn, &tags))?;
+        permit_profile(cx, self.arn, &tags)
     }
 
     /// Checks the tags by every rule for tags.

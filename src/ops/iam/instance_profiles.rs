@@ -18,6 +18,7 @@ use crate::ops::context::Context;
 pub use life::{CreateInstanceProfile, DeleteInstanceProfile, GetInstanceProfile};
 pub use lists::{ListInstanceProfiles, ListInstanceProfilesForRole};
 pub use role::{AddRoleToInstanceProfile, RemoveRoleFromInstanceProfile};
+pub(super) use role::{PASS_ROLE, PASSED_TO};
 
 /// The instance profiles among these entries, with their roles. The caller must be authorized again
 /// afterwards.

@@ -7,6 +7,7 @@ use super::action::{Action, Resource, permission, permit, requested};
 use super::change::change;
 use super::creation::check_keys;
 use super::fresh::fresh;
+use super::node_tags::permit_profile;
 use super::page::{PageEnd, PageRequest};
 use super::rows;
 use super::target::Target;
@@ -149,7 +150,9 @@ async fn tag<A: Action>(
             requested_tags: &asked,
             ..target.resource()
         };
-        decide::<A>(cx, &target, &resource, Edit::Tag(pairs.clone()))
+        let commands = decide::<A>(cx, &target, &resource, Edit::Tag(pairs.clone()))?;
+        permit_profile(cx, &target.arn, &asked)?;
+        Ok(commands)
     })
     .await
 }

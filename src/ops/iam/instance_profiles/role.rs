@@ -10,8 +10,10 @@ use crate::ops::iam::action::{Action, permit, permit_as};
 use crate::ops::iam::change::change;
 use crate::ops::iam::target::Target;
 
+/// The permission to give a role away.
+pub(in crate::parts::ops::iam) const PASS_ROLE: &str = "iam:PassRole";
 /// The service to which a role is passed with its instance profile.
-const PASSED_TO: &str = "ec2.amazonaws.com";
+pub(in crate::parts::ops::iam) const PASSED_TO: &str = "ec2.amazonaws.com";
 
 /// Puts a role into an instance profile that has none. The caller must also be allowed to pass the
 /// role.
@@ -36,7 +38,7 @@ impl Action for AddRoleToInstanceProfile {
                 .resource()
                 .with("iam:PassedToService", Some(PASSED_TO))
                 .with("iam:AssociatedResourceArn", Some(&profile.arn));
-            permit_as(cx, "iam:PassRole", &passed)?;
+            permit_as(cx, PASS_ROLE, &passed)?;
             edited(&profile, &role, Edit::AddRole)
         })
         .await
