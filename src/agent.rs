@@ -17,6 +17,7 @@
 )]
 
 mod audit;
+mod cache;
 mod commands;
 mod config;
 mod front;
@@ -34,6 +35,7 @@ mod run;
 mod session;
 mod source;
 mod wanted;
+mod watch;
 mod world;
 
 pub use commands::main;

@@ -4,6 +4,7 @@
 mod document;
 mod imds;
 mod listener;
+mod principal;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use document::{Audit, Broker, Document, Identity, Imds};
 pub use imds::ImdsConfig;
 #[cfg(test)]
 use listener::OFF_LOOPBACK_SENTENCE;
+pub use principal::ImdsPrincipal;
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The address of `/healthz` and `/metrics`.
@@ -53,6 +55,8 @@ pub struct AgentConfig {
     /// The address of `/healthz` and `/metrics`.
     pub operator: SocketAddr,
     pub audit: AuditTarget,
+    /// The sealed file in which sessions outlive a restart; without it they do not.
+    pub cache: Option<CacheConfig>,
     /// The instance metadata service; without it there is none.
     pub imds: Option<ImdsConfig>,
 }
@@ -87,6 +91,13 @@ pub enum AgentIdentity {
         role_arn: String,
         role_session_name: String,
     },
+}
+
+/// The sealed file of sessions, and the file with its key.
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    pub file: PathBuf,
+    pub key_file: PathBuf,
 }
 
 /// Where audit lines are written.
@@ -142,6 +153,7 @@ impl AgentConfig {
             identity: AgentIdentity::Given(keys),
             operator: SocketAddr::new(listen.ip(), port),
             audit: audit.map_or(AuditTarget::Discard, AuditTarget::File),
+            cache: None,
         })
     }
 
@@ -157,6 +169,10 @@ impl AgentConfig {
             identity: identity(document.identity.unwrap_or_default(), base)?,
             operator: document.operator.map_or(OPERATOR, |o| o.address),
             audit: audit(document.audit, base)?,
+            cache: document.cache.map(|cache| CacheConfig {
+                file: base.join(cache.file),
+                key_file: base.join(cache.key_file),
+            }),
             imds: document
                 .imds
                 .map(|section| imds::imds(section, &broker.region, base))

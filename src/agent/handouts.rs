@@ -8,6 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use super::cache::KeptSession;
 use super::metrics::Metrics;
 use super::refusal::Refusal;
 use super::session::RoleSession;
@@ -15,6 +18,7 @@ use super::source::Source;
 use super::wanted::Wanted;
 use crate::base::clock::Clock;
 use crate::base::entropy::{self, Entropy};
+use crate::client::WatchedSession;
 
 pub use slot::Slot;
 
@@ -29,9 +33,17 @@ struct Shared {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     metrics: Arc<Metrics>,
+    /// Counts how often the sessions have changed.
+    changed: watch::Sender<u64>,
 }
 
 impl Shared {
+    /// Says that a session has come or gone.
+    fn note_change(&self) {
+        self.changed
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
     /// A random number, so that agents do not all call at the same time; a fixed one if there is no randomness.
     fn random(&self) -> u16 {
         entropy::bytes::<2>(&*self.entropy).map_or(u16::MAX / 2, u16::from_be_bytes)
@@ -57,6 +69,7 @@ impl Handouts {
             clock,
             entropy,
             metrics,
+            changed: watch::Sender::new(0),
         };
         Self {
             shared: Arc::new(shared),
@@ -110,6 +123,34 @@ impl Handouts {
             .values()
             .filter_map(|slot| slot.session())
             .collect()
+    }
+
+    /// The sessions whose end the broker tells.
+    pub fn watchable(&self) -> Vec<WatchedSession> {
+        self.lock()
+            .values()
+            .filter_map(|slot| slot.watched())
+            .collect()
+    }
+
+    /// The sessions of configured roles, for [`Self::restore`] after a restart.
+    pub fn kept(&self) -> Vec<KeptSession> {
+        self.lock()
+            .values()
+            .filter_map(|slot| slot.kept())
+            .collect()
+    }
+
+    /// Takes a session that was kept, if it is wanted and can still be handed out.
+    pub fn restore(&self, kept: &KeptSession) {
+        for slot in self.lock().values() {
+            slot.restore(kept);
+        }
+    }
+
+    /// Sees each change of the sessions.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changed.subscribe()
     }
 
     /// Drops the sessions with these access keys, which the broker has ended. New ones are fetched.

@@ -33,6 +33,7 @@ pub struct Metrics {
     fetches: Family<FetchLabel, Counter>,
     pub sessions: Gauge,
     pub audit_up: Gauge,
+    pub watch_up: Gauge,
 }
 
 impl Metrics {
@@ -40,7 +41,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("brevet_agent");
         let hand_outs = Family::<HandOutLabel, Counter>::default();
         let fetches = Family::<FetchLabel, Counter>::default();
-        let [sessions, audit_up] = std::array::from_fn(|_| Gauge::default());
+        let [sessions, audit_up, watch_up] = std::array::from_fn(|_| Gauge::default());
         registry.register(
             "hand_outs",
             "Requests of workloads for credentials",
@@ -57,12 +58,18 @@ impl Metrics {
             "1 while audit lines can be written",
             audit_up.clone(),
         );
+        registry.register(
+            "watch_up",
+            "1 while the broker tells this agent which sessions have ended",
+            watch_up.clone(),
+        );
         Self {
             registry,
             hand_outs,
             fetches,
             sessions,
             audit_up,
+            watch_up,
         }
     }
 

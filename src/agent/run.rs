@@ -3,26 +3,28 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::audit::Audit;
-use super::config::{AgentConfig, ImdsConfig};
+use super::cache::{Cache, CacheError, Kept};
+use super::config::{AgentConfig, CacheConfig, ImdsConfig, ImdsPrincipal};
 use super::handouts::{Handouts, Slot};
 use super::imds::{Imds, Parts};
 use super::imds_identity::{self, IdentityKeyError};
 use super::listener;
 use super::metrics::Metrics;
 use super::operator::Operator;
-use super::source::Source;
-use super::wanted::Wanted;
+use super::source::BrokerSource;
+use super::wanted::{Wanted, WorkloadId, WorkloadWanted};
+use super::watch::Watch;
 use super::world::{ImdsWorld, World, url};
 use crate::base::arn::{account_of, name_of};
 use crate::base::clock::Clock;
 use crate::base::entropy::{Entropy, NoEntropy};
 use crate::base::host_names::{HostName, HostNames};
-use crate::client::AssumeRole;
 use crate::files::FileError;
 
 /// Why an agent cannot start.
@@ -37,6 +39,8 @@ pub enum StartError {
     },
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     #[error(transparent)]
     IdentityKey(#[from] IdentityKeyError),
     #[error(transparent)]
@@ -74,13 +78,18 @@ struct Assembly {
 /// See [`StartError`]. Nothing listens then.
 pub async fn start(
     config: AgentConfig,
-    source: Arc<dyn Source>,
+    source: Arc<BrokerSource>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::new());
     let audit = Arc::new(Audit::open(&config.audit, clock.clone(), metrics.clone())?);
-    let handouts = Handouts::new(source, clock.clone(), entropy.clone(), metrics.clone());
+    let handouts = Handouts::new(
+        source.clone(),
+        clock.clone(),
+        entropy.clone(),
+        metrics.clone(),
+    );
     let mut assembly = Assembly {
         clock,
         entropy,
@@ -94,8 +103,18 @@ pub async fn start(
         Some(config) => Some(assembly.imds(config).await?),
         None => None,
     };
+    let seen = assembly.restore(config.cache.as_ref())?;
     let operator = assembly.operator(config.operator).await?;
     let handouts = assembly.handouts.clone();
+    let watch = Watch {
+        handouts: handouts.clone(),
+        source,
+        clock: assembly.clock.clone(),
+        entropy: assembly.entropy.clone(),
+        metrics: assembly.metrics.clone(),
+        seen,
+    };
+    assembly.tasks.push(tokio::spawn(Arc::new(watch).run()));
     assembly
         .tasks
         .push(tokio::spawn(async move { handouts.keep_fresh().await }));
@@ -121,11 +140,22 @@ impl Assembly {
     async fn imds(&mut self, config: &ImdsConfig) -> Result<ImdsWorld, StartError> {
         let address = config.listener.address;
         let (listener, address) = listen("[imds] address", address).await?;
-        let request = AssumeRole {
+        let wanted = WorkloadWanted {
+            workload: match config.principal {
+                ImdsPrincipal::Node => WorkloadId::Process {
+                    uid: rustix::process::geteuid().as_raw(),
+                    unit: None,
+                },
+                ImdsPrincipal::Ec2 => WorkloadId::Instance {
+                    instance_id: config.meta_data.instance_id().to_owned(),
+                },
+            },
+            role_arn: Some(config.role_arn.clone()),
+            role_session_name: Some(config.role_session_name.clone()),
             duration_seconds: i32::try_from(config.duration_seconds).ok(),
-            ..AssumeRole::new(&config.role_arn, &config.role_session_name)
+            tags: Vec::new(),
         };
-        let slot = self.handouts.pin(Wanted::Role(Box::new(request)));
+        let slot = self.handouts.pin(Wanted::Workload(Box::new(wanted)));
         let identity = imds_identity::pages(config, self.clock.now())?;
         let face = Imds::new(config, slot.clone(), self.parts(), identity)?;
         self.pinned.push(slot);
@@ -138,6 +168,23 @@ impl Assembly {
             v1: config.v1,
             account_id: account_of(&config.role_arn).to_owned(),
         })
+    }
+
+    /// Takes the sessions of the sealed file, and writes it from now on. Returns the number of the last change of the
+    /// broker's feed that was taken into account; negative if there is none.
+    fn restore(&mut self, config: Option<&CacheConfig>) -> Result<Arc<AtomicI64>, StartError> {
+        let Some(config) = config else {
+            return Ok(Arc::new(AtomicI64::new(-1)));
+        };
+        let cache = Cache::open(config, self.entropy.clone())?;
+        let kept = cache.read()?;
+        for session in &kept.sessions {
+            self.handouts.restore(session);
+        }
+        let seen = Arc::new(AtomicI64::new(kept.sequence_number.unwrap_or(-1)));
+        let keep = keep(cache, self.handouts.clone(), seen.clone());
+        self.tasks.push(tokio::spawn(keep));
+        Ok(seen)
     }
 
     async fn operator(&mut self, address: SocketAddr) -> Result<SocketAddr, StartError> {
@@ -157,6 +204,21 @@ impl Assembly {
         let serve = listener::serve(listener, hosts, Arc::new(face));
         self.tasks.push(tokio::spawn(serve));
         Ok(address)
+    }
+}
+
+/// Writes the sealed file whenever the sessions change.
+async fn keep(cache: Cache, handouts: Arc<Handouts>, seen: Arc<AtomicI64>) {
+    let mut changed = handouts.changes();
+    // The sender lives as long as the sessions, which this task holds.
+    while changed.changed().await.is_ok() {
+        let kept = Kept {
+            sequence_number: Some(seen.load(Ordering::Relaxed)).filter(|seen| *seen >= 0),
+            sessions: handouts.kept(),
+        };
+        if let Err(error) = cache.write(&kept) {
+            tracing::warn!(%error, "the file of sessions could not be written; a restart would lose them");
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub struct RoleSession {
     pub role_arn: String,
     /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
     pub arn: String,
+    /// The role's unique id and the name of the session: `AROA…:SESSION`.
+    pub assumed_role_id: String,
     /// The number of the role's account.
     pub account_id: String,
     pub credentials: Credentials,
@@ -91,6 +93,7 @@ impl RoleSession {
         Ok(Self {
             role_arn: role_arn.to_owned(),
             arn: role.arn,
+            assumed_role_id: role.assumed_role_id,
             account_id,
             credentials,
             issued_at,

@@ -96,6 +96,11 @@ impl BrokerSource {
         }
     }
 
+    /// The URL of the broker.
+    pub fn url(&self) -> &str {
+        &self.broker.endpoint
+    }
+
     /// A client that acts as this agent.
     ///
     /// # Errors

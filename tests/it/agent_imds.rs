@@ -234,6 +234,30 @@ fn ag_04_a_broker_that_has_gone_away_is_not_noticed() {
 }
 
 #[test]
+fn ag_04_a_session_that_was_revoked_is_replaced() {
+    let pair = Pair::start();
+    let (imds, path) = (pair.imds(), format!("{ROLES}Demo"));
+    let good = token(&imds);
+    let key = || get(&imds, &path, &good).json()["AccessKeyId"].clone();
+    for _ in 0..2 {
+        let before = key();
+        let revoked = pair
+            .brevet_as("alice")
+            .args(["sessions", "revoke", "--role-arn", "Demo"])
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&revoked.stderr);
+        assert!(revoked.status.success(), "{error}");
+        // A workload gets a new session, without knowing of anything.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while key() == before {
+            assert!(Instant::now() < deadline, "{before} is still handed out");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+#[test]
 fn the_operators_endpoints_say_how_the_agent_is() {
     let pair = Pair::start();
     let ops = pair.world["ops_endpoint"].as_str().unwrap();

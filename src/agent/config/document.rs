@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::principal::ImdsPrincipal;
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Document {
@@ -12,6 +14,7 @@ pub(super) struct Document {
     pub(super) identity: Option<Identity>,
     pub(super) operator: Option<Operator>,
     pub(super) audit: Option<Audit>,
+    pub(super) cache: Option<Cache>,
     pub(super) imds: Option<Imds>,
 }
 
@@ -49,10 +52,19 @@ pub(super) struct Audit {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct Cache {
+    pub(super) file: PathBuf,
+    pub(super) key_file: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Imds {
     pub(super) address: Option<SocketAddr>,
     pub(super) role_arn: String,
     pub(super) role_session_name: Option<String>,
+    #[serde(default)]
+    pub(super) principal: ImdsPrincipal,
     pub(super) duration_seconds: Option<u32>,
     #[serde(default)]
     pub(super) v1: bool,
@@ -73,6 +85,7 @@ impl Imds {
             address: Some(address),
             role_arn: role_arn.to_owned(),
             role_session_name: None,
+            principal: ImdsPrincipal::Node,
             duration_seconds: None,
             v1: false,
             token_hop_limit: None,

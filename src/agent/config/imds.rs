@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::Imds;
 use super::listener::{ListenerConfig, listener};
+use super::principal::ImdsPrincipal;
 use super::{ConfigError, ranged, role, session_name, value};
 use crate::agent::imds_tree::MetaData;
 use crate::base::arn::{account_of, name_of};
@@ -19,6 +20,7 @@ pub struct ImdsConfig {
     /// The ARN of the role whose credentials everybody gets who reaches the listener.
     pub role_arn: String,
     pub role_session_name: String,
+    pub principal: ImdsPrincipal,
     /// 3,600 to 129,600. SDKs assume a later expiry than the true one if less than 20 minutes are left, and those
     /// of an hour are renewed before.
     pub duration_seconds: u32,
@@ -69,6 +71,7 @@ pub(super) fn imds(section: Imds, region: &str, base: &Path) -> Result<ImdsConfi
             3_600,
             3_600..=LONGEST,
         )?,
+        principal: section.principal,
         v1: section.v1,
         token_hop_limit: ranged("[imds] token_hop_limit", section.token_hop_limit, 1, 1..=64)?,
         role_arn,

@@ -15,6 +15,11 @@ fn the_complete_example_loads() {
     let imds = config.imds.unwrap();
     assert_eq!(imds.meta_data.value("tags/instance/Name"), Some("web-1"));
     assert_eq!(imds.role_session_name, "web-1");
+    assert_eq!(imds.principal, ImdsPrincipal::Node);
+    assert_eq!(
+        config.cache.unwrap().file,
+        Path::new("/etc/brevet/sessions.sealed")
+    );
 }
 
 #[test]
@@ -115,6 +120,8 @@ fn errors_name_the_key_and_the_rule() {
             "[imds] instance_profile_arn: must be arn:",
         ),
         ("imds.meta_data.iam = \"x\"", "[imds] meta_data: `iam`"),
+        ("imds.principal = \"me\"", "unknown variant `me`"),
+        ("cache.file = \"s\"", "missing field `key_file`"),
         ("audit.stdout = false", "[audit]: must have either"),
         ("broker.region = \"EU\"", "[broker] region: must be"),
     ] {

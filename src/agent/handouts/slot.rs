@@ -7,12 +7,14 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use super::Shared;
+use crate::agent::cache::KeptSession;
 use crate::agent::refresh;
 use crate::agent::refusal::Refusal;
 use crate::agent::session::RoleSession;
 use crate::agent::source::FetchError;
 use crate::agent::wanted::Wanted;
 use crate::base::clock::Timestamp;
+use crate::client::WatchedSession;
 
 /// How long a caller is kept waiting for a fetch. SDKs give up after a second.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -112,6 +114,47 @@ impl Slot {
         self.good(self.shared.clock.now())
     }
 
+    /// The session as the broker watches it, if it does.
+    pub(super) fn watched(&self) -> Option<WatchedSession> {
+        let session = self.session()?;
+        let token = session.credentials.session_token.clone()?;
+        matches!(self.wanted, Wanted::Workload(_)).then(|| WatchedSession {
+            access_key_id: session.credentials.access_key_id.clone(),
+            session_token: token,
+        })
+    }
+
+    /// The session as it is kept over a restart, if its role is configured.
+    pub(super) fn kept(&self) -> Option<KeptSession> {
+        let session = self.session()?;
+        self.is_pinned
+            .load(Ordering::Relaxed)
+            .then(|| KeptSession::new(&self.wanted.to_string(), &session))
+    }
+
+    /// Takes a session that was kept, if it is the one that is wanted here.
+    pub(super) fn restore(&self, kept: &KeptSession) {
+        let now = self.shared.clock.now();
+        if kept.wanted != self.wanted.to_string() || self.good(now).is_some() {
+            return;
+        }
+        let session = kept.session();
+        let Some(session) = session.filter(|s| refresh::is_good(now, s.expires_at)) else {
+            return;
+        };
+        let random = self.shared.random();
+        // At the latest when it would have been renewed, and not at once with all agents that start now.
+        let due_at = refresh::renew_at(session.issued_at, session.expires_at, random);
+        let renew_at = due_at.max(refresh::first_at(now, random));
+        tracing::info!(session = session.arn, until = %session.expires_at, "kept a session over the restart");
+        self.current.store(Some(Arc::new(session)));
+        let mut plan = self.plan();
+        plan.on_demand_at = due_at;
+        plan.ahead_at = renew_at;
+        drop(plan);
+        self.shared.note_change();
+    }
+
     /// Whether somebody may still want this. What is pinned is always kept.
     pub(super) fn is_kept(&self, now: Timestamp) -> bool {
         let asked = Timestamp::from_millis(self.asked.load(Ordering::Relaxed));
@@ -159,6 +202,8 @@ impl Slot {
             let mut plan = self.plan();
             plan.on_demand_at = now;
             plan.ahead_at = refresh::first_at(now, random);
+            drop(plan);
+            self.shared.note_change();
         }
     }
 
@@ -182,6 +227,7 @@ impl Slot {
                     failures: 0,
                     refusal: None,
                 };
+                self.shared.note_change();
             }
             Err(error) => self.failed(error, now, random),
         }
@@ -194,6 +240,7 @@ impl Slot {
             Refusal::Denied { .. } => {
                 // The broker has decided: what was handed out before is not handed out any more.
                 self.current.store(None);
+                self.shared.note_change();
                 plan.failures = 0;
                 refresh::ask_again_at(now, random)
             }

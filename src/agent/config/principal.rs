@@ -1,0 +1,15 @@
+//! `principal`: whom the trust policy of a role sees.
+
+use serde::Deserialize;
+
+/// Which principal the trust policy of the role sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum ImdsPrincipal {
+    /// The node itself.
+    #[default]
+    #[serde(rename = "node")]
+    Node,
+    /// The service `ec2.amazonaws.com`, if the directory has the role in the instance profile of this node.
+    #[serde(rename = "ec2.amazonaws.com")]
+    Ec2,
+}
