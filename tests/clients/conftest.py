@@ -18,7 +18,7 @@ def world(tmp_path_factory):
     path = home / "world.json"
     arguments = ["--listen", "127.0.0.1:0", "--world", str(path), "--audit", str(home / "audit.jsonl")]
     process = subprocess.Popen([BREVET, "serve", "--dev", *arguments], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not path.exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
@@ -27,7 +27,7 @@ def world(tmp_path_factory):
     world["brevet"] = BREVET
     yield world
     process.terminate()
-    assert process.wait(15) == 0
+    assert process.wait(60) == 0
     text = world["audit"].read_text()
     for user in world["users"].values():
         assert user["secret_access_key"] not in text

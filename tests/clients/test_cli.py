@@ -339,7 +339,7 @@ def on_a_terminal(arguments, environment, answer, prompt):
     pid, terminal = pty.fork()
     if pid == 0:
         os.execvpe(arguments[0], arguments, environment)
-    seen, deadline, typed = b"", time.monotonic() + 20, False
+    seen, deadline, typed = b"", time.monotonic() + 60, False
     while time.monotonic() < deadline:
         if select.select([terminal], [], [], 0.1)[0]:
             try:
@@ -445,7 +445,7 @@ def trusting(tmp_path_factory):
     world = home / "world.json"
     arguments = ["--listen", "127.0.0.1:0", "--world", str(world), "--directory", str(home / "directory.json")]
     process = subprocess.Popen([BREVET, "serve", "--dev", *arguments], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not world.exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
@@ -506,7 +506,7 @@ def test_a_token_file_is_kept_fresh(person):
     assert jwt.get_unverified_header(first)["alg"] == "ES384"
     file.unlink()
     process = subprocess.Popen([BREVET, *call, "--write", str(file)], env=person.environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not file.exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)

@@ -157,7 +157,7 @@ def test_a_phone_is_enrolled_from_the_terminal(world, environment):
     assert "\u2588" in shown
     seed = shown.rsplit(": ", 1)[1].strip()
     early_in_a_step()
-    out, told = enrolling.communicate(f"000000\n000000\n{code(seed, -1)}\n{code(seed)}\n", timeout=20)
+    out, told = enrolling.communicate(f"000000\n000000\n{code(seed, -1)}\n{code(seed)}\n", timeout=60)
     serial = f"arn:aws:iam::{world['account_id']}:mfa/bobs-phone"
     assert (enrolling.returncode, out.strip()) == (0, serial) and "InvalidAuthenticationCode" in told
     assert serial in [d["SerialNumber"] for d in iam(world).list_mfa_devices(UserName="bob")["MFADevices"]]

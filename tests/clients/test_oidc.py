@@ -96,7 +96,7 @@ def broker(idps, tmp_path_factory):
     process = subprocess.Popen(
         [BREVET, "serve", "--dev", *arguments, "--audit", str(home / "audit.jsonl")], stdout=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not world.exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)

@@ -205,7 +205,7 @@ class Broker:
 
     def eventually(self, call):
         """The answer, once the broker has followed the import."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
                 return call()
