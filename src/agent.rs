@@ -11,15 +11,11 @@
 //!                                    └─► audit         └── watch: what was revoked is dropped
 //! ```
 
-#![allow(
-    dead_code,
-    reason = "the container endpoint and the Unix socket use the rest"
-)]
-
 mod audit;
 mod cache;
 mod commands;
 mod config;
+mod container;
 mod front;
 mod handouts;
 mod imds;
@@ -29,14 +25,24 @@ mod imds_tree;
 mod listener;
 mod metrics;
 mod operator;
+pub(crate) mod own_endpoint;
+mod pace;
+mod peer;
+mod pod_identity;
+mod pod_token;
 mod refresh;
 mod refusal;
 mod run;
 mod session;
 mod source;
+mod unix_socket;
 mod wanted;
 mod watch;
+mod workload_token;
 mod world;
 
-pub use commands::main;
 pub(crate) use commands::{AgentArguments, run_agent};
+pub(crate) use own_endpoint::OwnEndpoint;
+pub(crate) use session::RoleSession;
+pub(crate) use source::{Fetch, FetchError, Source};
+pub(crate) use wanted::Wanted;

@@ -3,13 +3,11 @@
 
 mod assume_role;
 mod audit;
-mod aws;
 mod backup;
 mod beside;
 mod changes;
 mod check;
 mod clock;
-mod credential_process;
 mod demo;
 mod directory_file;
 mod documents;
@@ -17,7 +15,6 @@ mod explain;
 mod health;
 mod import;
 mod init;
-mod input;
 mod journal;
 mod keys;
 mod mfa;
@@ -25,22 +22,15 @@ mod only_with;
 mod operator;
 mod organization;
 mod policy;
-mod port;
-mod print;
 mod rekey;
 mod relocate;
 mod report;
 mod restore;
-mod role;
 mod saml;
 mod second_factor;
 mod serve;
-mod session_credentials;
 mod sessions;
 mod store;
-mod terminal;
-mod values;
-mod variables;
 mod version;
 mod web_identity_token;
 mod whoami;
@@ -51,10 +41,12 @@ use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::{AgentArguments, run_agent};
-use crate::client::Client;
+use crate::command_line::{
+    CallArguments, Failure, aws, credential_process, exec, input, print, role, role_arn, runtime,
+    session_credentials, terminal, values, variables,
+};
 use crate::log::{self, LogArguments, LogFormat};
 use crate::process;
 use operator::operator;
@@ -107,6 +99,7 @@ enum Command {
     Whoami(whoami::WhoamiArguments),
     AssumeRole(Box<assume_role::AssumeRoleArguments>),
     CredentialProcess(Box<credential_process::CredentialProcessArguments>),
+    Exec(Box<exec::ExecArguments>),
     WebIdentityToken(web_identity_token::WebIdentityTokenArguments),
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
@@ -144,35 +137,6 @@ struct ConfigArgument {
     #[arg(long, env = "BREVET_CONFIG", value_name = "FILE")]
     config: PathBuf,
 }
-
-/// The heading in `--help` under which the flags of [`CallArguments`] are listed.
-const CALL: &str = "Broker and credentials";
-
-/// The broker to call, and how to sign for it.
-#[derive(Debug, Args)]
-struct CallArguments {
-    /// The URL of the broker [env: BREVET_ENDPOINT, AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL; then the
-    /// profile's; default: http://127.0.0.1:7480]
-    #[arg(long, help_heading = CALL, visible_alias = "endpoint-url", value_name = "URL")]
-    endpoint: Option<String>,
-    /// The region to sign for [env: AWS_REGION, AWS_DEFAULT_REGION; then the profile's; default:
-    /// us-east-1]
-    #[arg(long, help_heading = CALL, value_name = "REGION")]
-    region: Option<String>,
-    /// A profile of ~/.aws/config; it takes precedence over keys in the environment [env: AWS_PROFILE]
-    #[arg(long, help_heading = CALL, value_name = "NAME")]
-    profile: Option<String>,
-    /// A PEM file with the CA that signed the broker's certificate [env: AWS_CA_BUNDLE; then the
-    /// profile's; default: the system's]
-    #[arg(long, help_heading = CALL, visible_alias = "ca-bundle", value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// Allow http:// to other machines; credentials are then sent unencrypted
-    #[arg(long, help_heading = CALL)]
-    plaintext_off_loopback: bool,
-}
-
-/// Why a command failed, in words for the person at the terminal.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs the command line and returns its exit status: 0 for success, 1 for a failure, 2 for a command line
 /// that was not understood.
@@ -224,6 +188,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Whoami(arguments) => whoami::run(&arguments),
         Command::AssumeRole(arguments) => assume_role::run(&arguments),
         Command::CredentialProcess(arguments) => credential_process::run(&arguments),
+        Command::Exec(arguments) => exec::run(*arguments),
         Command::WebIdentityToken(arguments) => web_identity_token::run(&arguments),
         Command::Sessions(command) => sessions::run(command),
         Command::Mfa(command) => mfa::run(command),
@@ -253,6 +218,7 @@ fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     let shown = match &arguments.command {
         Command::Serve(arguments) => Some(&arguments.log),
         Command::Agent(arguments) => Some(&arguments.log),
+        Command::Exec(arguments) => Some(&arguments.log),
         Command::WebIdentityToken(arguments) => Some(&arguments.log),
         _ => None,
     };
@@ -261,27 +227,15 @@ fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
         .and_then(|s| s.log.clone())
         .or_else(|| arguments.log.clone())
         .or(of_environment);
+    let filter = match &arguments.command {
+        Command::Exec(_) => filter.or_else(|| Some(exec::DEFAULT_LOG.to_owned())),
+        _ => filter,
+    };
     let format = shown
         .and_then(|s| s.log_format)
         .or(arguments.log_format)
         .unwrap_or(LogFormat::Text);
     log::to_stderr(filter.as_deref(), format)
-}
-
-/// Returns an ARN as it is, and for a role's name the ARN of that role in the caller's own account.
-async fn role_arn(client: &Client, text: &str) -> Result<String, Failure> {
-    if text.starts_with("arn:") {
-        return Ok(text.to_owned());
-    }
-    let name = text.strip_prefix("role/").unwrap_or(text);
-    let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@/-".contains(c);
-    if name.is_empty() || !name.chars().all(legal) {
-        let rule =
-            "must be arn:aws:iam::ACCOUNT:role/NAME, or the name of a role of your own account";
-        return Err(format!("--role-arn {text}: {rule}").into());
-    }
-    let account = client.get_caller_identity().await?.account;
-    Ok(format!("arn:aws:iam::{account}:role/{name}"))
 }
 
 /// How many warnings are printed; the others are only counted.
@@ -298,19 +252,6 @@ fn warn(warnings: &[String]) {
             warnings.len() - WARNED
         ));
     }
-}
-
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    // A write beyond a limit on the size of files is an error then, such as any other that says that there
-    // is no room: without a handler the signal ends the process. It stays installed.
-    let _inside = runtime.enter();
-    let beyond_limit = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
-    drop(signal(beyond_limit)?);
-    drop(_inside);
-    Ok(runtime)
 }
 
 #[cfg(test)]

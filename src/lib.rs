@@ -102,10 +102,10 @@ pub mod proof;
 
 #[cfg(feature = "broker")]
 mod cli;
-#[cfg(feature = "agent")]
-pub use agent::main as agent_main;
 #[cfg(feature = "broker")]
 pub use cli::main;
+#[cfg(feature = "agent")]
+pub use command_line::agent_main;
 
 /// The agent, and what it shares with the broker. It knows the client and nothing of the broker.
 #[cfg(feature = "agent")]
@@ -120,6 +120,11 @@ mod of_the_agent {
 
     // Faces: know a wire format or an operator; have no rules.
     pub mod agent;
+    #[cfg_attr(
+        not(feature = "broker"),
+        allow(dead_code, reason = "the broker uses more of it than the agent")
+    )]
+    pub mod command_line;
     pub mod log;
     pub mod process;
     #[cfg_attr(

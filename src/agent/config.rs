@@ -1,26 +1,35 @@
 //! Reads the agent's TOML file into a checked [`AgentConfig`]. Unknown keys are refused, bounds are checked, errors
 //! name the key and the rule, and secrets are paths to files. Opens no socket.
 
+mod container;
 mod document;
 mod imds;
 mod listener;
+mod pod_identity;
 mod principal;
+mod unix_socket;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::wanted::{WorkloadId, WorkloadWanted};
 use crate::base::arn::RoleArn;
 use crate::base::names::RoleSessionName;
 use crate::client::{Credentials, Endpoint};
 use crate::files::{self, Audience, FileError};
 use document::{Audit, Broker, Document, Identity, Imds};
 
+pub use container::{ContainerConfig, WorkloadConfig};
 pub use imds::ImdsConfig;
 #[cfg(test)]
 use listener::OFF_LOOPBACK_SENTENCE;
+pub use pod_identity::PodIdentityConfig;
 pub use principal::ImdsPrincipal;
+pub use unix_socket::UnixSocketConfig;
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// The most that a session may last, in seconds: 36 hours.
+const LONGEST: u32 = 129_600;
 /// The address of `/healthz` and `/metrics`.
 const OPERATOR: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7491);
@@ -59,6 +68,12 @@ pub struct AgentConfig {
     pub cache: Option<CacheConfig>,
     /// The instance metadata service; without it there is none.
     pub imds: Option<ImdsConfig>,
+    /// The container endpoint in the form of Amazon ECS; without it there is none.
+    pub container: Option<ContainerConfig>,
+    /// The container endpoint in the form of EKS Pod Identity; without it there is none.
+    pub pod_identity: Option<PodIdentityConfig>,
+    /// The Unix socket; without it there is none.
+    pub unix_socket: Option<UnixSocketConfig>,
 }
 
 /// The broker that is called.
@@ -138,20 +153,30 @@ impl AgentConfig {
         audit: Option<PathBuf>,
     ) -> Result<Self, ConfigError> {
         let imds = Imds::new(role_arn, listen);
-        // The next port, or any free one if the service takes any free one.
-        let port = match listen.port() {
-            0 => 0,
-            port => port.wrapping_add(1),
+        let imds = imds::imds(imds, &endpoint.region, Path::new(""))?;
+        // With the same name of the session, all three hand out the same session.
+        let session_name = imds.role_session_name.clone();
+        // The next ports, or any free ones if the service takes any free one.
+        let next = |by: u16| match listen.port() {
+            0 => SocketAddr::new(listen.ip(), 0),
+            port => SocketAddr::new(listen.ip(), port.wrapping_add(by)),
         };
         Ok(Self {
-            imds: Some(imds::imds(imds, &endpoint.region, Path::new(""))?),
+            container: Some(container::for_development(
+                next(2),
+                role_arn,
+                &session_name,
+            )?),
+            pod_identity: None,
+            unix_socket: Some(unix_socket::for_development(role_arn, &session_name)?),
+            imds: Some(imds),
             broker: BrokerConfig {
                 endpoint: endpoint.url,
                 region: endpoint.region,
                 ca_file: None,
             },
             identity: AgentIdentity::Given(keys),
-            operator: SocketAddr::new(listen.ip(), port),
+            operator: next(1),
             audit: audit.map_or(AuditTarget::Discard, AuditTarget::File),
             cache: None,
         })
@@ -176,6 +201,18 @@ impl AgentConfig {
             imds: document
                 .imds
                 .map(|section| imds::imds(section, &broker.region, base))
+                .transpose()?,
+            container: document
+                .container
+                .map(|section| container::container(section, base))
+                .transpose()?,
+            pod_identity: document
+                .pod_identity
+                .map(|section| pod_identity::pod_identity(section, base))
+                .transpose()?,
+            unix_socket: document
+                .unix_socket
+                .map(|section| unix_socket::unix_socket(section, base))
                 .transpose()?,
             broker,
         })
@@ -278,6 +315,29 @@ fn role(key: &'static str, arn: &str) -> Result<String, ConfigError> {
     RoleArn::parse(key, arn)
         .map(|arn| arn.as_str().to_owned())
         .map_err(|error| value(key, error.rule))
+}
+
+/// The session of a role for a program on this node, by the role, the name of the session and its duration. `keys` are
+/// the three keys of the section.
+fn session_of(
+    keys: [&'static str; 3],
+    role_arn: &str,
+    name: Option<String>,
+    default_name: &str,
+    duration_seconds: Option<u32>,
+) -> Result<WorkloadWanted, ConfigError> {
+    let [role_key, name_key, duration_key] = keys;
+    let duration = ranged(duration_key, duration_seconds, 3_600, 3_600..=LONGEST)?;
+    Ok(WorkloadWanted {
+        workload: WorkloadId::Process {
+            uid: rustix::process::geteuid().as_raw(),
+            unit: None,
+        },
+        role_arn: Some(role(role_key, role_arn)?),
+        role_session_name: Some(session_name(name_key, name, default_name)?),
+        duration_seconds: i32::try_from(duration).ok(),
+        tags: Vec::new(),
+    })
 }
 
 /// Checks the name of a role session.

@@ -117,7 +117,13 @@ impl Handouts {
         Ok(slot)
     }
 
+    /// Forgets a session that was refused.
+    pub fn forget(&self, wanted: &Wanted) {
+        self.lock().remove(wanted);
+    }
+
     /// The sessions that are held now.
+    #[cfg(test)]
     pub fn sessions(&self) -> Vec<Arc<RoleSession>> {
         self.lock()
             .values()

@@ -83,6 +83,11 @@ impl Answer {
         self.hop_limit = Some(hops);
         self
     }
+
+    /// The response, for a connection without hops.
+    pub fn into_response(self) -> Response<Full<Bytes>> {
+        self.response
+    }
 }
 
 /// Accepts connections until the agent ends.
@@ -135,13 +140,17 @@ async fn connection<F: Face>(
             Ok::<_, Infallible>(answer.response)
         }
     });
-    http1::Builder::new()
-        .timer(TokioTimer::new())
+    http().serve_connection(TokioIo::new(stream), service).await
+}
+
+/// HTTP/1.1 within bounds.
+pub fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .await
+        .max_buf_size(MAX_HEAD_BYTES);
+    http
 }
 
 /// A connection whose hop limit (IPv4: TTL) is set before the next bytes are written.

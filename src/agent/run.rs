@@ -1,7 +1,10 @@
 //! From a configuration to a running agent.
 
+mod faces;
+
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -18,8 +21,10 @@ use super::listener;
 use super::metrics::Metrics;
 use super::operator::Operator;
 use super::source::BrokerSource;
+use super::unix_socket::SocketFile;
 use super::wanted::{Wanted, WorkloadId, WorkloadWanted};
 use super::watch::Watch;
+use super::workload_token::TokenError;
 use super::world::{ImdsWorld, World, url};
 use crate::base::arn::{account_of, name_of};
 use crate::base::clock::Clock;
@@ -37,6 +42,10 @@ pub enum StartError {
         address: SocketAddr,
         source: io::Error,
     },
+    #[error("[unix_socket] path {path}: {source}")]
+    Socket { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
@@ -50,6 +59,7 @@ pub enum StartError {
 /// A running agent. Dropping it ends it.
 pub struct Running {
     tasks: Vec<JoinHandle<()>>,
+    _socket: Option<SocketFile>,
     pub world: World,
 }
 
@@ -103,6 +113,21 @@ pub async fn start(
         Some(config) => Some(assembly.imds(config).await?),
         None => None,
     };
+    let ecs = match &config.container {
+        Some(config) => Some(assembly.container(config).await?),
+        None => None,
+    };
+    let pod_identity = match &config.pod_identity {
+        Some(config) => Some(assembly.pod_identity(config).await?),
+        None => None,
+    };
+    let (socket, credential_process) = match &config.unix_socket {
+        Some(config) => {
+            let (socket, world) = assembly.unix_socket(config)?;
+            (Some(socket), world)
+        }
+        None => (None, None),
+    };
     let seen = assembly.restore(config.cache.as_ref())?;
     let operator = assembly.operator(config.operator).await?;
     let handouts = assembly.handouts.clone();
@@ -120,8 +145,12 @@ pub async fn start(
         .push(tokio::spawn(async move { handouts.keep_fresh().await }));
     Ok(Running {
         tasks: std::mem::take(&mut assembly.tasks),
+        _socket: socket,
         world: World {
             imds,
+            ecs,
+            pod_identity,
+            credential_process,
             ops_endpoint: url(operator),
         },
     })
@@ -223,7 +252,7 @@ async fn keep(cache: Cache, handouts: Arc<Handouts>, seen: Arc<AtomicI64>) {
 }
 
 /// Listens, and says on which address.
-async fn listen(
+pub(super) async fn listen(
     key: &'static str,
     address: SocketAddr,
 ) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -19,8 +19,6 @@ pub struct RoleSession {
     pub arn: String,
     /// The role's unique id and the name of the session: `AROA…:SESSION`.
     pub assumed_role_id: String,
-    /// The number of the role's account.
-    pub account_id: String,
     pub credentials: Credentials,
     pub issued_at: Timestamp,
     pub expires_at: Timestamp,
@@ -94,7 +92,6 @@ impl RoleSession {
             role_arn: role_arn.to_owned(),
             arn: role.arn,
             assumed_role_id: role.assumed_role_id,
-            account_id,
             credentials,
             issued_at,
             expires_at,

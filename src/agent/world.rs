@@ -1,6 +1,7 @@
 //! What a running agent offers, as `--world` writes it for programs that test with an agent. It holds secrets.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -9,6 +10,12 @@ use serde::Serialize;
 pub struct World {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imds: Option<ImdsWorld>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ecs: Option<ContainerWorld>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_identity: Option<PodIdentityWorld>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential_process: Option<ProcessWorld>,
     pub ops_endpoint: String,
 }
 
@@ -21,6 +28,46 @@ pub struct ImdsWorld {
     /// Whether requests without a token are answered.
     pub v1: bool,
     pub account_id: String,
+}
+
+/// The container endpoint in the form of Amazon ECS, for its first workload.
+#[derive(Debug, Default, Serialize)]
+pub struct ContainerWorld {
+    pub full_uri: String,
+    pub token: String,
+}
+
+/// The container endpoint in the form of EKS Pod Identity.
+#[derive(Debug, Serialize)]
+pub struct PodIdentityWorld {
+    pub full_uri: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// The command that asks the Unix socket.
+#[derive(Debug, Serialize)]
+pub struct ProcessWorld {
+    pub argv: Vec<String>,
+}
+
+impl ProcessWorld {
+    /// The command for this socket and role, which needs no environment. `None` if a path is not UTF-8.
+    pub fn new(socket: &Path, role_arn: &str) -> Option<Self> {
+        let program = std::env::current_exe().ok()?;
+        let socket = std::path::absolute(socket).ok()?;
+        let words = [
+            program.to_str()?,
+            "credential-process",
+            "--agent-socket",
+            socket.to_str()?,
+            "--role",
+            role_arn,
+        ];
+        Some(Self {
+            argv: words.map(str::to_owned).to_vec(),
+        })
+    }
 }
 
 /// The URL of a listener.

@@ -19,6 +19,9 @@ const ONLY_WITH: &[(&[&str], &str, &str)] = &[
     (&["assume-role"], "saml_provider_arn", "saml_response_file"),
     (&["assume-role"], "saml_response_file", "saml_provider_arn"),
     (&["credential-process"], "token_code", "serial_number"),
+    (&["exec"], "token_code", "serial_number"),
+    (&["exec"], "saml_provider_arn", "saml_response_file"),
+    (&["exec"], "saml_response_file", "saml_provider_arn"),
     (
         &["credential-process"],
         "saml_provider_arn",

@@ -1,29 +1,15 @@
-//! What a failed command prints: what happened, to what, and what to do next.
+//! What is printed about a command line that was not understood, and for a shell after a failure.
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::{Failure, assume_role, port, print, variables};
+use super::{assume_role, print, variables};
 use crate::base::legible::Form;
-use crate::client::{ClientError, split_encoded_message};
 
-/// A file system with fewer free bytes counts as full.
-const NEEDED_BYTES: u64 = 1 << 20;
-
-/// A failure because a file system is full.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct NoRoom(String);
-
-/// Prints why a command failed, and returns its exit status.
-pub(super) fn failed(failure: &Failure) -> ExitCode {
-    print::note(format_args!("error: {}", describe(failure)));
-    ExitCode::FAILURE
-}
+pub(super) use crate::command_line::failure::{failed, with_free_space};
 
 /// Prints why a command line was not understood, or the help that it asked for, and returns the exit
 /// status.
@@ -96,160 +82,4 @@ fn is_credential_process(error: &clap::Error) -> bool {
 pub(super) fn nothing_for_the_shell() {
     // Without a reader, nothing evaluates the lines.
     let _ = print::block(variables::failed_exports());
-}
-
-/// The failure in words, with the next step where one is known.
-fn describe(failure: &Failure) -> String {
-    match failure.downcast_ref::<ClientError>() {
-        Some(ClientError::Refused {
-            code,
-            message,
-            request_id,
-        }) => refused(code, message, request_id),
-        Some(ClientError::Unreachable { url, reason }) => unreachable(url, reason),
-        _ => {
-            let (text, next) = match failure.downcast_ref::<NoRoom>() {
-                Some(full) => (full.to_string(), Some("make room there, and try again")),
-                None => {
-                    let text = failure.to_string();
-                    let full = text.contains("No space left on device");
-                    (
-                        text,
-                        full.then_some("make room on that file system, and try again"),
-                    )
-                }
-            };
-            // The text may contain names and values of strangers: the bar marks lines that could be theirs.
-            let mut text = print::visible_lines(text.trim_end()).replace('\n', "\n  | ");
-            if let Some(next) = next {
-                text.push_str(&format!("\n  next: {next}"));
-            }
-            text
-        }
-    }
-}
-
-/// Adds that a file system is full, if one of `files` is on such a one: SQLite reports a full disk only as
-/// an "I/O error".
-pub(super) fn with_free_space(failure: Failure, files: &[&Path]) -> Failure {
-    let full = files
-        .iter()
-        .filter_map(|file| file.parent())
-        .find_map(|folder| {
-            let folder = if folder.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                folder
-            };
-            let system = rustix::fs::statvfs(folder).ok()?;
-            let free = system.f_bavail.saturating_mul(system.f_frsize);
-            (free < NEEDED_BYTES).then(|| {
-                format!(
-                    "the file system of {} is full ({free} bytes are free)",
-                    folder.display()
-                )
-            })
-        });
-    match full {
-        Some(full) => NoRoom(format!("{failure}: {full}")).into(),
-        None => failure,
-    }
-}
-
-/// Describes the broker's refusal in its own words, with its request id and the next step.
-fn refused(code: &str, message: &str, request_id: &str) -> String {
-    let (sentence, encoded) = split_encoded_message(message);
-    let mut text = format!("{}: {}", print::visible(code), print::visible(sentence));
-    if !request_id.is_empty() {
-        text.push_str(&format!("\n  request id: {}", print::visible(request_id)));
-    }
-    if let Some(encoded) = encoded {
-        text.push_str(&format!("\n  why: brevet explain {}", print::word(encoded)));
-    }
-    if let Some(step) = step(code, sentence) {
-        text.push_str(&format!("\n  next: {step}"));
-    }
-    text
-}
-
-/// What to do about a refusal, by its code and message.
-fn step(code: &str, sentence: &str) -> Option<&'static str> {
-    Some(match code {
-        _ if sentence.contains("valid region") => "name one of these with --region or AWS_REGION",
-        _ if sentence.contains("MaxSessionDuration") => {
-            "ask for fewer seconds with --duration-seconds, or raise MaxSessionDuration of the role"
-        }
-        _ if sentence.contains("no record of this session") => {
-            "`brevet sessions list --include-revoked` lists the sessions on record; a session without a \
-             record can still be revoked by its id"
-        }
-        "SignatureDoesNotMatch" if sentence.contains("not a name of this broker") => {
-            "call the broker by one of these names (--endpoint, AWS_ENDPOINT_URL_STS), or add the host to [listen] names in \
-             its configuration and restart it"
-        }
-        "SignatureDoesNotMatch" => {
-            "check AWS_SECRET_ACCESS_KEY, and that AWS_SESSION_TOKEN belongs to the same credentials (`unset \
-             AWS_SESSION_TOKEN` for a long-term key)"
-        }
-        "InvalidClientTokenId" => {
-            "check the access key id and the endpoint: this broker does not know the key, or its session has ended. \
-             `brevet serve --dev` makes new keys at each start: paste its lines again"
-        }
-        "ExpiredToken" => {
-            "get new credentials: assume the role again, or export the long-term key and unset AWS_SESSION_TOKEN"
-        }
-        "ExpiredTokenException" => "get a new token from the identity provider",
-        "InvalidAuthorizationMessageException" => {
-            "paste the whole message, and ask a broker of the cluster that it came from"
-        }
-        "RequestExpired" => "correct this machine's clock, or the broker's",
-        "OutboundWebIdentityFederationDisabledException" => {
-            "set [web_identity] issuer in the broker's configuration to an https URL at which relying parties reach it"
-        }
-        "Throttling" => {
-            "wait a moment and try again; [budgets] in the broker's configuration sets the limits"
-        }
-        "ServiceUnavailable" => {
-            "try again; on the broker's machine `brevet health` says what is missing"
-        }
-        _ => return None,
-    })
-}
-
-/// Describes a broker that did not answer, with what is most likely wrong with the address.
-fn unreachable(url: &str, reason: &str) -> String {
-    let text = format!(
-        "cannot reach {}: {}",
-        print::visible(url),
-        print::visible(reason)
-    );
-    let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    let next = if has(&["Connection refused"]) {
-        "no program listens there. Start the broker (`brevet serve --dev` to try it), or name another one with --endpoint"
-            .to_owned()
-    } else if has(&["failed to lookup", "dns error", "Name or service not known"]) {
-        "the host name has no address. Check --endpoint, BREVET_ENDPOINT, AWS_ENDPOINT_URL_STS and the profile".to_owned()
-    } else if has(&["UnknownIssuer"]) {
-        "name the CA that signed the broker's certificate: --ca FILE, or AWS_CA_BUNDLE".to_owned()
-    } else if has(&["invalid peer certificate"]) {
-        "the broker's certificate is not valid for this call: check the host in --endpoint, the certificate's names and \
-         its dates"
-            .to_owned()
-    } else {
-        match (port::scheme_is_https(url), port::look(url)) {
-            (false, port::Speaks::Tls) => {
-                format!("this port speaks TLS; use {}", print::visible(&port::with_scheme(url, "https")))
-            }
-            (true, port::Speaks::Http | port::Speaks::Else) => {
-                format!("this port does not speak TLS; use {}", print::visible(&port::with_scheme(url, "http")))
-            }
-            (false, port::Speaks::Http) => {
-                "this port speaks HTTP but not gRPC: it may be the operators' port, or a proxy without HTTP/2. A broker \
-                 listens on 7480 unless [listen] address says otherwise"
-                    .to_owned()
-            }
-            _ => "check that a broker runs at the address in --endpoint, and any proxy or firewall in between".to_owned(),
-        }
-    };
-    format!("{text}\n  next: {next}")
 }

@@ -83,7 +83,7 @@ fn every_command_has_a_paragraph_and_examples_that_are_understood() {
 fn the_log_is_shown_where_something_logs() {
     for (path, mut command) in commands() {
         let shown = command.render_long_help().to_string().contains("--log ");
-        let logs = ["agent", "serve", "web-identity-token"].contains(&path[1].as_str());
+        let logs = ["agent", "exec", "serve", "web-identity-token"].contains(&path[1].as_str());
         assert_eq!(shown, logs, "{path:?}");
         let words: Vec<&str> = path
             .iter()

@@ -183,9 +183,9 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
             &["Team", "--tag", "KEY=VALUE"],
         ),
         (
-            "brevet assume-role --role-arn Administrator --policy trust.json",
+            "brevet assume-role --role-arn Administrator --policy notes.txt",
             2,
-            &["--policy", "file://trust.json"],
+            &["--policy", "notes.txt", "must be JSON"],
         ),
         (
             "brevet assume-role --role-arn Administrator --policy file://gone.json",

@@ -16,6 +16,9 @@ pub(super) struct Document {
     pub(super) audit: Option<Audit>,
     pub(super) cache: Option<Cache>,
     pub(super) imds: Option<Imds>,
+    pub(super) container: Option<Container>,
+    pub(super) pod_identity: Option<PodIdentity>,
+    pub(super) unix_socket: Option<UnixSocket>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,6 +79,64 @@ pub(super) struct Imds {
     #[serde(default)]
     pub(super) meta_data: toml::Table,
     pub(super) identity_document_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Container {
+    pub(super) address: Option<SocketAddr>,
+    #[serde(default)]
+    pub(super) hosts: Vec<String>,
+    pub(super) off_loopback: Option<String>,
+    #[serde(default, rename = "workload")]
+    pub(super) workloads: Vec<ContainerWorkload>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ContainerWorkload {
+    pub(super) name: String,
+    pub(super) token_file: PathBuf,
+    pub(super) role_arn: Option<String>,
+    pub(super) role_session_name: Option<String>,
+    pub(super) cluster: Option<String>,
+    pub(super) family: Option<String>,
+    pub(super) task_id: Option<String>,
+    pub(super) duration_seconds: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PodIdentity {
+    pub(super) addresses: Option<Vec<SocketAddr>>,
+    #[serde(default)]
+    pub(super) hosts: Vec<String>,
+    pub(super) off_loopback: Option<String>,
+    pub(super) cluster: String,
+    pub(super) duration_seconds: Option<u32>,
+    pub(super) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UnixSocket {
+    pub(super) path: PathBuf,
+    pub(super) mode: Option<String>,
+    #[serde(default, rename = "program")]
+    pub(super) programs: Vec<Program>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Program {
+    pub(super) name: String,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+    pub(super) executable: Option<PathBuf>,
+    pub(super) unit: Option<String>,
+    pub(super) role_arn: String,
+    pub(super) role_session_name: Option<String>,
+    pub(super) duration_seconds: Option<u32>,
 }
 
 impl Imds {

@@ -6,12 +6,9 @@ use std::path::{Path, PathBuf};
 use super::document::Imds;
 use super::listener::{ListenerConfig, listener};
 use super::principal::ImdsPrincipal;
-use super::{ConfigError, ranged, role, session_name, value};
+use super::{ConfigError, LONGEST, ranged, role, session_name, value};
 use crate::agent::imds_tree::MetaData;
 use crate::base::arn::{account_of, name_of};
-
-/// The most that a session may last: 36 hours.
-const LONGEST: u32 = 129_600;
 
 /// The instance metadata service.
 #[derive(Debug)]

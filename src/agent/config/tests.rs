@@ -1,4 +1,5 @@
 use super::*;
+use crate::agent::wanted::Wanted;
 
 fn parse(text: &str) -> Result<AgentConfig, String> {
     let document: Document = toml::from_str(text).map_err(|e| e.to_string())?;
@@ -162,4 +163,88 @@ fn a_listener_off_loopback_needs_words() {
     let named = parse(&format!("{off}imds.hosts = [\"agent\"]\n")).unwrap();
     let hosts = named.imds.unwrap().listener.hosts;
     assert!(hosts.contains("agent:80") && !hosts.contains("0.0.0.0"));
+}
+
+#[test]
+fn a_workload_has_a_name_a_token_and_a_role() {
+    let section = |workload: &str| {
+        parse(&format!(
+            "{MINIMAL}container.address = \"127.0.0.1:0\"\n[[container.workload]]\n{workload}"
+        ))
+    };
+    let role = "role_arn = \"arn:aws:iam::111122223333:role/Web\"\n";
+    let good = section(&format!("name = \"web\"\ntoken_file = \"t\"\n{role}")).unwrap();
+    let workload = &good.container.unwrap().workloads[0];
+    assert!(
+        matches!(&workload.wanted, Wanted::Workload(w) if w.role_session_name.as_deref() == Some("web"))
+    );
+    assert_eq!(
+        workload.token_file.as_deref(),
+        Some(Path::new("/etc/brevet/t"))
+    );
+    let task = "name = \"web\"\ntoken_file = \"t\"\ncluster = \"c\"\nfamily = \"f\"\n";
+    let task = section(task).unwrap().container.unwrap();
+    assert!(matches!(&task.workloads[0].wanted, Wanted::Workload(_)));
+    let twice = format!("name = \"web\"\ntoken_file = \"t\"\n{role}");
+    for (bad, named) in [
+        (
+            "name = \"web\"\ntoken_file = \"t\"\n",
+            "[[container.workload]] role_arn: ",
+        ),
+        (
+            &format!("name = \"web\"\ntoken_file = \"t\"\n{role}cluster = \"c\"\n"),
+            "[[container.workload]] role_arn: ",
+        ),
+        (
+            &format!("name = \"a/b\"\ntoken_file = \"t\"\n{role}"),
+            "[[container.workload]] name: ",
+        ),
+        (
+            &format!("name = \"..\"\ntoken_file = \"t\"\n{role}"),
+            "[[container.workload]] name: ",
+        ),
+        (
+            &format!("{twice}[[container.workload]]\n{twice}"),
+            "[[container.workload]] name: ",
+        ),
+        (
+            &format!("name = \"web\"\ntoken_file = \"t\"\n{role}duration_seconds = 60\n"),
+            "[[container.workload]] duration_seconds: ",
+        ),
+    ] {
+        let error = section(bad).unwrap_err();
+        assert!(error.starts_with(named), "{bad}: {error}");
+    }
+    let none = parse(&format!("{MINIMAL}container.address = \"127.0.0.1:0\"\n"));
+    assert!(none.unwrap_err().starts_with("[[container.workload]]: "));
+}
+
+#[test]
+fn a_program_is_named_by_more_than_its_file() {
+    let section = |program: &str| {
+        parse(&format!(
+            "{MINIMAL}[unix_socket]\npath = \"/run/a.sock\"\n[[unix_socket.program]]\nname = \"app\"\nrole_arn = \
+             \"arn:aws:iam::111122223333:role/App\"\n{program}"
+        ))
+    };
+    let good = section("uid = 1000\nexecutable = \"/usr/bin/app\"\n")
+        .unwrap()
+        .unix_socket
+        .unwrap();
+    assert_eq!((good.mode, good.programs[0].who.uid), (0o666, Some(1000)));
+    for (bad, word) in [
+        ("", "must say which program"),
+        ("executable = \"/usr/bin/app\"\n", "is not enough"),
+        ("uid = 1\nexecutable = \"app\"\n", "absolute path"),
+        ("unit = \"app\"\n", "app.service"),
+    ] {
+        let error = section(bad).unwrap_err();
+        assert!(error.contains(word), "{bad}: {error}");
+    }
+    let long = format!("{MINIMAL}unix_socket.path = \"/{}\"\n", "x".repeat(107));
+    assert!(
+        parse(&long)
+            .unwrap_err()
+            .starts_with("[unix_socket] path: ")
+    );
 }

@@ -13,7 +13,7 @@ use crate::base::legible::Legible;
 ///
 /// # Errors
 /// [`Failure`] if the terminal cannot be read or written.
-pub(super) fn confirms(question: &str) -> Result<bool, Failure> {
+pub(crate) fn confirms(question: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(false);
     }
@@ -28,7 +28,7 @@ pub(super) fn confirms(question: &str) -> Result<bool, Failure> {
 ///
 /// # Errors
 /// There is no terminal, or an empty line was entered.
-pub(super) fn ask_code(serial_number: &str, otherwise: &str) -> Result<Zeroizing<String>, Failure> {
+pub(crate) fn ask_code(serial_number: &str, otherwise: &str) -> Result<Zeroizing<String>, Failure> {
     let mut terminal = OpenOptions::new()
         .read(true)
         .write(true)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::aws::Settings;
-use super::role::{self, RoleArguments};
+use super::role::{self, SessionArguments};
 use super::session_credentials::SessionCredentials;
 use super::{Failure, print};
 use crate::base::clock::{Clock, SystemClock, Timestamp};
@@ -43,9 +43,9 @@ Examples:
 /// runs at the same time make one call. It needs no environment: everything can be given as flags.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
-pub(super) struct CredentialProcessArguments {
+pub(crate) struct CredentialProcessArguments {
     #[command(flatten)]
-    role: RoleArguments,
+    session: SessionArguments,
     /// The folder of the cache [default: brevet/credentials in XDG_CACHE_HOME or ~/.cache]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -54,23 +54,25 @@ pub(super) struct CredentialProcessArguments {
     no_cache: bool,
 }
 
-pub(super) fn run(arguments: &CredentialProcessArguments) -> Result<(), Failure> {
-    let settings = Settings::of(&arguments.role.call)?;
+pub(crate) fn run(arguments: &CredentialProcessArguments) -> Result<(), Failure> {
+    let settings = Settings::of(&arguments.session.role.call)?;
     let entry = entry(&settings, arguments)?;
     let session = super::runtime()?.block_on(obtain(entry.as_ref(), &SystemClock, || {
-        ask(&settings, &arguments.role)
+        role::session(&settings, &arguments.session)
     }))?;
     print::json_line(&session.printed(Some(1)))
 }
 
-/// The place of these credentials in the cache. `None` if the cache is off or has no folder, or if
-/// the proof comes from standard input: otherwise another run could get the credentials of somebody
+/// The place of these credentials in the cache. `None` if the cache is off or has no folder, or if an
+/// agent is asked, which has a cache of its own. `None` also if the proof comes from standard input:
+/// otherwise another run could get the credentials of somebody
 /// else.
 fn entry(
     settings: &Settings,
     arguments: &CredentialProcessArguments,
 ) -> Result<Option<Entry>, Failure> {
-    if arguments.no_cache || arguments.role.reads_standard_input() {
+    let SessionArguments { role, agent_socket } = &arguments.session;
+    if arguments.no_cache || agent_socket.is_some() || role.reads_standard_input() {
         return Ok(None);
     }
     let folder = match &arguments.cache {
@@ -79,15 +81,8 @@ fn entry(
             .cache_folder()
             .map(|folder| folder.join("credentials")),
     };
-    let asked = arguments.role.asked(settings)?;
+    let asked = role.asked(settings)?;
     Ok(folder.map(|folder| Entry::new(folder, &asked)))
-}
-
-async fn ask(
-    settings: &Settings,
-    arguments: &RoleArguments,
-) -> Result<SessionCredentials, Failure> {
-    SessionCredentials::of(role::ask(settings, arguments).await?.role())
 }
 
 /// Returns credentials with enough time left, from the cache or new ones. If several runs need new

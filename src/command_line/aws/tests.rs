@@ -51,7 +51,7 @@ iam =
 ";
 
 impl Settings {
-    pub(in crate::cli) fn for_tests(environment: Environment) -> Self {
+    pub(crate) fn for_tests(environment: Environment) -> Self {
         Self::resolve(&flags(), environment).unwrap()
     }
 }

@@ -6,7 +6,7 @@
 /// # Errors
 /// An unclosed quote, or a backslash at the end. The text continues a sentence such as "The
 /// command line …".
-pub(in crate::cli) fn split(text: &str) -> Result<Vec<String>, &'static str> {
+pub(crate) fn split(text: &str) -> Result<Vec<String>, &'static str> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = text.chars();

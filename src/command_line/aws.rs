@@ -14,26 +14,26 @@ use ini::{Document, Section, Value};
 use super::{CallArguments, Failure, input};
 use crate::client::{Client, Credentials, Endpoint};
 
-pub(super) use credentials::{Found, web_identity_token};
+pub(crate) use credentials::{Found, web_identity_token};
 #[cfg(test)]
-pub(super) use words::split as words_of;
+pub(crate) use words::split as words_of;
 
 /// The address on which `serve --dev` and a new configuration of `brevet init` listen.
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7480";
 const DEFAULT_REGION: &str = "us-east-1";
 /// The value of AWS_PROFILE after a failure. No tool finds a profile of this name, so none falls back to
 /// the credentials of a `default` profile or of the machine.
-pub(super) const FAILED_PROFILE: &str = "brevet-assume-role-failed";
+pub(crate) const FAILED_PROFILE: &str = "brevet-assume-role-failed";
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const MAX_CA_BYTES: u64 = 4 << 20;
 
 /// The environment variables of this process, or those of a test.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Environment(BTreeMap<String, String>);
+pub(crate) struct Environment(BTreeMap<String, String>);
 
 impl Environment {
     /// The variables of this process; bytes that are not UTF-8 are replaced.
-    pub(super) fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         Self(
             std::env::vars_os()
                 .map(|(name, value)| {
@@ -47,7 +47,7 @@ impl Environment {
     }
 
     /// The value of a variable; an empty one counts as not set.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0
             .get(name)
             .map(String::as_str)
@@ -75,9 +75,9 @@ impl Environment {
 
 /// A value, and the flag, variable or profile that it was taken from, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Setting {
-    pub(super) value: String,
-    pub(super) from: String,
+pub(crate) struct Setting {
+    pub(crate) value: String,
+    pub(crate) from: String,
 }
 
 impl Setting {
@@ -182,15 +182,17 @@ fn text<'a>(section: &'a Section, option: &str) -> Option<&'a str> {
 }
 
 /// Everything that a call depends on except the credentials.
-pub(super) struct Settings {
-    pub(super) endpoint: Setting,
-    pub(super) region: Setting,
+pub(crate) struct Settings {
+    pub(crate) endpoint: Setting,
+    pub(crate) region: Setting,
     /// The profile that was asked for; `None` means the profile `default`, if there is one.
-    pub(super) profile: Option<Setting>,
+    pub(crate) profile: Option<Setting>,
     ca: Option<Setting>,
     plaintext_off_loopback: bool,
     environment: Environment,
     files: Files,
+    /// Whether the person at the terminal may be asked for a code.
+    may_ask: bool,
 }
 
 impl Settings {
@@ -199,7 +201,7 @@ impl Settings {
     /// # Errors
     /// A file cannot be read, or a flag, variable or option has a bad value; the message names it and the
     /// rule.
-    pub(super) fn of(call: &CallArguments) -> Result<Self, Failure> {
+    pub(crate) fn of(call: &CallArguments) -> Result<Self, Failure> {
         Self::resolve(call, Environment::of_process())
     }
 
@@ -261,7 +263,16 @@ impl Settings {
             plaintext_off_loopback,
             environment,
             files,
+            may_ask: true,
         })
+    }
+
+    /// The settings for a call at any time, when nobody may be asked for a code.
+    pub(crate) fn without_questions(self) -> Self {
+        Self {
+            may_ask: false,
+            ..self
+        }
     }
 
     /// The name of the chosen profile, or `default`.
@@ -273,7 +284,7 @@ impl Settings {
 
     /// The endpoints that the chosen profile sets, each under the variable that means the same. A shell
     /// that stops using the profile needs them to reach the same servers.
-    pub(super) fn endpoints_of_profile(&self) -> BTreeMap<String, String> {
+    pub(crate) fn endpoints_of_profile(&self) -> BTreeMap<String, String> {
         let section = self.files.profile(self.profile_name()).unwrap_or_default();
         let services =
             text(&section, "services").and_then(|name| self.files.section("services", name));
@@ -328,7 +339,7 @@ impl Settings {
     }
 
     /// A client that signs with these credentials.
-    pub(super) fn client_with(&self, credentials: Credentials) -> Result<Client, Failure> {
+    pub(crate) fn client_with(&self, credentials: Credentials) -> Result<Client, Failure> {
         let endpoint = self.endpoint()?;
         Ok(if self.plaintext_off_loopback {
             Client::in_clear(&endpoint, credentials)?
@@ -338,18 +349,18 @@ impl Settings {
     }
 
     /// The name of a session for which none was given: `USER@HOST`.
-    pub(super) fn default_session_name(&self) -> String {
+    pub(crate) fn default_session_name(&self) -> String {
         credentials::default_session_name(&self.environment)
     }
 
     /// What the choice of credentials depends on, without secrets.
-    pub(super) fn identity(&self) -> Vec<String> {
+    pub(crate) fn identity(&self) -> Vec<String> {
         identity::of(self)
     }
 
     /// The folder for what can be lost (XDG Base Directory Specification): `brevet` in XDG_CACHE_HOME, else in
     /// `.cache` of the home folder. `None` without both.
-    pub(super) fn cache_folder(&self) -> Option<PathBuf> {
+    pub(crate) fn cache_folder(&self) -> Option<PathBuf> {
         let cache = self.environment.get("XDG_CACHE_HOME").map(PathBuf::from);
         let at_home = || {
             self.environment
@@ -363,7 +374,7 @@ impl Settings {
     }
 
     /// A client that does not sign its calls.
-    pub(super) fn anonymous(&self) -> Result<Client, Failure> {
+    pub(crate) fn anonymous(&self) -> Result<Client, Failure> {
         Ok(Client::anonymous(
             &self.endpoint()?,
             self.plaintext_off_loopback,
@@ -371,12 +382,12 @@ impl Settings {
     }
 
     /// The credentials to sign with, and where they were found.
-    pub(super) async fn credentials(&self) -> Result<Found, Failure> {
+    pub(crate) async fn credentials(&self) -> Result<Found, Failure> {
         credentials::find(self).await
     }
 
     /// A client that signs with the credentials that [`Self::credentials`] finds.
-    pub(super) async fn client(&self) -> Result<Client, Failure> {
+    pub(crate) async fn client(&self) -> Result<Client, Failure> {
         let found = self.credentials().await?;
         self.client_with(found.credentials)
     }

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::aws::{self, Settings};
-use super::{CallArguments, Failure, input, terminal, values};
+use super::session_credentials::SessionCredentials;
+use super::{CallArguments, Failure, agent_socket, input, terminal, values};
 use crate::base::secret::Secret;
 use crate::client::{
     AssumeRole, AssumeRoleWithSaml, AssumeRoleWithWebIdentity, AssumedRole, SamlRole,
@@ -19,9 +20,9 @@ const MAX_RESPONSE_BYTES: u64 = 256 << 10;
 
 /// The flags of every command that asks for a session of a role.
 #[derive(Debug, Args)]
-pub(super) struct RoleArguments {
+pub(crate) struct RoleArguments {
     #[command(flatten)]
-    pub(super) call: CallArguments,
+    pub(crate) call: CallArguments,
     /// The role: arn:aws:iam::ACCOUNT:role/NAME, or the NAME of one in your own account
     #[arg(long, visible_alias = "role", value_name = "ARN")]
     role_arn: String,
@@ -31,8 +32,8 @@ pub(super) struct RoleArguments {
     /// How long the session lasts, in seconds: 900 to 129600 [default: 3600]
     #[arg(long, value_name = "SECONDS", value_parser = values::seconds)]
     duration_seconds: Option<i32>,
-    /// A session policy, which limits what the session may do: JSON, or file://PATH
-    #[arg(long, value_name = "JSON", value_parser = values::policy)]
+    /// A session policy, which limits what the session may do: JSON, or a file that holds it
+    #[arg(long, value_name = "POLICY", value_parser = values::policy)]
     policy: Option<String>,
     /// A managed policy that limits what the session may do; may be given up to 10 times
     #[arg(long = "policy-arn", value_name = "ARN")]
@@ -68,9 +69,36 @@ pub(super) struct RoleArguments {
     saml_provider_arn: Option<String>,
 }
 
+/// The flags of the commands that get a session for another program: of a broker, or of the agent of this machine.
+#[derive(Debug, Args)]
+pub(crate) struct SessionArguments {
+    #[command(flatten)]
+    pub(crate) role: RoleArguments,
+    /// Ask the agent of this machine by its Unix socket instead of a broker; it knows by the kernel who asks
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["endpoint", "profile", "role_session_name", "duration_seconds", "policy", "policy_arns", "tags", "transitive_tag_keys", "external_id", "source_identity", "serial_number", "web_identity_token_file", "saml_response_file"])]
+    pub(crate) agent_socket: Option<PathBuf>,
+}
+
+/// Gets a session of the role.
+///
+/// # Errors
+/// Those of [`ask`], or the agent refuses or does not answer.
+pub(crate) async fn session(
+    settings: &Settings,
+    arguments: &SessionArguments,
+) -> Result<SessionCredentials, Failure> {
+    match &arguments.agent_socket {
+        None => SessionCredentials::of(ask(settings, &arguments.role).await?.role()),
+        Some(socket) => {
+            check_whole_arn(&arguments.role.role_arn, "--agent-socket")?;
+            agent_socket::session(socket, &arguments.role.role_arn).await
+        }
+    }
+}
+
 impl RoleArguments {
     /// Whether the proof is read from standard input.
-    pub(super) fn reads_standard_input(&self) -> bool {
+    pub(crate) fn reads_standard_input(&self) -> bool {
         let files = [&self.web_identity_token_file, &self.saml_response_file];
         files
             .into_iter()
@@ -78,12 +106,27 @@ impl RoleArguments {
             .any(|file| input::is_stdin(file))
     }
 
+    /// Whether the proof can be shown only once: a code, a response, standard input. Sessions are then not replaced.
+    pub(crate) fn proves_only_once(&self) -> bool {
+        self.serial_number.is_some()
+            || self.saml_response_file.is_some()
+            || self.reads_standard_input()
+    }
+
+    /// The role's ARN. `account` is that of the role, for a role that was given by its name.
+    pub(crate) fn whole_arn(&self, account: &str) -> String {
+        match self.role_arn.starts_with("arn:") {
+            true => self.role_arn.clone(),
+            false => arn_of_name(account, &self.role_arn),
+        }
+    }
+
     /// A text that is the same for two calls only if they request the same session from the same
     /// broker, with the same identity. It contains no secrets.
     ///
     /// # Errors
     /// A sentence if the working folder, on which the path of a file depends, cannot be read.
-    pub(super) fn asked(&self, settings: &Settings) -> Result<String, Failure> {
+    pub(crate) fn asked(&self, settings: &Settings) -> Result<String, Failure> {
         let path = |file: &Option<PathBuf>| -> Result<Option<PathBuf>, Failure> {
             Ok(file.as_ref().map(std::path::absolute).transpose()?)
         };
@@ -110,7 +153,7 @@ impl RoleArguments {
 }
 
 /// The broker's answer to the operation that fits the proof.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Role(AssumedRole),
     WebIdentity(WebIdentityRole),
     Saml(SamlRole),
@@ -118,7 +161,7 @@ pub(super) enum Answer {
 
 impl Answer {
     /// The session of the role.
-    pub(super) fn role(&self) -> &AssumedRole {
+    pub(crate) fn role(&self) -> &AssumedRole {
         match self {
             Self::Role(role)
             | Self::WebIdentity(WebIdentityRole { role, .. })
@@ -132,7 +175,7 @@ impl Answer {
 /// # Errors
 /// There are no credentials to sign with, a file cannot be read, or the broker refuses or cannot be
 /// reached.
-pub(super) async fn ask(settings: &Settings, arguments: &RoleArguments) -> Result<Answer, Failure> {
+pub(crate) async fn ask(settings: &Settings, arguments: &RoleArguments) -> Result<Answer, Failure> {
     let session_name = arguments
         .role_session_name
         .clone()
@@ -197,6 +240,12 @@ pub(super) async fn ask(settings: &Settings, arguments: &RoleArguments) -> Resul
         mfa,
     };
     Ok(Answer::Role(client.assume_role(&request).await?))
+}
+
+/// The ARN of a role that is given by its name, or by `role/` and its name.
+pub(crate) fn arn_of_name(account: &str, text: &str) -> String {
+    let name = text.strip_prefix("role/").unwrap_or(text);
+    format!("arn:aws:iam::{account}:role/{name}")
 }
 
 /// Checks that a role is given by its ARN. Without an access key, the account of a mere name is unknown.

@@ -12,7 +12,7 @@ use crate::base::legible::Form;
 
 /// The format of printed data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
+pub(crate) enum Output {
     /// Columns or sentences, for people.
     Table,
     /// JSON, for programs.
@@ -21,7 +21,7 @@ pub(super) enum Output {
 
 /// `--output` of a command that prints a table for people and JSON for programs.
 #[derive(Debug, Args)]
-pub(super) struct OutputArgument {
+pub(crate) struct OutputArgument {
     /// The output format [default: a table on a terminal, otherwise JSON]
     #[arg(long, value_enum, value_name = "FORMAT")]
     output: Option<Output>,
@@ -29,7 +29,7 @@ pub(super) struct OutputArgument {
 
 impl OutputArgument {
     /// The format that was asked for, else a table on a terminal and JSON otherwise.
-    pub(super) fn chosen(&self) -> Output {
+    pub(crate) fn chosen(&self) -> Output {
         let fitting = if io::stdout().is_terminal() {
             Output::Table
         } else {
@@ -41,7 +41,7 @@ impl OutputArgument {
 
 /// `--output` of a command that prints for people by default.
 #[derive(Debug, Args)]
-pub(super) struct TextOutputArgument {
+pub(crate) struct TextOutputArgument {
     /// The output format
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Output::Table)]
     output: Output,
@@ -49,7 +49,7 @@ pub(super) struct TextOutputArgument {
 
 impl TextOutputArgument {
     /// Whether JSON was asked for.
-    pub(super) fn is_json(&self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.output == Output::Json
     }
 }
@@ -57,7 +57,7 @@ impl TextOutputArgument {
 /// The reader of standard output has gone away, so the command ends quietly.
 #[derive(Debug, thiserror::Error)]
 #[error("the reader of standard output has closed it")]
-pub(super) struct ReaderIsGone;
+pub(crate) struct ReaderIsGone;
 
 /// A writer that remembers whether its reader went away.
 struct Watched<W> {
@@ -83,7 +83,7 @@ impl<W: Write> Write for Watched<W> {
 ///
 /// # Errors
 /// [`ReaderIsGone`], or what `write` fails with.
-pub(super) fn data(
+pub(crate) fn data(
     write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut out = Watched {
@@ -103,7 +103,7 @@ pub(super) fn data(
 ///
 /// # Errors
 /// [`ReaderIsGone`], or what `write` fails with.
-pub(super) fn legibly(
+pub(crate) fn legibly(
     form: Form,
     write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -146,7 +146,7 @@ impl Write for Escaping<'_> {
 ///
 /// # Errors
 /// [`Failure`] if standard output cannot be written.
-pub(super) fn line(text: impl Display) -> Result<(), Failure> {
+pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
     data(|out| Ok(writeln!(out, "{}", Form::Line.of(&text.to_string()))?))
 }
 
@@ -155,23 +155,23 @@ pub(super) fn line(text: impl Display) -> Result<(), Failure> {
 ///
 /// # Errors
 /// [`Failure`] if standard output cannot be written.
-pub(super) fn block(text: impl Display) -> Result<(), Failure> {
+pub(crate) fn block(text: impl Display) -> Result<(), Failure> {
     data(|out| Ok(write!(out, "{}", Form::Lines.of(&text.to_string()))?))
 }
 
 /// Prints one or more lines for people to standard error. A standard error that cannot be written is
 /// ignored.
-pub(super) fn note(text: impl Display) {
+pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{}", Form::Lines.of(&text.to_string()));
 }
 
 /// Prints a drawing that this program made, and its colours, to standard error.
-pub(super) fn drawing(text: &str) {
+pub(crate) fn drawing(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Whether standard error may have colours: it is a terminal, and NO_COLOR (no-color.org) is not set.
-pub(super) fn may_colour_stderr() -> bool {
+pub(crate) fn may_colour_stderr() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
@@ -179,7 +179,7 @@ pub(super) fn may_colour_stderr() -> bool {
 ///
 /// # Errors
 /// [`Failure`] if standard output cannot be written.
-pub(super) fn json(value: &serde_json::Value) -> Result<(), Failure> {
+pub(crate) fn json(value: &serde_json::Value) -> Result<(), Failure> {
     data(|out| Ok(writeln!(out, "{}", Form::Json.of(&format!("{value:#}")))?))
 }
 
@@ -187,13 +187,13 @@ pub(super) fn json(value: &serde_json::Value) -> Result<(), Failure> {
 ///
 /// # Errors
 /// [`Failure`] if standard output cannot be written.
-pub(super) fn json_line(value: &impl serde::Serialize) -> Result<(), Failure> {
+pub(crate) fn json_line(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value)?;
     data(|out| Ok(writeln!(out, "{}", Form::Json.of(&text))?))
 }
 
 /// Escapes control characters as `form` says, except sequences that only set colours and weights.
-pub(super) fn in_colours(text: &str, form: Form) -> String {
+pub(crate) fn in_colours(text: &str, form: Form) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, from)) = rest.find('\u{1b}').and_then(|at| rest.split_at_checked(at)) {
@@ -214,7 +214,7 @@ pub(super) fn in_colours(text: &str, form: Form) -> String {
 
 /// If the text begins with a sequence that sets colours and weights (ECMA-48 section 8.3.117, SGR), its
 /// length in bytes.
-pub(super) fn colour_length(text: &str) -> Option<usize> {
+pub(crate) fn colour_length(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
     parameters
@@ -225,7 +225,7 @@ pub(super) fn colour_length(text: &str) -> Option<usize> {
 
 /// Formats rows under a heading, each column as wide as its longest text. Control characters in the cells
 /// are escaped.
-pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows
         .iter()
         .map(|row| row.iter().map(|cell| visible(cell)).collect())
@@ -255,7 +255,7 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// Formats names and values for people, one pair per line. Control characters in the values are escaped.
-pub(super) fn fields(fields: &[(&str, &str)]) -> String {
+pub(crate) fn fields(fields: &[(&str, &str)]) -> String {
     let width = fields
         .iter()
         .map(|(name, _)| name.chars().count())
@@ -268,12 +268,12 @@ pub(super) fn fields(fields: &[(&str, &str)]) -> String {
 }
 
 /// Makes text of strangers safe to print within a line: control characters and line feeds are escaped.
-pub(super) fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     Form::Line.of(text)
 }
 
 /// Turns text of strangers into one word of a command line for a POSIX shell, quoted where that is needed.
-pub(super) fn word(text: &str) -> String {
+pub(crate) fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:=@,".contains(c);
     let text = visible(text);
     if !text.is_empty() && text.chars().all(plain) {
@@ -284,7 +284,7 @@ pub(super) fn word(text: &str) -> String {
 }
 
 /// Does what [`visible`] does, but keeps line feeds.
-pub(super) fn visible_lines(text: &str) -> String {
+pub(crate) fn visible_lines(text: &str) -> String {
     Form::Lines.of(text)
 }
 

@@ -8,19 +8,19 @@ use super::Failure;
 use crate::base::arn::account_of;
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
-use crate::client::AssumedRole;
+use crate::client::{AssumedRole, Credentials};
 
 /// Temporary credentials whose values have only the characters that such values can have, since
 /// they are written into shells, files and the requests of other programs.
 #[derive(Clone)]
-pub(super) struct SessionCredentials {
-    pub(super) access_key_id: String,
-    pub(super) secret_access_key: Arc<Secret<String>>,
-    pub(super) session_token: Arc<Secret<String>>,
-    pub(super) received_at: Timestamp,
-    pub(super) expires_at: Timestamp,
+pub(crate) struct SessionCredentials {
+    pub(crate) access_key_id: String,
+    pub(crate) secret_access_key: Arc<Secret<String>>,
+    pub(crate) session_token: Arc<Secret<String>>,
+    pub(crate) received_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
     /// The account of the role: twelve digits.
-    pub(super) account_id: String,
+    pub(crate) account_id: String,
 }
 
 impl SessionCredentials {
@@ -28,7 +28,7 @@ impl SessionCredentials {
     ///
     /// # Errors
     /// A sentence if a value is missing, or has a character that such values never have.
-    pub(super) fn of(role: &AssumedRole) -> Result<Self, Failure> {
+    pub(crate) fn of(role: &AssumedRole) -> Result<Self, Failure> {
         let credentials = &role.credentials;
         let (received_at, expires_at) = credentials.life.ok_or("the answer has no expiration")?;
         Self {
@@ -50,7 +50,7 @@ impl SessionCredentials {
     ///
     /// # Errors
     /// The name of the value that has another character.
-    pub(super) fn checked(self) -> Result<Self, String> {
+    pub(crate) fn checked(self) -> Result<Self, String> {
         for (what, value, more) in [
             ("access key id", &self.access_key_id, ""),
             ("secret access key", self.secret_access_key.expose(), "+/="),
@@ -66,8 +66,24 @@ impl SessionCredentials {
         Ok(self)
     }
 
+    /// The session as a broker answers with it, for the agent.
+    pub(crate) fn assumed(self, role_arn: &str) -> AssumedRole {
+        AssumedRole {
+            credentials: Credentials {
+                access_key_id: self.access_key_id,
+                secret_access_key: self.secret_access_key,
+                session_token: Some(self.session_token),
+                life: Some((self.received_at, self.expires_at)),
+            },
+            assumed_role_id: String::new(),
+            arn: role_arn.to_owned(),
+            packed_policy_size: 0,
+            source_identity: String::new(),
+        }
+    }
+
     /// The members with the names that AWS's tools print and read. `version` is for `credential_process`.
-    pub(super) fn printed(&self, version: Option<u8>) -> Printed<'_> {
+    pub(crate) fn printed(&self, version: Option<u8>) -> Printed<'_> {
         Printed {
             version,
             access_key_id: &self.access_key_id,
@@ -80,7 +96,7 @@ impl SessionCredentials {
 }
 
 /// Whether a text is not empty, and consists of ASCII letters, digits and the characters of `more`.
-pub(super) fn has_only_letters_and(text: &str, more: &str) -> bool {
+pub(crate) fn has_only_letters_and(text: &str, more: &str) -> bool {
     !text.is_empty()
         && text
             .bytes()
@@ -90,7 +106,7 @@ pub(super) fn has_only_letters_and(text: &str, more: &str) -> bool {
 /// Credentials with the names that `aws sts assume-role` prints and `credential_process` expects.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Printed<'a> {
+pub(crate) struct Printed<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u8>,
     access_key_id: &'a str,
@@ -104,7 +120,7 @@ pub(super) struct Printed<'a> {
 #[cfg(test)]
 impl SessionCredentials {
     /// A session of an hour with these values, received at the beginning of 2026.
-    pub(super) fn for_tests(access_key_id: &str, secret: &str, token: &str) -> Self {
+    pub(crate) fn for_tests(access_key_id: &str, secret: &str, token: &str) -> Self {
         let received_at = Timestamp::from_amz("20260102T020405Z").unwrap();
         Self {
             access_key_id: access_key_id.to_owned(),

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::base::clock::Timestamp;
 use crate::base::digest::{hex, sha256};
 use crate::base::secret::Secret;
-use crate::cli::session_credentials::SessionCredentials;
+use crate::command_line::session_credentials::SessionCredentials;
 use crate::files::{self, Audience};
 
 /// The longest file that is read. A session token has at most a few kilobytes.

@@ -5,7 +5,7 @@ use super::{Failure, input};
 const MAX_POLICY_BYTES: u64 = 64 << 10;
 
 /// Parses a number of seconds. For text with a unit, such as `1h`, the message has the number to write.
-pub(super) fn seconds(text: &str) -> Result<i32, String> {
+pub(crate) fn seconds(text: &str) -> Result<i32, String> {
     if let Ok(seconds) = text.parse::<i32>() {
         return Ok(seconds);
     }
@@ -24,7 +24,7 @@ pub(super) fn seconds(text: &str) -> Result<i32, String> {
 }
 
 /// Parses a tag: `KEY=VALUE`, or as AWS's CLI has it, `Key=KEY,Value=VALUE`.
-pub(super) fn tag(text: &str) -> Result<(String, String), String> {
+pub(crate) fn tag(text: &str) -> Result<(String, String), String> {
     if let Some((key, value)) = text
         .strip_prefix("Key=")
         .and_then(|rest| rest.split_once(",Value="))
@@ -37,27 +37,24 @@ pub(super) fn tag(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Reads a policy: JSON, or `file://PATH` for a file that holds it.
-pub(super) fn policy(text: &str) -> Result<String, String> {
-    let text = match text.strip_prefix("file://") {
-        Some(path) => input::read_text(std::path::Path::new(path), MAX_POLICY_BYTES)
-            .map_err(|error: Failure| error.to_string())?,
-        None => text.to_owned(),
-    };
-    match text.trim_start().starts_with('{') {
+/// Reads a policy: JSON, or the path of a file that holds it, which may be written as `file://PATH`.
+pub(crate) fn policy(text: &str) -> Result<String, String> {
+    let is_json = |text: &str| text.trim_start().starts_with('{');
+    if is_json(text) {
+        return Ok(text.to_owned());
+    }
+    let rule = "must be JSON, such as {\"Version\":\"2012-10-17\",\"Statement\":[…]}, or a file that holds it";
+    let path = text.strip_prefix("file://").unwrap_or(text);
+    let text = input::read_text(std::path::Path::new(path), MAX_POLICY_BYTES)
+        .map_err(|error: Failure| format!("{error}; {rule}"))?;
+    match is_json(&text) {
         true => Ok(text),
-        false if std::path::Path::new(&text).is_file() => {
-            Err(format!("must be JSON; to read a file, write file://{text}"))
-        }
-        false => Err(
-            "must be JSON, such as {\"Version\":\"2012-10-17\",\"Statement\":[…]}, or file://PATH"
-                .to_owned(),
-        ),
+        false => Err(format!("{path}: {rule}")),
     }
 }
 
 /// Parses an instant in RFC 3339.
-pub(super) fn instant(text: &str) -> Result<jiff::Timestamp, String> {
+pub(crate) fn instant(text: &str) -> Result<jiff::Timestamp, String> {
     text.parse()
         .map_err(|_| "must be a time such as 2026-01-02T03:04:05Z".to_owned())
 }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::Failure;
 
 /// Whether a path is `-`, which means standard input.
-pub(super) fn is_stdin(path: &Path) -> bool {
+pub(crate) fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
@@ -16,7 +16,7 @@ pub(super) fn is_stdin(path: &Path) -> bool {
 ///
 /// # Errors
 /// The file cannot be read, or has more than `max_bytes` bytes; the message names the file.
-pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if is_stdin(path) {
         bounded(std::io::stdin().lock(), "standard input", max_bytes)
     } else {
@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, Fa
 ///
 /// # Errors
 /// The same as for [`read`]. Also if the text is not UTF-8.
-pub(super) fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> {
+pub(crate) fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> {
     let bytes = read(path, max_bytes)?;
     let text =
         std::str::from_utf8(&bytes).map_err(|_| format!("{}: must be UTF-8", path.display()))?;
@@ -39,7 +39,7 @@ pub(super) fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> 
 ///
 /// # Errors
 /// The file cannot be read, or has more than `max_bytes` bytes; the message names the file.
-pub(super) fn read_file(path: &Path, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(crate) fn read_file(path: &Path, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let name = path.display().to_string();
     let file = std::fs::File::open(path).map_err(|error| format!("{name}: {error}"))?;
     bounded(file, &name, max_bytes)

@@ -23,11 +23,32 @@ const OWN: [&str; 4] = [
     "AWS_CREDENTIAL_EXPIRATION",
 ];
 
+/// Variables that hold credentials or say where they are: what a program must not inherit that acts as a role.
+pub(crate) const OF_CREDENTIALS: [&str; 17] = [
+    "AWS_ACCESS_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_ACCOUNT_ID",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SECRET_KEY",
+    "AWS_SECURITY_TOKEN",
+    "AWS_SESSION_TOKEN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+];
+
 /// The variables that hold the credentials of a session.
 ///
 /// # Errors
 /// A sentence if a value has a character that such values never have.
-pub(super) fn of_session(session: &SessionCredentials) -> Result<Vec<(String, String)>, Failure> {
+pub(crate) fn of_session(session: &SessionCredentials) -> Result<Vec<(String, String)>, Failure> {
     let [id, secret, token, expiration] = OWN;
     checked([
         (id, session.access_key_id.as_str(), ""),
@@ -37,12 +58,26 @@ pub(super) fn of_session(session: &SessionCredentials) -> Result<Vec<(String, St
     ])
 }
 
+/// The variables by which a program finds a container endpoint. The files of profiles are hidden from it, since SDKs
+/// prefer the keys of a profile.
+///
+/// # Errors
+/// A value has a character that no URL and no token has.
+pub(crate) fn of_endpoint(full_uri: &str, token: &str) -> Result<Vec<(String, String)>, Failure> {
+    checked([
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", full_uri, ":/."),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", token, ""),
+        ("AWS_CONFIG_FILE", "/dev/null", "/"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null", "/"),
+    ])
+}
+
 /// The variables with the region and the endpoints, so that a program which does not use the
 /// profile reaches the same servers.
 ///
 /// # Errors
 /// A sentence if a value has a character that no region and no URL has.
-pub(super) fn of_settings(settings: &Settings) -> Result<Vec<(String, String)>, Failure> {
+pub(crate) fn of_settings(settings: &Settings) -> Result<Vec<(String, String)>, Failure> {
     let region = settings.region.value.as_str();
     let mut endpoints: BTreeMap<String, String> = settings.endpoints_of_profile();
     endpoints.insert(
@@ -85,7 +120,7 @@ fn checked<'a>(
 ///
 /// # Errors
 /// The same as for [`of_session`] and [`of_settings`].
-pub(super) fn exports(
+pub(crate) fn exports(
     settings: &Settings,
     session: &SessionCredentials,
 ) -> Result<String, Failure> {
@@ -98,7 +133,7 @@ pub(super) fn exports(
 
 /// What `--format env` prints after a failure: `eval` ends in an error, and the shell is left
 /// without any credentials instead of keeping earlier ones that may have more permissions.
-pub(super) fn failed_exports() -> String {
+pub(crate) fn failed_exports() -> String {
     let mut unset: Vec<&str> = OWN.iter().chain(&STALE).copied().collect();
     unset.retain(|name| *name != "AWS_PROFILE");
     format!(
@@ -110,7 +145,7 @@ pub(super) fn failed_exports() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::aws::Environment;
+    use crate::command_line::aws::Environment;
 
     #[test]
     fn what_a_shell_would_run_is_never_printed() {

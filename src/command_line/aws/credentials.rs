@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 use super::ini::Section;
 use super::{Environment, Settings, text, words};
 use crate::base::secret::Secret;
-use crate::cli::{Failure, input, terminal};
 use crate::client::{AssumeRole, AssumeRoleWithWebIdentity, Credentials};
+use crate::command_line::{Failure, input, terminal};
 
 /// How much output of a `credential_process` is read.
 const MAX_OUTPUT_BYTES: u64 = 64 << 10;
@@ -25,9 +25,9 @@ const MAX_TOKEN_BYTES: u64 = 20_000;
 const RUNNING: &str = "BREVET_CREDENTIAL_PROCESS_OF";
 
 /// Credentials, and where they were found, for people.
-pub(in crate::cli) struct Found {
-    pub(in crate::cli) credentials: Credentials,
-    pub(in crate::cli) from: String,
+pub(crate) struct Found {
+    pub(crate) credentials: Credentials,
+    pub(crate) from: String,
 }
 
 impl Found {
@@ -133,6 +133,12 @@ async fn role(settings: &Settings, name: &str, visited: Vec<String>) -> Result<F
         })
     });
     let mfa = match text(&profile, "mfa_serial") {
+        Some(serial) if !settings.may_ask => {
+            return Err(format!(
+                "the profile `{name}` needs a code of {serial}; run the command again"
+            )
+            .into());
+        }
         Some(serial) => Some((
             serial.to_owned(),
             terminal::ask_code(serial, "run this command on a terminal")?.to_string(),
@@ -297,7 +303,7 @@ async fn web_identity(
 ///
 /// # Errors
 /// The file cannot be read, or does not look like a JSON Web Token.
-pub(in crate::cli) fn web_identity_token(file: &Path) -> Result<Secret<String>, Failure> {
+pub(crate) fn web_identity_token(file: &Path) -> Result<Secret<String>, Failure> {
     let bytes = input::read(file, MAX_TOKEN_BYTES)?;
     let token = std::str::from_utf8(&bytes)
         .map(str::trim)
@@ -414,7 +420,7 @@ fn nothing(settings: &Settings) -> Failure {
 }
 
 /// `USER@HOST`, cut and changed to fit the rule for names of sessions: 2 to 64 characters of `[\w+=,.@-]`.
-pub(in crate::cli) fn default_session_name(environment: &Environment) -> String {
+pub(crate) fn default_session_name(environment: &Environment) -> String {
     let user = environment
         .get("USER")
         .or_else(|| environment.get("LOGNAME"))

@@ -12,7 +12,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a port answered to the beginning of a TLS handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speaks {
+pub(crate) enum Speaks {
     /// A TLS handshake, or an alert.
     Tls,
     /// HTTP/1.1 without TLS.
@@ -24,13 +24,13 @@ pub(super) enum Speaks {
 }
 
 /// Whether the scheme of a URL is https, in any case.
-pub(super) fn scheme_is_https(url: &str) -> bool {
+pub(crate) fn scheme_is_https(url: &str) -> bool {
     url.get(..8)
         .is_some_and(|start| start.eq_ignore_ascii_case("https://"))
 }
 
 /// Replaces the scheme of a URL.
-pub(super) fn with_scheme(url: &str, scheme: &str) -> String {
+pub(crate) fn with_scheme(url: &str, scheme: &str) -> String {
     format!(
         "{scheme}://{}",
         url.split_once("://").map_or(url, |(_, rest)| rest)
@@ -38,7 +38,7 @@ pub(super) fn with_scheme(url: &str, scheme: &str) -> String {
 }
 
 /// Begins a TLS handshake with the host of a URL, and classifies the first byte of the answer.
-pub(super) fn look(url: &str) -> Speaks {
+pub(crate) fn look(url: &str) -> Speaks {
     match first_byte(url) {
         // The TLS record types `alert` and `handshake` (RFC 8446 section 5.1).
         Some(0x15 | 0x16) => Speaks::Tls,

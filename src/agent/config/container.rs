@@ -1,0 +1,149 @@
+//! `[container]`: the container endpoint in the form of Amazon ECS.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::document::{Container, ContainerWorkload};
+use super::listener::{ListenerConfig, listener};
+use super::{ConfigError, LONGEST, ranged, session_of, value};
+use crate::agent::wanted::{Wanted, WorkloadId, WorkloadWanted};
+
+/// The most workloads of one agent.
+const MAX_WORKLOADS: usize = 1_000;
+
+/// The container endpoint.
+#[derive(Debug)]
+pub struct ContainerConfig {
+    pub listener: ListenerConfig,
+    pub workloads: Vec<WorkloadConfig>,
+}
+
+/// A workload that may ask.
+#[derive(Debug)]
+pub struct WorkloadConfig {
+    /// The last part of its path: 1 to 64 letters, digits, `.`, `_` and `-`.
+    pub name: String,
+    /// The file with its token, which is made if it does not exist. Without one, a token is made that only `--world`
+    /// names.
+    pub token_file: Option<PathBuf>,
+    /// The session that it gets.
+    pub wanted: Wanted,
+}
+
+pub(super) fn container(section: Container, base: &Path) -> Result<ContainerConfig, ConfigError> {
+    let address = section
+        .address
+        .unwrap_or(SocketAddr::from(([169, 254, 170, 2], 80)));
+    if section.workloads.is_empty() || section.workloads.len() > MAX_WORKLOADS {
+        let rule =
+            format!("must be there, once for each workload, and at most {MAX_WORKLOADS} times");
+        return Err(value("[[container.workload]]", rule));
+    }
+    let mut names = HashSet::new();
+    let workloads = section
+        .workloads
+        .into_iter()
+        .map(|entry| workload(entry, base));
+    let workloads = workloads.collect::<Result<Vec<_>, _>>()?;
+    for workload in &workloads {
+        if !names.insert(workload.name.as_str()) {
+            let rule = format!("`{}` is the name of two workloads", workload.name);
+            return Err(value("[[container.workload]] name", rule));
+        }
+    }
+    Ok(ContainerConfig {
+        listener: listener(
+            ["[container] address", "[container] hosts"],
+            address,
+            &section.hosts,
+            section.off_loopback.as_deref(),
+        )?,
+        workloads,
+    })
+}
+
+/// The endpoint of the development mode: one workload, whose token only `--world` names.
+///
+/// # Errors
+/// The role or the address breaks a rule.
+pub(super) fn for_development(
+    address: SocketAddr,
+    role_arn: &str,
+    session_name: &str,
+) -> Result<ContainerConfig, ConfigError> {
+    let session = session_of(
+        ["--role", "--role", "--role"],
+        role_arn,
+        None,
+        session_name,
+        None,
+    )?;
+    Ok(ContainerConfig {
+        listener: listener(["--listen", "--listen"], address, &[], None)?,
+        workloads: vec![WorkloadConfig {
+            name: "demo".to_owned(),
+            token_file: None,
+            wanted: Wanted::Workload(Box::new(session)),
+        }],
+    })
+}
+
+fn workload(entry: ContainerWorkload, base: &Path) -> Result<WorkloadConfig, ConfigError> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if !(1..=64).contains(&entry.name.len())
+        || !entry.name.bytes().all(legal)
+        || entry.name.starts_with('.')
+    {
+        let rule = format!(
+            "`{}` must have 1 to 64 letters, digits, `.`, `_` and `-`, and not begin with `.`",
+            entry.name
+        );
+        return Err(value("[[container.workload]] name", rule));
+    }
+    Ok(WorkloadConfig {
+        token_file: Some(base.join(&entry.token_file)),
+        wanted: wanted(&entry)?,
+        name: entry.name,
+    })
+}
+
+/// The session: of a task, whose role the broker's directory has, or of a role that is named here.
+fn wanted(entry: &ContainerWorkload) -> Result<Wanted, ConfigError> {
+    const ROLE: &str = "[[container.workload]] role_arn";
+    let duration_key = "[[container.workload]] duration_seconds";
+    match (&entry.role_arn, &entry.cluster, &entry.family) {
+        (Some(role_arn), None, None) if entry.task_id.is_none() => {
+            let session = session_of(
+                [
+                    ROLE,
+                    "[[container.workload]] role_session_name",
+                    duration_key,
+                ],
+                role_arn,
+                entry.role_session_name.clone(),
+                &entry.name,
+                entry.duration_seconds,
+            )?;
+            Ok(Wanted::Workload(Box::new(session)))
+        }
+        (None, Some(cluster), Some(family)) => {
+            let duration = ranged(duration_key, entry.duration_seconds, 3_600, 3_600..=LONGEST)?;
+            Ok(Wanted::Workload(Box::new(WorkloadWanted {
+                workload: WorkloadId::Task {
+                    cluster: cluster.clone(),
+                    family: family.clone(),
+                    task_id: entry.task_id.clone().unwrap_or_else(|| entry.name.clone()),
+                },
+                role_arn: None,
+                role_session_name: entry.role_session_name.clone(),
+                duration_seconds: i32::try_from(duration).ok(),
+                tags: Vec::new(),
+            })))
+        }
+        _ => {
+            let rule = "or `cluster` and `family`, of which the broker's directory knows the role, must be there";
+            Err(value(ROLE, rule))
+        }
+    }
+}

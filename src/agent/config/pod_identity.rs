@@ -1,0 +1,60 @@
+//! `[pod_identity]`: the container endpoint in the form of EKS Pod Identity.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::document::PodIdentity;
+use super::listener::{ListenerConfig, listener};
+use super::{ConfigError, LONGEST, ranged, value};
+
+/// The most addresses.
+const MAX_ADDRESSES: usize = 8;
+
+/// The container endpoint for pods.
+#[derive(Debug)]
+pub struct PodIdentityConfig {
+    /// One for each address.
+    pub listeners: Vec<ListenerConfig>,
+    /// The name of the cluster, as the broker's directory has it.
+    pub cluster: String,
+    pub duration_seconds: u32,
+    /// A file with the token of a pod, which `--world` names. The agent does not read it.
+    pub token_file: Option<PathBuf>,
+}
+
+pub(super) fn pod_identity(
+    section: PodIdentity,
+    base: &Path,
+) -> Result<PodIdentityConfig, ConfigError> {
+    let addresses = section
+        .addresses
+        .unwrap_or_else(|| vec![SocketAddr::from(([169, 254, 170, 23], 80))]);
+    if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
+        let rule = format!("must have 1 to {MAX_ADDRESSES} addresses");
+        return Err(value("[pod_identity] addresses", rule));
+    }
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
+    if !(1..=100).contains(&section.cluster.len()) || !section.cluster.bytes().all(legal) {
+        let rule = "must have 1 to 100 letters, digits, `_` and `-`";
+        return Err(value("[pod_identity] cluster", rule));
+    }
+    let listeners = addresses.into_iter().map(|address| {
+        listener(
+            ["[pod_identity] addresses", "[pod_identity] hosts"],
+            address,
+            &section.hosts,
+            section.off_loopback.as_deref(),
+        )
+    });
+    Ok(PodIdentityConfig {
+        listeners: listeners.collect::<Result<_, _>>()?,
+        cluster: section.cluster,
+        duration_seconds: ranged(
+            "[pod_identity] duration_seconds",
+            section.duration_seconds,
+            3_600,
+            3_600..=LONGEST,
+        )?,
+        token_file: section.token_file.map(|path| base.join(path)),
+    })
+}

@@ -1,0 +1,151 @@
+//! `[unix_socket]`: credentials for local programs, which the kernel names.
+
+use std::path::{Path, PathBuf};
+
+use super::document::{Program, UnixSocket};
+use super::{ConfigError, session_of, value};
+use crate::agent::peer::Who;
+use crate::agent::wanted::{Wanted, WorkloadId, WorkloadWanted};
+
+/// The most entries.
+const MAX_PROGRAMS: usize = 1_000;
+/// The longest path of a socket: unix(7) has 108 bytes, one of which is the end.
+const LONGEST_PATH: usize = 107;
+/// Everybody may connect, since the entries say who gets what.
+const MODE: u32 = 0o666;
+
+/// The Unix socket.
+#[derive(Debug)]
+pub struct UnixSocketConfig {
+    pub path: PathBuf,
+    /// The mode of the socket: whoever may write it may connect.
+    pub mode: u32,
+    pub programs: Vec<ProgramConfig>,
+}
+
+/// Which program gets which role.
+#[derive(Debug)]
+pub struct ProgramConfig {
+    pub name: String,
+    pub who: Who,
+    pub role_arn: String,
+    /// The session that it gets.
+    pub wanted: Wanted,
+}
+
+pub(super) fn unix_socket(
+    section: UnixSocket,
+    base: &Path,
+) -> Result<UnixSocketConfig, ConfigError> {
+    let path = base.join(section.path);
+    if path.as_os_str().len() > LONGEST_PATH {
+        let rule = format!("{} has more than {LONGEST_PATH} bytes", path.display());
+        return Err(value("[unix_socket] path", rule));
+    }
+    let mode = match section.mode {
+        None => MODE,
+        Some(text) => u32::from_str_radix(&text, 8)
+            .ok()
+            .filter(|mode| (3..=4).contains(&text.len()) && *mode <= 0o777)
+            .ok_or_else(|| {
+                value(
+                    "[unix_socket] mode",
+                    format!("`{text}` must be a mode such as \"0660\""),
+                )
+            })?,
+    };
+    if section.programs.is_empty() || section.programs.len() > MAX_PROGRAMS {
+        let rule =
+            format!("must be there, once for each program, and at most {MAX_PROGRAMS} times");
+        return Err(value("[[unix_socket.program]]", rule));
+    }
+    let programs = section.programs.into_iter().map(program);
+    Ok(UnixSocketConfig {
+        path,
+        mode,
+        programs: programs.collect::<Result<_, _>>()?,
+    })
+}
+
+/// The socket of the development mode: for programs of the same user.
+///
+/// # Errors
+/// The role breaks a rule.
+pub(super) fn for_development(
+    role_arn: &str,
+    session_name: &str,
+) -> Result<UnixSocketConfig, ConfigError> {
+    let folder = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let session = session_of(
+        ["--role", "--role", "--role"],
+        role_arn,
+        None,
+        session_name,
+        None,
+    )?;
+    Ok(UnixSocketConfig {
+        path: folder.join(format!("brevet-agent-{}.sock", std::process::id())),
+        mode: 0o600,
+        programs: vec![ProgramConfig {
+            name: "demo".to_owned(),
+            who: Who {
+                uid: Some(rustix::process::getuid().as_raw()),
+                ..Who::default()
+            },
+            role_arn: role_arn.to_owned(),
+            wanted: Wanted::Workload(Box::new(session)),
+        }],
+    })
+}
+
+fn program(entry: Program) -> Result<ProgramConfig, ConfigError> {
+    const EXECUTABLE: &str = "[[unix_socket.program]] executable";
+    if let Some(executable) = &entry.executable
+        && !executable.is_absolute()
+    {
+        let rule = format!("{} must be an absolute path", executable.display());
+        return Err(value(EXECUTABLE, rule));
+    }
+    if entry.uid.is_none() && entry.gid.is_none() && entry.unit.is_none() {
+        let rule = match entry.executable {
+            Some(_) => "is not enough: every user of this machine may run it. Add uid, gid or unit",
+            None => "or uid, gid or unit must say which program is meant",
+        };
+        return Err(value(EXECUTABLE, rule));
+    }
+    if let Some(unit) = &entry.unit
+        && !(unit.ends_with(".service") || unit.ends_with(".scope"))
+    {
+        let rule = format!("`{unit}` must be the whole name of a unit, such as {unit}.service");
+        return Err(value("[[unix_socket.program]] unit", rule));
+    }
+    let session = session_of(
+        [
+            "[[unix_socket.program]] role_arn",
+            "[[unix_socket.program]] role_session_name",
+            "[[unix_socket.program]] duration_seconds",
+        ],
+        &entry.role_arn,
+        entry.role_session_name,
+        &entry.name,
+        entry.duration_seconds,
+    )?;
+    let own = rustix::process::geteuid().as_raw();
+    Ok(ProgramConfig {
+        wanted: Wanted::Workload(Box::new(WorkloadWanted {
+            workload: WorkloadId::Process {
+                uid: entry.uid.unwrap_or(own),
+                unit: entry.unit.clone(),
+            },
+            ..session
+        })),
+        who: Who {
+            uid: entry.uid,
+            gid: entry.gid,
+            executable: entry.executable,
+            unit: entry.unit,
+        },
+        role_arn: entry.role_arn,
+        name: entry.name,
+    })
+}

@@ -1,0 +1,217 @@
+//! The container endpoint in the form of Amazon ECS: every workload has a path and a token of its own, and gets the
+//! role that is configured for it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use serde_json::json;
+
+use super::audit::{Audit, Recipient};
+use super::front::Refused;
+use super::handouts::Slot;
+use super::listener::{Answer, Face};
+use super::metrics::{HandOutLabel, Metrics};
+use super::refusal::Refusal;
+use super::session::RoleSession;
+use super::workload_token::WorkloadToken;
+
+pub const LISTENER: &str = "container";
+const JSON: &str = "application/json";
+
+/// A workload that may ask.
+pub struct Workload {
+    /// The name that audit lines have.
+    pub name: Arc<str>,
+    pub token: WorkloadToken,
+    pub slot: Arc<Slot>,
+}
+
+/// The container endpoint.
+pub struct Container {
+    /// The workloads by their paths.
+    workloads: HashMap<String, Workload>,
+    audit: Arc<Audit>,
+    metrics: Arc<Metrics>,
+}
+
+impl Container {
+    pub fn new(
+        workloads: HashMap<String, Workload>,
+        audit: Arc<Audit>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            workloads,
+            audit,
+            metrics,
+        }
+    }
+
+    /// A refusal of a workload that did not show what it must.
+    fn unproven(&self, status: StatusCode, code: &str, message: &str) -> Answer {
+        let label = HandOutLabel {
+            listener: LISTENER,
+            outcome: "unproven",
+        };
+        self.metrics.hand_outs.get_or_create(&label).inc();
+        error(status, code, message)
+    }
+}
+
+impl Face for Container {
+    async fn answer(&self, request: &Request<Incoming>, peer: SocketAddr) -> Answer {
+        if request.method() != Method::GET {
+            return method_not_allowed();
+        }
+        let Some(workload) = self.workloads.get(request.uri().path()) else {
+            return self.unproven(
+                StatusCode::NOT_FOUND,
+                "ResourceNotFound",
+                "No workload of this agent has this path.",
+            );
+        };
+        let given = match authorization(request.headers()) {
+            Ok(given) => given,
+            Err(message) => {
+                return self.unproven(
+                    StatusCode::UNAUTHORIZED,
+                    "MissingAuthenticationToken",
+                    message,
+                );
+            }
+        };
+        if !workload.token.is(given) {
+            return self.unproven(
+                StatusCode::FORBIDDEN,
+                "AccessDenied",
+                "This is not the token of this workload.",
+            );
+        }
+        let result = workload.slot.get().await;
+        let result = result.as_deref();
+        self.metrics.handed_out(LISTENER, result.map(|_| ()));
+        let recipient = Recipient {
+            listener: LISTENER,
+            workload: workload.name.to_string(),
+            proof: "container-token",
+        };
+        self.audit
+            .handed_out(&recipient, Some(peer.to_string()), result);
+        credentials(result)
+    }
+
+    fn refuse(&self, refused: Refused) -> Answer {
+        refusal_of_front(refused)
+    }
+}
+
+/// The value of the header `Authorization`, which SDKs send as the token alone.
+///
+/// # Errors
+/// A sentence for the one who sent the request: the header is missing, empty or duplicate.
+pub fn authorization(headers: &HeaderMap) -> Result<&[u8], &'static str> {
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    match (given.next(), given.next()) {
+        (Some(value), None) if !value.is_empty() => Ok(value.as_bytes()),
+        (Some(_), Some(_)) => Err("The header Authorization must be sent once."),
+        _ => Err("The header Authorization must hold the token of the workload."),
+    }
+}
+
+/// The answer with credentials, or with the reason why there are none. A definite refusal of the broker has a status
+/// of the client's side, so that no SDK takes it for a fault that passes.
+pub fn credentials(result: Result<&RoleSession, &Refusal>) -> Answer {
+    match result {
+        Ok(session) => Answer::new(StatusCode::OK, JSON, session.container_document.clone()),
+        Err(Refusal::Denied { code, message }) => error(StatusCode::FORBIDDEN, code, message),
+        Err(refusal @ Refusal::Unavailable { .. }) => error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceUnavailable",
+            &refusal.to_string(),
+        ),
+    }
+}
+
+/// An error as SDKs show it.
+pub fn error(status: StatusCode, code: &str, message: &str) -> Answer {
+    let document = json!({"code": code, "message": message});
+    Answer::new(status, JSON, document.to_string())
+}
+
+pub fn method_not_allowed() -> Answer {
+    error(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "MethodNotAllowed",
+        "Only GET is allowed here.",
+    )
+    .header("allow", HeaderValue::from_static("GET"))
+}
+
+/// The answer to a request that [`super::front::check`] refused.
+pub fn refusal_of_front(refused: Refused) -> Answer {
+    let code = match refused.status {
+        StatusCode::FORBIDDEN => "AccessDenied",
+        StatusCode::METHOD_NOT_ALLOWED => "MethodNotAllowed",
+        _ => "InvalidRequest",
+    };
+    error(refused.status, code, refused.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_the_whole_header_and_is_sent_once() {
+        let headers = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+            }
+            headers
+        };
+        assert_eq!(authorization(&headers(&["Bearer x"])).unwrap(), b"Bearer x");
+        assert!(
+            authorization(&headers(&[]))
+                .unwrap_err()
+                .contains("must hold")
+        );
+        assert!(
+            authorization(&headers(&[""]))
+                .unwrap_err()
+                .contains("must hold")
+        );
+        assert!(
+            authorization(&headers(&["a", "a"]))
+                .unwrap_err()
+                .contains("once")
+        );
+    }
+
+    #[test]
+    fn errors_are_json_with_code_and_message() {
+        let denied = Refusal::Denied {
+            code: "AccessDenied".to_owned(),
+            message: "User: x is not \"authorized\".".to_owned(),
+        };
+        assert_eq!(
+            credentials(Err(&denied)).into_response().status(),
+            StatusCode::FORBIDDEN
+        );
+        let away = Refusal::Unavailable {
+            reason: "the broker has not answered yet".to_owned(),
+        };
+        assert_eq!(
+            credentials(Err(&away)).into_response().status(),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        assert_eq!(
+            method_not_allowed().into_response().status(),
+            StatusCode::METHOD_NOT_ALLOWED
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! A container endpoint for one program: one role, one token, on a free port of 127.0.0.1.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::audit::Audit;
+use super::config::AuditTarget;
+use super::container::{Container, Workload};
+use super::handouts::Handouts;
+use super::listener;
+use super::metrics::Metrics;
+use super::run::StartError;
+use super::source::Source;
+use super::wanted::Wanted;
+use super::workload_token::WorkloadToken;
+use crate::base::clock::Clock;
+use crate::base::entropy::Entropy;
+use crate::base::host_names::{HostName, HostNames};
+use crate::base::secret::Secret;
+
+/// The path of the credentials.
+const PATH: &str = "/credentials";
+
+/// A running endpoint. Dropping it ends it.
+pub struct OwnEndpoint {
+    /// For AWS_CONTAINER_CREDENTIALS_FULL_URI. It has an address and a port, as old SDKs want it.
+    pub full_uri: String,
+    /// For AWS_CONTAINER_AUTHORIZATION_TOKEN.
+    pub token: Secret<String>,
+    _tasks: JoinSet<()>,
+}
+
+/// Starts an endpoint that hands out the sessions of a source, and keeps them fresh.
+///
+/// # Errors
+/// There is no free port, or there are no random bytes.
+pub async fn start(
+    source: Arc<dyn Source>,
+    wanted: Wanted,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<OwnEndpoint, StartError> {
+    let token = WorkloadToken::generate(&*entropy)?;
+    let text = token.text().unwrap_or_default();
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (listener, address) = super::run::listen("exec", any).await?;
+    let metrics = Arc::new(Metrics::new());
+    // The broker's own audit log has the session; there is nobody else to hand it to here.
+    let audit = Audit::open(&AuditTarget::Discard, clock.clone(), metrics.clone())?;
+    let handouts = Arc::new(Handouts::new(source, clock, entropy, metrics.clone()));
+    let workload = Workload {
+        name: "exec".into(),
+        token,
+        slot: handouts.pin(wanted),
+    };
+    let workloads = HashMap::from([(PATH.to_owned(), workload)]);
+    let face = Arc::new(Container::new(workloads, Arc::new(audit), metrics));
+    let hosts = HostNames::new([HostName::Address(address.ip())]);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(listener::serve(listener, hosts, face));
+    tasks.spawn(async move { handouts.keep_fresh().await });
+    Ok(OwnEndpoint {
+        full_uri: format!("http://{address}{PATH}"),
+        token: Secret::new(text),
+        _tasks: tasks,
+    })
+}

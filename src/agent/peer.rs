@@ -1,0 +1,320 @@
+//! Who is at the other end of a Unix socket: the user and group by the kernel's word, and the program and systemd unit
+//! by /proc, read in such a way that they are those of the process that connected.
+//!
+//! The kernel notes the process id when a process connects. By the time /proc is read, that process may have ended and
+//! its id may belong to another one. Therefore the process must have started before a moment at which the listener had
+//! no connections waiting: it was then there when the connection was made, so the id was its own. After /proc was read it
+//! must still be there, which its start time shows: another process with its id has a later one.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::net::unix::UCred;
+
+use crate::base::clock::{Clock, SystemClock};
+
+/// The unit of start times in /proc: USER_HZ is 100 on every architecture that this program is built for.
+const TICK_MILLIS: u64 = 10;
+const TICK: Duration = Duration::from_millis(TICK_MILLIS);
+
+/// Who connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    pub uid: u32,
+    pub gid: u32,
+    pub program: Result<Program, Unknown>,
+}
+
+/// The process that connected.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Program {
+    /// The file that it runs; `None` if this agent may not know it.
+    pub executable: Option<PathBuf>,
+    /// The systemd unit that it belongs to.
+    pub unit: Option<String>,
+}
+
+/// Why nothing is known of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// It has ended, or is in a namespace that this agent does not see.
+    Gone,
+    /// It may have started after the connection was made. A new connection shows that it did not.
+    TooNew,
+}
+
+/// What must be so for an entry to fit; `None` fits everybody. At least one of `uid`, `gid` and `unit` is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Who {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub executable: Option<PathBuf>,
+    pub unit: Option<String>,
+}
+
+impl Who {
+    /// Whether a peer is meant.
+    ///
+    /// # Errors
+    /// [`Unknown`] if that cannot be known.
+    pub fn fits(&self, peer: &Peer) -> Result<bool, Unknown> {
+        if self.uid.is_some_and(|uid| uid != peer.uid)
+            || self.gid.is_some_and(|gid| gid != peer.gid)
+        {
+            return Ok(false);
+        }
+        if self.executable.is_none() && self.unit.is_none() {
+            return Ok(true);
+        }
+        let Program { executable, unit } = peer.program.as_ref().map_err(|unknown| *unknown)?;
+        Ok(self
+            .executable
+            .as_ref()
+            .is_none_or(|wanted| Some(wanted) == executable.as_ref())
+            && self
+                .unit
+                .as_ref()
+                .is_none_or(|wanted| Some(wanted) == unit.as_ref()))
+    }
+
+    /// What was compared, for the audit log.
+    pub fn proof(&self) -> &'static str {
+        match (&self.unit, &self.executable) {
+            (Some(_), _) => "peer-unit",
+            (None, Some(_)) => "peer-executable",
+            (None, None) if self.uid.is_some() => "peer-uid",
+            (None, None) => "peer-gid",
+        }
+    }
+}
+
+/// The time since the machine started, by the clock that the start times in /proc have.
+pub fn since_boot() -> Duration {
+    // No injected clock: what it is compared with is the kernel's.
+    SystemClock.monotonic()
+}
+
+/// Finds out who connected. `idle_at` is a moment before the connection was made, by [`since_boot`].
+pub fn peer(credentials: &UCred, idle_at: Duration) -> Peer {
+    Peer {
+        uid: credentials.uid(),
+        gid: credentials.gid(),
+        program: program(credentials.pid(), idle_at),
+    }
+}
+
+fn program(pid: Option<i32>, idle_at: Duration) -> Result<Program, Unknown> {
+    // An id of another namespace is 0.
+    let pid = pid.filter(|pid| *pid > 0).ok_or(Unknown::Gone)?;
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let started_at = || {
+        let stat = fs::read_to_string(folder.join("stat")).ok();
+        stat.as_deref().and_then(started_at).ok_or(Unknown::Gone)
+    };
+    let before = started_at()?;
+    if before + TICK > idle_at {
+        return Err(Unknown::TooNew);
+    }
+    let executable = fs::read_link(folder.join("exe")).ok();
+    let groups = fs::read_to_string(folder.join("cgroup")).unwrap_or_default();
+    if started_at()? != before {
+        return Err(Unknown::Gone);
+    }
+    Ok(Program {
+        executable,
+        unit: unit(&groups),
+    })
+}
+
+/// When a process started, since the machine did: field 22 of proc_pid_stat(5), rounded down to ticks. The name of the
+/// program, in parentheses, may contain anything. `None` for a process that has ended and was not waited for.
+fn started_at(stat: &str) -> Option<Duration> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    if ["Z", "X", "x"].contains(&fields.next()?) {
+        return None;
+    }
+    // The state is field 3.
+    let ticks: u64 = fields.nth(18)?.parse().ok()?;
+    Some(Duration::from_millis(ticks.checked_mul(TICK_MILLIS)?))
+}
+
+/// The systemd unit in proc_pid_cgroup(5): below the slices, the first part of the path in the unified hierarchy. What
+/// is deeper may have been made by the unit's own processes. `None` outside of units.
+fn unit(groups: &str) -> Option<String> {
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let unit = path.split('/').find(|part| !part.ends_with(".slice"))?;
+    let is_unit = [".service", ".scope"]
+        .iter()
+        .any(|kind| unit.ends_with(kind));
+    is_unit.then(|| unit.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is(executable: &str, unit: Option<&str>) -> Peer {
+        Peer {
+            uid: 1000,
+            gid: 100,
+            program: Ok(Program {
+                executable: Some(executable.into()),
+                unit: unit.map(str::to_owned),
+            }),
+        }
+    }
+
+    #[test]
+    fn everything_that_an_entry_names_must_be_so() {
+        let reporter = is("/usr/bin/reporter", Some("reporter.service"));
+        let who = |uid: Option<u32>,
+                   gid: Option<u32>,
+                   executable: Option<&str>,
+                   unit: Option<&str>| Who {
+            uid,
+            gid,
+            executable: executable.map(PathBuf::from),
+            unit: unit.map(str::to_owned),
+        };
+        for fitting in [
+            who(Some(1000), None, None, None),
+            who(None, Some(100), None, None),
+            who(
+                Some(1000),
+                Some(100),
+                Some("/usr/bin/reporter"),
+                Some("reporter.service"),
+            ),
+            who(None, None, None, Some("reporter.service")),
+        ] {
+            assert_eq!(fitting.fits(&reporter), Ok(true), "{fitting:?}");
+        }
+        for other in [
+            who(Some(0), None, None, None),
+            who(Some(1000), Some(101), None, None),
+            who(Some(1000), None, Some("/usr/bin/other"), None),
+            who(
+                Some(1000),
+                None,
+                Some("/usr/bin/reporter"),
+                Some("other.service"),
+            ),
+        ] {
+            assert_eq!(other.fits(&reporter), Ok(false), "{other:?}");
+        }
+        let who = who(Some(1000), None, None, Some("reporter.service"));
+        assert_eq!(who.fits(&is("/usr/bin/reporter", None)), Ok(false));
+    }
+
+    #[test]
+    fn a_program_of_which_nothing_is_known_fits_only_what_the_kernel_vouches_for() {
+        for unknown in [Unknown::Gone, Unknown::TooNew] {
+            let peer = Peer {
+                program: Err(unknown),
+                ..is("/x", None)
+            };
+            let by_uid = Who {
+                uid: Some(1000),
+                ..Who::default()
+            };
+            assert_eq!(by_uid.fits(&peer), Ok(true));
+            let by_unit = Who {
+                unit: Some("x.service".into()),
+                ..by_uid.clone()
+            };
+            assert_eq!(by_unit.fits(&peer), Err(unknown));
+            let of_another = Who {
+                uid: Some(1),
+                ..by_unit
+            };
+            assert_eq!(of_another.fits(&peer), Ok(false));
+        }
+    }
+
+    #[test]
+    fn the_unit_is_the_one_that_systemd_made() {
+        for (groups, expected) in [
+            (
+                "0::/system.slice/reporter.service\n",
+                Some("reporter.service"),
+            ),
+            (
+                "0::/system.slice/system-app.slice/app@1.service\n",
+                Some("app@1.service"),
+            ),
+            // A process of one unit made a group that is called like another.
+            (
+                "0::/system.slice/evil.service/payments.service\n",
+                Some("evil.service"),
+            ),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.service\n",
+                Some("user@1000.service"),
+            ),
+            (
+                "0::/user.slice/user-1000.slice/session-3.scope\n",
+                Some("session-3.scope"),
+            ),
+            (
+                "12:cpu:/system.slice/old.service\n0::/system.slice/new.service\n",
+                Some("new.service"),
+            ),
+            ("12:cpu:/system.slice/old.service\n", None),
+            ("0::/../../system.slice/reporter.service\n", None),
+            ("0::/kubepods/pod1/abc\n", None),
+            ("0::/\n", None),
+            ("", None),
+        ] {
+            assert_eq!(unit(groups).as_deref(), expected, "{groups}");
+        }
+    }
+
+    #[test]
+    fn the_start_is_read_behind_whatever_the_program_is_called() {
+        let stat = |name: &str, state: &str, start: &str| {
+            format!(
+                "42 ({name}) {state} 1 42 42 0 -1 4194304 1 0 0 0 1 2 0 0 20 0 1 0 {start} 1 2 3"
+            )
+        };
+        let expected = Some(Duration::from_millis(12_340));
+        assert_eq!(started_at(&stat("brevet", "S", "1234")), expected);
+        assert_eq!(started_at(&stat("a) S 1 (b", "R", "1234")), expected);
+        for bad in [
+            &stat("x", "Z", "1234"),
+            &stat("x", "S", "-1"),
+            "",
+            "42 (x) S 1",
+            "42",
+        ] {
+            assert_eq!(started_at(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn ag_05_a_process_that_may_have_taken_over_an_id_is_not_known() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let now = since_boot() + Duration::from_secs(1);
+        let known = program(Some(own), now).unwrap();
+        assert_eq!(known.executable, std::env::current_exe().ok());
+        // It started after the listener was idle: it may not be the process that connected.
+        assert_eq!(program(Some(own), Duration::ZERO), Err(Unknown::TooNew));
+        let mut child = std::process::Command::new("sleep")
+            .arg("600")
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(program(Some(pid), since_boot() + Duration::from_secs(1)).is_ok());
+        child.kill().unwrap();
+        // Ended, and not waited for yet; then gone.
+        while program(Some(pid), since_boot() + Duration::from_secs(1)).is_ok() {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert_eq!(program(Some(pid), since_boot()), Err(Unknown::Gone));
+        for none in [None, Some(0), Some(-1)] {
+            assert_eq!(program(none, now), Err(Unknown::Gone));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The container endpoint in the form of the EKS Pod Identity agent: a pod shows its projected service-account token,
+//! and the broker, which checks the token, says which role its service account has.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+
+use super::audit::{Audit, Recipient};
+use super::container::{
+    LISTENER, authorization, credentials, error, method_not_allowed, refusal_of_front,
+};
+use super::front::Refused;
+use super::handouts::Handouts;
+use super::imds::Parts;
+use super::listener::{Answer, Face};
+use super::metrics::{HandOutLabel, Metrics};
+use super::pace::Pace;
+use super::pod_token::UnverifiedPodToken;
+use super::refusal::Refusal;
+use super::wanted::{PodToken, Wanted, WorkloadId, WorkloadWanted};
+use crate::base::clock::Clock;
+
+/// The path of the credentials: Amazon EKS, "Learn how EKS Pod Identity works".
+pub const PATH: &str = "/v1/credentials";
+
+/// The endpoint for pods.
+pub struct PodIdentity {
+    /// The name of the cluster, as the broker's directory has it.
+    cluster: String,
+    duration_seconds: Option<i32>,
+    handouts: Arc<Handouts>,
+    /// How often an address may ask in vain.
+    refusals: Pace,
+    clock: Arc<dyn Clock>,
+    audit: Arc<Audit>,
+    metrics: Arc<Metrics>,
+}
+
+impl PodIdentity {
+    pub fn new(
+        cluster: String,
+        duration_seconds: Option<i32>,
+        handouts: Arc<Handouts>,
+        parts: Parts,
+    ) -> Self {
+        Self {
+            cluster,
+            duration_seconds,
+            handouts,
+            refusals: Pace::new(parts.clock.clone()),
+            clock: parts.clock,
+            audit: parts.audit,
+            metrics: parts.metrics,
+        }
+    }
+
+    /// The session for a pod. Sessions are kept by the whole token, since only its signature proves whose it is:
+    /// another token with the same claims is sent to the broker again.
+    fn wanted(&self, token: PodToken) -> Wanted {
+        Wanted::Workload(Box::new(WorkloadWanted {
+            workload: WorkloadId::Pod {
+                cluster: self.cluster.clone(),
+                token,
+            },
+            role_arn: None,
+            role_session_name: None,
+            duration_seconds: self.duration_seconds,
+            tags: Vec::new(),
+        }))
+    }
+
+    fn unproven(&self, status: StatusCode, code: &str, message: &str) -> Answer {
+        let label = HandOutLabel {
+            listener: LISTENER,
+            outcome: "unproven",
+        };
+        self.metrics.hand_outs.get_or_create(&label).inc();
+        error(status, code, message)
+    }
+}
+
+impl Face for PodIdentity {
+    async fn answer(&self, request: &Request<Incoming>, peer: SocketAddr) -> Answer {
+        if request.method() != Method::GET {
+            return method_not_allowed();
+        }
+        if request.uri().path() != PATH {
+            let message = "There is nothing here. Pods ask for /v1/credentials.";
+            return self.unproven(StatusCode::NOT_FOUND, "ResourceNotFound", message);
+        }
+        let given = match authorization(request.headers()) {
+            Ok(given) => given,
+            Err(message) => {
+                return self.unproven(
+                    StatusCode::BAD_REQUEST,
+                    "InvalidParameterException",
+                    message,
+                );
+            }
+        };
+        let token = match UnverifiedPodToken::read(given, self.clock.now()) {
+            Ok(token) => token,
+            Err(message) => {
+                return self.unproven(StatusCode::BAD_REQUEST, "InvalidTokenException", message);
+            }
+        };
+        if !self.refusals.allows(peer.ip()) {
+            let message = "Too many tokens of this address were refused. Try again in a minute.";
+            return self.unproven(
+                StatusCode::TOO_MANY_REQUESTS,
+                "ThrottlingException",
+                message,
+            );
+        }
+        let wanted = self.wanted(token.token);
+        let result = self.handouts.get(wanted.clone()).await;
+        if matches!(result, Err(Refusal::Denied { .. })) {
+            self.refusals.count(peer.ip());
+            self.handouts.forget(&wanted);
+        }
+        let result = result.as_deref();
+        self.metrics.handed_out(LISTENER, result.map(|_| ()));
+        // What the token says is true if the broker took it.
+        let workload = match result {
+            Ok(_) => token.pod.as_str(),
+            Err(_) => "unproven pod",
+        };
+        let recipient = Recipient {
+            listener: LISTENER,
+            workload: workload.to_owned(),
+            proof: "pod-token",
+        };
+        self.audit
+            .handed_out(&recipient, Some(peer.to_string()), result);
+        credentials(result)
+    }
+
+    fn refuse(&self, refused: Refused) -> Answer {
+        refusal_of_front(refused)
+    }
+}

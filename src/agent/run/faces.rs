@@ -1,0 +1,104 @@
+//! The listeners for containers, pods and local programs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Assembly, StartError, listen};
+use crate::agent::config::{ContainerConfig, PodIdentityConfig, UnixSocketConfig, WorkloadConfig};
+use crate::agent::container::{Container, Workload};
+use crate::agent::listener;
+use crate::agent::pod_identity::{self, PodIdentity};
+use crate::agent::unix_socket::{self, Entry, SocketFile, UnixSocket};
+use crate::agent::workload_token::WorkloadToken;
+use crate::agent::world::{ContainerWorld, PodIdentityWorld, ProcessWorld, url};
+
+impl Assembly {
+    /// Starts the container endpoint in the form of Amazon ECS.
+    pub(super) async fn container(
+        &mut self,
+        config: &ContainerConfig,
+    ) -> Result<ContainerWorld, StartError> {
+        let address = config.listener.address;
+        let (listener, address) = listen("[container] address", address).await?;
+        let mut world = None;
+        let mut workloads = HashMap::new();
+        for config in &config.workloads {
+            let path = format!("/credentials/{}", config.name);
+            let token = self.token(config)?;
+            world.get_or_insert_with(|| ContainerWorld {
+                full_uri: format!("{}{path}", url(address)),
+                token: token.text().unwrap_or_default(),
+            });
+            let slot = self.handouts.pin(config.wanted.clone());
+            self.pinned.push(slot.clone());
+            let name = config.name.as_str().into();
+            workloads.insert(path, Workload { name, token, slot });
+        }
+        let face = Container::new(workloads, self.audit.clone(), self.metrics.clone());
+        let hosts = config.listener.hosts.clone();
+        let serve = listener::serve(listener, hosts, Arc::new(face));
+        self.tasks.push(tokio::spawn(serve));
+        Ok(world.unwrap_or_default())
+    }
+
+    fn token(&self, config: &WorkloadConfig) -> Result<WorkloadToken, StartError> {
+        Ok(match &config.token_file {
+            Some(path) => WorkloadToken::in_file(path, self.clock.clone(), &*self.entropy)?,
+            None => WorkloadToken::generate(&*self.entropy)?,
+        })
+    }
+
+    /// Starts the container endpoint in the form of EKS Pod Identity.
+    pub(super) async fn pod_identity(
+        &mut self,
+        config: &PodIdentityConfig,
+    ) -> Result<PodIdentityWorld, StartError> {
+        let face = Arc::new(PodIdentity::new(
+            config.cluster.clone(),
+            i32::try_from(config.duration_seconds).ok(),
+            self.handouts.clone(),
+            self.parts(),
+        ));
+        let mut full_uri = None;
+        for config in &config.listeners {
+            let (listener, address) = listen("[pod_identity] addresses", config.address).await?;
+            full_uri.get_or_insert_with(|| format!("{}{}", url(address), pod_identity::PATH));
+            let serve = listener::serve(listener, config.hosts.clone(), face.clone());
+            self.tasks.push(tokio::spawn(serve));
+        }
+        Ok(PodIdentityWorld {
+            full_uri: full_uri.unwrap_or_default(),
+            token_file: config.token_file.clone(),
+        })
+    }
+
+    /// Starts the Unix socket.
+    pub(super) fn unix_socket(
+        &mut self,
+        config: &UnixSocketConfig,
+    ) -> Result<(SocketFile, Option<ProcessWorld>), StartError> {
+        let path = &config.path;
+        let listener =
+            unix_socket::listen(path, config.mode).map_err(|source| StartError::Socket {
+                path: path.clone(),
+                source,
+            })?;
+        let mut entries = Vec::new();
+        for program in &config.programs {
+            let slot = self.handouts.pin(program.wanted.clone());
+            self.pinned.push(slot.clone());
+            entries.push(Entry {
+                name: program.name.as_str().into(),
+                who: program.who.clone(),
+                role_arn: program.role_arn.clone(),
+                slot,
+            });
+        }
+        let face = UnixSocket::new(entries, self.audit.clone(), self.metrics.clone());
+        self.tasks
+            .push(tokio::spawn(unix_socket::serve(listener, Arc::new(face))));
+        let first = config.programs.first();
+        let world = first.and_then(|program| ProcessWorld::new(path, &program.role_arn));
+        Ok((SocketFile(path.clone()), world))
+    }
+}

@@ -1,0 +1,102 @@
+//! Asks the agent of this machine for a session, over its Unix socket. The agent knows by the kernel who asks.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use tokio::net::UnixStream;
+use zeroize::Zeroizing;
+
+use super::Failure;
+use super::session_credentials::SessionCredentials;
+use crate::base::clock::{Clock, SystemClock, Timestamp};
+use crate::base::secret::Secret;
+
+/// How long the agent may take. It answers within a second.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest answer.
+const MAX_BYTES: usize = 64 << 10;
+/// A program that has only just started is asked to connect again, this often at most and with this pause.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The agent's answer, in the form of container credentials.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Document {
+    access_key_id: String,
+    secret_access_key: Zeroizing<String>,
+    token: Zeroizing<String>,
+    expiration: String,
+    account_id: String,
+}
+
+/// An error of the agent.
+#[derive(Deserialize)]
+struct Refusal {
+    code: String,
+    message: String,
+}
+
+/// Gets a session of a role.
+///
+/// # Errors
+/// No agent listens there, or it refuses; the message has its reason.
+pub(super) async fn session(socket: &Path, role_arn: &str) -> Result<SessionCredentials, Failure> {
+    let fault =
+        |what: String| -> Failure { format!("--agent-socket {}: {what}", socket.display()).into() };
+    let mut attempt = 1;
+    loop {
+        let asked = tokio::time::timeout(TIMEOUT, ask(socket, role_arn)).await;
+        let (status, body) = asked
+            .map_err(|_| fault("the agent does not answer".to_owned()))?
+            .map_err(|error| fault(format!("{error}; `brevet agent` must listen there")))?;
+        if status == StatusCode::OK {
+            return read(&body).map_err(|error| fault(format!("the agent's answer: {error}")));
+        }
+        let refusal: Refusal = serde_json::from_slice(&body).map_err(|_| {
+            fault(format!(
+                "what listens there is no agent: it answered {status}"
+            ))
+        })?;
+        if refusal.code != "TryAgain" || attempt == ATTEMPTS {
+            return Err(fault(format!("{}: {}", refusal.code, refusal.message)));
+        }
+        attempt += 1;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn ask(socket: &Path, role_arn: &str) -> Result<(StatusCode, Zeroizing<Vec<u8>>), Failure> {
+    let stream = UnixStream::connect(socket).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let role = utf8_percent_encode(role_arn, NON_ALPHANUMERIC);
+    let request = Request::get(format!("/v1/credentials?role={role}"))
+        .header("host", "localhost")
+        .header("accept", "application/json")
+        .body(Empty::<&[u8]>::new())?;
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    let body = Limited::new(body, MAX_BYTES).collect().await?.to_bytes();
+    connection.abort();
+    Ok((head.status, Zeroizing::new(body.to_vec())))
+}
+
+fn read(body: &[u8]) -> Result<SessionCredentials, Failure> {
+    let document: Document = serde_json::from_slice(body)?;
+    let expiration: jiff::Timestamp = document.expiration.parse()?;
+    Ok(SessionCredentials {
+        access_key_id: document.access_key_id,
+        secret_access_key: Secret::new(document.secret_access_key.to_string()).into(),
+        session_token: Secret::new(document.token.to_string()).into(),
+        received_at: SystemClock.now(),
+        expires_at: Timestamp::from_seconds(expiration.as_second()),
+        account_id: document.account_id,
+    }
+    .checked()?)
+}

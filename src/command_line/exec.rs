@@ -1,0 +1,70 @@
+//! `brevet exec`: runs a program with credentials of a role, and keeps them fresh while it runs.
+
+mod child;
+mod endpoint;
+
+use std::ffi::OsString;
+
+use clap::Args;
+
+use super::aws::Settings;
+use super::role::{self, SessionArguments};
+use super::variables;
+use super::{Failure, runtime};
+use crate::log::LogArguments;
+
+pub(crate) use child::{Ended, NotRun};
+
+/// The log of this command unless it is asked for: the terminal is the program's.
+pub(crate) const DEFAULT_LOG: &str = "error,brevet=warn";
+
+const EXAMPLES: &str = "\
+Examples:
+  brevet exec --role Deploy -- aws s3 ls
+      Runs `aws` with credentials of the role, which are replaced before they expire.
+  brevet exec --role Deploy --policy-arn arn:aws:iam::aws:policy/ReadOnlyAccess -- ./report
+      Limits what the program may do to what the policy allows too.
+  brevet exec --role Deploy --env -- terraform plan
+      Puts the credentials into the environment, for programs that look nowhere else.";
+
+/// Run a program with credentials of a role
+///
+/// The program gets its credentials from a container endpoint on 127.0.0.1 with a random port and token,
+/// which every AWS SDK knows, and which keeps them fresh as long as the program runs. With --env they
+/// are in the environment instead, and end when they expire. Other credentials are removed from the
+/// program's environment. Signals are passed on, and the exit status is the program's: 128 and the
+/// signal's number if a signal ended it.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct ExecArguments {
+    #[command(flatten)]
+    session: SessionArguments,
+    /// Put the credentials into the environment of the program; they are not replaced when they expire
+    #[arg(long)]
+    env: bool,
+    #[command(flatten)]
+    pub(crate) log: LogArguments,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Runs the program.
+///
+/// # Errors
+/// There are no credentials, or the program cannot be run. Once it has run, the error is [`Ended`], with its exit
+/// status.
+pub(crate) fn run(arguments: ExecArguments) -> Result<(), Failure> {
+    let settings = Settings::of(&arguments.session.role.call)?;
+    if !arguments.env {
+        let (session, command) = (arguments.session, arguments.command);
+        return runtime()?.block_on(async {
+            let endpoint = endpoint::start(&settings, session).await?;
+            child::run(&command, &endpoint.variables).await
+        });
+    }
+    let session = runtime()?.block_on(role::session(&settings, &arguments.session))?;
+    let mut set = variables::of_session(&session)?;
+    set.extend(variables::of_settings(&settings)?);
+    Err(child::replace(&arguments.command, &set))
+}
