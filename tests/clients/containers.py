@@ -187,7 +187,8 @@ def down(running):
 def main():
     loopback()
     compose = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())
-    for name in compose["services"]:
+    # Services with a profile are not started by default.
+    for name in (name for name, service in compose["services"].items() if "profiles" not in service):
         root = image(name)
         if compose["services"][name]["image"] == "brevet":
             build(root)
