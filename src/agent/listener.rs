@@ -1,5 +1,6 @@
 //! The listeners for workloads: HTTP/1.1 within bounds, in front of a face.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -21,12 +22,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 use super::front::{self, Refused};
 use crate::base::host_names::HostNames;
 
-/// The most connections of one listener.
+/// The most connections of one listener. Beyond that, the oldest one is closed: clients connect again, and a
+/// workload that only holds connections does not keep the others out.
 const MAX_CONNECTIONS: usize = 1_024;
 /// How long a request may take to arrive, and how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -92,24 +94,43 @@ impl Answer {
 
 /// Accepts connections until the agent ends.
 pub async fn serve<F: Face>(listener: TcpListener, hosts: HostNames, face: Arc<F>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    serve_at_once(MAX_CONNECTIONS, listener, hosts, face).await;
+}
+
+async fn serve_at_once<F: Face>(
+    most: usize,
+    listener: TcpListener,
+    hosts: HostNames,
+    face: Arc<F>,
+) {
     let hosts = Arc::new(hosts);
+    let mut open = VecDeque::new();
     loop {
-        // A connection beyond the limit waits in the queue of the operating system.
-        let Ok(slot) = slots.clone().acquire_owned().await else {
-            return;
-        };
         let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_BACK_OFF).await;
             continue;
         };
+        make_room(&mut open, most);
         let (hosts, face) = (hosts.clone(), face.clone());
-        tokio::spawn(async move {
-            let _slot = slot;
+        let task = tokio::spawn(async move {
             let connection = connection(stream, peer, &hosts, &face);
             // A client that went away needs no handling.
             let _ = tokio::time::timeout(MAX_CONNECTION_AGE, connection).await;
         });
+        open.push_back(task.abort_handle());
+    }
+}
+
+/// Closes the oldest connection if there are as many as there may be.
+fn make_room(open: &mut VecDeque<AbortHandle>, most: usize) {
+    if open.len() < most {
+        return;
+    }
+    open.retain(|task| !task.is_finished());
+    if open.len() >= most
+        && let Some(oldest) = open.pop_front()
+    {
+        oldest.abort();
     }
 }
 
@@ -225,5 +246,46 @@ impl AsyncWrite for Limited {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::base::host_names::HostName;
+
+    struct Hello;
+
+    impl Face for Hello {
+        async fn answer(&self, _: &Request<Incoming>, _: SocketAddr) -> Answer {
+            Answer::new(StatusCode::OK, "text/plain", "hello")
+        }
+
+        fn refuse(&self, refused: Refused) -> Answer {
+            Answer::new(refused.status, "text/plain", refused.message)
+        }
+    }
+
+    #[tokio::test]
+    async fn who_only_holds_connections_keeps_nobody_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let hosts = HostNames::new([HostName::Domain("localhost".into())]);
+        let serving = tokio::spawn(serve_at_once(4, listener, hosts, Arc::new(Hello)));
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            let mut silent = TcpStream::connect(address).await.unwrap();
+            silent.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+            held.push(silent);
+        }
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("hello"), "{answer}");
+        serving.abort();
     }
 }

@@ -7,7 +7,8 @@
 //! must still be there, which its start time shows: another process with its id has a later one.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::unix::UCred;
@@ -30,9 +31,34 @@ pub struct Peer {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Program {
     /// The file that it runs; `None` if this agent may not know it.
-    pub executable: Option<PathBuf>,
+    pub executable: Option<Executable>,
     /// The systemd unit that it belongs to.
     pub unit: Option<String>,
+}
+
+/// A program's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Executable {
+    /// Its path as the process sees it. A process with mounts of its own can give any file this path.
+    pub path: PathBuf,
+    /// The device and the inode, which no process can choose.
+    pub file: (u64, u64),
+}
+
+impl Executable {
+    /// The file that a link in /proc leads to. `None` if this agent may not know it.
+    fn of(link: &Path) -> Option<Self> {
+        Some(Self {
+            path: fs::read_link(link).ok()?,
+            file: file(link)?,
+        })
+    }
+}
+
+/// The device and the inode of a file, as this agent sees it.
+fn file(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// Why nothing is known of the process.
@@ -68,10 +94,13 @@ impl Who {
             return Ok(true);
         }
         let Program { executable, unit } = peer.program.as_ref().map_err(|unknown| *unknown)?;
-        Ok(self
-            .executable
-            .as_ref()
-            .is_none_or(|wanted| Some(wanted) == executable.as_ref())
+        // The path alone would not do: a process with mounts of its own can give any file this path.
+        let runs = |wanted: &PathBuf| {
+            executable
+                .as_ref()
+                .is_some_and(|runs| runs.path == *wanted && Some(runs.file) == file(wanted))
+        };
+        Ok(self.executable.as_ref().is_none_or(runs)
             && self
                 .unit
                 .as_ref()
@@ -116,7 +145,7 @@ fn program(pid: Option<i32>, idle_at: Duration) -> Result<Program, Unknown> {
     if before + TICK > idle_at {
         return Err(Unknown::TooNew);
     }
-    let executable = fs::read_link(folder.join("exe")).ok();
+    let executable = Executable::of(&folder.join("exe"));
     let groups = fs::read_to_string(folder.join("cgroup")).unwrap_or_default();
     if started_at()? != before {
         return Err(Unknown::Gone);
@@ -160,7 +189,10 @@ mod tests {
             uid: 1000,
             gid: 100,
             program: Ok(Program {
-                executable: Some(executable.into()),
+                executable: Some(Executable {
+                    path: executable.into(),
+                    file: file(Path::new(executable)).unwrap_or_default(),
+                }),
                 unit: unit.map(str::to_owned),
             }),
         }
@@ -168,7 +200,7 @@ mod tests {
 
     #[test]
     fn everything_that_an_entry_names_must_be_so() {
-        let reporter = is("/usr/bin/reporter", Some("reporter.service"));
+        let reporter = is("/bin/true", Some("reporter.service"));
         let who = |uid: Option<u32>,
                    gid: Option<u32>,
                    executable: Option<&str>,
@@ -184,7 +216,7 @@ mod tests {
             who(
                 Some(1000),
                 Some(100),
-                Some("/usr/bin/reporter"),
+                Some("/bin/true"),
                 Some("reporter.service"),
             ),
             who(None, None, None, Some("reporter.service")),
@@ -194,18 +226,25 @@ mod tests {
         for other in [
             who(Some(0), None, None, None),
             who(Some(1000), Some(101), None, None),
-            who(Some(1000), None, Some("/usr/bin/other"), None),
-            who(
-                Some(1000),
-                None,
-                Some("/usr/bin/reporter"),
-                Some("other.service"),
-            ),
+            who(Some(1000), None, Some("/bin/false"), None),
+            who(Some(1000), None, Some("/bin/true"), Some("other.service")),
         ] {
             assert_eq!(other.fits(&reporter), Ok(false), "{other:?}");
         }
-        let who = who(Some(1000), None, None, Some("reporter.service"));
-        assert_eq!(who.fits(&is("/usr/bin/reporter", None)), Ok(false));
+        let of_unit = who(Some(1000), None, None, Some("reporter.service"));
+        assert_eq!(of_unit.fits(&is("/bin/true", None)), Ok(false));
+        // Another file, to which the process gave this path by a mount of its own.
+        let mut disguised = is("/bin/true", None);
+        if let Ok(Program {
+            executable: Some(executable),
+            ..
+        }) = &mut disguised.program
+        {
+            executable.file = file(Path::new("/bin/false")).unwrap();
+        }
+        let by_path = who(Some(1000), None, Some("/bin/true"), None);
+        assert_eq!(by_path.fits(&is("/bin/true", None)), Ok(true));
+        assert_eq!(by_path.fits(&disguised), Ok(false));
     }
 
     #[test]
@@ -297,7 +336,10 @@ mod tests {
         let own = i32::try_from(std::process::id()).unwrap();
         let now = since_boot() + Duration::from_secs(1);
         let known = program(Some(own), now).unwrap();
-        assert_eq!(known.executable, std::env::current_exe().ok());
+        assert_eq!(
+            known.executable.map(|runs| runs.path),
+            std::env::current_exe().ok()
+        );
         // It started after the listener was idle: it may not be the process that connected.
         assert_eq!(program(Some(own), Duration::ZERO), Err(Unknown::TooNew));
         let mut child = std::process::Command::new("sleep")

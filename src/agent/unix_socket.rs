@@ -146,7 +146,7 @@ fn described(peer: &Peer) -> String {
     let mut text = format!("uid {}, gid {}", peer.uid, peer.gid);
     if let Ok(program) = &peer.program {
         match &program.executable {
-            Some(executable) => text.push_str(&format!(", executable {}", executable.display())),
+            Some(executable) => text.push_str(&format!(", executable {}", executable.path.display())),
             None => text.push_str(", with an executable that the agent may not see"),
         }
         match &program.unit {
