@@ -86,7 +86,7 @@ impl Answer {
         self
     }
 
-    /// The response, for a connection without hops.
+    /// The response, for a connection that has no hop limit, such as one of a Unix socket.
     pub fn into_response(self) -> Response<Full<Bytes>> {
         self.response
     }

@@ -1,4 +1,4 @@
-//! How often an address may ask in vain. Each such question costs a call to the broker.
+//! How many refused requests an address may make: each of them costs a call to the broker.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::base::clock::Clock;
 
-/// This many refusals of one address in a window are looked at.
+/// After this many refusals in a window, an address gets no more answers.
 const MAX_REFUSALS: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(60);
 /// The most addresses that are counted. A node has a few hundred pods.

@@ -31,7 +31,7 @@ pub struct PodIdentity {
     cluster: String,
     duration_seconds: Option<i32>,
     handouts: Arc<Handouts>,
-    /// How often an address may ask in vain.
+    /// How many refused requests an address may make.
     refusals: Pace,
     clock: Arc<dyn Clock>,
     audit: Arc<Audit>,

@@ -103,7 +103,8 @@ impl UnixSocket {
         credentials(result)
     }
 
-    /// The first entry that fits. An entry of which it cannot be known ends the search: a later one could give more.
+    /// The first entry that fits. If it cannot be known whether an entry fits, the search ends: a later one could
+    /// give more.
     ///
     /// # Errors
     /// The status, the code and the message of the refusal.
@@ -146,7 +147,9 @@ fn described(peer: &Peer) -> String {
     let mut text = format!("uid {}, gid {}", peer.uid, peer.gid);
     if let Ok(program) = &peer.program {
         match &program.executable {
-            Some(executable) => text.push_str(&format!(", executable {}", executable.path.display())),
+            Some(executable) => {
+                text.push_str(&format!(", executable {}", executable.path.display()))
+            }
             None => text.push_str(", with an executable that the agent may not see"),
         }
         match &program.unit {

@@ -15,8 +15,8 @@ const NEEDED_BYTES: u64 = 1 << 20;
 #[error("{0}")]
 struct NoRoom(String);
 
-/// Prints why a command failed, and returns its exit status. A program that `brevet exec` ran has its own, and has
-/// said itself what there is to say.
+/// Prints why a command failed, and returns its exit status. A program that `brevet exec` ran has its own, and
+/// nothing is printed.
 pub(crate) fn failed(failure: &Failure) -> ExitCode {
     if let Some(Ended(status)) = failure.downcast_ref() {
         return ExitCode::from(*status);

@@ -82,7 +82,7 @@ pub(crate) struct SessionArguments {
 /// Gets a session of the role.
 ///
 /// # Errors
-/// Those of [`ask`], or the agent refuses or does not answer.
+/// The same as for [`ask`], or the agent refuses or does not answer.
 pub(crate) async fn session(
     settings: &Settings,
     arguments: &SessionArguments,

@@ -142,7 +142,7 @@ fn wanted(entry: &ContainerWorkload) -> Result<Wanted, ConfigError> {
             })))
         }
         _ => {
-            let rule = "or `cluster` and `family`, of which the broker's directory knows the role, must be there";
+            let rule = "either it or `cluster` and `family`, for which the broker's directory has the role, must be there";
             Err(value(ROLE, rule))
         }
     }

@@ -22,7 +22,7 @@ pub struct ListenerConfig {
 /// Checks the address and the further names of a listener. `keys` are the section's `address` and `hosts`.
 ///
 /// # Errors
-/// Names the key and what to write.
+/// [`ConfigError`] with the key, and what to write.
 pub(super) fn listener(
     keys: [&'static str; 2],
     address: SocketAddr,

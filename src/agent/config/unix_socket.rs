@@ -18,7 +18,7 @@ const MODE: u32 = 0o666;
 #[derive(Debug)]
 pub struct UnixSocketConfig {
     pub path: PathBuf,
-    /// The mode of the socket: whoever may write it may connect.
+    /// The mode of the socket: whoever may write to it may connect.
     pub mode: u32,
     pub programs: Vec<ProgramConfig>,
 }
@@ -109,7 +109,7 @@ fn program(entry: Program) -> Result<ProgramConfig, ConfigError> {
     if entry.uid.is_none() && entry.gid.is_none() && entry.unit.is_none() {
         let rule = match entry.executable {
             Some(_) => "is not enough: every user of this machine may run it. Add uid, gid or unit",
-            None => "or uid, gid or unit must say which program is meant",
+            None => "uid, gid or unit must say which program is meant",
         };
         return Err(value(EXECUTABLE, rule));
     }

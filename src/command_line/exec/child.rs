@@ -132,7 +132,7 @@ fn ignored_signals(status: &str) -> u64 {
 }
 
 /// Whether this process is in the foreground of a terminal. Ctrl-C and Ctrl-\ then reach the program by the terminal,
-/// and passed on it would get them twice, which many programs take for impatience.
+/// and it would get them twice if they were passed on as well, which makes many programs end at once.
 fn is_in_foreground() -> bool {
     std::fs::read_to_string("/proc/self/stat").is_ok_and(|stat| has_foreground(&stat))
 }

@@ -75,7 +75,7 @@ impl Source for Asked {
                 return Ok(first);
             }
             if self.arguments.role.proves_only_once() {
-                let rule = "the proof is good for one session only; run the command again";
+                let rule = "the proof can be used for one session only; run the command again";
                 return Err(FetchError::Identity(rule.to_owned()));
             }
             let settings = Settings::of(&self.arguments.role.call).map(Settings::without_questions);
