@@ -173,7 +173,7 @@ async fn a_user_is_a_member_or_deleted(two: &mut Administrators<'_>, round: usiz
     let added = one_of(&said, ("NoSuchEntity", "DeleteConflict"));
     let members = two.read("GetGroup", &[("GroupName", &group)]).await;
     let members = members.map(|group| group["Users"].as_array().unwrap().len());
-    let left = if round % 2 == 0 {
+    let left = if round.is_multiple_of(2) {
         Ok(0)
     } else {
         Err("NoSuchEntity".to_owned())
@@ -184,7 +184,7 @@ async fn a_user_is_a_member_or_deleted(two: &mut Administrators<'_>, round: usiz
 async fn a_name_is_given_once(two: &mut Administrators<'_>, round: usize) {
     let name = format!("named{round}");
     let (upper, other) = (name.to_uppercase(), format!("other{round}"));
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         let (one, two_) = ([("UserName", &*name)], [("UserName", &*upper)]);
         let said = two
             .race(round, ("CreateUser", &one), ("CreateUser", &two_))

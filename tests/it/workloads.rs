@@ -559,7 +559,7 @@ async fn ag_04_a_node_is_told_of_the_end_of_its_sessions_and_of_no_others() {
     };
     let change = revoke(&first).await;
     let seen = next_end(&mut stream).await;
-    assert_eq!(seen.ended_access_key_ids, [first.id.clone()]);
+    assert_eq!(seen.ended_access_key_ids, std::slice::from_ref(&first.id));
     assert!(seen.sequence_number >= change);
     // A heartbeat names nobody, and nobody twice.
     let heartbeat = message(&mut stream).await.unwrap().unwrap();
