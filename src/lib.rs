@@ -114,7 +114,11 @@ mod of_the_agent {
     // State: in terms of words and rules; makes no decisions.
     #[cfg_attr(
         not(feature = "broker"),
-        allow(dead_code, reason = "the broker uses more of it than the agent")
+        allow(
+            dead_code,
+            unused_imports,
+            reason = "the broker uses more of it than the agent"
+        )
     )]
     pub mod files;
 
