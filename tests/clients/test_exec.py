@@ -17,6 +17,12 @@ CLI = [sys.executable, "-m", "awscli", "sts", "get-caller-identity"]
 BOTO = [sys.executable, "-c", "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"]
 
 
+def heed_signals():
+    """A shell that runs the tests in the background lets them ignore SIGINT, and programs inherit that."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def brevet(world, environment, tmp_path):
     """Runs `brevet exec` with alice's key, from a home whose default profile is somebody else."""
@@ -30,7 +36,8 @@ def brevet(world, environment, tmp_path):
     def run(*arguments, role="Demo", expect=0, start=False, **more):
         command = [world["brevet"], "exec", "--role", world["roles"][role]["arn"], "--role-session-name", "exec", *arguments]
         if start:
-            return subprocess.Popen(command, env={**own, **more}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            return subprocess.Popen(command, env={**own, **more}, preexec_fn=heed_signals, **pipes)
         done = subprocess.run(command, env={**own, **more}, capture_output=True, text=True, timeout=120)
         assert done.returncode == expect, (done.returncode, done.stdout, done.stderr)
         return done
