@@ -83,6 +83,58 @@ impl AssociationDetail {
             ),
         }
     }
+
+    /// What the token of a pod must show; `None` for a task.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] that names the first field that breaks a rule. `place` is where the association is declared.
+    fn tokens(&self, place: &str) -> Result<Option<PodTokens>, DirectoryError> {
+        let broken = |field: &str, rule: &str| Err(fault(format!("{place}: {field}"), rule));
+        match (&self.family, &self.namespace, &self.service_account) {
+            (Some(family), None, None)
+                if self.provider_arn.is_none() && self.audience.is_none() =>
+            {
+                if !is_label(family, MAX_NAME) {
+                    return broken("Family", "must be 1 to 100 letters, digits, `-` or `_`");
+                }
+                Ok(None)
+            }
+            (None, Some(namespace), Some(service_account)) => {
+                for (field, text) in [
+                    ("Namespace", namespace),
+                    ("ServiceAccount", service_account),
+                ] {
+                    if !is_kubernetes_name(text) {
+                        return broken(
+                            field,
+                            "must be a Kubernetes name: 1 to 253 lower-case letters, digits, `-` or `.`",
+                        );
+                    }
+                }
+                let Some(provider_arn) = &self.provider_arn else {
+                    return broken(
+                        "ProviderArn",
+                        "is required: the ARN of the OpenID Connect provider of the cluster's service accounts",
+                    );
+                };
+                if account_of(provider_arn) != account_of(&self.role_arn) {
+                    return broken("ProviderArn", "must be in the account of the role");
+                }
+                let audience = self.audience.as_deref().unwrap_or(POD_AUDIENCE);
+                if !(1..=255).contains(&audience.chars().count()) {
+                    return broken("Audience", "must be 1 to 255 characters");
+                }
+                Ok(Some(PodTokens {
+                    provider_arn: provider_arn.as_str().into(),
+                    audience: audience.into(),
+                }))
+            }
+            _ => {
+                let rule = "must have either Namespace, ServiceAccount and ProviderArn (for pods), or Family (for tasks)";
+                Err(fault(place, rule))
+            }
+        }
+    }
 }
 
 /// The ARN of the association of a service account.
@@ -134,7 +186,6 @@ impl Declared for AssociationDetail {
     fn insert(&self, directory: &mut Directory, how: &Insertion<'_>) -> Result<(), DirectoryError> {
         let place = how.place;
         let broken = |field: &str, rule: &str| Err(fault(format!("{place}: {field}"), rule));
-        let name = |text: &str| is_label(text, MAX_NAME);
         if AccountId::parse(account_of(&self.role_arn)).is_none() {
             return broken("RoleArn", "must be `arn:aws:iam::ACCOUNT:role/PATH/NAME`");
         }
@@ -143,53 +194,10 @@ impl Declared for AssociationDetail {
         if is_file && directory.roles.get(&self.role_arn).is_none() {
             return broken("RoleArn", "names no role of this directory");
         }
-        if !name(&self.cluster) {
+        if !is_label(&self.cluster, MAX_NAME) {
             return broken("Cluster", "must be 1 to 100 letters, digits, `-` or `_`");
         }
-        let tokens = match (&self.family, &self.namespace, &self.service_account) {
-            (Some(family), None, None)
-                if self.provider_arn.is_none() && self.audience.is_none() =>
-            {
-                if !name(family) {
-                    return broken("Family", "must be 1 to 100 letters, digits, `-` or `_`");
-                }
-                None
-            }
-            (None, Some(namespace), Some(service_account)) => {
-                for (field, text) in [
-                    ("Namespace", namespace),
-                    ("ServiceAccount", service_account),
-                ] {
-                    if !is_kubernetes_name(text) {
-                        return broken(
-                            field,
-                            "must be a Kubernetes name: 1 to 253 lower-case letters, digits, `-` or `.`",
-                        );
-                    }
-                }
-                let Some(provider_arn) = &self.provider_arn else {
-                    return broken(
-                        "ProviderArn",
-                        "is required: the ARN of the OpenID Connect provider of the cluster's service accounts",
-                    );
-                };
-                if account_of(provider_arn) != account_of(&self.role_arn) {
-                    return broken("ProviderArn", "must be in the account of the role");
-                }
-                let audience = self.audience.as_deref().unwrap_or(POD_AUDIENCE);
-                if !(1..=255).contains(&audience.chars().count()) {
-                    return broken("Audience", "must be 1 to 255 characters");
-                }
-                Some(PodTokens {
-                    provider_arn: provider_arn.as_str().into(),
-                    audience: audience.into(),
-                })
-            }
-            _ => {
-                let rule = "must have either Namespace, ServiceAccount and ProviderArn (for pods), or Family (for tasks)";
-                return Err(fault(place, rule));
-            }
-        };
+        let tokens = self.tokens(place)?;
         if self.arn != self.made_arn() {
             return broken(
                 "Arn",
