@@ -30,7 +30,6 @@ pub struct Workload {
     pub slot: Arc<Slot>,
 }
 
-/// The container endpoint.
 pub struct Container {
     /// The workloads by their paths.
     workloads: HashMap<String, Workload>,

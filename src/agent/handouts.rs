@@ -92,7 +92,8 @@ impl Handouts {
     /// A session for a workload, which is held as long as somebody asks for it.
     ///
     /// # Errors
-    /// See [`Refusal`].
+    /// [`Refusal::Denied`] if the broker refuses the session for good, [`Refusal::Unavailable`] if none is held and
+    /// none arrives in time.
     pub async fn get(&self, wanted: Wanted) -> Result<Arc<RoleSession>, Refusal> {
         self.slot(wanted)?.get().await
     }

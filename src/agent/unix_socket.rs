@@ -43,7 +43,6 @@ pub struct Entry {
     pub slot: Arc<Slot>,
 }
 
-/// The Unix socket.
 pub struct UnixSocket {
     entries: Vec<Entry>,
     audit: Arc<Audit>,

@@ -17,7 +17,7 @@ impl Client {
     /// Calls AssumeRole: credentials for a role.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
     pub async fn assume_role(&self, request: &AssumeRole) -> Result<AssumedRole, ClientError> {
         let message = pb::AssumeRoleRequest {
             role_arn: request.role_arn.clone(),
@@ -61,7 +61,7 @@ impl Client {
     /// is not signed.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
     pub async fn assume_role_with_web_identity(
         &self,
         request: &AssumeRoleWithWebIdentity,
@@ -93,7 +93,7 @@ impl Client {
     /// Calls AssumeRoleWithSAML. The call is not signed; it carries the identity provider's response.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
     pub async fn assume_role_with_saml(
         &self,
         request: &AssumeRoleWithSaml,
@@ -142,7 +142,7 @@ impl Client {
     /// `ES384`, `RS256` or `EdDSA`. `duration_seconds` is 60 to 3600, by default 300.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
     pub async fn get_web_identity_token(
         &self,
         audience: &[String],
@@ -182,7 +182,7 @@ impl Client {
     /// present code.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
     pub async fn get_session_token(
         &self,
         mfa: Option<(&str, &str)>,
@@ -222,7 +222,7 @@ impl Client {
     /// Calls GetCallerIdentity: who the credentials belong to.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
     pub async fn get_caller_identity(&self) -> Result<CallerIdentity, ClientError> {
         let answer = self
             .grpc
@@ -240,7 +240,7 @@ impl Client {
     /// Calls GetAccessKeyInfo: the number of the account that an access key belongs to.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
     pub async fn get_access_key_info(&self, access_key_id: &str) -> Result<String, ClientError> {
         let message = pb::GetAccessKeyInfoRequest {
             access_key_id: access_key_id.to_owned(),
@@ -258,7 +258,7 @@ impl Client {
     /// Calls DecodeAuthorizationMessage: why a call was refused, as JSON.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
     pub async fn decode_authorization_message(
         &self,
         encoded_message: &str,
@@ -280,7 +280,7 @@ impl Client {
     /// Calls ListSessions: a page of the account's sessions on record.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
     pub async fn list_sessions(
         &self,
         request: pb::ListSessionsRequest,
@@ -297,7 +297,7 @@ impl Client {
     /// Calls DescribeSession: what is on record about one session. `session_id` is 32 hexadecimal digits.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
     pub async fn describe_session(&self, session_id: &str) -> Result<pb::Session, ClientError> {
         let message = pb::DescribeSessionRequest {
             session_id: session_id.to_owned(),
@@ -317,7 +317,7 @@ impl Client {
     /// Calls RevokeSessions: ends sessions, and all sessions that were assumed from them.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
     pub async fn revoke_sessions(
         &self,
         request: pb::RevokeSessionsRequest,
@@ -334,7 +334,7 @@ impl Client {
     /// Calls PreviewRevocation: what RevokeSessions would end. Nothing is ended.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
     pub async fn preview_revocation(
         &self,
         request: pb::RevokeSessionsRequest,
@@ -356,7 +356,7 @@ impl Client {
     /// Calls an action of the IAM API, and returns its result as JSON.
     ///
     /// # Errors
-    /// See [`ClientError`].
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
     pub async fn iam(
         &self,
         action: &str,

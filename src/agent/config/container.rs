@@ -12,7 +12,6 @@ use crate::agent::wanted::{Wanted, WorkloadId, WorkloadWanted};
 /// The most workloads of one agent.
 const MAX_WORKLOADS: usize = 1_000;
 
-/// The container endpoint.
 #[derive(Debug)]
 pub struct ContainerConfig {
     pub listener: ListenerConfig,

@@ -5,7 +5,6 @@ use serde::Deserialize;
 /// Which principal the trust policy of the role sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum ImdsPrincipal {
-    /// The node itself.
     #[default]
     #[serde(rename = "node")]
     Node,

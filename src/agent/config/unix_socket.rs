@@ -14,7 +14,6 @@ const LONGEST_PATH: usize = 107;
 /// Everybody may connect, since the entries say who gets what.
 const MODE: u32 = 0o666;
 
-/// The Unix socket.
 #[derive(Debug)]
 pub struct UnixSocketConfig {
     pub path: PathBuf,

@@ -75,7 +75,8 @@ impl Slot {
     /// The session, from memory if there is one. Waits less than a second for a fetch.
     ///
     /// # Errors
-    /// See [`Refusal`].
+    /// [`Refusal::Denied`] if the broker refuses the session for good, [`Refusal::Unavailable`] if none is held and
+    /// none arrives in time.
     pub async fn get(self: &Arc<Self>) -> Result<Arc<RoleSession>, Refusal> {
         let now = self.shared.clock.now();
         self.asked.store(now.millis(), Ordering::Relaxed);

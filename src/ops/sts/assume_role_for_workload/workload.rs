@@ -71,7 +71,7 @@ pub(super) struct Pod {
 
 /// The role of a workload, and who assumes it.
 pub(super) enum Role {
-    /// The node itself.
+    /// The node assumes it with its own identity, for a process.
     OfNode(RoleArn),
     /// A service of AWS, which an imported trust policy names.
     OfService {
