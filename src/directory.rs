@@ -51,9 +51,9 @@ pub use declared::Defaults;
 #[cfg(any(test, feature = "internals"))]
 pub use kinds::normal_seed;
 pub use kinds::{
-    AccessKey, AccountSettings, Association, Certificate, Group, LoginProfile, ManagedPolicy,
-    MfaDevice, OidcProvider, Profile, Role, SamlProvider, User, is_account_alias, is_issuer,
-    version_number,
+    AccessKey, AccountSettings, Association, BucketPolicy, Certificate, Group, LoginProfile,
+    ManagedPolicy, MfaDevice, OidcProvider, Profile, Role, SamlProvider, User, is_account_alias,
+    is_issuer, version_number,
 };
 pub use kinds::{ControlPolicy, Levels, Member, Organization};
 pub use limits::{ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER};
@@ -66,7 +66,7 @@ pub use secret_field::{SecretField, sealing_name};
 pub use strangers::check_everybody;
 #[cfg(any(test, feature = "internals"))]
 pub use strangers::{PUBLIC, UNBOUND_SUBJECT};
-pub use warnings::{closed_warning, external_id_warning};
+pub use warnings::{closed_warning, external_id_warning, naming_policy};
 
 /// Why a directory was refused: the place and the rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,6 +101,7 @@ pub struct Directory {
     oidc_providers: Table<OidcProvider>,
     saml_providers: Table<SamlProvider>,
     associations: Table<Association>,
+    bucket_policies: Table<BucketPolicy>,
     organization: Option<Arc<Organization>>,
     decoy: Arc<Role>,
     /// Stands in for a policy whose document is missing, and denies everything.
@@ -142,6 +143,7 @@ impl Directory {
             oidc_providers: Table::default(),
             saml_providers: Table::default(),
             associations: Table::default(),
+            bucket_policies: Table::default(),
             organization: None,
             decoy: Arc::new(Role::decoy()?),
             closed: Arc::new(deny_all(PolicyKind::Identity)?),
@@ -357,6 +359,16 @@ impl Directory {
     ) -> Option<&Arc<Association>> {
         let arn = kinds::of_tasks(account.as_str(), cluster, family);
         self.associations.get(&arn)
+    }
+
+    /// The policy of a bucket, in whichever account it is declared.
+    pub fn bucket_policy(&self, bucket: &str) -> Option<&Arc<BucketPolicy>> {
+        self.bucket_policies.get(bucket)
+    }
+
+    /// All policies of buckets, in no particular order.
+    pub fn bucket_policies(&self) -> impl Iterator<Item = &Arc<BucketPolicy>> {
+        self.bucket_policies.values()
     }
 
     /// The organization to which accounts belong, if one is declared.

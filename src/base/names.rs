@@ -77,6 +77,19 @@ pub fn is_label(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.len()) && text.bytes().all(legal)
 }
 
+/// Whether a text is the name of a bucket: Amazon S3 User Guide, "General purpose bucket naming rules". What looks
+/// like an IPv4 address is none.
+pub fn is_bucket(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let legal = |b: u8| plain(b) || b == b'-' || b == b'.';
+    let ends = [text.bytes().next(), text.bytes().next_back()];
+    (3..=63).contains(&text.len())
+        && text.bytes().all(legal)
+        && ends.into_iter().all(|end| end.is_some_and(plain))
+        && !text.contains("..")
+        && text.parse::<std::net::Ipv4Addr>().is_err()
+}
+
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 impl AccessKeyId {

@@ -36,6 +36,7 @@ pub(super) fn named(verb: Verb, kind: ResourceKind) -> &'static str {
         ResourceKind::SamlProvider => names!("SAMLProvider"),
         ResourceKind::Certificate => names!("Certificate"),
         ResourceKind::Association => names!("WorkloadAssociation"),
+        ResourceKind::BucketPolicy => names!("BucketPolicy"),
         ResourceKind::Organization => names!("Organization"),
     }
 }

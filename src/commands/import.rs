@@ -12,7 +12,7 @@ use super::principals::{bind, missing};
 use super::{Actor, CommandContext, CommandError, lint, read, refused, rules, seal};
 use crate::directory::declaration::Declaration;
 use crate::directory::resource::{Name, Resource, ResourceKind};
-use crate::directory::{Directory, declared};
+use crate::directory::{Directory, declared, naming_policy};
 use crate::store::{Store, StoreError, Writer};
 use after::After;
 
@@ -36,9 +36,9 @@ pub struct Import {
     pub errors: Vec<CommandError>,
     /// Whether the import may leave nobody who can administer the directory.
     pub allows_lockout: bool,
-    /// Unique ids to which trust policies were bound, each with a role that names it and the ARN
-    /// that it had.
-    bound: HashMap<String, (String, String)>,
+    /// Unique ids to which trust policies and bucket policies were bound, each with a resource that
+    /// names it and the ARN that it had.
+    bound: HashMap<String, (Name, String)>,
 }
 
 /// Compares a declaration with the store. With `prune`, resources that exist in the declaration's
@@ -155,9 +155,13 @@ impl Import {
         let checked = scratch
             .role(&name.id)
             .map(|role| after.warnings_about(role));
+        let buckets: Vec<String> = scratch
+            .bucket_policies()
+            .filter_map(|p| p.warning())
+            .collect();
         scratch.remove(&name);
         let warnings = checked.transpose()?.unwrap_or_default();
-        self.warnings.extend(warnings);
+        self.warnings.extend(warnings.into_iter().chain(buckets));
         match old {
             Some((_, old)) if public(&old) == public(&new) => {
                 self.unchanged += 1;
@@ -176,12 +180,12 @@ impl Import {
         }
         let bound = bound.into_iter();
         self.bound
-            .extend(bound.map(|(id, arn)| (id, (name.id.clone(), arn))));
+            .extend(bound.map(|(id, arn)| (id, (name.clone(), arn))));
         Ok(())
     }
 
-    /// Binds a role's trust policy to the users and roles that will exist after the import. Returns
-    /// their unique ids and ARNs.
+    /// Binds a role's trust policy or a bucket's policy to the users and roles that will exist after
+    /// the import. Returns their unique ids and ARNs.
     fn bind(
         &mut self,
         after: &After,
@@ -189,16 +193,11 @@ impl Import {
         old: Option<&Resource>,
     ) -> Result<Vec<(String, String)>, CommandError> {
         let mut bound = Vec::new();
-        if let Resource::Role(role) = new {
-            let old = match old {
-                Some(Resource::Role(old)) => Some(&**old),
-                _ => None,
-            };
-            let not_here = bind(role, old, |named| after.resolve(named, &mut bound))?;
-            self.warnings.extend(not_here.iter().map(|principal| {
-                format!("the trust policy of role {} still names {principal}, but no user or role has that ARN: remove the entry", role.arn)
-            }));
-        }
+        let not_here = bind(new, old, |named| after.resolve(named, &mut bound))?;
+        let whose = naming_policy(&new.name());
+        self.warnings.extend(not_here.iter().map(|principal| {
+            format!("{whose} still names {principal}, but no user or role has that ARN: remove the entry")
+        }));
         Ok(bound)
     }
 
@@ -292,10 +291,10 @@ impl Import {
             let what = format!("{target}, which {name} refers to");
             return Err(CommandError::NoSuchEntity(what.into()));
         }
-        for (id, (role, principal)) in &self.bound {
+        for (id, (owner, principal)) in &self.bound {
             // Somebody may have deleted it since the plan was made.
             if writer.find_unique(id).await?.is_none() {
-                return Err(missing(role, principal));
+                return Err(missing(owner, principal));
             }
         }
         if let Some(guard) = &mut guard {

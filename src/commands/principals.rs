@@ -1,12 +1,12 @@
-//! Binds the principals of trust policies to unique ids when a role is written: see
+//! Binds the principals of trust policies and bucket policies to unique ids when they are written: see
 //! [`crate::directory::principals`].
 
 use std::collections::HashMap;
 
+use super::action::{Verb, named};
 use super::{Actor, CommandContext, CommandError, Detail, Message, read, record};
 use crate::base::arn::{AccountId, account_of, name_of};
 use crate::directory::Directory;
-use crate::directory::declaration::RoleDetail;
 use crate::directory::owners::Named;
 use crate::directory::principals::{exchange, written};
 use crate::directory::resource::{Name, Resource, ResourceKind, folded};
@@ -23,10 +23,14 @@ pub(super) enum Resolved {
     Bound(String),
 }
 
-/// The error for a principal of a trust policy that is not in the store.
-pub(super) fn missing(role: &str, principal: &str) -> CommandError {
+/// The error for a principal of a trust policy or bucket policy that is not in the store.
+pub(super) fn missing(owner: &Name, principal: &str) -> CommandError {
+    let place = match owner.kind {
+        ResourceKind::Role => "AssumeRolePolicyDocument",
+        _ => "Policy",
+    };
     let message = Message::from(format!(
-        "role {role}: AssumeRolePolicyDocument: the principal `{principal}` will not exist in the store after this change; \
+        "{owner}: {place}: the principal `{principal}` will not exist in the store after this change; \
                     remove it from the policy, or create it as well"
     ));
     let principal = serde_json::Value::from(principal);
@@ -34,24 +38,26 @@ pub(super) fn missing(role: &str, principal: &str) -> CommandError {
     CommandError::MalformedPolicyDocument(message.or_at_aws(words))
 }
 
-/// Replaces the ARNs in a role's trust policy by unique ids, which `resolve` looks up. ARNs that do
-/// not exist stay if the role had them before (`old`); they are returned.
+/// Replaces the ARNs in a role's trust policy or a bucket's policy by unique ids, which `resolve` looks
+/// up. ARNs that do not exist stay if the policy had them before (`old`); they are returned.
 ///
 /// # Errors
-/// `MalformedPolicyDocument`, with the role and the principal that does not exist.
+/// `MalformedPolicyDocument`, with the resource and the principal that does not exist.
 pub(super) fn bind(
-    role: &mut RoleDetail,
-    old: Option<&RoleDetail>,
+    thing: &mut Resource,
+    old: Option<&Resource>,
     mut resolve: impl FnMut(&Named<'_>) -> Resolved,
 ) -> Result<Vec<String>, CommandError> {
     let mut not_here = Vec::new();
-    exchange(role, |principal| match resolve(&Named::parse(principal)?) {
-        Resolved::Elsewhere => None,
-        Resolved::Missing => {
-            not_here.push(principal.to_owned());
-            None
+    exchange(thing, |principal| {
+        match resolve(&Named::parse(principal)?) {
+            Resolved::Elsewhere => None,
+            Resolved::Missing => {
+                not_here.push(principal.to_owned());
+                None
+            }
+            Resolved::Bound(id) => Some(id),
         }
-        Resolved::Bound(id) => Some(id),
     });
     let before = if not_here.is_empty() {
         Vec::new()
@@ -62,13 +68,13 @@ pub(super) fn bind(
         .iter()
         .find(|principal| !before.contains(principal))
     {
-        Some(principal) => Err(missing(&role.arn, principal)),
+        Some(principal) => Err(missing(&thing.name(), principal)),
         None => Ok(not_here),
     }
 }
 
-/// Binds the trust policy, if `thing` is a role, to the users and roles of the store, including
-/// itself.
+/// Binds the trust policy of a role, or the policy of a bucket, to the users and roles of the store,
+/// including itself.
 ///
 /// # Errors
 /// The same as for [`bind`].
@@ -77,30 +83,20 @@ pub(super) async fn bind_to_store(
     thing: &mut Resource,
     old: Option<&Resource>,
 ) -> Result<(), CommandError> {
-    let Resource::Role(role) = thing else {
-        return Ok(());
-    };
     let mut resolved = HashMap::new();
-    for principal in written(role) {
+    for principal in written(thing) {
         if let Some(named) = Named::parse(&principal)
             && !resolved.contains_key(&principal)
         {
-            let found = find(writer, role, &named).await?;
+            let found = find(writer, thing, &named).await?;
             resolved.insert(principal, found);
         }
     }
-    let old = old.and_then(|old| {
-        if let Resource::Role(role) = old {
-            Some(&**role)
-        } else {
-            None
-        }
-    });
     let by_arn: HashMap<Named<'_>, &Resolved> = resolved
         .iter()
         .filter_map(|(principal, found)| Some((Named::parse(principal)?, found)))
         .collect();
-    bind(role, old, |named| match by_arn.get(named) {
+    bind(thing, old, |named| match by_arn.get(named) {
         Some(Resolved::Bound(id)) => Resolved::Bound(id.clone()),
         Some(Resolved::Elsewhere) => Resolved::Elsewhere,
         Some(Resolved::Missing) | None => Resolved::Missing,
@@ -110,9 +106,13 @@ pub(super) async fn bind_to_store(
 
 async fn find(
     writer: &mut Writer<'_>,
-    own: &RoleDetail,
+    own: &Resource,
     named: &Named<'_>,
 ) -> Result<Resolved, CommandError> {
+    let own = match own {
+        Resource::Role(role) => Some(role),
+        _ => None,
+    };
     if writer
         .get(&Name::new(ResourceKind::Account, named.account()))
         .await?
@@ -130,17 +130,18 @@ async fn find(
             {
                 Some(arn) if name_of(&arn) == *role => Name::new(ResourceKind::Role, arn),
                 _ => {
-                    let itself = own.role_name == *role && account_of(&own.arn) == *account;
-                    return Ok(if itself {
+                    let itself = own
+                        .filter(|own| own.role_name == *role && account_of(&own.arn) == *account);
+                    return Ok(itself.map_or(Resolved::Missing, |own| {
                         Resolved::Bound(named.bound(&own.role_id))
-                    } else {
-                        Resolved::Missing
-                    });
+                    }));
                 }
             }
         }
     };
-    if name.kind == ResourceKind::Role && name.id == own.arn {
+    if name.kind == ResourceKind::Role
+        && let Some(own) = own.filter(|own| own.arn == name.id)
+    {
         return Ok(Resolved::Bound(named.bound(&own.role_id)));
     }
     let Some(stored) = writer.get(&name).await? else {
@@ -152,24 +153,24 @@ async fn find(
         .map_or(Resolved::Missing, |id| Resolved::Bound(named.bound(id))))
 }
 
-/// Binds the trust policies of rows that an earlier version wrote, or that were written when an
+/// Binds the trust policies and bucket policies of rows that an earlier version wrote, or that were written when an
 /// account was not in the directory, in one change. ARNs of existing users and roles are replaced
 /// by their unique ids; an ARN that nobody has is replaced by a new unique id that nobody has, so
-/// that whoever gets the name later is not trusted. Returns the number of roles.
+/// that whoever gets the name later is not trusted. Returns the number of policies.
 ///
 /// # Errors
-/// [`CommandError`] if the store refuses the change. Nothing was changed then, and the trust
+/// [`CommandError`] if the store refuses the change. Nothing was changed then, and the
 /// policies still name principals by ARN.
 pub async fn bind_stored(
     cx: CommandContext<'_>,
     directory: &Directory,
 ) -> Result<usize, CommandError> {
-    let roles = directory.bindable();
-    if roles.is_empty() {
+    let names = directory.bindable();
+    if names.is_empty() {
         return Ok(0);
     }
     let mut writer = cx.store.write_much().await?;
-    match bind_rows(cx, &mut writer, roles).await {
+    match bind_rows(cx, &mut writer, names).await {
         Ok(0) => {
             writer.abandon().await;
             Ok(0)
@@ -191,16 +192,13 @@ async fn close(
     writer: &mut Writer<'_>,
     thing: &mut Resource,
 ) -> Result<(), CommandError> {
-    let Resource::Role(role) = thing else {
-        return Ok(());
-    };
     let mut closed = HashMap::new();
-    for principal in written(role) {
+    for principal in written(thing) {
         let Some(named) = Named::parse(&principal) else {
             continue;
         };
         if closed.contains_key(&principal)
-            || !matches!(find(writer, role, &named).await?, Resolved::Missing)
+            || !matches!(find(writer, thing, &named).await?, Resolved::Missing)
         {
             continue;
         }
@@ -214,28 +212,27 @@ async fn close(
         let prefix = unique_id::prefix(kind).unwrap_or_default();
         let id = named.bound(&unique_id::mint(prefix, account, cx.entropy)?);
         tracing::warn!(
-            role = %role.arn,
+            policy_of = %thing.name(),
             principal = %principal,
             id = %id,
-            "a trust policy names a principal by an ARN that nobody has; it now names an unused unique id instead, \
+            "a policy names a principal by an ARN that nobody has; it now names an unused unique id instead, \
                             so that whoever gets the name later is not trusted"
         );
         closed.insert(principal, id);
     }
-    exchange(role, |principal| closed.get(principal).cloned());
+    exchange(thing, |principal| closed.get(principal).cloned());
     Ok(())
 }
 
 async fn bind_rows(
     cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
-    roles: Vec<String>,
+    names: Vec<Name>,
 ) -> Result<usize, CommandError> {
     let actor = Actor::operator("brevet");
     let mut bound = 0;
-    for arn in roles {
-        let name = Name::new(ResourceKind::Role, arn);
-        // Another broker may have been first, or the role may be gone.
+    for name in names {
+        // Another broker may have been first, or the resource may be gone.
         let Some(stored) = writer.get(&name).await? else {
             continue;
         };
@@ -247,16 +244,11 @@ async fn bind_rows(
         if detail.before == detail.after {
             continue;
         }
-        record(
-            cx,
-            writer,
-            &actor,
-            "UpdateAssumeRolePolicy",
-            &name,
-            detail,
-            None,
-        )
-        .await?;
+        let action = match name.kind {
+            ResourceKind::Role => "UpdateAssumeRolePolicy",
+            kind => named(Verb::Update, kind),
+        };
+        record(cx, writer, &actor, action, &name, detail, None).await?;
         writer.put(&new).await?;
         bound += 1;
     }

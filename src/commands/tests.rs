@@ -1846,3 +1846,92 @@ async fn sa_06_oi_08_what_may_be_from_before_the_past_was_forgotten_counts_as_us
         assert_eq!(is_first(id, seconds).await, expected, "{seconds}");
     }
 }
+
+#[tokio::test]
+async fn a_bucket_policy_does_not_follow_the_name_of_a_deleted_user() {
+    let world = World::new().await;
+    world.run(user("alice")).await.unwrap();
+    let alice = arn("user", "alice");
+    let bucket = |principal: &str| {
+        json!({"Bucket": "data", "AccountId": ACCOUNT, "Policy": {"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "s3:GetObject", "Resource": "arn:aws:s3:::data/*"}]}})
+    };
+    // Whoever it names must exist.
+    let nobody = create("bucket-policy", bucket(&arn("user", "nobody")));
+    let refused = world.run(nobody).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("bucket-policy data: Policy: the principal") && refused.contains("nobody"),
+        "{refused}"
+    );
+    world
+        .run(create("bucket-policy", bucket(&alice)))
+        .await
+        .unwrap();
+    let name = Name::new(ResourceKind::BucketPolicy, "data");
+    let id = id_of(&world, &Name::new(ResourceKind::User, alice.as_str())).await;
+    let row = row_of(&world, &name).await;
+    assert!(row.contains(&id) && !row.contains(&alice), "{row}");
+    // An export names people by their ARNs, and an import of it changes nothing.
+    let exported = serde_json::to_value(export(&world.store).await.unwrap()).unwrap();
+    let shown = &exported["Brevet"]["BucketPolicies"][0]["Policy"];
+    assert_eq!(shown["Statement"][0]["Principal"]["AWS"], alice.as_str());
+    export_changes_nothing(&world).await;
+    // A change is shown with ARNs, too.
+    let mut changed = exported.clone();
+    changed["Brevet"]["BucketPolicies"][0]["Policy"]["Statement"][0]["Effect"] = json!("Deny");
+    let planned = plan(world.cx(), file(&changed), true).await.unwrap();
+    let shown: String = planned.planned.iter().map(Planned::describe).collect();
+    assert!(
+        shown.contains("~ bucket-policy data") && shown.contains(&alice) && !shown.contains(&id),
+        "{shown}"
+    );
+    // The name belongs to somebody else later; the policy does not.
+    world.run(delete(ResourceKind::User, &alice)).await.unwrap();
+    world.run(user("alice")).await.unwrap();
+    assert_ne!(
+        id_of(&world, &Name::new(ResourceKind::User, alice.as_str())).await,
+        id
+    );
+    assert_eq!(row_of(&world, &name).await, row);
+    // Bucket policies belong to their account, and go with a complete declaration of it.
+    let mut without = serde_json::to_value(export(&world.store).await.unwrap()).unwrap();
+    without["Brevet"]["BucketPolicies"] = json!([]);
+    let planned = plan(world.cx(), file(&without), true).await.unwrap();
+    let shown: String = planned.planned.iter().map(Planned::describe).collect();
+    assert_eq!(shown, "- bucket-policy data\n");
+}
+
+#[tokio::test]
+async fn a_bucket_that_everybody_may_read_is_warned_of() {
+    let world = World::new().await;
+    let public = json!({"Brevet": {"BucketPolicies": [{"Bucket": "site", "AccountId": ACCOUNT, "Policy": {
+        "Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject",
+            "Resource": "arn:aws:s3:::site/*"}]}}]}});
+    let import = plan(world.cx(), file(&public), false).await.unwrap();
+    let warned = import
+        .warnings
+        .iter()
+        .any(|w| w.starts_with("the policy of bucket site lets everybody in"));
+    assert!(warned, "{:?}", import.warnings);
+    import
+        .apply(world.cx(), &Actor::operator("test"))
+        .await
+        .unwrap();
+    let mut directory = Directory::empty().unwrap();
+    world
+        .store
+        .scan::<StoreError>(|kind, _, _, body| {
+            let thing = Resource::parse(kind, body).unwrap();
+            directory
+                .insert_stored(&thing, Some(&world.master_key))
+                .unwrap();
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let warnings = directory.warnings();
+    assert!(
+        warnings.iter().any(|w| w.contains("bucket site")),
+        "{warnings:?}"
+    );
+}

@@ -9,10 +9,10 @@ use super::shape::shape;
 use crate::base::arn::{AccountId, account_of};
 
 pub use super::kinds::{
-    AccessKeyDetail, Account, AssociationDetail, CertificateDetail, GroupDetail, InstanceProfile,
-    LoginProfileDetail, ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail,
-    OrganizationDetail, PasswordPolicyDetail, PolicyVersion, ProfileRole, RoleDetail,
-    SamlProviderDetail, UserDetail,
+    AccessKeyDetail, Account, AssociationDetail, BucketPolicyDetail, CertificateDetail,
+    GroupDetail, InstanceProfile, LoginProfileDetail, ManagedPolicyDetail, MfaDeviceDetail,
+    OidcProviderDetail, OrganizationDetail, PasswordPolicyDetail, PolicyVersion, ProfileRole,
+    RoleDetail, SamlProviderDetail, UserDetail,
 };
 pub use super::shape::{Attached, Boundary, Document, Ignored, InlinePolicy, Tag};
 
@@ -54,6 +54,8 @@ shape! {
         pod_associations: Vec<AssociationDetail>,
         /// The roles of tasks, by cluster and family.
         task_associations: Vec<AssociationDetail>,
+        /// The policies of buckets, by which requests to object stores are judged.
+        bucket_policies: Vec<BucketPolicyDetail>,
         /// The organization to which accounts belong, as `aws organizations` prints it.
         organization: Option<Box<OrganizationDetail>>,
     }
@@ -94,6 +96,8 @@ impl Declaration {
         let associations = brevet.pod_associations.into_iter();
         let associations = associations.chain(brevet.task_associations);
         all.extend(associations.map(Resource::Association));
+        let bucket_policies = brevet.bucket_policies.into_iter();
+        all.extend(bucket_policies.map(Resource::BucketPolicy));
         all.extend(brevet.organization.map(Resource::Organization));
         for resource in &mut all {
             resource.drop_what_is_observed();
@@ -128,6 +132,7 @@ impl Declaration {
                     file.brevet.task_associations.push(a);
                 }
                 Resource::Association(a) => file.brevet.pod_associations.push(a),
+                Resource::BucketPolicy(p) => file.brevet.bucket_policies.push(p),
                 Resource::Organization(o) => file.brevet.organization = Some(o),
             }
         }

@@ -69,6 +69,16 @@ pub(super) trait Declared {
         Vec::new()
     }
 
+    /// The policy in which rows name users and roles by their unique ids.
+    fn naming_policy(&self) -> Option<&Document> {
+        None
+    }
+
+    /// The same policy, for changing its text.
+    fn naming_policy_mut(&mut self) -> Option<&mut Option<Document>> {
+        None
+    }
+
     /// Drops what an export only counts or observes, since it is not declared.
     fn drop_what_is_observed(&mut self) {}
 

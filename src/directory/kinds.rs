@@ -4,6 +4,7 @@
 mod access_key;
 mod account;
 mod association;
+mod bucket_policy;
 mod certificate;
 mod group;
 mod instance_profile;
@@ -19,6 +20,7 @@ mod user;
 pub use access_key::{AccessKey, AccessKeyDetail};
 pub use account::{Account, AccountSettings, PasswordPolicyDetail, is_account_alias};
 pub use association::{Association, AssociationDetail, of_pods, of_tasks};
+pub use bucket_policy::{BucketPolicy, BucketPolicyDetail};
 pub use certificate::{Certificate, CertificateDetail};
 pub use group::{Group, GroupDetail};
 pub use instance_profile::{InstanceProfile, Profile, ProfileRole};

@@ -120,6 +120,7 @@ pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryErro
                 ResourceKind::Certificate => "SpiffeId or Subject is missing".to_owned(),
                 ResourceKind::MfaDevice => "SerialNumber is missing".to_owned(),
                 ResourceKind::LoginProfile => "UserArn is missing".to_owned(),
+                ResourceKind::BucketPolicy => "Bucket is missing".to_owned(),
                 ResourceKind::Organization => "Id is missing".to_owned(),
                 kind => {
                     format!(

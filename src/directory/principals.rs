@@ -1,4 +1,4 @@
-//! The users and roles in trust policies. People read and write them as ARNs, while rows of the
+//! The users and roles in trust policies and in the policies of buckets. People read and write them as ARNs, while rows of the
 //! store name them by unique id, so that nobody is trusted for having the name of somebody who was
 //! deleted. IAM User Guide, "AWS JSON policy elements: Principal": an ARN "transforms into the
 //! unique principal ID" of the user or role when a policy is saved, and the id is shown when they
@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::declaration::{Document, RoleDetail};
+use super::declaration::Document;
 use super::owners::Owners;
 use super::resource::Resource;
 use crate::base::arn::arn_of_principal;
@@ -32,13 +32,9 @@ pub fn owners(resources: &[Resource]) -> Owners {
     owners
 }
 
-/// The AWS principals of a role's trust policy as written.
-pub fn written(role: &RoleDetail) -> Vec<String> {
-    let Some(Ok(text)) = role
-        .assume_role_policy_document
-        .as_ref()
-        .map(Document::text)
-    else {
+/// The AWS principals of a role's trust policy or of a bucket's policy, as written.
+pub fn written(thing: &Resource) -> Vec<String> {
+    let Some(Ok(text)) = thing.naming_policy().map(Document::text) else {
         return Vec::new();
     };
     aws_principals(&text)
@@ -47,14 +43,16 @@ pub fn written(role: &RoleDetail) -> Vec<String> {
         .collect()
 }
 
-/// Replaces AWS principals in a role's trust policy and leaves the rest of its text as written. A
-/// malformed document is not changed; compiling it reports the error.
-pub fn exchange(role: &mut RoleDetail, mut with: impl FnMut(&str) -> Option<String>) {
-    let Some(Ok(text)) = role
-        .assume_role_policy_document
-        .as_ref()
-        .map(Document::text)
-    else {
+/// Replaces AWS principals in a role's trust policy or in a bucket's policy, and leaves the rest of its text as
+/// written. A malformed document is not changed; compiling it reports the error.
+pub fn exchange(thing: &mut Resource, with: impl FnMut(&str) -> Option<String>) {
+    if let Some(document) = thing.naming_policy_mut() {
+        exchange_in(document, with);
+    }
+}
+
+fn exchange_in(policy: &mut Option<Document>, mut with: impl FnMut(&str) -> Option<String>) {
+    let Some(Ok(text)) = policy.as_ref().map(Document::text) else {
         return;
     };
     let (mut exchanged, mut from) = (String::with_capacity(text.len()), 0);
@@ -71,7 +69,7 @@ pub fn exchange(role: &mut RoleDetail, mut with: impl FnMut(&str) -> Option<Stri
     }
     exchanged.push_str(text.get(from..).unwrap_or_default());
     if let Ok(document) = Document::new(&exchanged) {
-        role.assume_role_policy_document = Some(document);
+        *policy = Some(document);
     }
 }
 
@@ -80,19 +78,12 @@ pub fn id(principal: &str) -> &str {
     principal.split_once(':').map_or(principal, |(id, _)| id)
 }
 
-/// Replaces unique ids in all trust policies by ARNs, where they belong to users or roles among
-/// `things`.
+/// Replaces unique ids in all trust policies and policies of buckets by ARNs, where they belong to users or roles
+/// among `things`.
 pub fn show(things: &mut [Resource]) {
-    let role = |thing: &Resource| {
-        if let Resource::Role(role) = thing {
-            written(role)
-        } else {
-            Vec::new()
-        }
-    };
     let wanted: HashSet<String> = things
         .iter()
-        .flat_map(role)
+        .flat_map(written)
         .map(|p| id(&p).to_owned())
         .collect();
     let arns: HashMap<String, String> = things
@@ -102,11 +93,9 @@ pub fn show(things: &mut [Resource]) {
         .filter(|(id, _)| wanted.contains(id))
         .collect();
     for thing in things {
-        if let Resource::Role(role) = thing {
-            exchange(role, |principal| {
-                arn_of_principal(principal, |id| arns.get(id).map(String::as_str))
-            });
-        }
+        exchange(thing, |principal| {
+            arn_of_principal(principal, |id| arns.get(id).map(String::as_str))
+        });
     }
 }
 
@@ -115,6 +104,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::directory::declaration::RoleDetail;
     use crate::directory::owners::Named;
     use crate::directory::resource::ResourceKind;
 
@@ -122,7 +112,7 @@ mod tests {
     const MID: &str = "AROAMIDMIDMIDMIDMID1";
 
     fn bind(role: &mut RoleDetail) {
-        exchange(role, |principal| {
+        exchange_in(&mut role.assume_role_policy_document, |principal| {
             let named = Named::parse(principal)?;
             let id = match named {
                 Named::User {

@@ -20,6 +20,7 @@ macro_rules! every_kind {
             OidcProvider: OidcProviderDetail as OidcProviderDetail = "oidc-provider" in "OpenIDConnectProviders";
             SamlProvider: SamlProviderDetail as SamlProviderDetail = "saml-provider" in "SAMLProviders";
             Association: AssociationDetail as AssociationDetail = "workload-association" in "Brevet.PodAssociations or Brevet.TaskAssociations";
+            BucketPolicy: BucketPolicyDetail as BucketPolicyDetail = "bucket-policy" in "Brevet.BucketPolicies";
             Organization: Box<OrganizationDetail> as OrganizationDetail = "organization" in "Brevet.Organization";
         }
     };

@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::declared::{Declared, Defaults, Insertion, PolicyOf};
 use super::kinds::{
-    AccessKeyDetail, Account, AssociationDetail, CertificateDetail, GroupDetail, InstanceProfile,
-    LoginProfileDetail, ManagedPolicyDetail, MfaDeviceDetail, OidcProviderDetail,
-    OrganizationDetail, RoleDetail, SamlProviderDetail, UserDetail,
+    AccessKeyDetail, Account, AssociationDetail, BucketPolicyDetail, CertificateDetail,
+    GroupDetail, InstanceProfile, LoginProfileDetail, ManagedPolicyDetail, MfaDeviceDetail,
+    OidcProviderDetail, OrganizationDetail, RoleDetail, SamlProviderDetail, UserDetail,
 };
 use super::limits::Limits;
 use super::registry::every_kind;
@@ -158,6 +158,17 @@ impl Resource {
     /// The documents of all policies, for changing their form.
     pub fn documents_mut(&mut self) -> Vec<&mut Option<Document>> {
         with!(self, form => form.documents_mut())
+    }
+
+    /// The policy in which rows name users and roles by their unique ids: the trust policy of a role,
+    /// or the policy of a bucket.
+    pub fn naming_policy(&self) -> Option<&Document> {
+        with!(self, form => form.naming_policy())
+    }
+
+    /// The same policy, for changing its text; `None` if the kind has none.
+    pub fn naming_policy_mut(&mut self) -> Option<&mut Option<Document>> {
+        with!(self, form => form.naming_policy_mut())
     }
 
     /// Drops what an export only counts or observes (attachments, last use), since it is not

@@ -21,6 +21,7 @@ pub fn prefix(kind: ResourceKind) -> Option<&'static str> {
         | ResourceKind::OidcProvider
         | ResourceKind::SamlProvider
         | ResourceKind::Association
+        | ResourceKind::BucketPolicy
         | ResourceKind::Certificate
         | ResourceKind::Organization => None,
     }

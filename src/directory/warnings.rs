@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::kinds::{OWN_ISSUER, Role};
 use super::policies::{EntityPolicies, is_aws_managed};
+use super::resource::{Name, ResourceKind};
 use super::{Directory, owners};
 use crate::base::arn::AccountId;
-use crate::evaluator::{NamedPrincipal, strangers};
+use crate::evaluator::{NamedPrincipal, Policy, strangers};
 
 impl Directory {
     /// Why a provider that names the broker's own issuer must be removed; `None` if there is none.
@@ -27,18 +28,22 @@ impl Directory {
         roles.sort_by(|a, b| a.arn.cmp(&b.arn));
         let mut all = self.of_missing_policies(&roles);
         all.extend(self.named_by_arn().into_iter().filter(|named| !named.is_here).map(|named| {
-            let (role, principal) = (&named.role.arn, named.principal);
-            format!("the trust policy of role {role} names {principal}, but no user or role has that ARN: whoever gets it later is trusted; remove the entry")
+            let (whose, principal) = (naming_policy(&named.owner), named.principal);
+            format!("{whose} names {principal}, but no user or role has that ARN: whoever gets it later is trusted; remove the entry")
         }));
         all.extend(self.of_saml_providers());
-        let arns = self.arns_of_principals(&roles);
-        for role in &roles {
-            all.extend(of_unknown_ids(role, &arns));
+        let naming = self.naming_policies();
+        let arns = self.arns_of_principals(&naming);
+        for (owner, policy) in &naming {
+            all.extend(of_unknown_ids(owner, policy, &arns));
         }
         for role in &roles {
             all.extend(of_trust(role, &arns));
             all.extend(self.of_trusted_saml_providers(role));
         }
+        let mut buckets: Vec<_> = self.bucket_policies().collect();
+        buckets.sort_by(|a, b| a.bucket.cmp(&b.bucket));
+        all.extend(buckets.iter().filter_map(|policy| policy.warning()));
         all
     }
 
@@ -97,12 +102,23 @@ impl Directory {
         useless.collect()
     }
 
-    /// The ARNs of the users and roles that the trust policies of these roles name by unique id, by
-    /// that id.
-    fn arns_of_principals(&self, roles: &[&Arc<Role>]) -> HashMap<&str, &str> {
-        let wanted: HashSet<&str> = roles
+    /// The trust policies of roles and the policies of buckets, by the names of their owners.
+    fn naming_policies(&self) -> Vec<(Name, &Policy)> {
+        let roles = self.roles.values();
+        let roles = roles.map(|r| (Name::new(ResourceKind::Role, &*r.arn), &r.trust));
+        let buckets = self.bucket_policies.values();
+        let buckets =
+            buckets.map(|b| (Name::new(ResourceKind::BucketPolicy, &*b.bucket), &b.policy));
+        let mut all: Vec<_> = roles.chain(buckets).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// The ARNs of the users and roles that these policies name by unique id, by that id.
+    fn arns_of_principals(&self, policies: &[(Name, &Policy)]) -> HashMap<&str, &str> {
+        let wanted: HashSet<&str> = policies
             .iter()
-            .flat_map(|role| role.trust.named_principals())
+            .flat_map(|(_, policy)| policy.named_principals())
             .filter_map(|named| {
                 if let NamedPrincipal::ById(id) = named {
                     Some(id)
@@ -119,13 +135,13 @@ impl Directory {
         all.filter(|(id, _)| wanted.contains(id)).collect()
     }
 
-    /// The principals of known accounts that trust policies name by ARN, sorted by the roles' ARNs.
-    /// These come from rows of an earlier version or from a time when the account was unknown, and
+    /// The principals of known accounts that trust policies and bucket policies name by ARN, sorted by
+    /// the policies' owners. These come from rows of an earlier version or from a time when the account was unknown, and
     /// in a file they are principals that it does not declare.
     fn named_by_arn(&self) -> Vec<NamedByArn<'_>> {
         let mut all = Vec::new();
-        for role in self.roles.values() {
-            for named in role.trust.named_principals() {
+        for (owner, policy) in self.naming_policies() {
+            for named in policy.named_principals() {
                 let NamedPrincipal::ByArn(principal) = named else {
                     continue;
                 };
@@ -143,42 +159,45 @@ impl Directory {
                         .is_some_and(|found| *found.name == *role),
                 };
                 all.push(NamedByArn {
-                    role,
+                    owner: owner.clone(),
                     principal,
                     is_here,
                 });
             }
         }
-        all.sort_by(|a, b| (&a.role.arn, a.principal).cmp(&(&b.role.arn, b.principal)));
+        all.sort_by(|a, b| (&a.owner, a.principal).cmp(&(&b.owner, b.principal)));
         all
     }
 
-    /// The ARNs of the roles whose trust policies name principals of known accounts by ARN and
-    /// should name them by unique id.
-    pub fn bindable(&self) -> Vec<String> {
+    /// The roles and bucket policies that name principals of known accounts by ARN and should name
+    /// them by unique id.
+    pub fn bindable(&self) -> Vec<Name> {
         let named = self.named_by_arn().into_iter();
-        let mut roles: Vec<String> = named.map(|named| named.role.arn.to_string()).collect();
-        roles.dedup();
-        roles
+        let mut owners: Vec<Name> = named.map(|named| named.owner).collect();
+        owners.dedup();
+        owners
     }
 }
 
-/// One sentence for each unique id in a role's trust policy that nobody has. `arns` has the ARNs of those that
-/// somebody has.
-fn of_unknown_ids(role: &Role, arns: &HashMap<&str, &str>) -> Vec<String> {
-    let ids = role
-        .trust
-        .named_principals()
-        .filter_map(|named| match named {
-            NamedPrincipal::ById(id) => Some(id),
-            NamedPrincipal::ByArn(_) => None,
-        });
+/// How messages call the policy in which a role or a bucket names principals.
+pub fn naming_policy(owner: &Name) -> String {
+    match owner.kind {
+        ResourceKind::Role => format!("the trust policy of role {}", owner.id),
+        _ => format!("the policy of bucket {}", owner.id),
+    }
+}
+
+/// One sentence for each unique id in a trust policy or bucket policy that nobody has. `arns` has the ARNs of those
+/// that somebody has.
+fn of_unknown_ids(owner: &Name, policy: &Policy, arns: &HashMap<&str, &str>) -> Vec<String> {
+    let ids = policy.named_principals().filter_map(|named| match named {
+        NamedPrincipal::ById(id) => Some(id),
+        NamedPrincipal::ByArn(_) => None,
+    });
     let gone: BTreeSet<&str> = ids.filter(|id| !arns.contains_key(id)).collect();
+    let whose = naming_policy(owner);
     let sentence = |id| {
-        format!(
-            "the trust policy of role {} names the unique id {id}, which no user or role has: remove the entry",
-            role.arn
-        )
+        format!("{whose} names the unique id {id}, which no user or role has: remove the entry")
     };
     gone.into_iter().map(sentence).collect()
 }
@@ -200,9 +219,9 @@ fn of_trust(role: &Role, arns: &HashMap<&str, &str>) -> Vec<String> {
     closed.into_iter().chain(foreign).collect()
 }
 
-/// A principal that a trust policy names by ARN although its account is in the directory.
+/// A principal that a policy names by ARN although its account is in the directory.
 struct NamedByArn<'a> {
-    role: &'a Arc<Role>,
+    owner: Name,
     principal: &'a str,
     /// Whether a user or role has the ARN.
     is_here: bool,

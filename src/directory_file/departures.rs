@@ -64,6 +64,7 @@ impl Departure {
             | ResourceKind::MfaDevice
             | ResourceKind::LoginProfile
             | ResourceKind::Association
+            | ResourceKind::BucketPolicy
             | ResourceKind::Organization => return None,
         };
         Some(Self::new(selector, owner, &name.id))

@@ -272,17 +272,17 @@ impl Loaded {
     }
 }
 
-/// Replaces ARNs of principals in trust policies, which an earlier version has stored, by unique ids. The
+/// Replaces ARNs of principals in trust policies and bucket policies, which an earlier version has stored, by unique ids. The
 /// changes are applied with all others after the head.
 async fn bind_principals(context: CommandContext<'_>, directory: &Directory) {
     match commands::bind_stored(context, directory).await {
         Ok(0) => {}
-        Ok(roles) => tracing::info!(
-            roles,
-            "replaced ARNs in the trust policies of roles by unique ids"
+        Ok(policies) => tracing::info!(
+            policies,
+            "replaced ARNs in policies that name principals by unique ids"
         ),
         Err(error) => {
-            tracing::warn!(%error, "cannot replace ARNs in trust policies of an earlier version by unique ids")
+            tracing::warn!(%error, "cannot replace ARNs in policies of an earlier version by unique ids")
         }
     }
 }

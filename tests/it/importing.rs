@@ -46,6 +46,14 @@ fn brevet_section(section: Value) -> Value {
     json!({"Brevet": section})
 }
 
+fn bucket(principal: String, resource: &str) -> Value {
+    brevet_section(
+        json!({"BucketPolicies": [{"Bucket": "data", "AccountId": ACCOUNT, "Policy": {
+        "Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": principal},
+            "Action": "s3:GetObject", "Resource": resource}]}}]}),
+    )
+}
+
 fn policy(versions: usize) -> Value {
     let version = |n: usize| {
         json!({"VersionId": format!("v{n}"), "IsDefaultVersion": n == 1, "Document": {"Version": "2012-10-17",
@@ -269,6 +277,24 @@ fn cases() -> Vec<Case> {
             &[],
             brevet_section(json!({"SAMLProviders":
             [{"Arn": arn("saml-provider/S"), "SAMLMetadataDocument": "<x/>"}]})),
+            1,
+        ),
+        (
+            "the policy of a bucket",
+            &[],
+            bucket(arn("user/administrator"), "arn:aws:s3:::data/*"),
+            0,
+        ),
+        (
+            "the policy of a bucket for a user who is not here",
+            &[],
+            bucket(arn("user/nobody"), "arn:aws:s3:::data/*"),
+            1,
+        ),
+        (
+            "the policy of a bucket about another bucket",
+            &[],
+            bucket(arn("user/administrator"), "arn:aws:s3:::other/*"),
             1,
         ),
         (

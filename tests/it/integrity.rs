@@ -69,6 +69,9 @@ fn pair(kind: ResourceKind) -> [Value; 2] {
             "SAMLMetadataDocument": include_str!("../data/saml/pysaml2-metadata.xml")}),
         ResourceKind::Association => json!({"Arn": format!("arn:aws:ecs::{ACCOUNT}:task-definition/cluster/F{n}"),
             "Cluster": "cluster", "Family": format!("F{n}"), "RoleArn": arn("role", &format!("R{n}"))}),
+        ResourceKind::BucketPolicy => json!({"Bucket": format!("bucket-{n}"), "AccountId": ACCOUNT, "Policy": {
+            "Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": arn("user", &format!("U{n}"))},
+                "Action": "s3:GetObject", "Resource": format!("arn:aws:s3:::bucket-{n}/*")}]}}),
         ResourceKind::Organization => unreachable!("a directory has at most one"),
     })
 }

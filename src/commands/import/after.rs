@@ -112,18 +112,16 @@ impl After {
         name.map(|name| name.id.as_str())
     }
 
-    /// A role before and after the import, with ARNs in place of the unique ids in its trust
-    /// policy.
+    /// A resource before and after the import, with ARNs in place of the unique ids in its trust
+    /// policy or bucket policy. `None` if it has no such policy.
     pub fn readable(&self, old: &Resource, new: &Resource) -> Option<Box<(Resource, Resource)>> {
         let show = |thing: &Resource| {
-            let Resource::Role(role) = thing else {
-                return None;
-            };
-            let mut role = role.clone();
-            exchange(&mut role, |principal| {
+            thing.naming_policy()?;
+            let mut thing = thing.clone();
+            exchange(&mut thing, |principal| {
                 arn_of_principal(principal, |id| self.arn(id))
             });
-            Some(Resource::Role(role))
+            Some(thing)
         };
         Some(Box::new((show(old)?, show(new)?)))
     }

@@ -157,6 +157,14 @@ impl Declared for RoleDetail {
             .collect()
     }
 
+    fn naming_policy(&self) -> Option<&Document> {
+        self.assume_role_policy_document.as_ref()
+    }
+
+    fn naming_policy_mut(&mut self) -> Option<&mut Option<Document>> {
+        Some(&mut self.assume_role_policy_document)
+    }
+
     fn fill(&mut self, defaults: &Defaults<'_>) -> Result<(), NoEntropy> {
         defaults.unique_id("AROA", account_of(&self.arn), &mut self.role_id)?;
         defaults.date(&mut self.create_date);

@@ -306,7 +306,7 @@ async fn declared_by_id(
     parsed.collect()
 }
 
-/// Replaces the unique ids in the trust policies of roles by the ARNs of their users and roles, as
+/// Replaces the unique ids in the trust policies of roles and in the policies of buckets by the ARNs of their users and roles, as
 /// people read them. Ids that nobody has stay. The caller must be authorized again afterwards.
 pub(super) async fn show_principals(
     cx: &mut Context<'_>,
@@ -314,10 +314,8 @@ pub(super) async fn show_principals(
 ) -> Result<(), Error> {
     let mut ids = Vec::new();
     for resource in resources.iter() {
-        if let Resource::Role(role) = resource {
-            let written = principals::written(role);
-            ids.extend(written.iter().map(|text| principals::id(text).to_owned()));
-        }
+        let written = principals::written(resource);
+        ids.extend(written.iter().map(|text| principals::id(text).to_owned()));
     }
     ids.retain(|id| !id.contains([':', '*']));
     ids.sort();
@@ -328,11 +326,9 @@ pub(super) async fn show_principals(
     let names = cx.wait(cx.broker.store.names_of_unique_ids(ids)).await?;
     let arns: HashMap<String, Name> = names.into_iter().collect();
     for resource in resources {
-        if let Resource::Role(role) = resource {
-            principals::exchange(role, |principal| {
-                arn_of_principal(principal, |id| arns.get(id).map(|name| name.id.as_str()))
-            });
-        }
+        principals::exchange(resource, |principal| {
+            arn_of_principal(principal, |id| arns.get(id).map(|name| name.id.as_str()))
+        });
     }
     Ok(())
 }
