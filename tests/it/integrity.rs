@@ -522,7 +522,7 @@ fn of_resources(world: &World) -> Vec<Case> {
         format!(
             "{older} DELETE FROM resources; INSERT INTO resources SELECT * FROM older.resources"
         ),
-        "role/R1 is as change",
+        "saml-provider/S1 is as change",
     ));
     cases
 }
