@@ -22,6 +22,7 @@ mod only_with;
 mod operator;
 mod organization;
 mod policy;
+mod provider;
 mod rekey;
 mod relocate;
 mod report;
@@ -124,6 +125,8 @@ enum Command {
     #[command(subcommand)]
     Saml(saml::SamlCommand),
     #[command(subcommand)]
+    Provider(provider::ProviderCommand),
+    #[command(subcommand)]
     Organization(organization::OrganizationCommand),
     Seal(keys::SealArguments),
     Version(version::VersionArguments),
@@ -205,6 +208,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Keyring(command) => keys::run(&command),
         Command::Policy(command) => policy::run(command),
         Command::Saml(command) => saml::run(command),
+        Command::Provider(command) => provider::run(command),
         Command::Organization(command) => organization::run(command),
         Command::Seal(arguments) => keys::seal(&arguments),
         Command::Version(arguments) => version::run(&arguments),

@@ -8,6 +8,7 @@
 mod accept_clock;
 mod action;
 mod change;
+mod client_secret;
 mod edit;
 mod emergency;
 mod error;
@@ -37,6 +38,7 @@ pub use crate::error::CommandError;
 use crate::error::Message;
 pub use accept_clock::{ACCEPT_CLOCK, accept_clock};
 pub use change::{Actor, Detail, Revoked};
+pub use client_secret::put_client_secret;
 pub use edit::{Edit, PrivateKey, SamlUpdate, private_keys};
 pub use emergency::{end_sessions, retire_signing_keys, revoke_signing_keys};
 pub use export::{export, export_of};

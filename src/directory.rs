@@ -52,8 +52,8 @@ pub use declared::Defaults;
 pub use kinds::normal_seed;
 pub use kinds::{
     AccessKey, AccountSettings, Association, BucketPolicy, Certificate, Group, LoginProfile,
-    ManagedPolicy, MfaDevice, OidcProvider, Profile, Role, SamlProvider, User, is_account_alias,
-    is_issuer, version_number,
+    ManagedPolicy, MfaDevice, OidcProvider, Profile, Role, SamlProvider, SignInClient, User,
+    is_account_alias, is_issuer, version_number,
 };
 pub use kinds::{ControlPolicy, Levels, Member, Organization};
 pub use limits::{ACCESS_KEYS_PER_USER, BrokenRule, Limits, MFA_DEVICES_PER_USER};

@@ -28,7 +28,7 @@ pub use login_profile::{LoginProfile, LoginProfileDetail};
 #[cfg(any(test, feature = "internals"))]
 pub use mfa_device::normal_seed;
 pub use mfa_device::{MfaDevice, MfaDeviceDetail};
-pub use oidc_provider::{OWN_ISSUER, OidcProvider, OidcProviderDetail, is_issuer};
+pub use oidc_provider::{OWN_ISSUER, OidcProvider, OidcProviderDetail, SignInClient, is_issuer};
 pub use organization::{ControlPolicy, Levels, Member, Organization, OrganizationDetail};
 pub use policy::{ManagedPolicy, ManagedPolicyDetail, PolicyVersion, version_number};
 pub use role::{Role, RoleDetail};

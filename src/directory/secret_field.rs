@@ -1,5 +1,5 @@
 //! The secret of a resource: the secret of an access key, the seed of an MFA device, the hashes of a
-//! password. A file may contain it in clear; rows contain it sealed under the master key.
+//! password, the private keys of a SAML provider, the client secret of an OpenID Connect provider. A file may contain it in clear; rows contain it sealed under the master key.
 
 use zeroize::Zeroizing;
 
@@ -38,12 +38,13 @@ impl SecretText {
 }
 
 /// The names of all fields that hold a secret in clear. Their content is never shown or recorded.
-pub const SECRET_FIELDS: [&str; 5] = [
+pub const SECRET_FIELDS: [&str; 6] = [
     "SecretAccessKey",
     "Base32StringSeed",
     "PasswordHash",
     "PrivateKeyList",
     "PrivateKeys",
+    "ClientSecret",
 ];
 
 /// The context to which a sealed secret is bound.

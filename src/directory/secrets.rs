@@ -59,6 +59,7 @@ impl Declaration {
             || any(&self.brevet.mfa_devices)
             || any(&self.brevet.login_profiles)
             || any(&self.brevet.saml_providers)
+            || any(&self.brevet.open_id_connect_providers)
     }
 
     /// Seals all secrets that are in clear and returns their number.
@@ -90,6 +91,7 @@ impl Declaration {
         Ok(seal(&mut self.brevet.access_keys, key, entropy)?
             + seal(&mut self.brevet.mfa_devices, key, entropy)?
             + seal(&mut self.brevet.login_profiles, key, entropy)?
-            + seal(&mut self.brevet.saml_providers, key, entropy)?)
+            + seal(&mut self.brevet.saml_providers, key, entropy)?
+            + seal(&mut self.brevet.open_id_connect_providers, key, entropy)?)
     }
 }

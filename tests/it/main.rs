@@ -69,5 +69,6 @@ mod transport;
 mod trust;
 mod unique_ids;
 mod unreadable;
+mod upstream;
 mod waiting;
 mod workloads;

@@ -67,16 +67,21 @@ impl Look<'_> {
             let mut asked = JoinSet::new();
             for provider in portion {
                 let (providers, provider) = (providers.clone(), provider.clone());
-                asked.spawn(
-                    async move { (provider.url.clone(), providers.examine(&provider).await) },
-                );
+                asked.spawn(async move {
+                    let examined = providers.examine(&provider).await;
+                    (provider, examined)
+                });
             }
             results.extend(asked.join_all().await);
         }
-        results.sort_by(|a, b| a.0.cmp(&b.0));
-        for (url, result) in results {
+        results.sort_by(|a, b| a.0.url.cmp(&b.0.url));
+        for (provider, result) in results {
+            let url = &provider.url;
             self.lines.push(match result {
-                Ok(keys) => ok("provider", format!("{url}: {keys} keys")),
+                Ok(keys) => ok(
+                    "provider",
+                    format!("{url}: {keys} keys{}", client(&provider)),
+                ),
                 Err(why) => failed(
                     "provider",
                     format!("{url}: {why}"),
@@ -125,6 +130,18 @@ impl Look<'_> {
             self.lines.push(line);
         }
     }
+}
+
+/// The client that has a secret for signing people in, if there is one.
+fn client(provider: &OidcProvider) -> String {
+    let client = provider.sign_in_client.as_ref();
+    let client = client.filter(|client| client.secret.is_some());
+    client.map_or_else(String::new, |client| {
+        format!(
+            "; people sign in by the client {}, which has a secret",
+            client.id
+        )
+    })
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<()> {

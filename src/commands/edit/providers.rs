@@ -44,18 +44,26 @@ pub struct PrivateKey {
 /// Adds a client id. It is not an error if the provider already has it: IAM API Reference,
 /// "AddClientIDToOpenIDConnectProvider".
 pub(super) fn add_client_id(resource: &mut Resource, id: &str) -> Result<(), CommandError> {
-    let ids = &mut oidc(resource, "client ids")?.client_id_list;
-    if !ids.iter().any(|known| known == id) {
-        ids.push(id.to_owned());
+    let provider = oidc(resource, "client ids")?;
+    if !provider.client_id_list.iter().any(|known| known == id) {
+        if provider.has_client_secret() {
+            // Although there are several clients now, the secret still belongs to the same one.
+            provider.client_id = provider.sign_in_client_id().map(str::to_owned);
+        }
+        provider.client_id_list.push(id.to_owned());
     }
     Ok(())
 }
 
 /// Removes a client id. It is not an error if the provider does not have it: IAM API Reference,
-/// "RemoveClientIDFromOpenIDConnectProvider".
+/// "RemoveClientIDFromOpenIDConnectProvider". If it is that of the client with which people sign in, the
+/// secret goes with it.
 pub(super) fn remove_client_id(resource: &mut Resource, id: &str) -> Result<(), CommandError> {
-    let ids = &mut oidc(resource, "client ids")?.client_id_list;
-    ids.retain(|known| known != id);
+    let provider = oidc(resource, "client ids")?;
+    if provider.sign_in_client_id() == Some(id) {
+        provider.drop_sign_in_client();
+    }
+    provider.client_id_list.retain(|known| known != id);
     Ok(())
 }
 

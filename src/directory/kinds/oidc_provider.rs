@@ -2,13 +2,16 @@
 //! account.
 
 use serde_json::value::RawValue;
+use zeroize::Zeroizing;
 
-use crate::base::arn::{AccountId, account_of_provider};
+use crate::base::arn::{AccountId, account_of, account_of_provider};
 use crate::base::entropy::NoEntropy;
 use crate::base::names;
+use crate::base::secret::Secret;
 use crate::directory::compile::tags;
 use crate::directory::declared::{Declared, Defaults, Insertion, keep};
 use crate::directory::limits::{CLIENT_IDS_PER_PROVIDER, Limits, THUMBPRINTS_PER_PROVIDER};
+use crate::directory::secret_field::{SecretField, SecretText, sealing_name};
 use crate::directory::shape::{Ignored, Tag, shape};
 use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError, fault};
@@ -55,6 +58,14 @@ shape! {
         json_web_key_set: Option<Box<RawValue>>,
         /// Whether each token is accepted only once, by its `jti`.
         one_time: Option<bool>,
+        /// The client id with which people sign in, one of `ClientIDList`. It may be left out if there is
+        /// only one.
+        #[serde(rename = "ClientID")]
+        client_id: Option<String>,
+        /// The secret that the provider gave to this client; a public client has none. It is in clear here
+        /// and sealed under the master key in `SealedClientSecret`.
+        client_secret: Option<Zeroizing<String>>,
+        sealed_client_secret: Option<String>,
         create_date: Option<String>,
         tags: Vec<Tag>,
         context_provider: Ignored,
@@ -79,7 +90,40 @@ pub struct OidcProvider {
     pub ca: Option<Box<[u8]>>,
     /// Whether each token is accepted only once.
     pub one_time: bool,
+    /// The client with which people sign in; `None` if there are several client ids and the entry does not
+    /// say which one.
+    pub sign_in_client: Option<SignInClient>,
     pub tags: Box<[names::Tag]>,
+}
+
+/// The client of a provider with which people sign in.
+#[derive(Debug)]
+pub struct SignInClient {
+    pub id: Box<str>,
+    /// `None` for a public client.
+    pub secret: Option<Secret<String>>,
+}
+
+impl OidcProviderDetail {
+    /// The client id with which people sign in, if it is known.
+    pub fn sign_in_client_id(&self) -> Option<&str> {
+        match (&self.client_id, self.client_id_list.as_slice()) {
+            (Some(id), _) => Some(id),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        }
+    }
+
+    /// Whether there is a secret of a client, in clear or sealed.
+    pub fn has_client_secret(&self) -> bool {
+        self.client_secret.is_some() || self.sealed_client_secret.is_some()
+    }
+
+    /// Drops the client with which people sign in, and its secret.
+    pub fn drop_sign_in_client(&mut self) {
+        self.client_id = None;
+        (self.client_secret, self.sealed_client_secret) = (None, None);
+    }
 }
 
 impl OidcProvider {
@@ -96,12 +140,29 @@ impl Keyed for OidcProvider {
 }
 
 impl Declared for OidcProviderDetail {
+    const HAS_SECRET: bool = true;
+
     fn id(&self) -> &str {
         &self.arn
     }
 
     fn tags_mut(&mut self) -> Option<&mut Vec<Tag>> {
         Some(&mut self.tags)
+    }
+
+    /// The client secret; `None` for a provider without one.
+    fn secret(&self) -> Option<SecretField<'_>> {
+        self.has_client_secret().then(|| SecretField {
+            name: "ClientSecret",
+            bound_to: sealing_name("oidc provider", &self.arn, account_of(&self.arn)),
+            clear: self.client_secret.as_ref().map(|s| s.as_str()),
+            sealed: self.sealed_client_secret.as_deref(),
+            normal: normal_client_secret,
+        })
+    }
+
+    fn set_secret(&mut self, text: SecretText) {
+        (self.client_secret, self.sealed_client_secret) = text.into_fields();
     }
 
     fn fill(&mut self, defaults: &Defaults<'_>) -> Result<(), NoEntropy> {
@@ -111,6 +172,14 @@ impl Declared for OidcProviderDetail {
 
     fn keep_what_is_left_out(&mut self, old: &Self) {
         keep(&mut self.create_date, &old.create_date);
+        // A file need not repeat the secret of the same client.
+        if self.client_id.is_none() && !self.has_client_secret() {
+            let kept = old.client_id.as_ref();
+            self.client_id = kept.filter(|id| self.client_id_list.contains(id)).cloned();
+        }
+        if !self.has_client_secret() && self.sign_in_client_id() == old.sign_in_client_id() {
+            keep(&mut self.sealed_client_secret, &old.sealed_client_secret);
+        }
     }
 
     fn check(&self, limits: &mut Limits<'_>) {
@@ -123,6 +192,15 @@ impl Declared for OidcProviderDetail {
             limits.invalid(format!(
                 "ThumbprintList must have at most {THUMBPRINTS_PER_PROVIDER} members"
             ));
+        }
+        match self.sign_in_client_id() {
+            Some(id) if !self.client_id_list.iter().any(|known| known == id) => {
+                limits.invalid("ClientID must be one of ClientIDList");
+            }
+            None if self.has_client_secret() => {
+                limits.invalid("ClientID must say whose secret ClientSecret is, if ClientIDList does not have exactly one member");
+            }
+            _ => {}
         }
         if self.url.is_empty() || self.url.len() > 255 {
             limits.invalid("Url must have 1 to 255 characters");
@@ -169,6 +247,15 @@ impl Declared for OidcProviderDetail {
             return Err(keys_fault("must have at least one supported key"));
         }
         let ca = self.certificate_authority.as_ref();
+        let secret = match self.secret() {
+            None => None,
+            Some(field) => Some(directory.open_secret(Some(field), how)?),
+        };
+        let client = self.sign_in_client_id();
+        let sign_in_client = client.map(|id| SignInClient {
+            id: id.into(),
+            secret,
+        });
         directory.oidc_providers.put(OidcProvider {
             arn: self.arn.as_str().into(),
             url: url.into(),
@@ -178,6 +265,7 @@ impl Declared for OidcProviderDetail {
             keys,
             ca: ca.map(|pem| pem.as_bytes().into()),
             one_time: self.one_time.unwrap_or(false),
+            sign_in_client,
         });
         Ok(())
     }
@@ -185,6 +273,19 @@ impl Declared for OidcProviderDetail {
     fn remove(directory: &mut Directory, id: &str) {
         directory.oidc_providers.remove(id);
     }
+}
+
+/// The maximum length of a client secret in characters.
+const MAX_CLIENT_SECRET: usize = 1_024;
+
+/// Checks a client secret: RFC 6749 appendix A.2. A line break at its end, as files have it, is dropped.
+fn normal_client_secret(text: &str) -> Result<Zeroizing<String>, &'static str> {
+    let text = text.trim_end_matches(['\r', '\n']);
+    let legal = |b: u8| (b' '..=b'~').contains(&b);
+    if !(1..=MAX_CLIENT_SECRET).contains(&text.len()) || !text.bytes().all(legal) {
+        return Err("must be 1 to 1,024 printable ASCII characters");
+    }
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 /// The name of a provider in its ARN: its URL without the scheme. `None` if the URL is not allowed.
@@ -209,4 +310,77 @@ fn is_loopback(rest: &str) -> bool {
         .trim_end_matches(']')
         .parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|a| a.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARN: &str = "arn:aws:iam::111122223333:oidc-provider/idp.example.com";
+
+    fn provider(ids: &[&str]) -> OidcProviderDetail {
+        OidcProviderDetail {
+            arn: ARN.to_owned(),
+            url: "https://idp.example.com".to_owned(),
+            client_id_list: ids.iter().map(|id| (*id).to_owned()).collect(),
+            ..OidcProviderDetail::default()
+        }
+    }
+
+    fn sealed(ids: &[&str], client: Option<&str>) -> OidcProviderDetail {
+        OidcProviderDetail {
+            client_id: client.map(str::to_owned),
+            sealed_client_secret: Some("sealed".to_owned()),
+            ..provider(ids)
+        }
+    }
+
+    #[test]
+    fn a_client_secret_is_one_line_of_printable_characters() {
+        assert_eq!(*normal_client_secret("s3 cret~\n").unwrap(), "s3 cret~");
+        for bad in ["", "\n", "a\nb", "é", "a\tb", &"x".repeat(1_025)] {
+            assert!(normal_client_secret(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_kept_for_its_own_client_only() {
+        let kept = |new: &OidcProviderDetail, old: &OidcProviderDetail| {
+            let mut new = new.clone();
+            new.keep_what_is_left_out(old);
+            (new.client_id, new.sealed_client_secret)
+        };
+        let some = |text: &str| Some(text.to_owned());
+        let old = sealed(&["a", "b"], Some("a"));
+        assert_eq!(
+            kept(&provider(&["a", "b"]), &old),
+            (some("a"), some("sealed"))
+        );
+        // The client has gone, or is another one.
+        assert_eq!(kept(&provider(&["b", "c"]), &old), (None, None));
+        assert_eq!(kept(&provider(&["b"]), &old), (None, None));
+        let other = OidcProviderDetail {
+            client_id: some("b"),
+            ..provider(&["a", "b"])
+        };
+        assert_eq!(kept(&other, &old), (some("b"), None));
+        // The only client need not be named.
+        let only = sealed(&["a"], None);
+        assert_eq!(kept(&provider(&["a"]), &only), (None, some("sealed")));
+        assert_eq!(kept(&provider(&["b"]), &only), (None, None));
+    }
+
+    #[test]
+    fn a_secret_belongs_to_a_client_of_the_provider() {
+        let broken = |provider: &OidcProviderDetail| {
+            let mut limits = Limits::default();
+            provider.check(&mut limits);
+            limits.broken.len()
+        };
+        assert_eq!(broken(&sealed(&["a"], None)), 0);
+        assert_eq!(broken(&sealed(&["a", "b"], Some("b"))), 0);
+        assert_eq!(broken(&sealed(&["a", "b"], None)), 1);
+        assert_eq!(broken(&sealed(&["a", "b"], Some("c"))), 1);
+        assert_eq!(broken(&provider(&["a", "b"])), 0);
+    }
 }
