@@ -196,6 +196,22 @@ pub fn signed(
     signature::authenticate(presented, &context, now)
 }
 
+/// Authenticates the signer of a request to an object store. The host, the scope and the date are those of
+/// the store, and were checked before.
+///
+/// # Errors
+/// The same as for [`signature::authenticate`].
+pub fn signed_for_store(
+    broker: &Broker,
+    directory: &Directory,
+    now: Timestamp,
+    presented: &Presented,
+) -> Result<Caller, Error> {
+    let names = broker.names.load();
+    let context = context(broker, "s3", directory, &names);
+    signature::signer(presented, &context, now)
+}
+
 /// Authenticates a caller once more who was authenticated before, by what is in force now: its key or session must
 /// still be valid.
 ///

@@ -25,6 +25,7 @@
 //! - [`proof`]: turns foreign bytes and keys into verified claims; knows no clock and no network
 //! - [`key_ages`]: how old and how long unused an access key may become
 //! - [`password`]: hashes of passwords, and the rules of password policies
+//! - [`s3`]: requests to object stores: what their heads ask for, and how they are signed
 //! - [`session`]: the keyring, session tokens, and the limits of a session's duration and size
 //!
 //! State, which makes no decisions:
@@ -150,6 +151,11 @@ mod parts {
     // Rules: pure; bytes, keys and `now` in, a verdict out.
     pub mod key_ages;
     pub mod password;
+    #[cfg_attr(
+        not(any(test, feature = "internals")),
+        allow(dead_code, reason = "the listener for proxies calls it")
+    )]
+    pub mod s3;
     pub mod session;
 
     // State: in terms of words and rules; makes no decisions.

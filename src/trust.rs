@@ -13,6 +13,7 @@ use std::sync::Arc;
 pub use self::denied::Denied;
 pub use self::explain::{Asked, Control, Explained, explain};
 pub use self::facts::{Facts, ServicePrincipal, SessionRequest, Supposed};
+pub use self::question::OwnedBucket;
 use self::question::Question;
 pub use self::simulated::{SimulatedPrincipal, WhatIf, describe_request};
 use crate::base::arn::{AccountId, RoleArn};
@@ -318,6 +319,29 @@ pub fn vouch<'c>(
                 note,
             )))
         }
+    }
+}
+
+/// Decides whether an action on a bucket, or on something in it, is allowed: by the caller's own policies
+/// and the policy of the bucket, of which one suffices within an account and both are needed between two.
+/// `None` is a caller without credentials.
+///
+/// # Errors
+/// [`Denied`] if a policy denies the action, or none that must allow it does.
+pub fn permit_on_bucket(
+    caller: Option<&Caller>,
+    directory: &Directory,
+    facts: &Facts<'_>,
+    action: &str,
+    resource: &str,
+    bucket: &OwnedBucket<'_>,
+) -> Result<(), Box<Denied>> {
+    let question = Question::on_bucket(caller, directory, facts, action, resource, bucket);
+    let decision = question.decide();
+    if decision.is_allowed() {
+        Ok(())
+    } else {
+        Err(question.denied(decision))
     }
 }
 

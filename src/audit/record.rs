@@ -45,19 +45,19 @@ pub struct Record {
     /// `AwsApiCall`; `BrevetChange` for a change of the feed; `BrevetAggregate` for counted refusals;
     /// `BrevetCommand` for a command on the broker's machine.
     pub event_type: &'static str,
-    /// Always `true`, since Brevet has no data events.
+    /// `false` for a request to an object store, which is a data event.
     pub management_event: bool,
     /// The account that owns the resource of the request.
     pub recipient_account_id: Option<String>,
-    /// Always `Management`.
+    /// `Management`, or `Data` for a request to an object store.
     pub event_category: &'static str,
 }
 
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserIdentity {
-    /// `IAMUser`, `AssumedRole`, `FederatedUser`, `WebIdentityUser`, `SAMLUser`, `Operator`, or
-    /// `Unknown` for a call that was not authenticated.
+    /// `IAMUser`, `AssumedRole`, `FederatedUser`, `WebIdentityUser`, `SAMLUser`, `Operator`,
+    /// `AWSAccount` for a request to an object store without credentials, or `Unknown` for a call that was not authenticated.
     pub r#type: Cow<'static, str>,
     /// The unique id, `AIDA…` for a user or `AROA…:SESSION` for a role session.
     #[serde(skip_serializing_if = "Option::is_none")]

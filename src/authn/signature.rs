@@ -43,9 +43,21 @@ pub fn authenticate(
     context: &SignatureContext<'_>,
     now: Timestamp,
 ) -> Result<Caller, Error> {
-    let directory = context.directory;
     for_this_broker(presented.unverified_host(), context.names)?;
     presented.check_scope(now, context.rules, context.service)?;
+    signer(presented, context, now)
+}
+
+/// Authenticates whoever signed a request whose host, scope and date were checked before.
+///
+/// # Errors
+/// The same as for [`authenticate`].
+pub fn signer(
+    presented: &Presented,
+    context: &SignatureContext<'_>,
+    now: Timestamp,
+) -> Result<Caller, Error> {
+    let directory = context.directory;
     let id = presented.unverified_access_key_id();
     match presented.unverified_session_token() {
         Some(token) => {

@@ -140,6 +140,9 @@ impl Condition {
     /// Whether the condition holds. `in_doubt` is the answer for cases that AWS's documentation
     /// leaves open: `true` for a Deny, so that it applies, and `false` for an Allow.
     pub fn holds(&self, context: &RequestContext<'_>, in_doubt: bool) -> bool {
+        if context.has_unknown() && self.keys().any(|key| context.is_unknown(key)) {
+            return in_doubt;
+        }
         let got = context.lookup(&self.key);
         if let Test::Null(wanted) = &self.test {
             // IAM User Guide: `false` means that "the key exists and its value is not null".

@@ -34,6 +34,9 @@ pub struct RequestContext<'a> {
     resource_tags: Vec<(&'a str, Value<'a>)>,
     /// Whether `iam:ResourceTag/…` refers to these tags too, as it does for users and roles.
     of_user_or_role: bool,
+    /// The names in lower case of keys that the request may have, but whose values are not known
+    /// here. A trailing `/` denotes a family of keys.
+    unknown: &'static [&'static str],
 }
 
 impl<'a> RequestContext<'a> {
@@ -58,6 +61,29 @@ impl<'a> RequestContext<'a> {
     /// Removes a key, whose name must be in lower case.
     pub fn remove(&mut self, name: &str) {
         self.entries.retain(|(n, _)| n != name);
+    }
+
+    /// Says which keys the request may have without their values being known here: names in lower
+    /// case, of which one with a trailing `/` denotes a family. A statement that depends on such a
+    /// key and has no value for it does not allow, and denies.
+    pub fn set_unknown(&mut self, names: &'static [&'static str]) {
+        self.unknown = names;
+    }
+
+    /// Whether there are such keys.
+    pub(super) fn has_unknown(&self) -> bool {
+        !self.unknown.is_empty()
+    }
+
+    /// Whether the value of the key `name`, which must be in lower case, is not known here.
+    pub(super) fn is_unknown(&self, name: &str) -> bool {
+        let is = |unknown: &&str| match unknown.strip_suffix('/') {
+            Some(family) => name
+                .strip_prefix(family)
+                .is_some_and(|rest| rest.starts_with('/')),
+            None => *unknown == name,
+        };
+        self.unknown.iter().any(is) && self.lookup(name).is_none()
     }
 
     /// Sets the tags of the requested resource, read as `aws:ResourceTag/…` and, if the resource is

@@ -18,7 +18,7 @@ pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
     }
     let resource = policies.resource.and_then(|p| grant(p, request));
     let Some(account) = request.principal.account() else {
-        // Services and identity providers have no policies of their own.
+        // Services, identity providers and callers without credentials have no policies of their own.
         return resource.map_or(Decision::MISSING, |(_, by)| Decision::allowed(by));
     };
 

@@ -26,9 +26,10 @@ pub(super) fn action_matches(statement: &Statement, request: &Request<'_>) -> bo
 pub(super) fn resource_matches(statement: &Statement, request: &Request<'_>) -> bool {
     match &statement.resources {
         Resources::Implied => true,
-        Resources::Are(patterns) => patterns
-            .iter()
-            .any(|p| p.matches(request.resource, request.context) == Match::Yes),
+        Resources::Are(patterns) => patterns.iter().any(|p| match matched(p, request) {
+            None => statement.effect.applies_in_doubt(),
+            Some(matched) => matched == Match::Yes,
+        }),
         Resources::AreNot(patterns) => excluded(patterns, statement.effect, request),
     }
 }
@@ -38,13 +39,23 @@ pub(super) fn resource_matches(statement: &Statement, request: &Request<'_>) -> 
 fn excluded(patterns: &[ArnPattern], effect: Effect, request: &Request<'_>) -> bool {
     let mut doubt = false;
     for pattern in patterns {
-        match pattern.matches(request.resource, request.context) {
-            Match::Yes => return false,
-            Match::No => {}
-            Match::NoValue => doubt = true,
+        match matched(pattern, request) {
+            Some(Match::Yes) => return false,
+            Some(Match::No) => {}
+            Some(Match::NoValue) | None => doubt = true,
         }
     }
     !doubt || effect.applies_in_doubt()
+}
+
+/// Compares a pattern with the resource. `None` if that depends on a key whose value is not known
+/// here.
+fn matched(pattern: &ArnPattern, request: &Request<'_>) -> Option<Match> {
+    let open = |key: &str| request.context.is_unknown(key);
+    if request.context.has_unknown() && pattern.variables().any(open) {
+        return None;
+    }
+    Some(pattern.matches(request.resource, request.context))
 }
 
 impl ActionPattern {

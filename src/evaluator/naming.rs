@@ -137,7 +137,9 @@ fn names_fully(patterns: &[PrincipalPattern], principal: &Principal<'_>) -> bool
             .any(|p| names(p, principal, Effect::Allow) == Some(wanted))
     };
     match principal {
-        Principal::Federated(_) | Principal::Service(_) => named(Named::Directly),
+        Principal::Federated(_) | Principal::Service(_) | Principal::Anonymous => {
+            named(Named::Directly)
+        }
         _ if patterns
             .iter()
             .any(|p| matches!(p, PrincipalPattern::Any | PrincipalPattern::AnyAws)) =>

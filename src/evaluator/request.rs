@@ -42,6 +42,9 @@ pub enum Principal<'a> {
     Federated(&'a str),
     /// A service. Only `Service` entries name it.
     Service(&'a str),
+    /// Nobody: the request has no credentials. Only `*` names it, and only the policy of a resource
+    /// can let it in.
+    Anonymous,
 }
 
 impl<'a> Principal<'a> {
@@ -51,7 +54,7 @@ impl<'a> Principal<'a> {
             Self::User { account, .. }
             | Self::RoleSession { account, .. }
             | Self::FederatedUser { account, .. } => Some(account),
-            Self::Federated(_) | Self::Service(_) => None,
+            Self::Federated(_) | Self::Service(_) | Self::Anonymous => None,
         }
     }
 
@@ -61,7 +64,7 @@ impl<'a> Principal<'a> {
             Self::User { arn, .. }
             | Self::RoleSession { arn, .. }
             | Self::FederatedUser { arn, .. } => arn.split(':').nth(1),
-            Self::Federated(_) | Self::Service(_) => None,
+            Self::Federated(_) | Self::Service(_) | Self::Anonymous => None,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::origin::Origin;
 
 /// The maximum length of a user agent in a record, in bytes as written. The user agent is not
 /// signed, so anybody with a signed request can choose it.
-const MAX_USER_AGENT: usize = 512;
+pub(super) const MAX_USER_AGENT: usize = 512;
 
 /// Begins a record with the requested action and the source of the call.
 ///
@@ -76,7 +76,7 @@ pub(super) async fn write<O: Operation>(
 }
 
 /// The ids of the request and of the audit event.
-fn ids(random: [u8; 32]) -> (String, String) {
+pub(super) fn ids(random: [u8; 32]) -> (String, String) {
     let mut halves = random.chunks_exact(16).map(|half| {
         let bytes = half.try_into().unwrap_or_default();
         uuid::Builder::from_random_bytes(bytes)

@@ -8,6 +8,7 @@
 
 mod canonical;
 mod presented;
+pub mod s3;
 mod signer;
 mod signing_secret;
 

@@ -62,6 +62,7 @@ impl Denied {
             decision: format!("{:?}", self.decision.outcome),
             denied_by: by.map(|s| match s.source {
                 Source::Identity(_) => "identity policy",
+                Source::Resource if self.action.starts_with("s3:") => "bucket policy",
                 Source::Resource => "trust policy",
                 Source::Session(_) => "session policy",
                 Source::Boundary => "permissions boundary",

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use crate::base::arn::AccountId;
 use crate::base::clock::Timestamp;
 use crate::base::names::Tag;
 use crate::caller::{Caller, Identity};
 use crate::directory::{Directory, Member};
-use crate::evaluator::RequestContext;
+use crate::evaluator::{RequestContext, Value};
 use crate::federation::FederatedIdentity;
 use crate::mfa::{Code, Proven};
 use crate::origin::Origin;
@@ -86,6 +87,43 @@ impl<'a> Facts<'a> {
             keys,
             session_tags: &[],
         }
+    }
+
+    /// Sets the condition keys of a request without credentials: IAM User Guide, "IAM policy elements:
+    /// Variables and tags", "Principal key values".
+    pub fn of_nobody(origin: &'a Origin, region: &'a str, now: Timestamp) -> Self {
+        let mut keys = of_request(origin, region, now);
+        keys.set("aws:principaltype", "Anonymous");
+        keys.set("aws:userid", "anonymous");
+        Self {
+            keys,
+            session_tags: &[],
+        }
+    }
+
+    /// Sets the account that owns the requested bucket, and its organization.
+    pub fn of_bucket(&mut self, owner: AccountId, member: Option<&'a Member>) {
+        self.keys.set("aws:resourceaccount", owner.to_string());
+        self.keys.set("s3:resourceaccount", owner.to_string());
+        self.resource_organization(member);
+    }
+
+    /// Sets a condition key of Amazon S3, whose name is in lower case.
+    pub fn s3(&mut self, name: impl Into<Cow<'a, str>>, value: Value<'a>) {
+        match value {
+            Value::One(value) => self.keys.set(name, value),
+            Value::Many(values) => self.keys.set_many(name, values),
+        }
+    }
+
+    /// Removes a condition key that was set before, so that the facts serve for another action.
+    pub fn without(&mut self, name: &str) {
+        self.keys.remove(name);
+    }
+
+    /// Says which condition keys the request may have without their values being known here.
+    pub fn unknown(&mut self, names: &'static [&'static str]) {
+        self.keys.set_unknown(names);
     }
 
     /// Sets the requested transitive tag keys and those that the calling session passes on anyway.

@@ -11,6 +11,14 @@ use crate::evaluator::{
     self, Decision, Policies, Policy, Principal, Request, RequestContext, Source,
 };
 
+/// A bucket, as far as it decides who may do something with it.
+pub struct OwnedBucket<'a> {
+    /// The account that owns it.
+    pub owner: AccountId,
+    /// Its policy, if it has one.
+    pub policy: Option<&'a Policy>,
+}
+
 /// A request, with references to all policies that apply to it.
 pub(super) struct Question<'a> {
     pub(super) principal: Principal<'a>,
@@ -23,6 +31,7 @@ pub(super) struct Question<'a> {
     pub(super) action: &'a str,
     pub(super) resource: &'a str,
     pub(super) resource_account: AccountId,
+    /// The policy of the resource: the trust policy of a role, or the policy of a bucket.
     pub(super) trust: Option<&'a Policy>,
     /// The principal's account in its organization; `None` for an identity provider, which belongs to
     /// no account.
@@ -60,16 +69,57 @@ impl<'a> Question<'a> {
         }
     }
 
+    /// A question about a bucket or what is in it. `None` is a caller without credentials, whom only the
+    /// policy of the bucket can let in.
+    pub(super) fn on_bucket(
+        caller: Option<&'a Caller>,
+        directory: &'a Directory,
+        facts: &'a Facts<'a>,
+        action: &'a str,
+        resource: &'a str,
+        bucket: &OwnedBucket<'a>,
+    ) -> Self {
+        let owner = bucket.owner;
+        let resource_member = directory.member(owner);
+        match caller {
+            Some(caller) => Self {
+                resource_account: owner,
+                trust: bucket.policy,
+                resource_member,
+                ..Self::own(caller, directory, facts, action, resource)
+            },
+            None => Self {
+                principal: Principal::Anonymous,
+                account: owner,
+                identity: Vec::new(),
+                boundary: None,
+                session: None,
+                context: &facts.keys,
+                action,
+                resource,
+                resource_account: owner,
+                trust: bucket.policy,
+                principal_member: None,
+                resource_member,
+            },
+        }
+    }
+
+    /// Whether the resource is in Amazon S3, so that its policy is not a trust policy.
+    fn is_in_s3(&self) -> bool {
+        self.action.starts_with("s3:")
+    }
+
     /// The service control policies that bind the principal: AWS Organizations User Guide, "Service
     /// control policies".
     fn service_control(&self) -> Option<Levels<'a>> {
         self.principal_member.and_then(Member::service_control)
     }
 
-    /// The resource control policies that bind the resource. Of the services that support them, STS is
-    /// the one that is here: AWS Organizations User Guide, "Resource control policies".
+    /// The resource control policies that bind the resource. Of the services that support them, STS and
+    /// Amazon S3 are here: AWS Organizations User Guide, "Resource control policies".
     fn resource_control(&self) -> Option<Levels<'a>> {
-        let supported = self.action.starts_with("sts:");
+        let supported = self.action.starts_with("sts:") || self.is_in_s3();
         let member = self.resource_member.filter(|_| supported);
         member.and_then(Member::resource_control)
     }
@@ -90,7 +140,7 @@ impl<'a> Question<'a> {
         let policies = Policies {
             identity: &self.identity,
             resource: self.trust,
-            resource_is_trust: self.trust.is_some(),
+            resource_is_trust: self.trust.is_some() && !self.is_in_s3(),
             session: self.session.as_deref(),
             boundary: self.boundary,
             service_control: service.as_deref(),

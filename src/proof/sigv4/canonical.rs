@@ -75,7 +75,7 @@ pub(super) fn canonical_request(
 }
 
 /// Appends a header value without surrounding white space and with runs of spaces reduced to one.
-fn push_trimmed(text: &mut String, value: &str) {
+pub(super) fn push_trimmed(text: &mut String, value: &str) {
     if !value.contains("  ") {
         text.push_str(value.trim());
         return;

@@ -1,6 +1,7 @@
 //! The signature of a request as it was read, and its verification.
 
 pub(super) mod read;
+pub(super) mod s3;
 
 use ring::hmac;
 

@@ -15,7 +15,8 @@ use crate::base::secret::Secret;
 
 /// The secret of an access key or session. Four of the six HMACs of a signature depend only on the
 /// secret and the scope, and a client uses the same scope all day, so the signing key for the scope
-/// of the last valid signature is cached. Only valid signatures change the cache.
+/// of the last valid signature is cached. Only valid signatures, and those made with the secret, change
+/// the cache.
 pub struct SigningSecret {
     secret: Secret<String>,
     last: ArcSwapOption<Derived>,
@@ -26,6 +27,12 @@ struct Derived {
     region: Box<str>,
     service: Box<str>,
     key: Zeroizing<[u8; 32]>,
+}
+
+impl Derived {
+    fn is_for(&self, day: &str, region: &str, service: &str) -> bool {
+        self.day == *day.as_bytes() && *self.region == *region && *self.service == *service
+    }
 }
 
 impl SigningSecret {
@@ -42,21 +49,22 @@ impl SigningSecret {
         self.secret.expose()
     }
 
-    /// Verifies that a request was signed with this secret.
-    ///
-    /// # Errors
-    /// [`SigError::Mismatch`] if it was not.
-    pub fn verify(&self, presented: &Presented) -> Result<(), SigError> {
-        let (day, region, service) = presented.scope();
+    /// Signs a text for a day, region and service, and keeps the signing key for the next one.
+    pub(super) fn sign(&self, (day, region, service): (&str, &str, &str), text: &str) -> hmac::Tag {
+        let with =
+            |key: &[u8; 32]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes());
         if let Some(last) = &*self.last.load()
-            && last.day == *day.as_bytes()
-            && *last.region == *region
-            && *last.service == *service
+            && last.is_for(day, region, service)
         {
-            return presented.verify_by(&hmac::Key::new(hmac::HMAC_SHA256, &*last.key));
+            return with(&last.key);
         }
         let key = signing_key(self.secret.expose().as_bytes(), day, region, service);
-        presented.verify_by(&hmac::Key::new(hmac::HMAC_SHA256, &*key))?;
+        let tag = with(&key);
+        self.keep((day, region, service), key);
+        tag
+    }
+
+    fn keep(&self, (day, region, service): (&str, &str, &str), key: Zeroizing<[u8; 32]>) {
         if let Ok(day) = day.as_bytes().try_into() {
             self.last.store(Some(Arc::new(Derived {
                 day,
@@ -65,6 +73,22 @@ impl SigningSecret {
                 key,
             })));
         }
+    }
+
+    /// Verifies that a request was signed with this secret.
+    ///
+    /// # Errors
+    /// [`SigError::Mismatch`] if it was not.
+    pub fn verify(&self, presented: &Presented) -> Result<(), SigError> {
+        let (day, region, service) = presented.scope();
+        if let Some(last) = &*self.last.load()
+            && last.is_for(day, region, service)
+        {
+            return presented.verify_by(&hmac::Key::new(hmac::HMAC_SHA256, &*last.key));
+        }
+        let key = signing_key(self.secret.expose().as_bytes(), day, region, service);
+        presented.verify_by(&hmac::Key::new(hmac::HMAC_SHA256, &*key))?;
+        self.keep((day, region, service), key);
         Ok(())
     }
 }

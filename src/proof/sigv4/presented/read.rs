@@ -60,36 +60,18 @@ impl Presented {
                 "Authorization must begin with `AWS4-HMAC-SHA256 `",
             ));
         };
-        let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-        for field in fields.split(',') {
-            let (name, value) = field
-                .trim()
-                .split_once('=')
-                .ok_or_else(|| incomplete("Authorization header is malformed"))?;
-            let slot = match name {
-                "Credential" => &mut credential,
-                "SignedHeaders" => &mut signed_headers,
-                "Signature" => &mut signature,
-                _ => return Err(incomplete("Authorization header has an unknown field")),
-            };
-            if slot.replace(value).is_some() {
-                return Err(incomplete(format!(
-                    "duplicate `{name}` in the Authorization header"
-                )));
-            }
-        }
-        let need = |field: Option<_>, name: &str| {
-            field.ok_or_else(|| {
-                incomplete(format!("Authorization header requires '{name}' parameter"))
-            })
-        };
+        let Fields {
+            credential,
+            signed_headers,
+            signature,
+        } = Fields::read(fields)?;
         let (signed_at, amz_date) = header_date(incoming.headers)?;
         Self::assemble(
             incoming,
             Parts {
-                credential: need(credential, "Credential")?,
-                signed_headers: need(signed_headers, "SignedHeaders")?,
-                signature: need(signature, "Signature")?,
+                credential,
+                signed_headers,
+                signature,
                 signed_at,
                 amz_date,
                 session_token: single(incoming.headers, &X_AMZ_SECURITY_TOKEN)?,
@@ -237,16 +219,56 @@ struct Parts<'a> {
     presigned: bool,
 }
 
+/// The fields of an `Authorization` header after the algorithm, each of which must be there once.
+pub(super) struct Fields<'a> {
+    pub credential: &'a str,
+    pub signed_headers: &'a str,
+    pub signature: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    pub fn read(fields: &'a str) -> Result<Self, SigError> {
+        let (mut credential, mut signed_headers, mut signature) = (None, None, None);
+        for field in fields.split(',') {
+            let (name, value) = field
+                .trim()
+                .split_once('=')
+                .ok_or_else(|| incomplete("Authorization header is malformed"))?;
+            let slot = match name {
+                "Credential" => &mut credential,
+                "SignedHeaders" => &mut signed_headers,
+                "Signature" => &mut signature,
+                _ => return Err(incomplete("Authorization header has an unknown field")),
+            };
+            if slot.replace(value).is_some() {
+                return Err(incomplete(format!(
+                    "duplicate `{name}` in the Authorization header"
+                )));
+            }
+        }
+        let need = |field: Option<_>, name: &str| {
+            field.ok_or_else(|| {
+                incomplete(format!("Authorization header requires '{name}' parameter"))
+            })
+        };
+        Ok(Self {
+            credential: need(credential, "Credential")?,
+            signed_headers: need(signed_headers, "SignedHeaders")?,
+            signature: need(signature, "Signature")?,
+        })
+    }
+}
+
 /// The scope in a Credential: `ID/YYYYMMDD/REGION/SERVICE/aws4_request`.
-struct Scope<'a> {
-    access_key_id: &'a str,
-    day: &'a str,
-    region: &'a str,
-    service: &'a str,
+pub(super) struct Scope<'a> {
+    pub access_key_id: &'a str,
+    pub day: &'a str,
+    pub region: &'a str,
+    pub service: &'a str,
 }
 
 impl<'a> Scope<'a> {
-    fn read(credential: &'a str) -> Result<Self, SigError> {
+    pub fn read(credential: &'a str) -> Result<Self, SigError> {
         let mut scope = credential.split('/');
         let (Some(id), Some(day), Some(region), Some(service), Some("aws4_request"), None) = (
             scope.next(),
@@ -342,7 +364,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
     }
 }
 
-fn lower_hex(text: &str) -> Option<[u8; 32]> {
+pub(super) fn lower_hex(text: &str) -> Option<[u8; 32]> {
     let digit = |b: u8| match b {
         b'0'..=b'9' => Some(b - b'0'),
         b'a'..=b'f' => Some(b - b'a' + 10),

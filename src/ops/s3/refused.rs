@@ -1,0 +1,67 @@
+//! Why a request to an object store was refused, and what its caller is told about it.
+
+use crate::error::{Class, Error};
+use crate::proof::sigv4::s3::S3SigError;
+use crate::s3::{Code, S3Refusal};
+use crate::trust::Denied;
+
+/// Why a request to an object store was refused.
+pub(super) enum Refused {
+    /// The head is not accepted.
+    Head(S3Refusal),
+    /// The caller is not accepted, or the broker cannot decide.
+    Broker(Error),
+    /// The caller may not do it.
+    Denied(Box<Unpermitted>),
+}
+
+/// A permission that the caller does not have.
+pub(super) struct Unpermitted {
+    pub denied: Box<Denied>,
+    /// The ARN of the resource.
+    pub resource: String,
+    /// A sentence for the caller.
+    pub message: String,
+}
+
+impl From<S3Refusal> for Refused {
+    fn from(refusal: S3Refusal) -> Self {
+        Self::Head(refusal)
+    }
+}
+
+impl From<S3SigError> for Refused {
+    fn from(error: S3SigError) -> Self {
+        Self::Head(error.into())
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Broker(error)
+    }
+}
+
+/// An error of the broker in the terms of Amazon S3.
+pub(super) fn translated(error: &Error) -> S3Refusal {
+    let (code, message) = match error {
+        Error::ExpiredToken => (Code::ExpiredToken, "The provided token has expired.".into()),
+        Error::InvalidClientTokenId | Error::Ended => (
+            Code::InvalidToken,
+            "The provided token is malformed or otherwise invalid.".into(),
+        ),
+        Error::SignatureDoesNotMatch(message) => (Code::SignatureDoesNotMatch, message.clone()),
+        Error::Throttling => (Code::SlowDown, "Please reduce your request rate.".into()),
+        error => match error.class() {
+            Class::Unavailable => (Code::ServiceUnavailable, error.to_string()),
+            Class::Unauthenticated | Class::Forbidden => {
+                (Code::AccessDenied, "Access Denied".into())
+            }
+            _ => (
+                Code::InternalError,
+                "We encountered an internal error. Please try again.".into(),
+            ),
+        },
+    };
+    S3Refusal::new(code, message)
+}

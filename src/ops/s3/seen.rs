@@ -1,0 +1,192 @@
+//! What is known of a request to an object store while it is decided, and its record. CloudTrail calls
+//! such records data events: they are written, but not waited for.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::refused::{Refused, Unpermitted, translated};
+use crate::audit::{self, Counting, Record, UserIdentity};
+use crate::authorization_message::Message;
+use crate::base::arn::AccountId;
+use crate::base::clock::Timestamp;
+use crate::base::entropy;
+use crate::broker::Broker;
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::ops::record::{MAX_USER_AGENT, ids};
+use crate::origin::Origin;
+use crate::s3::{Code, DataEvents, Head, Routed, S3Refusal, S3Store, SignedForStore, route};
+use crate::trust::Denied;
+
+/// What is known of a request.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// The name of the operation.
+    pub operation: Option<&'static str>,
+    /// The key with which the request claims to be signed.
+    pub claimed: Option<String>,
+    pub caller: Option<Arc<Caller>>,
+    /// The account that owns the bucket that was judged last.
+    pub owner: Option<AccountId>,
+    /// The last change of the feed that was in force.
+    pub sequence: i64,
+}
+
+/// What a request asked for, in its record.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Parameters<'a> {
+    store: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bucket_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copy_source: Option<String>,
+}
+
+impl Seen {
+    /// The name of the operation in records and metrics.
+    pub fn operation(&self) -> &'static str {
+        self.operation.unwrap_or("none")
+    }
+
+    /// Records the decision, if it has to be recorded, and turns it into what the caller is told.
+    pub fn conclude(
+        &self,
+        broker: &Broker,
+        store: &S3Store,
+        head: &Head<'_>,
+        origin: &Origin,
+        now: Timestamp,
+        judged: Result<SignedForStore, Refused>,
+    ) -> Result<SignedForStore, S3Refusal> {
+        if judged.is_ok() && store.data_events == DataEvents::Refused {
+            return judged.map_err(|_| translated(&Error::InternalFailure));
+        }
+        let mut record = self.record(broker, store, head, origin, now);
+        let counting = Counting {
+            action: self.operation(),
+            source: origin.source_ip,
+            now,
+        };
+        let refused = match judged {
+            Ok(signed) => match broker.audit.read(&record, false, counting) {
+                Ok(()) => return Ok(signed),
+                Err(_) => Error::ServiceUnavailable("the audit log").into(),
+            },
+            Err(refused) => refused,
+        };
+        let refusal = match refused {
+            Refused::Head(refusal) => refusal,
+            Refused::Broker(error) => {
+                error.log();
+                translated(&error)
+            }
+            Refused::Denied(unpermitted) => {
+                let Unpermitted {
+                    denied,
+                    resource,
+                    message,
+                } = *unpermitted;
+                record.additional_event_data = denied.audited();
+                S3Refusal {
+                    encoded_message: self.sealed(broker, &record, &denied, &resource, now),
+                    ..S3Refusal::new(Code::AccessDenied, message)
+                }
+            }
+        };
+        record.error_code = Some(refusal.code.as_str());
+        record.error_message = Some(refusal.message.clone());
+        broker.audit.refuse(&record, counting);
+        Err(S3Refusal {
+            resource: head.target().0.to_owned(),
+            request_id: record.request_id,
+            ..refusal
+        })
+    }
+
+    /// The sealed reason of a refusal. A caller without credentials is told none.
+    fn sealed(
+        &self,
+        broker: &Broker,
+        record: &Record,
+        denied: &Denied,
+        resource: &str,
+        now: Timestamp,
+    ) -> String {
+        let Some(caller) = &self.caller else {
+            return String::new();
+        };
+        let message = Message::new(
+            &record.request_id,
+            caller,
+            denied,
+            resource,
+            self.sequence,
+            now,
+        );
+        let sealed = broker
+            .tokens
+            .with_keyring(|keyring| message.seal(keyring, &*broker.entropy));
+        // The request is refused even if the message cannot be sealed.
+        sealed.unwrap_or_default()
+    }
+
+    fn record(
+        &self,
+        broker: &Broker,
+        store: &S3Store,
+        head: &Head<'_>,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Record {
+        // A request is refused without random bytes, too, but then its record has no ids.
+        let random = entropy::bytes::<32>(&*broker.entropy).ok();
+        let (request_id, event_id) = random.map(ids).unwrap_or_default();
+        let mut record = audit::record(self.operation(), now, request_id, event_id);
+        record.event_source = "s3.amazonaws.com";
+        record.management_event = false;
+        record.event_category = "Data";
+        record.read_only = matches!(head.method, "GET" | "HEAD");
+        record.aws_region.clone_from(&store.rules.region);
+        record.source_ip_address = origin.source_ip.to_canonical().to_string();
+        record.user_agent = origin
+            .user_agent
+            .as_deref()
+            .map(|text| audit::clip_written(text, MAX_USER_AGENT).to_owned());
+        record.recipient_account_id = self.owner.map(|owner| owner.to_string());
+        record.user_identity = match (&self.caller, &self.claimed) {
+            (Some(caller), _) => caller.audited(),
+            (None, Some(key)) => UserIdentity {
+                r#type: "Unknown".into(),
+                access_key_id: Some(key.clone()),
+                ..UserIdentity::default()
+            },
+            (None, None) => UserIdentity {
+                r#type: "AWSAccount".into(),
+                account_id: Some("anonymous".into()),
+                ..UserIdentity::default()
+            },
+        };
+        let routed = route(head, &store.rules).ok();
+        record.request_parameters = parameters(&store.name, routed.as_ref());
+        record
+    }
+}
+
+fn parameters(store: &str, routed: Option<&Routed<'_>>) -> Option<Box<RawValue>> {
+    let source = routed.and_then(|routed| routed.source.as_ref());
+    let parameters = Parameters {
+        store,
+        bucket_name: routed.and_then(|routed| routed.bucket),
+        key: routed.and_then(|routed| Some(routed.key.as_ref()?.as_str())),
+        version_id: routed.and_then(|routed| routed.version.as_deref()),
+        copy_source: source.map(|source| source.as_condition().into_owned()),
+    };
+    serde_json::value::to_raw_value(&parameters).ok()
+}

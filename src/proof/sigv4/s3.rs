@@ -1,0 +1,156 @@
+//! Signature Version 4 in the form of Amazon S3: the path is encoded once and never normalised, and the
+//! payload counts by the hash that the request declares. It verifies and makes such signatures.
+//!
+//! Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)".
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::canonical::{push_trimmed, string_to_sign};
+use super::{ALGORITHM, SigningSecret};
+use crate::base::clock::Timestamp;
+use crate::base::digest::{hex, sha256};
+
+pub use super::presented::s3::{S3Presented, S3SigError};
+
+/// The longest time for which a presigned URL may be valid.
+pub const MAX_EXPIRES: Duration = Duration::from_secs(7 * 24 * 3600);
+/// What a request declares instead of the hash of its payload, if that is not signed.
+pub const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
+/// The payload comes in chunks without signatures, and a checksum after them.
+pub const UNSIGNED_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
+/// The service in the scope of a signature.
+pub const SERVICE: &str = "s3";
+
+/// The parameters of a presigned request, exactly as they must be spelled.
+pub const SIGNATURE_PARAMETERS: [&str; 8] = [
+    "X-Amz-Algorithm",
+    "X-Amz-Content-Sha256",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
+];
+
+/// The parts of a request's head that are signed.
+#[derive(Debug, Clone, Copy)]
+pub struct S3Request<'a> {
+    pub method: &'a str,
+    /// The whole path, decoded once.
+    pub path: &'a str,
+    /// The parameters of the query with their decoded values, in the order in which they were sent.
+    /// Their names need no encoding.
+    pub query: &'a [(&'a str, Cow<'a, str>)],
+    /// All headers with lower-case names, in the order in which they were sent.
+    pub headers: &'a [(String, String)],
+    /// The name by which the client called: `Host` or `:authority`.
+    pub host: &'a str,
+}
+
+impl S3Request<'_> {
+    /// The SHA-256 of the canonical request without the parameters for which `leave_out` is true.
+    /// `headers` are the signed headers as lines of the canonical request, and `signed` their names.
+    pub(super) fn digest(
+        &self,
+        leave_out: impl Fn(&str) -> bool,
+        headers: &str,
+        signed: &str,
+        payload: &str,
+    ) -> [u8; 32] {
+        let mut text = String::with_capacity(256 + self.path.len() + headers.len());
+        text.push_str(self.method);
+        text.push('\n');
+        encode(&mut text, self.path, true);
+        text.push('\n');
+        let mut pairs = Vec::with_capacity(self.query.len());
+        for (name, value) in self.query.iter().filter(|(name, _)| !leave_out(name)) {
+            let mut encoded = String::with_capacity(value.len() + 8);
+            encode(&mut encoded, value, false);
+            pairs.push((*name, encoded));
+        }
+        pairs.sort();
+        for (i, (name, value)) in pairs.iter().enumerate() {
+            for part in [if i == 0 { "" } else { "&" }, name, "=", value] {
+                text.push_str(part);
+            }
+        }
+        for part in ["\n", headers, "\n", signed, "\n", payload] {
+            text.push_str(part);
+        }
+        sha256(text.as_bytes())
+    }
+
+    /// The values of a header, joined by commas if there are several. `None` if it is absent.
+    pub(super) fn push_header(&self, lines: &mut String, name: &str) -> Option<()> {
+        lines.push_str(name);
+        lines.push(':');
+        if name == "host" {
+            lines.push_str(self.host);
+        } else {
+            let mut values = self.headers.iter().filter(|(n, _)| n == name);
+            push_trimmed(lines, &values.next()?.1);
+            for (_, value) in values {
+                lines.push(',');
+                push_trimmed(lines, value);
+            }
+        }
+        lines.push('\n');
+        Some(())
+    }
+}
+
+/// Signs a request that is made with a key of the store: the value of its `Authorization` header.
+/// `headers` are the headers to sign, in ascending order of their lower-case names.
+pub fn authorization(
+    (access_key_id, secret): (&str, &SigningSecret),
+    region: &str,
+    now: Timestamp,
+    request: &S3Request<'_>,
+    leave_out: impl Fn(&str) -> bool,
+    headers: &[(&str, &str)],
+    payload: &str,
+) -> String {
+    let (mut lines, mut signed) = (String::with_capacity(256), String::with_capacity(64));
+    for (name, value) in headers {
+        lines.push_str(name);
+        lines.push(':');
+        push_trimmed(&mut lines, value);
+        lines.push('\n');
+        if !signed.is_empty() {
+            signed.push(';');
+        }
+        signed.push_str(name);
+    }
+    let canonical = request.digest(leave_out, &lines, &signed, payload);
+    let date = now.to_amz();
+    let day = date.get(..8).unwrap_or_default();
+    let text = string_to_sign(&date, day, region, SERVICE, &canonical);
+    let signature = hex(secret.sign((day, region, SERVICE), &text).as_ref());
+    format!(
+        "{ALGORITHM} Credential={access_key_id}/{day}/{region}/{SERVICE}/aws4_request, SignedHeaders={signed}, Signature={signature}"
+    )
+}
+
+/// Appends a text in the encoding of canonical requests: everything but unreserved characters, and
+/// slashes if they are kept, becomes `%` and two upper-case digits.
+fn encode(out: &mut String, text: &str, keeps_slashes: bool) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digit = |n: u8| DIGITS.get(usize::from(n)).map_or('0', |d| char::from(*d));
+    for byte in text.bytes() {
+        let plain = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'_' | b'~')
+            || (keeps_slashes && byte == b'/');
+        if plain {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(digit(byte >> 4));
+            out.push(digit(byte & 15));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Which permissions an operation needs: actions, resources and the condition keys that the head has.
+//!
+//! Amazon S3 User Guide, "Required permissions for Amazon S3 API operations", and Service Authorization
+//! Reference, "Actions, resources, and condition keys for Amazon S3". What is not listed here is refused.
+
+mod object;
+
+use std::borrow::Cow;
+
+use super::delete_objects;
+use super::head::Head;
+use super::payload::Payload;
+use super::refusal::{Code, S3Refusal};
+use super::route::Routed;
+use super::store::StoreRules;
+use crate::evaluator::Value;
+
+/// One permission that a request needs.
+#[derive(Debug, Clone)]
+pub struct Check<'a> {
+    /// The action, such as `s3:GetObject`.
+    pub action: &'static str,
+    /// The bucket that the resource is, or is in; `None` if the resource is the store.
+    pub bucket: Option<&'a str>,
+    /// The ARN of the resource.
+    pub resource: String,
+    /// The condition keys in lower case that this action has in addition to those of every request.
+    pub keys: Vec<(Cow<'static, str>, Value<'a>)>,
+    /// The condition keys whose values only the store knows, or only the body of the request has.
+    pub unknown: &'static [&'static str],
+    /// What to do about a refusal, if that is not plain.
+    pub note: Option<&'static str>,
+}
+
+/// The keys that only the store knows of any resource. The version of TLS is known to the proxy only.
+const OF_STORE: &[&str] = &["s3:buckettag/", "aws:resourcetag/", "s3:tlsversion"];
+const WITH_TAGS_IN_BODY: &[&str] = &[
+    "s3:buckettag/",
+    "aws:resourcetag/",
+    "s3:tlsversion",
+    "aws:requesttag/",
+    "aws:tagkeys",
+    "s3:locationconstraint",
+];
+
+/// All permissions that a request needs, each of which must be allowed.
+///
+/// # Errors
+/// [`S3Refusal`] if the operation is not supported, or if the head does not suffice to judge it.
+pub fn checks<'a>(
+    head: &Head<'a>,
+    routed: &'a Routed<'a>,
+    payload: Payload<'_>,
+    rules: &StoreRules,
+) -> Result<Vec<Check<'a>>, S3Refusal> {
+    if let Some(key) = &routed.key {
+        return object::checks(head, routed, key);
+    }
+    let Some(bucket) = routed.bucket else {
+        return match routed.operation.name {
+            "ListBuckets" => Ok(vec![Check {
+                bucket: None,
+                ..Check::on_bucket("s3:ListAllMyBuckets", "*")
+            }]),
+            name => Err(not_supported(name)),
+        };
+    };
+    let on = |action| Check::on_bucket(action, bucket);
+    let checks = match routed.operation.name {
+        "CreateBucket" => create_bucket(head, bucket),
+        "DeleteBucket" => vec![on("s3:DeleteBucket")],
+        "DeleteObjects" => {
+            let condemned = delete_objects::read(head, payload, rules)?;
+            let mut checks = Vec::with_capacity(condemned.len());
+            for each in condemned {
+                let version = each.version.map(Cow::Owned);
+                checks.extend(object::deletion(head, bucket, &each.key, version)?);
+            }
+            checks
+        }
+        "HeadBucket" => vec![on("s3:ListBucket")],
+        "ListObjects" | "ListObjectsV2" => vec![listing("s3:ListBucket", bucket, routed)],
+        "ListObjectVersions" => vec![listing("s3:ListBucketVersions", bucket, routed)],
+        "ListMultipartUploads" => vec![on("s3:ListBucketMultipartUploads")],
+        "GetBucketAccelerateConfiguration" => vec![on("s3:GetAccelerateConfiguration")],
+        "PutBucketAccelerateConfiguration" => vec![on("s3:PutAccelerateConfiguration")],
+        "GetBucketAcl" => vec![on("s3:GetBucketAcl")],
+        "PutBucketAcl" => vec![on("s3:PutBucketAcl").with(acl(head))],
+        "GetBucketCors" => vec![on("s3:GetBucketCORS")],
+        "PutBucketCors" | "DeleteBucketCors" => vec![on("s3:PutBucketCORS")],
+        "GetBucketEncryption" => vec![on("s3:GetEncryptionConfiguration")],
+        "PutBucketEncryption" | "DeleteBucketEncryption" => {
+            vec![on("s3:PutEncryptionConfiguration")]
+        }
+        "GetBucketLifecycleConfiguration" => vec![on("s3:GetLifecycleConfiguration")],
+        "PutBucketLifecycleConfiguration" | "DeleteBucketLifecycle" => {
+            vec![on("s3:PutLifecycleConfiguration")]
+        }
+        "GetBucketLocation" => vec![on("s3:GetBucketLocation")],
+        "GetBucketLogging" => vec![on("s3:GetBucketLogging")],
+        "GetBucketNotificationConfiguration" => vec![on("s3:GetBucketNotification")],
+        "PutBucketNotificationConfiguration" => vec![on("s3:PutBucketNotification")],
+        "GetObjectLockConfiguration" => vec![on("s3:GetBucketObjectLockConfiguration")],
+        "PutObjectLockConfiguration" => vec![on("s3:PutBucketObjectLockConfiguration")],
+        "GetBucketOwnershipControls" => vec![on("s3:GetBucketOwnershipControls")],
+        "PutBucketOwnershipControls" | "DeleteBucketOwnershipControls" => {
+            vec![on("s3:PutBucketOwnershipControls")]
+        }
+        "GetPublicAccessBlock" => vec![on("s3:GetBucketPublicAccessBlock")],
+        "PutPublicAccessBlock" | "DeletePublicAccessBlock" => {
+            vec![on("s3:PutBucketPublicAccessBlock")]
+        }
+        "GetBucketRequestPayment" => vec![on("s3:GetBucketRequestPayment")],
+        "PutBucketRequestPayment" => vec![on("s3:PutBucketRequestPayment")],
+        "GetBucketTagging" => vec![on("s3:GetBucketTagging")],
+        "PutBucketTagging" | "DeleteBucketTagging" => vec![Check {
+            unknown: WITH_TAGS_IN_BODY,
+            ..on("s3:PutBucketTagging")
+        }],
+        "GetBucketVersioning" => vec![on("s3:GetBucketVersioning")],
+        "PutBucketVersioning" => vec![on("s3:PutBucketVersioning")],
+        "GetBucketWebsite" => vec![on("s3:GetBucketWebsite")],
+        "PutBucketWebsite" => vec![on("s3:PutBucketWebsite")],
+        "DeleteBucketWebsite" => vec![on("s3:DeleteBucketWebsite")],
+        "GetBucketPolicy" | "GetBucketPolicyStatus" | "PutBucketPolicy" | "DeleteBucketPolicy" => {
+            return Err(S3Refusal::new(
+                Code::NotImplemented,
+                "The policies of buckets are in the directory of the broker (Brevet.BucketPolicies) and not in the store: change them there.",
+            ));
+        }
+        "PutBucketLogging"
+        | "PutBucketReplication"
+        | "PutBucketInventoryConfiguration"
+        | "PutBucketAnalyticsConfiguration" => {
+            return Err(S3Refusal::new(
+                Code::NotImplemented,
+                "This lets the store write into a bucket that the body of the request names, which cannot be judged here: let the operator of the store do it.",
+            ));
+        }
+        name => return Err(not_supported(name)),
+    };
+    Ok(checks)
+}
+
+impl<'a> Check<'a> {
+    fn on_bucket(action: &'static str, bucket: &'a str) -> Self {
+        Self {
+            action,
+            bucket: Some(bucket),
+            resource: ["arn:aws:s3:::", bucket].concat(),
+            keys: Vec::new(),
+            unknown: OF_STORE,
+            note: None,
+        }
+    }
+
+    fn with(mut self, keys: impl IntoIterator<Item = (Cow<'static, str>, Value<'a>)>) -> Self {
+        self.keys.extend(keys);
+        self
+    }
+}
+
+fn not_supported(name: &str) -> S3Refusal {
+    S3Refusal::new(
+        Code::NotImplemented,
+        format!("{name} is not supported through the broker."),
+    )
+}
+
+/// Listing objects has its parameters as condition keys, if they are sent.
+fn listing<'a>(action: &'static str, bucket: &'a str, routed: &'a Routed<'a>) -> Check<'a> {
+    let parameters = ["prefix", "delimiter", "max-keys"].into_iter();
+    let sent = parameters.filter_map(|name| Some((name, routed.parameter(name)?)));
+    Check::on_bucket(action, bucket)
+        .with(sent.map(|(name, value)| (["s3:", name].concat().into(), one(value))))
+}
+
+fn create_bucket<'a>(head: &Head<'a>, bucket: &'a str) -> Vec<Check<'a>> {
+    let ownership = key_of(head, "x-amz-object-ownership");
+    let keys: Vec<_> = acl(head).chain(ownership).collect();
+    let create = Check {
+        unknown: WITH_TAGS_IN_BODY,
+        ..Check::on_bucket("s3:CreateBucket", bucket).with(keys.clone())
+    };
+    let mut checks = vec![create];
+    let mut also = |action| checks.push(Check::on_bucket(action, bucket).with(keys.clone()));
+    if has_acl(head) {
+        also("s3:PutBucketAcl");
+    }
+    if head.header("x-amz-object-ownership").is_some() {
+        also("s3:PutBucketOwnershipControls");
+    }
+    if head.header("x-amz-bucket-object-lock-enabled").is_some() {
+        also("s3:PutBucketObjectLockConfiguration");
+        also("s3:PutBucketVersioning");
+    }
+    checks
+}
+
+/// The headers that give permissions.
+const ACL: [&str; 6] = [
+    "x-amz-acl",
+    "x-amz-grant-full-control",
+    "x-amz-grant-read",
+    "x-amz-grant-read-acp",
+    "x-amz-grant-write",
+    "x-amz-grant-write-acp",
+];
+
+fn has_acl(head: &Head<'_>) -> bool {
+    ACL.iter().any(|name| head.header(name).is_some())
+}
+
+fn acl<'a>(head: &Head<'a>) -> impl Iterator<Item = (Cow<'static, str>, Value<'a>)> {
+    ACL.into_iter().filter_map(|name| key_of(head, name))
+}
+
+/// The condition key of a header, `s3:` before its name, if the header is sent.
+fn key_of<'a>(head: &Head<'a>, name: &str) -> Option<(Cow<'static, str>, Value<'a>)> {
+    Some((["s3:", name].concat().into(), one(head.header(name)?)))
+}
+
+fn one<'a>(value: impl Into<Cow<'a, str>>) -> Value<'a> {
+    Value::One(value.into())
+}
+
+#[cfg(test)]
+mod tests;

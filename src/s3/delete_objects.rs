@@ -1,0 +1,247 @@
+//! The body of DeleteObjects: the names of up to a thousand objects, each of which is judged. Amazon S3
+//! API Reference, "DeleteObjects". It is read strictly, since the store reads it with another parser.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::digest;
+use roxmltree::{Document, Node, NodeType};
+
+use super::head::Head;
+use super::key::ObjectKey;
+use super::payload::Payload;
+use super::refusal::{Code, S3Refusal};
+use super::store::StoreRules;
+use crate::base::digest::{hex, sha256};
+
+/// The most objects of one request.
+const MAX_OBJECTS: usize = 1_000;
+/// The longest body in bytes.
+const MAX_BODY_BYTES: usize = 2 << 20;
+const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+
+/// An object to delete, and its version if one is named.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Condemned {
+    pub key: ObjectKey<'static>,
+    pub version: Option<String>,
+}
+
+/// Reads the body of a head, after it was compared with what the head declares of it.
+///
+/// # Errors
+/// [`S3Refusal`] if there is no body, or if it is not exactly what it must be.
+pub(super) fn read(
+    head: &Head<'_>,
+    payload: Payload<'_>,
+    rules: &StoreRules,
+) -> Result<Vec<Condemned>, S3Refusal> {
+    let body = head.body.ok_or_else(|| {
+        S3Refusal::new(
+            Code::NotImplemented,
+            "The names of the objects to delete are in the body, which the proxy does not send along. Delete the objects one by one, or let the proxy send the body of requests with `?delete` (with Envoy: `with_request_body` on that route).",
+        )
+    })?;
+    if body.len() > MAX_BODY_BYTES
+        || head
+            .size
+            .is_some_and(|size| u64::try_from(body.len()) != Ok(size))
+    {
+        return Err(S3Refusal::new(
+            Code::MalformedXml,
+            "The body is longer than 2 MiB, or the proxy sent only a part of it.",
+        ));
+    }
+    compare(head, payload, body)?;
+    let text = std::str::from_utf8(body).map_err(|_| malformed("it is not UTF-8"))?;
+    parse(text, rules)
+}
+
+/// Compares the body with the hashes of the head. The store compares those that are not known here.
+fn compare(head: &Head<'_>, payload: Payload<'_>, body: &[u8]) -> Result<(), S3Refusal> {
+    let differs = |code, message: &str| Err(S3Refusal::new(code, message));
+    match payload {
+        Payload::Hashed(hash) if *hash != *hex(&sha256(body)) => {
+            return differs(
+                Code::BadDigest,
+                "The provided 'x-amz-content-sha256' header does not match what was computed.",
+            );
+        }
+        Payload::UnsignedTrailer => {
+            return differs(
+                Code::NotImplemented,
+                "The body of DeleteObjects must not come in chunks: set `request_checksum_calculation = when_required` in the client's profile.",
+            );
+        }
+        Payload::Hashed(_) | Payload::Unsigned => {}
+    }
+    let sha1 = || {
+        digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, body)
+            .as_ref()
+            .to_vec()
+    };
+    let checks: [(&str, &dyn Fn() -> Vec<u8>); 3] = [
+        ("x-amz-checksum-sha256", &|| sha256(body).to_vec()),
+        ("x-amz-checksum-sha1", &sha1),
+        ("x-amz-checksum-crc32", &|| {
+            crc32(body).to_be_bytes().to_vec()
+        }),
+    ];
+    for (name, computed) in checks {
+        let Some(declared) = head.header(name) else {
+            continue;
+        };
+        if STANDARD.decode(declared) != Ok(computed()) {
+            return differs(
+                Code::BadDigest,
+                "The checksum you specified did not match what was computed.",
+            );
+        }
+    }
+    let md5 = head.header("content-md5");
+    if md5.is_some_and(|md5| STANDARD.decode(md5).map_or(0, |bytes| bytes.len()) != 16) {
+        return differs(
+            Code::InvalidDigest,
+            "The Content-MD5 you specified is not valid.",
+        );
+    }
+    Ok(())
+}
+
+/// CRC-32 of ISO-HDLC, as in `x-amz-checksum-crc32`.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            let low = crc & 1;
+            crc = (crc >> 1) ^ (0xedb8_8320 & low.wrapping_neg());
+        }
+    }
+    !crc
+}
+
+fn parse(text: &str, rules: &StoreRules) -> Result<Vec<Condemned>, S3Refusal> {
+    // What the parser does not show: a mark of the byte order, sections, comments, instructions and
+    // another encoding.
+    if text.starts_with('\u{feff}') || text.contains("<!") {
+        return Err(malformed(
+            "a byte order mark, a DTD, comments and CDATA are not accepted",
+        ));
+    }
+    let body = match text.strip_prefix("<?xml") {
+        None => text,
+        Some(rest) => {
+            let (declaration, body) = rest
+                .split_once("?>")
+                .ok_or_else(|| malformed("its declaration has no end"))?;
+            let lower = declaration.to_ascii_lowercase();
+            if lower.contains("encoding") && !lower.contains("utf-8") {
+                return Err(malformed("its encoding must be UTF-8"));
+            }
+            body
+        }
+    };
+    if body.contains("<?") {
+        return Err(malformed("processing instructions are not accepted"));
+    }
+    let document = Document::parse(text).map_err(|_| malformed("it cannot be parsed"))?;
+    let root = document.root_element();
+    expect(root, "Delete")?;
+    let mut condemned = Vec::new();
+    let mut quiet = false;
+    for child in elements(root)? {
+        if child.has_tag_name((NAMESPACE, "Quiet")) || child.has_tag_name("Quiet") {
+            expect(child, "Quiet")?;
+            if std::mem::replace(&mut quiet, true) || !matches!(value(child)?, "true" | "false") {
+                return Err(malformed("`Quiet` must be `true` or `false`, once"));
+            }
+            continue;
+        }
+        expect(child, "Object")?;
+        if condemned.len() == MAX_OBJECTS {
+            return Err(malformed("it names more than 1000 objects"));
+        }
+        condemned.push(object(child, rules)?);
+    }
+    if condemned.is_empty() {
+        return Err(malformed("it names no object"));
+    }
+    Ok(condemned)
+}
+
+fn object(node: Node<'_, '_>, rules: &StoreRules) -> Result<Condemned, S3Refusal> {
+    let (mut key, mut version) = (None, None);
+    let mut seen: Vec<&str> = Vec::new();
+    for child in elements(node)? {
+        let name = child.tag_name().name();
+        expect(child, name)?;
+        if seen.contains(&name) {
+            return Err(malformed("an element is repeated"));
+        }
+        seen.push(name);
+        let value = value(child)?;
+        match name {
+            "Key" if value.trim() != value => {
+                return Err(malformed(
+                    "a key begins or ends with white space, which some stores drop",
+                ));
+            }
+            "Key" => key = Some(ObjectKey::new(value.to_owned().into(), rules)?),
+            "VersionId" => {
+                let plain = |b: u8| b.is_ascii_graphic();
+                if !(1..=1024).contains(&value.len()) || !value.bytes().all(plain) {
+                    return Err(malformed("a version id is not one"));
+                }
+                version = Some(value.to_owned());
+            }
+            "ETag" | "LastModifiedTime" | "Size" => {}
+            _ => return Err(malformed("it has an element that is not known")),
+        }
+    }
+    let key = key.ok_or_else(|| malformed("an object has no key"))?;
+    Ok(Condemned { key, version })
+}
+
+/// The elements in an element that has nothing else in it but white space.
+fn elements<'a, 'i>(node: Node<'a, 'i>) -> Result<impl Iterator<Item = Node<'a, 'i>>, S3Refusal> {
+    let blank = |n: &Node<'_, '_>| n.text().is_some_and(|t| t.trim_ascii().is_empty());
+    let good = |n: Node<'_, '_>| n.is_element() || (n.is_text() && blank(&n));
+    if node.children().all(good) {
+        return Ok(node.children().filter(Node::is_element));
+    }
+    Err(malformed("it has text outside of values"))
+}
+
+/// The text in an element that has nothing else in it.
+fn value<'a>(node: Node<'a, '_>) -> Result<&'a str, S3Refusal> {
+    let mut children = node.children();
+    match (children.next(), children.next()) {
+        (None, _) => Ok(""),
+        (Some(text), None) if text.node_type() == NodeType::Text => {
+            Ok(text.text().unwrap_or_default())
+        }
+        _ => Err(malformed("a value has elements in it")),
+    }
+}
+
+/// Refuses an element with another name or namespace, or with attributes.
+fn expect(node: Node<'_, '_>, name: &str) -> Result<(), S3Refusal> {
+    let space = node.tag_name().namespace();
+    let good = node.tag_name().name() == name
+        && space.is_none_or(|space| space == NAMESPACE)
+        && node.attributes().len() == 0;
+    if good {
+        return Ok(());
+    }
+    Err(malformed("it has an element that is not known"))
+}
+
+fn malformed(what: &str) -> S3Refusal {
+    S3Refusal::new(
+        Code::MalformedXml,
+        format!("The XML of the objects to delete is not accepted: {what}."),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! The head of a request as a proxy reports it, and what makes one ambiguous whatever it asks for.
+
+use super::refusal::{Code, S3Refusal};
+
+/// The most headers of a request.
+const MAX_HEADERS: usize = 128;
+/// The most bytes of all names and values of headers together.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+/// The most bytes of the path and the query together. A presigned request has its session token there.
+const MAX_PATH_BYTES: usize = 32 << 10;
+
+/// The head of a request, exactly as the client sent it.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    pub method: &'a str,
+    /// The path as it was sent, still encoded, with the query.
+    pub path: &'a str,
+    /// `Host` or `:authority`.
+    pub authority: &'a str,
+    /// All other headers with lower-case names, in the order in which they were sent.
+    pub headers: &'a [(String, String)],
+    /// The body, which is needed for `POST ?delete` only.
+    pub body: Option<&'a [u8]>,
+    /// The length of the body in bytes, if it is known.
+    pub size: Option<u64>,
+}
+
+/// Headers by which stores and servers can be made to see another request than the one that was signed:
+/// other methods and paths, and the private headers of several stores. A trailing `-` denotes all headers
+/// that begin like that.
+const PRIVATE: &[&str] = &[
+    "rgwx-",
+    "seaweed-",
+    "x-account-",
+    "x-auth-token",
+    "x-ceph-",
+    "x-container-",
+    "x-cos-",
+    "x-emc-",
+    "x-garage-",
+    "x-goog-",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-minio-",
+    "x-object-",
+    "x-obs-",
+    "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-oss-",
+    "x-rewrite-url",
+    "x-rgw-",
+    "x-rustfs-",
+    "x-scal-",
+    "x-seaweedfs-",
+];
+
+/// Headers of Amazon's own whose values may contain a comma. Proxies join repeated headers with commas, and
+/// a store may read the first or the last of them, so all others must not have one.
+const LISTS: &[&str] = &[
+    // Dates of HTTP have one.
+    "x-amz-copy-source-if-modified-since",
+    "x-amz-copy-source-if-unmodified-since",
+    "x-amz-if-match-last-modified-time",
+    "x-amz-grant-",
+    "x-amz-meta-",
+    "x-amz-object-attributes",
+    "x-amz-optional-object-attributes",
+    "x-amz-trailer",
+    "x-amz-user-agent",
+    "x-amz-website-redirect-location",
+];
+
+/// Other headers that must not be repeated, since a store acts on them.
+const SINGLE: &[&str] = &[
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-md5",
+    "content-type",
+    "date",
+    "expect",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "range",
+    "transfer-encoding",
+];
+
+impl<'a> Head<'a> {
+    /// The value of a header, or `None` if it is absent. Repeated headers were refused before.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        let mut headers = self.headers.iter();
+        headers
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The path without the query, and the query without its question mark.
+    pub fn target(&self) -> (&'a str, &'a str) {
+        self.path.split_once('?').unwrap_or((self.path, ""))
+    }
+
+    /// Refuses a head that is too long, or that two readers could understand in two ways.
+    ///
+    /// # Errors
+    /// [`S3Refusal`] that names the header.
+    pub(super) fn check(&self) -> Result<(), S3Refusal> {
+        let bytes = |headers: &[(String, String)]| {
+            let lengths = headers.iter().map(|(n, v)| n.len().saturating_add(v.len()));
+            lengths.fold(0, usize::saturating_add)
+        };
+        if self.headers.len() > MAX_HEADERS || bytes(self.headers) > MAX_HEADER_BYTES {
+            return Err(S3Refusal::new(
+                Code::InvalidRequest,
+                "The request has too many headers.",
+            ));
+        }
+        if self.path.len() > MAX_PATH_BYTES {
+            return Err(S3Refusal::new(
+                Code::InvalidUri,
+                "The path and the query are too long.",
+            ));
+        }
+        for (at, (name, value)) in self.headers.iter().enumerate() {
+            let earlier = self.headers.get(..at).unwrap_or_default();
+            check_header(name, value, earlier)?;
+        }
+        if self.header("content-length").is_some() && self.header("transfer-encoding").is_some() {
+            return Err(invalid(
+                "The request has both Content-Length and Transfer-Encoding.",
+            ));
+        }
+        match self.header("host") {
+            Some(host) if host != self.authority => {
+                Err(invalid("The headers 'host' and ':authority' differ."))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_header(name: &str, value: &str, earlier: &[(String, String)]) -> Result<(), S3Refusal> {
+    let legal = |b: u8| b.is_ascii_graphic() && !b.is_ascii_uppercase() && b != b':';
+    if name.is_empty() || !name.bytes().all(legal) {
+        return Err(invalid("A header has a name that is not legal."));
+    }
+    if value.chars().any(|c| c.is_control() && c != '\t') {
+        return Err(invalid(format!(
+            "The header '{name}' has a control character."
+        )));
+    }
+    if PRIVATE.iter().any(|private| is_like(name, private)) {
+        return Err(invalid(format!(
+            "The header '{name}' is not accepted, since stores of some kinds act on it without a signature."
+        )));
+    }
+    let own = name.starts_with("x-amz-");
+    let repeated = earlier.iter().any(|(n, _)| n == name);
+    if repeated && (own || SINGLE.contains(&name)) {
+        return Err(invalid(format!("The header '{name}' is repeated.")));
+    }
+    if own && value.contains(',') && !LISTS.iter().any(|list| is_like(name, list)) {
+        return Err(invalid(format!(
+            "The header '{name}' must not contain a comma, which stands between repeated headers: write `%2C` where the value is encoded."
+        )));
+    }
+    if name == "connection" {
+        let harmless = |option: &str| {
+            let option = option.trim();
+            option.is_empty()
+                || ["keep-alive", "close", "te"]
+                    .iter()
+                    .any(|known| option.eq_ignore_ascii_case(known))
+        };
+        if !value.split(',').all(harmless) {
+            return Err(invalid(
+                "The header 'connection' names headers that would not reach the store.",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name is in a list of names and, with a trailing `-`, of beginnings of names.
+fn is_like(name: &str, listed: &str) -> bool {
+    name == listed || (listed.ends_with('-') && name.starts_with(listed))
+}
+
+fn invalid(message: impl Into<String>) -> S3Refusal {
+    S3Refusal::new(Code::InvalidRequest, message)
+}

@@ -1,0 +1,111 @@
+//! Names of objects, from a path, a copy source or a list of objects to delete.
+
+use std::borrow::Cow;
+
+use super::refusal::{Code, S3Refusal};
+use super::store::StoreRules;
+
+/// The longest name of an object in bytes: Amazon S3 User Guide, "Naming Amazon S3 objects".
+const MAX_KEY_BYTES: usize = 1024;
+
+/// The name of an object, which names the same object to every store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectKey<'a> {
+    name: Cow<'a, str>,
+    /// Whether the store may take the name without its trailing slash for the same.
+    is_also_bare: bool,
+}
+
+impl<'a> ObjectKey<'a> {
+    /// Checks the decoded name of an object.
+    ///
+    /// # Errors
+    /// [`S3Refusal`] if it is too long, or a store could take it for the name of another object.
+    pub fn new(name: Cow<'a, str>, rules: &StoreRules) -> Result<Self, S3Refusal> {
+        let invalid = |message: &str| Err(S3Refusal::new(Code::InvalidUri, message));
+        if name.is_empty() {
+            return invalid("The name of the object is empty.");
+        }
+        if name.len() > MAX_KEY_BYTES {
+            return Err(S3Refusal::new(
+                Code::KeyTooLong,
+                "Your key is too long: the maximum length is 1024 bytes.",
+            ));
+        }
+        if name.chars().any(char::is_control) {
+            return invalid("The name of an object must not have control characters.");
+        }
+        if name.split(['/', '\\']).any(|s| matches!(s, "." | "..")) {
+            return invalid("The name of an object must not have the segments `.` and `..`.");
+        }
+        let bare = name.strip_suffix('/');
+        if !rules.keeps_slashes {
+            let mut segments = bare.unwrap_or(&name).split('/');
+            if segments.any(str::is_empty) {
+                return invalid(
+                    "The name of an object must not have empty segments, since this store does not keep them.",
+                );
+            }
+        }
+        Ok(Self {
+            is_also_bare: bare.is_some() && !rules.keeps_slashes,
+            name,
+        })
+    }
+
+    /// The name as it was asked for.
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+
+    /// All names under which the store may find the object, each of which must be allowed.
+    pub fn readings(&self) -> impl Iterator<Item = &str> {
+        let bare = self.name.strip_suffix('/').filter(|_| self.is_also_bare);
+        std::iter::once(&*self.name).chain(bare)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::store::Style;
+
+    #[test]
+    fn a_name_means_one_object_to_every_store() {
+        let rules = |keeps_slashes| StoreRules {
+            style: Style::Path,
+            names: Vec::new(),
+            keeps_slashes,
+            takes_trailers: false,
+            region: "us-east-1".into(),
+        };
+        let readings = |name: &str, keeps: bool| {
+            let key = ObjectKey::new(name.to_owned().into(), &rules(keeps)).ok()?;
+            Some(key.readings().map(str::to_owned).collect::<Vec<_>>())
+        };
+        let same = |name: &str| Some(vec![name.to_owned()]);
+        for name in [
+            "a", "a/b", "a b", "a+b", "ü/x", "q?x", "p%2Fq", "%", "a\\b", "...", "a/.b", ".a",
+            "a..b",
+        ] {
+            assert_eq!(readings(name, false), same(name), "{name}");
+            assert_eq!(readings(name, true), same(name), "{name}");
+        }
+        for name in ["a//b", "/a", "//", "a//", "/"] {
+            assert_eq!(readings(name, false), None, "{name}");
+            assert_eq!(readings(name, true), same(name), "{name}");
+        }
+        assert_eq!(readings("a/", false), Some(vec!["a/".into(), "a".into()]));
+        assert_eq!(readings("a/", true), same("a/"));
+        for name in [
+            "", ".", "..", "a/../b", "a/./b", "../a", "a/..", "a\\..\\b", "a/..\\b", "a\nb",
+            "a\u{0}", "a\u{85}",
+        ] {
+            assert_eq!(readings(name, false), None, "{name:?}");
+            assert_eq!(readings(name, true), None, "{name:?}");
+        }
+        assert!(readings(&"x".repeat(1024), false).is_some());
+        assert!(readings(&"x".repeat(1025), false).is_none());
+        assert!(readings(&"ü".repeat(513), false).is_none());
+    }
+}

@@ -1,0 +1,161 @@
+//! The operations of Amazon S3 and how each is told from the others: by method, level and parameters of
+//! the query. The table is data from a published model (`generate.py`).
+
+use std::sync::LazyLock;
+
+/// What an operation is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Service,
+    Bucket,
+    Object,
+}
+
+/// An operation, and what a request for it looks like.
+#[derive(Debug)]
+pub struct Operation {
+    /// The name as Amazon writes it.
+    pub name: &'static str,
+    method: &'static str,
+    level: Level,
+    /// Parameters that have exactly this value.
+    fixed: Vec<(&'static str, &'static str)>,
+    /// Parameters that must be there.
+    required: Vec<&'static str>,
+    /// Parameters that may be there.
+    optional: Vec<&'static str>,
+    /// Whether the request names the object to copy in a header.
+    copies: bool,
+}
+
+static ALL: LazyLock<Vec<Operation>> = LazyLock::new(|| {
+    include_str!("operations/table.txt")
+        .lines()
+        .filter_map(Operation::parse)
+        .collect()
+});
+
+impl Operation {
+    /// All operations of the table.
+    pub fn all() -> &'static [Self] {
+        &ALL
+    }
+
+    fn parse(line: &'static str) -> Option<Self> {
+        let mut words = line.split(' ').filter(|_| !line.starts_with('#'));
+        let (name, method) = (words.next()?, words.next()?);
+        let level = match words.next()? {
+            "service" => Level::Service,
+            "bucket" => Level::Bucket,
+            _ => Level::Object,
+        };
+        let mut operation = Self {
+            name,
+            method,
+            level,
+            fixed: Vec::new(),
+            required: Vec::new(),
+            optional: Vec::new(),
+            copies: false,
+        };
+        for word in words {
+            if let Some(name) = word.strip_prefix('?') {
+                operation.optional.push(name);
+            } else if let Some(header) = word.strip_prefix('@') {
+                operation.copies |= header == "x-amz-copy-source";
+            } else if let Some(pair) = word.split_once('=') {
+                operation.fixed.push(pair);
+            } else {
+                operation.required.push(word);
+            }
+        }
+        Some(operation)
+    }
+
+    /// Whether a request is for this operation: it has all parameters that the operation needs, and none
+    /// that the operation does not have.
+    fn is_asked_for(
+        &self,
+        method: &str,
+        level: Level,
+        query: &[(&str, &str)],
+        copies: bool,
+    ) -> bool {
+        let has = |name: &str| query.iter().any(|(n, _)| *n == name);
+        self.method == method
+            && self.level == level
+            && self.copies == copies
+            && self.fixed.iter().all(|fixed| query.contains(fixed))
+            && self.required.iter().all(|name| has(name))
+            && query.iter().all(|(name, _)| {
+                self.fixed.iter().any(|(fixed, _)| fixed == name)
+                    || self.required.contains(name)
+                    || self.optional.contains(name)
+            })
+    }
+
+    /// The one operation that a request is for; `None` if it is for none, or if that is not certain.
+    pub(super) fn find(
+        method: &str,
+        level: Level,
+        query: &[(&str, &str)],
+        copies: bool,
+    ) -> Option<&'static Self> {
+        let mut found = ALL
+            .iter()
+            .filter(|operation| operation.is_asked_for(method, level, query, copies));
+        match (found.next(), found.next()) {
+            (Some(operation), None) => Some(operation),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Operation {
+    /// A request line for the operation, and the headers that it needs.
+    pub(super) fn example(&self) -> (String, Vec<(&'static str, String)>) {
+        let path = match self.level {
+            Level::Service => "/",
+            Level::Bucket => "/data",
+            Level::Object => "/data/a",
+        };
+        let fixed = self.fixed.iter().map(|(n, v)| format!("{n}={v}"));
+        let required = self.required.iter().map(|name| format!("{name}=1"));
+        let query: Vec<String> = fixed.chain(required).collect();
+        let source = ("x-amz-copy-source", "other/b".to_owned());
+        let headers = self.copies.then_some(source).into_iter().collect();
+        (
+            format!("{} {path}?{}", self.method, query.join("&")),
+            headers,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_read_whole() {
+        let lines = include_str!("operations/table.txt").lines();
+        assert_eq!(
+            lines.filter(|l| !l.starts_with('#')).count(),
+            Operation::all().len()
+        );
+        assert!(Operation::all().len() > 100);
+        assert_eq!(Operation::all().iter().filter(|o| o.copies).count(), 2);
+        for operation in Operation::all() {
+            // With just what it needs, each operation is told from all others.
+            let query: Vec<_> = operation
+                .fixed
+                .iter()
+                .copied()
+                .chain(operation.required.iter().map(|name| (*name, "x")))
+                .collect();
+            let found =
+                Operation::find(operation.method, operation.level, &query, operation.copies);
+            assert_eq!(found.map(|o| o.name), Some(operation.name));
+        }
+    }
+}

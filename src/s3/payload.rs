@@ -1,0 +1,77 @@
+//! What a request declares of its payload, as far as it can be passed on without reading the payload.
+
+use super::head::Head;
+use super::refusal::{Code, S3Refusal};
+use super::store::StoreRules;
+use crate::proof::sigv4::s3::{UNSIGNED_PAYLOAD, UNSIGNED_TRAILER};
+
+/// What a request declares of its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload<'a> {
+    /// The SHA-256 in lower-case hexadecimal digits, which the store compares.
+    Hashed(&'a str),
+    /// Nothing.
+    Unsigned,
+    /// Nothing, in chunks with a checksum after them, which the store compares.
+    UnsignedTrailer,
+}
+
+impl<'a> Payload<'a> {
+    /// Reads what is declared.
+    ///
+    /// # Errors
+    /// [`S3Refusal`] if it is not known, if the store would not understand it, or if the head does not
+    /// suffice to check it.
+    pub fn read(declared: &'a str, head: &Head<'_>, rules: &StoreRules) -> Result<Self, S3Refusal> {
+        let payload = match declared {
+            UNSIGNED_PAYLOAD => Self::Unsigned,
+            UNSIGNED_TRAILER if rules.takes_trailers => Self::UnsignedTrailer,
+            UNSIGNED_TRAILER => {
+                return Err(S3Refusal::new(
+                    Code::NotImplemented,
+                    "The store does not take a checksum after the payload. Set `request_checksum_calculation = when_required` in the client's profile, or `takes_trailers` of [[s3.stores]] if the store has learned it.",
+                ));
+            }
+            declared if declared.starts_with("STREAMING-") => {
+                return Err(S3Refusal::new(
+                    Code::NotImplemented,
+                    "Chunks that are signed one by one cannot be passed on, since only the client's key can sign them for the store. Use HTTPS, or tell the client not to sign payloads (`payload_signing_enabled = false`).",
+                ));
+            }
+            hash if is_hash(hash) => Self::Hashed(hash),
+            _ => {
+                return Err(S3Refusal::new(
+                    Code::InvalidArgument,
+                    "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, or a valid sha256 value.",
+                ));
+            }
+        };
+        let encoding = head.header("content-encoding").unwrap_or_default();
+        let chunked = encoding
+            .split(',')
+            .any(|e| e.trim().eq_ignore_ascii_case("aws-chunked"));
+        let announced = chunked
+            || head.header("x-amz-trailer").is_some()
+            || head.header("x-amz-decoded-content-length").is_some();
+        if announced != (payload == Self::UnsignedTrailer) {
+            return Err(S3Refusal::new(
+                Code::InvalidRequest,
+                "x-amz-content-sha256 and the headers about chunks contradict each other.",
+            ));
+        }
+        Ok(payload)
+    }
+
+    /// The value of `x-amz-content-sha256`.
+    pub fn declared(self) -> &'a str {
+        match self {
+            Self::Hashed(hash) => hash,
+            Self::Unsigned => UNSIGNED_PAYLOAD,
+            Self::UnsignedTrailer => UNSIGNED_TRAILER,
+        }
+    }
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}

@@ -1,0 +1,271 @@
+//! Finds out which operation a head asks for, on which bucket and object. Whatever is not certain is
+//! refused: an unknown parameter, two operations at once, a name that two readers could read in two ways.
+
+use std::borrow::Cow;
+
+use super::canonical::{Place, Undecodable, decode};
+use super::copy_source::CopySource;
+use super::head::Head;
+use super::key::ObjectKey;
+use super::operations::{Level, Operation};
+use super::refusal::{Code, S3Refusal};
+use super::store::{StoreRules, Style};
+use crate::base::names::is_bucket;
+use crate::proof::sigv4::is_signers_parameter;
+use crate::proof::sigv4::s3::SIGNATURE_PARAMETERS;
+
+/// The methods of Amazon S3, besides OPTIONS.
+const METHODS: [&str; 5] = ["DELETE", "GET", "HEAD", "POST", "PUT"];
+
+/// Headers without influence on what is allowed, which SDKs move into the query of a presigned URL.
+const MOVED_HEADERS: [&str; 7] = [
+    "x-amz-checksum-crc32",
+    "x-amz-checksum-crc32c",
+    "x-amz-checksum-crc64nvme",
+    "x-amz-checksum-mode",
+    "x-amz-checksum-sha1",
+    "x-amz-checksum-sha256",
+    "x-amz-sdk-checksum-algorithm",
+];
+
+/// The parameters of signatures of version 2.
+const OLD_SIGNATURE: [&str; 3] = ["AWSAccessKeyId", "Expires", "Signature"];
+
+/// What a head asks for.
+#[derive(Debug)]
+pub struct Routed<'a> {
+    pub operation: &'static Operation,
+    /// The bucket, unless the operation is about the store.
+    pub bucket: Option<&'a str>,
+    /// The object, if the operation is about one.
+    pub key: Option<ObjectKey<'a>>,
+    /// The version of the object, if one is named.
+    pub version: Option<Cow<'a, str>>,
+    /// The object to copy, if the operation copies one.
+    pub source: Option<CopySource<'a>>,
+    /// The whole path, decoded once.
+    pub path: Cow<'a, str>,
+    /// The parameters with their decoded values, in the order in which they were sent.
+    pub query: Vec<(&'a str, Cow<'a, str>)>,
+    /// Whether the bucket is named by the host.
+    pub in_host: bool,
+}
+
+impl Routed<'_> {
+    /// The decoded value of a parameter.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let mut query = self.query.iter();
+        query.find(|(n, _)| *n == name).map(|(_, value)| &**value)
+    }
+}
+
+/// Reads a head by the rules of the store that it is for.
+///
+/// # Errors
+/// [`S3Refusal`] if it is not certain what the head asks for.
+pub fn route<'a>(head: &Head<'a>, rules: &StoreRules) -> Result<Routed<'a>, S3Refusal> {
+    if !METHODS.contains(&head.method) {
+        return Err(S3Refusal::new(
+            Code::MethodNotAllowed,
+            "The specified method is not allowed against this resource.",
+        ));
+    }
+    head.check()?;
+    let (path, query) = head.target();
+    let in_host = bucket_of_host(head.authority, rules)?;
+    let below = path
+        .strip_prefix('/')
+        .ok_or_else(|| S3Refusal::new(Code::InvalidUri, "The path must begin with a slash."))?;
+    let (bucket, key) = match in_host {
+        Some(bucket) => (Some(bucket), below),
+        None if below.is_empty() => (None, ""),
+        None => {
+            let (bucket, key) = below.split_once('/').unwrap_or((below, ""));
+            (Some(bucket), key)
+        }
+    };
+    if let Some(bucket) = bucket {
+        check_bucket(bucket)?;
+    }
+    let key = match key {
+        "" => None,
+        key => {
+            let key = decode(key, Place::Path).map_err(|error| undecodable("path", error))?;
+            Some(ObjectKey::new(key, rules)?)
+        }
+    };
+    let level = match (bucket, &key) {
+        (None, _) => Level::Service,
+        (Some(_), None) => Level::Bucket,
+        (Some(_), Some(_)) => Level::Object,
+    };
+    let query = parameters(query)?;
+    let copied = head.header("x-amz-copy-source");
+    let operation = operation(head.method, level, &query, copied.is_some())?;
+    let source = copied
+        .map(|source| CopySource::parse(source, rules))
+        .transpose()?;
+    let routed = Routed {
+        operation,
+        bucket,
+        key,
+        version: None,
+        source,
+        path: decode(path, Place::Path).map_err(|error| undecodable("path", error))?,
+        query,
+        in_host: in_host.is_some(),
+    };
+    check_values(&routed)?;
+    let mut query = routed.query.iter();
+    let version = query.find(|(name, _)| *name == "versionId");
+    Ok(Routed {
+        version: version.map(|(_, value)| value.clone()),
+        ..routed
+    })
+}
+
+/// The bucket that the host names; `None` if the host is the store's own name.
+fn bucket_of_host<'a>(
+    authority: &'a str,
+    rules: &StoreRules,
+) -> Result<Option<&'a str>, S3Refusal> {
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => host,
+        _ => authority,
+    };
+    if rules.names.iter().any(|n| n.eq_ignore_ascii_case(host)) {
+        return Ok(None);
+    }
+    let mut buckets = rules
+        .names
+        .iter()
+        .filter(|_| rules.style == Style::VirtualHost)
+        .filter_map(|name| {
+            let at = host.len().checked_sub(name.len())?;
+            let (bucket, own) = host.split_at_checked(at)?;
+            let bucket = bucket.strip_suffix('.')?;
+            own.eq_ignore_ascii_case(name).then_some(bucket)
+        });
+    match (buckets.next(), buckets.next()) {
+        (Some(bucket), None) => Ok(Some(bucket)),
+        _ => Err(S3Refusal::new(
+            Code::InvalidRequest,
+            "The request is for a host that is not a name of this store: see `names` of [[s3.stores]].",
+        )),
+    }
+}
+
+/// Refuses a bucket whose name is not that of a general purpose bucket: Amazon S3 User Guide, "General
+/// purpose bucket naming rules".
+pub(super) fn check_bucket(bucket: &str) -> Result<(), S3Refusal> {
+    if is_bucket(bucket) {
+        return Ok(());
+    }
+    Err(S3Refusal::new(
+        Code::InvalidBucketName,
+        "The specified bucket is not valid.",
+    ))
+}
+
+/// Splits and decodes a query.
+fn parameters(query: &str) -> Result<Vec<(&str, Cow<'_, str>)>, S3Refusal> {
+    let mut parameters: Vec<(&str, Cow<'_, str>)> = Vec::new();
+    let invalid = |message: String| Err(S3Refusal::new(Code::InvalidArgument, message));
+    for pair in query.split('&').filter(|_| !query.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+        if name.is_empty() || !name.bytes().all(plain) {
+            return invalid("The query has a parameter without a name, or with a name that is not one of Amazon S3.".into());
+        }
+        if parameters.iter().any(|(n, _)| n.eq_ignore_ascii_case(name)) {
+            return invalid(format!("The query parameter `{name}` is repeated."));
+        }
+        let value = decode(value, Place::Query).map_err(|error| undecodable("query", error))?;
+        parameters.push((name, value));
+    }
+    let signed = parameters
+        .iter()
+        .any(|(name, _)| SIGNATURE_PARAMETERS.contains(name));
+    for (name, _) in &parameters {
+        if OLD_SIGNATURE.contains(name) {
+            return Err(S3Refusal::new(
+                Code::InvalidRequest,
+                "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+            ));
+        }
+        let moved = signed && MOVED_HEADERS.contains(name);
+        if is_signers_parameter(name) && !SIGNATURE_PARAMETERS.contains(name) && !moved {
+            return invalid(format!(
+                "The query parameter `{name}` is not accepted: send it as a signed header, or spell it as Amazon does."
+            ));
+        }
+    }
+    Ok(parameters)
+}
+
+fn operation(
+    method: &str,
+    level: Level,
+    query: &[(&str, Cow<'_, str>)],
+    copies: bool,
+) -> Result<&'static Operation, S3Refusal> {
+    let own: Vec<(&str, &str)> = query
+        .iter()
+        .filter(|(name, _)| !is_signers_parameter(name) && *name != "x-id")
+        .map(|(name, value)| (*name, &**value))
+        .collect();
+    let Some(operation) = Operation::find(method, level, &own, copies) else {
+        let message = if method == "POST" && level == Level::Bucket && own.is_empty() {
+            "Uploads by a form are not accepted, since their policy is in the body, which is not seen here: use a presigned PUT instead."
+        } else {
+            "A header or parameter you provided implies functionality that is not implemented: no operation, or more than one, has this method with these parameters."
+        };
+        return Err(S3Refusal::new(Code::NotImplemented, message));
+    };
+    match query.iter().find(|(name, _)| *name == "x-id") {
+        Some((_, id)) if *id != operation.name => Err(S3Refusal::new(
+            Code::InvalidArgument,
+            format!("`x-id` names another operation than {}.", operation.name),
+        )),
+        _ => Ok(operation),
+    }
+}
+
+/// Checks the values on which a decision or the identity of the object depends.
+fn check_values(routed: &Routed<'_>) -> Result<(), S3Refusal> {
+    let number = |text: &str, most: u32| {
+        let plain = (1..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        plain && text.parse::<u32>().is_ok_and(|n| n <= most)
+    };
+    for (name, value) in &routed.query {
+        let good = match *name {
+            "partNumber" => number(value, 10_000) && !value.starts_with('0'),
+            "max-keys" | "max-parts" | "max-uploads" | "max-buckets" | "part-number-marker" => {
+                number(value, i32::MAX.unsigned_abs())
+            }
+            "versionId" | "uploadId" | "id" => {
+                (1..=1024).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_graphic())
+            }
+            "encoding-type" => *value == "url",
+            _ => true,
+        };
+        if !good {
+            return Err(S3Refusal::new(
+                Code::InvalidArgument,
+                format!("The value of the query parameter `{name}` is not valid."),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn undecodable(place: &str, error: Undecodable) -> S3Refusal {
+    S3Refusal::new(
+        Code::InvalidUri,
+        format!("The {place} could be read in two ways: {error}."),
+    )
+}
+
+#[cfg(test)]
+mod tests;

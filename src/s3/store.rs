@@ -1,0 +1,104 @@
+//! An object store behind a proxy: how its requests are read, whose buckets it has, and the key with
+//! which requests are signed for it. The configuration makes it; nothing here knows a network.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::cors::CorsRule;
+use crate::base::arn::AccountId;
+use crate::proof::sigv4::SigningSecret;
+
+/// How a request names its bucket, both from the client and to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// As the first segment of the path.
+    Path,
+    /// As the first label of the host, or as the first segment of the path if the host is the store's
+    /// own name.
+    VirtualHost,
+}
+
+/// How the requests for a store are read.
+#[derive(Debug, Clone)]
+pub struct StoreRules {
+    pub style: Style,
+    /// The names by which clients call the store, in lower case and without a port. A request that was
+    /// signed for another host is refused.
+    pub names: Vec<String>,
+    /// Whether the store keeps empty segments and trailing slashes in the names of objects. If it does
+    /// not, `a//b` is refused, and `a/` must be allowed as `a` too.
+    pub keeps_slashes: bool,
+    /// Whether the store takes payloads in chunks without signatures and a checksum after them.
+    pub takes_trailers: bool,
+    /// The region for which requests must be signed, and for which they are signed for the store.
+    pub region: String,
+}
+
+/// A bucket of a store.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    /// The account that owns the bucket.
+    pub account: AccountId,
+    /// What pages of other origins may do with the bucket.
+    pub cors: Vec<CorsRule>,
+}
+
+/// A long-term key of the store.
+#[derive(Debug)]
+pub struct StoreKey {
+    pub access_key_id: String,
+    pub secret: SigningSecret,
+}
+
+/// Which decisions are written to the audit log. Refusals always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DataEvents {
+    /// Also what was allowed.
+    All,
+    #[default]
+    Refused,
+}
+
+/// A store, with the buckets that may be asked for.
+pub struct S3Store {
+    /// The name of the store in the configuration.
+    pub name: String,
+    pub rules: StoreRules,
+    /// The authority of the store itself, as its `Host` header names it.
+    pub host: String,
+    /// All buckets that may be asked for, by name.
+    pub buckets: HashMap<String, Bucket>,
+    /// The key with which requests are signed. A reload of the configuration replaces it.
+    pub key: ArcSwap<StoreKey>,
+    pub data_events: DataEvents,
+}
+
+impl S3Store {
+    /// A store that signs with this key from now on.
+    pub fn new(name: String, rules: StoreRules, host: String, key: StoreKey) -> Self {
+        Self {
+            name,
+            rules,
+            host,
+            buckets: HashMap::new(),
+            key: ArcSwap::new(Arc::new(key)),
+            data_events: DataEvents::default(),
+        }
+    }
+
+    /// The account that owns all buckets of the store; `None` if they belong to several.
+    pub fn only_owner(&self) -> Option<AccountId> {
+        let mut owners = self.buckets.values().map(|bucket| bucket.account);
+        let first = owners.next()?;
+        owners.all(|owner| owner == first).then_some(first)
+    }
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "S3Store({}, {} buckets)", self.name, self.buckets.len())
+    }
+}
