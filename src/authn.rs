@@ -2,6 +2,7 @@
 
 pub mod certificate;
 pub mod saml;
+pub mod sign_in;
 pub mod signature;
 pub mod web_identity;
 
@@ -21,6 +22,7 @@ use crate::error::Error;
 use crate::federation::saml::provider_for;
 use crate::proof::certificate::ClientCertificate;
 use crate::proof::sigv4::{Announced, Presented};
+use crate::signed_in::{SignIn, Who};
 use crate::tokens::OpenedSession;
 pub use crate::unproven::{Reason, Unproven};
 use signature::SignatureContext;
@@ -56,6 +58,12 @@ pub enum Shown {
         /// The account of the requested role, in which the provider must be.
         account: AccountId,
     },
+    /// A sign-in of a person, whose cookie or token was checked already.
+    SignIn {
+        sign_in: Arc<SignIn>,
+        /// The account of the requested role, in which a provider must vouch for the person.
+        account: AccountId,
+    },
 }
 
 /// The kind of a [`Shown`] proof. Each operation accepts one kind.
@@ -84,6 +92,20 @@ impl Shown {
             Self::Signature(_) | Self::Certificate(_) => Proof::Signature,
             Self::WebIdentity { .. } => Proof::WebIdentity,
             Self::Saml { .. } => Proof::Saml,
+            // A sign-in takes the place of what the person would have shown.
+            Self::SignIn { sign_in, .. } => match &sign_in.who {
+                Who::User { .. } => Proof::Signature,
+                Who::Federated(kept) if kept.is_saml() => Proof::Saml,
+                Who::Federated(_) => Proof::WebIdentity,
+            },
+        }
+    }
+
+    /// The sign-in, if it is the proof, with the account of the requested role.
+    pub fn sign_in(&self) -> Option<(Arc<SignIn>, AccountId)> {
+        match self {
+            Self::SignIn { sign_in, account } => Some((sign_in.clone(), *account)),
+            _ => None,
         }
     }
 
@@ -91,7 +113,10 @@ impl Shown {
     pub fn unverified_region(&self) -> Option<&str> {
         match self {
             Self::Signature(presented) => Some(presented.unverified_region()),
-            Self::Certificate(_) | Self::WebIdentity { .. } | Self::Saml { .. } => None,
+            Self::Certificate(_)
+            | Self::WebIdentity { .. }
+            | Self::Saml { .. }
+            | Self::SignIn { .. } => None,
         }
     }
 
@@ -107,7 +132,10 @@ impl Shown {
     pub fn is_presigned(&self) -> bool {
         match self {
             Self::Signature(presented) => presented.is_presigned(),
-            Self::Certificate(_) | Self::WebIdentity { .. } | Self::Saml { .. } => false,
+            Self::Certificate(_)
+            | Self::WebIdentity { .. }
+            | Self::Saml { .. }
+            | Self::SignIn { .. } => false,
         }
     }
 
@@ -128,6 +156,7 @@ impl Shown {
             }
             // One assertion has many texts, so `FederatedIdentity::digest` identifies it.
             Self::Saml { .. } => None,
+            Self::SignIn { sign_in, .. } => Some(sign_in.id),
         }
     }
 }
@@ -176,6 +205,10 @@ pub async fn prove(
             let provider = provider_for(&provider, account, directory).cloned();
             let asked = saml::prove(broker, response, provider, now);
             Ok((Box::pin(asked).await?, None))
+        }
+        Shown::SignIn { sign_in, account } => {
+            let caller = sign_in::authenticate(broker, &sign_in, account, directory, now)?;
+            Ok((caller, None))
         }
     }
 }

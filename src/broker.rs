@@ -24,6 +24,7 @@ use crate::metrics::{Metrics, Throttled};
 use crate::proof::sigv4::Rules;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
+use crate::sign_ins::SignIns;
 use crate::single_use::SingleUse;
 use crate::store::{KeyUse, Store};
 use crate::tokens::Tokens;
@@ -91,6 +92,8 @@ pub struct Broker {
     pub names: ArcSwap<HostNames>,
     /// The broker's own region, which is the first of the configured regions.
     pub region: String,
+    /// How people sign in, and the device flows that are open here; `None` if they cannot.
+    pub sign_ins: Option<SignIns>,
 }
 
 impl Broker {

@@ -12,6 +12,7 @@ use crate::evaluator::{Policy, Principal};
 use crate::federation::FederatedIdentity;
 use crate::lineage;
 use crate::session::token::Ancestor;
+use crate::signed_in::SignIn;
 use crate::tokens::OpenedSession;
 
 /// An authenticated caller that is still in the directory.
@@ -22,6 +23,8 @@ pub struct Caller {
     pub access_key_id: String,
     /// The caller's policies and boundary, from the snapshot against which it was authenticated.
     pub effective: Effective,
+    /// The sign-in that authenticated the caller, if one did.
+    pub sign_in: Option<Arc<SignIn>>,
 }
 
 /// An authenticated principal, with its current entry in the directory and its session.
@@ -149,11 +152,16 @@ impl Caller {
     }
 
     /// How many seconds ago the caller gave an MFA code; `None` if it gave none. This applies only
-    /// to a user's own session, because a role session does not inherit it.
+    /// to a user's own session or sign-in, because a role session does not inherit it.
     pub fn mfa_age(&self, now: Timestamp) -> Option<i64> {
+        let age = |at: i64| now.seconds().saturating_sub(at).max(0);
         match &self.identity {
+            Identity::User(_) => {
+                let at = self.sign_in.as_ref()?.mfa_at()?;
+                Some(age(at.seconds()))
+            }
             Identity::UserSession { session, .. } if session.claims.mfa_at > 0 => {
-                Some(now.seconds().saturating_sub(session.claims.mfa_at).max(0))
+                Some(age(session.claims.mfa_at))
             }
             _ => None,
         }
@@ -208,6 +216,9 @@ impl Caller {
                     .chain([own])
                     .collect()
             }
+            (Identity::User(user), None) if let Some(sign_in) = &self.sign_in => {
+                vec![sign_in.ancestor(&user.arn)]
+            }
             (Identity::User(user), None) => vec![Ancestor {
                 arn: user.arn.to_string(),
                 unique_id: user.id.to_string(),
@@ -216,6 +227,9 @@ impl Caller {
             }],
             // The provider is included, because otherwise nothing would be behind the sessions that
             // it vouched for.
+            (Identity::Federated(identity), _) if let Some(sign_in) = &self.sign_in => {
+                vec![sign_in.ancestor(&identity.provider_arn)]
+            }
             (Identity::Federated(identity), _) => {
                 vec![Ancestor {
                     arn: identity.provider_arn.to_string(),
@@ -260,12 +274,12 @@ impl Caller {
             Identity::RoleSession { role, .. } => (
                 "AssumedRole",
                 None,
-                Some(("Role", &role.id, &*role.arn, role.account, &role.name)),
+                Some(("Role", &*role.id, &*role.arn, role.account, &*role.name)),
             ),
             Identity::FederatedUser { user, .. } => (
                 "FederatedUser",
                 None,
-                Some(("IAMUser", &user.id, &*user.arn, user.account, &user.name)),
+                Some(("IAMUser", &*user.id, &*user.arn, user.account, &*user.name)),
             ),
             Identity::Federated(identity) => {
                 (identity.user_type(), Some(identity.subject.clone()), None)
@@ -281,7 +295,15 @@ impl Caller {
                 .federated()
                 .map(|identity| identity.audited_provider().to_owned()),
             user_name,
-            session_context: self.session().map(|session| SessionContext {
+            session_context: self.session_context(issuer),
+        }
+    }
+
+    /// The session of the caller as audit records describe it. A sign-in of a user is one, too.
+    fn session_context(&self, issuer: Option<AuditedIssuer<'_>>) -> Option<SessionContext> {
+        let given = |mfa| if mfa { "true" } else { "false" };
+        match (self.session(), &self.sign_in) {
+            (Some(session), _) => Some(SessionContext {
                 session_issuer: issuer.map(|(r#type, id, arn, account, name)| SessionIssuer {
                     r#type,
                     principal_id: id.to_string(),
@@ -291,15 +313,23 @@ impl Caller {
                 }),
                 attributes: SessionAttributes {
                     creation_date: Timestamp::from_seconds(session.claims.issued_at).to_string(),
-                    mfa_authenticated: if self.mfa_age(Timestamp::from_seconds(0)).is_some() {
-                        "true"
-                    } else {
-                        "false"
-                    },
+                    mfa_authenticated: given(self.mfa_age(Timestamp::from_seconds(0)).is_some()),
                 },
                 source_identity: Some(session.claims.source_identity.clone())
                     .filter(|s| !s.is_empty()),
             }),
+            (None, Some(sign_in)) if self.user().is_some() => Some(SessionContext {
+                session_issuer: None,
+                attributes: SessionAttributes {
+                    creation_date: sign_in.at.to_string(),
+                    mfa_authenticated: given(sign_in.mfa_at().is_some()),
+                },
+                source_identity: None,
+            }),
+            (None, _) => None,
         }
     }
 }
+
+/// The kind, unique id, ARN, account and name of the principal that issued a session.
+type AuditedIssuer<'a> = (&'static str, &'a str, &'a str, AccountId, &'a str);

@@ -7,6 +7,7 @@ mod forwarded_header;
 mod limits;
 mod listener;
 mod saml;
+mod sign_in;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use crate::key_ages::KeyAges;
 use crate::ops::registry;
 use crate::proof::sigv4::{self, MAX_SKEW};
 use crate::sessions::{self, RedisOptions};
+use crate::sign_ins::Settings;
 use crate::store::{KEEP_CHANGES, Place};
 use crate::tokens::TokenBounds;
 use document::{AuditSection, Document, SingleUseSignatures, StoreSection, StsSection};
@@ -116,6 +118,8 @@ pub struct Config {
     pub reach: Reach,
     /// How many calls and sessions a principal, an account and a source address may have.
     pub budgets: BudgetLimits,
+    /// How people sign in with a browser; without it they cannot.
+    pub sign_in: Option<Settings>,
 }
 
 impl Config {
@@ -156,6 +160,7 @@ impl Config {
             },
             key_ages: KeyAges::OFF,
             budgets: BudgetLimits::default(),
+            sign_in: None,
         }
     }
 
@@ -232,6 +237,11 @@ impl Config {
             .and_then(|f| f.private_addresses)
             .unwrap_or(false);
         config.budgets = limits::budgets(&document.budgets);
+        let has_master_key = config.master_key.is_some();
+        config.sign_in = document
+            .sign_in
+            .map(|section| sign_in::settings(section, has_master_key))
+            .transpose()?;
         Ok(config)
     }
 

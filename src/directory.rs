@@ -25,6 +25,7 @@ mod secrets;
 mod shape;
 mod strangers;
 mod table;
+mod trusting;
 pub mod unique_id;
 pub mod unique_ids;
 mod unsupported;
@@ -35,7 +36,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::base::arn::AccountId;
-use crate::evaluator::{Policy, PolicyKind};
+use crate::evaluator::{AllowedPrincipal, Policy, PolicyKind};
 use crate::master_key::MasterKey;
 use crate::password::policy::PasswordPolicy;
 use compile::deny_all;
@@ -44,6 +45,7 @@ use declared::{Insertion, Source};
 use policies::Uses;
 use resource::{Name, Resource, ResourceKind};
 use table::{Names, Table};
+use trusting::Trusting;
 
 pub use administrator::Administrator;
 pub use aws_managed::{built_in_after, built_in_detail, is_built_in};
@@ -92,6 +94,7 @@ pub struct Directory {
     groups: Table<Group>,
     roles: Table<Role>,
     role_names: Names<Role>,
+    trusting: Trusting,
     instance_profiles: Table<Profile>,
     keys: Table<AccessKey>,
     certificates: Table<Certificate>,
@@ -134,6 +137,7 @@ impl Directory {
             groups: Table::default(),
             roles: Table::default(),
             role_names: Names::default(),
+            trusting: Trusting::default(),
             instance_profiles: Table::default(),
             keys: Table::default(),
             certificates: Table::default(),
@@ -249,6 +253,24 @@ impl Directory {
     /// The role with this name in an account, ignoring paths and the case of letters.
     pub fn role_named(&self, account: AccountId, name: &str) -> Option<&Arc<Role>> {
         self.role_names.get(account, name)
+    }
+
+    /// The accounts with a role whose trust policy can allow one of these principals, ordered by id.
+    pub fn accounts_trusting(&self, principals: &[AllowedPrincipal<'_>]) -> Vec<AccountId> {
+        self.trusting.accounts(principals)
+    }
+
+    /// At most `limit` roles of an account whose trust policies can allow one of these principals, in
+    /// the order of their names without regard to case; those after the role with this name, if one
+    /// is given.
+    pub fn roles_trusting(
+        &self,
+        principals: &[AllowedPrincipal<'_>],
+        account: AccountId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Vec<Arc<Role>> {
+        self.trusting.of_account(principals, account, after, limit)
     }
 
     /// The group with this name in an account, ignoring paths and the case of letters.

@@ -4,6 +4,7 @@
 mod cause;
 mod class;
 mod command;
+mod grant;
 mod mfa;
 
 use std::borrow::Cow;
@@ -23,6 +24,7 @@ use crate::store::StoreError;
 pub use cause::Cause;
 pub use class::Class;
 pub use command::{CommandError, INVALID_JSON, Message, no_such};
+pub use grant::{GrantError, GrantErrorKind};
 pub use mfa::MfaError;
 
 /// Why a call was refused. `Display` is the message to the caller.
@@ -49,6 +51,13 @@ pub enum Error {
     /// The MFA code or the device of a request is missing or wrong.
     #[error(transparent)]
     Mfa(#[from] MfaError),
+    /// A program that acts for a person was refused what it asked for: the refusals of OAuth 2.0, and of
+    /// AWS's API for sign-ins.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    /// There is no sign-in behind the request, or it is over.
+    #[error("Session token not found or invalid")]
+    NotSignedIn,
     #[error("1 validation error detected: Value at '{}' failed to satisfy constraint: Member {}", lower_first(&.0.field), .0.rule)]
     Validation(FieldError),
     /// The duration is longer than the role or role chaining allows.
@@ -278,6 +287,8 @@ impl Error {
             | Self::PresignedAction(_)
             | Self::Mfa(_)
             | Self::WrongPassword(_) => ("AccessDenied", Class::WrongCredentials),
+            Self::Grant(error) => (error.kind.aws(), error.kind.class()),
+            Self::NotSignedIn => ("UnauthorizedException", Class::Unauthenticated),
             Self::SessionDurationEscalation => (
                 "SessionDurationEscalationException",
                 Class::WrongCredentials,

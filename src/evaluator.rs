@@ -40,7 +40,7 @@ pub use explain::{ConditionReport, Explanation, StatementReport, explain};
 pub use json::{ParseError, Place};
 pub use kind::PolicyKind;
 pub use possible::{Possibility, possible};
-pub use principals::NamedPrincipal;
+pub use principals::{AllowedPrincipal, NamedPrincipal};
 pub use request::{Decision, Outcome, Policies, Principal, Request, Source, StatementRef};
 pub use simulate::{Simulation, simulate};
 pub use values::{Network, ValueType};

@@ -2,6 +2,7 @@
 //! providers. The reader of each kind of token fills it in; callers, policies, audit and operations
 //! know only this form.
 
+pub mod kept;
 pub mod kubernetes;
 pub mod oidc;
 pub mod providers;
@@ -18,8 +19,10 @@ use crate::base::names::{SourceIdentity, Tag};
 use crate::directory::{Directory, OidcProvider};
 use crate::error::Error;
 use crate::proof::jwt::{Flat, Verified};
+use crate::proof::saml::AwsClaims;
 use crate::session::token;
 use crate::unproven::Unproven;
+use kept::OfSignIn;
 use kubernetes::ServiceAccount;
 
 /// An identity for which a provider vouches, by a token or assertion that was verified.
@@ -88,32 +91,49 @@ enum Source {
         token: Verified,
     },
     Saml(Box<saml::Shown>),
+    /// What was kept of a token or an assertion when the person signed in.
+    SignIn(Box<OfSignIn>),
+}
+
+/// The parts of a verified assertion that AssumeRoleWithSAML needs besides the identity.
+pub struct Assertion<'a> {
+    pub id: &'a str,
+    /// The format of the NameID, without the prefix of SAML 2.0.
+    pub subject_type: &'a str,
+    /// The NameQualifier as AWS computes it.
+    pub name_qualifier: &'a str,
+    /// The attributes that AWS defines.
+    pub claims: &'a AwsClaims,
 }
 
 impl FederatedIdentity {
     /// The name of this kind of principal in CloudTrail.
     pub fn user_type(&self) -> &'static str {
-        match self.source {
-            Source::Oidc { .. } => "WebIdentityUser",
-            Source::Saml(_) => "SAMLUser",
+        if self.is_saml() {
+            "SAMLUser"
+        } else {
+            "WebIdentityUser"
+        }
+    }
+
+    fn is_saml(&self) -> bool {
+        match &self.source {
+            Source::Oidc { .. } => false,
+            Source::Saml(_) => true,
+            Source::SignIn(kept) => kept.is_saml(),
         }
     }
 
     /// The provider as CloudTrail names it: the ARN of an OpenID Connect provider, or the NameQualifier
     /// of an assertion.
     pub fn audited_provider(&self) -> &str {
-        match &self.source {
-            Source::Oidc { .. } => &self.provider_arn,
-            Source::Saml(shown) => shown.name_qualifier(),
-        }
+        self.assertion()
+            .map_or(&*self.provider_arn, |assertion| assertion.name_qualifier)
     }
 
     /// The word for the proof in messages: `token` or `assertion`.
     pub fn proof_name(&self) -> &'static str {
-        match self.source {
-            Source::Oidc { .. } => "token",
-            Source::Saml(_) => "assertion",
-        }
+        if self.is_saml() { "assertion" } else { "token" }
     }
 
     /// A digest that identifies the assertion behind it; none if the proof itself has one.
@@ -125,10 +145,16 @@ impl FederatedIdentity {
     }
 
     /// The assertion that proves the identity. `None` if a token proves it.
-    pub fn assertion(&self) -> Option<&saml::Shown> {
+    pub fn assertion(&self) -> Option<Assertion<'_>> {
         match &self.source {
             Source::Oidc { .. } => None,
-            Source::Saml(shown) => Some(shown),
+            Source::Saml(shown) => Some(Assertion {
+                id: shown.id(),
+                subject_type: shown.subject_type(),
+                name_qualifier: shown.name_qualifier(),
+                claims: shown.claims(),
+            }),
+            Source::SignIn(kept) => kept.assertion(),
         }
     }
 
@@ -136,7 +162,7 @@ impl FederatedIdentity {
     pub fn service_account(&self) -> Option<ServiceAccount> {
         match &self.source {
             Source::Oidc { token, .. } => kubernetes::service_account(token),
-            Source::Saml(_) => None,
+            Source::Saml(_) | Source::SignIn(_) => None,
         }
     }
 
@@ -169,6 +195,7 @@ impl FederatedIdentity {
         match &self.source {
             Source::Oidc { provider, token } => oidc::still_good(provider, token, directory, now),
             Source::Saml(shown) => shown.still_good(directory, now),
+            Source::SignIn(kept) => kept.still_good(self.account, directory, now),
         }
     }
 }

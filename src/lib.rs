@@ -43,6 +43,7 @@
 //! - [`metrics`]: the values for monitoring
 //! - [`revocations`]: what has been revoked, ready for lookup by every call
 //! - [`sessions`]: records of live sessions, in memory or in Redis, on which no decision depends
+//! - [`sign_ins`]: how people may sign in, and the device flows that are open on this node
 //! - [`single_use`]: signatures that have already been used for something that they may do only
 //!   once
 //! - [`store`]: everything that must not be lost, in SQL
@@ -59,6 +60,7 @@
 //! - [`lineage`]: the principals behind a session, each of which can be revoked
 //! - [`login`]: checks the password of a user
 //! - [`federation`]: identities for which an external provider vouches
+//! - [`signed_in`]: a person who signed in
 //! - [`mfa`]: checks a device's code and spends it
 //! - [`trust`]: decides on a role, a caller and the facts of a request, and makes a
 //!   [`trust::Grant`]
@@ -69,6 +71,7 @@
 //! - [`follow`]: follows the change feed, and puts revocations and new snapshots in force
 //! - [`upkeep`]: checks and sweeps the store in the background
 //! - [`ops`]: the only way into a call, and one file for each action
+//! - [`sign_in`]: begins and ends sign-ins of people, and what programs may have because of them
 //!
 //! The agent, a program of its own that hands out credentials beside the workloads, is [`agent`]. It knows
 //! [`client`] and shares [`files`], [`log`], [`process`] and [`service_manager`] with the broker.
@@ -172,6 +175,7 @@ mod parts {
     pub mod metrics;
     pub mod revocations;
     pub mod sessions;
+    pub mod sign_ins;
     pub mod single_use;
     pub mod store;
     pub mod watches;
@@ -192,6 +196,8 @@ mod parts {
     pub mod mint;
     pub mod ops;
     pub mod origin;
+    pub mod sign_in;
+    pub mod signed_in;
     pub mod tokens;
     pub mod trust;
     pub mod unproven;
@@ -205,6 +211,7 @@ mod parts {
     pub mod request_body;
     pub mod routes;
     pub mod server;
+    pub mod sso;
     pub mod tls;
 }
 #[cfg(all(feature = "broker", not(feature = "internals")))]

@@ -142,6 +142,7 @@ fn record(claims: Claims, tags: Vec<TagClaim>) -> SessionRecord {
         expires_at: claims.expires_at,
         issued_under: claims.issued_under,
         kind: claims.kind,
+        given_to: String::new(),
     }
 }
 

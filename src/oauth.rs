@@ -1,6 +1,8 @@
-//! The OAuth 2.0 and OpenID Connect face: token exchange, and the broker's documents as an OpenID provider.
+//! The OAuth 2.0 and OpenID Connect face: token exchange, the flows of sign-ins, and the broker's documents as
+//! an OpenID provider.
 //! Holds no rule.
 
 mod fault;
+pub mod sign_in;
 pub mod token;
 pub mod well_known;

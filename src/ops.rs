@@ -36,7 +36,7 @@ pub use self::operation::Operation;
 use self::prove::Unproven;
 pub use self::refuse::{Refusal, refuse, refuse_unread, shed};
 pub use self::service::Service;
-use self::to_the_end::ToTheEnd;
+pub use self::to_the_end::ToTheEnd;
 use crate::audit::{Counting, Record};
 use crate::authn::{Evidence, Proof, Shown};
 use crate::base::clock::Timestamp;
@@ -198,9 +198,11 @@ async fn run<O: Operation>(
     must_know_enough::<O>(broker)?;
     let is_presigned = shown.is_presigned();
     let certificate = shown.certificate();
+    let sign_in = shown.sign_in();
     let asked = (service, &*directory, now);
     let (caller, signed) = prove::caller(&unproven, asked, shown, record).await?;
-    if signed.is_some() || certificate.is_some() {
+    let is_user = sign_in.is_some() && caller.federated().is_none();
+    if signed.is_some() || certificate.is_some() || is_user {
         let presented = signed.as_deref();
         unproven.count_signed(O::COUNTED_AS, &caller, presented)?;
     }
@@ -217,6 +219,7 @@ async fn run<O: Operation>(
         caller,
         signed,
         certificate,
+        sign_in,
         service,
         origin,
         region,

@@ -2,6 +2,8 @@
 //!
 //! The paths are the same for every host name of the broker.
 
+use http::Method;
+
 use crate::admission::Purpose;
 use crate::api;
 use crate::federation::saml::METADATA_PATH;
@@ -18,6 +20,50 @@ pub enum Http {
     KeySet,
     /// The metadata of the broker as a SAML service provider.
     SamlMetadata,
+    /// An action of AWS's APIs for sign-ins. Without `[sign_in]` the path is the Query protocol's.
+    Sso(Sso),
+    /// An endpoint of OAuth 2.0 for sign-ins. Without `[sign_in]` the path is the Query protocol's.
+    SignIn(OAuth),
+}
+
+/// An action of AWS's APIs `sso-oidc` and `sso`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sso {
+    RegisterClient,
+    StartDevice,
+    CreateToken,
+    ListAccounts,
+    ListAccountRoles,
+    GetRoleCredentials,
+    Logout,
+}
+
+impl Sso {
+    pub fn method(self) -> Method {
+        match self {
+            Self::ListAccounts | Self::ListAccountRoles | Self::GetRoleCredentials => Method::GET,
+            _ => Method::POST,
+        }
+    }
+
+    /// Whether it belongs to `sso-oidc`, which has errors of another form.
+    pub fn is_of_oidc(self) -> bool {
+        matches!(
+            self,
+            Self::RegisterClient | Self::StartDevice | Self::CreateToken
+        )
+    }
+}
+
+/// An endpoint of OAuth 2.0 for sign-ins, besides the token endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OAuth {
+    /// The metadata of the broker as an authorization server (RFC 8414).
+    Metadata,
+    /// The beginning of a device flow (RFC 8628).
+    DeviceAuthorization,
+    /// The end of a program's tokens (RFC 7009).
+    Revocation,
 }
 
 /// The path of the OAuth 2.0 token endpoint.
@@ -26,6 +72,14 @@ pub const TOKEN: &str = "/oauth2/token";
 pub const PROVIDER_CONFIGURATION: &str = "/.well-known/openid-configuration";
 /// The path of the key set, which the provider metadata names.
 pub const KEY_SET: &str = "/.well-known/jwks.json";
+/// The path of the authorization server metadata (RFC 8414 section 3).
+pub const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
+/// The path of the page on which a person approves a program.
+pub const AUTHORIZE: &str = "/oauth2/authorize";
+/// The path of the device authorization endpoint (RFC 8628 section 3.1).
+pub const DEVICE_AUTHORIZATION: &str = "/oauth2/device_authorization";
+/// The path of the revocation endpoint (RFC 7009 section 2).
+pub const REVOCATION: &str = "/oauth2/revoke";
 /// The path of the metadata of the broker as a SAML service provider.
 pub const SAML_METADATA: &str = METADATA_PATH;
 
@@ -36,6 +90,16 @@ pub fn http(path: &str) -> Http {
         PROVIDER_CONFIGURATION => Http::ProviderConfiguration,
         KEY_SET => Http::KeySet,
         SAML_METADATA => Http::SamlMetadata,
+        AUTHORIZATION_SERVER => Http::SignIn(OAuth::Metadata),
+        DEVICE_AUTHORIZATION => Http::SignIn(OAuth::DeviceAuthorization),
+        REVOCATION => Http::SignIn(OAuth::Revocation),
+        "/client/register" => Http::Sso(Sso::RegisterClient),
+        "/device_authorization" => Http::Sso(Sso::StartDevice),
+        "/token" => Http::Sso(Sso::CreateToken),
+        "/assignment/accounts" => Http::Sso(Sso::ListAccounts),
+        "/assignment/roles" => Http::Sso(Sso::ListAccountRoles),
+        "/federation/credentials" => Http::Sso(Sso::GetRoleCredentials),
+        "/logout" => Http::Sso(Sso::Logout),
         _ => Http::Query,
     }
 }
@@ -117,6 +181,8 @@ mod tests {
     fn only_the_exact_path_is_somebodys() {
         assert_eq!(http("/oauth2/token"), Http::TokenExchange);
         assert_eq!(http("/saml/metadata"), Http::SamlMetadata);
+        assert_eq!(http("/token"), Http::Sso(Sso::CreateToken));
+        assert_eq!(http("/oauth2/revoke"), Http::SignIn(OAuth::Revocation));
         for path in ["/", "//", "/oauth2/token/", "/OAuth2/token", "/x", ""] {
             assert_eq!(http(path), Http::Query, "{path}");
         }

@@ -41,5 +41,6 @@ pub fn authenticate(
         identity: Identity::User(user),
         access_key_id: certificate.id.to_string(),
         effective,
+        sign_in: None,
     })
 }

@@ -67,5 +67,6 @@ fn authenticate(
         identity: Identity::Federated(Arc::new(identity)),
         access_key_id: String::new(),
         effective: Effective::default(),
+        sign_in: None,
     })
 }

@@ -72,6 +72,7 @@ pub fn signer(
                 identity,
                 access_key_id: id.to_owned(),
                 effective,
+                sign_in: None,
             })
         }
         None => {
@@ -88,6 +89,7 @@ pub fn signer(
                 identity: Identity::User(user.clone()),
                 access_key_id: id.to_owned(),
                 effective,
+                sign_in: None,
             })
         }
     }
@@ -141,6 +143,7 @@ pub fn again(
         identity,
         access_key_id: caller.access_key_id.clone(),
         effective,
+        sign_in: None,
     })
 }
 

@@ -37,6 +37,7 @@ pub async fn authenticate(
         identity: Identity::Federated(identity),
         access_key_id: String::new(),
         effective: Effective::default(),
+        sign_in: None,
     })
 }
 

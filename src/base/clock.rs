@@ -127,6 +127,19 @@ impl Timestamp {
     }
 }
 
+/// Serializes the instant as the number of milliseconds since 1970.
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        i64::deserialize(deserializer).map(Self)
+    }
+}
+
 /// Formats the instant as ISO 8601 in whole seconds, UTC: `2026-01-02T03:04:05Z`, which every SDK
 /// can parse.
 impl fmt::Display for Timestamp {

@@ -148,6 +148,11 @@ impl Parameters {
         self.by_name.remove(name)
     }
 
+    /// The value of the parameter with this name, which stays.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.by_name.get(name).map(String::as_str)
+    }
+
     /// Whether there is a parameter whose name begins with `PREFIX.`.
     pub fn has_under(&self, prefix: &str) -> bool {
         let dotted = format!("{prefix}.");

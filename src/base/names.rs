@@ -152,7 +152,7 @@ pub fn is_iam_name(text: &str, longest: usize) -> bool {
 }
 
 /// A tag. Keys are compared without regard to case but keep their case.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Tag {
     /// The key: 1 to 128 characters.
     pub key: String,

@@ -29,6 +29,37 @@ pub(super) struct Document {
     pub(super) saml: SamlSection,
     #[serde(default)]
     pub(super) budgets: BudgetsSection,
+    pub(super) sign_in: Option<SignInSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignInSection {
+    pub(super) public_url: String,
+    pub(super) session_seconds: Option<u64>,
+    pub(super) idle_seconds: Option<u64>,
+    pub(super) passwords: Option<bool>,
+    pub(super) device_flow: Option<bool>,
+    pub(super) mfa_max_age_seconds: Option<u64>,
+    pub(super) providers: Option<Vec<SignInProvider>>,
+    #[serde(default)]
+    pub(super) clients: Vec<SignInClient>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignInProvider {
+    pub(super) arn: String,
+    pub(super) name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignInClient {
+    pub(super) id: String,
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) redirect_uris: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

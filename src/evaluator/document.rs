@@ -12,8 +12,8 @@ use std::collections::HashSet;
 use super::index::Index;
 use super::json::{Node, ParseError, Reader, clip};
 use super::kind::{MAX_BYTES, PolicyKind};
-use super::principals::{NamedPrincipal, PrincipalPattern, Principals};
-use super::statement::Statement;
+use super::principals::{AllowedPrincipal, NamedPrincipal, PrincipalPattern, Principals};
+use super::statement::{Effect, Statement};
 
 pub use annotated::{AnnotatedPolicy, Position, Span};
 pub use places::aws_principals;
@@ -91,6 +91,19 @@ impl Policy {
                 }
             }
         }
+    }
+
+    /// The entries of the Principal elements of Allow statements that can name an identity provider, a
+    /// user or everybody. Nobody else than these can be allowed by the policy, whatever its conditions
+    /// are.
+    pub fn allowed_principals(&self) -> impl Iterator<Item = AllowedPrincipal<'_>> {
+        let allows = self.statements.iter().filter(|s| s.effect == Effect::Allow);
+        let patterns = allows.flat_map(|statement| match &statement.principals {
+            Principals::Are(patterns) => &**patterns,
+            // A trust policy has no NotPrincipal.
+            Principals::AreNot(_) | Principals::Implied => &[],
+        });
+        patterns.filter_map(PrincipalPattern::as_allowed)
     }
 
     /// The users, roles and sessions that the Principal elements name, by ARN or by unique id

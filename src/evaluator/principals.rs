@@ -117,6 +117,22 @@ impl PrincipalPattern {
     }
 }
 
+impl PrincipalPattern {
+    /// The entry, if it can name an identity provider, a user or everybody.
+    pub(super) fn as_allowed(&self) -> Option<AllowedPrincipal<'_>> {
+        Some(match self {
+            Self::Any | Self::AnyAws => AllowedPrincipal::Everybody,
+            Self::Account { id, .. } => AllowedPrincipal::Account(id),
+            Self::Exact(arn) => AllowedPrincipal::User(arn),
+            Self::Id(id) => AllowedPrincipal::User(id),
+            Self::Federated(provider) => AllowedPrincipal::Provider(provider),
+            Self::Role { .. } | Self::Session { .. } | Self::Service(_) | Self::CanonicalUser => {
+                return None;
+            }
+        })
+    }
+}
+
 /// Whether the text has the form of a unique id of a user or role: 16 to 128 letters and digits.
 /// IAM API Reference, "User": `UserId`.
 fn is_unique_id(text: &str) -> bool {
@@ -130,4 +146,17 @@ pub enum NamedPrincipal<'a> {
     ByArn(&'a str),
     /// By its own unique id, or by that of its role.
     ById(&'a str),
+}
+
+/// An entry of the Principal element of an Allow statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AllowedPrincipal<'a> {
+    /// `*`.
+    Everybody,
+    /// The principals of an account, by its id.
+    Account(&'a str),
+    /// A user, by ARN or unique id. It may also be the ARN of a session or the unique id of a role.
+    User(&'a str),
+    /// An identity provider, by ARN.
+    Provider(&'a str),
 }

@@ -2,11 +2,18 @@
 
 use http::StatusCode;
 
-use crate::error::{Class, Error};
+use crate::error::{Class, Error, GrantErrorKind};
 
 /// The HTTP status and the OAuth error code for each class of refusals (RFC 6749 section 5.2, RFC 8693
 /// section 2.2.2). No other code chooses them.
 pub(super) fn fault(error: &Error) -> (StatusCode, &'static str) {
+    if let Error::Grant(error) = error {
+        let status = match error.kind {
+            GrantErrorKind::InvalidClient => StatusCode::UNAUTHORIZED,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        return (status, error.kind.oauth());
+    }
     match error.class() {
         Class::InvalidToken | Class::RejectedToken => (StatusCode::BAD_REQUEST, "invalid_grant"),
         Class::Forbidden => (StatusCode::BAD_REQUEST, "invalid_target"),

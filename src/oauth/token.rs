@@ -14,6 +14,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::fault::fault;
+use super::sign_in;
 use crate::authn::Evidence;
 use crate::base::digest::sha256;
 use crate::base::form::{FORM, Parameters};
@@ -100,9 +101,15 @@ async fn exchange(
         .get(CONTENT_TYPE)
         .is_some_and(|v| media_type(v).eq_ignore_ascii_case(FORM));
     let parsed = match body {
-        Ok(body) if form && head.uri.query().is_none() => Parameters::read(&body)
-            .map_err(|e| Refused("invalid_request", e.to_string()))
-            .and_then(|mut parameters| read(&mut parameters)),
+        Ok(body) if form && head.uri.query().is_none() => match Parameters::read(&body) {
+            Ok(mut parameters) => {
+                if broker.sign_ins.is_some() && sign_in::is_for_sign_in(&parameters) {
+                    return sign_in::token(broker, origin, parameters).await;
+                }
+                read(&mut parameters)
+            }
+            Err(error) => Err(Refused("invalid_request", error.to_string())),
+        },
         Ok(_) => Err(Refused(
             "invalid_request",
             "The parameters must be a form in the body of a POST.".to_owned(),
@@ -283,7 +290,7 @@ fn session(output: &AssumeRoleWithWebIdentityOutput, request_id: &str) -> Respon
     answer(StatusCode::OK, request_id, &body)
 }
 
-fn refused(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
+pub(super) fn refused(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     let (status, code) = fault(error);
     let mut response = answer(
         status,
@@ -298,7 +305,7 @@ fn refused(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     response
 }
 
-fn answer(status: StatusCode, request_id: &str, body: &Value) -> Response<Full<Bytes>> {
+pub(super) fn answer(status: StatusCode, request_id: &str, body: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
     *response.status_mut() = status;
     let headers = response.headers_mut();

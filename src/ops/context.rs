@@ -26,6 +26,7 @@ use crate::mint::{self, SessionDetails};
 use crate::origin::Origin;
 use crate::proof::certificate::ClientCertificate;
 use crate::proof::sigv4::Presented;
+use crate::signed_in::SignIn;
 use crate::store::StoreError;
 use crate::trust::{Denied, Facts, Grant, ServicePrincipal};
 
@@ -47,6 +48,8 @@ pub struct Context<'a> {
     pub(super) signed: Option<Box<Presented>>,
     /// The certificate that authenticated the caller, if one did.
     pub(super) certificate: Option<Arc<ClientCertificate>>,
+    /// The sign-in that authenticated the caller, if one did, with the account of the requested role.
+    pub(super) sign_in: Option<(Arc<SignIn>, AccountId)>,
     pub(super) service: Service,
     pub(super) origin: &'a Origin,
     /// The region in the signature; the broker's first region if nothing is signed.
@@ -98,6 +101,18 @@ impl Context<'_> {
         self.broker.must_know_what_is_revoked()?;
         if let Some(shown) = &self.certificate {
             let renewed = authn::certificate::authenticate(shown, &self.directory, self.now);
+            return match renewed {
+                Ok(caller) => {
+                    self.caller = caller;
+                    Ok(())
+                }
+                Err(unproven) => Err(self.unproven(&unproven)),
+            };
+        }
+        if let Some((sign_in, account)) = &self.sign_in {
+            let (directory, now) = (&self.directory, self.now);
+            let renewed =
+                authn::sign_in::authenticate(self.broker, sign_in, *account, directory, now);
             return match renewed {
                 Ok(caller) => {
                     self.caller = caller;
@@ -346,7 +361,7 @@ impl Context<'_> {
             ));
         }
         let issued_under = (self.issued_under, self.broker.store.id());
-        let session = mint::session(
+        let mut session = mint::session(
             grant,
             term,
             details,
@@ -355,6 +370,9 @@ impl Context<'_> {
             &*self.broker.entropy,
             self.now,
         )?;
+        if self.caller.sign_in.is_some() {
+            session.record.given_to = given_to(self.origin);
+        }
         self.broker
             .sessions
             .record(&keyring, &session.record, self.now)
@@ -367,6 +385,13 @@ impl Context<'_> {
         self.record.response_elements = serde_json::value::to_raw_value(elements).ok();
         self.record.recipient_account_id = Some(recipient_account.to_owned());
     }
+}
+
+/// The address and the program of a request, in at most 160 characters.
+fn given_to(origin: &Origin) -> String {
+    let program = origin.user_agent.as_deref().unwrap_or_default();
+    let program: String = program.chars().take(110).collect();
+    format!("{} {program}", origin.source_ip.to_canonical())
 }
 
 /// The additional data in the audit record of a caller that was not authenticated.

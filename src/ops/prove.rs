@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::context::AuditedReason;
 use super::service::Service;
 use crate::audit::Record;
-use crate::authn::{self, Shown};
+use crate::authn::{self, Proof, Shown};
 use crate::base::clock::Timestamp;
 use crate::broker::Broker;
 use crate::budgets::{self, Counted, CountedAs};
@@ -80,7 +80,7 @@ pub(super) async fn caller(
     // A signature is checked whatever else came from the source, so that a good caller is served
     // next to a bad one. A token costs more to check, so it is counted first, and given back once a
     // role has admitted it.
-    let is_signed = matches!(shown, Shown::Signature(_) | Shown::Certificate(_));
+    let is_signed = shown.proof() == Proof::Signature;
     if !is_signed {
         unproven.count()?;
     }

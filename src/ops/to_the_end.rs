@@ -9,10 +9,11 @@ use crate::store;
 
 /// A future that always runs to its end: if it is dropped, it continues on a task of its own. If it
 /// is still waiting for the store then, it leaves that queue.
-pub(super) struct ToTheEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+pub struct ToTheEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
 
 impl<T: Send + 'static> ToTheEnd<T> {
-    pub(super) fn new(call: impl Future<Output = T> + Send + 'static) -> Self {
+    /// A future that runs to its end.
+    pub fn new(call: impl Future<Output = T> + Send + 'static) -> Self {
         Self(Some(Box::pin(call)))
     }
 }

@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::password::hash::Cost;
 use crate::proof::sigv4::{ANY_REGION, Rules};
 use crate::sessions::Sessions;
+use crate::sign_ins::SignIns;
 use crate::single_use::SingleUse;
 use crate::store::{KeyUse, Node, SqliteLock, Watermark};
 use crate::tls::{self, Identity};
@@ -209,6 +210,10 @@ impl Materials<'_> {
             entropy: self.entropy,
             metrics: self.metrics,
             region,
+            sign_ins: config
+                .sign_in
+                .as_ref()
+                .map(|settings| SignIns::new(settings.listening_at(&address))),
             names: ArcSwap::from_pointee(self.names),
             rules: Rules {
                 regions: config.regions.clone(),

@@ -10,12 +10,12 @@ use tower_service::Service;
 use super::body::Metered;
 use super::{Shared, saml_metadata};
 use crate::api;
-use crate::oauth::token;
 use crate::oauth::well_known::{self, Document};
+use crate::oauth::{sign_in, token};
 use crate::ops::CALL_TIMEOUT;
 use crate::origin::Origin;
 use crate::routes::{self, Grpc, Http};
-use crate::{grpc, query};
+use crate::{grpc, query, sso};
 
 /// Answers a request by the face to which its path belongs.
 pub(super) async fn answer(
@@ -31,7 +31,16 @@ pub(super) async fn answer(
     let published =
         |document| well_known::answer(broker, request.method(), document).map(|r| r.map(Body::new));
     let response = match routes::http(request.uri().path()) {
-        Http::Query => None,
+        Http::Sso(action) if broker.sign_ins.is_some() => {
+            // Boxed, because few calls need it.
+            let response = Box::pin(sso::serve(broker, origin, action, request)).await;
+            return response.map(Body::new);
+        }
+        Http::SignIn(endpoint) if broker.sign_ins.is_some() => {
+            let response = Box::pin(sign_in::serve(broker, origin, endpoint, request)).await;
+            return response.map(Body::new);
+        }
+        Http::Query | Http::Sso(_) | Http::SignIn(_) => None,
         Http::ProviderConfiguration => published(Document::Configuration),
         Http::KeySet => published(Document::KeySet),
         Http::SamlMetadata => {

@@ -100,7 +100,7 @@ pub struct Workload {
 
 /// The holder of a session as an identity provider describes it: the part of a token or an assertion that
 /// policies see on every request of the session.
-#[derive(Clone, PartialEq, Eq, prost::Oneof)]
+#[derive(Clone, PartialEq, Eq, prost::Oneof, serde::Serialize, serde::Deserialize)]
 pub enum Holder {
     /// From a token of an OpenID Connect provider.
     #[prost(message, tag = "15")]
@@ -122,7 +122,7 @@ impl Holder {
 
 /// The subject of an assertion. The requests of the session have these keys and no others of the
 /// assertion: IAM User Guide, "Available keys for SAML-based AWS STS federation".
-#[derive(Clone, PartialEq, Eq, Message)]
+#[derive(Clone, PartialEq, Eq, Message, serde::Serialize, serde::Deserialize)]
 pub struct SamlSubject {
     #[prost(string, tag = "1")]
     pub subject: String,
@@ -136,7 +136,7 @@ pub struct SamlSubject {
 
 /// The claims of a provider's token that policies see in requests of the session. IAM User Guide,
 /// "Available keys for AWS OIDC federation": exactly these are "available in session".
-#[derive(Clone, PartialEq, Eq, Message)]
+#[derive(Clone, PartialEq, Eq, Message, serde::Serialize, serde::Deserialize)]
 pub struct WebIdentity {
     #[prost(string, tag = "1")]
     pub subject: String,

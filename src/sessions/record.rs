@@ -44,6 +44,9 @@ pub struct SessionRecord {
     /// The operation that issued it.
     #[prost(enumeration = "SessionKind", tag = "12")]
     pub kind: i32,
+    /// The address and the program to which a person who signed in got it; empty for other sessions.
+    #[prost(string, tag = "13")]
+    pub given_to: String,
 }
 
 /// An upper bound of the bytes of a session in an answer: its record, and the ARNs of the session and

@@ -32,6 +32,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("migrations/0007_directory_entries.sql"),
     ),
     (8, "names", include_str!("migrations/0008_names.sql")),
+    (9, "sign_ins", include_str!("migrations/0009_sign_ins.sql")),
 ];
 
 fn migrations() -> impl Iterator<Item = Migration> {

@@ -41,7 +41,7 @@ pub(super) const STORE: Table = table(
     ],
 );
 
-pub(super) const TABLES: [Table; 11] = [
+pub(super) const TABLES: [Table; 13] = [
     table(
         "resources",
         &[
@@ -145,6 +145,34 @@ pub(super) const TABLES: [Table; 11] = [
             ("master_keys", Text),
             ("cluster_id", Text),
             ("directory", Text),
+        ],
+    ),
+    table(
+        "sign_ins",
+        &[
+            ("id", Text),
+            ("handle", Text),
+            ("account", Text),
+            ("holder", Text),
+            ("subject", Text),
+            ("provider_session", Text),
+            ("seen_at", Number),
+            ("checked_at", Number),
+            ("ends_at", Number),
+            ("sealed", Text),
+        ],
+    ),
+    table(
+        "sign_in_grants",
+        &[
+            ("kind", Text),
+            ("id", Text),
+            ("also", TextOrNull),
+            ("sign_in", TextOrNull),
+            ("family", TextOrNull),
+            ("state", Number),
+            ("expires_at", Number),
+            ("sealed", Text),
         ],
     ),
 ];

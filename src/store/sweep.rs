@@ -15,8 +15,8 @@ const CLOCKS_DIFFER: i64 = 600;
 const MAX_PORTIONS: usize = 16;
 impl Store {
     /// Deletes revocations whose sessions have all ended, ids of expired tokens, changes that are
-    /// older than the configured time before `history` (or `now`, if that is earlier), and nodes that
-    /// are gone.
+    /// older than the configured time before `history` (or `now`, if that is earlier), sign-ins that are
+    /// over with what was granted because of them, and nodes that are gone.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -33,6 +33,15 @@ impl Store {
             (
                 "DELETE FROM mfa_failures WHERE user_id IN \
                  (SELECT user_id FROM mfa_failures WHERE forgiven_at <= $1 LIMIT 1000)",
+                seconds,
+            ),
+            (
+                "DELETE FROM sign_in_grants WHERE (kind, id) IN \
+                 (SELECT kind, id FROM sign_in_grants WHERE expires_at <= $1 LIMIT 1000)",
+                seconds,
+            ),
+            (
+                "DELETE FROM sign_ins WHERE id IN (SELECT id FROM sign_ins WHERE ends_at <= $1 LIMIT 1000)",
                 seconds,
             ),
             (

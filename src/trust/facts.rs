@@ -358,8 +358,13 @@ fn identify<'a>(keys: &mut RequestContext<'a>, caller: &'a Caller) {
     }
 }
 
-/// Sets the keys of the caller's session, if it has one.
+/// Sets the keys of the caller's session, if it has one. A user who signed in has them like one with a
+/// session of its own.
 fn describe_session<'a>(keys: &mut RequestContext<'a>, caller: &'a Caller) {
+    if let (Some(_), Some(sign_in)) = (caller.user(), &caller.sign_in) {
+        keys.set("aws:tokenissuetime", sign_in.at.to_string());
+        keys.set("aws:multifactorauthpresent", "false");
+    }
     if let Some(session) = caller.session() {
         keys.set(
             "aws:tokenissuetime",
@@ -395,6 +400,7 @@ mod tests {
             identity: Identity::User(user),
             access_key_id: "AKIA".into(),
             effective,
+            sign_in: None,
         };
         let origin = Origin {
             source_ip: [127, 0, 0, 1].into(),

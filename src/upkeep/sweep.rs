@@ -6,6 +6,7 @@ use super::SaveTime;
 use super::key_ages::KeyWatch;
 use crate::base::clock::Timestamp;
 use crate::broker::Broker;
+use crate::sign_in;
 
 /// How often expired rows are deleted, and the last use of access keys is recorded.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -57,6 +58,10 @@ impl Sweeps {
         broker.revocations.sweep(broker.clock.now());
         if let Some(single_use) = &broker.single_use {
             single_use.sweep(now);
+        }
+        // Before revocations are dropped from the store, so that each has been compared with them.
+        if let Err(error) = sign_in::sweep::sweep(broker).await {
+            tracing::debug!(%error, "sign-ins were not compared with the revocations; the next sweep tries again");
         }
         if let Err(error) = broker.store.sweep(broker.clock.now(), history).await {
             tracing::debug!(%error, "expired rows were not deleted from the store; the next sweep tries again");

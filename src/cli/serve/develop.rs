@@ -28,6 +28,7 @@ use crate::server::{self, Parts, Running, StartError};
 use crate::session::keyring::Keyring;
 use crate::session::signing_key::Algorithm;
 use crate::sessions::{self, Mode, RedisOptions};
+use crate::sign_ins::Settings;
 use crate::store::{Access, Place, Store};
 
 /// Starts a broker in development mode on loopback, and prints lines to paste.
@@ -189,6 +190,10 @@ fn config(
             http_on_loopback: true,
         },
         budgets: BudgetLimits::OFF,
+        sign_in: Some(Settings {
+            fixed_registration_key: true,
+            ..Settings::at("http://{address}")
+        }),
         ..Config::in_folder(Path::new(""), listen)
     })
 }

@@ -238,7 +238,10 @@ impl Declared for RoleDetail {
             overridden: trust.overridden.into(),
             closed: trust.closed,
         });
-        directory.roles.put(compiled.clone());
+        if let Some(previous) = directory.roles.put(compiled.clone()) {
+            directory.trusting.remove(&previous);
+        }
+        directory.trusting.put(&compiled);
         directory.role_names.put(compiled);
         Ok(())
     }
@@ -246,6 +249,7 @@ impl Declared for RoleDetail {
     fn remove(directory: &mut Directory, id: &str) {
         if let Some(role) = directory.roles.remove(id) {
             directory.role_names.remove(&role);
+            directory.trusting.remove(&role);
         }
     }
 }

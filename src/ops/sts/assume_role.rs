@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::seen::Seen;
 use super::session_input::{
     self, AnsweredCredentials, AnsweredRoleUser, AuditTag, audited_credentials, audited_role_user,
     audited_tags, check_policy_arns, check_session_policy, required,
@@ -16,6 +17,7 @@ use crate::base::arn::RoleArn;
 use crate::base::field::FieldError;
 use crate::base::names::{self, ExternalId, MAX_TAGS, RoleSessionName, SourceIdentity, Tag};
 use crate::budgets::CountedAs;
+use crate::caller::Caller;
 use crate::directory::Role;
 use crate::error::Error;
 use crate::mfa::{Code, Proven};
@@ -254,6 +256,25 @@ impl AssumeRole {
             role_authorized_by_idp: None,
         })
     }
+}
+
+/// Whether a user could assume a role now without an MFA code of this request. Nothing is counted or
+/// recorded.
+pub fn would_admit(
+    caller: &Caller,
+    role: &Arc<Role>,
+    role_session_name: &RoleSessionName,
+    seen: Seen<'_>,
+) -> bool {
+    let Ok(wanted) = RoleArn::parse("RoleArn", &role.arn) else {
+        return false;
+    };
+    let facts = seen.facts(caller).session(&SessionRequest {
+        role_session_name: Some(role_session_name.as_str()),
+        ..SessionRequest::default()
+    });
+    let actions = actions(false, false);
+    trust::admit(role, &wanted, caller, seen.directory, facts, actions).is_ok()
 }
 
 /// The actions that policies must allow. Passing tags and setting a source identity are actions of

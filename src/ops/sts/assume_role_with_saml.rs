@@ -20,8 +20,7 @@ use crate::base::field;
 use crate::base::secret::Secret;
 use crate::budgets::CountedAs;
 use crate::error::Error;
-use crate::federation::FederatedIdentity;
-use crate::federation::saml;
+use crate::federation::{Assertion, FederatedIdentity};
 use crate::mint::Credentials;
 use crate::ops::context::Context;
 use crate::ops::operation::Operation;
@@ -102,6 +101,17 @@ impl AssumeRoleWithSaml {
         Ok((Evidence::Shown(shown), request))
     }
 
+    /// The request of a person who signed in through this provider.
+    pub fn by_sign_in(role_arn: RoleArn, provider_arn: SamlProviderArn) -> Self {
+        Self {
+            role_arn,
+            provider_arn,
+            policy_arns: Vec::new(),
+            policy: None,
+            duration: None,
+        }
+    }
+
     fn asked(&self) -> Parameters<'_> {
         Parameters {
             role_arn: self.role_arn.as_str(),
@@ -115,9 +125,13 @@ impl AssumeRoleWithSaml {
 
     /// Checks that the assertion names the role together with the provider. This is required even if
     /// the role's trust policy allows the session.
-    fn check_role_pair(&self, cx: &mut Context<'_>, assertion: &saml::Shown) -> Result<(), Error> {
+    fn check_role_pair(
+        &self,
+        cx: &mut Context<'_>,
+        assertion: &Assertion<'_>,
+    ) -> Result<(), Error> {
         let (role, provider) = (self.role_arn.as_str(), self.provider_arn.as_str());
-        let Err(refusal) = assertion.claims().check_role(role, provider) else {
+        let Err(refusal) = assertion.claims.check_role(role, provider) else {
             return Ok(());
         };
         cx.count_unadmitted()?;
@@ -145,14 +159,14 @@ impl Operation for AssumeRoleWithSaml {
             .assertion()
             .ok_or(Error::MissingAuthenticationToken)?;
         cx.asked(&Parameters {
-            asserted: Some(Asserted::of(assertion)),
+            asserted: Some(Asserted::of(&assertion)),
             ..self.asked()
         });
         // The roles in the assertion are checked before the role's trust policy.
-        self.check_role_pair(cx, assertion)?;
+        self.check_role_pair(cx, &assertion)?;
         let session = FederatedSession {
             role_arn: self.role_arn,
-            role_session_name: assertion.claims().role_session_name.clone(),
+            role_session_name: assertion.claims.role_session_name.clone(),
             policy_arns: self.policy_arns,
             policy: self.policy,
             duration: self.duration,
@@ -164,10 +178,10 @@ impl Operation for AssumeRoleWithSaml {
             assumed_role_user: audited_role_user(&made.session),
             packed_policy_size: made.packed_policy_size,
             subject: &identity.subject,
-            subject_type: assertion.subject_type(),
+            subject_type: assertion.subject_type,
             issuer: &identity.issuer,
             audience: &identity.audience,
-            name_qualifier: assertion.name_qualifier(),
+            name_qualifier: assertion.name_qualifier,
             source_identity: Some(source_identity.as_str()).filter(|s| !s.is_empty()),
         };
         cx.answered(&answered, made.account.as_str());
@@ -177,10 +191,10 @@ impl Operation for AssumeRoleWithSaml {
             arn: made.session.arn,
             packed_policy_size: made.packed_policy_size,
             subject: identity.subject.clone(),
-            subject_type: assertion.subject_type().to_owned(),
+            subject_type: assertion.subject_type.to_owned(),
             issuer: identity.issuer.to_string(),
             audience: identity.audience.clone(),
-            name_qualifier: assertion.name_qualifier().to_owned(),
+            name_qualifier: assertion.name_qualifier.to_owned(),
             source_identity,
         })
     }
@@ -219,11 +233,11 @@ struct Asserted<'a> {
 }
 
 impl<'a> Asserted<'a> {
-    fn of(assertion: &'a saml::Shown) -> Self {
-        let claims = assertion.claims();
+    fn of(assertion: &Assertion<'a>) -> Self {
+        let claims = assertion.claims;
         let tags = claims.tags.iter();
         Self {
-            assertion_id: assertion.id(),
+            assertion_id: assertion.id,
             role_session_name: claims.role_session_name.as_str(),
             source_identity: claims.source_identity.as_ref().map(|s| s.as_str()),
             principal_tags: tags.map(|t| (t.key.as_str(), t.value.as_str())).collect(),

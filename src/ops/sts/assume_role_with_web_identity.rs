@@ -90,6 +90,17 @@ impl AssumeRoleWithWebIdentity {
         let shown = Shown::WebIdentity { token, account };
         Ok((Evidence::Shown(shown), Self(request)))
     }
+
+    /// The request of a person who signed in through an OpenID Connect provider.
+    pub fn by_sign_in(role_arn: RoleArn, role_session_name: RoleSessionName) -> Self {
+        Self(FederatedSession {
+            role_arn,
+            role_session_name,
+            policy_arns: Vec::new(),
+            policy: None,
+            duration: None,
+        })
+    }
 }
 
 impl Operation for AssumeRoleWithWebIdentity {

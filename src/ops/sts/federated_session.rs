@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::seen::Seen;
 use super::session_input::{check_policy_arns, check_session_policy};
 use crate::base::arn::{AccountId, RoleArn};
 use crate::base::clock::Timestamp;
 use crate::base::names::{RoleSessionName, SourceIdentity};
+use crate::caller::Caller;
 use crate::directory::Role;
 use crate::error::Error;
-use crate::federation::{FederatedIdentity, Once};
+use crate::federation::{Asked, FederatedIdentity, Once};
 use crate::mint::{self, SessionDetails};
 use crate::ops::context::Context;
 use crate::session::durations;
@@ -59,14 +61,7 @@ impl FederatedSession {
             Ok(asked) => asked,
             Err(error) => return cx.count_unadmitted().and(Err(error.clone())),
         };
-        let asked = SessionRequest {
-            role_session_name: Some(self.role_session_name.as_str()),
-            source_identity: asked.source_identity.as_ref().map(SourceIdentity::as_str),
-            tags: &asked.tags,
-            transitive_tag_keys: &asked.transitive_tag_keys,
-            external_id: None,
-            role_authorized_by_idp: authorized,
-        };
+        let asked = request(asked, &self.role_session_name, authorized);
         let role = self.role(cx);
         let grant = match self.admit(cx, &role, identity, action, &asked) {
             Ok(grant) => grant,
@@ -135,14 +130,7 @@ impl FederatedSession {
         asked: &SessionRequest<'_>,
     ) -> Result<Grant<'c>, Box<Denied>> {
         let facts = cx.facts().federated(identity).session(asked);
-        let mut actions = vec![action];
-        actions.extend((!asked.tags.is_empty()).then_some("sts:TagSession"));
-        actions.extend(
-            asked
-                .source_identity
-                .is_some()
-                .then_some("sts:SetSourceIdentity"),
-        );
+        let actions = actions(action, asked);
         let (wanted, caller) = (&self.role_arn, cx.caller());
         trust::admit(role, wanted, caller, &cx.directory, facts, &actions)
     }
@@ -207,6 +195,68 @@ impl FederatedSession {
             packed,
         })
     }
+}
+
+/// The request of a federated identity for a session with this name.
+fn request<'a>(
+    asked: &'a Asked,
+    role_session_name: &'a RoleSessionName,
+    authorized: Option<bool>,
+) -> SessionRequest<'a> {
+    SessionRequest {
+        role_session_name: Some(role_session_name.as_str()),
+        source_identity: asked.source_identity.as_ref().map(SourceIdentity::as_str),
+        tags: &asked.tags,
+        transitive_tag_keys: &asked.transitive_tag_keys,
+        external_id: None,
+        role_authorized_by_idp: authorized,
+    }
+}
+
+/// The actions that the trust policy must allow. Passing tags and setting a source identity are actions
+/// of their own.
+fn actions(action: &'static str, asked: &SessionRequest<'_>) -> Vec<&'static str> {
+    let mut actions = vec![action];
+    actions.extend((!asked.tags.is_empty()).then_some("sts:TagSession"));
+    let source = asked.source_identity.is_some();
+    actions.extend(source.then_some("sts:SetSourceIdentity"));
+    actions
+}
+
+/// Whether a federated caller could assume a role now, by AssumeRoleWithSAML if an assertion vouches for
+/// it and by AssumeRoleWithWebIdentity otherwise. Nothing is counted or recorded.
+pub fn would_admit(
+    caller: &Caller,
+    identity: &FederatedIdentity,
+    role: &Arc<Role>,
+    role_session_name: &RoleSessionName,
+    seen: Seen<'_>,
+) -> bool {
+    let Ok(wanted) = RoleArn::parse("RoleArn", &role.arn) else {
+        return false;
+    };
+    let (action, authorized) = match identity.assertion() {
+        Some(assertion) => {
+            let pair = assertion
+                .claims
+                .check_role(&role.arn, &identity.provider_arn);
+            if pair.is_err() {
+                return false;
+            }
+            ("sts:AssumeRoleWithSAML", None)
+        }
+        None => match identity.authorizes(&wanted) {
+            Ok(authorized) => ("sts:AssumeRoleWithWebIdentity", Some(authorized)),
+            Err(_) => return false,
+        },
+    };
+    let Ok(asked) = &identity.asked else {
+        return false;
+    };
+    let asked = request(asked, role_session_name, authorized);
+    let facts = seen.facts(caller).federated(identity).session(&asked);
+    let actions = actions(action, &asked);
+    trust::admit(role, &wanted, caller, seen.directory, facts, &actions).is_ok()
 }
 
 /// Marks a token or assertion that is valid only once as used.

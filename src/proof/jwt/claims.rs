@@ -111,7 +111,7 @@ pub enum Rounded {
 }
 
 /// The value of a claim as conditions see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Flat {
     /// A text, number or boolean.
     One(String),

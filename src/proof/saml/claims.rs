@@ -19,7 +19,7 @@ const ROLE: &str = "https://aws.amazon.com/SAML/Attributes/Role";
 const PRINCIPAL_TAG: &str = "https://aws.amazon.com/SAML/Attributes/PrincipalTag:";
 
 /// A role, and the provider whose assertion allows the user to assume it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RolePair {
     pub role: String,
     pub provider: String,
@@ -38,7 +38,8 @@ pub struct AwsClaims {
     pub transitive_tag_keys: Vec<String>,
     /// The attribute `SourceIdentity`, which the session and those chained to it keep.
     pub source_identity: Option<SourceIdentity>,
-    roles: Vec<RolePair>,
+    /// The pairs of role and provider in the attribute `Role`.
+    pub roles: Vec<RolePair>,
 }
 
 impl AwsClaims {

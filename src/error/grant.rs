@@ -1,0 +1,86 @@
+//! The refusals of programs that ask for tokens on behalf of a person.
+
+use std::borrow::Cow;
+
+use super::Class;
+
+/// Why a program does not get what it asks for on behalf of a person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct GrantError {
+    pub kind: GrantErrorKind,
+    /// A sentence for the program's author or user.
+    pub text: Cow<'static, str>,
+}
+
+/// The kind of refusal: RFC 6749 section 5.2, RFC 8628 section 3.5, RFC 7591 section 3.2.2, and the errors
+/// of the API `sso-oidc`, which are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GrantErrorKind {
+    AuthorizationPending,
+    SlowDown,
+    ExpiredToken,
+    AccessDenied,
+    InvalidGrant,
+    InvalidRequest,
+    InvalidClient,
+    UnauthorizedClient,
+    UnsupportedGrantType,
+    InvalidScope,
+    InvalidClientMetadata,
+    InvalidRedirectUri,
+}
+
+impl GrantErrorKind {
+    /// The refusal with this text.
+    pub fn because(self, text: impl Into<Cow<'static, str>>) -> GrantError {
+        GrantError {
+            kind: self,
+            text: text.into(),
+        }
+    }
+
+    /// The name of the exception in AWS's API.
+    pub fn aws(self) -> &'static str {
+        match self {
+            Self::AuthorizationPending => "AuthorizationPendingException",
+            Self::SlowDown => "SlowDownException",
+            Self::ExpiredToken => "ExpiredTokenException",
+            Self::AccessDenied => "AccessDeniedException",
+            Self::InvalidGrant => "InvalidGrantException",
+            Self::InvalidRequest => "InvalidRequestException",
+            Self::InvalidClient => "InvalidClientException",
+            Self::UnauthorizedClient => "UnauthorizedClientException",
+            Self::UnsupportedGrantType => "UnsupportedGrantTypeException",
+            Self::InvalidScope => "InvalidScopeException",
+            Self::InvalidClientMetadata => "InvalidClientMetadataException",
+            Self::InvalidRedirectUri => "InvalidRedirectUriException",
+        }
+    }
+
+    /// The error code of OAuth 2.0, which AWS's API has in its body, too.
+    pub fn oauth(self) -> &'static str {
+        match self {
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
+            Self::AccessDenied => "access_denied",
+            Self::InvalidGrant => "invalid_grant",
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidClientMetadata => "invalid_client_metadata",
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
+        }
+    }
+
+    pub(super) fn class(self) -> Class {
+        match self {
+            Self::InvalidClient => Class::Unauthenticated,
+            Self::AccessDenied => Class::WrongCredentials,
+            _ => Class::InvalidArgument,
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Sign-ins of people: they begin when a person has proven who they are, are found again by the cookie
+//! of a browser or the token of a program, and end by time, by the person, or by an administrator.
+
+pub mod authorize;
+pub mod choose;
+pub mod device;
+pub mod ending;
+pub mod live;
+pub mod pending;
+pub mod record;
+pub mod registration;
+pub mod roles;
+mod scopes;
+mod seal;
+pub mod sweep;
+pub mod tokens;
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::base::clock::Timestamp;
+use crate::base::digest::{hex, sha256};
+use crate::base::entropy;
+use crate::base::secret::Secret;
+use crate::broker::Broker;
+use crate::error::Error;
+use crate::origin::Origin;
+use crate::sign_ins::{Settings, SignIns};
+use crate::signed_in::{Factor, SignInId, Who, password_mark};
+use crate::store::{NewSignInRow, SignInRow, SignInsOf};
+use ending::end_row;
+use record::Event;
+use seal::Sealer;
+
+pub use crate::signed_in::{Method, SignIn};
+
+/// How often it is recorded that the browser of a sign-in was seen.
+const SEEN_EVERY: Duration = Duration::from_secs(60);
+/// A sign-in that was not compared with the revocations for this long is over, because a revocation of
+/// it may have been forgotten since.
+pub const CHECKED_WITHIN: Duration = Duration::from_secs(36 * 3_600);
+/// The most sign-ins of one person. The one that was used least recently ends for a new one.
+const MAX_OF_PERSON: usize = 100;
+
+/// The value of a browser's cookie: 256 random bits. The store has only its digest.
+pub struct Handle(Secret<String>);
+
+impl Handle {
+    /// The value for the cookie.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+/// What a person has proven.
+pub struct NewSignIn {
+    pub who: Who,
+    pub factors: Vec<Factor>,
+    /// The latest end of the sign-in, if the identity provider sets one.
+    pub ends_by: Option<Timestamp>,
+    /// The session at the identity provider: the claim `sid`, or the SessionIndex.
+    pub provider_session: Option<String>,
+    pub must_change_password: bool,
+}
+
+/// The settings of sign-ins.
+///
+/// # Errors
+/// [`Error::NotAvailable`] if the configuration has no `[sign_in]`.
+pub fn settings(broker: &Broker) -> Result<&Settings, Error> {
+    sign_ins(broker).map(|sign_ins| &sign_ins.settings)
+}
+
+fn sign_ins(broker: &Broker) -> Result<&SignIns, Error> {
+    let sign_ins = broker.sign_ins.as_ref();
+    sign_ins.ok_or_else(|| Error::NotAvailable("Sign-in".into()))
+}
+
+/// Begins a sign-in. It is on record before the handle is returned: as ConsoleLogin for a user of the
+/// directory, as UserAuthentication for others.
+///
+/// # Errors
+/// [`Error`] if the person is not in the directory any more, or the sign-in cannot be stored or recorded.
+pub async fn begin(
+    broker: &Broker,
+    new: NewSignIn,
+    origin: &Origin,
+) -> Result<(SignIn, Handle), Error> {
+    let settings = settings(broker)?;
+    broker.must_know_what_is_revoked()?;
+    broker.must_know_the_time()?;
+    // Read before the snapshot, so that what an older snapshot decides does not count as newer.
+    let issued_under = broker.feed.sequence();
+    let directory = broker.directory.load_full();
+    let now = broker.clock.now();
+    let has_password = new.factors.iter().any(|f| f.method == Method::Pwd);
+    let password = match &new.who {
+        Who::User { arn, .. } if has_password => password_mark(&directory, arn),
+        _ => None,
+    };
+    let kept_until = match &new.who {
+        Who::Federated(kept) => kept.session_ends_by,
+        Who::User { .. } => None,
+    };
+    let bounds = [new.ends_by, kept_until].into_iter().flatten();
+    let sign_in = SignIn {
+        id: entropy::bytes(&*broker.entropy)?,
+        who: new.who,
+        at: now,
+        ends_at: bounds.fold(now.plus(settings.session), Timestamp::min),
+        factors: new.factors,
+        source: origin.source_ip.to_canonical(),
+        user_agent: crate::audit::clip(origin.user_agent.as_deref().unwrap_or_default()),
+        provider_session: new.provider_session,
+        must_change_password: new.must_change_password,
+        issued_under,
+        store_id: broker.store.id().to_owned(),
+        password,
+    };
+    if sign_in.is_over(&directory, &broker.revocations, broker.store.id(), now) {
+        return Err(Error::NotSignedIn);
+    }
+    make_room(broker, &sign_in).await?;
+    let handle = fresh_handle(broker)?;
+    let row = NewSignInRow {
+        id: sign_in.id_text(),
+        handle: digest(handle.expose()),
+        account: sign_in.account().to_string(),
+        holder: holder(&sign_in).to_owned(),
+        subject: subject(&sign_in),
+        provider_session: provider_session(
+            sign_in.arn(),
+            sign_in.provider_session.as_deref().unwrap_or_default(),
+        ),
+        ends_at: sign_in.ends_at,
+        sealed: sealed(broker, &sign_in)?,
+    };
+    let stored = broker.store.add_sign_in(row, now).await;
+    let event = match &sign_in.who {
+        Who::User { .. } => Event::CONSOLE_LOGIN,
+        Who::Federated(_) => Event::USER_AUTHENTICATION,
+    };
+    let stored = stored.map_err(Error::from);
+    record::of_sign_in(broker, event, &sign_in, origin, stored).await?;
+    Ok((sign_in, handle))
+}
+
+/// The sign-in to which the value of a browser's cookie belongs. `None` if there is none, if it is over, or
+/// if the browser was away for too long.
+///
+/// # Errors
+/// [`Error`] if the store does not answer, or the broker does not know what is revoked.
+pub async fn of_handle(
+    broker: &Broker,
+    handle: &str,
+    _origin: &Origin,
+) -> Result<Option<SignIn>, Error> {
+    let settings = settings(broker)?;
+    if handle.len() > 128 {
+        return Ok(None);
+    }
+    let Some(row) = broker.store.sign_in_with_handle(&digest(handle)).await? else {
+        return Ok(None);
+    };
+    let now = broker.clock.now();
+    let away = now.since(Timestamp::from_seconds(row.seen_at));
+    if away > settings.idle {
+        // Programs that the person has approved may still use the sign-in.
+        return Ok(None);
+    }
+    let Some(sign_in) = still_there(broker, &row).await? else {
+        return Ok(None);
+    };
+    if away >= SEEN_EVERY {
+        broker.store.saw_sign_in(&row.id, now).await?;
+    }
+    Ok(Some(sign_in))
+}
+
+/// The sign-in with this id, unless it is over.
+///
+/// # Errors
+/// [`Error`] if the store does not answer, or the broker does not know what is revoked.
+pub async fn of_id(broker: &Broker, id: &str) -> Result<Option<SignIn>, Error> {
+    match broker.store.sign_in(id).await? {
+        Some(row) => still_there(broker, &row).await,
+        None => Ok(None),
+    }
+}
+
+/// Adds a factor that the person has given now, and changes the value of the cookie.
+///
+/// # Errors
+/// [`Error::NotSignedIn`] if the sign-in is over.
+pub async fn add_factor(broker: &Broker, id: &SignInId, factor: Factor) -> Result<Handle, Error> {
+    change(broker, id, |sign_in| {
+        // The last few are enough to judge how old each kind is.
+        sign_in
+            .factors
+            .retain(|old| old.method != factor.method || old.device != factor.device);
+        sign_in.factors.push(factor);
+    })
+    .await
+}
+
+/// Records that the user has chosen another password, so that this sign-in goes on while the others end.
+/// Changes the value of the cookie.
+///
+/// # Errors
+/// [`Error::NotSignedIn`] if the sign-in was ended in another way.
+pub async fn password_changed(broker: &Broker, sign_in: &SignIn) -> Result<Handle, Error> {
+    let mut renewed = sign_in.clone();
+    renewed.issued_under = broker.feed.sequence();
+    renewed.must_change_password = false;
+    renewed.password = password_mark(&broker.directory.load(), sign_in.arn());
+    store_changed(broker, &renewed).await
+}
+
+async fn change(
+    broker: &Broker,
+    id: &SignInId,
+    with: impl FnOnce(&mut SignIn),
+) -> Result<Handle, Error> {
+    let mut sign_in = of_id(broker, &hex(id)).await?.ok_or(Error::NotSignedIn)?;
+    with(&mut sign_in);
+    store_changed(broker, &sign_in).await
+}
+
+async fn store_changed(broker: &Broker, sign_in: &SignIn) -> Result<Handle, Error> {
+    let handle = fresh_handle(broker)?;
+    let sealed = sealed(broker, sign_in)?;
+    let digest = digest(handle.expose());
+    let id = sign_in.id_text();
+    match broker.store.replace_sign_in(&id, digest, sealed).await? {
+        true => Ok(handle),
+        false => Err(Error::NotSignedIn),
+    }
+}
+
+/// Opens a row, and returns the sign-in unless it is over. One that is over is deleted, so that it cannot
+/// come back when its revocation is forgotten.
+async fn still_there(broker: &Broker, row: &SignInRow) -> Result<Option<SignIn>, Error> {
+    broker.must_know_what_is_revoked()?;
+    let now = broker.clock.now();
+    let Some(sign_in) = opened(broker, row)? else {
+        return Ok(None);
+    };
+    if now.since(Timestamp::from_seconds(row.checked_at)) > CHECKED_WITHIN {
+        end_row(broker, &sign_in).await?;
+        return Ok(None);
+    }
+    let directory = broker.directory.load_full();
+    if sign_in.is_over(&directory, &broker.revocations, broker.store.id(), now) {
+        broker.store.delete_sign_ins(vec![row.id.clone()]).await?;
+        return Ok(None);
+    }
+    Ok(Some(sign_in))
+}
+
+/// The sign-in in a row; `None` if it is sealed under a key that is gone, or was altered.
+fn opened(broker: &Broker, row: &SignInRow) -> Result<Option<SignIn>, Error> {
+    Ok(Sealer::of(broker)?.open::<SignIn>("sign-in", &row.id, &row.sealed))
+}
+
+fn sealed(broker: &Broker, sign_in: &SignIn) -> Result<String, Error> {
+    Sealer::of(broker)?.seal("sign-in", &sign_in.id_text(), sign_in, &*broker.entropy)
+}
+
+fn fresh_handle(broker: &Broker) -> Result<Handle, Error> {
+    Ok(Handle(secret(broker)?))
+}
+
+/// 256 random bits as text.
+fn secret(broker: &Broker) -> Result<Secret<String>, Error> {
+    let bytes = entropy::bytes::<32>(&*broker.entropy)?;
+    Ok(Secret::new(URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+/// The digest by which the store knows a secret of 256 random bits.
+fn digest(secret: &str) -> String {
+    hex(&sha256(secret.as_bytes()))
+}
+
+/// The unique id of the user, or the ARN of the provider.
+fn holder(sign_in: &SignIn) -> &str {
+    match &sign_in.who {
+        Who::User { id, .. } => id,
+        Who::Federated(kept) => &kept.provider_arn,
+    }
+}
+
+/// A digest of the subject for which the provider vouched.
+fn subject(sign_in: &SignIn) -> String {
+    match &sign_in.who {
+        Who::User { .. } => String::new(),
+        Who::Federated(kept) => subject_of_provider(&kept.provider_arn, &kept.subject),
+    }
+}
+
+fn subject_of_provider(provider_arn: &str, subject: &str) -> String {
+    hex(&sha256(
+        format!("subject {provider_arn} {subject}").as_bytes(),
+    ))
+}
+
+/// A digest of the session at the provider; empty if there is none.
+fn provider_session(provider_arn: &str, session: &str) -> String {
+    match session {
+        "" => String::new(),
+        session => hex(&sha256(
+            format!("session {provider_arn} {session}").as_bytes(),
+        )),
+    }
+}
+
+/// Ends the sign-in of the same person that was used least recently, if there are too many.
+async fn make_room(broker: &Broker, sign_in: &SignIn) -> Result<(), Error> {
+    let of = match &sign_in.who {
+        Who::User { id, .. } => SignInsOf::Holder(id.clone()),
+        Who::Federated(kept) => SignInsOf::Subject(kept.provider_arn.clone(), subject(sign_in)),
+    };
+    let rows = broker.store.sign_ins_of(of, "", MAX_OF_PERSON).await?;
+    if rows.len() < MAX_OF_PERSON {
+        return Ok(());
+    }
+    let Some(oldest) = rows.iter().min_by_key(|row| row.seen_at) else {
+        return Ok(());
+    };
+    match opened(broker, oldest)? {
+        Some(old) => end_row(broker, &old).await,
+        None => Ok(broker
+            .store
+            .delete_sign_ins(vec![oldest.id.clone()])
+            .await?),
+    }
+}

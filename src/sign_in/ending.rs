@@ -1,0 +1,187 @@
+//! Ends sign-ins, and with them all that came from them: one revocation on all nodes.
+
+use crate::broker::Broker;
+use crate::commands::{Actor, Detail, Revoked};
+use crate::error::Error;
+use crate::origin::Origin;
+use crate::revocations::{Mark, RevocationKey, Selector};
+use crate::signed_in::{SignIn, SignInId, Who};
+use crate::store::{Entry, SIGN_INS_AT_ONCE, SignInsOf};
+
+use super::record::{self, Event};
+use super::{of_id, opened, provider_session, subject_of_provider};
+use crate::base::digest::hex;
+
+/// The action of the feed by which a sign-in or a session of one ends.
+const ACTION: &str = "EndSignIn";
+
+/// Ends a sign-in and all that came from it. The revocation is durable, and in force on this node, before
+/// this returns. A sign-in that is over already is no error.
+///
+/// # Errors
+/// [`Error`] if the store does not answer.
+pub async fn end(broker: &Broker, id: &SignInId) -> Result<(), Error> {
+    match of_id(broker, &hex(id)).await? {
+        Some(sign_in) => end_row(broker, &sign_in).await,
+        None => Ok(()),
+    }
+}
+
+/// Ends the sign-in of the person who asks for it, and records that.
+///
+/// # Errors
+/// [`Error`] if the store does not answer, or the audit log cannot be written.
+pub async fn sign_out(broker: &Broker, sign_in: &SignIn, origin: &Origin) -> Result<(), Error> {
+    let ended = end_row(broker, sign_in).await;
+    record::of_sign_in(broker, Event::SIGN_OUT, sign_in, origin, ended).await
+}
+
+/// Ends one session that came from a sign-in, and what came from that session.
+///
+/// # Errors
+/// [`Error::NotFound`] if the session did not come from the sign-in, as far as is known.
+pub async fn end_session(
+    broker: &Broker,
+    sign_in: &SignIn,
+    session_id: &[u8; 16],
+) -> Result<(), Error> {
+    let live = super::live::sessions(broker, sign_in).await?;
+    let session = live.iter().find(|live| live.session_id == *session_id);
+    let session = session.ok_or_else(|| Error::NotFound("There is no such session.".to_owned()))?;
+    let revoked = vec![(session.account_id.to_string(), hex(session_id))];
+    revoke(broker, &actor(sign_in), revoked).await.map(drop)
+}
+
+/// Ends the sign-ins of an identity provider: those of a subject, of a session at the provider (`sid`), or
+/// those that are both. Returns how many there were.
+///
+/// # Errors
+/// [`Error`] if the store does not answer; some may have ended.
+pub async fn end_of_provider(
+    broker: &Broker,
+    provider_arn: &str,
+    subject: Option<&str>,
+    sid: Option<&str>,
+) -> Result<usize, Error> {
+    let holder = provider_arn.to_owned();
+    let of = match (sid, subject) {
+        (Some(sid), _) => SignInsOf::ProviderSession(holder, provider_session(provider_arn, sid)),
+        (None, Some(subject)) => {
+            SignInsOf::Subject(holder, subject_of_provider(provider_arn, subject))
+        }
+        (None, None) => return Ok(0),
+    };
+    let (mut after, mut ended) = (String::new(), 0);
+    loop {
+        let rows = broker
+            .store
+            .sign_ins_of(of.clone(), &after, SIGN_INS_AT_ONCE)
+            .await?;
+        let Some(last) = rows.last() else {
+            return Ok(ended);
+        };
+        after.clone_from(&last.id);
+        for row in &rows {
+            let Some(sign_in) = opened(broker, row)? else {
+                continue;
+            };
+            let is_of_subject = match &sign_in.who {
+                Who::Federated(kept) => subject.is_none_or(|subject| kept.subject == subject),
+                Who::User { .. } => false,
+            };
+            if is_of_subject {
+                end_row(broker, &sign_in).await?;
+                ended += 1;
+            }
+        }
+    }
+}
+
+/// Ends a sign-in whose row was read.
+pub(super) async fn end_row(broker: &Broker, sign_in: &SignIn) -> Result<(), Error> {
+    let directory = broker.directory.load_full();
+    // Sessions of roles in other accounts name the provider of their own account.
+    let accounts = match &sign_in.who {
+        Who::User { account, .. } => vec![*account],
+        Who::Federated(kept) => kept.accounts(&directory),
+    };
+    let id = sign_in.id_text();
+    let revoked = accounts
+        .iter()
+        .map(|account| (account.to_string(), id.clone()))
+        .collect();
+    revoke(broker, &actor(sign_in), revoked).await?;
+    Ok(broker.store.delete_sign_ins(vec![id]).await?)
+}
+
+/// Ends a sign-in for an administrator, within a transaction that was begun for it. Returns the number of
+/// the change.
+///
+/// # Errors
+/// [`Error`] if the store does not answer.
+pub async fn revoke(
+    broker: &Broker,
+    actor: &Actor,
+    ids: Vec<(String, String)>,
+) -> Result<i64, Error> {
+    let now = broker.clock.now();
+    let mut writer = broker.store.write_revocation().await?;
+    let mark = Mark {
+        before_sequence: writer.sequence() + 1,
+        before_seconds: 0,
+        expires_at: Mark::outlives(now),
+    };
+    let selector = Selector::Session;
+    let id = ids.first().map(|(_, id)| id.clone()).unwrap_or_default();
+    let detail = Detail {
+        revoked: ids
+            .iter()
+            .map(|(account, id)| Revoked::new(selector, account, id, mark))
+            .collect(),
+        ..Detail::default()
+    };
+    let written = async {
+        writer
+            .record(&Entry {
+                changed_at: now,
+                actor: actor.text(),
+                action: ACTION,
+                kind: "revocation",
+                id: format!("{} {id}", selector.as_str()),
+                detail: serde_json::to_string(&detail).map_err(|_| Error::InternalFailure)?,
+            })
+            .await?;
+        for (account, id) in &ids {
+            writer.revoke(selector.as_str(), account, id, mark).await?;
+        }
+        Ok::<(), Error>(())
+    };
+    if let Err(error) = written.await {
+        writer.abandon().await;
+        return Err(error);
+    }
+    let sequence = writer.commit().await?;
+    for (account, id) in &ids {
+        broker
+            .revocations
+            .mark(&RevocationKey::new(selector, account, id), mark);
+    }
+    broker.feed.nudge();
+    Ok(sequence)
+}
+
+/// The person as the author of a change.
+fn actor(sign_in: &SignIn) -> Actor {
+    let r#type = match &sign_in.who {
+        Who::User { .. } => "IAMUser",
+        Who::Federated(kept) if kept.is_saml() => "SAMLUser",
+        Who::Federated(_) => "WebIdentityUser",
+    };
+    Actor {
+        r#type: r#type.to_owned(),
+        arn: Some(sign_in.arn().to_owned()),
+        access_key_id: None,
+        user_name: Some(sign_in.name()),
+        request_id: None,
+    }
+}

@@ -1,0 +1,75 @@
+//! The sessions that came from a sign-in, as far as this broker has them on record.
+
+use crate::base::arn::{AccountId, IamArn};
+use crate::base::clock::Timestamp;
+use crate::broker::Broker;
+use crate::error::Error;
+use crate::lineage;
+use crate::session::token::Ancestor;
+use crate::sessions::SessionRecord;
+use crate::signed_in::SignIn;
+
+/// The most sessions that are listed.
+const MOST: usize = 200;
+
+/// A session that came from a sign-in and has not ended.
+#[derive(Debug, Clone)]
+pub struct Live {
+    pub session_id: [u8; 16],
+    pub account_id: AccountId,
+    pub role_name: String,
+    pub role_arn: String,
+    pub access_key_id: String,
+    pub issued_at: Timestamp,
+    pub expires_at: Timestamp,
+    /// The address and the program to which it was given; empty if they are not known.
+    pub given_to: String,
+}
+
+/// The sessions of a sign-in, those that end first first.
+///
+/// # Errors
+/// [`Error`] if the records cannot be read.
+pub async fn sessions(broker: &Broker, sign_in: &SignIn) -> Result<Vec<Live>, Error> {
+    let is_of_sign_in = |record: &SessionRecord| {
+        let ancestors = record.ancestors.iter();
+        ancestors.clone().any(|a| a.session_id == sign_in.id) && !has_ended(broker, record)
+    };
+    let keyring = broker.tokens.keyring();
+    let now = broker.clock.now();
+    let listed = broker
+        .sessions
+        .list(&keyring, "", MOST, now, is_of_sign_in)
+        .await?;
+    Ok(listed.records.into_iter().filter_map(live).collect())
+}
+
+fn live(record: SessionRecord) -> Option<Live> {
+    let arn = IamArn::parse(&record.principal_arn)?;
+    Some(Live {
+        session_id: record.session_id.as_slice().try_into().ok()?,
+        account_id: arn.account,
+        role_name: arn.name.to_owned(),
+        role_arn: record.principal_arn.clone(),
+        access_key_id: record.access_key_id,
+        issued_at: Timestamp::from_seconds(record.issued_at),
+        expires_at: Timestamp::from_seconds(record.expires_at),
+        given_to: record.given_to,
+    })
+}
+
+fn has_ended(broker: &Broker, record: &SessionRecord) -> bool {
+    let own = Ancestor {
+        arn: record.principal_arn.clone(),
+        unique_id: record.principal_id.clone(),
+        access_key_id: record.access_key_id.clone(),
+        session_name: record.session_name.clone(),
+        session_id: record.session_id.clone(),
+        ..Ancestor::default()
+    };
+    lineage::came_from(&own, &record.source_identity, &record.ancestors).map_or(true, |keys| {
+        broker
+            .revocations
+            .is_revoked(&keys, record.issued_under, record.issued_at)
+    })
+}

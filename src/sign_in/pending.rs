@@ -1,0 +1,79 @@
+//! What a browser waits for between two requests, such as the answer of an identity provider. It is kept
+//! sealed on the server under a random handle, and is taken once on all nodes.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::seal::Sealer;
+use super::{digest, secret};
+use crate::base::secret::Secret;
+use crate::broker::Broker;
+use crate::error::Error;
+use crate::store::{GrantKind, GrantRow};
+
+/// Keeps a value of this kind for a time. Returns the handle by which it is taken.
+///
+/// # Errors
+/// [`Error::Throttling`] if too many such values are kept already.
+pub async fn keep(
+    broker: &Broker,
+    kind: &'static str,
+    value: &impl Serialize,
+    lives: Duration,
+) -> Result<Secret<String>, Error> {
+    let handle = secret(broker)?;
+    let (id, now) = (digest(handle.expose()), broker.clock.now());
+    let sealed = Sealer::of(broker)?.seal(kind, &id, value, &*broker.entropy)?;
+    let row = GrantRow::new(id, now.plus(lives), sealed);
+    match broker
+        .store
+        .add_grant(GrantKind::Pending(kind), row, now)
+        .await?
+    {
+        true => Ok(handle),
+        false => Err(broker.throttled("sign_ins")),
+    }
+}
+
+/// Takes the value that was kept under a handle. Of several who ask, one gets it; `None` for the others, and
+/// if its time is up.
+///
+/// # Errors
+/// [`Error`] if the store does not answer.
+pub async fn take<T: DeserializeOwned>(
+    broker: &Broker,
+    kind: &'static str,
+    handle: &str,
+) -> Result<Option<T>, Error> {
+    if handle.len() > 128 {
+        return Ok(None);
+    }
+    let (id, now) = (digest(handle), broker.clock.now());
+    let row = broker
+        .store
+        .take_grant(GrantKind::Pending(kind), &id, now)
+        .await?;
+    let sealer = Sealer::of(broker)?;
+    Ok(row.and_then(|row| sealer.open(kind, &row.id, &row.sealed)))
+}
+
+/// Looks at the value that was kept under a handle, and leaves it there.
+///
+/// # Errors
+/// [`Error`] if the store does not answer.
+pub async fn look<T: DeserializeOwned>(
+    broker: &Broker,
+    kind: &'static str,
+    handle: &str,
+) -> Result<Option<T>, Error> {
+    if handle.len() > 128 {
+        return Ok(None);
+    }
+    let (id, now) = (digest(handle), broker.clock.now());
+    let row = broker.store.grant(GrantKind::Pending(kind), &id).await?;
+    let row = row.filter(|row| row.expires_at > now.seconds());
+    let sealer = Sealer::of(broker)?;
+    Ok(row.and_then(|row| sealer.open(kind, &row.id, &row.sealed)))
+}

@@ -1,0 +1,76 @@
+//! The scopes that a program can ask for, as AWS's API has them.
+
+use crate::error::{Error, GrantErrorKind};
+
+/// Access to the accounts and roles of the person. With it, a program gets refresh tokens.
+const ACCOUNT_ACCESS: &str = "sso:account:access";
+/// What older programs ask for, or nothing at all: the same access, without refresh tokens.
+const PORTAL: &str = "sso-portal:*";
+const MAX_SCOPES: usize = 10;
+
+/// Checks the scopes of a request.
+///
+/// # Errors
+/// `InvalidScope` for one that does not exist.
+pub(super) fn checked<'a>(asked: impl IntoIterator<Item = &'a str>) -> Result<Vec<String>, Error> {
+    let mut scopes: Vec<String> = Vec::new();
+    for scope in asked {
+        if ![ACCOUNT_ACCESS, PORTAL].contains(&scope) || scopes.len() >= MAX_SCOPES {
+            let text = format!("The scopes must be `{ACCOUNT_ACCESS}` or `{PORTAL}`.");
+            return Err(GrantErrorKind::InvalidScope.because(text).into());
+        }
+        if !scopes.iter().any(|known| known == scope) {
+            scopes.push(scope.to_owned());
+        }
+    }
+    Ok(scopes)
+}
+
+/// The scopes of a request that asks for some, or else those for which the program is registered.
+///
+/// # Errors
+/// `InvalidScope` if it asks for one that does not exist or for which it is not registered.
+pub(super) fn granted(registered: &[String], asked: Option<&str>) -> Result<Vec<String>, Error> {
+    let Some(asked) = asked else {
+        return Ok(registered.to_vec());
+    };
+    let asked = checked(asked.split(' ').filter(|scope| !scope.is_empty()))?;
+    if asked.iter().all(|scope| registered.contains(scope)) {
+        return Ok(asked);
+    }
+    let text = "The program is not registered for this scope.";
+    Err(GrantErrorKind::InvalidScope.because(text).into())
+}
+
+/// All scopes, for programs that an administrator has registered.
+pub(super) fn all() -> Vec<String> {
+    vec![ACCOUNT_ACCESS.to_owned(), PORTAL.to_owned()]
+}
+
+/// Whether a program with these scopes gets refresh tokens.
+pub(super) fn are_refreshable(scopes: &[String]) -> bool {
+    scopes.iter().any(|scope| scope == ACCOUNT_ACCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_are_never_wider_than_registered() {
+        let registered = checked([ACCOUNT_ACCESS]).unwrap();
+        assert_eq!(granted(&registered, None).unwrap(), registered);
+        assert_eq!(
+            granted(&registered, Some("")).unwrap(),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            granted(&registered, Some(ACCOUNT_ACCESS)).unwrap(),
+            registered
+        );
+        assert!(granted(&registered, Some(PORTAL)).is_err());
+        assert!(granted(&all(), Some("openid")).is_err());
+        assert!(checked(["sso:account:access", "admin"]).is_err());
+        assert!(are_refreshable(&registered) && !are_refreshable(&[PORTAL.to_owned()]));
+    }
+}

@@ -1,0 +1,52 @@
+//! Compares all sign-ins with the revocations in force, and deletes those that are over. A revocation is
+//! forgotten when every role session that it ends has expired, but a sign-in may last longer.
+
+use crate::broker::Broker;
+use crate::error::Error;
+use crate::store::{SIGN_INS_AT_ONCE, SignInsOf};
+
+use super::opened;
+
+/// Compares all sign-ins with the revocations in force.
+///
+/// # Errors
+/// [`Error`] if the store does not answer, or this node does not know what is revoked.
+pub async fn sweep(broker: &Broker) -> Result<(), Error> {
+    if broker.sign_ins.is_none() {
+        return Ok(());
+    }
+    let mut after = String::new();
+    loop {
+        // Only what is in force when the rows are read is known to have been compared.
+        broker.must_know_what_is_revoked()?;
+        let now = broker.clock.now();
+        let rows = broker
+            .store
+            .sign_ins_of(SignInsOf::Everybody, &after, SIGN_INS_AT_ONCE)
+            .await?;
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            break;
+        };
+        let directory = broker.directory.load_full();
+        let mut over = Vec::new();
+        for row in &rows {
+            let sign_in = opened(broker, row)?;
+            let is_over = sign_in.is_none_or(|sign_in| {
+                sign_in.is_over(&directory, &broker.revocations, broker.store.id(), now)
+            });
+            if is_over {
+                over.push(row.id.clone());
+            }
+        }
+        broker.store.delete_sign_ins(over).await?;
+        broker
+            .store
+            .checked_sign_ins(&first.id, &last.id, now)
+            .await?;
+        after.clone_from(&last.id);
+    }
+    if let Some(sign_ins) = &broker.sign_ins {
+        sign_ins.devices.sweep(broker.clock.monotonic());
+    }
+    Ok(())
+}

@@ -1,0 +1,406 @@
+//! The tokens of programs that a person has approved: access tokens, and families of refresh tokens. The
+//! store has only digests of them. They end with the sign-in that they came from.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::record::{Draft, Event};
+use super::registration::{Client, REFRESH_TOKEN};
+use super::seal::Sealer;
+use super::{digest, of_id, scopes, secret};
+use crate::base::clock::Timestamp;
+use crate::base::digest::hex;
+use crate::base::entropy;
+use crate::base::secret::{Secret, is_same_secret};
+use crate::broker::Broker;
+use crate::error::{Error, GrantErrorKind};
+use crate::origin::Origin;
+use crate::signed_in::SignIn;
+use crate::store::{GrantKind, GrantRow};
+
+/// How long an access token lasts that a refresh token can follow.
+const ACCESS_LASTS: Duration = Duration::from_secs(3_600);
+/// How long an access token lasts at most that nothing can follow.
+const LAST_ACCESS_LASTS: Duration = Duration::from_secs(8 * 3_600);
+/// How long the tokens of the last generation but one can still be used, so that two programs which share
+/// one cache do not end each other's sign-in.
+const OVERLAP: Duration = Duration::from_secs(60);
+/// The most tokens of one generation of a family.
+const MAX_OF_GENERATION: usize = 16;
+/// The most valid access tokens of a family; older ones are withdrawn.
+const MAX_ACCESS: i64 = 32;
+/// The most families of one sign-in.
+const MAX_FAMILIES: i64 = 100;
+/// How often the change of a family is tried while other programs change it.
+const ATTEMPTS: usize = 8;
+/// The longest token in characters; all have far fewer.
+pub const MAX_TOKEN: usize = 256;
+
+/// The tokens for a program.
+pub struct Tokens {
+    pub access_token: Secret<String>,
+    /// How long the access token lasts.
+    pub lasts: Duration,
+    pub refresh_token: Option<Secret<String>>,
+    pub scopes: Vec<String>,
+}
+
+/// What is sealed of an access token.
+#[derive(Debug, Serialize, Deserialize)]
+struct Access {
+    client: String,
+    scopes: Vec<String>,
+}
+
+/// What is sealed of a family of refresh tokens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Family {
+    client: String,
+    scopes: Vec<String>,
+    generation: u64,
+    /// The digests of the tokens of this generation, none of which was used.
+    current: Vec<String>,
+    /// The digests of the tokens of the generation before it.
+    previous: Vec<String>,
+    /// When this generation began.
+    turned_at: Timestamp,
+}
+
+/// The sign-in behind an access token.
+pub struct Bearer {
+    pub sign_in: SignIn,
+    family: String,
+}
+
+/// A new family of tokens, whose id is known before its tokens are issued.
+pub(super) fn new_family(broker: &Broker) -> Result<String, Error> {
+    Ok(hex(&entropy::bytes::<16>(&*broker.entropy)?))
+}
+
+/// Issues the first tokens of a family to a program that the person has approved.
+///
+/// # Errors
+/// [`Error`] if the sign-in is over, or the store does not answer.
+pub(super) async fn issue(
+    broker: &Broker,
+    family: &str,
+    sign_in: &SignIn,
+    client: &Client,
+    scopes: &[String],
+) -> Result<Tokens, Error> {
+    let now = broker.clock.now();
+    let refresh_token = if scopes::are_refreshable(scopes) && client.may_use(REFRESH_TOKEN).is_ok()
+    {
+        let id = sign_in.id_text();
+        let families = broker
+            .store
+            .count_grants_of(GrantKind::Family, &id, now)
+            .await?;
+        if families >= MAX_FAMILIES {
+            let text = "Too many programs use this sign-in. Sign out and in again.";
+            return Err(GrantErrorKind::AccessDenied.because(text).into());
+        }
+        let token = refresh_token(broker, family)?;
+        let begun = Family {
+            client: client.digest.clone(),
+            scopes: scopes.to_vec(),
+            generation: 1,
+            current: vec![digest(token.expose())],
+            previous: Vec::new(),
+            turned_at: now,
+        };
+        let row = row_of_family(broker, family, &begun, sign_in)?;
+        broker.store.add_grant(GrantKind::Family, row, now).await?;
+        Some(token)
+    } else {
+        None
+    };
+    let (access_token, lasts) = issue_access(
+        broker,
+        family,
+        sign_in,
+        client,
+        scopes,
+        refresh_token.is_some(),
+    )
+    .await?;
+    Ok(Tokens {
+        access_token,
+        lasts,
+        refresh_token,
+        scopes: scopes.to_vec(),
+    })
+}
+
+/// Issues tokens for a refresh token. Each use of it gets a successor of its own. A token can be used until
+/// 60 seconds after its generation ended; a use later than that, or of an older generation, means that
+/// somebody has copied it, and ends the family.
+///
+/// # Errors
+/// `InvalidGrant` if the token is unknown, of another program, or no longer good.
+pub async fn refresh(
+    broker: &Broker,
+    client: &Client,
+    token: &str,
+    asked_scopes: Option<&str>,
+    origin: &Origin,
+) -> Result<(Tokens, String), Error> {
+    client.may_use(REFRESH_TOKEN)?;
+    let (result, draft) = {
+        let mut seen = None;
+        let result = refreshed(broker, client, token, asked_scopes, &mut seen).await;
+        let draft = Draft::new(broker, Event::CREATE_TOKEN, origin)?
+            .asked(&json!({"grantType": REFRESH_TOKEN, "clientName": client.name}));
+        let draft = match &seen {
+            Some(sign_in) => draft.by(sign_in),
+            None => draft,
+        };
+        (result, draft)
+    };
+    let request_id = draft.request_id().to_owned();
+    Ok((draft.conclude(broker, result).await?, request_id))
+}
+
+async fn refreshed(
+    broker: &Broker,
+    client: &Client,
+    token: &str,
+    asked_scopes: Option<&str>,
+    seen: &mut Option<SignIn>,
+) -> Result<Tokens, Error> {
+    let invalid = || {
+        let text = "The refresh token is not valid, or was used before. Sign in again.";
+        Error::from(GrantErrorKind::InvalidGrant.because(text))
+    };
+    let (family_id, generation) = parts(token).ok_or_else(invalid)?;
+    let shown = digest(token);
+    for _ in 0..ATTEMPTS {
+        let now = broker.clock.now();
+        let row = broker.store.grant(GrantKind::Family, family_id).await?;
+        let row = row.filter(|row| row.expires_at > now.seconds());
+        let row = row.ok_or_else(invalid)?;
+        let sealer = Sealer::of(broker)?;
+        let family: Family = sealer
+            .open("family", &row.id, &row.sealed)
+            .ok_or_else(invalid)?;
+        let is_known = |digests: &[String]| {
+            digests
+                .iter()
+                .any(|known| is_same_secret(known.as_bytes(), shown.as_bytes()))
+        };
+        let is_current = generation == family.generation && is_known(&family.current);
+        let is_previous = generation.checked_add(1) == Some(family.generation)
+            && is_known(&family.previous)
+            && now.since(family.turned_at) <= OVERLAP;
+        if family.client != client.digest {
+            return Err(invalid());
+        }
+        let sign_in = match &row.sign_in {
+            Some(id) => of_id(broker, id).await?,
+            None => None,
+        };
+        let sign_in = sign_in.ok_or_else(invalid)?;
+        *seen = Some(sign_in.clone());
+        if !is_current && !is_previous {
+            // The token was made for this family, since nobody can guess the id, but its time is over.
+            broker.store.delete_family(family_id).await?;
+            tracing::warn!(
+                sign_in = sign_in.id_text(),
+                "a refresh token was used again after its time; its family of tokens has ended"
+            );
+            return Err(invalid());
+        }
+        let granted = scopes::granted(&family.scopes, asked_scopes)?;
+        let next = family.generation + u64::from(is_current);
+        let successor = refresh_token_of(broker, family_id, next)?;
+        let mut changed = family.clone();
+        if is_current {
+            changed.generation = next;
+            changed.previous = std::mem::take(&mut changed.current);
+            changed.turned_at = now;
+        } else if changed.current.len() >= MAX_OF_GENERATION {
+            return Err(invalid());
+        }
+        changed.current.push(digest(successor.expose()));
+        let to = GrantRow {
+            state: row.state.saturating_add(1),
+            sealed: sealer.seal("family", &row.id, &changed, &*broker.entropy)?,
+            ..row.clone()
+        };
+        if !broker
+            .store
+            .change_grant(GrantKind::Family, row.state, to, now)
+            .await?
+        {
+            continue;
+        }
+        let (access_token, lasts) =
+            issue_access(broker, family_id, &sign_in, client, &granted, true).await?;
+        return Ok(Tokens {
+            access_token,
+            lasts,
+            refresh_token: Some(successor),
+            scopes: granted,
+        });
+    }
+    Err(Error::ServiceUnavailable(
+        "the family of tokens, which others are using,",
+    ))
+}
+
+async fn issue_access(
+    broker: &Broker,
+    family: &str,
+    sign_in: &SignIn,
+    client: &Client,
+    scopes: &[String],
+    can_be_followed: bool,
+) -> Result<(Secret<String>, Duration), Error> {
+    let now = broker.clock.now();
+    let longest = if can_be_followed {
+        ACCESS_LASTS
+    } else {
+        LAST_ACCESS_LASTS
+    };
+    let lasts = sign_in.ends_at.since(now).min(longest);
+    if lasts < Duration::from_secs(1) {
+        let text = "The sign-in is over. Sign in again.";
+        return Err(GrantErrorKind::InvalidGrant.because(text).into());
+    }
+    let token = secret(broker)?;
+    let id = digest(token.expose());
+    let access = Access {
+        client: client.digest.clone(),
+        scopes: scopes.to_vec(),
+    };
+    let sealed = Sealer::of(broker)?.seal("access", &id, &access, &*broker.entropy)?;
+    let row = GrantRow {
+        sign_in: Some(sign_in.id_text()),
+        family: Some(family.to_owned()),
+        ..GrantRow::new(id, now.plus(lasts), sealed)
+    };
+    broker.store.add_grant(GrantKind::Access, row, now).await?;
+    broker.store.trim_access(family, MAX_ACCESS).await?;
+    Ok((token, lasts))
+}
+
+/// The sign-in behind an access token that a program shows.
+///
+/// # Errors
+/// [`Error::NotSignedIn`] if the token is unknown or over, or the sign-in is.
+pub async fn bearer(broker: &Broker, token: &str) -> Result<Bearer, Error> {
+    if token.is_empty() || token.len() > MAX_TOKEN {
+        return Err(Error::NotSignedIn);
+    }
+    let (id, now) = (digest(token), broker.clock.now());
+    let row = broker.store.grant(GrantKind::Access, &id).await?;
+    let row = row.filter(|row| row.expires_at > now.seconds());
+    let row = row.ok_or(Error::NotSignedIn)?;
+    // A row that was altered opens nothing.
+    let access: Option<Access> = Sealer::of(broker)?.open("access", &row.id, &row.sealed);
+    let (Some(_), Some(sign_in), Some(family)) = (access, &row.sign_in, row.family) else {
+        return Err(Error::NotSignedIn);
+    };
+    let sign_in = of_id(broker, sign_in).await?.ok_or(Error::NotSignedIn)?;
+    Ok(Bearer { sign_in, family })
+}
+
+/// Ends the tokens of the program that shows one of them: all that its approval granted. What came from them
+/// goes on until the sign-in ends.
+///
+/// # Errors
+/// [`Error::NotSignedIn`] if the token is unknown or over.
+pub async fn log_out(broker: &Broker, token: &str, origin: &Origin) -> Result<String, Error> {
+    let bearer = bearer(broker, token).await?;
+    let ended = broker.store.delete_family(&bearer.family).await;
+    let draft = Draft::new(broker, Event::PROGRAM_LOGOUT, origin)?.by(&bearer.sign_in);
+    let request_id = draft.request_id().to_owned();
+    draft.conclude(broker, ended.map_err(Error::from)).await?;
+    Ok(request_id)
+}
+
+/// Ends the tokens of the program to which a token belongs (RFC 7009). A token that is unknown is no error.
+///
+/// # Errors
+/// [`Error`] if the store does not answer.
+pub async fn withdraw(broker: &Broker, client: &Client, token: &str) -> Result<(), Error> {
+    if token.is_empty() || token.len() > MAX_TOKEN {
+        return Ok(());
+    }
+    let sealer = Sealer::of(broker)?;
+    let family = match parts(token) {
+        Some((family_id, _)) => {
+            let row = broker.store.grant(GrantKind::Family, family_id).await?;
+            let known = |row: GrantRow| {
+                let family: Family = sealer.open("family", &row.id, &row.sealed)?;
+                let shown = digest(token);
+                let mut digests = family.current.iter().chain(&family.previous);
+                let is_known =
+                    digests.any(|known| is_same_secret(known.as_bytes(), shown.as_bytes()));
+                (is_known && family.client == client.digest).then_some(row.id)
+            };
+            row.and_then(known)
+        }
+        None => {
+            let row = broker
+                .store
+                .grant(GrantKind::Access, &digest(token))
+                .await?;
+            let known = |row: GrantRow| {
+                let access: Access = sealer.open("access", &row.id, &row.sealed)?;
+                row.family.filter(|_| access.client == client.digest)
+            };
+            row.and_then(known)
+        }
+    };
+    if let Some(family) = family {
+        broker.store.delete_family(&family).await?;
+    }
+    Ok(())
+}
+
+fn row_of_family(
+    broker: &Broker,
+    id: &str,
+    family: &Family,
+    sign_in: &SignIn,
+) -> Result<GrantRow, Error> {
+    let sealed = Sealer::of(broker)?.seal("family", id, family, &*broker.entropy)?;
+    Ok(GrantRow {
+        sign_in: Some(sign_in.id_text()),
+        family: Some(id.to_owned()),
+        ..GrantRow::new(id.to_owned(), sign_in.ends_at, sealed)
+    })
+}
+
+fn refresh_token(broker: &Broker, family: &str) -> Result<Secret<String>, Error> {
+    refresh_token_of(broker, family, 1)
+}
+
+/// A refresh token: the id of its family, its generation and 256 random bits.
+fn refresh_token_of(
+    broker: &Broker,
+    family: &str,
+    generation: u64,
+) -> Result<Secret<String>, Error> {
+    let random = secret(broker)?;
+    Ok(Secret::new(format!(
+        "{family}.{generation}.{}",
+        random.expose()
+    )))
+}
+
+/// The id of the family and the generation of a refresh token.
+fn parts(token: &str) -> Option<(&str, u64)> {
+    if token.len() > MAX_TOKEN {
+        return None;
+    }
+    let (family, rest) = token.split_once('.')?;
+    let (generation, _) = rest.split_once('.')?;
+    let is_id = family.len() == 32 && family.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_number = generation.bytes().all(|b| b.is_ascii_digit());
+    is_id.then_some(())?;
+    Some((family, generation.parse().ok().filter(|_| is_number)?))
+}

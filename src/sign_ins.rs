@@ -1,0 +1,23 @@
+//! How people may sign in, and which device flows are open on this node. It decides nothing about a
+//! person.
+
+mod devices;
+mod settings;
+
+pub use devices::{Devices, Full, Poll};
+pub use settings::{AppClient, ProviderShown, Settings};
+
+/// The settings of sign-ins, and what this node remembers of those that have begun.
+pub struct SignIns {
+    pub settings: Settings,
+    pub devices: Devices,
+}
+
+impl SignIns {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            devices: Devices::default(),
+        }
+    }
+}

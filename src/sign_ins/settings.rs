@@ -1,0 +1,74 @@
+//! The settings of sign-ins: `[sign_in]` of the configuration.
+
+use std::time::Duration;
+
+/// How people may sign in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The URL at which browsers reach the broker, without a slash at the end. `{address}` in it stands
+    /// for the broker's address.
+    pub public_url: String,
+    /// How long a sign-in lasts: 15 minutes to 90 days.
+    pub session: Duration,
+    /// How long a browser may be away before it must sign in again: 1 minute to 24 hours.
+    pub idle: Duration,
+    /// Whether users of the directory sign in with a name and a password.
+    pub passwords: bool,
+    /// Whether programs may use the device flow (RFC 8628).
+    pub device_flow: bool,
+    /// How old the last factor may be when a person approves a program; `None` for any age.
+    pub mfa_max_age: Option<Duration>,
+    /// The identity providers that are offered, in this order; `None` for all that can be used.
+    pub providers: Option<Vec<ProviderShown>>,
+    /// The programs that an administrator has registered.
+    pub clients: Vec<AppClient>,
+    /// Whether registrations of programs are sealed with a fixed key, so that they outlive a broker that
+    /// keeps nothing. It is for development only: such a registration proves nothing.
+    pub fixed_registration_key: bool,
+}
+
+/// An identity provider that is offered to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderShown {
+    /// The ARN of the provider.
+    pub arn: String,
+    /// The name on its button.
+    pub name: String,
+}
+
+/// A program that an administrator has registered. It has no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppClient {
+    /// The value of `client_id`.
+    pub id: String,
+    /// The name that people see when they approve it.
+    pub name: String,
+    /// The URLs to which the browser may be sent back. They are compared as text.
+    pub redirect_uris: Vec<String>,
+}
+
+impl Settings {
+    /// The settings with defaults for a broker at this public URL.
+    pub fn at(public_url: impl Into<String>) -> Self {
+        Self {
+            public_url: public_url.into(),
+            session: Duration::from_secs(8 * 3_600),
+            idle: Duration::from_secs(3_600),
+            passwords: true,
+            device_flow: true,
+            mfa_max_age: None,
+            providers: None,
+            clients: Vec::new(),
+            fixed_registration_key: false,
+        }
+    }
+
+    /// Replaces `{address}` by the address at which the broker listens.
+    #[must_use]
+    pub fn listening_at(&self, address: &str) -> Self {
+        Self {
+            public_url: self.public_url.replace("{address}", address),
+            ..self.clone()
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! What is waited for in a sign-in, and what was granted because of one: requests to an identity
+//! provider, device flows, authorization codes, access tokens and families of refresh tokens. Each
+//! is used once on all nodes, because its state is compared and changed in one statement. What it
+//! says is sealed; this module does not open it.
+
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+
+use super::classify::classify;
+use super::lanes::Purpose;
+use super::{DEADLINE, Store, StoreError};
+use crate::base::clock::Timestamp;
+
+/// The most grants of one kind that may be open at a time.
+const MAX_OPEN: i64 = 10_000;
+/// The most characters of what is sealed in a grant.
+const MAX_SEALED: usize = 65_536;
+
+/// What a grant is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantKind {
+    /// What a browser waits for between two requests, of the kind that is named.
+    Pending(&'static str),
+    Device,
+    Code,
+    Access,
+    Family,
+}
+
+impl GrantKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending(kind) => kind,
+            Self::Device => "device",
+            Self::Code => "code",
+            Self::Access => "access",
+            Self::Family => "family",
+        }
+    }
+
+    /// The most grants of this kind; `None` for those that only a person who signed in can cause.
+    fn most(self) -> Option<i64> {
+        match self {
+            Self::Pending(_) | Self::Device => Some(MAX_OPEN),
+            Self::Code | Self::Access | Self::Family => None,
+        }
+    }
+}
+
+/// A grant. `id` and `also` are digests of what its holder shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantRow {
+    pub id: String,
+    /// A second digest by which it is found.
+    pub also: Option<String>,
+    /// The id of the sign-in that it belongs to, which ends it.
+    pub sign_in: Option<String>,
+    /// The id of the family of tokens that it belongs to.
+    pub family: Option<String>,
+    pub state: i64,
+    /// In seconds since 1970.
+    pub expires_at: i64,
+    pub sealed: String,
+}
+
+impl GrantRow {
+    /// A new grant in the state 0.
+    pub fn new(id: String, expires_at: Timestamp, sealed: String) -> Self {
+        Self {
+            id,
+            also: None,
+            sign_in: None,
+            family: None,
+            state: 0,
+            expires_at: expires_at.seconds(),
+            sealed,
+        }
+    }
+}
+
+impl Store {
+    /// Adds a grant. Returns whether there was room for it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    pub async fn add_grant(
+        &self,
+        kind: GrantKind,
+        row: GrantRow,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        if row.sealed.len() > MAX_SEALED {
+            return Ok(false);
+        }
+        let most = kind.most().unwrap_or(i64::MAX);
+        // Only kinds with a limit are counted.
+        let counted = if kind.most().is_some() {
+            kind.as_str()
+        } else {
+            ""
+        };
+        self.write_one(Purpose::Write, move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO sign_in_grants (kind, id, also, sign_in, family, state, expires_at, sealed) \
+                     SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM store WHERE store.id = 1 AND \
+                     (SELECT COUNT(*) FROM sign_in_grants g WHERE g.kind = $9 AND g.expires_at > $10) < $11",
+                )
+                .bind(kind.as_str())
+                .bind(row.id)
+                .bind(row.also)
+                .bind(row.sign_in)
+                .bind(row.family)
+                .bind(row.state)
+                .bind(row.expires_at)
+                .bind(row.sealed)
+                .bind(counted)
+                .bind(now.seconds())
+                .bind(most)
+                .execute(c)
+                .await
+            })
+        })
+        .await
+        .map(|done| done.rows_affected() == 1)
+    }
+
+    /// The grant with this id, expired or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    pub async fn grant(&self, kind: GrantKind, id: &str) -> Result<Option<GrantRow>, StoreError> {
+        self.find_grant(
+            "SELECT id, also, sign_in, family, state, expires_at, sealed FROM sign_in_grants \
+             WHERE kind = $1 AND id = $2",
+            kind,
+            id,
+        )
+        .await
+    }
+
+    /// The grant that is also found by this digest, expired or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    pub async fn grant_also(
+        &self,
+        kind: GrantKind,
+        also: &str,
+    ) -> Result<Option<GrantRow>, StoreError> {
+        self.find_grant(
+            "SELECT id, also, sign_in, family, state, expires_at, sealed FROM sign_in_grants \
+             WHERE kind = $1 AND also = $2",
+            kind,
+            also,
+        )
+        .await
+    }
+
+    async fn find_grant(
+        &self,
+        sql: &'static str,
+        kind: GrantKind,
+        key: &str,
+    ) -> Result<Option<GrantRow>, StoreError> {
+        let (kind, key) = (kind.as_str(), key.to_owned());
+        let row = self.read(Purpose::Read, DEADLINE, move |c| {
+            let key = key.clone();
+            Box::pin(async move {
+                sqlx::query(sql)
+                    .bind(kind)
+                    .bind(key)
+                    .fetch_optional(c)
+                    .await
+            })
+        });
+        row.await?.map(|row| grant(&row)).transpose()
+    }
+
+    /// Deletes a grant that has not expired, and returns it. Only one caller gets it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    pub async fn take_grant(
+        &self,
+        kind: GrantKind,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<Option<GrantRow>, StoreError> {
+        let (id, now) = (id.to_owned(), now.seconds());
+        let row = self.write_one(Purpose::Write, move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "DELETE FROM sign_in_grants WHERE kind = $1 AND id = $2 AND expires_at > $3 \
+                     RETURNING id, also, sign_in, family, state, expires_at, sealed",
+                )
+                .bind(kind.as_str())
+                .bind(id)
+                .bind(now)
+                .fetch_optional(c)
+                .await
+            })
+        });
+        row.await?.map(|row| grant(&row)).transpose()
+    }
+
+    /// Replaces a grant that is in the state `from` and has not expired. Returns whether it was. Of
+    /// callers that do so at once, one succeeds.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    pub async fn change_grant(
+        &self,
+        kind: GrantKind,
+        from: i64,
+        to: GrantRow,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write_one(Purpose::Write, move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE sign_in_grants SET also = $4, sign_in = $5, family = $6, state = $7, \
+                     expires_at = $8, sealed = $9 \
+                     WHERE kind = $1 AND id = $2 AND state = $3 AND expires_at > $10",
+                )
+                .bind(kind.as_str())
+                .bind(to.id)
+                .bind(from)
+                .bind(to.also)
+                .bind(to.sign_in)
+                .bind(to.family)
+                .bind(to.state)
+                .bind(to.expires_at)
+                .bind(to.sealed)
+                .bind(now.seconds())
+                .execute(c)
+                .await
+            })
+        })
+        .await
+        .map(|done| done.rows_affected() == 1)
+    }
+
+    /// Deletes all grants of a family of tokens, and the family. Returns how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    pub async fn delete_family(&self, family: &str) -> Result<u64, StoreError> {
+        let family = family.to_owned();
+        self.write_one(Purpose::Write, move |c| {
+            Box::pin(async move {
+                sqlx::query("DELETE FROM sign_in_grants WHERE family = $1")
+                    .bind(family)
+                    .execute(c)
+                    .await
+            })
+        })
+        .await
+        .map(|done| done.rows_affected())
+    }
+
+    /// Deletes the access tokens of a family but for the `keep` that expire last.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    pub async fn trim_access(&self, family: &str, keep: i64) -> Result<(), StoreError> {
+        let family = family.to_owned();
+        self.write_one(Purpose::Write, move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "DELETE FROM sign_in_grants WHERE kind = 'access' AND family = $1 AND id NOT IN \
+                     (SELECT id FROM sign_in_grants WHERE kind = 'access' AND family = $1 \
+                     ORDER BY expires_at DESC, id LIMIT $2)",
+                )
+                .bind(family)
+                .bind(keep)
+                .execute(c)
+                .await
+            })
+        })
+        .await
+        .map(drop)
+    }
+
+    /// The number of grants of a kind that belong to a sign-in and have not expired.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    pub async fn count_grants_of(
+        &self,
+        kind: GrantKind,
+        sign_in: &str,
+        now: Timestamp,
+    ) -> Result<i64, StoreError> {
+        let (sign_in, now) = (sign_in.to_owned(), now.seconds());
+        let row = self.read(Purpose::Read, DEADLINE, move |c| {
+            let sign_in = sign_in.clone();
+            Box::pin(async move {
+                sqlx::query(
+                    "SELECT COUNT(*) FROM sign_in_grants WHERE sign_in = $1 AND kind = $2 AND expires_at > $3",
+                )
+                .bind(sign_in)
+                .bind(kind.as_str())
+                .bind(now)
+                .fetch_one(c)
+                .await
+            })
+        });
+        row.await?.try_get(0).map_err(classify)
+    }
+
+    /// The ids of device flows that have been decided, of which no token was issued yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    pub async fn decided_devices(&self, now: Timestamp) -> Result<Vec<String>, StoreError> {
+        let now = now.seconds();
+        let rows = self.read(Purpose::Read, DEADLINE, move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "SELECT id FROM sign_in_grants WHERE kind = 'device' AND also IS NULL AND expires_at > $1",
+                )
+                .bind(now)
+                .fetch_all(c)
+                .await
+            })
+        });
+        let id = |row: &AnyRow| row.try_get(0);
+        rows.await?
+            .iter()
+            .map(id)
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(classify)
+    }
+}
+
+fn grant(row: &AnyRow) -> Result<GrantRow, StoreError> {
+    let read = || {
+        Ok(GrantRow {
+            id: row.try_get(0)?,
+            also: row.try_get(1)?,
+            sign_in: row.try_get(2)?,
+            family: row.try_get(3)?,
+            state: row.try_get(4)?,
+            expires_at: row.try_get(5)?,
+            sealed: row.try_get(6)?,
+        })
+    };
+    read().map_err(classify)
+}
