@@ -2,6 +2,7 @@
 //! an OpenID provider.
 //! Holds no rule.
 
+mod answer;
 mod fault;
 pub mod sign_in;
 pub mod token;

@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::token::{answer, refused};
+use super::answer::{answer, refused};
 use crate::base::form::{FORM, Parameters};
 use crate::base::http::media_type;
 use crate::broker::Broker;

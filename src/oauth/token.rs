@@ -8,12 +8,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::fault::fault;
+use super::answer::{answer, refused};
 use super::sign_in;
 use crate::authn::Evidence;
 use crate::base::digest::sha256;
@@ -288,31 +288,4 @@ fn session(output: &AssumeRoleWithWebIdentityOutput, request_id: &str) -> Respon
         "assumed_role_arn": output.arn,
     });
     answer(StatusCode::OK, request_id, &body)
-}
-
-pub(super) fn refused(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
-    let (status, code) = fault(error);
-    let mut response = answer(
-        status,
-        request_id,
-        &json!({"error": code, "error_description": error.message()}),
-    );
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    response
-}
-
-pub(super) fn answer(status: StatusCode, request_id: &str, body: &Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert("x-amzn-requestid", id);
-    }
-    response
 }
