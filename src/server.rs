@@ -43,7 +43,6 @@ use crate::upkeep;
 
 use assembly::Assembled;
 use clock::Timekeeper;
-pub use descriptors::raise as raise_descriptor_limit;
 pub use error::StartError;
 pub use listeners::host_names;
 use parts::{FilesRead, NodeName};

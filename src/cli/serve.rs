@@ -14,6 +14,7 @@ use crate::audit::Target;
 use crate::base::clock::SystemClock;
 use crate::base::entropy::SystemEntropy;
 use crate::config::Config;
+use crate::process;
 use crate::server::{self, Running};
 use crate::service_manager;
 use crate::store::Place;
@@ -69,7 +70,7 @@ pub(super) struct ServeArguments {
 }
 
 pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
-    server::raise_descriptor_limit();
+    process::raise_descriptor_limit();
     super::runtime()?.block_on(async {
         // Handled before anything listens: an early signal must not kill calls in progress.
         let mut end = Ends {

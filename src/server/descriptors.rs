@@ -1,25 +1,15 @@
 //! File descriptors: each connection takes one, and some are reserved for the broker itself.
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use crate::process;
 
 /// How many descriptors are reserved for listeners, the audit log, the store's connections (SQLite opens
 /// three files for each), Redis, identity providers, the operators' connections, and files that are read
 /// again.
 const RESERVED: u64 = 128;
 
-/// Raises the soft limit of file descriptors to the hard limit. The soft limit is 1,024 on most systems, for
-/// the sake of programs that use select(2).
-pub fn raise() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "cannot raise the limit of file descriptors");
-    }
-}
-
 /// Reduces a limit of connections to what this process has file descriptors for.
 pub(super) fn fitting(connections: usize) -> usize {
-    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let descriptors = process::descriptor_limit();
     let fitting = usize::try_from(beside_reserved(descriptors)).unwrap_or(usize::MAX);
     if fitting < connections {
         tracing::warn!(

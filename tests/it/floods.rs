@@ -300,7 +300,7 @@ async fn tr_06_idle_connections_leave_room_for_calls_and_go_by_age() {
     // The case has 10,000 connections for 10 minutes; here are 2,000 for seconds.
     let name = "tr_06_idle_connections_leave_room_for_calls_and_go_by_age";
     let count = 2_000;
-    brevet::server::raise_descriptor_limit();
+    brevet::process::raise_descriptor_limit();
     if rustix::process::getrlimit(rustix::process::Resource::Nofile)
         .current
         .is_some_and(|n| n < count + 500)
