@@ -1,6 +1,7 @@
 //! [`Caller`]: the authenticated caller of a request. It answers what policies, audit, budgets and
 //! new sessions need to know about the caller; `authn` does the authentication.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::audit::{SessionAttributes, SessionContext, SessionIssuer, UserIdentity};
@@ -11,7 +12,7 @@ use crate::directory::{Effective, Role, User};
 use crate::evaluator::{Policy, Principal};
 use crate::federation::FederatedIdentity;
 use crate::lineage;
-use crate::session::token::Ancestor;
+use crate::session::token::{Ancestor, Holder};
 use crate::signed_in::SignIn;
 use crate::tokens::OpenedSession;
 
@@ -140,14 +141,25 @@ impl Caller {
         }
     }
 
-    /// The key under which the call is counted: the unique id of the user or role.
-    pub fn budget_key(&self) -> &str {
-        match &self.identity {
+    /// The key under which the call is counted: the unique id of the user or role. Nodes of a Kubernetes cluster that
+    /// share a role are counted apart, since the cluster's own token says which node it is: `AROA…/NODE`.
+    pub fn budget_key(&self) -> Cow<'_, str> {
+        let (id, holder) = match &self.identity {
             Identity::User(user)
             | Identity::UserSession { user, .. }
-            | Identity::FederatedUser { user, .. } => &user.id,
-            Identity::RoleSession { role, .. } => &role.id,
-            Identity::Federated(identity) => &identity.principal_id,
+            | Identity::FederatedUser { user, .. } => (user.id.as_ref(), None),
+            Identity::RoleSession { role, session } => {
+                (role.id.as_ref(), session.claims.holder.as_ref())
+            }
+            Identity::Federated(identity) => {
+                (identity.principal_id.as_str(), Some(&identity.remembered))
+            }
+        };
+        match holder {
+            Some(Holder::WebIdentity(holder)) if !holder.node.is_empty() => {
+                format!("{id}/{}", holder.node).into()
+            }
+            _ => id.into(),
         }
     }
 

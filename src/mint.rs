@@ -143,6 +143,10 @@ fn record(claims: Claims, tags: Vec<TagClaim>) -> SessionRecord {
         issued_under: claims.issued_under,
         kind: claims.kind,
         given_to: String::new(),
+        workload: claims
+            .workload
+            .map(|workload| workload.name)
+            .unwrap_or_default(),
     }
 }
 

@@ -62,6 +62,7 @@ impl From<SessionView> for pb::Session {
         let record = view.record;
         let kind = record.kind();
         let made_by = match kind {
+            token::SessionKind::Role if !record.workload.is_empty() => "AssumeRoleForWorkload",
             token::SessionKind::Role => "AssumeRole",
             token::SessionKind::User => "GetSessionToken",
             token::SessionKind::FederatedUser => "GetFederationToken",
@@ -94,6 +95,7 @@ impl From<SessionView> for pb::Session {
                 .map(|a| a.access_key_id.clone())
                 .unwrap_or_default(),
             revoked: view.revoked,
+            workload: record.workload,
         }
     }
 }

@@ -308,7 +308,7 @@ impl Context<'_> {
             .budgets
             .proven(budgets::source(self.origin.source_ip));
         let counted = Counted {
-            principal: self.caller.budget_key(),
+            principal: &self.caller.budget_key(),
             account: account.as_str(),
             signature: None,
         };
@@ -324,7 +324,7 @@ impl Context<'_> {
         let (broker, now) = (self.broker, self.broker.clock.monotonic());
         let admitted = broker
             .budgets
-            .admit(self.caller.budget_key(), account.as_str(), now);
+            .admit(&self.caller.budget_key(), account.as_str(), now);
         admitted.map_err(|exceeded| broker.throttled(exceeded.name()))
     }
 
@@ -352,7 +352,7 @@ impl Context<'_> {
         let counted =
             self.broker
                 .budgets
-                .session(self.caller.budget_key(), account.as_str(), self.now, end);
+                .session(&self.caller.budget_key(), account.as_str(), self.now, end);
         counted.map_err(|exceeded| self.broker.throttled(exceeded.name()))?;
         let keyring = self.broker.tokens.keyring();
         if keyring.current().is_none() {

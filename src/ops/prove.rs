@@ -56,7 +56,7 @@ impl<'a> Unproven<'a> {
         let account = caller.account();
         let signature = presented.map(Presented::digest);
         let counted = Counted {
-            principal: caller.budget_key(),
+            principal: &caller.budget_key(),
             account: account.as_str(),
             signature: signature.as_ref().map(<[u8; 16]>::as_slice),
         };
@@ -108,7 +108,7 @@ pub(super) async fn caller(
     };
     let digest = digest.or_else(|| caller.federated().and_then(|identity| identity.digest()));
     if let (Some(call), Some(digest)) = (&unproven.origin.call, digest) {
-        call.prove(caller.budget_key(), digest);
+        call.prove(&caller.budget_key(), digest);
     }
     if let (Identity::User(_), Some(signed)) = (&caller.identity, &signed) {
         let region = signed.unverified_region();

@@ -47,6 +47,9 @@ pub struct SessionRecord {
     /// The address and the program to which a person who signed in got it; empty for other sessions.
     #[prost(string, tag = "13")]
     pub given_to: String,
+    /// The workload for which a node got the session, such as `pod 5f2a9c1e-…`; empty for other sessions.
+    #[prost(string, tag = "14")]
+    pub workload: String,
 }
 
 /// An upper bound of the bytes of a session in an answer: its record, and the ARNs of the session and

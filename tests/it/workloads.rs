@@ -136,10 +136,46 @@ fn directory(signing: &SigningKey) -> Value {
 }
 
 async fn broker_with(signing: &SigningKey) -> Broker {
+    configured_broker_with(signing, |_| {}).await
+}
+
+async fn configured_broker_with(
+    signing: &SigningKey,
+    change: impl FnOnce(&mut brevet::config::Config),
+) -> Broker {
     let home = home();
     let text = directory(signing).to_string();
     brevet::files::write_private(&home.path().join("directory.json"), text.as_bytes()).unwrap();
-    Broker::start_in(home, |_| {}).await
+    Broker::start_in(home, change).await
+}
+
+/// The session that the agent of a node of the cluster gets for its own token, with one more claim.
+async fn node_of_cluster(
+    broker: &Broker,
+    signing: &SigningKey,
+    name: &str,
+    (claim, value): (&str, Value),
+) -> Result<Keys, String> {
+    let endpoint = Endpoint {
+        url: broker.url(),
+        region: "us-east-1".into(),
+        ca_pem: None,
+    };
+    let mut claims = claims("sts.amazonaws.com", "brevet", "agent", name);
+    claims[claim] = value;
+    let token = sign(signing, &claims);
+    let request = AssumeRoleWithWebIdentity {
+        role_arn: arn("role", "node"),
+        role_session_name: "agent".into(),
+        token: std::sync::Arc::new(brevet::base::secret::Secret::new(token)),
+        duration_seconds: None,
+        policy: None,
+        policy_arns: Vec::new(),
+    };
+    let client = Client::anonymous(&endpoint, false).unwrap();
+    let got = client.assume_role_with_web_identity(&request).await;
+    let got = got.map_err(|error| code(&error))?;
+    Ok(Keys::from(&got.role.credentials))
 }
 
 /// The claims of a pod's projected token.
@@ -365,28 +401,9 @@ async fn ag_06_a_node_with_a_token_of_its_own_is_the_node_that_the_token_names()
     let signing = signing_key();
     let broker = broker_with(&signing).await;
     let node_with = async |name: &str, claim: &str, value: Value| {
-        let endpoint = Endpoint {
-            url: broker.url(),
-            region: "us-east-1".into(),
-            ca_pem: None,
-        };
-        let mut claims = claims("sts.amazonaws.com", "brevet", "agent", name);
-        claims[claim] = value;
-        let token = sign(&signing, &claims);
-        let request = AssumeRoleWithWebIdentity {
-            role_arn: arn("role", "node"),
-            role_session_name: "agent".into(),
-            token: std::sync::Arc::new(brevet::base::secret::Secret::new(token)),
-            duration_seconds: None,
-            policy: None,
-            policy_arns: Vec::new(),
-        };
-        let client = Client::anonymous(&endpoint, false).unwrap();
-        let got = client
-            .assume_role_with_web_identity(&request)
-            .await
-            .unwrap();
-        Keys::from(&got.role.credentials)
+        let claim = (claim, value);
+        let got = node_of_cluster(&broker, &signing, name, claim).await;
+        got.unwrap()
     };
     let node = async |name: &str| node_with(name, "jti", json!("1")).await;
     let token = sign(
@@ -420,6 +437,66 @@ async fn ag_06_a_node_with_a_token_of_its_own_is_the_node_that_the_token_names()
             .await
             .starts_with("arn:")
     );
+}
+
+#[tokio::test]
+async fn nodes_of_a_cluster_that_share_a_role_have_budgets_of_their_own() {
+    let signing = signing_key();
+    let broker = configured_broker_with(&signing, |c| {
+        c.budgets = brevet::budgets::BudgetLimits {
+            principal_calls: std::num::NonZeroU32::new(5),
+            ..brevet::budgets::BudgetLimits::OFF
+        };
+    })
+    .await;
+    let node =
+        async |name: &str| node_of_cluster(&broker, &signing, name, ("jti", json!("1"))).await;
+    let token = sign(
+        &signing,
+        &claims("pods.eks.amazonaws.com", "payments", "api", "worker-a"),
+    );
+    // The tokens and the sessions of one node, however many agents it starts, and those of another one.
+    let a = node("worker-a").await.unwrap();
+    let mut asked = 0;
+    while ask_for(&broker, &a, pod(&token)).await != "Throttling" {
+        asked += 1;
+        assert!(asked < 100, "calls are not bounded");
+    }
+    let b = node("worker-b").await.unwrap();
+    assert_eq!(ask_for(&broker, &b, pod(&token)).await, "AccessDenied");
+    let mut exchanged = 0;
+    let refused = loop {
+        match node("worker-a").await {
+            Ok(_) => exchanged += 1,
+            Err(code) => break code,
+        }
+        assert!(exchanged < 100, "exchanges are not bounded");
+    };
+    assert_eq!(refused, "Throttling");
+    assert!(node("worker-c").await.is_ok());
+}
+
+#[tokio::test]
+async fn lists_of_sessions_name_the_workload() {
+    let broker = broker_with(&signing_key()).await;
+    let a = keys_of("node-a");
+    ask_for(&broker, &a, instance("i-0abc")).await;
+    ask(&broker, &a, &process("job", &[("unit", "backup.service")])).await;
+    broker.assume(&a, &arn("role", "job")).await.unwrap();
+    let admin = broker.client(&keys_of("admin"));
+    let listed = admin.list_sessions(Default::default()).await.unwrap();
+    let mut found: Vec<(&str, &str)> = listed
+        .sessions
+        .iter()
+        .map(|session| (session.made_by.as_str(), session.workload.as_str()))
+        .collect();
+    found.sort_unstable();
+    let expected = [
+        ("AssumeRole", ""),
+        ("AssumeRoleForWorkload", "instance i-0abc"),
+        ("AssumeRoleForWorkload", "unit backup.service"),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]

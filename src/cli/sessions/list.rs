@@ -135,7 +135,10 @@ async fn pages(
 }
 
 fn row(session: &pb::Session) -> Vec<String> {
-    let last = session.came_from.last().cloned().unwrap_or_default();
+    let mut last = session.came_from.last().cloned().unwrap_or_default();
+    if !session.workload.is_empty() {
+        last.push_str(&format!(" for {}", session.workload));
+    }
     let state = if session.revoked { "revoked" } else { "live" };
     vec![
         session.session_id.clone(),

@@ -82,5 +82,6 @@ pub(super) fn shown(session: &pb::Session) -> Value {
         "MadeBy": session.made_by, "RoleArn": session.role_arn, "SourceIdentity": session.source_identity, "Tags": tags,
         "IssuedAt": at(&session.issued_at), "ExpiresAt": at(&session.expires_at), "CameFrom": session.came_from,
         "AssumedByAccessKeyId": session.assumed_by_access_key_id, "Revoked": session.revoked,
+        "Workload": session.workload,
     })
 }

@@ -325,7 +325,7 @@ async fn hashed(
 ) -> Result<Zeroizing<String>, Error> {
     master_key(cx)?;
     let (of, entropy) = (cx.caller().budget_key(), &*cx.broker.entropy);
-    let hash = cx.broker.hashing.hash(of, password, entropy).await;
+    let hash = cx.broker.hashing.hash(&of, password, entropy).await;
     let hash = hash.map_err(|error| login::refused(cx.broker, error))?;
     cx.renew()?;
     Ok(hash)
@@ -366,7 +366,7 @@ async fn replacement(
         let last = hash::each(hashes.expose()).take(remembered);
         let last = last.map(|hash| Zeroizing::new(hash.to_owned())).collect();
         let of = cx.caller().budget_key();
-        let is_used = cx.broker.hashing.is_any_of(of, password, last).await;
+        let is_used = cx.broker.hashing.is_any_of(&of, password, last).await;
         if is_used.map_err(|error| login::refused(cx.broker, error))? {
             return Err(Error::PasswordPolicyViolation(format!(
                 "Policy constraint violation with password reuse prevention during password change: the password is one of the last {remembered}."

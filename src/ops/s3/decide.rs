@@ -224,7 +224,7 @@ fn note_use(
 ) {
     let signed = &presented.presented;
     if let Some(call) = origin.call.as_ref().filter(|_| !signed.is_presigned()) {
-        call.prove(caller.budget_key(), signed.digest());
+        call.prove(&caller.budget_key(), signed.digest());
     }
     if let Identity::User(_) = &caller.identity {
         let region = signed.unverified_region();
