@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
 use super::audit::Audit;
 use super::config::AuditTarget;
+use super::connections;
 use super::container::{Container, Workload};
 use super::handouts::Handouts;
 use super::listener;
@@ -30,6 +32,10 @@ pub struct OwnEndpoint {
     pub full_uri: String,
     /// For AWS_CONTAINER_AUTHORIZATION_TOKEN.
     pub token: Secret<String>,
+    /// The listening socket once more, without the flag that closes it when another program is run: every program
+    /// that is started inherits it. As long as one of them runs, nobody else can listen on the port, even if this
+    /// process was killed, and be sent the token, or hand out credentials of somebody else.
+    _inherited: OwnedFd,
     _tasks: JoinSet<()>,
 }
 
@@ -47,6 +53,11 @@ pub async fn start(
     let text = token.text().unwrap_or_default();
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let (listener, address) = super::run::listen("exec", any).await?;
+    let inherited = rustix::io::dup(&listener).map_err(|source| StartError::Listen {
+        key: "exec",
+        address,
+        source: source.into(),
+    })?;
     let metrics = Arc::new(Metrics::new());
     // The broker's own audit log has the session; there is nobody else to hand it to here.
     let audit = Audit::open(&AuditTarget::Discard, clock.clone(), metrics.clone())?;
@@ -60,11 +71,13 @@ pub async fn start(
     let face = Arc::new(Container::new(workloads, Arc::new(audit), metrics));
     let hosts = HostNames::new([HostName::Address(address.ip())]);
     let mut tasks = JoinSet::new();
-    tasks.spawn(listener::serve(listener, hosts, face));
+    let most = connections::most_of_each(1);
+    tasks.spawn(listener::serve(listener, most, hosts, face));
     tasks.spawn(async move { handouts.keep_fresh().await });
     Ok(OwnEndpoint {
         full_uri: format!("http://{address}{PATH}"),
         token: Secret::new(text),
+        _inherited: inherited,
         _tasks: tasks,
     })
 }

@@ -1,5 +1,7 @@
 //! Asks the agent of this machine for a session, over its Unix socket. The agent knows by the kernel who asks.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use super::Failure;
 use super::session_credentials::SessionCredentials;
 use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::base::secret::Secret;
+use crate::files;
 
 /// How long the agent may take. It answers within a second.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,6 +77,15 @@ pub(super) async fn session(socket: &Path, role_arn: &str) -> Result<SessionCred
 
 async fn ask(socket: &Path, role_arn: &str) -> Result<(StatusCode, Zeroizing<Vec<u8>>), Failure> {
     let stream = UnixStream::connect(socket).await?;
+    let listens = stream.peer_cred()?.uid();
+    let own = rustix::process::getuid().as_raw();
+    if !may_be_the_agent(listens, own, fs::metadata(files::folder(socket))?.uid()) {
+        return Err(format!(
+            "what listens there belongs to uid {listens}, who could hand out credentials of somebody else; the agent's \
+             socket must be in a folder that belongs to the agent's user"
+        )
+        .into());
+    }
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let role = utf8_percent_encode(role_arn, NON_ALPHANUMERIC);
@@ -85,6 +97,12 @@ async fn ask(socket: &Path, role_arn: &str) -> Result<(StatusCode, Zeroizing<Vec
     let body = Limited::new(body, MAX_BYTES).collect().await?.to_bytes();
     connection.abort();
     Ok((head.status, Zeroizing::new(body.to_vec())))
+}
+
+/// Whether a user who listens on a socket is one whom this program trusts: root, its own user, or the owner of the
+/// socket's folder. In a folder such as /tmp, anybody can make a socket.
+fn may_be_the_agent(listens: u32, own: u32, owner_of_folder: u32) -> bool {
+    [0, own, owner_of_folder].contains(&listens)
 }
 
 fn read(body: &[u8]) -> Result<SessionCredentials, Failure> {
@@ -99,4 +117,20 @@ fn read(body: &[u8]) -> Result<SessionCredentials, Failure> {
         account_id: document.account_id,
     }
     .checked()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ag_05_a_socket_that_somebody_else_made_is_not_asked() {
+        // In the folder of the agent's user 990, as that user and as another one; one's own; root's.
+        for (listens, own, folder) in [(990, 1_000, 990), (1_000, 1_000, 0), (0, 1_000, 1_000)] {
+            assert!(may_be_the_agent(listens, own, folder));
+        }
+        // In /tmp, which belongs to root.
+        assert!(!may_be_the_agent(1_001, 1_000, 0));
+        assert!(!may_be_the_agent(1_001, 0, 0));
+    }
 }

@@ -1,6 +1,7 @@
 //! The environment variables with which AWS's tools act as a session, for a shell and for a child process.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 
 use super::Failure;
@@ -24,7 +25,7 @@ const OWN: [&str; 4] = [
 ];
 
 /// Variables that hold credentials or say where they are: what a program must not inherit that acts as a role.
-pub(crate) const OF_CREDENTIALS: [&str; 17] = [
+const OF_CREDENTIALS: [&str; 18] = [
     "AWS_ACCESS_KEY",
     "AWS_ACCESS_KEY_ID",
     "AWS_ACCOUNT_ID",
@@ -33,6 +34,7 @@ pub(crate) const OF_CREDENTIALS: [&str; 17] = [
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_CREDENTIAL_FILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_PROFILE",
     "AWS_ROLE_ARN",
@@ -43,6 +45,35 @@ pub(crate) const OF_CREDENTIALS: [&str; 17] = [
     "AWS_SESSION_TOKEN",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 ];
+
+/// The beginning of variables with tokens of single services, such as AWS_BEARER_TOKEN_BEDROCK.
+const OF_TOKENS: &str = "AWS_BEARER_TOKEN_";
+/// The variables by which programs find a proxy.
+const OF_PROXIES: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
+
+/// Whether a program that acts as a role must not inherit this variable.
+pub(crate) fn is_of_credentials(name: &OsStr) -> bool {
+    name.to_str()
+        .is_some_and(|name| OF_CREDENTIALS.contains(&name) || name.starts_with(OF_TOKENS))
+}
+
+/// The variables by which a program that uses a proxy does not send it what is meant for this machine: the endpoint's
+/// token, and the credentials. None without a proxy.
+pub(crate) fn without_proxy(
+    inherited: impl Fn(&str) -> Option<OsString>,
+) -> Vec<(&'static str, OsString)> {
+    let set = |name: &str| inherited(name).filter(|value| !value.is_empty());
+    if !OF_PROXIES.iter().any(|name| set(name).is_some()) {
+        return Vec::new();
+    }
+    let names = ["no_proxy", "NO_PROXY"];
+    let mut hosts = names.iter().find_map(|name| set(name)).unwrap_or_default();
+    if !hosts.is_empty() {
+        hosts.push(",");
+    }
+    hosts.push("127.0.0.1");
+    names.map(|name| (name, hosts.clone())).into()
+}
 
 /// The variables that hold the credentials of a session.
 ///
@@ -146,6 +177,41 @@ pub(crate) fn failed_exports() -> String {
 mod tests {
     use super::*;
     use crate::command_line::aws::Environment;
+
+    #[test]
+    fn credentials_of_others_are_not_inherited() {
+        for name in [
+            "AWS_SESSION_TOKEN",
+            "AWS_PROFILE",
+            "AWS_BEARER_TOKEN_BEDROCK",
+        ] {
+            assert!(is_of_credentials(OsStr::new(name)), "{name}");
+        }
+        for name in ["AWS_REGION", "AWS_ENDPOINT_URL", "PATH", "AWS_BEARER"] {
+            assert!(!is_of_credentials(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_not_asked_for_credentials() {
+        let of = |set: &[(&str, &str)]| {
+            let found = without_proxy(|name| {
+                let variable = set.iter().find(|(own, _)| *own == name);
+                variable.map(|(_, value)| OsString::from(value))
+            });
+            let values: Vec<String> = found
+                .into_iter()
+                .map(|(name, value)| format!("{name}={}", value.display()))
+                .collect();
+            values.join(" ")
+        };
+        assert_eq!(of(&[("no_proxy", "a")]), "");
+        assert_eq!(of(&[("HTTP_PROXY", "")]), "");
+        let proxy = ("http_proxy", "http://proxy:3128");
+        assert_eq!(of(&[proxy]), "no_proxy=127.0.0.1 NO_PROXY=127.0.0.1");
+        let both = "no_proxy=.example.com,127.0.0.1 NO_PROXY=.example.com,127.0.0.1";
+        assert_eq!(of(&[proxy, ("NO_PROXY", ".example.com")]), both);
+    }
 
     #[test]
     fn what_a_shell_would_run_is_never_printed() {

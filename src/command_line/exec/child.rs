@@ -1,9 +1,11 @@
 //! The program that `brevet exec` runs: its environment, the signals for it, and its exit status.
 
+use std::env;
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,8 +50,10 @@ fn prepared(words: &[OsString], set: &[(String, String)]) -> Result<Command, Fai
     let (program, arguments) = words.split_first().ok_or("there is no program to run")?;
     let mut command = Command::new(program);
     command.args(arguments);
-    for name in variables::OF_CREDENTIALS {
-        command.env_remove(name);
+    for (name, _) in env::vars_os() {
+        if variables::is_of_credentials(&name) {
+            command.env_remove(name);
+        }
     }
     command.envs(set.iter().map(|(name, value)| (name, value)));
     Ok(command)
@@ -80,15 +84,23 @@ pub(super) fn replace(words: &[OsString], set: &[(String, String)]) -> Failure {
 /// [`NotRun`], or always [`Ended`].
 pub(super) async fn run(words: &[OsString], set: &[(String, String)]) -> Result<(), Failure> {
     let mut command = prepared(words, set)?;
+    command.envs(variables::without_proxy(|name| env::var_os(name)));
     // Signals are caught from before the start, so that none ends this process and leaves the program behind.
     let mut signals = caught()?;
     let mut child = command.spawn().map_err(|source| not_run(words, source))?;
     // By this handle a signal reaches no other process, even if the program has ended and its number is in use again.
-    let handle = i32::try_from(child.id())
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or("the program has no process id")?;
-    let handle = pidfd_open(handle, PidfdFlags::empty())?;
+    let handle = match handle_of(&child) {
+        Ok(handle) => handle,
+        Err(error) => {
+            // The program must not go on without its credentials and its signals.
+            child.kill()?;
+            child.wait()?;
+            return Err(format!(
+                "the program was ended: its signals could not be passed on: {error}"
+            )
+            .into());
+        }
+    };
     let mut ended = tokio::task::spawn_blocking(move || child.wait());
     loop {
         tokio::select! {
@@ -102,6 +114,12 @@ pub(super) async fn run(words: &[OsString], set: &[(String, String)]) -> Result<
             }
         }
     }
+}
+
+fn handle_of(child: &Child) -> io::Result<OwnedFd> {
+    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let id = id.ok_or(io::ErrorKind::InvalidData)?;
+    Ok(pidfd_open(id, PidfdFlags::empty())?)
 }
 
 /// Receives the signals that are passed on, except those that this process was told to ignore (as `nohup` does): the
