@@ -15,6 +15,7 @@ mod audit;
 mod cache;
 mod commands;
 mod config;
+mod connections;
 mod container;
 mod front;
 mod handouts;

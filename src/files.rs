@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub use private::{
     create_private, create_private_dir, folder, keep, name_for_replaced, sync_folder, write_private,
 };
-pub use trusted::{check, open_log, read};
+pub use trusted::{check, check_folder, open_log, read};
 
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {

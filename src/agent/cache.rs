@@ -18,9 +18,10 @@ use crate::client::{AssumedRole, Credentials};
 use crate::files::{self, Audience, FileError};
 
 /// The first bytes of the file, which are also sealed: the format and its version.
-const MAGIC: &[u8] = b"brevet-agent-sessions-1\n";
+const MAGIC: &[u8] = b"brevet-agent-sessions-2\n";
 const KEY_BYTES: usize = 32;
-const MAX_FILE_BYTES: u64 = 4 << 20;
+/// Sessions of all workloads that an agent can have, with session tokens of the longest kind.
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Why the file or its key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,8 @@ pub enum CacheError {
 pub struct Cache {
     file: PathBuf,
     key: LessSafeKey,
+    /// What is authenticated together with the sessions: the format, and whose they are.
+    bound_to: Vec<u8>,
     entropy: Arc<dyn Entropy>,
     /// What was written last, so that nothing is written twice.
     written: Mutex<Vec<String>>,
@@ -54,7 +57,7 @@ pub struct Kept {
 /// A session in the file.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct KeptSession {
-    /// For what it was wanted.
+    /// The wish that it fulfils: [`super::wanted::Wanted::lasting_id`].
     pub wanted: String,
     role_arn: String,
     arn: String,
@@ -111,11 +114,16 @@ impl KeptSession {
 }
 
 impl Cache {
-    /// Reads the key.
+    /// Reads the key. `agent` says which broker the agent calls, and as whom: the file of another agent cannot be
+    /// opened, even if both have the same key.
     ///
     /// # Errors
     /// See [`CacheError`].
-    pub fn open(config: &CacheConfig, entropy: Arc<dyn Entropy>) -> Result<Self, CacheError> {
+    pub fn open(
+        config: &CacheConfig,
+        agent: &str,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, CacheError> {
         let text = files::read(&config.key_file, Audience::Owner, 1_024)?;
         let unfit = || CacheError::Key {
             path: config.key_file.clone(),
@@ -129,13 +137,14 @@ impl Cache {
         Ok(Self {
             file: config.file.clone(),
             key: LessSafeKey::new(key),
+            bound_to: [MAGIC, agent.as_bytes()].concat(),
             entropy,
             written: Mutex::default(),
         })
     }
 
-    /// What the file holds. A file that is not there, or that was sealed by another key, holds nothing: the broker is
-    /// asked then.
+    /// What the file holds. A file that is not there, or that another key or another agent has sealed, holds nothing:
+    /// the broker is asked then.
     ///
     /// # Errors
     /// The file is there and must not be read, since others could have written it.
@@ -146,7 +155,7 @@ impl Cache {
         let sealed = files::read(&self.file, Audience::Owner, MAX_FILE_BYTES)?;
         Ok(self.unseal(sealed.expose()).unwrap_or_else(|| {
             let file = self.file.display();
-            tracing::warn!(%file, "the file of sessions cannot be opened with this key; it is ignored");
+            tracing::warn!(%file, "the file of sessions is damaged, or another agent or another key has sealed it; it is ignored");
             Kept::default()
         }))
     }
@@ -156,7 +165,9 @@ impl Cache {
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let mut bytes = Zeroizing::new(sealed.to_vec());
-        let text = self.key.open_in_place(nonce, Aad::from(MAGIC), &mut bytes);
+        let text = self
+            .key
+            .open_in_place(nonce, Aad::from(&self.bound_to), &mut bytes);
         serde_json::from_slice(text.ok()?).ok()
     }
 
@@ -179,7 +190,7 @@ impl Cache {
         let unique = Nonce::assume_unique_for_key(nonce);
         let tag = self
             .key
-            .seal_in_place_separate_tag(unique, Aad::from(MAGIC), &mut bytes)
+            .seal_in_place_separate_tag(unique, Aad::from(&self.bound_to), &mut bytes)
             .map_err(|_| "the sessions are too long to seal")?;
         let sealed = [MAGIC, &nonce, &bytes, tag.as_ref()].concat();
         files::write_private(&self.file, &sealed)?;
@@ -200,12 +211,16 @@ mod tests {
     const ROLE: &str = "arn:aws:iam::111122223333:role/App";
 
     fn cache(folder: &Path, key: &str) -> Result<Cache, CacheError> {
+        cache_of(folder, key, "node-a")
+    }
+
+    fn cache_of(folder: &Path, key: &str, agent: &str) -> Result<Cache, CacheError> {
         let config = CacheConfig {
             file: folder.join("sessions.sealed"),
             key_file: folder.join("cache.key"),
         };
         files::write_private(&config.key_file, key.as_bytes()).unwrap();
-        Cache::open(&config, Arc::new(SystemEntropy::new()))
+        Cache::open(&config, agent, Arc::new(SystemEntropy::new()))
     }
 
     fn kept() -> Kept {
@@ -256,7 +271,37 @@ mod tests {
             changed[position] ^= 1;
             assert!(cached.unseal(&changed).is_none(), "{position}");
         }
-        assert!(cached.unseal(&bytes[..bytes.len() - 1]).is_none());
+        for length in 0..bytes.len() {
+            assert!(cached.unseal(&bytes[..length]).is_none(), "{length}");
+        }
+        // The file of another agent that has the same key.
+        let agent = cache_of(dir.path(), &one, "node-b").unwrap();
+        assert!(agent.read().unwrap().sessions.is_empty());
+    }
+
+    #[test]
+    fn ag_05_a_file_that_others_could_have_put_there_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let cached = cache(dir.path(), &STANDARD.encode([1; 32])).unwrap();
+        cached.write(&kept()).unwrap();
+        let path = dir.path().join("sessions.sealed");
+        let chmod = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+        for mode in [0o640, 0o604, 0o620] {
+            chmod(mode).unwrap();
+            assert!(cached.read().is_err(), "{mode:o}");
+        }
+        chmod(0o600).unwrap();
+        let moved = dir.path().join("moved");
+        std::fs::rename(&path, &moved).unwrap();
+        std::os::unix::fs::symlink(&moved, &path).unwrap();
+        assert!(cached.read().is_err());
+        // A write replaces the link, and not what it leads to.
+        let before = std::fs::read(&moved).unwrap();
+        cached.write(&Kept::default()).unwrap();
+        assert!(!path.is_symlink());
+        assert_eq!(std::fs::read(&moved).unwrap(), before);
+        std::fs::write(&path, b"").unwrap();
+        assert!(cached.read().unwrap().sessions.is_empty());
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod unix_socket;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::wanted::{WorkloadId, WorkloadWanted};
 use crate::base::arn::RoleArn;
 use crate::base::names::RoleSessionName;
@@ -180,6 +182,34 @@ impl AgentConfig {
             audit: audit.map_or(AuditTarget::Discard, AuditTarget::File),
             cache: None,
         })
+    }
+
+    /// How many listeners the agent has.
+    pub fn listeners(&self) -> usize {
+        let pods = self.pod_identity.as_ref();
+        let others = [
+            self.imds.is_some(),
+            self.container.is_some(),
+            self.unix_socket.is_some(),
+        ];
+        // The operators' one is always there.
+        1 + pods.map_or(0, |pods| pods.listeners.len())
+            + others.iter().filter(|there| **there).count()
+    }
+
+    /// Which broker the agent calls, and as whom. Agents with other values have nothing to do with its sessions.
+    pub fn owner(&self) -> String {
+        let identity = match &self.identity {
+            AgentIdentity::Given(keys) => json!({"key": keys.access_key_id}),
+            AgentIdentity::AccessKey { file } => json!({"key_file": file}),
+            AgentIdentity::Certificate { certificate, .. } => json!({"certificate": certificate}),
+            AgentIdentity::WebIdentity {
+                role_arn,
+                role_session_name,
+                ..
+            } => json!({"role": role_arn, "session": role_session_name}),
+        };
+        json!([self.broker.endpoint, identity]).to_string()
     }
 
     fn from_document(document: Document, base: &Path) -> Result<Self, ConfigError> {

@@ -1,11 +1,30 @@
 //! The first look at each request of a workload: what a proxy, a web page or a confused client could have sent is
 //! refused, so that credentials are given only to programs that meant to ask this agent. Pure.
 
+use std::net::Ipv6Addr;
+
 use http::header::{CONTENT_LENGTH, FORWARDED, ORIGIN, TRANSFER_ENCODING, VIA};
 use http::{Method, Request, StatusCode};
 
 use crate::base::host_names::HostNames;
 use crate::base::http::host;
+
+/// Headers that proxies add, besides those that begin with `X-Forwarded` or `X-Envoy-`.
+const OF_PROXIES: [&str; 10] = [
+    "cf-connecting-ip",
+    "client-ip",
+    "fastly-client-ip",
+    "forwarded-for",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+];
+/// Browsers send it, also where they send no `Origin` (Fetch Metadata Request Headers). Programs do not: the `fetch`
+/// of Node.js sends only `Sec-Fetch-Mode`.
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +56,14 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
         let message = "This host is not a name of this agent.";
         return Err(Refused::new(StatusCode::FORBIDDEN, message));
     }
+    if !is_spelled_plainly(host) {
+        let message = "The host must be written plainly: no mapped address, and no dot at its end.";
+        return Err(Refused::new(StatusCode::FORBIDDEN, message));
+    }
     let is_forwarded = |name: &str| {
         name.starts_with("x-forwarded")
-            || ["x-real-ip", "x-original-url", "x-rewrite-url"].contains(&name)
+            || name.starts_with("x-envoy-")
+            || OF_PROXIES.contains(&name)
     };
     if headers.contains_key(FORWARDED)
         || headers.contains_key(VIA)
@@ -48,7 +72,7 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
         let message = "Requests that were forwarded are not answered.";
         return Err(Refused::new(StatusCode::FORBIDDEN, message));
     }
-    if headers.contains_key(ORIGIN) {
+    if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
         let message = "Requests of web pages are not answered.";
         return Err(Refused::new(StatusCode::FORBIDDEN, message));
     }
@@ -66,6 +90,22 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
         return Err(Refused::new(StatusCode::BAD_REQUEST, message));
     }
     Ok(())
+}
+
+/// Whether a host is written as clients of this agent write it. Other spellings of its address are how a URL gets past
+/// the filter of a program that fetches URLs for others.
+fn is_spelled_plainly(host: &str) -> bool {
+    let lower = host.to_ascii_lowercase();
+    let name = match lower.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => lower.as_str(),
+    };
+    let is_mapped = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .and_then(|address| address.parse::<Ipv6Addr>().ok())
+        .is_some_and(|address| address.to_ipv4().is_some() && !address.is_loopback());
+    !is_mapped && !name.ends_with('.')
 }
 
 /// Whether a path can be understood in one way only.
@@ -106,6 +146,20 @@ mod tests {
             ("rebound.example.com", 403),
             ("169.254.169.254.example.com", 403),
             ("", 400),
+            // Spellings by which a URL gets past a filter.
+            ("2852039166", 403),
+            ("0xa9fea9fe", 403),
+            ("0251.0376.0251.0376", 403),
+            ("169.254.43518", 403),
+            ("[::ffff:169.254.169.254]", 403),
+            ("[::ffff:a9fe:a9fe]:80", 403),
+            ("[0:0:0:0:0:ffff:a9fe:a9fe]", 403),
+            ("[::169.254.169.254]", 403),
+            ("169.254.169.254.", 403),
+            ("localhost.:8080", 403),
+            ("169.254.169.254@evil.example", 403),
+            ("evil.example#@169.254.169.254", 403),
+            ("169.254.169.254.nip.io", 403),
         ] {
             assert_eq!(status(|r| r.header("host", host)), expected, "{host}");
         }
@@ -127,7 +181,10 @@ mod tests {
             "Forwarded",
             "Via",
             "X-Real-IP",
+            "True-Client-IP",
+            "X-Envoy-External-Address",
             "Origin",
+            "Sec-Fetch-Site",
         ] {
             let refused = status(|r| r.header(HOST.0, HOST.1).header(name, "x"));
             assert_eq!(refused, 403, "{name}");

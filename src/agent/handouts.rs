@@ -108,9 +108,18 @@ impl Handouts {
             slots.retain(|_, slot| slot.is_kept(now));
         }
         if slots.len() >= MAX_SLOTS {
-            return Err(Refusal::Unavailable {
-                reason: format!("this agent holds sessions of {MAX_SLOTS} workloads already"),
-            });
+            // Whoever is missed least makes room: what has no session, then what was asked for longest ago.
+            let least = slots
+                .iter()
+                .filter_map(|(wanted, slot)| Some((slot.worth(now)?, wanted)))
+                .min_by_key(|(worth, _)| *worth)
+                .map(|(_, wanted)| wanted.clone());
+            let Some(least) = least else {
+                return Err(Refusal::Unavailable {
+                    reason: format!("this agent has {MAX_SLOTS} configured workloads already"),
+                });
+            };
+            slots.remove(&least);
         }
         let random = self.shared.random();
         let slot = Arc::new(Slot::new(self.shared.clone(), wanted.clone(), random));
@@ -118,9 +127,23 @@ impl Handouts {
         Ok(slot)
     }
 
-    /// Forgets a session that was refused.
-    pub fn forget(&self, wanted: &Wanted) {
-        self.lock().remove(wanted);
+    /// Whether a session is held that can be handed out without a call of the broker.
+    pub fn holds(&self, wanted: &Wanted) -> bool {
+        let slot = self.lock().get(wanted).cloned();
+        slot.is_some_and(|slot| slot.session().is_some())
+    }
+
+    /// Whether a session is held that was kept over a restart.
+    pub fn holds_restored(&self) -> bool {
+        self.lock().values().any(|slot| slot.is_restored())
+    }
+
+    /// Lets every session be renewed now: the broker does not say any more whether they have ended.
+    pub fn renew_all(&self) {
+        let now = self.shared.clock.now();
+        for slot in self.lock().values() {
+            slot.renew_now(now);
+        }
     }
 
     /// The sessions that are held now.

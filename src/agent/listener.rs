@@ -1,6 +1,5 @@
 //! The listeners for workloads: HTTP/1.1 within bounds, in front of a face.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -22,14 +21,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
 
+use super::connections::{Connections, is_shortage};
 use super::front::{self, Refused};
 use crate::base::host_names::HostNames;
 
-/// The most connections of one listener. Beyond that, the oldest one is closed: clients connect again, and a
-/// workload that only holds connections does not keep the others out.
-const MAX_CONNECTIONS: usize = 1_024;
 /// How long a request may take to arrive, and how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(3_600);
@@ -92,45 +88,29 @@ impl Answer {
     }
 }
 
-/// Accepts connections until the agent ends.
-pub async fn serve<F: Face>(listener: TcpListener, hosts: HostNames, face: Arc<F>) {
-    serve_at_once(MAX_CONNECTIONS, listener, hosts, face).await;
-}
-
-async fn serve_at_once<F: Face>(
-    most: usize,
-    listener: TcpListener,
-    hosts: HostNames,
-    face: Arc<F>,
-) {
+/// Accepts connections until the agent ends, and holds at most `most` of them.
+pub async fn serve<F: Face>(listener: TcpListener, most: usize, hosts: HostNames, face: Arc<F>) {
     let hosts = Arc::new(hosts);
-    let mut open = VecDeque::new();
+    let mut open = Connections::new(most);
     loop {
-        let Ok((stream, peer)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_BACK_OFF).await;
-            continue;
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if is_shortage(&error) {
+                    open.close_one();
+                }
+                tokio::time::sleep(ACCEPT_BACK_OFF).await;
+                continue;
+            }
         };
-        make_room(&mut open, most);
+        open.make_room();
         let (hosts, face) = (hosts.clone(), face.clone());
         let task = tokio::spawn(async move {
             let connection = connection(stream, peer, &hosts, &face);
             // A client that went away needs no handling.
             let _ = tokio::time::timeout(MAX_CONNECTION_AGE, connection).await;
         });
-        open.push_back(task.abort_handle());
-    }
-}
-
-/// Closes the oldest connection if there are as many as there may be.
-fn make_room(open: &mut VecDeque<AbortHandle>, most: usize) {
-    if open.len() < most {
-        return;
-    }
-    open.retain(|task| !task.is_finished());
-    if open.len() >= most
-        && let Some(oldest) = open.pop_front()
-    {
-        oldest.abort();
+        open.add(peer.ip().to_canonical(), task.abort_handle());
     }
 }
 
@@ -273,7 +253,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let hosts = HostNames::new([HostName::Domain("localhost".into())]);
-        let serving = tokio::spawn(serve_at_once(4, listener, hosts, Arc::new(Hello)));
+        let serving = tokio::spawn(serve(listener, 4, hosts, Arc::new(Hello)));
         let mut held = Vec::new();
         for _ in 0..20 {
             let mut silent = TcpStream::connect(address).await.unwrap();

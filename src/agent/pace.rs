@@ -1,59 +1,79 @@
-//! How many refused requests an address may make: each of them costs a call to the broker.
+//! How many tokens an address may try: each one that is not known yet costs a call to the broker.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::base::clock::Clock;
 
-/// After this many refusals in a window, an address gets no more answers.
-const MAX_REFUSALS: u32 = 20;
+/// The most tokens that an address may try in a window without one of them being accepted. A pod has one.
+const MAX_TOKENS: usize = 20;
 const WINDOW: Duration = Duration::from_secs(60);
-/// The most addresses that are counted. A node has a few hundred pods.
+/// The most addresses that are counted apart; those beyond are counted as one. A node has a few hundred pods.
 const MAX_ADDRESSES: usize = 4_096;
 
-/// Counts refusals by address.
+/// Counts, for each address, the tokens that it has tried and that were not accepted.
 pub struct Pace {
     clock: Arc<dyn Clock>,
-    counts: Mutex<HashMap<IpAddr, (Duration, u32)>>,
+    addresses: Mutex<HashMap<IpAddr, Tried>>,
+}
+
+/// The tokens that an address has tried, by their digests.
+struct Tried {
+    since: Duration,
+    tokens: HashSet<[u8; 32]>,
 }
 
 impl Pace {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
-            counts: Mutex::default(),
+            addresses: Mutex::default(),
         }
     }
 
-    /// Whether an address may ask.
-    pub fn allows(&self, address: IpAddr) -> bool {
+    /// Whether an address may try a token, which counts until it is accepted. One that it has tried before counts
+    /// once, however often it is shown: the broker's answer is remembered.
+    pub fn may_try(&self, address: IpAddr, token: [u8; 32]) -> bool {
         let now = self.clock.monotonic();
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts
-            .get(&address.to_canonical())
-            .is_none_or(|(since, count)| {
-                now.saturating_sub(*since) >= WINDOW || *count < MAX_REFUSALS
-            })
+        let mut addresses = self.lock();
+        let is_over = |tried: &Tried| now.saturating_sub(tried.since) >= WINDOW;
+        let mut address = address.to_canonical();
+        if addresses.len() >= MAX_ADDRESSES && !addresses.contains_key(&address) {
+            addresses.retain(|_, tried| !is_over(tried));
+            if addresses.len() >= MAX_ADDRESSES {
+                address = Ipv6Addr::UNSPECIFIED.into();
+            }
+        }
+        let tried = addresses.entry(address).or_insert_with(|| Tried {
+            since: now,
+            tokens: HashSet::new(),
+        });
+        if is_over(tried) {
+            tried.since = now;
+            tried.tokens.clear();
+        }
+        if tried.tokens.contains(&token) {
+            return true;
+        }
+        tried.tokens.len() < MAX_TOKENS && tried.tokens.insert(token)
     }
 
-    /// Notes that an address was refused.
-    pub fn count(&self, address: IpAddr) {
-        let now = self.clock.monotonic();
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_over = |since: &Duration| now.saturating_sub(*since) >= WINDOW;
-        if counts.len() >= MAX_ADDRESSES {
-            counts.retain(|_, (since, _)| !is_over(since));
+    /// Notes that the broker accepted a token.
+    pub fn accepted(&self, address: IpAddr, token: [u8; 32]) {
+        let mut addresses = self.lock();
+        for address in [address.to_canonical(), Ipv6Addr::UNSPECIFIED.into()] {
+            if let Some(tried) = addresses.get_mut(&address) {
+                tried.tokens.remove(&token);
+            }
         }
-        if counts.len() >= MAX_ADDRESSES {
-            return;
-        }
-        let entry = counts.entry(address.to_canonical()).or_insert((now, 0));
-        if is_over(&entry.0) {
-            *entry = (now, 0);
-        }
-        entry.1 = entry.1.saturating_add(1);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, Tried>> {
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -62,21 +82,52 @@ mod tests {
     use super::*;
     use crate::base::clock::{ManualClock, Timestamp};
 
+    fn token(number: usize) -> [u8; 32] {
+        let mut token = [0; 32];
+        token[..8].copy_from_slice(&number.to_be_bytes());
+        token
+    }
+
     #[test]
-    fn an_address_is_held_back_for_a_while_and_others_are_not() {
+    fn ag_05_an_address_that_tries_many_tokens_is_held_back_and_others_are_not() {
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(0)));
         let pace = Pace::new(clock.clone());
         let [one, other]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap());
-        for _ in 0..MAX_REFUSALS {
-            assert!(pace.allows(one));
-            pace.count(one);
+        // Those that are accepted do not count, and one that is shown again counts once.
+        for number in 100..200 {
+            assert!(pace.may_try(one, token(number)));
+            pace.accepted(one, token(number));
         }
-        assert!(!pace.allows(one) && pace.allows(other));
+        for number in 0..MAX_TOKENS {
+            for _ in 0..5 {
+                assert!(pace.may_try(one, token(number)));
+            }
+        }
+        assert!(!pace.may_try(one, token(999)) && pace.may_try(other, token(999)));
         assert!(
-            !pace.allows("::ffff:10.0.0.1".parse().unwrap()),
+            !pace.may_try("::ffff:10.0.0.1".parse().unwrap(), token(998)),
             "it is the same address"
         );
+        assert!(pace.may_try(one, token(3)), "its answer is remembered");
         clock.pass(WINDOW);
-        assert!(pace.allows(one));
+        assert!(pace.may_try(one, token(999)));
+    }
+
+    #[test]
+    fn addresses_beyond_the_limit_share_what_one_may_do() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(0)));
+        let pace = Pace::new(clock.clone());
+        let address = |number: usize| {
+            let bits = 0xfd00_u128 << 112 | u128::try_from(number).unwrap();
+            IpAddr::from(Ipv6Addr::from_bits(bits))
+        };
+        let tries = (0..MAX_ADDRESSES + 500)
+            .filter(|number| pace.may_try(address(*number), token(*number)))
+            .count();
+        assert!(tries <= MAX_ADDRESSES + MAX_TOKENS, "{tries}");
+        assert!(pace.lock().len() <= MAX_ADDRESSES + 1);
+        clock.pass(WINDOW);
+        assert!(pace.may_try(address(9_999), token(9_999)));
+        assert!(pace.lock().len() <= 2);
     }
 }

@@ -18,7 +18,6 @@ use super::listener::{Answer, Face};
 use super::metrics::{HandOutLabel, Metrics};
 use super::pace::Pace;
 use super::pod_token::UnverifiedPodToken;
-use super::refusal::Refusal;
 use super::wanted::{PodToken, Wanted, WorkloadId, WorkloadWanted};
 use crate::base::clock::Clock;
 
@@ -31,8 +30,8 @@ pub struct PodIdentity {
     cluster: String,
     duration_seconds: Option<i32>,
     handouts: Arc<Handouts>,
-    /// How many refused requests an address may make.
-    refusals: Pace,
+    /// How many tokens an address may try.
+    pace: Pace,
     clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
     metrics: Arc<Metrics>,
@@ -49,7 +48,7 @@ impl PodIdentity {
             cluster,
             duration_seconds,
             handouts,
-            refusals: Pace::new(parts.clock.clone()),
+            pace: Pace::new(parts.clock.clone()),
             clock: parts.clock,
             audit: parts.audit,
             metrics: parts.metrics,
@@ -106,19 +105,21 @@ impl Face for PodIdentity {
                 return self.unproven(StatusCode::BAD_REQUEST, "InvalidTokenException", message);
             }
         };
-        if !self.refusals.allows(peer.ip()) {
-            let message = "Too many tokens of this address were refused. Try again in a minute.";
+        let digest = token.token.digest();
+        let wanted = self.wanted(token.token);
+        // Several pods may share an address: what one of them tries takes nothing from those whose session is held.
+        if !self.handouts.holds(&wanted) && !self.pace.may_try(peer.ip(), digest) {
+            let message =
+                "This address has tried too many tokens that are not valid. Try again in a minute.";
             return self.unproven(
                 StatusCode::TOO_MANY_REQUESTS,
                 "ThrottlingException",
                 message,
             );
         }
-        let wanted = self.wanted(token.token);
-        let result = self.handouts.get(wanted.clone()).await;
-        if matches!(result, Err(Refusal::Denied { .. })) {
-            self.refusals.count(peer.ip());
-            self.handouts.forget(&wanted);
+        let result = self.handouts.get(wanted).await;
+        if result.is_ok() {
+            self.pace.accepted(peer.ip(), digest);
         }
         let result = result.as_deref();
         self.metrics.handed_out(LISTENER, result.map(|_| ()));

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::audit::Audit;
 use super::cache::{Cache, CacheError, Kept};
 use super::config::{AgentConfig, CacheConfig, ImdsConfig, ImdsPrincipal};
+use super::connections;
 use super::handouts::{Handouts, Slot};
 use super::imds::{Imds, Parts};
 use super::imds_identity::{self, IdentityKeyError};
@@ -23,7 +24,7 @@ use super::operator::Operator;
 use super::source::BrokerSource;
 use super::unix_socket::SocketFile;
 use super::wanted::{Wanted, WorkloadId, WorkloadWanted};
-use super::watch::Watch;
+use super::watch::{self, Watch};
 use super::workload_token::TokenError;
 use super::world::{ImdsWorld, World, url};
 use crate::base::arn::{account_of, name_of};
@@ -35,15 +36,24 @@ use crate::files::FileError;
 /// Why an agent cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("{key} {address}: {source}")]
+    #[error("{key} {address}: {source}{}", hint(.source, Some(.address)))]
     Listen {
         /// The key of the configuration.
         key: &'static str,
         address: SocketAddr,
         source: io::Error,
     },
-    #[error("[unix_socket] path {path}: {source}")]
+    #[error("[unix_socket] path {path}: {source}{}", hint(.source, None))]
     Socket { path: PathBuf, source: io::Error },
+    /// A token that opens two paths keeps neither of them from the other's workload.
+    #[error(
+        "[[container.workload]] token_file: `{}` and `{}` have the same token; remove one of the two files, and the agent makes another one",
+        .names[0], .names[1]
+    )]
+    SameToken {
+        /// The names of the two workloads.
+        names: [String; 2],
+    },
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error(transparent)]
@@ -54,6 +64,26 @@ pub enum StartError {
     IdentityKey(#[from] IdentityKeyError),
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
+}
+
+/// What to do about an address that cannot be listened on.
+fn hint(source: &io::Error, address: Option<&SocketAddr>) -> String {
+    match (source.kind(), address) {
+        (io::ErrorKind::AddrInUse, _) => {
+            "; another program listens there: end it, or configure another one".to_owned()
+        }
+        (io::ErrorKind::AddrNotAvailable, Some(address)) => {
+            let ip = address.ip();
+            let bits = if ip.is_ipv4() { 32 } else { 128 };
+            format!(
+                "; this machine does not have that address: `ip address add {ip}/{bits} dev lo`"
+            )
+        }
+        (io::ErrorKind::PermissionDenied, Some(address)) if address.port() < 1_024 => {
+            "; a port below 1024 needs the capability CAP_NET_BIND_SERVICE".to_owned()
+        }
+        _ => String::new(),
+    }
 }
 
 /// A running agent. Dropping it ends it.
@@ -80,6 +110,8 @@ struct Assembly {
     handouts: Arc<Handouts>,
     pinned: Vec<Arc<Slot>>,
     tasks: Vec<JoinHandle<()>>,
+    /// How many connections each listener may have.
+    most: usize,
 }
 
 /// Starts an agent; when this returns, everything listens.
@@ -108,6 +140,7 @@ pub async fn start(
         handouts: Arc::new(handouts),
         pinned: Vec::new(),
         tasks: Vec::new(),
+        most: connections::most_of_each(config.listeners()),
     };
     let imds = match &config.imds {
         Some(config) => Some(assembly.imds(config).await?),
@@ -128,7 +161,7 @@ pub async fn start(
         }
         None => (None, None),
     };
-    let seen = assembly.restore(config.cache.as_ref())?;
+    let seen = assembly.restore(config.cache.as_ref(), &config.owner())?;
     let operator = assembly.operator(config.operator).await?;
     let handouts = assembly.handouts.clone();
     let watch = Watch {
@@ -138,6 +171,7 @@ pub async fn start(
         entropy: assembly.entropy.clone(),
         metrics: assembly.metrics.clone(),
         seen,
+        state: watch::State::default(),
     };
     assembly.tasks.push(tokio::spawn(Arc::new(watch).run()));
     assembly
@@ -189,7 +223,7 @@ impl Assembly {
         let face = Imds::new(config, slot.clone(), self.parts(), identity)?;
         self.pinned.push(slot);
         let hosts = config.listener.hosts.clone();
-        let serve = listener::serve(listener, hosts, Arc::new(face));
+        let serve = listener::serve(listener, self.most, hosts, Arc::new(face));
         self.tasks.push(tokio::spawn(serve));
         Ok(ImdsWorld {
             endpoint: url(address),
@@ -201,11 +235,15 @@ impl Assembly {
 
     /// Takes the sessions of the sealed file, and writes it from now on. Returns the number of the last change of the
     /// broker's feed that was taken into account; negative if there is none.
-    fn restore(&mut self, config: Option<&CacheConfig>) -> Result<Arc<AtomicI64>, StartError> {
+    fn restore(
+        &mut self,
+        config: Option<&CacheConfig>,
+        owner: &str,
+    ) -> Result<Arc<AtomicI64>, StartError> {
         let Some(config) = config else {
             return Ok(Arc::new(AtomicI64::new(-1)));
         };
-        let cache = Cache::open(config, self.entropy.clone())?;
+        let cache = Cache::open(config, owner, self.entropy.clone())?;
         let kept = cache.read()?;
         for session in &kept.sessions {
             self.handouts.restore(session);
@@ -230,7 +268,7 @@ impl Assembly {
             ]),
             false => HostNames::any(),
         };
-        let serve = listener::serve(listener, hosts, Arc::new(face));
+        let serve = listener::serve(listener, self.most, hosts, Arc::new(face));
         self.tasks.push(tokio::spawn(serve));
         Ok(address)
     }
@@ -264,4 +302,36 @@ pub(super) async fn listen(
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_used_comes_with_what_to_do() {
+        let message = |kind: io::ErrorKind, address: &str| {
+            let error = StartError::Listen {
+                key: "[imds] address",
+                address: address.parse().unwrap(),
+                source: kind.into(),
+            };
+            error.to_string()
+        };
+        let absent = message(io::ErrorKind::AddrNotAvailable, "169.254.169.254:80");
+        assert!(
+            absent.starts_with("[imds] address 169.254.169.254:80: "),
+            "{absent}"
+        );
+        assert!(
+            absent.ends_with("`ip address add 169.254.169.254/32 dev lo`"),
+            "{absent}"
+        );
+        let absent = message(io::ErrorKind::AddrNotAvailable, "[fd00:ec2::254]:80");
+        assert!(absent.ends_with("fd00:ec2::254/128 dev lo`"), "{absent}");
+        assert!(message(io::ErrorKind::AddrInUse, "127.0.0.1:7490").contains("another program"));
+        assert!(message(io::ErrorKind::PermissionDenied, "127.0.0.1:80").contains("CAP_NET_BIND"));
+        let other = message(io::ErrorKind::PermissionDenied, "127.0.0.1:7490");
+        assert!(!other.contains("CAP_NET_BIND"), "{other}");
+    }
 }

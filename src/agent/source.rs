@@ -44,6 +44,16 @@ pub enum FetchError {
     /// A file of the agent's identity cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A new session has already expired.
+    #[error(
+        "the new credentials expire at {until}, but the clock of this machine says that it is {now}; check the clock"
+    )]
+    Clock {
+        /// The time by this machine's clock.
+        now: Timestamp,
+        /// When the credentials expire.
+        until: Timestamp,
+    },
     /// A file of the agent's identity does not hold what it must.
     #[error("{0}")]
     Identity(String),
@@ -133,8 +143,8 @@ impl BrokerSource {
         }
     }
 
-    /// Forgets the node's own session, which the broker does not accept any more.
-    async fn forget_session(&self) -> bool {
+    /// Forgets the node's own session, which the broker does not accept any more. Returns whether there was one.
+    pub async fn forget_session(&self) -> bool {
         let mut known = self.known.lock().await;
         known.take_if(|known| known.session.is_some()).is_some()
     }
@@ -257,7 +267,7 @@ impl Source for BrokerSource {
 }
 
 /// Whether a refusal means that the credentials of the caller are not accepted.
-fn is_about_the_caller(code: &str) -> bool {
+pub fn is_about_the_caller(code: &str) -> bool {
     matches!(code, "ExpiredToken" | "InvalidClientTokenId")
 }
 

@@ -4,7 +4,8 @@
 use std::convert::Infallible;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +15,14 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustix::fs::{Mode, OFlags, fchmod, fstat};
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Semaphore;
+use tokio::net::unix::UCred;
 
 use super::audit::{Audit, Recipient};
+use super::connections::{Connections, is_shortage};
 use super::container::{credentials, error, method_not_allowed, refusal_of_front};
 use super::front;
 use super::handouts::Slot;
@@ -30,9 +34,10 @@ use crate::base::host_names::{HostName, HostNames};
 const LISTENER: &str = "unix";
 /// The path that programs ask for.
 pub const PATH: &str = "/v1/credentials";
-const MAX_CONNECTIONS: usize = 256;
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(600);
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 1_024;
 
 /// Which program gets which role.
 pub struct Entry {
@@ -176,16 +181,41 @@ fn role_of(query: Option<&str>) -> Result<Option<String>, &'static str> {
 }
 
 /// The file of a socket, which is removed when this is dropped.
-pub struct SocketFile(pub PathBuf);
+pub struct SocketFile {
+    path: PathBuf,
+    /// The file itself. As long as it is open, no other file has its inode.
+    file: Option<OwnedFd>,
+}
 
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Somebody else may have removed it.
-        let _ = fs::remove_file(&self.0);
+impl SocketFile {
+    fn new(path: &Path) -> Self {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Self {
+            path: path.to_owned(),
+            file: rustix::fs::open(path, flags, Mode::empty()).ok(),
+        }
+    }
+
+    /// Whether the path still leads to this file, and not to a socket that somebody else has made there.
+    fn is_there(&self) -> bool {
+        let own = self.file.as_ref().and_then(|file| fstat(file).ok());
+        let there = fs::symlink_metadata(&self.path).ok();
+        own.zip(there)
+            .is_some_and(|(own, there)| (own.st_dev, own.st_ino) == (there.dev(), there.ino()))
     }
 }
 
-/// Listens on a path. A socket that another agent has left behind is replaced; one that is in use is not.
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.is_there() {
+            // Somebody else may have removed it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Listens on a path. A socket that another agent has left behind is replaced; one that is in use is not. At no time
+/// can somebody connect whom the mode keeps out.
 ///
 /// # Errors
 /// The path cannot be used, or another agent listens there.
@@ -193,7 +223,7 @@ impl Drop for SocketFile {
     deprecated,
     reason = "what replaces it is unsafe code; this listener keeps its descriptor as long as it lives"
 )]
-pub fn listen(path: &Path, mode: u32) -> io::Result<AsyncFd<UnixListener>> {
+pub fn listen(path: &Path, mode: u32) -> io::Result<(AsyncFd<UnixListener>, SocketFile)> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     if is_socket {
         match UnixStream::connect(path) {
@@ -203,32 +233,46 @@ pub fn listen(path: &Path, mode: u32) -> io::Result<AsyncFd<UnixListener>> {
             _ => return Err(io::ErrorKind::AddrInUse.into()),
         }
     }
-    let listener = UnixListener::bind(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // unix(7): the file is made with the mode of the socket, less the umask, which the second call undoes.
+    fchmod(&socket, Mode::from_raw_mode(mode))?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile::new(path);
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    listener.set_nonblocking(true)?;
-    AsyncFd::with_interest(listener, Interest::READABLE)
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    let listener = UnixListener::from(OwnedFd::from(socket));
+    let listener = AsyncFd::with_interest(listener, Interest::READABLE)?;
+    Ok((listener, file))
 }
 
-/// Accepts connections until the agent ends.
-pub async fn serve(listener: AsyncFd<UnixListener>, face: Arc<UnixSocket>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+/// Accepts connections until the agent ends, and holds at most `most` of them.
+pub async fn serve(listener: AsyncFd<UnixListener>, most: usize, face: Arc<UnixSocket>) {
+    let mut open = Connections::new(most);
     let mut idle_at = Duration::ZERO;
     loop {
-        // A connection beyond the limit waits in the queue of the operating system.
-        let Ok(slot) = slots.clone().acquire_owned().await else {
-            return;
+        let stream = match accept(&listener, &mut idle_at).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                if is_shortage(&error) {
+                    open.close_one();
+                }
+                tokio::time::sleep(ACCEPT_BACK_OFF).await;
+                continue;
+            }
         };
-        let Ok(stream) = accept(&listener, &mut idle_at).await else {
-            tokio::time::sleep(ACCEPT_BACK_OFF).await;
+        // Without them, nothing is handed out.
+        let Ok(credentials) = stream.peer_cred() else {
             continue;
         };
-        let (face, idle_at) = (face.clone(), idle_at);
-        tokio::spawn(async move {
-            let _slot = slot;
-            let connection = connection(stream, idle_at, &face);
+        open.make_room();
+        let (face, idle_at, uid) = (face.clone(), idle_at, credentials.uid());
+        let task = tokio::spawn(async move {
+            let connection = connection(stream, &credentials, idle_at, &face);
             // A client that went away needs no handling.
             let _ = tokio::time::timeout(MAX_CONNECTION_AGE, connection).await;
         });
+        open.add(uid, task.abort_handle());
     }
 }
 
@@ -255,15 +299,13 @@ async fn accept(
 
 async fn connection(
     stream: tokio::net::UnixStream,
+    credentials: &UCred,
     idle_at: Duration,
     face: &UnixSocket,
 ) -> Result<(), hyper::Error> {
-    let Ok(credentials) = stream.peer_cred() else {
-        return Ok(());
-    };
     let service = service_fn(|request: Request<Incoming>| async move {
         // The program is looked at for each request: it may have ended, and left the connection to another one.
-        let peer = peer(&credentials, idle_at);
+        let peer = peer(credentials, idle_at);
         Ok::<_, Infallible>(face.answer(&request, &peer).await.into_response())
     });
     listener::http()
@@ -293,13 +335,17 @@ mod tests {
     async fn a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let first = listen(&path, 0o600).unwrap();
-        assert_eq!(
-            listen(&path, 0o600).unwrap_err().kind(),
-            io::ErrorKind::AddrInUse
-        );
+        let refused = || listen(&path, 0o600).err().map(|error| error.kind());
+        let (first, file) = listen(&path, 0o600).unwrap();
+        assert_eq!(refused(), Some(io::ErrorKind::AddrInUse));
         drop(first);
-        assert!(listen(&path, 0o600).is_ok());
+        // The one that was left behind is removed, and the old agent does not remove the new one.
+        let (_second, new) = listen(&path, 0o660).unwrap();
+        drop(file);
+        let mode = fs::symlink_metadata(&path).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        drop(new);
+        assert!(!path.exists());
         let file = folder.path().join("file");
         fs::write(&file, "x").unwrap();
         assert!(listen(&file, 0o600).is_err());

@@ -3,11 +3,18 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
 
 use crate::base::arn::name_of;
 use crate::base::digest::sha256;
 use crate::base::secret::Secret;
 use crate::client::{AssumeRole, AssumeRoleForWorkload, Workload};
+
+/// How long a session lasts if nothing else is asked for, and the longest one, in seconds.
+const DEFAULT_SECONDS: i32 = 3_600;
+const LONGEST_SECONDS: i32 = 129_600;
 
 /// A wish for a session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -66,6 +73,50 @@ impl PodToken {
             digest: sha256(token.as_bytes()),
             token: Arc::new(Secret::new(token)),
         }
+    }
+
+    /// The SHA-256 of the token.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+}
+
+impl Wanted {
+    /// A text that two wishes share only if they are equal, by which a session is found again after a restart of the
+    /// agent. `None` for wishes whose sessions do not outlive the agent: those of a pod, which only its token proves,
+    /// and those of a command.
+    pub fn lasting_id(&self) -> Option<String> {
+        let Self::Workload(wanted) = self else {
+            return None;
+        };
+        let workload = match &wanted.workload {
+            WorkloadId::Instance { instance_id } => json!({"instance": instance_id}),
+            WorkloadId::Task {
+                cluster,
+                family,
+                task_id,
+            } => json!({"cluster": cluster, "family": family, "task": task_id}),
+            WorkloadId::Process { uid, unit } => json!({"uid": uid, "unit": unit}),
+            WorkloadId::Pod { .. } => return None,
+        };
+        let id = json!([
+            workload,
+            wanted.role_arn,
+            wanted.role_session_name,
+            wanted.duration_seconds,
+            wanted.tags,
+        ]);
+        Some(id.to_string())
+    }
+
+    /// The longest time for which a session that fulfils this wish can be valid.
+    pub fn longest_life(&self) -> Duration {
+        let seconds = match self {
+            // The command says how long, and the broker allows at most 36 hours.
+            Self::Role(_) => LONGEST_SECONDS,
+            Self::Workload(wanted) => wanted.duration_seconds.unwrap_or(DEFAULT_SECONDS),
+        };
+        Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
     }
 }
 
@@ -166,5 +217,31 @@ mod tests {
         assert_ne!(pod("canary-1"), pod("canary-2"));
         let shown = format!("{} {:?}", pod("canary-1"), pod("canary-1"));
         assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn only_equal_wishes_have_the_same_lasting_id() {
+        let process = |role: &str, name: &str, seconds: Option<i32>| {
+            Wanted::Workload(Box::new(WorkloadWanted {
+                workload: WorkloadId::Process { uid: 7, unit: None },
+                role_arn: Some(role.into()),
+                role_session_name: Some(name.into()),
+                duration_seconds: seconds,
+                tags: Vec::new(),
+            }))
+        };
+        let role = "arn:aws:iam::111122223333:role/App";
+        let one = process(role, "web", Some(3_600));
+        assert_eq!(one.lasting_id(), one.clone().lasting_id());
+        assert!(one.lasting_id().is_some());
+        for other in [
+            process("arn:aws:iam::444455556666:role/App", "web", Some(3_600)),
+            process(role, "mailer", Some(3_600)),
+            process(role, "web", Some(7_200)),
+        ] {
+            assert_eq!(other.to_string(), one.to_string(), "the log says the same");
+            assert_ne!(other.lasting_id(), one.lasting_id(), "{other:?}");
+        }
+        assert_eq!(pod("canary-1").lasting_id(), None);
     }
 }

@@ -43,7 +43,8 @@ impl WorkloadToken {
         Ok(Self::Given(random(entropy)?))
     }
 
-    /// The token in a file. A file that does not exist is made, with mode 0600 and a random token.
+    /// The token in a file. A file that does not exist is made, with mode 0600 and a random token, and so is its folder,
+    /// with mode 0700.
     ///
     /// # Errors
     /// The file cannot be read or made, or breaks a rule of [`read`].
@@ -53,6 +54,7 @@ impl WorkloadToken {
         entropy: &dyn Entropy,
     ) -> Result<Self, TokenError> {
         if !path.exists() {
+            files::create_private_dir(files::folder(path))?;
             files::write_private(path, random(entropy)?.expose().as_bytes())?;
         }
         let token = read(path)?;

@@ -43,6 +43,15 @@ pub fn check(path: &Path, audience: Audience) -> Result<(), FileError> {
     fit(&file, path, audience).map(|_| ())
 }
 
+/// Checks that nobody but this account and root could put another file in the place of this one.
+///
+/// # Errors
+/// [`FileError::Unfit`] if others can write a folder on the way, or own it; [`FileError::Io`] if there is no such
+/// folder.
+pub fn check_folder(of: &Path) -> Result<(), FileError> {
+    check_folders(of, rustix::process::geteuid().as_raw())
+}
+
 /// Opens a file that must not be a symbolic link.
 pub(super) fn open(path: &Path) -> Result<File, FileError> {
     // The file is opened first and checked by its handle, so that it cannot be exchanged in between.

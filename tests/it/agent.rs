@@ -61,7 +61,7 @@ pub struct Pair {
     pub agent: Process,
     pub world: Value,
     pub audit: PathBuf,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Pair {
@@ -83,8 +83,13 @@ impl Pair {
             agent,
             world,
             audit,
-            _dir: dir,
+            dir,
         }
+    }
+
+    /// The file in which the agent says what it offers.
+    pub fn world_file(&self) -> PathBuf {
+        self.dir.path().join("agent.json")
     }
 
     /// The address of the instance metadata service.

@@ -9,22 +9,28 @@ use serde_json::Value;
 use crate::agent::{Answer, Pair, Process, request, started, with_keys};
 use crate::binary::brevet;
 
-const ROLE: &str = "arn:aws:iam::111122223333:role/Demo";
+pub const ROLE: &str = "arn:aws:iam::111122223333:role/Demo";
 
 /// A broker, and an agent with a configuration that has these sections.
-struct Configured {
+pub struct Configured {
     _broker: Process,
-    broker_world: Value,
+    pub broker_world: Value,
     _agent: Process,
-    world: Value,
+    pub world: Value,
     dir: tempfile::TempDir,
 }
 
 impl Configured {
-    fn start(sections: &str) -> Self {
+    pub fn start(sections: &str) -> Self {
+        Self::start_beside(&[], sections)
+    }
+
+    /// Does what [`Self::start`] does, with more arguments of the broker.
+    pub fn start_beside(broker: &[&str], sections: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut serve = brevet();
         serve.args(["serve", "--dev", "--listen", "127.0.0.1:0"]);
+        serve.args(broker);
         let (broker, broker_world) = started(serve, &dir.path().join("broker.json"));
         let alice = &broker_world["users"]["alice"];
         let key = serde_json::json!({
@@ -50,19 +56,19 @@ impl Configured {
         }
     }
 
-    fn read(&self, file: &str) -> String {
+    pub fn read(&self, file: &str) -> String {
         std::fs::read_to_string(self.dir.path().join(file)).unwrap()
     }
 }
 
 /// The address and the path in a URL.
-fn parts(url: &Value) -> (String, String) {
+pub fn parts(url: &Value) -> (String, String) {
     let rest = url.as_str().unwrap().strip_prefix("http://").unwrap();
     let (address, path) = rest.split_once('/').unwrap();
     (address.to_owned(), format!("/{path}"))
 }
 
-fn ask(address: &str, path: &str, token: &str) -> Answer {
+pub fn ask(address: &str, path: &str, token: &str) -> Answer {
     request(address, "GET", path, &[("Authorization", token)])
 }
 
@@ -198,7 +204,7 @@ fn ag_05_a_local_program_that_no_entry_fits_gets_nothing() {
     );
 }
 
-fn exec(broker: &Value, arguments: &[&str]) -> Command {
+pub fn exec(broker: &Value, arguments: &[&str]) -> Command {
     let mut command = brevet();
     command.args(["exec", "--role", ROLE]).args(arguments);
     with_keys(&mut command, broker, "alice");

@@ -3,6 +3,7 @@
 
 mod acknowledgement;
 mod agent;
+mod agent_attacks;
 mod agent_container;
 mod agent_hops;
 mod agent_imds;

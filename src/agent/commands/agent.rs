@@ -1,7 +1,8 @@
 //! `brevet agent`: runs the agent, from a configuration or beside a broker in development mode.
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::base::entropy::SystemEntropy;
 use crate::client::{Client, Credentials, Endpoint};
 use crate::files;
 use crate::log::LogArguments;
+use crate::process;
 use crate::service_manager;
 
 const EXAMPLES: &str = "\
@@ -72,6 +74,7 @@ pub struct AgentArguments {
 /// # Errors
 /// The configuration cannot be used, or an address is in use; the message says what to do.
 pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
+    process::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -81,8 +84,11 @@ pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
             signal(SignalKind::terminate())?,
             signal(SignalKind::interrupt())?,
         );
+        // Whoever waits for the file must not read what an earlier agent has left there.
+        let world = arguments.world.as_deref();
+        world.map_or(Ok(()), removed)?;
         let running = start(arguments).await?;
-        if let Some(path) = &arguments.world {
+        if let Some(path) = world {
             files::write_private(path, &serde_json::to_vec_pretty(&running.world)?)?;
         }
         if rustix::process::geteuid().is_root() {
@@ -108,8 +114,18 @@ pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
         }
         tracing::info!("shutting down");
         service_manager::notify("STOPPING=1");
-        Ok(())
+        world.map_or(Ok(()), removed)
     })
+}
+
+/// Removes the file of `--world`, if there is one.
+fn removed(path: &Path) -> Result<(), Failure> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(format!("--world {}: cannot be replaced: {error}", path.display()).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn start(arguments: &AgentArguments) -> Result<Running, Failure> {

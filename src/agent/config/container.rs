@@ -35,8 +35,9 @@ pub(super) fn container(section: Container, base: &Path) -> Result<ContainerConf
         .address
         .unwrap_or(SocketAddr::from(([169, 254, 170, 2], 80)));
     if section.workloads.is_empty() || section.workloads.len() > MAX_WORKLOADS {
-        let rule =
-            format!("must be there, once for each workload, and at most {MAX_WORKLOADS} times");
+        let rule = format!(
+            "at least one such section is required, one for each workload, and at most {MAX_WORKLOADS}"
+        );
         return Err(value("[[container.workload]]", rule));
     }
     let mut names = HashSet::new();
@@ -141,7 +142,7 @@ fn wanted(entry: &ContainerWorkload) -> Result<Wanted, ConfigError> {
             })))
         }
         _ => {
-            let rule = "either it or `cluster` and `family`, for which the broker's directory has the role, must be there";
+            let rule = "either `role_arn` is required, or `cluster` and `family`; with these, the broker's directory says which role it is";
             Err(value(ROLE, rule))
         }
     }

@@ -1,8 +1,8 @@
-//! `principal`: whom the trust policy of a role sees.
+//! `principal`: which principal the trust policy of a role must name.
 
 use serde::Deserialize;
 
-/// Which principal the trust policy of the role sees.
+/// The principal that the trust policy of the role must name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum ImdsPrincipal {
     #[default]

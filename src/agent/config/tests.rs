@@ -233,7 +233,7 @@ fn a_program_is_named_by_more_than_its_file() {
         .unwrap();
     assert_eq!((good.mode, good.programs[0].who.uid), (0o666, Some(1000)));
     for (bad, word) in [
-        ("", "must say which program"),
+        ("", "at least one of uid, gid and unit"),
         ("executable = \"/usr/bin/app\"\n", "is not enough"),
         ("uid = 1\nexecutable = \"app\"\n", "absolute path"),
         ("unit = \"app\"\n", "app.service"),

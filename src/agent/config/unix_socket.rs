@@ -38,7 +38,7 @@ pub(super) fn unix_socket(
 ) -> Result<UnixSocketConfig, ConfigError> {
     let path = base.join(section.path);
     if path.as_os_str().len() > LONGEST_PATH {
-        let rule = format!("{} has more than {LONGEST_PATH} bytes", path.display());
+        let rule = format!("{} must have at most {LONGEST_PATH} bytes", path.display());
         return Err(value("[unix_socket] path", rule));
     }
     let mode = match section.mode {
@@ -54,8 +54,9 @@ pub(super) fn unix_socket(
             })?,
     };
     if section.programs.is_empty() || section.programs.len() > MAX_PROGRAMS {
-        let rule =
-            format!("must be there, once for each program, and at most {MAX_PROGRAMS} times");
+        let rule = format!(
+            "at least one such section is required, one for each program, and at most {MAX_PROGRAMS}"
+        );
         return Err(value("[[unix_socket.program]]", rule));
     }
     let programs = section.programs.into_iter().map(program);
@@ -108,7 +109,7 @@ fn program(entry: Program) -> Result<ProgramConfig, ConfigError> {
     if entry.uid.is_none() && entry.gid.is_none() && entry.unit.is_none() {
         let rule = match entry.executable {
             Some(_) => "is not enough: every user of this machine may run it. Add uid, gid or unit",
-            None => "uid, gid or unit must say which program is meant",
+            None => "at least one of uid, gid and unit is required, to say which program is meant",
         };
         return Err(value(EXECUTABLE, rule));
     }

@@ -29,6 +29,8 @@ pub struct Slot {
     shared: Arc<Shared>,
     wanted: Wanted,
     is_pinned: AtomicBool,
+    /// Whether the session was kept over a restart and has not been renewed since.
+    is_restored: AtomicBool,
     current: ArcSwapOption<RoleSession>,
     plan: Mutex<Plan>,
     /// Held by the one that fetches.
@@ -56,6 +58,7 @@ impl Slot {
             shared,
             wanted,
             is_pinned: AtomicBool::new(false),
+            is_restored: AtomicBool::new(false),
             current: ArcSwapOption::empty(),
             plan: Mutex::new(Plan {
                 on_demand_at: now,
@@ -128,15 +131,16 @@ impl Slot {
     /// The session as it is kept over a restart, if its role is configured.
     pub(super) fn kept(&self) -> Option<KeptSession> {
         let session = self.session()?;
+        let wanted = self.wanted.lasting_id()?;
         self.is_pinned
             .load(Ordering::Relaxed)
-            .then(|| KeptSession::new(&self.wanted.to_string(), &session))
+            .then(|| KeptSession::new(&wanted, &session))
     }
 
     /// Takes a session that was kept, if it is the one that is wanted here.
     pub(super) fn restore(&self, kept: &KeptSession) {
         let now = self.shared.clock.now();
-        if kept.wanted != self.wanted.to_string() || self.good(now).is_some() {
+        if self.wanted.lasting_id().as_ref() != Some(&kept.wanted) || self.good(now).is_some() {
             return;
         }
         let session = kept.session();
@@ -148,6 +152,7 @@ impl Slot {
         let due_at = refresh::renew_at(session.issued_at, session.expires_at, random);
         let renew_at = due_at.max(refresh::first_at(now, random));
         tracing::info!(session = session.arn, until = %session.expires_at, "kept a session over the restart");
+        self.is_restored.store(true, Ordering::Relaxed);
         self.current.store(Some(Arc::new(session)));
         let mut plan = self.plan();
         plan.on_demand_at = due_at;
@@ -162,6 +167,27 @@ impl Slot {
         self.is_pinned.load(Ordering::Relaxed)
             || self.good(now).is_some()
             || now < asked.plus(REFUSAL_KEPT)
+    }
+
+    /// Whether the session was kept over a restart and has not been renewed since.
+    pub(super) fn is_restored(&self) -> bool {
+        self.is_restored.load(Ordering::Relaxed) && self.session().is_some()
+    }
+
+    /// Whether the slot holds nothing that can be handed out, and when somebody asked last: what is smallest is missed
+    /// least. `None` for what is pinned.
+    pub(super) fn worth(&self, now: Timestamp) -> Option<(bool, i64)> {
+        let asked = self.asked.load(Ordering::Relaxed);
+        (!self.is_pinned.load(Ordering::Relaxed)).then(|| (self.good(now).is_some(), asked))
+    }
+
+    /// Lets the session be renewed now. Until then, it is handed out.
+    pub(super) fn renew_now(&self, now: Timestamp) {
+        if self.good(now).is_some() {
+            let mut plan = self.plan();
+            plan.on_demand_at = now;
+            plan.ahead_at = now;
+        }
     }
 
     /// Begins a fetch if one is due. A session that nobody has asked for during a whole life is not renewed, unless
@@ -217,8 +243,9 @@ impl Slot {
         let fetched = self.shared.source.fetch(&self.wanted).await;
         let (now, random) = (self.shared.clock.now(), self.shared.random());
         self.shared.metrics.fetched(&fetched);
-        match fetched {
+        match fetched.and_then(|session| self.by_own_clock(session, now)) {
             Ok(session) => {
+                self.is_restored.store(false, Ordering::Relaxed);
                 let renew_at = refresh::renew_at(now, session.expires_at, random);
                 tracing::info!(session = session.arn, until = %session.expires_at, "fetched a session");
                 self.current.store(Some(Arc::new(session)));
@@ -232,6 +259,25 @@ impl Slot {
             }
             Err(error) => self.failed(error, now, random),
         }
+    }
+
+    /// Limits the life of a new session by the clock of this machine. If the clock is behind, the session ends by it
+    /// too late; no session lasts longer than what was asked for, counted from now.
+    ///
+    /// # Errors
+    /// The session has ended by this clock, which must then be ahead.
+    fn by_own_clock(
+        &self,
+        mut session: RoleSession,
+        now: Timestamp,
+    ) -> Result<RoleSession, FetchError> {
+        let longest = now.plus(self.wanted.longest_life());
+        session.expires_at = session.expires_at.min(longest);
+        if refresh::is_good(now, session.expires_at) {
+            return Ok(session);
+        }
+        let until = session.expires_at;
+        Err(FetchError::Clock { now, until })
     }
 
     fn failed(&self, error: FetchError, now: Timestamp, random: u16) {

@@ -5,6 +5,7 @@ use super::*;
 use crate::agent::refresh;
 use crate::agent::session::tests::answered;
 use crate::agent::source::{Fetch, FetchError};
+use crate::agent::wanted::{WorkloadId, WorkloadWanted};
 use crate::base::clock::{ManualClock, Timestamp};
 use crate::base::entropy::NoEntropy;
 use crate::client::{AssumeRole, ClientError};
@@ -25,6 +26,8 @@ struct Scripted {
     clock: Arc<ManualClock>,
     state: Mutex<Broker>,
     fetches: AtomicUsize,
+    /// How far the clock of the broker is ahead, in milliseconds.
+    lead: Mutex<i64>,
     /// While this is held, fetches wait.
     gate: tokio::sync::Mutex<()>,
 }
@@ -46,9 +49,14 @@ impl Source for Scripted {
             match *self.state.lock().unwrap() {
                 Broker::Answers => {
                     let now = self.clock.now();
-                    let answer = answered(&format!("ASIA{number}"), now, now.plus(HOUR));
-                    assert!(matches!(wanted, Wanted::Role(_)));
-                    Ok(RoleSession::new(ROLE, answer)?)
+                    let lead = *self.lead.lock().unwrap();
+                    let end = Timestamp::from_millis(now.plus(HOUR).millis() + lead);
+                    let answer = answered(&format!("ASIA{number}"), now, end);
+                    let role = match wanted {
+                        Wanted::Role(request) => request.role_arn.clone(),
+                        Wanted::Workload(wanted) => wanted.role_arn.clone().unwrap(),
+                    };
+                    Ok(RoleSession::new(&role, answer)?)
                 }
                 Broker::IsAway => Err(FetchError::Client(ClientError::Unreachable {
                     url: "https://broker".into(),
@@ -84,6 +92,7 @@ impl World {
             clock: clock.clone(),
             state: Mutex::new(Broker::Answers),
             fetches: AtomicUsize::new(0),
+            lead: Mutex::new(0),
             gate: tokio::sync::Mutex::default(),
         });
         let handouts = Handouts::new(
@@ -287,25 +296,111 @@ async fn workloads_have_sessions_of_their_own_and_are_forgotten() {
 }
 
 #[tokio::test]
-async fn there_is_room_for_so_many_workloads_only() {
+async fn ag_05_who_asks_for_very_many_sessions_takes_no_place_from_others() {
     let world = World::new();
-    world.broker(Broker::Refuses);
-    for number in 0..MAX_SLOTS {
-        assert!(
-            world
-                .handouts
-                .get(wanted(&format!("w{number}")))
-                .await
-                .is_err()
-        );
+    let pinned = world.handouts.pin(wanted("node"));
+    assert!(pinned.get().await.is_ok());
+    let pods = ["one", "two"].map(wanted);
+    for pod in &pods {
+        assert!(world.handouts.get(pod.clone()).await.is_ok());
     }
-    let full = world.handouts.get(wanted("more")).await.unwrap_err();
-    assert!(full.to_string().contains("1000 workloads"), "{full}");
-    assert_eq!(world.fetches(), MAX_SLOTS);
-    // What was refused makes room after a minute.
+    world.broker(Broker::Refuses);
+    for number in 0..MAX_SLOTS * 2 {
+        let forged = wanted(&format!("forged {number}"));
+        assert!(world.handouts.get(forged).await.is_err());
+    }
+    let held = world.handouts.lock().len();
+    assert!(held <= MAX_SLOTS, "{held}");
+    assert!(pods.iter().all(|pod| world.handouts.holds(pod)));
+    assert!(pinned.session().is_some());
+    // Among sessions, those that were asked for longest ago make room.
     world.broker(Broker::Answers);
-    world.pass(70).await;
-    assert!(world.handouts.get(wanted("more")).await.is_ok());
+    world.clock.advance(Duration::from_secs(1));
+    assert!(world.handouts.get(pods[1].clone()).await.is_ok());
+    for number in 0..MAX_SLOTS - 2 {
+        let more = wanted(&format!("more {number}"));
+        assert!(world.handouts.get(more).await.is_ok());
+    }
+    assert!(!world.handouts.holds(&pods[0]) && world.handouts.holds(&pods[1]));
+    assert!(pinned.session().is_some());
+}
+
+#[tokio::test]
+async fn ag_04_a_wrong_clock_prolongs_no_session() {
+    let world = World::new();
+    let slot = world
+        .handouts
+        .pin(Wanted::Role(Box::new(AssumeRole::new(ROLE, "node"))));
+    // The clock of the broker is two days ahead, or two days behind.
+    *world.source.lead.lock().unwrap() = 2 * 86_400_000;
+    let until = slot.get().await.unwrap().expires_at;
+    let longest = Duration::from_secs(129_600);
+    assert_eq!(until, world.clock.now().plus(longest));
+    *world.source.lead.lock().unwrap() = -2 * 86_400_000;
+    let slot = world.handouts.pin(wanted("other"));
+    let refusal = slot.get().await.unwrap_err();
+    assert!(matches!(refusal, Refusal::Unavailable { .. }), "{refusal}");
+    assert!(refusal.to_string().contains("check the clock"), "{refusal}");
+    let before = world.fetches();
+    for _ in 0..100 {
+        assert!(slot.get().await.is_err());
+    }
+    assert_eq!(
+        world.fetches(),
+        before,
+        "it is not asked for at each request"
+    );
+}
+
+#[tokio::test]
+async fn ag_04_sessions_are_renewed_at_once_when_nobody_says_whether_they_have_ended() {
+    let world = World::new();
+    let slot = world.handouts.pin(wanted("node"));
+    let empty = world.handouts.pin(wanted("empty"));
+    assert!(slot.get().await.is_ok());
+    world.handouts.renew_all();
+    world.handouts.tend();
+    settle().await;
+    assert_eq!(key(&slot.session().unwrap()), "ASIA2");
+    assert!(
+        empty.session().is_none(),
+        "what is not held is fetched in its own time"
+    );
+}
+
+#[tokio::test]
+async fn ag_05_after_a_restart_each_workload_gets_the_session_that_it_had() {
+    let of = |role: &str, name: &str| {
+        Wanted::Workload(Box::new(WorkloadWanted {
+            workload: WorkloadId::Process { uid: 7, unit: None },
+            role_arn: Some(role.into()),
+            role_session_name: Some(name.into()),
+            duration_seconds: Some(3_600),
+            tags: Vec::new(),
+        }))
+    };
+    // Roles of two accounts with the same name, and two sessions of the same role.
+    let other = "arn:aws:iam::444455556666:role/App";
+    let all = [of(ROLE, "web"), of(ROLE, "mailer"), of(other, "web")];
+    let before = World::new();
+    let mut had = Vec::new();
+    for wanted in &all {
+        let session = before.handouts.pin(wanted.clone()).get().await.unwrap();
+        had.push(key(&session).to_owned());
+    }
+    let kept = before.handouts.kept();
+    assert_eq!(kept.len(), 3);
+    let after = World::new();
+    let slots: Vec<_> = all.iter().map(|w| after.handouts.pin(w.clone())).collect();
+    let new = after.handouts.pin(of(ROLE, "new"));
+    for session in &kept {
+        after.handouts.restore(session);
+    }
+    for (slot, had) in slots.iter().zip(had) {
+        assert_eq!(key(&slot.session().unwrap()), had);
+    }
+    assert!(new.session().is_none(), "it had none");
+    assert!(after.handouts.holds_restored());
 }
 
 /// Agents that wait for a broker to come back, and agents that start together: when their fetches arrive.

@@ -11,6 +11,8 @@ use crate::agent::pod_identity::{self, PodIdentity};
 use crate::agent::unix_socket::{self, Entry, SocketFile, UnixSocket};
 use crate::agent::workload_token::WorkloadToken;
 use crate::agent::world::{ContainerWorld, PodIdentityWorld, ProcessWorld, url};
+use crate::base::digest::sha256;
+use crate::files;
 
 impl Assembly {
     /// Starts the container endpoint in the form of Amazon ECS.
@@ -22,12 +24,19 @@ impl Assembly {
         let (listener, address) = listen("[container] address", address).await?;
         let mut world = None;
         let mut workloads = HashMap::new();
+        let mut tokens = HashMap::new();
         for config in &config.workloads {
             let path = format!("/credentials/{}", config.name);
             let token = self.token(config)?;
+            let text = token.text().unwrap_or_default();
+            if let Some(other) = tokens.insert(sha256(text.as_bytes()), &config.name) {
+                return Err(StartError::SameToken {
+                    names: [other.clone(), config.name.clone()],
+                });
+            }
             world.get_or_insert_with(|| ContainerWorld {
                 full_uri: format!("{}{path}", url(address)),
-                token: token.text().unwrap_or_default(),
+                token: text,
             });
             let slot = self.handouts.pin(config.wanted.clone());
             self.pinned.push(slot.clone());
@@ -36,7 +45,7 @@ impl Assembly {
         }
         let face = Container::new(workloads, self.audit.clone(), self.metrics.clone());
         let hosts = config.listener.hosts.clone();
-        let serve = listener::serve(listener, hosts, Arc::new(face));
+        let serve = listener::serve(listener, self.most, hosts, Arc::new(face));
         self.tasks.push(tokio::spawn(serve));
         Ok(world.unwrap_or_default())
     }
@@ -63,7 +72,7 @@ impl Assembly {
         for config in &config.listeners {
             let (listener, address) = listen("[pod_identity] addresses", config.address).await?;
             full_uri.get_or_insert_with(|| format!("{}{}", url(address), pod_identity::PATH));
-            let serve = listener::serve(listener, config.hosts.clone(), face.clone());
+            let serve = listener::serve(listener, self.most, config.hosts.clone(), face.clone());
             self.tasks.push(tokio::spawn(serve));
         }
         Ok(PodIdentityWorld {
@@ -78,7 +87,8 @@ impl Assembly {
         config: &UnixSocketConfig,
     ) -> Result<(SocketFile, Option<ProcessWorld>), StartError> {
         let path = &config.path;
-        let listener =
+        files::check_folder(path)?;
+        let (listener, socket) =
             unix_socket::listen(path, config.mode).map_err(|source| StartError::Socket {
                 path: path.clone(),
                 source,
@@ -95,10 +105,10 @@ impl Assembly {
             });
         }
         let face = UnixSocket::new(entries, self.audit.clone(), self.metrics.clone());
-        self.tasks
-            .push(tokio::spawn(unix_socket::serve(listener, Arc::new(face))));
+        let serve = unix_socket::serve(listener, self.most, Arc::new(face));
+        self.tasks.push(tokio::spawn(serve));
         let first = config.programs.first();
         let world = first.and_then(|program| ProcessWorld::new(path, &program.role_arn));
-        Ok((SocketFile(path.clone()), world))
+        Ok((socket, world))
     }
 }
