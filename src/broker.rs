@@ -42,6 +42,8 @@ pub struct Broker {
     pub budgets: Budgets,
     /// The issuer of web identity tokens, as a URL; `None` if this broker issues none.
     pub issuer: Option<String>,
+    /// The claims that roles may have at the top level of web identity tokens.
+    pub lifted_claims: Vec<String>,
     /// The audiences and URLs that SAML assertions must name, and the clock leeway.
     pub service_provider: Arc<ServiceProvider>,
     /// Limits how many SAML responses are verified at once, because their senders are not

@@ -252,15 +252,21 @@ impl Caller {
         }
     }
 
-    /// The caller's tags: those of the user or role, overridden by those of the session.
-    pub fn tags(&self) -> Vec<Tag> {
-        let own = match &self.identity {
+    /// The tags of the user or role, which an administrator chose; not those of the session, which its
+    /// caller chose.
+    pub fn own_tags(&self) -> &[Tag] {
+        match &self.identity {
             Identity::User(user)
             | Identity::UserSession { user, .. }
             | Identity::FederatedUser { user, .. } => &user.tags,
             Identity::RoleSession { role, .. } => &role.tags,
-            Identity::Federated(_) => return Vec::new(),
-        };
+            Identity::Federated(_) => &[],
+        }
+    }
+
+    /// The caller's tags: those of the user or role, overridden by those of the session.
+    pub fn tags(&self) -> Vec<Tag> {
+        let own = self.own_tags();
         let Some(session) = self.session() else {
             return own.to_vec();
         };

@@ -21,6 +21,7 @@ use crate::files::{self, Audience, FileError};
 use crate::key_ages::KeyAges;
 use crate::ops::registry;
 use crate::proof::sigv4::{self, MAX_SKEW};
+use crate::session::lifted_claims;
 use crate::sessions::{self, RedisOptions};
 use crate::sign_ins::Settings;
 use crate::store::{KEEP_CHANGES, Place};
@@ -109,6 +110,8 @@ pub struct Config {
     pub limits: Limits,
     /// `iss` of web identity tokens; `{address}` in it is replaced by the address of the service.
     pub issuer: Option<String>,
+    /// The claims that roles may have at the top level of their tokens.
+    pub lifted_claims: Vec<String>,
     /// The service provider that SAML assertions must be made for. `{address}` in it stands for the broker's
     /// address.
     pub service_provider: ServiceProvider,
@@ -153,6 +156,7 @@ impl Config {
             redis: None,
             limits: Limits::default(),
             issuer: None,
+            lifted_claims: Vec::new(),
             service_provider: ServiceProvider::default(),
             reach: Reach {
                 private: false,
@@ -227,10 +231,10 @@ impl Config {
             .transpose()?;
         config.limits = limits::limits(document.limits)?;
         config.key_ages = limits::key_ages(&document.credentials)?;
-        config.issuer = document
-            .web_identity
-            .map(|w| issuer(w.issuer))
-            .transpose()?;
+        if let Some(section) = document.web_identity {
+            config.issuer = Some(issuer(section.issuer)?);
+            config.lifted_claims = claims(section.claims)?;
+        }
         config.service_provider = saml::service_provider(document.saml, config.issuer.as_deref())?;
         config.reach.private = document
             .federation
@@ -322,6 +326,25 @@ fn issuer(url: String) -> Result<String, ConfigError> {
         return Err(value("[web_identity] issuer", rule));
     }
     Ok(url)
+}
+
+/// Checks the names of the claims that roles may have in their tokens.
+fn claims(names: Vec<String>) -> Result<Vec<String>, ConfigError> {
+    let most = lifted_claims::MAX_CLAIMS;
+    if names.len() > most {
+        let rule = format!("must have at most {most} names");
+        return Err(value("[web_identity] claims", rule));
+    }
+    match names.iter().find(|name| !lifted_claims::is_allowable(name)) {
+        Some(name) => {
+            let rule = format!(
+                "`{name}` cannot be set by a tag: a name has up to 64 letters, digits, `_` and `-`, begins with \
+                 a letter, and is not a claim that the broker itself sets, such as `sub`"
+            );
+            Err(value("[web_identity] claims", rule))
+        }
+        None => Ok(names),
+    }
 }
 
 fn audit(section: Option<AuditSection>, base: &Path) -> Result<Target, ConfigError> {
@@ -457,6 +480,10 @@ mod tests {
             (
                 "credentials.access_key_notice_days = 366",
                 "[credentials] access_key_notice_days: must be from 0 to 365, and is 366",
+            ),
+            (
+                "web_identity = { issuer = \"https://b\", claims = [\"groups\", \"sub\"] }",
+                "[web_identity] claims: `sub`",
             ),
             ("sts.skew_seconds = \"9\"", "skew_seconds"),
             ("sts.regions = []", "[sts] regions"),

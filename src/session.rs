@@ -5,6 +5,7 @@ pub mod durations;
 pub mod envelope;
 pub mod key_state;
 pub mod keyring;
+pub mod lifted_claims;
 pub mod packing;
 pub mod signing_key;
 pub mod token;

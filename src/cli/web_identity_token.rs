@@ -61,6 +61,8 @@ pub(super) struct WebIdentityTokenArguments {
 enum Algorithm {
     /// ECDSA with the curve P-384
     Es384,
+    /// ECDSA with the curve P-256
+    Es256,
     /// RSA, for services that support nothing else
     Rs256,
     /// EdDSA with the curve Ed25519
@@ -72,6 +74,7 @@ impl Algorithm {
     fn as_str(self) -> &'static str {
         match self {
             Self::Es384 => "ES384",
+            Self::Es256 => "ES256",
             Self::Rs256 => "RS256",
             Self::EdDsa => "EdDSA",
         }

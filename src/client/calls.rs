@@ -139,7 +139,7 @@ impl Client {
     }
 
     /// Calls GetWebIdentityToken: a JSON Web Token that proves to others who the caller is. `algorithm` is
-    /// `ES384`, `RS256` or `EdDSA`. `duration_seconds` is 60 to 3600, by default 300.
+    /// `ES384`, `ES256`, `RS256` or `EdDSA`. `duration_seconds` is 60 to 3600, by default 300.
     ///
     /// # Errors
     /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.

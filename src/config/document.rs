@@ -74,6 +74,8 @@ pub(super) struct CredentialsSection {
 #[serde(deny_unknown_fields)]
 pub(super) struct WebIdentitySection {
     pub(super) issuer: String,
+    #[serde(default)]
+    pub(super) claims: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -199,6 +199,7 @@ impl Materials<'_> {
                 .issuer
                 .as_ref()
                 .map(|issuer| issuer.replace("{address}", &address)),
+            lifted_claims: config.lifted_claims.clone(),
             verifications: Semaphore::new(verifications()),
             simulations: Semaphore::new(1),
             changes: Semaphore::new(1),

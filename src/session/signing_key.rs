@@ -1,12 +1,16 @@
 //! The keys that sign tokens for other services: JSON Web Signatures (RFC 7515), and the public key
-//! set for verifying them (RFC 7517). RS256 and ES384 as in AWS, and also EdDSA (RFC 8037).
+//! set for verifying them (RFC 7517). RS256 and ES384 as in AWS, and also ES256 and EdDSA (RFC 8037).
+
+mod certificate;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rsa::PublicKeyComponents;
 use ring::signature::{
-    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
-    RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED,
+    ECDSA_P384_SHA384_FIXED_SIGNING, ED25519, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair,
+    KeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey,
+    VerificationAlgorithm,
 };
 use rsa::pkcs8::EncodePrivateKey;
 use serde::{Deserialize, Serialize};
@@ -22,10 +26,12 @@ use crate::session::key_state::KeyState;
 const RSA_BITS: usize = 2_048;
 
 /// The signature algorithm of a token: RFC 7518 section 3.1, RFC 8037 section 3.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     RS256,
+    /// ECDSA on P-256 with SHA-256, which AWS does not offer.
+    ES256,
     /// ECDSA on P-384 with SHA-384.
     ES384,
     /// Ed25519, which AWS does not offer.
@@ -33,17 +39,19 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// Every algorithm, the most widely accepted ones first.
+    pub const ALL: [Self; 4] = [Self::RS256, Self::ES256, Self::ES384, Self::EdDSA];
+
     /// The algorithm with this name; `None` for any other name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::RS256, Self::ES384, Self::EdDSA]
-            .into_iter()
-            .find(|a| a.name() == name)
+        Self::ALL.into_iter().find(|a| a.name() == name)
     }
 
     /// The name of the algorithm in a token's header.
     pub fn name(self) -> &'static str {
         match self {
             Self::RS256 => "RS256",
+            Self::ES256 => "ES256",
             Self::ES384 => "ES384",
             Self::EdDSA => "EdDSA",
         }
@@ -59,6 +67,9 @@ pub(crate) struct KeyDocument {
     state: KeyState,
     since: i64,
     pkcs8: Zeroizing<String>,
+    /// The signature of the key's certificate. Keys of an earlier version have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate_signature: Option<String>,
 }
 
 enum Pair {
@@ -74,6 +85,8 @@ pub struct SigningKey {
     pub(crate) state: KeyState,
     pub(crate) since: Timestamp,
     pair: Pair,
+    /// The signature of the key's certificate, if it has one.
+    certificate_signature: Option<Vec<u8>>,
     /// The public key as a JSON Web Key (RFC 7517).
     jwk: Value,
     pkcs8: Secret<Vec<u8>>,
@@ -109,8 +122,8 @@ impl SigningKey {
                 let key = rsa::PrivateKey::new(&mut Rng(entropy), RSA_BITS).map_err(|_| BadKey)?;
                 key.to_pkcs8_der().map_err(|_| BadKey)?.as_bytes().to_vec()
             }
-            Algorithm::ES384 => {
-                let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &random);
+            Algorithm::ES256 | Algorithm::ES384 => {
+                let made = EcdsaKeyPair::generate_pkcs8(curve(algorithm).signing, &random);
                 made.map_err(|_| BadKey)?.as_ref().to_vec()
             }
             Algorithm::EdDSA => Ed25519KeyPair::generate_pkcs8(&random)
@@ -119,7 +132,58 @@ impl SigningKey {
                 .to_vec(),
         };
         let id = crate::base::digest::hex(&entropy::bytes::<8>(entropy)?);
-        Self::new(id, algorithm, state, now, Secret::new(pkcs8))
+        Self::new(id, algorithm, state, now, Secret::new(pkcs8))?.certified()
+    }
+
+    /// The key with a certificate, which is signed now unless there is one.
+    ///
+    /// # Errors
+    /// [`BadKey`] if signing fails, which does not happen with a valid key.
+    pub fn certified(self) -> Result<Self, BadKey> {
+        if self.certificate_signature.is_some() {
+            return Ok(self);
+        }
+        let signature = self
+            .signature(&self.to_be_signed())
+            .map_err(|_| BadKey)?;
+        self.with_certificate(signature)
+    }
+
+    /// The key with the certificate that this signature makes.
+    fn with_certificate(mut self, signature: Vec<u8>) -> Result<Self, BadKey> {
+        let verifier: &'static dyn VerificationAlgorithm = match self.algorithm {
+            Algorithm::RS256 => &RSA_PKCS1_2048_8192_SHA256,
+            Algorithm::ES256 | Algorithm::ES384 => curve(self.algorithm).verification,
+            Algorithm::EdDSA => &ED25519,
+        };
+        UnparsedPublicKey::new(verifier, self.public_key())
+            .verify(&self.to_be_signed(), &signature)
+            .map_err(|_| BadKey)?;
+        self.certificate_signature = Some(signature);
+        let certificate = self.certificate().ok_or(BadKey)?;
+        if let Value::Object(jwk) = &mut self.jwk {
+            jwk.insert("x5c".to_owned(), json!([STANDARD.encode(certificate)]));
+        }
+        Ok(self)
+    }
+
+    fn to_be_signed(&self) -> Vec<u8> {
+        certificate::to_be_signed(&self.id, self.algorithm, self.public_key())
+    }
+
+    /// The key's self-signed certificate in DER; `None` for a key of an earlier version.
+    pub fn certificate(&self) -> Option<Vec<u8>> {
+        let signature = self.certificate_signature.as_ref()?;
+        let signed = self.to_be_signed();
+        Some(certificate::certificate(&signed, self.algorithm, signature))
+    }
+
+    fn public_key(&self) -> &[u8] {
+        match &self.pair {
+            Pair::Rsa(pair) => pair.public_key().as_ref(),
+            Pair::Ecdsa(pair) => pair.public_key().as_ref(),
+            Pair::Ed25519(pair) => pair.public_key().as_ref(),
+        }
     }
 
     pub(crate) fn parse(document: &KeyDocument) -> Result<Self, BadKey> {
@@ -138,7 +202,13 @@ impl SigningKey {
             since,
             pkcs8,
         );
-        if legal { key } else { Err(BadKey) }
+        let key = if legal { key? } else { return Err(BadKey) };
+        match &document.certificate_signature {
+            Some(signature) => {
+                key.with_certificate(STANDARD.decode(signature).map_err(|_| BadKey)?)
+            }
+            None => Ok(key),
+        }
     }
 
     pub(crate) fn document(&self) -> KeyDocument {
@@ -148,6 +218,10 @@ impl SigningKey {
             state: self.state,
             since: self.since.seconds(),
             pkcs8: Zeroizing::new(STANDARD.encode(self.pkcs8.expose())),
+            certificate_signature: self
+                .certificate_signature
+                .as_ref()
+                .map(|signature| STANDARD.encode(signature)),
         }
     }
 
@@ -167,15 +241,14 @@ impl SigningKey {
                 let public = json!({"kty": "RSA", "n": text(&parts.n), "e": text(&parts.e)});
                 (Pair::Rsa(Box::new(pair)), public)
             }
-            Algorithm::ES384 => {
-                let random = entropy::system();
-                let pair =
-                    EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, bytes, &random);
+            Algorithm::ES256 | Algorithm::ES384 => {
+                let (random, curve) = (entropy::system(), curve(algorithm));
+                let pair = EcdsaKeyPair::from_pkcs8(curve.signing, bytes, &random);
                 let pair = pair.map_err(|_| BadKey)?;
                 // The uncompressed point: a byte 4, then x and y.
-                let point = pair.public_key().as_ref().get(1..97).ok_or(BadKey)?;
-                let (x, y) = point.split_at(48);
-                let public = json!({"kty": "EC", "crv": "P-384", "x": text(x), "y": text(y)});
+                let point = pair.public_key().as_ref().get(1..).ok_or(BadKey)?;
+                let (x, y) = point.split_at(point.len() / 2);
+                let public = json!({"kty": "EC", "crv": curve.name, "x": text(x), "y": text(y)});
                 (Pair::Ecdsa(Box::new(pair)), public)
             }
             Algorithm::EdDSA => {
@@ -195,6 +268,7 @@ impl SigningKey {
             state,
             since,
             pair,
+            certificate_signature: None,
             jwk,
             pkcs8,
         })
@@ -226,8 +300,15 @@ impl SigningKey {
             URL_SAFE_NO_PAD.encode(header),
             URL_SAFE_NO_PAD.encode(claims)
         );
-        let message = token.as_bytes();
-        let signature = match &self.pair {
+        let signature = self.signature(token.as_bytes())?;
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        Ok(token)
+    }
+
+    /// The signature of a message in the form of RFC 7518 section 3 and RFC 8037 section 3.1.
+    fn signature(&self, message: &[u8]) -> Result<Vec<u8>, ring::error::Unspecified> {
+        Ok(match &self.pair {
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public().modulus_len()];
                 pair.sign(
@@ -240,10 +321,30 @@ impl SigningKey {
             }
             Pair::Ecdsa(pair) => pair.sign(&entropy::system(), message)?.as_ref().to_vec(),
             Pair::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
-        };
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-        Ok(token)
+        })
+    }
+}
+
+/// A curve of ECDSA: RFC 7518 section 3.4.
+struct Curve {
+    name: &'static str,
+    signing: &'static EcdsaSigningAlgorithm,
+    verification: &'static dyn VerificationAlgorithm,
+}
+
+/// The curve of an algorithm with ECDSA.
+fn curve(algorithm: Algorithm) -> Curve {
+    match algorithm {
+        Algorithm::ES256 => Curve {
+            name: "P-256",
+            signing: &ECDSA_P256_SHA256_FIXED_SIGNING,
+            verification: &ECDSA_P256_SHA256_FIXED,
+        },
+        _ => Curve {
+            name: "P-384",
+            signing: &ECDSA_P384_SHA384_FIXED_SIGNING,
+            verification: &ECDSA_P384_SHA384_FIXED,
+        },
     }
 }
 
@@ -276,7 +377,7 @@ mod tests {
     #[test]
     fn each_algorithm_signs_what_its_published_key_checks() {
         let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(1));
-        for algorithm in [Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA] {
+        for algorithm in Algorithm::ALL {
             let made = SigningKey::generate(algorithm, KeyState::Current, &entropy, now).unwrap();
             let key = SigningKey::parse(&made.document()).unwrap();
             assert_eq!(key.jwk(), made.jwk());
@@ -294,19 +395,17 @@ mod tests {
                     e: part("e"),
                 }
                 .verify(
-                    &ring::signature::RSA_PKCS1_2048_8192_SHA256,
+                    &RSA_PKCS1_2048_8192_SHA256,
                     message.as_bytes(),
                     &signature,
                 ),
-                Algorithm::ES384 => ring::signature::UnparsedPublicKey::new(
-                    &ring::signature::ECDSA_P384_SHA384_FIXED,
+                Algorithm::ES256 | Algorithm::ES384 => UnparsedPublicKey::new(
+                    curve(algorithm).verification,
                     [&[4][..], &part("x"), &part("y")].concat(),
                 )
                 .verify(message.as_bytes(), &signature),
-                Algorithm::EdDSA => {
-                    ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, part("x"))
-                        .verify(message.as_bytes(), &signature)
-                }
+                Algorithm::EdDSA => UnparsedPublicKey::new(&ED25519, part("x"))
+                    .verify(message.as_bytes(), &signature),
             };
             assert!(verified.is_ok(), "{algorithm:?}");
             assert!(
@@ -315,5 +414,28 @@ mod tests {
                 key.jwk()
             );
         }
+    }
+    #[test]
+    fn a_certificate_of_another_key_is_refused() {
+        let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(1));
+        let made = || {
+            SigningKey::generate(Algorithm::ES256, KeyState::Next, &entropy, now)
+                .unwrap()
+                .document()
+        };
+        let (one, other) = (made(), made());
+        let mixed = KeyDocument {
+            certificate_signature: other.certificate_signature,
+            ..made()
+        };
+        assert!(SigningKey::parse(&mixed).is_err());
+        // A key of an earlier version has no certificate until it gets one.
+        let earlier = KeyDocument {
+            certificate_signature: None,
+            ..one
+        };
+        let key = SigningKey::parse(&earlier).unwrap();
+        assert!(key.certificate().is_none() && key.jwk().get("x5c").is_none());
+        assert!(key.certified().unwrap().jwk().get("x5c").is_some());
     }
 }

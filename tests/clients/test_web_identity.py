@@ -14,7 +14,7 @@ def discovered(world):
         return json.load(answer)
 
 
-@pytest.mark.parametrize("algorithm", ["ES384", "RS256", "EdDSA"])
+@pytest.mark.parametrize("algorithm", ["ES384", "RS256", "ES256", "EdDSA"])
 def test_a_relying_party_knows_a_session(world, algorithm):
     deadline = time.monotonic() + 60
     while algorithm not in discovered(world)["id_token_signing_alg_values_supported"]:

@@ -52,6 +52,7 @@ mod postgres;
 mod redis;
 mod reference;
 mod reload;
+mod relying_tokens;
 mod replacing;
 mod revocation;
 mod rotation;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::session_input::{AuditTag, audited_tags, required};
 use crate::base::clock::Timestamp;
@@ -20,6 +20,7 @@ use crate::caller::Identity;
 use crate::error::Error;
 use crate::ops::context::Context;
 use crate::ops::operation::Operation;
+use crate::session::lifted_claims;
 use crate::session::signing_key::Algorithm;
 use crate::trust::{self, SessionRequest};
 
@@ -79,7 +80,7 @@ impl GetWebIdentityToken {
         let algorithm = Algorithm::parse(&algorithm).ok_or_else(|| {
             FieldError::new(
                 "SigningAlgorithm",
-                "must satisfy enum value set: [RS256, ES384, EdDSA]",
+                "must satisfy enum value set: [RS256, ES256, ES384, EdDSA]",
             )
         })?;
         let duration = match input.duration_seconds {
@@ -154,7 +155,8 @@ impl Operation for GetWebIdentityToken {
             return Err(Error::SessionDurationEscalation);
         }
         let id = crate::base::digest::hex(&entropy::bytes::<16>(&*cx.broker.entropy)?);
-        let claims = claims(cx, issuer, &self, &id, issued_at, expiration).to_string();
+        let lifted = lifted_claims::of(cx.caller().own_tags(), &cx.broker.lifted_claims);
+        let claims = claims(cx, issuer, &self, &id, issued_at, expiration, &lifted).to_string();
         if claims.len() > MAX_CLAIMS {
             return Err(Error::JwtPayloadSizeExceeded(claims.len(), MAX_CLAIMS));
         }
@@ -173,6 +175,7 @@ impl Operation for GetWebIdentityToken {
                 jwt_id: &id,
                 key_id: key.id(),
                 expiration: expiration.to_string(),
+                claims: lifted,
             },
             account.as_str(),
         );
@@ -190,6 +193,7 @@ fn claims(
     id: &str,
     issued_at: Timestamp,
     expiration: Timestamp,
+    lifted: &Map<String, Value>,
 ) -> Value {
     let caller = cx.caller();
     // The subject is the principal and not the session, because the rules of relying parties
@@ -243,10 +247,21 @@ fn claims(
         [one] => Value::from(one.as_str()),
         several => several.into(),
     };
-    json!({
-        "iss": issuer, "sub": subject, "aud": audience, "jti": id,
-        "iat": issued_at.seconds(), "exp": expiration.seconds(), NAMESPACE: own,
-    })
+    let mut claims = lifted.clone();
+    let seconds = issued_at.seconds();
+    for (name, value) in [
+        ("iss", Value::from(issuer)),
+        ("sub", subject.into()),
+        ("aud", audience),
+        ("jti", id.into()),
+        ("iat", seconds.into()),
+        ("nbf", seconds.into()),
+        ("exp", expiration.seconds().into()),
+        (NAMESPACE, own.into()),
+    ] {
+        claims.insert(name.to_owned(), value);
+    }
+    claims.into()
 }
 
 #[derive(Serialize)]
@@ -265,4 +280,7 @@ struct Answered<'a> {
     jwt_id: &'a str,
     key_id: &'a str,
     expiration: String,
+    /// The claims from tags of the role or user.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    claims: Map<String, Value>,
 }

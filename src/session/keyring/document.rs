@@ -10,7 +10,7 @@ use super::{Keyring, KeyringError, MAX_KEYS, MAX_RETIRED, SessionKey, content, n
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 use crate::session::key_state::KeyState;
-use crate::session::signing_key::{self, SigningKey};
+use crate::session::signing_key::{self, Algorithm, SigningKey};
 
 /// The content of the keyring file. It exists only while the file is read or written.
 #[derive(Serialize, Deserialize)]
@@ -52,11 +52,9 @@ impl Keyring {
             return Err(content(format!("Keys: at most {MAX_KEYS}")));
         }
         let keys = session_keys(&document.keys)?;
-        if document.web_identity_keys.len() > 3 * MAX_KEYS {
-            return Err(content(format!(
-                "WebIdentityKeys: at most {}",
-                3 * MAX_KEYS
-            )));
+        let most = Algorithm::ALL.len() * MAX_KEYS;
+        if document.web_identity_keys.len() > most {
+            return Err(content(format!("WebIdentityKeys: at most {most}")));
         }
         let web_identity = document
             .web_identity_keys

@@ -81,7 +81,7 @@ impl Keyring {
             .iter()
             .position(|k| k.state == KeyState::Current)
             .unwrap_or_default();
-        for algorithm in [Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA] {
+        for algorithm in Algorithm::ALL {
             for key in self
                 .web_identity
                 .iter_mut()
@@ -106,12 +106,31 @@ impl Keyring {
         self.retired.extend(before.difference(&after).cloned());
         let excess = self.retired.len().saturating_sub(MAX_RETIRED);
         self.retired.drain(..excess);
-        // A keyring of an earlier version may lack keys for some algorithms.
-        self.with_signing_keys(
-            &[Algorithm::RS256, Algorithm::ES384, Algorithm::EdDSA],
-            entropy,
-            now,
-        )
+        // A keyring of an earlier version may lack keys for some algorithms, and certificates.
+        let certified = self.web_identity.into_iter().map(SigningKey::certified);
+        self.web_identity = certified
+            .collect::<Result<_, _>>()
+            .map_err(|error| content(format!("WebIdentityKeys: {error}")))?;
+        self.with_signing_keys(&Algorithm::ALL, entropy, now)
+    }
+
+    /// The shortest time between two rotations of the keys of web identity tokens, as far as the keys
+    /// tell. `None` if only one rotation is known, because all earlier keys are no longer published.
+    pub fn rotated_every(&self) -> Option<Duration> {
+        let of_one = |algorithm: Algorithm| {
+            let keys = self.web_identity.iter();
+            let keys = keys.filter(move |k| k.algorithm() == algorithm);
+            let times: BTreeSet<Timestamp> = keys.map(|k| k.since).collect();
+            let times: Vec<Timestamp> = times.into_iter().collect();
+            times
+                .windows(2)
+                .filter_map(|pair| match pair {
+                    [earlier, later] => Some(later.since(*earlier)),
+                    _ => None,
+                })
+                .min()
+        };
+        Algorithm::ALL.into_iter().filter_map(of_one).min()
     }
 
     pub(super) fn fresh(
@@ -235,6 +254,24 @@ mod tests {
         let fourth = Keyring::parse(&fourth.to_bytes().unwrap()).unwrap();
         assert!(fourth.retired().contains(&text_id(first_id)));
         assert!(fourth.retired().is_disjoint(&fourth.ids()));
+    }
+
+    #[test]
+    fn the_time_between_rotations_is_known_while_it_is_short() {
+        let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(100_000));
+        let day = Duration::from_secs(86_400);
+        let keyring = Keyring::generate(&entropy, now).unwrap();
+        assert_eq!(keyring.rotated_every(), None);
+        let keyring = keyring.rotate(&entropy, now.plus(day)).unwrap();
+        let keyring = keyring.rotate(&entropy, now.plus(day * 2)).unwrap();
+        assert_eq!(keyring.rotated_every(), Some(day));
+        let hour = day / 24;
+        let keyring = keyring.rotate(&entropy, now.plus(day * 2 + hour)).unwrap();
+        assert_eq!(keyring.rotated_every(), Some(hour));
+        // A month later the previous keys have gone.
+        let keyring = keyring.rotate(&entropy, now.plus(day * 32)).unwrap();
+        let keyring = keyring.rotate(&entropy, now.plus(day * 62)).unwrap();
+        assert!(keyring.rotated_every().is_none_or(|every| every > day * 28));
     }
 
     #[test]

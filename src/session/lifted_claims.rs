@@ -1,0 +1,122 @@
+//! Claims at the top level of web identity tokens, for services that look for `groups`, `policy` or
+//! `scope` there. The operator allows their names in the configuration, and a role names those that it has
+//! in its tag `brevet:claims`; the tag with the name of the claim has the value.
+//!
+//! Only the tags of the role or user itself count: whoever assumes a role chooses the tags of the session.
+
+use serde_json::{Map, Value};
+
+use crate::base::names::Tag;
+
+/// The tag that names the claims of a role or user, separated by blanks.
+pub const TAG: &str = "brevet:claims";
+/// The most names that a configuration allows.
+pub const MAX_CLAIMS: usize = 16;
+/// Claims whose value is a list: RFC 9068 section 2.2.3.1. Their tag has the members, separated by blanks.
+const LISTS: [&str; 3] = ["groups", "roles", "entitlements"];
+/// Claims that say who the token is from and for, and how its subject was authenticated. Only the broker
+/// sets them: RFC 7519 section 4.1, RFC 8693 section 4, OpenID Connect Core 1.0 section 2, RFC 7800.
+const RESERVED: [&str; 25] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "jti",
+    "azp",
+    "nonce",
+    "auth_time",
+    "acr",
+    "amr",
+    "at_hash",
+    "c_hash",
+    "s_hash",
+    "sid",
+    "act",
+    "may_act",
+    "client_id",
+    "cnf",
+    "events",
+    "toe",
+    "txn",
+    "typ",
+    "sub_jwk",
+];
+
+/// Whether the configuration may allow a claim with this name.
+pub fn is_allowable(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+        && name.len() <= 64
+        && !RESERVED.iter().any(|r| r.eq_ignore_ascii_case(name))
+}
+
+/// The claims that a role or user with these tags has, of those that are allowed.
+pub fn of(tags: &[Tag], allowed: &[String]) -> Map<String, Value> {
+    let value = |key: &str| {
+        let tag = tags.iter().find(|tag| tag.key == key);
+        tag.map(|tag| tag.value.as_str())
+    };
+    let names = value(TAG).unwrap_or_default().split(' ');
+    let claims = names.filter(|name| allowed.iter().any(|a| a == name));
+    let claims = claims.filter_map(|name| {
+        let value = value(name)?;
+        let claim = match LISTS.contains(&name) {
+            true => value.split(' ').filter(|member| !member.is_empty()).collect(),
+            false => Value::from(value),
+        };
+        Some((name.to_owned(), claim))
+    });
+    claims.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn tags(pairs: &[(&str, &str)]) -> Vec<Tag> {
+        let tag = |(key, value): &(&str, &str)| Tag {
+            key: (*key).to_owned(),
+            value: (*value).to_owned(),
+        };
+        pairs.iter().map(tag).collect()
+    }
+
+    #[test]
+    fn a_claim_needs_the_operator_the_list_and_the_value() {
+        let allowed = ["groups", "scope", "policy"].map(str::to_owned);
+        let role = tags(&[
+            (TAG, "groups scope email  missing"),
+            ("groups", "ops  payments"),
+            ("scope", "read write"),
+            ("policy", "readwrite"),
+            ("email", "root@example.com"),
+        ]);
+        assert_eq!(
+            Value::from(of(&role, &allowed)),
+            json!({"groups": ["ops", "payments"], "scope": "read write"}),
+        );
+        assert!(of(&role, &[]).is_empty());
+        assert!(of(&tags(&[("groups", "ops")]), &allowed).is_empty());
+        assert!(of(&tags(&[(TAG, "groups"), ("Groups", "ops")]), &allowed).is_empty());
+        let empty = of(&tags(&[(TAG, "groups"), ("groups", "")]), &allowed);
+        assert_eq!(Value::from(empty), json!({"groups": []}));
+    }
+
+    #[test]
+    fn az_08_what_the_broker_says_is_no_tag() {
+        for name in ["iss", "sub", "Aud", "exp", "nbf", "act", "amr", "cnf", "client_id"] {
+            assert!(!is_allowable(name), "{name}");
+        }
+        for name in ["", "1x", "https://sts.amazonaws.com/", "a b", "é", "a.b", &"a".repeat(65)] {
+            assert!(!is_allowable(name), "{name}");
+        }
+        for name in ["groups", "policy", "scope", "email", "preferred_username"] {
+            assert!(is_allowable(name), "{name}");
+        }
+    }
+}
