@@ -273,6 +273,35 @@ pub fn stands(
     signature::stands(session, &context, now)
 }
 
+/// Finds out whose signature a request to another service has. The caller must check the host, the scope
+/// and the time.
+///
+/// # Errors
+/// The same as for [`signature::authenticate`].
+pub fn holder(
+    broker: &Broker,
+    directory: &Directory,
+    now: Timestamp,
+    presented: &Presented,
+) -> Result<Caller, Error> {
+    let names = broker.names.load();
+    signature::signer(presented, &context(broker, "sts", directory, &names), now)
+}
+
+/// The holder of a session, if the session could be used now.
+///
+/// # Errors
+/// The error with which the session's own calls would be refused.
+pub fn of_session(
+    broker: &Broker,
+    session: &Arc<OpenedSession>,
+    directory: &Directory,
+    now: Timestamp,
+) -> Result<Caller, Error> {
+    let names = broker.names.load();
+    signature::of_session(session, &context(broker, "sts", directory, &names), now)
+}
+
 /// Whether the headers of a request announce a signature for this service by an active key of this
 /// broker. The body that is needed to check it has not been received yet.
 pub fn announces_active_key(broker: &Broker, service: &str, headers: &HeaderMap) -> bool {

@@ -13,3 +13,4 @@ pub mod http;
 pub mod legible;
 pub mod names;
 pub mod secret;
+pub mod strict_json;

@@ -67,6 +67,14 @@ impl Caller {
         }
     }
 
+    /// The ARN of the caller's user or role, as its own policies name it.
+    pub fn own_arn(&self) -> &str {
+        match &self.identity {
+            Identity::RoleSession { role, .. } => &role.arn,
+            _ => self.arn(),
+        }
+    }
+
     /// The caller's `UserId`: `AIDA…`, `AROA…:SESSION` or `ACCOUNT:NAME`.
     pub fn user_id(&self) -> &str {
         match (&self.identity, self.session()) {

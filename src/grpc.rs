@@ -2,6 +2,7 @@
 
 mod call;
 mod messages;
+mod relying;
 mod sessions;
 mod status;
 mod watch;
@@ -18,6 +19,9 @@ use crate::ops::admin::describe_session::DescribeSession;
 use crate::ops::admin::list_sessions::ListSessions;
 use crate::ops::admin::preview_revocation::PreviewRevocation;
 use crate::ops::admin::revoke_sessions::RevokeSessions;
+use crate::ops::relying::authorize::Authorize;
+use crate::ops::relying::verify_request::VerifyRequest;
+use crate::ops::relying::watch_revocations::WatchRevocations;
 use crate::ops::sts::assume_role::AssumeRole;
 use crate::ops::sts::assume_role_for_workload::AssumeRoleForWorkload;
 use crate::ops::sts::assume_role_with_saml::AssumeRoleWithSaml;
@@ -66,6 +70,15 @@ async fn administer(call: Call, name: &str) -> Answer {
     }
 }
 
+/// Runs the operation of a call of the service Relying that has one answer.
+async fn rely(call: Call, name: &str) -> Answer {
+    match name {
+        Authorize::NAME => call.run::<Authorize>().await,
+        VerifyRequest::NAME => call.run::<VerifyRequest>().await,
+        other => call.refuse(other).await,
+    }
+}
+
 /// Serves one call of any of the services. `stop` becomes true when the broker stops, which ends streams. A call that fails before its operation is reached is recorded and
 /// refused, too.
 pub async fn serve<B>(
@@ -95,7 +108,7 @@ where
     let mut grpc =
         tonic::server::Grpc::new(BytesCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let answer = async {
-        if service != routes::Grpc::Relying {
+        if service != routes::Grpc::Relying || handler.name != WatchRevocations::NAME {
             return grpc.unary(handler, request).await;
         }
         let stop = stop.clone();

@@ -204,6 +204,7 @@ mod parts {
     pub mod upkeep;
 
     // Faces: know a wire format or an operator; have no rules.
+    pub mod authzen;
     pub mod config;
     pub mod grpc;
     pub mod oauth;

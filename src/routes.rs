@@ -24,6 +24,11 @@ pub enum Http {
     Sso(Sso),
     /// An endpoint of OAuth 2.0 for sign-ins. Without `[sign_in]` the path is the Query protocol's.
     SignIn(OAuth),
+    /// An endpoint of the AuthZEN Authorization API.
+    AccessEvaluation,
+    AccessEvaluations,
+    /// The metadata of the broker as a policy decision point.
+    DecisionPoint,
 }
 
 /// An action of AWS's APIs `sso-oidc` and `sso`.
@@ -83,6 +88,12 @@ pub const REVOCATION: &str = "/oauth2/revoke";
 /// The path of the metadata of the broker as a SAML service provider.
 pub const SAML_METADATA: &str = METADATA_PATH;
 
+/// The paths of the AuthZEN Authorization API 1.0, below the URL of the policy decision point.
+pub const ACCESS_EVALUATION: &str = "/access/v1/evaluation";
+pub const ACCESS_EVALUATIONS: &str = "/access/v1/evaluations";
+/// The path of the metadata of a policy decision point, before the path of its URL.
+pub const DECISION_POINT: &str = "/.well-known/authzen-configuration";
+
 /// The face that serves an HTTP request with this path.
 pub fn http(path: &str) -> Http {
     match path {
@@ -100,6 +111,9 @@ pub fn http(path: &str) -> Http {
         "/assignment/roles" => Http::Sso(Sso::ListAccountRoles),
         "/federation/credentials" => Http::Sso(Sso::GetRoleCredentials),
         "/logout" => Http::Sso(Sso::Logout),
+        ACCESS_EVALUATION => Http::AccessEvaluation,
+        ACCESS_EVALUATIONS => Http::AccessEvaluations,
+        DECISION_POINT => Http::DecisionPoint,
         _ => Http::Query,
     }
 }
@@ -183,7 +197,16 @@ mod tests {
         assert_eq!(http("/saml/metadata"), Http::SamlMetadata);
         assert_eq!(http("/token"), Http::Sso(Sso::CreateToken));
         assert_eq!(http("/oauth2/revoke"), Http::SignIn(OAuth::Revocation));
-        for path in ["/", "//", "/oauth2/token/", "/OAuth2/token", "/x", ""] {
+        assert_eq!(http("/access/v1/evaluation"), Http::AccessEvaluation);
+        for path in [
+            "/",
+            "//",
+            "/access/v1",
+            "/oauth2/token/",
+            "/OAuth2/token",
+            "/x",
+            "",
+        ] {
             assert_eq!(http(path), Http::Query, "{path}");
         }
         assert!(is_query("/") && is_query("//") && !is_query("///") && !is_query(""));

@@ -2,6 +2,7 @@
 //! here, and the result is a [`Grant`]. It waits for nothing.
 
 mod denied;
+mod elsewhere;
 mod explain;
 mod facts;
 mod question;
@@ -11,12 +12,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 pub use self::denied::Denied;
+pub use self::elsewhere::{Elsewhere, Judged, RequestElsewhere};
 pub use self::explain::{Asked, Control, Explained, explain};
 pub use self::facts::{Facts, ServicePrincipal, SessionRequest, Supposed};
 pub use self::question::OwnedBucket;
 use self::question::Question;
 pub use self::simulated::{SimulatedPrincipal, WhatIf, describe_request};
-use crate::base::arn::{AccountId, RoleArn};
+use crate::base::arn::{AccountId, RoleArn, account_of};
 use crate::caller::{Caller, Identity};
 use crate::directory::{Directory, Role, User};
 use crate::evaluator::{Outcome, Principal};
@@ -363,4 +365,9 @@ pub fn permit(
     } else {
         Err(question.denied(decision))
     }
+}
+
+/// The account that owns a resource, if its ARN contains one.
+fn account_that_owns(resource: &str) -> Option<AccountId> {
+    AccountId::parse(account_of(resource))
 }

@@ -95,6 +95,26 @@ pub fn signer(
     }
 }
 
+/// The holder of a session, if it could be used now. That somebody holds it was shown in another way than
+/// by a signature, or is only supposed.
+///
+/// # Errors
+/// The error with which the session's own calls would be refused.
+pub fn of_session(
+    session: &Arc<OpenedSession>,
+    context: &SignatureContext<'_>,
+    now: Timestamp,
+) -> Result<Caller, Error> {
+    must_not_be_over(session, context, now)?;
+    let access_key_id = session.claims.access_key_id.clone();
+    let (identity, effective) = current_principal(session.clone(), context.directory)?;
+    Ok(Caller {
+        identity,
+        access_key_id,
+        effective,
+    })
+}
+
 /// Whether the key that a request announces is an active one of this broker: a long-term key of the
 /// directory, or that of a session that is not over. It says nothing about who sent the request.
 pub fn is_active(

@@ -9,6 +9,7 @@ use super::{
     AssumeRole, AssumeRoleWithSaml, AssumeRoleWithWebIdentity, AssumedRole, CallerIdentity, Client,
     ClientError, Credentials, SamlRole, WebIdentityRole, WebIdentityToken,
 };
+use crate::api::relying::v1 as relying;
 use crate::api::sts::v1 as pb;
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
@@ -349,6 +350,32 @@ impl Client {
             .into_inner()
             .target
             .ok_or(ClientError::Incomplete("target"))
+    }
+}
+
+impl Client {
+    /// Calls Authorize of the service Relying: whether a principal may do something at a service.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
+    pub async fn authorize(
+        &self,
+        request: relying::AuthorizeRequest,
+    ) -> Result<relying::AuthorizeResponse, ClientError> {
+        let answer = self.relying.clone().authorize(request).await;
+        Ok(answer.map_err(|s| self.failed(&s))?.into_inner())
+    }
+
+    /// Calls VerifyRequest of the service Relying: whose signature a request has.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
+    pub async fn verify_request(
+        &self,
+        request: relying::VerifyRequestRequest,
+    ) -> Result<relying::VerifyRequestResponse, ClientError> {
+        let answer = self.relying.clone().verify_request(request).await;
+        Ok(answer.map_err(|s| self.failed(&s))?.into_inner())
     }
 }
 

@@ -225,9 +225,11 @@ const IAM: &[&str] = &[
 /// The broker's own actions, which have no counterpart in AWS.
 const BREVET: &[&str] = &[
     "AssumeRoleForWorkload",
+    "Authorize",
     "DescribeSession",
     "ListSessions",
     "RevokeSessions",
+    "VerifyRequest",
     "WatchRevocations",
 ];
 

@@ -57,6 +57,7 @@ impl tower_service::Service<Request<Bytes>> for Handler {
         Box::pin(async move {
             match service {
                 Grpc::SessionAdministration => super::administer(call, &name).await,
+                Grpc::Relying => super::rely(call, &name).await,
                 _ => super::dispatch(call, &name).await,
             }
         })
@@ -158,11 +159,6 @@ impl Call {
 
     /// Refuses a method that the service does not have.
     pub(super) async fn refuse(self, name: &str) -> Answer {
-        Err(self.refusal(name).await)
-    }
-
-    /// The refusal of a method that the service does not have.
-    pub(super) async fn refusal(self, name: &str) -> Status {
         let error = ops::registry::unanswered(name, "v1");
         let reply = ops::refuse(
             &self.broker,
@@ -173,7 +169,7 @@ impl Call {
             self.origin,
         )
         .await;
-        failure(&reply.request_id, &reply.error)
+        Err(failure(&reply.request_id, &reply.error))
     }
 }
 

@@ -18,7 +18,6 @@ use crate::api::relying::v1 as pb;
 use crate::broker::Broker;
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::ops::Operation;
 use crate::ops::relying::watch_revocations::{WatchRevocations, Watching};
 
 /// How often the position in the feed is looked at.
@@ -31,7 +30,7 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 /// The encoded messages of an answer.
 pub(super) type Messages = Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, Status>> + Send>>;
 
-/// A call of the service Relying whose message has not been received yet.
+/// A call of WatchRevocations whose message has not been received yet.
 pub(super) struct Streaming {
     pub(super) handler: Handler,
     /// Becomes true when the broker stops.
@@ -48,14 +47,8 @@ impl tower_service::Service<Request<Bytes>> for Streaming {
     }
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let (call, name) = self.handler.begin(request);
-        let stop = self.stop.clone();
-        Box::pin(async move {
-            match name.as_str() {
-                WatchRevocations::NAME => watch(call, stop).await,
-                other => Err(call.refusal(other).await),
-            }
-        })
+        let (call, _) = self.handler.begin(request);
+        Box::pin(watch(call, self.stop.clone()))
     }
 }
 

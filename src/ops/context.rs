@@ -200,10 +200,21 @@ impl Context<'_> {
     /// Records the reason of a refusal, and returns AWS's error with the sealed reason.
     pub fn refuse(&mut self, denied: &Denied, resource: &str) -> Error {
         self.record.additional_event_data = denied.audited();
+        Error::AccessDenied {
+            principal: self.caller.arn().to_owned(),
+            action: denied.action.clone(),
+            resource: resource.to_owned(),
+            encoded_message: self.sealed(&self.caller, denied, resource),
+        }
+    }
+
+    /// Seals the reason why something is refused to a principal; empty if it cannot be sealed, since it is
+    /// refused even then.
+    pub fn sealed(&self, principal: &Caller, denied: &Denied, resource: &str) -> String {
         let sealed = self.broker.tokens.with_keyring(|keyring| {
             let message = Message::new(
                 &self.record.request_id,
-                &self.caller,
+                principal,
                 denied,
                 resource,
                 self.issued_under,
@@ -211,13 +222,7 @@ impl Context<'_> {
             );
             message.seal(keyring, &*self.broker.entropy)
         });
-        Error::AccessDenied {
-            principal: self.caller.arn().to_owned(),
-            action: denied.action.clone(),
-            resource: resource.to_owned(),
-            // The call is refused even if the message cannot be sealed.
-            encoded_message: sealed.unwrap_or_default(),
-        }
+        sealed.unwrap_or_default()
     }
 
     /// Like [`Context::refuse`], but worded for federated callers, who have no ARN.

@@ -6,6 +6,8 @@ use super::admin::list_sessions::ListSessions;
 use super::admin::preview_revocation::PreviewRevocation;
 use super::admin::revoke_sessions::RevokeSessions;
 use super::operation::Operation;
+use super::relying::authorize::Authorize;
+use super::relying::verify_request::VerifyRequest;
 use super::relying::watch_revocations::WatchRevocations;
 use super::sts::assume_role::AssumeRole;
 use super::sts::assume_role_for_workload::AssumeRoleForWorkload;
@@ -58,7 +60,7 @@ pub const OWN: &[&str] = &[AssumeRoleForWorkload::NAME];
     allow(dead_code, reason = "tests compare it with the wires")
 )]
 /// The actions for programs that accept or hand out sessions. They exist only in gRPC, too.
-pub const RELYING: &[&str] = &[WatchRevocations::NAME];
+pub const RELYING: &[&str] = &[Authorize::NAME, VerifyRequest::NAME, WatchRevocations::NAME];
 
 /// The error for an action that AWS has but this version does not support, or that does not exist.
 pub fn unanswered(action: &str, version: &str) -> Error {

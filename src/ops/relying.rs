@@ -1,3 +1,7 @@
-//! The actions for programs that accept or hand out sessions. AWS has no such actions.
+//! The actions for programs that accept or hand out sessions, named as the gRPC service names them.
 
+pub mod authorize;
+pub mod keys;
+pub mod subject;
+pub mod verify_request;
 pub mod watch_revocations;

@@ -63,6 +63,17 @@ pub struct Incoming<'a> {
     pub payload_sha256: [u8; 32],
 }
 
+/// How the path of a request appears in its canonical request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathForm {
+    /// As it was sent. Every path of the broker itself consists of unreserved characters; any other is
+    /// refused.
+    Own,
+    /// Each segment is encoded once more, as all services but S3 do it. Empty segments, `.` and `..` are
+    /// refused, because not everybody understands them in the same way.
+    EncodedAgain,
+}
+
 /// The configurable rules of a verifier.
 #[derive(Debug, Clone)]
 pub struct Rules {

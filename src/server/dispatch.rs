@@ -10,6 +10,7 @@ use tower_service::Service;
 use super::body::Metered;
 use super::{Shared, saml_metadata};
 use crate::api;
+use crate::authzen::{self, Endpoint};
 use crate::oauth::well_known::{self, Document};
 use crate::oauth::{sign_in, token};
 use crate::ops::CALL_TIMEOUT;
@@ -45,6 +46,19 @@ pub(super) async fn answer(
         Http::KeySet => published(Document::KeySet),
         Http::SamlMetadata => {
             saml_metadata::answer(broker, request.method()).map(|r| r.map(Body::new))
+        }
+        Http::DecisionPoint => {
+            authzen::configuration(broker, request.method()).map(|r| r.map(Body::new))
+        }
+        Http::AccessEvaluation => {
+            let endpoint = Endpoint::Evaluation;
+            let response = authzen::serve(broker, origin, endpoint, request).await;
+            return response.map(Body::new);
+        }
+        Http::AccessEvaluations => {
+            let endpoint = Endpoint::Evaluations;
+            let response = authzen::serve(broker, origin, endpoint, request).await;
+            return response.map(Body::new);
         }
         Http::TokenExchange => {
             let response = token::serve(broker, origin, request).await;

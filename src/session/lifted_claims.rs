@@ -64,7 +64,10 @@ pub fn of(tags: &[Tag], allowed: &[String]) -> Map<String, Value> {
     let claims = claims.filter_map(|name| {
         let value = value(name)?;
         let claim = match LISTS.contains(&name) {
-            true => value.split(' ').filter(|member| !member.is_empty()).collect(),
+            true => value
+                .split(' ')
+                .filter(|member| !member.is_empty())
+                .collect(),
             false => Value::from(value),
         };
         Some((name.to_owned(), claim))
@@ -109,10 +112,28 @@ mod tests {
 
     #[test]
     fn az_08_what_the_broker_says_is_no_tag() {
-        for name in ["iss", "sub", "Aud", "exp", "nbf", "act", "amr", "cnf", "client_id"] {
+        for name in [
+            "iss",
+            "sub",
+            "Aud",
+            "exp",
+            "nbf",
+            "act",
+            "amr",
+            "cnf",
+            "client_id",
+        ] {
             assert!(!is_allowable(name), "{name}");
         }
-        for name in ["", "1x", "https://sts.amazonaws.com/", "a b", "é", "a.b", &"a".repeat(65)] {
+        for name in [
+            "",
+            "1x",
+            "https://sts.amazonaws.com/",
+            "a b",
+            "é",
+            "a.b",
+            &"a".repeat(65),
+        ] {
             assert!(!is_allowable(name), "{name}");
         }
         for name in ["groups", "policy", "scope", "email", "preferred_username"] {

@@ -143,9 +143,7 @@ impl SigningKey {
         if self.certificate_signature.is_some() {
             return Ok(self);
         }
-        let signature = self
-            .signature(&self.to_be_signed())
-            .map_err(|_| BadKey)?;
+        let signature = self.signature(&self.to_be_signed()).map_err(|_| BadKey)?;
         self.with_certificate(signature)
     }
 

@@ -7,7 +7,7 @@ use crate::base::clock::Timestamp;
 use crate::base::names::Tag;
 use crate::caller::{Caller, Identity};
 use crate::directory::{Directory, Member};
-use crate::evaluator::{RequestContext, Value};
+use crate::evaluator::{RequestContext, Value, keys};
 use crate::federation::FederatedIdentity;
 use crate::mfa::{Code, Proven};
 use crate::origin::Origin;
@@ -16,6 +16,7 @@ use crate::session::packing::TagClaim;
 
 /// The condition keys of a request. Each key is described in [`crate::evaluator::keys`], which says when
 /// it is present.
+#[derive(Clone)]
 pub struct Facts<'a> {
     pub(super) keys: RequestContext<'a>,
     /// The calling session's tags, some of which may be transitive.
@@ -31,7 +32,22 @@ impl<'a> Facts<'a> {
         region: &'a str,
         now: Timestamp,
     ) -> Self {
-        let mut keys = of_request(origin, region, now);
+        Self::about(of_request(origin, region, now), caller, directory, now)
+    }
+
+    /// Sets the condition keys of a request that the caller makes to another service. The broker knows the
+    /// principal and the time, and nothing of the connection.
+    pub fn elsewhere(caller: &'a Caller, directory: &'a Directory, now: Timestamp) -> Self {
+        Self::about(of_moment(now), caller, directory, now)
+    }
+
+    /// Adds what is known of the caller.
+    fn about(
+        mut keys: RequestContext<'a>,
+        caller: &'a Caller,
+        directory: &'a Directory,
+        now: Timestamp,
+    ) -> Self {
         // This is the caller's account unless the requested resource belongs to another one: see
         // `admit`.
         keys.set("aws:resourceaccount", caller.account().to_string());
@@ -260,6 +276,20 @@ impl<'a> Facts<'a> {
         self.keys.set_resource_tags(tags, of_user_or_role);
     }
 
+    /// Adds what a service says of a request to it. Which keys it may set must be checked before.
+    pub(super) fn said_by_service(&mut self, keys: &'a [(String, Vec<String>)]) {
+        for (name, values) in keys {
+            let many = keys::find(name).is_some_and(|key| key.multivalued);
+            match values.as_slice() {
+                [value] if !many => self.keys.set(name.as_str(), value.as_str()),
+                values => self.keys.set_many(
+                    name.as_str(),
+                    values.iter().map(|v| Cow::from(v.as_str())).collect(),
+                ),
+            }
+        }
+    }
+
     /// Adds condition keys of an IAM action, and the keys of the tags that it removes.
     pub fn iam(&mut self, keys: &[(&'static str, &'a str)], untagged: &'a [String]) {
         for (key, value) in keys {
@@ -282,9 +312,7 @@ pub struct ServicePrincipal {
 
 /// The keys that depend on the request but not on its principal.
 fn of_request<'a>(origin: &'a Origin, region: &'a str, now: Timestamp) -> RequestContext<'a> {
-    let mut keys = RequestContext::new();
-    keys.set("aws:currenttime", now.to_string());
-    keys.set("aws:epochtime", now.seconds().to_string());
+    let mut keys = of_moment(now);
     keys.set("aws:sourceip", origin.source_ip.to_canonical().to_string());
     keys.set(
         "aws:securetransport",
@@ -302,6 +330,14 @@ fn of_request<'a>(origin: &'a Origin, region: &'a str, now: Timestamp) -> Reques
     if let Some(referer) = &origin.referer {
         keys.set("aws:referer", referer.as_str());
     }
+    keys
+}
+
+/// The keys that only the time decides.
+fn of_moment<'a>(now: Timestamp) -> RequestContext<'a> {
+    let mut keys = RequestContext::new();
+    keys.set("aws:currenttime", now.to_string());
+    keys.set("aws:epochtime", now.seconds().to_string());
     keys.set("aws:viaawsservice", "false");
     keys.set("aws:viaawsmcpservice", "false");
     keys
@@ -384,7 +420,6 @@ fn describe_session<'a>(keys: &mut RequestContext<'a>, caller: &'a Caller) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluator::keys;
 
     #[test]
     fn every_fact_stands_in_the_table_of_keys() {

@@ -267,16 +267,7 @@ impl<'a> WhatIf<'a> {
         let resource_member = member(self.resource_account);
         facts.principal_organization(principal_member);
         facts.resource_organization(resource_member);
-        for (name, values) in self.keys {
-            let many = keys::find(name).is_some_and(|key| key.multivalued);
-            match values.as_slice() {
-                [value] if !many => facts.keys.set(name.as_str(), value.as_str()),
-                values => facts.keys.set_many(
-                    name.as_str(),
-                    values.iter().map(|value| value.as_str().into()).collect(),
-                ),
-            }
-        }
+        facts.said_by_service(self.keys);
         let of_user_or_role =
             IamArn::parse(self.resource).is_some_and(|arn| ["user", "role"].contains(&arn.kind));
         facts.resource_tags(&self.tags, of_user_or_role);

@@ -47,7 +47,12 @@ async fn an_es256_token_is_checked_with_the_published_key() {
     let key = keys.iter().find(|key| key["kid"] == header["kid"]).unwrap();
     assert_eq!(
         (&key["kty"], &key["crv"], &key["alg"], &header["alg"]),
-        (&json!("EC"), &json!("P-256"), &json!("ES256"), &json!("ES256"))
+        (
+            &json!("EC"),
+            &json!("P-256"),
+            &json!("ES256"),
+            &json!("ES256")
+        )
     );
     let part = |name: &str| URL_SAFE_NO_PAD.decode(key[name].as_str().unwrap()).unwrap();
     let point = [vec![4], part("x"), part("y")].concat();
@@ -78,7 +83,9 @@ async fn every_broker_publishes_the_same_certificate_for_a_key() {
         };
         let der = STANDARD.decode(certificate.as_str().unwrap()).unwrap();
         let member = if key["kty"] == "EC" { "y" } else { "x" };
-        let public = URL_SAFE_NO_PAD.decode(key[member].as_str().unwrap()).unwrap();
+        let public = URL_SAFE_NO_PAD
+            .decode(key[member].as_str().unwrap())
+            .unwrap();
         assert!(der.windows(public.len()).any(|part| part == public));
     }
     // A service that reads only the first key of the set finds one that signs.
@@ -119,7 +126,10 @@ async fn az_08_claims_at_the_top_come_from_the_role_and_never_from_the_session()
         ("Tags.member.3.Key", "scope"),
         ("Tags.member.3.Value", "everything"),
     ];
-    let session = broker.query(Some(&user("alice")), &form).await.credentials();
+    let session = broker
+        .query(Some(&user("alice")), &form)
+        .await
+        .credentials();
     let (_, claims) = token(&broker, &session, "ES384").await;
     assert_eq!(claims["groups"], json!(["ops", "payments"]));
     assert_eq!(claims["policy"], "readwrite");
@@ -136,7 +146,9 @@ async fn az_08_claims_at_the_top_come_from_the_role_and_never_from_the_session()
     let supported = provider["claims_supported"].as_array().unwrap();
     assert!(supported.contains(&json!("nbf")) && supported.contains(&json!("groups")));
     let audit = broker.into_audit().await;
-    let issued = audit.iter().find(|l| l["eventName"] == "GetWebIdentityToken");
+    let issued = audit
+        .iter()
+        .find(|l| l["eventName"] == "GetWebIdentityToken");
     assert_eq!(
         issued.unwrap()["responseElements"]["claims"],
         json!({"groups": ["ops", "payments"], "policy": "readwrite"})

@@ -11,6 +11,7 @@ const ALLOWED: &[&str] = &[
     "query GET /.well-known/jwks.json",
     "query GET /.well-known/openid-configuration",
     "query GET /saml/metadata",
+    "query GET /.well-known/authzen-configuration",
     "operator GET /metrics",
     "grpc /grpc.health.v1.Health/Check",
 ];
@@ -40,6 +41,9 @@ async fn an_04_nothing_answers_a_stranger_but_the_listed() {
                 "/readyz",
                 "/.well-known/openid-configuration",
                 "/.well-known/jwks.json",
+                "/.well-known/authzen-configuration",
+                "/access/v1/evaluation",
+                "/access/v1/evaluations",
                 "/saml/metadata",
             ] {
                 for (name, value) in [

@@ -13,7 +13,7 @@ use crate::base::names::AccessKeyId;
 use crate::base::secret::Secret;
 use crate::broker::Broker;
 use crate::budgets::CountedAs;
-use crate::caller::{Caller, Identity};
+use crate::caller::Caller;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::ops::context::Context;
@@ -122,7 +122,7 @@ impl Operation for WatchRevocations {
             }
             cx.renew()?;
         }
-        let own = own_arn(cx.caller());
+        let own = cx.caller().own_arn().to_owned();
         let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), ACTION, &own);
         permitted.map_err(|denied| cx.refuse(&denied, &own))?;
         let node = Node::of(cx.caller()).map(|node| node.digest());
@@ -199,14 +199,6 @@ impl Watching {
             stands
         });
         Ok((Seen { sequence, ended }, directory))
-    }
-}
-
-/// The ARN of the caller's user or role.
-fn own_arn(caller: &Caller) -> String {
-    match &caller.identity {
-        Identity::RoleSession { role, .. } => role.arn.to_string(),
-        _ => caller.arn().to_owned(),
     }
 }
 

@@ -1,15 +1,38 @@
 //! The canonical request, the string to sign and the signing key of AWS Signature Version 4, for
 //! signing and verifying.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use http::header::HOST;
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use super::{ALGORITHM, SigError, incomplete, mismatch};
+use super::{ALGORITHM, PathForm, SigError, incomplete, mismatch};
 use crate::base::digest::{hex, sha256};
 
-/// The SHA-256 of the canonical request: "Create a canonical request".
+/// The path as the canonical request has it. Any path that could be read in two ways is refused.
+pub(super) fn canonical_path(path: &str, form: PathForm) -> Result<Cow<'_, str>, SigError> {
+    let is_plain = |segment: &str| segment.bytes().all(unreserved);
+    let is_legal = |segment: &str| {
+        !matches!(segment, "." | "..")
+            && match form {
+                PathForm::Own => is_plain(segment),
+                PathForm::EncodedAgain => segment.bytes().all(|b| b.is_ascii_graphic()),
+            }
+    };
+    let mut segments = path.split('/').skip(1);
+    if !path.starts_with('/') || !segments.all(is_legal) || path.contains("//") {
+        return Err(incomplete("the path is not in canonical form"));
+    }
+    if path.split('/').all(is_plain) {
+        return Ok(path.into());
+    }
+    let encoded: Vec<String> = path.split('/').map(encode).collect();
+    Ok(encoded.join("/").into())
+}
+
+/// The SHA-256 of the canonical request: "Create a canonical request". `path` is already canonical.
 pub(super) fn canonical_request(
     method: &str,
     path: &str,
@@ -19,15 +42,6 @@ pub(super) fn canonical_request(
     signed: &[&str],
     payload_sha256_hex: &str,
 ) -> Result<[u8; 32], SigError> {
-    // Every path that this server answers is in canonical form; any other could be read in two
-    // ways.
-    let segments_plain = path
-        .split('/')
-        .skip(1)
-        .all(|s| !matches!(s, "." | "..") && s.bytes().all(unreserved));
-    if !path.starts_with('/') || !segments_plain || path.contains("//") {
-        return Err(incomplete("the path is not in canonical form"));
-    }
     let mut text = String::with_capacity(1024);
     for part in [method, "\n", path, "\n"] {
         text.push_str(part);

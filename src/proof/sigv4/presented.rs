@@ -22,6 +22,8 @@ pub struct Presented {
     host: String,
     /// Whether the signature is in the query.
     presigned: bool,
+    /// The names of the signed headers, separated by semicolons.
+    signed_headers: Box<str>,
     canonical_request_sha256: [u8; 32],
     signature: [u8; 32],
 }
@@ -60,6 +62,11 @@ impl Presented {
     pub fn digest(&self) -> [u8; 16] {
         let [digest @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.signature;
         digest
+    }
+
+    /// Whether the signature covers the header with this name, which must be in lower case.
+    pub fn signs(&self, name: &str) -> bool {
+        self.signed_headers.split(';').any(|signed| signed == name)
     }
 
     /// Whether the signature is in the query, so that anybody with the URL can use it.

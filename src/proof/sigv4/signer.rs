@@ -4,8 +4,10 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
 use ring::hmac;
 
-use super::canonical::{canonical_request, signing_key, string_to_sign};
-use super::{ALGORITHM, OWN_HEADERS, SigError, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN, incomplete};
+use super::canonical::{canonical_path, canonical_request, signing_key, string_to_sign};
+use super::{
+    ALGORITHM, OWN_HEADERS, PathForm, SigError, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN, incomplete,
+};
 use crate::base::clock::Timestamp;
 use crate::base::digest::hex;
 
@@ -60,7 +62,7 @@ impl Signer<'_> {
         let day = amz_date.get(..8).unwrap_or_default();
         let canonical = canonical_request(
             method,
-            path,
+            &canonical_path(path, PathForm::Own)?,
             &[],
             headers,
             host,

@@ -161,7 +161,10 @@ mod tests {
             let (rest, read) = X509Certificate::from_der(&der).unwrap();
             assert!(rest.is_empty(), "{algorithm:?}");
             assert_eq!(read.subject(), read.issuer());
-            assert_eq!(read.subject().to_string(), format!("CN=Brevet key {}", key.id()));
+            assert_eq!(
+                read.subject().to_string(),
+                format!("CN=Brevet key {}", key.id())
+            );
             assert!(!read.is_ca());
             let usage = read.key_usage().unwrap().unwrap();
             assert!(usage.critical && usage.value.digital_signature());

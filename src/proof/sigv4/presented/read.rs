@@ -7,10 +7,10 @@ use http::header::{AUTHORIZATION, DATE, HeaderName};
 use super::Presented;
 use crate::base::clock::Timestamp;
 use crate::base::digest::hex;
-use crate::proof::sigv4::canonical::canonical_request;
+use crate::proof::sigv4::canonical::{canonical_path, canonical_request};
 use crate::proof::sigv4::{
-    ALGORITHM, Incoming, MAX_TOKEN_BYTES, OWN_HEADERS, SigError, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN,
-    incomplete, is_signers_parameter, mismatch,
+    ALGORITHM, Incoming, MAX_TOKEN_BYTES, OWN_HEADERS, PathForm, SigError, X_AMZ_DATE,
+    X_AMZ_SECURITY_TOKEN, incomplete, is_signers_parameter, mismatch,
 };
 
 const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
@@ -32,6 +32,14 @@ impl Presented {
     /// # Errors
     /// [`SigError`] if the signature is incomplete or ambiguous, or does not cover what it must.
     pub fn read(incoming: &Incoming<'_>) -> Result<Option<Self>, SigError> {
+        Self::read_as(incoming, PathForm::Own)
+    }
+
+    /// The same for a request to another service, whose paths have another form.
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub fn read_as(incoming: &Incoming<'_>, form: PathForm) -> Result<Option<Self>, SigError> {
         let proof = |name: &str| {
             PROOF_PARAMETERS
                 .iter()
@@ -46,12 +54,16 @@ impl Presented {
             (Some(_), true) => Err(incomplete(
                 "the request must not have credentials in both the Authorization header and the query",
             )),
-            (Some(header), false) => Self::from_header(incoming, header).map(Some),
-            (None, true) => Self::from_query(incoming).map(Some),
+            (Some(header), false) => Self::from_header(incoming, header, form).map(Some),
+            (None, true) => Self::from_query(incoming, form).map(Some),
         }
     }
 
-    fn from_header(incoming: &Incoming<'_>, header: &str) -> Result<Self, SigError> {
+    fn from_header(
+        incoming: &Incoming<'_>,
+        header: &str,
+        form: PathForm,
+    ) -> Result<Self, SigError> {
         let Some(fields) = header
             .strip_prefix(ALGORITHM)
             .and_then(|r| r.strip_prefix(' '))
@@ -76,11 +88,12 @@ impl Presented {
                 amz_date,
                 session_token: single(incoming.headers, &X_AMZ_SECURITY_TOKEN)?,
                 presigned: false,
+                form,
             },
         )
     }
 
-    fn from_query(incoming: &Incoming<'_>) -> Result<Self, SigError> {
+    fn from_query(incoming: &Incoming<'_>, form: PathForm) -> Result<Self, SigError> {
         // In another case it would be a second spelling of the same parameter.
         let get = |wanted: &str| -> Result<Option<&str>, SigError> {
             let mut found = incoming
@@ -126,6 +139,7 @@ impl Presented {
                 amz_date: amz_date.to_owned(),
                 session_token: get("X-Amz-Security-Token")?,
                 presigned: true,
+                form,
             },
         )
     }
@@ -157,7 +171,7 @@ impl Presented {
         }
         let canonical_request_sha256 = canonical_request(
             incoming.method,
-            incoming.path,
+            &canonical_path(incoming.path, parts.form)?,
             incoming.query,
             incoming.headers,
             incoming.host,
@@ -173,6 +187,7 @@ impl Presented {
             amz_date: parts.amz_date,
             host: incoming.host.to_owned(),
             presigned: parts.presigned,
+            signed_headers: parts.signed_headers.into(),
             canonical_request_sha256,
             signature,
         })
@@ -217,6 +232,7 @@ struct Parts<'a> {
     amz_date: String,
     session_token: Option<&'a str>,
     presigned: bool,
+    form: PathForm,
 }
 
 /// The fields of an `Authorization` header after the algorithm, each of which must be there once.

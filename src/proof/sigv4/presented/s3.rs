@@ -201,6 +201,7 @@ impl<'a> S3Presented<'a> {
                 amz_date: parts.date.to_owned(),
                 host: request.host.to_owned(),
                 presigned: parts.expires.is_some(),
+                signed_headers: parts.signed_headers.into(),
                 canonical_request_sha256,
                 signature,
             },

@@ -1,0 +1,165 @@
+//! Which condition keys a service may set for a request to it: its own, and the tags of its resources and
+//! requests. What is said of the principal, of its session and of the time is said by the broker.
+
+/// The most keys of one request.
+pub const MAX_KEYS: usize = 64;
+/// The most values of one key.
+const MAX_VALUES: usize = 32;
+/// The most bytes of the names and values of one request, together.
+pub const MAX_BYTES: usize = 16_384;
+/// The longest name of a key and the longest value, in bytes.
+const MAX_NAME: usize = 256;
+const MAX_VALUE: usize = 2_048;
+/// Families of global keys that describe what a request is about: IAM User Guide, "AWS global condition
+/// context keys", "Properties of the resource" and "Properties of the request".
+const FAMILIES: [&str; 2] = ["aws:resourcetag/", "aws:requesttag/"];
+const TAG_KEYS: &str = "aws:tagkeys";
+/// Prefixes of keys and actions that are the broker's own. A service with such a name could speak for it.
+const RESERVED: [&str; 6] = ["aws", "brevet", "iam", "localhost", "saml", "sts"];
+
+/// Whether a text is the prefix of the actions of a service that may ask: letters, digits and hyphens, and
+/// not one of the broker's own. It has no dot, so no key of it is a claim of an OpenID Connect provider.
+pub fn is_service(prefix: &str) -> bool {
+    (1..=64).contains(&prefix.len())
+        && prefix
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && !RESERVED.iter().any(|r| r.eq_ignore_ascii_case(prefix))
+}
+
+/// Checks the keys that a service sets for one of its actions.
+///
+/// # Errors
+/// The rule that a key breaks, as a clause.
+pub fn check(keys: &[(String, Vec<String>)], service: &str) -> Result<(), String> {
+    if keys.len() > MAX_KEYS || bytes(keys) > MAX_BYTES {
+        return Err(format!(
+            "must have at most {MAX_KEYS} keys, and at most {MAX_BYTES} bytes of names and values"
+        ));
+    }
+    for (at, (name, values)) in keys.iter().enumerate() {
+        if !is_allowed(name, service) {
+            return Err(format!(
+                "must name keys of the service (`{service}:…`), `aws:ResourceTag/…`, `aws:RequestTag/…` or \
+                 `aws:TagKeys`; all others are set by the broker"
+            ));
+        }
+        let mut earlier = keys.iter().take(at);
+        if earlier.any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+            return Err(
+                "must not repeat a key; keys are compared without regard to case".to_owned(),
+            );
+        }
+        if !(1..=MAX_VALUES).contains(&values.len()) || values.iter().any(|v| v.len() > MAX_VALUE) {
+            return Err(format!(
+                "must have 1 to {MAX_VALUES} values of at most {MAX_VALUE} bytes for a key"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of the names and values.
+pub fn bytes(keys: &[(String, Vec<String>)]) -> usize {
+    let of_one = |(name, values): &(String, Vec<String>)| {
+        name.len() + values.iter().map(String::len).sum::<usize>()
+    };
+    keys.iter().map(of_one).sum()
+}
+
+fn is_allowed(name: &str, service: &str) -> bool {
+    if name.len() > MAX_NAME || name.chars().any(char::is_control) {
+        return false;
+    }
+    let lower = name.to_ascii_lowercase();
+    let of_family = |family: &&str| {
+        lower
+            .strip_prefix(*family)
+            .is_some_and(|rest| !rest.is_empty())
+    };
+    let of_service = name.split_once(':').is_some_and(|(prefix, rest)| {
+        prefix.eq_ignore_ascii_case(service) && !rest.is_empty() && is_service(prefix)
+    });
+    of_service || lower == TAG_KEYS || FAMILIES.iter().any(of_family)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Vec<(String, Vec<String>)> {
+        vec![(name.to_owned(), vec!["x".to_owned()])]
+    }
+
+    #[test]
+    fn az_08_a_service_says_nothing_of_who_asks_and_how() {
+        for name in [
+            "s3:prefix",
+            "S3:Prefix",
+            "aws:ResourceTag/team",
+            "aws:RequestTag/team",
+            "aws:TagKeys",
+        ] {
+            assert_eq!(check(&key(name), "s3"), Ok(()), "{name}");
+        }
+        for name in [
+            "aws:MultiFactorAuthPresent",
+            "AWS:multifactorauthpresent",
+            "aws:SourceIp",
+            "aws:PrincipalArn",
+            "aws:PrincipalTag/team",
+            "aws:userid",
+            "aws:username",
+            "aws:CurrentTime",
+            "aws:SourceIdentity",
+            "aws:ResourceAccount",
+            "aws:ResourceTag/",
+            "aws:FederatedProvider",
+            "sts:ExternalId",
+            "saml:sub",
+            "accounts.google.com:sub",
+            "localhost:sub",
+            "ec2:SourceInstanceARN",
+            "s3",
+            "s3:",
+            ":x",
+            "",
+        ] {
+            assert!(check(&key(name), "s3").is_err(), "{name}");
+        }
+        for service in [
+            "aws",
+            "sts",
+            "IAM",
+            "brevet",
+            "saml",
+            "localhost",
+            "a.b",
+            "",
+            "a b",
+        ] {
+            assert!(!is_service(service), "{service}");
+            assert!(check(&key(&format!("{service}:x")), service).is_err());
+        }
+    }
+
+    #[test]
+    fn keys_are_bounded_and_each_has_one_meaning() {
+        let many = |n: usize| {
+            (0..n)
+                .flat_map(|i| key(&format!("s3:k{i}")))
+                .collect::<Vec<_>>()
+        };
+        assert!(check(&many(MAX_KEYS), "s3").is_ok());
+        assert!(check(&many(MAX_KEYS + 1), "s3").is_err());
+        let twice = [key("s3:a"), key("S3:A")].concat();
+        assert!(check(&twice, "s3").is_err());
+        let with = |values: Vec<String>| vec![("s3:a".to_owned(), values)];
+        assert!(check(&with(Vec::new()), "s3").is_err());
+        assert!(check(&with(vec!["x".repeat(MAX_VALUE)]), "s3").is_ok());
+        assert!(check(&with(vec!["x".repeat(MAX_VALUE + 1)]), "s3").is_err());
+        assert!(check(&with(vec![String::new(); MAX_VALUES + 1]), "s3").is_err());
+        let most = MAX_BYTES / MAX_VALUE;
+        assert!(check(&with(vec!["x".repeat(MAX_VALUE); most]), "s3").is_err());
+    }
+}

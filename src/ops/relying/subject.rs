@@ -1,0 +1,144 @@
+//! The principal about whom a service asks: how it is named, and who that is.
+
+use std::sync::Arc;
+
+use crate::authn;
+use crate::base::arn::IamArn;
+use crate::base::field::{self, FieldError};
+use crate::base::names::AccessKeyId;
+use crate::base::secret::Secret;
+use crate::caller::{Caller, Identity};
+use crate::directory::{Role, User};
+use crate::error::Error;
+use crate::ops::context::Context;
+use crate::session::token;
+use crate::trust::Judged;
+
+/// A principal as a service names it.
+pub enum Subject {
+    /// The holder of a session, who showed its token to the service.
+    Session {
+        access_key_id: AccessKeyId,
+        session_token: Secret<String>,
+    },
+    /// A user or a role, by its ARN.
+    Principal(String),
+    /// A user of the caller's account, by its name.
+    UserName(String),
+    /// A role of the caller's account, by its name.
+    RoleName(String),
+}
+
+impl Subject {
+    /// Checks the form of a session's key and token.
+    ///
+    /// # Errors
+    /// [`FieldError`] that names the field and the rule.
+    pub fn session(access_key_id: &str, session_token: String) -> Result<Self, FieldError> {
+        let session_token = Secret::new(session_token);
+        field::length(
+            "SessionToken",
+            session_token.expose(),
+            1,
+            token::MAX_CHARACTERS,
+        )?;
+        Ok(Self::Session {
+            access_key_id: AccessKeyId::parse("AccessKeyId", access_key_id)?,
+            session_token,
+        })
+    }
+
+    /// Checks the form of an ARN.
+    ///
+    /// # Errors
+    /// [`FieldError`] that names the field and the rule.
+    pub fn principal(arn: String) -> Result<Self, FieldError> {
+        let known = IamArn::parse(&arn).is_some_and(|arn| ["user", "role"].contains(&arn.kind));
+        if !known || arn.len() > 2_048 {
+            let rule = "must be the ARN of a user or a role (`arn:aws:iam::ACCOUNT:user/NAME`)";
+            return Err(FieldError::new("PrincipalArn", rule));
+        }
+        Ok(Self::Principal(arn))
+    }
+
+    /// The subject for the audit log.
+    pub fn audited(&self) -> &str {
+        match self {
+            Self::Session { access_key_id, .. } => access_key_id.as_str(),
+            Self::Principal(name) | Self::UserName(name) | Self::RoleName(name) => name,
+        }
+    }
+
+    /// Finds the principal in the caller's account.
+    ///
+    /// # Errors
+    /// `Err(Unknown)` in the result says why nothing is allowed to the subject; [`Error`] if the directory is
+    /// inconsistent.
+    pub fn find(&self, cx: &Context<'_>) -> Result<Result<Judged, Unknown>, Error> {
+        let account = cx.caller().account();
+        let directory = &cx.directory;
+        let found = match self {
+            Self::Session {
+                access_key_id,
+                session_token,
+            } => {
+                let session = cx.broker.tokens.open(session_token.expose());
+                let session = session
+                    .ok()
+                    .filter(|s| s.claims.access_key_id == access_key_id.as_str())
+                    .filter(|s| s.account == account);
+                let Some(session) = session else {
+                    return Ok(Err(Unknown::NoSuchSession));
+                };
+                return match authn::of_session(cx.broker, &session, directory, cx.now) {
+                    Ok(caller) => Ok(Ok(Judged::Caller(caller))),
+                    Err(Error::ExpiredToken) => Ok(Err(Unknown::Expired)),
+                    Err(Error::Ended) => Ok(Err(Unknown::Ended)),
+                    Err(Error::InvalidClientTokenId) => Ok(Err(Unknown::NoSuchSession)),
+                    Err(error) => Err(error),
+                };
+            }
+            Self::Principal(arn) => match directory.user(arn) {
+                Some(user) => Found::User(user.clone()),
+                None => match directory.role(arn) {
+                    Some(role) => Found::Role(role.clone()),
+                    None => return Ok(Err(Unknown::NoSuchPrincipal)),
+                },
+            },
+            Self::UserName(name) => match directory.user_named(account, name) {
+                Some(user) if *user.name == **name => Found::User(user.clone()),
+                _ => return Ok(Err(Unknown::NoSuchPrincipal)),
+            },
+            Self::RoleName(name) => match directory.role_named(account, name) {
+                Some(role) if *role.name == **name => Found::Role(role.clone()),
+                _ => return Ok(Err(Unknown::NoSuchPrincipal)),
+            },
+        };
+        Ok(match found {
+            Found::User(user) if user.account == account => Ok(Judged::Caller(Caller {
+                effective: directory.effective_of_user(&user)?,
+                identity: Identity::User(user),
+                access_key_id: String::new(),
+            })),
+            Found::Role(role) if role.account == account => Ok(Judged::Role(role)),
+            _ => Err(Unknown::NoSuchPrincipal),
+        })
+    }
+}
+
+enum Found {
+    User(Arc<User>),
+    Role(Arc<Role>),
+}
+
+/// Why nothing is allowed to a subject, whatever the policies say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// No session of the account has this key and token.
+    NoSuchSession,
+    Expired,
+    /// The session was revoked, or something behind it was deleted or disabled.
+    Ended,
+    /// The account has no such user or role.
+    NoSuchPrincipal,
+}
