@@ -52,12 +52,12 @@ pub(super) async fn answer(
         }
         Http::AccessEvaluation => {
             let endpoint = Endpoint::Evaluation;
-            let response = authzen::serve(broker, origin, endpoint, request).await;
+            let response = Box::pin(authzen::serve(broker, origin, endpoint, request)).await;
             return response.map(Body::new);
         }
         Http::AccessEvaluations => {
             let endpoint = Endpoint::Evaluations;
-            let response = authzen::serve(broker, origin, endpoint, request).await;
+            let response = Box::pin(authzen::serve(broker, origin, endpoint, request)).await;
             return response.map(Body::new);
         }
         Http::TokenExchange => {
