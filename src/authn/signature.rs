@@ -112,6 +112,7 @@ pub fn of_session(
         identity,
         access_key_id,
         effective,
+        sign_in: None,
     })
 }
 

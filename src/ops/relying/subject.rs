@@ -119,6 +119,7 @@ impl Subject {
                 effective: directory.effective_of_user(&user)?,
                 identity: Identity::User(user),
                 access_key_id: String::new(),
+                sign_in: None,
             })),
             Found::Role(role) if role.account == account => Ok(Judged::Role(role)),
             _ => Err(Unknown::NoSuchPrincipal),
