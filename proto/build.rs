@@ -32,6 +32,17 @@ fn generate() -> Result<(), Box<dyn std::error::Error>> {
         // Messages hold secrets, so generated types must not implement `Debug`.
         .skip_debug(["."])
         .compile_fds(descriptors)?;
+    #[cfg(feature = "broker")]
+    // Not part of the API of the broker, so not among the descriptors that reflection shows.
+    tonic_prost_build::configure()
+        .build_server(false)
+        .build_client(false)
+        // Messages hold signatures of clients and for stores.
+        .skip_debug(["."])
+        .compile_fds(protox::compile(
+            ["envoy/service/auth/v3/authorization.proto"],
+            ["proto"],
+        )?)?;
     Ok(())
 }
 

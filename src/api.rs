@@ -19,6 +19,13 @@ pub mod relying {
     }
 }
 
+/// Envoy's external authorization service, of which the broker serves a part to proxies.
+#[cfg(feature = "broker")]
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub(crate) mod envoy {
+    tonic::include_proto!("envoy.service.auth.v3");
+}
+
 /// The encoded `FileDescriptorSet` of the API, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 /// The full name of the service that issues credentials.

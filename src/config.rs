@@ -6,6 +6,7 @@ mod document;
 mod forwarded_header;
 mod limits;
 mod listener;
+mod s3;
 mod saml;
 mod sign_in;
 
@@ -21,12 +22,15 @@ use crate::files::{self, Audience, FileError};
 use crate::key_ages::KeyAges;
 use crate::ops::registry;
 use crate::proof::sigv4::{self, MAX_SKEW};
+use crate::s3::DataEvents;
 use crate::session::lifted_claims;
 use crate::sessions::{self, RedisOptions};
 use crate::sign_ins::Settings;
 use crate::store::{KEEP_CHANGES, Place};
 use crate::tokens::TokenBounds;
-use document::{AuditSection, Document, SingleUseSignatures, StoreSection, StsSection};
+use document::{
+    AuditSection, DataEventsKey, Document, SingleUseSignatures, StoreSection, StsSection,
+};
 
 pub use backends::store_at;
 pub use forwarded_header::ForwardedHeader;
@@ -34,6 +38,7 @@ pub use limits::Limits;
 #[cfg(any(test, feature = "internals"))]
 pub use listener::PLAINTEXT_SENTENCE;
 pub use listener::{Listener, Names, names_are_needed};
+pub use s3::{S3, StoreSettings};
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -123,6 +128,10 @@ pub struct Config {
     pub budgets: BudgetLimits,
     /// How people sign in with a browser; without it they cannot.
     pub sign_in: Option<Settings>,
+    /// Which decisions about object stores are written to the audit log.
+    pub data_events: DataEvents,
+    /// The listener for proxies in front of object stores, and the stores.
+    pub s3: Option<S3>,
 }
 
 impl Config {
@@ -165,6 +174,8 @@ impl Config {
             key_ages: KeyAges::OFF,
             budgets: BudgetLimits::default(),
             sign_in: None,
+            data_events: DataEvents::default(),
+            s3: None,
         }
     }
 
@@ -221,6 +232,11 @@ impl Config {
         }
         config.read_store(document.store.unwrap_or_default(), base)?;
         config.keyring = at(keyring.file);
+        let data_events = document.audit.as_ref().map(|audit| audit.data_events);
+        config.data_events = match data_events.unwrap_or_default() {
+            DataEventsKey::All => DataEvents::All,
+            DataEventsKey::Refused => DataEvents::Refused,
+        };
         config.audit = audit(document.audit, base)?;
         let sessions = document.sessions.unwrap_or_default();
         config.session_records = limits::session_records(&sessions)?;
@@ -245,6 +261,10 @@ impl Config {
         config.sign_in = document
             .sign_in
             .map(|section| sign_in::settings(section, has_master_key))
+            .transpose()?;
+        config.s3 = document
+            .s3
+            .map(|section| s3::s3(section, base))
             .transpose()?;
         Ok(config)
     }
@@ -349,7 +369,13 @@ fn claims(names: Vec<String>) -> Result<Vec<String>, ConfigError> {
 
 fn audit(section: Option<AuditSection>, base: &Path) -> Result<Target, ConfigError> {
     match section {
-        None => Ok(Target::File {
+        None
+        | Some(AuditSection {
+            file: None,
+            stdout: None | Some(false),
+            sync: None,
+            data_events: _,
+        }) => Ok(Target::File {
             path: base.join("audit.jsonl"),
             sync: true,
         }),
@@ -357,6 +383,7 @@ fn audit(section: Option<AuditSection>, base: &Path) -> Result<Target, ConfigErr
             file: Some(path),
             stdout: None | Some(false),
             sync,
+            data_events: _,
         }) => Ok(Target::File {
             path: base.join(path),
             sync: sync.unwrap_or(true),
@@ -365,6 +392,7 @@ fn audit(section: Option<AuditSection>, base: &Path) -> Result<Target, ConfigErr
             file: None,
             stdout: Some(true),
             sync: None,
+            data_events: _,
         }) => Ok(Target::Stdout),
         Some(_) => Err(value(
             "[audit]",
@@ -422,6 +450,25 @@ mod tests {
             matches!(config.store, Place::Sqlite(path) if path == Path::new("/etc/brevet/store.db"))
         );
         assert!(parse(MINIMAL).is_ok());
+    }
+
+    #[test]
+    fn what_the_example_says_of_object_stores_loads() {
+        let example = include_str!("../config/brevet.toml");
+        let section = example.split("# [s3]\n").nth(1).unwrap();
+        let section = section.split("\n[saml]").next().unwrap();
+        let keys = section.lines().filter_map(|line| line.strip_prefix("# "));
+        let is_key = |line: &&str| {
+            let word = line.split(' ').next().unwrap_or_default();
+            let rest = line.strip_prefix(word).unwrap_or_default();
+            word.starts_with('[') || (rest.starts_with(" = ") && word.to_lowercase() == word)
+        };
+        let keys: Vec<&str> = keys.filter(is_key).collect();
+        assert_eq!(keys.len(), 21, "{keys:?}");
+        let text = format!("{MINIMAL}[s3]\n{}\n", keys.join("\n"));
+        let s3 = parse(&text).unwrap().s3.unwrap();
+        assert_eq!(s3.stores[0].cors.len(), 1);
+        assert_eq!(s3.files().count(), 5);
     }
 
     #[test]

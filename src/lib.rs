@@ -211,6 +211,7 @@ mod parts {
     pub mod query;
     pub mod request_body;
     pub mod routes;
+    pub mod s3_proxy;
     pub mod server;
     pub mod sso;
     pub mod tls;

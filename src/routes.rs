@@ -187,6 +187,25 @@ pub fn operator(path: &str) -> Operator {
     }
 }
 
+/// An endpoint of the listener for proxies in front of object stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proxies {
+    /// Envoy's external authorization: whether a request may go on.
+    EnvoyCheck,
+    /// `/s3/authorize`: the same question, as nginx, Traefik and Caddy ask it.
+    Authorize,
+    Unknown,
+}
+
+/// The endpoint of the proxies' listener with this path.
+pub fn proxies(path: &str) -> Proxies {
+    match path {
+        "/envoy.service.auth.v3.Authorization/Check" => Proxies::EnvoyCheck,
+        "/s3/authorize" => Proxies::Authorize,
+        _ => Proxies::Unknown,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

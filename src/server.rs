@@ -1,4 +1,4 @@
-//! Turns a [`Config`], a clock and a source of random bytes into a running daemon: two listeners, background
+//! Turns a [`Config`], a clock and a source of random bytes into a running daemon: its listeners, background
 //! tasks, reloads, and a graceful shutdown.
 
 mod assembly;
@@ -20,6 +20,9 @@ mod operator;
 mod parts;
 pub mod proxies;
 mod reload;
+mod s3_key;
+mod s3_listener;
+mod s3_parts;
 mod saml_metadata;
 mod shared;
 mod tasks;
@@ -56,6 +59,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// The address of the operators' endpoints.
     pub operator: SocketAddr,
+    /// The address of the listener for proxies in front of object stores, if there are stores.
+    pub s3: Option<SocketAddr>,
     /// The broker's state, for a process that embeds a broker.
     pub broker: Arc<Broker>,
     #[cfg_attr(
@@ -117,7 +122,7 @@ async fn run(
     let broker = assembled.broker;
     report_what_was_loaded(&broker, assembled.ended_after).await?;
     let (stop, stopped) = watch::channel(false);
-    let shared = Arc::new(Shared::new(
+    let shared = Shared::new(
         &config,
         broker.clone(),
         assembled.identity,
@@ -125,7 +130,11 @@ async fn run(
         assembled.node,
         assembled.serves,
         stopped,
-    ));
+    );
+    let shared = Arc::new(Shared {
+        s3: assembled.s3,
+        ..shared
+    });
     let slots = Arc::new(Semaphore::new(shared.limits.connections));
     // Done before anybody learns that the daemon listens, since an unhandled SIGHUP would end the process.
     let hangup = assembled
@@ -138,7 +147,7 @@ async fn run(
         broker.store.report(&shared.node).await?;
     }
     let (listeners, urgent) = (assembled.listeners, assembled.urgent);
-    let (address, operator) = (listeners.address, listeners.operator);
+    let (address, operator, s3) = (listeners.address, listeners.operator, listeners.proxy);
     let loaded_in = assembled.loaded_in;
     let mut tasks = tasks::spawn(&shared, listeners, slots.clone(), &urgent, loaded_in);
     if let (Some(seen), Some(hangup)) = (assembled.watch, hangup) {
@@ -148,6 +157,7 @@ async fn run(
     Ok(Running {
         address,
         operator,
+        s3,
         broker,
         admission: shared.admission.clone(),
         limits: shared.limits,

@@ -33,7 +33,7 @@ pub enum TlsError {
         what: &'static str,
     },
     /// The private key does not fit the certificate, or rustls does not support them.
-    #[error("[tls]: the certificate and the private key cannot be used together: {0}")]
+    #[error("the certificate and the private key cannot be used together: {0}")]
     Unusable(#[from] rustls::Error),
 }
 
@@ -49,16 +49,24 @@ pub struct Identity {
     pub client_ca: Option<[u8; 32]>,
 }
 
-/// Reads a certificate chain and its private key, whose file must be private to its owner. With
-/// `client_ca`, a file of CA certificates, clients may show a certificate of one of these CAs; a client that
-/// shows another one is refused in the handshake.
+/// Whether clients show a certificate. The file has the CA certificates by which it is verified; a client that shows
+/// another one is refused in the handshake.
+#[derive(Debug, Clone, Copy)]
+pub enum Clients<'a> {
+    /// They are not asked for one.
+    Unknown,
+    MayBeCertified(&'a Path),
+    Certified(&'a Path),
+}
+
+/// Reads a certificate chain and its private key, whose file must be private to its owner.
 ///
 /// # Errors
 /// A file cannot be read or is not PEM, or the key does not fit the certificate; see [`TlsError`].
 pub fn load(
     certificate: &Path,
     private_key: &Path,
-    client_ca: Option<&Path>,
+    clients: Clients<'_>,
 ) -> Result<Identity, TlsError> {
     let pem = |path: &Path, what| TlsError::Pem {
         path: path.to_owned(),
@@ -76,8 +84,13 @@ pub fn load(
     let key = PrivateKeyDer::from_pem_slice(key.expose())
         .map_err(|_| pem(private_key, "a private key"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let clients = client_ca
-        .map(|path| client_verifier(path, provider.clone()))
+    let clients = match clients {
+        Clients::Unknown => None,
+        Clients::MayBeCertified(ca) => Some((ca, false)),
+        Clients::Certified(ca) => Some((ca, true)),
+    };
+    let clients = clients
+        .map(|(ca, is_required)| client_verifier(ca, is_required, provider.clone()))
         .transpose()?;
     let (verifier, client_ca) = clients.unzip();
     let builder =
@@ -96,10 +109,10 @@ pub fn load(
     })
 }
 
-/// Verifies the certificates of clients, which need not have one, by the CA certificates in a file. Returns
-/// a digest of the file, too.
+/// Verifies the certificates of clients by the CA certificates in a file. Returns a digest of the file, too.
 fn client_verifier(
     path: &Path,
+    is_required: bool,
     provider: Arc<CryptoProvider>,
 ) -> Result<(Arc<dyn ClientCertVerifier>, [u8; 32]), TlsError> {
     let unfit = || TlsError::Pem {
@@ -112,11 +125,19 @@ fn client_verifier(
         let certificate = certificate.map_err(|_| unfit())?;
         roots.add(certificate).map_err(|_| unfit())?;
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .allow_unauthenticated()
-        .build()
-        .map_err(|_| unfit())?;
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = match is_required {
+        true => builder,
+        false => builder.allow_unauthenticated(),
+    };
+    let verifier = builder.build().map_err(|_| unfit())?;
     Ok((verifier, sha256(text.expose())))
+}
+
+impl<'a> From<Option<&'a Path>> for Clients<'a> {
+    fn from(ca: Option<&'a Path>) -> Self {
+        ca.map_or(Self::Unknown, Self::MayBeCertified)
+    }
 }
 
 /// The subject alternative names of a certificate. Without them, or if the certificate cannot be read, there

@@ -149,6 +149,7 @@ impl About {
         tracing::info!(
             address = %running.address,
             operator = %running.operator,
+            s3 = running.s3.map(tracing::field::display),
             version = version::text(),
             store = self.store,
             cluster = %running.broker.tokens.with_keyring(|keyring| keyring.cluster_id().to_owned()),

@@ -1,5 +1,6 @@
 //! The structure of the configuration file. `config/brevet.toml` describes every key.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -30,6 +31,7 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) budgets: BudgetsSection,
     pub(super) sign_in: Option<SignInSection>,
+    pub(super) s3: Option<S3Section>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -60,6 +62,58 @@ pub(super) struct SignInClient {
     pub(super) name: String,
     #[serde(default)]
     pub(super) redirect_uris: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct S3Section {
+    pub(super) address: SocketAddr,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) private_key: Option<PathBuf>,
+    pub(super) client_ca: Option<PathBuf>,
+    pub(super) client_names: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) secret_files: Vec<PathBuf>,
+    #[serde(default)]
+    pub(super) stores: Vec<S3StoreSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct S3StoreSection {
+    pub(super) name: String,
+    pub(super) hosts: Vec<String>,
+    pub(super) endpoint: String,
+    pub(super) region: Option<String>,
+    pub(super) key_file: PathBuf,
+    #[serde(default)]
+    pub(super) style: S3Style,
+    #[serde(default)]
+    pub(super) keeps_slashes: bool,
+    #[serde(default)]
+    pub(super) takes_trailers: bool,
+    #[serde(default)]
+    pub(super) buckets: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) cors: Vec<S3CorsSection>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum S3Style {
+    #[default]
+    Path,
+    VirtualHost,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct S3CorsSection {
+    pub(super) allowed_origins: Vec<String>,
+    pub(super) allowed_methods: Vec<String>,
+    #[serde(default)]
+    pub(super) allowed_headers: Vec<String>,
+    pub(super) max_age_seconds: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -201,6 +255,16 @@ pub(super) struct AuditSection {
     pub(super) file: Option<PathBuf>,
     pub(super) stdout: Option<bool>,
     pub(super) sync: Option<bool>,
+    #[serde(default)]
+    pub(super) data_events: DataEventsKey,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum DataEventsKey {
+    All,
+    #[default]
+    Refused,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -14,6 +14,7 @@ use super::clock::Timekeeper;
 use super::listeners::{Listeners, host_names};
 use super::parts::{FilesRead, Loaded, NodeName, Parts};
 use super::reload::Stamps;
+use super::s3_parts::S3Parts;
 use super::tasks::Urgent;
 use crate::audit::{self, Audit, Surroundings, Target};
 use crate::base::clock::HighWaterClock;
@@ -57,6 +58,8 @@ pub(super) struct Assembled {
     pub(super) broker: Arc<Broker>,
     /// The certificate of the service; `None` without TLS.
     pub(super) identity: Option<Identity>,
+    /// The listener for proxies in front of object stores, if there are stores.
+    pub(super) s3: Option<Arc<S3Parts>>,
     pub(super) node: Node,
     pub(super) serves: Serves,
     /// The state of the watched files when they were read; `None` if no file was read.
@@ -87,7 +90,11 @@ impl Assembled {
         let metrics = Arc::new(Metrics::new());
         let files = config.tls.as_ref();
         let ca = config.client_ca.as_deref();
-        let identity = files.map(|(c, k)| tls::load(c, k, ca)).transpose()?;
+        let identity = files.map(|(c, k)| tls::load(c, k, ca.into())).transpose()?;
+        let s3 = config.s3.as_ref();
+        let s3 = s3
+            .map(|s3| S3Parts::new(s3, config.data_events))
+            .transpose()?;
         let names = host_names(config, identity.as_ref().map_or(&[], |i| &i.names))?;
         let sessions = sessions(config, &metrics)?;
         let loaded = Loaded::load(&mut parts, config, &clock, &*entropy).await?;
@@ -116,6 +123,7 @@ impl Assembled {
         Ok(Self {
             broker: Arc::new(materials.broker()?),
             identity,
+            s3: s3.map(Arc::new),
             node,
             serves,
             watch,

@@ -40,7 +40,7 @@ pub enum StartError {
     #[error(transparent)]
     Keyring(#[from] KeyringFileError),
     /// The certificate or its private key cannot be loaded.
-    #[error(transparent)]
+    #[error("[tls]: {0}")]
     Tls(#[from] TlsError),
     /// No name is known by which clients call this broker.
     #[error("[listen] names: {0}")]
@@ -53,6 +53,9 @@ pub enum StartError {
     /// The address or the CA of Redis cannot be used.
     #[error("[sessions.redis]: {0}")]
     Redis(#[from] ::redis::RedisError),
+    /// A file of the listener for proxies, or the key of a store, cannot be used.
+    #[error("[s3]: {0}")]
+    S3(String),
     #[error("the handler for SIGHUP cannot be installed: {0}")]
     Signal(std::io::Error),
     #[error("{key} {address}: {source}; name another address, or port 0 for any free one")]

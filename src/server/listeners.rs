@@ -1,4 +1,4 @@
-//! The two listeners, and the host names of the service.
+//! The listeners, and the host names of the service.
 
 use std::net::SocketAddr;
 
@@ -16,25 +16,34 @@ const BACKLOG: u32 = 4_096;
 pub(super) struct Listeners {
     pub(super) service: TcpListener,
     pub(super) operators: TcpListener,
+    /// The listener for proxies in front of object stores, if there are stores.
+    pub(super) proxies: Option<TcpListener>,
     /// The address of the service, with the port that the system chose.
     pub(super) address: SocketAddr,
     /// The address of the operators' endpoints.
     pub(super) operator: SocketAddr,
+    /// The address of the listener for proxies.
+    pub(super) proxy: Option<SocketAddr>,
 }
 
 impl Listeners {
-    /// Binds both listeners.
+    /// Binds all listeners.
     ///
     /// # Errors
     /// [`StartError::Listen`] with the key and the address, if it cannot be listened on.
     pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
         let (service, address) = bind("[listen] address", config.listen)?;
         let (operators, operator) = bind("[operator] address", config.operator)?;
+        let s3 = config.s3.as_ref();
+        let s3 = s3.map(|s3| bind("[s3] address", s3.address)).transpose()?;
+        let (proxies, proxy) = s3.unzip();
         Ok(Self {
             service,
             operators,
+            proxies,
             address,
             operator,
+            proxy,
         })
     }
 }

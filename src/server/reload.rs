@@ -1,5 +1,5 @@
-//! Reloads: the directory file, the master key, the keyring and the certificate are read again on SIGHUP and
-//! when they change. Each is checked as a whole, then swapped; a file with an error changes nothing and is
+//! Reloads: the directory file, the master key, the keyring, the certificate and what [s3] names are read again on
+//! SIGHUP and when they change. Each is checked as a whole, then swapped; a file with an error changes nothing and is
 //! logged.
 
 use std::os::unix::fs::MetadataExt;
@@ -55,6 +55,7 @@ pub(super) async fn watch(
                         .await),
             keyring: asked || seen.keyring != now.keyring,
             certificate: config.tls.is_some() && (asked || seen.certificate != now.certificate),
+            s3: config.s3.is_some() && (asked || seen.s3 != now.s3),
         };
         seen = now;
         if due.is_anything() {
@@ -80,11 +81,12 @@ struct Due {
     directory: bool,
     keyring: bool,
     certificate: bool,
+    s3: bool,
 }
 
 impl Due {
     fn is_anything(&self) -> bool {
-        self.master_key || self.directory || self.keyring || self.certificate
+        self.master_key || self.directory || self.keyring || self.certificate || self.s3
     }
 
     /// Reads the files again, the master key before what is sealed under it. Returns whether the directory
@@ -106,6 +108,12 @@ impl Due {
         }
         if self.certificate {
             report(shared, "certificate", reload_certificate(config, shared));
+        }
+        if self.s3
+            && let (Some(s3), Some(own)) = (&config.s3, &shared.s3)
+        {
+            let result = own.reload(s3).map_err(|e| e.to_string());
+            report(shared, "configuration of object stores", result);
         }
         is_due_again
     }
@@ -199,7 +207,7 @@ fn reload_certificate(config: &Config, shared: &Shared) -> Result<(), String> {
         return Ok(());
     };
     let ca = config.client_ca.as_deref();
-    let identity = tls::load(certificate, key, ca).map_err(|e| e.to_string())?;
+    let identity = tls::load(certificate, key, ca.into()).map_err(|e| e.to_string())?;
     let names = super::host_names(config, &identity.names).map_err(|e| e.to_string())?;
     shared.broker.names.store(Arc::new(names));
     shared
@@ -254,6 +262,8 @@ pub(super) struct Stamps {
     directory: Stamp,
     keyring: Stamp,
     certificate: (Stamp, Stamp, Stamp),
+    /// Of the certificate of the listener for proxies, of its secrets, and of the keys of the stores.
+    s3: Vec<Stamp>,
 }
 
 /// Inode number, size and modification time of a file; `None` if it does not exist. A change of any of them
@@ -275,6 +285,10 @@ impl Stamps {
                 let ca = config.client_ca.as_deref().and_then(stamp);
                 (stamp(c), stamp(k), ca)
             }),
+            s3: config
+                .s3
+                .as_ref()
+                .map_or_else(Vec::new, |s3| s3.files().map(stamp).collect()),
         }
     }
 }

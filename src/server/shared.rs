@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use super::clock::{self, Timekeeper};
+use super::s3_parts::S3Parts;
 use super::{certificate, descriptors, handshake, memory};
 use crate::admission::{Admission, Bounds};
 use crate::broker::Broker;
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     /// A digest of the file with the CA of client certificates, if there is one.
     pub(super) client_ca: ArcSwapOption<[u8; 32]>,
     pub(super) certificate: certificate::Ends,
+    /// The listener for proxies in front of object stores, if there are stores.
+    pub(super) s3: Option<Arc<S3Parts>>,
     /// Permits for TLS handshakes that are worked on at the same time.
     pub(super) handshakes: Arc<Semaphore>,
     pub(super) watermark: Option<PathBuf>,
@@ -72,6 +75,7 @@ impl Shared {
             certificate: certificate::Ends::new(validity, &broker.metrics),
             client_ca: ArcSwapOption::from_pointee(identity.as_ref().and_then(|i| i.client_ca)),
             tls: ArcSwapOption::from(identity.map(|i| i.config)),
+            s3: None,
             handshakes: handshake::places(),
             watermark: config.watermark.clone(),
             timekeeper,

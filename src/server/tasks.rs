@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::listeners::Listeners;
 use super::shared::Shared;
-use super::{StartError, budgets, certificate, clock, connection, operator};
+use super::{StartError, budgets, certificate, clock, connection, operator, s3_listener};
 use crate::broker::Broker;
 use crate::follow;
 use crate::upkeep;
@@ -55,7 +55,7 @@ pub(super) fn spawn(
     loaded_in: Duration,
 ) -> Vec<JoinHandle<()>> {
     let broker = &shared.broker;
-    vec![
+    let mut tasks = vec![
         tokio::spawn(connection::accept(listeners.service, shared.clone(), slots)),
         tokio::spawn(operator::accept(listeners.operators, shared.clone())),
         tokio::spawn(probe(shared.clone())),
@@ -68,7 +68,15 @@ pub(super) fn spawn(
         tokio::spawn(budgets::look_after(shared.clone())),
         tokio::spawn(budgets::exchange(shared.clone())),
         tokio::spawn(refresh_providers(broker.clone())),
-    ]
+    ];
+    if let (Some(proxies), Some(own)) = (listeners.proxies, shared.s3.clone()) {
+        tasks.push(tokio::spawn(s3_listener::accept(
+            proxies,
+            shared.clone(),
+            own,
+        )));
+    }
+    tasks
 }
 
 /// Probes Redis once a second, so that readiness is right even without calls.

@@ -59,6 +59,7 @@ mod replacing;
 mod revocation;
 mod rotation;
 mod routes;
+mod s3_proxies;
 mod saml;
 mod saml_costs;
 mod saml_idp;

@@ -14,7 +14,7 @@ impl Look<'_> {
         let identity = self.config.tls.as_ref().map(|(certificate, key)| {
             (
                 certificate,
-                tls::load(certificate, key, self.config.client_ca.as_deref()),
+                tls::load(certificate, key, self.config.client_ca.as_deref().into()),
             )
         });
         let names = identity

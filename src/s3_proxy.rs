@@ -1,0 +1,249 @@
+//! The faces by which proxies in front of object stores ask whether a request may go on: Envoy's external
+//! authorization over gRPC, and the questions of nginx, Traefik and Caddy over HTTP. They turn a question into the
+//! head of a request and a decision into an answer; [`decide`] judges.
+//!
+//! An answer holds a signature that the store accepts, so it is sent to the operator's proxies only and never logged.
+
+mod answer;
+mod envoy;
+mod forwarded;
+mod gate;
+mod memory;
+
+use std::sync::Arc;
+
+use http::header::{CONNECTION, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use tonic::Status;
+use tonic::body::Body;
+use tonic_prost::ProstCodec;
+
+use crate::api::envoy::{CheckRequest, CheckResponse};
+use crate::audit;
+use crate::broker::Broker;
+use crate::ops::CALL_TIMEOUT;
+use crate::ops::s3::decide::{Decision, decide};
+use crate::origin::Origin;
+use crate::routes::{self, Proxies};
+use crate::s3::{Code, Head, S3Refusal, S3Store};
+use envoy::Checked;
+use forwarded::Forwarded;
+
+pub use gate::Gate;
+pub use memory::Memory;
+
+/// The longest message of Envoy: the head of a request, and the body of one that deletes many objects.
+const MAX_MESSAGE_BYTES: usize = (2 << 20) + (256 << 10);
+/// What a sender is told that has shown neither a certificate nor a secret.
+const NOT_ADMITTED: &str = "Only proxies of the broker's operator may ask: show a client certificate of the CA in [s3] client_ca, or the secret of [s3] secret_files in X-Brevet-Proxy-Secret.";
+
+/// What the listener knows about a question.
+pub struct Question {
+    pub broker: Arc<Broker>,
+    pub stores: Arc<[Arc<S3Store>]>,
+    /// Whether the sender is one of the operator's proxies.
+    pub is_admitted: bool,
+    /// Why nobody is served now, if so.
+    pub readiness: Result<(), String>,
+    /// The memory that questions may take together.
+    pub memory: Arc<Memory>,
+}
+
+/// Answers one question.
+pub async fn serve<B>(question: Question, request: Request<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    match (routes::proxies(request.uri().path()), question.is_admitted) {
+        (Proxies::EnvoyCheck, true) => check(question, request).await,
+        (Proxies::EnvoyCheck, false) => Status::unauthenticated(NOT_ADMITTED).into_http(),
+        (Proxies::Authorize, true) => authorize(question, &request).await,
+        (Proxies::Authorize | Proxies::Unknown, false) => {
+            let mut response = text(StatusCode::FORBIDDEN, NOT_ADMITTED);
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+            response
+        }
+        (Proxies::Unknown, true) => text(
+            StatusCode::NOT_FOUND,
+            "There are /s3/authorize and Envoy's gRPC service envoy.service.auth.v3.Authorization.",
+        ),
+    }
+}
+
+/// Answers Envoy.
+async fn check<B>(question: Question, request: Request<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    let memory = question.memory.clone();
+    let request = request.map(|body| memory::Counted::new(body, memory));
+    let codec = ProstCodec::<CheckResponse, CheckRequest>::default();
+    let mut grpc = tonic::server::Grpc::new(codec).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    match tokio::time::timeout(CALL_TIMEOUT, grpc.unary(Check(Arc::new(question)), request)).await {
+        Ok(response) => response,
+        Err(_) => Status::deadline_exceeded("The question did not arrive in time.").into_http(),
+    }
+}
+
+/// Envoy's method Check.
+struct Check(Arc<Question>);
+
+impl tower_service::Service<tonic::Request<CheckRequest>> for Check {
+    type Response = tonic::Response<CheckResponse>;
+    type Error = Status;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Status>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: tonic::Request<CheckRequest>) -> Self::Future {
+        let question = self.0.clone();
+        Box::pin(async move {
+            let checked = envoy::read(request.into_inner());
+            let decision = match &checked {
+                Ok(checked) => question.decide(checked.head(), checked.origin()).await,
+                Err(rule) => misconfigured(rule),
+            };
+            let is_head = checked.is_ok_and(|checked| checked.method == "HEAD");
+            Ok(tonic::Response::new(answer::to_envoy(decision, is_head)))
+        })
+    }
+}
+
+/// Answers nginx, Traefik or Caddy.
+async fn authorize<B>(question: Question, request: &Request<B>) -> Response<Body> {
+    let read = forwarded::read(request.headers());
+    let decision = match &read {
+        Ok(forwarded) => question.decide(forwarded.head(), forwarded.origin()).await,
+        Err(rule) => misconfigured(rule),
+    };
+    answer::to_proxy(decision, read.as_ref().ok())
+}
+
+impl Question {
+    /// Decides on the head of a request, by the store that its host names.
+    async fn decide(&self, head: Head<'_>, origin: Origin) -> Decision {
+        if let Err(why) = &self.readiness {
+            tracing::debug!(why, "a request to an object store was refused");
+            let refusal = S3Refusal::new(Code::ServiceUnavailable, "Please try again.");
+            return Decision::Refuse(refusal);
+        }
+        match self.store(head.authority) {
+            Some(store) => decide(&self.broker, store, head, origin).await,
+            None => Decision::Refuse(S3Refusal::new(
+                Code::InvalidRequest,
+                "No object store of this broker is called by this host: add it to `hosts` in [[s3.stores]], and let the proxy pass on the client's Host.",
+            )),
+        }
+    }
+
+    /// The store that clients call by this host, with or without a port. In a store with virtual hosts, a bucket's
+    /// name and a dot may come before its own.
+    fn store(&self, authority: &str) -> Option<&S3Store> {
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+            _ => authority,
+        };
+        let host = host.to_ascii_lowercase();
+        let is_called = |store: &&Arc<S3Store>| {
+            store.rules.names.iter().any(|name| {
+                let before = host.strip_suffix(name.as_str());
+                before.is_some_and(|before| {
+                    let is_virtual = store.rules.style == crate::s3::Style::VirtualHost;
+                    before.is_empty() || (is_virtual && before.ends_with('.'))
+                })
+            })
+        };
+        // The longest name wins, if one store is called by a host below that of another one.
+        let length = |store: &&Arc<S3Store>| {
+            let names = store.rules.names.iter();
+            let own = names.filter(|name| host.ends_with(name.as_str()));
+            own.map(String::len).max()
+        };
+        self.stores
+            .iter()
+            .filter(is_called)
+            .max_by_key(length)
+            .map(|store| &**store)
+    }
+}
+
+impl Checked {
+    fn head(&self) -> Head<'_> {
+        Head {
+            method: &self.method,
+            path: &self.uri,
+            authority: &self.host,
+            headers: &self.headers,
+            body: self.body.as_deref(),
+            size: self.size,
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        origin(&self.headers, self.client_ip, self.is_secure)
+    }
+}
+
+impl Forwarded {
+    fn head(&self) -> Head<'_> {
+        Head {
+            method: &self.method,
+            path: &self.uri,
+            authority: &self.host,
+            headers: &self.headers,
+            body: None,
+            size: self.size,
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        origin(&self.headers, self.client_ip, self.is_secure)
+    }
+}
+
+/// Where a request came from, as its proxy says.
+fn origin(
+    headers: &[(String, String)],
+    source_ip: std::net::IpAddr,
+    secure_transport: bool,
+) -> Origin {
+    let text = |name: &str| {
+        let found = headers.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| audit::clip(value))
+    };
+    Origin {
+        source_ip,
+        secure_transport,
+        user_agent: text("user-agent"),
+        referer: text("referer"),
+        certificate: None,
+        call: None,
+    }
+}
+
+/// Refuses a request that the proxy's configuration makes unreadable. The rule is for the operator, who reads the
+/// log as well.
+fn misconfigured(rule: &str) -> Decision {
+    tracing::warn!(
+        rule,
+        "a proxy's question about an object store cannot be read"
+    );
+    Decision::Refuse(S3Refusal::new(Code::InvalidRequest, rule))
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+    let body = http_body_util::Full::new(bytes::Bytes::from_static(text.as_bytes()));
+    let mut response = Response::new(Body::new(body));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}

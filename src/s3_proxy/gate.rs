@@ -1,0 +1,107 @@
+//! Who may ask: a proxy that shows a client certificate of the CA that `[s3] client_ca` names, or one of the shared
+//! secrets. An answer is a signature that the store accepts, and the client's address is what the proxy says, so
+//! nobody else is served.
+
+use http::{HeaderMap, HeaderName};
+
+use crate::base::clock::Timestamp;
+use crate::base::secret::{Secret, is_same_secret};
+use crate::proof::certificate::ClientCertificate;
+
+/// The header, and the gRPC metadata, in which a proxy shows its secret.
+pub const SECRET_HEADER: HeaderName = HeaderName::from_static("x-brevet-proxy-secret");
+
+/// What a proxy must show.
+#[derive(Debug, Default)]
+pub struct Gate {
+    /// The names that a certificate may have; `None` accepts every certificate of the CA.
+    pub client_names: Option<Vec<String>>,
+    pub secrets: Vec<Secret<Vec<u8>>>,
+}
+
+impl Gate {
+    /// Whether the sender of a request is one of the operator's proxies. `certificate` is the one that the TLS
+    /// handshake verified by the CA, if there was one.
+    pub fn admits(
+        &self,
+        certificate: Option<&ClientCertificate>,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> bool {
+        let is_certified = certificate.is_some_and(|certificate| {
+            let names = self.client_names.as_ref();
+            certificate.is_valid_at(now)
+                && names.is_none_or(|names| names.iter().any(|name| name == certificate.name()))
+        });
+        is_certified || self.knows(headers)
+    }
+
+    /// Whether a request has exactly one secret, and it is one of those that are shared. Every secret is compared,
+    /// so that the time does not tell which one was meant.
+    fn knows(&self, headers: &HeaderMap) -> bool {
+        let mut shown = headers.get_all(SECRET_HEADER).iter();
+        let (Some(secret), None) = (shown.next(), shown.next()) else {
+            return false;
+        };
+        let same = |own: &Secret<Vec<u8>>| is_same_secret(own.expose(), secret.as_bytes());
+        self.secrets.iter().fold(false, |any, own| any | same(own))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    use super::*;
+
+    fn certificate(name: &str) -> ClientCertificate {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2026, 12, 31);
+        let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        ClientCertificate::read(made.der(), b"connection").unwrap()
+    }
+
+    fn shown(secrets: &[&str]) -> HeaderMap {
+        let values = secrets.iter().map(|secret| {
+            let value = HeaderValue::from_str(secret).unwrap();
+            (SECRET_HEADER, value)
+        });
+        values.collect()
+    }
+
+    #[test]
+    fn an_06_only_the_operators_proxies_may_ask() {
+        let now = Timestamp::from_amz("20260601T000000Z").unwrap();
+        let secrets = ["first-secret-of-the-proxies", "second-secret"];
+        let gate = Gate {
+            client_names: Some(vec!["CN=envoy".to_owned()]),
+            secrets: secrets.map(|s| Secret::new(s.into())).to_vec(),
+        };
+        let admits = |headers: &[&str]| gate.admits(None, &shown(headers), now);
+        assert!(admits(&[secrets[0]]) && admits(&[secrets[1]]));
+        for wrong in [
+            &[][..],
+            &[""],
+            &["first-secret-of-the-proxie"],
+            &["first-secret-of-the-proxies, second-secret"],
+            &[secrets[0], secrets[0]],
+            &[secrets[0], "x"],
+        ] {
+            assert!(!admits(wrong), "{wrong:?}");
+        }
+        let certified = |name: &str, gate: &Gate, now| {
+            gate.admits(Some(&certificate(name)), &HeaderMap::new(), now)
+        };
+        assert!(certified("envoy", &gate, now));
+        assert!(!certified("workload", &gate, now));
+        let late = Timestamp::from_amz("20270601T000000Z").unwrap();
+        assert!(!certified("envoy", &gate, late));
+        let of_the_ca = Gate::default();
+        assert!(certified("workload", &of_the_ca, now));
+        assert!(!of_the_ca.admits(None, &shown(&[""]), now));
+    }
+}

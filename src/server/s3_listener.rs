@@ -1,0 +1,173 @@
+//! The listener for proxies in front of object stores: its bounds, and who is admitted to ask.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConnection;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use super::s3_parts::S3Parts;
+use super::shared::Shared;
+use crate::proof::certificate::ClientCertificate;
+use crate::s3_proxy::{self, Question};
+
+/// The most connections. Proxies keep theirs open, and Envoy needs one for each of its threads.
+const MAX_CONNECTIONS: usize = 1_024;
+/// The most questions at the same time on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 256;
+/// The most headers of a question: those of a client's request, and those that a proxy adds.
+const MAX_HEADERS: usize = 128;
+/// The longest header list, in bytes.
+const MAX_HEADER_BYTES: usize = 98_304;
+/// A connection must be shaken, and a proxy must have proven itself on it, within this time.
+const UNTIL_PROVEN: Duration = Duration::from_secs(10);
+/// A connection without questions is closed after this time, which is longer than proxies keep idle ones.
+const IDLE: Duration = Duration::from_secs(300);
+const MAX_AGE: Duration = Duration::from_secs(3_600);
+/// The time for questions in progress when a connection is asked to close.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Serves proxies until the daemon stops.
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, own: Arc<S3Parts>) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut stop = shared.stop.clone();
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(_) => {
+                    // No file descriptors are left, or the peer has gone; trying again at once does not help.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = stopped(&mut stop) => return,
+        };
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            shared.broker.metrics.connections_refused.inc();
+            continue;
+        };
+        let (shared, own) = (shared.clone(), own.clone());
+        tokio::spawn(async move {
+            let _slot = slot;
+            greet(stream, peer, shared, own).await;
+        });
+    }
+}
+
+/// Shakes hands, if the listener has a certificate, and serves the connection.
+async fn greet(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, own: Arc<S3Parts>) {
+    // Small answers are sent at once; without the option the connection still works.
+    let _ = stream.set_nodelay(true);
+    let Some(config) = own.tls.load_full() else {
+        return serve(stream, None, shared, own).await;
+    };
+    match tokio::time::timeout(UNTIL_PROVEN, TlsAcceptor::from(config).accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certificate = certificate(stream.get_ref().1);
+            serve(stream, certificate, shared, own).await;
+        }
+        Ok(Err(error)) => tracing::debug!(peer = %peer.ip(), %error, "TLS handshake failed"),
+        Err(_) => _ = shared.broker.metrics.connections_refused.inc(),
+    }
+}
+
+/// The certificate with which a proxy connected, if it sent one that can be read.
+fn certificate(connection: &ServerConnection) -> Option<ClientCertificate> {
+    let leaf = connection.peer_certificates()?.first()?;
+    ClientCertificate::read(leaf, &[])
+}
+
+async fn serve<S>(
+    stream: S,
+    certificate: Option<ClientCertificate>,
+    shared: Arc<Shared>,
+    own: Arc<S3Parts>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let proven = Arc::new(AtomicBool::new(false));
+    let certificate = Arc::new(certificate);
+    let mut stop = shared.stop.clone();
+    let service = {
+        let proven = proven.clone();
+        service_fn(move |request: Request<Incoming>| {
+            let gate = own.gate.load();
+            let now = shared.broker.clock.now();
+            let is_admitted = gate.admits(certificate.as_ref().as_ref(), request.headers(), now);
+            if is_admitted {
+                proven.store(true, Ordering::Relaxed);
+            }
+            let question = Question {
+                broker: shared.broker.clone(),
+                stores: own.stores.clone(),
+                is_admitted,
+                readiness: shared.is_ready(),
+                memory: own.memory.clone(),
+            };
+            async move { Ok::<_, Infallible>(s3_proxy::serve(question, request).await) }
+        })
+    };
+    let builder = builder();
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let unproven = tokio::time::sleep(UNTIL_PROVEN);
+    tokio::pin!(unproven);
+    let age = tokio::time::sleep(MAX_AGE);
+    tokio::pin!(age);
+    loop {
+        tokio::select! {
+            // A failed connection of a proxy needs no handling: it asks again.
+            _ = connection.as_mut() => return,
+            () = unproven.as_mut(), if !unproven.is_elapsed() => {
+                if !proven.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+            () = age.as_mut() => break,
+            () = stopped(&mut stop) => break,
+        }
+    }
+    connection.as_mut().graceful_shutdown();
+    // Questions that are still in progress then are aborted.
+    let _ = tokio::time::timeout(GOODBYE, connection).await;
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
+        .initial_stream_window_size(65_535)
+        .initial_connection_window_size(1 << 20)
+        .max_send_buf_size(65_536)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10));
+    builder
+}
+
+/// Waits until the daemon is told to stop, or has ended.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await; // an error means that the sender is gone
+}

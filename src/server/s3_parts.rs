@@ -1,0 +1,130 @@
+//! What the listener for proxies in front of object stores needs besides the broker: its certificate, who may ask, and
+//! the stores with their keys.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use rustls::ServerConfig;
+
+use super::{StartError, s3_key};
+use crate::base::secret::Secret;
+use crate::config;
+use crate::files::{self, Audience};
+use crate::s3::{Bucket, DataEvents, S3Store, StoreKey, StoreRules, Style};
+use crate::s3_proxy::{Gate, Memory};
+use crate::tls;
+
+const MAX_SECRET_BYTES: u64 = 4_096;
+/// The shortest shared secret, in bytes.
+const MIN_SECRET: usize = 32;
+
+/// What the listener needs besides the broker. The files are read again when they change.
+pub(super) struct S3Parts {
+    pub(super) tls: ArcSwapOption<ServerConfig>,
+    pub(super) gate: ArcSwap<Gate>,
+    pub(super) stores: Arc<[Arc<S3Store>]>,
+    pub(super) memory: Arc<Memory>,
+}
+
+impl S3Parts {
+    /// Reads the files of the section.
+    ///
+    /// # Errors
+    /// [`StartError`] with the file that cannot be used.
+    pub(super) fn new(config: &config::S3, events: DataEvents) -> Result<Self, StartError> {
+        let (tls, gate) = Self::read(config)?;
+        let stores = config.stores.iter().map(|settings| {
+            let key = s3_key::read(&settings.key_file).map_err(StartError::S3)?;
+            Ok(Arc::new(store(settings, key, events)))
+        });
+        Ok(Self {
+            stores: stores.collect::<Result<_, StartError>>()?,
+            tls: ArcSwapOption::from(tls),
+            gate: ArcSwap::from_pointee(gate),
+            memory: Arc::default(),
+        })
+    }
+
+    /// Reads the files again. If one of them cannot be used, nothing changes.
+    ///
+    /// # Errors
+    /// The file that cannot be used, and why.
+    pub(super) fn reload(&self, config: &config::S3) -> Result<(), StartError> {
+        let (tls, gate) = Self::read(config)?;
+        let keys = config
+            .stores
+            .iter()
+            .map(|settings| s3_key::read(&settings.key_file));
+        let keys: Vec<StoreKey> = keys.collect::<Result<_, _>>().map_err(StartError::S3)?;
+        self.tls.store(tls);
+        self.gate.store(Arc::new(gate));
+        for (store, key) in self.stores.iter().zip(keys) {
+            store.key.store(Arc::new(key));
+        }
+        Ok(())
+    }
+
+    fn read(config: &config::S3) -> Result<(Option<Arc<ServerConfig>>, Gate), StartError> {
+        let ca = config.client_ca.as_deref();
+        // Without secrets, a client without a certificate is refused in the handshake.
+        let clients = match (ca, config.secret_files.is_empty()) {
+            (None, _) => tls::Clients::Unknown,
+            (Some(ca), true) => tls::Clients::Certified(ca),
+            (Some(ca), false) => tls::Clients::MayBeCertified(ca),
+        };
+        let files = config.tls.as_ref();
+        let identity = files.map(|(c, k)| tls::load(c, k, clients)).transpose();
+        let identity = identity.map_err(|error| StartError::S3(error.to_string()))?;
+        let secrets = config.secret_files.iter().map(|path| secret(path));
+        let gate = Gate {
+            client_names: config.client_names.clone(),
+            secrets: secrets.collect::<Result<_, _>>()?,
+        };
+        Ok((identity.map(|identity| identity.config), gate))
+    }
+}
+
+/// A store with the settings of the configuration.
+fn store(settings: &config::StoreSettings, key: StoreKey, events: DataEvents) -> S3Store {
+    let rules = StoreRules {
+        style: match settings.virtual_host {
+            true => Style::VirtualHost,
+            false => Style::Path,
+        },
+        names: settings.hosts.clone(),
+        keeps_slashes: settings.keeps_slashes,
+        takes_trailers: settings.takes_trailers,
+        region: settings.region.clone(),
+    };
+    let mut store = S3Store::new(
+        settings.name.clone(),
+        rules,
+        settings.authority.clone(),
+        key,
+    );
+    store.data_events = events;
+    let buckets = settings.buckets.iter().map(|(name, account)| {
+        let bucket = Bucket {
+            account: *account,
+            cors: settings.cors.clone(),
+        };
+        (name.clone(), bucket)
+    });
+    store.buckets = buckets.collect();
+    store
+}
+
+/// Reads a shared secret; white space at its end is removed.
+fn secret(path: &Path) -> Result<Secret<Vec<u8>>, StartError> {
+    let bytes = files::read(path, Audience::Owner, MAX_SECRET_BYTES)
+        .map_err(|error| StartError::S3(error.to_string()))?;
+    let secret = bytes.expose().trim_ascii_end();
+    if secret.len() < MIN_SECRET || !secret.iter().all(u8::is_ascii_graphic) {
+        return Err(StartError::S3(format!(
+            "secret_files: {} must hold at least {MIN_SECRET} printable characters without spaces, such as `openssl rand -hex 32` prints",
+            path.display()
+        )));
+    }
+    Ok(Secret::new(secret.to_vec()))
+}

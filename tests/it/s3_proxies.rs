@@ -1,0 +1,368 @@
+//! The listener for proxies in front of object stores, as a proxy sees it.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::time::Duration;
+
+use brevet::api::sts::v1 as pb;
+use brevet::base::secret::Secret;
+use brevet::config::{S3, StoreSettings};
+use brevet::proof::sigv4::SigningSecret;
+use brevet::proof::sigv4::s3::{S3Request, authorization};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+const SECRET: &str = "the-secret-that-the-proxies-share-0123456789";
+const STORE_SECRET: &str = "canary+store/secret/0123456789/0123456789";
+const HOST: &str = "s3.example.com:8443";
+
+/// The directory of all tests, with what they say about buckets.
+fn directory() -> String {
+    let mut directory: Value = serde_json::from_str(DIRECTORY).unwrap();
+    let allow = |action: &str, resource: &str| json!({"Effect": "Allow", "Action": action, "Resource": resource});
+    directory["UserDetailList"][1]["UserPolicyList"] = json!([{"PolicyName": "s3", "PolicyDocument": {
+        "Version": "2012-10-17", "Statement": [allow("s3:GetObject", "arn:aws:s3:::data/home/*")]}}]);
+    let statement = |principal: Value, resource: &str| {
+        let mut statement = allow("s3:GetObject", resource);
+        statement["Principal"] = principal;
+        json!({"Version": "2012-10-17", "Statement": [statement]})
+    };
+    let carol = json!({"AWS": "arn:aws:iam::444455556666:user/carol"});
+    directory["Brevet"]["BucketPolicies"] = json!([
+        {"Bucket": "data", "AccountId": "111122223333", "Policy": statement(carol, "arn:aws:s3:::data/shared/*")},
+        {"Bucket": "site", "AccountId": "111122223333", "Policy": statement(json!("*"), "arn:aws:s3:::site/*")},
+        // Not the owner's, so not in force.
+        {"Bucket": "theirs", "AccountId": "111122223333", "Policy": statement(json!("*"), "arn:aws:s3:::theirs/*")}]);
+    directory.to_string()
+}
+
+fn settings(dir: &Path) -> S3 {
+    let file = |name: &str, text: String| {
+        brevet::files::write_private(&dir.join(name), text.as_bytes()).unwrap();
+        dir.join(name)
+    };
+    let key = format!(
+        "[default]\naws_access_key_id = STOREKEY\naws_secret_access_key = {STORE_SECRET}\n"
+    );
+    let owner = |id: &str| brevet::base::arn::AccountId::parse(id).unwrap();
+    let mine = owner("111122223333");
+    S3 {
+        address: ([127, 0, 0, 1], 0).into(),
+        tls: None,
+        client_ca: None,
+        client_names: None,
+        secret_files: vec![file("proxy.secret", format!("{SECRET}\n"))],
+        stores: vec![StoreSettings {
+            name: "main".to_owned(),
+            hosts: vec!["s3.example.com".to_owned()],
+            authority: "store:8333".to_owned(),
+            region: "us-east-1".to_owned(),
+            key_file: file("store.key", key),
+            virtual_host: false,
+            keeps_slashes: false,
+            takes_trailers: false,
+            buckets: [
+                ("data".to_owned(), mine),
+                ("site".to_owned(), mine),
+                ("theirs".to_owned(), owner("444455556666")),
+            ]
+            .into(),
+            cors: Vec::new(),
+        }],
+    }
+}
+
+async fn started() -> Broker {
+    let dir = home();
+    brevet::files::write_private(&dir.path().join("directory.json"), directory().as_bytes())
+        .unwrap();
+    let s3 = settings(dir.path());
+    Broker::start_in(dir, |config| config.s3 = Some(s3)).await
+}
+
+fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        headers.append(name, HeaderValue::from_str(value).unwrap());
+    }
+    headers
+}
+
+/// What nginx sends about a request of a client.
+fn question(method: &str, uri: &str) -> HeaderMap {
+    headers(&[
+        ("x-brevet-proxy-secret", SECRET),
+        ("x-original-method", method),
+        ("x-original-uri", uri),
+        ("x-original-host", HOST),
+        ("x-forwarded-for", "192.0.2.7"),
+        ("x-forwarded-proto", "https"),
+    ])
+}
+
+/// Signs a request without a body as S3's clients do. `path` needs no encoding.
+fn sign(broker: &Broker, keys: &Keys, method: &str, path: &str, headers: &mut HeaderMap) {
+    use brevet::base::clock::Clock;
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let now = broker.clock.now();
+    let date = now.to_amz();
+    let mut signed = vec![
+        ("host", HOST),
+        ("x-amz-content-sha256", EMPTY),
+        ("x-amz-date", &date),
+    ];
+    if let Some(token) = &keys.token {
+        signed.push(("x-amz-security-token", token));
+    }
+    let query: [(&str, Cow<'_, str>); 0] = [];
+    let request = S3Request {
+        method,
+        path,
+        query: &query,
+        headers: &[],
+        host: HOST,
+    };
+    let secret = SigningSecret::new(Secret::new(keys.secret.clone()));
+    let key = (keys.id.as_str(), &secret);
+    let authorization = authorization(key, "us-east-1", now, &request, |_| false, &signed, EMPTY);
+    for (name, value) in signed.iter().filter(|(name, _)| *name != "host") {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        headers.insert(name, HeaderValue::from_str(value).unwrap());
+    }
+    headers.insert("authorization", authorization.parse().unwrap());
+}
+
+async fn ask(broker: &Broker, headers: HeaderMap) -> Answer {
+    let address = broker.running.as_ref().unwrap().s3.unwrap();
+    http1(address, "GET", "/s3/authorize", headers, Vec::new()).await
+}
+
+async fn get(broker: &Broker, keys: &Keys, path: &str) -> Answer {
+    let mut asked = question("GET", path);
+    sign(broker, keys, "GET", path, &mut asked);
+    ask(broker, asked).await
+}
+
+fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
+    let value = answer.headers.get(name);
+    value.map_or("", |value| value.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn what_is_allowed_is_signed_for_the_store_and_what_is_not_says_why() {
+    let mut broker = started().await;
+    let bob = user("bob");
+    let answer = get(&broker, &bob, "/data/home/x").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let signature = header(&answer, "authorization");
+    assert!(
+        signature.contains("Credential=STOREKEY/") && signature.contains("SignedHeaders=host;"),
+        "{signature}"
+    );
+    assert_eq!(header(&answer, "x-brevet-uri"), "/data/home/x");
+    assert_eq!(header(&answer, "cache-control"), "no-store");
+    let elsewhere = get(&broker, &bob, "/data/other/x").await;
+    assert_eq!(elsewhere.status, 403);
+    for part in [
+        "<Code>AccessDenied</Code>",
+        "user/bob",
+        "s3:GetObject",
+        "Encoded authorization failure message: ",
+    ] {
+        assert!(elsewhere.body.contains(part), "{part}: {}", elsewhere.body);
+    }
+    assert!(header(&elsewhere, "x-brevet-refusal").contains("AccessDenied"));
+    let id = header(&elsewhere, "x-amz-request-id").to_owned();
+    assert!(elsewhere.body.contains(&id) && !id.is_empty());
+    // A bucket policy lets another account's user in, whose own policies must allow it as well.
+    assert_eq!(
+        get(&broker, &user("carol"), "/data/shared/x").await.status,
+        403
+    );
+    let admin = user("other-admin");
+    assert_eq!(get(&broker, &admin, "/data/shared/x").await.status, 403);
+    // Without a signature, only a bucket policy of the bucket's owner lets somebody in.
+    for (path, status) in [
+        ("/site/x", 200),
+        ("/theirs/x", 403),
+        ("/data/home/x", 403),
+        ("/unlisted/x", 403),
+    ] {
+        let answer = ask(&broker, question("GET", path)).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+    }
+    // The refusals are in the audit log, with the client's address as the proxy says it.
+    broker.stop().await;
+    let log = std::fs::read_to_string(broker.audit_path()).unwrap();
+    let refused = log.lines().find(|line| line.contains(&id)).unwrap();
+    let record: Value = serde_json::from_str(refused).unwrap();
+    assert_eq!(record["sourceIPAddress"], "192.0.2.7");
+    assert_eq!(record["eventSource"], "s3.amazonaws.com");
+    assert_eq!(record["errorCode"], "AccessDenied");
+    for secret in [STORE_SECRET, SECRET, "Signature="] {
+        assert!(!log.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn an_04_nobody_but_a_proxy_is_answered() {
+    let broker = started().await;
+    let address = broker.running.as_ref().unwrap().s3.unwrap();
+    let mut asked = question("GET", "/site/x");
+    assert_eq!(ask(&broker, asked.clone()).await.status, 200);
+    asked.remove("x-brevet-proxy-secret");
+    for shown in [
+        &[][..],
+        &["", "x"],
+        &[SECRET, SECRET],
+        &["the-secret-that-the-proxies-share-012345678"],
+    ] {
+        let mut asked = asked.clone();
+        for secret in shown {
+            asked.append(
+                "x-brevet-proxy-secret",
+                HeaderValue::from_str(secret).unwrap(),
+            );
+        }
+        for method in ["GET", "POST", "HEAD", "OPTIONS"] {
+            for path in ["/s3/authorize", "/", "/metrics", "//s3/authorize"] {
+                let answer = http1(address, method, path, asked.clone(), Vec::new()).await;
+                assert_eq!(answer.status, 403, "{method} {path}");
+                assert!(answer.headers.get("authorization").is_none());
+            }
+        }
+        let check = "/envoy.service.auth.v3.Authorization/Check";
+        let answer = grpc(address, check, asked.clone(), frame(b"")).await;
+        assert_eq!(answer.status, 16, "{}", answer.message);
+    }
+    // A proxy that is admitted and says nothing of a request is told what to say.
+    let admitted = headers(&[("x-brevet-proxy-secret", SECRET)]);
+    let answer = ask(&broker, admitted.clone()).await;
+    assert!(
+        answer.status == 400 && answer.body.contains("X-Original-Uri"),
+        "{}",
+        answer.body
+    );
+    let answer = http1(address, "GET", "/", admitted, Vec::new()).await;
+    assert_eq!(answer.status, 404);
+    // The service itself has no such endpoint.
+    let answer = http1(
+        broker.address,
+        "GET",
+        "/s3/authorize",
+        question("GET", "/site/x"),
+        Vec::new(),
+    )
+    .await;
+    assert!(answer.status >= 400 && answer.headers.get("authorization").is_none());
+}
+
+#[tokio::test]
+async fn az_08_a_request_is_judged_once_and_as_its_proxy_says() {
+    let broker = started().await;
+    let bob = user("bob");
+    // The client sends what only the proxy may say, or signs for another host.
+    let mut both = question("GET", "/data/home/x");
+    sign(&broker, &bob, "GET", "/data/home/x", &mut both);
+    both.insert("x-forwarded-uri", "/data/home/x".parse().unwrap());
+    assert!(
+        ask(&broker, both)
+            .await
+            .body
+            .contains("remove the other three")
+    );
+    let mut other = question("GET", "/data/home/x");
+    sign(&broker, &bob, "GET", "/data/home/x", &mut other);
+    other.insert("x-original-host", "s3.elsewhere.com".parse().unwrap());
+    assert!(ask(&broker, other).await.body.contains("No object store"));
+    // Another path than the one that is signed.
+    let mut moved = question("GET", "/data/home/y");
+    sign(&broker, &bob, "GET", "/data/home/x", &mut moved);
+    assert!(
+        ask(&broker, moved)
+            .await
+            .body
+            .contains("SignatureDoesNotMatch")
+    );
+    // Traefik and Caddy pass on S3's own status; nginx knows 403 only.
+    let mut traefik = headers(&[
+        ("x-brevet-proxy-secret", SECRET),
+        ("x-forwarded-method", "GET"),
+        ("x-forwarded-uri", "/data/home/x?acl&tagging"),
+        ("x-forwarded-host", HOST),
+        ("x-forwarded-for", "192.0.2.7"),
+        ("x-forwarded-proto", "https"),
+    ]);
+    assert_eq!(ask(&broker, traefik.clone()).await.status, 501);
+    let presigned = "/data/home/x?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=0";
+    traefik.insert("x-forwarded-uri", presigned.parse().unwrap());
+    assert!(ask(&broker, traefik).await.status >= 400);
+}
+
+#[tokio::test]
+async fn a_revoked_session_and_an_expired_one_are_refused() {
+    let broker = started().await;
+    let session = broker.assume(&user("alice"), OPEN).await.unwrap();
+    assert_eq!(get(&broker, &session, "/data/home/x").await.status, 200);
+    broker.clock.advance(Duration::from_secs(3_599));
+    assert_eq!(get(&broker, &session, "/data/home/x").await.status, 200);
+    broker.clock.advance(Duration::from_secs(1));
+    let expired = get(&broker, &session, "/data/home/x").await;
+    assert!(
+        expired.body.contains("<Code>ExpiredToken</Code>"),
+        "{}",
+        expired.body
+    );
+    let session = broker.assume(&user("alice"), OPEN).await.unwrap();
+    let selector = pb::revoke_sessions_request::Selector::RoleArn(OPEN.into());
+    let change = broker.revoke(&user("admin"), selector).await.unwrap();
+    broker.reaches(change).await;
+    let ended = get(&broker, &session, "/data/home/x").await;
+    assert_eq!(ended.status, 403, "{}", ended.body);
+}
+
+#[tokio::test]
+async fn op_05_a_broker_that_is_not_ready_answers_503_with_a_time_to_try_again() {
+    let broker = started().await;
+    let mut traefik = headers(&[
+        ("x-brevet-proxy-secret", SECRET),
+        ("x-forwarded-method", "GET"),
+        ("x-forwarded-uri", "/site/x"),
+        ("x-forwarded-host", HOST),
+        ("x-forwarded-for", "192.0.2.7"),
+        ("x-forwarded-proto", "https"),
+    ]);
+    traefik.insert("user-agent", "test".parse().unwrap());
+    assert_eq!(ask(&broker, traefik.clone()).await.status, 200);
+    broker
+        .clock
+        .set(brevet::base::clock::Timestamp::from_seconds(
+            now().seconds() - 7_200,
+        ));
+    let answer = ask(&broker, traefik).await;
+    assert_eq!(
+        (answer.status, header(&answer, "retry-after")),
+        (503, "1"),
+        "{}",
+        answer.body
+    );
+    assert!(answer.body.contains("<Code>ServiceUnavailable</Code>"));
+}
+
+#[tokio::test]
+async fn the_stores_key_is_read_again_when_it_changes() {
+    let broker = started().await;
+    let key = broker.dir.path().join("store.key");
+    let text = std::fs::read_to_string(&key)
+        .unwrap()
+        .replace("STOREKEY", "NEXTKEY");
+    brevet::files::write_private(&key, text.as_bytes()).unwrap();
+    eventually("the new key signs", async || {
+        let answer = ask(&broker, question("GET", "/site/x")).await;
+        header(&answer, "authorization").contains("Credential=NEXTKEY/")
+    })
+    .await;
+}
