@@ -60,14 +60,12 @@ struct Line {
     count: u64,
 }
 
-/// Hand-outs that agree in this are counted together.
-type Same = (Recipient, String);
-
 #[derive(Default)]
 struct Rate {
     second: i64,
     lines: u32,
-    counted: HashMap<Same, Line>,
+    /// What is counted: for each recipient, by the access key, or by the outcome if nothing was handed out.
+    counted: HashMap<Recipient, HashMap<String, Line>>,
 }
 
 /// The audit log. Lines are written by a thread of their own.
@@ -109,11 +107,12 @@ impl Audit {
         Self { clock, rate, queue }
     }
 
-    /// Records that a session was handed out, or was refused.
+    /// Records that a session was handed out, or was refused. `peer` says who asked, where there is more to say than
+    /// the recipient.
     pub fn handed_out(
         &self,
         recipient: &Recipient,
-        peer: Option<String>,
+        peer: impl FnOnce() -> Option<String>,
         result: Result<&RoleSession, &Refusal>,
     ) {
         let now = self.clock.now();
@@ -122,7 +121,8 @@ impl Audit {
             Err(Refusal::Denied { code, .. }) => code,
             Err(Refusal::Unavailable { .. }) => "Unavailable",
         };
-        let line = || line(now, recipient, peer, outcome, result.ok());
+        // Nothing is allocated for what is only counted.
+        let line = || line(now, recipient, peer(), outcome, result.ok());
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
         if rate.second != now.seconds() {
             rate.second = now.seconds();
@@ -141,10 +141,8 @@ impl Audit {
             return;
         }
         let session = result.map_or(outcome, |s| &s.credentials.access_key_id);
-        match rate
-            .counted
-            .get_mut(&(recipient.clone(), session.to_owned()))
-        {
+        let of_recipient = rate.counted.get_mut(recipient);
+        match of_recipient.and_then(|lines| lines.get_mut(session)) {
             Some(counted) => counted.count += 1,
             None => rate.count(line()),
         }
@@ -157,16 +155,14 @@ impl Rate {
             .access_key_id
             .clone()
             .unwrap_or_else(|| line.outcome.clone());
-        let mut same = (line.recipient.clone(), session);
-        if self.counted.len() >= MAX_COUNTED {
-            same.0.workload = "others".to_owned();
+        let mut recipient = line.recipient.clone();
+        if self.counted.values().map(HashMap::len).sum::<usize>() >= MAX_COUNTED {
+            recipient.workload = "others".to_owned();
         }
-        match self.counted.get_mut(&same) {
+        let lines = self.counted.entry(recipient.clone()).or_default();
+        match lines.get_mut(&session) {
             Some(counted) => counted.count += line.count,
-            None => {
-                let recipient = same.0.clone();
-                self.counted.insert(same, Line { recipient, ..line });
-            }
+            None => _ = lines.insert(session, Line { recipient, ..line }),
         }
     }
 }
@@ -223,7 +219,7 @@ impl Writer {
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = std::mem::take(&mut rate.counted);
         drop(rate);
-        self.write(counted.into_values());
+        self.write(counted.into_values().flat_map(HashMap::into_values));
     }
 
     fn write(&mut self, lines: impl IntoIterator<Item = Line>) {

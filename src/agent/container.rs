@@ -99,7 +99,7 @@ impl Face for Container {
             proof: "container-token",
         };
         self.audit
-            .handed_out(&recipient, Some(peer.to_string()), result);
+            .handed_out(&recipient, || Some(peer.to_string()), result);
         credentials(result)
     }
 

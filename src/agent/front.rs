@@ -95,10 +95,9 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
 /// Whether a host is written as clients of this agent write it. Other spellings of its address are how a URL gets past
 /// the filter of a program that fetches URLs for others.
 fn is_spelled_plainly(host: &str) -> bool {
-    let lower = host.to_ascii_lowercase();
-    let name = match lower.rsplit_once(':') {
+    let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => lower.as_str(),
+        _ => host,
     };
     let is_mapped = name
         .strip_prefix('[')

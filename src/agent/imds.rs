@@ -151,7 +151,7 @@ impl Imds {
         let result = result.as_deref();
         self.metrics.handed_out(LISTENER, result.map(|_| ()));
         self.audit
-            .handed_out(recipient, Some(peer.to_string()), result);
+            .handed_out(recipient, || Some(peer.to_string()), result);
         match result {
             Ok(session) => Answer::new(StatusCode::OK, JSON, session.imds_document.clone()),
             Err(refusal) => self.no_credentials(refusal),

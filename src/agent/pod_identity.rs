@@ -134,7 +134,7 @@ impl Face for PodIdentity {
             proof: "pod-token",
         };
         self.audit
-            .handed_out(&recipient, Some(peer.to_string()), result);
+            .handed_out(&recipient, || Some(peer.to_string()), result);
         credentials(result)
     }
 

@@ -103,7 +103,7 @@ impl UnixSocket {
             proof: entry.who.proof(),
         };
         let from = format!("uid {} gid {}", peer.uid, peer.gid);
-        self.audit.handed_out(&recipient, Some(from), result);
+        self.audit.handed_out(&recipient, || Some(from), result);
         credentials(result)
     }
 
