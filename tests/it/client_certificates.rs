@@ -8,7 +8,10 @@ use brevet::base::clock::Clock;
 use brevet::base::secret::Secret;
 use brevet::client::{Client, ClientError, Endpoint};
 use http::HeaderMap;
-use rcgen::{CertificateParams, DnType, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    SanType,
+};
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -172,6 +175,49 @@ async fn an_06_a_certificate_is_the_user_whom_the_directory_names_and_nobody_els
         (&identity["accessKeyId"], &identity["type"]),
         (&json!(SPIFFE_ID), &json!("IAMUser"))
     );
+}
+
+#[tokio::test]
+async fn an_06_only_a_ca_makes_certificates_and_each_is_good_for_its_use() {
+    let ca = Ca::new();
+    let (broker, server) = broker_for(&ca).await;
+    let ask = async |shown: &Certified| who(&client(&broker, &server, shown)).await;
+    let using = |usage: ExtendedKeyUsagePurpose| {
+        let mut params = spiffe(SPIFFE_ID);
+        params.extended_key_usages = vec![usage];
+        ca.sign(&params)
+    };
+    assert_eq!(
+        ask(&using(ExtendedKeyUsagePurpose::ClientAuth)).await,
+        arn("nodea")
+    );
+    assert_eq!(
+        ask(&using(ExtendedKeyUsagePurpose::ServerAuth)).await,
+        "handshake"
+    );
+    let mut later = spiffe(SPIFFE_ID);
+    later.not_before = rcgen::date_time_ymd(4000, 1, 1);
+    assert_eq!(ask(&ca.sign(&later)).await, "handshake");
+    // A node whose certificate is good makes one for another node, and shows its own as the CA of that.
+    let made_by = |params: CertificateParams| {
+        let own = KeyPair::generate().unwrap();
+        let issuer = Issuer::from_params(&ca.params, &ca.key);
+        let certificate = params.signed_by(&own, &issuer).unwrap().pem();
+        let made = Ca { params, key: own }.node(SPIFFE_ID);
+        Certified {
+            certificate: made.certificate + &certificate,
+            key: made.key,
+        }
+    };
+    assert_eq!(ask(&made_by(named("node-b"))).await, "handshake");
+    let mut intermediate = named("intermediate");
+    intermediate.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    assert_eq!(ask(&made_by(intermediate)).await, arn("nodea"));
+    // The CA itself is nobody, even if it has the name of a node.
+    let mut params = spiffe(SPIFFE_ID);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let as_ca = ca.sign(&params);
+    assert_eq!(ask(&as_ca).await, "handshake");
 }
 
 #[tokio::test]
