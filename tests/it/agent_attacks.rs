@@ -284,3 +284,33 @@ fn a_slow_reader_and_a_slow_writer_hold_only_their_own_connections() {
     let _ = slow.read_to_end(&mut rest); // a reset is an end too
     assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
 }
+
+#[test]
+fn ag_05_a_socket_where_others_could_put_theirs_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let open = dir.path().join("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let uid = rustix::process::getuid().as_raw();
+    brevet::files::write_private(&dir.path().join("key.json"), b"{}").unwrap();
+    let config = format!(
+        "broker.endpoint = \"http://127.0.0.1:1\"\nidentity.access_key_file = \"key.json\"\noperator.address = \"127.0.0.1:0\"\n\
+         [unix_socket]\npath = \"open/socket\"\n[[unix_socket.program]]\nname = \"app\"\nuid = {uid}\nrole_arn = \"{ROLE}\"\n"
+    );
+    let path = dir.path().join("agent.toml");
+    brevet::files::write_private(&path, config.as_bytes()).unwrap();
+    let mut agent = brevet();
+    let done = agent
+        .args(["agent", "--config"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains("chmod go-w") && error.contains("/open"),
+        "{error}"
+    );
+    assert!(!open.join("socket").exists());
+}
