@@ -236,10 +236,20 @@ impl Message {
         self.sequence
     }
 
-    /// The account of the principal, and that of the resource if its ARN contains one.
+    /// The account of the principal, and that of the resource if it is known.
     pub fn accounts(&self) -> (&str, Option<&str>) {
         let of_resource = Some(account_of(&self.resource)).filter(|account| !account.is_empty());
-        (account_of(&self.principal_arn), of_resource)
+        (
+            account_of(&self.principal_arn),
+            of_resource.or_else(|| self.bucket_owner()),
+        )
+    }
+
+    /// The account that owns the requested bucket, whose ARN does not contain it.
+    pub fn bucket_owner(&self) -> Option<&str> {
+        let mut keys = self.keys.iter().filter(|_| self.action.starts_with("s3:"));
+        let (_, owner) = keys.find(|(name, _)| name == "aws:resourceaccount")?;
+        owner.first().map(String::as_str)
     }
 }
 

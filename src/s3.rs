@@ -29,3 +29,6 @@ pub use refusal::{Code, S3Refusal};
 pub use route::{Routed, route};
 pub use sign::{SignedForStore, sign};
 pub use store::{Bucket, DataEvents, S3Store, StoreKey, StoreRules, Style};
+
+#[cfg(test)]
+mod tests;

@@ -340,11 +340,17 @@ pub fn permit_on_bucket(
 ) -> Result<(), Box<Denied>> {
     let question = Question::on_bucket(caller, directory, facts, action, resource, bucket);
     let decision = question.decide();
-    if decision.is_allowed() {
-        Ok(())
-    } else {
-        Err(question.denied(decision))
+    if !decision.is_allowed() {
+        return Err(question.denied(decision));
     }
+    // A session must not do more than its session policies and its boundary allow, whomever the policy of
+    // the bucket names.
+    let is_session = caller.is_some_and(|caller| caller.session().is_some());
+    if is_session && !(question.is_within_session_policies() && question.is_within_boundary()) {
+        let note = "The policy of the bucket allows this, but not the session policies of the session, or the permissions boundary.";
+        return Err(Box::new(Denied::because(action.to_owned(), facts, note)));
+    }
+    Ok(())
 }
 
 /// Decides whether the caller's own policies allow an action.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Message;
-use super::disclosure::{Disclosure, policy};
+use super::disclosure::Disclosure;
 use crate::base::clock::Timestamp;
 use crate::evaluator::{ConditionReport, StatementReport};
 
@@ -127,7 +127,7 @@ impl Disclosure {
         json!({
             "statementId": statement.sid.as_deref().unwrap_or_default(),
             "effect": if statement.denies { "DENY" } else { "ALLOW" },
-            "sourcePolicyType": policy(statement).0,
+            "sourcePolicyType": self.policy(statement).0,
             "sourcePolicyId": self.control(statement).map(|c| c.id.as_str()),
             "conditions": {"items": conditions.collect::<Vec<_>>()},
         })
@@ -135,7 +135,7 @@ impl Disclosure {
 
     /// What a statement does with the request, in a format of Brevet's own.
     fn reported(&self, statement: &StatementReport) -> Value {
-        let (policy, number) = policy(statement);
+        let (policy, number) = self.policy(statement);
         let control = self.control(statement);
         let conditions = statement.conditions.iter().map(|c| {
             json!({

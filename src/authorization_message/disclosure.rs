@@ -11,6 +11,8 @@ pub struct Disclosure {
     pub of_principal: bool,
     /// Whether the reader belongs to the resource's account and may see its policy.
     pub of_resource: bool,
+    /// Whether the resource is a bucket or in one, and not a role.
+    pub is_bucket: bool,
     /// A sentence if the resource does not exist, for readers who may know that.
     pub missing: Option<String>,
     /// Whether the directory has changed since the refusal, so that the explanation may differ from
@@ -71,7 +73,7 @@ impl Disclosure {
     pub(super) fn place(&self, report: &StatementReport) -> String {
         let sid = report.sid.as_ref();
         let sid = sid.map(|sid| format!(" ({sid})")).unwrap_or_default();
-        let (index, policy) = (report.at.index, policy(report).0);
+        let (index, policy) = (report.at.index, self.policy(report).0);
         if let Some(Control {
             id, name, target, ..
         }) = self.control(report)
@@ -83,21 +85,23 @@ impl Disclosure {
             return format!("{index}{sid} of the {policy} {id}{name}, attached to {target},");
         }
         let whose = match report.at.source {
+            Source::Resource if self.is_bucket => "the bucket's",
             Source::Resource => "the role's",
             _ => "the caller's",
         };
         format!("{index}{sid} of {whose} {policy}")
     }
-}
 
-/// The kind of policy to which a statement belongs, and its number among that kind.
-pub(super) fn policy(report: &StatementReport) -> (&'static str, usize) {
-    match report.at.source {
-        Source::Identity(n) => ("identity policy", n),
-        Source::Resource => ("trust policy", 0),
-        Source::Session(n) => ("session policy", n),
-        Source::Boundary => ("permissions boundary", 0),
-        Source::ServiceControl(_, n) => ("service control policy", n),
-        Source::ResourceControl(_, n) => ("resource control policy", n),
+    /// The kind of policy to which a statement belongs, and its number among that kind.
+    pub(super) fn policy(&self, report: &StatementReport) -> (&'static str, usize) {
+        match report.at.source {
+            Source::Identity(n) => ("identity policy", n),
+            Source::Resource if self.is_bucket => ("bucket policy", 0),
+            Source::Resource => ("trust policy", 0),
+            Source::Session(n) => ("session policy", n),
+            Source::Boundary => ("permissions boundary", 0),
+            Source::ServiceControl(_, n) => ("service control policy", n),
+            Source::ResourceControl(_, n) => ("resource control policy", n),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The condition keys that AWS documents for global use, IAM, STS and federation: which of them a
+//! The condition keys that AWS documents for global use, IAM, STS, federation and S3: which of them a
 //! request to this broker has, when, and with which value.
 //!
 //! If AWS has a documented key in a request and this broker did not, a Deny on that key would deny
@@ -9,6 +9,7 @@
 mod global;
 mod iam;
 mod oidc;
+mod s3;
 mod saml;
 mod sts;
 
@@ -40,6 +41,9 @@ pub enum Presence {
     When(&'static str),
     /// No request has it; the text says why.
     Never(&'static str),
+    /// Requests to object stores may have it, but its value is not known here; the text says why. A
+    /// statement that depends on it never allows, and denies whatever else it covers.
+    Unknown(&'static str),
 }
 
 /// The AWS documentation page that describes a key.
@@ -55,6 +59,8 @@ pub enum Source {
     Saml,
     /// The same page, "Available keys for AWS STS".
     Sts,
+    /// Service Authorization Reference, "Condition keys for Amazon S3".
+    S3,
 }
 
 /// A documented condition key, and what a request to this broker has for it.
@@ -123,6 +129,15 @@ const fn never_many(
     many(source, name, r#type, Presence::Never(why), "")
 }
 
+const fn unknown(
+    source: Source,
+    name: &'static str,
+    r#type: Type,
+    presence: Presence,
+) -> ConditionKey {
+    one(source, name, r#type, presence, "")
+}
+
 /// The reason shared by several keys of IAM and STS.
 const NO_ACTION: &str = "Brevet has no action that sets it";
 
@@ -131,7 +146,14 @@ pub fn all() -> impl Iterator<Item = &'static ConditionKey> {
     PAGES.into_iter().flatten()
 }
 
-const PAGES: [&[ConditionKey]; 5] = [global::KEYS, iam::KEYS, oidc::KEYS, saml::KEYS, sts::KEYS];
+const PAGES: [&[ConditionKey]; 6] = [
+    global::KEYS,
+    iam::KEYS,
+    oidc::KEYS,
+    saml::KEYS,
+    sts::KEYS,
+    s3::KEYS,
+];
 
 /// Finds the entry of a key by its name, ignoring case. `None` for a key that AWS does not document
 /// for these services.
@@ -160,6 +182,14 @@ fn claim(name: &str) -> Option<&str> {
     let (provider, claim) = name.rsplit_once(':')?;
     let is_host = host.contains('.') || host.eq_ignore_ascii_case("localhost");
     (is_host && !provider.is_empty() && !claim.is_empty()).then_some(claim)
+}
+
+/// Explains why the value of a key is not known here, although requests may have it.
+pub fn why_unknown(name: &str) -> Option<&'static str> {
+    match find(name)?.presence {
+        Presence::Unknown(why) => Some(why),
+        _ => None,
+    }
 }
 
 /// Explains why a request cannot have the key when a policy of this kind is evaluated. `None` if it
@@ -229,6 +259,10 @@ mod tests {
                 Presence::Always => ("always".to_owned(), key.value),
                 Presence::When(clause) => (clause.to_owned(), key.value),
                 Presence::Never(why) => (format!("not supported: {why}"), "`policy check` warns"),
+                Presence::Unknown(why) => (
+                    format!("not known: {why}"),
+                    "an Allow that depends on it does not apply, and a Deny does; `policy check` warns",
+                ),
             };
             let source = match key.source {
                 Source::Global => "global",
@@ -236,6 +270,7 @@ mod tests {
                 Source::Oidc => "OIDC",
                 Source::Saml => "SAML",
                 Source::Sts => "STS",
+                Source::S3 => "S3",
             };
             let list = if key.multivalued { ", multivalued" } else { "" };
             text.push_str(&format!(
@@ -283,10 +318,14 @@ mod tests {
             ),
             ("accounts.google.com:google/organization_number", Some(":")),
             ("aws:PrincipalTag/a.b:sub", Some("aws:PrincipalTag/")),
-            ("s3:ExistingObjectTag/a.b:sub", None),
+            (
+                "s3:ExistingObjectTag/a.b:sub",
+                Some("s3:ExistingObjectTag/"),
+            ),
             ("aws:PrincipalTag", None),
             ("aws:PrincipalTag/", None),
-            ("s3:prefix", None),
+            ("s3:prefix", Some("s3:prefix")),
+            ("s3:prefixes", None),
             ("idp.example.com:", None),
             ("sub", None),
         ] {
@@ -315,6 +354,9 @@ mod tests {
             why_absent("aws:SourceVpc", PolicyKind::Trust),
             Some("no request comes through a VPC endpoint")
         );
-        assert!(why_absent("s3:prefix", PolicyKind::Identity).is_some());
+        assert!(why_absent("s3:prefix", PolicyKind::Identity).is_none());
+        assert!(why_absent("s3:prefixes", PolicyKind::Identity).is_some());
+        assert!(why_unknown("S3:ExistingObjectTag/Team").is_some());
+        assert!(why_unknown("s3:prefix").is_none());
     }
 }

@@ -1,7 +1,8 @@
 //! Findings about policies that are legal but probably not what their author meant.
 //!
-//! The checks are those of AWS's Access Analyzer, and one of Brevet's own: a condition on a key
-//! that no request to this broker has, if that decides the outcome.
+//! The checks are those of AWS's Access Analyzer, and two of Brevet's own: a condition on a key that
+//! no request to this broker has, if that decides the outcome, and one on a key whose value only an
+//! object store knows.
 
 mod outsiders;
 mod principals;
@@ -74,6 +75,19 @@ pub fn lint(kind: PolicyKind, text: &str, account: Option<&str>) -> Vec<Finding>
         for condition in &*statement.conditions {
             if let Some(message) = absent_key(kind, statement.effect, condition) {
                 warn("absent-key", message);
+            }
+            let keys = condition.keys();
+            for (key, why) in keys.filter_map(|key| Some((key, keys::why_unknown(key)?))) {
+                let outcome = match statement.effect {
+                    Effect::Allow => "the statement never allows a request to an object store",
+                    Effect::Deny => {
+                        "the statement denies every request to an object store that it covers otherwise"
+                    }
+                };
+                warn(
+                    "unknown-key",
+                    format!("the value of `{key}` is not known here ({why}): {outcome}"),
+                );
             }
         }
         let (Actions::Are(named) | Actions::AreNot(named)) = &statement.actions;
@@ -219,6 +233,16 @@ mod tests {
         assert_eq!(with("StringEqualsIfExists", "aws:SourceVpc"), [""; 0]);
         assert_eq!(with("StringEquals", "aws:username"), [""; 0]);
         assert_eq!(with("StringEquals", "aws:PrincipalTag/team"), [""; 0]);
+        assert_eq!(with("StringEquals", "s3:prefix"), [""; 0]);
+        assert_eq!(with("StringEquals", "s3:prefixx"), ["absent-key"]);
+        for operator in [
+            "StringEquals",
+            "StringNotEqualsIfExists",
+            "ForAllValues:StringLike",
+        ] {
+            let found = with(operator, "s3:ExistingObjectTag/team");
+            assert_eq!(found, ["unknown-key"], "{operator}");
+        }
         assert_eq!(
             checks(PolicyKind::Identity, r#"{"Effect":"Allow"}"#),
             ["malformed"]

@@ -19,6 +19,7 @@ use http::header::HeaderName;
 
 pub use presented::Presented;
 pub use presented::read::Announced;
+pub use presented::s3::{S3Presented, S3SigError};
 pub use signer::Signer;
 pub use signing_secret::SigningSecret;
 

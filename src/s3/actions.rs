@@ -43,6 +43,15 @@ const WITH_TAGS_IN_BODY: &[&str] = &[
     "s3:locationconstraint",
 ];
 
+/// The condition keys of an action that are not known here, whatever the request is: for explanations of
+/// a request that was refused before.
+pub fn unknown_of(action: &str) -> &'static [&'static str] {
+    object::unknown_of(action).unwrap_or(match action {
+        "s3:CreateBucket" | "s3:PutBucketTagging" => WITH_TAGS_IN_BODY,
+        _ => OF_STORE,
+    })
+}
+
 /// All permissions that a request needs, each of which must be allowed.
 ///
 /// # Errors
@@ -85,7 +94,14 @@ pub fn checks<'a>(
         "GetBucketAccelerateConfiguration" => vec![on("s3:GetAccelerateConfiguration")],
         "PutBucketAccelerateConfiguration" => vec![on("s3:PutAccelerateConfiguration")],
         "GetBucketAcl" => vec![on("s3:GetBucketAcl")],
-        "PutBucketAcl" => vec![on("s3:PutBucketAcl").with(acl(head))],
+        "PutBucketAcl" => vec![Check {
+            unknown: if has_acl(head) {
+                OF_STORE
+            } else {
+                object::ACL_IN_BODY
+            },
+            ..on("s3:PutBucketAcl").with(acl(head))
+        }],
         "GetBucketCors" => vec![on("s3:GetBucketCORS")],
         "PutBucketCors" | "DeleteBucketCors" => vec![on("s3:PutBucketCORS")],
         "GetBucketEncryption" => vec![on("s3:GetEncryptionConfiguration")],

@@ -4,9 +4,8 @@
 use std::borrow::Cow;
 
 use super::canonical::{Place, decode};
-use super::key::ObjectKey;
+use super::key::{ObjectKey, check_bucket, is_id};
 use super::refusal::{Code, S3Refusal};
-use super::route::check_bucket;
 use super::store::StoreRules;
 
 /// The object that is copied, and its version if one is named.
@@ -42,8 +41,8 @@ impl<'a> CopySource<'a> {
                 (path, Some(version))
             }
         };
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-        if version.is_some_and(|v| !(1..=1024).contains(&v.len()) || !v.bytes().all(plain)) {
+        let plain = |v: &str| is_id(v) && !v.contains(['+', '=']);
+        if version.is_some_and(|v| !plain(v)) {
             return Err(invalid("has a version id that is not one"));
         }
         let path = path.strip_prefix('/').unwrap_or(path);

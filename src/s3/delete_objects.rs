@@ -7,7 +7,7 @@ use ring::digest;
 use roxmltree::{Document, Node, NodeType};
 
 use super::head::Head;
-use super::key::ObjectKey;
+use super::key::{ObjectKey, is_id};
 use super::payload::Payload;
 use super::refusal::{Code, S3Refusal};
 use super::store::StoreRules;
@@ -50,6 +50,9 @@ pub(super) fn read(
             Code::MalformedXml,
             "The body is longer than 2 MiB, or the proxy sent only a part of it.",
         ));
+    }
+    if head.header("content-encoding").is_some() {
+        return Err(malformed("it has a Content-Encoding"));
     }
     compare(head, payload, body)?;
     let text = std::str::from_utf8(body).map_err(|_| malformed("it is not UTF-8"))?;
@@ -107,17 +110,33 @@ fn compare(head: &Head<'_>, payload: Payload<'_>, body: &[u8]) -> Result<(), S3R
     Ok(())
 }
 
-/// CRC-32 of ISO-HDLC, as in `x-amz-checksum-crc32`.
+/// CRC-32 of ISO-HDLC, as in `x-amz-checksum-crc32`, four bits at a time.
 fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            let low = crc & 1;
-            crc = (crc >> 1) ^ (0xedb8_8320 & low.wrapping_neg());
-        }
-    }
-    !crc
+    const OF_HALF: [u32; 16] = [
+        0x0000_0000,
+        0x1db7_1064,
+        0x3b6e_20c8,
+        0x26d9_30ac,
+        0x76dc_4190,
+        0x6b6b_51f4,
+        0x4db2_6158,
+        0x5005_713c,
+        0xedb8_8320,
+        0xf00f_9344,
+        0xd6d6_a3e8,
+        0xcb61_b38c,
+        0x9b64_c2b0,
+        0x86d3_d2d4,
+        0xa00a_e278,
+        0xbdbd_f21c,
+    ];
+    let half = |crc: u32| {
+        let low = usize::try_from(crc & 15).unwrap_or_default();
+        (crc >> 4) ^ OF_HALF.get(low).copied().unwrap_or_default()
+    };
+    !bytes
+        .iter()
+        .fold(u32::MAX, |crc, byte| half(half(crc ^ u32::from(*byte))))
 }
 
 fn parse(text: &str, rules: &StoreRules) -> Result<Vec<Condemned>, S3Refusal> {
@@ -188,8 +207,7 @@ fn object(node: Node<'_, '_>, rules: &StoreRules) -> Result<Condemned, S3Refusal
             }
             "Key" => key = Some(ObjectKey::new(value.to_owned().into(), rules)?),
             "VersionId" => {
-                let plain = |b: u8| b.is_ascii_graphic();
-                if !(1..=1024).contains(&value.len()) || !value.bytes().all(plain) {
+                if !is_id(value) {
                     return Err(malformed("a version id is not one"));
                 }
                 version = Some(value.to_owned());

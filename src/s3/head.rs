@@ -33,9 +33,11 @@ const PRIVATE: &[&str] = &[
     "seaweed-",
     "x-account-",
     "x-auth-token",
+    "x-bce-",
     "x-ceph-",
     "x-container-",
     "x-cos-",
+    "x-dho-",
     "x-emc-",
     "x-garage-",
     "x-goog-",
@@ -146,9 +148,18 @@ impl<'a> Head<'a> {
 }
 
 fn check_header(name: &str, value: &str, earlier: &[(String, String)]) -> Result<(), S3Refusal> {
-    let legal = |b: u8| b.is_ascii_graphic() && !b.is_ascii_uppercase() && b != b':';
+    // Some stores read `_` as `-`, so that `x_amz_acl` would be another spelling of `x-amz-acl`.
+    let of_user = name.starts_with("x-amz-meta-");
+    let legal = |b: u8| {
+        b.is_ascii_lowercase()
+            || b.is_ascii_digit()
+            || b == b'-'
+            || (of_user && matches!(b, b'_' | b'.'))
+    };
     if name.is_empty() || !name.bytes().all(legal) {
-        return Err(invalid("A header has a name that is not legal."));
+        return Err(invalid(
+            "A header has a name with other characters than letters, digits and hyphens.",
+        ));
     }
     if value.chars().any(|c| c.is_control() && c != '\t') {
         return Err(invalid(format!(

@@ -1,9 +1,11 @@
-//! Names of objects, from a path, a copy source or a list of objects to delete.
+//! Names of objects, from a path, a copy source or a list of objects to delete; and of buckets, versions and
+//! uploads.
 
 use std::borrow::Cow;
 
 use super::refusal::{Code, S3Refusal};
 use super::store::StoreRules;
+use crate::base::names::is_bucket;
 
 /// The longest name of an object in bytes: Amazon S3 User Guide, "Naming Amazon S3 objects".
 const MAX_KEY_BYTES: usize = 1024;
@@ -41,6 +43,11 @@ impl<'a> ObjectKey<'a> {
         let bare = name.strip_suffix('/');
         if !rules.keeps_slashes {
             let mut segments = bare.unwrap_or(&name).split('/');
+            if segments.clone().any(is_private) {
+                return invalid(
+                    "Stores that keep objects as files have their own data under names like this.",
+                );
+            }
             if segments.any(str::is_empty) {
                 return invalid(
                     "The name of an object must not have empty segments, since this store does not keep them.",
@@ -63,6 +70,33 @@ impl<'a> ObjectKey<'a> {
         let bare = self.name.strip_suffix('/').filter(|_| self.is_also_bare);
         std::iter::once(&*self.name).chain(bare)
     }
+}
+
+/// Whether stores that keep objects as files have parts of uploads, versions or directories under such a
+/// segment, where they would not be judged by the name of their object.
+fn is_private(segment: &str) -> bool {
+    segment == ".uploads" || segment.ends_with(".versions") || segment.ends_with("__XLDIR__")
+}
+
+/// Refuses a bucket whose name is not that of a general purpose bucket: Amazon S3 User Guide, "General
+/// purpose bucket naming rules".
+pub(super) fn check_bucket(bucket: &str) -> Result<(), S3Refusal> {
+    if is_bucket(bucket) {
+        return Ok(());
+    }
+    Err(S3Refusal::new(
+        Code::InvalidBucketName,
+        "The specified bucket is not valid.",
+    ))
+}
+
+/// Whether a text is the id of a version or an upload. Stores that keep them in files make paths of them.
+pub(super) fn is_id(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~+=".contains(&b);
+    (1..=1024).contains(&text.len())
+        && text.bytes().all(plain)
+        && !text.starts_with('.')
+        && !text.contains("..")
 }
 
 #[cfg(test)]
@@ -92,6 +126,15 @@ mod tests {
             assert_eq!(readings(name, true), same(name), "{name}");
         }
         for name in ["a//b", "/a", "//", "a//", "/"] {
+            assert_eq!(readings(name, false), None, "{name}");
+            assert_eq!(readings(name, true), same(name), "{name}");
+        }
+        for name in [
+            ".uploads/x/0001.part",
+            "a.txt.versions/v_1",
+            "a/.versions",
+            "a__XLDIR__",
+        ] {
             assert_eq!(readings(name, false), None, "{name}");
             assert_eq!(readings(name, true), same(name), "{name}");
         }

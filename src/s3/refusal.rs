@@ -1,7 +1,7 @@
 //! A refusal in the terms of Amazon S3: its code, status and XML. Amazon S3 API Reference, "Error
 //! responses".
 
-use crate::proof::sigv4::s3::S3SigError;
+use crate::proof::sigv4::S3SigError;
 
 /// The error codes that are answered. Their names are those of Amazon S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,11 +6,10 @@ use std::borrow::Cow;
 use super::canonical::{Place, Undecodable, decode};
 use super::copy_source::CopySource;
 use super::head::Head;
-use super::key::ObjectKey;
+use super::key::{ObjectKey, check_bucket, is_id};
 use super::operations::{Level, Operation};
 use super::refusal::{Code, S3Refusal};
 use super::store::{StoreRules, Style};
-use crate::base::names::is_bucket;
 use crate::proof::sigv4::is_signers_parameter;
 use crate::proof::sigv4::s3::SIGNATURE_PARAMETERS;
 
@@ -115,7 +114,7 @@ pub fn route<'a>(head: &Head<'a>, rules: &StoreRules) -> Result<Routed<'a>, S3Re
         query,
         in_host: in_host.is_some(),
     };
-    check_values(&routed)?;
+    check_values(&routed, rules)?;
     let mut query = routed.query.iter();
     let version = query.find(|(name, _)| *name == "versionId");
     Ok(Routed {
@@ -154,18 +153,6 @@ fn bucket_of_host<'a>(
             "The request is for a host that is not a name of this store: see `names` of [[s3.stores]].",
         )),
     }
-}
-
-/// Refuses a bucket whose name is not that of a general purpose bucket: Amazon S3 User Guide, "General
-/// purpose bucket naming rules".
-pub(super) fn check_bucket(bucket: &str) -> Result<(), S3Refusal> {
-    if is_bucket(bucket) {
-        return Ok(());
-    }
-    Err(S3Refusal::new(
-        Code::InvalidBucketName,
-        "The specified bucket is not valid.",
-    ))
 }
 
 /// Splits and decodes a query.
@@ -232,8 +219,19 @@ fn operation(
     }
 }
 
+/// Whether names of objects can begin like this, so that a store lists by the text that was judged.
+fn is_beginning_of_keys(text: &str, rules: &StoreRules) -> bool {
+    let is_whole = rules.keeps_slashes || !(text.starts_with('/') || text.contains("//"));
+    text.len() <= 1024 && is_whole && !has_dot_segment(text)
+}
+
+fn has_dot_segment(text: &str) -> bool {
+    text.split(['/', '\\']).any(|s| matches!(s, "." | ".."))
+}
+
 /// Checks the values on which a decision or the identity of the object depends.
-fn check_values(routed: &Routed<'_>) -> Result<(), S3Refusal> {
+fn check_values(routed: &Routed<'_>, rules: &StoreRules) -> Result<(), S3Refusal> {
+    let prefix = routed.parameter("prefix").unwrap_or_default();
     let number = |text: &str, most: u32| {
         let plain = (1..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
         plain && text.parse::<u32>().is_ok_and(|n| n <= most)
@@ -244,9 +242,14 @@ fn check_values(routed: &Routed<'_>) -> Result<(), S3Refusal> {
             "max-keys" | "max-parts" | "max-uploads" | "max-buckets" | "part-number-marker" => {
                 number(value, i32::MAX.unsigned_abs())
             }
-            "versionId" | "uploadId" | "id" => {
-                (1..=1024).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_graphic())
+            "versionId" | "uploadId" | "id" | "version-id-marker" | "upload-id-marker" => {
+                is_id(value) || (name.ends_with("-marker") && value.is_empty())
             }
+            "prefix" | "marker" | "start-after" | "key-marker" => {
+                is_beginning_of_keys(value, rules)
+                    && (*name == "prefix" || value.starts_with(prefix) || value.is_empty())
+            }
+            "continuation-token" => !has_dot_segment(value),
             "encoding-type" => *value == "url",
             _ => true,
         };

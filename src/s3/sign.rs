@@ -11,11 +11,14 @@ use crate::proof::sigv4::s3::{S3Request, SIGNATURE_PARAMETERS, authorization};
 
 /// Headers of the client that the store must not get: they are about the client's own account and
 /// session, or about a host that is not the store's.
-const REMOVED: [&str; 4] = [
+const REMOVED: [&str; 7] = [
+    "forwarded",
     "x-amz-expected-bucket-owner",
     "x-amz-security-token",
     "x-amz-source-expected-bucket-owner",
     "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
 ];
 
 /// What has to be changed in a head so that the store accepts it.

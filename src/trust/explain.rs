@@ -9,6 +9,7 @@ use crate::base::arn::{AccountId, account_of};
 use crate::directory::{Dangling, Directory, Effective};
 use crate::evaluator::{self, Explanation, Policy, Principal, RequestContext, Source};
 use crate::federation;
+use crate::s3;
 use crate::session::token::SessionKind;
 
 /// A request that was decided before and is to be explained.
@@ -26,9 +27,22 @@ pub struct Asked<'a> {
     pub action: &'a str,
     /// The ARN of the resource, such as that of the requested role.
     pub resource: &'a str,
+    /// The account that owns the bucket, if the resource is a bucket or in one.
+    pub bucket_owner: Option<AccountId>,
     /// Whether to use the resource's own policy and tags. A reader from another account must not
     /// even learn whether the resource exists.
     pub look_at_resource: bool,
+}
+
+impl Asked<'_> {
+    /// The policy of the requested bucket, if its owner made one and the reader may look at it.
+    fn bucket_policy<'d>(&self, directory: &'d Directory) -> Option<&'d Policy> {
+        let owner = self.bucket_owner.filter(|_| self.look_at_resource)?;
+        let resource = self.resource.strip_prefix("arn:aws:s3:::")?;
+        let bucket = resource.split('/').next()?;
+        let made = directory.bucket_policy(bucket)?;
+        (made.account == owner).then_some(&made.policy)
+    }
 }
 
 /// What every statement does with a request under the current policies.
@@ -86,6 +100,10 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explai
     if let Some(role) = role {
         facts.resource_tags(&role.tags, true);
     }
+    let bucket = asked.bucket_policy(directory);
+    if asked.bucket_owner.is_some() {
+        facts.unknown(s3::actions::unknown_of(asked.action));
+    }
     let cut = asked.policy.is_some() || !asked.policy_arns.is_empty();
     let question = Question {
         principal: subject.principal(asked),
@@ -96,10 +114,14 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explai
         context: &facts.keys,
         action: asked.action,
         resource: asked.resource,
-        resource_account: role.map_or(account, |r| r.account),
-        trust: role.map(|r| &r.trust),
+        resource_account: role
+            .map(|r| r.account)
+            .or(asked.bucket_owner)
+            .unwrap_or(account),
+        trust: role.map(|r| &r.trust).or(bucket),
         principal_member: directory.member(account).filter(|_| !subject.is_provider),
         resource_member: owner(asked.resource)
+            .or(asked.bucket_owner.map(Some))
             .unwrap_or(Some(account))
             .filter(|_| asked.look_at_resource)
             .and_then(|owner| directory.member(owner)),

@@ -160,6 +160,12 @@ impl<'a> Question<'a> {
         session.is_none_or(|session| self.is_allowed_by(session))
     }
 
+    /// Whether the permissions boundary by itself allows the request.
+    pub(super) fn is_within_boundary(&self) -> bool {
+        self.boundary
+            .is_none_or(|boundary| self.is_allowed_by(&[boundary]))
+    }
+
     /// Whether each level of service control policies allows the request.
     pub(super) fn is_within_service_control(&self) -> bool {
         self.silent_level().is_none()

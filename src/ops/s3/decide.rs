@@ -17,10 +17,11 @@ use crate::broker::Broker;
 use crate::caller::{Caller, Identity};
 use crate::directory::Directory;
 use crate::error::Error;
-use crate::evaluator::{Policy, Value};
+use crate::evaluator::{Outcome, Policy, Value};
 use crate::ops::prove::Unproven;
 use crate::origin::Origin;
-use crate::proof::sigv4::s3::{S3Presented, S3Request, SERVICE, UNSIGNED_PAYLOAD};
+use crate::proof::sigv4::S3Presented;
+use crate::proof::sigv4::s3::{S3Request, SERVICE, UNSIGNED_PAYLOAD};
 use crate::s3::actions::{self, Check};
 use crate::s3::{
     Code, Head, Payload, Routed, S3Refusal, S3Store, SignedForStore, cors, route, sign,
@@ -302,7 +303,9 @@ impl<'a> Asked<'a> {
                 &bucket,
             );
             if let Err(mut denied) = permitted {
-                denied.note = check.note.map(Cow::Borrowed);
+                if denied.decision.outcome == Outcome::ImplicitlyDenied {
+                    denied.note = check.note.map(Cow::Borrowed);
+                }
                 return Err(self.refused(denied, check));
             }
             for (name, _) in &check.keys {
@@ -349,7 +352,7 @@ impl<'a> Asked<'a> {
     }
 
     fn refused(&self, denied: Box<Denied>, check: &Check<'_>) -> Refused {
-        let message = match self.caller {
+        let mut message = match self.caller {
             Some(caller) => format!(
                 "User: {} is not authorized to perform: {} on resource: \"{}\".",
                 caller.arn(),
@@ -358,6 +361,10 @@ impl<'a> Asked<'a> {
             ),
             None => "Access Denied".to_owned(),
         };
+        if let Some(note) = check.note {
+            message.push(' ');
+            message.push_str(note);
+        }
         Refused::Denied(Box::new(Unpermitted {
             denied,
             resource: check.resource.clone(),

@@ -1,7 +1,7 @@
 //! Why a request to an object store was refused, and what its caller is told about it.
 
 use crate::error::{Class, Error};
-use crate::proof::sigv4::s3::S3SigError;
+use crate::proof::sigv4::S3SigError;
 use crate::s3::{Code, S3Refusal};
 use crate::trust::Denied;
 

@@ -4,7 +4,7 @@
 use serde_json::value::RawValue;
 
 use crate::authorization_message::{Disclosure, Message};
-use crate::base::arn::IamArn;
+use crate::base::arn::{AccountId, IamArn};
 use crate::base::field;
 use crate::base::field::FieldError;
 use crate::budgets::CountedAs;
@@ -80,12 +80,14 @@ impl Operation for DecodeAuthorizationMessage {
             keys: message.keys(),
             action: message.action(),
             resource: message.resource(),
+            bucket_owner: message.bucket_owner().and_then(AccountId::parse),
             look_at_resource: of_resource,
         };
         let disclosure = Disclosure {
             explained: trust::explain(&asked, &cx.directory)?,
             of_principal,
             of_resource,
+            is_bucket: message.bucket_owner().is_some(),
             missing: if of_resource {
                 missing(cx, &message)
             } else {

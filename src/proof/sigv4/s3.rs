@@ -11,8 +11,6 @@ use super::{ALGORITHM, SigningSecret};
 use crate::base::clock::Timestamp;
 use crate::base::digest::{hex, sha256};
 
-pub use super::presented::s3::{S3Presented, S3SigError};
-
 /// The longest time for which a presigned URL may be valid.
 pub const MAX_EXPIRES: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What a request declares instead of the hash of its payload, if that is not signed.

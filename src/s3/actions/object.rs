@@ -27,6 +27,19 @@ const TAGS: &[&str] = &[
     "aws:resourcetag/",
     "s3:tlsversion",
 ];
+/// Those of an object that exists, and the permissions that are in the body.
+pub(super) const ACL_IN_BODY: &[&str] = &[
+    "s3:x-amz-acl",
+    "s3:x-amz-grant-full-control",
+    "s3:x-amz-grant-read",
+    "s3:x-amz-grant-read-acp",
+    "s3:x-amz-grant-write",
+    "s3:x-amz-grant-write-acp",
+    "s3:existingobjecttag/",
+    "s3:buckettag/",
+    "aws:resourcetag/",
+    "s3:tlsversion",
+];
 /// The number of days depends on how the store counts them.
 const LOCKED: &[&str] = &[
     "s3:object-lock-remaining-retention-days",
@@ -82,6 +95,27 @@ impl<'a> Object<'a, '_> {
     }
 }
 
+/// The keys of an action on an object that are not known here, if it has more than other actions.
+pub(super) fn unknown_of(action: &str) -> Option<&'static [&'static str]> {
+    Some(match action {
+        "s3:PutObjectTagging" | "s3:PutObjectVersionTagging" => TAGS,
+        "s3:PutObjectRetention" | "s3:PutObjectLegalHold" | "s3:BypassGovernanceRetention" => LOCK,
+        "s3:DeleteObjectTagging"
+        | "s3:DeleteObjectVersionTagging"
+        | "s3:GetObject"
+        | "s3:GetObjectAcl"
+        | "s3:GetObjectAttributes"
+        | "s3:GetObjectTagging"
+        | "s3:GetObjectVersion"
+        | "s3:GetObjectVersionAcl"
+        | "s3:GetObjectVersionAttributes"
+        | "s3:GetObjectVersionTagging"
+        | "s3:PutObjectAcl"
+        | "s3:PutObjectVersionAcl" => OF_OBJECT,
+        _ => return None,
+    })
+}
+
 /// Without versions, both actions are the same.
 fn just(action: &'static str) -> (&'static str, &'static str) {
     (action, action)
@@ -133,7 +167,12 @@ pub(super) fn checks<'a>(
         "PutObjectAcl" => {
             let keys: Vec<_> = acl(head).collect();
             let actions = ("s3:PutObjectAcl", "s3:PutObjectVersionAcl");
-            object.check(actions, OF_OBJECT, &keys)
+            let unknown = if keys.is_empty() {
+                ACL_IN_BODY
+            } else {
+                OF_OBJECT
+            };
+            object.check(actions, unknown, &keys)
         }
         "PutObjectLegalHold" => object.check(just("s3:PutObjectLegalHold"), LOCK, &[]),
         "PutObjectRetention" => {
@@ -143,7 +182,12 @@ pub(super) fn checks<'a>(
             }
             checks
         }
-        "RestoreObject" => object.check(just("s3:RestoreObject"), OF_STORE, &[]),
+        "RestoreObject" => {
+            return Err(S3Refusal::new(
+                Code::NotImplemented,
+                "The body of RestoreObject may name a bucket to write into, which cannot be judged here.",
+            ));
+        }
         name => return Err(not_supported(name)),
     };
     Ok(checks)

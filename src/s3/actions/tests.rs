@@ -272,7 +272,7 @@ fn each_operation_needs_its_permissions() {
             &[],
             &["PutObjectLegalHold data/a"],
         ),
-        ("POST /data/a?restore", &[], &["RestoreObject data/a"]),
+        ("POST /data/a?restore", &[], &["NotImplemented"]),
         ("PUT /data?policy", &[], &["NotImplemented"]),
         ("PUT /data?logging", &[], &["NotImplemented"]),
         ("PUT /data?replication", &[], &["NotImplemented"]),
@@ -300,7 +300,7 @@ fn os_05_what_the_head_says_is_a_condition_key_and_nothing_else_is() {
         ("GET /data", &[][..], &none[..]),
         ("GET /data?prefix=", &[], &["s3:prefix="]),
         (
-            "GET /data?list-type=2&prefix=home%2Fx&delimiter=%2F&max-keys=10&start-after=y",
+            "GET /data?list-type=2&prefix=home%2Fx&delimiter=%2F&max-keys=10&start-after=home%2Fxy",
             &[],
             &["s3:prefix=home/x", "s3:delimiter=/", "s3:max-keys=10"],
         ),
@@ -424,6 +424,11 @@ fn what_only_the_store_knows_is_said_of_each_permission() {
         assert!(!unknown(line, &[]).contains(&tags), "{line}");
     }
     assert!(unknown("PUT /data/a?tagging", &[]).contains(&"s3:requestobjecttag/"));
+    for line in ["PUT /data/a?acl", "PUT /data?acl"] {
+        assert!(unknown(line, &[]).contains(&"s3:x-amz-acl"), "{line}");
+        let sent = [("x-amz-acl", "private")];
+        assert!(!unknown(line, &sent).contains(&"s3:x-amz-acl"), "{line}");
+    }
     assert!(unknown("PUT /data/a?retention", &[]).contains(&"s3:object-lock-mode"));
     assert!(!unknown("PUT /data/a", &[]).contains(&"s3:object-lock-remaining-retention-days"));
     let locked = [(
@@ -445,5 +450,61 @@ fn an_04_no_operation_is_without_a_permission() {
         assert!(!needed.is_empty(), "{}", operation.name);
         judged += usize::from(needed != ["NotImplemented"]);
     }
-    assert_eq!(judged, 65, "the number of operations that are judged");
+    assert_eq!(judged, 64, "the number of operations that are judged");
+}
+
+#[test]
+fn os_06_a_part_of_an_object_needs_what_the_object_needs() {
+    let copy = [("x-amz-copy-source", "other/b")];
+    for (line, headers, expected) in [
+        ("POST /data/a?uploads", &[][..], &["PutObject data/a"][..]),
+        (
+            "PUT /data/a?partNumber=1&uploadId=u",
+            &[],
+            &["PutObject data/a"],
+        ),
+        (
+            "PUT /data/a?partNumber=1&uploadId=u",
+            &copy,
+            &["GetObject other/b", "PutObject data/a"],
+        ),
+        ("POST /data/a?uploadId=u", &[], &["PutObject data/a"]),
+        (
+            "GET /data/a?uploadId=u",
+            &[],
+            &["ListMultipartUploadParts data/a"],
+        ),
+        ("GET /data/a?partNumber=1", &[], &["GetObject data/a"]),
+        (
+            "GET /data/a?partNumber=1&uploadId=u",
+            &[],
+            &["NotImplemented"],
+        ),
+        ("PUT /data/a?partNumber=1", &[], &["NotImplemented"]),
+        ("PUT /data/a?uploadId=u", &copy, &["NotImplemented"]),
+        (
+            "PUT /data/a?partNumber=1&uploadId=..%2Fu",
+            &[],
+            &["InvalidArgument"],
+        ),
+    ] {
+        assert_eq!(needs(line, headers), expected, "{line}");
+    }
+}
+
+#[test]
+fn os_07_uploads_by_a_form_are_refused_with_what_to_do() {
+    for form in [
+        "multipart/form-data; boundary=x",
+        "application/x-www-form-urlencoded",
+    ] {
+        let sent = [("content-type", form)];
+        let refused = found("POST /data", &sent, Some(b"x"), |_| ()).unwrap_err();
+        assert_eq!(refused.code, Code::NotImplemented);
+        assert!(
+            refused.message.contains("use a presigned PUT"),
+            "{}",
+            refused.message
+        );
+    }
 }

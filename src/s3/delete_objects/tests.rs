@@ -44,6 +44,7 @@ fn os_03_every_object_of_a_list_is_read() {
         &delete("<Object><Key>a</Key><Key>secret</Key></Object>"),
         &delete("<Object><Key>a<b/>c</Key></Object>"),
         &delete("<Object><Key>a</Key><VersionId></VersionId></Object>"),
+        &delete("<Object><Key>a</Key><VersionId>../../b</VersionId></Object>"),
         &delete("<Object><Key>a</Key><Other>x</Other></Object>"),
         &delete("<Object><key>a</key></Object>"),
         &delete("<Object x=\"y\"><Key>a</Key></Object>"),
@@ -131,6 +132,11 @@ fn os_03_the_list_is_the_one_that_the_head_declares() {
             "1",
         ),
         (Payload::Unsigned, &[("content-md5", "x")], "InvalidDigest"),
+        (
+            Payload::Unsigned,
+            &[("content-encoding", "gzip")],
+            "MalformedXML",
+        ),
         (Payload::UnsignedTrailer, &[], "NotImplemented"),
     ] {
         assert_eq!(
