@@ -15,7 +15,7 @@ const MOST: usize = 512;
 /// File descriptors that are kept for the broker's connection, the audit log and files that are read again.
 const RESERVED: u64 = 48;
 
-/// How many connections each of so many listeners may have, by the file descriptors of this process.
+/// The most connections of each listener, if there are `listeners` of them, by the file descriptors of this process.
 pub fn most_of_each(listeners: usize) -> usize {
     shared(process::descriptor_limit(), listeners)
 }

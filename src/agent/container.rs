@@ -70,7 +70,7 @@ impl Face for Container {
             return self.unproven(
                 StatusCode::NOT_FOUND,
                 "ResourceNotFound",
-                "No workload of this agent has this path.",
+                "No [[container.workload]] of this agent has this path. The path is /credentials/ and the name of the workload.",
             );
         };
         let given = match authorization(request.headers()) {
@@ -87,7 +87,7 @@ impl Face for Container {
             return self.unproven(
                 StatusCode::FORBIDDEN,
                 "AccessDenied",
-                "This is not the token of this workload.",
+                "The header Authorization does not hold the token of this workload.",
             );
         }
         let result = workload.slot.get().await;
@@ -145,7 +145,7 @@ pub fn method_not_allowed() -> Answer {
     error(
         StatusCode::METHOD_NOT_ALLOWED,
         "MethodNotAllowed",
-        "Only GET is allowed here.",
+        "Only GET is allowed for this path.",
     )
     .header("allow", HeaderValue::from_static("GET"))
 }

@@ -53,11 +53,11 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
         )
     })?;
     if !hosts.contains(host) {
-        let message = "This host is not a name of this agent.";
+        let message = "The header Host names another host. Call this agent by its address, or add the name to `hosts` in its configuration.";
         return Err(Refused::new(StatusCode::FORBIDDEN, message));
     }
     if !is_spelled_plainly(host) {
-        let message = "The host must be written plainly: no mapped address, and no dot at its end.";
+        let message = "The host must be written in its usual form: an IPv4 address as such, and no dot at the end.";
         return Err(Refused::new(StatusCode::FORBIDDEN, message));
     }
     let is_forwarded = |name: &str| {
@@ -69,15 +69,15 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
         || headers.contains_key(VIA)
         || headers.keys().any(|name| is_forwarded(name.as_str()))
     {
-        let message = "Requests that were forwarded are not answered.";
+        let message = "This request was forwarded (it has a header such as X-Forwarded-For), and such requests are refused.";
         return Err(Refused::new(StatusCode::FORBIDDEN, message));
     }
     if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
-        let message = "Requests of web pages are not answered.";
+        let message = "This request comes from a web page (it has the header Origin or Sec-Fetch-Site), and such requests are refused.";
         return Err(Refused::new(StatusCode::FORBIDDEN, message));
     }
     if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
-        let message = "This method is not allowed.";
+        let message = "The methods TRACE and CONNECT are not allowed.";
         return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, message));
     }
     let length = headers.get(CONTENT_LENGTH);

@@ -127,7 +127,7 @@ impl Imds {
             Err(NoEntropy) => Answer::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 TEXT,
-                "This agent has no random numbers at the moment.",
+                "The operating system gives this agent no random numbers at the moment.",
             ),
         }
     }
@@ -218,7 +218,7 @@ impl Face for Imds {
             return Answer::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 TEXT,
-                "This method is not allowed here.",
+                "Only GET is allowed for this path.",
             )
             .header("allow", HeaderValue::from_static("GET"));
         }
@@ -231,7 +231,7 @@ impl Face for Imds {
         }
         match self.pages.get(path) {
             Some(page) => Answer::new(StatusCode::OK, TEXT, page.clone()),
-            None => Answer::new(StatusCode::NOT_FOUND, TEXT, "There is nothing here."),
+            None => Answer::new(StatusCode::NOT_FOUND, TEXT, "This page does not exist."),
         }
     }
 

@@ -75,7 +75,7 @@ impl Answer {
         self
     }
 
-    /// Lets the packets of this answer, and of later ones on the same connection, travel only so many hops.
+    /// Limits how many network hops the packets of this answer, and of later ones on the same connection, may travel.
     #[must_use]
     pub fn within_hops(mut self, hops: u32) -> Self {
         self.hop_limit = Some(hops);

@@ -38,7 +38,7 @@ impl Face for Operator {
             "/readyz" => Answer::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 TEXT,
-                "not ready: there is no session of a configured role yet; the log says why\n",
+                "not ready: the broker has not given a session of every configured role yet; the log says why\n",
             ),
             "/metrics" => Answer::new(
                 StatusCode::OK,

@@ -86,7 +86,7 @@ impl Face for PodIdentity {
             return method_not_allowed();
         }
         if request.uri().path() != PATH {
-            let message = "There is nothing here. Pods ask for /v1/credentials.";
+            let message = "This page does not exist. Credentials are at /v1/credentials.";
             return self.unproven(StatusCode::NOT_FOUND, "ResourceNotFound", message);
         }
         let given = match authorization(request.headers()) {

@@ -76,7 +76,7 @@ impl UnixSocket {
             return error(
                 StatusCode::NOT_FOUND,
                 "ResourceNotFound",
-                "There is nothing here.",
+                "This page does not exist. Credentials are at /v1/credentials.",
             );
         }
         let wanted = match role_of(request.uri().query()) {
@@ -107,7 +107,7 @@ impl UnixSocket {
         credentials(result)
     }
 
-    /// The first entry that fits. If it cannot be known whether an entry fits, the search ends: a later one could
+    /// The first entry that matches. If it cannot be known whether an entry matches, the search ends: a later one could
     /// give more.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ impl UnixSocket {
             }
         }
         let message = format!(
-            "No entry of [[unix_socket.program]]{} fits this program, which is {}.",
+            "No entry of [[unix_socket.program]]{} matches this program, which has {}.",
             wanted
                 .map(|role| format!(" with role_arn = \"{role}\""))
                 .unwrap_or_default(),

@@ -44,13 +44,19 @@ def agent(broker, tmp_path):
 
 
 def get(url, *, method="GET", **headers):
-    """The status and the document of an answer."""
+    """The status and the document of an answer. While there are no credentials yet, it is asked again: on a slow machine,
+    the broker may take longer than the agent keeps a workload waiting."""
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    try:
-        answer = urllib.request.urlopen(urllib.request.Request(url, method=method, headers=headers), timeout=30)
-    except urllib.error.HTTPError as error:
-        answer = error
-    body = answer.read().decode()
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            answer = urllib.request.urlopen(urllib.request.Request(url, method=method, headers=headers), timeout=30)
+        except urllib.error.HTTPError as error:
+            answer = error
+        body = answer.read().decode()
+        if answer.status != 503 or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
     return answer.status, json.loads(body) if body.startswith("{") else body
 
 

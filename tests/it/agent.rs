@@ -167,6 +167,19 @@ pub fn exchange(address: &str, request: &[u8]) -> Answer {
     }
 }
 
+/// Asks again as long as the agent has no credentials yet: on a slow machine, the broker may take longer than the agent
+/// keeps a workload waiting.
+pub fn until_available(ask: impl Fn() -> Answer) -> Answer {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let answer = ask();
+        if answer.status != 503 || Instant::now() > deadline {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Sends a request with these further header lines.
 pub fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::agent::{Answer, Pair, Process, request, started, with_keys};
+use crate::agent::{Answer, Pair, Process, request, started, until_available, with_keys};
 use crate::binary::brevet;
 
 pub const ROLE: &str = "arn:aws:iam::111122223333:role/Demo";
@@ -69,7 +69,7 @@ pub fn parts(url: &Value) -> (String, String) {
 }
 
 pub fn ask(address: &str, path: &str, token: &str) -> Answer {
-    request(address, "GET", path, &[("Authorization", token)])
+    until_available(|| request(address, "GET", path, &[("Authorization", token)]))
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::agent::{Answer, Pair, exchange, request};
+use crate::agent::{Answer, Pair, exchange, request, until_available};
 
 const TTL: &str = "X-aws-ec2-metadata-token-ttl-seconds";
 const TOKEN: &str = "X-aws-ec2-metadata-token";
@@ -18,7 +18,7 @@ pub fn token(address: &str) -> String {
 }
 
 pub fn get(address: &str, path: &str, token: &str) -> Answer {
-    request(address, "GET", path, &[(TOKEN, token)])
+    until_available(|| request(address, "GET", path, &[(TOKEN, token)]))
 }
 
 #[test]

@@ -151,7 +151,7 @@ impl Slot {
         // At the latest when it would have been renewed, and not at once with all agents that start now.
         let due_at = refresh::renew_at(session.issued_at, session.expires_at, random);
         let renew_at = due_at.max(refresh::first_at(now, random));
-        tracing::info!(session = session.arn, until = %session.expires_at, "kept a session over the restart");
+        tracing::info!(session = session.arn, until = %session.expires_at, "took a session from the sealed file");
         self.is_restored.store(true, Ordering::Relaxed);
         self.current.store(Some(Arc::new(session)));
         let mut plan = self.plan();
@@ -247,7 +247,7 @@ impl Slot {
             Ok(session) => {
                 self.is_restored.store(false, Ordering::Relaxed);
                 let renew_at = refresh::renew_at(now, session.expires_at, random);
-                tracing::info!(session = session.arn, until = %session.expires_at, "fetched a session");
+                tracing::info!(session = session.arn, until = %session.expires_at, "got a session from the broker");
                 self.current.store(Some(Arc::new(session)));
                 *self.plan() = Plan {
                     on_demand_at: renew_at,
@@ -297,7 +297,7 @@ impl Slot {
                 refresh::retry_at(now, plan.failures, is_urgent, random)
             }
         };
-        tracing::warn!(wanted = %self.wanted, %refusal, again_at = %again_at, "no new session");
+        tracing::warn!(wanted = %self.wanted, %refusal, again_at = %again_at, "could not get a session from the broker");
         plan.refusal = Some(refusal);
         plan.on_demand_at = again_at;
         plan.ahead_at = again_at;
