@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::base::entropy::{self, Entropy, NoEntropy};
 use crate::password::hash::{self, Cost, HashError, OUTPUT_BYTES, SALT_BYTES};
+use crate::password::text::prepared;
 use crate::store::unless_abandoned;
 
 /// The number of computations that may wait for others.
@@ -69,7 +70,7 @@ impl Hashing {
         entropy: &dyn Entropy,
     ) -> Result<Zeroizing<String>, HashingError> {
         let salt = entropy::bytes::<SALT_BYTES>(entropy)?;
-        let (password, cost) = (password.clone(), self.cost);
+        let (password, cost) = (prepared(password), self.cost);
         let hash = self.run(of, move || hash::hash(&password, &salt, cost));
         Ok(hash.await??)
     }
@@ -101,7 +102,7 @@ impl Hashing {
         password: &Zeroizing<String>,
         hashes: Vec<Zeroizing<String>>,
     ) -> Result<bool, HashingError> {
-        let password = password.clone();
+        let password = prepared(password);
         let found = self.run(of, move || {
             for hash in hashes {
                 if hash::matches(&password, &hash)? {

@@ -8,29 +8,90 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::base::arn::AccountId;
+use crate::base::clock::Timestamp;
 use crate::base::digest::{hex, sha256};
 use crate::base::secret::is_same_secret;
 use crate::broker::Broker;
+use crate::budgets::Source;
 use crate::directory::{Directory, LoginProfile, User};
 use crate::error::Error;
 use crate::hashing::HashingError;
+use crate::password::policy::PasswordPolicy;
+use crate::signed_in::password_mark;
 use crate::store::{Attempt, Lockout};
 
-/// A user may give ten wrong passwords, and another one every five minutes.
+/// A user may give ten wrong passwords from one place, and another one every five minutes.
 const LOCKOUT: Lockout = Lockout {
     failures: 10,
     forgiven_after_seconds: 300,
 };
+/// From all places together, a user may give a hundred wrong passwords: NIST SP 800-63B-4 section 3.2.2.
+const OF_USER: Lockout = Lockout {
+    failures: 100,
+    forgiven_after_seconds: 300,
+};
+/// A source address may give a hundred wrong passwords, of whatever users, and another one every 30
+/// seconds: behind one address there may be a whole office.
+const OF_SOURCE: Lockout = Lockout {
+    failures: 100,
+    forgiven_after_seconds: 30,
+};
 
-#[cfg_attr(
-    not(any(test, feature = "internals")),
-    allow(dead_code, reason = "a change of the password needs neither of them")
-)]
+/// Where a password is given, which decides with which other guesses it is counted.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// In a call that the user itself has signed.
+    Signed,
+    /// In a browser at this address.
+    Browser(Source),
+    /// In a browser in which the user has signed in before, with this id. It has guesses of its own, so
+    /// that nobody else can lock the user out of it.
+    KnownBrowser(&'a str),
+}
+
+/// Guesses that are counted together.
+struct Guesses {
+    name: String,
+    lockout: Lockout,
+}
+
+impl Place<'_> {
+    /// The guesses at the password of `whom` with which one from this place is counted.
+    fn counted(&self, whom: &str) -> Vec<Guesses> {
+        let guesses = |name: String, lockout| Guesses { name, lockout };
+        match self {
+            Self::Signed => vec![guesses(whom.to_owned(), LOCKOUT)],
+            Self::Browser(source) => vec![
+                guesses(format!("{whom} from {source}"), LOCKOUT),
+                guesses(format!("{whom} from anywhere"), OF_USER),
+                guesses(of_source(*source), OF_SOURCE),
+            ],
+            Self::KnownBrowser(id) => vec![guesses(format!("{whom} by {id}"), LOCKOUT)],
+        }
+    }
+
+    /// Whether this address has given too many wrong passwords of whatever users.
+    fn is_shut(&self, broker: &Broker) -> bool {
+        match self {
+            Self::Browser(source) => broker
+                .store
+                .is_locked(&of_source(*source), broker.clock.now()),
+            Self::Signed | Self::KnownBrowser(_) => false,
+        }
+    }
+}
+
+fn of_source(source: Source) -> String {
+    format!("passwords from {source}")
+}
+
 /// A user that has given its password.
 pub struct Verified {
     pub user: Arc<User>,
     /// Why the user must choose another password before it may do anything else.
     pub must_change: Option<MustChange>,
+    /// A mark of the password that was given, by which a newer one is noticed.
+    pub mark: Option<String>,
 }
 
 /// Why a user must choose another password.
@@ -47,7 +108,7 @@ pub enum MustChange {
 pub enum Refused {
     /// The user does not exist, has no password, or has another one.
     Wrong,
-    /// Too many wrong passwords were given for this user. The password was not compared.
+    /// Too many wrong passwords were given. The password was not compared.
     Locked,
     /// The password is right but has expired, and only an administrator may set another one.
     Expired,
@@ -71,36 +132,50 @@ pub async fn verify(
     account: AccountId,
     user_name: &str,
     password: &Zeroizing<String>,
+    place: Place<'_>,
 ) -> Result<Verified, Refused> {
+    if place.is_shut(broker) {
+        // This says nothing about any user, so it need not take as long as a comparison.
+        return Err(Refused::Locked);
+    }
     let known = profile_of(&broker.directory.load(), account, user_name);
     let known = known.map(|(user, profile)| (user, profile.hash.clone()));
     let hash = known.as_ref().map(|(_, hash)| hash.expose().as_str());
     // Guesses of a name that nobody has are counted as well, or a refusal would take less time.
-    let guesses = match &known {
+    let whom = match &known {
         Some((user, _)) => format!("password {}", user.id),
         None => {
             let name = format!("{account}/{}", user_name.to_ascii_lowercase());
             format!("password of nobody {}", hex(&sha256(name.as_bytes())))
         }
     };
-    let now = broker.clock.now();
-    if broker.store.is_locked(&guesses, now) {
+    let counted = place.counted(&whom);
+    let is_locked = || {
+        let now = broker.clock.now();
+        let mut all = counted.iter();
+        all.any(|guesses| broker.store.is_locked(&guesses.name, now))
+    };
+    if is_locked() {
         // This takes as long as a comparison.
-        let compared = broker.hashing.is_of(&guesses, password, None).await;
+        let compared = broker.hashing.is_of(&whom, password, None).await;
         compared.map_err(|error| refused(broker, error))?;
         return Err(Refused::Locked);
     }
-    let right = broker.hashing.is_of(&guesses, password, hash).await;
+    let right = broker.hashing.is_of(&whom, password, hash).await;
     let right = right.map_err(|error| refused(broker, error))?;
     let Some((user, hash)) = known.filter(|_| right) else {
-        // The store counts for all brokers.
-        let attempt = broker.store.attempt(&guesses, None, LOCKOUT, now).await?;
-        return Err(match attempt {
-            Attempt::Locked => Refused::Locked,
-            _ => Refused::Wrong,
-        });
+        let mut refusal = Refused::Wrong;
+        for guesses in &counted {
+            // The store counts for all brokers.
+            let (name, now) = (&guesses.name, broker.clock.now());
+            let attempt = broker.store.attempt(name, None, guesses.lockout, now);
+            if attempt.await? == Attempt::Locked {
+                refusal = Refused::Locked;
+            }
+        }
+        return Err(refusal);
     };
-    if broker.store.is_locked(&guesses, broker.clock.now()) {
+    if is_locked() {
         return Err(Refused::Locked);
     }
     broker.must_know_what_is_revoked()?;
@@ -114,18 +189,36 @@ pub async fn verify(
         return Err(Refused::Wrong);
     };
     let now = broker.clock.now();
+    let must_change = must_change(&directory, &user, &profile, now);
     let policy = directory.password_policy(account);
-    let has_expired = policy.has_expired(now.seconds().saturating_sub(profile.changed_at));
-    if has_expired && policy.hard_expiry {
+    if policy.hard_expiry && has_expired(policy, &profile, now) {
         return Err(Refused::Expired);
     }
     broker.key_use.note(&user.id, now, "signin", &broker.region);
-    let must_change = match (profile.must_be_reset, has_expired) {
+    Ok(Verified {
+        mark: password_mark(&directory, &user.arn),
+        user,
+        must_change,
+    })
+}
+
+/// Why a user must choose another password, if it must.
+pub fn must_change(
+    directory: &Directory,
+    user: &User,
+    profile: &LoginProfile,
+    now: Timestamp,
+) -> Option<MustChange> {
+    let policy = directory.password_policy(user.account);
+    match (profile.must_be_reset, has_expired(policy, profile, now)) {
         (true, _) => Some(MustChange::ResetRequired),
         (false, true) => Some(MustChange::Expired),
         (false, false) => None,
-    };
-    Ok(Verified { user, must_change })
+    }
+}
+
+fn has_expired(policy: &PasswordPolicy, profile: &LoginProfile, now: Timestamp) -> bool {
+    policy.has_expired(now.seconds().saturating_sub(profile.changed_at))
 }
 
 fn profile_of(

@@ -2,3 +2,4 @@
 
 pub mod hash;
 pub mod policy;
+pub mod text;

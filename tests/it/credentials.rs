@@ -7,7 +7,7 @@ use brevet::client::ClientError;
 use brevet::commands::Edit;
 use brevet::directory::resource::ResourceKind;
 use brevet::key_ages::KeyAges;
-use brevet::login::{self, MustChange, Refused};
+use brevet::login::{self, MustChange, Place, Refused};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -625,7 +625,8 @@ async fn a_password_is_checked_by_all_rules() {
     let verify = async |name: &str, password: &str| {
         let running = broker.running.as_ref().unwrap();
         let password = Zeroizing::new(password.to_owned());
-        let verified = login::verify(&running.broker, account, name, &password).await;
+        let verified =
+            login::verify(&running.broker, account, name, &password, Place::Signed).await;
         verified.map(|verified| (verified.user.name.to_string(), verified.must_change))
     };
     let bobs = Ok(("bob".to_owned(), None));

@@ -17,7 +17,7 @@ use crate::directory::User;
 use crate::directory::declaration::LoginProfileDetail;
 use crate::directory::resource::{Name, Resource, ResourceKind};
 use crate::error::Error;
-use crate::login::{self, Refused};
+use crate::login::{self, Place, Refused};
 use crate::ops::context::Context;
 use crate::password::hash;
 
@@ -224,7 +224,9 @@ impl Action for ChangePassword {
         };
         let user = decide(cx)?;
         master_key(cx)?;
-        let verified = login::verify(cx.broker, user.account, &user.name, &self.old_password);
+        let (broker, name) = (cx.broker, &user.name);
+        let old = &self.old_password;
+        let verified = login::verify(broker, user.account, name, old, Place::Signed);
         verified.await.map_err(|refused| match refused {
             Refused::Wrong => Error::WrongPassword("The old password is not correct."),
             Refused::Locked => Error::WrongPassword(
