@@ -301,6 +301,13 @@ impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
     }
 }
 
+/// Whether the device shows this code at this time, as far as its clock is known. The code may have been
+/// used before, so this proves nothing.
+pub fn shows_now(device: &MfaDevice, code: &str, now: Timestamp, drift: i64) -> bool {
+    let here = step_of(now) + drift;
+    (here - WINDOW..=here + WINDOW).any(|step| shows(device, code, step))
+}
+
 /// Whether the device shows this code in a step. The comparison takes constant time.
 fn shows(device: &MfaDevice, code: &str, step: i64) -> bool {
     let Ok(seconds) = u64::try_from(step.saturating_mul(STEP_SECONDS)) else {

@@ -34,6 +34,9 @@ impl AccountId {
         Self::parse(&format!("{number:012}"))
     }
 
+    /// An account that AWS never assigns, and that has no users.
+    pub const NOBODY: Self = Self([b'0'; 12]);
+
     /// The account id as a number, which drops leading zeros.
     pub fn number(self) -> u64 {
         self.0.iter().fold(0, |n, d| n * 10 + u64::from(d - b'0'))
