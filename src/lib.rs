@@ -208,6 +208,7 @@ mod parts {
     pub mod config;
     pub mod grpc;
     pub mod oauth;
+    pub mod portal;
     pub mod query;
     pub mod request_body;
     pub mod routes;

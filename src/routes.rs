@@ -20,6 +20,9 @@ pub enum Http {
     KeySet,
     /// The metadata of the broker as a SAML service provider.
     SamlMetadata,
+    /// The pages for people. Without `[sign_in]` in the configuration, their paths are those of the Query
+    /// protocol.
+    Portal,
     /// An action of AWS's APIs for sign-ins. Without `[sign_in]` the path is the Query protocol's.
     Sso(Sso),
     /// An endpoint of OAuth 2.0 for sign-ins. Without `[sign_in]` the path is the Query protocol's.
@@ -114,8 +117,28 @@ pub fn http(path: &str) -> Http {
         ACCESS_EVALUATION => Http::AccessEvaluation,
         ACCESS_EVALUATIONS => Http::AccessEvaluations,
         DECISION_POINT => Http::DecisionPoint,
+        path if is_portal(path) => Http::Portal,
         _ => Http::Query,
     }
+}
+
+/// Whether a path is that of a page for people, or of a form or an answer of an identity provider that leads
+/// to one.
+pub fn is_portal(path: &str) -> bool {
+    matches!(
+        path,
+        "/portal"
+            | "/sign-in"
+            | "/sign-out"
+            | "/signed-out"
+            | "/device"
+            | "/device/decide"
+            | "/authorize"
+            | "/oauth2/authorize"
+            | "/saml/acs"
+    ) || ["/portal/", "/sign-in/", "/saml/acs/"]
+        .iter()
+        .any(|folder| path.starts_with(folder))
 }
 
 /// Whether a path is that of the Query protocol. `//` counts as `/`: servers that replay a proof of

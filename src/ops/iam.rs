@@ -3,7 +3,7 @@
 //! in [`actions`].
 
 mod absent;
-mod access_keys;
+pub mod access_keys;
 mod account_alias;
 mod account_details;
 mod account_summary;
@@ -22,9 +22,9 @@ mod fresh;
 mod groups;
 mod inline_policies;
 mod instance_profiles;
-mod login_profiles;
+pub mod login_profiles;
 mod memberships;
-mod mfa_devices;
+pub mod mfa_devices;
 mod node_tags;
 mod oidc_providers;
 mod owner;

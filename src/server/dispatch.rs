@@ -15,6 +15,7 @@ use crate::oauth::well_known::{self, Document};
 use crate::oauth::{sign_in, token};
 use crate::ops::CALL_TIMEOUT;
 use crate::origin::Origin;
+use crate::portal;
 use crate::routes::{self, Grpc, Http};
 use crate::{grpc, query, sso};
 
@@ -31,7 +32,15 @@ pub(super) async fn answer(
     let broker = &shared.broker;
     let published =
         |document| well_known::answer(broker, request.method(), document).map(|r| r.map(Body::new));
-    let response = match routes::http(request.uri().path()) {
+    let route = routes::http(request.uri().path());
+    if let Some(sign_ins) = &broker.sign_ins
+        && (route == Http::Portal || portal::is_front_door(&request))
+    {
+        // Boxed, because few calls need so much room.
+        let answered = Box::pin(portal::serve(broker, &sign_ins.settings, origin, request));
+        return answered.await.map(Body::new);
+    }
+    let response = match route {
         Http::Sso(action) if broker.sign_ins.is_some() => {
             // Boxed, because few calls need it.
             let response = Box::pin(sso::serve(broker, origin, action, request)).await;
@@ -41,7 +50,7 @@ pub(super) async fn answer(
             let response = Box::pin(sign_in::serve(broker, origin, endpoint, request)).await;
             return response.map(Body::new);
         }
-        Http::Query | Http::Sso(_) | Http::SignIn(_) => None,
+        Http::Query | Http::Portal | Http::Sso(_) | Http::SignIn(_) => None,
         Http::ProviderConfiguration => published(Document::Configuration),
         Http::KeySet => published(Document::KeySet),
         Http::SamlMetadata => {

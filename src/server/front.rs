@@ -17,6 +17,7 @@ use crate::admission::Call;
 use crate::error::Error;
 use crate::origin::Origin;
 use crate::proof::certificate::ClientCertificate;
+use crate::routes::{self, Http};
 use crate::{audit, grpc, query};
 
 /// Answers one request. `peer` is the other end of the connection, `client` the client behind it.
@@ -29,7 +30,11 @@ pub(super) async fn answer(
     certificate: Option<Arc<ClientCertificate>>,
     request: Request<Metered>,
 ) -> Response<Body> {
-    let page = cors::origin(&shared.listener.cors_origins, request.headers());
+    // No page of another origin may read the pages for people.
+    let page = match routes::http(request.uri().path()) {
+        Http::Portal => None,
+        _ => cors::origin(&shared.listener.cors_origins, request.headers()),
+    };
     if let Some(page) = &page
         && let Some(response) = cors::preflight(&request, page)
     {

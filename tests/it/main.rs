@@ -45,6 +45,7 @@ mod mistakes;
 mod moving;
 mod organization;
 mod overload;
+mod pages;
 #[cfg(feature = "failpoints")]
 mod panics;
 mod parity;

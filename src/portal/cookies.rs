@@ -1,0 +1,152 @@
+//! The cookies of the pages: RFC 6265bis. Their prefix `__Host-` keeps every other host, also one of
+//! the same domain, from reading or setting them.
+
+use std::time::Duration;
+
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
+
+use crate::sign_in::known::MAX_BYTES;
+
+/// The cookie of a sign-in. Its value is a handle of it.
+pub const SESSION: &str = "__Host-brevet";
+/// The cookie of a browser that has not signed in yet, to which the forms before the sign-in are bound.
+pub const BEFORE: &str = "__Host-brevet-pre";
+
+/// The cookie by which a browser is known in which a user has signed in. It shows nothing and signs nobody in.
+pub const KNOWN: &str = "__Host-brevet-known";
+
+/// The length of a value: 32 bytes in base64url.
+const LENGTH: usize = 43;
+/// What every cookie of the pages has in common. A cookie without `Max-Age` ends with the browser.
+const ATTRIBUTES: &str = "; Path=/; Secure; HttpOnly; SameSite=Lax";
+
+/// The request has several cookies of one name, of which at most one is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ambiguous;
+
+/// The value of a cookie; `None` if there is none, or its value has not the form of ours.
+///
+/// # Errors
+/// [`Ambiguous`] if there are several of this name.
+pub(super) fn read<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Ambiguous> {
+    let mut found = None;
+    for header in headers.get_all(COOKIE) {
+        // A header with other bytes cannot be split safely, and browsers send none.
+        let text = header.to_str().map_err(|_| Ambiguous)?;
+        for pair in text.split(';') {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if key.trim().eq_ignore_ascii_case(name) {
+                if found.is_some() {
+                    return Err(Ambiguous);
+                }
+                found = Some((key.trim(), value.trim()));
+            }
+        }
+    }
+    Ok(found
+        .filter(|(key, value)| *key == name && is_value(name, value))
+        .map(|(_, value)| value))
+}
+
+fn is_value(name: &str, value: &str) -> bool {
+    match name {
+        KNOWN => (1..=MAX_BYTES).contains(&value.len()),
+        _ => {
+            value.len() == LENGTH
+                && value
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        }
+    }
+}
+
+/// The `Set-Cookie` header that sets a cookie until the browser is closed.
+pub(super) fn set(name: &str, value: &str) -> HeaderValue {
+    let mut header = HeaderValue::from_str(&format!("{name}={value}{ATTRIBUTES}"))
+        .unwrap_or_else(|_| HeaderValue::from_static(""));
+    header.set_sensitive(true);
+    header
+}
+
+/// The `Set-Cookie` header that sets a cookie for a time.
+pub(super) fn set_for(name: &str, value: &str, lasts: Duration) -> HeaderValue {
+    let seconds = lasts.as_secs();
+    let text = format!("{name}={value}; Max-Age={seconds}{ATTRIBUTES}");
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// The `Set-Cookie` header that removes a cookie.
+pub(super) fn remove(name: &str) -> HeaderValue {
+    HeaderValue::from_str(&format!("{name}=; Max-Age=0{ATTRIBUTES}"))
+        .unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUE: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM-_01";
+
+    fn headers(lines: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(COOKIE, HeaderValue::from_str(line).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_cookie_is_found_among_others() {
+        assert_eq!(VALUE.len(), LENGTH);
+        for lines in [
+            &[&*format!("{SESSION}={VALUE}")][..],
+            &[&format!("a=b; {SESSION}={VALUE}; {BEFORE}=x; c")],
+            &["a=b", &format!("{SESSION}={VALUE}")],
+        ] {
+            assert_eq!(read(&headers(lines), SESSION), Ok(Some(VALUE)), "{lines:?}");
+        }
+        assert_eq!(read(&headers(&["a=b"]), SESSION), Ok(None));
+        assert_eq!(read(&headers(&[]), SESSION), Ok(None));
+    }
+
+    #[test]
+    fn what_is_not_a_value_of_ours_is_no_cookie() {
+        for value in ["", "short", &format!("{VALUE}a"), &VALUE.replace('a', "ä")] {
+            let line = format!("{SESSION}={value}");
+            assert_ne!(
+                read(&headers(&[&line]), SESSION),
+                Ok(Some(value)),
+                "{value}"
+            );
+        }
+        // Another case of the name is another cookie, which no prefix protects.
+        let line = format!("__host-brevet={VALUE}");
+        assert_eq!(read(&headers(&[&line]), SESSION), Ok(None));
+    }
+
+    #[test]
+    fn oi_08_two_cookies_of_a_name_are_refused() {
+        let one = format!("{SESSION}={VALUE}");
+        for lines in [
+            &[&*format!("{one}; {one}")][..],
+            &[&one, &one],
+            &[&format!("{one}; {SESSION}=")],
+            &[&format!("__HOST-Brevet=x; {one}")],
+        ] {
+            assert_eq!(read(&headers(lines), SESSION), Err(Ambiguous), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_for_this_host_and_https_only() {
+        let header = set(SESSION, VALUE);
+        let text = header.to_str().unwrap();
+        assert!(text.starts_with(&format!("{SESSION}={VALUE}; Path=/; ")));
+        for attribute in ["; Secure", "; HttpOnly", "; SameSite=Lax"] {
+            assert!(text.contains(attribute), "{text}");
+        }
+        assert!(!text.contains("Domain") && header.is_sensitive());
+        assert!(remove(SESSION).to_str().unwrap().contains("=; Max-Age=0;"));
+    }
+}

@@ -1,0 +1,313 @@
+//! What went wrong, for a page that says what happened and what to do next.
+
+use askama::Template;
+use http::StatusCode;
+
+use super::answer::Answer;
+use super::frame::Frame;
+use super::texts::{ENGLISH, Texts};
+use crate::error::{Class, Error};
+
+/// Why a request is answered with an error page.
+pub(super) struct Problem(Box<Parts>);
+
+struct Parts {
+    status: StatusCode,
+    title: &'static str,
+    what: String,
+    next: String,
+    /// A text of somebody else.
+    foreign: Option<String>,
+    link: Option<Link>,
+    retry_after: Option<u64>,
+    allow: Option<&'static str>,
+    /// What the audit log says about it; `None` if the refusal is not recorded, or was recorded already.
+    recorded: Option<Error>,
+    request_id: Option<String>,
+    is_signed_out: bool,
+}
+
+/// A way out of a page.
+pub(super) struct Link {
+    pub(super) href: String,
+    pub(super) text: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "problem.html", config = "src/portal/askama.toml")]
+struct Page<'a> {
+    frame: Frame<'a>,
+    title: &'a str,
+    what: &'a str,
+    next: &'a str,
+    foreign: Option<&'a str>,
+    link: Option<&'a Link>,
+}
+
+impl Problem {
+    /// A problem of this kind. `what` says what happened, `next` what to do.
+    pub(super) fn new(
+        status: StatusCode,
+        title: &'static str,
+        what: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Self {
+        Self(Box::new(Parts {
+            status,
+            title,
+            what: what.into(),
+            next: next.into(),
+            foreign: None,
+            link: None,
+            retry_after: None,
+            allow: None,
+            recorded: None,
+            request_id: None,
+            is_signed_out: false,
+        }))
+    }
+
+    pub(super) fn not_found() -> Self {
+        let t = &ENGLISH;
+        let status = StatusCode::NOT_FOUND;
+        Self::new(status, t.not_found_title, t.not_found, t.not_found_next)
+            .leading_to("/portal", t.to_roles)
+    }
+
+    /// The address takes only these methods.
+    pub(super) fn method(allow: &'static str) -> Self {
+        let t = &ENGLISH;
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        let mut problem = Self::new(status, t.method_title, t.method, t.method_next)
+            .leading_to("/portal", t.to_roles);
+        problem.0.allow = Some(allow);
+        problem
+    }
+
+    /// The form does not come from a page of ours, or from one of an earlier sign-in.
+    pub(super) fn forged() -> Self {
+        let t = &ENGLISH;
+        let status = StatusCode::FORBIDDEN;
+        let error = Error::Malformed("The form was not sent from a current page.".to_owned());
+        Self::new(status, t.forged_title, t.forged, t.forged_next)
+            .leading_to("/portal", t.to_roles)
+            .recorded_as(error)
+    }
+
+    /// The form was sent after the sign-in had ended.
+    pub(super) fn ended() -> Self {
+        let t = &ENGLISH;
+        let status = StatusCode::FORBIDDEN;
+        let mut problem = Self::new(status, t.ended_title, t.ended, t.ended_next)
+            .leading_to("/sign-in", t.to_sign_in);
+        problem.0.is_signed_out = true;
+        problem
+    }
+
+    /// The request is for another host than that of the public URL.
+    pub(super) fn misdirected(public_url: &str) -> Self {
+        let t = &ENGLISH;
+        let next = format!("{} {public_url}/portal", t.host_next);
+        Self::new(StatusCode::MISDIRECTED_REQUEST, t.host_title, t.host, next)
+    }
+
+    /// Two cookies of one name.
+    pub(super) fn cookies() -> Self {
+        let t = &ENGLISH;
+        let error = Error::Malformed("Duplicate cookie.".to_owned());
+        let status = StatusCode::BAD_REQUEST;
+        Self::new(status, t.cookies_title, t.cookies, t.cookies_next).recorded_as(error)
+    }
+
+    /// The form lacks a field, or has one that is not possible.
+    pub(super) fn form(status: StatusCode, error: Error) -> Self {
+        let t = &ENGLISH;
+        Self::new(status, t.form_title, t.form, t.form_next).recorded_as(error)
+    }
+
+    /// A request that cannot be read, or is too long.
+    pub(super) fn of_request(error: Error) -> Self {
+        match status_of(&error) {
+            StatusCode::BAD_REQUEST => Self::form(StatusCode::BAD_REQUEST, error),
+            _ => Self::of(&error).recorded_as(error),
+        }
+    }
+
+    /// A fault of the broker, which was logged.
+    pub(super) fn internal() -> Self {
+        let t = &ENGLISH;
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, t.internal_title, t.internal, t.internal_next)
+    }
+
+    /// The page is for users of the directory, and somebody else is signed in.
+    pub(super) fn users_only() -> Self {
+        let t = &ENGLISH;
+        let status = StatusCode::FORBIDDEN;
+        Self::new(status, t.users_only_title, t.users_only, t.users_only_next)
+            .leading_to("/portal", t.to_roles)
+    }
+
+    /// A refusal by an operation, which is in the audit log under this id.
+    pub(super) fn refused(error: &Error, request_id: Option<String>) -> Self {
+        let mut problem = Self::of(error);
+        problem.0.request_id = request_id.filter(|id| !id.is_empty());
+        problem
+    }
+
+    /// The problem that an error is.
+    fn of(error: &Error) -> Self {
+        let t = &ENGLISH;
+        let status = status_of(error);
+        let text = error.to_string();
+        let mut problem = match status {
+            StatusCode::INTERNAL_SERVER_ERROR => Self::internal(),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                Self::new(status, t.later_title, t.later, t.later_next)
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                Self::new(status, t.too_many_title, t.too_many, t.later_next)
+            }
+            StatusCode::FORBIDDEN => Self::new(status, t.refused_title, text, t.refused_next),
+            _ => Self::new(status, t.failed_title, text, t.failed_next),
+        };
+        problem.0.retry_after = retry_after(error);
+        problem
+    }
+
+    /// Replaces what happened.
+    #[must_use]
+    pub(super) fn saying(mut self, what: impl Into<String>) -> Self {
+        self.0.what = what.into();
+        self
+    }
+
+    /// Whether it is the lack of a permission.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.0.status == StatusCode::FORBIDDEN
+    }
+
+    /// Adds a text of somebody else, which is shown as theirs.
+    #[must_use]
+    #[allow(dead_code, reason = "the pages of identity providers use it")]
+    pub(super) fn said(mut self, text: impl Into<String>) -> Self {
+        self.0.foreign = Some(text.into()).filter(|text| !text.is_empty());
+        self
+    }
+
+    /// Adds a way out.
+    #[must_use]
+    pub(super) fn leading_to(mut self, href: impl Into<String>, text: &'static str) -> Self {
+        self.0.link = Some(Link {
+            href: href.into(),
+            text,
+        });
+        self
+    }
+
+    /// Makes the audit log say that the request was refused, with this error.
+    #[must_use]
+    pub(super) fn recorded_as(mut self, error: Error) -> Self {
+        self.0.recorded = Some(error);
+        self
+    }
+
+    /// The error for the audit log, if this is not there yet.
+    pub(super) fn to_record(&mut self) -> Option<Error> {
+        self.0.recorded.take()
+    }
+
+    /// Sets the id under which the audit log has this, and what became of it there.
+    pub(super) fn was_recorded(self, error: &Error, request_id: String) -> Self {
+        let mut problem = match error {
+            Error::Throttling => Self::of(error),
+            _ => self,
+        };
+        problem.0.request_id = Some(request_id).filter(|id| !id.is_empty());
+        problem
+    }
+
+    /// Whether nobody is signed in any more.
+    pub(super) fn is_signed_out(&self) -> bool {
+        self.0.is_signed_out
+    }
+
+    /// The id under which the logs have this, if it is not that of the request.
+    pub(super) fn request_id(&self) -> Option<&str> {
+        self.0.request_id.as_deref()
+    }
+
+    /// The error page.
+    pub(super) fn answer(&self, frame: Frame<'_>) -> Answer {
+        let parts = &self.0;
+        let page = Page {
+            frame,
+            title: parts.title,
+            what: &parts.what,
+            next: &parts.next,
+            foreign: parts.foreign.as_deref(),
+            link: parts.link.as_ref(),
+        };
+        let body = page.render().unwrap_or_else(|_| parts.title.to_owned());
+        let mut answer = Answer::content(parts.status, body).with_retry_after(parts.retry_after);
+        answer.allow = parts.allow;
+        answer
+    }
+}
+
+impl From<askama::Error> for Problem {
+    fn from(error: askama::Error) -> Self {
+        tracing::error!(%error, "a page could not be rendered");
+        Self::internal()
+    }
+}
+
+/// The HTTP status of an error on a page.
+pub(super) fn status_of(error: &Error) -> StatusCode {
+    match error.class() {
+        Class::Forbidden
+        | Class::WrongCredentials
+        | Class::SwitchedOff
+        | Class::RejectedToken
+        | Class::Unauthenticated
+        | Class::UnfitProof => StatusCode::FORBIDDEN,
+        Class::InvalidToken | Class::InvalidArgument => StatusCode::BAD_REQUEST,
+        Class::Throttled => StatusCode::TOO_MANY_REQUESTS,
+        Class::ProviderUnavailable | Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Class::NotFound | Class::Unimplemented => StatusCode::NOT_FOUND,
+        Class::Gone => StatusCode::GONE,
+        Class::AlreadyExists
+        | Class::Conflict
+        | Class::LimitExceeded
+        | Class::ConcurrentModification
+        | Class::Unmodifiable => StatusCode::CONFLICT,
+        Class::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Class::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Class::Timeout => StatusCode::REQUEST_TIMEOUT,
+        Class::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// After how many seconds another attempt makes sense, if it does.
+pub(super) fn retry_after(error: &Error) -> Option<u64> {
+    match status_of(error) {
+        StatusCode::TOO_MANY_REQUESTS => Some(60),
+        StatusCode::SERVICE_UNAVAILABLE => Some(2),
+        _ => None,
+    }
+}
+
+/// What a form says when an operation refused it: in our words where the operation's are for programs.
+pub(super) fn text_of(t: &Texts, error: &Error) -> String {
+    match error {
+        Error::Throttling => t.too_many.to_owned(),
+        Error::Mfa(crate::error::MfaError::Locked) => t.code_locked.to_owned(),
+        Error::Mfa(_) => t.wrong_code.to_owned(),
+        Error::InvalidAuthenticationCode => t.wrong_codes.to_owned(),
+        error => match status_of(error) {
+            StatusCode::INTERNAL_SERVER_ERROR => t.internal.to_owned(),
+            StatusCode::SERVICE_UNAVAILABLE => format!("{} {}", t.later, t.later_next),
+            _ => error.to_string(),
+        },
+    }
+}

@@ -1,0 +1,200 @@
+//! The roles that somebody may choose, by account, with a search that needs no script.
+
+use askama::Template;
+
+use super::answer::Answer;
+use super::frame::Frame;
+use super::problem::Problem;
+use super::visit::{Visit, encoded};
+use crate::error::Error;
+use crate::sign_in::SignIn;
+use crate::sign_in::roles::{self, Choice, MAX_CHOICES};
+
+/// The number of roles on a page, which keeps it below 30 kB.
+const ON_A_PAGE: usize = 100;
+
+/// The most roles that a search looks at, in pages of the list.
+const SEARCHED_PAGES: usize = 5;
+
+#[derive(Template)]
+#[template(path = "roles.html", config = "src/portal/askama.toml")]
+struct Page<'a> {
+    frame: Frame<'a>,
+    who: &'a str,
+    /// Whether no role admits this person.
+    has_none: bool,
+    query: &'a str,
+    count: String,
+    groups: Vec<Group<'a>>,
+    previous: Option<&'a str>,
+    next: Option<String>,
+}
+
+/// The roles of an account.
+struct Group<'a> {
+    id: &'a str,
+    name: &'a str,
+    roles: Vec<Shown<'a>>,
+}
+
+struct Shown<'a> {
+    arn: &'a str,
+    name: &'a str,
+}
+
+/// What is shown of the roles.
+#[derive(Default)]
+struct Found {
+    choices: Vec<Choice>,
+    count: String,
+    next: Option<String>,
+}
+
+/// The page with the roles, or a page of them.
+pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
+    let signed_in = match visit.must_be_signed_in() {
+        Ok(signed_in) => signed_in,
+        Err(answer) => return Ok(answer),
+    };
+    let query = visit.parameter("q")?.unwrap_or_default();
+    let from = visit.parameter("from")?;
+    let found = match query.trim().is_empty() {
+        true => list(visit, &signed_in.sign_in, from.as_deref()).await,
+        false => search(visit, &signed_in.sign_in, &query).await,
+    };
+    let found = found.map_err(|error| Problem::refused(&error, None))?;
+    let is_whole = query.trim().is_empty() && from.is_none();
+    Ok(Answer::page(&Page {
+        who: signed_in.sign_in.arn(),
+        has_none: is_whole && found.choices.is_empty() && found.next.is_none(),
+        count: found.count,
+        groups: groups(&found.choices),
+        previous: from.as_deref().map(|_| "/portal"),
+        next: found.next,
+        query: &query,
+        frame: visit.frame(),
+    })?)
+}
+
+/// One page of all roles.
+async fn list(visit: &Visit<'_>, sign_in: &SignIn, from: Option<&str>) -> Result<Found, Error> {
+    let (broker, origin) = (visit.broker, visit.origin);
+    let page = roles::page(broker, sign_in, None, from, ON_A_PAGE, origin).await?;
+    let is_all = from.is_none() && page.next.is_none();
+    let count = number(page.choices.len());
+    Ok(Found {
+        count: match is_all {
+            true => count,
+            false => format!("{count} on this page"),
+        },
+        next: page
+            .next
+            .map(|next| format!("/portal?from={}", encoded(&next))),
+        choices: page.choices,
+    })
+}
+
+/// The roles that match a query, of all accounts.
+async fn search(visit: &Visit<'_>, sign_in: &SignIn, query: &str) -> Result<Found, Error> {
+    let (broker, origin) = (visit.broker, visit.origin);
+    let mut found = Found::default();
+    let mut from: Option<String> = None;
+    let mut more = false;
+    for _ in 0..SEARCHED_PAGES {
+        let page = roles::page(broker, sign_in, None, from.as_deref(), MAX_CHOICES, origin).await?;
+        let matching = page.choices.into_iter().filter(|role| matches(role, query));
+        found.choices.extend(matching);
+        from = page.next;
+        more = from.is_some() || found.choices.len() > ON_A_PAGE;
+        if from.is_none() || found.choices.len() > ON_A_PAGE {
+            break;
+        }
+    }
+    found.choices.truncate(ON_A_PAGE);
+    found.count = number(found.choices.len());
+    if more {
+        found.count = format!("{}. {}", found.count, visit.t.too_many_found);
+    }
+    Ok(found)
+}
+
+/// Whether each word of a query is in the account's name or number, or in the role's name or ARN.
+fn matches(role: &Choice, query: &str) -> bool {
+    let text = format!("{} {}", role.account_name, role.role_arn).to_lowercase();
+    query
+        .to_lowercase()
+        .split_whitespace()
+        .all(|word| text.contains(word))
+}
+
+fn number(count: usize) -> String {
+    let noun = if count == 1 { "role" } else { "roles" };
+    format!("{count} {noun}")
+}
+
+fn groups(roles: &[Choice]) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for role in roles {
+        let shown = Shown {
+            arn: &role.role_arn,
+            name: &role.role_name,
+        };
+        match groups.last_mut() {
+            Some(group) if group.id == role.account_id.as_str() => group.roles.push(shown),
+            _ => groups.push(Group {
+                id: role.account_id.as_str(),
+                name: &role.account_name,
+                roles: vec![shown],
+            }),
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::arn::AccountId;
+
+    fn role(account: &str, account_name: &str, name: &str) -> Choice {
+        Choice {
+            account_id: AccountId::parse(account).unwrap(),
+            account_name: account_name.to_owned(),
+            role_name: name.to_owned(),
+            role_arn: format!("arn:aws:iam::{account}:role/{name}"),
+        }
+    }
+
+    #[test]
+    fn a_search_looks_at_account_number_and_role_at_once() {
+        let deploy = role("111122223333", "Shop", "Deploy");
+        for query in [
+            "",
+            "dep",
+            "shop deploy",
+            "DEPLOY 1111",
+            "role/deploy",
+            " shop  ",
+        ] {
+            assert!(matches(&deploy, query), "{query}");
+        }
+        for query in ["shop admin", "4444", "<script>"] {
+            assert!(!matches(&deploy, query), "{query}");
+        }
+    }
+
+    #[test]
+    fn roles_are_grouped_by_account_and_counted() {
+        let roles = [
+            role("111122223333", "Shop", "Admin"),
+            role("111122223333", "Shop", "Deploy"),
+            role("444455556666", "Bank", "Admin"),
+        ];
+        let groups = groups(&roles);
+        assert_eq!(groups.len(), 2);
+        assert_eq!((groups[0].name, groups[0].roles.len()), ("Shop", 2));
+        assert_eq!(groups[1].roles[0].name, "Admin");
+        assert_eq!(number(3), "3 roles");
+        assert_eq!(number(1), "1 role");
+    }
+}

@@ -1,0 +1,165 @@
+//! The sign-in of this browser and the sessions that came from it, and how to end them.
+
+use askama::Template;
+use http::StatusCode;
+
+use super::answer::Answer;
+use super::confirmation::{Asks, ConfirmPage};
+use super::form::Form;
+use super::frame::{Frame, Moment};
+use super::problem::Problem;
+use super::visit::{SignedIn, Visit};
+use crate::base::digest::hex;
+use crate::sign_in::ending;
+use crate::sign_in::live::{self, Live};
+use crate::sign_in::roles;
+
+#[derive(Template)]
+#[template(path = "sessions.html", config = "src/portal/askama.toml")]
+struct Page<'a> {
+    frame: Frame<'a>,
+    who: &'a str,
+    since: Moment,
+    until: Moment,
+    address: String,
+    program: &'a str,
+    factors: String,
+    sessions: Vec<Shown>,
+}
+
+struct Shown {
+    id: String,
+    role: String,
+    account: String,
+    since: Moment,
+    until: Moment,
+    given_to: String,
+}
+
+/// What a page says above the list.
+pub(super) enum Said {
+    Ended,
+    Gone,
+}
+
+/// The page with this sign-in and its sessions.
+pub(super) async fn page(visit: &mut Visit<'_>, said: Option<Said>) -> Result<Answer, Problem> {
+    let signed_in = match visit.must_be_signed_in() {
+        Ok(signed_in) => signed_in,
+        Err(answer) => return Ok(answer),
+    };
+    let SignedIn { sign_in, .. } = &signed_in;
+    let live = live::sessions(visit.broker, sign_in).await;
+    let live = live.map_err(|error| Problem::refused(&error, None))?;
+    let mut sessions: Vec<Shown> = live.into_iter().map(|live| shown(visit, live)).collect();
+    // The newest first.
+    sessions.sort_by(|a, b| b.since.iso.cmp(&a.since.iso).then(a.role.cmp(&b.role)));
+    let (t, factors) = (visit.t, &sign_in.factors);
+    let factors: Vec<String> = factors
+        .iter()
+        .map(|factor| {
+            format!(
+                "{} ({})",
+                t.factor(factor.method),
+                Moment::at(factor.at).text
+            )
+        })
+        .collect();
+    let frame = match said {
+        None => visit.frame(),
+        Some(Said::Ended) => visit.frame().done(Some(t.session_ended)),
+        Some(Said::Gone) => visit.frame().alert(Some(t.session_gone)),
+    };
+    Ok(Answer::page(&Page {
+        who: sign_in.arn(),
+        since: Moment::at(sign_in.at),
+        until: Moment::at(sign_in.ends_at),
+        address: sign_in.source.to_string(),
+        program: &sign_in.user_agent,
+        factors: factors.join(", "),
+        sessions,
+        frame,
+    })?)
+}
+
+fn shown(visit: &Visit<'_>, live: Live) -> Shown {
+    let account = live.account_id.to_string();
+    let directory = visit.broker.directory.load();
+    let name = roles::account_name(&directory, live.account_id);
+    Shown {
+        id: hex(&live.session_id),
+        role: live.role_name,
+        account: if name == account {
+            account
+        } else {
+            format!("{name} {account}")
+        },
+        since: Moment::at(live.issued_at),
+        until: Moment::at(live.expires_at),
+        given_to: live.given_to,
+    }
+}
+
+/// Ends one session, and says so only if it did.
+pub(super) async fn end(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
+    let id = session_id(&form.take("session"));
+    let Some(signed_in) = visit.signed_in.clone() else {
+        return Err(Problem::ended());
+    };
+    let live = live::sessions(visit.broker, &signed_in.sign_in).await;
+    let live = live.map_err(|error| Problem::refused(&error, None))?;
+    let own = live.into_iter().find(|live| Some(live.session_id) == id);
+    let Some(own) = own else {
+        let answer = page(visit, Some(Said::Gone)).await?;
+        return Ok(answer.with_status(StatusCode::NOT_FOUND));
+    };
+    ending::end_session(visit.broker, &signed_in.sign_in, &own.session_id)
+        .await
+        .map_err(|error| Problem::refused(&error, None))?;
+    page(visit, Some(Said::Ended)).await
+}
+
+/// The id of a session from its 32 hexadecimal digits.
+fn session_id(text: &str) -> Option<[u8; 16]> {
+    let number = u128::from_str_radix(text, 16).ok()?;
+    Some(number.to_be_bytes()).filter(|id| hex(id) == text)
+}
+
+/// The page that asks whether everything should end.
+pub(super) fn ask_all(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
+    if let Err(answer) = visit.must_be_signed_in() {
+        return Ok(answer);
+    }
+    let t = visit.t;
+    Ok(Answer::page(&ConfirmPage {
+        title: t.end_all_title,
+        text: t.end_all_text,
+        name: None,
+        action: "/portal/sessions/end-all",
+        fields: Vec::new(),
+        asks: Asks::default(),
+        user_name: "",
+        back: "/portal/sessions",
+        frame: visit.frame().narrow(),
+    })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_named_by_exactly_32_digits() {
+        let text = "000102030405060708090a0b0c0d0e0f";
+        assert_eq!(session_id(text).unwrap()[15], 15);
+        for bad in [
+            "",
+            "+00102030405060708090a0b0c0d0e0f",
+            &text[1..],
+            &text.to_uppercase(),
+            "x",
+        ] {
+            assert_eq!(session_id(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! The pages before and after a sign-in: name and password, the code of a device, and signing out.
+
+use std::time::Duration;
+
+use askama::Template;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::answer::Answer;
+use super::cookies;
+use super::destination::Destination;
+use super::form::Form;
+use super::frame::Frame;
+use super::problem::{Problem, status_of};
+use super::texts::Texts;
+use super::visit::Visit;
+use crate::base::arn::AccountId;
+use crate::base::digest::{hex, sha256};
+use crate::base::secret::Secret;
+use crate::error::{Error, MfaError};
+use crate::login::Refused;
+use crate::sign_in::password::{self, Given, Proven};
+use crate::sign_in::record::{Draft, Event};
+use crate::sign_in::{ending, pending};
+use crate::store::{Attempt, Lockout};
+
+/// The kind of a pending sign-in whose password was given, and whose code is missing.
+const WAITS_FOR_CODE: &str = "waits for a code";
+/// How many sign-ins of one user may wait for a code: 20, and another one every 30 seconds.
+const WAITING: Lockout = Lockout {
+    failures: 20,
+    forgiven_after_seconds: 30,
+};
+/// How long a code may take.
+const CODE_WITHIN: Duration = Duration::from_secs(600);
+/// After how many seconds another password may be tried, if there were too many wrong ones.
+const RETRY_PASSWORD: u64 = 300;
+/// The same for codes.
+const RETRY_CODE: u64 = 900;
+
+#[derive(Template)]
+#[template(path = "sign_in.html", config = "src/portal/askama.toml")]
+struct SignInPage<'a> {
+    frame: Frame<'a>,
+    why: Option<&'a str>,
+    providers: &'a [Provider],
+    passwords: bool,
+    to: Option<&'a str>,
+    account: &'a str,
+    user_name: &'a str,
+}
+
+/// An identity provider that is offered.
+#[allow(dead_code, reason = "the pages of identity providers make them")]
+pub(super) struct Provider {
+    pub(super) name: String,
+    /// Where the sign-in with it begins.
+    pub(super) href: String,
+}
+
+#[derive(Template)]
+#[template(path = "code.html", config = "src/portal/askama.toml")]
+struct CodePage<'a> {
+    frame: Frame<'a>,
+    pending: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "signed_out.html", config = "src/portal/askama.toml")]
+struct SignedOutPage<'a> {
+    frame: Frame<'a>,
+}
+
+/// A user who has given its password, and not yet a code.
+#[derive(Serialize, Deserialize)]
+struct WaitsForCode {
+    proven: Proven,
+    to: String,
+    /// The digest of the cookie of the browser that gave the password.
+    browser: String,
+}
+
+/// The page with all ways to sign in.
+pub(super) fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
+    let to = visit.parameter("to")?;
+    let to = to.as_deref().and_then(Destination::parse);
+    let to = to.unwrap_or_default();
+    if visit.signed_in.is_some() {
+        return Ok(Answer::go_to(to.as_str()));
+    }
+    let why = (!to.is_default()).then_some(visit.t.to_continue);
+    form_again(visit, &Entered::new(&to), why, None)
+}
+
+/// What was entered into the form, to show it again.
+struct Entered<'a> {
+    to: &'a Destination,
+    account: &'a str,
+    user_name: &'a str,
+}
+
+impl<'a> Entered<'a> {
+    fn new(to: &'a Destination) -> Self {
+        Self {
+            to,
+            account: "",
+            user_name: "",
+        }
+    }
+}
+
+fn form_again(
+    visit: &mut Visit<'_>,
+    entered: &Entered<'_>,
+    why: Option<&'static str>,
+    alert: Option<&str>,
+) -> Result<Answer, Problem> {
+    visit.before()?;
+    let providers: Vec<Provider> = Vec::new();
+    Ok(Answer::page(&SignInPage {
+        frame: visit.frame().narrow().alert(alert),
+        why,
+        providers: &providers,
+        passwords: visit.settings.passwords,
+        to: Some(entered.to.as_str()).filter(|_| !entered.to.is_default()),
+        account: entered.account,
+        user_name: entered.user_name,
+    })?)
+}
+
+/// Checks a name, a password and perhaps a code.
+pub(super) async fn submit(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
+    let t = visit.t;
+    let to = Destination::parse(&form.take("to")).unwrap_or_default();
+    let (account, user_name) = (form.take("account"), form.take("user_name"));
+    let (password, code) = (form.secret("password"), form.code("code"));
+    if !visit.settings.passwords {
+        let (title, what) = (t.passwords_off_title, t.passwords_off);
+        return Err(
+            Problem::new(StatusCode::FORBIDDEN, title, what, t.passwords_off_next)
+                .leading_to("/sign-in", t.to_sign_in)
+                .recorded_as(Error::Malformed(what.to_owned())),
+        );
+    }
+    let headers = &visit.head.headers;
+    let given = Given {
+        account: &account,
+        user_name: &user_name,
+        password: &password,
+        known_browser: cookies::read(headers, cookies::KNOWN).unwrap_or_default(),
+    };
+    let entered = Entered {
+        to: &to,
+        account: &account,
+        user_name: &user_name,
+    };
+    let mut proven = match password::check(visit.broker, &given, visit.origin).await {
+        Ok(proven) => proven,
+        Err(refused) => {
+            let refusal = refusal(t, &refused);
+            record(visit, &refused, &account, &user_name).await;
+            let answer = form_again(visit, &entered, None, Some(refusal.text))?;
+            return Ok(refusal.on(answer));
+        }
+    };
+    if !proven.needs_code(visit.broker) {
+        return finish(visit, &proven, &to).await;
+    }
+    if code.is_empty() {
+        let handle = wait_for_code(visit, &proven, &to).await?;
+        return code_page(visit, handle.expose(), None);
+    }
+    match proven.add_code(visit.broker, &code).await {
+        Ok(()) => finish(visit, &proven, &to).await,
+        Err(error) => {
+            let handle = wait_for_code(visit, &proven, &to).await?;
+            code_refused(visit, &proven.user_name, handle.expose(), error).await
+        }
+    }
+}
+
+/// Checks the code of a user who has given its password.
+pub(super) async fn code(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
+    let (handle, code) = (form.take("pending"), form.code("code"));
+    let waits = pending::look::<WaitsForCode>(visit.broker, WAITS_FOR_CODE, &handle).await;
+    let waits = waits.map_err(|error| Problem::refused(&error, None))?;
+    let Some(mut waits) = waits.filter(|waits| waits.browser == browser(visit)) else {
+        return too_late(visit);
+    };
+    if code.is_empty() {
+        let alert = Some(visit.t.missing_code);
+        return Ok(code_page(visit, &handle, alert)?.with_status(StatusCode::BAD_REQUEST));
+    }
+    if let Err(error) = waits.proven.add_code(visit.broker, &code).await {
+        return code_refused(visit, &waits.proven.user_name, &handle, error).await;
+    }
+    // Once, on all nodes.
+    let taken = pending::take::<WaitsForCode>(visit.broker, WAITS_FOR_CODE, &handle).await;
+    match taken.map_err(|error| Problem::refused(&error, None))? {
+        Some(_) => {
+            let to = Destination::parse(&waits.to).unwrap_or_default();
+            finish(visit, &waits.proven, &to).await
+        }
+        None => too_late(visit),
+    }
+}
+
+fn too_late(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
+    let (to, late) = (Destination::default(), visit.t.took_too_long);
+    let answer = form_again(visit, &Entered::new(&to), None, Some(late))?;
+    Ok(answer.with_status(StatusCode::BAD_REQUEST))
+}
+
+/// Asks for a code again.
+async fn code_refused(
+    visit: &mut Visit<'_>,
+    user_name: &str,
+    handle: &str,
+    error: Error,
+) -> Result<Answer, Problem> {
+    if !matches!(error, Error::Mfa(_) | Error::Validation(_)) {
+        return Err(Problem::refused(&error, None));
+    }
+    let is_locked = error == Error::Mfa(MfaError::Locked);
+    record(visit, &Refused::Unavailable(error), "", user_name).await;
+    let t = visit.t;
+    Ok(match is_locked {
+        true => code_page(visit, handle, Some(t.code_locked))?
+            .with_status(StatusCode::TOO_MANY_REQUESTS)
+            .with_retry_after(Some(RETRY_CODE)),
+        false => code_page(visit, handle, Some(t.wrong_code))?.with_status(StatusCode::BAD_REQUEST),
+    })
+}
+
+/// Keeps what was proven, and returns the handle of it for the form that asks for a code.
+async fn wait_for_code(
+    visit: &mut Visit<'_>,
+    proven: &Proven,
+    to: &Destination,
+) -> Result<Secret<String>, Problem> {
+    visit.before()?;
+    let waits = WaitsForCode {
+        proven: proven.clone(),
+        to: to.as_str().to_owned(),
+        browser: browser(visit),
+    };
+    // Nobody's own sign-ins may take the place of those of others.
+    let (store, now) = (&visit.broker.store, visit.broker.clock.now());
+    let whose = format!("waits for a code {}", proven.user_id);
+    let counted = store.attempt(&whose, None, WAITING, now).await;
+    match counted.map_err(Error::from) {
+        Ok(Attempt::Locked) => return Err(Problem::refused(&Error::Throttling, None)),
+        Ok(_) => {}
+        Err(error) => return Err(Problem::refused(&error, None)),
+    }
+    let kept = pending::keep(visit.broker, WAITS_FOR_CODE, &waits, CODE_WITHIN).await;
+    kept.map_err(|error| Problem::refused(&error, None))
+}
+
+fn code_page(
+    visit: &mut Visit<'_>,
+    handle: &str,
+    alert: Option<&'static str>,
+) -> Result<Answer, Problem> {
+    Ok(Answer::page(&CodePage {
+        frame: visit.frame().narrow().alert(alert),
+        pending: handle,
+    })?)
+}
+
+/// The digest of the cookie to which a pending sign-in is bound.
+fn browser(visit: &Visit<'_>) -> String {
+    hex(&sha256(
+        visit.before.as_deref().unwrap_or_default().as_bytes(),
+    ))
+}
+
+/// Begins the sign-in of a user who has given everything.
+async fn finish(
+    visit: &mut Visit<'_>,
+    proven: &Proven,
+    to: &Destination,
+) -> Result<Answer, Problem> {
+    match proven.sign_in(visit.broker) {
+        Ok(new) => visit.begin(new, to).await,
+        // The user was deleted meanwhile, or has another password.
+        Err(Error::Ended) => too_late(visit),
+        Err(error) => Err(Problem::refused(&error, None)),
+    }
+}
+
+/// How a form says that a password was not accepted.
+struct Refusal {
+    status: StatusCode,
+    text: &'static str,
+    retry_after: Option<u64>,
+}
+
+impl Refusal {
+    fn on(self, answer: Answer) -> Answer {
+        answer
+            .with_status(self.status)
+            .with_retry_after(self.retry_after)
+    }
+}
+
+fn refusal(t: &'static Texts, refused: &Refused) -> Refusal {
+    let (status, text, retry_after) = match refused {
+        Refused::Wrong => (StatusCode::BAD_REQUEST, t.wrong, None),
+        Refused::Locked => (
+            StatusCode::TOO_MANY_REQUESTS,
+            t.too_many,
+            Some(RETRY_PASSWORD),
+        ),
+        Refused::Expired => (StatusCode::FORBIDDEN, t.expired_for_good, None),
+        // Too many hashes are computed at this moment.
+        Refused::Unavailable(Error::Throttling) => {
+            (StatusCode::SERVICE_UNAVAILABLE, t.busy, Some(2))
+        }
+        Refused::Unavailable(error) => match status_of(error) {
+            StatusCode::SERVICE_UNAVAILABLE => (StatusCode::SERVICE_UNAVAILABLE, t.later, Some(2)),
+            status => (status, t.internal, None),
+        },
+    };
+    Refusal {
+        status,
+        text,
+        retry_after,
+    }
+}
+
+/// Writes a refused sign-in into the audit log.
+async fn record(visit: &mut Visit<'_>, refused: &Refused, account: &str, user_name: &str) {
+    let error = match refused {
+        Refused::Wrong | Refused::Locked | Refused::Expired => {
+            Error::WrongPassword("Failed authentication")
+        }
+        Refused::Unavailable(error) => error.clone(),
+    };
+    let account = AccountId::parse(account).map(|account| account.to_string());
+    let Ok(draft) = Draft::new(visit.broker, Event::CONSOLE_LOGIN, visit.origin) else {
+        return;
+    };
+    draft.request_id().clone_into(&mut visit.request_id);
+    let draft = draft.claimed(user_name, account.as_deref());
+    // The refusal is what is recorded.
+    let _: Result<(), Error> = draft.conclude(visit.broker, Err(error)).await;
+}
+
+/// Ends the sign-in and all that came from it.
+pub(super) async fn sign_out(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
+    if let Some(signed_in) = &visit.signed_in {
+        let ended = ending::sign_out(visit.broker, &signed_in.sign_in, visit.origin).await;
+        ended.map_err(|error| Problem::refused(&error, None))?;
+    }
+    visit.signed_in = None;
+    Ok(Answer::go_to("/signed-out")
+        .with_cookie(cookies::remove(cookies::SESSION))
+        .clearing_cache())
+}
+
+/// The page after signing out.
+pub(super) fn signed_out(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
+    if visit.signed_in.is_some() {
+        return Ok(Answer::go_to("/portal"));
+    }
+    Ok(Answer::page(&SignedOutPage {
+        frame: visit.frame().narrow(),
+    })?)
+}
