@@ -18,7 +18,6 @@ mod calls;
 mod error;
 mod role_credentials;
 mod signed;
-mod sso;
 mod types;
 mod watch;
 mod workload;
@@ -40,7 +39,6 @@ use signed::Signed;
 
 pub use error::{ClientError, split_encoded_message};
 pub use role_credentials::RoleCredentials;
-pub use sso::{DeviceAuthorization, Grant, Registering, Registration, Sso, SsoAccount, SsoToken};
 pub use types::{
     AssumeRole, AssumeRoleWithSaml, AssumeRoleWithWebIdentity, AssumedRole, CallerIdentity,
     Credentials, Endpoint, SamlRole, WebIdentityRole, WebIdentityToken,

@@ -129,7 +129,7 @@ where
 
 /// Records a refusal, and makes its page.
 async fn refuse(visit: &mut Visit<'_>, mut problem: Problem) -> Answer {
-    if let Some(error) = problem.to_record() {
+    if let Some(error) = problem.take_record() {
         let name = format!("{} {}", visit.head.method, visit.path());
         let name = crate::audit::clip(&name);
         let origin = visit.origin.clone();

@@ -4,7 +4,6 @@
 mod credentials;
 mod identity;
 mod ini;
-pub(crate) mod sso;
 mod words;
 
 use std::collections::BTreeMap;

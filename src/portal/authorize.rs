@@ -20,26 +20,28 @@ pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     // What is wrong is said before anybody signs in for it.
     let request = match check(visit, query) {
         Ok(request) => request,
-        Err(answered) => return answered,
+        Err(answered) => return *answered,
     };
     match visit.must_be_signed_in() {
         Ok(signed_in) => approve_page(visit, &signed_in, &request, query, None),
-        Err(answer) => Ok(answer),
+        Err(answer) => Ok(*answer),
     }
 }
 
 /// Checks a request; otherwise returns what is answered.
-fn check(visit: &Visit<'_>, query: &str) -> Result<Request, Result<Answer, Problem>> {
-    authorize::check(visit.broker, query).map_err(|wrong| match wrong {
-        Wrong::Redirect(address) => Ok(Answer::go_to(address)),
-        Wrong::Page(error) => {
-            let t = visit.t;
-            let (title, text) = (t.client_title, error.to_string());
-            Err(
-                Problem::new(StatusCode::BAD_REQUEST, title, text, t.client_next)
-                    .recorded_as(error),
-            )
-        }
+fn check(visit: &Visit<'_>, query: &str) -> Result<Request, Box<Result<Answer, Problem>>> {
+    authorize::check(visit.broker, query).map_err(|wrong| {
+        Box::new(match wrong {
+            Wrong::Redirect(address) => Ok(Answer::go_to(address)),
+            Wrong::Page(error) => {
+                let t = visit.t;
+                let (title, text) = (t.client_title, error.to_string());
+                Err(
+                    Problem::new(StatusCode::BAD_REQUEST, title, text, t.client_next)
+                        .recorded_as(error),
+                )
+            }
+        })
     })
 }
 
@@ -89,7 +91,7 @@ pub(super) async fn decide(visit: &mut Visit<'_>, mut form: Form) -> Result<Answ
     };
     let request = match check(visit, &query) {
         Ok(request) => request,
-        Err(answered) => return answered,
+        Err(answered) => return *answered,
     };
     let (broker, origin) = (visit.broker, visit.origin);
     let back = match decision.as_str() {

@@ -126,7 +126,7 @@ impl Change {
 pub(super) async fn page(visit: &mut Visit<'_>, change: Change) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,
-        Err(answer) => return Ok(answer),
+        Err(answer) => return Ok(*answer),
     };
     let me = visit.user_of(&signed_in.sign_in)?;
     let name = match change.parameter() {

@@ -149,7 +149,7 @@ fn formats(visit: &Visit<'_>, credentials: &Credentials, profile: &str) -> [Form
 /// How the AWS CLI and the SDKs get credentials of a role by themselves.
 pub(super) fn guide(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     if let Err(answer) = visit.must_be_signed_in() {
-        return Ok(answer);
+        return Ok(*answer);
     }
     let role_arn = visit.parameter("role")?.unwrap_or_default();
     let is_role = IamArn::parse(&role_arn).is_some_and(|arn| arn.kind == "role");

@@ -28,7 +28,7 @@ struct Page<'a> {
 pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,
-        Err(answer) => return Ok(answer),
+        Err(answer) => return Ok(*answer),
     };
     must_be_on(visit)?;
     let Some(code) = visit.parameter("user_code")? else {

@@ -56,7 +56,7 @@ impl Form {
             return Err(Problem::form(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
         }
         let body = request_body::read(visit.broker, visit.origin, headers, body, || false).await;
-        let body = body.map_err(|error| Problem::of_request(error))?;
+        let body = body.map_err(Problem::of_request)?;
         if body.len() > MAX_BYTES {
             return Err(Problem::of_request(Error::TooLarge(MAX_BYTES)));
         }

@@ -75,7 +75,7 @@ impl Drop for Enrolment {
 pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,
-        Err(answer) => return Ok(answer),
+        Err(answer) => return Ok(*answer),
     };
     let me = visit.user_of(&signed_in.sign_in)?;
     let of = [("UserName", &*me.user.name)];

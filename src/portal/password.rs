@@ -38,7 +38,7 @@ struct Page<'a> {
 pub(super) fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,
-        Err(answer) => return Ok(answer),
+        Err(answer) => return Ok(*answer),
     };
     let me = visit.user_of(&signed_in.sign_in)?;
     let to = visit.parameter("to")?;

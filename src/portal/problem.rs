@@ -213,7 +213,7 @@ impl Problem {
     }
 
     /// The error for the audit log, if this is not there yet.
-    pub(super) fn to_record(&mut self) -> Option<Error> {
+    pub(super) fn take_record(&mut self) -> Option<Error> {
         self.0.recorded.take()
     }
 

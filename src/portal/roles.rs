@@ -54,7 +54,7 @@ struct Found {
 pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,
-        Err(answer) => return Ok(answer),
+        Err(answer) => return Ok(*answer),
     };
     let query = visit.parameter("q")?.unwrap_or_default();
     let from = visit.parameter("from")?;

@@ -46,7 +46,7 @@ pub(super) enum Said {
 pub(super) async fn page(visit: &mut Visit<'_>, said: Option<Said>) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,
-        Err(answer) => return Ok(answer),
+        Err(answer) => return Ok(*answer),
     };
     let SignedIn { sign_in, .. } = &signed_in;
     let live = live::sessions(visit.broker, sign_in).await;
@@ -128,7 +128,7 @@ fn session_id(text: &str) -> Option<[u8; 16]> {
 /// The page that asks whether everything should end.
 pub(super) fn ask_all(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     if let Err(answer) = visit.must_be_signed_in() {
-        return Ok(answer);
+        return Ok(*answer);
     }
     let t = visit.t;
     Ok(Answer::page(&ConfirmPage {

@@ -126,14 +126,17 @@ impl<'a> Visit<'a> {
     }
 
     /// The sign-in, or the answer that leads to it. Who must choose another password gets no other page.
-    pub(super) fn must_be_signed_in(&self) -> Result<SignedIn, Answer> {
+    pub(super) fn must_be_signed_in(&self) -> Result<SignedIn, Box<Answer>> {
         match &self.signed_in {
             Some(signed_in) if self.must_change_first() => {
                 tracing::debug!(sign_in = %signed_in.sign_in.id_text(), "must choose another password");
-                Err(Answer::go_to(page_for("/portal/password", &self.here())))
+                Err(Box::new(Answer::go_to(page_for(
+                    "/portal/password",
+                    &self.here(),
+                ))))
             }
             Some(signed_in) => Ok(signed_in.clone()),
-            None => Err(Answer::go_to(page_for("/sign-in", &self.here()))),
+            None => Err(Box::new(Answer::go_to(page_for("/sign-in", &self.here())))),
         }
     }
 
