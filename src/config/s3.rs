@@ -14,6 +14,8 @@ use crate::s3::cors::CorsRule;
 
 /// The most stores, which is also the most key files that are watched.
 const MAX_STORES: usize = 64;
+/// Names that are no buckets to Ceph RGW, but its APIs for administration and Swift.
+const RESERVED: [&str; 3] = ["admin", "auth", "swift"];
 /// The most shared secrets: the one in use and its successor.
 const MAX_SECRETS: usize = 2;
 const DEFAULT_REGION: &str = "us-east-1";
@@ -227,7 +229,11 @@ fn buckets(named: BTreeMap<String, String>) -> Result<BTreeMap<String, AccountId
         return Err(value("[[s3.stores]] buckets", rule));
     }
     let one = |(bucket, account): (String, String)| {
-        let rule = if !is_bucket(&bucket) {
+        let rule = if RESERVED.contains(&bucket.as_str()) {
+            format!(
+                "`{bucket}` cannot be a bucket here: stores have an API of their own under this path"
+            )
+        } else if !is_bucket(&bucket) {
             format!(
                 "`{bucket}` is no name of a bucket: 3 to 63 lower-case letters, digits, `-` or `.`"
             )
@@ -383,6 +389,10 @@ mod tests {
             (
                 whole.replace("data =", "Data ="),
                 "[[s3.stores]] buckets: `Data`",
+            ),
+            (
+                whole.replace("data =", "admin ="),
+                "[[s3.stores]] buckets: `admin` cannot be a bucket here",
             ),
             (
                 whole.replace("111122223333", "1"),

@@ -40,6 +40,12 @@ impl<'a> ObjectKey<'a> {
         if name.split(['/', '\\']).any(|s| matches!(s, "." | "..")) {
             return invalid("The name of an object must not have the segments `.` and `..`.");
         }
+        // SeaweedFS stores `a\b` as `a/b`.
+        if !rules.keeps_slashes && name.contains('\\') {
+            return invalid(
+                "The name of an object must not have backslashes, which this store may take for slashes.",
+            );
+        }
         let bare = name.strip_suffix('/');
         if !rules.keeps_slashes {
             let mut segments = bare.unwrap_or(&name).split('/');
@@ -119,13 +125,12 @@ mod tests {
         };
         let same = |name: &str| Some(vec![name.to_owned()]);
         for name in [
-            "a", "a/b", "a b", "a+b", "ü/x", "q?x", "p%2Fq", "%", "a\\b", "...", "a/.b", ".a",
-            "a..b",
+            "a", "a/b", "a b", "a+b", "ü/x", "q?x", "p%2Fq", "%", "...", "a/.b", ".a", "a..b",
         ] {
             assert_eq!(readings(name, false), same(name), "{name}");
             assert_eq!(readings(name, true), same(name), "{name}");
         }
-        for name in ["a//b", "/a", "//", "a//", "/"] {
+        for name in ["a//b", "/a", "//", "a//", "/", "a\\b", "\\"] {
             assert_eq!(readings(name, false), None, "{name}");
             assert_eq!(readings(name, true), same(name), "{name}");
         }

@@ -40,7 +40,9 @@ await attempt("presigned get", async () => {
   return answer.ok ? Buffer.from(await answer.arrayBuffer()).toString("base64") : `status ${answer.status}`;
 });
 await attempt("presigned put", async () => {
-  const url = await getSignedUrl(client, new sdk.PutObjectCommand({ Bucket, Key: "home/by url" }));
+  // By default, the checksum of an empty body is signed into the URL, and a store that checks it refuses every other.
+  const plain = new sdk.S3Client({ endpoint, forcePathStyle: true, region: "us-east-1", requestChecksumCalculation: "WHEN_REQUIRED" });
+  const url = await getSignedUrl(plain, new sdk.PutObjectCommand({ Bucket, Key: "home/by url" }));
   const answer = await fetch(url, { method: "PUT", body: "by url" });
   return answer.ok ? "ok" : `status ${answer.status}`;
 });
