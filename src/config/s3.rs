@@ -412,15 +412,11 @@ mod tests {
             ),
             ([&whole, STORE].concat(), "`main` is the name of two stores"),
             (
-                [&whole, &second].concat(),
+                format!("{whole}{second}"),
                 "[[s3.stores]] buckets: `data` belongs to two stores",
             ),
             (
-                [
-                    &whole,
-                    &second.replace("s4.", "s3.").replace("data", "other"),
-                ]
-                .concat(),
+                whole.clone() + &second.replace("s4.", "s3.").replace("data", "other"),
                 "[[s3.stores]] hosts: `s3.example.com` belongs to two stores",
             ),
             (
