@@ -251,7 +251,9 @@ impl Config {
             config.issuer = Some(issuer(section.issuer)?);
             config.lifted_claims = claims(section.claims)?;
         }
-        config.service_provider = saml::service_provider(document.saml, config.issuer.as_deref())?;
+        let sign_in_url = document.sign_in.as_ref().map(|s| s.public_url.clone());
+        let url = config.issuer.as_deref().or(sign_in_url.as_deref());
+        config.service_provider = saml::service_provider(document.saml, url, base)?;
         config.reach.private = document
             .federation
             .and_then(|f| f.private_addresses)
@@ -266,6 +268,9 @@ impl Config {
             .s3
             .map(|section| s3::s3(section, base))
             .transpose()?;
+        if let Some(settings) = &config.sign_in {
+            saml::for_sign_in(&mut config.service_provider, &settings.public_url);
+        }
         Ok(config)
     }
 

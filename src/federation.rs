@@ -19,7 +19,7 @@ use crate::base::names::{SourceIdentity, Tag};
 use crate::directory::{Directory, OidcProvider};
 use crate::error::Error;
 use crate::proof::jwt::{Flat, Verified};
-use crate::proof::saml::AwsClaims;
+use crate::proof::saml::{AuthnStatement, AwsClaims};
 use crate::session::token;
 use crate::unproven::Unproven;
 use kept::OfSignIn;
@@ -155,6 +155,32 @@ impl FederatedIdentity {
                 claims: shown.claims(),
             }),
             Source::SignIn(kept) => kept.assertion(),
+        }
+    }
+
+    /// The verified claims of the token that proves the identity. `None` if an assertion proves it.
+    pub fn id_token(&self) -> Option<&Verified> {
+        match &self.source {
+            Source::Oidc { token, .. } => Some(token),
+            Source::Saml(_) | Source::SignIn(_) => None,
+        }
+    }
+
+    /// How and when an identity provider authenticated the user, as a new assertion says it. `None` if a
+    /// token proves the identity.
+    pub fn authentication(&self) -> Option<&AuthnStatement> {
+        match &self.source {
+            Source::Oidc { .. } | Source::SignIn(_) => None,
+            Source::Saml(shown) => shown.authentication(),
+        }
+    }
+
+    /// Whether the trust policies alone say which roles the person may have, who signed in with an assertion
+    /// that names none. Who shows an assertion to AssumeRoleWithSAML must have one that names the role.
+    pub fn needs_no_role_pair(&self) -> bool {
+        match &self.source {
+            Source::Oidc { .. } | Source::Saml(_) => false,
+            Source::SignIn(kept) => kept.trust_decides(),
         }
     }
 

@@ -71,6 +71,7 @@
 //! - [`follow`]: follows the change feed, and puts revocations and new snapshots in force
 //! - [`upkeep`]: checks and sweeps the store in the background
 //! - [`ops`]: the only way into a call, and one file for each action
+//! - [`upstream`]: signs people in at an identity provider of the directory
 //! - [`sign_in`]: begins and ends sign-ins of people, and what programs may have because of them
 //!
 //! The agent, a program of its own that hands out credentials beside the workloads, is [`agent`]. It knows
@@ -202,6 +203,7 @@ mod parts {
     pub mod trust;
     pub mod unproven;
     pub mod upkeep;
+    pub mod upstream;
 
     // Faces: know a wire format or an operator; have no rules.
     pub mod authzen;

@@ -25,6 +25,7 @@ mod roles;
 mod sessions;
 mod sign_in;
 mod texts;
+mod upstream;
 mod visit;
 
 use std::sync::Arc;
@@ -189,6 +190,9 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let path = visit.path();
+    if let Some(step) = upstream::Step::at(path) {
+        return upstream::serve(visit, step, body).await;
+    }
     let takes = Takes::at(path).ok_or_else(Problem::not_found)?;
     let method = &visit.head.method;
     let is_get = matches!(*method, Method::GET | Method::HEAD);
@@ -204,7 +208,7 @@ where
         ("/sign-in", Some(form)) => sign_in::submit(visit, form).await,
         ("/sign-in/code", Some(form)) => sign_in::code(visit, form).await,
         ("/sign-out", Some(_)) => sign_in::sign_out(visit).await,
-        ("/signed-out", None) => sign_in::signed_out(visit),
+        ("/signed-out", None) => sign_in::signed_out(visit).await,
         ("/", None) => Ok(Answer::go_to("/portal")),
         ("/portal", None) => roles::page(visit).await,
         ("/portal/credentials", Some(form)) => credentials::hand_out(visit, form).await,

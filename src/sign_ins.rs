@@ -5,7 +5,7 @@ mod devices;
 mod settings;
 
 pub use devices::{Devices, Full, Poll};
-pub use settings::{AppClient, ProviderShown, Settings};
+pub use settings::{AppClient, ProviderDetails, ProviderShown, Settings};
 
 /// The settings of sign-ins, and what this node remembers of those that have begun.
 pub struct SignIns {

@@ -151,16 +151,7 @@ impl SignIn {
             Who::User { name, .. } => name,
             Who::Federated(kept) => kept.name(),
         };
-        let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
-        let mut text: String = name
-            .chars()
-            .take(64)
-            .map(|c| if legal(c) { c } else { '-' })
-            .collect();
-        while text.len() < 2 {
-            text.push('-');
-        }
-        Ok(RoleSessionName::parse("RoleSessionName", &text)?)
+        Ok(RoleSessionName::fitted(name))
     }
 
     /// When the person last gave a second factor.

@@ -9,6 +9,7 @@ use crate::broker::Broker;
 use crate::caller::{Caller, Identity};
 use crate::directory::{Effective, SamlProvider};
 use crate::error::Error;
+use crate::federation::FederatedIdentity;
 use crate::federation::saml::{self, ServiceProvider};
 use crate::store::unless_abandoned;
 use crate::unproven::Unproven;
@@ -26,6 +27,51 @@ pub async fn prove(
     provider: Option<Arc<SamlProvider>>,
     now: Timestamp,
 ) -> Result<Caller, Box<Unproven>> {
+    let service = broker.service_provider.clone();
+    in_turn(broker, move || {
+        authenticate(response, provider.as_ref(), &service, now)
+    })
+    .await
+}
+
+/// What a response with which a person signs in must say of its destination and of the request.
+pub struct Expected {
+    /// The URL to which the response must have been sent.
+    pub consumer: String,
+    /// The ID of the request that it must answer; `None` if it must answer no request.
+    pub request: Option<String>,
+}
+
+/// Verifies a response with which a person signs in, in turn with others as [`prove`] does.
+///
+/// # Errors
+/// The same as for [`authenticate`].
+pub async fn sign_in(
+    broker: &Broker,
+    response: Secret<String>,
+    provider: Arc<SamlProvider>,
+    expected: Expected,
+) -> Result<FederatedIdentity, Box<Unproven>> {
+    let (service, now) = (broker.service_provider.clone(), broker.clock.now());
+    in_turn(broker, move || {
+        let Expected { consumer, request } = &expected;
+        saml::sign_in(
+            response,
+            &provider,
+            &service,
+            consumer,
+            request.as_deref(),
+            now,
+        )
+    })
+    .await
+}
+
+/// Verifies a response on a thread of its own, when it is its turn.
+async fn in_turn<T: Send + 'static>(
+    broker: &Broker,
+    verify: impl FnOnce() -> Result<T, Box<Unproven>> + Send + 'static,
+) -> Result<T, Box<Unproven>> {
     let failed = |error| {
         Box::new(Unproven {
             error,
@@ -37,11 +83,7 @@ pub async fn prove(
         let connection = Error::ServiceUnavailable("the connection of the client");
         return Err(failed(connection));
     };
-    let service = broker.service_provider.clone();
-    let verified = tokio::task::spawn_blocking(move || {
-        authenticate(response, provider.as_ref(), &service, now)
-    });
-    let verified = verified.await;
+    let verified = tokio::task::spawn_blocking(verify).await;
     drop(permit);
     verified.unwrap_or_else(|_| Err(failed(Error::InternalFailure)))
 }

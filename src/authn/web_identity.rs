@@ -65,25 +65,49 @@ async fn identity(
     own_issuer: Option<&str>,
     moment: impl FnOnce() -> (Arc<Directory>, Timestamp),
 ) -> Result<Arc<FederatedIdentity>, Box<Unproven>> {
+    let token = read(Unverified::read(token))?;
     let (token, asked) = verified(token, account, providers, directory, own_issuer).await?;
     let (directory, now) = moment();
     let provider = oidc::as_it_is_now(&asked, &directory)?.clone();
     Ok(Arc::new(oidc::identity(token, provider, now)?))
 }
 
+/// Verifies that a provider of the account signed a logout token, and that it is still the same provider.
+/// The caller must check the claims.
+///
+/// # Errors
+/// The same as for [`authenticate`].
+pub async fn logout_token(
+    broker: &Broker,
+    token: &str,
+    account: AccountId,
+) -> Result<(Verified, Arc<OidcProvider>), Box<Unproven>> {
+    let token = read(Unverified::read_logout(token))?;
+    let directory = broker.directory.load_full();
+    let (providers, own) = (&broker.providers, broker.issuer.as_deref());
+    let (token, asked) = verified(token, account, providers, &directory, own).await?;
+    let directory = broker.directory.load_full();
+    let provider = oidc::as_it_is_now(&asked, &directory)?.clone();
+    Ok((token, provider))
+}
+
+/// The token, or the refusal of one that could not be parsed.
+fn read<'t>(token: Result<Unverified<'t>, TokenError>) -> Result<Unverified<'t>, Box<Unproven>> {
+    token.map_err(|error| match error {
+        TokenError::Header => not_vouched(Reason::Header),
+        _ => not_vouched(Reason::Malformed),
+    })
+}
+
 /// Verifies that one of the account's providers signed the token. Returns its claims and the
 /// provider.
 async fn verified(
-    token: &str,
+    unverified: Unverified<'_>,
     account: AccountId,
     providers: &Providers,
     directory: &Directory,
     own_issuer: Option<&str>,
 ) -> Result<(Verified, Arc<OidcProvider>), Box<Unproven>> {
-    let unverified = Unverified::read(token).map_err(|error| match error {
-        TokenError::Header => not_vouched(Reason::Header),
-        _ => not_vouched(Reason::Malformed),
-    })?;
     let issuer = unverified.unverified_text("iss").unwrap_or_default();
     let rest = issuer
         .strip_prefix("https://")

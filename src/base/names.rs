@@ -71,6 +71,20 @@ name!(
     SerialNumber, 9..=256, "+=/:,.@-"
 );
 
+impl RoleSessionName {
+    /// The name of a session for somebody whom others named, such as an identity provider: other
+    /// characters are replaced by `-`, and the name is cut to 64 characters, or made long enough.
+    pub fn fitted(text: &str) -> Self {
+        let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
+        let fit = |c: char| if legal(c) { c } else { '-' };
+        let mut name: String = text.chars().take(64).map(fit).collect();
+        while name.len() < 2 {
+            name.push('-');
+        }
+        Self(name.into())
+    }
+}
+
 /// Whether a text has 1 to `most` letters, digits, hyphens and underscores.
 pub fn is_label(text: &str, most: usize) -> bool {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
@@ -231,6 +245,21 @@ pub fn tags(tags: Vec<Tag>) -> Result<Vec<Tag>, FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_foreign_name_is_fitted() {
+        for (text, name) in [
+            ("alice@example.com", "alice@example.com"),
+            ("Zoë/x y:z", "Zo--x-y-z"),
+            ("a", "a-"),
+            ("", "--"),
+            (&"x".repeat(100), &"x".repeat(64)),
+        ] {
+            let fitted = RoleSessionName::fitted(text);
+            assert_eq!(fitted.as_str(), name);
+            assert_eq!(RoleSessionName::parse("RoleSessionName", name), Ok(fitted));
+        }
+    }
 
     #[test]
     fn an_access_key_id_carries_its_account() {

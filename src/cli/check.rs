@@ -8,6 +8,7 @@ mod files;
 mod line;
 mod network;
 mod saml;
+mod sign_in;
 mod store;
 
 use clap::Args;
@@ -116,6 +117,7 @@ impl Look<'_> {
         self.redis(keyring.as_ref()).await;
         self.providers(directory.as_ref()).await;
         self.saml(directory.as_ref());
+        self.sign_in(directory.as_ref());
         self.addresses();
         if let Some(store) = store {
             store.close().await;

@@ -53,6 +53,15 @@ pub(super) struct SignInSection {
 pub(super) struct SignInProvider {
     pub(super) arn: String,
     pub(super) name: String,
+    pub(super) client_id: Option<String>,
+    pub(super) scopes: Option<Vec<String>>,
+    pub(super) max_age_seconds: Option<u64>,
+    #[serde(default)]
+    pub(super) acr: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) amr: BTreeMap<String, String>,
+    pub(super) idp_initiated: Option<bool>,
+    pub(super) roles_by_trust_policies: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -145,6 +154,8 @@ pub(super) struct SamlSection {
     pub(super) audiences: Option<Vec<String>>,
     pub(super) recipients: Option<Vec<String>>,
     pub(super) leeway_seconds: Option<u64>,
+    pub(super) request_key: Option<PathBuf>,
+    pub(super) request_certificate: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

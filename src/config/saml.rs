@@ -1,20 +1,26 @@
 //! `[saml]`: the broker as a SAML service provider.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::document::SamlSection;
 use super::{ConfigError, ranged, value};
-use crate::federation::saml::{MAX_LEEWAY, ServiceProvider};
-use crate::proof::saml::LEEWAY;
+use crate::federation::saml::{CONSUMER_PATH, MAX_LEEWAY, ServiceProvider};
+use crate::files::{self, Audience};
+use crate::proof::saml::{LEEWAY, RequestSigner};
 
 /// The most characters of an entity ID: SAML Metadata 2.0 section 2.2.1.
 const MAX_CHARACTERS: usize = 1_024;
 const MAX_ITEMS: usize = 16;
+/// The longest file with a key or a certificate, in bytes.
+const MAX_FILE_BYTES: u64 = 20_000;
 
-/// Reads the section. Values that it leaves out are derived from the broker's URL.
+/// Reads the section. Values that it leaves out are derived from the broker's URL. Relative paths start at
+/// `base`.
 pub(super) fn service_provider(
     section: SamlSection,
     public_url: Option<&str>,
+    base: &Path,
 ) -> Result<ServiceProvider, ConfigError> {
     let mut made = public_url.map_or_else(ServiceProvider::default, ServiceProvider::at);
     if let Some(entity_id) = section.entity_id {
@@ -43,7 +49,37 @@ pub(super) fn service_provider(
         0..=most,
     )?;
     made.leeway = Duration::from_secs(seconds);
+    made.request_signer = match (section.request_key, section.request_certificate) {
+        (None, None) => None,
+        (Some(key), Some(certificate)) => {
+            let key = files::read(&base.join(key), Audience::Owner, MAX_FILE_BYTES)?;
+            let certificate =
+                files::read(&base.join(certificate), Audience::Everyone, MAX_FILE_BYTES)?;
+            let signer = RequestSigner::from_pem(key.expose(), certificate.expose());
+            Some(signer.map_err(|error| value(error.key(), error.to_string()))?)
+        }
+        (Some(_), None) => {
+            return Err(value(
+                "[saml] request_certificate",
+                "is missing; request_key needs its certificate",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(value(
+                "[saml] request_key",
+                "is missing; request_certificate needs its key",
+            ));
+        }
+    };
     Ok(made)
+}
+
+/// Adds the URL to which the answers of identity providers are posted when people sign in, so that the
+/// broker's metadata names it first.
+pub(super) fn for_sign_in(made: &mut ServiceProvider, public_url: &str) {
+    let consumer = format!("{public_url}{CONSUMER_PATH}");
+    made.recipients.retain(|url| *url != consumer);
+    made.recipients.insert(0, consumer);
 }
 
 fn check(key: &'static str, names: &[String]) -> Result<(), ConfigError> {
@@ -65,7 +101,7 @@ mod tests {
 
     fn read(text: &str, public_url: Option<&str>) -> Result<ServiceProvider, String> {
         let section: SamlSection = toml::from_str(text).map_err(|e| e.to_string())?;
-        service_provider(section, public_url).map_err(|e| e.to_string())
+        service_provider(section, public_url, Path::new("")).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -88,9 +124,31 @@ mod tests {
     }
 
     #[test]
+    fn people_are_sent_back_to_the_public_url() {
+        let mut made = read("", Some("https://sts.example.com")).unwrap();
+        for_sign_in(&mut made, "https://sts.example.com");
+        assert_eq!(made.recipients, ["https://sts.example.com/saml/acs"]);
+        for_sign_in(&mut made, "https://login.example.com");
+        assert_eq!(made.recipients[0], "https://login.example.com/saml/acs");
+        assert_eq!(made.recipients.len(), 2);
+    }
+
+    #[test]
     fn cf_01_what_is_wrong_is_named() {
         for (text, named) in [
             ("audience = []", "unknown field"),
+            (
+                "request_key = \"k\"",
+                "[saml] request_certificate: is missing",
+            ),
+            (
+                "request_certificate = \"c\"",
+                "[saml] request_key: is missing",
+            ),
+            (
+                "request_key = \"/no/k\"\nrequest_certificate = \"/no/c\"",
+                "/no/k",
+            ),
             ("audiences = []", "[saml] audiences: must be 1 to 16"),
             ("audiences = [\"a b\"]", "[saml] audiences"),
             ("entity_id = \"\"", "[saml] entity_id"),

@@ -5,10 +5,13 @@ use std::time::Duration;
 use super::document::SignInSection;
 use super::{ConfigError, ranged, value};
 use crate::federation;
-use crate::sign_ins::{AppClient, ProviderShown, Settings};
+use crate::sign_ins::{AppClient, ProviderDetails, ProviderShown, Settings};
 
 const MAX_PROVIDERS: usize = 100;
 const MAX_CLIENTS: usize = 100;
+const MAX_SCOPES: usize = 20;
+/// The most values of `acr` or `amr` that prove a factor.
+const MAX_VALUES: usize = 50;
 /// The longest name of a provider or program, in characters.
 const MAX_NAME: usize = 128;
 
@@ -55,7 +58,7 @@ pub(super) fn settings(
         passwords: section.passwords.unwrap_or(defaults.passwords),
         device_flow: section.device_flow.unwrap_or(defaults.device_flow),
         mfa_max_age,
-        providers: section.providers.map(providers).transpose()?,
+        providers: Some(providers(section.providers.unwrap_or_default())?),
         clients: clients(section.clients)?,
         ..defaults
     })
@@ -100,11 +103,101 @@ fn providers(
         }
         check_name(KEY, &provider.name)?;
         shown.push(ProviderShown {
+            details: details(&provider)?,
             arn: provider.arn,
             name: provider.name,
         });
     }
     Ok(shown)
+}
+
+/// Checks how people sign in at a provider.
+fn details(provider: &super::document::SignInProvider) -> Result<ProviderDetails, ConfigError> {
+    const KEY: &str = "[sign_in] providers";
+    let is_saml = provider.arn.contains(":saml-provider/");
+    let of_oidc = [
+        ("client_id", provider.client_id.is_some()),
+        ("scopes", provider.scopes.is_some()),
+        ("max_age_seconds", provider.max_age_seconds.is_some()),
+        ("amr", !provider.amr.is_empty()),
+    ];
+    let of_saml = [
+        ("idp_initiated", provider.idp_initiated.is_some()),
+        (
+            "roles_by_trust_policies",
+            provider.roles_by_trust_policies.is_some(),
+        ),
+    ];
+    let foreign = match is_saml {
+        true => of_oidc.into_iter().find(|(_, is_given)| *is_given),
+        false => of_saml.into_iter().find(|(_, is_given)| *is_given),
+    };
+    if let Some((name, _)) = foreign {
+        let kind = if is_saml {
+            "a SAML"
+        } else {
+            "an OpenID Connect"
+        };
+        let rule = format!(
+            "`{name}` is not for {kind} provider, which `{}` is",
+            provider.arn
+        );
+        return Err(value(KEY, rule));
+    }
+    let defaults = ProviderDetails::default();
+    let scopes = provider.scopes.clone().unwrap_or(defaults.scopes);
+    let is_scope = |scope: &String| {
+        // RFC 6749 section 3.3.
+        let legal = |b: u8| b.is_ascii_graphic() && !b"\"\\".contains(&b);
+        (1..=MAX_NAME).contains(&scope.len()) && scope.bytes().all(legal)
+    };
+    if scopes.len() > MAX_SCOPES
+        || !scopes.iter().all(is_scope)
+        || !scopes.iter().any(|s| s == "openid")
+    {
+        let rule = format!(
+            "`scopes` must be at most {MAX_SCOPES} names without spaces, one of them `openid`"
+        );
+        return Err(value(KEY, rule));
+    }
+    let is_client =
+        |id: &String| (1..=255).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    if provider.client_id.as_ref().is_some_and(|id| !is_client(id)) {
+        return Err(value(
+            KEY,
+            "`client_id` must have 1 to 255 printable characters without spaces",
+        ));
+    }
+    if provider
+        .max_age_seconds
+        .is_some_and(|seconds| !(60..=7_776_000).contains(&seconds))
+    {
+        return Err(value(KEY, "`max_age_seconds` must be from 60 to 7,776,000"));
+    }
+    for (name, meanings) in [("acr", &provider.acr), ("amr", &provider.amr)] {
+        let is_factor = |factor: &String| ["pwd", "otp", "hwk", "mfa"].contains(&factor.as_str());
+        let is_value = |value: &String| {
+            (1..=255).contains(&value.len()) && !value.contains(char::is_whitespace)
+        };
+        let fit = meanings
+            .iter()
+            .all(|(value, factor)| is_value(value) && is_factor(factor));
+        if meanings.len() > MAX_VALUES || !fit {
+            let rule = format!(
+                "`{name}` must say of at most {MAX_VALUES} values which factor they prove: `pwd`, `otp`, `hwk` or `mfa`"
+            );
+            return Err(value(KEY, rule));
+        }
+    }
+    Ok(ProviderDetails {
+        client_id: provider.client_id.clone(),
+        scopes,
+        max_age: provider.max_age_seconds.map(Duration::from_secs),
+        acr: provider.acr.clone(),
+        amr: provider.amr.clone(),
+        idp_initiated: provider.idp_initiated.unwrap_or(false),
+        roles_by_trust_policies: provider.roles_by_trust_policies.unwrap_or(false),
+    })
 }
 
 fn clients(declared: Vec<super::document::SignInClient>) -> Result<Vec<AppClient>, ConfigError> {

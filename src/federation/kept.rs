@@ -55,6 +55,9 @@ struct KeptAssertion {
     subject_type: String,
     name_qualifier: String,
     pairs: Vec<RolePair>,
+    /// Whether the trust policies alone say which roles the person may have, as the configuration allows for
+    /// assertions without the attribute `Role`.
+    trust_decides: bool,
 }
 
 /// An identity that was made from what was kept, with what it was made from.
@@ -76,6 +79,7 @@ impl Kept {
             subject_type: assertion.subject_type.to_owned(),
             name_qualifier: assertion.name_qualifier.to_owned(),
             pairs: assertion.claims.roles.clone(),
+            trust_decides: false,
         });
         Ok(Self {
             provider_arn: identity.provider_arn.to_string(),
@@ -97,6 +101,16 @@ impl Kept {
             remembered: identity.remembered.clone(),
             assertion,
         })
+    }
+
+    /// Lets the trust policies alone say which roles the person may have. It must be called only for an assertion
+    /// without the attribute `Role`, of a provider for which the configuration says so.
+    #[must_use]
+    pub fn by_trust_policies(mut self) -> Self {
+        if let Some(assertion) = &mut self.assertion {
+            assertion.trust_decides = true;
+        }
+        self
     }
 
     /// Whether a SAML provider vouches; otherwise an OpenID Connect provider does.
@@ -159,6 +173,7 @@ impl Kept {
             tags: self.tags.clone(),
             transitive_tag_keys: self.transitive_tag_keys.clone(),
             source_identity: source_identity.clone(),
+            has_roles: !assertion.trust_decides,
             roles: assertion.pairs.clone(),
         });
         Ok(FederatedIdentity {
@@ -254,6 +269,11 @@ impl Kept {
 }
 
 impl OfSignIn {
+    pub(super) fn trust_decides(&self) -> bool {
+        let assertion = self.kept.assertion.as_ref();
+        assertion.is_some_and(|assertion| assertion.trust_decides)
+    }
+
     pub(super) fn is_saml(&self) -> bool {
         self.kept.is_saml()
     }

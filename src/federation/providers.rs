@@ -1,22 +1,28 @@
-//! The signing keys of OpenID Connect providers. They are fetched once, cached, refreshed before
+//! OpenID Connect providers: their signing keys, and their endpoints for signing people in. The keys are fetched once, cached, refreshed before
 //! they get old, and used while the provider is unreachable, up to a maximum age. OpenID Connect
 //! Discovery 1.0.
 //!
 //! Unknown key ids shown by one caller must not delay the logins of others: at most one request to
 //! a provider is in flight, and unknown ids cause at most one request in [`ASK_EVERY`].
 
+mod endpoints;
+mod exchange;
 mod fetch;
+mod metadata;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::base::clock::Clock;
-use crate::directory::OidcProvider;
+use crate::directory::{OidcProvider, SignInClient};
 use crate::proof::jwt::{KeySet, VerifyingKey};
 
+use endpoints::MetadataCache;
+pub use exchange::{Code, ExchangeError, Tokens};
 use fetch::Fetcher;
 pub use fetch::Reach;
+pub use metadata::Metadata;
 
 /// The age after which keys are fetched again while the provider is in use.
 pub const REFRESH_AFTER: Duration = Duration::from_secs(300);
@@ -43,6 +49,7 @@ pub enum KeyError {
 /// The cached keys of all providers that were in use.
 pub struct Providers {
     entries: Mutex<HashMap<Box<str>, Arc<Entry>>>,
+    metadata: MetadataCache,
     fetcher: Fetcher,
     clock: Arc<dyn Clock>,
 }
@@ -72,6 +79,7 @@ impl Providers {
     pub fn new(reach: Reach, clock: Arc<dyn Clock>) -> Result<Self, rustls::Error> {
         Ok(Self {
             entries: Mutex::default(),
+            metadata: MetadataCache::default(),
             fetcher: Fetcher::new(reach)?,
             clock,
         })
@@ -92,6 +100,30 @@ impl Providers {
                 .map(|keys| keys.count())
                 .map_err(|error| error.to_string()),
         }
+    }
+
+    /// The endpoints of a provider, for signing people in.
+    ///
+    /// # Errors
+    /// A message that says why they could not be fetched.
+    pub async fn metadata(&self, provider: &Arc<OidcProvider>) -> Result<Arc<Metadata>, String> {
+        let now = self.clock.monotonic();
+        let metadata = self.metadata.get(&self.fetcher, provider, now).await;
+        metadata.map_err(|error| error.to_string())
+    }
+
+    /// Exchanges an authorization code for tokens, as this client of the provider.
+    ///
+    /// # Errors
+    /// [`ExchangeError`] if the provider refuses the code, does not answer, or answers with something else.
+    pub async fn exchange(
+        &self,
+        provider: &OidcProvider,
+        metadata: &Metadata,
+        client: &SignInClient,
+        code: &Code<'_>,
+    ) -> Result<Tokens, ExchangeError> {
+        exchange::exchange(&self.fetcher, provider, metadata, client, code).await
     }
 
     /// The provider's key with this id, from the cache or from the provider.

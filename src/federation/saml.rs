@@ -5,17 +5,21 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::{Asked, FederatedIdentity, Once, Source};
 use crate::base::arn::{AccountId, SamlProviderArn};
 use crate::base::clock::Timestamp;
 use crate::base::digest::{hex, sha256};
+use crate::base::legible::Legible;
 use crate::base::secret::Secret;
 use crate::directory::{Directory, SamlProvider};
 use crate::error::Error;
 use crate::proof::jwt::Flat;
 use crate::proof::saml::{
-    self, Accepted, AwsClaims, AwsCode, ContextKey, LEEWAY, MADE_AHEAD, Metadata, Refusal, Rules,
-    Verified,
+    self, Accepted, AuthnStatement, AwsClaims, AwsCode, ContextKey, LEEWAY, MADE_AHEAD, Metadata,
+    Refusal, RequestSigner, Rules, Verified, escaped,
 };
 use crate::session::token;
 use crate::unproven::{Reason, Unproven};
@@ -46,6 +50,8 @@ pub struct ServiceProvider {
     pub recipients: Vec<String>,
     /// How far the clocks of an identity provider and of this broker may differ.
     pub leeway: Duration,
+    /// What signs requests for identity providers that want them signed. `None` if none are signed.
+    pub request_signer: Option<RequestSigner>,
 }
 
 impl Default for ServiceProvider {
@@ -55,6 +61,7 @@ impl Default for ServiceProvider {
             audiences: Vec::new(),
             recipients: Vec::new(),
             leeway: LEEWAY,
+            request_signer: None,
         }
     }
 }
@@ -69,6 +76,7 @@ impl ServiceProvider {
             recipients: vec![format!("{public_url}{CONSUMER_PATH}")],
             entity_id: Some(entity_id),
             leeway: LEEWAY,
+            request_signer: None,
         }
     }
 
@@ -81,6 +89,7 @@ impl ServiceProvider {
             audiences: self.audiences.iter().map(put).collect(),
             recipients: self.recipients.iter().map(put).collect(),
             leeway: self.leeway,
+            request_signer: self.request_signer.clone(),
         }
     }
 
@@ -110,16 +119,27 @@ impl ServiceProvider {
                  NameFormat=\"urn:oasis:names:tc:SAML:2.0:attrname-format:uri\" isRequired=\"true\"/>\n"
             )
         });
+        let signed = self.request_signer.is_some();
+        let key = self.request_signer.as_ref().map(|signer| {
+            format!(
+                "    <md:KeyDescriptor use=\"signing\">\n      \
+                 <ds:KeyInfo xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\"><ds:X509Data>\
+                 <ds:X509Certificate>{}</ds:X509Certificate></ds:X509Data></ds:KeyInfo>\n    \
+                 </md:KeyDescriptor>\n",
+                STANDARD.encode(signer.certificate())
+            )
+        });
         Some(format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
              <md:EntityDescriptor xmlns:md=\"urn:oasis:names:tc:SAML:2.0:metadata\" entityID=\"{entity_id}\">\n  \
              <md:SPSSODescriptor protocolSupportEnumeration=\"urn:oasis:names:tc:SAML:2.0:protocol\" \
-             AuthnRequestsSigned=\"false\" WantAssertionsSigned=\"true\">\n{}    \
+             AuthnRequestsSigned=\"{signed}\" WantAssertionsSigned=\"true\">\n{}{}    \
              <md:AttributeConsumingService index=\"0\">\n      \
              <md:ServiceName xml:lang=\"en\">Brevet</md:ServiceName>\n{}    \
              </md:AttributeConsumingService>\n  \
              </md:SPSSODescriptor>\n\
              </md:EntityDescriptor>\n",
+            key.unwrap_or_default(),
             consumers.collect::<String>(),
             attributes.concat(),
         ))
@@ -135,13 +155,6 @@ impl ServiceProvider {
             in_response_to: None,
         }
     }
-}
-
-/// Escapes a text for use as the value of an XML attribute in double quotes.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('"', "&quot;")
 }
 
 /// The assertion of a caller, which was verified and accepted.
@@ -174,6 +187,12 @@ impl Shown {
     /// With it the subject is unique among all providers.
     pub fn name_qualifier(&self) -> &str {
         &self.name_qualifier
+    }
+
+    /// The statement about how and when the user was authenticated; the first one, if there are several.
+    /// An accepted assertion has one.
+    pub(super) fn authentication(&self) -> Option<&AuthnStatement> {
+        self.accepted.assertion().authn_statements.first()
     }
 
     /// Checks that the assertion would still be accepted. Its signature is verified again only if the
@@ -217,6 +236,58 @@ pub fn identity(
     let rules = service.rules(idp, now);
     let accepted = verified.clone().accept(&rules).map_err(refused)?;
     let claims = AwsClaims::read(accepted.assertion()).map_err(refused)?;
+    made(text, (provider, service), verified, accepted, claims)
+}
+
+/// Verifies a response with which a person signs in, and returns the identity for which its assertion
+/// vouches. It must have been sent to `consumer` and answer the request with the ID `request`; with `None` it
+/// must answer no request, because the identity provider began the sign-in. It need not name roles.
+///
+/// # Errors
+/// The same as for [`identity`].
+pub fn sign_in(
+    text: Secret<String>,
+    provider: &Arc<SamlProvider>,
+    service: &Arc<ServiceProvider>,
+    consumer: &str,
+    request: Option<&str>,
+    now: Timestamp,
+) -> Result<FederatedIdentity, Box<Unproven>> {
+    let idp = metadata(provider)?;
+    let verified =
+        saml::verify(text.expose(), idp, &provider.private_keys, now).map_err(refused)?;
+    let recipients = [consumer.to_owned()];
+    let rules = Rules {
+        recipients: &recipients,
+        in_response_to: request,
+        ..service.rules(idp, now)
+    };
+    let accepted = verified.clone().accept(&rules).map_err(refused)?;
+    let assertion = accepted.assertion();
+    if request.is_none() {
+        let confirmations = assertion.confirmations.iter();
+        let mut answered = confirmations.filter_map(|c| c.in_response_to.as_deref());
+        let answered = verified
+            .envelope()
+            .in_response_to
+            .as_deref()
+            .or(answered.next());
+        if let Some(seen) = answered {
+            return Err(refused(Refusal::Solicited(format!("`{}`", Legible(seen)))));
+        }
+    }
+    let claims = AwsClaims::read_for_sign_in(assertion).map_err(refused)?;
+    made(text, (provider, service), verified, accepted, claims)
+}
+
+/// The identity for which an accepted assertion vouches.
+fn made(
+    text: Secret<String>,
+    (provider, service): (&Arc<SamlProvider>, &Arc<ServiceProvider>),
+    verified: Verified,
+    accepted: Accepted,
+    claims: AwsClaims,
+) -> Result<FederatedIdentity, Box<Unproven>> {
     let keys = accepted.context_keys(provider.account, &provider.name);
     let keys = keys.map_err(refused)?;
     let name_qualifier = accepted.name_qualifier(provider.account, &provider.name);

@@ -13,6 +13,7 @@ use super::form::Form;
 use super::frame::Frame;
 use super::problem::{Problem, status_of};
 use super::texts::Texts;
+use super::upstream::Provider;
 use super::visit::Visit;
 use crate::base::arn::AccountId;
 use crate::base::digest::{hex, sha256};
@@ -50,14 +51,6 @@ struct SignInPage<'a> {
     user_name: &'a str,
 }
 
-/// An identity provider that is offered.
-#[allow(dead_code, reason = "the pages of identity providers make them")]
-pub(super) struct Provider {
-    pub(super) name: String,
-    /// Where the sign-in with it begins.
-    pub(super) href: String,
-}
-
 #[derive(Template)]
 #[template(path = "code.html", config = "src/portal/askama.toml")]
 struct CodePage<'a> {
@@ -69,6 +62,7 @@ struct CodePage<'a> {
 #[template(path = "signed_out.html", config = "src/portal/askama.toml")]
 struct SignedOutPage<'a> {
     frame: Frame<'a>,
+    provider: Option<&'a Provider>,
 }
 
 /// A user who has given its password, and not yet a code.
@@ -116,7 +110,7 @@ fn form_again(
     alert: Option<&str>,
 ) -> Result<Answer, Problem> {
     visit.before()?;
-    let providers: Vec<Provider> = Vec::new();
+    let providers = super::upstream::offered(visit, entered.to);
     Ok(Answer::page(&SignInPage {
         frame: visit.frame().narrow().alert(alert),
         why,
@@ -349,22 +343,32 @@ async fn record(visit: &mut Visit<'_>, refused: &Refused, account: &str, user_na
 
 /// Ends the sign-in and all that came from it.
 pub(super) async fn sign_out(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
+    let mut page = "/signed-out".to_owned();
     if let Some(signed_in) = &visit.signed_in {
+        if let Some(slug) = super::upstream::provider_of(&signed_in.sign_in) {
+            page = format!("{page}?from={slug}");
+        }
         let ended = ending::sign_out(visit.broker, &signed_in.sign_in, visit.origin).await;
         ended.map_err(|error| Problem::refused(&error, None))?;
     }
     visit.signed_in = None;
-    Ok(Answer::go_to("/signed-out")
+    Ok(Answer::go_to(page)
         .with_cookie(cookies::remove(cookies::SESSION))
         .clearing_cache())
 }
 
 /// The page after signing out.
-pub(super) fn signed_out(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
+pub(super) async fn signed_out(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     if visit.signed_in.is_some() {
         return Ok(Answer::go_to("/portal"));
     }
+    // The provider at which the person is still signed in, to sign out there as well.
+    let provider = match visit.parameter("from")? {
+        Some(slug) => super::upstream::end_session_link(visit.broker, &slug).await,
+        None => None,
+    };
     Ok(Answer::page(&SignedOutPage {
         frame: visit.frame().narrow(),
+        provider: provider.as_ref(),
     })?)
 }

@@ -51,6 +51,9 @@ texts! {
     code_hint: "Only if you use an app that shows codes.",
     no_way_in: "No way to sign in is set up here. An administrator can add an identity provider or passwords to the configuration of the broker, under [sign_in].",
     to_continue: "To go on, sign in first.",
+    not_signed_in_title: "You are not signed in",
+    ask_sign_in_title: "Sign in as this person?",
+    ask_sign_in: "wants to sign you in here. Continue only if this is you, and you have just chosen this broker there.",
     code_title: "Enter your code",
     code_of_app: "The code that your authenticator app shows now.",
     start_again: "Start again",
@@ -61,6 +64,8 @@ texts! {
     new_password: "New password",
     signed_out: "You are signed out",
     signed_out_text: "The sessions that came from this sign-in have ended with it.",
+    still_signed_in: "You are still signed in at your identity provider, and so are other programs.",
+    sign_out_at: "Sign out at",
     signed_out_cli: "The AWS CLI keeps credentials for a while, although they no longer work. This removes them:",
     // Refusals of a sign-in.
     wrong: "The account, the user name or the password is not correct.",

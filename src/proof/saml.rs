@@ -23,6 +23,7 @@ mod encryption;
 mod limits;
 mod metadata;
 mod refusal;
+mod request;
 mod rules;
 mod seen;
 mod signature;
@@ -47,6 +48,7 @@ pub use encryption::{DecryptionKey, DecryptionKeyError};
 pub use limits::XmlError;
 pub use metadata::{Endpoint, Metadata, MetadataError, SigningKey};
 pub use refusal::{AwsCode, Refusal};
+pub use request::{AuthnRequest, RequestSigner, RequestSignerError, escaped};
 pub use rules::{Accepted, LEEWAY, MADE_AHEAD, Rules};
 pub use signature::SignatureError;
 
@@ -152,6 +154,40 @@ fn verify_signatures(
         envelope,
         assertion: read.ok_or(Refusal::Unsigned)?,
         signer,
+    })
+}
+
+/// What a response says about its sender before anything of it was verified, for finding out whose keys
+/// to use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnverifiedSender {
+    /// The entity ID in the response or its assertion.
+    pub issuer: Option<String>,
+    /// The ID of the request that the response says that it answers.
+    pub in_response_to: Option<String>,
+}
+
+/// Reads who seems to have sent a response.
+///
+/// # Errors
+/// [`Refusal`] if the response is too long or malformed.
+pub fn unverified_sender(encoded: &str) -> Result<UnverifiedSender, Refusal> {
+    if encoded.len() > MAX_CHARACTERS {
+        return Err(Refusal::TooLong(encoded.len()));
+    }
+    let octets = decode(encoded)?;
+    let source = Source::new(&octets, &RESPONSE)?;
+    let document = source.parse()?;
+    let response = document.root_element();
+    let issuer = |node| {
+        xml::children(node, SAML, "Issuer")
+            .next()
+            .and_then(xml::text)
+    };
+    let assertion = xml::children(response, SAML, "Assertion").next();
+    Ok(UnverifiedSender {
+        issuer: issuer(response).or_else(|| assertion.and_then(issuer)),
+        in_response_to: xml::attribute(response, "InResponseTo").map(str::to_owned),
     })
 }
 

@@ -1,5 +1,6 @@
 //! The settings of sign-ins: `[sign_in]` of the configuration.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How people may sign in.
@@ -18,7 +19,8 @@ pub struct Settings {
     pub device_flow: bool,
     /// How old the last factor may be when a person approves a program; `None` for any age.
     pub mfa_max_age: Option<Duration>,
-    /// The identity providers that are offered, in this order; `None` for all that can be used.
+    /// The identity providers that are offered, in this order; `None` for all that can be used, which is for
+    /// development only: otherwise an operator names them.
     pub providers: Option<Vec<ProviderShown>>,
     /// The programs that an administrator has registered.
     pub clients: Vec<AppClient>,
@@ -34,6 +36,41 @@ pub struct ProviderShown {
     pub arn: String,
     /// The name on its button.
     pub name: String,
+    pub details: ProviderDetails,
+}
+
+/// How people sign in at an identity provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderDetails {
+    /// The client id, if it is not that of the directory's entry. OpenID Connect only.
+    pub client_id: Option<String>,
+    /// The scopes that are asked for. OpenID Connect only.
+    pub scopes: Vec<String>,
+    /// How long ago the person may have signed in at the provider. OpenID Connect only.
+    pub max_age: Option<Duration>,
+    /// The values of `acr`, or of AuthnContextClassRef, that prove a factor, with its name of RFC 8176.
+    pub acr: BTreeMap<String, String>,
+    /// The values of `amr` that prove a factor, with its name of RFC 8176.
+    pub amr: BTreeMap<String, String>,
+    /// Whether the provider may begin a sign-in. SAML only.
+    pub idp_initiated: bool,
+    /// Whether an assertion without the attribute `Role` leaves it to the trust policies which roles the person
+    /// may have. SAML only.
+    pub roles_by_trust_policies: bool,
+}
+
+impl Default for ProviderDetails {
+    fn default() -> Self {
+        Self {
+            client_id: None,
+            scopes: ["openid", "profile", "email"].map(str::to_owned).into(),
+            max_age: None,
+            acr: BTreeMap::new(),
+            amr: BTreeMap::new(),
+            idp_initiated: false,
+            roles_by_trust_policies: false,
+        }
+    }
 }
 
 /// A program that an administrator has registered. It has no secret.

@@ -38,6 +38,8 @@ pub struct Says {
     pub audience: String,
     pub recipient: String,
     pub destination: Option<String>,
+    /// The ID of the request that is answered.
+    pub in_response_to: Option<String>,
     pub not_before: Timestamp,
     pub not_on_or_after: Timestamp,
     /// NotOnOrAfter of the confirmation; `None` for that of the conditions.
@@ -127,8 +129,9 @@ impl Idp {
         );
         let destination = says.destination.as_ref();
         let destination = destination.map(|url| format!(r#" Destination="{url}""#));
+        let answers = says.answers();
         format!(
-            r#"<samlp:Response xmlns:samlp="{SAMLP}" ID="_response" IssueInstant="{}" Version="2.0"{}><samlp:Status><samlp:StatusCode Value="{}"/></samlp:Status>{start}{signature}{rest}</samlp:Response>"#,
+            r#"<samlp:Response xmlns:samlp="{SAMLP}" ID="_response" IssueInstant="{}" Version="2.0"{}{answers}><samlp:Status><samlp:StatusCode Value="{}"/></samlp:Status>{start}{signature}{rest}</samlp:Response>"#,
             says.issued_at,
             destination.unwrap_or_default(),
             says.status
@@ -156,9 +159,10 @@ impl Idp {
             says.issuer.as_deref().unwrap_or(&self.entity_id),
         );
         let rest = format!(
-            r#"<saml:Subject><saml:NameID Format="{}">{}</saml:NameID><saml:SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:bearer"><saml:SubjectConfirmationData NotOnOrAfter="{}" Recipient="{}"></saml:SubjectConfirmationData></saml:SubjectConfirmation></saml:Subject>{}<saml:Conditions NotBefore="{}" NotOnOrAfter="{}"><saml:AudienceRestriction><saml:Audience>{}</saml:Audience></saml:AudienceRestriction></saml:Conditions><saml:AuthnStatement AuthnInstant="{}"{}></saml:AuthnStatement><saml:AttributeStatement>{}</saml:AttributeStatement></saml:Assertion>"#,
+            r#"<saml:Subject><saml:NameID Format="{}">{}</saml:NameID><saml:SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:bearer"><saml:SubjectConfirmationData{} NotOnOrAfter="{}" Recipient="{}"></saml:SubjectConfirmationData></saml:SubjectConfirmation></saml:Subject>{}<saml:Conditions NotBefore="{}" NotOnOrAfter="{}"><saml:AudienceRestriction><saml:Audience>{}</saml:Audience></saml:AudienceRestriction></saml:Conditions><saml:AuthnStatement AuthnInstant="{}"{}></saml:AuthnStatement><saml:AttributeStatement>{}</saml:AttributeStatement></saml:Assertion>"#,
             says.format,
             says.subject,
+            says.answers(),
             says.confirmed_until.unwrap_or(says.not_on_or_after),
             says.recipient,
             says.more,
@@ -186,6 +190,7 @@ impl Says {
             audience: AUDIENCE.to_owned(),
             recipient: RECIPIENT.to_owned(),
             destination: Some(RECIPIENT.to_owned()),
+            in_response_to: None,
             not_before: now.minus(minutes(10)),
             not_on_or_after: now.plus(minutes(5)),
             confirmed_until: None,
@@ -203,6 +208,12 @@ impl Says {
             ],
             more: String::new(),
         }
+    }
+
+    /// The attribute that names the request, if one is answered.
+    fn answers(&self) -> String {
+        let id = self.in_response_to.as_ref();
+        id.map_or_else(String::new, |id| format!(r#" InResponseTo="{id}""#))
     }
 
     /// Adds an attribute of AWS's, or replaces the one with that name.

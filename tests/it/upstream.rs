@@ -64,7 +64,7 @@ fn a_client_secret_is_sealed_in_the_store_and_never_printed() {
         &said,
         &exported,
         &home.run(&["changes"]),
-        &home.run(&["check"]),
+        &run_with(&home, &["check"], "").1,
     ] {
         assert!(!text.contains(SECRET), "{text}");
     }
@@ -106,4 +106,71 @@ fn a_client_secret_is_sealed_in_the_store_and_never_printed() {
         "{said}"
     );
     assert!(!home.run(&["export"]).contains("SealedClientSecret"));
+}
+
+#[test]
+fn check_says_what_to_enter_at_each_identity_provider() {
+    let home = Home::init();
+    let saml = "arn:aws:iam::111122223333:saml-provider/corp";
+    let metadata = std::fs::read_to_string(
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/data/saml/pysaml2-metadata.xml"),
+    )
+    .unwrap();
+    let providers = serde_json::json!({"Brevet": {
+        "OpenIDConnectProviders": [
+            {"Arn": ARN, "Url": "https://idp.example.com", "ClientIDList": ["brevet"], "ClientSecret": "s"},
+            {"Arn": format!("{ARN}/several"), "Url": "https://idp.example.com/several", "ClientIDList": ["a", "b"]},
+        ],
+        "SAMLProviders": [{"Arn": saml, "SAMLMetadataDocument": metadata}],
+    }});
+    let (status, said) = run_with(&home, &["import", "-", "--apply"], &providers.to_string());
+    assert_eq!(status, Some(0), "{said}");
+    let toml = std::fs::read_to_string(home.config()).unwrap();
+    home.edit(|_| {
+        format!(
+            "{toml}\n[sign_in]\npublic_url = \"https://sts.example.com\"\nproviders = [\
+             {{ arn = \"{ARN}\", name = \"Corp\", amr = {{ otp = \"otp\" }} }}, \
+             {{ arn = \"{ARN}/several\", name = \"Several\" }}, \
+             {{ arn = \"{ARN}/gone\", name = \"Gone\" }}, \
+             {{ arn = \"{saml}\", name = \"Partner\", idp_initiated = true, roles_by_trust_policies = true }}]\n"
+        )
+    });
+    let (_, said) = run_with(&home, &["check"], "");
+    let slug = brevet::upstream::offered::slug(ARN);
+    for text in [
+        "people sign in at https://sts.example.com/sign-in, users of the directory by password",
+        &format!("redirect URI https://sts.example.com/sign-in/oidc/{slug}/callback"),
+        &format!("back-channel logout URI https://sts.example.com/sign-in/oidc/{slug}/logout"),
+        "the client is brevet, which has a secret",
+        "several client ids",
+        "/gone: is not in the directory",
+        "entity ID https://sts.example.com/saml/metadata; ACS URL https://sts.example.com/saml/acs",
+    ] {
+        assert!(said.contains(text), "{text}: {said}");
+    }
+
+    for (more, named) in [
+        (
+            "roles_by_trust_policies = true",
+            "is not for an OpenID Connect provider",
+        ),
+        (
+            "idp_initiated = true",
+            "is not for an OpenID Connect provider",
+        ),
+        ("scopes = [\"email\"]", "one of them `openid`"),
+        ("amr = { otp = \"strong\" }", "which factor they prove"),
+        ("max_age_seconds = 1", "from 60 to"),
+        ("client_id = \"a b\"", "without spaces"),
+        ("secret = \"x\"", "unknown field"),
+    ] {
+        home.edit(|_| {
+            format!(
+                "{toml}\n[sign_in]\npublic_url = \"https://sts.example.com\"\n\
+                 providers = [{{ arn = \"{ARN}\", name = \"Corp\", {more} }}]\n"
+            )
+        });
+        home.refused(named);
+    }
 }

@@ -1,4 +1,5 @@
-//! Fetches discovery documents and key sets with a restricted HTTP client: only https, no
+//! Asks identity providers with a restricted HTTP client, for discovery documents, key sets and tokens:
+//! only https, no
 //! redirects, no compression, limits on size and time, and only connections to public internet
 //! addresses. The address is checked when it is connected to, so that a change in DNS cannot bypass
 //! the check.
@@ -10,9 +11,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_ENCODING};
-use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -22,13 +23,16 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::metadata::Metadata;
 use crate::directory::OidcProvider;
 use crate::proof::jwt::{KeySet, MAX_KEY_SET_BYTES};
 
-/// The time limit for fetching the discovery document and the keys together.
+/// The time limit for fetching the discovery document and the keys together, and for a token.
 const DEADLINE: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_DISCOVERY_BYTES: usize = 65_536;
+/// The longest answer of a token endpoint that is accepted. An ID token has at most 20,000 characters.
+const MAX_TOKEN_ANSWER_BYTES: usize = 131_072;
 /// The name of this machine, whatever a resolver says: RFC 6761 section 6.3.
 const LOCALHOST: &str = "localhost";
 
@@ -62,7 +66,7 @@ pub(super) enum FetchError {
     PinnedCa,
 }
 
-type Http = Client<HttpsConnector<HttpConnector<Guarded>>, Empty<Bytes>>;
+type Http = Client<HttpsConnector<HttpConnector<Guarded>>, Full<Bytes>>;
 
 pub(super) struct Fetcher {
     reach: Reach,
@@ -82,33 +86,78 @@ impl Fetcher {
 
     /// Fetches the keys of a provider, whose address is in its discovery document.
     pub async fn keys(&self, provider: &OidcProvider) -> Result<KeySet, FetchError> {
-        let pinned = match &provider.ca {
-            Some(pem) => Some(self.pinned(pem)?),
-            None => None,
-        };
+        let pinned = self.pinned_of(provider)?;
         let http = pinned.as_ref().unwrap_or(&self.http);
-        let work = async {
-            let url = format!(
-                "{}/.well-known/openid-configuration",
-                provider.url.trim_end_matches('/')
-            );
-            let discovery = self.get(http, &url, MAX_DISCOVERY_BYTES).await?;
-            let discovery: serde_json::Value = serde_json::from_slice(&discovery)
-                .map_err(|_| FetchError::Content("the discovery document"))?;
-            let text = |name: &str| discovery.get(name).and_then(|v| v.as_str());
-            // Discovery 1.0 section 4.3: `issuer` must be exactly the issuer for which the document
-            // was requested.
-            if text("issuer") != Some(&*provider.url) {
-                return Err(FetchError::Content("`issuer` in the discovery document"));
-            }
-            let keys = text("jwks_uri")
-                .ok_or(FetchError::Content("`jwks_uri` in the discovery document"))?;
+        in_time(async {
+            let discovery = self.discovery(http, provider).await?;
+            let keys = discovery.get("jwks_uri").and_then(|v| v.as_str());
+            let keys = keys.ok_or(FetchError::Content("`jwks_uri` in the discovery document"))?;
             let keys = self.get(http, keys, MAX_KEY_SET_BYTES).await?;
             KeySet::parse(&keys).map_err(|_| FetchError::Content("the key set"))
-        };
-        tokio::time::timeout(DEADLINE, work)
-            .await
-            .unwrap_or(Err(FetchError::Late))
+        })
+        .await
+    }
+
+    /// Fetches the parts of a provider's discovery document that signing people in needs.
+    pub async fn metadata(&self, provider: &OidcProvider) -> Result<Metadata, FetchError> {
+        let pinned = self.pinned_of(provider)?;
+        let http = pinned.as_ref().unwrap_or(&self.http);
+        in_time(async {
+            let discovery = self.discovery(http, provider).await?;
+            let may_redirect_to = |url: &str| self.target(url).is_ok();
+            Metadata::read(&discovery, may_redirect_to).map_err(FetchError::Content)
+        })
+        .await
+    }
+
+    /// Posts a form to an endpoint of a provider. Returns the status and the body, whatever the status is.
+    pub async fn post(
+        &self,
+        provider: &OidcProvider,
+        url: &str,
+        form: String,
+        authorization: Option<HeaderValue>,
+    ) -> Result<(StatusCode, Bytes), FetchError> {
+        let pinned = self.pinned_of(provider)?;
+        let http = pinned.as_ref().unwrap_or(&self.http);
+        in_time(async {
+            let mut request = Request::post(self.target(url)?)
+                .header(ACCEPT, "application/json")
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(Full::new(Bytes::from(form)))
+                .map_err(|_| bad_url(url))?;
+            if let Some(authorization) = authorization {
+                request.headers_mut().insert(AUTHORIZATION, authorization);
+            }
+            self.send(http, request, MAX_TOKEN_ANSWER_BYTES).await
+        })
+        .await
+    }
+
+    /// Fetches a provider's discovery document.
+    async fn discovery(
+        &self,
+        http: &Http,
+        provider: &OidcProvider,
+    ) -> Result<serde_json::Value, FetchError> {
+        let url = format!(
+            "{}/.well-known/openid-configuration",
+            provider.url.trim_end_matches('/')
+        );
+        let discovery = self.get(http, &url, MAX_DISCOVERY_BYTES).await?;
+        let discovery: serde_json::Value = serde_json::from_slice(&discovery)
+            .map_err(|_| FetchError::Content("the discovery document"))?;
+        // Discovery 1.0 section 4.3: `issuer` must be exactly the issuer for which the document was
+        // requested.
+        if discovery.get("issuer").and_then(|v| v.as_str()) != Some(&*provider.url) {
+            return Err(FetchError::Content("`issuer` in the discovery document"));
+        }
+        Ok(discovery)
+    }
+
+    /// A client that trusts only the CA of this provider, if the provider has one.
+    fn pinned_of(&self, provider: &OidcProvider) -> Result<Option<Http>, FetchError> {
+        provider.ca.as_ref().map(|pem| self.pinned(pem)).transpose()
     }
 
     fn pinned(&self, pem: &[u8]) -> Result<Http, FetchError> {
@@ -121,7 +170,22 @@ impl Fetcher {
     }
 
     async fn get(&self, http: &Http, url: &str, limit: usize) -> Result<Bytes, FetchError> {
-        let bad = || FetchError::Url(url.chars().take(255).collect());
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(self.target(url)?)
+            .header(ACCEPT, "application/json")
+            .body(Full::default())
+            .map_err(|_| bad_url(url))?;
+        let (status, body) = self.send(http, request, limit).await?;
+        if status != StatusCode::OK {
+            return Err(FetchError::Status(status));
+        }
+        Ok(body)
+    }
+
+    /// The URL, if it may be asked: the scheme and, for a literal address, the address.
+    fn target(&self, url: &str) -> Result<Uri, FetchError> {
+        let bad = || bad_url(url);
         let uri: Uri = url.parse().map_err(|_| bad())?;
         let authority = uri
             .authority()
@@ -140,19 +204,25 @@ impl Fetcher {
             Some("http") if loopback && self.reach.http_on_loopback => {}
             _ => return Err(bad()),
         }
-        if let Some(address) = address.filter(|a| !self.reach.may_go_to(*a)) {
-            return Err(FetchError::Address(address));
+        match address.filter(|a| !self.reach.may_go_to(*a)) {
+            Some(address) => Err(FetchError::Address(address)),
+            None => Ok(uri),
         }
-        let request = Request::get(uri)
-            .header(ACCEPT, "application/json")
-            .body(Empty::new())
-            .map_err(|_| bad())?;
+    }
+
+    async fn send(
+        &self,
+        http: &Http,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> Result<(StatusCode, Bytes), FetchError> {
         let response = http
             .request(request)
             .await
             .map_err(|e| FetchError::Connection(causes(&e)))?;
-        if response.status() != StatusCode::OK {
-            return Err(FetchError::Status(response.status()));
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(FetchError::Status(status));
         }
         if response
             .headers()
@@ -162,10 +232,20 @@ impl Fetcher {
             return Err(FetchError::Content("Content-Encoding"));
         }
         let body = Limited::new(response.into_body(), limit).collect().await;
-        Ok(body
-            .map_err(|_| FetchError::Content("the body"))?
-            .to_bytes())
+        let body = body.map_err(|_| FetchError::Content("the body"))?;
+        Ok((status, body.to_bytes()))
     }
+}
+
+fn bad_url(url: &str) -> FetchError {
+    FetchError::Url(url.chars().take(255).collect())
+}
+
+/// Gives up after [`DEADLINE`].
+async fn in_time<T>(work: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
+    tokio::time::timeout(DEADLINE, work)
+        .await
+        .unwrap_or(Err(FetchError::Late))
 }
 
 fn client(reach: Reach, roots: RootCertStore) -> Result<Http, rustls::Error> {

@@ -163,7 +163,9 @@ impl Operation for AssumeRoleWithSaml {
             ..self.asked()
         });
         // The roles in the assertion are checked before the role's trust policy.
-        self.check_role_pair(cx, &assertion)?;
+        if !identity.needs_no_role_pair() {
+            self.check_role_pair(cx, &assertion)?;
+        }
         let session = FederatedSession {
             role_arn: self.role_arn,
             role_session_name: assertion.claims.role_session_name.clone(),

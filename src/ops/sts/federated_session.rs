@@ -240,7 +240,7 @@ pub fn would_admit(
             let pair = assertion
                 .claims
                 .check_role(&role.arn, &identity.provider_arn);
-            if pair.is_err() {
+            if pair.is_err() && !identity.needs_no_role_pair() {
                 return false;
             }
             ("sts:AssumeRoleWithSAML", None)

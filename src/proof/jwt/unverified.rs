@@ -4,6 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
+use ring::digest::{SHA256, SHA384, SHA512, digest};
 use serde_json::{Map, Value};
 
 use super::claims::Verified;
@@ -26,12 +27,28 @@ pub struct Unverified<'a> {
 }
 
 impl<'a> Unverified<'a> {
-    /// Parses a token.
+    /// Parses an ID token.
     ///
     /// # Errors
     /// [`TokenError`] if the token is malformed, or its header requires something that is not
     /// supported.
     pub fn read(token: &'a str) -> Result<Self, TokenError> {
+        // An ID token has the type `JWT` or none (a JWT-SVID also `JOSE`). Access and logout tokens
+        // have types of their own (RFC 9068, OpenID Connect Back-Channel Logout 1.0).
+        Self::parse(token, &["jwt", "jose"])
+    }
+
+    /// Parses a logout token: OpenID Connect Back-Channel Logout 1.0 section 2.4. The type `logout+jwt` is
+    /// only recommended there; what else a logout token must and must not contain tells it from an ID token.
+    ///
+    /// # Errors
+    /// The same as for [`Self::read`].
+    pub fn read_logout(token: &'a str) -> Result<Self, TokenError> {
+        Self::parse(token, &["logout+jwt", "application/logout+jwt", "jwt"])
+    }
+
+    /// Parses a token of one of these types, in lower case, or without a type.
+    fn parse(token: &'a str, types: &[&str]) -> Result<Self, TokenError> {
         if token.len() > MAX_CHARACTERS {
             return Err(TokenError::Malformed);
         }
@@ -58,11 +75,8 @@ impl<'a> Unverified<'a> {
             None => Ok(None),
             Some(_) => Err(TokenError::Header),
         };
-        // An ID token has the type `JWT` or none (a JWT-SVID also `JOSE`). Access and logout tokens
-        // have types of their own (RFC 9068, OpenID Connect Back-Channel Logout 1.0).
-        let id_token =
-            |typ: &str| typ.eq_ignore_ascii_case("jwt") || typ.eq_ignore_ascii_case("jose");
-        if text("typ")?.is_some_and(|typ| !id_token(typ)) {
+        let is_known = |typ: &str| types.iter().any(|known| typ.eq_ignore_ascii_case(known));
+        if text("typ")?.is_some_and(|typ| !is_known(typ)) {
             return Err(TokenError::Header);
         }
         let algorithm = text("alg")?.and_then(algorithm).ok_or(TokenError::Header)?;
@@ -87,6 +101,19 @@ impl<'a> Unverified<'a> {
     /// A claim that is not verified yet, for finding out whose key to use.
     pub fn unverified_text(&self, claim: &str) -> Option<&str> {
         self.claims.get(claim).and_then(Value::as_str)
+    }
+
+    /// The value that the claim `at_hash` must have for an access token: OpenID Connect Core 1.0 section
+    /// 3.1.3.6. The digest is that of the token's own algorithm; EdDSA with Ed25519 uses SHA-512.
+    pub fn half_digest(&self, access_token: &str) -> String {
+        let algorithm = match self.algorithm {
+            Algorithm::RS384 | Algorithm::PS384 | Algorithm::ES384 => &SHA384,
+            Algorithm::RS512 | Algorithm::PS512 | Algorithm::EdDSA => &SHA512,
+            _ => &SHA256,
+        };
+        let digest = digest(algorithm, access_token.as_bytes());
+        let half = digest.as_ref().len() / 2;
+        URL_SAFE_NO_PAD.encode(digest.as_ref().get(..half).unwrap_or_default())
     }
 
     /// Checks the signature. Without a key that could have made it, a check is made with a key that

@@ -40,6 +40,8 @@ pub struct AwsClaims {
     pub source_identity: Option<SourceIdentity>,
     /// The pairs of role and provider in the attribute `Role`.
     pub roles: Vec<RolePair>,
+    /// Whether the assertion has the attribute `Role`, even if none of its values can be read.
+    pub has_roles: bool,
 }
 
 impl AwsClaims {
@@ -55,7 +57,34 @@ impl AwsClaims {
             session_name.ok_or_else(|| Refusal::NoAttribute(format!("{PREFIX}{name}")))?;
         let parsed = RoleSessionName::parse(name, session_name);
         let role_session_name = parsed.map_err(|error| broken(name, session_name, &error))?;
+        Self::read_others(assertion, role_session_name, roles(assertion)?)
+    }
 
+    /// Reads the attributes of an assertion that signs a person in. It need not name roles, because the
+    /// person chooses one later, and the name of a session is made from the NameID.
+    ///
+    /// # Errors
+    /// [`Refusal::RepeatedAttribute`] if an attribute is repeated, and [`Refusal::Attribute`] if a value
+    /// breaks a rule.
+    pub fn read_for_sign_in(assertion: &Assertion) -> Result<Self, Refusal> {
+        let role_session_name = RoleSessionName::fitted(&assertion.subject.value);
+        let roles = match roles(assertion) {
+            Err(Refusal::NoAttribute(_)) => Vec::new(),
+            roles => roles?,
+        };
+        let has_roles = assertion.attributes.iter().any(|a| a.name == ROLE);
+        let claims = Self::read_others(assertion, role_session_name, roles)?;
+        Ok(Self {
+            has_roles,
+            ..claims
+        })
+    }
+
+    fn read_others(
+        assertion: &Assertion,
+        role_session_name: RoleSessionName,
+        roles: Vec<RolePair>,
+    ) -> Result<Self, Refusal> {
         let name = "SessionDuration";
         let duration = single(assertion, name)?;
         let seconds = |text: &str| {
@@ -81,7 +110,8 @@ impl AwsClaims {
             tags: tags(assertion)?,
             transitive_tag_keys: transitive_tag_keys.into_iter().map(str::to_owned).collect(),
             source_identity: source.transpose()?,
-            roles: roles(assertion)?,
+            roles,
+            has_roles: true,
         };
         for key in &claims.transitive_tag_keys {
             if !claims

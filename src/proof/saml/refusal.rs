@@ -134,6 +134,9 @@ pub enum Refusal {
         /// The ID of the request, or the value in the response.
         expected: String,
     },
+    /// The response answers a request, although the identity provider is expected to have sent it unasked.
+    #[error("the response answers the request {0}, which this browser does not wait for")]
+    Solicited(String),
     /// The bearer confirmation does not state when it ends.
     #[error("the SubjectConfirmationData has no NotOnOrAfter")]
     NoEnd,
@@ -205,6 +208,7 @@ impl Refusal {
             | Self::NoBearer
             | Self::Recipient { .. }
             | Self::InResponseTo { .. }
+            | Self::Solicited(_)
             | Self::NoEnd
             | Self::NotYetValid { .. }
             | Self::NoAuthnStatement
@@ -312,7 +316,7 @@ impl Refusal {
                 "Configure the identity provider to use the Web Browser SSO profile, which has a \
                  confirmation with the method urn:oasis:names:tc:SAML:2.0:cm:bearer."
             }
-            Self::InResponseTo { .. } => {
+            Self::InResponseTo { .. } | Self::Solicited(_) => {
                 "The response answers another request. Sign in again, and use the newest response."
             }
             Self::NoEnd => {

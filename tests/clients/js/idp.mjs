@@ -1,5 +1,7 @@
-// Two identity providers that we did not write: `node idp.mjs oidc-provider PORT`, `node idp.mjs mock PORT`.
+// Two identity providers that we did not write: `node idp.mjs oidc-provider PORT`, `node idp.mjs mock PORT`. The first
+// takes the redirect URI and the logout URI of a broker at which people sign in, as two more arguments.
 const [kind, port] = [process.argv[2], Number(process.argv[3])];
+const [redirect, logout] = process.argv.slice(4);
 // One by its address, one by a name.
 const issuer = `http://${kind === "mock" ? "localhost" : "127.0.0.1"}:${port}`;
 
@@ -20,7 +22,8 @@ if (kind === "oidc-provider") {
         {
           client_id: "brevet",
           client_secret: "a-client-secret",
-          redirect_uris: ["http://127.0.0.1:9/callback"],
+          redirect_uris: ["http://127.0.0.1:9/callback", ...(redirect ? [redirect] : [])],
+          ...(logout ? { backchannel_logout_uri: logout, backchannel_logout_session_required: true } : {}),
           grant_types: ["authorization_code"],
           response_types: ["code"],
           token_endpoint_auth_method: "client_secret_post",
@@ -30,7 +33,7 @@ if (kind === "oidc-provider") {
       jwks: { keys },
       cookies: { keys: ["not-a-secret"] },
       pkce: { required: () => false },
-      features: { devInteractions: { enabled: true } },
+      features: { devInteractions: { enabled: true }, backchannelLogout: { enabled: true } },
       findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
     });
     provider.on("server_error", (_, error) => console.error(error));

@@ -1,0 +1,116 @@
+//! Sign-in of people: what the administrator of each identity provider has to enter, and what is missing here.
+
+use super::Look;
+use super::line::{Line, failed, ok, warning};
+use crate::directory::Directory;
+use crate::federation::has_provider;
+use crate::federation::saml::CONSUMER_PATH;
+use crate::upstream::Kind;
+use crate::upstream::offered::{self, Offered};
+use crate::upstream::oidc::client;
+
+const CHECK: &str = "sign-in";
+
+impl Look<'_> {
+    /// Adds a line about sign-in, and one for each identity provider that is offered.
+    pub(super) fn sign_in(&mut self, directory: Option<&Directory>) {
+        let Some(settings) = &self.config.sign_in else {
+            return;
+        };
+        let by_password = match settings.passwords {
+            true => "users of the directory by password",
+            false => "no user of the directory by password",
+        };
+        let url = &settings.public_url;
+        self.lines.push(ok(
+            CHECK,
+            format!("people sign in at {url}/sign-in, {by_password}"),
+        ));
+        let Some(directory) = directory else { return };
+        for shown in settings.providers.iter().flatten() {
+            if has_provider(directory, &shown.arn) != Some(true) {
+                self.lines.push(failed(
+                    CHECK,
+                    format!(
+                        "{}: is not in the directory, so nobody can sign in there",
+                        shown.arn
+                    ),
+                    "put it into the directory, or remove it from [sign_in] providers",
+                ));
+            }
+        }
+        for offered in offered::of(settings, directory) {
+            let line = match offered.kind {
+                Kind::Oidc => of_oidc(url, directory, &offered),
+                Kind::Saml => self.of_saml(url, directory, &offered),
+            };
+            self.lines.extend(line);
+        }
+    }
+
+    fn of_saml(&self, url: &str, directory: &Directory, offered: &Offered) -> Option<Line> {
+        let arn = &offered.arn;
+        let here = &self.config.service_provider;
+        let entity_id = here.entity_id.as_deref().unwrap_or("none");
+        let says = format!(
+            "{arn}: to enter at the identity provider: entity ID {entity_id}; ACS URL {url}{CONSUMER_PATH}; attribute Role"
+        );
+        let provider = directory.saml_provider(arn)?;
+        // A document that is not accepted has a line of its own.
+        let idp = provider.metadata.as_ref().ok()?;
+        if idp.redirect_endpoint().is_none() {
+            return Some(failed(
+                CHECK,
+                format!(
+                    "{arn}: its metadata has no SingleSignOnService for HTTP-Redirect, so no sign-in can begin here"
+                ),
+                "get metadata that has one, or remove the provider from [sign_in] providers",
+            ));
+        }
+        if offered.details.roles_by_trust_policies {
+            return Some(warning(
+                CHECK,
+                format!(
+                    "{says}; an assertion without the attribute Role gives every role whose trust policy admits the provider's people"
+                ),
+                "make sure that these trust policies say who, by more than SAML:aud; or remove roles_by_trust_policies",
+            ));
+        }
+        if idp.wants_signed_requests() && here.request_signer.is_none() {
+            return Some(warning(
+                CHECK,
+                format!("{says}; its metadata wants signed requests, and they are not signed"),
+                "set [saml] request_key and request_certificate, and give the broker's metadata to the identity provider again",
+            ));
+        }
+        Some(ok(CHECK, says))
+    }
+}
+
+fn of_oidc(url: &str, directory: &Directory, offered: &Offered) -> Option<Line> {
+    let arn = &offered.arn;
+    let provider = directory.oidc_provider(arn)?;
+    Some(match client(offered, provider) {
+        Err(refused) => failed(
+            CHECK,
+            format!("{arn}: {refused}"),
+            "run brevet provider secret --arn ARN --client-id ID --file FILE, or set client_id in [sign_in] providers",
+        ),
+        Ok(client) => {
+            let kind = match client.secret {
+                Some(_) => "which has a secret",
+                None => "a public client without a secret",
+            };
+            ok(
+                CHECK,
+                format!(
+                    "{arn}: to enter at the identity provider: redirect URI {url}{}; back-channel logout URI {url}{}; \
+                     post-logout redirect URI {url}/sign-in; the client is {}, {kind}",
+                    offered.callback_path(),
+                    offered.logout_path(),
+                    client.id,
+                ),
+            )
+        }
+    })
+}

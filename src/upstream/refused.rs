@@ -1,0 +1,120 @@
+//! Why a sign-in at an identity provider was refused: the words for the person, and the reason for the
+//! audit log.
+
+use crate::error::Error;
+use crate::federation::providers::ExchangeError;
+use crate::unproven::Unproven;
+
+/// Why a sign-in at an identity provider was refused. `Display` is for the person at the browser.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("This broker does not offer an identity provider of this name for signing in.")]
+    Unknown,
+    #[error("This sign-in was finished before, or it took longer than ten minutes.")]
+    NotWaiting,
+    #[error("This sign-in was begun in another browser, or the browser does not keep cookies.")]
+    OtherBrowser,
+    /// The identity provider began the sign-in, which the configuration does not allow.
+    #[error("This identity provider may not begin a sign-in: begin it here.")]
+    Unsolicited,
+    /// The answer is that of another provider than the one that was asked.
+    #[error("The answer came from another identity provider than the one that was asked.")]
+    OtherProvider,
+    #[error("The answer of the identity provider could not be read: {0}.")]
+    Malformed(&'static str),
+    /// The provider reports an error. Both texts are the provider's own.
+    #[error("The identity provider did not sign you in.")]
+    Denied { code: String, description: String },
+    #[error("The identity provider could not be reached.")]
+    Unreachable(String),
+    /// The answer does not prove who the person is. The text is for the audit log.
+    #[error(
+        "The identity provider's answer could not be accepted. The audit log of the broker says why."
+    )]
+    NotProven(String),
+    /// Something has to be configured first. The text is for the administrator.
+    #[error("This identity provider is not set up completely for signing in: {0}.")]
+    NotSetUp(String),
+    /// The broker refuses for reasons of its own.
+    #[error("{0}")]
+    Broker(#[from] Error),
+}
+
+impl Refused {
+    /// What the person can do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unknown | Self::NotSetUp(_) => "Tell the administrator of this broker.",
+            Self::NotWaiting
+            | Self::Unsolicited
+            | Self::OtherBrowser
+            | Self::OtherProvider
+            | Self::Malformed(_) => "Sign in again, from the beginning.",
+            Self::Denied { .. } => {
+                "Sign in again. If it happens again, ask the administrator of the identity provider."
+            }
+            Self::Unreachable(_) => "Try again in a minute.",
+            Self::NotProven(_) => {
+                "Sign in again. If it happens again, tell the administrator of this broker the request id."
+            }
+            Self::Broker(_) => "Try again.",
+        }
+    }
+
+    /// What the provider itself says: foreign text, which must be shown as such.
+    pub fn foreign(&self) -> Option<String> {
+        match self {
+            Self::Denied { code, description } if description.is_empty() => Some(code.clone()),
+            Self::Denied { code, description } => Some(format!("{code}: {description}")),
+            _ => None,
+        }
+    }
+
+    /// The error with which the refusal is recorded.
+    pub fn error(&self) -> Error {
+        match self {
+            Self::Broker(error) => error.clone(),
+            Self::Unreachable(_) => Error::IdpCommunicationError,
+            Self::Denied { .. } => Error::IdpRejectedClaim(self.to_string()),
+            Self::Malformed(_) | Self::Unknown => Error::Malformed(self.to_string()),
+            _ => Error::InvalidIdentityToken(self.to_string()),
+        }
+    }
+
+    /// The reason for the audit log; `None` if the error says it all.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::NotProven(reason) | Self::Unreachable(reason) | Self::NotSetUp(reason) => {
+                Some(reason.clone())
+            }
+            _ => self.foreign(),
+        }
+    }
+}
+
+impl From<Box<Unproven>> for Refused {
+    fn from(unproven: Box<Unproven>) -> Self {
+        let reason = unproven.reason.map(|reason| reason.text().into_owned());
+        match unproven.error {
+            Error::IdpCommunicationError => Self::Unreachable(reason.unwrap_or_default()),
+            Error::InvalidIdentityToken(text) => Self::NotProven(reason.unwrap_or(text)),
+            Error::IdpRejectedClaim(_) => Self::Denied {
+                code: reason.unwrap_or_default(),
+                description: String::new(),
+            },
+            Error::ExpiredWebIdentityToken(text) => Self::NotProven(reason.unwrap_or(text)),
+            other => Self::Broker(other),
+        }
+    }
+}
+
+impl From<ExchangeError> for Refused {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Refused { code, description } => Self::Denied { code, description },
+            ExchangeError::Unreachable(reason) => Self::Unreachable(reason),
+            ExchangeError::Answer(_) => Self::NotProven(error.to_string()),
+            ExchangeError::Method | ExchangeError::NoSecret => Self::NotSetUp(error.to_string()),
+        }
+    }
+}

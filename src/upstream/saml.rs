@@ -1,0 +1,306 @@
+//! Signing in at a SAML identity provider: SAML Profiles 2.0 section 4.1, Web Browser SSO.
+//!
+//! The answer is posted by a page of the identity provider, and browsers leave our cookies out of such a
+//! request. So whoever posts it signs nobody in, which also keeps an attacker from signing a victim in as
+//! himself: the answer is verified, spent and kept for a minute, and the browser is redirected to a page
+//! of ours. That request brings the cookie, and only if it is that of the browser in which the sign-in was
+//! begun, the person is signed in. If the identity provider began the sign-in, there is no such browser,
+//! and the person is asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Browser, Kind, Offered, Refused, SignedIn, factors_of, spend};
+use crate::authn::saml::{Expected, sign_in as verify};
+use crate::base::clock::Timestamp;
+use crate::base::secret::Secret;
+use crate::broker::Broker;
+use crate::directory::SamlProvider;
+use crate::federation::FederatedIdentity;
+use crate::federation::kept::Kept;
+use crate::federation::saml::CONSUMER_PATH;
+use crate::origin::Origin;
+use crate::proof::saml::{AuthnRequest, unverified_sender};
+use crate::sign_in::{self, NewSignIn, pending};
+use crate::signed_in::{Factor, Who};
+
+/// The kinds of what is kept: the request that was sent, the answer that was verified, and the answer
+/// about which the person is asked.
+const WAITING: &str = "saml";
+const ANSWERED: &str = "saml-answered";
+const ASKED: &str = "saml-asked";
+/// How long a browser may be at the identity provider.
+const LIVES: Duration = Duration::from_secs(600);
+/// How long the browser may take to follow the redirect.
+const FOLLOWS: Duration = Duration::from_secs(60);
+/// How long the person may take to answer.
+const ANSWERS: Duration = Duration::from_secs(300);
+/// The maximum length of a session index, in bytes.
+const MAX_SESSION_INDEX: usize = 512;
+/// The maximum length of RelayState in bytes: SAML Bindings 2.0 section 3.4.3.
+const MAX_RELAY_STATE: usize = 80;
+
+/// What is kept while a browser is at the identity provider. It is kept under the handle that, after an
+/// underscore, is the ID of the request.
+#[derive(Serialize, Deserialize)]
+struct Waiting {
+    arn: String,
+    browser: Browser,
+    destination: String,
+}
+
+/// An answer that was verified and spent.
+#[derive(Serialize, Deserialize)]
+struct Answered {
+    arn: String,
+    kept: Kept,
+    factors: Vec<Factor>,
+    ends_by: Option<Timestamp>,
+    session_index: Option<String>,
+    /// The browser that began the sign-in; of an answer about which the person is asked, the one that
+    /// was asked. `None` for an answer that was not asked for.
+    browser: Option<Browser>,
+    destination: Option<String>,
+}
+
+/// Begins a sign-in. Returns the URL to which the browser is sent. `again` asks the identity provider for a
+/// new authentication.
+///
+/// # Errors
+/// [`Refused`] if the identity provider cannot be used.
+pub async fn start(
+    broker: &Broker,
+    offered: &Offered,
+    browser: Browser,
+    destination: &str,
+    again: bool,
+) -> Result<String, Refused> {
+    let provider = provider(broker, offered)?;
+    let unfit = |what: &str| Refused::NotSetUp(what.to_owned());
+    let metadata = provider.metadata.as_ref();
+    let metadata = metadata.map_err(|_| unfit("its metadata document is not accepted"))?;
+    let url = metadata.redirect_endpoint();
+    let url = url.ok_or_else(|| unfit("its metadata has no SingleSignOnService for redirects"))?;
+    let here = &broker.service_provider;
+    let entity_id = here.entity_id.as_deref();
+    let entity_id = entity_id.ok_or_else(|| unfit("the broker has no entity ID"))?;
+    let consumer = consumer(broker)?;
+    let waiting = Waiting {
+        arn: offered.arn.to_string(),
+        browser,
+        destination: destination.to_owned(),
+    };
+    let handle = pending::keep(broker, WAITING, &waiting, LIVES).await?;
+    let request = AuthnRequest {
+        id: &format!("_{}", handle.expose()),
+        issue_instant: broker.clock.now(),
+        destination: url,
+        issuer: entity_id,
+        consumer: &consumer,
+        force: again,
+    };
+    let signer = here.request_signer.as_ref();
+    let signer = signer.filter(|_| metadata.wants_signed_requests());
+    let url = request.url(handle.expose(), signer);
+    url.map_err(|_| Refused::Broker(crate::error::Error::InternalFailure))
+}
+
+/// Takes the answer that was posted. It signs nobody in. Returns the handle with which the browser comes
+/// back.
+///
+/// # Errors
+/// [`Refused`] if nobody waits for this answer, or it does not prove who the person is.
+pub async fn answered(
+    broker: &Broker,
+    offered: &[Offered],
+    response: Secret<String>,
+    relay_state: Option<&str>,
+) -> Result<Secret<String>, Refused> {
+    let sender = unverified_sender(response.expose());
+    let sender = sender.map_err(|refusal| Refused::NotProven(refusal.to_string()))?;
+    let (answered_request, waiting) = match &sender.in_response_to {
+        None => (None, None),
+        Some(request) => {
+            let handle = request.strip_prefix('_').ok_or(Refused::NotWaiting)?;
+            let echoed = relay_state.is_none_or(|state| state.is_empty() || state == handle);
+            if !echoed || handle.len() > MAX_RELAY_STATE {
+                return Err(Refused::NotWaiting);
+            }
+            // Whatever follows, this request is answered.
+            let waiting: Option<Waiting> = pending::take(broker, WAITING, handle).await?;
+            let waiting = waiting.ok_or(Refused::NotWaiting)?;
+            (Some(request.clone()), Some(waiting))
+        }
+    };
+    let is_saml = |offered: &&Offered| offered.kind == Kind::Saml;
+    let offered = match &waiting {
+        Some(waiting) => offered
+            .iter()
+            .filter(is_saml)
+            .find(|offered| *offered.arn == *waiting.arn),
+        None => offered.iter().filter(is_saml).find(|offered| {
+            let provider = provider(broker, offered).ok();
+            let metadata = provider.as_ref().and_then(|p| p.metadata.as_ref().ok());
+            metadata.is_some_and(|idp| sender.issuer.as_deref() == Some(idp.entity_id()))
+        }),
+    };
+    let offered = offered.ok_or(Refused::Unknown)?;
+    if waiting.is_none() && !offered.details.idp_initiated {
+        return Err(Refused::Unsolicited);
+    }
+    let provider = provider(broker, offered)?;
+    let expected = Expected {
+        consumer: consumer(broker)?,
+        request: answered_request,
+    };
+    let identity = verify(broker, response, provider, expected).await?;
+    spend(broker, &identity).await?;
+    let (browser, destination) = match waiting {
+        Some(waiting) => (Some(waiting.browser), Some(waiting.destination)),
+        None => (None, None),
+    };
+    let answered = Answered {
+        arn: offered.arn.to_string(),
+        kept: kept(offered, &identity)?,
+        factors: factors(offered, &identity, broker.clock.now()),
+        ends_by: identity.session_ends_by,
+        session_index: session_index(&identity),
+        browser,
+        destination,
+    };
+    Ok(pending::keep(broker, ANSWERED, &answered, FOLLOWS).await?)
+}
+
+/// How a browser goes on that came back with a handle.
+pub enum Finished {
+    SignedIn(SignedIn),
+    /// The identity provider began the sign-in, so the person is asked whether to go on.
+    Asks(Question),
+}
+
+/// The question whether a person wants to sign in as somebody.
+pub struct Question {
+    /// What [`go_on`] takes.
+    pub handle: Secret<String>,
+    /// The name of the identity provider, as the configuration has it.
+    pub provider: String,
+    /// Who the person would be: the name for which the identity provider vouches.
+    pub subject: String,
+}
+
+/// Finishes a sign-in for which an answer was posted, in the browser that comes back.
+///
+/// # Errors
+/// [`Refused`] if the handle was used or is too old, or the sign-in was begun in another browser.
+pub async fn finish(
+    broker: &Broker,
+    offered: &[Offered],
+    browser: Browser,
+    handle: &str,
+    origin: &Origin,
+) -> Result<Finished, Refused> {
+    let answered: Option<Answered> = pending::take(broker, ANSWERED, handle).await?;
+    let answered = answered.ok_or(Refused::NotWaiting)?;
+    match answered.browser {
+        Some(expected) if expected == browser => sign_in(broker, answered, origin)
+            .await
+            .map(Finished::SignedIn),
+        Some(_) => Err(Refused::OtherBrowser),
+        None => {
+            let mut offered = offered.iter();
+            let offered = offered.find(|offered| *offered.arn == *answered.arn);
+            let provider = offered.ok_or(Refused::Unknown)?.name.clone();
+            let subject = answered.kept.shown_name();
+            let asked = Answered {
+                browser: Some(browser),
+                ..answered
+            };
+            let handle = pending::keep(broker, ASKED, &asked, ANSWERS).await?;
+            Ok(Finished::Asks(Question {
+                handle,
+                provider,
+                subject,
+            }))
+        }
+    }
+}
+
+/// Finishes a sign-in that the identity provider began, after the person agreed in this browser.
+///
+/// # Errors
+/// [`Refused`] if the question was answered before or is too old, or another browser was asked.
+pub async fn go_on(
+    broker: &Broker,
+    browser: Browser,
+    handle: &str,
+    origin: &Origin,
+) -> Result<SignedIn, Refused> {
+    let answered: Option<Answered> = pending::take(broker, ASKED, handle).await?;
+    let answered = answered.ok_or(Refused::NotWaiting)?;
+    if answered.browser != Some(browser) {
+        return Err(Refused::OtherBrowser);
+    }
+    sign_in(broker, answered, origin).await
+}
+
+async fn sign_in(
+    broker: &Broker,
+    answered: Answered,
+    origin: &Origin,
+) -> Result<SignedIn, Refused> {
+    let new = NewSignIn {
+        who: Who::Federated(Arc::new(answered.kept)),
+        factors: answered.factors,
+        ends_by: answered.ends_by,
+        provider_session: answered.session_index,
+        must_change_password: false,
+    };
+    let (_, handle) = sign_in::begin(broker, new, origin).await?;
+    Ok(SignedIn {
+        handle,
+        destination: answered.destination.unwrap_or_default(),
+    })
+}
+
+fn provider(broker: &Broker, offered: &Offered) -> Result<Arc<SamlProvider>, Refused> {
+    let directory = broker.directory.load();
+    let provider = directory.saml_provider(&offered.arn).cloned();
+    provider.ok_or_else(|| Refused::NotSetUp("the directory does not have it".to_owned()))
+}
+
+/// The URL to which answers are posted.
+fn consumer(broker: &Broker) -> Result<String, Refused> {
+    let sign_ins = broker.sign_ins.as_ref().ok_or(Refused::Unknown)?;
+    Ok(format!("{}{CONSUMER_PATH}", sign_ins.settings.public_url))
+}
+
+/// What is kept of an assertion. Which roles it names counts, unless it has no attribute for that and the
+/// configuration leaves it to the trust policies then.
+fn kept(offered: &Offered, identity: &FederatedIdentity) -> Result<Kept, Refused> {
+    let kept = Kept::of(identity)?;
+    let has_roles = identity.assertion().is_some_and(|a| a.claims.has_roles);
+    Ok(
+        match offered.details.roles_by_trust_policies && !has_roles {
+            true => kept.by_trust_policies(),
+            false => kept,
+        },
+    )
+}
+
+fn factors(offered: &Offered, identity: &FederatedIdentity, now: Timestamp) -> Vec<Factor> {
+    let statement = identity.authentication();
+    let class = statement.and_then(|statement| statement.context_class.as_ref());
+    let method = class.and_then(|class| offered.factor_of_acr(class));
+    let at = statement.map_or(now, |statement| statement.authn_instant.min(now));
+    factors_of(method.into_iter(), at)
+}
+
+fn session_index(identity: &FederatedIdentity) -> Option<String> {
+    let statement = identity.authentication()?;
+    let index = statement.session_index.as_ref()?;
+    (1..=MAX_SESSION_INDEX)
+        .contains(&index.len())
+        .then(|| index.clone())
+}
