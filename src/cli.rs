@@ -45,8 +45,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::agent::{AgentArguments, run_agent};
 use crate::command_line::{
-    CallArguments, Failure, aws, credential_process, exec, input, print, role, role_arn, runtime,
-    session_credentials, terminal, values, variables,
+    CallArguments, Failure, aws, configure, credential_process, exec, input, login, print, role,
+    role_arn, runtime, session_credentials, terminal, values, variables,
 };
 use crate::log::{self, LogArguments, LogFormat};
 use crate::process;
@@ -101,6 +101,9 @@ enum Command {
     AssumeRole(Box<assume_role::AssumeRoleArguments>),
     CredentialProcess(Box<credential_process::CredentialProcessArguments>),
     Exec(Box<exec::ExecArguments>),
+    Login(Box<login::LoginArguments>),
+    #[command(subcommand)]
+    Configure(configure::ConfigureCommand),
     WebIdentityToken(web_identity_token::WebIdentityTokenArguments),
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
@@ -192,6 +195,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::AssumeRole(arguments) => assume_role::run(&arguments),
         Command::CredentialProcess(arguments) => credential_process::run(&arguments),
         Command::Exec(arguments) => exec::run(*arguments),
+        Command::Login(arguments) => login::run(&arguments),
+        Command::Configure(command) => configure::run(command),
         Command::WebIdentityToken(arguments) => web_identity_token::run(&arguments),
         Command::Sessions(command) => sessions::run(command),
         Command::Mfa(command) => mfa::run(command),

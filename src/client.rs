@@ -18,6 +18,7 @@ mod calls;
 mod error;
 mod role_credentials;
 mod signed;
+mod sso;
 mod types;
 mod watch;
 mod workload;
@@ -39,6 +40,7 @@ use signed::Signed;
 
 pub use error::{ClientError, split_encoded_message};
 pub use role_credentials::RoleCredentials;
+pub use sso::{DeviceAuthorization, Grant, Registering, Registration, Sso, SsoAccount, SsoToken};
 pub use types::{
     AssumeRole, AssumeRoleWithSaml, AssumeRoleWithWebIdentity, AssumedRole, CallerIdentity,
     Credentials, Endpoint, SamlRole, WebIdentityRole, WebIdentityToken,

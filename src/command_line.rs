@@ -5,10 +5,12 @@
 mod agent_program;
 mod agent_socket;
 pub(crate) mod aws;
+pub(crate) mod configure;
 pub(crate) mod credential_process;
 pub(crate) mod exec;
 pub(crate) mod failure;
 pub(crate) mod input;
+pub(crate) mod login;
 mod port;
 pub(crate) mod print;
 pub(crate) mod role;

@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use super::configure::{self, ConfigureCommand};
 use super::credential_process::{self, CredentialProcessArguments};
 use super::exec::{self, ExecArguments};
+use super::login::{self, LoginArguments};
 use super::{Failure, failure, print};
 use crate::agent::{AgentArguments, run_agent};
 use crate::log::{self, LogFormat};
@@ -32,6 +34,9 @@ enum Command {
     Agent(AgentArguments),
     CredentialProcess(Box<CredentialProcessArguments>),
     Exec(Box<ExecArguments>),
+    Login(Box<LoginArguments>),
+    #[command(subcommand)]
+    Configure(ConfigureCommand),
 }
 
 /// Runs the command line of `brevet-agent` and returns its exit status: 0 for success, 1 for a failure, 2 for a
@@ -54,6 +59,8 @@ pub fn main() -> ExitCode {
         Command::Agent(arguments) => run_agent(&arguments),
         Command::CredentialProcess(arguments) => credential_process::run(&arguments),
         Command::Exec(arguments) => exec::run(*arguments),
+        Command::Login(arguments) => login::run(&arguments),
+        Command::Configure(command) => configure::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,7 +72,7 @@ pub fn main() -> ExitCode {
 fn log_to_stderr(command: &Command) -> Result<(), Failure> {
     let (arguments, default) = match command {
         Command::Agent(agent) => (Some(&agent.log), None),
-        Command::CredentialProcess(_) => (None, None),
+        Command::CredentialProcess(_) | Command::Login(_) | Command::Configure(_) => (None, None),
         Command::Exec(exec) => (Some(&exec.log), Some(exec::DEFAULT_LOG)),
     };
     let filter = arguments.and_then(|log| log.log.as_deref());

@@ -4,6 +4,7 @@
 mod credentials;
 mod identity;
 mod ini;
+pub(crate) mod sso;
 mod words;
 
 use std::collections::BTreeMap;

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::ini::Section;
 use super::{Environment, Settings, text, words};
+use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::Secret;
 use crate::client::{AssumeRole, AssumeRoleWithWebIdentity, Credentials};
 use crate::command_line::{Failure, input, terminal};
@@ -219,10 +220,12 @@ async fn of_profile(
         )
         .into()
     };
-    for option in ["sso_session", "sso_start_url", "sso_account_id"] {
-        if profile.contains_key(option) {
-            return Err(refused(option, "log in to AWS IAM Identity Center"));
-        }
+    if let Some(credentials) = settings
+        .sso_credentials(name, profile, SystemClock.now())
+        .await?
+    {
+        let from = format!("the role of the profile `{name}`, by the sign-in in ~/.aws/sso/cache");
+        return Ok(Some(Found::new(credentials, from)));
     }
     if let Some(keys) = settings.files.credentials.get(name)
         && let Some(found) = keys_of(keys, name, "the credentials file")?

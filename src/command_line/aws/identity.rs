@@ -11,7 +11,7 @@ const VARIABLES: [&str; 4] = [
     "AWS_ROLE_SESSION_NAME",
 ];
 /// Options of a profile that decide which credentials it stands for.
-const OPTIONS: [&str; 10] = [
+const OPTIONS: [&str; 13] = [
     "aws_access_key_id",
     "credential_process",
     "credential_source",
@@ -20,7 +20,10 @@ const OPTIONS: [&str; 10] = [
     "role_arn",
     "role_session_name",
     "source_profile",
+    "sso_account_id",
+    "sso_role_name",
     "sso_session",
+    "sso_start_url",
     "web_identity_token_file",
 ];
 

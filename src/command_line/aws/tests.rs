@@ -247,7 +247,7 @@ async fn what_is_not_supported_is_refused_by_name() {
     for (config, expected) in [
         (
             "[default]\nsso_session = x\n",
-            "sso_session, but brevet does not log in to AWS IAM Identity Center",
+            "there is no [sso-session x]",
         ),
         (
             "[default]\nlogin_session = x\n",
