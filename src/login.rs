@@ -71,7 +71,7 @@ impl Place<'_> {
     }
 
     /// Whether this address has given too many wrong passwords of whatever users.
-    fn is_shut(&self, broker: &Broker) -> bool {
+    pub fn is_shut(&self, broker: &Broker) -> bool {
         match self {
             Self::Browser(source) => broker
                 .store

@@ -34,10 +34,12 @@ pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let Some(code) = visit.parameter("user_code")? else {
         return code_page(visit, "", None, None);
     };
-    match device::look(visit.broker, &code, &signed_in.sign_in, visit.origin).await {
-        Ok(asking) if asking.from_here => code_page(visit, &asking.user_code, None, None),
-        Ok(asking) => code_page(visit, "", Some(asking.source.to_string()), None),
-        Err(error) => refused(visit, "", &error),
+    let sign_in = &signed_in.sign_in;
+    match device::of_link(visit.broker, &code, sign_in, visit.origin).await {
+        Ok(Some(asking)) if asking.from_here => code_page(visit, &asking.user_code, None, None),
+        Ok(Some(asking)) => code_page(visit, "", Some(asking.source.to_string()), None),
+        Ok(None) => code_page(visit, "", None, None),
+        Err(error) => Err(Problem::refused(&error, None)),
     }
 }
 

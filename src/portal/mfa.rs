@@ -150,7 +150,13 @@ fn free_name(visit: &Visit<'_>, me: &SignedInUser) -> String {
         device.is_some_and(|device| device.user_arn.is_some())
     };
     let first = me.user.name.to_string();
-    let more = (2..100).map(|n| format!("{first}-{n}"));
+    // Another user may be called like this one with a number.
+    let own = me
+        .user
+        .id
+        .get(me.user.id.len().saturating_sub(6)..)
+        .unwrap_or_default();
+    let more = (2..100).map(|n| format!("{first}-{own}-{n}"));
     let mut names = std::iter::once(first.clone()).chain(more);
     names.find(|name| !is_taken(name)).unwrap_or(first)
 }

@@ -6,6 +6,7 @@ use super::answer::Answer;
 use super::frame::Frame;
 use super::problem::Problem;
 use super::visit::{Visit, encoded};
+use crate::budgets::{Counted, CountedAs};
 use crate::error::Error;
 use crate::sign_in::SignIn;
 use crate::sign_in::roles::{self, Choice, MAX_CHOICES};
@@ -56,6 +57,7 @@ pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
         Ok(signed_in) => signed_in,
         Err(answer) => return Ok(*answer),
     };
+    count(visit, &signed_in.sign_in)?;
     let query = visit.parameter("q")?.unwrap_or_default();
     let from = visit.parameter("from")?;
     let found = match query.trim().is_empty() {
@@ -74,6 +76,20 @@ pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
         query: &query,
         frame: visit.frame(),
     })?)
+}
+
+/// Counts a list of roles like a call of the person: each role is judged for it.
+fn count(visit: &Visit<'_>, sign_in: &SignIn) -> Result<(), Problem> {
+    let broker = visit.broker;
+    let account = sign_in.account();
+    let counted = Counted {
+        principal: sign_in.principal_id(),
+        account: account.as_str(),
+        signature: None,
+    };
+    let now = broker.clock.monotonic();
+    let counted = broker.budgets.call(CountedAs::Call, counted, now);
+    counted.map_err(|exceeded| Problem::refused(&broker.throttled(exceeded.name()), None))
 }
 
 /// One page of all roles.

@@ -19,7 +19,7 @@ use crate::broker::Broker;
 use crate::directory::User;
 use crate::origin::Origin;
 use crate::sign_in::known::{self, KNOWN_FOR};
-use crate::sign_in::{self, Handle, NewSignIn, SignIn};
+use crate::sign_in::{self, Handle, NewSignIn, SignIn, ending};
 use crate::sign_ins::Settings;
 use crate::signed_in::Who;
 
@@ -94,7 +94,8 @@ impl<'a> Visit<'a> {
                     handle: Secret::new(handle.to_owned()),
                 });
             }
-            Ok(None) => self.new_cookies.push(cookies::remove(cookies::SESSION)),
+            // The cookie stays: a broker that lags behind may not know the sign-in yet.
+            Ok(None) => {}
             Err(error) => return Err(Problem::refused(&error, None)),
         }
         Ok(())
@@ -199,11 +200,15 @@ impl<'a> Visit<'a> {
         let (sign_in, handle) = sign_in::begin(self.broker, new, self.origin)
             .await
             .map_err(|error| Problem::refused(&error, None))?;
+        // The browser has lost the cookie of an earlier sign-in, which nobody could end any more.
+        if let Some(old) = self.signed_in.take() {
+            let ended = ending::sign_out(self.broker, &old.sign_in, self.origin).await;
+            ended.map_err(|error| Problem::refused(&error, None))?;
+        }
         let to = match sign_in.must_change_password {
             true => page_for("/portal/password", to),
             false => to.as_str().to_owned(),
         };
-        self.signed_in = None;
         self.new_cookies.clear();
         let known = match &sign_in.who {
             Who::User { id, .. } => known::remember(self.broker, id).ok(),

@@ -361,7 +361,11 @@ pub async fn look(
     origin: &Origin,
 ) -> Result<Asking, Error> {
     let (_, flow) = find(broker, user_code, sign_in, origin).await?;
-    Ok(Asking {
+    Ok(asking(flow, origin))
+}
+
+fn asking(flow: Flow, origin: &Origin) -> Asking {
+    Asking {
         from_here: flow.source == origin.source_ip.to_canonical(),
         client_name: flow.client_name,
         program: flow.user_agent,
@@ -369,7 +373,32 @@ pub async fn look(
         at: flow.at,
         user_code: with_dash(&flow.user_code),
         scopes: flow.scopes,
-    })
+    }
+}
+
+/// Looks up who asks under a code that came with a link. Links are counted apart from codes that are typed, so
+/// that links of others cannot use up what a person may type; `None` for a code that does not exist, and
+/// after too many links.
+///
+/// # Errors
+/// [`Error`] if the store does not answer.
+pub async fn of_link(
+    broker: &Broker,
+    user_code: &str,
+    sign_in: &SignIn,
+    origin: &Origin,
+) -> Result<Option<Asking>, Error> {
+    let links = format!("links with user codes {}", sign_in.id_text());
+    let now = broker.clock.now();
+    let counted = broker
+        .store
+        .attempt(&links, None, WRONG_OF_PERSON, now)
+        .await?;
+    if counted == Attempt::Locked {
+        return Ok(None);
+    }
+    let found = with_code(broker, user_code, now).await?;
+    Ok(found.map(|(_, flow)| asking(flow, origin)))
 }
 
 /// Decides on a flow. The code is good for one decision.
@@ -431,6 +460,28 @@ async fn decided(
     Ok(())
 }
 
+/// The pending flow with a code.
+async fn with_code(
+    broker: &Broker,
+    user_code: &str,
+    now: Timestamp,
+) -> Result<Option<(GrantRow, Flow)>, Error> {
+    let sealer = Sealer::of(broker)?;
+    let Some(code) = normal(user_code) else {
+        return Ok(None);
+    };
+    for mark in sealer.marks(&code) {
+        let row = broker.store.grant_also(GrantKind::Device, &mark).await?;
+        let row = row.filter(|row| row.state == PENDING && row.expires_at > now.seconds());
+        let Some(row) = row else { continue };
+        let flow: Option<Flow> = sealer.open("device", &row.id, &row.sealed);
+        if let Some(flow) = flow.filter(|flow| flow.user_code == code) {
+            return Ok(Some((row, flow)));
+        }
+    }
+    Ok(None)
+}
+
 /// Finds the flow with a code, or counts the code as wrong.
 async fn find(
     broker: &Broker,
@@ -447,17 +498,8 @@ async fn find(
     if is_locked {
         return Err(broker.throttled("user_codes"));
     }
-    let sealer = Sealer::of(broker)?;
-    if let Some(code) = normal(user_code) {
-        for mark in sealer.marks(&code) {
-            let row = broker.store.grant_also(GrantKind::Device, &mark).await?;
-            let row = row.filter(|row| row.state == PENDING && row.expires_at > now.seconds());
-            let Some(row) = row else { continue };
-            let flow: Option<Flow> = sealer.open("device", &row.id, &row.sealed);
-            if let Some(flow) = flow.filter(|flow| flow.user_code == code) {
-                return Ok((row, flow));
-            }
-        }
+    if let Some(found) = with_code(broker, user_code, now).await? {
+        return Ok(found);
     }
     let mut is_locked = false;
     for (key, lockout) in [(&of_person, WRONG_OF_PERSON), (&of_source, WRONG_OF_SOURCE)] {

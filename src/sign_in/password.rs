@@ -54,6 +54,11 @@ pub async fn check(broker: &Broker, given: &Given<'_>, origin: &Origin) -> Resul
         return Err(Refused::Wrong);
     }
     let (name, password) = (given.user_name, given.password);
+    let source = Place::Browser(budgets::source(origin.source_ip));
+    if given.known_browser.is_none() && source.is_shut(broker) {
+        // Before the directory is searched for the name.
+        return Err(Refused::Locked);
+    }
     let directory = broker.directory.load_full();
     let account = account(&directory, given.account, name);
     let user = directory.user_named(account, name);
@@ -61,7 +66,7 @@ pub async fn check(broker: &Broker, given: &Given<'_>, origin: &Origin) -> Resul
     let known = known.and_then(|(user, text)| known::recognise(broker, text, &user.id));
     let place = match &known {
         Some(browser) => Place::KnownBrowser(browser),
-        None => Place::Browser(budgets::source(origin.source_ip)),
+        None => source,
     };
     let verified = login::verify(broker, account, name, password, place).await?;
     let (user, at) = (verified.user, broker.clock.now());
@@ -202,7 +207,8 @@ async fn spend_code(
 }
 
 /// The serial number of the device that shows a code now, or of the first device if none does: a person does
-/// not say which of its devices it looks at. The code is checked afterwards.
+/// not say which of its devices it looks at. The code is checked afterwards. Nothing is compared while the
+/// user is locked out, and all devices are compared otherwise, so that the time tells nothing.
 async fn device_that_shows(
     broker: &Broker,
     user: &User,
@@ -211,17 +217,22 @@ async fn device_that_shows(
     let directory = broker.directory.load_full();
     let mut all: Vec<&Arc<MfaDevice>> = devices(&directory, &user.arn).collect();
     all.sort_by(|a, b| a.serial_number.as_str().cmp(b.serial_number.as_str()));
-    if all.len() > 1 {
+    let mut shows = None;
+    if all.len() > 1 && !broker.store.is_locked(&user.id, broker.clock.now()) {
+        let mut drifts = Vec::with_capacity(all.len());
         for device in &all {
             let past = broker.store.device_past(device.serial_number.as_str());
-            let drift = past.await?.drift;
-            if mfa::shows_now(device, code, broker.clock.now(), drift) {
-                return Ok(Some(device.serial_number.as_str().to_owned()));
+            drifts.push(past.await?.drift);
+        }
+        let now = broker.clock.now();
+        for (device, drift) in all.iter().zip(drifts) {
+            if mfa::shows_now(device, code, now, drift) {
+                shows = Some(device);
             }
         }
     }
-    let first = all.first();
-    Ok(first.map(|device| device.serial_number.as_str().to_owned()))
+    let device = shows.or_else(|| all.first());
+    Ok(device.map(|device| device.serial_number.as_str().to_owned()))
 }
 
 /// What shows that it is still the same person who changes its own credentials.

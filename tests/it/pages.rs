@@ -980,8 +980,18 @@ async fn oi_08_guessed_user_codes_run_into_a_budget() {
     assert!(statuses.starts_with(&[400; 9]), "{statuses:?}");
     assert_eq!(statuses[11], 429);
     assert!(bob.page.headers.contains_key("retry-after"));
-    // Links with codes are guesses, too.
-    assert_eq!(bob.get("/device?user_code=ABCD-EFGH").await, 429);
+    // Links of others cannot use the budget up, and tell nothing.
+    let mut alice = Browser::open(&broker, "/sign-in").await;
+    alice.sign_in("admin", PASSWORD, "").await;
+    for n in 0..12 {
+        assert_eq!(
+            alice
+                .get(&format!("/device?user_code=ABCD-EF{:02}", n + 22))
+                .await,
+            200
+        );
+    }
+    assert_eq!(alice.submit("/device", &[("code", "ABCD-EFGH")]).await, 400);
 }
 
 #[tokio::test]
