@@ -283,8 +283,11 @@ def pages(page, portal, world):
     yield "signed-out"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
+# Each size and each scheme once; all pairs for pictures.
+LOOKS = [(size, scheme) for size in SIZES for scheme in ("light", "dark")]
+
+
+@pytest.mark.parametrize(("size", "scheme"), LOOKS if SCREENSHOTS else [("desktop", "light"), ("phone", "dark")])
 def test_every_page_is_accessible_and_fits(browser, portal, world, scheme, size):
     context = browser.new_context(viewport=SIZES[size], color_scheme=scheme)
     page = context.new_page()
