@@ -1,4 +1,4 @@
-//! Reloads: the directory file, the master key, the keyring, the certificate and what [s3] names are read again on
+//! Reloads: the directory file, the master key, the keyring, the certificate and what `[s3]` names are read again on
 //! SIGHUP and when they change. Each is checked as a whole, then swapped; a file with an error changes nothing and is
 //! logged.
 
