@@ -78,6 +78,14 @@ pub struct Running {
     _lock: Option<SqliteLock>,
 }
 
+/// Reads the files of `[s3]` as a daemon does when it starts.
+///
+/// # Errors
+/// [`StartError::S3`] with the file that cannot be used.
+pub fn check_object_stores(s3: &crate::config::S3) -> Result<(), StartError> {
+    s3_parts::S3Parts::new(s3, crate::s3::DataEvents::default()).map(|_| ())
+}
+
 /// Starts a daemon from the files that a configuration names, and watches them for changes.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ mod clock;
 mod files;
 mod line;
 mod network;
+mod object_stores;
 mod saml;
 mod sign_in;
 mod store;
@@ -108,6 +109,7 @@ impl Look<'_> {
         let key = self.master_key();
         let keyring = self.keyring();
         self.certificate();
+        self.object_stores();
         let store = self.store(key.as_deref()).await;
         let directory = self.directory(store.as_ref(), key.as_ref()).await;
         self.brokers(store.as_ref(), keyring.as_ref(), key.as_deref())

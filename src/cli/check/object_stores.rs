@@ -1,0 +1,28 @@
+//! `[s3]`: whether the listener for proxies and the keys of the object stores can be used.
+
+use super::Look;
+use super::line::{failed, ok};
+use crate::server;
+
+impl Look<'_> {
+    /// Adds a line if there are object stores. All files of the section are read, as at the start of a broker.
+    pub(super) fn object_stores(&mut self) {
+        let Some(s3) = &self.config.s3 else { return };
+        let line = match server::check_object_stores(s3) {
+            Ok(()) => {
+                let names: Vec<&str> = s3.stores.iter().map(|store| store.name.as_str()).collect();
+                let stores = names.join(", ");
+                ok(
+                    "object stores",
+                    format!("{stores}; proxies ask {}", s3.address),
+                )
+            }
+            Err(error) => failed(
+                "object stores",
+                error,
+                "put the file there, with mode 0600 if it is secret, or correct [s3]",
+            ),
+        };
+        self.lines.push(line);
+    }
+}
