@@ -31,6 +31,7 @@ mod saml;
 mod second_factor;
 mod serve;
 mod sessions;
+mod sign_ins;
 mod store;
 mod version;
 mod web_identity_token;
@@ -107,6 +108,8 @@ enum Command {
     WebIdentityToken(web_identity_token::WebIdentityTokenArguments),
     #[command(subcommand)]
     Sessions(sessions::SessionsCommand),
+    #[command(subcommand)]
+    SignIns(sign_ins::SignInsCommand),
     #[command(subcommand)]
     Mfa(mfa::MfaCommand),
     Explain(explain::ExplainArguments),
@@ -199,6 +202,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Configure(command) => configure::run(command),
         Command::WebIdentityToken(arguments) => web_identity_token::run(&arguments),
         Command::Sessions(command) => sessions::run(command),
+        Command::SignIns(command) => sign_ins::run(command),
         Command::Mfa(command) => mfa::run(command),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),

@@ -24,10 +24,12 @@ mod secrets;
 
 use crate::base::clock::Timestamp;
 use crate::base::entropy::Entropy;
+use crate::directory::declaration::LoginProfileDetail;
 use crate::directory::resource::{Name, Resource};
 use crate::directory::{Defaults, Directory};
 use crate::master_key::MasterKey;
 use crate::revocations::{Mark, Selector};
+use crate::signed_in::password_key;
 use crate::store::{Entry, Store, StoreError, Writer};
 use action::{Verb, kept, named};
 use error::refused;
@@ -304,7 +306,8 @@ async fn put(
         .role(&name.id)
         .map(|role| role.overridden.to_vec())
         .unwrap_or_default();
-    let revoked = if old.as_ref().is_some_and(Resource::is_active) && !new.is_active() {
+    let is_disabled = old.as_ref().is_some_and(Resource::is_active) && !new.is_active();
+    let revoked = if is_disabled || is_other_password(old.as_ref(), &new) {
         ends(&new)
     } else {
         None
@@ -400,9 +403,21 @@ async fn record(
     Ok(writer.keep_documents(sequence, &detail.documents).await?)
 }
 
+/// Whether a user gets another password, or must choose one. Everything that began with the old one ends.
+fn is_other_password(old: Option<&Resource>, new: &Resource) -> bool {
+    let (Some(Resource::LoginProfile(old)), Resource::LoginProfile(new)) = (old, new) else {
+        return false;
+    };
+    let must_choose = |profile: &LoginProfileDetail| profile.password_reset_required == Some(true);
+    old.sealed_password_hash != new.sealed_password_hash || must_choose(new) && !must_choose(old)
+}
+
 /// The sessions that end when a resource is deleted or disabled: selector, account and value.
 fn ends(resource: &Resource) -> Option<(Selector, String, String)> {
-    let (account, id) = (resource.account().to_owned(), resource.name().id);
+    let (account, mut id) = (resource.account().to_owned(), resource.name().id);
+    if matches!(resource, Resource::LoginProfile(_)) {
+        id = password_key(&id);
+    }
     resource.sessions().map(|selector| (selector, account, id))
 }
 

@@ -16,7 +16,9 @@ use crate::base::http::{LongLived, host};
 use crate::broker::Broker;
 use crate::error::Error;
 use crate::ops::admin::describe_session::DescribeSession;
+use crate::ops::admin::end_sign_in::EndSignIn;
 use crate::ops::admin::list_sessions::ListSessions;
+use crate::ops::admin::list_sign_ins::ListSignIns;
 use crate::ops::admin::preview_revocation::PreviewRevocation;
 use crate::ops::admin::revoke_sessions::RevokeSessions;
 use crate::ops::relying::authorize::Authorize;
@@ -63,7 +65,9 @@ async fn dispatch(call: Call, name: &str) -> Answer {
 async fn administer(call: Call, name: &str) -> Answer {
     match name {
         DescribeSession::NAME => call.run::<DescribeSession>().await,
+        EndSignIn::NAME => call.run::<EndSignIn>().await,
         ListSessions::NAME => call.run::<ListSessions>().await,
+        ListSignIns::NAME => call.run::<ListSignIns>().await,
         PreviewRevocation::NAME => call.run::<PreviewRevocation>().await,
         RevokeSessions::NAME => call.run::<RevokeSessions>().await,
         other => call.refuse(other).await,

@@ -255,7 +255,12 @@ async fn still_there(broker: &Broker, row: &SignInRow) -> Result<Option<SignIn>,
     }
     let directory = broker.directory.load_full();
     if sign_in.is_over(&directory, &broker.revocations, broker.store.id(), now) {
-        broker.store.delete_sign_ins(vec![row.id.clone()]).await?;
+        if now < sign_in.ends_at && !sign_in.is_there(&directory) {
+            // What came from it ends, too.
+            end_row(broker, &sign_in).await?;
+        } else {
+            broker.store.delete_sign_ins(vec![row.id.clone()]).await?;
+        }
         return Ok(None);
     }
     Ok(Some(sign_in))

@@ -172,7 +172,7 @@ impl SignIn {
     pub fn ancestor(&self, arn: &str) -> Ancestor {
         let (unique_id, access_key_id) = match &self.who {
             // A change of the password ends everything that began with it.
-            Who::User { id, .. } => (id.clone(), password_key(id)),
+            Who::User { id, .. } => (id.clone(), password_key(arn)),
             Who::Federated(_) => (String::new(), String::new()),
         };
         Ancestor {
@@ -215,7 +215,7 @@ impl SignIn {
     }
 
     /// Whether the user with its password, or the provider, is still in the directory.
-    fn is_there(&self, directory: &Directory) -> bool {
+    pub fn is_there(&self, directory: &Directory) -> bool {
         match &self.who {
             Who::User { arn, id, .. } => {
                 directory.user(arn).is_some_and(|user| *user.id == **id)
@@ -245,8 +245,8 @@ mod shared {
 
 /// The text by which everything that began with the password of a user is revoked. It takes the place of
 /// an access key in the lineage, and no access key has this form.
-pub fn password_key(user_id: &str) -> String {
-    format!("password/{user_id}")
+pub fn password_key(user_arn: &str) -> String {
+    format!("password of {user_arn}")
 }
 
 /// A digest by which another password of the user is noticed; `None` if the user has no password.

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::Serialize;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::{Failure, print, version};
 use crate::base::arn::AccountId;
@@ -15,8 +16,11 @@ use crate::base::entropy::{self, Entropy};
 use crate::base::names::{AccessKeyId, AccessKeyKind};
 use crate::directory::Directory;
 use crate::directory::declaration::Declaration;
+use crate::password::hash::{self, Cost, SALT_BYTES};
 
 const ACCOUNT: &str = "111122223333";
+/// The most users of a directory file who get a password.
+const MAX_PASSWORDS: usize = 8;
 
 /// What a running demo holds, with its secrets, as `--world` writes it for programs that test against a
 /// broker.
@@ -31,6 +35,19 @@ pub(super) struct World {
     ops_endpoint: String,
     users: BTreeMap<String, WorldUser>,
     roles: BTreeMap<String, WorldRole>,
+    sso: WorldSso,
+}
+
+/// What a program needs for signing in.
+#[derive(Debug, Serialize)]
+struct WorldSso {
+    oidc_endpoint: String,
+    portal_endpoint: String,
+    /// A name only: nothing is requested from there.
+    start_url: &'static str,
+    portal_url: String,
+    account_id: String,
+    role_name: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -41,6 +58,8 @@ struct WorldUser {
     secret_access_key: Option<String>,
     mfa_serial: Option<String>,
     mfa_seed: Option<String>,
+    /// The password, if it was made up here.
+    password: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -108,8 +127,37 @@ pub(super) fn declaration(entropy: &dyn Entropy) -> Result<Declaration, Failure>
     Ok(serde_json::from_str(&value.to_string())?)
 }
 
+/// Gives passwords to users who have none, and returns them by the ARN of the user. Computing the hashes takes a
+/// while, so only the first few users get one.
+pub(super) fn with_passwords(
+    declaration: &mut Declaration,
+    entropy: &dyn Entropy,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let mut made = BTreeMap::new();
+    for user in declaration.user_detail_list.iter().take(MAX_PASSWORDS) {
+        let mut profiles = declaration.brevet.login_profiles.iter();
+        if profiles.any(|profile| profile.user_arn == user.arn) {
+            continue;
+        }
+        let password = Zeroizing::new(format!(
+            "Demo-{}",
+            URL_SAFE_NO_PAD.encode(entropy::bytes::<12>(entropy)?)
+        ));
+        let salt = entropy::bytes::<SALT_BYTES>(entropy)?;
+        let hash = hash::hash(&password, &salt, Cost::DEFAULT)?;
+        let profile = json!({"UserArn": user.arn, "PasswordHash": hash.as_str()});
+        let profile = serde_json::from_value(profile)?;
+        declaration.brevet.login_profiles.push(profile);
+        made.insert(user.arn.clone(), password.to_string());
+    }
+    Ok(made)
+}
+
 /// Compiles a declaration, and collects what is printed about it.
-pub(super) fn compile(declaration: Declaration) -> Result<(Directory, Demo), Failure> {
+pub(super) fn compile(
+    declaration: Declaration,
+    passwords: &BTreeMap<String, String>,
+) -> Result<(Directory, Demo), Failure> {
     let directory = Directory::from_declaration(declaration, None)?;
     let mut users = BTreeMap::new();
     let mut all: Vec<_> = directory.users().collect();
@@ -131,6 +179,7 @@ pub(super) fn compile(declaration: Declaration) -> Result<(Directory, Demo), Fai
             secret_access_key: key.map(|k| k.secret.expose().clone()),
             mfa_serial: device.map(|d| d.serial_number.as_str().to_owned()),
             mfa_seed: device.map(|d| d.seed.expose().clone()),
+            password: passwords.get(&*user.arn).cloned(),
         };
         users.entry(user.name.to_string()).or_insert(entry);
     }
@@ -162,7 +211,16 @@ pub(super) fn compile(declaration: Declaration) -> Result<(Directory, Demo), Fai
 
 impl Demo {
     pub(super) fn world(self, address: SocketAddr, operator: SocketAddr) -> World {
+        let here = format!("http://{address}");
         World {
+            sso: WorldSso {
+                oidc_endpoint: here.clone(),
+                portal_endpoint: here.clone(),
+                start_url: "https://brevet.awsapps.com/start",
+                portal_url: format!("{here}/portal"),
+                account_id: self.account_id.clone(),
+                role_name: self.roles.keys().next().cloned(),
+            },
             region: "us-east-1",
             partition: "aws",
             account_id: self.account_id,
@@ -190,6 +248,18 @@ fn greeting(world: &World) -> String {
         world.sts_endpoint,
         world.ops_endpoint
     );
+    let by_password = world
+        .users
+        .iter()
+        .find_map(|(name, user)| Some((name, user.password.as_ref()?)));
+    if let Some((name, password)) = by_password {
+        // The name may be any text, and these lines are read by people.
+        let name = print::visible(name);
+        out.push_str(&format!(
+            "  sign-in             {}  account {}, user {name}, password {password}\n",
+            world.sso.portal_url, world.sso.account_id
+        ));
+    }
     let user = world
         .users
         .values()

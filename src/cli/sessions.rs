@@ -11,6 +11,8 @@ use list::ListArguments;
 use revoke::RevokeArguments;
 use show::ShowArguments;
 
+pub(super) use show::at;
+
 const EXAMPLES: &str = "\
 Examples:
   brevet sessions list

@@ -315,6 +315,43 @@ impl Client {
             .ok_or(ClientError::Incomplete("session"))
     }
 
+    /// Calls ListSignIns: a page of the people of the account who are signed in.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
+    pub async fn list_sign_ins(
+        &self,
+        request: pb::ListSignInsRequest,
+    ) -> Result<pb::ListSignInsResponse, ClientError> {
+        Ok(self
+            .administration
+            .clone()
+            .list_sign_ins(request)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner())
+    }
+
+    /// Calls EndSignIn: ends a sign-in and all that came from it. `sign_in_id` is 32 hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
+    pub async fn end_sign_in(
+        &self,
+        sign_in_id: &str,
+    ) -> Result<pb::EndSignInResponse, ClientError> {
+        let message = pb::EndSignInRequest {
+            sign_in_id: sign_in_id.to_owned(),
+        };
+        Ok(self
+            .administration
+            .clone()
+            .end_sign_in(message)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner())
+    }
+
     /// Calls RevokeSessions: ends sessions, and all sessions that were assumed from them.
     ///
     /// # Errors

@@ -6,7 +6,9 @@ use crate::authn::Evidence;
 use crate::base::digest::hex;
 use crate::error::Error;
 use crate::ops::admin::describe_session::DescribeSession;
+use crate::ops::admin::end_sign_in::{EndSignIn, EndSignInOutput};
 use crate::ops::admin::list_sessions::{ListSessions, ListSessionsOutput};
+use crate::ops::admin::list_sign_ins::{ListSignIns, ListSignInsOutput, SignInView};
 use crate::ops::admin::preview_revocation::PreviewRevocation;
 use crate::ops::admin::revoke_sessions::{Asked, RevokeSessions, RevokeSessionsOutput, Target};
 use crate::ops::admin::session_view::SessionView;
@@ -190,6 +192,60 @@ impl From<Target> for pb::PreviewRevocationResponse {
     fn from(target: Target) -> Self {
         Self {
             target: Some(target.into()),
+        }
+    }
+}
+
+impl Rpc for ListSignIns {
+    type Request = pb::ListSignInsRequest;
+    type Response = pb::ListSignInsResponse;
+
+    fn read(m: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        Self::parse(m.max_items, m.marker)
+    }
+}
+
+impl From<ListSignInsOutput> for pb::ListSignInsResponse {
+    fn from(output: ListSignInsOutput) -> Self {
+        Self {
+            sign_ins: output.sign_ins.into_iter().map(pb::SignIn::from).collect(),
+            marker: output.marker,
+        }
+    }
+}
+
+impl From<SignInView> for pb::SignIn {
+    fn from(view: SignInView) -> Self {
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let sign_in = view.sign_in;
+        let methods = sign_in.factors.iter().map(|f| f.method.as_str().to_owned());
+        Self {
+            sign_in_id: sign_in.id_text(),
+            arn: sign_in.arn().to_owned(),
+            name: sign_in.name(),
+            signed_in_at: at(sign_in.at.seconds()),
+            expires_at: at(sign_in.ends_at.seconds()),
+            seen_at: at(view.seen_at),
+            source_ip: sign_in.source.to_string(),
+            methods: methods.collect(),
+            user_agent: sign_in.user_agent,
+        }
+    }
+}
+
+impl Rpc for EndSignIn {
+    type Request = pb::EndSignInRequest;
+    type Response = pb::EndSignInResponse;
+
+    fn read(m: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        Self::parse(&m.sign_in_id)
+    }
+}
+
+impl From<EndSignInOutput> for pb::EndSignInResponse {
+    fn from(output: EndSignInOutput) -> Self {
+        Self {
+            sequence_number: output.sequence_number,
         }
     }
 }

@@ -2,7 +2,9 @@
 //! of them.
 
 use super::admin::describe_session::DescribeSession;
+use super::admin::end_sign_in::EndSignIn;
 use super::admin::list_sessions::ListSessions;
+use super::admin::list_sign_ins::ListSignIns;
 use super::admin::preview_revocation::PreviewRevocation;
 use super::admin::revoke_sessions::RevokeSessions;
 use super::operation::Operation;
@@ -46,6 +48,8 @@ pub const ADMINISTRATION: &[&str] = &[
     DescribeSession::NAME,
     RevokeSessions::NAME,
     PreviewRevocation::NAME,
+    ListSignIns::NAME,
+    EndSignIn::NAME,
 ];
 
 #[cfg_attr(

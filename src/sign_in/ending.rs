@@ -99,6 +99,14 @@ pub async fn end_of_provider(
 
 /// Ends a sign-in whose row was read.
 pub(super) async fn end_row(broker: &Broker, sign_in: &SignIn) -> Result<(), Error> {
+    end_as(broker, sign_in, &actor(sign_in)).await.map(drop)
+}
+
+/// Ends a sign-in on behalf of somebody. Returns the number of the change.
+///
+/// # Errors
+/// [`Error`] if the store does not answer.
+pub async fn end_as(broker: &Broker, sign_in: &SignIn, actor: &Actor) -> Result<i64, Error> {
     let directory = broker.directory.load_full();
     // Sessions of roles in other accounts name the provider of their own account.
     let accounts = match &sign_in.who {
@@ -110,20 +118,13 @@ pub(super) async fn end_row(broker: &Broker, sign_in: &SignIn) -> Result<(), Err
         .iter()
         .map(|account| (account.to_string(), id.clone()))
         .collect();
-    revoke(broker, &actor(sign_in), revoked).await?;
-    Ok(broker.store.delete_sign_ins(vec![id]).await?)
+    let sequence = revoke(broker, actor, revoked).await?;
+    broker.store.delete_sign_ins(vec![id]).await?;
+    Ok(sequence)
 }
 
-/// Ends a sign-in for an administrator, within a transaction that was begun for it. Returns the number of
-/// the change.
-///
-/// # Errors
-/// [`Error`] if the store does not answer.
-pub async fn revoke(
-    broker: &Broker,
-    actor: &Actor,
-    ids: Vec<(String, String)>,
-) -> Result<i64, Error> {
+/// Revokes sessions by account and id, in one transaction. Returns the number of the change.
+async fn revoke(broker: &Broker, actor: &Actor, ids: Vec<(String, String)>) -> Result<i64, Error> {
     let now = broker.clock.now();
     let mut writer = broker.store.write_revocation().await?;
     let mark = Mark {

@@ -1,4 +1,5 @@
-//! The sessions that came from a sign-in, as far as this broker has them on record.
+//! What is there now: the sign-ins of an account, and the sessions that came from a sign-in as far as this
+//! broker has them on record.
 
 use crate::base::arn::{AccountId, IamArn};
 use crate::base::clock::Timestamp;
@@ -8,6 +9,9 @@ use crate::lineage;
 use crate::session::token::Ancestor;
 use crate::sessions::SessionRecord;
 use crate::signed_in::SignIn;
+use crate::store::SignInRow;
+
+use super::opened;
 
 /// The most sessions that are listed.
 const MOST: usize = 200;
@@ -42,6 +46,38 @@ pub async fn sessions(broker: &Broker, sign_in: &SignIn) -> Result<Vec<Live>, Er
         .list(&keyring, "", MOST, now, is_of_sign_in)
         .await?;
     Ok(listed.records.into_iter().filter_map(live).collect())
+}
+
+/// A page of the sign-ins of an account, in the order of their ids, each with the time in seconds since 1970
+/// when its browser was last seen; and the id of the last row that was looked at, or `None` at the end.
+///
+/// # Errors
+/// [`Error`] if a row cannot be opened because there is no master key.
+pub fn listed(
+    broker: &Broker,
+    rows: &[SignInRow],
+    limit: usize,
+) -> Result<(Vec<(SignIn, i64)>, Option<String>), Error> {
+    let (directory, now) = (broker.directory.load_full(), broker.clock.now());
+    let mut listed = Vec::new();
+    for row in rows {
+        let Some(sign_in) = opened(broker, row)? else {
+            continue;
+        };
+        if !sign_in.is_over(&directory, &broker.revocations, broker.store.id(), now) {
+            listed.push((sign_in, row.seen_at));
+        }
+    }
+    let last = rows.last().filter(|_| rows.len() >= limit);
+    Ok((listed, last.map(|row| row.id.clone())))
+}
+
+/// The sign-in in a row, over or not; `None` if it cannot be opened.
+///
+/// # Errors
+/// [`Error`] if there is no master key.
+pub fn in_row(broker: &Broker, row: &SignInRow) -> Result<Option<SignIn>, Error> {
+    opened(broker, row)
 }
 
 fn live(record: SessionRecord) -> Option<Live> {

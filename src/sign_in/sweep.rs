@@ -5,6 +5,7 @@ use crate::broker::Broker;
 use crate::error::Error;
 use crate::store::{SIGN_INS_AT_ONCE, SignInsOf};
 
+use super::ending::end_row;
 use super::opened;
 
 /// Compares all sign-ins with the revocations in force.
@@ -30,12 +31,17 @@ pub async fn sweep(broker: &Broker) -> Result<(), Error> {
         let directory = broker.directory.load_full();
         let mut over = Vec::new();
         for row in &rows {
-            let sign_in = opened(broker, row)?;
-            let is_over = sign_in.is_none_or(|sign_in| {
-                sign_in.is_over(&directory, &broker.revocations, broker.store.id(), now)
-            });
-            if is_over {
+            let Some(sign_in) = opened(broker, row)? else {
                 over.push(row.id.clone());
+                continue;
+            };
+            if sign_in.is_over(&directory, &broker.revocations, broker.store.id(), now) {
+                if now < sign_in.ends_at && !sign_in.is_there(&directory) {
+                    // What came from it ends, too.
+                    end_row(broker, &sign_in).await?;
+                } else {
+                    over.push(row.id.clone());
+                }
             }
         }
         broker.store.delete_sign_ins(over).await?;

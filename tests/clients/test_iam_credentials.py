@@ -59,6 +59,7 @@ def test_a_key_from_its_making_to_its_end(world, admin):
 
 def test_a_password_from_its_making_to_its_end(world, admin):
     missing = ("NoSuchEntity", "Login Profile for User bob cannot be found.")
+    admin.delete_login_profile(UserName="bob")  # the demo's
     assert words(lambda: admin.get_login_profile(UserName="bob")) == missing
     code, message = words(lambda: admin.create_login_profile(UserName="bob", Password="horse"))
     assert code == "PasswordPolicyViolation" and message.startswith("Password should have a minimum length of 8")

@@ -118,7 +118,10 @@ fn declared(
     };
     // Nothing is kept, so ids that the file leaves out are made up at each start.
     unique_ids::fill(&mut declaration, |_, _| None, entropy)?;
-    let compiled = demo::compile(declaration.clone()).map_err(|error| match &arguments.directory {
+    let passwords = demo::with_passwords(&mut declaration, entropy)?;
+    let compiled = demo::compile(declaration.clone(), &passwords).map_err(|error| match &arguments
+        .directory
+    {
         Some(path) => format!(
             "{}: {}",
             path.display(),

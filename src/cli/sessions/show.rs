@@ -64,7 +64,7 @@ fn item(value: &Value) -> String {
     )
 }
 
-pub(super) fn at(instant: &Option<prost_types::Timestamp>) -> String {
+pub(in crate::cli) fn at(instant: &Option<prost_types::Timestamp>) -> String {
     instant
         .as_ref()
         .map(|t| Timestamp::from_seconds(t.seconds).to_string())

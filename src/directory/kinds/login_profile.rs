@@ -18,6 +18,7 @@ use crate::directory::shape::shape;
 use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError};
 use crate::password::hash;
+use crate::revocations::Selector;
 
 shape! {
     /// The password of a user, as hashes that are in clear (for import) or sealed under the master
@@ -99,6 +100,11 @@ impl Declared for LoginProfileDetail {
         if IamArn::parse(&self.user_arn).is_none_or(|arn| arn.kind != "user") {
             limits.invalid("UserArn must be the ARN of a user");
         }
+    }
+
+    /// What began with the password is revoked under a name of its own in place of an access key's.
+    fn sessions(&self) -> Option<Selector> {
+        Some(Selector::AccessKey)
     }
 
     fn insert(&self, directory: &mut Directory, how: &Insertion<'_>) -> Result<(), DirectoryError> {
