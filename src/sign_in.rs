@@ -43,6 +43,11 @@ const SEEN_EVERY: Duration = Duration::from_secs(60);
 /// A sign-in that was not compared with the revocations for this long is over, because a revocation of
 /// it may have been forgotten since.
 pub const CHECKED_WITHIN: Duration = Duration::from_secs(36 * 3_600);
+/// How long a node waits until it knows what was in force where the person signed in.
+const KNOWN_WITHIN: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often a change of a sign-in is tried while others change it.
+const ATTEMPTS: usize = 4;
 /// The most sign-ins of one person. The one that was used least recently ends for a new one.
 const MAX_OF_PERSON: usize = 100;
 
@@ -197,12 +202,14 @@ pub async fn of_id(broker: &Broker, id: &str) -> Result<Option<SignIn>, Error> {
 /// # Errors
 /// [`Error::NotSignedIn`] if the sign-in is over.
 pub async fn add_factor(broker: &Broker, id: &SignInId, factor: Factor) -> Result<Handle, Error> {
-    change(broker, id, |sign_in| {
-        // The last few are enough to judge how old each kind is.
-        sign_in
-            .factors
-            .retain(|old| old.method != factor.method || old.device != factor.device);
-        sign_in.factors.push(factor);
+    change(broker, id, async |row: &SignInRow| {
+        let sign_in = still_there(broker, row).await?;
+        let mut sign_in = sign_in.ok_or(Error::NotSignedIn)?;
+        // The last one of each kind is enough to judge how old it is.
+        let is_other = |old: &Factor| old.method != factor.method || old.device != factor.device;
+        sign_in.factors.retain(is_other);
+        sign_in.factors.push(factor.clone());
+        Ok(sign_in)
     })
     .await
 }
@@ -213,57 +220,103 @@ pub async fn add_factor(broker: &Broker, id: &SignInId, factor: Factor) -> Resul
 /// # Errors
 /// [`Error::NotSignedIn`] if the sign-in was ended in another way.
 pub async fn password_changed(broker: &Broker, sign_in: &SignIn) -> Result<Handle, Error> {
-    let mut renewed = sign_in.clone();
-    renewed.issued_under = broker.feed.sequence();
-    renewed.must_change_password = false;
-    renewed.password = password_mark(&broker.directory.load(), sign_in.arn());
-    store_changed(broker, &renewed).await
+    change(broker, &sign_in.id, async |row: &SignInRow| {
+        // Read before it is compared with the revocations, so that none is skipped.
+        let known = broker.feed.sequence();
+        let mut sign_in = opened(broker, row)?.ok_or(Error::NotSignedIn)?;
+        let keys = sign_in.came_from_otherwise()?;
+        let (under, at) = (sign_in.issued_under, sign_in.at.seconds());
+        if broker.revocations.is_revoked(&keys, under, at) {
+            return Err(Error::NotSignedIn);
+        }
+        sign_in.issued_under = known;
+        sign_in.must_change_password = false;
+        sign_in.password = password_mark(&broker.directory.load(), sign_in.arn());
+        let (directory, now) = (broker.directory.load_full(), broker.clock.now());
+        match sign_in.is_over(&directory, &broker.revocations, broker.store.id(), now) {
+            true => Err(Error::NotSignedIn),
+            false => Ok(sign_in),
+        }
+    })
+    .await
 }
 
+/// Changes a sign-in, unless somebody else does at the same time; then once more.
 async fn change(
     broker: &Broker,
     id: &SignInId,
-    with: impl FnOnce(&mut SignIn),
+    with: impl AsyncFn(&SignInRow) -> Result<SignIn, Error>,
 ) -> Result<Handle, Error> {
-    let mut sign_in = of_id(broker, &hex(id)).await?.ok_or(Error::NotSignedIn)?;
-    with(&mut sign_in);
-    store_changed(broker, &sign_in).await
-}
-
-async fn store_changed(broker: &Broker, sign_in: &SignIn) -> Result<Handle, Error> {
-    let handle = fresh_handle(broker)?;
-    let sealed = sealed(broker, sign_in)?;
-    let digest = digest(handle.expose());
-    let id = sign_in.id_text();
-    match broker.store.replace_sign_in(&id, digest, sealed).await? {
-        true => Ok(handle),
-        false => Err(Error::NotSignedIn),
+    for _ in 0..ATTEMPTS {
+        let row = broker.store.sign_in(&hex(id)).await?;
+        let row = row.ok_or(Error::NotSignedIn)?;
+        let sign_in = with(&row).await?;
+        let handle = fresh_handle(broker)?;
+        let (sealed, digest) = (sealed(broker, &sign_in)?, digest(handle.expose()));
+        let replaced = broker
+            .store
+            .replace_sign_in(&row.id, row.sealed, digest, sealed);
+        if replaced.await? {
+            return Ok(handle);
+        }
     }
+    Err(Error::NotSignedIn)
 }
 
-/// Opens a row, and returns the sign-in unless it is over. One that is over is deleted, so that it cannot
+/// Opens a row, and returns the sign-in unless it is over. One that was revoked is deleted, so that it cannot
 /// come back when its revocation is forgotten.
 async fn still_there(broker: &Broker, row: &SignInRow) -> Result<Option<SignIn>, Error> {
     broker.must_know_what_is_revoked()?;
-    let now = broker.clock.now();
     let Some(sign_in) = opened(broker, row)? else {
         return Ok(None);
     };
-    if now.since(Timestamp::from_seconds(row.checked_at)) > CHECKED_WITHIN {
-        end_row(broker, &sign_in).await?;
+    wait_for(broker, sign_in.issued_under).await?;
+    let now = broker.clock.now();
+    if now >= sign_in.ends_at {
+        // The row stays, because what came from it may last longer.
         return Ok(None);
     }
     let directory = broker.directory.load_full();
-    if sign_in.is_over(&directory, &broker.revocations, broker.store.id(), now) {
-        if now < sign_in.ends_at && !sign_in.is_there(&directory) {
-            // What came from it ends, too.
-            end_row(broker, &sign_in).await?;
-        } else {
-            broker.store.delete_sign_ins(vec![row.id.clone()]).await?;
-        }
+    let is_unchecked = now.since(Timestamp::from_seconds(row.checked_at)) > CHECKED_WITHIN;
+    let is_over = sign_in.is_over(&directory, &broker.revocations, broker.store.id(), now);
+    if is_over || is_unchecked {
+        remove(broker, &sign_in).await?;
         return Ok(None);
     }
     Ok(Some(sign_in))
+}
+
+/// Waits until this node knows all that was in force where the person signed in.
+async fn wait_for(broker: &Broker, sequence: i64) -> Result<(), Error> {
+    for _ in 0..KNOWN_WITHIN.as_millis() / LOOK_EVERY.as_millis() {
+        if broker.feed.sequence() >= sequence {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    match broker.feed.sequence() >= sequence {
+        true => Ok(()),
+        false => Err(Error::ServiceUnavailable(
+            "the latest change of the directory",
+        )),
+    }
+}
+
+/// Removes a sign-in that is over although its time has not passed. What came from it ends as well, also
+/// where the revocation names something else: the password of the user, or the provider of one account.
+async fn remove(broker: &Broker, sign_in: &SignIn) -> Result<(), Error> {
+    let directory = broker.directory.load_full();
+    let is_of_several = match &sign_in.who {
+        Who::Federated(kept) => kept.accounts(&directory).len() > 1,
+        Who::User { .. } => false,
+    };
+    if is_of_several || !sign_in.is_there(&directory) {
+        return end_row(broker, sign_in).await;
+    }
+    Ok(broker
+        .store
+        .delete_sign_ins(vec![sign_in.id_text()])
+        .await?)
 }
 
 /// The sign-in in a row; `None` if it is sealed under a key that is gone, or was altered.

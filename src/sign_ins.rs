@@ -11,6 +11,8 @@ pub use settings::{AppClient, ProviderDetails, ProviderShown, Settings};
 pub struct SignIns {
     pub settings: Settings,
     pub devices: Devices,
+    /// Held while a person's code is looked up, so that guesses at the same time are counted one by one.
+    pub guessing: tokio::sync::Mutex<()>,
 }
 
 impl SignIns {
@@ -18,6 +20,7 @@ impl SignIns {
         Self {
             settings,
             devices: Devices::default(),
+            guessing: tokio::sync::Mutex::default(),
         }
     }
 }

@@ -189,7 +189,21 @@ impl SignIn {
     /// # Errors
     /// `InvalidClientTokenId` if the ARN is not that of a principal.
     pub fn came_from(&self) -> Result<Box<[RevocationKey]>, Error> {
-        let mut own = self.ancestor(self.arn());
+        self.came_from_as(self.ancestor(self.arn()))
+    }
+
+    /// The same without the password, for the person who has just changed it.
+    ///
+    /// # Errors
+    /// The same as for [`Self::came_from`].
+    pub fn came_from_otherwise(&self) -> Result<Box<[RevocationKey]>, Error> {
+        self.came_from_as(Ancestor {
+            access_key_id: String::new(),
+            ..self.ancestor(self.arn())
+        })
+    }
+
+    fn came_from_as(&self, mut own: Ancestor) -> Result<Box<[RevocationKey]>, Error> {
         if let Who::Federated(kept) = &self.who {
             own.subject.clone_from(&kept.subject);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::document::SignInSection;
 use super::{ConfigError, ranged, value};
 use crate::federation;
+use crate::sign_in::registration;
 use crate::sign_ins::{AppClient, ProviderDetails, ProviderShown, Settings};
 
 const MAX_PROVIDERS: usize = 100;
@@ -217,7 +218,7 @@ fn clients(declared: Vec<super::document::SignInClient>) -> Result<Vec<AppClient
         }
         check_name(KEY, &client.name)?;
         for uri in &client.redirect_uris {
-            let is_safe = uri.starts_with("https://") || uri.starts_with("http://127.0.0.1");
+            let is_safe = uri.starts_with("https://") || registration::is_on_loopback(uri);
             let plain = |b: u8| b.is_ascii_graphic() && !b"#\\\"<>".contains(&b);
             if !is_safe || uri.len() > 512 || !uri.bytes().all(plain) {
                 let rule = format!(

@@ -67,7 +67,7 @@ where
         ToTheEnd::new(async move {
             let answered = match (parameters, endpoint) {
                 (Err(error), _) => Err(error),
-                (Ok(parameters), OAuth::Revocation) => revoke(&broker, parameters).await,
+                (Ok(parameters), OAuth::Revocation) => revoke(&broker, &origin, parameters).await,
                 (Ok(parameters), _) => start_device(&broker, &origin, parameters).await,
             };
             concluded(&broker, &origin, answered)
@@ -167,11 +167,16 @@ async fn start_device(
     Ok((started.request_id, body))
 }
 
-async fn revoke(broker: &Broker, mut parameters: Parameters) -> Result<(String, Value), Error> {
+async fn revoke(
+    broker: &Broker,
+    origin: &Origin,
+    mut parameters: Parameters,
+) -> Result<(String, Value), Error> {
+    count_unproven(broker, origin)?;
     let client_id = required(&mut parameters, "client_id")?;
     let client = registration::public(broker, &client_id)?;
     let token = required(&mut parameters, "token")?;
-    tokens::withdraw(broker, &client, &token).await?;
+    tokens::withdraw(broker, &client, &token, origin).await?;
     Ok((String::new(), json!({})))
 }
 
@@ -217,7 +222,11 @@ fn concluded(
     match answered {
         Ok((request_id, body)) => answer(StatusCode::OK, &request_id, &body),
         Err(error) => {
-            let error = counted(broker, origin, error);
+            let error = match counted(broker, origin, error) {
+                // What the clients of these endpoints know for it.
+                Error::Throttling => GrantErrorKind::SlowDown.because("Rate exceeded").into(),
+                error => error,
+            };
             let draft = Draft::new(broker, Event::CREATE_TOKEN, origin);
             let request_id = draft.map(|draft| draft.request_id().to_owned());
             refused(&error, &request_id.unwrap_or_default())

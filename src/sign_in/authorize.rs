@@ -33,6 +33,8 @@ const CHALLENGE: usize = 43;
 
 const UNUSED: i64 = 0;
 const USED: i64 = 1;
+/// It was shown again after its use.
+const SHOWN_AGAIN: i64 = 2;
 
 /// A request that was checked, for the person to decide on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +104,10 @@ pub fn check(broker: &Broker, query: &str) -> Result<Request, Wrong> {
             |text: &'static str| Error::from(GrantErrorKind::InvalidRequest.because(text));
         match parameters.take("response_type").as_deref() {
             Some("code") => {}
-            Some(_) => return Err(invalid("response_type must be `code`.")),
+            Some(_) => {
+                let text = "response_type must be `code`.";
+                return Err(GrantErrorKind::UnsupportedResponseType.because(text).into());
+            }
             None => return Err(invalid("response_type is missing.")),
         }
         client.may_use(AUTHORIZATION_CODE)?;
@@ -225,7 +230,10 @@ async fn new_code(broker: &Broker, request: &Request, sign_in: &SignIn) -> Resul
         sign_in: Some(current.id_text()),
         ..GrantRow::new(id, now.plus(LASTS), sealed)
     };
-    broker.store.add_grant(GrantKind::Code, row, now).await?;
+    if !broker.store.add_grant(GrantKind::Code, row, now).await? {
+        let text = "Too many programs were allowed within a minute. Try again later.";
+        return Err(GrantErrorKind::AccessDenied.because(text).into());
+    }
     Ok(code.expose().clone())
 }
 
@@ -299,7 +307,18 @@ async fn redeemed(
             .await?;
     if !first {
         let again = broker.store.grant(GrantKind::Code, &row.id).await?;
-        if let Some(family) = again.and_then(|row| row.also) {
+        if let Some(again) = again
+            && let Some(family) = again.also.clone()
+        {
+            // Whoever is issuing its tokens at this moment sees the mark afterwards.
+            let marked = GrantRow {
+                state: SHOWN_AGAIN,
+                ..again
+            };
+            let marked = broker
+                .store
+                .change_grant(GrantKind::Code, USED, marked, now);
+            marked.await?;
             broker.store.delete_family(&family).await?;
             tracing::warn!(
                 sign_in = sign_in.id_text(),
@@ -308,7 +327,13 @@ async fn redeemed(
         }
         return Err(invalid());
     }
-    tokens::issue(broker, &family, &sign_in, client, &body.scopes).await
+    let tokens = tokens::issue(broker, &family, &sign_in, client, &body.scopes).await?;
+    let row = broker.store.grant(GrantKind::Code, &row.id).await?;
+    if row.is_none_or(|row| row.state != USED) {
+        broker.store.delete_family(&family).await?;
+        return Err(invalid());
+    }
+    Ok(tokens)
 }
 
 /// Whether a verifier belongs to a challenge: RFC 7636 section 4.6.

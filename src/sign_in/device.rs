@@ -489,6 +489,7 @@ async fn find(
     sign_in: &SignIn,
     origin: &Origin,
 ) -> Result<(GrantRow, Flow), Error> {
+    let _turn = sign_ins(broker)?.guessing.lock().await;
     let now = broker.clock.now();
     let of_person = format!("user code {}", sign_in.id_text());
     let of_source = format!("user code of {}", budgets::source(origin.source_ip));

@@ -9,7 +9,7 @@ use crate::signed_in::{SignIn, SignInId, Who};
 use crate::store::{Entry, SIGN_INS_AT_ONCE, SignInsOf};
 
 use super::record::{self, Event};
-use super::{of_id, opened, provider_session, subject_of_provider};
+use super::{opened, provider_session, subject_of_provider};
 use crate::base::digest::hex;
 
 /// The action of the feed by which a sign-in or a session of one ends.
@@ -21,7 +21,13 @@ const ACTION: &str = "EndSignIn";
 /// # Errors
 /// [`Error`] if the store does not answer.
 pub async fn end(broker: &Broker, id: &SignInId) -> Result<(), Error> {
-    match of_id(broker, &hex(id)).await? {
+    // One whose time is over may have sessions that last longer.
+    let row = broker.store.sign_in(&hex(id)).await?;
+    let sign_in = match row {
+        Some(row) => opened(broker, &row)?,
+        None => None,
+    };
+    match sign_in {
         Some(sign_in) => end_row(broker, &sign_in).await,
         None => Ok(()),
     }
@@ -45,10 +51,9 @@ pub async fn end_session(
     sign_in: &SignIn,
     session_id: &[u8; 16],
 ) -> Result<(), Error> {
-    let live = super::live::sessions(broker, sign_in).await?;
-    let session = live.iter().find(|live| live.session_id == *session_id);
-    let session = session.ok_or_else(|| Error::NotFound("There is no such session.".to_owned()))?;
-    let revoked = vec![(session.account_id.to_string(), hex(session_id))];
+    let account = super::live::account_of(broker, sign_in, session_id).await?;
+    let account = account.ok_or_else(|| Error::NotFound("There is no such session.".to_owned()))?;
+    let revoked = vec![(account.to_string(), hex(session_id))];
     revoke(broker, &actor(sign_in), revoked).await.map(drop)
 }
 

@@ -15,6 +15,8 @@ use super::opened;
 
 /// The most sessions that are listed.
 const MOST: usize = 200;
+/// The most pages of records that are read for a list.
+const MAX_PAGES: usize = 20;
 
 /// A session that came from a sign-in and has not ended.
 #[derive(Debug, Clone)]
@@ -41,11 +43,38 @@ pub async fn sessions(broker: &Broker, sign_in: &SignIn) -> Result<Vec<Live>, Er
     };
     let keyring = broker.tokens.keyring();
     let now = broker.clock.now();
-    let listed = broker
-        .sessions
-        .list(&keyring, "", MOST, now, is_of_sign_in)
-        .await?;
-    Ok(listed.records.into_iter().filter_map(live).collect())
+    let (mut found, mut marker) = (Vec::new(), String::new());
+    for _ in 0..MAX_PAGES {
+        let left = MOST - found.len();
+        let listed = broker
+            .sessions
+            .list(&keyring, &marker, left, now, is_of_sign_in)
+            .await?;
+        found.extend(listed.records.into_iter().filter_map(live));
+        if listed.marker.is_empty() || found.len() >= MOST {
+            break;
+        }
+        marker = listed.marker;
+    }
+    Ok(found)
+}
+
+/// The account of a session, if it came from this sign-in and is on record.
+///
+/// # Errors
+/// [`Error`] if the record cannot be read.
+pub(super) async fn account_of(
+    broker: &Broker,
+    sign_in: &SignIn,
+    session_id: &[u8; 16],
+) -> Result<Option<AccountId>, Error> {
+    let (keyring, now) = (broker.tokens.keyring(), broker.clock.now());
+    let record = broker.sessions.find(&keyring, session_id, now).await?;
+    let own = record.filter(|record| {
+        let mut ancestors = record.ancestors.iter();
+        ancestors.any(|ancestor| ancestor.session_id == sign_in.id)
+    });
+    Ok(own.and_then(|record| Some(IamArn::parse(&record.principal_arn)?.account)))
 }
 
 /// A page of the sign-ins of an account, in the order of their ids, each with the time in seconds since 1970

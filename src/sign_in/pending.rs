@@ -25,7 +25,8 @@ pub async fn keep(
 ) -> Result<Secret<String>, Error> {
     let handle = secret(broker)?;
     let (id, now) = (digest(handle.expose()), broker.clock.now());
-    let sealed = Sealer::of(broker)?.seal(kind, &id, value, &*broker.entropy)?;
+    let name = GrantKind::Pending(kind).name();
+    let sealed = Sealer::of(broker)?.seal(&name, &id, value, &*broker.entropy)?;
     let row = GrantRow::new(id, now.plus(lives), sealed);
     match broker
         .store
@@ -55,8 +56,8 @@ pub async fn take<T: DeserializeOwned>(
         .store
         .take_grant(GrantKind::Pending(kind), &id, now)
         .await?;
-    let sealer = Sealer::of(broker)?;
-    Ok(row.and_then(|row| sealer.open(kind, &row.id, &row.sealed)))
+    let (sealer, name) = (Sealer::of(broker)?, GrantKind::Pending(kind).name());
+    Ok(row.and_then(|row| sealer.open(&name, &row.id, &row.sealed)))
 }
 
 /// Looks at the value that was kept under a handle, and leaves it there.
@@ -74,6 +75,6 @@ pub async fn look<T: DeserializeOwned>(
     let (id, now) = (digest(handle), broker.clock.now());
     let row = broker.store.grant(GrantKind::Pending(kind), &id).await?;
     let row = row.filter(|row| row.expires_at > now.seconds());
-    let sealer = Sealer::of(broker)?;
-    Ok(row.and_then(|row| sealer.open(kind, &row.id, &row.sealed)))
+    let (sealer, name) = (Sealer::of(broker)?, GrantKind::Pending(kind).name());
+    Ok(row.and_then(|row| sealer.open(&name, &row.id, &row.sealed)))
 }

@@ -205,6 +205,11 @@ impl Client {
     }
 }
 
+/// Whether a URL is `http://127.0.0.1[:PORT]/PATH`.
+pub fn is_on_loopback(uri: &str) -> bool {
+    without_port(uri).is_some()
+}
+
 /// The path of a URL `http://127.0.0.1[:PORT]/PATH`, by which two of them are compared. `None` for any other
 /// text, also for other spellings of the same address.
 fn without_port(uri: &str) -> Option<&str> {

@@ -85,8 +85,10 @@ pub async fn page(
         Some(start) => *id == start.account,
         None => true,
     });
-    let Some(skipped) = skipped else {
-        return Ok(Page::default());
+    let skipped = match (skipped, &start) {
+        (Some(skipped), _) => skipped,
+        (None, Some(_)) => return Err(Error::InvalidMarker),
+        (None, None) => 0,
     };
     let mut page = Page::default();
     let mut judged = 0;
@@ -154,33 +156,18 @@ pub async fn accounts(
             }
             judged += found.len();
             after = found.last().map(|role| role.name.to_string());
-            if found.len() < AT_ONCE || judged >= MAX_JUDGED {
+            if judged >= MAX_JUDGED && !found.is_empty() {
+                // It may have one, and is not hidden because there were so many to judge.
+                admitted.push((account, name));
+                break;
+            }
+            if found.len() < AT_ONCE {
                 break;
             }
             tokio::task::yield_now().await;
         }
     }
     Ok(admitted)
-}
-
-/// The role with this name in an account, if the person may have it.
-///
-/// # Errors
-/// [`Error::NotSignedIn`] if the sign-in is over.
-pub fn role_named(
-    broker: &Broker,
-    sign_in: &SignIn,
-    account: AccountId,
-    name: &str,
-    origin: &Origin,
-) -> Result<Option<String>, Error> {
-    let judge = Judge::new(broker, sign_in, origin)?;
-    let role = judge.directory.role_named(account, name);
-    let role = role.filter(|role| {
-        let caller = judge.caller(account);
-        caller.is_some_and(|caller| judge.admits(&caller, role))
-    });
-    Ok(role.map(|role| role.arn.to_string()))
 }
 
 /// Judges the roles of one person by one snapshot.

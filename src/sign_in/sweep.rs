@@ -5,8 +5,7 @@ use crate::broker::Broker;
 use crate::error::Error;
 use crate::store::{SIGN_INS_AT_ONCE, SignInsOf};
 
-use super::ending::end_row;
-use super::opened;
+use super::{opened, remove};
 
 /// Compares all sign-ins with the revocations in force.
 ///
@@ -20,7 +19,7 @@ pub async fn sweep(broker: &Broker) -> Result<(), Error> {
     loop {
         // Only what is in force when the rows are read is known to have been compared.
         broker.must_know_what_is_revoked()?;
-        let now = broker.clock.now();
+        let (known, now) = (broker.feed.sequence(), broker.clock.now());
         let rows = broker
             .store
             .sign_ins_of(SignInsOf::Everybody, &after, SIGN_INS_AT_ONCE)
@@ -29,26 +28,28 @@ pub async fn sweep(broker: &Broker) -> Result<(), Error> {
             break;
         };
         let directory = broker.directory.load_full();
-        let mut over = Vec::new();
+        let mut is_compared = true;
         for row in &rows {
+            // What another node sealed under a newer key, or in a newer state, is left to that node.
             let Some(sign_in) = opened(broker, row)? else {
-                over.push(row.id.clone());
+                tracing::debug!(id = row.id, "a sign-in could not be opened");
+                is_compared = false;
                 continue;
             };
+            if sign_in.issued_under > known || now >= sign_in.ends_at {
+                is_compared &= now >= sign_in.ends_at;
+                continue;
+            }
             if sign_in.is_over(&directory, &broker.revocations, broker.store.id(), now) {
-                if now < sign_in.ends_at && !sign_in.is_there(&directory) {
-                    // What came from it ends, too.
-                    end_row(broker, &sign_in).await?;
-                } else {
-                    over.push(row.id.clone());
-                }
+                remove(broker, &sign_in).await?;
             }
         }
-        broker.store.delete_sign_ins(over).await?;
-        broker
-            .store
-            .checked_sign_ins(&first.id, &last.id, now)
-            .await?;
+        if is_compared {
+            broker
+                .store
+                .checked_sign_ins(&first.id, &last.id, now)
+                .await?;
+        }
         after.clone_from(&last.id);
     }
     if let Some(sign_ins) = &broker.sign_ins {

@@ -31,8 +31,6 @@ const OVERLAP: Duration = Duration::from_secs(60);
 const MAX_OF_GENERATION: usize = 16;
 /// The most valid access tokens of a family; older ones are withdrawn.
 const MAX_ACCESS: i64 = 32;
-/// The most families of one sign-in.
-const MAX_FAMILIES: i64 = 100;
 /// How often the change of a family is tried while other programs change it.
 const ATTEMPTS: usize = 8;
 /// The longest token in characters; all have far fewer.
@@ -91,32 +89,25 @@ pub(super) async fn issue(
     scopes: &[String],
 ) -> Result<Tokens, Error> {
     let now = broker.clock.now();
-    let refresh_token = if scopes::are_refreshable(scopes) && client.may_use(REFRESH_TOKEN).is_ok()
-    {
-        let id = sign_in.id_text();
-        let families = broker
-            .store
-            .count_grants_of(GrantKind::Family, &id, now)
-            .await?;
-        if families >= MAX_FAMILIES {
-            let text = "Too many programs use this sign-in. Sign out and in again.";
-            return Err(GrantErrorKind::AccessDenied.because(text).into());
-        }
-        let token = refresh_token(broker, family)?;
-        let begun = Family {
-            client: client.digest.clone(),
-            scopes: scopes.to_vec(),
-            generation: 1,
-            current: vec![digest(token.expose())],
-            previous: Vec::new(),
-            turned_at: now,
-        };
-        let row = row_of_family(broker, family, &begun, sign_in)?;
-        broker.store.add_grant(GrantKind::Family, row, now).await?;
-        Some(token)
-    } else {
-        None
+    let is_refreshable = scopes::are_refreshable(scopes) && client.may_use(REFRESH_TOKEN).is_ok();
+    let refresh_token = match is_refreshable {
+        true => Some(refresh_token(broker, family)?),
+        false => None,
     };
+    let current = refresh_token.iter().map(|token| digest(token.expose()));
+    // Access tokens are good as long as their family is there, also if nothing can refresh them.
+    let begun = Family {
+        client: client.digest.clone(),
+        scopes: scopes.to_vec(),
+        generation: 1,
+        current: current.collect(),
+        previous: Vec::new(),
+        turned_at: now,
+    };
+    let row = row_of_family(broker, family, &begun, sign_in)?;
+    if !broker.store.add_grant(GrantKind::Family, row, now).await? {
+        return Err(too_many());
+    }
     let (access_token, lasts) = issue_access(
         broker,
         family,
@@ -149,10 +140,15 @@ pub async fn refresh(
 ) -> Result<(Tokens, String), Error> {
     client.may_use(REFRESH_TOKEN)?;
     let (result, draft) = {
-        let mut seen = None;
-        let result = refreshed(broker, client, token, asked_scopes, &mut seen).await;
-        let draft = Draft::new(broker, Event::CREATE_TOKEN, origin)?
+        let (mut seen, mut is_reuse) = (None, false);
+        let noticed = (&mut seen, &mut is_reuse);
+        let result = refreshed(broker, client, token, asked_scopes, noticed).await;
+        let mut draft = Draft::new(broker, Event::CREATE_TOKEN, origin)?
             .asked(&json!({"grantType": REFRESH_TOKEN, "clientName": client.name}));
+        if is_reuse {
+            let reason = "a refresh token was used again after its time; its family has ended";
+            draft = draft.with(&json!({"reason": reason}));
+        }
         let draft = match &seen {
             Some(sign_in) => draft.by(sign_in),
             None => draft,
@@ -168,7 +164,7 @@ async fn refreshed(
     client: &Client,
     token: &str,
     asked_scopes: Option<&str>,
-    seen: &mut Option<SignIn>,
+    (seen, is_reuse): (&mut Option<SignIn>, &mut bool),
 ) -> Result<Tokens, Error> {
     let invalid = || {
         let text = "The refresh token is not valid, or was used before. Sign in again.";
@@ -206,6 +202,7 @@ async fn refreshed(
         if !is_current && !is_previous {
             // The token was made for this family, since nobody can guess the id, but its time is over.
             broker.store.delete_family(family_id).await?;
+            *is_reuse = true;
             tracing::warn!(
                 sign_in = sign_in.id_text(),
                 "a refresh token was used again after its time; its family of tokens has ended"
@@ -281,9 +278,16 @@ async fn issue_access(
         family: Some(family.to_owned()),
         ..GrantRow::new(id, now.plus(lasts), sealed)
     };
-    broker.store.add_grant(GrantKind::Access, row, now).await?;
     broker.store.trim_access(family, MAX_ACCESS).await?;
+    if !broker.store.add_grant(GrantKind::Access, row, now).await? {
+        return Err(too_many());
+    }
     Ok((token, lasts))
+}
+
+fn too_many() -> Error {
+    let text = "Too many programs use this sign-in. Sign out and in again.";
+    GrantErrorKind::AccessDenied.because(text).into()
 }
 
 /// The sign-in behind an access token that a program shows.
@@ -303,6 +307,9 @@ pub async fn bearer(broker: &Broker, token: &str) -> Result<Bearer, Error> {
     let (Some(_), Some(sign_in), Some(family)) = (access, &row.sign_in, row.family) else {
         return Err(Error::NotSignedIn);
     };
+    // The family may have ended while the token was made.
+    let is_there = broker.store.grant(GrantKind::Family, &family).await?;
+    is_there.ok_or(Error::NotSignedIn)?;
     let sign_in = of_id(broker, sign_in).await?.ok_or(Error::NotSignedIn)?;
     Ok(Bearer { sign_in, family })
 }
@@ -325,7 +332,12 @@ pub async fn log_out(broker: &Broker, token: &str, origin: &Origin) -> Result<St
 ///
 /// # Errors
 /// [`Error`] if the store does not answer.
-pub async fn withdraw(broker: &Broker, client: &Client, token: &str) -> Result<(), Error> {
+pub async fn withdraw(
+    broker: &Broker,
+    client: &Client,
+    token: &str,
+    origin: &Origin,
+) -> Result<(), Error> {
     if token.is_empty() || token.len() > MAX_TOKEN {
         return Ok(());
     }
@@ -356,7 +368,10 @@ pub async fn withdraw(broker: &Broker, client: &Client, token: &str) -> Result<(
         }
     };
     if let Some(family) = family {
-        broker.store.delete_family(&family).await?;
+        let ended = broker.store.delete_family(&family).await;
+        let draft = Draft::new(broker, Event::PROGRAM_LOGOUT, origin)?
+            .asked(&json!({"clientName": client.name}));
+        draft.conclude(broker, ended.map_err(Error::from)).await?;
     }
     Ok(())
 }

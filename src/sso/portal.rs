@@ -12,6 +12,7 @@ use super::count_unproven;
 use crate::base::arn::{AccountId, IamArn};
 use crate::base::form::Parameters;
 use crate::broker::Broker;
+use crate::budgets::{Counted, CountedAs};
 use crate::error::{Class, Error};
 use crate::origin::Origin;
 use crate::routes::Sso;
@@ -67,14 +68,30 @@ pub(super) async fn answer(
         // The call of AssumeRole or the like that this becomes has a record of its own.
         return credentials(broker, origin, bearer, parameters, &request_id).await;
     }
-    let listed = match action {
-        Sso::ListAccounts => accounts(broker, &origin, &bearer, parameters).await,
-        _ => account_roles(broker, &origin, &bearer, parameters).await,
+    let listed = match count(broker, &bearer) {
+        Err(error) => Err(error),
+        Ok(()) if action == Sso::ListAccounts => {
+            accounts(broker, &origin, &bearer, parameters).await
+        }
+        Ok(()) => account_roles(broker, &origin, &bearer, parameters).await,
     };
     match draft.by(&bearer.sign_in).noted(broker, listed).await {
         Ok(body) => ok(&request_id, &body),
         Err(error) => portal_error(&error, &request_id),
     }
+}
+
+/// Counts a call for the person and its account.
+fn count(broker: &Broker, bearer: &Bearer) -> Result<(), Error> {
+    let account = bearer.sign_in.account();
+    let counted = Counted {
+        principal: bearer.sign_in.principal_id(),
+        account: account.as_str(),
+        signature: None,
+    };
+    let now = broker.clock.monotonic();
+    let counted = broker.budgets.call(CountedAs::Call, counted, now);
+    counted.map_err(|exceeded| broker.throttled(exceeded.name()))
 }
 
 /// The access token in its header; empty if there is none, or more than one.

@@ -13,6 +13,14 @@ use crate::base::clock::Timestamp;
 
 /// The most grants of one kind that may be open at a time.
 const MAX_OPEN: i64 = 10_000;
+/// The most authorization codes, and the most families of tokens, of one sign-in.
+const MAX_OF_SIGN_IN: i64 = 100;
+const ADD_OF_KIND: &str = "INSERT INTO sign_in_grants (kind, id, also, sign_in, family, state, expires_at, sealed) \
+     SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM store WHERE store.id = 1 AND \
+     (SELECT COUNT(*) FROM sign_in_grants g WHERE g.kind = $1 AND g.expires_at > $9) < $10";
+const ADD_OF_SIGN_IN: &str = "INSERT INTO sign_in_grants (kind, id, also, sign_in, family, state, expires_at, sealed) \
+     SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM store WHERE store.id = 1 AND \
+     (SELECT COUNT(*) FROM sign_in_grants g WHERE g.sign_in = $4 AND g.kind = $1 AND g.expires_at > $9) < $10";
 /// The most characters of what is sealed in a grant.
 const MAX_SEALED: usize = 65_536;
 
@@ -28,21 +36,24 @@ pub enum GrantKind {
 }
 
 impl GrantKind {
-    pub fn as_str(self) -> &'static str {
+    /// The name of the kind in rows, which is also what the sealed text is bound to.
+    pub fn name(self) -> String {
         match self {
-            Self::Pending(kind) => kind,
-            Self::Device => "device",
-            Self::Code => "code",
-            Self::Access => "access",
-            Self::Family => "family",
+            Self::Pending(kind) => format!("pending {kind}"),
+            Self::Device => "device".to_owned(),
+            Self::Code => "code".to_owned(),
+            Self::Access => "access".to_owned(),
+            Self::Family => "family".to_owned(),
         }
     }
 
-    /// The most grants of this kind; `None` for those that only a person who signed in can cause.
-    fn most(self) -> Option<i64> {
+    /// The statement that adds a grant of this kind, and the most grants that may be there before it: of the
+    /// kind, or of the kind and one sign-in.
+    fn addition(self) -> (&'static str, i64) {
         match self {
-            Self::Pending(_) | Self::Device => Some(MAX_OPEN),
-            Self::Code | Self::Access | Self::Family => None,
+            Self::Pending(_) | Self::Device => (ADD_OF_KIND, MAX_OPEN),
+            Self::Code | Self::Family => (ADD_OF_SIGN_IN, MAX_OF_SIGN_IN),
+            Self::Access => (ADD_OF_SIGN_IN, 10 * MAX_OF_SIGN_IN),
         }
     }
 }
@@ -92,33 +103,22 @@ impl Store {
         if row.sealed.len() > MAX_SEALED {
             return Ok(false);
         }
-        let most = kind.most().unwrap_or(i64::MAX);
-        // Only kinds with a limit are counted.
-        let counted = if kind.most().is_some() {
-            kind.as_str()
-        } else {
-            ""
-        };
+        let (sql, most) = kind.addition();
         self.write_one(Purpose::Write, move |c| {
             Box::pin(async move {
-                sqlx::query(
-                    "INSERT INTO sign_in_grants (kind, id, also, sign_in, family, state, expires_at, sealed) \
-                     SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM store WHERE store.id = 1 AND \
-                     (SELECT COUNT(*) FROM sign_in_grants g WHERE g.kind = $9 AND g.expires_at > $10) < $11",
-                )
-                .bind(kind.as_str())
-                .bind(row.id)
-                .bind(row.also)
-                .bind(row.sign_in)
-                .bind(row.family)
-                .bind(row.state)
-                .bind(row.expires_at)
-                .bind(row.sealed)
-                .bind(counted)
-                .bind(now.seconds())
-                .bind(most)
-                .execute(c)
-                .await
+                sqlx::query(sql)
+                    .bind(kind.name())
+                    .bind(row.id)
+                    .bind(row.also)
+                    .bind(row.sign_in)
+                    .bind(row.family)
+                    .bind(row.state)
+                    .bind(row.expires_at)
+                    .bind(row.sealed)
+                    .bind(now.seconds())
+                    .bind(most)
+                    .execute(c)
+                    .await
             })
         })
         .await
@@ -163,9 +163,9 @@ impl Store {
         kind: GrantKind,
         key: &str,
     ) -> Result<Option<GrantRow>, StoreError> {
-        let (kind, key) = (kind.as_str(), key.to_owned());
+        let (kind, key) = (kind.name(), key.to_owned());
         let row = self.read(Purpose::Read, DEADLINE, move |c| {
-            let key = key.clone();
+            let (kind, key) = (kind.clone(), key.clone());
             Box::pin(async move {
                 sqlx::query(sql)
                     .bind(kind)
@@ -194,7 +194,7 @@ impl Store {
                     "DELETE FROM sign_in_grants WHERE kind = $1 AND id = $2 AND expires_at > $3 \
                      RETURNING id, also, sign_in, family, state, expires_at, sealed",
                 )
-                .bind(kind.as_str())
+                .bind(kind.name())
                 .bind(id)
                 .bind(now)
                 .fetch_optional(c)
@@ -223,7 +223,7 @@ impl Store {
                      expires_at = $8, sealed = $9 \
                      WHERE kind = $1 AND id = $2 AND state = $3 AND expires_at > $10",
                 )
-                .bind(kind.as_str())
+                .bind(kind.name())
                 .bind(to.id)
                 .bind(from)
                 .bind(to.also)
@@ -280,33 +280,6 @@ impl Store {
         })
         .await
         .map(drop)
-    }
-
-    /// The number of grants of a kind that belong to a sign-in and have not expired.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
-    pub async fn count_grants_of(
-        &self,
-        kind: GrantKind,
-        sign_in: &str,
-        now: Timestamp,
-    ) -> Result<i64, StoreError> {
-        let (sign_in, now) = (sign_in.to_owned(), now.seconds());
-        let row = self.read(Purpose::Read, DEADLINE, move |c| {
-            let sign_in = sign_in.clone();
-            Box::pin(async move {
-                sqlx::query(
-                    "SELECT COUNT(*) FROM sign_in_grants WHERE sign_in = $1 AND kind = $2 AND expires_at > $3",
-                )
-                .bind(sign_in)
-                .bind(kind.as_str())
-                .bind(now)
-                .fetch_one(c)
-                .await
-            })
-        });
-        row.await?.try_get(0).map_err(classify)
     }
 
     /// The ids of device flows that have been decided, of which no token was issued yet.

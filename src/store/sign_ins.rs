@@ -137,26 +137,30 @@ impl Store {
         .map(drop)
     }
 
-    /// Replaces what is sealed of a sign-in, and the digest of its cookie. Returns whether there is
-    /// such a sign-in.
+    /// Replaces what is sealed of a sign-in, and the digest of its cookie, if nobody else has since it was
+    /// read. Returns whether it was replaced.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn replace_sign_in(
         &self,
         id: &str,
+        old: String,
         handle: String,
         sealed: String,
     ) -> Result<bool, StoreError> {
         let id = id.to_owned();
         self.write_one(Purpose::Write, move |c| {
             Box::pin(async move {
-                sqlx::query("UPDATE sign_ins SET handle = $2, sealed = $3 WHERE id = $1")
-                    .bind(id)
-                    .bind(handle)
-                    .bind(sealed)
-                    .execute(c)
-                    .await
+                sqlx::query(
+                    "UPDATE sign_ins SET handle = $2, sealed = $3 WHERE id = $1 AND sealed = $4",
+                )
+                .bind(id)
+                .bind(handle)
+                .bind(sealed)
+                .bind(old)
+                .execute(c)
+                .await
             })
         })
         .await

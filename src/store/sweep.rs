@@ -13,6 +13,8 @@ use crate::base::clock::Timestamp;
 const CLOCKS_DIFFER: i64 = 600;
 /// The number of batches that one sweep deletes of a table.
 const MAX_PORTIONS: usize = 16;
+/// How many seconds a session of a role may go on after the sign-in that it came from.
+const SESSIONS_OUTLIVE: i64 = 129_600;
 impl Store {
     /// Deletes revocations whose sessions have all ended, ids of expired tokens, changes that are
     /// older than the configured time before `history` (or `now`, if that is earlier), sign-ins that are
@@ -42,7 +44,8 @@ impl Store {
             ),
             (
                 "DELETE FROM sign_ins WHERE id IN (SELECT id FROM sign_ins WHERE ends_at <= $1 LIMIT 1000)",
-                seconds,
+                // Sessions that came from it may last longer, and are ended by its id.
+                seconds.saturating_sub(SESSIONS_OUTLIVE),
             ),
             (
                 "DELETE FROM change_documents WHERE sequence IN (SELECT sequence FROM change_documents \

@@ -68,6 +68,7 @@ mod saml_idp;
 mod saml_login;
 mod second_factor;
 mod shutdown;
+mod sign_in;
 mod simulation;
 mod single_use;
 mod store;

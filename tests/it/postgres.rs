@@ -356,6 +356,7 @@ async fn brokers_with<const N: usize>(
             };
             c.refuse_after = Duration::from_secs(60);
             c.budgets = budgets;
+            c.sign_in = Some(brevet::sign_ins::Settings::at("http://{address}"));
         })
         .await;
         all.push(broker);
