@@ -202,16 +202,7 @@ pub async fn of_id(broker: &Broker, id: &str) -> Result<Option<SignIn>, Error> {
 /// # Errors
 /// [`Error::NotSignedIn`] if the sign-in is over.
 pub async fn add_factor(broker: &Broker, id: &SignInId, factor: Factor) -> Result<Handle, Error> {
-    change(broker, id, async |row: &SignInRow| {
-        let sign_in = still_there(broker, row).await?;
-        let mut sign_in = sign_in.ok_or(Error::NotSignedIn)?;
-        // The last one of each kind is enough to judge how old it is.
-        let is_other = |old: &Factor| old.method != factor.method || old.device != factor.device;
-        sign_in.factors.retain(is_other);
-        sign_in.factors.push(factor.clone());
-        Ok(sign_in)
-    })
-    .await
+    change(broker, id, Some(factor)).await
 }
 
 /// Records that the user has chosen another password, so that this sign-in goes on while the others end.
@@ -220,37 +211,22 @@ pub async fn add_factor(broker: &Broker, id: &SignInId, factor: Factor) -> Resul
 /// # Errors
 /// [`Error::NotSignedIn`] if the sign-in was ended in another way.
 pub async fn password_changed(broker: &Broker, sign_in: &SignIn) -> Result<Handle, Error> {
-    change(broker, &sign_in.id, async |row: &SignInRow| {
-        // Read before it is compared with the revocations, so that none is skipped.
-        let known = broker.feed.sequence();
-        let mut sign_in = opened(broker, row)?.ok_or(Error::NotSignedIn)?;
-        let keys = sign_in.came_from_otherwise()?;
-        let (under, at) = (sign_in.issued_under, sign_in.at.seconds());
-        if broker.revocations.is_revoked(&keys, under, at) {
-            return Err(Error::NotSignedIn);
-        }
-        sign_in.issued_under = known;
-        sign_in.must_change_password = false;
-        sign_in.password = password_mark(&broker.directory.load(), sign_in.arn());
-        let (directory, now) = (broker.directory.load_full(), broker.clock.now());
-        match sign_in.is_over(&directory, &broker.revocations, broker.store.id(), now) {
-            true => Err(Error::NotSignedIn),
-            false => Ok(sign_in),
-        }
-    })
-    .await
+    change(broker, &sign_in.id, None).await
 }
 
-/// Changes a sign-in, unless somebody else does at the same time; then once more.
-async fn change(
-    broker: &Broker,
-    id: &SignInId,
-    with: impl AsyncFn(&SignInRow) -> Result<SignIn, Error>,
-) -> Result<Handle, Error> {
+/// Adds a factor to a sign-in, or else takes the new password of its user over. If somebody else changes it
+/// at the same time, this is done once more.
+async fn change(broker: &Broker, id: &SignInId, factor: Option<Factor>) -> Result<Handle, Error> {
     for _ in 0..ATTEMPTS {
         let row = broker.store.sign_in(&hex(id)).await?;
         let row = row.ok_or(Error::NotSignedIn)?;
-        let sign_in = with(&row).await?;
+        let sign_in = match &factor {
+            Some(factor) => {
+                let sign_in = still_there(broker, &row).await?;
+                with_factor(sign_in.ok_or(Error::NotSignedIn)?, factor)
+            }
+            None => with_new_password(broker, &row)?,
+        };
         let handle = fresh_handle(broker)?;
         let (sealed, digest) = (sealed(broker, &sign_in)?, digest(handle.expose()));
         let replaced = broker
@@ -261,6 +237,35 @@ async fn change(
         }
     }
     Err(Error::NotSignedIn)
+}
+
+fn with_factor(mut sign_in: SignIn, factor: &Factor) -> SignIn {
+    // The last one of each kind is enough to judge how old it is.
+    let is_other = |old: &Factor| old.method != factor.method || old.device != factor.device;
+    sign_in.factors.retain(is_other);
+    sign_in.factors.push(factor.clone());
+    sign_in
+}
+
+/// The sign-in in a row with the password that its user has now, unless it was ended by anything but the
+/// change of the password.
+fn with_new_password(broker: &Broker, row: &SignInRow) -> Result<SignIn, Error> {
+    // Read before it is compared with the revocations, so that none is skipped.
+    let known = broker.feed.sequence();
+    let mut sign_in = opened(broker, row)?.ok_or(Error::NotSignedIn)?;
+    let keys = sign_in.came_from_otherwise()?;
+    let (under, at) = (sign_in.issued_under, sign_in.at.seconds());
+    if broker.revocations.is_revoked(&keys, under, at) {
+        return Err(Error::NotSignedIn);
+    }
+    let (directory, now) = (broker.directory.load_full(), broker.clock.now());
+    sign_in.issued_under = known;
+    sign_in.must_change_password = false;
+    sign_in.password = password_mark(&directory, sign_in.arn());
+    match sign_in.is_over(&directory, &broker.revocations, broker.store.id(), now) {
+        true => Err(Error::NotSignedIn),
+        false => Ok(sign_in),
+    }
 }
 
 /// Opens a row, and returns the sign-in unless it is over. One that was revoked is deleted, so that it cannot
