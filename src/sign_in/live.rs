@@ -77,6 +77,9 @@ pub(super) async fn account_of(
     Ok(own.and_then(|record| Some(IamArn::parse(&record.principal_arn)?.account)))
 }
 
+/// Sign-ins, each with the time in seconds since 1970 when its browser was last seen.
+pub type Seen = Vec<(SignIn, i64)>;
+
 /// A page of the sign-ins of an account, in the order of their ids, each with the time in seconds since 1970
 /// when its browser was last seen; and the id of the last row that was looked at, or `None` at the end.
 ///
@@ -86,7 +89,7 @@ pub fn listed(
     broker: &Broker,
     rows: &[SignInRow],
     limit: usize,
-) -> Result<(Vec<(SignIn, i64)>, Option<String>), Error> {
+) -> Result<(Seen, Option<String>), Error> {
     let (directory, now) = (broker.directory.load_full(), broker.clock.now());
     let mut listed = Vec::new();
     for row in rows {
