@@ -44,6 +44,32 @@ def browser():
         browser.close()
 
 
+def give_passwords(world, alice):
+    """Gives the users of the demo passwords, where it has made up none. alice needs a code for her own."""
+
+    def client(service, endpoint, key, secret, token=None):
+        return boto3.client(
+            service,
+            endpoint_url=endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            aws_session_token=token,
+        )
+
+    sts = client("sts", world["sts_endpoint"], alice["access_key_id"], alice["secret_access_key"])
+    code = totp(alice["mfa_seed"], time.time() - 30)
+    made = sts.get_session_token(SerialNumber=alice["mfa_serial"], TokenCode=code)["Credentials"]
+    keys = (made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"])
+    iam = client("iam", world["iam_endpoint"], *keys)
+    for name in ("alice", "bob"):
+        iam.create_login_profile(UserName=name, Password="Correct-horse-1")
+        world["users"][name]["password"] = "Correct-horse-1"
+    here = world["sts_endpoint"]
+    start = "https://brevet.awsapps.com/start"
+    world["sso"] = {"oidc_endpoint": here, "start_url": start, "portal_url": f"{here}/portal"}
+
+
 @pytest.fixture(scope="module")
 def portal(world):
     """The address of the pages. bob may change his own credentials."""
@@ -60,16 +86,8 @@ def portal(world):
         "iam:ListMFADevices", "iam:CreateVirtualMFADevice", "iam:EnableMFADevice", "iam:DeactivateMFADevice",
         "iam:DeleteVirtualMFADevice", "iam:ChangePassword", "sts:AssumeRole"]}]}"""
     iam.put_user_policy(UserName="bob", PolicyName="self", PolicyDocument=policy)
-    if "password" not in alice:
-        import boto3 as b
-        sts = b.client("sts", endpoint_url=world["sts_endpoint"], region_name="us-east-1", aws_access_key_id=alice["access_key_id"], aws_secret_access_key=alice["secret_access_key"])
-        c = sts.get_session_token(SerialNumber=alice["mfa_serial"], TokenCode=totp(alice["mfa_seed"], time.time()-30))["Credentials"]
-        iam2 = b.client("iam", endpoint_url=world["iam_endpoint"], region_name="us-east-1", aws_access_key_id=c["AccessKeyId"], aws_secret_access_key=c["SecretAccessKey"], aws_session_token=c["SessionToken"])
-        for n in ("alice", "bob"):
-            iam2.create_login_profile(UserName=n, Password="Correct-horse-1")
-            world["users"][n]["password"] = "Correct-horse-1"
-        u = world["sts_endpoint"]
-        world["sso"] = {"oidc_endpoint": u, "start_url": "https://brevet.awsapps.com/start", "portal_url": u + "/portal"}
+    if not alice.get("password"):
+        give_passwords(world, alice)
     return world["sso"]["portal_url"].removesuffix("/portal")
 
 
