@@ -42,6 +42,8 @@ pub struct Broker {
     pub budgets: Budgets,
     /// The issuer of web identity tokens, as a URL; `None` if this broker issues none.
     pub issuer: Option<String>,
+    /// Whether object stores may ask in the form of Keystone, which needs the tokens of all sessions.
+    pub keystone: bool,
     /// The claims that roles may have at the top level of web identity tokens.
     pub lifted_claims: Vec<String>,
     /// The audiences and URLs that SAML assertions must name, and the clock leeway.

@@ -115,6 +115,8 @@ pub struct Config {
     pub limits: Limits,
     /// `iss` of web identity tokens; `{address}` in it is replaced by the address of the service.
     pub issuer: Option<String>,
+    /// Whether object stores may ask in the form of OpenStack Keystone.
+    pub keystone: bool,
     /// The claims that roles may have at the top level of their tokens.
     pub lifted_claims: Vec<String>,
     /// The service provider that SAML assertions must be made for. `{address}` in it stands for the broker's
@@ -165,6 +167,7 @@ impl Config {
             redis: None,
             limits: Limits::default(),
             issuer: None,
+            keystone: false,
             lifted_claims: Vec::new(),
             service_provider: ServiceProvider::default(),
             reach: Reach {
@@ -251,6 +254,7 @@ impl Config {
             config.issuer = Some(issuer(section.issuer)?);
             config.lifted_claims = claims(section.claims)?;
         }
+        config.keystone = document.keystone.is_some_and(|k| k.enabled);
         let sign_in_url = document.sign_in.as_ref().map(|s| s.public_url.clone());
         let url = config.issuer.as_deref().or(sign_in_url.as_deref());
         config.service_provider = saml::service_provider(document.saml, url, base)?;

@@ -209,6 +209,7 @@ mod parts {
     pub mod authzen;
     pub mod config;
     pub mod grpc;
+    pub mod keystone;
     pub mod oauth;
     pub mod portal;
     pub mod query;

@@ -32,6 +32,10 @@ pub enum Http {
     AccessEvaluations,
     /// The metadata of the broker as a policy decision point.
     DecisionPoint,
+    /// Endpoints of OpenStack Keystone.
+    KeystoneTokens,
+    KeystoneS3Tokens,
+    KeystoneCredentials,
 }
 
 /// An action of AWS's APIs `sso-oidc` and `sso`.
@@ -94,6 +98,10 @@ pub const SAML_METADATA: &str = METADATA_PATH;
 /// The paths of the AuthZEN Authorization API 1.0, below the URL of the policy decision point.
 pub const ACCESS_EVALUATION: &str = "/access/v1/evaluation";
 pub const ACCESS_EVALUATIONS: &str = "/access/v1/evaluations";
+/// The paths of OpenStack Keystone (Identity API v3), for object stores.
+pub const KEYSTONE_TOKENS: &str = "/v3/auth/tokens";
+pub const KEYSTONE_S3_TOKENS: &str = "/v3/s3tokens";
+const KEYSTONE_USERS: &str = "/v3/users/";
 /// The path of the metadata of a policy decision point, before the path of its URL.
 pub const DECISION_POINT: &str = "/.well-known/authzen-configuration";
 
@@ -117,6 +125,9 @@ pub fn http(path: &str) -> Http {
         ACCESS_EVALUATION => Http::AccessEvaluation,
         ACCESS_EVALUATIONS => Http::AccessEvaluations,
         DECISION_POINT => Http::DecisionPoint,
+        KEYSTONE_TOKENS => Http::KeystoneTokens,
+        KEYSTONE_S3_TOKENS => Http::KeystoneS3Tokens,
+        path if path.starts_with(KEYSTONE_USERS) => Http::KeystoneCredentials,
         path if is_portal(path) => Http::Portal,
         _ => Http::Query,
     }

@@ -6,10 +6,12 @@
 mod memory;
 mod record;
 mod redis;
+mod tokens_by_key;
 
 use std::sync::Arc;
 
 use crate::base::clock::Timestamp;
+use crate::base::secret::Secret;
 use crate::metrics::Metrics;
 use crate::session::keyring::Keyring;
 
@@ -19,6 +21,7 @@ pub use self::redis::{Mode, RedisOptions, UNVERIFIED_SENTENCE, check_redis_url};
 use memory::MemorySessions;
 use record::answer_bytes;
 use redis::RedisSessions;
+use tokens_by_key::TokensByKey;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionsError {
@@ -48,6 +51,8 @@ pub enum Standing {
 pub struct Sessions {
     kind: Kind,
     metrics: Arc<Metrics>,
+    /// The tokens in this process, if there is no Redis.
+    tokens: TokensByKey,
 }
 
 enum Kind {
@@ -61,6 +66,7 @@ impl Sessions {
         Self {
             kind: Kind::Memory(MemorySessions::new(bounds)),
             metrics,
+            tokens: TokensByKey::default(),
         }
     }
 
@@ -75,6 +81,7 @@ impl Sessions {
         Ok(Self {
             kind: Kind::Redis(Box::new(RedisSessions::new(options, metrics.clone())?)),
             metrics,
+            tokens: TokensByKey::default(),
         })
     }
 
@@ -92,6 +99,44 @@ impl Sessions {
                     tracing::debug!(%error, "a session record was not written");
                 }
             }
+        }
+    }
+
+    /// Keeps the token of a session until it expires, so that the session is found by its access key. If
+    /// Redis does not answer, it is not found, and refused where only its key is known.
+    pub async fn keep_token(
+        &self,
+        keyring: &Keyring,
+        key: &str,
+        token: &str,
+        expires_at: i64,
+        now: Timestamp,
+    ) {
+        match &self.kind {
+            Kind::Memory(_) => self.tokens.add(key, token, expires_at, now),
+            Kind::Redis(redis) => {
+                let kept = Box::pin(redis.keep_token(keyring, key, token, expires_at, now)).await;
+                if let Err(error) = kept {
+                    self.metrics.sessions_lost.inc();
+                    tracing::debug!(%error, "a session token was not kept");
+                }
+            }
+        }
+    }
+
+    /// The token of the session with this access key; `None` if it is not kept.
+    ///
+    /// # Errors
+    /// [`SessionsError::Unreachable`] if Redis does not answer, and [`SessionsError::Forged`] if no broker of
+    /// this cluster wrote what is there.
+    pub async fn token_of(
+        &self,
+        keyring: &Keyring,
+        key: &str,
+    ) -> Result<Option<Secret<String>>, SessionsError> {
+        match &self.kind {
+            Kind::Memory(_) => Ok(self.tokens.find(key)),
+            Kind::Redis(redis) => Box::pin(redis.token_of(keyring, key)).await,
         }
     }
 

@@ -23,6 +23,7 @@ pub(super) struct Document {
     pub(super) sessions: Option<SessionsSection>,
     pub(super) limits: Option<LimitsSection>,
     pub(super) web_identity: Option<WebIdentitySection>,
+    pub(super) keystone: Option<KeystoneSection>,
     #[serde(default)]
     pub(super) credentials: CredentialsSection,
     pub(super) federation: Option<FederationSection>,
@@ -139,6 +140,12 @@ pub(super) struct WebIdentitySection {
     pub(super) issuer: String,
     #[serde(default)]
     pub(super) claims: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeystoneSection {
+    pub(super) enabled: bool,
 }
 
 #[derive(Debug, Deserialize)]

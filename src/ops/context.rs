@@ -382,6 +382,18 @@ impl Context<'_> {
             .sessions
             .record(&keyring, &session.record, self.now)
             .await;
+        if self.broker.keystone {
+            let credentials = &session.credentials;
+            let kept = self.broker.sessions.keep_token(
+                &keyring,
+                credentials.access_key_id.as_str(),
+                credentials.session_token.expose(),
+                session.record.expires_at,
+                self.now,
+            );
+            // Boxed, because few brokers do it.
+            Box::pin(kept).await;
+        }
         Ok(session)
     }
 

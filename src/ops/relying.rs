@@ -4,4 +4,5 @@ pub mod authorize;
 pub mod keys;
 pub mod subject;
 pub mod verify_request;
+pub mod verify_string_to_sign;
 pub mod watch_revocations;

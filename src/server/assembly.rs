@@ -207,6 +207,7 @@ impl Materials<'_> {
                 .issuer
                 .as_ref()
                 .map(|issuer| issuer.replace("{address}", &address)),
+            keystone: config.keystone,
             lifted_claims: config.lifted_claims.clone(),
             verifications: Semaphore::new(verifications()),
             simulations: Semaphore::new(1),

@@ -11,6 +11,8 @@ use super::body::Metered;
 use super::{Shared, saml_metadata};
 use crate::api;
 use crate::authzen::{self, Endpoint};
+use crate::broker::Broker;
+use crate::keystone::{self, Endpoint as Store};
 use crate::oauth::well_known::{self, Document};
 use crate::oauth::{sign_in, token};
 use crate::ops::CALL_TIMEOUT;
@@ -69,6 +71,16 @@ pub(super) async fn answer(
             let response = Box::pin(authzen::serve(broker, origin, endpoint, request)).await;
             return response.map(Body::new);
         }
+        Http::KeystoneTokens | Http::KeystoneS3Tokens | Http::KeystoneCredentials
+            if !broker.keystone =>
+        {
+            None
+        }
+        Http::KeystoneTokens => return ask(broker, origin, Store::Tokens, request).await,
+        Http::KeystoneS3Tokens => return ask(broker, origin, Store::S3Tokens, request).await,
+        Http::KeystoneCredentials => {
+            return ask(broker, origin, Store::Credentials, request).await;
+        }
         Http::TokenExchange => {
             let response = token::serve(broker, origin, request).await;
             return response.map(Body::new);
@@ -78,6 +90,16 @@ pub(super) async fn answer(
         Some(response) => response,
         None => query::serve(broker, origin, request).await.map(Body::new),
     }
+}
+
+async fn ask(
+    broker: &Arc<Broker>,
+    origin: Origin,
+    endpoint: Store,
+    request: Request<Metered>,
+) -> Response<Body> {
+    let response = keystone::serve(broker, origin, endpoint, request).await;
+    response.map(Body::new)
 }
 
 async fn answer_grpc(

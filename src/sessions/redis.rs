@@ -12,6 +12,7 @@ mod connection;
 mod names;
 mod options;
 mod probe;
+mod tokens;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;

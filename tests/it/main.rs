@@ -35,6 +35,7 @@ mod iam_providers;
 mod iam_together;
 mod importing;
 mod integrity;
+mod keystone;
 mod killed;
 mod last_administrator;
 mod legible;

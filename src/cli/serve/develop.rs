@@ -187,6 +187,7 @@ fn config(
             ..Limits::default()
         },
         issuer: Some("http://{address}".to_owned()),
+        keystone: true,
         service_provider: service_provider(),
         reach: Reach {
             private: false,

@@ -2,6 +2,7 @@
 
 pub(super) mod read;
 pub(super) mod s3;
+mod string;
 
 use ring::hmac;
 

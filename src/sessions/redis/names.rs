@@ -11,6 +11,11 @@ pub(super) fn name(keyring: &Keyring, id: &[u8]) -> String {
     format!("brevet:{}:session:{}", keyring.cluster_id(), hex(id))
 }
 
+/// The key of a session's token, by the session's access key.
+pub(super) fn token_name(keyring: &Keyring, access_key_id: &str) -> String {
+    format!("brevet:{}:token:{access_key_id}", keyring.cluster_id())
+}
+
 /// The key of a used signature.
 pub(super) fn signature_name(keyring: &Keyring, signature: &[u8; 16]) -> String {
     format!(
