@@ -20,6 +20,10 @@ const ACTION: &str = "EndSignIn";
 ///
 /// # Errors
 /// [`Error`] if the store does not answer.
+#[cfg_attr(
+    not(any(test, feature = "internals")),
+    allow(dead_code, reason = "tests end a sign-in by its id")
+)]
 pub async fn end(broker: &Broker, id: &SignInId) -> Result<(), Error> {
     // One whose time is over may have sessions that last longer.
     let row = broker.store.sign_in(&hex(id)).await?;

@@ -24,8 +24,6 @@ pub struct Live {
     pub session_id: [u8; 16],
     pub account_id: AccountId,
     pub role_name: String,
-    pub role_arn: String,
-    pub access_key_id: String,
     pub issued_at: Timestamp,
     pub expires_at: Timestamp,
     /// The address and the program to which it was given; empty if they are not known.
@@ -118,8 +116,6 @@ fn live(record: SessionRecord) -> Option<Live> {
         session_id: record.session_id.as_slice().try_into().ok()?,
         account_id: arn.account,
         role_name: arn.name.to_owned(),
-        role_arn: record.principal_arn.clone(),
-        access_key_id: record.access_key_id,
         issued_at: Timestamp::from_seconds(record.issued_at),
         expires_at: Timestamp::from_seconds(record.expires_at),
         given_to: record.given_to,

@@ -33,7 +33,6 @@ pub struct SignInRow {
     pub seen_at: i64,
     /// When it was last compared with the revocations in force.
     pub checked_at: i64,
-    pub ends_at: i64,
     pub sealed: String,
 }
 
@@ -50,7 +49,7 @@ pub enum SignInsOf {
     ProviderSession(String, String),
 }
 
-const COLUMNS: &str = "id, seen_at, checked_at, ends_at, sealed";
+const COLUMNS: &str = "id, seen_at, checked_at, sealed";
 
 impl Store {
     /// Adds a sign-in.
@@ -87,7 +86,7 @@ impl Store {
     /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn sign_in_with_handle(&self, handle: &str) -> Result<Option<SignInRow>, StoreError> {
         self.one_sign_in(
-            "SELECT id, seen_at, checked_at, ends_at, sealed FROM sign_ins WHERE handle = $1",
+            "SELECT id, seen_at, checked_at, sealed FROM sign_ins WHERE handle = $1",
             handle,
         )
         .await
@@ -99,7 +98,7 @@ impl Store {
     /// [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn sign_in(&self, id: &str) -> Result<Option<SignInRow>, StoreError> {
         self.one_sign_in(
-            "SELECT id, seen_at, checked_at, ends_at, sealed FROM sign_ins WHERE id = $1",
+            "SELECT id, seen_at, checked_at, sealed FROM sign_ins WHERE id = $1",
             id,
         )
         .await
@@ -273,8 +272,7 @@ fn sign_in(row: &AnyRow) -> Result<SignInRow, StoreError> {
             id: row.try_get(0)?,
             seen_at: row.try_get(1)?,
             checked_at: row.try_get(2)?,
-            ends_at: row.try_get(3)?,
-            sealed: row.try_get(4)?,
+            sealed: row.try_get(3)?,
         })
     };
     read().map_err(classify)
