@@ -29,6 +29,9 @@ Examples:
       The client is a public one: it has no secret.";
 
 /// Manage what an identity provider needs for signing people in
+///
+/// Providers themselves are made with `aws iam create-open-id-connect-provider` or `brevet import`. These
+/// commands set what AWS's API does not know of them.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum ProviderCommand {

@@ -25,11 +25,13 @@ const SSO_EXAMPLES: &str = "\
 Examples:
   brevet configure sso --new-profile dev --endpoint https://sts.example.com
       Signs you in, and asks for the account and the role.
-  brevet configure sso --new-profile dev --endpoint https://sts.example.com \\
-      --account-id 111122223333 --role-name Developer
+  brevet configure sso --new-profile dev --account-id 111122223333 --role-name Developer
       Asks nothing.";
 
 /// Write profiles of ~/.aws/config
+///
+/// Writes what AWS's tools, SDKs and `brevet` itself need to use this broker, and leaves everything else in
+/// the file as it is.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) enum ConfigureCommand {
