@@ -221,7 +221,8 @@ fn operation(
 
 /// Whether names of objects can begin like this, so that a store lists by the text that was judged.
 fn is_beginning_of_keys(text: &str, rules: &StoreRules) -> bool {
-    let is_whole = rules.keeps_slashes || !(text.starts_with('/') || text.contains("//"));
+    let odd = text.starts_with('/') || text.contains("//") || text.contains('\\');
+    let is_whole = rules.keeps_slashes || !odd;
     text.len() <= 1024 && is_whole && !has_dot_segment(text)
 }
 

@@ -224,6 +224,7 @@ fn os_04_two_operations_at_once_are_none() {
         "GET /data?prefix=home%2Falice%2F..%2Fbob%2F",
         "GET /data?prefix=home%2F%2Fbob",
         "GET /data?prefix=home%5C..%5Cbob",
+        "GET /data?prefix=home%5Cbob",
         "GET /data?prefix=home%2F&marker=%2Fhome%2Fx",
         "GET /data?prefix=home%2F&marker=other%2Fx",
         "GET /data?list-type=2&prefix=home%2F&start-after=a",
