@@ -48,6 +48,10 @@ pub struct Page {
 ///
 /// # Errors
 /// The same as for [`page`].
+#[cfg_attr(
+    not(any(test, feature = "internals")),
+    allow(dead_code, reason = "tests ask for all roles at once")
+)]
 pub async fn roles(
     broker: &Broker,
     sign_in: &SignIn,
