@@ -548,9 +548,11 @@ fn os_10_headers_that_change_the_request_behind_the_signature_are_refused() {
     assert_eq!(with(&[("x-amz-meta-a", &long)]), "InvalidRequest");
 }
 
+type Parameters = Vec<(String, String)>;
+
 /// Reads a path-style request as simply as possible: which bucket, key and parameters it has. `None` if
 /// anything in it is unusual.
-fn slow(path: &str) -> Option<(String, String, Vec<(String, String)>)> {
+fn slow(path: &str) -> Option<(String, String, Parameters)> {
     let decoded = |text: &str| -> Option<String> {
         let mut out = Vec::new();
         let bytes = text.as_bytes();
@@ -592,7 +594,7 @@ fn slow(path: &str) -> Option<(String, String, Vec<(String, String)>)> {
         return None;
     }
     let names: Vec<&str> = key.split('/').collect();
-    if key != "" && names[..names.len() - 1].contains(&"") {
+    if !key.is_empty() && names[..names.len() - 1].contains(&"") {
         return None;
     }
     let mut parameters = Vec::new();
