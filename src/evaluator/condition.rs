@@ -283,6 +283,50 @@ mod tests {
     }
 
     #[test]
+    fn az_01_a_condition_on_a_value_that_is_not_known_refuses() {
+        let mut context = RequestContext::new();
+        context.set_unknown(&["s3:existingobjecttag/", "s3:tlsversion"]);
+        context.set("s3:ExistingObjectTag/known", "x");
+        let condition = |operator: &str, key: &str, wanted: &str| {
+            Condition::parse(operator, key, &[wanted.into()], true).unwrap()
+        };
+        for operator in [
+            "StringEquals",
+            "StringNotEquals",
+            "StringEqualsIfExists",
+            "StringNotLikeIfExists",
+            "ForAllValues:StringEquals",
+            "ForAnyValue:StringNotEquals",
+        ] {
+            let open = condition(operator, "s3:ExistingObjectTag/team", "x");
+            assert!(!open.holds(&context, ALLOW), "{operator}");
+            assert!(open.holds(&context, DENY), "{operator}");
+        }
+        for wanted in ["true", "false"] {
+            let open = condition("Null", "s3:ExistingObjectTag/team", wanted);
+            assert!(!open.holds(&context, ALLOW) && open.holds(&context, DENY));
+        }
+        let open = condition("NumericLessThan", "s3:TlsVersion", "1.2");
+        assert!(!open.holds(&context, ALLOW) && open.holds(&context, DENY));
+        // The value of a variable, whatever its default is.
+        let open = condition(
+            "StringEquals",
+            "aws:username",
+            "${s3:ExistingObjectTag/a, 'x'}",
+        );
+        context.set("aws:username", "x");
+        assert!(!open.holds(&context, ALLOW) && open.holds(&context, DENY));
+        // A value that is there counts, and so does a name that only begins alike.
+        for (key, effect) in [
+            ("s3:ExistingObjectTag/known", ALLOW),
+            ("s3:ExistingObjectTags", DENY),
+        ] {
+            let known = condition("StringEquals", key, "x");
+            assert_eq!(known.holds(&context, effect), effect == ALLOW, "{key}");
+        }
+    }
+
+    #[test]
     fn what_the_corpus_leaves_out_is_decided_here() {
         // A negated operator on a value of another type.
         for (operator, wanted, got) in [

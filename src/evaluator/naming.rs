@@ -246,6 +246,25 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_without_credentials_is_named_as_everybody_and_in_no_other_way() {
+        for everybody in [r#""*""#, r#"{"AWS":"*"}"#] {
+            assert_eq!(named(Principal::Anonymous, everybody, ""), (true, true));
+        }
+        for other in [
+            r#"{"AWS":"111122223333"}"#,
+            r#"{"AWS":"arn:aws:iam::111122223333:role/dev/Mid"}"#,
+            r#"{"Federated":"arn:aws:iam::111122223333:oidc-provider/idp.example"}"#,
+            r#"{"Service":"ec2.amazonaws.com"}"#,
+        ] {
+            assert_eq!(
+                named(Principal::Anonymous, other, ""),
+                (false, false),
+                "{other}"
+            );
+        }
+    }
+
+    #[test]
     fn principals_are_compared_with_their_path_and_partition() {
         let aws = |text: &str| format!(r#"{{"AWS":"{text}"}}"#);
         for (caller, wanted, is) in [

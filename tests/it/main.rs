@@ -44,6 +44,7 @@ mod long_requests;
 mod mfa;
 mod mistakes;
 mod moving;
+mod object_stores;
 mod oidc_idp;
 mod organization;
 mod overload;
