@@ -89,6 +89,10 @@ fn of_source(source: Source) -> String {
 pub struct Verified {
     pub user: Arc<User>,
     /// Why the user must choose another password before it may do anything else.
+    #[cfg_attr(
+        not(any(test, feature = "internals")),
+        allow(dead_code, reason = "a sign-in asks again when it begins")
+    )]
     pub must_change: Option<MustChange>,
     /// A mark of the password that was given, by which a newer one is noticed.
     pub mark: Option<String>,

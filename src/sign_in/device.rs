@@ -71,7 +71,6 @@ pub struct Asking {
     pub at: Timestamp,
     /// `XXXX-XXXX`.
     pub user_code: String,
-    pub scopes: Vec<String>,
     /// Whether the program asked from the address of this browser.
     pub from_here: bool,
 }
@@ -372,7 +371,6 @@ fn asking(flow: Flow, origin: &Origin) -> Asking {
         source: flow.source,
         at: flow.at,
         user_code: with_dash(&flow.user_code),
-        scopes: flow.scopes,
     }
 }
 
