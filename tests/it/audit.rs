@@ -308,6 +308,15 @@ fn largest_message(action: &str, policies: bool) -> Vec<u8> {
             duration_seconds: None,
         }
         .encode_to_vec(),
+        "ListSignIns" => pb::ListSignInsRequest {
+            marker: Some("f".repeat(32)),
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "EndSignIn" => pb::EndSignInRequest {
+            sign_in_id: "f".repeat(32),
+        }
+        .encode_to_vec(),
         "GetCallerIdentity" => Vec::new(),
         other => panic!("say what the largest message of {other} is"),
     }

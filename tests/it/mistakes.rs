@@ -448,10 +448,7 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
         (
             "brevet whoami --profile sso",
             1,
-            &[
-                "sso_session",
-                "aws configure export-credentials --profile sso",
-            ],
+            &["[sso-session corp]", "brevet configure sso"],
         ),
         (
             "brevet whoami --profile process",

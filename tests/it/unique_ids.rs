@@ -472,7 +472,7 @@ async fn a_store_of_an_earlier_version_gets_the_list() {
     store.close().await;
     sql(
         &dir.path().join("store.db"),
-        "DROP INDEX resources_names; DROP TABLE directory_entries; ALTER TABLE nodes DROP COLUMN directory; \
+        "DROP TABLE sign_ins; DROP TABLE sign_in_grants; DROP INDEX resources_names; DROP TABLE directory_entries; ALTER TABLE nodes DROP COLUMN directory; \
          DELETE FROM _sqlx_migrations WHERE version > 6",
     )
     .await;
