@@ -20,9 +20,12 @@ mod sign;
 mod store;
 mod tagging;
 
+#[cfg(any(test, feature = "internals"))]
 pub use copy_source::CopySource;
 pub use head::Head;
+#[cfg(any(test, feature = "internals"))]
 pub use key::ObjectKey;
+#[cfg(any(test, feature = "internals"))]
 pub use operations::Operation;
 pub use payload::Payload;
 pub use refusal::{Code, S3Refusal};

@@ -4,7 +4,9 @@
 mod devices;
 mod settings;
 
-pub use devices::{Devices, Full, Poll};
+#[cfg(any(test, feature = "internals"))]
+pub use devices::Full;
+pub use devices::{Devices, Poll};
 pub use settings::{AppClient, ProviderDetails, ProviderShown, Settings};
 
 /// The settings of sign-ins, and what this node remembers of those that have begun.
