@@ -54,7 +54,7 @@ const USED: i64 = 3;
 /// A flow that has begun.
 pub struct Started {
     pub device_code: Secret<String>,
-    /// `XXXX-XXXX`.
+    /// What the person types at the browser, as `XXXX-XXXX`.
     pub user_code: String,
     pub lasts: Duration,
     pub request_id: String,
@@ -69,7 +69,7 @@ pub struct Asking {
     pub program: String,
     pub source: IpAddr,
     pub at: Timestamp,
-    /// `XXXX-XXXX`.
+    /// What the person types at the browser, as `XXXX-XXXX`.
     pub user_code: String,
     /// Whether the program asked from the address of this browser.
     pub from_here: bool,

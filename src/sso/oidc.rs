@@ -21,7 +21,7 @@ use crate::sign_in::{authorize, device, settings, tokens};
 /// The longest list in a request.
 const MAX_LIST: usize = 100;
 
-/// Answers one request.
+/// Answers a request for one of the operations of AWS's API `sso-oidc`.
 pub(super) async fn answer(
     broker: &Broker,
     origin: &Origin,

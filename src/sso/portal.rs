@@ -24,7 +24,7 @@ use crate::sign_in::{choose, settings};
 /// The header with the access token.
 const TOKEN: &str = "x-amz-sso_bearer_token";
 
-/// Answers one request.
+/// Answers a request for one of the operations of AWS's API `sso`.
 pub(super) async fn answer(
     broker: &Arc<Broker>,
     origin: Origin,
