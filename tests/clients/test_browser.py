@@ -1,4 +1,4 @@
-"""The pages for people in a real browser: Debian's Chromium, driven by Playwright.
+"""The pages for people in a real browser: Debian's Chromium, or that of BREVET_CHROMIUM, driven by Playwright.
 
 With BREVET_SCREENSHOTS=FOLDER, a picture of every page is written there, for phone and desktop, light and dark.
 """
