@@ -140,10 +140,9 @@ fn main() {
     );
 }
 
-/// A server that answers everything with a body of so many bytes, with one thread for connections.
+/// A server that answers everything with a body of so many bytes, on one thread as the agent.
 fn bare(bytes: usize) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();

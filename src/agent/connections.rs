@@ -4,6 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::io::Errno;
 use tokio::task::AbortHandle;
@@ -33,10 +35,42 @@ pub fn is_shortage(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
+/// When a connection was last answered. Time is counted in the looks of [`Connections::close_late`], so that a
+/// request reads no clock.
+pub struct Pulse {
+    looks: Arc<AtomicU32>,
+    opened: u32,
+    /// The number of looks at the last answer, or [`Pulse::BUSY`].
+    answered: AtomicU32,
+}
+
+impl Pulse {
+    /// A request has arrived and is being answered.
+    const BUSY: u32 = u32::MAX;
+
+    /// A request has arrived.
+    pub fn begins(&self) {
+        self.answered.store(Self::BUSY, Ordering::Relaxed);
+    }
+
+    /// The request has its answer.
+    pub fn answered(&self) {
+        let now = self.looks.load(Ordering::Relaxed);
+        self.answered.store(now, Ordering::Relaxed);
+    }
+}
+
+struct Open<K> {
+    owner: K,
+    task: AbortHandle,
+    pulse: Arc<Pulse>,
+}
+
 /// The open connections, the oldest first, each with its owner: an address, or a user.
 pub struct Connections<K> {
     most: usize,
-    open: VecDeque<(K, AbortHandle)>,
+    open: VecDeque<Open<K>>,
+    looks: Arc<AtomicU32>,
 }
 
 impl<K: Copy + Eq + Hash> Connections<K> {
@@ -45,7 +79,30 @@ impl<K: Copy + Eq + Hash> Connections<K> {
         Self {
             most,
             open: VecDeque::new(),
+            looks: Arc::default(),
         }
+    }
+
+    /// Whether no connection is held, not even one that has ended and was not noticed yet.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Closes the connections that have waited for a whole request for `idle` seconds, and those that are older than
+    /// `age` seconds. It must be called once a second.
+    pub fn close_late(&mut self, idle: u32, age: u32) {
+        let now = self.looks.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        self.open.retain(|connection| {
+            let Pulse {
+                opened, answered, ..
+            } = &*connection.pulse;
+            let answered = answered.load(Ordering::Relaxed);
+            let is_idle = answered != Pulse::BUSY && now.wrapping_sub(answered) > idle;
+            if is_idle || now.wrapping_sub(*opened) > age {
+                connection.task.abort();
+            }
+            !connection.task.is_finished()
+        });
     }
 
     /// Makes room for one more connection.
@@ -53,7 +110,7 @@ impl<K: Copy + Eq + Hash> Connections<K> {
         if self.open.len() < self.most {
             return;
         }
-        self.open.retain(|(_, task)| !task.is_finished());
+        self.open.retain(|open| !open.task.is_finished());
         if self.open.len() >= self.most {
             self.close_one();
         }
@@ -62,25 +119,34 @@ impl<K: Copy + Eq + Hash> Connections<K> {
     /// Closes the oldest connection of the owner that has most of them.
     pub fn close_one(&mut self) {
         let mut counts: HashMap<K, usize> = HashMap::new();
-        for (owner, task) in &self.open {
-            if !task.is_finished() {
-                *counts.entry(*owner).or_default() += 1;
+        for open in &self.open {
+            if !open.task.is_finished() {
+                *counts.entry(open.owner).or_default() += 1;
             }
         }
         let largest = counts.values().max().copied();
         // Of several with as many connections, the one with the oldest.
-        let victim = self
-            .open
-            .iter()
-            .position(|(owner, task)| !task.is_finished() && counts.get(owner).copied() == largest);
-        if let Some((_, task)) = victim.and_then(|victim| self.open.remove(victim)) {
-            task.abort();
+        let victim = self.open.iter().position(|open| {
+            !open.task.is_finished() && counts.get(&open.owner).copied() == largest
+        });
+        if let Some(open) = victim.and_then(|victim| self.open.remove(victim)) {
+            open.task.abort();
         }
     }
 
-    /// Remembers a connection.
-    pub fn add(&mut self, owner: K, task: AbortHandle) {
-        self.open.push_back((owner, task));
+    /// Serves a connection in a task of its own.
+    pub fn spawn<F>(&mut self, owner: K, serve: impl FnOnce(Arc<Pulse>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let now = self.looks.load(Ordering::Relaxed);
+        let pulse = Arc::new(Pulse {
+            looks: self.looks.clone(),
+            opened: now,
+            answered: AtomicU32::new(now),
+        });
+        let task = tokio::spawn(serve(pulse.clone())).abort_handle();
+        self.open.push_back(Open { owner, task, pulse });
     }
 }
 
@@ -111,10 +177,9 @@ mod tests {
     async fn whoever_has_most_makes_room() {
         let mut connections = Connections::new(6);
         let mut open = |owner: u8| {
-            let task = tokio::spawn(std::future::pending::<()>());
             connections.make_room();
-            connections.add(owner, task.abort_handle());
-            task
+            connections.spawn(owner, |_| std::future::pending());
+            connections.open.back().unwrap().task.clone()
         };
         let quiet = open(1);
         let second = open(2);

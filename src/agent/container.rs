@@ -14,7 +14,7 @@ use super::audit::{Audit, Recipient};
 use super::front::Refused;
 use super::handouts::Slot;
 use super::listener::{Answer, Face};
-use super::metrics::{HandOutLabel, Metrics};
+use super::metrics::{HandOuts, Metrics};
 use super::refusal::Refusal;
 use super::session::RoleSession;
 use super::workload_token::WorkloadToken;
@@ -34,29 +34,21 @@ pub struct Container {
     /// The workloads by their paths.
     workloads: HashMap<String, Workload>,
     audit: Arc<Audit>,
-    metrics: Arc<Metrics>,
+    hand_outs: HandOuts,
 }
 
 impl Container {
-    pub fn new(
-        workloads: HashMap<String, Workload>,
-        audit: Arc<Audit>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(workloads: HashMap<String, Workload>, audit: Arc<Audit>, metrics: &Metrics) -> Self {
         Self {
             workloads,
             audit,
-            metrics,
+            hand_outs: metrics.hand_outs(LISTENER),
         }
     }
 
     /// A refusal of a workload that did not show what it must.
     fn unproven(&self, status: StatusCode, code: &str, message: &str) -> Answer {
-        let label = HandOutLabel {
-            listener: LISTENER,
-            outcome: "unproven",
-        };
-        self.metrics.hand_outs.get_or_create(&label).inc();
+        self.hand_outs.unproven.inc();
         error(status, code, message)
     }
 }
@@ -92,7 +84,7 @@ impl Face for Container {
         }
         let result = workload.slot.get().await;
         let result = result.as_deref();
-        self.metrics.handed_out(LISTENER, result.map(|_| ()));
+        self.hand_outs.count(result.map(|_| ()));
         let recipient = Recipient {
             listener: LISTENER,
             workload: workload.name.to_string(),

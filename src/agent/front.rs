@@ -3,7 +3,7 @@
 
 use std::net::Ipv6Addr;
 
-use http::header::{CONTENT_LENGTH, FORWARDED, ORIGIN, TRANSFER_ENCODING, VIA};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Method, Request, StatusCode};
 
 use crate::base::host_names::HostNames;
@@ -22,9 +22,6 @@ const OF_PROXIES: [&str; 10] = [
     "x-real-ip",
     "x-rewrite-url",
 ];
-/// Browsers send it, also where they send no `Origin` (Fetch Metadata Request Headers). Programs do not: the `fetch`
-/// of Node.js sends only `Sec-Fetch-Mode`.
-const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,19 +57,25 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
         let message = "The host must be written in its usual form: an IPv4 address as such, and no dot at the end.";
         return Err(Refused::new(StatusCode::FORBIDDEN, message));
     }
-    let is_forwarded = |name: &str| {
-        name.starts_with("x-forwarded")
-            || name.starts_with("x-envoy-")
-            || OF_PROXIES.contains(&name)
-    };
-    if headers.contains_key(FORWARDED)
-        || headers.contains_key(VIA)
-        || headers.keys().any(|name| is_forwarded(name.as_str()))
-    {
+    let (mut is_forwarded, mut is_of_a_page) = (false, false);
+    for name in headers.keys() {
+        match name.as_str() {
+            "forwarded" | "via" => is_forwarded = true,
+            // Browsers send Sec-Fetch-Site also where they send no Origin (Fetch Metadata Request Headers).
+            // Programs do not: the `fetch` of Node.js sends only Sec-Fetch-Mode.
+            "origin" | "sec-fetch-site" => is_of_a_page = true,
+            name => {
+                is_forwarded |= name.starts_with("x-forwarded")
+                    || name.starts_with("x-envoy-")
+                    || OF_PROXIES.contains(&name);
+            }
+        }
+    }
+    if is_forwarded {
         let message = "This request was forwarded (it has a header such as X-Forwarded-For), and such requests are refused.";
         return Err(Refused::new(StatusCode::FORBIDDEN, message));
     }
-    if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
+    if is_of_a_page {
         let message = "This request comes from a web page (it has the header Origin or Sec-Fetch-Site), and such requests are refused.";
         return Err(Refused::new(StatusCode::FORBIDDEN, message));
     }
@@ -109,13 +112,25 @@ fn is_spelled_plainly(host: &str) -> bool {
 
 /// Whether a path can be understood in one way only.
 fn is_plain(path: &str) -> bool {
-    let legal = |b: u8| b.is_ascii_graphic() && !b"%\\;".contains(&b);
-    path.starts_with('/')
-        && path.bytes().all(legal)
-        && !path.contains("//")
-        && !path
-            .split('/')
-            .any(|segment| segment == "." || segment == "..")
+    let Some(path) = path.strip_prefix('/') else {
+        return false;
+    };
+    // The length of the segment, and how many dots are in it.
+    let (mut length, mut dots) = (0, 0);
+    let is_relative = |length, dots| dots == length && (1..=2).contains(&length);
+    for byte in path.bytes() {
+        match byte {
+            b'/' if length == 0 || is_relative(length, dots) => return false,
+            b'/' => (length, dots) = (0, 0),
+            b'%' | b'\\' | b';' => return false,
+            _ if !byte.is_ascii_graphic() => return false,
+            _ => {
+                length += 1;
+                dots += u32::from(byte == b'.');
+            }
+        }
+    }
+    !is_relative(length, dots)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::front::Refused;
 use super::handouts::Slot;
 use super::imds_token::{MAX_TTL_SECONDS, TokenKey};
 use super::listener::{Answer, Face};
-use super::metrics::{HandOutLabel, Metrics};
+use super::metrics::{HandOuts, Metrics};
 use super::refusal::Refusal;
 use crate::base::arn::name_of;
 use crate::base::clock::Clock;
@@ -45,7 +45,7 @@ pub struct Imds {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     audit: Arc<Audit>,
-    metrics: Arc<Metrics>,
+    hand_outs: HandOuts,
     by_token: Recipient,
     by_nothing: Recipient,
 }
@@ -102,7 +102,7 @@ impl Imds {
             clock: parts.clock,
             entropy: parts.entropy,
             audit: parts.audit,
-            metrics: parts.metrics,
+            hand_outs: parts.metrics.hand_outs(LISTENER),
             by_token: recipient("imds-token"),
             by_nothing: recipient("none"),
         })
@@ -149,7 +149,7 @@ impl Imds {
     async fn credentials(&self, recipient: &Recipient, peer: SocketAddr) -> Answer {
         let result = self.slot.get().await;
         let result = result.as_deref();
-        self.metrics.handed_out(LISTENER, result.map(|_| ()));
+        self.hand_outs.count(result.map(|_| ()));
         self.audit
             .handed_out(recipient, || Some(peer.to_string()), result);
         match result {
@@ -203,11 +203,7 @@ impl Face for Imds {
             return self.token(request.headers());
         }
         let Some(recipient) = self.proof(request.headers()) else {
-            let label = HandOutLabel {
-                listener: LISTENER,
-                outcome: "unproven",
-            };
-            self.metrics.hand_outs.get_or_create(&label).inc();
+            self.hand_outs.unproven.inc();
             return Answer::new(
                 StatusCode::UNAUTHORIZED,
                 TEXT,

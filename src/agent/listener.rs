@@ -17,18 +17,19 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::connections::{Connections, is_shortage};
+use super::connections::{Connections, Pulse, is_shortage};
 use super::front::{self, Refused};
 use crate::base::host_names::HostNames;
 
-/// How long a request may take to arrive, and how long a connection may be idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-const MAX_CONNECTION_AGE: Duration = Duration::from_secs(3_600);
+/// How long a request may take to arrive, and how long a connection may be idle, in seconds.
+pub const MAX_IDLE_SECONDS: u32 = 15;
+const MAX_AGE_SECONDS: u32 = 3_600;
 /// The longest head of a request, which has room for a token of 20,000 bytes in the container form.
 const MAX_HEAD_BYTES: usize = 32_768;
 const MAX_HEADERS: usize = 64;
@@ -92,8 +93,18 @@ impl Answer {
 pub async fn serve<F: Face>(listener: TcpListener, most: usize, hosts: HostNames, face: Arc<F>) {
     let hosts = Arc::new(hosts);
     let mut open = Connections::new(most);
+    // One timer for all connections: a timer for each request would cost as much as the credentials.
+    let mut looks = interval(Duration::from_secs(1));
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let (stream, peer) = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = looks.tick(), if !open.is_empty() => {
+                open.close_late(MAX_IDLE_SECONDS, MAX_AGE_SECONDS);
+                continue;
+            }
+        };
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 if is_shortage(&error) {
@@ -105,12 +116,10 @@ pub async fn serve<F: Face>(listener: TcpListener, most: usize, hosts: HostNames
         };
         open.make_room();
         let (hosts, face) = (hosts.clone(), face.clone());
-        let task = tokio::spawn(async move {
-            let connection = connection(stream, peer, &hosts, &face);
+        open.spawn(peer.ip().to_canonical(), |pulse| async move {
             // A client that went away needs no handling.
-            let _ = tokio::time::timeout(MAX_CONNECTION_AGE, connection).await;
+            let _ = connection(stream, peer, &hosts, &face, &pulse).await;
         });
-        open.add(peer.ip().to_canonical(), task.abort_handle());
     }
 }
 
@@ -119,6 +128,7 @@ async fn connection<F: Face>(
     peer: SocketAddr,
     hosts: &HostNames,
     face: &Arc<F>,
+    pulse: &Pulse,
 ) -> Result<(), hyper::Error> {
     // Small answers are sent at once; without the option the connection still works.
     let _ = stream.set_nodelay(true);
@@ -131,6 +141,7 @@ async fn connection<F: Face>(
     let service = service_fn(|request: Request<Incoming>| {
         let hop_limit = hop_limit.clone();
         async move {
+            pulse.begins();
             let answer = match front::check(&request, hosts) {
                 Ok(()) => face.answer(&request, peer).await,
                 Err(refused) => face.refuse(refused),
@@ -138,19 +149,17 @@ async fn connection<F: Face>(
             if let Some(hops) = answer.hop_limit {
                 hop_limit.store(hops, Ordering::Relaxed);
             }
+            pulse.answered();
             Ok::<_, Infallible>(answer.response)
         }
     });
     http().serve_connection(TokioIo::new(stream), service).await
 }
 
-/// HTTP/1.1 within bounds.
+/// HTTP/1.1 within bounds of size. Whoever serves a connection also bounds its time.
 pub fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD_BYTES);
+    http.max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
     http
 }
 
@@ -266,6 +275,35 @@ mod tests {
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.ends_with("hello"), "{answer}");
+        serving.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_whole_request_is_closed_and_a_busy_one_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let hosts = HostNames::new([HostName::Domain("localhost".into())]);
+        let serving = tokio::spawn(serve(listener, 4, hosts, Arc::new(Hello)));
+        let started = tokio::time::Instant::now();
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        silent.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+        let silent = tokio::spawn(async move {
+            let mut nothing = Vec::new();
+            let _ = silent.read_to_end(&mut nothing).await;
+            assert!(nothing.is_empty());
+            started.elapsed()
+        });
+        let mut client = TcpStream::connect(address).await.unwrap();
+        for _ in 0..5 {
+            let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            client.write_all(request).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"hello") {
+                assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0);
+            }
+            tokio::time::sleep(Duration::from_secs(13)).await;
+        }
+        assert!(silent.await.unwrap() <= Duration::from_secs(18));
         serving.abort();
     }
 }

@@ -13,11 +13,11 @@ use super::source::FetchError;
 use crate::client::ClientError;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct HandOutLabel {
+struct HandOutLabel {
     /// `imds`, `container` or `unix`.
-    pub listener: &'static str,
+    listener: &'static str,
     /// `ok`, `denied` (by the broker), `unavailable`, or `unproven` (the workload did not show what it must).
-    pub outcome: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -26,10 +26,31 @@ pub struct FetchLabel {
     pub outcome: &'static str,
 }
 
+/// How often workloads have asked one listener for credentials, by outcome.
+pub struct HandOuts {
+    ok: Counter,
+    denied: Counter,
+    unavailable: Counter,
+    /// The workload did not show what it must.
+    pub unproven: Counter,
+}
+
+impl HandOuts {
+    /// Counts what a workload that has shown what it must was given.
+    pub fn count(&self, result: Result<(), &Refusal>) {
+        let counter = match result {
+            Ok(()) => &self.ok,
+            Err(Refusal::Denied { .. }) => &self.denied,
+            Err(Refusal::Unavailable { .. }) => &self.unavailable,
+        };
+        counter.inc();
+    }
+}
+
 /// The metrics of an agent.
 pub struct Metrics {
     registry: Registry,
-    pub hand_outs: Family<HandOutLabel, Counter>,
+    hand_outs: Family<HandOutLabel, Counter>,
     fetches: Family<FetchLabel, Counter>,
     pub sessions: Gauge,
     pub audit_up: Gauge,
@@ -73,15 +94,19 @@ impl Metrics {
         }
     }
 
-    /// Counts a request of a workload.
-    pub fn handed_out(&self, listener: &'static str, result: Result<(), &Refusal>) {
-        let outcome = match result {
-            Ok(()) => "ok",
-            Err(Refusal::Denied { .. }) => "denied",
-            Err(Refusal::Unavailable { .. }) => "unavailable",
-        };
-        let label = HandOutLabel { listener, outcome };
-        self.hand_outs.get_or_create(&label).inc();
+    /// The counters of a listener: `imds`, `container` or `unix`.
+    pub fn hand_outs(&self, listener: &'static str) -> HandOuts {
+        let [ok, denied, unavailable, unproven] =
+            ["ok", "denied", "unavailable", "unproven"].map(|outcome| {
+                let label = HandOutLabel { listener, outcome };
+                self.hand_outs.get_or_create_owned(&label)
+            });
+        HandOuts {
+            ok,
+            denied,
+            unavailable,
+            unproven,
+        }
     }
 
     /// Counts a call of the broker for a session.

@@ -68,7 +68,7 @@ pub async fn start(
         slot: handouts.pin(wanted),
     };
     let workloads = HashMap::from([(PATH.to_owned(), workload)]);
-    let face = Arc::new(Container::new(workloads, Arc::new(audit), metrics));
+    let face = Arc::new(Container::new(workloads, Arc::new(audit), &metrics));
     let hosts = HostNames::new([HostName::Address(address.ip())]);
     let mut tasks = JoinSet::new();
     let most = connections::most_of_each(1);

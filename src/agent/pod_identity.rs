@@ -15,7 +15,7 @@ use super::front::Refused;
 use super::handouts::Handouts;
 use super::imds::Parts;
 use super::listener::{Answer, Face};
-use super::metrics::{HandOutLabel, Metrics};
+use super::metrics::HandOuts;
 use super::pace::Pace;
 use super::pod_token::UnverifiedPodToken;
 use super::wanted::{PodToken, Wanted, WorkloadId, WorkloadWanted};
@@ -34,7 +34,7 @@ pub struct PodIdentity {
     pace: Pace,
     clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
-    metrics: Arc<Metrics>,
+    hand_outs: HandOuts,
 }
 
 impl PodIdentity {
@@ -51,7 +51,7 @@ impl PodIdentity {
             pace: Pace::new(parts.clock.clone()),
             clock: parts.clock,
             audit: parts.audit,
-            metrics: parts.metrics,
+            hand_outs: parts.metrics.hand_outs(LISTENER),
         }
     }
 
@@ -71,11 +71,7 @@ impl PodIdentity {
     }
 
     fn unproven(&self, status: StatusCode, code: &str, message: &str) -> Answer {
-        let label = HandOutLabel {
-            listener: LISTENER,
-            outcome: "unproven",
-        };
-        self.metrics.hand_outs.get_or_create(&label).inc();
+        self.hand_outs.unproven.inc();
         error(status, code, message)
     }
 }
@@ -122,7 +118,7 @@ impl Face for PodIdentity {
             self.pace.accepted(peer.ip(), digest);
         }
         let result = result.as_deref();
-        self.metrics.handed_out(LISTENER, result.map(|_| ()));
+        self.hand_outs.count(result.map(|_| ()));
         // What the token says is true if the broker took it.
         let workload = match result {
             Ok(_) => token.pod.as_str(),

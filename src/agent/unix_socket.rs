@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::fs::{Mode, OFlags, fchmod, fstat};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::Interest;
@@ -26,8 +26,8 @@ use super::connections::{Connections, is_shortage};
 use super::container::{credentials, error, method_not_allowed, refusal_of_front};
 use super::front;
 use super::handouts::Slot;
-use super::listener::{self, Answer};
-use super::metrics::{HandOutLabel, Metrics};
+use super::listener::{self, Answer, MAX_IDLE_SECONDS};
+use super::metrics::{HandOuts, Metrics};
 use super::peer::{Peer, Unknown, Who, peer, since_boot};
 use crate::base::host_names::{HostName, HostNames};
 
@@ -51,16 +51,16 @@ pub struct Entry {
 pub struct UnixSocket {
     entries: Vec<Entry>,
     audit: Arc<Audit>,
-    metrics: Arc<Metrics>,
+    hand_outs: HandOuts,
     hosts: HostNames,
 }
 
 impl UnixSocket {
-    pub fn new(entries: Vec<Entry>, audit: Arc<Audit>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(entries: Vec<Entry>, audit: Arc<Audit>, metrics: &Metrics) -> Self {
         Self {
             entries,
             audit,
-            metrics,
+            hand_outs: metrics.hand_outs(LISTENER),
             hosts: HostNames::new([HostName::Domain("localhost".into())]),
         }
     }
@@ -86,17 +86,13 @@ impl UnixSocket {
         let entry = match self.entry(peer, wanted.as_deref()) {
             Ok(entry) => entry,
             Err((status, code, message)) => {
-                let label = HandOutLabel {
-                    listener: LISTENER,
-                    outcome: "unproven",
-                };
-                self.metrics.hand_outs.get_or_create(&label).inc();
+                self.hand_outs.unproven.inc();
                 return error(status, code, &message);
             }
         };
         let result = entry.slot.get().await;
         let result = result.as_deref();
-        self.metrics.handed_out(LISTENER, result.map(|_| ()));
+        self.hand_outs.count(result.map(|_| ()));
         let recipient = Recipient {
             listener: LISTENER,
             workload: entry.name.to_string(),
@@ -267,12 +263,11 @@ pub async fn serve(listener: AsyncFd<UnixListener>, most: usize, face: Arc<UnixS
         };
         open.make_room();
         let (face, idle_at, uid) = (face.clone(), idle_at, credentials.uid());
-        let task = tokio::spawn(async move {
+        open.spawn(uid, |_| async move {
             let connection = connection(stream, &credentials, idle_at, &face);
             // A client that went away needs no handling.
             let _ = tokio::time::timeout(MAX_CONNECTION_AGE, connection).await;
         });
-        open.add(uid, task.abort_handle());
     }
 }
 
@@ -309,6 +304,8 @@ async fn connection(
         Ok::<_, Infallible>(face.answer(&request, &peer).await.into_response())
     });
     listener::http()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(MAX_IDLE_SECONDS.into()))
         .serve_connection(TokioIo::new(stream), service)
         .await
 }

@@ -75,8 +75,8 @@ pub struct AgentArguments {
 /// The configuration cannot be used, or an address is in use; the message says what to do.
 pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
     process::raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // One thread answers faster than two that wake each other, and nothing here computes for long.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
