@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 from conftest import BREVET, ROOT
@@ -19,6 +20,15 @@ def test_the_dockerfile_is_sound():
     hadolint = Path(sys.executable).parent / "hadolint"
     done = subprocess.run([hadolint, str(DEPLOY / "Dockerfile")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("version", ["1.31", "1.37"])
+def test_the_daemonset_is_what_kubernetes_takes(version):
+    kinds = []
+    for resource in yaml.safe_load_all((DEPLOY / "kubernetes/agent.yaml").read_text()):
+        kubernetes_validate.validate(resource, version, strict=True)
+        kinds.append(resource["kind"])
+    assert kinds == ["Namespace", "ServiceAccount", "ClusterRoleBinding", "ConfigMap", "DaemonSet"]
 
 
 def test_images_are_pinned_and_state_is_in_a_named_volume():
