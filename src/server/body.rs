@@ -32,6 +32,12 @@ pub(super) enum BodyError {
 type Permit =
     Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + Sync>>;
 
+/// The longest piece, in bytes, that h2 copies into its buffer on a stream that is not vectored. It writes longer
+/// ones by a system call of their own.
+const COPIED: usize = 1_023;
+/// Answers over HTTP/2 up to this length, in bytes, are sent in pieces of [`COPIED`] bytes: copying them costs less
+/// than a system call. Longer ones are sent whole, without a copy.
+const MAX_COPIED: usize = 4_096;
 /// Bodies up to this length, in bytes, are read without waiting; most are shorter.
 const SHORT_BODY: usize = 8_192;
 
@@ -281,6 +287,8 @@ pub(super) struct Answer {
     call: Arc<Call>,
     ages: Arc<Ages>,
     is_http2: bool,
+    /// What was taken from the body and is still to be passed on.
+    rest: Bytes,
     /// Something that lasts as long as the body.
     _kept: Option<Box<dyn Any + Send>>,
 }
@@ -312,7 +320,22 @@ impl Answer {
             call,
             ages: unsent.ages.clone(),
             is_http2,
+            rest: Bytes::new(),
             _kept: None,
+        }
+    }
+
+    /// The next piece of what was taken from the body.
+    fn piece(&mut self) -> Piece {
+        let length = match self.is_http2 && self.rest.len() <= MAX_COPIED {
+            true => self.rest.len().min(COPIED),
+            false => self.rest.len(),
+        };
+        Piece {
+            bytes: self.rest.split_to(length),
+            _kept: self
+                .is_http2
+                .then(|| Kept::new(&self.ages, self.call.clone())),
         }
     }
 }
@@ -326,26 +349,33 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, tonic::Status>>> {
         let this = self.get_mut();
+        if !this.rest.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(this.piece()))));
+        }
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         Poll::Ready(frame.map(|frame| {
             frame.map(|frame| {
                 frame.map_data(|bytes| {
                     this.call.charge_answer(bytes.len());
-                    let kept = this
-                        .is_http2
-                        .then(|| Kept::new(&this.ages, this.call.clone()));
-                    Piece { bytes, _kept: kept }
+                    this.rest = bytes;
+                    this.piece()
                 })
             })
         }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (left, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(left.lower().saturating_add(rest));
+        if let Some(upper) = left.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
     }
 }
 
@@ -417,5 +447,42 @@ mod tests {
             ),
             (0, 0, 0)
         );
+    }
+
+    #[tokio::test]
+    async fn short_answers_over_http2_are_cut_into_pieces_that_are_copied() {
+        use http_body_util::BodyExt;
+
+        let admission = Admission::new(Bounds {
+            connections: 8,
+            calls: 80,
+            bytes: 1 << 26,
+        });
+        let ip = [127, 0, 0, 1].into();
+        let connection = admission.connect(Some(ip)).unwrap();
+        for (length, is_http2, pieces) in [
+            (1, true, vec![1]),
+            (1_023, true, vec![1_023]),
+            (1_100, true, vec![1_023, 77]),
+            (4_096, true, vec![1_023, 1_023, 1_023, 1_023, 4]),
+            (4_097, true, vec![4_097]),
+            (1_100, false, vec![1_100]),
+        ] {
+            let text: String = ('a'..='z').cycle().take(length).collect();
+            let call = connection.call(ip, 100, Purpose::Call).unwrap();
+            let body = tonic::body::Body::new(text.clone().map_err(|never| match never {}));
+            let mut answer = Answer::new(body, call, &Unsent::default(), is_http2);
+            assert_eq!(answer.size_hint().exact(), Some(length as u64));
+            let (mut came, mut lengths) = (Vec::new(), Vec::new());
+            while let Some(frame) = answer.frame().await {
+                let piece = frame.unwrap().into_data().unwrap_or_else(|_| panic!());
+                lengths.push(piece.remaining());
+                came.extend_from_slice(piece.chunk());
+                let left = length - came.len();
+                assert_eq!(answer.size_hint().exact(), Some(left as u64));
+                assert_eq!(answer.is_end_stream(), left == 0);
+            }
+            assert_eq!((came, lengths), (text.into_bytes(), pieces));
+        }
     }
 }

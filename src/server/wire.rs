@@ -9,6 +9,8 @@
 //!   memory for requests is exhausted, nothing more is read.
 //! - HTTP/2 header blocks are read at a limited rate per source, until a caller is proven on the connection.
 //! - HTTP/2 frames that belong to no call are counted, and too many of them end the connection.
+//!
+//! It also makes hyper gather what it writes (see `is_write_vectored`).
 
 use std::io;
 use std::pin::Pin;
@@ -309,18 +311,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         Poll::Pending
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.sent(&written);
-        self.written(written)
-    }
-
+    /// Always `false`, so that hyper copies short answers into its buffer and writes many of them at once. If a
+    /// stream takes several slices, h2 writes every answer of 256 bytes or more by a system call of its own.
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        false
     }
 }
 
