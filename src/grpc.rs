@@ -1,6 +1,7 @@
 //! The gRPC face: turns calls into operations, and their results into answers. Holds no rule.
 
 mod call;
+mod framing;
 mod messages;
 mod relying;
 mod sessions;
@@ -9,10 +10,12 @@ mod watch;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::{HeaderValue, Response};
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
 
-use crate::base::http::{LongLived, host};
+use crate::base::http::LongLived;
 use crate::broker::Broker;
 use crate::error::Error;
 use crate::ops::admin::describe_session::DescribeSession;
@@ -37,15 +40,15 @@ use crate::ops::sts::get_web_identity_token::GetWebIdentityToken;
 use crate::ops::{self, CALL_TIMEOUT, Operation};
 use crate::origin::Origin;
 use crate::routes;
-use call::{Answer, BytesCodec, Call, Handler};
+use call::Call;
+use framing::Unreadable;
 use status::failure;
-use watch::Streaming;
 
 /// The longest message, in bytes. A SAML response of 100,000 characters fits, with the other fields.
 pub const MAX_MESSAGE_BYTES: usize = 262_144;
 
 /// Runs the operation of a call of the SecurityTokenService.
-async fn dispatch(call: Call, name: &str) -> Answer {
+async fn dispatch(call: Call, name: &str) -> Response<Body> {
     match name {
         AssumeRole::NAME => call.run::<AssumeRole>().await,
         AssumeRoleForWorkload::NAME => call.run::<AssumeRoleForWorkload>().await,
@@ -62,7 +65,7 @@ async fn dispatch(call: Call, name: &str) -> Answer {
 }
 
 /// Runs the operation of a call of the SessionAdministration service.
-async fn administer(call: Call, name: &str) -> Answer {
+async fn administer(call: Call, name: &str) -> Response<Body> {
     match name {
         DescribeSession::NAME => call.run::<DescribeSession>().await,
         EndSignIn::NAME => call.run::<EndSignIn>().await,
@@ -75,7 +78,7 @@ async fn administer(call: Call, name: &str) -> Answer {
 }
 
 /// Runs the operation of a call of the service Relying that has one answer.
-async fn rely(call: Call, name: &str) -> Answer {
+async fn rely(call: Call, name: &str) -> Response<Body> {
     match name {
         Authorize::NAME => call.run::<Authorize>().await,
         VerifyRequest::NAME => call.run::<VerifyRequest>().await,
@@ -83,69 +86,65 @@ async fn rely(call: Call, name: &str) -> Answer {
     }
 }
 
-/// Serves one call of any of the services. `stop` becomes true when the broker stops, which ends streams. A call that fails before its operation is reached is recorded and
-/// refused, too.
+/// Serves one call of any of the services. `stop` becomes true when the broker stops, which ends streams. A call
+/// whose message cannot be read is recorded and refused, too.
 pub async fn serve<B>(
     broker: &Arc<Broker>,
     origin: Origin,
     stop: &tokio::sync::watch::Receiver<bool>,
     request: http::Request<B>,
-) -> http::Response<Body>
+) -> Response<Body>
 where
-    B: http_body::Body + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    B: http_body::Body<Data = Bytes> + Send,
 {
-    let path = request.uri().path();
-    let (service, name) = routes::grpc(path);
-    let handler = Handler {
-        broker: broker.clone(),
-        origin: origin.clone(),
-        service,
-        name: name.to_owned(),
-        path: path.to_owned(),
-        host: host(request.uri(), request.headers())
-            .map(str::to_owned)
-            .map_err(Error::from),
-        reached: Arc::default(),
-    };
-    let (reached, name) = (handler.reached.clone(), handler.name.clone());
-    let mut grpc =
-        tonic::server::Grpc::new(BytesCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let answer = async {
-        if service != routes::Grpc::Relying || handler.name != WatchRevocations::NAME {
-            return grpc.unary(handler, request).await;
-        }
-        let stop = stop.clone();
-        let streaming = Streaming { handler, stop };
-        // Boxed, because few calls need it.
-        let mut response = Box::pin(grpc.server_streaming(streaming, request)).await;
-        response.extensions_mut().insert(LongLived);
-        response
-    };
-    let response = tokio::time::timeout(CALL_TIMEOUT, answer).await;
-    // A failure before the handler was reached is a refusal like any other: recorded, then answered.
-    let error = match response {
-        Ok(response) if reached.get().is_some() => return response,
-        Ok(response) => match Status::from_header_map(response.headers()).map(|s| s.code()) {
-            Some(Code::OutOfRange) => Error::TooLarge(MAX_MESSAGE_BYTES),
-            // The client used a compression that was not offered; tonic's status says what is accepted.
-            Some(Code::Unimplemented) => {
-                let error = Error::Malformed("Compressed messages are not accepted.".into());
-                let reply = ops::refuse_unread(broker, name, error, origin).await;
-                return match reply.error {
-                    Error::Malformed(_) => response,
-                    error => failure(&reply.request_id, &error).into_http(),
-                };
+    let (parts, body) = request.into_parts();
+    let (service, name) = routes::grpc(parts.uri.path());
+    let answered = async {
+        let message = framing::receive(&parts.headers, body).await?;
+        let call = Call::new(broker, origin.clone(), &parts, message);
+        Ok(match service {
+            routes::Grpc::SessionAdministration => administer(call, name).await,
+            routes::Grpc::Relying if name == WatchRevocations::NAME => {
+                // Boxed, because few calls need it.
+                let mut response = Box::pin(watch::answer(call, stop.clone())).await;
+                response.extensions_mut().insert(LongLived);
+                response
             }
-            _ => match origin.shed() {
-                Some(shed) => ops::shed(broker, shed),
-                None => Error::Malformed("The request must be exactly one gRPC message.".into()),
-            },
-        },
-        Err(_) => Error::RequestTimeout(CALL_TIMEOUT.as_secs()),
+            routes::Grpc::Relying => rely(call, name).await,
+            _ => dispatch(call, name).await,
+        })
+    };
+    let unreadable = match tokio::time::timeout(CALL_TIMEOUT, answered).await {
+        Ok(Ok(response)) => return response,
+        Ok(Err(unreadable)) => Some(unreadable),
+        Err(_) => None,
+    };
+    let error = match (unreadable, origin.shed()) {
+        (None, _) => Error::RequestTimeout(CALL_TIMEOUT.as_secs()),
+        (Some(Unreadable::TooLong), _) => Error::TooLarge(MAX_MESSAGE_BYTES),
+        (Some(Unreadable::Compressed), _) => Error::Malformed(COMPRESSED.into()),
+        (Some(Unreadable::NotOneMessage), Some(shed)) => ops::shed(broker, shed),
+        (Some(Unreadable::NotOneMessage), None) => {
+            Error::Malformed("The request must be exactly one gRPC message.".into())
+        }
     };
     let reply = ops::refuse_unread(broker, name, error, origin).await;
-    failure(&reply.request_id, &reply.error).into_http()
+    match (unreadable, &reply.error) {
+        (Some(Unreadable::Compressed), Error::Malformed(_)) => compressed(),
+        (_, error) => failure(&reply.request_id, error).into_http(),
+    }
+}
+
+const COMPRESSED: &str = "Compressed messages are not accepted.";
+
+/// The answer to a call whose message is compressed, which says what is accepted: "Compression", "Specification".
+fn compressed() -> Response<Body> {
+    let mut response = Status::unimplemented(COMPRESSED).into_http();
+    let accepted = HeaderValue::from_static("identity");
+    response
+        .headers_mut()
+        .insert("grpc-accept-encoding", accepted);
+    response
 }
 
 /// Refuses a call of any service before it is read.
@@ -154,13 +153,13 @@ pub async fn refuse(
     origin: Origin,
     path: &str,
     error: Error,
-) -> http::Response<Body> {
+) -> Response<Body> {
     let name = path.rsplit('/').next().unwrap_or_default();
     let reply = ops::refuse_unread(broker, crate::audit::clip(name), error, origin).await;
     failure(&reply.request_id, &reply.error).into_http()
 }
 
 /// The answer to a gRPC call of a service that the broker does not have.
-pub fn unimplemented() -> http::Response<Body> {
+pub fn unimplemented() -> Response<Body> {
     Status::unimplemented("no such service").into_http()
 }

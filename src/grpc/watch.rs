@@ -1,18 +1,17 @@
 //! The stream of WatchRevocations: when it looks, and when it ends.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message;
+use http::Response;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tonic::{Request, Response, Status};
+use tonic::Status;
+use tonic::body::Body;
 
-use super::call::{Call, Handler};
+use super::call::Call;
+use super::framing;
 use super::status::failure;
 use crate::api::relying::v1 as pb;
 use crate::broker::Broker;
@@ -27,32 +26,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a stream lasts.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
-/// The encoded messages of an answer.
-pub(super) type Messages = Pin<Box<dyn futures_util::Stream<Item = Result<Bytes, Status>> + Send>>;
-
-/// A call of WatchRevocations whose message has not been received yet.
-pub(super) struct Streaming {
-    pub(super) handler: Handler,
-    /// Becomes true when the broker stops.
-    pub(super) stop: watch::Receiver<bool>,
-}
-
-impl tower_service::Service<Request<Bytes>> for Streaming {
-    type Response = Response<Messages>;
-    type Error = Status;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Messages>, Status>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let (call, _) = self.handler.begin(request);
-        Box::pin(watch(call, self.stop.clone()))
-    }
-}
-
-async fn watch(call: Call, stop: watch::Receiver<bool>) -> Result<Response<Messages>, Status> {
+/// Answers a call of WatchRevocations with a stream, which ends when `stop` becomes true.
+pub(super) async fn answer(call: Call, stop: watch::Receiver<bool>) -> Response<Body> {
     let broker = call.broker().clone();
     let read = |message: pb::WatchRevocationsRequest| {
         let sessions = message.sessions.into_iter();
@@ -62,23 +37,18 @@ async fn watch(call: Call, stop: watch::Receiver<bool>) -> Result<Response<Messa
     let reply = call.serve(read).await;
     let watching = match reply.result {
         Ok(watching) => watching,
-        Err(error) => return Err(failure(&reply.request_id, &error)),
+        Err(error) => return failure(&reply.request_id, &error).into_http(),
     };
-    let id = reply.request_id.parse();
     let stream = Stream {
         broker,
         watching,
         stop,
-        request_id: reply.request_id,
+        request_id: reply.request_id.clone(),
         seen: None,
         ends_at: Instant::now() + LONGEST,
     };
     let messages = futures_util::stream::try_unfold(stream, Stream::next);
-    let mut response = Response::new(Box::pin(messages) as Messages);
-    if let Ok(id) = id {
-        response.metadata_mut().insert("x-amzn-requestid", id);
-    }
-    Ok(response)
+    framing::stream(messages, reply.request_id)
 }
 
 /// Waits until the daemon is told to stop, or has ended.
@@ -115,7 +85,7 @@ impl Stream {
                         sequence_number: seen.sequence,
                         ended_access_key_ids: seen.ended,
                     };
-                    return Ok(Some((message.encode_to_vec().into(), self)));
+                    return Ok(Some((framing::frame(&message), self)));
                 }
             }
             if Instant::now() >= self.ends_at {
