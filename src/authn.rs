@@ -1,5 +1,6 @@
 //! Authentication: turns evidence into a [`Caller`], with one file for each kind of proof.
 
+pub mod bearer;
 pub mod certificate;
 pub mod saml;
 pub mod sign_in;

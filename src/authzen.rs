@@ -1,8 +1,8 @@
 //! The OpenID AuthZEN Authorization API 1.0: a service asks over HTTP whether a principal may do something.
 //! It runs the operation Authorize, with the same audit record. Holds no rule.
 //!
-//! The service proves itself as everybody does: by a signature (AWS Signature Version 4 for `sts`), or by a
-//! client certificate. How a subject, an action and a resource become those of policies is in
+//! The service proves itself as everybody does: by a signature (AWS Signature Version 4 for `sts`), by a bearer
+//! token of `/oauth2/token`, or by a client certificate. How a subject, an action and a resource become those of policies is in
 //! `docs/how-to/authorize-requests.md`.
 
 mod read;
@@ -16,6 +16,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 
+use crate::authn::bearer::Bearer;
 use crate::authn::{Evidence, Shown};
 use crate::base::digest::sha256;
 use crate::base::form;
@@ -88,7 +89,7 @@ async fn answer(
             return write::refused(&reply.error, &reply.request_id);
         }
     };
-    let evidence = evidence(&origin, head, &body);
+    let evidence = evidence(broker, &origin, head, &body);
     let is_json = head
         .headers
         .get(CONTENT_TYPE)
@@ -110,8 +111,17 @@ async fn answer(
     }
 }
 
-/// The signature of a request, or the certificate of its client.
-fn evidence(origin: &Origin, head: &http::request::Parts, body: &Bytes) -> Result<Evidence, Error> {
+/// The bearer token or the signature of a request, or the certificate of its client.
+fn evidence(
+    broker: &Broker,
+    origin: &Origin,
+    head: &http::request::Parts,
+    body: &Bytes,
+) -> Result<Evidence, Error> {
+    let now = broker.clock.now();
+    if let Some(bearer) = Bearer::of_client(broker, &head.headers, now)? {
+        return bearer.evidence(broker, head.uri.path(), body, now);
+    }
     let query = form::pairs(head.uri.query().unwrap_or_default().as_bytes())?;
     let presented = Presented::read(&Incoming {
         method: head.method.as_str(),

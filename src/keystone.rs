@@ -7,7 +7,6 @@
 //! request, and a revocation counts at once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -15,14 +14,10 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
-use crate::authn::Evidence;
+use crate::authn::bearer::{self, Bearer, LIFETIME};
 use crate::base::clock::Timestamp;
-use crate::base::digest::sha256;
-use crate::base::entropy;
 use crate::base::strict_json;
 use crate::broker::Broker;
 use crate::error::{Class, Error};
@@ -30,21 +25,11 @@ use crate::ops::relying::verify_string_to_sign::{StoreUser, VerifyStringToSign};
 use crate::ops::sts::get_caller_identity::GetCallerIdentity;
 use crate::ops::{self, CALL_TIMEOUT};
 use crate::origin::Origin;
-use crate::proof::sigv4::{Incoming, Presented, Signer};
 use crate::request_body;
 use crate::routes::{KEYSTONE_S3_TOKENS, KEYSTONE_TOKENS};
-use crate::session::envelope::{self, Purpose};
 
 const X_SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
-/// The token of a store: its access key, sealed.
-const TOKEN: Purpose = Purpose {
-    name: "brevet keystone token v1",
-    form: 1,
-    max_characters: 1_024,
-};
-/// How long the token of a store is valid.
-const LIFETIME: Duration = Duration::from_secs(3_600);
 
 /// The endpoints of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,14 +40,6 @@ pub enum Endpoint {
     S3Tokens,
     /// The store asks for the secret of a user, which it never gets.
     Credentials,
-}
-
-/// The content of a store's token.
-#[derive(Serialize, Deserialize)]
-struct Login {
-    access_key_id: String,
-    secret_access_key: Zeroizing<String>,
-    expires_at: i64,
 }
 
 /// Serves one request of the API.
@@ -115,21 +92,13 @@ async fn log_in(
     let now = broker.clock.now();
     let read = body.and_then(|body| login(&body, now));
     let evidence = read.as_ref().map_err(Clone::clone);
-    let evidence = evidence.and_then(|login| signed(broker, login, KEYSTONE_TOKENS, b"", now));
+    let evidence = evidence.and_then(|login| login.evidence(broker, KEYSTONE_TOKENS, b"", now));
     let reply = ops::serve(broker, evidence, Ok(GetCallerIdentity), origin).await;
     let (login, who) = match (read, reply.result) {
         (Ok(login), Ok(who)) => (login, who),
         (Err(error), _) | (_, Err(error)) => return refused(&error),
     };
-    let sealed = serde_json::to_vec(&login).map(Zeroizing::new);
-    let sealed = sealed.map_err(|_| Error::InternalFailure).and_then(|body| {
-        let salt = entropy::bytes(&*broker.entropy)?;
-        let sealed = broker
-            .tokens
-            .with_keyring(|keyring| envelope::seal(keyring, &TOKEN, &body, &salt));
-        Ok(sealed?)
-    });
-    let sealed = match sealed {
+    let sealed = match login.seal(broker, &bearer::OF_STORE) {
         Ok(sealed) => sealed,
         Err(error) => return refused(&error),
     };
@@ -141,7 +110,7 @@ async fn log_in(
         now.plus(LIFETIME),
     );
     let mut response = json_answer(StatusCode::CREATED, &token);
-    if let Ok(mut value) = HeaderValue::from_str(&sealed) {
+    if let Ok(mut value) = HeaderValue::from_str(sealed.expose()) {
         value.set_sensitive(true);
         response.headers_mut().insert(X_SUBJECT_TOKEN, value);
     }
@@ -149,7 +118,7 @@ async fn log_in(
 }
 
 /// Reads user name and password, which are the id and the secret of an access key.
-fn login(body: &[u8], now: Timestamp) -> Result<Login, Error> {
+fn login(body: &[u8], now: Timestamp) -> Result<Bearer, Error> {
     let body = parsed(body)?;
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
     let user = "/auth/identity/password/user";
@@ -161,14 +130,7 @@ fn login(body: &[u8], now: Timestamp) -> Result<Login, Error> {
             "The identity must be a name and a password: the id and the secret of an access key.";
         return Err(Error::Malformed(text.to_owned()));
     };
-    if name.len() > 128 || password.len() > 128 {
-        return Err(Error::InvalidClientTokenId);
-    }
-    Ok(Login {
-        access_key_id: name.to_owned(),
-        secret_access_key: Zeroizing::new(password.to_owned()),
-        expires_at: now.plus(LIFETIME).seconds(),
-    })
+    Bearer::new(name, password, None, now)
 }
 
 /// POST /v3/s3tokens.
@@ -181,7 +143,7 @@ async fn s3_token(
     let now = broker.clock.now();
     let asked = body.as_ref().map_or(&b""[..], |body| body.as_ref());
     let evidence = store(broker, headers, now)
-        .and_then(|login| signed(broker, &login, KEYSTONE_S3_TOKENS, asked, now));
+        .and_then(|login| login.evidence(broker, KEYSTONE_S3_TOKENS, asked, now));
     let input = body.and_then(|body| question(&body));
     let reply = ops::serve(broker, evidence, input, origin).await;
     match reply.result {
@@ -205,18 +167,10 @@ async fn s3_token(
 }
 
 /// The store's credentials out of its token.
-fn store(broker: &Broker, headers: &HeaderMap, now: Timestamp) -> Result<Login, Error> {
+fn store(broker: &Broker, headers: &HeaderMap, now: Timestamp) -> Result<Bearer, Error> {
     let sealed = headers.get(X_AUTH_TOKEN).and_then(|v| v.to_str().ok());
     let sealed = sealed.ok_or(Error::MissingAuthenticationToken)?;
-    let opened = broker
-        .tokens
-        .with_keyring(|keyring| envelope::open(keyring, &TOKEN, sealed).map(|(body, _)| body));
-    let opened = Zeroizing::new(opened?);
-    let login: Login = serde_json::from_slice(&opened).map_err(|_| Error::InvalidClientTokenId)?;
-    if now.seconds() >= login.expires_at {
-        return Err(Error::ExpiredToken);
-    }
-    Ok(login)
+    Bearer::open(broker, &bearer::OF_STORE, sealed, now)
 }
 
 fn question(body: &[u8]) -> Result<VerifyStringToSign, Error> {
@@ -243,37 +197,6 @@ fn question(body: &[u8]) -> Result<VerifyStringToSign, Error> {
 fn parsed(body: &[u8]) -> Result<Value, Error> {
     strict_json::parse(body)
         .map_err(|_| Error::Malformed("The body must be JSON without duplicate names.".to_owned()))
-}
-
-/// Signs a request in the store's name, so that it is proven like every other.
-fn signed(
-    broker: &Broker,
-    login: &Login,
-    path: &str,
-    body: &[u8],
-    now: Timestamp,
-) -> Result<Evidence, Error> {
-    let host = &broker.names.load().example();
-    let signer = Signer {
-        access_key_id: &login.access_key_id,
-        secret_access_key: login.secret_access_key.as_bytes(),
-        session_token: None,
-        region: &broker.region,
-        service: "sts",
-    };
-    let mut headers = HeaderMap::new();
-    let payload_sha256 = sha256(body);
-    signer.sign("POST", path, host, &mut headers, &payload_sha256, now)?;
-    let incoming = Incoming {
-        method: "POST",
-        path,
-        query: &[],
-        headers: &headers,
-        host,
-        payload_sha256,
-    };
-    let presented = Presented::read(&incoming)?.ok_or(Error::InternalFailure)?;
-    Ok(Evidence::signed(Some(presented)))
 }
 
 /// A token as Keystone describes it. The project is the account.

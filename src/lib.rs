@@ -216,6 +216,7 @@ mod parts {
     pub mod request_body;
     pub mod routes;
     pub mod s3_proxy;
+    pub mod s3_signer;
     pub mod server;
     pub mod sso;
     pub mod tls;

@@ -36,6 +36,8 @@ pub enum Http {
     KeystoneTokens,
     KeystoneS3Tokens,
     KeystoneCredentials,
+    /// The S3 Signer API of Apache Iceberg.
+    S3Signer,
 }
 
 /// An action of AWS's APIs `sso-oidc` and `sso`.
@@ -101,6 +103,8 @@ pub const ACCESS_EVALUATIONS: &str = "/access/v1/evaluations";
 /// The paths of OpenStack Keystone (Identity API v3), for object stores.
 pub const KEYSTONE_TOKENS: &str = "/v3/auth/tokens";
 pub const KEYSTONE_S3_TOKENS: &str = "/v3/s3tokens";
+/// The path of the S3 Signer API of Apache Iceberg, which is the default of its clients.
+pub const S3_SIGNER: &str = "/v1/aws/s3/sign";
 const KEYSTONE_USERS: &str = "/v3/users/";
 /// The path of the metadata of a policy decision point, before the path of its URL.
 pub const DECISION_POINT: &str = "/.well-known/authzen-configuration";
@@ -127,6 +131,7 @@ pub fn http(path: &str) -> Http {
         DECISION_POINT => Http::DecisionPoint,
         KEYSTONE_TOKENS => Http::KeystoneTokens,
         KEYSTONE_S3_TOKENS => Http::KeystoneS3Tokens,
+        S3_SIGNER => Http::S3Signer,
         path if path.starts_with(KEYSTONE_USERS) => Http::KeystoneCredentials,
         path if is_portal(path) => Http::Portal,
         _ => Http::Query,

@@ -135,43 +135,13 @@ impl Question {
             let refusal = S3Refusal::new(Code::ServiceUnavailable, "Please try again.");
             return Decision::Refuse(refusal);
         }
-        match self.store(head.authority) {
+        match S3Store::behind(&self.stores, head.authority) {
             Some(store) => decide(&self.broker, store, head, origin).await,
             None => Decision::Refuse(S3Refusal::new(
                 Code::InvalidRequest,
                 "No object store of this broker is called by this host: add it to `hosts` in [[s3.stores]], and let the proxy pass on the client's Host.",
             )),
         }
-    }
-
-    /// The store that clients call by this host, with or without a port. In a store with virtual hosts, a bucket's
-    /// name and a dot may come before its own.
-    fn store(&self, authority: &str) -> Option<&S3Store> {
-        let host = match authority.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-            _ => authority,
-        };
-        let host = host.to_ascii_lowercase();
-        let is_called = |store: &&Arc<S3Store>| {
-            store.rules.names.iter().any(|name| {
-                let before = host.strip_suffix(name.as_str());
-                before.is_some_and(|before| {
-                    let is_virtual = store.rules.style == crate::s3::Style::VirtualHost;
-                    before.is_empty() || (is_virtual && before.ends_with('.'))
-                })
-            })
-        };
-        // The longest name wins, if one store is called by a host below that of another one.
-        let length = |store: &&Arc<S3Store>| {
-            let names = store.rules.names.iter();
-            let own = names.filter(|name| host.ends_with(name.as_str()));
-            own.map(String::len).max()
-        };
-        self.stores
-            .iter()
-            .filter(is_called)
-            .max_by_key(length)
-            .map(|store| &**store)
     }
 }
 

@@ -103,6 +103,8 @@ pub(super) struct S3StoreSection {
     #[serde(default)]
     pub(super) takes_trailers: bool,
     #[serde(default)]
+    pub(super) remote_signing: bool,
+    #[serde(default)]
     pub(super) buckets: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) cors: Vec<S3CorsSection>,

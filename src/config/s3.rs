@@ -56,6 +56,8 @@ pub struct StoreSettings {
     pub keeps_slashes: bool,
     /// Whether the store decodes `aws-chunked` bodies with a trailing checksum.
     pub takes_trailers: bool,
+    /// Whether requests are signed for clients that call the store themselves.
+    pub remote_signing: bool,
     /// The account that owns each bucket. Other buckets are refused.
     pub buckets: BTreeMap<String, AccountId>,
     /// What pages of other origins may do with the buckets.
@@ -190,6 +192,7 @@ fn store(section: S3StoreSection, base: &Path) -> Result<StoreSettings, ConfigEr
         virtual_host: section.style == S3Style::VirtualHost,
         keeps_slashes: section.keeps_slashes,
         takes_trailers: section.takes_trailers,
+        remote_signing: section.remote_signing,
         buckets: buckets(section.buckets)?,
         cors: section
             .cors
@@ -310,6 +313,7 @@ mod tests {
         assert_eq!(store.region, "us-east-1");
         assert_eq!(store.key_file, Path::new("/etc/brevet/main.key"));
         assert!(!store.virtual_host && !store.keeps_slashes && !store.takes_trailers);
+        assert!(!store.remote_signing);
         assert_eq!(store.buckets["data"].as_str(), "111122223333");
         assert!(made.tls.is_none() && made.client_ca.is_none());
     }

@@ -14,7 +14,7 @@ use http_body_util::Full;
 use serde_json::json;
 
 use super::answer::{answer, refused};
-use super::sign_in;
+use super::{client_credentials, sign_in};
 use crate::authn::Evidence;
 use crate::base::digest::sha256;
 use crate::base::form::{FORM, Parameters};
@@ -105,6 +105,10 @@ async fn exchange(
             Ok(mut parameters) => {
                 if broker.sign_ins.is_some() && sign_in::is_for_sign_in(&parameters) {
                     return sign_in::token(broker, origin, parameters).await;
+                }
+                if client_credentials::is_asked(&parameters) {
+                    let headers = &head.headers;
+                    return client_credentials::token(broker, origin, headers, parameters).await;
                 }
                 read(&mut parameters)
             }

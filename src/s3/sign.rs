@@ -21,6 +21,9 @@ const REMOVED: [&str; 7] = [
     "x-forwarded-prefix",
 ];
 
+/// Headers besides Amazon's own on which the decision may depend.
+const JUDGED: [&str; 2] = ["if-match", "if-none-match"];
+
 /// What has to be changed in a head so that the store accepts it.
 pub struct SignedForStore {
     /// Headers that replace those of the client.
@@ -55,7 +58,7 @@ pub fn sign(
         .headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
-        .filter(|(name, _)| name.starts_with("x-amz-"))
+        .filter(|(name, _)| name.starts_with("x-amz-") || JUDGED.contains(name))
         .filter(|(name, _)| !REMOVED.contains(name) && replaced.iter().all(|(own, _)| own != name))
         .chain(replaced)
         .collect();

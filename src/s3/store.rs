@@ -74,6 +74,9 @@ pub struct S3Store {
     /// The key with which requests are signed. A reload of the configuration replaces it.
     pub key: ArcSwap<StoreKey>,
     pub data_events: DataEvents,
+    /// Whether requests are signed for clients that call the store themselves. Such a client can add headers, so the
+    /// store must act on none that is not signed.
+    pub remote_signing: bool,
 }
 
 impl S3Store {
@@ -86,7 +89,44 @@ impl S3Store {
             buckets: HashMap::new(),
             key: ArcSwap::new(Arc::new(key)),
             data_events: DataEvents::default(),
+            remote_signing: false,
         }
+    }
+
+    /// The store whose proxy clients call by this host, with or without a port. In a store with virtual hosts, a
+    /// bucket's name and a dot may come before its own.
+    pub fn behind<'a>(stores: &'a [Arc<Self>], authority: &str) -> Option<&'a Self> {
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+            _ => authority,
+        };
+        let host = host.to_ascii_lowercase();
+        let is_called = |store: &&Arc<Self>| {
+            store.rules.names.iter().any(|name| {
+                let before = host.strip_suffix(name.as_str());
+                before.is_some_and(|before| {
+                    let is_virtual = store.rules.style == Style::VirtualHost;
+                    before.is_empty() || (is_virtual && before.ends_with('.'))
+                })
+            })
+        };
+        // The longest name wins, if one store is called by a host below that of another one.
+        let length = |store: &&Arc<Self>| {
+            let names = store.rules.names.iter();
+            let own = names.filter(|name| host.ends_with(name.as_str()));
+            own.map(String::len).max()
+        };
+        let called = stores.iter().filter(is_called).max_by_key(length);
+        called.map(|store| &**store)
+    }
+
+    /// The host by which the proxy of the store would be called, if a client calls the store itself by this one.
+    /// `None` if it is not the store's.
+    pub fn as_behind(&self, authority: &str) -> Option<String> {
+        let name = self.rules.names.first()?;
+        let before = authority.strip_suffix(self.host.as_str())?;
+        let is_bucket = self.rules.style == Style::VirtualHost && before.ends_with('.');
+        (before.is_empty() || is_bucket).then(|| [before, name].concat())
     }
 
     /// The account that owns all buckets of the store; `None` if they belong to several.

@@ -19,7 +19,7 @@ use crate::ops::CALL_TIMEOUT;
 use crate::origin::Origin;
 use crate::portal;
 use crate::routes::{self, Grpc, Http};
-use crate::{grpc, query, sso};
+use crate::{grpc, query, s3_signer, sso};
 
 /// Answers a request by the face to which its path belongs.
 pub(super) async fn answer(
@@ -81,6 +81,18 @@ pub(super) async fn answer(
         Http::KeystoneCredentials => {
             return ask(broker, origin, Store::Credentials, request).await;
         }
+        Http::S3Signer => match &shared.s3 {
+            Some(own) => {
+                let signer = s3_signer::Signer {
+                    broker,
+                    stores: &own.stores,
+                    readiness: shared.is_ready(),
+                };
+                let response = Box::pin(signer.serve(origin, request)).await;
+                return response.map(Body::new);
+            }
+            None => None,
+        },
         Http::TokenExchange => {
             let response = token::serve(broker, origin, request).await;
             return response.map(Body::new);

@@ -104,6 +104,7 @@ fn store(settings: &config::StoreSettings, key: StoreKey, events: DataEvents) ->
         key,
     );
     store.data_events = events;
+    store.remote_signing = settings.remote_signing;
     let buckets = settings.buckets.iter().map(|(name, account)| {
         let bucket = Bucket {
             account: *account,

@@ -141,7 +141,7 @@ class SeaweedFS:
 
     name, host, takes_trailers, keeps_slashes = "seaweedfs", "127.0.0.1", True, False
 
-    def __init__(self, programs, home):
+    def __init__(self, programs, home, *more):
         folder = home / "seaweedfs"
         folder.mkdir()
         self.port, self.buckets = free_port(), ["data-weed", "other-weed"]
@@ -149,7 +149,7 @@ class SeaweedFS:
         (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
         ports = [f"-{part}={free_port()}" for part in ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port.grpc")]
         command = ["weed", "-v=1", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.port={self.port}",
-                   f"-s3.config={folder}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=20", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0", *ports]
+                   f"-s3.config={folder}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=20", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0", *ports, *more]
         programs.start("seaweedfs", command, cwd=folder)
 
     def ready(self):
@@ -173,7 +173,7 @@ class SeaweedFS:
 class Broker:
     """A broker with the directory in its store, and the listener for proxies."""
 
-    def __init__(self, programs, home, stores, directory, more=""):
+    def __init__(self, programs, home, stores, directory, more="", audit=""):
         self.home, self.programs = home / "broker", programs
         made = subprocess.run([BREVET, "init", self.home, "--account", ACCOUNT], capture_output=True, text=True, check=True)
         self.administrator = dict(re.findall(r"export (AWS_\w+)=(\S+)", made.stdout))
@@ -185,11 +185,13 @@ class Broker:
         self.write("store.key", f"[default]\naws_access_key_id = {STORE_KEY[0]}\naws_secret_access_key = {STORE_KEY[1]}\n")
         config = self.home / "brevet.toml"
         text = config.read_text().replace('"127.0.0.1:7480"', f'"127.0.0.1:{self.port}"').replace('"127.0.0.1:7481"', '"127.0.0.1:0"')
+        text = text.replace("[audit]\n", f"[audit]\n{audit}", 1)
         text += f'\n[s3]\naddress = "127.0.0.1:{self.s3}"\ncertificate = "broker.crt"\nprivate_key = "broker.key"\n'
         text += 'client_ca = "ca.crt"\nclient_names = ["CN=proxy"]\nsecret_files = ["proxy.secret"]\n'
         for store in stores:
             text += f'\n[[s3.stores]]\nname = "{store.name}"\nhosts = ["{store.host}"]\nendpoint = "http://127.0.0.1:{store.port}"\n'
             text += f'key_file = "store.key"\ntakes_trailers = {str(store.takes_trailers).lower()}\nkeeps_slashes = {str(store.keeps_slashes).lower()}\n'
+            text += "remote_signing = true\n" if getattr(store, "remote_signing", False) else ""
             owners = {store.buckets[0]: ACCOUNT, store.buckets[1]: OTHER}
             text += "buckets = { " + ", ".join(f'"{bucket}" = "{owner}"' for bucket, owner in owners.items()) + " }\n"
         config.write_text(text + more)

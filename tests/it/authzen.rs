@@ -97,6 +97,28 @@ fn decisions() -> Vec<(Value, bool)> {
 }
 
 #[tokio::test]
+async fn a_service_that_cannot_sign_asks_with_a_bearer_token() {
+    let broker = broker().await;
+    let body = question("alice", "read", "record-1").to_string();
+    let token = crate::s3_signer::bearer(&broker, &key_of("app")).await;
+    let asked = |token: String, body: String| {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        broker.send("POST", EVALUATION, headers, body.into_bytes())
+    };
+    let answer = asked(token.clone(), body.clone()).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(answer.body.contains("\"decision\":true"), "{}", answer.body);
+    // Who may not ask, a token that is none, and one that has expired.
+    let other = crate::s3_signer::bearer(&broker, &user("bob")).await;
+    assert_eq!(asked(other, body.clone()).await.status, 403);
+    assert_eq!(asked("x".repeat(200), body.clone()).await.status, 401);
+    broker.elapse(3_600);
+    assert_eq!(asked(token, body).await.status, 401);
+}
+
+#[tokio::test]
 async fn the_certification_scenario_basic() {
     let broker = broker().await;
     for (question, expected) in decisions() {

@@ -64,6 +64,8 @@ mod revocation;
 mod rotation;
 mod routes;
 mod s3_proxies;
+mod s3_signer;
+mod same_answer;
 mod saml;
 mod saml_costs;
 mod saml_idp;

@@ -14,16 +14,16 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-const SECRET: &str = "the-secret-that-the-proxies-share-0123456789";
-const STORE_SECRET: &str = "canary+store/secret/0123456789/0123456789";
-const HOST: &str = "s3.example.com:8443";
+pub const SECRET: &str = "the-secret-that-the-proxies-share-0123456789";
+pub const STORE_SECRET: &str = "canary+store/secret/0123456789/0123456789";
+pub const HOST: &str = "s3.example.com:8443";
 
 /// The directory of all tests, with what they say about buckets.
-fn directory() -> String {
+pub fn directory() -> String {
     let mut directory: Value = serde_json::from_str(DIRECTORY).unwrap();
     let allow = |action: &str, resource: &str| json!({"Effect": "Allow", "Action": action, "Resource": resource});
     directory["UserDetailList"][1]["UserPolicyList"] = json!([{"PolicyName": "s3", "PolicyDocument": {
-        "Version": "2012-10-17", "Statement": [allow("s3:GetObject", "arn:aws:s3:::data/home/*")]}}]);
+        "Version": "2012-10-17", "Statement": [allow("s3:GetObject", "arn:aws:s3:::data/home/*"), allow("s3:DeleteObject", "arn:aws:s3:::data/home/*")]}}]);
     let statement = |principal: Value, resource: &str| {
         let mut statement = allow("s3:GetObject", resource);
         statement["Principal"] = principal;
@@ -38,7 +38,7 @@ fn directory() -> String {
     directory.to_string()
 }
 
-fn settings(dir: &Path) -> S3 {
+pub fn settings(dir: &Path) -> S3 {
     let file = |name: &str, text: String| {
         brevet::files::write_private(&dir.join(name), text.as_bytes()).unwrap();
         dir.join(name)
@@ -63,6 +63,7 @@ fn settings(dir: &Path) -> S3 {
             virtual_host: false,
             keeps_slashes: false,
             takes_trailers: false,
+            remote_signing: false,
             buckets: [
                 ("data".to_owned(), mine),
                 ("site".to_owned(), mine),
@@ -75,10 +76,16 @@ fn settings(dir: &Path) -> S3 {
 }
 
 async fn started() -> Broker {
+    started_with(&directory(), |_| {}).await
+}
+
+/// A broker with this directory and the store, which may be changed.
+pub async fn started_with(directory: &str, change: impl FnOnce(&mut StoreSettings)) -> Broker {
     let dir = home();
-    brevet::files::write_private(&dir.path().join("directory.json"), directory().as_bytes())
-        .unwrap();
-    let s3 = settings(dir.path());
+    let file = dir.path().join("directory.json");
+    brevet::files::write_private(&file, directory.as_bytes()).unwrap();
+    let mut s3 = settings(dir.path());
+    change(&mut s3.stores[0]);
     Broker::start_in(dir, |config| config.s3 = Some(s3)).await
 }
 
@@ -92,7 +99,7 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 /// What nginx sends about a request of a client.
-fn question(method: &str, uri: &str) -> HeaderMap {
+pub fn question(method: &str, uri: &str) -> HeaderMap {
     headers(&[
         ("x-brevet-proxy-secret", SECRET),
         ("x-original-method", method),
@@ -104,7 +111,7 @@ fn question(method: &str, uri: &str) -> HeaderMap {
 }
 
 /// Signs a request without a body as S3's clients do. `path` needs no encoding.
-fn sign(broker: &Broker, keys: &Keys, method: &str, path: &str, headers: &mut HeaderMap) {
+pub fn sign(broker: &Broker, keys: &Keys, method: &str, path: &str, headers: &mut HeaderMap) {
     use brevet::base::clock::Clock;
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     let now = broker.clock.now();
@@ -135,12 +142,12 @@ fn sign(broker: &Broker, keys: &Keys, method: &str, path: &str, headers: &mut He
     headers.insert("authorization", authorization.parse().unwrap());
 }
 
-async fn ask(broker: &Broker, headers: HeaderMap) -> Answer {
+pub async fn ask(broker: &Broker, headers: HeaderMap) -> Answer {
     let address = broker.running.as_ref().unwrap().s3.unwrap();
     http1(address, "GET", "/s3/authorize", headers, Vec::new()).await
 }
 
-async fn get(broker: &Broker, keys: &Keys, path: &str) -> Answer {
+pub async fn get(broker: &Broker, keys: &Keys, path: &str) -> Answer {
     let mut asked = question("GET", path);
     sign(broker, keys, "GET", path, &mut asked);
     ask(broker, asked).await

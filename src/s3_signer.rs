@@ -1,0 +1,260 @@
+//! The S3 Signer API of Apache Iceberg, for clients that hold a bearer token of `/oauth2/token` and no key: the client
+//! describes a request to an object store, gets headers with a signature, and sends the request itself.
+//!
+//! A request to the proxy in front of a store is signed with the client's own key, and is judged when the proxy asks
+//! about it. A request to the store itself is judged here and signed with the store's key, if the store acts on
+//! nothing that is not signed (`remote_signing` of `[[s3.stores]]`). Holds no rule.
+
+mod answer;
+mod read;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{Method, Request, Response};
+use http_body_util::Full;
+
+use crate::authn::bearer::Bearer;
+use crate::base::clock::Timestamp;
+use crate::base::digest::{hex, sha256};
+use crate::base::http::media_type;
+use crate::base::secret::Secret;
+use crate::broker::Broker;
+use crate::error::Error;
+use crate::ops::s3::decide::{Decision, decide};
+use crate::ops::{self, CALL_TIMEOUT};
+use crate::origin::Origin;
+use crate::proof::sigv4::SigningSecret;
+use crate::proof::sigv4::s3::{S3Request, UNSIGNED_PAYLOAD, UNSIGNED_TRAILER, authorization};
+use crate::request_body;
+use crate::s3::{Code, Head, S3Refusal, S3Store, route};
+use answer::Refused;
+use read::Asked;
+
+/// The name of the call in the audit log, if it is refused before a request to a store is known.
+const NAME: &str = "SignS3Request";
+/// Headers that only the answer may have.
+const OF_THE_ANSWER: [&str; 3] = ["authorization", "x-amz-date", "x-amz-security-token"];
+const PAYLOAD: &str = "x-amz-content-sha256";
+
+/// Headers to add to a request. They are a live signature, and must not be logged.
+type Added = Vec<(&'static str, Secret<String>)>;
+
+/// Signs requests to the stores of the configuration.
+pub struct Signer<'a> {
+    pub broker: &'a Arc<Broker>,
+    pub stores: &'a [Arc<S3Store>],
+    /// Why nobody is served now, if so.
+    pub readiness: Result<(), String>,
+}
+
+impl Signer<'_> {
+    /// Serves one request of the API.
+    pub async fn serve<B>(&self, origin: Origin, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if request.method() != Method::POST {
+            return answer::only_post();
+        }
+        let (head, body) = request.into_parts();
+        let late = request_body::without_texts(&origin);
+        let answer = async {
+            let headers = &head.headers;
+            let body = request_body::read(self.broker, &origin, headers, body, || false).await;
+            match self.signed(&head, body, &origin).await {
+                Ok((uri, added)) => answer::signed(&uri, &added),
+                Err(Refused::Store(refusal)) => answer::refused(&refusal),
+                Err(Refused::Broker(error)) => {
+                    let refused = ops::refuse_unread(self.broker, NAME, error, origin).await;
+                    answer::failed(&refused.error, &refused.request_id)
+                }
+            }
+        };
+        match tokio::time::timeout(CALL_TIMEOUT, answer).await {
+            Ok(response) => response,
+            Err(_) => {
+                let reply = request_body::too_late(self.broker, late, &head.headers).await;
+                request_body::closing(answer::failed(&reply.error, &reply.request_id))
+            }
+        }
+    }
+
+    /// The URI that was asked about, and the headers with its signature.
+    async fn signed(
+        &self,
+        head: &http::request::Parts,
+        body: Result<Bytes, Error>,
+        origin: &Origin,
+    ) -> Result<(String, Added), Refused> {
+        let (body, now) = (body?, self.broker.clock.now());
+        let bearer = Bearer::of_client(self.broker, &head.headers, now)?;
+        let bearer = bearer.ok_or(Error::MissingAuthenticationToken)?;
+        let is_json = head
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|v| media_type(v).eq_ignore_ascii_case(b"application/json"));
+        if !is_json {
+            let text = "The Content-Type must be application/json.";
+            return Err(Error::Malformed(text.to_owned()).into());
+        }
+        let asked = read::request(&body).map_err(Error::Malformed)?;
+        if let Err(why) = &self.readiness {
+            tracing::debug!(why, "a request to an object store was not signed");
+            let refusal = S3Refusal::new(Code::ServiceUnavailable, "Please try again.");
+            return Err(refusal.into());
+        }
+        let itself = self.stores.iter().filter(|store| store.remote_signing);
+        let mut itself =
+            itself.filter_map(|store| Some((store, store.as_behind(&asked.authority)?)));
+        if let Some((store, called)) = itself.next() {
+            let added = self
+                .for_store(store, &called, &asked, &bearer, origin, now)
+                .await?;
+            return Ok((asked.uri, added));
+        }
+        match S3Store::behind(self.stores, &asked.authority) {
+            Some(store) => {
+                let (_, added) = own_signature(store, &asked.authority, &asked, &bearer, now)?;
+                Ok((asked.uri, added))
+            }
+            None => Err(S3Refusal::new(
+                Code::InvalidRequest,
+                "The URI is neither that of a proxy in `hosts` of [[s3.stores]], nor of a store with `remote_signing`.",
+            )
+            .into()),
+        }
+    }
+
+    /// Judges a request as if its client had signed it and sent it to the proxy, and signs it with the store's key.
+    async fn for_store(
+        &self,
+        store: &S3Store,
+        called: &str,
+        asked: &Asked,
+        bearer: &Bearer,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Result<Added, Refused> {
+        let (headers, _) = own_signature(store, called, asked, bearer, now)?;
+        let head = head(asked, called, &headers);
+        let decision = decide(self.broker, store, head, origin.clone()).await;
+        let (set, removed, host) = match decision {
+            Decision::Allow {
+                set,
+                remove_headers,
+                host,
+                ..
+            } => (set, remove_headers, host),
+            Decision::Refuse(refusal) => return Err(refusal.into()),
+            Decision::Preflight(_) => {
+                let message = "A preflight request needs no signature.";
+                return Err(S3Refusal::new(Code::InvalidRequest, message).into());
+            }
+        };
+        if host.as_deref() != Some(asked.authority.as_str()) {
+            let message = "The request would be signed for another host.";
+            return Err(S3Refusal::new(Code::InvalidRequest, message).into());
+        }
+        // What a proxy would remove reaches the store.
+        if let Some(name) = removed.iter().find(|name| asked.header(name).is_some()) {
+            let message = format!("The header '{name}' cannot be sent to the store itself.");
+            return Err(S3Refusal::new(Code::InvalidRequest, message).into());
+        }
+        let is_added = |name: &str| asked.header(name).is_none();
+        Ok(set.into_iter().filter(|(name, _)| is_added(name)).collect())
+    }
+}
+
+/// The headers of a request that its client would have signed with its own key: all of them, and those that the
+/// client does not send yet.
+fn own_signature(
+    store: &S3Store,
+    authority: &str,
+    asked: &Asked,
+    bearer: &Bearer,
+    now: Timestamp,
+) -> Result<(Vec<(String, String)>, Added), S3Refusal> {
+    if asked.region != store.rules.region {
+        let message = format!(
+            "The region must be '{}', as the store has it.",
+            store.rules.region
+        );
+        return Err(S3Refusal::new(Code::InvalidRequest, message));
+    }
+    if let Some(name) = OF_THE_ANSWER
+        .iter()
+        .find(|name| asked.header(name).is_some())
+    {
+        let message =
+            format!("The header '{name}' is part of the answer, so the request must not have it.");
+        return Err(S3Refusal::new(Code::InvalidRequest, message));
+    }
+    let payload = payload(asked)?;
+    let mut added: Added = vec![("x-amz-date", Secret::new(now.to_amz()))];
+    if asked.header(PAYLOAD).is_none() {
+        added.push((PAYLOAD, Secret::new(payload.clone().into_owned())));
+    }
+    if let Some(token) = bearer.session_token() {
+        added.push(("x-amz-security-token", Secret::new(token.to_owned())));
+    }
+    let mut headers = asked.headers.clone();
+    let own = added.iter();
+    headers.extend(own.map(|(name, value)| ((*name).to_owned(), value.expose().clone())));
+    let routed = route(&head(asked, authority, &headers), &store.rules)?;
+    let signed = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    let signed = signed.filter(|(name, _)| name.starts_with("x-amz-"));
+    let mut signed: Vec<(&str, &str)> = signed.chain([("host", authority)]).collect();
+    signed.sort_unstable();
+    let request = S3Request {
+        method: &asked.method,
+        path: &routed.path,
+        query: &routed.query,
+        headers: &headers,
+        host: authority,
+    };
+    let secret = SigningSecret::new(bearer.secret_access_key());
+    let key = (bearer.access_key_id(), &secret);
+    let region = &store.rules.region;
+    let signature = authorization(key, region, now, &request, |_| false, &signed, &payload);
+    headers.push(("authorization".to_owned(), signature.clone()));
+    added.push(("authorization", Secret::new(signature)));
+    Ok((headers, added))
+}
+
+/// What the request declares of its payload, or must. The names of objects to delete are judged, so their hash is
+/// signed.
+fn payload(asked: &Asked) -> Result<Cow<'_, str>, S3Refusal> {
+    let hash = asked
+        .body
+        .as_ref()
+        .map(|body| hex(&sha256(body.as_bytes())));
+    match (asked.header(PAYLOAD), hash) {
+        (Some(declared), Some(hash)) if declared != hash => Err(S3Refusal::new(
+            Code::BadDigest,
+            "The header 'x-amz-content-sha256' must be the hash of the body that the question has.",
+        )),
+        (Some(declared), _) => Ok(declared.into()),
+        (None, Some(hash)) => Ok(hash.into()),
+        (None, None) => Ok(match asked.header("x-amz-trailer") {
+            Some(_) => UNSIGNED_TRAILER.into(),
+            None => UNSIGNED_PAYLOAD.into(),
+        }),
+    }
+}
+
+fn head<'a>(asked: &'a Asked, authority: &'a str, headers: &'a [(String, String)]) -> Head<'a> {
+    Head {
+        method: &asked.method,
+        path: &asked.target,
+        authority,
+        headers,
+        body: asked.body.as_deref().map(str::as_bytes),
+        size: None,
+    }
+}
