@@ -126,9 +126,9 @@ def isolation():
 def test_commands_do_what_the_page_says(page, tmp_path, isolation):
     program = os.environ.get("BREVET") or ROOT / "target/debug/brevet"
     folder, results = tmp_path / "folder", tmp_path / "results"
-    for new in (folder / "target/release", tmp_path / "home", results):
+    for new in (folder / "target/debug", tmp_path / "home", results):
         new.mkdir(parents=True)
-    (folder / "target/release/brevet").symlink_to(pathlib.Path(program).resolve())
+    (folder / "target/debug/brevet").symlink_to(pathlib.Path(program).resolve())
     for name in ("tests", "config", "deploy", "examples", "proto"):
         (folder / name).symlink_to(ROOT / name)
     aws = shutil.which("aws", path=f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -136,7 +136,7 @@ def test_commands_do_what_the_page_says(page, tmp_path, isolation):
     env = {
         "HOME": str(tmp_path / "home"),
         "LANG": "C.UTF-8",
-        "PATH": f"{folder / 'target/release'}:{pathlib.Path(aws).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "PATH": f"{folder / 'target/debug'}:{pathlib.Path(aws).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
         "TERM": "dumb",
     }
     (tmp_path / "page.sh").write_text(script(page, results))
