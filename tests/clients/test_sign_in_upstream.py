@@ -2,7 +2,6 @@
 
 import hashlib
 import html
-import http.cookiejar
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import BREVET
+from person import Browser
 from test_oidc import JS, free_port
 from test_saml import make_key
 
@@ -41,48 +41,6 @@ def role(name, number, provider, action):
             ],
         },
     }
-
-
-class Browser:
-    """Cookies, links and forms of a person who signs in. Its cookies can be kept in a file."""
-
-    def __init__(self, file=None):
-        # Browsers take this machine for a safe place, also without TLS.
-        policy = http.cookiejar.DefaultCookiePolicy(secure_protocols=("http", "https"))
-        self.jar = http.cookiejar.LWPCookieJar(str(file) if file else None, policy=policy)
-        if file and Path(file).exists():
-            self.jar.load(ignore_discard=True)
-        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
-        self.url, self.page, self.status = "", "", 0
-
-    def open(self, url, form=None):
-        data = urllib.parse.urlencode(form).encode() if form is not None else None
-        try:
-            answer = self.opener.open(urllib.parse.urljoin(self.url, url), data, timeout=20)
-        except urllib.error.HTTPError as error:
-            answer = error
-        self.url, self.status = answer.url, answer.status
-        self.page = answer.read().decode()
-        if self.jar.filename:
-            self.jar.save(ignore_discard=True)
-        return self
-
-    def follow(self, pattern):
-        """Opens the first link whose address has this in it."""
-        links = [html.unescape(link) for link in re.findall(r'href="([^"]+)"', self.page)]
-        return self.open(next(link for link in links if pattern in link))
-
-    def submit(self, at=0, **fields):
-        """Sends a form of the page with its hidden fields and these."""
-        form = re.findall(r"<form.*?</form>", self.page, re.S)[at]
-        action = html.unescape(re.search(r'action="([^"]+)"', form).group(1))
-        hidden = {}
-        for tag in re.findall(r"<input[^>]*>", form):
-            if 'type="hidden"' in tag:
-                name = re.search(r'name="([^"]*)"', tag).group(1)
-                value = re.search(r'value="([^"]*)"', tag)
-                hidden[name] = html.unescape(value.group(1)) if value else ""
-        return self.open(action, {**hidden, **fields})
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +125,7 @@ def shell(place, tmp_path, file=None):
     program = tmp_path / "browser"
     program.write_text(
         f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_sign_in_upstream import Browser\n"
+        "from person import Browser\n"
         f"b = Browser({str(file)!r}).open(sys.argv[1])\n"
         "assert b.status == 200, b.page\n"
         "b.submit(at=-1, decision='allow')\n"

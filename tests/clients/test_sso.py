@@ -1,55 +1,27 @@
-"""A program signs in through AWS's own APIs, `sso-oidc` and `sso`, by botocore's unmodified clients. The person at
+"""A program signs in through AWS's own APIs, `sso-oidc` and `sso`, by unmodified clients and SDKs. The person at
 the browser is a script that fills in the forms of the pages."""
 
-import html
+import base64
+import datetime
+import hashlib
+import json
+import os
 import re
+import secrets
 import subprocess
+import sys
 import time
-from urllib.parse import urlencode, urljoin
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import boto3
 import pytest
-import urllib3
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from person import Browser
 
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
-
-
-class Browser:
-    """Keeps cookies, follows redirects and posts forms with their hidden fields."""
-
-    def __init__(self, origin):
-        self.origin, self.cookies, self.pool = origin, {}, urllib3.PoolManager()
-        self.url, self.text = origin, ""
-
-    def go(self, path, form=None):
-        method, url = ("GET" if form is None else "POST"), urljoin(self.url, path)
-        for _ in range(5):
-            headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
-            body = None
-            if form is not None:
-                body, headers["Content-Type"] = urlencode(form), "application/x-www-form-urlencoded"
-            answer = self.pool.request(method, url, headers=headers, body=body, redirect=False)
-            for cookie in answer.headers.getlist("set-cookie"):
-                name, _, value = cookie.partition(";")[0].partition("=")
-                self.cookies[name] = value
-            self.url, self.text = url, answer.data.decode()
-            if answer.status not in (302, 303):
-                return answer.status
-            method, form, url = "GET", None, urljoin(url, answer.headers["location"])
-        raise AssertionError("too many redirects")
-
-    def submit(self, action, **fields):
-        for attributes, inner in re.findall(r"<form(.*?)>(.*?)</form>", self.text, re.S):
-            if f'action="{action}"' in attributes:
-                hidden = re.findall(r'name="(\w+)" value="([^"]*)"', inner)
-                return self.go(action, {name: html.unescape(value) for name, value in hidden} | fields)
-        raise AssertionError(f"no form for {action} on {self.url}: {self.text}")
-
-    def heading(self):
-        return re.search("<h1>(.*?)</h1>", self.text, re.S)[1]
 
 
 def code_of(error):
@@ -77,20 +49,20 @@ def test_a_device_gets_the_credentials_that_a_person_allows_until_the_sign_out(w
     with pytest.raises(oidc.exceptions.AuthorizationPendingException):
         oidc.create_token(**asked)
 
-    browser = Browser(sso["portal_url"])
-    assert browser.go(device["verificationUriComplete"]) == 200 and browser.heading() == "Sign in"
-    browser.submit("/sign-in", account=sso["account_id"], user_name="alice", password=alice["password"])
+    browser = Browser().open(device["verificationUriComplete"])
+    assert browser.status == 200 and browser.heading() == "Sign in"
+    browser.sign_in(sso["account_id"], "alice", alice["password"])
     assert browser.heading() == "Enter your code"
     seed = ["oathtool", "--totp", "--base32", alice["mfa_seed"]]
     browser.submit("/sign-in/code", code=subprocess.run(seed, capture_output=True, text=True, check=True).stdout.strip())
-    assert browser.heading() == "Connect a device", browser.text
+    assert browser.heading() == "Connect a device", browser.page
     browser.submit("/device", code=device["userCode"].lower().replace("-", " "))
-    assert device["userCode"] in browser.text
+    assert device["userCode"] in browser.page
     with pytest.raises(oidc.exceptions.AuthorizationPendingException):
         time.sleep(1.1)
         oidc.create_token(**asked)
     browser.submit("/device/decide", decision="allow")
-    assert browser.heading() == "Allowed", browser.text
+    assert browser.heading() == "Allowed", browser.page
 
     time.sleep(1.1)
     token = oidc.create_token(**asked)
@@ -120,7 +92,7 @@ def test_a_device_gets_the_credentials_that_a_person_allows_until_the_sign_out(w
     assert code_of(refused) == "ForbiddenException"
 
     # Signing out ends the tokens, and what came from the sign-in.
-    browser.go("/portal")
+    browser.open(sso["portal_url"])
     browser.submit("/sign-out")
     assert browser.heading() == "You are signed out"
     with pytest.raises(ClientError) as refused:
@@ -130,3 +102,93 @@ def test_a_device_gets_the_credentials_that_a_person_allows_until_the_sign_out(w
         portal.list_accounts(**bearer)
     with pytest.raises(oidc.exceptions.InvalidGrantException):
         oidc.create_token(**own, grantType="refresh_token", refreshToken=fresh["refreshToken"])
+
+
+CALLBACK = "http://127.0.0.1/oauth/callback"
+CONFIG = """[sso-session work]
+sso_start_url = https://work.awsapps.com/start
+sso_region = us-east-1
+sso_registration_scopes = sso:account:access
+[profile dev]
+sso_session = work
+sso_account_id = {account_id}
+sso_role_name = {role_name}
+region = us-east-1
+"""
+BOTO3 = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+SDKS = {"boto3": [sys.executable, "-c", BOTO3], "JavaScript": ["node", str(Path(__file__).parent / "js/who.mjs"), "sso"]}
+
+
+def by_code(oidc, browser, sso, user):
+    """A program gets its tokens by the code flow: it listens on this machine, and the browser comes there."""
+    grants = ["authorization_code", "refresh_token"]
+    own = oidc.register_client(
+        clientName="a program", clientType="public", scopes=["sso:account:access"], grantTypes=grants, redirectUris=[CALLBACK],
+        issuerUrl=sso["start_url"],
+    )
+    verifier, state, back = secrets.token_urlsafe(48), secrets.token_urlsafe(16), CALLBACK.replace("127.0.0.1", "127.0.0.1:9")
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    asked = {
+        "response_type": "code", "client_id": own["clientId"], "redirect_uri": back, "state": state,
+        "code_challenge_method": "S256", "code_challenge": challenge, "scopes": "sso:account:access",
+    }
+    browser.open(f"{sso['oidc_endpoint']}/authorize?{urlencode(asked)}").sign_in(sso["account_id"], *user)
+    browser.program = back
+    browser.allow()
+    answer = {name: values[0] for name, values in parse_qs(urlsplit(browser.sent_to).query).items()}
+    assert answer["state"] == state
+    own = {name: own[name] for name in ("clientId", "clientSecret", "clientSecretExpiresAt")}
+    expires = own.pop("clientSecretExpiresAt")
+    redeem = {**own, "grantType": "authorization_code", "code": answer["code"], "redirectUri": back}
+    return own, expires, oidc.create_token(**redeem, codeVerifier=verifier)
+
+
+def test_sdks_use_what_a_sign_in_left_and_refresh_it(world, unsigned, tmp_path):
+    oidc, _ = unsigned
+    sso, alice, bob = world["sso"], world["users"]["alice"], world["users"]["bob"]
+    keys = {"aws_access_key_id": alice["access_key_id"], "aws_secret_access_key": alice["secret_access_key"]}
+    iam = boto3.client("iam", endpoint_url=world["iam_endpoint"], region_name="us-east-1", **keys)
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}]}
+    iam.put_user_policy(UserName="bob", PolicyName="assume", PolicyDocument=json.dumps(policy))
+    own, expires, token = by_code(oidc, Browser(), sso, ("bob", bob["password"]))
+
+    # What `aws sso login` writes.
+    cache = tmp_path / ".aws/sso/cache" / f"{hashlib.sha1(b'work').hexdigest()}.json"
+    cache.parent.mkdir(parents=True)
+    (tmp_path / ".aws/config").write_text(CONFIG.format(**sso))
+    time_of = lambda at: at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = datetime.datetime.now(datetime.timezone.utc)
+
+    def write(held, lasts):
+        cache.write_text(json.dumps({**held, "expiresAt": time_of(now + datetime.timedelta(seconds=lasts))}))
+
+    held = {
+        "startUrl": sso["start_url"], "region": "us-east-1", "accessToken": token["accessToken"], **own,
+        "registrationExpiresAt": time_of(datetime.datetime.fromtimestamp(expires, datetime.timezone.utc)),
+        "refreshToken": token["refreshToken"],
+    }
+    write(held, token["expiresIn"])
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "AWS_PROFILE": "dev",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL_STS": world["sts_endpoint"],
+        "AWS_ENDPOINT_URL_SSO": sso["portal_endpoint"],
+        "AWS_ENDPOINT_URL_SSO_OIDC": sso["oidc_endpoint"],
+    }
+
+    def arn(sdk):
+        done = subprocess.run(SDKS[sdk], env=environment, capture_output=True, text=True, timeout=60)
+        return done.stdout.strip() or done.stderr
+
+    for sdk in SDKS:
+        assert arn(sdk).endswith(f":assumed-role/{sso['role_name']}/bob"), sdk
+        assert json.loads(cache.read_text())["accessToken"] == held["accessToken"], sdk
+        # Each refreshes the token before its end, and leaves the new one for the next.
+        write(held, 240)
+        assert arn(sdk).endswith(f":assumed-role/{sso['role_name']}/bob"), sdk
+        fresh = json.loads(cache.read_text())
+        for name in ("accessToken", "refreshToken"):
+            assert fresh[name] != held[name], (sdk, name)
+        held = fresh
