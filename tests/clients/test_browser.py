@@ -19,6 +19,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from playwright.sync_api import expect, sync_playwright
+from test_sign_in_upstream import place  # noqa: F401 - a fixture
 
 AXE = Path(__file__).parent / "js/node_modules/axe-core/axe.min.js"
 CHROMIUM = os.environ.get("BREVET_CHROMIUM") or shutil.which("chromium")
@@ -105,7 +106,7 @@ def signed_in(context, portal, world, name, code=None):
     return page
 
 
-def identity(lines, world, environment):
+def identity(lines, environment):
     """What `aws sts get-caller-identity` says in a shell into which the lines were pasted."""
     kept = {name: value for name, value in environment.items() if not name.startswith("AWS_")}
     kept |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_CONFIG_FILE": "/dev/null"}
@@ -137,7 +138,7 @@ def test_a_role_is_picked_pasted_and_ended(browser, portal, world, environment, 
         assert page.evaluate("navigator.clipboard.readText()") == lines
         page.get_by_text("PowerShell", exact=True).click()
         expect(page.get_by_text("$Env:AWS_ACCESS_KEY_ID")).to_be_visible()
-    said = identity(lines, world, environment)
+    said = identity(lines, environment)
     assert re.search(r":assumed-role/Demo/(alice|bob)$", said), said
     page.get_by_role("link", name="sessions").click()
     page.get_by_role("button", name="End session").first.click()
@@ -154,6 +155,30 @@ def test_a_role_is_picked_pasted_and_ended(browser, portal, world, environment, 
     expect(page.get_by_role("heading", level=1)).to_have_text("You are signed out")
     page.goto(f"{portal}/portal")
     expect(page).to_have_url(f"{portal}/sign-in")
+    context.close()
+
+
+@pytest.mark.parametrize("kind", ["oidc-provider", "samlp"])
+def test_a_role_is_picked_by_whoever_signs_in_at_an_identity_provider(browser, place, environment, kind):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(place["public"])
+    page.locator(f'a[href^="/sign-in/{"oidc" if kind == "oidc-provider" else "saml"}/"]').click()
+    if kind == "oidc-provider":
+        # Its own pages: the name and any password, then the consent.
+        page.locator("input[name=login]").fill("alice")
+        page.locator("input[name=password]").fill("any")
+        page.locator("button[type=submit]").click()
+        page.get_by_role("button", name="Continue").click()
+    expect(page).to_have_url(f"{place['public']}/portal")
+    expect(page.get_by_role("heading", level=1)).to_have_text("My roles")
+    role = {"oidc-provider": "People", "samlp": "Partners"}[kind]
+    page.get_by_role("button", name=role).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Credentials of {role}")
+    said = identity(page.locator("pre").first.inner_text(), environment)
+    assert f":assumed-role/{role}/" in said, said
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("You are signed out")
     context.close()
 
 
