@@ -21,6 +21,7 @@ use crate::hashing::Hashing;
 use crate::key_ages::KeyAges;
 use crate::master_key::MasterKey;
 use crate::metrics::{Metrics, Throttled};
+use crate::password::block_list::BlockList;
 use crate::proof::sigv4::Rules;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
@@ -69,6 +70,8 @@ pub struct Broker {
     pub key_use: KeyUse,
     /// How old and how long unused an access key may become.
     pub key_ages: KeyAges,
+    /// The passwords that nobody may choose.
+    pub blocked_passwords: Option<BlockList>,
     /// Computes the hashes of passwords.
     pub hashing: Hashing,
     /// The signatures that were used, if each may be used only once.

@@ -21,6 +21,7 @@ use crate::federation::saml::ServiceProvider;
 use crate::files::{self, Audience, FileError};
 use crate::key_ages::KeyAges;
 use crate::ops::registry;
+use crate::password::block_list::BlockList;
 use crate::proof::sigv4::{self, MAX_SKEW};
 use crate::s3::DataEvents;
 use crate::session::lifted_claims;
@@ -41,6 +42,7 @@ pub use listener::{Listener, Names, names_are_needed};
 pub use s3::{S3, StoreSettings};
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
+const MAX_BLOCK_LIST_BYTES: u64 = 16 << 20;
 const DAY: Duration = Duration::from_secs(86_400);
 
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +126,8 @@ pub struct Config {
     pub service_provider: ServiceProvider,
     /// How old and how long unused an access key may become.
     pub key_ages: KeyAges,
+    /// The passwords that nobody may choose.
+    pub blocked_passwords: Option<BlockList>,
     /// On which networks identity providers may be.
     pub reach: Reach,
     /// How many calls and sessions a principal, an account and a source address may have.
@@ -175,6 +179,7 @@ impl Config {
                 http_on_loopback: false,
             },
             key_ages: KeyAges::OFF,
+            blocked_passwords: None,
             budgets: BudgetLimits::default(),
             sign_in: None,
             data_events: DataEvents::default(),
@@ -250,6 +255,8 @@ impl Config {
             .transpose()?;
         config.limits = limits::limits(document.limits)?;
         config.key_ages = limits::key_ages(&document.credentials)?;
+        let blocked = document.credentials.password_block_list.map(at);
+        config.blocked_passwords = blocked.map(|path| block_list(&path)).transpose()?;
         if let Some(section) = document.web_identity {
             config.issuer = Some(issuer(section.issuer)?);
             config.lifted_claims = claims(section.claims)?;
@@ -323,6 +330,14 @@ impl Config {
         self.keep_changes = DAY * u32::try_from(days).unwrap_or(u32::MAX);
         Ok(())
     }
+}
+
+/// Reads the list of passwords that nobody may choose.
+fn block_list(path: &Path) -> Result<BlockList, ConfigError> {
+    const KEY: &str = "[credentials] password_block_list";
+    let bytes = files::read(path, Audience::Everyone, MAX_BLOCK_LIST_BYTES)?;
+    let text = std::str::from_utf8(bytes.expose()).map_err(|_| value(KEY, "must be UTF-8"))?;
+    BlockList::read(text).map_err(|rule| value(KEY, rule))
 }
 
 /// Checks names of STS actions, which may begin with `sts:`, and returns them without it.

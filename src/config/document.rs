@@ -134,6 +134,7 @@ pub(super) struct CredentialsSection {
     pub(super) access_key_max_age_days: Option<u32>,
     pub(super) access_key_unused_days: Option<u32>,
     pub(super) access_key_notice_days: Option<u32>,
+    pub(super) password_block_list: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

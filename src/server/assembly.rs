@@ -190,6 +190,7 @@ impl Materials<'_> {
                 .keeping_changes_for(config.keep_changes),
             key_use: KeyUse::default(),
             key_ages: config.key_ages,
+            blocked_passwords: config.blocked_passwords.clone(),
             hashing: Hashing::new(verifications(), Cost::DEFAULT, &*self.entropy)?,
             single_use: config.single_use_signatures.then(SingleUse::default),
             revocations: loaded.revocations,

@@ -8,6 +8,7 @@ use brevet::commands::Edit;
 use brevet::directory::resource::ResourceKind;
 use brevet::key_ages::KeyAges;
 use brevet::login::{self, MustChange, Place, Refused};
+use brevet::password::block_list::BlockList;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -687,6 +688,40 @@ async fn a_password_is_checked_by_all_rules() {
     );
     broker.clock.advance(Duration::from_secs(301));
     assert_eq!(verify("bob", "Another-horse-2").await, bobs);
+}
+
+#[tokio::test]
+async fn a_password_that_many_people_use_is_refused() {
+    let list = BlockList::read("Password-123\nCorrect-horse-1\n").unwrap();
+    let broker = Broker::start_in(stored_home().await, |config| {
+        in_the_store(config);
+        config.blocked_passwords = Some(list);
+    })
+    .await;
+    let admin = user(ADMIN);
+    for (action, password, expected) in [
+        (
+            "CreateLoginProfile",
+            "PASSWORD-123",
+            "PasswordPolicyViolation",
+        ),
+        ("CreateLoginProfile", "Correct-horse-2", "ok"),
+        (
+            "UpdateLoginProfile",
+            "correct-Horse-1",
+            "PasswordPolicyViolation",
+        ),
+        ("UpdateLoginProfile", "Correct-horse-3", "ok"),
+    ] {
+        let form = [("UserName", "bob"), ("Password", password)];
+        let answer = broker.iam(&admin, action, &form).await;
+        assert_eq!(
+            answer.code(),
+            expected,
+            "{action} {password}: {}",
+            answer.body
+        );
+    }
 }
 
 #[tokio::test]

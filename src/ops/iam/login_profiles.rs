@@ -305,7 +305,7 @@ fn unsupported(is_given: bool) -> Result<(), Error> {
     Err(Error::InvalidInput(text.to_owned()))
 }
 
-/// Checks a new password by the account's password policy.
+/// Checks a new password by the account's password policy and the list of passwords that nobody may choose.
 fn check(cx: &Context<'_>, user: &User, password: &str) -> Result<(), Error> {
     let settings = cx.directory.account_settings(user.account);
     let alias = settings.and_then(|settings| settings.alias.as_deref());
@@ -317,7 +317,13 @@ fn check(cx: &Context<'_>, user: &User, password: &str) -> Result<(), Error> {
     let policy = cx.directory.password_policy(user.account);
     policy
         .check(password, &names)
-        .map_err(Error::PasswordPolicyViolation)
+        .map_err(Error::PasswordPolicyViolation)?;
+    let blocked = cx.broker.blocked_passwords.as_ref();
+    if blocked.is_some_and(|list| list.has(password)) {
+        let text = "Password should not be one that many people use";
+        return Err(Error::PasswordPolicyViolation(text.to_owned()));
+    }
+    Ok(())
 }
 
 /// The hash of a new password. The caller must be authorized again afterwards.
