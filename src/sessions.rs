@@ -236,6 +236,35 @@ impl Sessions {
         now: Timestamp,
         wanted: impl Fn(&SessionRecord) -> bool + Send,
     ) -> Result<Listed, SessionsError> {
+        self.list_in(keyring, None, marker, limit, now, wanted)
+            .await
+    }
+
+    /// As [`Sessions::list`], only of the sessions that came from a sign-in.
+    ///
+    /// # Errors
+    /// [`SessionsError::Unreachable`] if the store does not answer.
+    pub async fn list_of_sign_in(
+        &self,
+        keyring: &Keyring,
+        (sign_in, marker): (&SessionId, &str),
+        limit: usize,
+        now: Timestamp,
+        wanted: impl Fn(&SessionRecord) -> bool + Send,
+    ) -> Result<Listed, SessionsError> {
+        self.list_in(keyring, Some(sign_in), marker, limit, now, wanted)
+            .await
+    }
+
+    async fn list_in(
+        &self,
+        keyring: &Keyring,
+        of: Option<&SessionId>,
+        marker: &str,
+        limit: usize,
+        now: Timestamp,
+        wanted: impl Fn(&SessionRecord) -> bool + Send,
+    ) -> Result<Listed, SessionsError> {
         let mut listed = Listed {
             marker: marker.to_owned(),
             ..Listed::default()
@@ -246,14 +275,14 @@ impl Sessions {
         for _ in 0..MAX_LOOKS {
             let (names, end) = match &self.kind {
                 Kind::Memory(memory) => {
-                    let names = memory.list(&listed.marker, PAGE, now);
+                    let names = memory.list(of, &listed.marker, PAGE, now);
                     let end = names
                         .last()
                         .filter(|_| names.len() == PAGE)
                         .map(|name| name.clone().into_bytes());
                     (names, end)
                 }
-                Kind::Redis(redis) => Box::pin(redis.list(keyring, &after, PAGE, now)).await?,
+                Kind::Redis(redis) => Box::pin(redis.list(keyring, of, &after, PAGE, now)).await?,
             };
             for name in names {
                 if listed.records.len() == limit {

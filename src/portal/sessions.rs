@@ -1,4 +1,5 @@
-//! The sign-in of this browser and the sessions that came from it, and how to end them.
+//! The sign-in of this browser, the sessions that came from it and the other sign-ins of the same person, and how
+//! to end them.
 
 use askama::Template;
 use http::StatusCode;
@@ -9,10 +10,15 @@ use super::form::Form;
 use super::frame::{Frame, Moment};
 use super::problem::Problem;
 use super::visit::{SignedIn, Visit};
+use crate::base::clock::Timestamp;
 use crate::base::digest::hex;
+use crate::error::Error;
 use crate::sign_in::ending;
 use crate::sign_in::live::{self, Live};
-use crate::sign_in::roles;
+use crate::sign_in::{SignIn, roles};
+
+/// The number of sessions on a page, which keeps it below 30 kB.
+const ON_A_PAGE: usize = 40;
 
 #[derive(Template)]
 #[template(path = "sessions.html", config = "src/portal/askama.toml")]
@@ -25,6 +31,19 @@ struct Page<'a> {
     program: &'a str,
     factors: String,
     sessions: Vec<Shown>,
+    /// The addresses of the pages with newer and with older sessions.
+    newer: Option<String>,
+    older: Option<String>,
+    others: Vec<Other>,
+}
+
+/// Another sign-in of the same person.
+struct Other {
+    id: String,
+    program: String,
+    address: String,
+    since: Moment,
+    seen: Moment,
 }
 
 struct Shown {
@@ -40,6 +59,8 @@ struct Shown {
 pub(super) enum Said {
     Ended,
     Gone,
+    SignInEnded,
+    SignInGone,
 }
 
 /// The page with this sign-in and its sessions.
@@ -49,11 +70,18 @@ pub(super) async fn page(visit: &mut Visit<'_>, said: Option<Said>) -> Result<An
         Err(answer) => return Ok(*answer),
     };
     let SignedIn { sign_in, .. } = &signed_in;
+    let from = visit.parameter("from")?.and_then(|from| from.parse().ok());
+    let from: usize = from.unwrap_or_default();
     let live = live::sessions(visit.broker, sign_in).await;
     let live = live.map_err(|error| Problem::refused(&error, None))?;
     let mut sessions: Vec<Shown> = live.into_iter().map(|live| shown(visit, live)).collect();
     // The newest first.
     sessions.sort_by(|a, b| b.since.iso.cmp(&a.since.iso).then(a.role.cmp(&b.role)));
+    let at = |from: usize| format!("/portal/sessions?from={from}");
+    let next = from.saturating_add(ON_A_PAGE);
+    let older = (sessions.len() > next).then(|| at(next));
+    let newer = (from > 0).then(|| at(from.saturating_sub(ON_A_PAGE)));
+    let sessions = sessions.into_iter().skip(from).take(ON_A_PAGE).collect();
     let (t, factors) = (visit.t, &sign_in.factors);
     let factors: Vec<String> = factors
         .iter()
@@ -69,7 +97,11 @@ pub(super) async fn page(visit: &mut Visit<'_>, said: Option<Said>) -> Result<An
         None => visit.frame(),
         Some(Said::Ended) => visit.frame().done(Some(t.session_ended)),
         Some(Said::Gone) => visit.frame().alert(Some(t.session_gone)),
+        Some(Said::SignInEnded) => visit.frame().done(Some(t.sign_in_ended)),
+        Some(Said::SignInGone) => visit.frame().alert(Some(t.sign_in_gone)),
     };
+    let others = live::others(visit.broker, sign_in).await;
+    let others = others.map_err(|error| Problem::refused(&error, None))?;
     Ok(Answer::page(&Page {
         who: sign_in.arn(),
         since: Moment::at(sign_in.at),
@@ -78,8 +110,21 @@ pub(super) async fn page(visit: &mut Visit<'_>, said: Option<Said>) -> Result<An
         program: &sign_in.user_agent,
         factors: factors.join(", "),
         sessions,
+        newer,
+        older,
+        others: others.into_iter().take(ON_A_PAGE).map(other).collect(),
         frame,
     })?)
+}
+
+fn other((sign_in, seen_at): (SignIn, i64)) -> Other {
+    Other {
+        id: sign_in.id_text(),
+        address: sign_in.source.to_string(),
+        since: Moment::at(sign_in.at),
+        seen: Moment::at(Timestamp::from_seconds(seen_at)),
+        program: sign_in.user_agent,
+    }
 }
 
 fn shown(visit: &Visit<'_>, live: Live) -> Shown {
@@ -100,12 +145,16 @@ fn shown(visit: &Visit<'_>, live: Live) -> Shown {
     }
 }
 
-/// Ends one session, and says so only if it did.
+/// Ends one session or one other sign-in, and says so only if it did.
 pub(super) async fn end(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
-    let id = session_id(&form.take("session"));
     let Some(signed_in) = visit.signed_in.clone() else {
         return Err(Problem::ended());
     };
+    let other = form.take("sign_in");
+    if !other.is_empty() {
+        return end_other(visit, &signed_in.sign_in, &other).await;
+    }
+    let id = session_id(&form.take("session"));
     let live = live::sessions(visit.broker, &signed_in.sign_in).await;
     let live = live.map_err(|error| Problem::refused(&error, None))?;
     let own = live.into_iter().find(|live| Some(live.session_id) == id);
@@ -113,13 +162,37 @@ pub(super) async fn end(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer,
         let answer = page(visit, Some(Said::Gone)).await?;
         return Ok(answer.with_status(StatusCode::NOT_FOUND));
     };
-    ending::end_session(visit.broker, &signed_in.sign_in, &own.session_id)
-        .await
-        .map_err(|error| Problem::refused(&error, None))?;
+    ending::end_session(
+        visit.broker,
+        &signed_in.sign_in,
+        &own.session_id,
+        visit.origin,
+    )
+    .await
+    .map_err(|error| Problem::refused(&error, None))?;
     page(visit, Some(Said::Ended)).await
 }
 
-/// The id of a session from its 32 hexadecimal digits.
+async fn end_other(
+    visit: &mut Visit<'_>,
+    sign_in: &SignIn,
+    other: &str,
+) -> Result<Answer, Problem> {
+    let ended = match session_id(other) {
+        Some(id) => ending::end_other(visit.broker, sign_in, &id, visit.origin).await,
+        None => Err(Error::NotFound(String::new())),
+    };
+    match ended {
+        Ok(()) => page(visit, Some(Said::SignInEnded)).await,
+        Err(Error::NotFound(_)) => {
+            let answer = page(visit, Some(Said::SignInGone)).await?;
+            Ok(answer.with_status(StatusCode::NOT_FOUND))
+        }
+        Err(error) => Err(Problem::refused(&error, None)),
+    }
+}
+
+/// The id of a session or sign-in from its 32 hexadecimal digits.
 fn session_id(text: &str) -> Option<[u8; 16]> {
     let number = u128::from_str_radix(text, 16).ok()?;
     Some(number.to_be_bytes()).filter(|id| hex(id) == text)

@@ -43,6 +43,8 @@ struct State {
     /// Encoded records, which take a third of the space of decoded ones.
     records: HashMap<SessionId, Box<[u8]>>,
     by_expiry: BTreeSet<(i64, SessionId)>,
+    /// The same of each sign-in from which sessions came.
+    by_sign_in: HashMap<SessionId, BTreeSet<(i64, SessionId)>>,
     bytes: usize,
 }
 
@@ -51,8 +53,24 @@ impl State {
         let (expires_at, id) = self.by_expiry.pop_first()?;
         if let Some(record) = self.records.remove(&id) {
             self.bytes = self.bytes.saturating_sub(record.len() + OVERHEAD_BYTES);
+            self.forget_sign_in_of(&record, (expires_at, id));
         }
         Some(expires_at)
+    }
+
+    fn forget_sign_in_of(&mut self, record: &[u8], place: (i64, SessionId)) {
+        if self.by_sign_in.is_empty() {
+            return;
+        }
+        let record = SessionRecord::decode(record).ok();
+        if let Some(sign_in) = record.and_then(|record| record.sign_in())
+            && let Some(own) = self.by_sign_in.get_mut(&sign_in)
+        {
+            own.remove(&place);
+            if own.is_empty() {
+                self.by_sign_in.remove(&sign_in);
+            }
+        }
     }
 }
 
@@ -81,6 +99,10 @@ impl MemorySessions {
             state.bytes = state.bytes.saturating_sub(replaced.len() + OVERHEAD_BYTES);
         }
         state.by_expiry.insert((record.expires_at, id));
+        if let Some(sign_in) = record.sign_in() {
+            let own = state.by_sign_in.entry(sign_in).or_default();
+            own.insert((record.expires_at, id));
+        }
         let ended = |state: &State| {
             state
                 .by_expiry
@@ -104,16 +126,26 @@ impl MemorySessions {
     }
 
     /// Lists at most `limit` records after the marker, by their members of Redis's index, in the
-    /// order of expiry.
-    pub fn list(&self, marker: &str, limit: usize, now: Timestamp) -> Vec<String> {
+    /// order of expiry: all of them, or those that came from a sign-in.
+    pub fn list(
+        &self,
+        of: Option<&SessionId>,
+        marker: &str,
+        limit: usize,
+        now: Timestamp,
+    ) -> Vec<String> {
         let from = marker
             .split_once(':')
             .and_then(|(at, id)| Some((i64::from_str_radix(at, 16).ok()?, session_id(id)?)));
         let start = from.map_or(Bound::Unbounded, Bound::Excluded);
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let live = state
-            .by_expiry
-            .range((start, Bound::Unbounded))
+        let places = match of {
+            None => Some(&state.by_expiry),
+            Some(sign_in) => state.by_sign_in.get(sign_in),
+        };
+        let places = places.into_iter();
+        let live = places
+            .flat_map(|places| places.range((start, Bound::Unbounded)))
             .filter(|(at, _)| *at > now.seconds());
         live.take(limit).map(|(at, id)| member(*at, id)).collect()
     }
@@ -127,6 +159,7 @@ impl MemorySessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::token::Ancestor;
 
     fn record(n: u8, expires_at: i64) -> SessionRecord {
         SessionRecord {
@@ -141,6 +174,39 @@ mod tests {
             max_records,
             max_bytes,
         })
+    }
+
+    #[test]
+    fn sessions_are_found_by_their_sign_in_until_they_end() {
+        let sessions = sessions(3, usize::MAX);
+        let now = Timestamp::from_seconds(100);
+        let of = |id: u8, access_key_id: &str| Ancestor {
+            session_id: vec![id; 16],
+            access_key_id: access_key_id.to_owned(),
+            ..Ancestor::default()
+        };
+        for (n, ancestors) in [
+            (1, vec![of(70, "password of arn"), of(71, "ASIA")]),
+            (2, vec![of(71, "ASIA")]),
+            (3, vec![of(70, "")]),
+        ] {
+            let record = SessionRecord {
+                ancestors,
+                ..record(n, 100 + i64::from(n))
+            };
+            sessions.record(&record, now);
+        }
+        let of_sign_in = |id: u8, at: i64| {
+            let listed = sessions.list(Some(&[id; 16]), "", 10, Timestamp::from_seconds(at));
+            listed.len()
+        };
+        assert_eq!((of_sign_in(70, 100), of_sign_in(71, 100)), (2, 0));
+        assert_eq!((of_sign_in(70, 101), of_sign_in(70, 103)), (1, 0));
+        // What ends takes its place along.
+        for n in 10..13 {
+            sessions.record(&record(n, 300), Timestamp::from_seconds(200));
+        }
+        assert!(sessions.state.lock().unwrap().by_sign_in.is_empty());
     }
 
     #[test]

@@ -52,6 +52,17 @@ pub struct SessionRecord {
     pub workload: String,
 }
 
+impl SessionRecord {
+    /// The id of the sign-in of a person from which the session came; `None` if it came from none. Other
+    /// principals with an id have an access key.
+    pub(super) fn sign_in(&self) -> Option<SessionId> {
+        let mut ancestors = self.ancestors.iter();
+        let sign_in =
+            ancestors.find(|a| !a.access_key_id.starts_with("ASIA") && !a.session_id.is_empty());
+        sign_in?.session_id.as_slice().try_into().ok()
+    }
+}
+
 /// An upper bound of the bytes of a session in an answer: its record, and the ARNs of the session and
 /// its ancestors, which are made from the record's ARNs and session names.
 pub(super) fn answer_bytes(record: &SessionRecord) -> usize {

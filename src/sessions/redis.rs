@@ -26,11 +26,12 @@ use tokio::sync::Mutex;
 use self::ask::WRONG_TYPE;
 use self::authentic::{authenticated, is_of_revoked, open};
 use self::connection::{Connection, Servers};
-use self::names::{index_name, is_member, kind, members, name};
+use self::names::{index_name, is_member, kind, members, name, sign_in_name};
 use super::record::member;
 use super::{SessionId, SessionRecord, SessionsError};
 use crate::base::clock::Timestamp;
 use crate::metrics::Metrics;
+use crate::session::durations;
 use crate::session::keyring::Keyring;
 
 pub use self::options::{Mode, RedisOptions, UNVERIFIED_SENTENCE, check_redis_url};
@@ -88,7 +89,19 @@ impl RedisSessions {
             .arg(index_name(keyring))
             .arg(0)
             .arg(member(record.expires_at, &record.session_id));
-        self.ask(&[set, index]).await.map(|_| ())
+        let mut commands = vec![set, index];
+        if let Some(sign_in) = record.sign_in() {
+            let name = sign_in_name(keyring, &sign_in);
+            let mut own = redis::cmd("ZADD");
+            own.arg(&name)
+                .arg(0)
+                .arg(member(record.expires_at, &record.session_id));
+            // No session lasts longer.
+            let mut expire = redis::cmd("EXPIRE");
+            expire.arg(&name).arg(durations::MAX.as_secs());
+            commands.extend([own, expire]);
+        }
+        self.ask(&commands).await.map(|_| ())
     }
 
     /// Reads a record. An error means that it is unknown whether there is one.
@@ -133,17 +146,21 @@ impl RedisSessions {
         record.map(Some).ok_or(SessionsError::Forged)
     }
 
-    /// Lists at most `limit` members of the index after `after`, ordered by expiry. Returns those
-    /// whose records exist, and the last member that was read, or `None` at the end. Members that no
-    /// broker wrote are skipped and removed.
+    /// Lists at most `limit` members of the index after `after`, ordered by expiry: of that of all
+    /// sessions, or of that of a sign-in. Returns them, and the last member that was read, or `None`
+    /// at the end. Members that no broker wrote are skipped and removed.
     pub async fn list(
         &self,
         keyring: &Keyring,
+        of: Option<&SessionId>,
         after: &[u8],
         limit: usize,
         now: Timestamp,
     ) -> Result<(Vec<String>, Option<Vec<u8>>), SessionsError> {
-        let index = index_name(keyring);
+        let index = match of {
+            None => index_name(keyring),
+            Some(sign_in) => sign_in_name(keyring, sign_in),
+        };
         let floor = member(now.seconds() + 1, &[]).into_bytes();
         let start = if after < floor.as_slice() {
             [b"[", floor.as_slice()]

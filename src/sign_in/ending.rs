@@ -1,5 +1,7 @@
 //! Ends sign-ins, and with them all that came from them: one revocation on all nodes.
 
+use serde_json::json;
+
 use crate::broker::Broker;
 use crate::commands::{Actor, Detail, Revoked};
 use crate::error::Error;
@@ -8,7 +10,7 @@ use crate::revocations::{Mark, RevocationKey, Selector};
 use crate::signed_in::{SignIn, SignInId, Who};
 use crate::store::{Entry, SIGN_INS_AT_ONCE, SignInsOf};
 
-use super::record::{self, Event};
+use super::record::{self, Draft, Event};
 use super::{opened, provider_session, subject_of_provider};
 use crate::base::digest::hex;
 
@@ -46,7 +48,31 @@ pub async fn sign_out(broker: &Broker, sign_in: &SignIn, origin: &Origin) -> Res
     record::of_sign_in(broker, Event::SIGN_OUT, sign_in, origin, ended).await
 }
 
-/// Ends one session that came from a sign-in, and what came from that session.
+/// Ends another sign-in of the person who asks for it, and records that.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is no such sign-in of this person.
+pub async fn end_other(
+    broker: &Broker,
+    sign_in: &SignIn,
+    other: &SignInId,
+    origin: &Origin,
+) -> Result<(), Error> {
+    let others = super::live::others(broker, sign_in).await?;
+    let other = others.into_iter().find(|(own, _)| own.id == *other);
+    let (other, _) =
+        other.ok_or_else(|| Error::NotFound("There is no such sign-in.".to_owned()))?;
+    let ended = end_row(broker, &other).await;
+    let details = json!({"signIn": other.id_text()});
+    let draft = Draft::new(broker, Event::SIGN_OUT, origin)?;
+    draft
+        .by(sign_in)
+        .asked(&details)
+        .conclude(broker, ended)
+        .await
+}
+
+/// Ends one session that came from a sign-in, and what came from that session, and records that.
 ///
 /// # Errors
 /// [`Error::NotFound`] if the session did not come from the sign-in, as far as is known.
@@ -54,11 +80,26 @@ pub async fn end_session(
     broker: &Broker,
     sign_in: &SignIn,
     session_id: &[u8; 16],
+    origin: &Origin,
 ) -> Result<(), Error> {
-    let account = super::live::account_of(broker, sign_in, session_id).await?;
-    let account = account.ok_or_else(|| Error::NotFound("There is no such session.".to_owned()))?;
-    let revoked = vec![(account.to_string(), hex(session_id))];
-    revoke(broker, &actor(sign_in), revoked).await.map(drop)
+    let ended = async {
+        let account = super::live::account_of(broker, sign_in, session_id).await?;
+        let account = account.ok_or_else(no_such_session)?;
+        let revoked = vec![(account.to_string(), hex(session_id))];
+        revoke(broker, &actor(sign_in), revoked).await.map(drop)
+    };
+    let ended = ended.await;
+    let details = json!({"session": hex(session_id)});
+    let draft = Draft::new(broker, Event::END_SESSION, origin)?;
+    draft
+        .by(sign_in)
+        .asked(&details)
+        .conclude(broker, ended)
+        .await
+}
+
+fn no_such_session() -> Error {
+    Error::NotFound("There is no such session.".to_owned())
 }
 
 /// Ends the sign-ins of an identity provider: those of a subject, of a session at the provider (`sid`), or

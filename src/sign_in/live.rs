@@ -9,12 +9,12 @@ use crate::lineage;
 use crate::session::token::Ancestor;
 use crate::sessions::SessionRecord;
 use crate::signed_in::SignIn;
-use crate::store::SignInRow;
+use crate::store::{SIGN_INS_AT_ONCE, SignInRow};
 
-use super::opened;
+use super::{of_person, opened};
 
 /// The most sessions that are listed.
-const MOST: usize = 200;
+const MOST: usize = 1_000;
 /// The most pages of records that are read for a list.
 const MAX_PAGES: usize = 20;
 
@@ -36,8 +36,8 @@ pub struct Live {
 /// [`Error`] if the records cannot be read.
 pub async fn sessions(broker: &Broker, sign_in: &SignIn) -> Result<Vec<Live>, Error> {
     let is_of_sign_in = |record: &SessionRecord| {
-        let ancestors = record.ancestors.iter();
-        ancestors.clone().any(|a| a.session_id == sign_in.id) && !has_ended(broker, record)
+        let mut ancestors = record.ancestors.iter();
+        ancestors.any(|a| a.session_id == sign_in.id) && !has_ended(broker, record)
     };
     let keyring = broker.tokens.keyring();
     let now = broker.clock.now();
@@ -46,7 +46,7 @@ pub async fn sessions(broker: &Broker, sign_in: &SignIn) -> Result<Vec<Live>, Er
         let left = MOST - found.len();
         let listed = broker
             .sessions
-            .list(&keyring, &marker, left, now, is_of_sign_in)
+            .list_of_sign_in(&keyring, (&sign_in.id, &marker), left, now, is_of_sign_in)
             .await?;
         found.extend(listed.records.into_iter().filter_map(live));
         if listed.marker.is_empty() || found.len() >= MOST {
@@ -73,6 +73,22 @@ pub(super) async fn account_of(
         ancestors.any(|ancestor| ancestor.session_id == sign_in.id)
     });
     Ok(own.and_then(|record| Some(IamArn::parse(&record.principal_arn)?.account)))
+}
+
+/// The other sign-ins of the same person, each with the time in seconds since 1970 when its browser was last
+/// seen, those that were seen last first.
+///
+/// # Errors
+/// [`Error`] if the store does not answer.
+pub async fn others(broker: &Broker, sign_in: &SignIn) -> Result<Seen, Error> {
+    let rows = broker
+        .store
+        .sign_ins_of(of_person(sign_in), "", SIGN_INS_AT_ONCE)
+        .await?;
+    let (mut others, _) = listed(broker, &rows, SIGN_INS_AT_ONCE)?;
+    others.retain(|(other, _)| other.id != sign_in.id);
+    others.sort_by_key(|(_, seen_at)| std::cmp::Reverse(*seen_at));
+    Ok(others)
 }
 
 /// Sign-ins, each with the time in seconds since 1970 when its browser was last seen.

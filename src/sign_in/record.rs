@@ -31,6 +31,8 @@ impl Event {
     pub const USER_AUTHENTICATION: Self = Self::sign_in("UserAuthentication", "AwsServiceEvent");
     /// A person, an administrator or an identity provider ended a sign-in.
     pub const SIGN_OUT: Self = Self::sign_in("Logout", "AwsServiceEvent");
+    /// A person ended a session that came from a sign-in.
+    pub const END_SESSION: Self = Self::sign_in("EndSession", "AwsServiceEvent");
     /// A person allowed or denied a program that asked by the device flow.
     pub const DEVICE_DECISION: Self = Self::sign_in("DecideDeviceAuthorization", "AwsServiceEvent");
     /// A person allowed or denied a program that asked by the authorization code flow.

@@ -171,6 +171,13 @@ impl<'a> Browser<'a> {
         self.page.body[at..].split("</form>").next().unwrap()
     }
 
+    /// The value of the first button with this name.
+    fn value_of(&self, name: &str) -> String {
+        let begin = format!("name=\"{name}\" value=\"");
+        let value = self.page.body.split(&begin).nth(1).unwrap();
+        unescaped(value.split('"').next().unwrap())
+    }
+
     fn token(&self, action: &str) -> String {
         let hidden = self.hidden(action);
         hidden
@@ -271,7 +278,11 @@ async fn a_user_signs_in_picks_a_role_and_ends_the_session() {
     assert_eq!(broker.who(&keys).await, "ok");
     alice.get("/portal/sessions").await;
     assert!(alice.shows("<bdi>Open</bdi>") && alice.shows("End session"));
-    assert_eq!(alice.submit("/portal/sessions", &[]).await, 200);
+    let session = [("session", alice.value_of("session"))];
+    let session = session
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    assert_eq!(alice.submit("/portal/sessions", &session).await, 200);
     assert!(alice.shows("The session has ended"));
     assert_ne!(broker.who(&keys).await, "ok");
     // A second one ends by signing out, with the sign-in itself.
@@ -298,7 +309,48 @@ async fn a_user_signs_in_picks_a_role_and_ends_the_session() {
         "{outcomes:?}"
     );
     assert!(audit.iter().any(|r| r["eventName"] == "Logout"));
+    let ended = audit.iter().find(|r| r["eventName"] == "EndSession");
+    assert_eq!(ended.unwrap()["responseElements"]["EndSession"], "Success");
     assert!(!audit.iter().any(|r| r.to_string().contains(PASSWORD)));
+}
+
+#[tokio::test]
+async fn a_person_ends_another_of_its_own_sign_ins() {
+    let broker = broker().await;
+    let of_admin = async || {
+        let mut browser = Browser::open(&broker, "/sign-in").await;
+        browser.sign_in("admin", PASSWORD, "").await;
+        browser
+    };
+    let mut here = of_admin().await;
+    here.get("/portal/sessions").await;
+    assert!(!here.shows("Your other sign-ins"), "{}", here.page.body);
+    let mut there = of_admin().await;
+    there.submit("/portal/credentials", &[("role", OPEN)]).await;
+    let keys = pasted(&there.page.body);
+    here.get("/portal/sessions").await;
+    assert!(here.shows("Your other sign-ins"), "{}", here.page.body);
+    let (token, id) = (here.token("/portal/sessions"), here.value_of("sign_in"));
+    let form = [("csrf", token.as_str()), ("sign_in", id.as_str())];
+    // The id is of no use to others.
+    let mut bob = Browser::of_bob(&broker).await;
+    let _again = Browser::of_bob(&broker).await;
+    bob.get("/portal/sessions").await;
+    let token = bob.token("/portal/sessions");
+    let foreign = [("csrf", token.as_str()), ("sign_in", id.as_str())];
+    assert_eq!(bob.post("/portal/sessions", &foreign).await, 404);
+    assert_eq!(broker.who(&keys).await, "ok");
+    assert_eq!(here.post("/portal/sessions", &form).await, 200);
+    assert!(here.shows("The sign-in has ended") && !here.shows("Your other sign-ins"));
+    assert_ne!(broker.who(&keys).await, "ok");
+    assert_eq!(there.get("/portal").await, 303);
+    // Once more, which is no success.
+    assert_eq!(here.post("/portal/sessions", &form).await, 404);
+    assert!(here.shows("has ended already"));
+    let audit = broker.into_audit().await;
+    let ended = audit.iter().filter(|r| r["eventName"] == "Logout");
+    let named = |r: &&Value| r["requestParameters"]["signIn"] == id.as_str();
+    assert_eq!(ended.filter(named).count(), 1);
 }
 
 #[tokio::test]

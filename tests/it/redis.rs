@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use brevet::base::clock::Clock;
 use brevet::budgets::BudgetLimits;
-use brevet::sessions::{Mode, RedisOptions, Sessions, SessionsError};
+use brevet::session::token::Ancestor;
+use brevet::sessions::{Mode, RedisOptions, SessionRecord, Sessions, SessionsError};
 use http::HeaderMap;
 
 use crate::harness::*;
@@ -611,6 +612,49 @@ async fn st_11_hostile_names_are_stored_literally() {
             "{key}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_sessions_of_a_sign_in_are_found_among_very_many_others() {
+    let redis = Redis::start();
+    let broker = broker(&redis).await;
+    let keyring = brevet::keyring_file::load(&broker.dir.path().join("keyring.json")).unwrap();
+    let sessions = Sessions::in_redis(&redis.options(), Default::default()).unwrap();
+    let now = now();
+    let ancestor = |sign_in: u8| Ancestor {
+        session_id: vec![sign_in; 16],
+        access_key_id: "password of arn:aws:iam::111122223333:user/alice".to_owned(),
+        ..Ancestor::default()
+    };
+    for n in 0..60_u8 {
+        let record = SessionRecord {
+            session_id: vec![n; 16],
+            expires_at: now.seconds() + 1_000 + i64::from(n),
+            ancestors: vec![ancestor(200 + n % 2)],
+            ..SessionRecord::default()
+        };
+        sessions.record(&keyring, &record, now).await;
+    }
+    let listed = |limit, marker: String| {
+        let (sessions, keyring) = (&sessions, &keyring);
+        async move {
+            let of = (&[200; 16], marker.as_str());
+            let listed = sessions.list_of_sign_in(keyring, of, limit, now, |_| true);
+            listed.await.unwrap()
+        }
+    };
+    let page = listed(10, String::new()).await;
+    let rest = listed(100, page.marker.clone()).await;
+    assert_eq!((page.records.len(), rest.records.len()), (10, 20));
+    let mut all = page.records.iter().chain(&rest.records);
+    assert!(all.all(|record| record.ancestors[0].session_id == [200; 16]));
+    // The index goes when the last session can have ended.
+    let index = keys(redis.port)
+        .into_iter()
+        .find(|key| key.contains(":sign-in:"));
+    let lives = redis_command(redis.port, &["TTL", &index.unwrap()]).unwrap();
+    let lives: i64 = redis::from_redis_value(lives).unwrap();
+    assert!((1_100..=129_600).contains(&lives), "{lives}");
 }
 
 #[tokio::test]

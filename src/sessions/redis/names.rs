@@ -31,6 +31,11 @@ pub(super) fn index_name(keyring: &Keyring) -> String {
     format!("brevet:{}:sessions", keyring.cluster_id())
 }
 
+/// The key of the index of the sessions that came from a sign-in, which is sorted like that of all sessions.
+pub(super) fn sign_in_name(keyring: &Keyring, sign_in: &[u8; 16]) -> String {
+    format!("brevet:{}:sign-in:{}", keyring.cluster_id(), hex(sign_in))
+}
+
 /// Whether a text has the form that [`member`](crate::sessions::record::member) makes.
 pub(super) fn is_member(text: &str) -> bool {
     let digits = |text: &str| {
