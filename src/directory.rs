@@ -245,6 +245,12 @@ impl Directory {
         self.user_names.get(account, name)
     }
 
+    /// The users with this name, ignoring paths and the case of letters, at most one in each account.
+    pub fn users_named(&self, name: &str) -> impl Iterator<Item = &Arc<User>> {
+        let accounts = self.accounts.keys();
+        accounts.filter_map(move |account| self.user_named(*account, name))
+    }
+
     /// Looks up a role by its whole ARN, with the path.
     pub fn role(&self, arn: &str) -> Option<&Arc<Role>> {
         self.roles.get(arn)

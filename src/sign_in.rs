@@ -2,6 +2,7 @@
 //! of a browser or the token of a program, and end by time, by the person, or by an administrator.
 
 pub mod authorize;
+pub mod budget;
 pub mod choose;
 pub mod device;
 pub mod ending;
@@ -69,6 +70,8 @@ pub struct NewSignIn {
     pub ends_by: Option<Timestamp>,
     /// The session at the identity provider: the claim `sid`, or the SessionIndex.
     pub provider_session: Option<String>,
+    /// The mark of the password that a user of the directory has given ([`password_mark`]).
+    pub password: Option<String>,
     pub must_change_password: bool,
 }
 
@@ -89,7 +92,8 @@ fn sign_ins(broker: &Broker) -> Result<&SignIns, Error> {
 /// directory, as UserAuthentication for others.
 ///
 /// # Errors
-/// [`Error`] if the person is not in the directory any more, or the sign-in cannot be stored or recorded.
+/// [`Error::Ended`] if the user has another password than the one that was given; [`Error`] if the person is
+/// not in the directory any more, or the sign-in cannot be stored or recorded.
 pub async fn begin(
     broker: &Broker,
     new: NewSignIn,
@@ -102,11 +106,13 @@ pub async fn begin(
     let issued_under = broker.feed.sequence();
     let directory = broker.directory.load_full();
     let now = broker.clock.now();
-    let has_password = new.factors.iter().any(|f| f.method == Method::Pwd);
-    let password = match &new.who {
-        Who::User { arn, .. } if has_password => password_mark(&directory, arn),
-        _ => None,
-    };
+    if let Who::User { arn, .. } = &new.who
+        && new.factors.iter().any(|f| f.method == Method::Pwd)
+        && new.password != password_mark(&directory, arn)
+    {
+        // The password was changed after it was given.
+        return Err(Error::Ended);
+    }
     let kept_until = match &new.who {
         Who::Federated(kept) => kept.session_ends_by,
         Who::User { .. } => None,
@@ -124,7 +130,7 @@ pub async fn begin(
         must_change_password: new.must_change_password,
         issued_under,
         store_id: broker.store.id().to_owned(),
-        password,
+        password: new.password,
     };
     if sign_in.is_over(&directory, &broker.revocations, broker.store.id(), now) {
         return Err(Error::NotSignedIn);
@@ -380,12 +386,17 @@ fn provider_session(provider_arn: &str, session: &str) -> String {
     }
 }
 
-/// Ends the sign-in of the same person that was used least recently, if there are too many.
-async fn make_room(broker: &Broker, sign_in: &SignIn) -> Result<(), Error> {
-    let of = match &sign_in.who {
+/// The sign-ins of the person of this one.
+fn of_person(sign_in: &SignIn) -> SignInsOf {
+    match &sign_in.who {
         Who::User { id, .. } => SignInsOf::Holder(id.clone()),
         Who::Federated(kept) => SignInsOf::Subject(kept.provider_arn.clone(), subject(sign_in)),
-    };
+    }
+}
+
+/// Ends the sign-in of the same person that was used least recently, if there are too many.
+async fn make_room(broker: &Broker, sign_in: &SignIn) -> Result<(), Error> {
+    let of = of_person(sign_in);
     let rows = broker.store.sign_ins_of(of, "", MAX_OF_PERSON).await?;
     if rows.len() < MAX_OF_PERSON {
         return Ok(());

@@ -13,8 +13,6 @@ pub use settings::{AppClient, ProviderDetails, ProviderShown, Settings};
 pub struct SignIns {
     pub settings: Settings,
     pub devices: Devices,
-    /// Held while a person's code is looked up, so that guesses at the same time are counted one by one.
-    pub guessing: tokio::sync::Mutex<()>,
 }
 
 impl SignIns {
@@ -22,7 +20,6 @@ impl SignIns {
         Self {
             settings,
             devices: Devices::default(),
-            guessing: tokio::sync::Mutex::default(),
         }
     }
 }

@@ -73,6 +73,17 @@ fn public_url(url: String) -> Result<String, ConfigError> {
         let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
         crate::base::host_names::is_loopback(host).then_some(rest)
     });
+    let default_port = if url.starts_with("https:") {
+        ":443"
+    } else {
+        ":80"
+    };
+    if url.ends_with(default_port) {
+        let rule = format!(
+            "must be without `{default_port}`, which browsers leave out of the origin that they send"
+        );
+        return Err(value("[sign_in] public_url", rule));
+    }
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:[]".contains(&b);
     match host {
         Some(host) if !host.is_empty() && url.len() <= 255 && host.bytes().all(legal) => Ok(url),
@@ -245,4 +256,36 @@ fn check_name(key: &'static str, name: &str) -> Result<(), ConfigError> {
     }
     let rule = format!("`name` must have 1 to {MAX_NAME} characters and no space around them");
     Err(value(key, rule))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_public_url_is_what_browsers_send_as_their_origin() {
+        let refusal = |url: &str| {
+            public_url(url.to_owned())
+                .err()
+                .map(|error| error.to_string())
+        };
+        for good in [
+            "https://sts.example.com",
+            "https://sts.example.com:8443",
+            "http://127.0.0.1:7480",
+            "http://[::1]:7480",
+        ] {
+            assert_eq!(refusal(good), None, "{good}");
+        }
+        for (bad, rule) in [
+            ("https://sts.example.com:443", "must be without `:443`"),
+            ("http://localhost:80", "must be without `:80`"),
+            ("https://sts.example.com/", "must be https://HOST"),
+            ("https://STS.example.com", "must be https://HOST"),
+            ("http://sts.example.com", "must be https://HOST"),
+        ] {
+            let refusal = refusal(bad).unwrap_or_default();
+            assert!(refusal.contains(rule), "{bad}: {refusal}");
+        }
+    }
 }

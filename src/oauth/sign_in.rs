@@ -15,7 +15,7 @@ use crate::base::form::{FORM, Parameters};
 use crate::base::http::media_type;
 use crate::broker::Broker;
 use crate::budgets;
-use crate::error::{Error, GrantError, GrantErrorKind};
+use crate::error::{Error, GrantErrorKind};
 use crate::ops::{CALL_TIMEOUT, ToTheEnd};
 use crate::origin::Origin;
 use crate::request_body;
@@ -23,7 +23,7 @@ use crate::routes::{self, OAuth};
 use crate::sign_in::record::{Draft, Event};
 use crate::sign_in::registration::{self, AUTHORIZATION_CODE, DEVICE_CODE, REFRESH_TOKEN};
 use crate::sign_in::tokens::{self, Tokens};
-use crate::sign_in::{authorize, device, settings};
+use crate::sign_in::{authorize, budget, device, settings};
 
 /// Serves a request of an endpoint for sign-ins.
 pub async fn serve<B>(
@@ -66,7 +66,7 @@ where
         let broker = broker.clone();
         ToTheEnd::new(async move {
             let answered = match (parameters, endpoint) {
-                (Err(error), _) => Err(error),
+                (Err(error), _) => count_unproven(&broker, &origin).and(Err(error)),
                 (Ok(parameters), OAuth::Revocation) => revoke(&broker, &origin, parameters).await,
                 (Ok(parameters), _) => start_device(&broker, &origin, parameters).await,
             };
@@ -97,7 +97,9 @@ pub(super) async fn token(
 ) -> Response<Full<Bytes>> {
     let broker = broker.clone();
     ToTheEnd::new(async move {
-        let answered = create_token(&broker, &origin, parameters).await;
+        let is_poll = parameters.get("grant_type") == Some(DEVICE_CODE);
+        let tokens = create_token(&broker, &origin, parameters);
+        let answered = budget::counted(&broker, &origin, is_poll, tokens).await;
         concluded(&broker, &origin, answered)
     })
     .await
@@ -222,7 +224,7 @@ fn concluded(
     match answered {
         Ok((request_id, body)) => answer(StatusCode::OK, &request_id, &body),
         Err(error) => {
-            let error = match counted(broker, origin, error) {
+            let error = match error {
                 // What the clients of these endpoints know for it.
                 Error::Throttling => GrantErrorKind::SlowDown.because("Rate exceeded").into(),
                 error => error,
@@ -234,24 +236,7 @@ fn concluded(
     }
 }
 
-/// Counts a request that proved nothing, for its source address.
-fn counted(broker: &Broker, origin: &Origin, error: Error) -> Error {
-    let is_proven = matches!(
-        &error,
-        Error::Grant(GrantError {
-            kind: GrantErrorKind::AuthorizationPending
-                | GrantErrorKind::SlowDown
-                | GrantErrorKind::ExpiredToken
-                | GrantErrorKind::AccessDenied,
-            ..
-        })
-    );
-    match is_proven {
-        true => error,
-        false => count_unproven(broker, origin).err().unwrap_or(error),
-    }
-}
-
+/// Counts a request that proves nothing, for its source address.
 fn count_unproven(broker: &Broker, origin: &Origin) -> Result<(), Error> {
     let source = budgets::source(origin.source_ip);
     let counted = broker.budgets.unproven(source, broker.clock.monotonic());

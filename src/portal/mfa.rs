@@ -136,7 +136,7 @@ pub(super) async fn begin(visit: &mut Visit<'_>, me: &SignedInUser) -> Result<An
         serial: serial.to_owned(),
         seed,
     };
-    let kept = pending::keep(visit.broker, ENROLMENT, &enrolment, WITHIN).await;
+    let kept = pending::keep(visit.broker, ENROLMENT, &enrolment, WITHIN, visit.origin).await;
     let handle = kept.map_err(|error| Problem::refused(&error, None))?;
     enrol_page(visit, me, &enrolment, handle.expose(), None)
 }

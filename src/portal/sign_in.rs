@@ -247,7 +247,8 @@ async fn wait_for_code(
         Ok(_) => {}
         Err(error) => return Err(Problem::refused(&error, None)),
     }
-    let kept = pending::keep(visit.broker, WAITS_FOR_CODE, &waits, CODE_WITHIN).await;
+    let (broker, origin) = (visit.broker, visit.origin);
+    let kept = pending::keep(broker, WAITS_FOR_CODE, &waits, CODE_WITHIN, origin).await;
     kept.map_err(|error| Problem::refused(&error, None))
 }
 
@@ -275,8 +276,12 @@ async fn finish(
     proven: &Proven,
     to: &Destination,
 ) -> Result<Answer, Problem> {
-    match proven.sign_in(visit.broker) {
+    let begun = match proven.sign_in(visit.broker) {
         Ok(new) => visit.begin(new, to).await,
+        Err(error) => Err(error),
+    };
+    match begun {
+        Ok(answer) => Ok(answer),
         // The user was deleted meanwhile, or has another password.
         Err(Error::Ended) => too_late(visit),
         Err(error) => Err(Problem::refused(&error, None)),

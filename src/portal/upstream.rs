@@ -150,12 +150,13 @@ async fn start(visit: &mut Visit<'_>, kind: Kind, name: &str) -> Result<Answer, 
     let browser = Browser::of(&visit.before()?);
     let counted = count(visit.broker, visit.origin);
     let found = offered::find(visit.broker, kind, name).ok_or(Refused::Unknown);
+    let (broker, to, origin) = (visit.broker, to.as_str(), visit.origin);
     let started = match (counted, found) {
         (Err(error), _) => Err(Refused::Broker(error)),
         (_, Err(refused)) => Err(refused),
         (Ok(()), Ok(offered)) => match kind {
-            Kind::Oidc => oidc::start(visit.broker, &offered, browser, to.as_str(), again).await,
-            Kind::Saml => saml::start(visit.broker, &offered, browser, to.as_str(), again).await,
+            Kind::Oidc => oidc::start(broker, &offered, browser, to, again, origin).await,
+            Kind::Saml => saml::start(broker, &offered, browser, to, again, origin).await,
         },
     };
     match started {
@@ -188,7 +189,8 @@ async fn consume(visit: &mut Visit<'_>, posted: Parameters) -> Result<Answer, Pr
         count(visit.broker, visit.origin)?;
         let response = response.ok_or(Refused::Malformed("it has no `SAMLResponse`"))?;
         let offered = offered::all(visit.broker);
-        saml::answered(visit.broker, &offered, response, relay_state.as_deref()).await
+        let (broker, relay_state) = (visit.broker, relay_state.as_deref());
+        saml::answered(broker, &offered, response, relay_state, visit.origin).await
     };
     match answered.await {
         Ok(handle) => Ok(Answer::go_to(format!("{FINISH}?h={}", handle.expose()))),

@@ -17,6 +17,7 @@ use crate::base::form;
 use crate::base::secret::Secret;
 use crate::broker::Broker;
 use crate::directory::User;
+use crate::error::Error;
 use crate::origin::Origin;
 use crate::sign_in::known::{self, KNOWN_FOR};
 use crate::sign_in::{self, Handle, NewSignIn, SignIn, ending};
@@ -191,19 +192,16 @@ impl<'a> Visit<'a> {
     /// before is thrown away.
     ///
     /// # Errors
-    /// [`Problem`] if the sign-in is refused.
+    /// [`Error`] if the sign-in is refused.
     pub(super) async fn begin(
         &mut self,
         new: NewSignIn,
         to: &Destination,
-    ) -> Result<Answer, Problem> {
-        let (sign_in, handle) = sign_in::begin(self.broker, new, self.origin)
-            .await
-            .map_err(|error| Problem::refused(&error, None))?;
+    ) -> Result<Answer, Error> {
+        let (sign_in, handle) = sign_in::begin(self.broker, new, self.origin).await?;
         // The browser has lost the cookie of an earlier sign-in, which nobody could end any more.
         if let Some(old) = self.signed_in.take() {
-            let ended = ending::sign_out(self.broker, &old.sign_in, self.origin).await;
-            ended.map_err(|error| Problem::refused(&error, None))?;
+            ending::sign_out(self.broker, &old.sign_in, self.origin).await?;
         }
         let to = match sign_in.must_change_password {
             true => page_for("/portal/password", to),

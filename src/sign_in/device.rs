@@ -195,6 +195,10 @@ pub async fn poll(
     let id = sha256(device_code.as_bytes());
     let passed = broker.clock.monotonic();
     let known = memory.poll(&id, passed);
+    if known == Poll::Unknown && end_of(&Sealer::of(broker)?, device_code).is_none() {
+        // The store need not be asked for what no node has made.
+        return Err(invalid());
+    }
     if known == Poll::TooOften {
         let text = "The program asks too often. Ask once in a second.";
         return Err(GrantErrorKind::SlowDown.because(text).into());
@@ -207,10 +211,8 @@ pub async fn poll(
     let row = broker.store.grant(GrantKind::Device, &row_id).await?;
     let sealer = Sealer::of(broker)?;
     let Some(row) = row else {
-        return Err(match is_over(&sealer, device_code, now) {
-            true => over(),
-            false => invalid(),
-        });
+        let is_over = end_of(&sealer, device_code).is_some_and(|until| until <= now.seconds());
+        return Err(if is_over { over() } else { invalid() });
     };
     let flow: Flow = sealer
         .open("device", &row.id, &row.sealed)
@@ -324,17 +326,16 @@ fn new_device_code(
     Ok(Secret::new(format!("{code}.{mark}")))
 }
 
-/// Whether a code was a device code of this cluster, and its time is over.
-fn is_over(sealer: &Sealer, device_code: &str, now: Timestamp) -> bool {
-    let parts = device_code.rsplit_once('.').and_then(|(code, mark)| {
-        let (_, until) = code.rsplit_once('.')?;
-        Some((code, mark, until.parse::<i64>().ok()?))
-    });
-    parts.is_some_and(|(code, mark, until)| {
-        let marked = format!("device code {code}");
-        let mut marks = sealer.marks(&marked);
-        until <= now.seconds() && marks.any(|own| is_same_secret(own.as_bytes(), mark.as_bytes()))
-    })
+/// Until when a device code is good, in seconds since 1970; `None` if no node of this cluster has made it.
+fn end_of(sealer: &Sealer, device_code: &str) -> Option<i64> {
+    let (code, mark) = device_code.rsplit_once('.')?;
+    let (_, until) = code.rsplit_once('.')?;
+    let until = until.parse().ok()?;
+    let marked = format!("device code {code}");
+    let mut marks = sealer.marks(&marked);
+    marks
+        .any(|own| is_same_secret(own.as_bytes(), mark.as_bytes()))
+        .then_some(until)
 }
 
 fn over() -> Error {
@@ -480,30 +481,34 @@ async fn with_code(
     Ok(None)
 }
 
-/// Finds the flow with a code, or counts the code as wrong.
+/// Finds the flow with a code, or counts the code as wrong. Each code is counted before it is looked up, where
+/// all nodes count, so that guesses at the same time are compared no more often than others; a right one is
+/// taken back.
 async fn find(
     broker: &Broker,
     user_code: &str,
     sign_in: &SignIn,
     origin: &Origin,
 ) -> Result<(GrantRow, Flow), Error> {
-    let _turn = sign_ins(broker)?.guessing.lock().await;
     let now = broker.clock.now();
-    let of_person = format!("user code {}", sign_in.id_text());
-    let of_source = format!("user code of {}", budgets::source(origin.source_ip));
-    let is_locked = [&of_person, &of_source]
-        .iter()
-        .any(|key| broker.store.is_locked(key, now));
-    if is_locked {
-        return Err(broker.throttled("user_codes"));
+    let guesses = [
+        (format!("user code {}", sign_in.id_text()), WRONG_OF_PERSON),
+        (
+            format!("user code of {}", budgets::source(origin.source_ip)),
+            WRONG_OF_SOURCE,
+        ),
+    ];
+    let mut counted = Vec::with_capacity(guesses.len());
+    for (key, lockout) in &guesses {
+        if broker.store.attempt(key, None, *lockout, now).await? == Attempt::Locked {
+            take_back(broker, &counted, now).await?;
+            return Err(broker.throttled("user_codes"));
+        }
+        counted.push((key.as_str(), *lockout));
     }
     if let Some(found) = with_code(broker, user_code, now).await? {
+        take_back(broker, &counted, now).await?;
         return Ok(found);
-    }
-    let mut is_locked = false;
-    for (key, lockout) in [(&of_person, WRONG_OF_PERSON), (&of_source, WRONG_OF_SOURCE)] {
-        let attempt = broker.store.attempt(key, None, lockout, now).await?;
-        is_locked |= attempt == Attempt::Locked;
     }
     record::failed(
         broker,
@@ -513,11 +518,18 @@ async fn find(
         &unknown_code(),
     )
     .await;
-    Err(if is_locked {
-        broker.throttled("user_codes")
-    } else {
-        unknown_code()
-    })
+    Err(unknown_code())
+}
+
+async fn take_back(
+    broker: &Broker,
+    counted: &[(&str, Lockout)],
+    now: Timestamp,
+) -> Result<(), Error> {
+    for (key, lockout) in counted {
+        broker.store.take_back(key, *lockout, now).await?;
+    }
+    Ok(())
 }
 
 fn unknown_code() -> Error {

@@ -18,7 +18,7 @@ use crate::login::{self, Place, Refused};
 use crate::mfa::{self, Code, Moment};
 use crate::origin::Origin;
 use crate::password::text::MAX_BYTES;
-use crate::signed_in::{Factor, Who, password_mark};
+use crate::signed_in::{Factor, Who};
 
 /// What somebody who signs in has given.
 pub struct Given<'a> {
@@ -87,8 +87,7 @@ fn account(directory: &Directory, account: &str, user_name: &str) -> AccountId {
     let digits: String = account.chars().filter(|c| *c != '-').collect();
     let found = if account.is_empty() {
         let mut users = directory
-            .users()
-            .filter(|user| user.name.eq_ignore_ascii_case(user_name))
+            .users_named(user_name)
             .filter(|user| directory.login_profile(&user.arn).is_some())
             .map(|user| user.account);
         users.next().filter(|_| users.next().is_none())
@@ -126,14 +125,13 @@ impl Proven {
     /// What a sign-in is made of.
     ///
     /// # Errors
-    /// [`Error::Ended`] if the user was deleted or has another password by now, or a code is needed.
+    /// [`Error::Ended`] if the user was deleted or has no password by now, and [`Error::Mfa`] if a code is
+    /// needed.
     pub fn sign_in(&self, broker: &Broker) -> Result<NewSignIn, Error> {
         let user = self.user(broker)?;
         let (directory, now) = (broker.directory.load(), broker.clock.now());
         let profile = directory.login_profile(&user.arn).ok_or(Error::Ended)?;
-        if self.mark.is_none() || self.mark != password_mark(&directory, &user.arn) {
-            return Err(Error::Ended);
-        }
+        let mark = self.mark.clone().ok_or(Error::Ended)?;
         let must_change = login::must_change(&directory, &user, profile, now);
         if self.needs_code(broker) {
             return Err(MfaError::Incomplete.into());
@@ -158,6 +156,7 @@ impl Proven {
             factors: std::iter::once(password).chain(code).collect(),
             ends_by: None,
             provider_session: None,
+            password: Some(mark),
             must_change_password: must_change.is_some(),
         })
     }

@@ -10,24 +10,32 @@ use super::seal::Sealer;
 use super::{digest, secret};
 use crate::base::secret::Secret;
 use crate::broker::Broker;
+use crate::budgets;
 use crate::error::Error;
+use crate::origin::Origin;
 use crate::store::{GrantKind, GrantRow};
 
 /// Keeps a value of this kind for a time. Returns the handle by which it is taken.
 ///
 /// # Errors
-/// [`Error::Throttling`] if too many such values are kept already.
+/// [`Error::Throttling`] if too many such values are kept already, in all or for browsers of the same source
+/// address.
 pub async fn keep(
     broker: &Broker,
     kind: &'static str,
     value: &impl Serialize,
     lives: Duration,
+    origin: &Origin,
 ) -> Result<Secret<String>, Error> {
     let handle = secret(broker)?;
     let (id, now) = (digest(handle.expose()), broker.clock.now());
     let name = GrantKind::Pending(kind).name();
     let sealed = Sealer::of(broker)?.seal(&name, &id, value, &*broker.entropy)?;
-    let row = GrantRow::new(id, now.plus(lives), sealed);
+    let source = format!("pending of {}", budgets::source(origin.source_ip));
+    let row = GrantRow {
+        family: Some(digest(&source)),
+        ..GrantRow::new(id, now.plus(lives), sealed)
+    };
     match broker
         .store
         .add_grant(GrantKind::Pending(kind), row, now)

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{oidc_error, ok};
 use super::count_unproven;
 use crate::broker::Broker;
-use crate::error::{Class, Error, GrantError, GrantErrorKind};
+use crate::error::{Error, GrantErrorKind};
 use crate::origin::Origin;
 use crate::routes::Sso;
 use crate::sign_in::record::{Draft, Event};
@@ -16,7 +16,7 @@ use crate::sign_in::registration::{
     self, AUTHORIZATION_CODE, DEVICE_CODE, REFRESH_TOKEN, Registration,
 };
 use crate::sign_in::tokens::Tokens;
-use crate::sign_in::{authorize, device, settings, tokens};
+use crate::sign_in::{authorize, budget, device, settings, tokens};
 
 /// The longest list in a request.
 const MAX_LIST: usize = 100;
@@ -34,13 +34,16 @@ pub(super) async fn answer(
         Ok(members) => match action {
             Sso::RegisterClient => register(broker, origin, &members, &mut request_id).await,
             Sso::StartDevice => start_device(broker, origin, &members, &mut request_id).await,
-            _ => create_token(broker, origin, &members, &mut request_id).await,
+            _ => {
+                let is_poll = members.is("grantType", DEVICE_CODE);
+                let tokens = create_token(broker, origin, &members, &mut request_id);
+                budget::counted(broker, origin, is_poll, tokens).await
+            }
         },
     };
     match answered {
         Ok(body) => ok(&request_id, &body),
         Err(error) => {
-            let error = counted(broker, origin, action, error);
             if request_id.is_empty()
                 && let Ok(draft) = Draft::new(broker, Event::CREATE_TOKEN, origin)
             {
@@ -49,25 +52,6 @@ pub(super) async fn answer(
             oidc_error(&error, &request_id)
         }
     }
-}
-
-/// Counts a request for tokens that proved nothing. Those that wait for a person's decision have proven that
-/// they know a device code.
-fn counted(broker: &Broker, origin: &Origin, action: Sso, error: Error) -> Error {
-    let proves_nothing = match &error {
-        Error::Grant(GrantError { kind, .. }) => !matches!(
-            kind,
-            GrantErrorKind::AuthorizationPending
-                | GrantErrorKind::SlowDown
-                | GrantErrorKind::ExpiredToken
-                | GrantErrorKind::AccessDenied
-        ),
-        error => error.class() == Class::InvalidArgument,
-    };
-    if action == Sso::CreateToken && proves_nothing {
-        return count_unproven(broker, origin).err().unwrap_or(error);
-    }
-    error
 }
 
 async fn register(
@@ -193,6 +177,10 @@ impl Members {
         object
             .map(Self)
             .map_err(|_| invalid("The body must be a JSON object."))
+    }
+
+    fn is(&self, name: &str, text: &str) -> bool {
+        self.0.get(name).and_then(Value::as_str) == Some(text)
     }
 
     /// The text of a member that must be there and not be empty.

@@ -99,6 +99,18 @@ impl Remembered {
         locked_until(lockout, forgiven_at, now)
     }
 
+    /// Takes back one wrong code. `until` is the time until which the user is locked nevertheless.
+    fn take_back(&self, user_id: &str, lockout: Lockout, until: Option<i64>) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(forgiven_at) = failed.get_mut(user_id) {
+            *forgiven_at -= lockout.forgiven_after_seconds;
+        }
+        if until.is_none() {
+            let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+            locked.remove(user_id);
+        }
+    }
+
     fn spend(&self, serial_number: &str, step: i64, now: i64) {
         remember(&self.spent, serial_number, step, |step| {
             is_recent(step, now)
@@ -302,6 +314,38 @@ impl Store {
             self.mfa.spend(&serial_number, step, now.seconds());
         }
         Ok(attempt)
+    }
+}
+
+impl Store {
+    /// Takes back a wrong code that [`Store::attempt`] has counted, because it was right after all.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database does not answer in time. The code stays counted.
+    pub async fn take_back(
+        &self,
+        user_id: &str,
+        lockout: Lockout,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let user = user_id.to_owned();
+        let row = self.write_one(Purpose::Write, move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE mfa_failures SET forgiven_at = forgiven_at - $2 WHERE user_id = $1 \
+                     RETURNING forgiven_at",
+                )
+                .bind(user)
+                .bind(lockout.forgiven_after_seconds)
+                .fetch_optional(c)
+                .await
+            })
+        });
+        let forgiven_at = |row: sqlx::any::AnyRow| row.try_get::<i64, _>(0);
+        let forgiven_at = row.await?.map(forgiven_at).transpose().map_err(classify)?;
+        let until = forgiven_at.and_then(|at| locked_until(lockout, at, now.seconds()));
+        self.mfa.take_back(user_id, lockout, until);
+        Ok(())
     }
 }
 

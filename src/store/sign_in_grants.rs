@@ -13,11 +13,14 @@ use crate::base::clock::Timestamp;
 
 /// The most grants of one kind that may be open at a time.
 const MAX_OPEN: i64 = 10_000;
+/// The most grants of one kind that browsers of one source address wait for at a time.
+const MAX_OF_SOURCE: i64 = 300;
 /// The most authorization codes, and the most families of tokens, of one sign-in.
 const MAX_OF_SIGN_IN: i64 = 100;
 const ADD_OF_KIND: &str = "INSERT INTO sign_in_grants (kind, id, also, sign_in, family, state, expires_at, sealed) \
      SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM store WHERE store.id = 1 AND \
-     (SELECT COUNT(*) FROM sign_in_grants g WHERE g.kind = $1 AND g.expires_at > $9) < $10";
+     (SELECT COUNT(*) FROM sign_in_grants g WHERE g.kind = $1 AND g.expires_at > $9) < $10 AND \
+     (SELECT COUNT(*) FROM sign_in_grants g WHERE g.family = $5 AND g.kind = $1 AND g.expires_at > $9) < $11";
 const ADD_OF_SIGN_IN: &str = "INSERT INTO sign_in_grants (kind, id, also, sign_in, family, state, expires_at, sealed) \
      SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM store WHERE store.id = 1 AND \
      (SELECT COUNT(*) FROM sign_in_grants g WHERE g.sign_in = $4 AND g.kind = $1 AND g.expires_at > $9) < $10";
@@ -48,12 +51,12 @@ impl GrantKind {
     }
 
     /// The statement that adds a grant of this kind, and the most grants that may be there before it: of the
-    /// kind, or of the kind and one sign-in.
-    fn addition(self) -> (&'static str, i64) {
+    /// kind and of one source address, or of the kind and one sign-in.
+    fn addition(self) -> (&'static str, &'static [i64]) {
         match self {
-            Self::Pending(_) | Self::Device => (ADD_OF_KIND, MAX_OPEN),
-            Self::Code | Self::Family => (ADD_OF_SIGN_IN, MAX_OF_SIGN_IN),
-            Self::Access => (ADD_OF_SIGN_IN, 10 * MAX_OF_SIGN_IN),
+            Self::Pending(_) | Self::Device => (ADD_OF_KIND, &[MAX_OPEN, MAX_OF_SOURCE]),
+            Self::Code | Self::Family => (ADD_OF_SIGN_IN, &[MAX_OF_SIGN_IN]),
+            Self::Access => (ADD_OF_SIGN_IN, &[10 * MAX_OF_SIGN_IN]),
         }
     }
 }
@@ -66,7 +69,8 @@ pub struct GrantRow {
     pub also: Option<String>,
     /// The id of the sign-in that it belongs to, which ends it.
     pub sign_in: Option<String>,
-    /// The id of the family of tokens that it belongs to.
+    /// The id of the family of tokens that it belongs to. Of what a browser waits for: a digest of the source
+    /// address that it counts for.
     pub family: Option<String>,
     pub state: i64,
     /// In seconds since 1970.
@@ -106,7 +110,7 @@ impl Store {
         let (sql, most) = kind.addition();
         self.write_one(Purpose::Write, move |c| {
             Box::pin(async move {
-                sqlx::query(sql)
+                let query = sqlx::query(sql)
                     .bind(kind.name())
                     .bind(row.id)
                     .bind(row.also)
@@ -115,10 +119,9 @@ impl Store {
                     .bind(row.state)
                     .bind(row.expires_at)
                     .bind(row.sealed)
-                    .bind(now.seconds())
-                    .bind(most)
-                    .execute(c)
-                    .await
+                    .bind(now.seconds());
+                let query = most.iter().fold(query, |query, most| query.bind(*most));
+                query.execute(c).await
             })
         })
         .await

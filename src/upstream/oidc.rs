@@ -63,6 +63,7 @@ pub async fn start(
     browser: Browser,
     destination: &str,
     again: bool,
+    origin: &Origin,
 ) -> Result<String, Refused> {
     let provider = provider(broker, offered)?;
     let client = client(offered, &provider)?;
@@ -77,7 +78,7 @@ pub async fn start(
         destination: destination.to_owned(),
         max_age: max_age(broker, offered),
     };
-    let state = pending::keep(broker, WAITING, &waiting, LIVES).await?;
+    let state = pending::keep(broker, WAITING, &waiting, LIVES, origin).await?;
     let redirect_uri = redirect_uri(broker, offered)?;
     let challenge = challenge(verifier.expose());
     let scopes = offered.details.scopes.join(" ");
@@ -202,6 +203,7 @@ pub async fn finish(
         factors: factors(offered, claims, authenticated_at.unwrap_or(now)),
         ends_by: None,
         provider_session: sid(claims),
+        password: None,
         must_change_password: false,
     };
     let (_, handle) = sign_in::begin(broker, new, origin).await?;

@@ -76,6 +76,7 @@ pub async fn start(
     browser: Browser,
     destination: &str,
     again: bool,
+    origin: &Origin,
 ) -> Result<String, Refused> {
     let provider = provider(broker, offered)?;
     let unfit = |what: &str| Refused::NotSetUp(what.to_owned());
@@ -92,7 +93,7 @@ pub async fn start(
         browser,
         destination: destination.to_owned(),
     };
-    let handle = pending::keep(broker, WAITING, &waiting, LIVES).await?;
+    let handle = pending::keep(broker, WAITING, &waiting, LIVES, origin).await?;
     let request = AuthnRequest {
         id: &format!("_{}", handle.expose()),
         issue_instant: broker.clock.now(),
@@ -117,6 +118,7 @@ pub async fn answered(
     offered: &[Offered],
     response: Secret<String>,
     relay_state: Option<&str>,
+    origin: &Origin,
 ) -> Result<Secret<String>, Refused> {
     let sender = unverified_sender(response.expose());
     let sender = sender.map_err(|refusal| Refused::NotProven(refusal.to_string()))?;
@@ -170,7 +172,7 @@ pub async fn answered(
         browser,
         destination,
     };
-    Ok(pending::keep(broker, ANSWERED, &answered, FOLLOWS).await?)
+    Ok(pending::keep(broker, ANSWERED, &answered, FOLLOWS, origin).await?)
 }
 
 /// How a browser goes on that came back with a handle.
@@ -217,7 +219,7 @@ pub async fn finish(
                 browser: Some(browser),
                 ..answered
             };
-            let handle = pending::keep(broker, ASKED, &asked, ANSWERS).await?;
+            let handle = pending::keep(broker, ASKED, &asked, ANSWERS, origin).await?;
             Ok(Finished::Asks(Question {
                 handle,
                 provider,
@@ -255,6 +257,7 @@ async fn sign_in(
         factors: answered.factors,
         ends_by: answered.ends_by,
         provider_session: answered.session_index,
+        password: None,
         must_change_password: false,
     };
     let (_, handle) = sign_in::begin(broker, new, origin).await?;

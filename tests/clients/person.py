@@ -89,7 +89,9 @@ def program(path, account, user_name, password):
     """Writes the program for the variable BROWSER: the person signs in there, and allows what is asked."""
     lines = (
         f"#!{sys.executable}",
-        "import sys",
+        "import os, sys",
+        # As browsers do: some programs wait for the one that they start.
+        "os.fork() and os._exit(0)",
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})",
         "from person import Browser",
         "browser = Browser().open(sys.argv[1])",

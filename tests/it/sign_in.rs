@@ -10,11 +10,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use brevet::base::digest::sha256;
 use brevet::commands::Edit;
 use brevet::directory::resource::ResourceKind;
+use brevet::error::Error;
 use brevet::origin::Origin;
 use brevet::server::Running;
-use brevet::sign_in::{self, NewSignIn, SignIn, authorize, device, ending, live, roles};
+use brevet::sign_in::{self, Handle, NewSignIn, SignIn};
+use brevet::sign_in::{authorize, device, ending, live, pending, roles};
 use brevet::sign_ins::Settings;
-use brevet::signed_in::{Factor, Method, Who};
+use brevet::signed_in::{Factor, Method, Who, password_mark};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
@@ -69,6 +71,24 @@ async fn signed_in(broker: &Broker, name: &str) -> (SignIn, String) {
 }
 
 async fn begun(broker: &Broker, who: Who) -> (SignIn, String) {
+    let password = mark(broker, &who);
+    let (sign_in, handle) = begun_by(broker, who, password).await.unwrap();
+    (sign_in, handle.expose().to_owned())
+}
+
+/// The mark of the password that a user has now.
+fn mark(broker: &Broker, who: &Who) -> Option<String> {
+    match who {
+        Who::User { arn, .. } => password_mark(&on(broker).directory.load(), arn),
+        Who::Federated(_) => None,
+    }
+}
+
+async fn begun_by(
+    broker: &Broker,
+    who: Who,
+    password: Option<String>,
+) -> Result<(SignIn, Handle), Error> {
     let new = NewSignIn {
         who,
         factors: vec![Factor {
@@ -78,10 +98,10 @@ async fn begun(broker: &Broker, who: Who) -> (SignIn, String) {
         }],
         ends_by: None,
         provider_session: None,
+        password,
         must_change_password: false,
     };
-    let (sign_in, handle) = sign_in::begin(on(broker), new, &origin()).await.unwrap();
-    (sign_in, handle.expose().to_owned())
+    sign_in::begin(on(broker), new, &origin()).await
 }
 
 impl Broker {
@@ -388,6 +408,41 @@ async fn oi_08_guessed_user_codes_run_into_a_budget() {
 }
 
 #[tokio::test]
+async fn oi_08_right_user_codes_cost_no_guess_and_guesses_at_once_no_more_than_others() {
+    let broker = started().await;
+    let (alice, _) = signed_in(&broker, "alice").await;
+    let client = broker.register().await;
+    let flow = broker.device(&client).await;
+    let looked = async |code: &str| device::look(on(&broker), code, &alice, &origin()).await;
+    for _ in 0..15 {
+        assert!(looked(text(&flow, "userCode")).await.is_ok());
+    }
+    let guesses: Vec<String> = (0..40_u8).map(|n| format!("ABCD-{n:02}EF")).collect();
+    let guesses: Vec<String> = guesses.iter().map(|g| g.replace(['0', '1'], "9")).collect();
+    let tried = futures_util::future::join_all(guesses.iter().map(|guess| looked(guess))).await;
+    let compared = tried
+        .into_iter()
+        .filter(|tried| matches!(tried, Err(Error::NotFound(_))));
+    assert_eq!(compared.count(), 10);
+}
+
+#[tokio::test]
+async fn oi_08_browsers_of_one_address_cannot_take_all_room_for_those_that_wait() {
+    let broker = started().await;
+    let hour = std::time::Duration::from_secs(3_600);
+    let kept = async |last: u8| {
+        let origin = from([192, 0, 2, last].into());
+        let kept = pending::keep(on(&broker), "test", &"x", hour, &origin).await;
+        kept.map(|_| ())
+    };
+    for _ in 0..300 {
+        assert_eq!(kept(1).await, Ok(()));
+    }
+    assert_eq!(kept(1).await, Err(Error::Throttling));
+    assert_eq!(kept(2).await, Ok(()));
+}
+
+#[tokio::test]
 async fn a_person_has_the_roles_that_trust_policies_give_and_credentials_of_them() {
     let broker = started().await;
     let (alice, _) = signed_in(&broker, "alice").await;
@@ -482,7 +537,7 @@ async fn a_person_has_the_roles_that_trust_policies_give_and_credentials_of_them
     assert_eq!(names, ["Direct", "Open"]);
 
     // One session ends by itself.
-    ending::end_session(on(&broker), &alice, &live[0].session_id)
+    ending::end_session(on(&broker), &alice, &live[0].session_id, &origin())
         .await
         .unwrap();
     assert_eq!(broker.who(&keys).await, "InvalidClientTokenId");
@@ -839,7 +894,11 @@ async fn what_came_from_a_sign_in_ends_with_it() {
             .1,
     );
     assert_eq!(broker.who(&keys).await, "ok");
+    let old = mark(&broker, &third.who);
     set("UpdateLoginProfile", "Correct-Horse-8-Battery").await;
+    // Whoever has given the old one before, and its code only now, is not signed in.
+    let late = begun_by(&broker, third.who.clone(), old).await;
+    assert_eq!(late.err(), Some(Error::Ended));
     assert!(
         sign_in::of_handle(on(&broker), &cookie, &origin())
             .await
