@@ -1,6 +1,8 @@
 //! Measures each step of AssumeRole by itself, to explain the results of `end_to_end`.
 
 use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::HeaderMap;
@@ -16,6 +18,7 @@ use brevet::evaluator::{
 };
 use brevet::federation::providers::{Providers, Reach};
 use brevet::proof::sigv4::{Incoming, Presented, Signer};
+use brevet::session::batch::{Batch, VerifiedRoots};
 use brevet::session::key_state::KeyState;
 use brevet::session::keyring::Keyring;
 use brevet::session::packing::{Limits, TagClaim, pack, unpack};
@@ -95,6 +98,7 @@ fn evaluator(c: &mut Criterion) {
 
 fn tokens(c: &mut Criterion) {
     let keyring = Keyring::generate(&SystemEntropy::new(), SystemClock.now()).unwrap();
+    let keyring = Arc::new(keyring);
     let claims = Claims {
         session_id: vec![7; 16],
         access_key_id: "ASIABENCHBENCHBENCH1".into(),
@@ -115,13 +119,58 @@ fn tokens(c: &mut Criterion) {
     c.bench_function("baseline: one Ed25519 signature", |b| {
         b.iter(|| pair.sign(black_box(&[7; 300])))
     });
-    c.bench_function("mint: sign and seal a token", |b| {
-        b.iter(|| token::seal(&keyring, black_box(&claims), &[1; 16]).unwrap())
+    let unsigned = |n: usize| {
+        let salt = [u8::try_from(n).unwrap(); 16];
+        token::unsigned(&keyring, &claims, &salt).unwrap()
+    };
+    let together = |size: usize| -> Vec<String> {
+        let tokens: Vec<_> = (0..size).map(unsigned).collect();
+        let leaves: Vec<_> = tokens.iter().map(|t| t.leaf(keyring.clone())).collect();
+        let (_, batch) = Batch::sign(&leaves);
+        let proofs: Vec<_> = batch.unwrap().proofs().collect();
+        let sealed = tokens.into_iter().zip(proofs);
+        sealed
+            .map(|(token, proof)| token.seal(&keyring, &proof).unwrap())
+            .collect()
+    };
+    for size in [1, 4, 13, 32, 64] {
+        println!(
+            "a token of {size} is {} characters",
+            together(size)[0].len()
+        );
+        c.bench_function(&format!("mint: {size} tokens signed together, each"), |b| {
+            b.iter_custom(|rounds| {
+                let started = Instant::now();
+                for _ in 0..rounds {
+                    black_box(together(size));
+                }
+                started.elapsed() / u32::try_from(size).unwrap()
+            })
+        });
+    }
+    let alone = token::seal(&keyring, &claims, &[1; 16]).unwrap();
+    c.bench_function("token: open one that was signed alone (not cached)", |b| {
+        let roots = VerifiedRoots::default();
+        b.iter(|| token::open(&keyring, &roots, black_box(&alone)).unwrap().0)
     });
-    let sealed = token::seal(&keyring, &claims, &[1; 16]).unwrap();
-    c.bench_function("token: open and verify (not cached)", |b| {
-        b.iter(|| token::open(&keyring, black_box(&sealed)).unwrap().0)
-    });
+    let many = together(13);
+    c.bench_function(
+        "token: first opening of 13 that were signed together, each",
+        |b| {
+            b.iter_custom(|rounds| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..rounds {
+                    let roots = VerifiedRoots::default();
+                    let started = Instant::now();
+                    for token in &many {
+                        black_box(token::open(&keyring, &roots, token).unwrap());
+                    }
+                    spent += started.elapsed();
+                }
+                spent / 13
+            })
+        },
+    );
     c.bench_function("secret: derive from key and session id", |b| {
         b.iter(|| {
             keyring

@@ -10,6 +10,9 @@
 //! - lines of refusals, of which a limited number is written each second; the others are counted
 //!   ([`refusals`]) and written as one line per kind.
 //!
+//! The thread also signs the session tokens of the calls whose lines it is about to write, with one
+//! signature for all of them, and writes what it signed.
+//!
 //! When the disk is nearly full, refusals are only counted; when it is fuller, calls that read are
 //! refused, so that the rest is left for the first queue. `docs/reference/audit.md` describes this
 //! for operators.
@@ -52,8 +55,9 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::entropy::{self, Entropy};
 use crate::budgets;
 use crate::metrics::Metrics;
+use crate::session::batch::{Batch, Leaf, NoKey, Proof};
 use refusals::Kind;
-use state::{Shared, State};
+use state::{Outcome, Shared, State, Waiter};
 
 /// The longest time that a line may take to reach stable storage.
 pub const DEADLINE: Duration = Duration::from_secs(2);
@@ -95,6 +99,16 @@ pub enum Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the audit log cannot be written")]
 pub struct AuditError;
+
+/// A token was not signed. The call must be refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error(transparent)]
+    Key(#[from] NoKey),
+}
+
 /// The parts of the broker that the log uses.
 pub struct Surroundings {
     /// The clock for the rate of refusals and for the times in records of counted ones.
@@ -160,36 +174,63 @@ impl Audit {
         if self.discard {
             return Ok(());
         }
-        let written = self.write(record).await;
-        if written.is_err() {
-            self.shared.shed();
+        match self.write(record, None).await {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                self.shared.shed();
+                Err(AuditError)
+            }
         }
-        written
     }
 
-    async fn write(&self, record: &Record) -> Result<(), AuditError> {
+    /// Records a call that issues a session, and signs the session's token together with those of the
+    /// calls whose records are written at the same time. Returns the proof once the record is on
+    /// stable storage.
+    ///
+    /// # Errors
+    /// [`SignError::Audit`] as for [`Audit::commit`]; [`SignError::Key`] if the key was revoked
+    /// meanwhile, and the call has no record yet. The caller must then release nothing.
+    pub async fn sign(&self, record: &Record, leaf: Leaf) -> Result<Proof, SignError> {
+        if self.discard {
+            let (_, batch) = Batch::sign([&leaf]);
+            self.shared.metrics.token_signatures.inc();
+            return batch?.proofs().next().ok_or(AuditError.into());
+        }
+        let written = self.write(record, Some(leaf)).await;
+        if matches!(written, Err(SignError::Audit(_))) {
+            self.shared.shed();
+        }
+        // A call with a leaf gets a proof.
+        written?.ok_or(AuditError.into())
+    }
+
+    async fn write(&self, record: &Record, leaf: Option<Leaf>) -> Outcome {
         let line = line::whole(record)?;
         let done = {
             let mut state = self.shared.lock();
             let [awaited, changes, ..] = state.lengths();
             if awaited + changes + line.len() > MAX_AWAITED {
-                return Err(AuditError);
+                return Err(AuditError.into());
             }
             state.queued.awaited.extend_from_slice(&line);
             let (sender, done) = oneshot::channel();
-            state.waiters.push(sender);
+            state.waiters.push(Waiter {
+                length: line.len(),
+                leaf,
+                sender,
+            });
             self.shared.wake(&mut state);
             done
         };
         match tokio::time::timeout(DEADLINE, done).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(AuditError),
+            Ok(Err(_)) => Err(AuditError.into()),
             Err(_) => {
                 // The writer is blocked in a system call, so the node must become unready before that
                 // returns.
                 self.shared
                     .tell(false, "a write has not returned within 2 s");
-                Err(AuditError)
+                Err(AuditError.into())
             }
         }
     }

@@ -105,6 +105,8 @@ pub struct Metrics {
     pub audit_sequence: Gauge,
     /// Refusals that were only counted in the audit log, without a record of their own.
     pub audit_aggregated: Counter,
+    /// Signatures of session tokens, each for one token or for several that were issued together.
+    pub token_signatures: Counter,
     /// Free bytes of the audit log's file system; not set if the log is not a file.
     pub audit_free_bytes: Family<Unlabelled, Gauge>,
     /// When the broker's certificate expires, in seconds since 1970; not set without a certificate.
@@ -223,6 +225,11 @@ impl Metrics {
                 of,
                 "audit_aggregated",
                 "Refusals that were only counted in the audit log",
+            ),
+            token_signatures: made(
+                of,
+                "token_signatures",
+                "Signatures of session tokens, each for one or several tokens",
             ),
             audit_free_bytes: made(
                 of,

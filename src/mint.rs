@@ -1,6 +1,7 @@
 //! Makes credentials and a session record from a [`Grant`]. Knows no policies and waits for
 //! nothing.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
@@ -10,6 +11,8 @@ use crate::base::secret::Secret;
 use crate::error::Error;
 use crate::lineage;
 use crate::mfa::Proven;
+use crate::session::batch::{Leaf, Proof};
+use crate::session::envelope::Unsigned;
 use crate::session::keyring::Keyring;
 use crate::session::packing::{Packed, TagClaim};
 use crate::session::token::{self, Ancestor, Claims};
@@ -23,12 +26,71 @@ pub struct Credentials {
     /// The secret key, which has 40 characters.
     pub secret_access_key: Secret<String>,
     /// The session token, which must accompany every request.
-    pub session_token: Secret<String>,
+    pub session_token: SessionToken,
     /// The time of issue, cut to the whole second.
     pub issued_at: Timestamp,
     /// The instant from which the credentials are refused.
     pub expires_at: Timestamp,
 }
+
+/// A session token on its way to its holder. It is signed when the record of its call is written,
+/// together with others that are written then; until that, nobody has it.
+#[derive(Debug, Clone, Default)]
+pub struct SessionToken(Arc<OnceLock<Secret<String>>>);
+
+impl SessionToken {
+    /// The token, for its holder; empty before it is signed. A call is answered after that.
+    pub fn expose(&self) -> &String {
+        static NONE: String = String::new();
+        self.0.get().map_or(&NONE, Secret::expose)
+    }
+}
+
+/// The token of a new session, which must still be signed.
+pub struct UnsignedToken {
+    token: Unsigned,
+    keyring: Arc<Keyring>,
+    /// The token in the session's credentials.
+    signed: SessionToken,
+}
+
+impl UnsignedToken {
+    /// What must be signed.
+    pub fn leaf(&self) -> Leaf {
+        self.token.leaf(self.keyring.clone())
+    }
+
+    /// Seals the token with the proof of its signature, and puts it into the session's credentials.
+    ///
+    /// # Errors
+    /// [`Error::ServiceUnavailable`] if its key was revoked meanwhile.
+    pub fn complete(self, proof: &Proof) -> Result<(), Error> {
+        let text = self.token.seal(&self.keyring, proof);
+        Self::put(self.signed, text)
+    }
+
+    /// The same, with a signature of its own.
+    ///
+    /// # Errors
+    /// [`Error::ServiceUnavailable`] if its key was revoked meanwhile.
+    pub fn complete_alone(self) -> Result<(), Error> {
+        let text = token::seal_alone(&self.keyring, self.token);
+        Self::put(self.signed, text)
+    }
+
+    fn put(
+        signed: SessionToken,
+        text: Result<String, ring::error::Unspecified>,
+    ) -> Result<(), Error> {
+        let text = text.map_err(|_| Error::ServiceUnavailable(WITHOUT_KEY))?;
+        // A token is completed once.
+        let put = signed.0.set(Secret::new(text));
+        put.map_err(|_| Error::InternalFailure)
+    }
+}
+
+/// What a call lacks if it cannot issue sessions.
+pub const WITHOUT_KEY: &str = "a signing key that has not been revoked";
 
 /// A new session: credentials for the caller and a record for the broker.
 pub struct Session {
@@ -57,7 +119,7 @@ pub struct SessionDetails {
     pub mfa: Option<Proven>,
 }
 
-/// Makes a session from a grant. It expires after `term`. `issued_under` is the last change of the
+/// Makes a session from a grant, and its token, which must still be signed. It expires after `term`. `issued_under` is the last change of the
 /// feed in force on this node, with the id of its store: any later revocation ends the session.
 ///
 /// # Errors
@@ -68,10 +130,10 @@ pub fn session(
     term: Duration,
     details: SessionDetails,
     issued_under: (i64, &str),
-    keyring: &Keyring,
+    keyring: &Arc<Keyring>,
     entropy: &dyn Entropy,
     now: Timestamp,
-) -> Result<Session, Error> {
+) -> Result<(Session, UnsignedToken), Error> {
     let [random @ .., a, b, c, d, e] = entropy::bytes::<37>(entropy)?;
     let (session_id, salt): (SessionId, [u8; 16]) = split(random);
     let account = grant.account();
@@ -99,21 +161,27 @@ pub fn session(
     };
     let key = keyring.current().ok_or(Error::InternalFailure)?;
     let secret_access_key = token::secret_access_key(key, &session_id, access_key_id.as_str())?;
-    let session_token = Secret::new(token::seal(keyring, &claims, &salt)?);
-    if session_token.expose().len() > token::MAX_CHARACTERS {
+    let token = token::unsigned(keyring, &claims, &salt)?;
+    if token.max_characters() > token::MAX_CHARACTERS {
         // The limits on packed data and on chains make this impossible.
         tracing::error!(
-            length = session_token.expose().len(),
+            length = token.max_characters(),
             "a session token would be too long to be used; the call was refused"
         );
         return Err(Error::InternalFailure);
     }
+    let session_token = SessionToken::default();
     let own = Ancestor {
         arn: claims.principal_arn.clone(),
         session_name: claims.session_name.clone(),
         ..Ancestor::default()
     };
-    Ok(Session {
+    let unsigned = UnsignedToken {
+        token,
+        keyring: keyring.clone(),
+        signed: session_token.clone(),
+    };
+    let session = Session {
         user_id: lineage::user_id(account, kind, &claims.principal_id, &claims.session_name),
         arn: own.principal_arn(),
         record: record(claims, details.tags),
@@ -124,7 +192,8 @@ pub fn session(
             issued_at,
             expires_at,
         },
-    })
+    };
+    Ok((session, unsigned))
 }
 
 /// What the broker keeps of a session.

@@ -27,7 +27,7 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,7 @@ use crate::base::clock::Timestamp;
 use crate::broker::Broker;
 use crate::error::Error;
 use crate::metrics::Call as CallLabel;
+use crate::mint::UnsignedToken;
 use crate::origin::Origin;
 use crate::proof::sigv4::Rules;
 
@@ -63,6 +64,8 @@ pub struct Reply<T> {
 struct Traces {
     record: Record,
     change: Option<i64>,
+    /// The token of the session that the call issues, which must still be signed.
+    unsigned: OnceLock<UnsignedToken>,
 }
 
 /// Serves one call. If the caller disconnects, the call still runs to its end.
@@ -121,6 +124,7 @@ async fn conclude<O: Operation>(
     let mut traces = Traces {
         record,
         change: None,
+        unsigned: OnceLock::new(),
     };
     let call = run(broker, service, evidence, input, &origin, now, &mut traces);
     let result = guarded::<O>(call).await;
@@ -132,8 +136,13 @@ async fn conclude<O: Operation>(
         source: origin.source_ip,
         now,
     };
-    let Traces { mut record, change } = traces;
-    let result = record::write::<O>(broker, &mut record, result, counting).await;
+    let Traces {
+        mut record,
+        change,
+        unsigned,
+    } = traces;
+    let issued = unsigned.into_inner();
+    let result = record::write::<O>(broker, &mut record, issued, result, counting).await;
     let outcome = result.as_ref().err().map_or("ok", Error::code);
     measure(broker, O::NAME, outcome, started);
     let request_id = record.request_id;
@@ -185,7 +194,11 @@ async fn run<O: Operation>(
     now: Timestamp,
     traces: &mut Traces,
 ) -> Result<O::Output, Error> {
-    let Traces { record, change } = traces;
+    let Traces {
+        record,
+        change,
+        unsigned,
+    } = traces;
     // Read before the snapshot, so that what an older snapshot decides does not count as newer.
     let issued_under = broker.feed.sequence();
     let directory = broker.directory.load_full();
@@ -225,6 +238,7 @@ async fn run<O: Operation>(
         region,
         record,
         change,
+        unsigned,
     };
     if cx.signed.is_none() {
         // The call may have waited for the provider's keys.

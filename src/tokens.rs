@@ -15,6 +15,7 @@ use crate::federation::vouched::Vouched;
 use crate::lineage;
 use crate::proof::sigv4::SigningSecret;
 use crate::revocations::RevocationKey;
+use crate::session::batch::VerifiedRoots;
 use crate::session::keyring::{Keyring, SessionKey};
 use crate::session::packing::{self, Limits};
 use crate::session::token::{self, Claims};
@@ -141,6 +142,8 @@ pub struct Tokens {
 struct Generation {
     number: u64,
     keyring: Arc<Keyring>,
+    /// The roots of tokens whose signatures this keyring has checked.
+    roots: VerifiedRoots,
 }
 
 #[derive(Clone)]
@@ -169,6 +172,7 @@ impl Tokens {
         let keyring = ArcSwap::from_pointee(Generation {
             number: 0,
             keyring: Arc::new(keyring),
+            roots: VerifiedRoots::default(),
         });
         Self {
             keyring,
@@ -210,10 +214,14 @@ impl Tokens {
         }
     }
 
-    /// Puts a keyring in force and empties the cache.
+    /// Puts a keyring in force, and forgets all opened tokens and checked signatures.
     fn next_generation(&self, keyring: Arc<Keyring>) {
         let number = self.keyring.load().number.wrapping_add(1);
-        self.keyring.store(Arc::new(Generation { number, keyring }));
+        self.keyring.store(Arc::new(Generation {
+            number,
+            keyring,
+            roots: VerifiedRoots::default(),
+        }));
         self.opened.invalidate_all();
     }
 
@@ -223,8 +231,8 @@ impl Tokens {
     }
 
     /// The keyring in force, in a form that can be held across an await.
-    pub fn keyring(&self) -> impl std::ops::Deref<Target = Keyring> + use<> {
-        KeyringRef(self.keyring.load_full())
+    pub fn keyring(&self) -> Arc<Keyring> {
+        self.keyring.load().keyring.clone()
     }
 
     /// Opens a token, or takes it from the cache. Does not check whether it has expired.
@@ -239,7 +247,7 @@ impl Tokens {
         {
             return Ok(opened.session);
         }
-        let (claims, key) = token::open(&generation.keyring, token)?;
+        let (claims, key) = token::open(&generation.keyring, &generation.roots, token)?;
         let session = Arc::new(opened(claims, key)?);
         self.opened.insert(
             digest,
@@ -249,15 +257,6 @@ impl Tokens {
             },
         );
         Ok(session)
-    }
-}
-
-struct KeyringRef(Arc<Generation>);
-
-impl std::ops::Deref for KeyringRef {
-    type Target = Keyring;
-    fn deref(&self) -> &Keyring {
-        &self.0.keyring
     }
 }
 
@@ -306,7 +305,7 @@ mod tests {
     use crate::session::packing::TagClaim;
 
     /// A token of a session whose tags have this many bytes.
-    fn token(keyring: &Keyring, n: u8, bytes: usize) -> String {
+    fn token(keyring: &Arc<Keyring>, n: u8, bytes: usize) -> String {
         let tags = vec![TagClaim {
             key: "k".into(),
             value: "v".repeat(bytes),

@@ -43,7 +43,8 @@ pub struct Record {
     /// As in CloudTrail, an STS call is read-only; a change of the directory is not.
     pub read_only: bool,
     /// `AwsApiCall`; `BrevetChange` for a change of the feed; `BrevetAggregate` for counted refusals;
-    /// `BrevetCommand` for a command on the broker's machine.
+    /// `BrevetSignature` for a signature of several tokens; `BrevetCommand` for a command on the
+    /// broker's machine.
     pub event_type: &'static str,
     /// `false` for a request to an object store, which is a data event.
     pub management_event: bool,
@@ -51,6 +52,9 @@ pub struct Record {
     pub recipient_account_id: Option<String>,
     /// `Management`, or `Data` for a request to an object store.
     pub event_category: &'static str,
+    /// The hash of the session token that the call issued, as the leaf of the tree that was signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_leaf: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -143,5 +147,6 @@ pub fn record(
         management_event: true,
         recipient_account_id: None,
         event_category: "Management",
+        token_leaf: None,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::AuditError;
+use super::SignError;
 use super::lines::{Lines, PARTS};
 use super::record::Record;
 use super::refusals::{Counted, Rate};
@@ -14,6 +14,7 @@ use super::space::Space;
 use crate::base::clock::Clock;
 use crate::base::entropy::Entropy;
 use crate::metrics::{Metrics, Shed};
+use crate::session::batch::{Leaf, Proof};
 
 /// The bytes of refusals that are written per second, for calls that were not authenticated and for
 /// others.
@@ -35,12 +36,25 @@ pub(super) struct Shared {
     pub region: String,
 }
 
+/// What a call is told that waits for its line: a proof if it had a leaf.
+pub(super) type Outcome = Result<Option<Proof>, SignError>;
+
+/// A call that waits for its line.
+pub(super) struct Waiter {
+    /// The length of the line in bytes.
+    pub length: usize,
+    /// What must be signed before the line is written, if anything.
+    pub leaf: Option<Leaf>,
+    pub sender: oneshot::Sender<Outcome>,
+}
+
 /// The queues, and the state of the file.
 pub(super) struct State {
     pub queued: Lines,
     /// The lengths of the parts that are being written, which count towards the bounds.
     pub writing: [usize; PARTS],
-    pub waiters: Vec<oneshot::Sender<Result<(), AuditError>>>,
+    /// The calls that wait for `queued.awaited`, one for each of its lines.
+    pub waiters: Vec<Waiter>,
     /// Calls that do not get a line of their own.
     pub counted: Counted,
     pub unproven: Rate,

@@ -2,6 +2,7 @@
 //! of others: lines that credentials wait for, changes, reads, refusals.
 
 mod chaining;
+mod signing;
 mod sink;
 
 use std::io;
@@ -15,7 +16,7 @@ use super::lines::{Lines, PARTS};
 use super::refusals::Counted;
 use super::space::Space;
 use super::state::Shared;
-use super::{AuditError, Target, line, uuid};
+use super::{Target, line, uuid};
 
 /// The longest time that a line stays in memory if nobody waits for it.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
@@ -49,6 +50,7 @@ pub(super) fn run(shared: &Shared, sink: Sink, chain: Chain) {
         sink,
         chain,
         batch: Lines::default(),
+        spare: Vec::new(),
         counted_at,
         looked_at: None,
         gather: Duration::ZERO,
@@ -64,6 +66,8 @@ struct Writer<'a> {
     chain: Chain,
     /// The lines of this round. Its emptied buffers are the queue of the next one.
     batch: Lines,
+    /// A buffer for the lines that are signed.
+    spare: Vec<u8>,
     /// When counted calls were last written, by the monotonic time.
     counted_at: Duration,
     looked_at: Option<Instant>,
@@ -102,6 +106,13 @@ impl Writer<'_> {
         }
         let singles = self.batch.refusals.len();
         self.put(&counted);
+        // The record of a signature is part of the round, so that it is made before the write.
+        let answers = signing::sign(
+            self.shared,
+            waiters,
+            &mut self.batch.awaited,
+            &mut self.spare,
+        );
         let started = Instant::now();
         let (done, error) = match failing || !self.batch.is_empty() {
             true => {
@@ -114,17 +125,17 @@ impl Writer<'_> {
         };
         // Calls that were answered together come again together. If the round began with the first of
         // them, the others would wait for a second sync. The wait is not longer than a sync takes.
-        self.gather = match self.sink.syncs() && waiters.len() > 1 {
+        self.gather = match self.sink.syncs() && answers.len() > 1 {
             true => started.elapsed().min(GATHER),
             false => Duration::ZERO,
         };
         let space = self.look(error.is_some());
         self.conclude(done, error.as_ref(), space, singles, counted);
         // The waiters wait for the lines of the first part.
-        let outcome = if done > 0 { Ok(()) } else { Err(AuditError) };
-        let failed = outcome.is_err() && !waiters.is_empty();
-        for waiter in waiters {
-            let _ = waiter.send(outcome); // its call may have hit the deadline
+        let is_written = done > 0;
+        let failed = !is_written && !answers.is_empty();
+        for answer in answers {
+            answer.give(is_written);
         }
         if closing {
             self.take_leave();

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -22,7 +22,7 @@ use crate::commands::Actor;
 use crate::directory::{Directory, MfaDevice, User};
 use crate::error::Error;
 use crate::mfa::{self, Code, Moment};
-use crate::mint::{self, SessionDetails};
+use crate::mint::{self, SessionDetails, UnsignedToken};
 use crate::origin::Origin;
 use crate::proof::certificate::ClientCertificate;
 use crate::proof::sigv4::Presented;
@@ -57,6 +57,8 @@ pub struct Context<'a> {
     pub(super) record: &'a mut Record,
     /// The number in the feed of the last change that this call made.
     pub(super) change: &'a mut Option<i64>,
+    /// The token of the session that this call issues, which is signed with its record.
+    pub(super) unsigned: &'a OnceLock<UnsignedToken>,
 }
 
 impl Context<'_> {
@@ -346,7 +348,8 @@ impl Context<'_> {
         counted.map_err(|exceeded| self.broker.throttled(exceeded.name()))
     }
 
-    /// Issues a session and records it.
+    /// Issues a session and records it. Its token is signed with the call's own record, so that a call
+    /// issues one session at most.
     pub async fn issue(
         &self,
         grant: Grant<'_>,
@@ -361,12 +364,10 @@ impl Context<'_> {
         counted.map_err(|exceeded| self.broker.throttled(exceeded.name()))?;
         let keyring = self.broker.tokens.keyring();
         if keyring.current().is_none() {
-            return Err(Error::ServiceUnavailable(
-                "a signing key that has not been revoked",
-            ));
+            return Err(Error::ServiceUnavailable(mint::WITHOUT_KEY));
         }
         let issued_under = (self.issued_under, self.broker.store.id());
-        let mut session = mint::session(
+        let (mut session, token) = mint::session(
             grant,
             term,
             details,
@@ -383,6 +384,8 @@ impl Context<'_> {
             .record(&keyring, &session.record, self.now)
             .await;
         if self.broker.keystone {
+            // What is kept is the whole token.
+            token.complete_alone()?;
             let credentials = &session.credentials;
             let kept = self.broker.sessions.keep_token(
                 &keyring,
@@ -393,6 +396,9 @@ impl Context<'_> {
             );
             // Boxed, because few brokers do it.
             Box::pin(kept).await;
+        } else {
+            let set = self.unsigned.set(token);
+            set.map_err(|_| Error::InternalFailure)?;
         }
         Ok(session)
     }

@@ -5,13 +5,16 @@ use std::borrow::Cow;
 
 use super::operation::Operation;
 use super::service::Service;
-use crate::audit::{self, Counting, Record};
+use crate::audit::{self, AuditError, Counting, Record, SignError};
 use crate::base::clock::Timestamp;
+use crate::base::digest::hex;
 use crate::base::entropy;
 use crate::broker::Broker;
 use crate::budgets::CountedAs;
 use crate::error::Error;
+use crate::mint::{self, UnsignedToken};
 use crate::origin::Origin;
+use crate::session::batch::NoKey;
 
 /// The maximum length of a user agent in a record, in bytes as written. The user agent is not
 /// signed, so anybody with a signed request can choose it.
@@ -43,36 +46,72 @@ pub(super) fn begin<O: Operation>(
     Ok(record)
 }
 
-/// Writes the result of a call to the audit log. An answer that must be recorded but cannot be
-/// becomes a refusal.
+/// Writes the result of a call to the audit log, and completes the token of the session that it
+/// issued. An answer that must be recorded but cannot be becomes a refusal.
 pub(super) async fn write<O: Operation>(
     broker: &Broker,
     record: &mut Record,
+    issued: Option<UnsignedToken>,
     result: Result<O::Output, Error>,
     counting: Counting,
 ) -> Result<O::Output, Error> {
-    if let Err(error) = &result {
-        record.error_code = Some(error.code());
-        record.error_message = Some(error.to_string());
-    }
-    let written = match &result {
-        Err(_) => {
-            broker.audit.refuse(record, counting);
+    let written = match (&result, issued) {
+        (Ok(_), Some(token)) => issue(broker, record, token, counting).await,
+        (Ok(_), None) if !O::MUST_BE_RECORDED => {
+            // What has taken effect is answered.
+            let _ = broker.audit.note(record);
             Ok(())
         }
-        Ok(_) if !O::MUST_BE_RECORDED => broker.audit.note(record),
-        Ok(_) if O::HANDS_OUT || !O::READ_ONLY => broker.audit.commit(record).await,
-        Ok(_) => broker
-            .audit
-            .read(record, O::COUNTED_AS == CountedAs::Read, counting),
+        (Ok(_), None) if O::HANDS_OUT || !O::READ_ONLY => {
+            let written = broker.audit.commit(record).await;
+            written.map_err(|AuditError| unwritten(broker, record, counting))
+        }
+        (Ok(_), None) => {
+            let is_identity = O::COUNTED_AS == CountedAs::Read;
+            let written = broker.audit.read(record, is_identity, counting);
+            written.map_err(|AuditError| unwritten(broker, record, counting))
+        }
+        (Err(error), _) => {
+            refuse(broker, record, error, counting);
+            Ok(())
+        }
     };
-    if written.is_err() && O::MUST_BE_RECORDED {
-        let error = Error::ServiceUnavailable("the audit log");
-        record.error_code = Some(error.code());
-        broker.audit.count(record, counting);
-        return Err(error);
-    }
-    result
+    written.and(result)
+}
+
+/// Writes the record of a call that issues a session, and puts its signed token into the answer.
+async fn issue(
+    broker: &Broker,
+    record: &mut Record,
+    token: UnsignedToken,
+    counting: Counting,
+) -> Result<(), Error> {
+    let leaf = token.leaf();
+    record.token_leaf = Some(hex(leaf.hash()));
+    let completed = match broker.audit.sign(record, leaf).await {
+        Ok(proof) => token.complete(&proof),
+        Err(SignError::Key(NoKey)) => Err(Error::ServiceUnavailable(mint::WITHOUT_KEY)),
+        Err(SignError::Audit(AuditError)) => return Err(unwritten(broker, record, counting)),
+    };
+    completed.inspect_err(|error| {
+        record.response_elements = None;
+        record.token_leaf = None;
+        refuse(broker, record, error, counting);
+    })
+}
+
+fn refuse(broker: &Broker, record: &mut Record, error: &Error, counting: Counting) {
+    record.error_code = Some(error.code());
+    record.error_message = Some(error.to_string());
+    broker.audit.refuse(record, counting);
+}
+
+/// Counts a call whose record cannot be written, and returns the error for its caller.
+fn unwritten(broker: &Broker, record: &mut Record, counting: Counting) -> Error {
+    let error = Error::ServiceUnavailable("the audit log");
+    record.error_code = Some(error.code());
+    broker.audit.count(record, counting);
+    error
 }
 
 /// The ids of the request and of the audit event.

@@ -1,20 +1,28 @@
 //! Envelopes: texts that a broker issues and any broker of the cluster can read again. They are
 //! signed, then sealed, and opaque to their holders.
 //!
-//! The format is `base64url( form ‖ key id ‖ salt ‖ AES-256-GCM( Ed25519 signature ‖ body ) )`.
+//! The format is `base64url( form ‖ key id ‖ salt ‖ AES-256-GCM( Ed25519 signature ‖ body ) )`. An
+//! envelope that is issued together with others has a signature in common with them, and a proof in
+//! place of its own signature: [`Unsigned`].
 //! Only a holder of the signing key can make an envelope, and only a broker of the cluster can read
 //! one. The header, the purpose and the cluster id are authenticated, so that an envelope for one
 //! purpose cannot be opened for another. This module knows keys and bytes, but no store and no
 //! clock.
+
+mod batched;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::session::keyring::{Keyring, SessionKey};
 
+pub use batched::{Unsigned, open_batched};
+
 /// The length of the header in bytes: the form, the key id and the salt.
 const HEADER: usize = 1 + 4 + 16;
 const SIGNATURE: usize = 64;
+/// The bytes by which encryption makes a text longer.
+const TAG: usize = 16;
 
 /// What an envelope is used for. An envelope cannot be opened for another purpose.
 #[derive(Debug, Clone, Copy)]
@@ -47,14 +55,10 @@ pub fn seal(
     let key = keyring.current().ok_or(ring::error::Unspecified)?;
     let header = header(purpose, key, salt);
     let aad = associated(purpose, keyring, &header);
-    let mut buffer = Vec::with_capacity(SIGNATURE + body.len() + 16);
+    let mut buffer = Vec::with_capacity(SIGNATURE + body.len() + TAG);
     buffer.extend_from_slice(&key.sign(&signed_message(&aad, body)));
     buffer.extend_from_slice(body);
-    key.seal(salt, &aad, &mut buffer)?;
-    let mut sealed = Vec::with_capacity(HEADER + buffer.len());
-    sealed.extend_from_slice(&header);
-    sealed.extend_from_slice(&buffer);
-    Ok(URL_SAFE_NO_PAD.encode(sealed))
+    encrypt(key, &header, &aad, buffer)
 }
 
 /// Opens an envelope and checks its signature. Returns the body and the key that signed it.
@@ -67,28 +71,79 @@ pub fn open<'k>(
     purpose: &Purpose,
     text: &str,
 ) -> Result<(Vec<u8>, &'k SessionKey), OpenError> {
-    if text.len() > purpose.max_characters {
-        return Err(OpenError);
+    Received::decode(text, purpose.max_characters)?.open(keyring, purpose)
+}
+
+/// An envelope as it was received.
+pub struct Received(Vec<u8>);
+
+impl Received {
+    /// Decodes a text of at most `max_characters` characters.
+    ///
+    /// # Errors
+    /// [`OpenError`] if it is longer, or is not spelled as [`seal`] spells it.
+    pub fn decode(text: &str, max_characters: usize) -> Result<Self, OpenError> {
+        if text.len() > max_characters {
+            return Err(OpenError);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| OpenError)?;
+        Ok(Self(bytes))
     }
-    let mut bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| OpenError)?;
-    let (head, sealed) = bytes.split_at_mut_checked(HEADER).ok_or(OpenError)?;
-    let [form, a, b, c, d, salt @ ..] = &*head else {
-        return Err(OpenError);
-    };
-    if *form != purpose.form {
-        return Err(OpenError);
+
+    /// The form that the envelope claims to have.
+    pub fn unverified_form(&self) -> Option<u8> {
+        self.0.first().copied()
     }
-    let key = keyring
-        .find(u32::from_be_bytes([*a, *b, *c, *d]))
-        .ok_or(OpenError)?;
-    let salt: &[u8; 16] = salt.try_into().map_err(|_| OpenError)?;
-    let aad = associated(purpose, keyring, head);
-    let plain = key.open(salt, &aad, sealed).map_err(|_| OpenError)?;
-    let (signature, body) = plain.split_at_checked(SIGNATURE).ok_or(OpenError)?;
-    if !key.verify(&signed_message(&aad, body), signature) {
-        return Err(OpenError);
+
+    /// See [`open`].
+    ///
+    /// # Errors
+    /// The same as those of [`open`].
+    pub fn open<'k>(
+        mut self,
+        keyring: &'k Keyring,
+        purpose: &Purpose,
+    ) -> Result<(Vec<u8>, &'k SessionKey), OpenError> {
+        let unsealed = self.unseal(keyring, purpose)?;
+        let (signature, body) = unsealed
+            .plain
+            .split_at_checked(SIGNATURE)
+            .ok_or(OpenError)?;
+        let aad = associated(purpose, keyring, unsealed.header);
+        if !unsealed.key.verify(&signed_message(&aad, body), signature) {
+            return Err(OpenError);
+        }
+        Ok((body.to_vec(), unsealed.key))
     }
-    Ok((body.to_vec(), key))
+
+    /// Finds the key and decrypts. The signature must still be checked.
+    fn unseal<'r, 'k>(
+        &'r mut self,
+        keyring: &'k Keyring,
+        purpose: &Purpose,
+    ) -> Result<Unsealed<'r, 'k>, OpenError> {
+        let (header, sealed) = self.0.split_at_mut_checked(HEADER).ok_or(OpenError)?;
+        let [form, a, b, c, d, salt @ ..] = &*header else {
+            return Err(OpenError);
+        };
+        if *form != purpose.form {
+            return Err(OpenError);
+        }
+        let key = keyring
+            .find(u32::from_be_bytes([*a, *b, *c, *d]))
+            .ok_or(OpenError)?;
+        let salt: &[u8; 16] = salt.try_into().map_err(|_| OpenError)?;
+        let aad = associated(purpose, keyring, header);
+        let plain = key.open(salt, &aad, sealed).map_err(|_| OpenError)?;
+        Ok(Unsealed { header, plain, key })
+    }
+}
+
+/// An envelope that was decrypted, and whose signature was not checked.
+struct Unsealed<'r, 'k> {
+    header: &'r [u8],
+    plain: &'r [u8],
+    key: &'k SessionKey,
 }
 
 fn header(purpose: &Purpose, key: &SessionKey, salt: &[u8; 16]) -> [u8; HEADER] {
@@ -113,6 +168,39 @@ fn associated(purpose: &Purpose, keyring: &Keyring, header: &[u8]) -> Vec<u8> {
 
 fn signed_message(aad: &[u8], body: &[u8]) -> Vec<u8> {
     [aad, body].concat()
+}
+
+/// Encrypts what follows the header, and encodes both.
+fn encrypt(
+    key: &SessionKey,
+    header: &[u8; HEADER],
+    aad: &[u8],
+    mut plain: Vec<u8>,
+) -> Result<String, ring::error::Unspecified> {
+    let [_, _, _, _, _, salt @ ..] = header;
+    key.seal(salt, aad, &mut plain)?;
+    let mut sealed = Vec::with_capacity(HEADER + plain.len());
+    sealed.extend_from_slice(header);
+    sealed.extend_from_slice(&plain);
+    Ok(URL_SAFE_NO_PAD.encode(sealed))
+}
+
+/// Encrypts any bytes as if they were signed, for tests of what is opened after decryption.
+///
+/// # Errors
+/// [`ring::error::Unspecified`] if the keyring has no current key.
+#[cfg(any(test, feature = "internals"))]
+pub fn seal_unsigned(
+    keyring: &Keyring,
+    purpose: &Purpose,
+    plain: &[u8],
+    salt: &[u8; 16],
+) -> Result<String, ring::error::Unspecified> {
+    let key = keyring.current().ok_or(ring::error::Unspecified)?;
+    let header = header(purpose, key, salt);
+    let mut buffer = Vec::with_capacity(plain.len() + TAG);
+    buffer.extend_from_slice(plain);
+    encrypt(key, &header, &associated(purpose, keyring, &header), buffer)
 }
 
 #[cfg(test)]

@@ -1,21 +1,30 @@
 //! Session tokens: the claims of a session in an [`envelope`]. The secret access key is not in the
 //! token and cannot be derived from it.
+//!
+//! Tokens that are issued together have one signature (form 4). Those of form 3, which an earlier
+//! version issued, have one each.
+
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use prost::Message;
 
 use crate::base::secret::Secret;
-use crate::session::envelope::{self, OpenError, Purpose};
+use crate::session::batch::{Batch, VerifiedRoots};
+use crate::session::envelope::{OpenError, Purpose, Received, Unsigned, open_batched};
 use crate::session::keyring::{Keyring, SessionKey};
 
 /// The maximum length of a token in characters, as the signature of a request limits it.
 pub const MAX_CHARACTERS: usize = crate::proof::sigv4::MAX_TOKEN_BYTES;
-const PURPOSE: Purpose = Purpose {
+/// What the envelopes of session tokens are for.
+pub const PURPOSE: Purpose = Purpose {
     name: "brevet session token v1",
-    form: 3,
+    form: 4,
     max_characters: MAX_CHARACTERS,
 };
+/// The form of tokens that were signed one by one. They are opened until they have expired.
+const SIGNED_ALONE: Purpose = Purpose { form: 3, ..PURPOSE };
 
 /// How a session was issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
@@ -184,16 +193,44 @@ pub struct Ancestor {
     pub subject: String,
 }
 
-/// Signs and seals claims with the keyring's current key. A `salt` must never be used twice.
+/// Makes the token of these claims, which must still be signed and sealed. A `salt` must never be
+/// used twice.
 ///
 /// # Errors
 /// [`ring::error::Unspecified`] if the keyring has no current key.
-pub fn seal(
+pub fn unsigned(
     keyring: &Keyring,
     claims: &Claims,
     salt: &[u8; 16],
+) -> Result<Unsigned, ring::error::Unspecified> {
+    Unsigned::new(keyring, &PURPOSE, claims.encode_to_vec(), salt)
+}
+
+/// Signs an unsigned token by itself and seals it.
+///
+/// # Errors
+/// [`ring::error::Unspecified`] if its key was revoked.
+pub fn seal_alone(
+    keyring: &Arc<Keyring>,
+    token: Unsigned,
 ) -> Result<String, ring::error::Unspecified> {
-    envelope::seal(keyring, &PURPOSE, &claims.encode_to_vec(), salt)
+    let (_, batch) = Batch::sign([&token.leaf(keyring.clone())]);
+    let batch = batch.map_err(|_| ring::error::Unspecified)?;
+    let proof = batch.proofs().next().ok_or(ring::error::Unspecified)?;
+    token.seal(keyring, &proof)
+}
+
+/// Makes, signs and seals the token of these claims, for tests and measurements.
+///
+/// # Errors
+/// The same as those of [`unsigned`] and [`seal_alone`].
+#[cfg(any(test, feature = "internals"))]
+pub fn seal(
+    keyring: &Arc<Keyring>,
+    claims: &Claims,
+    salt: &[u8; 16],
+) -> Result<String, ring::error::Unspecified> {
+    seal_alone(keyring, unsigned(keyring, claims, salt)?)
 }
 
 /// The secret access key of a session, which has 40 characters.
@@ -209,28 +246,48 @@ pub fn secret_access_key(
     Ok(Secret::new(STANDARD.encode(secret.as_ref())))
 }
 
-/// Opens a token and checks its signature. The caller must check whether it has expired.
+/// Opens a token and checks its signature, unless `roots` remembers that one for the same root was
+/// checked. The caller must check whether the token has expired.
 ///
 /// # Errors
 /// [`OpenError`] if the token is malformed or altered, or no key of the keyring made it. The error does
 /// not say which.
-pub fn open<'k>(keyring: &'k Keyring, token: &str) -> Result<(Claims, &'k SessionKey), OpenError> {
-    let (body, key) = envelope::open(keyring, &PURPOSE, token)?;
+pub fn open<'k>(
+    keyring: &'k Keyring,
+    roots: &VerifiedRoots,
+    token: &str,
+) -> Result<(Claims, &'k SessionKey), OpenError> {
+    let received = Received::decode(token, MAX_CHARACTERS)?;
+    let (body, key) = if received.unverified_form() == Some(SIGNED_ALONE.form) {
+        received.open(keyring, &SIGNED_ALONE)?
+    } else {
+        open_batched(received, keyring, &PURPOSE, roots)?
+    };
     Ok((Claims::decode(&*body).map_err(|_| OpenError)?, key))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::LazyLock;
+
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::base::clock::Timestamp;
     use crate::base::entropy::SystemEntropy;
+    use crate::session::batch::Leaf;
+    use crate::session::envelope;
+    use crate::session::merkle::MAX_LEAVES;
 
-    fn keyring() -> Keyring {
-        Keyring::generate(&SystemEntropy::new(), Timestamp::from_seconds(1)).unwrap()
+    fn keyring() -> Arc<Keyring> {
+        let now = Timestamp::from_seconds(1);
+        Arc::new(Keyring::generate(&SystemEntropy::new(), now).unwrap())
     }
+
+    static KEYRING: LazyLock<Arc<Keyring>> = LazyLock::new(keyring);
 
     fn claims() -> Claims {
         Claims {
@@ -241,27 +298,127 @@ mod tests {
         }
     }
 
+    /// The claims of the token with this number, of a length that differs from that of others.
+    fn numbered(n: usize) -> Claims {
+        Claims {
+            session_name: "n".repeat(n % 7) + &n.to_string(),
+            ..claims()
+        }
+    }
+
+    /// Tokens that are signed together.
+    fn batch(keyring: &Arc<Keyring>, size: usize) -> Vec<String> {
+        let tokens: Vec<Unsigned> = (0..size)
+            .map(|n| {
+                let salt = [u8::try_from(n).unwrap(); 16];
+                unsigned(keyring, &numbered(n), &salt).unwrap()
+            })
+            .collect();
+        let leaves: Vec<Leaf> = tokens.iter().map(|t| t.leaf(keyring.clone())).collect();
+        let (count, batch) = Batch::sign(&leaves);
+        assert_eq!(count, size);
+        let proofs = batch.unwrap();
+        let sealed = tokens.into_iter().zip(proofs.proofs());
+        sealed
+            .map(|(token, proof)| token.seal(keyring, &proof).unwrap())
+            .collect()
+    }
+
+    fn open_fresh(keyring: &Keyring, token: &str) -> Result<Claims, OpenError> {
+        open(keyring, &VerifiedRoots::default(), token).map(|(claims, _)| claims)
+    }
+
+    /// What is encrypted in a token.
+    fn plain(keyring: &Keyring, token: &str) -> Vec<u8> {
+        let mut bytes = URL_SAFE_NO_PAD.decode(token).unwrap();
+        let (header, sealed) = bytes.split_at_mut(21);
+        let salt: &[u8; 16] = header[5..].try_into().unwrap();
+        let aad = [
+            PURPOSE.name.as_bytes(),
+            keyring.cluster_id().as_bytes(),
+            header,
+        ]
+        .concat();
+        let key = keyring.current().unwrap();
+        key.open(salt, &aad, sealed).unwrap().to_vec()
+    }
+
+    /// A token of these bytes, as somebody makes it who can encrypt and cannot sign.
+    fn forged(keyring: &Keyring, plain: &[u8], n: usize) -> String {
+        let salt = [u8::try_from(n).unwrap(); 16];
+        envelope::seal_unsigned(keyring, &PURPOSE, plain, &salt).unwrap()
+    }
+
     #[test]
     fn tk_07_every_flipped_bit_and_every_deleted_byte_refuses() {
         let keyring = keyring();
-        let token = seal(&keyring, &claims(), &[1; 16]).unwrap();
-        assert_eq!(open(&keyring, &token).unwrap().0, claims());
-        let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
-        for i in 0..bytes.len() {
-            for bit in 0..8 {
-                let mut altered = bytes.clone();
-                altered[i] ^= 1 << bit;
+        let alone = seal(&keyring, &claims(), &[1; 16]).unwrap();
+        assert_eq!(open_fresh(&keyring, &alone), Ok(claims()));
+        let together = batch(&keyring, 3).remove(2);
+        assert_eq!(open_fresh(&keyring, &together), Ok(numbered(2)));
+        for token in [alone, together] {
+            let roots = VerifiedRoots::default();
+            assert!(open(&keyring, &roots, &token).is_ok());
+            let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
+            for i in 0..bytes.len() {
+                for bit in 0..8 {
+                    let mut altered = bytes.clone();
+                    altered[i] ^= 1 << bit;
+                    assert!(
+                        open(&keyring, &roots, &URL_SAFE_NO_PAD.encode(&altered)).is_err(),
+                        "byte {i} bit {bit}"
+                    );
+                }
+                let mut shorter = bytes.clone();
+                shorter.remove(i);
                 assert!(
-                    open(&keyring, &URL_SAFE_NO_PAD.encode(&altered)).is_err(),
-                    "byte {i} bit {bit}"
+                    open(&keyring, &roots, &URL_SAFE_NO_PAD.encode(&shorter)).is_err(),
+                    "byte {i} deleted"
                 );
             }
-            let mut shorter = bytes.clone();
-            shorter.remove(i);
-            assert!(
-                open(&keyring, &URL_SAFE_NO_PAD.encode(&shorter)).is_err(),
-                "byte {i} deleted"
-            );
+        }
+    }
+
+    /// The same for whoever can encrypt, so that only the signature and the tree refuse it. The
+    /// root of the batch was checked before.
+    #[test]
+    fn tk_07_what_is_altered_and_encrypted_again_refuses() {
+        let keyring = keyring();
+        for (size, n) in [(1, 0), (2, 1), (5, 4), (6, 2), (64, 63)] {
+            let token = batch(&keyring, size).remove(n);
+            let roots = VerifiedRoots::default();
+            assert!(open(&keyring, &roots, &token).is_ok());
+            let plain = plain(&keyring, &token);
+            assert_eq!(forged(&keyring, &plain, n), token);
+            let refuses = |plain: &[u8]| {
+                let token = forged(&keyring, plain, n);
+                open(&keyring, &roots, &token).is_err() && open_fresh(&keyring, &token).is_err()
+            };
+            for at in 0..plain.len() {
+                let mut altered = plain.clone();
+                altered[at] ^= 1 << (at % 8);
+                assert!(refuses(&altered), "{size}: byte {at}");
+                let mut shorter = plain.clone();
+                shorter.remove(at);
+                assert!(refuses(&shorter), "{size}: byte {at} deleted");
+                assert!(refuses(&plain[..at]), "{size}: cut at {at}");
+            }
+            // Every other size and index, and a path that is longer or shorter by a hash.
+            for (at, value) in (0..=255).flat_map(|value| [(64, value), (65, value)]) {
+                let mut altered = plain.clone();
+                altered[at] = value;
+                assert!(
+                    altered == plain || refuses(&altered),
+                    "{size}: {at}, {value}"
+                );
+            }
+            let (before, after) = plain.split_at(66);
+            assert!(refuses(&[before, &[0; 32], after].concat()));
+            if size > 1 {
+                assert!(refuses(&[before, &after[32..]].concat()));
+            }
+            assert!(refuses(&[&plain[..], &[0]].concat()));
+            assert!(roots.count() <= 1);
         }
     }
 
@@ -273,7 +430,7 @@ mod tests {
         let last = tail.pop().unwrap();
         for c in ('A'..='Z').chain('a'..='z').chain('0'..='9') {
             let other = format!("{tail}{c}");
-            assert_eq!(open(&keyring, &other).is_ok(), c == last, "{c}");
+            assert_eq!(open_fresh(&keyring, &other).is_ok(), c == last, "{c}");
         }
         for bad in [
             format!("{token}="),
@@ -284,29 +441,160 @@ mod tests {
             "a.b.c".into(),
             String::new(),
         ] {
-            assert!(open(&keyring, &bad).is_err());
+            assert!(open_fresh(&keyring, &bad).is_err());
         }
     }
 
     #[test]
     fn tk_02_tk_06_keys_and_clusters_do_not_mix() {
         let (one, two) = (keyring(), keyring());
-        let token = seal(&one, &claims(), &[1; 16]).unwrap();
-        assert!(open(&two, &token).is_err());
-        // A key that was removed from the keyring opens nothing.
+        let tokens = [
+            seal(&one, &claims(), &[1; 16]).unwrap(),
+            batch(&one, 2).remove(1),
+        ];
+        let roots = VerifiedRoots::default();
+        for token in &tokens {
+            assert!(open(&two, &roots, token).is_err());
+            assert!(open(&one, &roots, token).is_ok());
+            assert!(open(&two, &roots, token).is_err());
+        }
+        // A key that was removed from the keyring opens nothing, whatever is remembered of it.
         let now = Timestamp::from_seconds(1);
         let later = now.plus(crate::session::durations::MAX * 2);
         let entropy = SystemEntropy::new();
-        let rotated = one.rotate(&entropy, now).unwrap();
-        assert!(open(&rotated, &token).is_ok());
-        let retired = rotated.rotate(&entropy, later).unwrap();
-        assert!(open(&retired, &token).is_err());
+        let again = |keyring: &Keyring| Keyring::parse(&keyring.to_bytes().unwrap()).unwrap();
+        let rotated = again(&one).rotate(&entropy, now).unwrap();
+        assert!(tokens.iter().all(|t| open(&rotated, &roots, t).is_ok()));
+        let retired = again(&rotated).rotate(&entropy, later).unwrap();
+        assert!(tokens.iter().all(|t| open(&retired, &roots, t).is_err()));
+        // Nor does one that was revoked, and it signs nothing.
+        let ids = BTreeSet::from([format!("{:08x}", one.current().unwrap().id())]);
+        let waiting = unsigned(&one, &claims(), &[2; 16]).unwrap();
+        let leaf = waiting.leaf(one.clone());
+        one.revoke(&ids);
+        assert!(tokens.iter().all(|t| open(&one, &roots, t).is_err()));
+        assert!(matches!(Batch::sign([&leaf]), (1, Err(_))));
+        assert!(seal_alone(&one, waiting).is_err());
+        assert!(unsigned(&one, &claims(), &[3; 16]).is_err());
     }
 
-    proptest::proptest! {
+    #[test]
+    fn tk_06_two_keys_and_two_keyrings_are_not_signed_together() {
+        let (one, two) = (keyring(), keyring());
+        let leaf = |keyring: &Arc<Keyring>| {
+            let token = unsigned(keyring, &claims(), &[1; 16]).unwrap();
+            token.leaf(keyring.clone())
+        };
+        let leaves = [leaf(&one), leaf(&one), leaf(&two), leaf(&one)];
+        let (count, batch) = Batch::sign(&leaves);
+        assert_eq!((count, batch.unwrap().size()), (2, 2));
+        let many: Vec<Leaf> = (0..MAX_LEAVES + 1).map(|_| leaf(&one)).collect();
+        assert_eq!(Batch::sign(&many).0, MAX_LEAVES);
+        assert!(matches!(Batch::sign([]), (0, Err(_))));
+    }
+
+    #[test]
+    fn tokens_of_the_form_before_open_and_are_not_taken_for_the_new_one() {
+        let keyring = keyring();
+        let body = claims().encode_to_vec();
+        let former = envelope::seal(&keyring, &SIGNED_ALONE, &body, &[1; 16]).unwrap();
+        assert_eq!(open_fresh(&keyring, &former), Ok(claims()));
+        for (from, to) in [
+            (former, PURPOSE.form),
+            (
+                seal(&keyring, &claims(), &[1; 16]).unwrap(),
+                SIGNED_ALONE.form,
+            ),
+        ] {
+            let mut bytes = URL_SAFE_NO_PAD.decode(from).unwrap();
+            bytes[0] = to;
+            assert!(open_fresh(&keyring, &URL_SAFE_NO_PAD.encode(bytes)).is_err());
+        }
+        // What was signed in one form is not signed in the other, even for whoever can encrypt.
+        let signed = plain(&keyring, &seal(&keyring, &claims(), &[1; 16]).unwrap());
+        let (signature, body) = (&signed[..64], &signed[66..]);
+        let as_former = [signature, body].concat();
+        let as_former =
+            envelope::seal_unsigned(&keyring, &SIGNED_ALONE, &as_former, &[1; 16]).unwrap();
+        assert!(open_fresh(&keyring, &as_former).is_err());
+    }
+
+    #[test]
+    fn one_check_of_a_signature_is_remembered_for_a_batch_and_for_nothing_else() {
+        let keyring = keyring();
+        let roots = VerifiedRoots::default();
+        let tokens = batch(&keyring, 13);
+        for (n, token) in tokens.iter().enumerate() {
+            assert_eq!(open(&keyring, &roots, token).unwrap().0, numbered(n));
+            assert_eq!(roots.count(), 1);
+        }
+        // A token that was signed alone shares its root with no other.
+        assert!(
+            open(
+                &keyring,
+                &roots,
+                &seal(&keyring, &claims(), &[1; 16]).unwrap()
+            )
+            .is_ok()
+        );
+        assert_eq!(roots.count(), 1);
+        // What does not verify is not remembered.
+        let plain = plain(&keyring, &batch(&keyring, 2)[0]);
+        for at in [0, 63, 66, 97] {
+            let mut altered = plain.clone();
+            altered[at] ^= 1;
+            assert!(open(&keyring, &roots, &forged(&keyring, &altered, 0)).is_err());
+        }
+        assert_eq!(roots.count(), 1);
+    }
+
+    #[test]
+    fn the_longest_proof_is_counted() {
+        let keyring = keyring();
+        let longest = unsigned(&keyring, &numbered(0), &[0; 16]).unwrap();
+        let longest = longest.max_characters();
+        let token = &batch(&keyring, MAX_LEAVES)[0];
+        assert_eq!(token.len(), longest);
+    }
+
+    proptest! {
         #[test]
         fn no_text_opens_or_panics(text in ".{0,300}") {
-            proptest::prop_assert!(open(&keyring(), &text).is_err());
+            prop_assert!(open_fresh(&KEYRING, &text).is_err());
+        }
+
+        #[test]
+        fn no_bytes_that_are_encrypted_open_or_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(open_fresh(&KEYRING, &forged(&KEYRING, &bytes, 1)).is_err());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn every_token_of_a_batch_opens_and_none_with_the_proof_of_another(
+            size in 1..=MAX_LEAVES,
+            one in 0..MAX_LEAVES,
+            other in 0..MAX_LEAVES,
+        ) {
+            let keyring = &*KEYRING;
+            let tokens = batch(keyring, size);
+            let roots = VerifiedRoots::default();
+            for (n, token) in tokens.iter().enumerate() {
+                prop_assert_eq!(open(keyring, &roots, token).unwrap().0, numbered(n));
+            }
+            prop_assert_eq!(roots.count(), usize::from(size > 1));
+            let (one, other) = (one % size, other % size);
+            if one != other {
+                let body = numbered(one).encode_to_vec();
+                let plain = plain(keyring, &tokens[other]);
+                let proof = &plain[..plain.len() - numbered(other).encoded_len()];
+                for salt in [one, other] {
+                    let swapped = forged(keyring, &[proof, &body].concat(), salt);
+                    prop_assert!(open(keyring, &roots, &swapped).is_err());
+                }
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::saml_idp::{Idp, Says};
 use crate::saml_login::{self, PROVIDER, ROLE};
 
 fn without_ids(mut record: serde_json::Value) -> serde_json::Value {
-    for field in ["requestID", "eventID", "userAgent", "chain"] {
+    for field in ["requestID", "eventID", "userAgent", "tokenLeaf", "chain"] {
         record.as_object_mut().unwrap().remove(field);
     }
     if let Some(credentials) = record.pointer_mut("/responseElements/credentials") {

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use brevet::audit::verify::Verifier;
+use brevet::base::digest::hex;
 use brevet::client::AssumeRole;
+use brevet::session::merkle::{Hash, Tree};
+use serde_json::Value;
 
 use crate::harness::*;
 
@@ -211,6 +215,83 @@ async fn what_one_broker_mints_another_accepts_at_once_and_after_a_restart() {
     one.stop().await;
     assert!(two.client(&session).get_caller_identity().await.is_ok());
     assert!(two.assume(&session, DIRECT).await.is_ok());
+}
+
+/// Under load the tokens of one write of the log have one signature, each opens by itself on any node,
+/// and the log says what was signed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tk_07_tokens_that_are_issued_together_share_signatures_and_open_on_every_node() {
+    const AT_ONCE: usize = 48;
+    let dir = home();
+    let mut one = Broker::start_in(dir.clone(), |_| {}).await;
+    let two = Broker::start_beside(dir.clone()).await;
+    let alice = user("alice");
+    let mut sessions = Vec::new();
+    // Calls that are made at the same time usually meet; what is meant is that they can.
+    for _ in 0..10 {
+        let calls = (0..AT_ONCE).map(|_| one.assume(&alice, OPEN));
+        sessions.extend(futures_util::future::join_all(calls).await);
+        if signatures(&one).await < sessions.len() {
+            break;
+        }
+    }
+    let sessions: Vec<Keys> = sessions.into_iter().map(Result::unwrap).collect();
+    let signatures = signatures(&one).await;
+    assert!(signatures < sessions.len(), "{signatures} signatures");
+    for session in &sessions {
+        assert!(two.client(session).get_caller_identity().await.is_ok());
+    }
+    let length = |session: &&Keys| session.token.as_ref().map(String::len);
+    let longest = sessions.iter().max_by_key(length).unwrap();
+    let bytes = URL_SAFE_NO_PAD
+        .decode(longest.token.as_ref().unwrap())
+        .unwrap();
+    // Every bit in the unit test.
+    for at in (0..bytes.len()).step_by(13) {
+        let mut altered = bytes.clone();
+        altered[at] ^= 1 << (at % 8);
+        let thief = Keys {
+            token: Some(URL_SAFE_NO_PAD.encode(altered)),
+            ..longest.clone()
+        };
+        let answer = two.query(Some(&thief), WHO).await;
+        let refused = (answer.status, answer.code());
+        assert_eq!(refused, (403, "InvalidClientTokenId"), "byte {at}");
+    }
+
+    one.stop().await;
+    let text = std::fs::read_to_string(one.audit_path()).unwrap();
+    let mut verifier = Verifier::new(None);
+    verifier.read(text.as_bytes()).unwrap();
+    assert!(verifier.finish().is_whole());
+    let (mut leaves, mut together, mut batches) = (Vec::new(), 0, 0);
+    for line in text.lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        if let Some(leaf) = record["tokenLeaf"].as_str() {
+            let bytes = (0..64).step_by(2);
+            let bytes = bytes.map(|at| u8::from_str_radix(&leaf[at..at + 2], 16).unwrap());
+            let leaf: Hash = bytes.collect::<Vec<u8>>().try_into().unwrap();
+            leaves.push(leaf);
+        }
+        if record["eventName"] == "SignSessionTokens" {
+            let signed = &record["additionalEventData"];
+            let size = usize::try_from(signed["treeSize"].as_u64().unwrap()).unwrap();
+            let tree = Tree::new(leaves[leaves.len() - size..].to_vec()).unwrap();
+            assert_eq!(signed["rootHash"], hex(&tree.root()));
+            together += size;
+            batches += 1;
+        }
+    }
+    assert_eq!(leaves.len(), sessions.len());
+    assert_eq!(batches + leaves.len() - together, signatures);
+}
+
+/// How many signatures of tokens a broker has made.
+async fn signatures(broker: &Broker) -> usize {
+    let metrics = broker.operator("/metrics").await.body;
+    let name = "brevet_token_signatures_total ";
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap().parse().unwrap()
 }
 
 #[tokio::test]

@@ -65,8 +65,13 @@ impl SessionKey {
         out
     }
 
+    /// The Ed25519 public key, which checks what [`Self::sign`] has signed.
+    pub fn public_key(&self) -> &[u8] {
+        self.sign.public_key().as_ref()
+    }
+
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, self.sign.public_key().as_ref())
+        UnparsedPublicKey::new(&ED25519, self.public_key())
             .verify(message, signature)
             .is_ok()
     }
