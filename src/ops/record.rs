@@ -55,28 +55,34 @@ pub(super) async fn write<O: Operation>(
     result: Result<O::Output, Error>,
     counting: Counting,
 ) -> Result<O::Output, Error> {
-    let written = match (&result, issued) {
-        (Ok(_), Some(token)) => issue(broker, record, token, counting).await,
-        (Ok(_), None) if !O::MUST_BE_RECORDED => {
+    let output = match result {
+        Ok(output) => output,
+        Err(error) => {
+            refuse(broker, record, &error, counting);
+            return Err(error);
+        }
+    };
+    let written = match issued {
+        Some(token) => {
+            return issue(broker, record, token, counting)
+                .await
+                .map(|()| output);
+        }
+        None if !O::MUST_BE_RECORDED => {
             // What has taken effect is answered.
             let _ = broker.audit.note(record);
             Ok(())
         }
-        (Ok(_), None) if O::HANDS_OUT || !O::READ_ONLY => {
-            let written = broker.audit.commit(record).await;
-            written.map_err(|AuditError| unwritten(broker, record, counting))
-        }
-        (Ok(_), None) => {
+        None if O::HANDS_OUT || !O::READ_ONLY => broker.audit.commit(record).await,
+        None => {
             let is_identity = O::COUNTED_AS == CountedAs::Read;
-            let written = broker.audit.read(record, is_identity, counting);
-            written.map_err(|AuditError| unwritten(broker, record, counting))
-        }
-        (Err(error), _) => {
-            refuse(broker, record, error, counting);
-            Ok(())
+            broker.audit.read(record, is_identity, counting)
         }
     };
-    written.and(result)
+    match written {
+        Ok(()) => Ok(output),
+        Err(AuditError) => Err(unwritten(broker, record, counting)),
+    }
 }
 
 /// Writes the record of a call that issues a session, and puts its signed token into the answer.

@@ -314,8 +314,8 @@ mod tests {
         let leaves: Vec<Leaf> = (0..size)
             .map(|n| Leaf::new(keyring.clone(), scope, leaf(n)))
             .collect();
-        let (_, batch) = Batch::sign(&leaves);
-        let written = batch.unwrap().proofs().map(|proof| {
+        let batch = Batch::sign(&leaves).1.unwrap();
+        let written = batch.proofs().map(|proof| {
             let mut bytes = Vec::new();
             proof.write(&mut bytes);
             assert!(bytes.len() <= MAX_PROOF);
