@@ -1,9 +1,9 @@
-//! What a decision about a request to an object store costs beside GetCallerIdentity: both in one
-//! process, without any wire, with the session of a role.
+//! What a decision about a request to an object store costs beside GetCallerIdentity, with the session of a role, and
+//! what an evaluation of AuthZEN costs, with the key of a user: in one process, without any wire.
 //!
 //! `cargo bench --all-features --bench object_stores` prints microseconds of one core. Where the machine is too
 //! noisy for that, count instructions: run the program under `valgrind --tool=callgrind` with `decide 1000`
-//! and `decide 2000`, and divide the difference by 1000; likewise with `identity`.
+//! and `decide 2000`, and divide the difference by 1000; likewise with `identity` and `evaluation`.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use brevet::audit::Target;
 use brevet::authn::Evidence;
+use brevet::authzen;
 use brevet::base::arn::AccountId;
 use brevet::base::clock::{Clock, SystemClock, Timestamp};
 use brevet::base::digest::sha256;
@@ -30,10 +31,18 @@ use brevet::proof::sigv4::s3::{S3Request, authorization};
 use brevet::proof::sigv4::{Incoming, Presented, Signer, SigningSecret};
 use brevet::s3::{Bucket, Head, S3Store, StoreKey, StoreRules, Style};
 use brevet::session::keyring::Keyring;
-use http::HeaderMap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request};
+use http_body_util::Full;
 use rustix::time::{ClockId, clock_gettime};
 
 const HOST: &str = "s3.example.com";
+const OWNER: (&str, &str) = (
+    "AKIABENCHBENCHBENCH1",
+    "0123456789abcdefghijklmnopqrstuvwxyzABCD",
+);
+/// How many items a call of AuthZEN has that asks about many.
+const ITEMS: usize = 100;
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":"arn:aws:s3:::reports/${aws:userid}/*"},{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::reports/team/*","Condition":{"IpAddress":{"aws:SourceIp":"127.0.0.0/8"}}},{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}]}"#;
 
@@ -54,18 +63,28 @@ fn main() {
         match words.as_slice() {
             [_, "decide", times, ..] => world.decide(times.parse().unwrap()).await,
             [_, "identity", times, ..] => world.identity(times.parse().unwrap()).await,
+            [_, "evaluation", times, ..] => world.evaluation(1, times.parse().unwrap()).await,
             _ => {
                 // Each once before it counts, and in turns, so that the machine's mood is the same.
                 world.decide(2_000).await;
                 world.identity(2_000).await;
+                world.evaluation(1, 2_000).await;
                 let (mut decide, mut identity) = (f64::MAX, f64::MAX);
+                let (mut one, mut many) = (f64::MAX, f64::MAX);
                 for _ in 0..5 {
                     decide = decide.min(cpu(world.decide(10_000)).await);
                     identity = identity.min(cpu(world.identity(10_000)).await);
+                    one = one.min(cpu(world.evaluation(1, 10_000)).await);
+                    // A tenth of the calls, for the time of 10,000.
+                    many = many.min(cpu(world.evaluation(ITEMS, 1_000)).await * 10.0);
                 }
                 println!("decide on a head:    {decide:.1} us");
                 println!("GetCallerIdentity:   {identity:.1} us");
                 println!("difference:          {:.1} us", decide - identity);
+                let rate = 1e6 / one;
+                println!("AuthZEN evaluation:  {one:.1} us, {rate:.0} a second");
+                let each = (many - one) / (ITEMS - 1) as f64;
+                println!("each further item:   {each:.2} us");
             }
         }
     });
@@ -94,8 +113,9 @@ impl World {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let role = r#"{"RoleName":"Worker","Arn":"arn:aws:iam::111122223333:role/Worker","AssumeRolePolicyDocument":{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]},"RolePolicyList":[{"PolicyName":"own","PolicyDocument":POLICY}]}"#.replace("POLICY", POLICY);
+        let (id, secret) = OWNER;
         let directory = format!(
-            r#"{{"UserDetailList":[{{"UserName":"owner","Arn":"arn:aws:iam::111122223333:user/owner","UserPolicyList":[{{"PolicyName":"own","PolicyDocument":{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":"*","Resource":"*"}}]}}}}]}}],"RoleDetailList":[{role}],"Brevet":{{"AccessKeys":[{{"AccessKeyId":"AKIABENCHBENCHBENCH1","SecretAccessKey":"0123456789abcdefghijklmnopqrstuvwxyzABCD","UserArn":"arn:aws:iam::111122223333:user/owner"}}]}}}}"#
+            r#"{{"UserDetailList":[{{"UserName":"owner","Arn":"arn:aws:iam::111122223333:user/owner","UserPolicyList":[{{"PolicyName":"own","PolicyDocument":{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":"*","Resource":"*"}}]}}}}]}}],"RoleDetailList":[{role}],"Brevet":{{"AccessKeys":[{{"AccessKeyId":"{id}","SecretAccessKey":"{secret}","UserArn":"arn:aws:iam::111122223333:user/owner"}}]}}}}"#
         );
         let at = |name: &str| dir.path().join(name);
         brevet::files::write_private(&at("directory.json"), directory.as_bytes()).unwrap();
@@ -119,10 +139,7 @@ impl World {
             region: "us-east-1".into(),
             ca_pem: None,
         };
-        let owner = Credentials::long_term(
-            "AKIABENCHBENCHBENCH1",
-            "0123456789abcdefghijklmnopqrstuvwxyzABCD",
-        );
+        let owner = Credentials::long_term(OWNER.0, OWNER.1);
         let client = Client::new(&endpoint, owner).unwrap();
         let role = AssumeRole::new("arn:aws:iam::111122223333:role/Worker", "bench");
         let keys = client.assume_role(&role).await.unwrap().credentials;
@@ -180,6 +197,53 @@ impl World {
             let reply =
                 ops::serve(self.broker(), Ok(evidence), Ok(GetCallerIdentity), origin).await;
             assert!(reply.result.is_ok());
+        }
+    }
+
+    /// Calls of AuthZEN about so many items, each signed by the service.
+    async fn evaluation(&self, items: usize, times: usize) {
+        let user = r#""subject":{"type":"user","id":"owner"},"action":{"name":"read"}"#;
+        let record = |n: usize| format!(r#""resource":{{"type":"record","id":"record-{n}"}}"#);
+        let (endpoint, path, body) = match items {
+            1 => {
+                let body = format!("{{{user},{}}}", record(1));
+                (authzen::Endpoint::Evaluation, "/access/v1/evaluation", body)
+            }
+            _ => {
+                let each: Vec<String> = (0..items).map(|n| format!("{{{}}}", record(n))).collect();
+                let body = format!(r#"{{{user},"evaluations":[{}]}}"#, each.join(","));
+                (
+                    authzen::Endpoint::Evaluations,
+                    "/access/v1/evaluations",
+                    body,
+                )
+            }
+        };
+        let signer = Signer {
+            access_key_id: OWNER.0,
+            secret_access_key: OWNER.1.as_bytes(),
+            session_token: None,
+            region: "us-east-1",
+            service: "sts",
+        };
+        let host = self.running.address.to_string();
+        let mut headers = HeaderMap::new();
+        headers.insert("host", HeaderValue::from_str(&host).unwrap());
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        let payload = sha256(body.as_bytes());
+        let now = SystemClock.now();
+        signer
+            .sign("POST", path, &host, &mut headers, &payload, now)
+            .unwrap();
+        let body = Bytes::from(body);
+        for _ in 0..times {
+            let mut request = Request::new(Full::new(black_box(&body).clone()));
+            *request.method_mut() = http::Method::POST;
+            *request.uri_mut() = http::Uri::from_static(path);
+            *request.headers_mut() = headers.clone();
+            let origin = self.origin.clone();
+            let answer = authzen::serve(self.broker(), origin, endpoint, request).await;
+            assert!(answer.status().is_success(), "{}", answer.status());
         }
     }
 

@@ -155,10 +155,6 @@ mod parts {
     // Rules: pure; bytes, keys and `now` in, a verdict out.
     pub mod key_ages;
     pub mod password;
-    #[cfg_attr(
-        not(any(test, feature = "internals")),
-        allow(dead_code, reason = "the listener for proxies calls it")
-    )]
     pub mod s3;
     pub mod session;
 

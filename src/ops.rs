@@ -14,10 +14,6 @@ mod refuse;
 pub mod registry;
 pub mod relying;
 mod replay;
-#[cfg_attr(
-    not(any(test, feature = "internals")),
-    allow(dead_code, reason = "the listener for proxies calls it")
-)]
 pub mod s3;
 pub mod service;
 pub mod sts;

@@ -173,7 +173,7 @@ class SeaweedFS:
 class Broker:
     """A broker with the directory in its store, and the listener for proxies."""
 
-    def __init__(self, programs, home, stores, directory, more="", audit=""):
+    def __init__(self, programs, home, stores, directory, more="", audit="", log="trace"):
         self.home, self.programs = home / "broker", programs
         made = subprocess.run([BREVET, "init", self.home, "--account", ACCOUNT], capture_output=True, text=True, check=True)
         self.administrator = dict(re.findall(r"export (AWS_\w+)=(\S+)", made.stdout))
@@ -200,7 +200,7 @@ class Broker:
         file.touch(0o600)
         file.write_text(json.dumps(directory))
         self.run("import", "--config", config, file, "--apply")
-        programs.start("broker", [BREVET, "serve", "--log", "trace", "--config", config])
+        programs.start("broker", [BREVET, "serve", "--log", log, "--config", config])
         self.endpoint = f"http://127.0.0.1:{self.port}"
         until(lambda: answers(self.port) and answers(self.s3))
 

@@ -25,6 +25,7 @@ import object_stores as stores  # noqa: E402
 
 HERE = Path(__file__).parent / "object-stores"
 NODE = stores.ROOT / "target/clients/long/object-stores"
+RUST = stores.ROOT / "target/clients/long/rust"
 KEYS = [f"home/{name}" for name in ("plain", "a b", "a+b", "100%", "p%2Fq", "ü/x", "q?x", "h#x", "a\\b", "(x)!*'~", "eq=a&b", "semi;colon", "日本")]
 LARGE = bytes(range(256)) * 36_864  # 9 MiB
 body_of = lambda key: f"body of {key}".encode()
@@ -170,11 +171,38 @@ def javascript(world, store, endpoint, key, token):
     return Results(json.loads(done.stdout.splitlines()[-1]))
 
 
-CLIENTS = {"boto3": python, "AWS CLI": cli, "AWS SDK for JavaScript 3": javascript, "rclone": rclone, "s3cmd": s3cmd}
+def rust(world, store, endpoint, key, token):
+    kept = {**environment(world, key, token), "BUCKET": store.buckets[0], "ENDPOINT": endpoint, "KEYS": "\n".join(KEYS), "LARGE": str(world[0].home / "large")}
+    done = subprocess.run([RUST / "debug/s3-client"], env=kept, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    given = {name: base64.b64decode(value) for name, value in (line.split("\t") for line in done.stdout.splitlines())}
+
+    def requested(url):
+        answer = requests.get(url, verify=kept["AWS_CA_BUNDLE"], timeout=60)
+        return text(answer.content) if answer.ok else f"status {answer.status_code}"
+
+    def as_others(name, value):
+        """Contents in base64, and all else as it is."""
+        if name == "presigned get":
+            return requested(value.decode())
+        if name == "list":
+            return value.decode().splitlines()
+        return text(value) if name == "range" or name.startswith("get ") else value.decode()
+
+    return Results({name: as_others(name, value) for name, value in given.items()})
+
+
+@pytest.fixture(scope="module")
+def sdk_for_rust():
+    build = ["cargo", "build", "--locked", "--quiet", "--features", "s3", "--manifest-path", str(Path(__file__).parent / "rust/Cargo.toml"), "--target-dir", str(RUST)]
+    subprocess.run(build, check=True)
+
+
+CLIENTS = {"boto3": python, "AWS CLI": cli, "AWS SDK for JavaScript 3": javascript, "AWS SDK for Rust": rust, "rclone": rclone, "s3cmd": s3cmd}
 
 
 # Clients that sign Content-Length when they upload.
-SIGN_LENGTH = {"AWS SDK for JavaScript 3", "rclone", "s3cmd"}
+SIGN_LENGTH = {"AWS SDK for JavaScript 3", "AWS SDK for Rust", "rclone", "s3cmd"}
 
 
 def expected(client, proxy, store, action):
@@ -196,7 +224,7 @@ def expected(client, proxy, store, action):
 
 @pytest.mark.parametrize("proxy", stores.PROXIES)
 @pytest.mark.parametrize("store", ["moto", "seaweedfs"])
-def test_the_matrix(world, proxy, store):
+def test_the_matrix(world, sdk_for_rust, proxy, store):
     _, broker, all_stores, endpoints = world
     one, wrong = all_stores[store], []
     direct, bucket = one.direct(), one.buckets[0]

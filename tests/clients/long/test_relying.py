@@ -49,10 +49,15 @@ def started(command, tmp_path, ready, seconds=120, **more):
     log = (tmp_path / "log").open("wb")
     process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, **more)
     deadline = time.monotonic() + seconds
-    while not ready():
-        assert process.poll() is None, (tmp_path / "log").read_text()[-4000:]
-        assert time.monotonic() < deadline, (tmp_path / "log").read_text()[-4000:]
-        time.sleep(0.2)
+    try:
+        while not ready():
+            assert process.poll() is None, (tmp_path / "log").read_text()[-4000:]
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()[-4000:]
+            time.sleep(0.2)
+    except BaseException:
+        process.kill()
+        process.wait(60)
+        raise
     return process
 
 
