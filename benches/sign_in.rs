@@ -31,8 +31,8 @@ const OF_PROVIDER: usize = 100;
 const PROGRAMS: usize = 500;
 
 fn main() {
-    let numbers = std::env::args().filter_map(|a| a.parse().ok());
-    let count: usize = numbers.last().unwrap_or(100_000);
+    let mut numbers = std::env::args().filter_map(|a| a.parse().ok());
+    let count: usize = numbers.next().unwrap_or(100_000);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
