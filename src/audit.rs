@@ -415,7 +415,7 @@ fn start(
 }
 
 fn uuid(entropy: &dyn Entropy) -> String {
-    let bytes = entropy::bytes::<16>(entropy).unwrap_or_default();
+    let bytes = entropy::name::<16>(entropy).unwrap_or_default();
     uuid::Builder::from_random_bytes(bytes)
         .into_uuid()
         .to_string()

@@ -11,8 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 const BLOCK: usize = 512;
 /// Longer requests, in bytes, are drawn from the system by themselves.
 const MAX_FROM_BLOCK: usize = 64;
-/// What is left of a block is not used after this time, so that random bytes for later do not stay in memory, and
-/// a machine that is copied while it runs does not go on to use the same ones for long.
+/// What is left of a block is not used after this time, so that random bytes for later do not stay in memory.
 const BLOCK_LASTS: Duration = Duration::from_secs(1);
 
 /// The system's random number generator failed, so nothing may be issued.
@@ -27,6 +26,25 @@ pub trait Entropy: Send + Sync {
     /// # Errors
     /// [`NoEntropy`] if the source fails; the content of the buffer must not be used then.
     fn fill(&self, buffer: &mut [u8]) -> Result<(), NoEntropy>;
+
+    /// Fills the whole buffer with random bytes that name something, such as a request, and protect nothing. They
+    /// may come from a supply in memory, so that two copies of a running machine may get the same ones.
+    ///
+    /// # Errors
+    /// The same as those of [`Entropy::fill`].
+    fn fill_name(&self, buffer: &mut [u8]) -> Result<(), NoEntropy> {
+        self.fill(buffer)
+    }
+}
+
+/// Returns `N` bytes that name something and protect nothing; see [`Entropy::fill_name`].
+///
+/// # Errors
+/// [`NoEntropy`] if the source fails.
+pub fn name<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], NoEntropy> {
+    let mut buffer = [0; N];
+    entropy.fill_name(&mut buffer)?;
+    Ok(buffer)
 }
 
 /// Returns `N` unpredictable bytes.
@@ -45,9 +63,9 @@ pub fn system() -> SystemRandom {
     SystemRandom::new()
 }
 
-/// The operating system's random number generator. Each thread draws a block of bytes at once, since a system call
-/// for each request costs more than the bytes. No byte is handed out twice: unsafe code is forbidden in this
-/// program, so it is never forked without another program taking its place.
+/// The operating system's random number generator. Keys, secrets, salts and the ids of sessions are drawn from it one
+/// by one, so that two copies of a running machine never share any. For names of requests, each thread draws a block
+/// at once, since a system call for each costs more than the bytes.
 #[derive(Debug, Clone)]
 pub struct SystemEntropy(SystemRandom);
 
@@ -70,6 +88,10 @@ impl Default for SystemEntropy {
 
 impl Entropy for SystemEntropy {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), NoEntropy> {
+        self.draw(buffer)
+    }
+
+    fn fill_name(&self, buffer: &mut [u8]) -> Result<(), NoEntropy> {
         if buffer.len() > MAX_FROM_BLOCK {
             return self.draw(buffer);
         }
@@ -210,7 +232,7 @@ mod tests {
             .map(|_| {
                 std::thread::spawn(|| {
                     let entropy = SystemEntropy::new();
-                    let ids = (0..1_000).map(|_| bytes::<16>(&entropy).unwrap());
+                    let ids = (0..1_000).map(|_| name::<16>(&entropy).unwrap());
                     ids.collect::<Vec<_>>()
                 })
             })
@@ -222,7 +244,7 @@ mod tests {
             }
         }
         let mut long = [0; 4_096];
-        SystemEntropy::new().fill(&mut long).unwrap();
+        SystemEntropy::new().fill_name(&mut long).unwrap();
         assert!(long.chunks(64).all(|chunk| chunk.iter().any(|b| *b != 0)));
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn begin<O: Operation>(
     origin: &Origin,
     now: Timestamp,
 ) -> Result<Record, Error> {
-    let (request_id, event_id) = ids(entropy::bytes::<32>(&*broker.entropy)?);
+    let (request_id, event_id) = ids(entropy::name::<32>(&*broker.entropy)?);
     let mut record = audit::record(name, now, request_id, event_id);
     if service == Service::Iam {
         record.event_source = "iam.amazonaws.com";

@@ -146,7 +146,7 @@ impl Seen {
         now: Timestamp,
     ) -> Record {
         // A request is refused without random bytes, too, but then its record has no ids.
-        let random = entropy::bytes::<32>(&*broker.entropy).ok();
+        let random = entropy::name::<32>(&*broker.entropy).ok();
         let (request_id, event_id) = random.map(ids).unwrap_or_default();
         let mut record = audit::record(self.operation(), now, request_id, event_id);
         record.event_source = "s3.amazonaws.com";
