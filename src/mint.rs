@@ -61,11 +61,13 @@ impl UnsignedToken {
     }
 
     /// Seals the token with the proof of its signature, and puts it into the session's credentials.
+    /// `in_force` is the keyring of this moment: it knows what was revoked since the call was decided,
+    /// even if another one took the place of that call's keyring meanwhile.
     ///
     /// # Errors
-    /// [`Error::ServiceUnavailable`] if its key was revoked meanwhile.
-    pub fn complete(self, proof: &Proof) -> Result<(), Error> {
-        let text = self.token.seal(&self.keyring, proof);
+    /// [`Error::ServiceUnavailable`] if its key was removed or revoked meanwhile.
+    pub fn complete(self, in_force: &Keyring, proof: &Proof) -> Result<(), Error> {
+        let text = self.token.seal(in_force, proof);
         Self::put(self.signed, text)
     }
 

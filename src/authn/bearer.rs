@@ -35,8 +35,9 @@ pub const OF_CLIENT: Purpose = Purpose {
 };
 /// The longest id and secret of a key, in bytes.
 const MAX_KEY: usize = 128;
-/// The longest session token that a bearer token can hold, in characters.
-const MAX_SESSION_TOKEN: usize = 4_096;
+/// The longest session token that a bearer token can hold, in characters: 4,096, and 256 for the longest
+/// path of a token that was signed together with others.
+const MAX_SESSION_TOKEN: usize = 4_096 + 256;
 
 /// The content of a token.
 #[derive(Serialize, Deserialize)]

@@ -95,7 +95,7 @@ async fn issue(
     let leaf = token.leaf();
     record.token_leaf = Some(hex(leaf.hash()));
     let completed = match broker.audit.sign(record, leaf).await {
-        Ok(proof) => token.complete(&proof),
+        Ok(proof) => token.complete(&broker.tokens.keyring(), &proof),
         Err(SignError::Key(NoKey)) => Err(Error::ServiceUnavailable(mint::WITHOUT_KEY)),
         Err(SignError::Audit(AuditError)) => return Err(unwritten(broker, record, counting)),
     };
