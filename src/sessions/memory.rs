@@ -15,6 +15,8 @@ const SWEEP: usize = 4;
 /// The bytes that a record takes besides its encoding: its places in both tables and the allocator's
 /// overhead.
 const OVERHEAD_BYTES: usize = 128;
+/// The bytes that a record takes besides, if the session came from a sign-in: its place in the table of that.
+const SIGN_IN_BYTES: usize = 300;
 
 /// The limits of the records in memory.
 #[derive(Debug, Clone, Copy)]
@@ -52,25 +54,27 @@ impl State {
     fn remove_first(&mut self) -> Option<i64> {
         let (expires_at, id) = self.by_expiry.pop_first()?;
         if let Some(record) = self.records.remove(&id) {
-            self.bytes = self.bytes.saturating_sub(record.len() + OVERHEAD_BYTES);
-            self.forget_sign_in_of(&record, (expires_at, id));
+            self.release(id, &record);
         }
         Some(expires_at)
     }
 
-    fn forget_sign_in_of(&mut self, record: &[u8], place: (i64, SessionId)) {
-        if self.by_sign_in.is_empty() {
-            return;
-        }
-        let record = SessionRecord::decode(record).ok();
-        if let Some(sign_in) = record.and_then(|record| record.sign_in())
-            && let Some(own) = self.by_sign_in.get_mut(&sign_in)
+    /// Takes back what a record that was removed has taken.
+    fn release(&mut self, id: SessionId, record: &[u8]) {
+        let mut weight = record.len() + OVERHEAD_BYTES;
+        if !self.by_sign_in.is_empty()
+            && let Ok(record) = SessionRecord::decode(record)
+            && let Some(sign_in) = record.sign_in()
         {
-            own.remove(&place);
-            if own.is_empty() {
-                self.by_sign_in.remove(&sign_in);
+            weight += SIGN_IN_BYTES;
+            if let Some(own) = self.by_sign_in.get_mut(&sign_in) {
+                own.remove(&(record.expires_at, id));
+                if own.is_empty() {
+                    self.by_sign_in.remove(&sign_in);
+                }
             }
         }
+        self.bytes = self.bytes.saturating_sub(weight);
     }
 }
 
@@ -89,17 +93,18 @@ impl MemorySessions {
             return 1;
         };
         let bytes = record.encode_to_vec().into_boxed_slice();
-        let weight = bytes.len() + OVERHEAD_BYTES;
+        let sign_in = record.sign_in();
+        let weight = bytes.len() + OVERHEAD_BYTES + sign_in.map_or(0, |_| SIGN_IN_BYTES);
         if weight > self.bounds.max_bytes {
             return 1;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.bytes += weight;
         if let Some(replaced) = state.records.insert(id, bytes) {
-            state.bytes = state.bytes.saturating_sub(replaced.len() + OVERHEAD_BYTES);
+            state.release(id, &replaced);
         }
         state.by_expiry.insert((record.expires_at, id));
-        if let Some(sign_in) = record.sign_in() {
+        if let Some(sign_in) = sign_in {
             let own = state.by_sign_in.entry(sign_in).or_default();
             own.insert((record.expires_at, id));
         }
@@ -206,7 +211,13 @@ mod tests {
         for n in 10..13 {
             sessions.record(&record(n, 300), Timestamp::from_seconds(200));
         }
-        assert!(sessions.state.lock().unwrap().by_sign_in.is_empty());
+        let state = sessions.state.lock().unwrap();
+        let held: usize = state
+            .records
+            .values()
+            .map(|r| r.len() + OVERHEAD_BYTES)
+            .sum();
+        assert_eq!((state.by_sign_in.len(), state.bytes), (0, held));
     }
 
     #[test]

@@ -195,9 +195,13 @@ pub async fn poll(
     let id = sha256(device_code.as_bytes());
     let passed = broker.clock.monotonic();
     let known = memory.poll(&id, passed);
-    if known == Poll::Unknown && end_of(&Sealer::of(broker)?, device_code).is_none() {
-        // The store need not be asked for what no node has made.
-        return Err(invalid());
+    if known == Poll::Unknown {
+        // The store need not be asked for what no node has made, or what is over.
+        match end_of(&Sealer::of(broker)?, device_code) {
+            None => return Err(invalid()),
+            Some(until) if until <= broker.clock.now().seconds() => return Err(over()),
+            Some(_) => {}
+        }
     }
     if known == Poll::TooOften {
         let text = "The program asks too often. Ask once in a second.";
@@ -231,7 +235,10 @@ pub async fn poll(
             Err(pending())
         }
         DENIED => {
-            memory.forget(&id);
+            // It stays in memory until its time is up, so that it cannot be asked for more often than others.
+            let left = Timestamp::from_seconds(row.expires_at).since(now);
+            memory.learn(id, passed + left, passed);
+            memory.decided(&id);
             let text = "The person has denied the request.";
             Err(GrantErrorKind::AccessDenied.because(text).into())
         }
