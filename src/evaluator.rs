@@ -41,6 +41,8 @@ pub use json::{ParseError, Place};
 pub use kind::PolicyKind;
 pub use possible::{Possibility, possible};
 pub use principals::{AllowedPrincipal, NamedPrincipal};
-pub use request::{Decision, Outcome, Policies, Principal, Request, Source, StatementRef};
+pub use request::{
+    Decision, Outcome, Policies, Principal, Request, SessionPolicies, Source, StatementRef,
+};
 pub use simulate::{Simulation, simulate};
 pub use values::{Network, ValueType};

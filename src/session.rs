@@ -9,5 +9,6 @@ pub mod keyring;
 pub mod lifted_claims;
 pub mod merkle;
 pub mod packing;
+pub mod policies;
 pub mod signing_key;
 pub mod token;

@@ -10,7 +10,6 @@ use moka::sync::Cache;
 use crate::base::arn::{AccountId, IamArn};
 use crate::base::digest::sha256;
 use crate::error::Error;
-use crate::evaluator::{Policy, PolicyKind};
 use crate::federation::vouched::Vouched;
 use crate::lineage;
 use crate::proof::sigv4::SigningSecret;
@@ -18,6 +17,7 @@ use crate::revocations::RevocationKey;
 use crate::session::batch::VerifiedRoots;
 use crate::session::keyring::{Keyring, SessionKey};
 use crate::session::packing::{self, Limits};
+use crate::session::policies::Compiled;
 use crate::session::token::{self, Claims};
 
 /// The fault of a node whose signing key was revoked, and what to do about it.
@@ -35,8 +35,8 @@ pub struct OpenedSession {
     pub arn: String,
     /// The `UserId`: `AROA…:SESSION`, `ACCOUNT:NAME`, or the user's `AIDA…`.
     pub user_id: String,
-    /// The compiled inline session policy.
-    pub policy: Option<Policy>,
+    /// The policies that limit it, compiled.
+    pub policies: Compiled,
     /// The provider and the claims behind it, if it was issued for a provider's token.
     pub vouched: Option<Vouched>,
     pub(crate) secret: SigningSecret,
@@ -45,9 +45,9 @@ pub struct OpenedSession {
 }
 
 impl OpenedSession {
-    /// Whether session policies limit the session.
+    /// Whether session policies or scope-down policies limit the session.
     pub fn is_restricted(&self) -> bool {
-        self.policy.is_some() || !self.limits.policy_arns.is_empty()
+        self.policies.is_restricted()
     }
 
     /// An estimate of the memory that it uses, in bytes, from the lengths of its texts.
@@ -73,7 +73,13 @@ impl OpenedSession {
             .tags
             .iter()
             .map(|t| ITEM + t.key.len() + t.value.len());
-        let arns = self.limits.policy_arns.iter().map(|a| ITEM + a.len());
+        // Each is there twice: among the limits and among the compiled policies.
+        let arns = self.limits.policy_arns.iter().map(|a| 2 * (ITEM + a.len()));
+        let scope_down = self
+            .limits
+            .scope_down
+            .iter()
+            .map(|s| ITEM + s.description.len() + compiled_weight(&s.policy));
         let texts = [
             &claims.access_key_id,
             &claims.principal_arn,
@@ -88,10 +94,15 @@ impl OpenedSession {
         FIXED
             + texts.map(String::len).iter().sum::<usize>()
             + claims.packed.len()
-            + ancestors.chain(tags).chain(arns).sum::<usize>()
+            + ancestors
+                .chain(tags)
+                .chain(arns)
+                .chain(scope_down)
+                .sum::<usize>()
             + size_of_val(&*self.came_from)
             + self
-                .policy
+                .policies
+                .inline
                 .as_ref()
                 .map_or(0, |_| compiled_weight(&self.limits.policy))
     }
@@ -260,7 +271,8 @@ impl Tokens {
     }
 }
 
-fn opened(claims: Claims, key: &SessionKey) -> Result<OpenedSession, Error> {
+fn opened(mut claims: Claims, key: &SessionKey) -> Result<OpenedSession, Error> {
+    claims.padding = Vec::new();
     let own = lineage::own(&claims, false);
     let ancestors = lineage::ancestors(&claims);
     let came_from = lineage::came_from(&own, &claims.source_identity, &ancestors)?;
@@ -268,12 +280,7 @@ fn opened(claims: Claims, key: &SessionKey) -> Result<OpenedSession, Error> {
         .ok_or(Error::InvalidClientTokenId)?
         .account;
     let limits = packing::unpack(&claims.packed).ok_or(Error::InvalidClientTokenId)?;
-    let policy = match limits.policy.as_str() {
-        "" => None,
-        text => Some(
-            Policy::parse(PolicyKind::Session, text).map_err(|_| Error::InvalidClientTokenId)?,
-        ),
-    };
+    let policies = Compiled::new(&limits).map_err(|_| Error::InvalidClientTokenId)?;
     let id = claims
         .session_id
         .as_slice()
@@ -288,7 +295,7 @@ fn opened(claims: Claims, key: &SessionKey) -> Result<OpenedSession, Error> {
             &claims.principal_id,
             &claims.session_name,
         ),
-        policy,
+        policies,
         limits,
         vouched: Vouched::new(&claims),
         secret: SigningSecret::new(token::secret_access_key(key, id, &claims.access_key_id)?),

@@ -16,7 +16,7 @@ pub use self::elsewhere::{Elsewhere, Judged, RequestElsewhere};
 pub use self::explain::{Asked, Control, Explained, explain};
 pub use self::facts::{Facts, ServicePrincipal, SessionRequest, Supposed};
 pub use self::question::OwnedBucket;
-use self::question::Question;
+use self::question::{InForce, Question};
 pub use self::simulated::{SimulatedPrincipal, WhatIf, describe_request};
 use crate::base::arn::{AccountId, RoleArn, account_of};
 use crate::caller::{Caller, Identity};
@@ -135,7 +135,7 @@ pub fn admit_service<'c>(
             account: asked.account(),
             identity: Vec::new(),
             boundary: None,
-            session: None,
+            session: InForce::default(),
             context: &facts.keys,
             action,
             resource: asked.as_str(),

@@ -3,7 +3,7 @@
 //! allocator's place.
 
 use brevet::evaluator::{
-    Policies, Policy, PolicyKind, Principal, Request, RequestContext, evaluate,
+    Policies, Policy, PolicyKind, Principal, Request, RequestContext, SessionPolicies, evaluate,
 };
 use brevet::tokens::compiled_weight;
 
@@ -63,7 +63,10 @@ fn a_decision_allocates_nothing() {
     };
     let policies = Policies {
         identity: &[&policy],
-        session: Some(&[&policy]),
+        session: SessionPolicies {
+            passed: Some(&[&policy]),
+            scope_down: &[&policy, &policy, &policy],
+        },
         ..Policies::default()
     };
     let mut allowed = false;

@@ -84,6 +84,9 @@ impl Disclosure {
             };
             return format!("{index}{sid} of the {policy} {id}{name}, attached to {target},");
         }
+        if let Source::ScopeDown(n) = report.at.source {
+            return format!("{index}{sid} of the caller's {policy} {}", n + 1);
+        }
         let whose = match report.at.source {
             Source::Resource if self.is_bucket => "the bucket's",
             Source::Resource => "the role's",
@@ -99,6 +102,7 @@ impl Disclosure {
             Source::Resource if self.is_bucket => ("bucket policy", 0),
             Source::Resource => ("trust policy", 0),
             Source::Session(n) => ("session policy", n),
+            Source::ScopeDown(n) => ("scope-down policy", n),
             Source::Boundary => ("permissions boundary", 0),
             Source::ServiceControl(_, n) => ("service control policy", n),
             Source::ResourceControl(_, n) => ("resource control policy", n),

@@ -16,6 +16,7 @@ const STS: &[&str] = &[
     "GetCallerIdentity",
     "GetDelegatedAccessToken",
     "GetFederationToken",
+    "GetScopedCredentials",
     "GetServiceBearerToken",
     "GetSessionToken",
     "GetWebIdentityToken",

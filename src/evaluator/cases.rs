@@ -88,6 +88,7 @@ pub fn place(by: StatementRef) -> String {
         Source::Identity(i) => format!("identity[{i}]"),
         Source::Resource => "resource".to_owned(),
         Source::Session(i) => format!("session[{i}]"),
+        Source::ScopeDown(i) => format!("scope_down[{i}]"),
         Source::Boundary => "boundary".to_owned(),
         Source::ServiceControl(level, i) => format!("scp[{level}][{i}]"),
         Source::ResourceControl(level, i) => format!("rcp[{level}][{i}]"),

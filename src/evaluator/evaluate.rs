@@ -1,5 +1,5 @@
-//! Evaluates one request: explicit deny, boundaries, session policies, then allow. It knows no
-//! roles and no store.
+//! Evaluates one request: explicit deny, scope-down policies, boundaries, session policies, then
+//! allow. It knows no roles and no store.
 //!
 //! The rules are in the IAM User Guide, "Policy evaluation logic" and "Cross-account policy
 //! evaluation logic".
@@ -15,6 +15,9 @@ use super::statement::{Effect, Statement};
 pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
     if let Some(by) = denial(request, policies) {
         return Decision::denied(by);
+    }
+    if !is_within_scope(request, policies) {
+        return Decision::MISSING;
     }
     let resource = policies.resource.and_then(|p| grant(p, request));
     let Some(account) = request.principal.account() else {
@@ -34,6 +37,7 @@ pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
         .is_none_or(|p| allow(p, request).is_some())
         && policies
             .session
+            .passed
             .is_none_or(|set| set.iter().any(|p| allow(p, request).is_some()));
     let identity = identity_grant(request, policies);
 
@@ -58,6 +62,14 @@ pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
     }
 }
 
+/// Whether each scope-down policy allows the request. Unlike session policies they limit everything
+/// that the session could do, so no grant of a resource's policy can do without them: IAM User Guide,
+/// "Permissions for GetScopedCredentials".
+fn is_within_scope(request: &Request<'_>, policies: &Policies<'_>) -> bool {
+    let mut scope_down = policies.session.scope_down.iter();
+    scope_down.all(|policy| allow(policy, request).is_some())
+}
+
 /// The first Deny statement in force that applies to the request.
 fn denial(request: &Request<'_>, policies: &Policies<'_>) -> Option<StatementRef> {
     let bounded = policies.boundary.is_some();
@@ -74,7 +86,9 @@ pub(super) fn identity_grant(
 ) -> Option<StatementRef> {
     // A federated user has the calling user's policies, limited by its session policies. Without
     // session policies it has no permissions.
-    if matches!(request.principal, Principal::FederatedUser { .. }) && policies.session.is_none() {
+    if matches!(request.principal, Principal::FederatedUser { .. })
+        && policies.session.passed.is_none()
+    {
         return None;
     }
     policies.identity.iter().enumerate().find_map(|(i, p)| {

@@ -10,7 +10,7 @@ use super::matching::{action_matches, applies_to_resource};
 use super::naming::principal_matches;
 use super::pattern::ArnPattern;
 use super::principals::Principals;
-use super::request::{Policies, Request};
+use super::request::{Policies, Request, SessionPolicies};
 use super::statement::{Actions, Effect, Resources, Statement};
 
 /// Whether a request is allowed for some or for all values of the unknown keys.
@@ -114,6 +114,7 @@ struct Supposed {
     resource: Option<Policy>,
     resource_is_trust: bool,
     session: Option<Vec<Policy>>,
+    scope_down: Vec<Policy>,
     boundary: Option<Policy>,
     service_control: Option<Vec<Vec<Policy>>>,
     resource_control: Option<Vec<Vec<Policy>>>,
@@ -130,7 +131,8 @@ impl Supposed {
             identity: list(policies.identity),
             resource: policies.resource.map(one),
             resource_is_trust: policies.resource_is_trust,
-            session: policies.session.map(list),
+            session: policies.session.passed.map(list),
+            scope_down: list(policies.session.scope_down),
             boundary: policies.boundary.map(one),
             service_control: levels(policies.service_control),
             resource_control: levels(policies.resource_control),
@@ -149,13 +151,17 @@ impl Supposed {
         }
         let identity = list(&self.identity);
         let session = self.session.as_deref().map(list);
+        let scope_down = list(&self.scope_down);
         let service_control = levels(self.service_control.as_ref());
         let resource_control = levels(self.resource_control.as_ref());
         judge(&Policies {
             identity: &identity,
             resource: self.resource.as_ref(),
             resource_is_trust: self.resource_is_trust,
-            session: session.as_deref(),
+            session: SessionPolicies {
+                passed: session.as_deref(),
+                scope_down: &scope_down,
+            },
             boundary: self.boundary.as_ref(),
             service_control: slices(service_control.as_ref()).as_deref(),
             resource_control: slices(resource_control.as_ref()).as_deref(),

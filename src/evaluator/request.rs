@@ -93,8 +93,8 @@ pub struct Policies<'a> {
     pub resource: Option<&'a Policy>,
     /// Whether `resource` is a trust policy, without whose consent nothing is allowed.
     pub resource_is_trust: bool,
-    /// Session policies, which are combined as one document. `None` if none was passed.
-    pub session: Option<&'a [&'a Policy]>,
+    /// What limits the session of the principal.
+    pub session: SessionPolicies<'a>,
     /// The permissions boundary of the user or role, if it has one.
     pub boundary: Option<&'a Policy>,
     /// Service control policies from the root down, one list for each level. `None` outside an
@@ -103,6 +103,17 @@ pub struct Policies<'a> {
     /// Resource control policies, likewise. The default `RCPFullAWSAccess` is implied and not
     /// listed.
     pub resource_control: Option<&'a [&'a [&'a Policy]]>,
+}
+
+/// The policies that limit a session. The default limits nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SessionPolicies<'a> {
+    /// The session policies with which the session was requested, which are combined as one
+    /// document. `None` if none was passed.
+    pub passed: Option<&'a [&'a Policy]>,
+    /// The scope-down policies by which the session was narrowed later. Each must allow the
+    /// request, even if the policy of the resource names the session itself.
+    pub scope_down: &'a [&'a Policy],
 }
 
 impl<'a> Policies<'a> {
@@ -124,13 +135,21 @@ impl<'a> Policies<'a> {
             .map(|(i, p)| (Source::Identity(i), *p));
         let session = self
             .session
+            .passed
             .unwrap_or_default()
             .iter()
             .enumerate()
             .map(|(i, p)| (Source::Session(i), *p));
+        let scope_down = self
+            .session
+            .scope_down
+            .iter()
+            .enumerate()
+            .map(|(i, p)| (Source::ScopeDown(i), *p));
         identity
             .chain(self.resource.map(|p| (Source::Resource, p)))
             .chain(session)
+            .chain(scope_down)
             .chain(self.boundary.map(|p| (Source::Boundary, p)))
             .chain(levels(self.service_control, Source::ServiceControl))
             .chain(levels(self.resource_control, Source::ResourceControl))
@@ -155,8 +174,10 @@ pub enum Source {
     Identity(usize),
     /// The resource's policy or the role's trust policy.
     Resource,
-    /// A policy of [`Policies::session`], by position.
+    /// A policy of [`SessionPolicies::passed`], by position.
     Session(usize),
+    /// A policy of [`SessionPolicies::scope_down`], by position.
+    ScopeDown(usize),
     /// The permissions boundary of the principal.
     Boundary,
     /// A policy of [`Policies::service_control`], by level and position.

@@ -10,6 +10,8 @@ pub const ALLOTMENT: usize = 4_096;
 /// The maximum size in bytes of session policies and tags together before packing. Opened tokens
 /// and session records hold them unpacked, and repetitive text packs to a fraction of its size.
 pub const MAX_UNPACKED: usize = 16_384;
+/// The maximum number of scope-down policies of a session: STS API Reference, "GetScopedCredentials".
+pub const MAX_SCOPE_DOWN: usize = 3;
 /// The maximum size in bytes to which a token is unpacked. It is the only limit for tokens of
 /// earlier versions, which live for up to 36 hours.
 const MAX_UNFOLDED: usize = 131_072;
@@ -28,6 +30,21 @@ pub struct Limits {
     /// The ARNs of managed session policies.
     #[prost(string, repeated, tag = "3")]
     pub policy_arns: Vec<String>,
+    /// The scope-down policies by which the session was narrowed, the oldest first; at most
+    /// [`MAX_SCOPE_DOWN`].
+    #[prost(message, repeated, tag = "4")]
+    pub scope_down: Vec<ScopeDown>,
+}
+
+/// A scope-down policy. The session may do what this one and all of its other limits allow.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ScopeDown {
+    /// The policy without insignificant white space.
+    #[prost(string, tag = "1")]
+    pub policy: String,
+    /// What the caller said that the narrowed session is for; empty if it said nothing.
+    #[prost(string, tag = "2")]
+    pub description: String,
 }
 
 /// A session tag with the flag that makes it transitive.
@@ -72,6 +89,9 @@ pub fn pack(limits: &mut Limits) -> Result<Packed, Box<TooLarge>> {
         return Ok(Packed::default());
     }
     remove_white_space(&mut limits.policy);
+    for scope_down in &mut limits.scope_down {
+        remove_white_space(&mut scope_down.policy);
+    }
     let (bytes, percent) = weighed(limits);
     if percent > 100 {
         return Err(Box::new(too_large(limits, percent)));
@@ -134,6 +154,13 @@ fn too_large(limits: &Limits, total: u64) -> TooLarge {
         });
         bill.push(format!("{share}% from PolicyArns"));
     }
+    for (at, scope_down) in limits.scope_down.iter().enumerate() {
+        let share = alone(&Limits {
+            scope_down: vec![scope_down.clone()],
+            ..Limits::default()
+        });
+        bill.push(format!("{share}% from scope-down policy {}", at + 1));
+    }
     let mut tags: Vec<(u64, &str)> = limits
         .tags
         .iter()
@@ -156,7 +183,9 @@ fn too_large(limits: &Limits, total: u64) -> TooLarge {
     if tags.len() > 10 {
         bill.push(format!("and the rest from {} more tags", tags.len() - 10));
     }
-    let policies = !limits.policy.is_empty() || !limits.policy_arns.is_empty();
+    let policies = !limits.policy.is_empty()
+        || !limits.policy_arns.is_empty()
+        || !limits.scope_down.is_empty();
     let what = match (policies, tags.is_empty()) {
         (true, true) => "policies",
         (true, false) => "policies and tags",
@@ -319,7 +348,16 @@ mod tests {
         #[test]
         fn whatever_is_packed_unpacks(policy in ".{0,400}", keys in proptest::collection::vec(".{1,40}", 0..10)) {
             let tags = keys.iter().map(|k| tag(k, &policy)).collect();
-            let mut limits = Limits { tags, policy: policy.clone(), policy_arns: keys.clone() };
+            let scope_down = keys.iter().take(MAX_SCOPE_DOWN).map(|key| ScopeDown {
+                policy: policy.clone(),
+                description: key.clone(),
+            });
+            let mut limits = Limits {
+                tags,
+                policy: policy.clone(),
+                policy_arns: keys.clone(),
+                scope_down: scope_down.collect(),
+            };
             if let Ok(packed) = pack(&mut limits) {
                 proptest::prop_assert_eq!(unpack(&packed.bytes), Some(limits));
             }

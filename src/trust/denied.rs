@@ -49,6 +49,8 @@ struct Audited<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     policy_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    policy_number: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     statement: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
@@ -65,11 +67,16 @@ impl Denied {
                 Source::Resource if self.action.starts_with("s3:") => "bucket policy",
                 Source::Resource => "trust policy",
                 Source::Session(_) => "session policy",
+                Source::ScopeDown(_) => "scope-down policy",
                 Source::Boundary => "permissions boundary",
                 Source::ServiceControl(..) => "service control policy",
                 Source::ResourceControl(..) => "resource control policy",
             }),
             policy_id: self.control_policy.as_deref(),
+            policy_number: by.and_then(|s| match s.source {
+                Source::ScopeDown(n) => Some(n + 1),
+                _ => None,
+            }),
             statement: by.map(|s| s.index),
             reason: self.note.as_deref(),
         };

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::facts::Facts;
-use super::question::{Question, session_policies};
+use super::question::{InForce, Question};
 use crate::base::arn::{AccountId, account_of};
 use crate::directory::{Dangling, Directory, Effective};
 use crate::evaluator::{self, Explanation, Policy, Principal, RequestContext, Source};
 use crate::federation;
 use crate::s3;
+use crate::session::policies::Compiled;
 use crate::session::token::SessionKind;
 
 /// A request that was decided before and is to be explained.
@@ -19,9 +20,8 @@ pub struct Asked<'a> {
     /// The ARN of the role for a role session, otherwise of the user or identity provider.
     pub principal_arn: &'a str,
     pub arn: &'a str,
-    pub policy: Option<&'a Policy>,
-    /// The ARNs of managed session policies.
-    pub policy_arns: &'a [String],
+    /// The policies that limit the session.
+    pub policies: &'a Compiled,
     /// The condition keys of the request with their values.
     pub keys: &'a [(String, Vec<String>)],
     pub action: &'a str,
@@ -104,13 +104,12 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explai
     if asked.bucket_owner.is_some() {
         facts.unknown(s3::actions::unknown_of(asked.action));
     }
-    let cut = asked.policy.is_some() || !asked.policy_arns.is_empty();
     let question = Question {
         principal: subject.principal(asked),
         account,
         identity: effective.identity.iter().map(Arc::as_ref).collect(),
         boundary: effective.boundary.as_deref(),
-        session: cut.then(|| session_policies(asked.policy, asked.policy_arns, directory)),
+        session: InForce::new(asked.policies, directory),
         context: &facts.keys,
         action: asked.action,
         resource: asked.resource,

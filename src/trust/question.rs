@@ -8,8 +8,10 @@ use crate::base::arn::AccountId;
 use crate::caller::Caller;
 use crate::directory::{ControlPolicy, Directory, Levels, Member};
 use crate::evaluator::{
-    self, Decision, Policies, Policy, Principal, Request, RequestContext, Source,
+    self, Decision, Outcome, Policies, Policy, Principal, Request, RequestContext, SessionPolicies,
+    Source,
 };
+use crate::session::policies::Compiled;
 
 /// A bucket, as far as it decides who may do something with it.
 pub struct OwnedBucket<'a> {
@@ -25,8 +27,8 @@ pub(super) struct Question<'a> {
     pub(super) account: AccountId,
     pub(super) identity: Vec<&'a Policy>,
     pub(super) boundary: Option<&'a Policy>,
-    /// The session policies of the caller's session; `None` if none were passed.
-    pub(super) session: Option<Vec<&'a Policy>>,
+    /// The policies that limit the caller's session.
+    pub(super) session: InForce<'a>,
     pub(super) context: &'a RequestContext<'a>,
     pub(super) action: &'a str,
     pub(super) resource: &'a str,
@@ -40,6 +42,39 @@ pub(super) struct Question<'a> {
     pub(super) resource_member: Option<&'a Member>,
 }
 
+/// The policies that limit a session, as the directory has them now. The default limits nothing.
+#[derive(Default)]
+pub(super) struct InForce<'a> {
+    /// The session policies; `None` if none were passed.
+    passed: Option<Vec<&'a Policy>>,
+    scope_down: Vec<&'a Policy>,
+}
+
+impl<'a> InForce<'a> {
+    /// Looks up the managed policies. One that no longer exists may have denied anything, so a
+    /// session that names it is denied everything.
+    pub(super) fn new(policies: &'a Compiled, directory: &'a Directory) -> Self {
+        let managed = policies.arns.iter().map(|arn| {
+            directory
+                .managed_policy(arn)
+                .unwrap_or_else(|| directory.closed_policy())
+        });
+        let inline = policies.inline.iter();
+        let passed = || inline.chain(managed.map(Arc::as_ref)).collect();
+        Self {
+            passed: policies.was_passed().then(passed),
+            scope_down: policies.scope_down.iter().collect(),
+        }
+    }
+
+    fn as_policies(&self) -> SessionPolicies<'_> {
+        SessionPolicies {
+            passed: self.passed.as_deref(),
+            scope_down: &self.scope_down,
+        }
+    }
+}
+
 impl<'a> Question<'a> {
     /// A question about a resource of the caller's own account.
     pub(super) fn own(
@@ -49,14 +84,15 @@ impl<'a> Question<'a> {
         action: &'a str,
         resource: &'a str,
     ) -> Self {
-        let cut = caller.session().filter(|s| s.is_restricted());
+        let session = caller.session();
         Self {
             principal: caller.principal(),
             account: caller.account(),
             identity: caller.policies().iter().map(Arc::as_ref).collect(),
             boundary: caller.boundary(),
-            session: cut
-                .map(|s| session_policies(s.policy.as_ref(), &s.limits.policy_arns, directory)),
+            session: session
+                .map(|s| InForce::new(&s.policies, directory))
+                .unwrap_or_default(),
             context: &facts.keys,
             action,
             resource,
@@ -93,7 +129,7 @@ impl<'a> Question<'a> {
                 account: owner,
                 identity: Vec::new(),
                 boundary: None,
-                session: None,
+                session: InForce::default(),
                 context: &facts.keys,
                 action,
                 resource,
@@ -141,7 +177,7 @@ impl<'a> Question<'a> {
             identity: &self.identity,
             resource: self.trust,
             resource_is_trust: self.trust.is_some() && !self.is_in_s3(),
-            session: self.session.as_deref(),
+            session: self.session.as_policies(),
             boundary: self.boundary,
             service_control: service.as_deref(),
             resource_control: resource.as_deref(),
@@ -153,11 +189,18 @@ impl<'a> Question<'a> {
         self.ask(evaluator::evaluate)
     }
 
-    /// Whether the session policies by themselves allow the request. A trust policy that names the
-    /// session directly does not override them.
+    /// Whether the session policies by themselves allow the request, and each scope-down policy by
+    /// itself. A trust policy that names the session directly does not override them.
     pub(super) fn is_within_session_policies(&self) -> bool {
-        let session = self.session.as_deref();
-        session.is_none_or(|session| self.is_allowed_by(session))
+        let passed = self.session.passed.as_deref();
+        passed.is_none_or(|passed| self.is_allowed_by(passed)) && self.silent_scope().is_none()
+    }
+
+    /// The number, from 1, of the first scope-down policy that does not allow the request by itself.
+    fn silent_scope(&self) -> Option<usize> {
+        let mut scope_down = self.session.scope_down.iter();
+        let silent = scope_down.position(|policy| !self.is_allowed_by(&[policy]))?;
+        Some(silent + 1)
     }
 
     /// Whether the permissions boundary by itself allows the request.
@@ -189,19 +232,28 @@ impl<'a> Question<'a> {
         };
         let policies = Policies {
             identity: policies,
-            session: Some(policies),
+            session: SessionPolicies {
+                passed: Some(policies),
+                scope_down: &[],
+            },
             ..Policies::default()
         };
         evaluator::evaluate(&request, &policies).is_allowed()
     }
 
     pub(super) fn denied(&self, decision: Decision) -> Box<Denied> {
+        let silent = self
+            .silent_scope()
+            .filter(|_| decision.outcome == Outcome::ImplicitlyDenied);
         Box::new(Denied {
             action: self.action.to_owned(),
             decision,
             control_policy: self.control_policy(decision),
             keys: self.context.listed(),
-            note: None,
+            note: silent.map(|number| {
+                format!("Scope-down policy {number} of the session does not allow the request.")
+                    .into()
+            }),
         })
     }
 
@@ -226,19 +278,4 @@ impl<'a> Question<'a> {
 
 fn slices<'l, 'a>(levels: &'l [Vec<&'a Policy>]) -> Vec<&'l [&'a Policy]> {
     levels.iter().map(Vec::as_slice).collect()
-}
-
-/// The policies that limit a session. A managed policy that no longer exists may have denied
-/// anything, so a session that names it is denied everything.
-pub(super) fn session_policies<'a>(
-    inline: Option<&'a Policy>,
-    arns: &[String],
-    directory: &'a Directory,
-) -> Vec<&'a Policy> {
-    let managed = arns.iter().map(|arn| {
-        directory
-            .managed_policy(arn)
-            .unwrap_or_else(|| directory.closed_policy())
-    });
-    inline.into_iter().chain(managed.map(Arc::as_ref)).collect()
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::facts::Facts;
-use super::question::Question;
+use super::question::{InForce, Question};
 use crate::base::arn::{AccountId, IamArn, account_of};
 use crate::base::clock::Timestamp;
 use crate::base::names::Tag;
@@ -276,7 +276,7 @@ impl<'a> WhatIf<'a> {
             account: self.principal.account,
             identity: self.effective.identity.iter().map(Arc::as_ref).collect(),
             boundary: self.effective.boundary.as_deref(),
-            session: None,
+            session: InForce::default(),
             context: &facts.keys,
             action: self.action,
             resource: self.resource,

@@ -26,6 +26,7 @@ pub struct World {
     pub resource: Option<Value>,
     pub trust: bool,
     pub session: Option<Vec<Value>>,
+    pub scope_down: Vec<Value>,
     pub boundary: Option<Value>,
     pub scp: Option<Vec<Vec<Value>>>,
 }
@@ -36,6 +37,7 @@ pub fn judge(ask: &Ask, world: &World) -> &'static str {
         .iter()
         .chain(&world.resource)
         .chain(world.session.iter().flatten())
+        .chain(&world.scope_down)
         .chain(&world.boundary)
         .chain(world.scp.iter().flatten().flatten());
     let bounded = world.boundary.is_some();
@@ -50,6 +52,9 @@ pub fn judge(ask: &Ask, world: &World) -> &'static str {
             .iter()
             .any(|s| s["Effect"] == "Allow" && speaks(s, ask))
     };
+    if !world.scope_down.iter().all(allows) {
+        return "ImplicitlyDenied";
+    }
     if let Some(levels) = &world.scp
         && !levels.iter().all(|level| level.iter().any(allows))
     {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::evaluator::{Policies, Policy, PolicyKind, Principal, Request, RequestContext};
+use crate::evaluator::{
+    Policies, Policy, PolicyKind, Principal, Request, RequestContext, SessionPolicies,
+};
 
 #[derive(Deserialize)]
 struct Line {
@@ -40,6 +42,8 @@ struct CasePolicies {
     identity: Vec<Box<RawValue>>,
     resource: Option<Box<RawValue>>,
     session: Option<Vec<Box<RawValue>>>,
+    #[serde(default)]
+    scope_down: Vec<Box<RawValue>>,
     boundary: Option<Box<RawValue>>,
     scp: Option<Vec<Vec<Box<RawValue>>>>,
     rcp: Option<Vec<Vec<Box<RawValue>>>>,
@@ -86,6 +90,7 @@ pub(super) struct Parsed {
     identity: Vec<Policy>,
     resource: Option<Policy>,
     session: Option<Vec<Policy>>,
+    scope_down: Vec<Policy>,
     boundary: Option<Policy>,
     scp: Option<Vec<Vec<Policy>>>,
     rcp: Option<Vec<Vec<Policy>>>,
@@ -170,6 +175,7 @@ fn compile(request: CaseRequest, policies: &CasePolicies) -> Result<Parsed, Stri
             .as_ref()
             .map(|docs| list(PolicyKind::Session, "session", docs))
             .transpose()?,
+        scope_down: list(PolicyKind::Session, "scope_down", &policies.scope_down)?,
         boundary: policies
             .boundary
             .as_ref()
@@ -196,6 +202,7 @@ impl Parsed {
         }
         let identity: Vec<&Policy> = self.identity.iter().collect();
         let session: Option<Vec<&Policy>> = self.session.as_ref().map(|s| s.iter().collect());
+        let scope_down: Vec<&Policy> = self.scope_down.iter().collect();
         let scp: Option<Vec<Vec<&Policy>>> = self
             .scp
             .as_ref()
@@ -219,7 +226,10 @@ impl Parsed {
             identity: &identity,
             resource: self.resource.as_ref(),
             resource_is_trust: self.trust,
-            session: session.as_deref(),
+            session: SessionPolicies {
+                passed: session.as_deref(),
+                scope_down: &scope_down,
+            },
             boundary: self.boundary.as_ref(),
             service_control: scp.as_deref(),
             resource_control: rcp.as_deref(),

@@ -31,7 +31,7 @@ use crate::trust::{self, Denied, Facts, Grant, SessionRequest};
 
 /// The maximum number of roles in a chain of sessions. The token names each of them, so that a
 /// revocation of one ends everything that came from it.
-const MAX_CHAIN: usize = 10;
+pub(super) const MAX_CHAIN: usize = 10;
 
 /// The parameters as the caller sent them, not checked yet. AWS documents the fields.
 #[derive(Default)]
@@ -180,6 +180,7 @@ impl Operation for AssumeRole {
             tags,
             policy: self.policy.unwrap_or_default(),
             policy_arns: self.policy_arns,
+            scope_down: Vec::new(),
         };
         check_session_policy(cx, &limits.policy)?;
         let packed = packing::pack(&mut limits)?;

@@ -196,6 +196,7 @@ fn details(name: String, tags: &[Tag], transitive: bool) -> Result<SessionDetail
         tags: tags.iter().map(tag).collect(),
         policy: String::new(),
         policy_arns: Vec::new(),
+        scope_down: Vec::new(),
     };
     let packed = packing::pack(&mut limits)?;
     Ok(SessionDetails {

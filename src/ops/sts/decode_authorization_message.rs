@@ -9,10 +9,10 @@ use crate::base::field;
 use crate::base::field::FieldError;
 use crate::budgets::CountedAs;
 use crate::error::Error;
-use crate::evaluator::{Policy, PolicyKind};
 use crate::ops::context::Context;
 use crate::ops::operation::Operation;
 use crate::session::packing;
+use crate::session::policies::Compiled;
 use crate::trust::{self, Asked};
 
 /// A call of DecodeAuthorizationMessage whose parameters have been checked.
@@ -64,19 +64,12 @@ impl Operation for DecodeAuthorizationMessage {
             return Err(Error::InvalidAuthorizationMessage);
         }
         let limits = packing::unpack(&message.limits).ok_or(Error::InvalidAuthorizationMessage)?;
-        let policy = match limits.policy.as_str() {
-            "" => None,
-            text => Some(
-                Policy::parse(PolicyKind::Session, text)
-                    .map_err(|_| Error::InvalidAuthorizationMessage)?,
-            ),
-        };
+        let policies = Compiled::new(&limits).map_err(|_| Error::InvalidAuthorizationMessage)?;
         let asked = Asked {
             session: message.session(),
             principal_arn: message.principal_arn(),
             arn: message.arn(),
-            policy: policy.as_ref(),
-            policy_arns: &limits.policy_arns,
+            policies: &policies,
             keys: message.keys(),
             action: message.action(),
             resource: message.resource(),

@@ -186,6 +186,7 @@ impl FederatedSession {
             tags: tags.collect(),
             policy: self.policy.clone().unwrap_or_default(),
             policy_arns: self.policy_arns.clone(),
+            scope_down: Vec::new(),
         };
         check_session_policy(cx, &limits.policy)?;
         let packed = packing::pack(&mut limits)?;

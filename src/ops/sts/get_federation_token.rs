@@ -120,6 +120,7 @@ impl Operation for GetFederationToken {
             tags: tags.collect(),
             policy: self.policy.unwrap_or_default(),
             policy_arns: self.policy_arns,
+            scope_down: Vec::new(),
         };
         check_session_policy(cx, &limits.policy)?;
         let packed = packing::pack(&mut limits)?;

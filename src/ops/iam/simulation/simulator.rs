@@ -286,9 +286,10 @@ impl Simulator {
                 Source::Identity(i) => (self.policies.identity.get(i)?, "IAM Policy"),
                 Source::Boundary => (self.policies.boundary.as_ref()?, "IAM Policy"),
                 Source::Resource => (&self.resource_policy.as_ref()?.0, "Resource Policy"),
-                Source::Session(_) | Source::ServiceControl(..) | Source::ResourceControl(..) => {
-                    return None;
-                }
+                Source::Session(_)
+                | Source::ScopeDown(_)
+                | Source::ServiceControl(..)
+                | Source::ResourceControl(..) => return None,
             };
             let span = policy.policy.span(at.index);
             Some(Statement {

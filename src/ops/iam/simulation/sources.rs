@@ -1,7 +1,7 @@
 //! The policies of a simulation, each with the name under which results refer to it.
 
 use crate::error::Error;
-use crate::evaluator::{AnnotatedPolicy, Policies, Policy, PolicyKind};
+use crate::evaluator::{AnnotatedPolicy, Policies, Policy, PolicyKind, SessionPolicies};
 
 /// The maximum number of documents in one list of a request.
 const MAX_DOCUMENTS: usize = 20;
@@ -60,7 +60,7 @@ impl PolicySet {
             identity: &identity,
             resource: resource.map(|p| p.policy.policy()),
             resource_is_trust,
-            session: None,
+            session: SessionPolicies::default(),
             boundary: self.boundary.as_ref().map(|p| p.policy.policy()),
             service_control: levels.as_deref(),
             resource_control: None,
