@@ -82,6 +82,20 @@ pub enum Error {
     /// A policy simulation takes too long.
     #[error("The simulation takes too long. Use fewer or shorter policies, or fewer ResourceArns.")]
     PolicyEvaluation,
+    /// GetScopedCredentials was called with credentials that are not those of a session.
+    #[error(
+        "GetScopedCredentials must be called with temporary security credentials; GetSessionToken issues some to a user"
+    )]
+    InvalidSubjectCredentials,
+    /// Narrowed credentials were requested for longer than the calling session lasts, which is for this
+    /// number of seconds.
+    #[error(
+        "The requested DurationSeconds exceeds the remaining lifetime of the calling session: {0} seconds"
+    )]
+    InsufficientSessionLifetime(i64),
+    /// The session token would be longer than its limit: its size and the limit, in bytes.
+    #[error("The session token size exceeds the maximum allowed size: {0} of {1} bytes")]
+    TokenTooLarge(usize, usize),
     /// The session policies and tags do not fit in a session token.
     #[error(transparent)]
     PackedPolicyTooLarge(#[from] Box<TooLarge>),
@@ -316,7 +330,15 @@ impl Error {
             Self::MalformedPolicyDocument(_) => ("MalformedPolicyDocument", Class::InvalidArgument),
             Self::InvalidInput(_) => ("InvalidInput", Class::InvalidArgument),
             Self::PolicyEvaluation => ("PolicyEvaluation", Class::InvalidArgument),
-            Self::PackedPolicyTooLarge(_) => ("PackedPolicyTooLarge", Class::InvalidArgument),
+            Self::PackedPolicyTooLarge(_) | Self::TokenTooLarge(..) => {
+                ("PackedPolicyTooLarge", Class::InvalidArgument)
+            }
+            Self::InvalidSubjectCredentials => {
+                ("InvalidSubjectCredentials", Class::InvalidArgument)
+            }
+            Self::InsufficientSessionLifetime(_) => {
+                ("InsufficientSessionLifetime", Class::InvalidArgument)
+            }
             Self::InvalidAuthorizationMessage => (
                 "InvalidAuthorizationMessageException",
                 Class::InvalidArgument,

@@ -35,6 +35,7 @@ use crate::ops::sts::decode_authorization_message::DecodeAuthorizationMessage;
 use crate::ops::sts::get_access_key_info::GetAccessKeyInfo;
 use crate::ops::sts::get_caller_identity::GetCallerIdentity;
 use crate::ops::sts::get_federation_token::GetFederationToken;
+use crate::ops::sts::get_scoped_credentials::GetScopedCredentials;
 use crate::ops::sts::get_session_token::GetSessionToken;
 use crate::ops::sts::get_web_identity_token::GetWebIdentityToken;
 use crate::ops::{self, CALL_TIMEOUT, Operation};
@@ -58,6 +59,7 @@ async fn dispatch(call: Call, name: &str) -> Response<Body> {
         GetAccessKeyInfo::NAME => call.run::<GetAccessKeyInfo>().await,
         GetCallerIdentity::NAME => call.run::<GetCallerIdentity>().await,
         GetFederationToken::NAME => call.run::<GetFederationToken>().await,
+        GetScopedCredentials::NAME => call.run::<GetScopedCredentials>().await,
         GetSessionToken::NAME => call.run::<GetSessionToken>().await,
         GetWebIdentityToken::NAME => call.run::<GetWebIdentityToken>().await,
         other => call.refuse(other).await,

@@ -15,8 +15,8 @@ use crate::session::batch::{Leaf, Proof};
 use crate::session::envelope::Unsigned;
 use crate::session::keyring::Keyring;
 use crate::session::packing::{Packed, TagClaim};
-use crate::session::token::{self, Ancestor, Claims};
-use crate::sessions::{SessionId, SessionRecord};
+use crate::session::token::{self, Ancestor, Claims, Narrowed};
+use crate::sessions::{Narrowing, SessionId, SessionRecord};
 use crate::trust::Grant;
 
 /// Temporary credentials as they are returned to a caller.
@@ -141,38 +141,54 @@ pub fn session(
     let account = grant.account();
     let access_key_id = AccessKeyId::mint(AccessKeyKind::Temporary, account, [a, b, c, d, e]);
     let issued_at = now.whole_second();
-    let expires_at = issued_at.plus(term);
     let (kind, principal_arn, principal_id) = grant.principal();
-    let claims = Claims {
+    let narrows = grant.narrows();
+    let parent = narrows.map(|narrows| &narrows.parent.claims);
+    let expires_at = match parent {
+        Some(parent) => issued_at
+            .plus(term)
+            .min(Timestamp::from_seconds(parent.expires_at)),
+        None => issued_at.plus(term),
+    };
+    let mut claims = Claims {
         session_id: session_id.to_vec(),
         access_key_id: access_key_id.as_str().to_owned(),
         principal_arn: principal_arn.to_owned(),
         principal_id: principal_id.to_owned(),
         session_name: details.session_name,
-        issued_at: issued_at.seconds(),
+        issued_at: parent.map_or(issued_at.seconds(), |parent| parent.issued_at),
         expires_at: expires_at.seconds(),
         source_identity: details.source_identity,
         packed: details.packed.bytes,
         kind: kind.into(),
-        mfa_at: details.mfa.map_or(0, |proven| proven.at().seconds()),
+        mfa_at: match (parent, details.mfa) {
+            (Some(parent), _) => parent.mfa_at,
+            (None, proven) => proven.map_or(0, |proven| proven.at().seconds()),
+        },
         ancestors: grant.lineage().to_vec(),
-        issued_under: issued_under.0,
+        issued_under: parent.map_or(issued_under.0, |parent| parent.issued_under),
         store_id: issued_under.1.to_owned(),
         holder: grant.holder().cloned(),
         workload: grant.workload().cloned(),
+        narrowed: parent.map(|parent| Narrowed {
+            at: issued_at.seconds(),
+            times: parent.narrowed.map_or(0, |narrowed| narrowed.times) + 1,
+        }),
+        padding: Vec::new(),
     };
+    claims.pad(narrows.map_or(0, |narrows| narrows.min_token_size));
     let key = keyring.current().ok_or(Error::InternalFailure)?;
     let secret_access_key = token::secret_access_key(key, &session_id, access_key_id.as_str())?;
     let token = token::unsigned(keyring, &claims, &salt)?;
-    if token.max_characters() > token::MAX_CHARACTERS {
-        // The limits on packed data and on chains make this impossible.
-        tracing::error!(
-            length = token.max_characters(),
-            "a session token would be too long to be used; the call was refused"
-        );
-        return Err(Error::InternalFailure);
+    let length = token.max_characters();
+    if length > token::MAX_CHARACTERS {
+        return Err(Error::TokenTooLarge(length, token::MAX_CHARACTERS));
     }
     let session_token = SessionToken::default();
+    let narrowing = grant.narrows().map(|narrows| Narrowing {
+        at: issued_at.seconds(),
+        description: narrows.description.clone(),
+    });
     let own = Ancestor {
         arn: claims.principal_arn.clone(),
         session_name: claims.session_name.clone(),
@@ -186,7 +202,7 @@ pub fn session(
     let session = Session {
         user_id: lineage::user_id(account, kind, &claims.principal_id, &claims.session_name),
         arn: own.principal_arn(),
-        record: record(claims, details.tags),
+        record: record(claims, details.tags, narrowing),
         credentials: Credentials {
             access_key_id,
             secret_access_key,
@@ -199,7 +215,7 @@ pub fn session(
 }
 
 /// What the broker keeps of a session.
-fn record(claims: Claims, tags: Vec<TagClaim>) -> SessionRecord {
+fn record(claims: Claims, tags: Vec<TagClaim>, narrowing: Option<Narrowing>) -> SessionRecord {
     SessionRecord {
         ancestors: lineage::ancestors(&claims).into_owned(),
         session_id: claims.session_id,
@@ -214,6 +230,7 @@ fn record(claims: Claims, tags: Vec<TagClaim>) -> SessionRecord {
         issued_under: claims.issued_under,
         kind: claims.kind,
         given_to: String::new(),
+        narrowing,
         workload: claims
             .workload
             .map(|workload| workload.name)

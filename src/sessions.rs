@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::session::keyring::Keyring;
 
 pub use self::memory::Bounds;
-pub use self::record::{SessionId, SessionRecord, session_id};
+pub use self::record::{Narrowing, SessionId, SessionRecord, session_id};
 pub use self::redis::{Mode, RedisOptions, UNVERIFIED_SENTENCE, check_redis_url};
 use memory::MemorySessions;
 use record::answer_bytes;

@@ -23,6 +23,7 @@ use crate::caller::{Caller, Identity};
 use crate::directory::{Directory, Role, User};
 use crate::evaluator::{Outcome, Principal};
 use crate::session::token::{self, Ancestor, SessionKind};
+use crate::tokens::OpenedSession;
 
 /// The permission to issue a session. Only this file can create it, and `mint` consumes it, so that
 /// no credentials exist without a decision.
@@ -34,7 +35,18 @@ pub struct Grant<'c> {
     lineage: Vec<Ancestor>,
     holder: Option<token::Holder>,
     workload: Option<token::Workload>,
+    narrows: Option<Narrows>,
     caller: PhantomData<&'c Caller>,
+}
+
+/// The session that a narrowed one continues.
+pub struct Narrows {
+    /// The calling session.
+    pub parent: Arc<OpenedSession>,
+    /// What the caller said that the narrowed session is for; empty if it said nothing.
+    pub description: String,
+    /// The least number of characters of the session token.
+    pub min_token_size: usize,
 }
 
 enum Bearer {
@@ -76,6 +88,12 @@ impl Grant<'_> {
         self.workload.as_ref()
     }
 
+    /// The session that the new one continues with fewer permissions or for a shorter time; `None`
+    /// for a session of its own.
+    pub fn narrows(&self) -> Option<&Narrows> {
+        self.narrows.as_ref()
+    }
+
     /// Records the workload for which the caller, a node, gets the session.
     #[must_use]
     pub fn for_workload(self, workload: token::Workload) -> Self {
@@ -108,6 +126,7 @@ pub fn admit<'c>(
             .federated()
             .map(|identity| identity.remembered.clone()),
         workload: None,
+        narrows: None,
         caller: PhantomData,
     })
 }
@@ -154,6 +173,7 @@ pub fn admit_service<'c>(
         lineage: caller.lineage(),
         holder: None,
         workload: None,
+        narrows: None,
         caller: PhantomData,
     })
 }
@@ -252,6 +272,7 @@ pub fn own_session<'c>(
         lineage,
         holder: None,
         workload: None,
+        narrows: None,
         caller: PhantomData,
     })
 }
@@ -309,6 +330,7 @@ pub fn vouch<'c>(
                 lineage,
                 holder: None,
                 workload: None,
+                narrows: None,
                 caller: PhantomData,
             })
         }
@@ -322,6 +344,44 @@ pub fn vouch<'c>(
             )))
         }
     }
+}
+
+/// Decides whether the calling session may get narrowed credentials of itself. Its own policies and
+/// limits must allow it, those by which it was narrowed before included: IAM User Guide, "Permissions
+/// for GetScopedCredentials".
+///
+/// # Errors
+/// [`Denied`] if a policy denies it or none allows it, or the caller is not a session.
+pub fn narrow<'c>(
+    caller: &'c Caller,
+    directory: &Directory,
+    facts: &Facts<'_>,
+    description: String,
+    min_token_size: usize,
+) -> Result<Grant<'c>, Box<Denied>> {
+    const ACTION: &str = "sts:GetScopedCredentials";
+    permit(caller, directory, facts, ACTION, "*")?;
+    let (to, parent) = match &caller.identity {
+        Identity::RoleSession { role, session } => (Bearer::Role(role.clone()), session),
+        Identity::UserSession { user, session } => (Bearer::User(user.clone()), session),
+        Identity::FederatedUser { user, session } => (Bearer::FederatedUser(user.clone()), session),
+        Identity::User(_) | Identity::Federated(_) => {
+            let note = "Only a session can be narrowed.";
+            return Err(Box::new(Denied::because(ACTION.to_owned(), facts, note)));
+        }
+    };
+    Ok(Grant {
+        to,
+        lineage: caller.lineage(),
+        holder: parent.claims.holder.clone(),
+        workload: parent.claims.workload.clone(),
+        narrows: Some(Narrows {
+            parent: parent.clone(),
+            description,
+            min_token_size,
+        }),
+        caller: PhantomData,
+    })
 }
 
 /// Decides whether an action on a bucket, or on something in it, is allowed: by the caller's own policies

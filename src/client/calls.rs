@@ -203,6 +203,33 @@ impl Client {
         self.received(answer.credentials)
     }
 
+    /// Calls GetScopedCredentials: credentials of the calling session with fewer permissions, for a shorter
+    /// time, or both. Without a duration they last as long as the session.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
+    pub async fn get_scoped_credentials(
+        &self,
+        policy: Option<&str>,
+        duration_seconds: Option<i32>,
+        description: Option<&str>,
+    ) -> Result<Credentials, ClientError> {
+        let message = pb::GetScopedCredentialsRequest {
+            policy: policy.map(str::to_owned),
+            duration_seconds,
+            minimum_session_token_size: None,
+            scoped_session_description: description.map(str::to_owned),
+        };
+        let answer = self
+            .grpc
+            .clone()
+            .get_scoped_credentials(message)
+            .await
+            .map_err(|s| self.failed(&s))?
+            .into_inner();
+        self.received(answer.credentials)
+    }
+
     fn received(&self, credentials: Option<pb::Credentials>) -> Result<Credentials, ClientError> {
         let credentials = credentials.ok_or(ClientError::Incomplete("credentials"))?;
         let expires_at = credentials

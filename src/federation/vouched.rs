@@ -25,7 +25,7 @@ impl Vouched {
     /// provider's token or assertion.
     pub fn new(claims: &Claims) -> Option<Self> {
         // Sessions issued before session tokens carried claims still name the provider.
-        let [provider] = claims.ancestors.as_slice() else {
+        let [provider] = claims.origins() else {
             return None;
         };
         let keys = match (provider.arn.split_once(":oidc-provider/"), &claims.holder) {

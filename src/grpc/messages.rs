@@ -27,6 +27,9 @@ use crate::ops::sts::get_caller_identity::{GetCallerIdentity, GetCallerIdentityO
 use crate::ops::sts::get_federation_token::{
     GetFederationToken, GetFederationTokenInput, GetFederationTokenOutput,
 };
+use crate::ops::sts::get_scoped_credentials::{
+    GetScopedCredentials, GetScopedCredentialsInput, GetScopedCredentialsOutput,
+};
 use crate::ops::sts::get_session_token::{GetSessionToken, GetSessionTokenOutput};
 use crate::ops::sts::get_web_identity_token::{
     GetWebIdentityToken, GetWebIdentityTokenInput, GetWebIdentityTokenOutput,
@@ -219,6 +222,37 @@ impl From<AssumeRoleWithWebIdentityOutput> for pb::AssumeRoleWithWebIdentityResp
             packed_policy_size: i32::try_from(output.packed_policy_size).unwrap_or(100),
             provider: output.provider,
             audience: output.audience,
+            source_identity: output.source_identity,
+        }
+    }
+}
+
+impl Rpc for GetScopedCredentials {
+    type Request = pb::GetScopedCredentialsRequest;
+    type Response = pb::GetScopedCredentialsResponse;
+
+    fn read(m: Self::Request, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        Self::parse(GetScopedCredentialsInput {
+            policy: m.policy,
+            duration_seconds: m.duration_seconds.map(i64::from),
+            minimum_session_token_size: m.minimum_session_token_size.map(i64::from),
+            scoped_session_description: m.scoped_session_description,
+        })
+    }
+}
+
+impl From<GetScopedCredentialsOutput> for pb::GetScopedCredentialsResponse {
+    fn from(output: GetScopedCredentialsOutput) -> Self {
+        let number = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+        Self {
+            session_token_utilization: number(output.session_token_utilization()),
+            session_token_size: number(output.session_token_size()),
+            credentials: Some(output.credentials.into()),
+            session_info: Some(pb::ScopedSession {
+                scoped_session_id: output.scoped_session_id,
+                arn: output.arn,
+            }),
+            scoped_policies_count: number(output.scoped_policies_count),
             source_identity: output.source_identity,
         }
     }

@@ -101,6 +101,7 @@ impl From<Session> for pb::SignerSession {
             issued_at: Some(timestamp(session.issued_at)),
             expires_at: Some(timestamp(session.expires_at)),
             mfa: session.has_mfa,
+            restricted: session.is_restricted,
         }
     }
 }

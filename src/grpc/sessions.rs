@@ -64,6 +64,7 @@ impl From<SessionView> for pb::Session {
         let record = view.record;
         let kind = record.kind();
         let made_by = match kind {
+            _ if record.narrowing.is_some() => "GetScopedCredentials",
             token::SessionKind::Role if !record.workload.is_empty() => "AssumeRoleForWorkload",
             token::SessionKind::Role => "AssumeRole",
             token::SessionKind::User => "GetSessionToken",
@@ -98,6 +99,10 @@ impl From<SessionView> for pb::Session {
                 .unwrap_or_default(),
             revoked: view.revoked,
             workload: record.workload,
+            narrowing: record.narrowing.map(|narrowing| pb::Narrowing {
+                narrowed_at: at(narrowing.at),
+                description: narrowing.description,
+            }),
         }
     }
 }

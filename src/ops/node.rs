@@ -35,6 +35,8 @@ impl Node {
                 tags: user.tags.to_vec(),
             }),
             Identity::RoleSession { role, session } => {
+                // The credentials of a node are no longer that once they were narrowed: they have an
+                // ancestor more.
                 let ([provider], Some(Holder::WebIdentity(identity))) =
                     (session.claims.ancestors.as_slice(), &session.claims.holder)
                 else {

@@ -19,6 +19,7 @@ use super::sts::decode_authorization_message::DecodeAuthorizationMessage;
 use super::sts::get_access_key_info::GetAccessKeyInfo;
 use super::sts::get_caller_identity::GetCallerIdentity;
 use super::sts::get_federation_token::GetFederationToken;
+use super::sts::get_scoped_credentials::GetScopedCredentials;
 use super::sts::get_session_token::GetSessionToken;
 use super::sts::get_web_identity_token::GetWebIdentityToken;
 use crate::audit;
@@ -35,6 +36,7 @@ pub const ACTIONS: &[(&str, bool)] = &[
     (GetAccessKeyInfo::NAME, true),
     (DecodeAuthorizationMessage::NAME, true),
     (GetWebIdentityToken::NAME, true),
+    (GetScopedCredentials::NAME, true),
 ];
 
 #[cfg_attr(

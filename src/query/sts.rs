@@ -26,6 +26,9 @@ use crate::ops::sts::get_caller_identity::{GetCallerIdentity, GetCallerIdentityO
 use crate::ops::sts::get_federation_token::{
     GetFederationToken, GetFederationTokenInput, GetFederationTokenOutput,
 };
+use crate::ops::sts::get_scoped_credentials::{
+    GetScopedCredentials, GetScopedCredentialsInput, GetScopedCredentialsOutput,
+};
 use crate::ops::sts::get_session_token::{GetSessionToken, GetSessionTokenOutput};
 use crate::ops::sts::get_web_identity_token::{
     GetWebIdentityToken, GetWebIdentityTokenInput, GetWebIdentityTokenOutput,
@@ -42,6 +45,7 @@ pub(super) async fn serve(call: Call<'_>, action: &str) -> Response<Full<Bytes>>
         GetAccessKeyInfo::NAME => call.run::<GetAccessKeyInfo>().await,
         GetCallerIdentity::NAME => call.run::<GetCallerIdentity>().await,
         GetFederationToken::NAME => call.run::<GetFederationToken>().await,
+        GetScopedCredentials::NAME => call.run::<GetScopedCredentials>().await,
         GetSessionToken::NAME => call.run::<GetSessionToken>().await,
         GetWebIdentityToken::NAME => call.run::<GetWebIdentityToken>().await,
         other => {
@@ -192,6 +196,40 @@ impl Query for GetFederationToken {
             group("FederatedUser", user),
             number("PackedPolicySize", output.packed_policy_size),
         ])
+    }
+}
+
+impl Query for GetScopedCredentials {
+    fn read(form: &mut Parameters, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
+        let input = GetScopedCredentialsInput {
+            policy: form.take("Policy"),
+            duration_seconds: form.number("DurationSeconds")?,
+            minimum_session_token_size: form.number("MinimumSessionTokenSize")?,
+            scoped_session_description: form.take("ScopedSessionDescription"),
+        };
+        form.none_left()?;
+        Self::parse(input)
+    }
+
+    fn write(output: GetScopedCredentialsOutput) -> Option<Vec<Element>> {
+        let whole = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let (size, used) = (
+            whole(output.session_token_size()),
+            whole(output.session_token_utilization()),
+        );
+        let session = vec![
+            text("ScopedSessionId", output.scoped_session_id),
+            text("Arn", output.arn),
+        ];
+        let mut elements = vec![
+            credentials(&output.credentials),
+            group("SessionInfo", session),
+            number("SessionTokenUtilization", used),
+            number("SessionTokenSize", size),
+            number("ScopedPoliciesCount", whole(output.scoped_policies_count)),
+        ];
+        elements.extend(source_identity(output.source_identity));
+        Some(elements)
     }
 }
 

@@ -59,12 +59,24 @@ pub fn role_session(
 /// # Errors
 /// [`DurationError::Bounds`] that names the bound.
 pub fn bounded(seconds: i64) -> Result<Duration, DurationError> {
+    within(seconds, MIN)
+}
+
+/// Checks that a number of seconds is within the bounds of GetScopedCredentials: 1 to 129,600.
+///
+/// # Errors
+/// [`DurationError::Bounds`] that names the bound.
+pub fn scoped(seconds: i64) -> Result<Duration, DurationError> {
+    within(seconds, Duration::from_secs(1))
+}
+
+fn within(seconds: i64, min: Duration) -> Result<Duration, DurationError> {
     let error = |rule: String| DurationError::Bounds(FieldError::new("DurationSeconds", rule));
     let span = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
-    if span < MIN {
+    if span < min {
         return Err(error(format!(
             "must have value greater than or equal to {}",
-            MIN.as_secs()
+            min.as_secs()
         )));
     }
     if span > MAX {
@@ -87,6 +99,9 @@ mod tests {
         for bad in [899, 129_601, 0, -1, 1 << 31, i64::MAX, i64::MIN] {
             assert!(!ask(bad), "{bad}");
         }
+        let scoped = |seconds| super::scoped(seconds).is_ok();
+        assert!(scoped(1) && scoped(129_600));
+        assert!(![0, -1, 129_601, i64::MIN, i64::MAX].into_iter().any(scoped));
         let hour = Duration::from_secs(3_600);
         assert_eq!(
             role_session(Some(hour + MIN), hour, false),

@@ -93,6 +93,45 @@ pub struct Claims {
     /// The workload for which a node got the session, if it did.
     #[prost(message, optional, tag = "17")]
     pub workload: Option<Workload>,
+    /// How the session was narrowed, if it was. Its identity, its times of issue and of MFA, and
+    /// [`Self::issued_under`] are those of the session with which its identity began, so that what is
+    /// true of that one, and what ends it, is true of this one and ends it too.
+    #[prost(message, optional, tag = "18")]
+    pub narrowed: Option<Narrowed>,
+    // Tag 19 is kept free for caveats that a holder adds without the broker.
+    /// Zeros that make the token as long as its caller asked.
+    #[prost(bytes = "vec", tag = "20")]
+    pub padding: Vec<u8>,
+}
+
+/// How a session was narrowed by GetScopedCredentials, once or several times.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Narrowed {
+    /// When these credentials were issued, in seconds since 1970.
+    #[prost(int64, tag = "1")]
+    pub at: i64,
+    /// How many of the last [`Claims::ancestors`] are earlier credentials of the same session, from
+    /// the one that was narrowed first to the one that was narrowed last.
+    #[prost(uint32, tag = "2")]
+    pub times: u32,
+}
+
+impl Claims {
+    /// The principals behind the session, the oldest first, without the earlier credentials of the
+    /// same session that it was narrowed from.
+    pub fn origins(&self) -> &[Ancestor] {
+        let times = self.narrowed.map_or(0, |narrowed| narrowed.times);
+        let times = usize::try_from(times).unwrap_or(usize::MAX);
+        let count = self.ancestors.len().saturating_sub(times);
+        self.ancestors.get(..count).unwrap_or_default()
+    }
+
+    /// Pads the claims so that a token of them has at least so many characters. The envelope makes it
+    /// longer still.
+    pub fn pad(&mut self, min_characters: usize) {
+        let bytes = (min_characters * 3).div_ceil(4);
+        self.padding = vec![0; bytes.saturating_sub(self.encoded_len())];
+    }
 }
 
 /// The node to which a session was issued, and the workload that it is for.

@@ -50,6 +50,21 @@ pub struct SessionRecord {
     /// The workload for which a node got the session, such as `pod 5f2a9c1e-…`; empty for other sessions.
     #[prost(string, tag = "14")]
     pub workload: String,
+    /// How the session was narrowed by GetScopedCredentials, if it was. Its last ancestor is the
+    /// session that it was narrowed from, and [`Self::issued_at`] is that of the first of them.
+    #[prost(message, optional, tag = "15")]
+    pub narrowing: Option<Narrowing>,
+}
+
+/// How a session was narrowed.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Narrowing {
+    /// When the narrowed credentials were issued, in seconds since 1970.
+    #[prost(int64, tag = "1")]
+    pub at: i64,
+    /// What the caller said that they are for; empty if it said nothing.
+    #[prost(string, tag = "2")]
+    pub description: String,
 }
 
 impl SessionRecord {

@@ -1,6 +1,7 @@
 """boto3, unmodified."""
 
 import base64
+import json
 import os
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,38 @@ def test_assume_chain_and_identify(world):
     assert session(world, second["Credentials"]).get_caller_identity()["UserId"].endswith(":second")
     account = client.get_access_key_info(AccessKeyId=second["Credentials"]["AccessKeyId"])["Account"]
     assert account == world["account_id"]
+
+
+def test_a_session_is_narrowed(world):
+    allow = lambda action, resource: json.dumps(
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": resource}]}
+    )
+    deploy = role(world, "Deploy")
+    parent = sts(world).assume_role(RoleArn=role(world), RoleSessionName="whole", SourceIdentity="alice")
+    client = session(world, parent["Credentials"])
+    identity = client.get_caller_identity()
+    answer = client.get_scoped_credentials(
+        Policy=allow(["sts:GetScopedCredentials", "sts:SetSourceIdentity", "sts:AssumeRole"], "*"),
+        DurationSeconds=600,
+        MinimumSessionTokenSize=2048,
+        ScopedSessionDescription="deploys",
+    )
+    assert answer["SessionInfo"] == {"ScopedSessionId": identity["UserId"], "Arn": identity["Arn"]}
+    assert (answer["ScopedPoliciesCount"], answer["SourceIdentity"]) == (1, "alice")
+    assert 2048 <= answer["SessionTokenSize"] == len(answer["Credentials"]["SessionToken"])
+    assert 0 < answer["SessionTokenUtilization"] <= 100
+    assert answer["Credentials"]["Expiration"] < parent["Credentials"]["Expiration"]
+    narrowed = session(world, answer["Credentials"])
+    assert narrowed.get_caller_identity()["Arn"] == identity["Arn"]
+    narrowed.assume_role(RoleArn=deploy, RoleSessionName="helper")
+    silent = narrowed.get_scoped_credentials(Policy=allow("s3:*", "*"))
+    assert silent["ScopedPoliciesCount"] == 2
+    silent = session(world, silent["Credentials"])
+    assert refused(lambda: silent.assume_role(RoleArn=deploy, RoleSessionName="helper")) == ("AccessDenied", 403)
+    longer = lambda: narrowed.get_scoped_credentials(DurationSeconds=601)
+    assert refused(longer) == ("InsufficientSessionLifetime", 400)
+    own = lambda: sts(world).get_scoped_credentials(DurationSeconds=60)
+    assert refused(own) == ("InvalidSubjectCredentials", 400)
 
 
 def test_everything_assume_role_takes(world):

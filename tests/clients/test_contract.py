@@ -85,6 +85,16 @@ def cases(world):
     yield "DecodeAuthorizationMessage", "a refusal", "alice", {"EncodedMessage": REFUSAL}, "ok"
     yield "DecodeAuthorizationMessage", "no permission", "bob", {"EncodedMessage": REFUSAL}, "AccessDenied"
     yield "DecodeAuthorizationMessage", "no message", "alice", {"EncodedMessage": "nonsense"}, "InvalidAuthorizationMessageException"
+    yield "GetScopedCredentials", "allowed", "session", {"Policy": WIDE, "DurationSeconds": 1, "ScopedSessionDescription": "for a helper"}, "ok"
+    yield "GetScopedCredentials", "by a user's own session", "own", {"Policy": WIDE}, "ok"
+    yield "GetScopedCredentials", "by a federated user", "guest", {"DurationSeconds": 1}, "ok"
+    yield "GetScopedCredentials", "by a long-term key", "alice", {"Policy": WIDE}, "InvalidSubjectCredentials"
+    yield "GetScopedCredentials", "no permission", "narrow", {"DurationSeconds": 1}, "AccessDenied"
+    yield "GetScopedCredentials", "a fourth policy", "narrowed", {"Policy": WIDE}, "AccessDenied"
+    yield "GetScopedCredentials", "longer than the session", "short", {"DurationSeconds": 901}, "InsufficientSessionLifetime"
+    yield "GetScopedCredentials", "policy is none", "session", {"Policy": "{"}, "MalformedPolicyDocument"
+    yield "GetScopedCredentials", "nothing narrowed", "session", {"ScopedSessionDescription": "for nothing"}, "ValidationError"
+    yield "GetScopedCredentials", "129601 s", "session", {"DurationSeconds": 129601}, "ValidationError"
     yield "GetWebIdentityToken", "allowed", "alice", web, "ok"
     yield "GetWebIdentityToken", "no permission", "bob", web, "AccessDenied"
     yield "GetWebIdentityToken", "unknown algorithm", "alice", {**web, "SigningAlgorithm": "HS256"}, "ValidationError"
@@ -106,13 +116,20 @@ def callers(world):
     temporary = lambda answer: tuple(answer["Credentials"][n] for n in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
     with pytest.raises(botocore.exceptions.ClientError) as refused:
         alice.assume_role(RoleArn=role(world, "Guarded"), RoleSessionName="table")
+    session = temporary(alice.assume_role(RoleArn=role(world), RoleSessionName="caller"))
+    narrow = lambda key, policy: temporary(client(world, key).get_scoped_credentials(Policy=policy))
+    narrowed = session
+    for _ in range(3):
+        narrowed = narrow(narrowed, WIDE)
     REFUSAL = refused.value.response["Error"]["Message"].rsplit(": ", 1)[1]
     return {
         "alice": key("alice"),
         "bob": key("bob"),
         "thief": (key("alice")[0], "x" * 40, None),
         "nobody": ("AKIA" + "X" * 16, "x" * 40, None),
-        "session": temporary(alice.assume_role(RoleArn=role(world), RoleSessionName="caller")),
+        "session": session,
+        "narrowed": narrowed,
+        "narrow": narrow(session, WIDE.replace('"*"', '"s3:*"', 1)),
         "short": temporary(alice.assume_role(RoleArn=role(world, "Deploy"), RoleSessionName="short", DurationSeconds=900)),
         "own": temporary(alice.get_session_token()),
         "guest": temporary(alice.get_federation_token(Name="guest", Policy=WIDE)),

@@ -75,6 +75,11 @@ fn largest(action: &str) -> Vec<(String, String)> {
             }
             put("SigningAlgorithm", "RS256".to_owned());
         }
+        "GetScopedCredentials" => {
+            put("DurationSeconds", "129600".to_owned());
+            put("MinimumSessionTokenSize", "4096".to_owned());
+            put("ScopedSessionDescription", "\u{ff}".repeat(256));
+        }
         "GetAccessKeyInfo" => put("AccessKeyId", "A".repeat(128)),
         "DecodeAuthorizationMessage" => put("EncodedMessage", wide(10_240)),
         "AssumeRoleWithSAML" => {
@@ -274,6 +279,13 @@ fn largest_message(action: &str, policies: bool) -> Vec<u8> {
             signing_algorithm: "RS256".to_owned(),
             duration_seconds: None,
             tags,
+        }
+        .encode_to_vec(),
+        "GetScopedCredentials" => pb::GetScopedCredentialsRequest {
+            policy: None,
+            duration_seconds: Some(129_600),
+            minimum_session_token_size: Some(4_096),
+            scoped_session_description: one("ScopedSessionDescription"),
         }
         .encode_to_vec(),
         "GetAccessKeyInfo" => pb::GetAccessKeyInfoRequest {

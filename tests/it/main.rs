@@ -70,6 +70,7 @@ mod saml;
 mod saml_costs;
 mod saml_idp;
 mod saml_login;
+mod scoped;
 mod second_factor;
 mod shutdown;
 mod sign_in;

@@ -150,7 +150,7 @@ fn directory() -> Value {
     });
     let role = json!({"RoleName": "Worker", "Arn": format!("arn:aws:iam::{ACCOUNT}:role/Worker"),
         "AssumeRolePolicyDocument": document(&[json!({"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"})]),
-        "RolePolicyList": [{"PolicyName": "own", "PolicyDocument": document(&[allow(json!("s3:*"), json!("*"))])}]});
+        "RolePolicyList": [{"PolicyName": "own", "PolicyDocument": document(&[allow(json!(["s3:*", "sts:GetScopedCredentials"]), json!("*"))])}]});
     json!({"UserDetailList": users, "RoleDetailList": [role], "Brevet": {"AccessKeys": keys, "BucketPolicies": buckets}})
 }
 
@@ -596,6 +596,44 @@ async fn an_02_az_03_tk_04_a_session_is_accepted_until_it_ends_or_is_revoked() {
     assert_eq!(ask(&whole, "GET /data/x").await, "ok");
     world.broker.clock.advance(Duration::from_secs(1));
     assert_eq!(ask(&whole, "GET /data/x").await, "ExpiredToken");
+}
+
+#[tokio::test]
+async fn az_10_no_policy_of_a_bucket_widens_a_narrowed_session() {
+    let session = format!("arn:aws:sts::{ACCOUNT}:assumed-role/Worker/job");
+    let mut directory = directory();
+    let named = granted(json!({"AWS": session}), "s3:*", "arn:aws:s3:::data/*");
+    let statements = &mut directory["Brevet"]["BucketPolicies"][0]["Policy"]["Statement"];
+    statements.as_array_mut().unwrap().push(named);
+    let world = World::start_with(directory, DataEvents::All).await;
+    let whole = world.session(None).await;
+    let narrow = async |keys: &Keys, actions: Value, on: &str| {
+        let policy = document(&[allow(actions, json!(on))]).to_string();
+        let client = world.broker.client(keys);
+        let answer = client.get_scoped_credentials(Some(&policy), None, None);
+        Keys::from(&answer.await.unwrap())
+    };
+    let both = json!(["s3:GetObject", "s3:PutObject", "sts:GetScopedCredentials"]);
+    let first = narrow(&whole, both, "*").await;
+    let home = narrow(&first, json!("s3:*"), "arn:aws:s3:::data/home/*").await;
+    for (line, of_whole, of_first, of_home) in [
+        ("GET /data/home/x", "ok", "ok", "ok"),
+        ("PUT /data/home/x", "ok", "ok", "ok"),
+        ("DELETE /data/home/x", "ok", "AccessDenied", "AccessDenied"),
+        ("GET /data/x", "ok", "ok", "AccessDenied"),
+        ("GET /data/public/x", "ok", "ok", "AccessDenied"),
+        (
+            "GET /data?prefix=home",
+            "ok",
+            "AccessDenied",
+            "AccessDenied",
+        ),
+    ] {
+        for (keys, expected) in [(&whole, of_whole), (&first, of_first), (&home, of_home)] {
+            let decided = world.ask(Some(keys), asked(line)).await;
+            assert_eq!(word(&decided), expected, "{line}");
+        }
+    }
 }
 
 #[tokio::test]

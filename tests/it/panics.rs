@@ -48,6 +48,7 @@ const CALLS: &[Call] = &[
             ("SigningAlgorithm", "ES384"),
         ],
     ),
+    ("sts", "GetScopedCredentials", &[("DurationSeconds", "900")]),
     ("iam", "ListMFADevices", &[]),
     ("iam", "ListVirtualMFADevices", &[]),
     (

@@ -194,6 +194,18 @@ async fn a_session_is_judged_by_its_policies_until_it_ends() {
         codes(&broker, session(&limited), items()).await,
         ["ImplicitDeny", "ExplicitDeny", "ImplicitDeny", "Allowed"]
     );
+    // What narrows the session limits it further.
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "record:read", "Resource": "*"}]});
+    let client = broker.client(&whole);
+    let narrowed = client
+        .get_scoped_credentials(Some(&policy.to_string()), None, None)
+        .await
+        .unwrap();
+    assert_eq!(
+        codes(&broker, session(&Keys::from(&narrowed)), items()).await,
+        ["Allowed", "ExplicitDeny", "ImplicitDeny", "ImplicitDeny"]
+    );
     // The token of another session with the key of this one, and a token that is none.
     for wrong in [
         Keys {

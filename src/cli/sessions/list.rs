@@ -139,6 +139,14 @@ fn row(session: &pb::Session) -> Vec<String> {
     if !session.workload.is_empty() {
         last.push_str(&format!(" for {}", session.workload));
     }
+    if let Some(narrowing) = &session.narrowing {
+        last.push_str(" (narrowed");
+        if !narrowing.description.is_empty() {
+            last.push_str(": ");
+            last.push_str(&narrowing.description);
+        }
+        last.push(')');
+    }
     let state = if session.revoked { "revoked" } else { "live" };
     vec![
         session.session_id.clone(),

@@ -77,11 +77,14 @@ pub(super) fn shown(session: &pb::Session) -> Value {
         .iter()
         .map(|t| json!({"Key": t.key, "Value": t.value}))
         .collect();
+    let narrowing = session.narrowing.as_ref();
     json!({
         "SessionId": session.session_id, "AccessKeyId": session.access_key_id, "Arn": session.arn,
         "MadeBy": session.made_by, "RoleArn": session.role_arn, "SourceIdentity": session.source_identity, "Tags": tags,
         "IssuedAt": at(&session.issued_at), "ExpiresAt": at(&session.expires_at), "CameFrom": session.came_from,
         "AssumedByAccessKeyId": session.assumed_by_access_key_id, "Revoked": session.revoked,
         "Workload": session.workload,
+        "NarrowedAt": narrowing.map(|n| at(&n.narrowed_at)).unwrap_or_default(),
+        "Description": narrowing.map(|n| n.description.as_str()).unwrap_or_default(),
     })
 }

@@ -112,6 +112,8 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// Whether an MFA code was given for the session.
     pub has_mfa: bool,
+    /// Whether session policies or scope-down policies limit what the session may do.
+    pub is_restricted: bool,
 }
 
 impl VerifyRequest {
@@ -320,6 +322,7 @@ impl Signer {
                 issued_at: Timestamp::from_seconds(claims.issued_at),
                 expires_at: Timestamp::from_seconds(claims.expires_at),
                 has_mfa: claims.mfa_at > 0,
+                is_restricted: session.is_restricted(),
             })
         });
         let role_arn = match &caller.identity {
