@@ -157,7 +157,13 @@ def by_boto3(world, key, action, parameters):
         return error.response["Error"]["Code"]
 
 
+# The pinned AWS CLI has a botocore of its own, which does not know the action yet.
+UNKNOWN_TO_THE_CLI = {"GetScopedCredentials"}
+
+
 def by_cli(world, key, action, parameters, environment):
+    if action in UNKNOWN_TO_THE_CLI:
+        return "no such command"
     environment = {**environment, "AWS_ACCESS_KEY_ID": key[0], "AWS_SECRET_ACCESS_KEY": key[1]}
     if key[2]:
         environment["AWS_SESSION_TOKEN"] = key[2]
@@ -196,7 +202,7 @@ def by_grpc(world, key, action, parameters):
 
 def test_the_table(world, callers, environment, capsys):
     # What the CLI refuses by itself never reaches the broker; what gRPC has no field for cannot be sent.
-    excused = {"refused by the client", "no such parameter"}
+    excused = {"refused by the client", "no such parameter", "no such command"}
     rows, wrong = [], []
     for action, case, who, parameters, expected in cases(world):
         key = callers[who]
