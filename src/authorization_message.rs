@@ -106,7 +106,7 @@ impl Message {
                 .filter(|(name, _)| !of_resource(name))
                 .cloned()
                 .collect(),
-            cut: session.is_some_and(|s| s.is_restricted()),
+            cut: session.is_some_and(|s| s.policies.is_restricted()),
             limits: session
                 .map(|s| s.claims.packed.clone())
                 .filter(|p| p.len() <= MAX_LIMITS)

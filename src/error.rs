@@ -87,8 +87,8 @@ pub enum Error {
         "GetScopedCredentials must be called with temporary security credentials; GetSessionToken issues some to a user"
     )]
     InvalidSubjectCredentials,
-    /// Narrowed credentials were requested for longer than the calling session lasts, which is for this
-    /// number of seconds.
+    /// Narrowed credentials, or a session that comes from such, were requested for longer than the calling
+    /// session lasts, which is for this number of seconds.
     #[error(
         "The requested DurationSeconds exceeds the remaining lifetime of the calling session: {0} seconds"
     )]

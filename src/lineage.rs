@@ -32,6 +32,7 @@ pub fn own(claims: &Claims, restricted: bool) -> Ancestor {
         session_id: claims.session_id.clone(),
         restricted,
         subject: String::new(),
+        narrowed: claims.narrowed.is_some(),
     }
 }
 

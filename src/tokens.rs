@@ -45,9 +45,9 @@ pub struct OpenedSession {
 }
 
 impl OpenedSession {
-    /// Whether session policies or scope-down policies limit the session.
+    /// Whether session policies limit the session, or it was narrowed.
     pub fn is_restricted(&self) -> bool {
-        self.policies.is_restricted()
+        self.policies.is_restricted() || self.claims.narrowed.is_some()
     }
 
     /// An estimate of the memory that it uses, in bytes, from the lengths of its texts.

@@ -241,7 +241,7 @@ fn admissible(
     let lineage = caller.lineage();
     let question = question("sts:AssumeRole");
     let note = if lineage.iter().any(|a| a.restricted && *a.arn == *role.arn) {
-        "A session that is limited by session policies cannot assume its own role again without them."
+        "A session that is narrowed, or limited by session policies, cannot assume its own role again."
     } else if !question.is_within_session_policies() {
         "The session policies of the calling session do not allow this."
     } else {

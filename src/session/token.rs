@@ -2,7 +2,8 @@
 //! token and cannot be derived from it.
 //!
 //! Tokens that are issued together have one signature (form 4). Those of form 3, which an earlier
-//! version issued, have one each.
+//! version issued, have one each. Tokens of narrowed sessions have form 5, so that a broker that does
+//! not know what limits them refuses them.
 
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub const PURPOSE: Purpose = Purpose {
 };
 /// The form of tokens that were signed one by one. They are opened until they have expired.
 const SIGNED_ALONE: Purpose = Purpose { form: 3, ..PURPOSE };
+/// The form of tokens of narrowed sessions.
+const NARROWED: Purpose = Purpose { form: 5, ..PURPOSE };
 
 /// How a session was issued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
@@ -126,6 +129,13 @@ impl Claims {
         self.ancestors.get(..count).unwrap_or_default()
     }
 
+    /// When every session that is assumed from this one must have ended, in seconds since 1970, if this
+    /// one or one that it came from was narrowed: a narrowed session is not prolonged by another one.
+    pub fn outlasted_by_none(&self) -> Option<i64> {
+        let is_narrowed = self.narrowed.is_some() || self.ancestors.iter().any(|a| a.narrowed);
+        is_narrowed.then_some(self.expires_at)
+    }
+
     /// Pads the claims so that a token of them has at least so many characters. The envelope makes it
     /// longer still.
     pub fn pad(&mut self, min_characters: usize) {
@@ -222,14 +232,17 @@ pub struct Ancestor {
     /// The id of the session; empty for a user with a long-term key.
     #[prost(bytes = "vec", tag = "5")]
     pub session_id: Vec<u8>,
-    /// Whether session policies limit the session, which then must not return to its role without
-    /// them.
+    /// Whether session policies limit the session, or it was narrowed; it then must not return to its
+    /// role, where it would be rid of that.
     #[prost(bool, tag = "6")]
     pub restricted: bool,
     /// The subject for which a provider vouched, as its tokens (`sub`) or assertions (NameID) name it;
     /// empty for other principals.
     #[prost(string, tag = "7")]
     pub subject: String,
+    /// Whether the session was narrowed. No session that comes from it outlasts it.
+    #[prost(bool, tag = "8")]
+    pub narrowed: bool,
 }
 
 /// Makes the token of these claims, which must still be signed and sealed. A `salt` must never be
@@ -242,7 +255,11 @@ pub fn unsigned(
     claims: &Claims,
     salt: &[u8; 16],
 ) -> Result<Unsigned, ring::error::Unspecified> {
-    Unsigned::new(keyring, &PURPOSE, claims.encode_to_vec(), salt)
+    let purpose = match claims.narrowed {
+        Some(_) => &NARROWED,
+        None => &PURPOSE,
+    };
+    Unsigned::new(keyring, purpose, claims.encode_to_vec(), salt)
 }
 
 /// Signs an unsigned token by itself and seals it.
@@ -297,12 +314,19 @@ pub fn open<'k>(
     token: &str,
 ) -> Result<(Claims, &'k SessionKey), OpenError> {
     let received = Received::decode(token, MAX_CHARACTERS)?;
-    let (body, key) = if received.unverified_form() == Some(SIGNED_ALONE.form) {
+    let form = received.unverified_form();
+    let (body, key) = if form == Some(SIGNED_ALONE.form) {
         received.open(keyring, &SIGNED_ALONE)?
+    } else if form == Some(NARROWED.form) {
+        open_batched(received, keyring, &NARROWED, roots)?
     } else {
         open_batched(received, keyring, &PURPOSE, roots)?
     };
-    Ok((Claims::decode(&*body).map_err(|_| OpenError)?, key))
+    let claims = Claims::decode(&*body).map_err(|_| OpenError)?;
+    if claims.narrowed.is_some() != (form == Some(NARROWED.form)) {
+        return Err(OpenError);
+    }
+    Ok((claims, key))
 }
 
 #[cfg(test)]

@@ -150,8 +150,26 @@ async fn az_10_a_session_keeps_its_session_policy_and_its_own_role_is_closed_to_
     let child = narrowed(&broker, &parent, &sts()).await;
     assert_eq!(assume(&broker, &child, OPEN).await, "AccessDenied");
     let shorter = narrow(&broker, &parent, &[("DurationSeconds", "60")]).await;
-    // No policy limits this one, so that it is as good as its parent until it ends.
-    assert_eq!(assume(&broker, &shorter.credentials(), OPEN).await, "ok");
+    // One that was narrowed in time only would be rid of that, too.
+    let shorter = shorter.credentials();
+    assert_eq!(assume(&broker, &shorter, OPEN).await, "AccessDenied");
+    // What it assumes ends when it does, and so does what comes from that.
+    let assume_for = async |seconds: Option<i32>| {
+        let request = AssumeRole {
+            duration_seconds: seconds,
+            ..AssumeRole::new(DIRECT, "chained")
+        };
+        let answer = broker.client(&shorter).assume_role(&request).await;
+        answer.map_err(|error| code(&error))
+    };
+    let longer = assume_for(Some(900)).await.err();
+    assert_eq!(longer.as_deref(), Some("InsufficientSessionLifetime"));
+    let chained = assume_for(None).await.unwrap();
+    let chained = Keys::from(&chained.credentials);
+    broker.elapse(59);
+    assert_eq!(broker.who(&chained).await, "ok");
+    broker.elapse(1);
+    assert_eq!(broker.who(&chained).await, "ExpiredToken");
 }
 
 #[tokio::test]

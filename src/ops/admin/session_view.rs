@@ -47,6 +47,7 @@ fn own_ancestor(record: &SessionRecord) -> Ancestor {
         session_id: record.session_id.clone(),
         restricted: false,
         subject: String::new(),
+        narrowed: false,
     }
 }
 

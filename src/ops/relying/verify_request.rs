@@ -112,7 +112,7 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// Whether an MFA code was given for the session.
     pub has_mfa: bool,
-    /// Whether session policies or scope-down policies limit what the session may do.
+    /// Whether session policies limit what the session may do, or it was narrowed.
     pub is_restricted: bool,
 }
 

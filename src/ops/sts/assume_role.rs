@@ -26,6 +26,7 @@ use crate::ops::context::Context;
 use crate::ops::operation::{OpenTo, Operation};
 use crate::session::durations;
 use crate::session::packing::{self, Limits, TagClaim};
+use crate::session::token::Claims;
 use crate::tokens::OpenedSession;
 use crate::trust::{self, Denied, Facts, Grant, SessionRequest};
 
@@ -174,6 +175,7 @@ impl Operation for AssumeRole {
 
         let chained = cx.caller().session().is_some();
         let term = durations::role_session(self.duration, role.max_session, chained)?;
+        let term = not_beyond(cx, term, self.duration.is_some())?;
         check_policy_arns(cx, &self.policy_arns, role.account)?;
         let tags = session_tags(self.tags, &self.transitive_tag_keys, inherited)?;
         let mut limits = Limits {
@@ -204,6 +206,22 @@ impl Operation for AssumeRole {
             packed_policy_size,
             source_identity: session.record.source_identity,
         })
+    }
+}
+
+/// The duration, if the new session does not outlast a narrowed one that it comes from. One that was
+/// asked for is refused if it does; the default is shortened.
+fn not_beyond(cx: &Context<'_>, term: Duration, is_asked: bool) -> Result<Duration, Error> {
+    let claims = cx.caller().session().map(|session| &session.claims);
+    let Some(end) = claims.and_then(Claims::outlasted_by_none) else {
+        return Ok(term);
+    };
+    let left = end.saturating_sub(cx.now.whole_second().seconds()).max(0);
+    let remaining = Duration::from_secs(left.unsigned_abs());
+    match (term > remaining, is_asked) {
+        (true, true) => Err(Error::InsufficientSessionLifetime(left)),
+        (true, false) => Ok(remaining),
+        (false, _) => Ok(term),
     }
 }
 

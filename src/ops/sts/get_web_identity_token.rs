@@ -220,6 +220,9 @@ fn claims(
         own.insert("request_tags".to_owned(), tags.into());
     }
     if let Some(session) = caller.session() {
+        if session.is_restricted() {
+            own.insert("restricted".to_owned(), true.into());
+        }
         own.insert(
             "original_session_exp".to_owned(),
             Timestamp::from_seconds(session.claims.expires_at)
