@@ -1,4 +1,4 @@
-//! A secret access key with a cache of the signing key for the day, region and service that it was
+//! A secret access key with a cache of the signing keys for the days, regions and services that it was
 //! last used with.
 
 use std::fmt;
@@ -13,13 +13,17 @@ use super::canonical::signing_key;
 use super::presented::Presented;
 use crate::base::secret::Secret;
 
+/// How many signing keys are kept for one secret. A client that calls STS and IAM in two regions uses as many.
+const KEPT: usize = 4;
+
 /// The secret of an access key or session. Four of the six HMACs of a signature depend only on the
-/// secret and the scope, and a client uses the same scope all day, so the signing key for the scope
-/// of the last valid signature is cached. Only valid signatures, and those made with the secret, change
-/// the cache.
+/// secret and the scope, and a client uses the same few scopes all day, so the signing keys of the scopes
+/// of the last valid signatures are cached. Only valid signatures, and those made with the secret, change
+/// the cache. It is dropped, and wiped, together with the secret.
 pub struct SigningSecret {
     secret: Secret<String>,
-    last: ArcSwapOption<Derived>,
+    /// At most [`KEPT`] keys, the newest first; `None` until there is one.
+    kept: ArcSwapOption<Vec<Arc<Derived>>>,
 }
 
 struct Derived {
@@ -29,8 +33,11 @@ struct Derived {
     key: Zeroizing<[u8; 32]>,
 }
 
+/// The day, region and service of a signature.
+type Scope<'a> = (&'a str, &'a str, &'a str);
+
 impl Derived {
-    fn is_for(&self, day: &str, region: &str, service: &str) -> bool {
+    fn is_for(&self, (day, region, service): Scope<'_>) -> bool {
         self.day == *day.as_bytes() && *self.region == *region && *self.service == *service
     }
 }
@@ -40,7 +47,7 @@ impl SigningSecret {
     pub fn new(secret: Secret<String>) -> Self {
         Self {
             secret,
-            last: ArcSwapOption::empty(),
+            kept: ArcSwapOption::empty(),
         }
     }
 
@@ -50,29 +57,15 @@ impl SigningSecret {
     }
 
     /// Signs a text for a day, region and service, and keeps the signing key for the next one.
-    pub(super) fn sign(&self, (day, region, service): (&str, &str, &str), text: &str) -> hmac::Tag {
-        let with =
-            |key: &[u8; 32]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes());
-        if let Some(last) = &*self.last.load()
-            && last.is_for(day, region, service)
-        {
-            return with(&last.key);
+    pub(super) fn sign(&self, scope: Scope<'_>, text: &str) -> hmac::Tag {
+        let sign = |key: &hmac::Key| hmac::sign(key, text.as_bytes());
+        if let Some(key) = self.kept_key(scope) {
+            return sign(&key);
         }
-        let key = signing_key(self.secret.expose().as_bytes(), day, region, service);
-        let tag = with(&key);
-        self.keep((day, region, service), key);
+        let key = self.derive(scope);
+        let tag = sign(&hmac_key(&key));
+        self.keep(scope, key);
         tag
-    }
-
-    fn keep(&self, (day, region, service): (&str, &str, &str), key: Zeroizing<[u8; 32]>) {
-        if let Ok(day) = day.as_bytes().try_into() {
-            self.last.store(Some(Arc::new(Derived {
-                day,
-                region: region.into(),
-                service: service.into(),
-                key,
-            })));
-        }
     }
 
     /// Verifies that a request was signed with this secret.
@@ -80,17 +73,47 @@ impl SigningSecret {
     /// # Errors
     /// [`SigError::Mismatch`] if it was not.
     pub fn verify(&self, presented: &Presented) -> Result<(), SigError> {
-        let (day, region, service) = presented.scope();
-        if let Some(last) = &*self.last.load()
-            && last.is_for(day, region, service)
-        {
-            return presented.verify_by(&hmac::Key::new(hmac::HMAC_SHA256, &*last.key));
+        let scope = presented.scope();
+        if let Some(key) = self.kept_key(scope) {
+            return presented.verify_by(&key);
         }
-        let key = signing_key(self.secret.expose().as_bytes(), day, region, service);
-        presented.verify_by(&hmac::Key::new(hmac::HMAC_SHA256, &*key))?;
-        self.keep((day, region, service), key);
+        let key = self.derive(scope);
+        presented.verify_by(&hmac_key(&key))?;
+        self.keep(scope, key);
         Ok(())
     }
+
+    fn kept_key(&self, scope: Scope<'_>) -> Option<hmac::Key> {
+        let kept = self.kept.load();
+        let derived = kept.as_ref()?.iter().find(|key| key.is_for(scope))?;
+        Some(hmac_key(&derived.key))
+    }
+
+    fn derive(&self, (day, region, service): Scope<'_>) -> Zeroizing<[u8; 32]> {
+        signing_key(self.secret.expose().as_bytes(), day, region, service)
+    }
+
+    /// Keeps a key, and forgets the oldest one if there are too many.
+    fn keep(&self, (day, region, service): Scope<'_>, key: Zeroizing<[u8; 32]>) {
+        let Ok(day) = <[u8; 8]>::try_from(day.as_bytes()) else {
+            return;
+        };
+        let mut kept = Vec::with_capacity(KEPT);
+        kept.push(Arc::new(Derived {
+            day,
+            region: region.into(),
+            service: service.into(),
+            key,
+        }));
+        if let Some(before) = &*self.kept.load() {
+            kept.extend(before.iter().take(KEPT - 1).cloned());
+        }
+        self.kept.store(Some(Arc::new(kept)));
+    }
+}
+
+fn hmac_key(derived: &[u8; 32]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, derived)
 }
 
 impl fmt::Debug for SigningSecret {
@@ -145,23 +168,24 @@ mod tests {
         .unwrap()
     }
 
+    const DAY: i64 = 86_400;
+
+    fn kept(secret: &SigningSecret) -> Vec<(String, String, [u8; 8])> {
+        let kept = secret.kept.load();
+        let kept = kept.iter().flat_map(|kept| kept.iter());
+        kept.map(|k| (k.region.to_string(), k.service.to_string(), k.day))
+            .collect()
+    }
+
     #[test]
     fn a_kept_key_is_good_for_its_scope_and_its_secret_alone() {
-        const DAY: i64 = 86_400;
         let secret = SigningSecret::new(Secret::new(RIGHT.to_owned()));
-        let kept = || {
-            secret
-                .last
-                .load()
-                .as_ref()
-                .map(|k| (k.region.to_string(), k.service.to_string(), k.day))
-        };
         assert!(
             secret
                 .verify(&signed("another", "us-east-1", "sts", DAY))
                 .is_err()
         );
-        assert_eq!(kept(), None, "a bad signature leaves nothing behind");
+        assert_eq!(kept(&secret), [], "a bad signature leaves nothing behind");
         for (region, service, at) in [
             ("us-east-1", "sts", DAY),
             ("us-east-1", "sts", DAY + 1),
@@ -173,10 +197,11 @@ mod tests {
             let good = signed(RIGHT, region, service, at);
             secret.verify(&good).unwrap();
             secret.verify(&good).unwrap();
-            let before = kept();
-            assert_eq!(
-                before.as_ref().map(|(r, s, _)| (r.as_str(), s.as_str())),
-                Some((region, service))
+            let before = kept(&secret);
+            assert!(
+                before
+                    .iter()
+                    .any(|(r, s, _)| (r.as_str(), s.as_str()) == (region, service))
             );
             // With the same scope, and with another.
             for (region, at) in [(region, at), ("ap-south-1", at), (region, at + DAY)] {
@@ -186,8 +211,48 @@ mod tests {
                         .is_err()
                 );
             }
-            assert_eq!(kept(), before, "nobody else changes what is kept");
+            assert_eq!(kept(&secret), before, "nobody else changes what is kept");
         }
         assert_eq!(format!("{secret:?}"), "[redacted]");
+    }
+
+    #[test]
+    fn the_keys_of_the_last_four_scopes_are_kept() {
+        let secret = SigningSecret::new(Secret::new(RIGHT.to_owned()));
+        let verify = |region, at| {
+            let good = signed(RIGHT, region, "sts", at);
+            secret.verify(&good).unwrap();
+        };
+        let regions = || {
+            let kept = kept(&secret).into_iter();
+            kept.map(|(region, ..)| region).collect::<Vec<_>>()
+        };
+        for region in [
+            "us-east-1",
+            "us-west-2",
+            "eu-west-1",
+            "ap-south-1",
+            "ca-central-1",
+        ] {
+            verify(region, DAY);
+        }
+        assert_eq!(
+            regions(),
+            ["ca-central-1", "ap-south-1", "eu-west-1", "us-west-2"]
+        );
+        // A key that is there changes nothing, and the first one is derived again.
+        verify("us-west-2", DAY + 7);
+        verify("us-east-1", DAY);
+        assert_eq!(
+            regions(),
+            ["us-east-1", "ca-central-1", "ap-south-1", "eu-west-1"]
+        );
+        // Around midnight some clients have the next day already.
+        verify("us-east-1", 2 * DAY);
+        verify("us-east-1", DAY);
+        assert_eq!(
+            regions(),
+            ["us-east-1", "us-east-1", "ca-central-1", "ap-south-1"]
+        );
     }
 }
