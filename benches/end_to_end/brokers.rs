@@ -52,6 +52,8 @@ impl Broker {
             toml.push_str("sync = false\n");
         }
         toml.push_str(WIDE_BUDGETS);
+        // Connections stay for as long as a measurement takes.
+        toml.push_str("\n[limits]\nidle_seconds = 600\n");
         if let Some(port) = settings.redis {
             toml.push_str(&format!(
                 "\n[sessions.redis]\nurls = [\"redis://127.0.0.1:{port}\"]\n"
