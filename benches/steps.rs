@@ -204,6 +204,7 @@ fn packing(c: &mut Criterion) {
         ],
         policy: policy.into(),
         policy_arns: vec!["arn:aws:iam::111122223333:policy/ReadOnly".into()],
+        ..Limits::default()
     };
     c.bench_function(
         "pack: a policy of 300 characters, an ARN, three tags",
