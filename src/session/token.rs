@@ -1,5 +1,5 @@
-//! Session tokens: the claims of a session in an [`envelope`]. The secret access key is not in the
-//! token and cannot be derived from it.
+//! Session tokens: the claims of a session in an [envelope](crate::session::envelope). The secret
+//! access key is not in the token and cannot be derived from it.
 //!
 //! Tokens that are issued together have one signature (form 4). Those of form 3, which an earlier
 //! version issued, have one each. Tokens of narrowed sessions have form 5, so that a broker that does
