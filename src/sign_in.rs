@@ -346,7 +346,17 @@ fn fresh_handle(broker: &Broker) -> Result<Handle, Error> {
 /// 256 random bits as text.
 fn secret(broker: &Broker) -> Result<Secret<String>, Error> {
     let bytes = entropy::bytes::<32>(&*broker.entropy)?;
-    Ok(Secret::new(URL_SAFE_NO_PAD.encode(bytes)))
+    Ok(Secret::new(spelled(&bytes)))
+}
+
+/// Bytes as base64url, with `A` in place of a `-` at the beginning: command lines would take a text that begins
+/// with `-` for an option. Less than a bit of 32 bytes is lost.
+fn spelled(bytes: &[u8]) -> String {
+    let mut text = URL_SAFE_NO_PAD.encode(bytes);
+    if text.starts_with('-') {
+        text.replace_range(..1, "A");
+    }
+    text
 }
 
 /// The digest by which the store knows a secret of 256 random bits.
@@ -410,5 +420,17 @@ async fn make_room(broker: &Broker, sign_in: &SignIn) -> Result<(), Error> {
             .store
             .delete_sign_ins(vec![oldest.id.clone()])
             .await?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_looks_like_an_option() {
+        assert_eq!(spelled(&[0xf8, 0, 0]), "AAAA");
+        assert_eq!(spelled(&[0xfc, 0, 0]), "_AAA");
+        assert_eq!(spelled(&[1, 0xf8, 0]), "AfgA");
     }
 }

@@ -3,8 +3,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -12,7 +10,7 @@ use super::record::{self, Draft, Event};
 use super::registration::{Client, DEVICE_CODE};
 use super::seal::Sealer;
 use super::tokens::{self, Tokens};
-use super::{digest, of_id, scopes, settings, sign_ins};
+use super::{digest, of_id, scopes, settings, sign_ins, spelled};
 use crate::base::clock::Timestamp;
 use crate::base::digest::sha256;
 use crate::base::entropy;
@@ -326,7 +324,7 @@ fn new_device_code(
     sealer: &Sealer,
     until: Timestamp,
 ) -> Result<Secret<String>, Error> {
-    let random = URL_SAFE_NO_PAD.encode(entropy::bytes::<32>(&*broker.entropy)?);
+    let random = spelled(&entropy::bytes::<32>(&*broker.entropy)?);
     let code = format!("{random}.{}", until.seconds());
     let mark = sealer.marks(&format!("device code {code}")).next();
     let mark = mark.ok_or(Error::InternalFailure)?;

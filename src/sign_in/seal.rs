@@ -111,7 +111,9 @@ impl Sealer {
     pub(super) fn secret_of(&self, text: &str) -> Option<String> {
         let (key_id, _) = text.split_once('.')?;
         let key = self.0.iter().find(|key| key.id == key_id)?;
-        Some(URL_SAFE_NO_PAD.encode(hmac::sign(&key.mac, text.as_bytes())))
+        Some(super::spelled(
+            hmac::sign(&key.mac, text.as_bytes()).as_ref(),
+        ))
     }
 }
 
