@@ -121,8 +121,9 @@ pub struct SessionDetails {
     pub mfa: Option<Proven>,
 }
 
-/// Makes a session from a grant, and its token, which must still be signed. It expires after `term`. `issued_under` is the last change of the
-/// feed in force on this node, with the id of its store: any later revocation ends the session.
+/// Makes a session from a grant, and its token, which must still be signed. It expires after `term`.
+/// `issued_under` is the last change of the feed in force on this node, with the id of its store: any
+/// later revocation ends the session.
 ///
 /// # Errors
 /// [`Error`] if there are no random bytes or no current signing key, or if the token would be too
