@@ -179,7 +179,7 @@ fn question(body: &[u8]) -> Result<VerifyStringToSign, Error> {
         let value = body.pointer(&format!("/credentials/{name}"));
         value
             .and_then(Value::as_str)
-            .ok_or_else(|| Error::Malformed(format!("`credentials.{name}` must be a text.")))
+            .ok_or_else(|| Error::Malformed(format!("`credentials.{name}` must be a string.")))
     };
     let token = text("token")?;
     let decoded = STANDARD.decode(token).or_else(|_| URL_SAFE.decode(token));

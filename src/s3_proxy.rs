@@ -67,7 +67,7 @@ where
         }
         (Proxies::Unknown, true) => text(
             StatusCode::NOT_FOUND,
-            "There are /s3/authorize and Envoy's gRPC service envoy.service.auth.v3.Authorization.",
+            "This listener serves only /s3/authorize and Envoy's gRPC service envoy.service.auth.v3.Authorization.",
         ),
     }
 }
@@ -84,7 +84,9 @@ where
     let mut grpc = tonic::server::Grpc::new(codec).max_decoding_message_size(MAX_MESSAGE_BYTES);
     match tokio::time::timeout(CALL_TIMEOUT, grpc.unary(Check(Arc::new(question)), request)).await {
         Ok(response) => response,
-        Err(_) => Status::deadline_exceeded("The question did not arrive in time.").into_http(),
+        Err(_) => {
+            Status::deadline_exceeded("The check request did not arrive in time.").into_http()
+        }
     }
 }
 
@@ -139,7 +141,7 @@ impl Question {
             Some(store) => decide(&self.broker, store, head, origin).await,
             None => Decision::Refuse(S3Refusal::new(
                 Code::InvalidRequest,
-                "No object store of this broker is called by this host: add it to `hosts` in [[s3.stores]], and let the proxy pass on the client's Host.",
+                "This broker has no object store for the host in the request: add the host to `hosts` in [[s3.stores]], and let the proxy pass on the client's Host.",
             )),
         }
     }

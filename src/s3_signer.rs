@@ -156,7 +156,7 @@ impl Signer<'_> {
             }
         };
         if host.as_deref() != Some(asked.authority.as_str()) {
-            let message = "The request would be signed for another host.";
+            let message = "The request is for one host but would be signed for another one.";
             return Err(S3Refusal::new(Code::InvalidRequest, message).into());
         }
         // What a proxy would remove reaches the store.
@@ -180,7 +180,7 @@ fn own_signature(
 ) -> Result<(Vec<(String, String)>, Added), S3Refusal> {
     if asked.region != store.rules.region {
         let message = format!(
-            "The region must be '{}', as the store has it.",
+            "The region must be '{}', which is that of the store.",
             store.rules.region
         );
         return Err(S3Refusal::new(Code::InvalidRequest, message));
@@ -237,7 +237,7 @@ fn payload(asked: &Asked) -> Result<Cow<'_, str>, S3Refusal> {
     match (asked.header(PAYLOAD), hash) {
         (Some(declared), Some(hash)) if declared != hash => Err(S3Refusal::new(
             Code::BadDigest,
-            "The header 'x-amz-content-sha256' must be the hash of the body that the question has.",
+            "The header 'x-amz-content-sha256' must be the hash of `body`.",
         )),
         (Some(declared), _) => Ok(declared.into()),
         (None, Some(hash)) => Ok(hash.into()),

@@ -407,7 +407,7 @@ pub fn permit_on_bucket(
     // the bucket names.
     let is_session = caller.is_some_and(|caller| caller.session().is_some());
     if is_session && !(question.is_within_session_policies() && question.is_within_boundary()) {
-        let note = "The policy of the bucket allows this, but not the session policies of the session, or the permissions boundary.";
+        let note = "The policy of the bucket allows this, but the session policies or the permissions boundary of the caller do not.";
         return Err(Box::new(Denied::because(action.to_owned(), facts, note)));
     }
     Ok(())

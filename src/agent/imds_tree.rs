@@ -50,7 +50,7 @@ impl MetaData {
         let of_tree = Self(root.clone())
             .value("placement/region")
             .map(str::to_owned);
-        let region = of_tree.ok_or("`placement.region` must be a text")?;
+        let region = of_tree.ok_or("`placement.region` must be a string")?;
         let mut default_zone = root;
         if let Some(Node::Folder(placement)) = default_zone.get_mut("placement") {
             let zone = placement.entry("availability-zone".to_owned());
@@ -128,7 +128,7 @@ fn folder(
                 return Err(format!("`{path}` must have at most {MAX_VALUE} bytes"));
             }
             toml::Value::Table(table) => Node::Folder(folder(table, &path, deeper, left)?),
-            _ => return Err(format!("`{path}` must be a text or a table")),
+            _ => return Err(format!("`{path}` must be a string or a table")),
         };
         made.insert(name.clone(), node);
     }
@@ -226,7 +226,7 @@ mod tests {
             ("iam = \"x\"", "`iam`"),
             ("a.\"b/c\" = \"x\"", "`a.b/c`"),
             ("\"..\" = \"x\"", "`..`"),
-            ("a = 1", "`a` must be a text or a table"),
+            ("a = 1", "`a` must be a string or a table"),
             ("instance-id = \"web 1\"", "`instance-id`"),
             ("instance-id.x = \"web\"", "`instance-id`"),
             ("placement = \"x\"", "`placement.region`"),

@@ -62,7 +62,7 @@ impl UnverifiedPodToken {
         // By the clock of this node; the broker compares with its own.
         #[allow(
             clippy::cast_possible_truncation,
-            reason = "out of range, it saturates"
+            reason = "a number out of range saturates"
         )]
         let expires_at = Timestamp::from_seconds(claims.exp as i64);
         if expires_at <= now {

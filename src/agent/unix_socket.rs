@@ -165,7 +165,7 @@ fn role_of(query: Option<&str>) -> Result<Option<String>, &'static str> {
     let Some(query) = query else {
         return Ok(None);
     };
-    let bad = "The query must be `role=`, and the ARN of a role.";
+    let bad = "The query must be `role=` followed by the ARN of a role.";
     let role = query
         .strip_prefix("role=")
         .filter(|role| !role.contains('&'))
@@ -217,7 +217,7 @@ impl Drop for SocketFile {
 /// The path cannot be used, or another agent listens there.
 #[allow(
     deprecated,
-    reason = "what replaces it is unsafe code; this listener keeps its descriptor as long as it lives"
+    reason = "its replacement is unsafe code; this listener keeps the descriptor open as long as it lives"
 )]
 pub fn listen(path: &Path, mode: u32) -> io::Result<(AsyncFd<UnixListener>, SocketFile)> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());

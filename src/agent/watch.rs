@@ -172,7 +172,7 @@ impl Watch {
                     // Perhaps only the node's own session was over, so it is tried again at once.
                     tracing::info!(
                         error = text,
-                        "the broker has ended the stream of ended sessions"
+                        "the broker has closed the stream of ended sessions"
                     );
                     self.state.in_doubt.store(true, Ordering::Relaxed);
                     streams.close_all();

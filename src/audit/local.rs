@@ -226,7 +226,7 @@ fn lock(file: &File) -> io::Result<()> {
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    "another command holds it for more than 2 s",
+                    "another command has held it for more than 2 s",
                 ));
             }
             Err(error) => return Err(error.into()),

@@ -87,7 +87,7 @@ fn semantic(top: &Object) -> Result<Semantic, String> {
             "execute_all" => Ok(Semantic::ExecuteAll),
             "deny_on_first_deny" => Ok(Semantic::DenyOnFirstDeny),
             "permit_on_first_permit" => Ok(Semantic::PermitOnFirstPermit),
-            _ => Err("`evaluations_semantic` must be one of the API's three.".to_owned()),
+            _ => Err("`evaluations_semantic` must be `execute_all`, `deny_on_first_deny` or `permit_on_first_permit`.".to_owned()),
         },
         Some(_) => Err("`evaluations_semantic` must be a string.".to_owned()),
     }

@@ -121,7 +121,7 @@ fn secret(arguments: &SecretArguments) -> Result<(), Failure> {
         None => "as a public client",
     };
     print::line(format_args!(
-        "{arn} signs people in by the client {id}, {what}, since change {sequence}."
+        "{arn} signs people in with the client {id}, {what}, since change {sequence}."
     ))?;
     print::note("Every connected broker applies the change within 2 s.");
     Ok(())

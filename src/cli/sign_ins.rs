@@ -134,7 +134,7 @@ async fn end(arguments: EndArguments) -> Result<(), Failure> {
     let client = Settings::of(&arguments.call)?.client().await?;
     let ended = client.end_sign_in(&arguments.sign_in_id).await?;
     print::note(format_args!(
-        "The sign-in has ended, with all that came from it (change {}).",
+        "The sign-in has ended, with everything that came from it (change {}).",
         ended.sequence_number
     ));
     Ok(())

@@ -64,7 +64,7 @@ pub(super) async fn session(socket: &Path, role_arn: &str) -> Result<SessionCred
         }
         let refusal: Refusal = serde_json::from_slice(&body).map_err(|_| {
             fault(format!(
-                "what listens there is no agent: it answered {status}"
+                "the program that listens there is not an agent: it answered {status}"
             ))
         })?;
         if refusal.code != "TryAgain" || attempt == ATTEMPTS {
@@ -81,7 +81,7 @@ async fn ask(socket: &Path, role_arn: &str) -> Result<(StatusCode, Zeroizing<Vec
     let own = rustix::process::getuid().as_raw();
     if !may_be_the_agent(listens, own, fs::metadata(files::folder(socket))?.uid()) {
         return Err(format!(
-            "what listens there belongs to uid {listens}, who could hand out credentials of somebody else; the agent's \
+            "the program that listens there runs as uid {listens}, which could hand out somebody else's credentials; the agent's \
              socket must be in a folder that belongs to the agent's user"
         )
         .into());

@@ -170,7 +170,7 @@ async fn by_device(
     };
     let token = tokio::time::timeout(lasts, polled)
         .await
-        .map_err(|_| "the code is too old; run the command again")??;
+        .map_err(|_| "the code has expired; run the command again")??;
     Ok((registration, token))
 }
 

@@ -253,6 +253,7 @@ fn check_whole_arn(role_arn: &str, option: &str) -> Result<(), Failure> {
     if role_arn.starts_with("arn:") {
         return Ok(());
     }
-    let rule = format!("with {option} the account of a name is unknown; write the role's ARN");
+    let rule =
+        format!("with {option}, the account of a role name is unknown; write the role's ARN");
     Err(format!("--role-arn {role_arn}: {rule}, arn:aws:iam::ACCOUNT:role/{role_arn}").into())
 }

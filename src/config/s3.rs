@@ -238,7 +238,7 @@ fn buckets(named: BTreeMap<String, String>) -> Result<BTreeMap<String, AccountId
             )
         } else if !is_bucket(&bucket) {
             format!(
-                "`{bucket}` is no name of a bucket: 3 to 63 lower-case letters, digits, `-` or `.`"
+                "`{bucket}` is not the name of a bucket: 3 to 63 lower-case letters, digits, `-` or `.`"
             )
         } else if let Some(account) = AccountId::parse(&account) {
             return Ok((bucket, account));

@@ -99,7 +99,10 @@ fn providers(
 ) -> Result<Vec<ProviderShown>, ConfigError> {
     const KEY: &str = "[sign_in] providers";
     if declared.len() > MAX_PROVIDERS {
-        return Err(value(KEY, format!("must be at most {MAX_PROVIDERS}")));
+        return Err(value(
+            KEY,
+            format!("must have at most {MAX_PROVIDERS} entries"),
+        ));
     }
     let mut shown: Vec<ProviderShown> = Vec::new();
     for provider in declared {
@@ -151,7 +154,7 @@ fn details(provider: &super::document::SignInProvider) -> Result<ProviderDetails
             "an OpenID Connect"
         };
         let rule = format!(
-            "`{name}` is not for {kind} provider, which `{}` is",
+            "`{name}` is not for {kind} provider such as `{}`",
             provider.arn
         );
         return Err(value(KEY, rule));
@@ -196,7 +199,7 @@ fn details(provider: &super::document::SignInProvider) -> Result<ProviderDetails
             .all(|(value, factor)| is_value(value) && is_factor(factor));
         if meanings.len() > MAX_VALUES || !fit {
             let rule = format!(
-                "`{name}` must say of at most {MAX_VALUES} values which factor they prove: `pwd`, `otp`, `hwk` or `mfa`"
+                "`{name}` must map at most {MAX_VALUES} values to the factor that each one proves: `pwd`, `otp`, `hwk` or `mfa`"
             );
             return Err(value(KEY, rule));
         }
@@ -215,7 +218,10 @@ fn details(provider: &super::document::SignInProvider) -> Result<ProviderDetails
 fn clients(declared: Vec<super::document::SignInClient>) -> Result<Vec<AppClient>, ConfigError> {
     const KEY: &str = "[sign_in] clients";
     if declared.len() > MAX_CLIENTS {
-        return Err(value(KEY, format!("must be at most {MAX_CLIENTS}")));
+        return Err(value(
+            KEY,
+            format!("must have at most {MAX_CLIENTS} entries"),
+        ));
     }
     let mut clients: Vec<AppClient> = Vec::new();
     for client in declared {

@@ -25,7 +25,8 @@ const SOURCE_IDENTITY: &str = "https://aws.amazon.com/source_identity";
 const ROLES: &str = "https://aws.amazon.com/roles";
 
 /// The text of the refusal, which is the same for a token of an unknown provider and a forged one.
-const NOT_VOUCHED: &str = "The web identity token that was passed is not one that an identity provider of the role's account vouches for";
+const NOT_VOUCHED: &str =
+    "No identity provider of the role's account vouches for the web identity token that was passed";
 
 /// The refusal of a token for which no provider of the role's account vouches.
 pub(crate) fn not_vouched(reason: Reason) -> Box<Unproven> {

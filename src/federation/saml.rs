@@ -419,7 +419,7 @@ fn key(key: ContextKey) -> (String, Flat) {
 
 /// The refusal of a response that the provider does not vouch for. Only the audit log has the reason.
 fn not_vouched(reason: Reason) -> Box<Unproven> {
-    let text = "The SAML response is not one that the SAML provider vouches for here and now. The audit log of the broker says why";
+    let text = "The SAML response is not a valid proof from the SAML provider for this broker and this time. The audit log of the broker says why";
     Unproven::because(Error::InvalidIdentityToken(text.to_owned()), reason)
 }
 

@@ -117,7 +117,9 @@ impl Rpc for Authorize {
             Ok(pb::Semantic::DenyOnFirstDeny) => Semantic::DenyOnFirstDeny,
             Ok(pb::Semantic::PermitOnFirstPermit) => Semantic::PermitOnFirstPermit,
             Err(_) => {
-                return Err(FieldError::new("Semantic", "must be one of the API").into());
+                return Err(
+                    FieldError::new("Semantic", "must be a value that the API defines").into(),
+                );
             }
         };
         let subject = match m.subject.and_then(|s| s.subject) {

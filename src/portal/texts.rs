@@ -85,7 +85,7 @@ texts! {
     found_here: "{} on this page. Press Enter to search all of them.",
     none_found: "No role matches. Try fewer letters, or the number of the account.",
     no_roles: "You are signed in, but no role admits you.",
-    no_roles_next: "A role admits whoever its trust policy names. Ask an administrator to name you there, and tell them what stands below. Then load this page again.",
+    no_roles_next: "A role admits whoever its trust policy names. Ask an administrator to name you there, and give them what is shown below. Then load this page again.",
     more_roles: "More roles",
     previous: "Back to the first roles",
     too_many_found: "More roles match than can be shown. Use more words.",
@@ -181,7 +181,7 @@ texts! {
     sign_in_gone: "This sign-in has ended already.",
     // MFA devices.
     mfa_devices: "MFA devices",
-    mfa_text: "An authenticator app shows a new code every 30 seconds. With it, nobody signs in with your password alone.",
+    mfa_text: "An authenticator app shows a new code every 30 seconds. With one, nobody can sign in with your password alone.",
     no_devices: "You have no MFA device.",
     add_device: "Add a device",
     remove: "Remove",

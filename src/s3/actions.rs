@@ -150,7 +150,7 @@ pub fn checks<'a>(
         | "PutBucketAnalyticsConfiguration" => {
             return Err(S3Refusal::new(
                 Code::NotImplemented,
-                "This lets the store write into a bucket that the body of the request names, which cannot be judged here: let the operator of the store do it.",
+                "This request lets the store write into a bucket that its body names, and the broker does not see the body: let the operator of the store do it.",
             ));
         }
         name => return Err(not_supported(name)),

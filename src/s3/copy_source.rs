@@ -43,7 +43,7 @@ impl<'a> CopySource<'a> {
         };
         let plain = |v: &str| is_id(v) && !v.contains(['+', '=']);
         if version.is_some_and(|v| !plain(v)) {
-            return Err(invalid("has a version id that is not one"));
+            return Err(invalid("has a malformed version id"));
         }
         let path = path.strip_prefix('/').unwrap_or(path);
         let (bucket, key) = path

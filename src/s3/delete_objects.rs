@@ -208,7 +208,7 @@ fn object(node: Node<'_, '_>, rules: &StoreRules) -> Result<Condemned, S3Refusal
             "Key" => key = Some(ObjectKey::new(value.to_owned().into(), rules)?),
             "VersionId" => {
                 if !is_id(value) {
-                    return Err(malformed("a version id is not one"));
+                    return Err(malformed("a version id is malformed"));
                 }
                 version = Some(value.to_owned());
             }

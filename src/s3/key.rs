@@ -51,7 +51,7 @@ impl<'a> ObjectKey<'a> {
             let mut segments = bare.unwrap_or(&name).split('/');
             if segments.clone().any(is_private) {
                 return invalid(
-                    "Stores that keep objects as files have their own data under names like this.",
+                    "The name of the object is reserved: stores that keep objects as files have data of their own under such names.",
                 );
             }
             if segments.any(str::is_empty) {

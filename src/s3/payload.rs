@@ -29,7 +29,7 @@ impl<'a> Payload<'a> {
             UNSIGNED_TRAILER => {
                 return Err(S3Refusal::new(
                     Code::NotImplemented,
-                    "The store does not take a checksum after the payload. Set `request_checksum_calculation = when_required` in the client's profile, or `takes_trailers` of [[s3.stores]] if the store has learned it.",
+                    "The store does not take a checksum after the payload. Set `request_checksum_calculation = when_required` in the client's profile, or `takes_trailers` of [[s3.stores]] if the store takes one now.",
                 ));
             }
             declared if declared.starts_with("STREAMING-") => {

@@ -204,7 +204,7 @@ fn operation(
         .collect();
     let Some(operation) = Operation::find(method, level, &own, copies) else {
         let message = if method == "POST" && level == Level::Bucket && own.is_empty() {
-            "Uploads by a form are not accepted, since their policy is in the body, which is not seen here: use a presigned PUT instead."
+            "Uploads by a form are not accepted, since their policy is in the body, which the broker does not see: use a presigned PUT instead."
         } else {
             "A header or parameter you provided implies functionality that is not implemented: no operation, or more than one, has this method with these parameters."
         };

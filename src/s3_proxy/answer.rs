@@ -124,12 +124,15 @@ pub(super) fn to_proxy(decision: Decision, asked: Option<&Forwarded>) -> Respons
             allowed(&set, without(&asked.uri, &remove_query))
         }
         (Decision::Preflight(_), _) => {
-            let message = "This proxy passes every request on that it may, so it must answer preflight requests by its own configuration.";
+            let message = "This proxy would send the preflight request on to the store, so it must answer such requests by its own configuration.";
             refused(&S3Refusal::new(Code::AccessDenied, message), family)
         }
         (Decision::Refuse(refusal), _) => refused(&refusal, family),
         (Decision::Allow { .. }, None) => refused(
-            &S3Refusal::new(Code::InternalError, "The question was not read."),
+            &S3Refusal::new(
+                Code::InternalError,
+                "The request that the proxy asks about could not be read.",
+            ),
             family,
         ),
     }

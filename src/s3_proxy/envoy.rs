@@ -34,11 +34,11 @@ pub struct Checked {
 pub fn read(question: CheckRequest) -> Result<Checked, String> {
     let attributes = question
         .attributes
-        .ok_or("The question has no attributes.")?;
+        .ok_or("The check request has no attributes.")?;
     let client_ip = client(&attributes)?;
     let is_secure = attributes.tls_session.is_some();
     let http = attributes.request.and_then(|request| request.http);
-    let http = http.ok_or("The question is not about an HTTP request.")?;
+    let http = http.ok_or("The check request is not about an HTTP request.")?;
     let Some(raw) = http.header_map else {
         return Err("The filter ext_authz must have `encode_raw_headers: true`.".to_owned());
     };
@@ -50,7 +50,7 @@ pub fn read(question: CheckRequest) -> Result<Checked, String> {
     ] {
         let mut given = pseudo.iter().filter(|(n, _)| n == name);
         if given.any(|(_, value)| value != expected) {
-            return Err(format!("{name} of the question has two values."));
+            return Err(format!("{name} of the check request has two values."));
         }
     }
     let is_partial = headers
@@ -78,11 +78,11 @@ fn client(attributes: &AttributeContext) -> Result<IpAddr, String> {
     let peer = attributes.source.as_ref();
     let address = peer.and_then(|peer| peer.address.as_ref()?.address.as_ref());
     let Some(Address::SocketAddress(socket)) = address else {
-        return Err("The question does not say from which address its client called.".to_owned());
+        return Err("The check request does not contain the address of the client.".to_owned());
     };
     let ip = socket.address.parse::<IpAddr>();
     ip.map(|ip| ip.to_canonical())
-        .map_err(|_| "The client's address in the question is not an IP address.".to_owned())
+        .map_err(|_| "The client's address in the check request is not an IP address.".to_owned())
 }
 
 type Fields = Vec<(String, String)>;

@@ -130,7 +130,7 @@ impl RedisSessions {
             }
             Some(Err(_)) => {
                 self.metrics.sessions_forged.inc();
-                tracing::warn!(session = %crate::base::digest::hex(id), "the key of a session record holds something else");
+                tracing::warn!(session = %crate::base::digest::hex(id), "the key of a session record holds a value of another type");
                 return Err(SessionsError::Forged);
             }
         };

@@ -117,7 +117,7 @@ async fn started(
 ) -> Result<Started, Error> {
     let full = || {
         broker.throttled("sign_ins");
-        let text = "Too many programs are waiting for an approval. Try again in some minutes.";
+        let text = "Too many programs are waiting for an approval. Try again in a few minutes.";
         Error::from(GrantErrorKind::SlowDown.because(text))
     };
     let (now, passed) = (broker.clock.now(), broker.clock.monotonic());
@@ -202,7 +202,7 @@ pub async fn poll(
         }
     }
     if known == Poll::TooOften {
-        let text = "The program asks too often. Ask once in a second.";
+        let text = "The program asks too often. Ask once a second.";
         return Err(GrantErrorKind::SlowDown.because(text).into());
     }
     if known == Poll::Pending && !was_decided_elsewhere(broker, &id, passed).await? {
@@ -539,7 +539,7 @@ async fn take_back(
 
 fn unknown_code() -> Error {
     Error::NotFound(
-        "There is no program that waits for this code. Codes are good for ten minutes and one decision."
+        "No program is waiting for this code. Codes are good for ten minutes and one decision."
             .to_owned(),
     )
 }

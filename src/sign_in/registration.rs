@@ -159,7 +159,7 @@ fn opened(broker: &Broker, sealer: &Sealer, client_id: &str) -> Result<Client, E
     }
     let sealed: Sealed = sealer.open("client", "", client_id).ok_or_else(unknown)?;
     if broker.clock.now() >= sealed.expires_at {
-        let text = "The registration of the program is over. Register it again.";
+        let text = "The registration of the program has expired. Register it again.";
         return Err(GrantErrorKind::InvalidClient.because(text).into());
     }
     Ok(Client {

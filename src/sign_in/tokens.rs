@@ -146,7 +146,7 @@ pub async fn refresh(
         let mut draft = Draft::new(broker, Event::CREATE_TOKEN, origin)?
             .asked(&json!({"grantType": REFRESH_TOKEN, "clientName": client.name}));
         if is_reuse {
-            let reason = "a refresh token was used again after its time; its family has ended";
+            let reason = "a refresh token was used long after it was replaced; the tokens of its family have ended";
             draft = draft.with(&json!({"reason": reason}));
         }
         let draft = match &seen {
@@ -205,7 +205,7 @@ async fn refreshed(
             *is_reuse = true;
             tracing::warn!(
                 sign_in = sign_in.id_text(),
-                "a refresh token was used again after its time; its family of tokens has ended"
+                "a refresh token was used long after it was replaced; the tokens of its family have ended"
             );
             return Err(invalid());
         }

@@ -208,7 +208,7 @@ impl<'s> Writer<'s> {
     ) -> Result<T, StoreError> {
         if self.has_failed {
             return Err(StoreError::Unavailable(
-                "the change failed before".to_owned(),
+                "an earlier step of the change failed".to_owned(),
             ));
         }
         let asked = self.lease.ask(deadline, work).await;

@@ -28,7 +28,7 @@ Examples:
   brevet agent --config /etc/brevet/agent.toml
       Runs the agent of a configuration, for production.
   brevet agent --dev --listen 127.0.0.1:0 --world world.json
-      Listens on any free port, for a test; the file says which.";
+      Listens on any free port, for a test; world.json says which one.";
 
 /// How far the wall clock may be behind the latest time that was seen before the log mentions it.
 const CLOCK_MAY_LAG: Duration = Duration::from_secs(60);

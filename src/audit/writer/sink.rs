@@ -160,7 +160,9 @@ impl Sink {
                 }
                 Ok(_) if after_failure && parts.iter().all(|part| part.is_empty()) => (
                     0,
-                    Some(io::Error::other("nothing was written since it failed")),
+                    Some(io::Error::other(
+                        "nothing has been written since the log failed",
+                    )),
                 ),
                 Ok(_) => one_by_one(file, parts),
                 Err(error) => (0, Some(error)),

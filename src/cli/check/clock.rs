@@ -20,7 +20,7 @@ impl Look<'_> {
             }
             Ok(highest) if highest.since(self.now) > MAX_CLOCK_OFFSET => {
                 let says = format!(
-                    "{}: is behind {highest}, which the broker has seen",
+                    "{}: is behind {highest}, the latest time that the broker has seen",
                     self.now
                 );
                 let fix = "correct this machine's clock; if it was ahead before and is right now: brevet clock accept";

@@ -138,7 +138,7 @@ fn client(provider: &OidcProvider) -> String {
     let client = client.filter(|client| client.secret.is_some());
     client.map_or_else(String::new, |client| {
         format!(
-            "; people sign in by the client {}, which has a secret",
+            "; people sign in with the client {}, which has a secret",
             client.id
         )
     })

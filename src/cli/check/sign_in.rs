@@ -73,13 +73,15 @@ impl Look<'_> {
                 format!(
                     "{says}; an assertion without the attribute Role gives every role whose trust policy admits the provider's people"
                 ),
-                "make sure that these trust policies say who, by more than SAML:aud; or remove roles_by_trust_policies",
+                "make sure that these trust policies restrict who is admitted by more than SAML:aud; or remove roles_by_trust_policies",
             ));
         }
         if idp.wants_signed_requests() && here.request_signer.is_none() {
             return Some(warning(
                 CHECK,
-                format!("{says}; its metadata wants signed requests, and they are not signed"),
+                format!(
+                    "{says}; its metadata requires signed requests, but this broker does not sign them"
+                ),
                 "set [saml] request_key and request_certificate, and give the broker's metadata to the identity provider again",
             ));
         }

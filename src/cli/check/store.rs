@@ -255,7 +255,7 @@ impl Look<'_> {
                 false => format!("will be switched off at {}", ending.end.at),
             };
             self.warnings.push(format!(
-                "access key {} of {} {when} ([credentials] {}): make another one for its user first",
+                "access key {} of {} {when} ([credentials] {}): make another one for its user before then",
                 ending.access_key_id,
                 ending.user_arn,
                 ending.end.reason.setting()

@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &PutProviderArguments) -> Result<(), Failure> {
         .filter(|end| *end <= now && !arguments.force)
     {
         let fix = "get its current metadata, or add --force";
-        return Err(format!("{name}: the metadata cannot be used since {end}; {fix}").into());
+        return Err(format!("{name}: the metadata has been unusable since {end}; {fix}").into());
     }
     let (_, master_key) = master_key(&config)?;
     let (runtime, store) = opened(&config, Some(&master_key))?;
@@ -98,7 +98,7 @@ pub(super) fn run(arguments: &PutProviderArguments) -> Result<(), Failure> {
     let arn = print::visible(&arguments.arn);
     let said = match put {
         Put::Created(sequence) => format!("{arn} was created by change {sequence}."),
-        Put::Renewed(sequence) => format!("{arn} has this metadata since change {sequence}."),
+        Put::Renewed(sequence) => format!("{arn} has had this metadata since change {sequence}."),
         Put::Unchanged => format!("{arn} has this metadata already; nothing was changed."),
     };
     print::line(said)?;

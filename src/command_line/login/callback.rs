@@ -92,7 +92,10 @@ fn answer<B>(
     state: &Secret<String>,
 ) -> (Response<Full<Bytes>>, Option<Outcome>) {
     if *request.method() != Method::GET || request.uri().path() != PATH {
-        return (page(StatusCode::NOT_FOUND, "This is not a page."), None);
+        return (
+            page(StatusCode::NOT_FOUND, "There is no page at this address."),
+            None,
+        );
     }
     let query = request.uri().query().unwrap_or_default();
     let refused = || {

@@ -54,7 +54,7 @@ pub enum ExchangeError {
     )]
     Method,
     #[error(
-        "the provider expects a client secret, and none is known; set it with `brevet provider secret`"
+        "the provider expects a client secret, but the broker has none for it; set it with `brevet provider secret`"
     )]
     NoSecret,
 }

@@ -58,7 +58,9 @@ fn metadata(cx: &Context<'_>, document: &str) -> Result<Metadata, Error> {
     let metadata =
         Metadata::parse(document.as_bytes()).map_err(|error| invalid(error.to_string()))?;
     match metadata.usable_until().filter(|end| *end <= cx.now) {
-        Some(end) => Err(invalid(format!("the metadata cannot be used since {end}"))),
+        Some(end) => Err(invalid(format!(
+            "the metadata has been unusable since {end}"
+        ))),
         None => Ok(metadata),
     }
 }

@@ -188,7 +188,7 @@ fn headers(pairs: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, FieldError> {
     }
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
-        let rule = || FieldError::new("Headers", "must be names and values of HTTP");
+        let rule = || FieldError::new("Headers", "must have names and values that HTTP allows");
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| rule())?;
         let mut value = HeaderValue::from_bytes(&value).map_err(|_| rule())?;
         value.set_sensitive(true);

@@ -105,7 +105,7 @@ impl Operation for AssumeRoleForWorkload {
             cx.asked(&asked);
         }
         let Some(node) = Node::of(cx.caller()) else {
-            let note = "Only a user with a long-term credential, or a role session that a token of the node was exchanged for, is a node.";
+            let note = "The caller must be a node: a user with a long-term credential, or a role session that was issued for a token of the node.";
             return Err(cx.refuse_because(ACTION, "*", note));
         };
         let found = self

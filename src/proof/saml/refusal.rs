@@ -53,7 +53,7 @@ pub enum Refusal {
     Assertions,
     /// A signature is not directly in the response or the assertion, or one of these has two.
     #[error(
-        "a signature is elsewhere than directly in the Response or the Assertion, once in each"
+        "a signature is not directly in the Response or the Assertion, or one of these has two"
     )]
     MisplacedSignature,
     #[error("the identity provider reports `{code}`: `{message}`")]

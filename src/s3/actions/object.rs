@@ -58,7 +58,7 @@ const LOCK: &[&str] = &[
     "s3:tlsversion",
 ];
 
-const COPIES_TAGS: &str = "A copy takes the tags of its source along, so that the tags must be allowed to be read and written. Otherwise set `x-amz-tagging-directive` to REPLACE.";
+const COPIES_TAGS: &str = "A copy takes the tags of its source along, so the caller must be allowed to read and to write tags. Otherwise, set `x-amz-tagging-directive` to REPLACE.";
 
 /// An object as a resource: its bucket, its name and its version if one is named.
 struct Object<'a, 'k> {
@@ -185,7 +185,7 @@ pub(super) fn checks<'a>(
         "RestoreObject" => {
             return Err(S3Refusal::new(
                 Code::NotImplemented,
-                "The body of RestoreObject may name a bucket to write into, which cannot be judged here.",
+                "The body of RestoreObject may name a bucket to write into, and the broker does not see the body.",
             ));
         }
         name => return Err(not_supported(name)),
