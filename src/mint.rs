@@ -39,7 +39,8 @@ pub struct Credentials {
 pub struct SessionToken(Arc<OnceLock<Secret<String>>>);
 
 impl SessionToken {
-    /// The token, for its holder; empty before it is signed. A call is answered after that.
+    /// The token as text, for its holder. It is empty until the token is signed; a call is answered
+    /// only after that.
     pub fn expose(&self) -> &String {
         static NONE: String = String::new();
         self.0.get().map_or(&NONE, Secret::expose)
@@ -50,19 +51,19 @@ impl SessionToken {
 pub struct UnsignedToken {
     token: Unsigned,
     keyring: Arc<Keyring>,
-    /// The token in the session's credentials.
+    /// The place in the session's credentials that the sealed token goes to.
     signed: SessionToken,
 }
 
 impl UnsignedToken {
-    /// What must be signed.
+    /// The leaf of the token, which must be signed before [`Self::complete`].
     pub fn leaf(&self) -> Leaf {
         self.token.leaf(self.keyring.clone())
     }
 
     /// Seals the token with the proof of its signature, and puts it into the session's credentials.
-    /// `in_force` is the keyring of this moment: it knows what was revoked since the call was decided,
-    /// even if another one took the place of that call's keyring meanwhile.
+    /// `in_force` is the keyring as of now, so that a key that was removed or revoked after the call
+    /// was decided is not used.
     ///
     /// # Errors
     /// [`Error::ServiceUnavailable`] if its key was removed or revoked meanwhile.
@@ -71,7 +72,7 @@ impl UnsignedToken {
         Self::put(self.signed, text)
     }
 
-    /// The same, with a signature of its own.
+    /// Completes the token as [`Self::complete`] does, with a signature for this token alone.
     ///
     /// # Errors
     /// [`Error::ServiceUnavailable`] if its key was revoked meanwhile.
@@ -91,7 +92,7 @@ impl UnsignedToken {
     }
 }
 
-/// What a call lacks if it cannot issue sessions.
+/// What [`Error::ServiceUnavailable`] names if the keyring has no key to sign a session with.
 pub const WITHOUT_KEY: &str = "a signing key that has not been revoked";
 
 /// A new session: credentials for the caller and a record for the broker.
@@ -215,7 +216,7 @@ pub fn session(
     Ok((session, unsigned))
 }
 
-/// What the broker keeps of a session.
+/// The record of a session, which the broker keeps.
 fn record(claims: Claims, tags: Vec<TagClaim>, narrowing: Option<Narrowing>) -> SessionRecord {
     SessionRecord {
         ancestors: lineage::ancestors(&claims).into_owned(),

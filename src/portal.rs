@@ -146,7 +146,7 @@ async fn refuse(visit: &mut Visit<'_>, mut problem: Problem) -> Answer {
     problem.answer(visit.frame())
 }
 
-/// What an address takes.
+/// Which requests an address takes: for its page, with a form, or both.
 #[derive(Clone, Copy)]
 enum Takes {
     Page,
@@ -155,7 +155,7 @@ enum Takes {
 }
 
 impl Takes {
-    /// What the address with this path takes; `None` if there is no such address.
+    /// Which requests the address with this path takes; `None` if there is no such address.
     fn at(path: &str) -> Option<Self> {
         Some(match path {
             "/" | "/portal" | "/portal/guide" | "/signed-out" => Self::Page,

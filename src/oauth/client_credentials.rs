@@ -25,7 +25,8 @@ use crate::routes::TOKEN;
 
 const GRANT: &str = "client_credentials";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-/// What clients send along that has no meaning here: the token is the holder's, whatever it is used for.
+/// Parameters that clients send along and that are ignored: the token has all permissions of its holder,
+/// wherever it is used.
 const IGNORED: [&str; 3] = ["scope", "audience", "resource"];
 
 /// Whether a request of the token endpoint is for this grant.
@@ -117,7 +118,8 @@ fn invalid(text: &'static str) -> Error {
     GrantErrorKind::InvalidRequest.because(text).into()
 }
 
-/// A key that is not valid is that of no client (RFC 6749 section 5.2).
+/// The answer to a refused request. An access key that is not valid is answered as an unknown
+/// client (RFC 6749 section 5.2).
 fn refuse(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     match error.class() {
         Class::Unauthenticated | Class::UnfitProof | Class::WrongCredentials | Class::Forbidden => {

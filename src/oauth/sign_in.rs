@@ -133,7 +133,7 @@ async fn create_token(
     Ok((request_id, shown(&tokens)))
 }
 
-/// An answer of RFC 6749 section 5.1.
+/// The tokens as the answer of a token endpoint: RFC 6749 section 5.1.
 fn shown(tokens: &Tokens) -> Value {
     let mut body = json!({
         "access_token": tokens.access_token.expose(),

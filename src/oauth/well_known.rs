@@ -97,7 +97,7 @@ fn max_age(keyring: &Keyring) -> Duration {
     quarter.map_or(LONGEST, |quarter| quarter.min(LONGEST))
 }
 
-/// The keys that sign come first, then those that will.
+/// The place of a key in the published set: keys that sign come first, then those that will.
 fn place(state: KeyState) -> u8 {
     match state {
         KeyState::Current => 0,

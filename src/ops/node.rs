@@ -17,7 +17,7 @@ const KUBERNETES_NODE: &str = "brevet:node";
 /// directory has them, because a session's tags are what its caller asked for.
 pub(in crate::parts::ops) struct Node {
     pub(in crate::parts::ops) account: AccountId,
-    /// Identifies the node also when its session is renewed.
+    /// Identifies the node; stays the same when the session of the node is renewed.
     id: String,
     /// The provider and the node's name, if the node showed a token of a Kubernetes service account.
     provider: Option<(String, String)>,

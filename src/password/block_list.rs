@@ -11,7 +11,7 @@ const MAX_ENTRIES: usize = 1_000_000;
 /// A list of passwords, of which only digests are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BlockList {
-    /// Sorted.
+    /// The digests in ascending order, for binary search.
     digests: Arc<[[u8; 16]]>,
 }
 

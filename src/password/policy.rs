@@ -31,7 +31,7 @@ pub struct PasswordPolicy {
 pub enum Characters {
     /// Three of the four kinds.
     ThreeKinds,
-    /// Each of these kinds.
+    /// Each of the kinds that is `true`.
     Each {
         /// A letter of `A` to `Z`.
         uppercase: bool,

@@ -13,7 +13,7 @@ use http_body_util::Full;
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: String,
-    /// The address to which the browser goes on.
+    /// The address to which the browser is redirected.
     location: Option<String>,
     cookies: Vec<HeaderValue>,
     /// The origin outside of this broker to which the answer to a form of this page redirects.
@@ -163,7 +163,8 @@ pub(super) fn protect(headers: &mut HeaderMap, is_secure: bool) {
     }
 }
 
-/// The content security policy of a page: nothing but our own style sheet, script and images.
+/// The content security policy of a page: nothing but the broker's own style sheet, script and
+/// images.
 fn policy(form_target: Option<&str>) -> String {
     let more = form_target.map(|origin| format!(" {origin}"));
     format!(

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::sign_in::SignIn;
 use crate::sign_in::password;
 
-/// Who asks, and for what.
+/// The page that asks a person to allow a program: who asks, and for what.
 #[derive(Template)]
 #[template(path = "approve.html", config = "src/portal/askama.toml")]
 pub(super) struct ApprovePage<'a> {
@@ -90,10 +90,11 @@ pub(super) fn asks(visit: &Visit<'_>, sign_in: &SignIn) -> Result<Asks, Problem>
     }
 }
 
-/// Checks what was asked for. The sign-in then has a new factor and a new cookie.
+/// Checks the code or the password that [`asks`] demands. The sign-in then has a new factor and a
+/// new cookie.
 ///
 /// # Errors
-/// The form's answer if the code or password is not accepted.
+/// The page with the form again, if the code or the password is not accepted.
 pub(super) async fn prove(
     visit: &mut Visit<'_>,
     signed_in: &SignedIn,

@@ -14,7 +14,7 @@ use crate::base::form;
 use crate::error::Error;
 use crate::sign_in::authorize::{self, Request, Wrong};
 
-/// The page that asks.
+/// The page that asks whether to allow the program.
 pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let query = visit.head.uri.query().unwrap_or_default();
     // What is wrong is said before anybody signs in for it.
@@ -28,7 +28,7 @@ pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     }
 }
 
-/// Checks a request; otherwise returns what is answered.
+/// Checks a program's request. `Err` holds the answer to one that is not accepted.
 fn check(visit: &Visit<'_>, query: &str) -> Result<Request, Box<Result<Answer, Problem>>> {
     authorize::check(visit.broker, query).map_err(|wrong| {
         Box::new(match wrong {

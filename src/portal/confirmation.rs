@@ -48,7 +48,7 @@ pub(super) struct ConfirmPage<'a> {
     pub(super) fields: Vec<(&'static str, &'a str)>,
     pub(super) asks: Asks,
     pub(super) user_name: &'a str,
-    /// Where to go instead.
+    /// The address for somebody who does not confirm.
     pub(super) back: &'a str,
 }
 
@@ -102,7 +102,7 @@ impl Change {
         }))
     }
 
-    /// The page with what is changed.
+    /// The path of the page that shows what is changed.
     fn back(self) -> &'static str {
         match self {
             Self::AddDevice | Self::RemoveDevice => "/portal/mfa",
@@ -174,17 +174,17 @@ fn asks(visit: &Visit<'_>, me: &SignedInUser) -> Asks {
     Asks { code, password }
 }
 
-/// What follows the form of a change.
+/// What happens after the form of a change was submitted.
 pub(super) enum Next {
     /// The change was made or refused.
     Answered(Answer),
-    /// It is confirmed; the page of the devices goes on.
+    /// The change is confirmed; the page of the devices makes it.
     AddDevice(SignedInUser),
-    /// It is confirmed; the page of the keys goes on.
+    /// The change is confirmed; the page of the keys makes it.
     MakeKey(SignedInUser),
 }
 
-/// Makes a change that was confirmed, unless more than an answer belongs to it.
+/// Checks the confirmation and makes the change, unless it needs a page of its own ([`Next`]).
 pub(super) async fn submit(
     visit: &mut Visit<'_>,
     change: Change,
@@ -214,7 +214,7 @@ pub(super) async fn submit(
     }))
 }
 
-/// The page again, with the reason.
+/// The page again, with the reason why the change was refused.
 pub(super) fn again(
     visit: &mut Visit<'_>,
     me: &SignedInUser,
@@ -257,7 +257,7 @@ pub(super) async fn confirm(
     confirm_with(visit, me, asks, code, given).await
 }
 
-/// Checks exactly what was asked for.
+/// Checks the code or the password, as `asks` demands.
 ///
 /// # Errors
 /// [`Refused`] if the code or the password is not accepted.

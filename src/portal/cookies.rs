@@ -13,7 +13,8 @@ pub const SESSION: &str = "__Host-brevet";
 /// The cookie of a browser that has not signed in yet, to which the forms before the sign-in are bound.
 pub const BEFORE: &str = "__Host-brevet-pre";
 
-/// The cookie by which a browser is known in which a user has signed in. It shows nothing and signs nobody in.
+/// The cookie that marks a browser in which a user has signed in before. It reveals nothing and signs nobody
+/// in.
 pub const KNOWN: &str = "__Host-brevet-known";
 
 /// The length of a value: 32 bytes in base64url.
@@ -21,11 +22,12 @@ const LENGTH: usize = 43;
 /// What every cookie of the pages has in common. A cookie without `Max-Age` ends with the browser.
 const ATTRIBUTES: &str = "; Path=/; Secure; HttpOnly; SameSite=Lax";
 
-/// The request has several cookies of one name, of which at most one is ours.
+/// The request has several cookies of one name, of which at most one is this broker's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ambiguous;
 
-/// The value of a cookie; `None` if there is none, or its value has not the form of ours.
+/// The value of a cookie; `None` if there is none, or its value does not have the form of these
+/// cookies.
 ///
 /// # Errors
 /// [`Ambiguous`] if there are several of this name.

@@ -85,7 +85,7 @@ pub(super) async fn hand_out(visit: &mut Visit<'_>, mut form: Form) -> Result<An
     })?)
 }
 
-/// The refusal of a role names the role, not only that there is no access.
+/// The page for a refused role. It names the role, so that the person can ask for it.
 fn no_access(error: &crate::error::Error, request_id: String, role_arn: &str) -> Problem {
     let problem = Problem::refused(error, Some(request_id));
     let (account, role) = (account_of(role_arn), name_of(role_arn));

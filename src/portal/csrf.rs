@@ -28,8 +28,8 @@ fn message(action: &str) -> Vec<u8> {
     format!("form of a page\n{action}").into_bytes()
 }
 
-/// Whether the browser says that a form came from a page of ours, as far as it says anything. Not every
-/// browser sends both headers; the token is required in any case.
+/// Whether the browser reports that a form came from a page of this broker; `true` if it reports
+/// nothing. Not every browser sends both headers; the token is required in any case.
 pub(super) fn is_from_here(headers: &HeaderMap, public_origin: &str) -> bool {
     is_only(headers, ORIGIN.as_str(), public_origin)
         && is_only(headers, "sec-fetch-site", "same-origin")

@@ -63,7 +63,7 @@ fn code_page(
     })?)
 }
 
-/// The page for the code again, or an error page.
+/// The answer to a code that was refused: the page for the code again, or an error page.
 fn refused(visit: &Visit<'_>, code: &str, error: &Error) -> Result<Answer, Problem> {
     let t = visit.t;
     let (status, text) = match error.class() {
@@ -123,7 +123,7 @@ fn approve_page(
     })?)
 }
 
-/// Carries out the decision.
+/// Carries out the decision of the person to allow or deny the program.
 pub(super) async fn decide(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
     must_be_on(visit)?;
     let (code, decision) = (form.take("code"), form.take("decision"));

@@ -1,4 +1,5 @@
-//! Reads the forms of the pages: strictly, bounded, and only those that were sent from a page of ours.
+//! Reads the forms of the pages: strictly, bounded, and only those that were sent from a page of this
+//! broker.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
@@ -20,13 +21,13 @@ const MAX_FIELDS: usize = 16;
 /// To which cookie the token of a form is bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bound {
-    /// To that of the sign-in.
+    /// To the cookie of the sign-in.
     SignIn,
-    /// To that of a browser that has not signed in.
+    /// To the cookie of a browser that has not signed in.
     Before,
 }
 
-/// The fields of a form that was sent from a page of ours.
+/// The fields of a form that was sent from a page of this broker.
 pub(super) struct Form(Parameters);
 
 impl Form {

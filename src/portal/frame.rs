@@ -15,9 +15,9 @@ pub(super) struct Frame<'a> {
     /// The value of the cookie to which the forms are bound.
     pub(super) cookie: &'a str,
     pub(super) request_id: &'a str,
-    /// Why the form above was not accepted.
+    /// Why the form of the page was not accepted.
     pub(super) alert: Option<String>,
-    /// What was done.
+    /// The message about what was done just now.
     pub(super) done: Option<&'static str>,
     /// Whether the page is a short form.
     pub(super) is_narrow: bool,
@@ -50,7 +50,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Adds why a form was not accepted.
+    /// Adds the reason why the form of the page was not accepted.
     #[must_use]
     pub(super) fn alert(self, alert: Option<impl Into<String>>) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Adds what was done.
+    /// Adds the message about what was done just now.
     #[must_use]
     pub(super) fn done(self, done: Option<&'static str>) -> Self {
         Self { done, ..self }
@@ -111,7 +111,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A moment for people and for programs, always in UTC.
+/// A time in two spellings, one for people and one for programs, always in UTC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Moment {
     pub(super) iso: String,

@@ -22,7 +22,7 @@ use crate::ops::iam::mfa_devices::{
 };
 use crate::sign_in::pending;
 
-/// The kind of a device that was made and is not assigned yet.
+/// The kind of [`pending`] value for a device that was made and is not assigned yet.
 const ENROLMENT: &str = "enrolment";
 /// How long adding a device may take.
 const WITHIN: Duration = Duration::from_secs(900);

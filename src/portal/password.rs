@@ -34,7 +34,7 @@ struct Page<'a> {
     to: Option<&'a str>,
 }
 
-/// The page with the form.
+/// The page with the form for a new password.
 pub(super) fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,

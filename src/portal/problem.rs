@@ -16,18 +16,19 @@ struct Parts {
     title: &'static str,
     what: String,
     next: String,
-    /// A text of somebody else.
+    /// A message of an identity provider, which is shown as foreign text.
     foreign: Option<String>,
     link: Option<Link>,
     retry_after: Option<u64>,
     allow: Option<&'static str>,
-    /// What the audit log says about it; `None` if the refusal is not recorded, or was recorded already.
+    /// The error that the audit log must still record; `None` if the refusal is not recorded, or was
+    /// recorded already.
     recorded: Option<Error>,
     request_id: Option<String>,
     is_signed_out: bool,
 }
 
-/// A way out of a page.
+/// A link that leads away from an error page.
 pub(super) struct Link {
     pub(super) href: String,
     pub(super) text: &'static str,
@@ -74,7 +75,7 @@ impl Problem {
             .leading_to("/portal", t.to_roles)
     }
 
-    /// The address takes only these methods.
+    /// The method of the request is not one that the address takes; `allow` lists those.
     pub(super) fn method(allow: &'static str) -> Self {
         let t = &ENGLISH;
         let status = StatusCode::METHOD_NOT_ALLOWED;
@@ -84,7 +85,7 @@ impl Problem {
         problem
     }
 
-    /// The form does not come from a page of ours, or from one of an earlier sign-in.
+    /// The form does not come from a page of this broker, or comes from one of an earlier sign-in.
     pub(super) fn forged() -> Self {
         let t = &ENGLISH;
         let status = StatusCode::FORBIDDEN;
@@ -111,7 +112,7 @@ impl Problem {
         Self::new(StatusCode::MISDIRECTED_REQUEST, t.host_title, t.host, next)
     }
 
-    /// Two cookies of one name.
+    /// The request has two cookies of one name.
     pub(super) fn cookies() -> Self {
         let t = &ENGLISH;
         let error = Error::Malformed("Duplicate cookie.".to_owned());
@@ -119,7 +120,7 @@ impl Problem {
         Self::new(status, t.cookies_title, t.cookies, t.cookies_next).recorded_as(error)
     }
 
-    /// The form lacks a field, or has one that is not possible.
+    /// The form lacks a field, or a field has an impossible value.
     pub(super) fn form(status: StatusCode, error: Error) -> Self {
         let t = &ENGLISH;
         Self::new(status, t.form_title, t.form, t.form_next).recorded_as(error)
@@ -155,7 +156,7 @@ impl Problem {
         problem
     }
 
-    /// The problem that an error is.
+    /// Converts an error to the problem that is shown for it.
     fn of(error: &Error) -> Self {
         let t = &ENGLISH;
         let status = status_of(error);
@@ -175,19 +176,19 @@ impl Problem {
         problem
     }
 
-    /// Replaces what happened.
+    /// Replaces the sentence that says what happened.
     #[must_use]
     pub(super) fn saying(mut self, what: impl Into<String>) -> Self {
         self.0.what = what.into();
         self
     }
 
-    /// Whether it is the lack of a permission.
+    /// Whether the problem is a missing permission.
     pub(super) fn is_forbidden(&self) -> bool {
         self.0.status == StatusCode::FORBIDDEN
     }
 
-    /// Adds a text of somebody else, which is shown as theirs.
+    /// Adds a message of an identity provider, which is shown as foreign text.
     #[must_use]
     #[allow(dead_code, reason = "the pages of identity providers use it")]
     pub(super) fn said(mut self, text: impl Into<String>) -> Self {
@@ -195,7 +196,7 @@ impl Problem {
         self
     }
 
-    /// Adds a way out.
+    /// Adds a link that leads away from the page.
     #[must_use]
     pub(super) fn leading_to(mut self, href: impl Into<String>, text: &'static str) -> Self {
         self.0.link = Some(Link {
@@ -212,12 +213,12 @@ impl Problem {
         self
     }
 
-    /// The error for the audit log, if this is not there yet.
+    /// Takes the error that the audit log must still record, if there is one.
     pub(super) fn take_record(&mut self) -> Option<Error> {
         self.0.recorded.take()
     }
 
-    /// Sets the id under which the audit log has this, and what became of it there.
+    /// Sets the id of the audit record that was written; `error` is the error in that record.
     pub(super) fn was_recorded(self, error: &Error, request_id: String) -> Self {
         let mut problem = match error {
             Error::Throttling => Self::of(error),
@@ -232,12 +233,12 @@ impl Problem {
         self.0.is_signed_out
     }
 
-    /// The id under which the logs have this, if it is not that of the request.
+    /// The id under which the logs have the problem, if it is not that of the request.
     pub(super) fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
     }
 
-    /// The error page.
+    /// The answer with the error page.
     pub(super) fn answer(&self, frame: Frame<'_>) -> Answer {
         let parts = &self.0;
         let page = Page {
@@ -297,7 +298,8 @@ pub(super) fn retry_after(error: &Error) -> Option<u64> {
     }
 }
 
-/// What a form says when an operation refused it: in our words where the operation's are for programs.
+/// The text with which a form shows the refusal of an operation. Messages that are meant for programs
+/// are replaced by texts for people.
 pub(super) fn text_of(t: &Texts, error: &Error) -> String {
     match error {
         Error::Throttling => t.too_many.to_owned(),

@@ -43,7 +43,7 @@ struct Shown<'a> {
     name: &'a str,
 }
 
-/// What is shown of the roles.
+/// The roles that a page shows.
 #[derive(Default)]
 struct Found {
     choices: Vec<Choice>,
@@ -51,7 +51,7 @@ struct Found {
     next: Option<String>,
 }
 
-/// The page with the roles, or a page of them.
+/// The page with the roles of the person: one page of all roles, or those that match a search.
 pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,

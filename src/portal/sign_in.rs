@@ -36,7 +36,7 @@ const WAITING: Lockout = Lockout {
 const CODE_WITHIN: Duration = Duration::from_secs(600);
 /// After how many seconds another password may be tried, if there were too many wrong ones.
 const RETRY_PASSWORD: u64 = 300;
-/// The same for codes.
+/// After how many seconds another code may be tried, if there were too many wrong ones.
 const RETRY_CODE: u64 = 900;
 
 #[derive(Template)]
@@ -122,7 +122,7 @@ fn form_again(
     })?)
 }
 
-/// Checks a name, a password and perhaps a code.
+/// Checks a name, a password and, if one was entered, a code.
 pub(super) async fn submit(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
     let t = visit.t;
     let to = Destination::parse(&form.take("to")).unwrap_or_default();
@@ -270,7 +270,7 @@ fn browser(visit: &Visit<'_>) -> String {
     ))
 }
 
-/// Begins the sign-in of a user who has given everything.
+/// Begins the sign-in of a user who has given everything that is required.
 async fn finish(
     visit: &mut Visit<'_>,
     proven: &Proven,

@@ -42,7 +42,7 @@ pub(super) enum Step<'p> {
     Callback(&'p str),
     /// A page of a SAML identity provider posts its answer.
     Consume,
-    /// The browser comes back after that.
+    /// The browser comes back after its answer was posted ([`Self::Consume`]).
     Finish,
     /// An OpenID Connect provider reports that somebody signed out.
     Logout(&'p str),
@@ -179,8 +179,8 @@ async fn callback(visit: &mut Visit<'_>, name: &str) -> Result<Answer, Problem> 
     }
 }
 
-/// Takes an answer that a page of an identity provider has posted. The browser sends no cookies of ours with
-/// it, so nobody is signed in here.
+/// Takes an answer that a page of an identity provider has posted. The browser sends none of this broker's
+/// cookies with it, so nobody is signed in here.
 async fn consume(visit: &mut Visit<'_>, posted: Parameters) -> Result<Answer, Problem> {
     let mut posted = posted;
     let response = posted.take("SAMLResponse").map(Secret::new);
@@ -290,7 +290,8 @@ async fn end(visit: &mut Visit<'_>, name: &str, mut posted: Parameters) -> Answe
     }
 }
 
-/// The browser has signed in: it gets the cookie of the sign-in, and what it had before is thrown away.
+/// Sends the browser of somebody who has signed in on, with the cookie of the sign-in and without any
+/// earlier one.
 fn arrive(visit: &mut Visit<'_>, signed_in: &SignedIn) -> Answer {
     visit
         .broker
@@ -304,7 +305,8 @@ fn arrive(visit: &mut Visit<'_>, signed_in: &SignedIn) -> Answer {
         .with_cookie(cookies::remove(cookies::BEFORE))
 }
 
-/// Counts a step that nobody has proven anything for. A step that succeeds is given back.
+/// Counts a step, by which nobody has proven anything yet, for its source address. The count of a
+/// step that succeeds is taken back.
 fn count(broker: &Arc<Broker>, origin: &Origin) -> Result<(), Error> {
     let counted = broker
         .budgets
@@ -312,7 +314,8 @@ fn count(broker: &Arc<Broker>, origin: &Origin) -> Result<(), Error> {
     counted.map_err(|exceeded| broker.throttled(exceeded.name()))
 }
 
-/// Receives what somebody else's page or server posts: a form, without a token of ours.
+/// Receives a form that a page or a server of an identity provider posts. It has no token of this
+/// broker.
 async fn posted<B>(visit: &Visit<'_>, body: B) -> Result<Parameters, Problem>
 where
     B: http_body::Body + Send + 'static,

@@ -31,7 +31,8 @@ pub(super) struct Visit<'a> {
     pub(super) settings: &'a Settings,
     pub(super) head: &'a Parts,
     pub(super) request_id: String,
-    /// The value of the cookie of before the sign-in, which is made if there is none.
+    /// The value of the cookie of a browser that has not signed in ([`cookies::BEFORE`]); one is
+    /// made if there is none.
     pub(super) before: Option<String>,
     /// Who is signed in.
     pub(super) signed_in: Option<SignedIn>,

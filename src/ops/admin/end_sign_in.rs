@@ -58,7 +58,7 @@ impl Operation for EndSignIn {
     const OPEN_TO: OpenTo = OpenTo::UserSessions;
     const READ_ONLY: bool = false;
     const HANDS_OUT: bool = false;
-    /// The revocation is in the durable feed, as that of RevokeSessions.
+    /// The change feed, which is durable, has the revocation, as it has those of RevokeSessions.
     const MUST_BE_RECORDED: bool = false;
     type Output = EndSignInOutput;
 

@@ -61,10 +61,11 @@ pub struct Target {
     /// Whether the directory contains the role, user, identity provider or long-term access key that
     /// the selector names; `None` if the selector names something else.
     pub exists: Option<bool>,
-    /// The number of recorded sessions that had not ended and end by this. `None` if the records
-    /// could not be read in time.
+    /// The number of recorded sessions that this revocation ends. `None` if the records could not
+    /// be read in time.
     pub sessions: Option<Counted>,
-    /// Whether an active long-term access key was named.
+    /// Whether the request named an active long-term access key, which a revocation of sessions
+    /// leaves active.
     pub access_key_goes_on: bool,
 }
 
@@ -121,10 +122,11 @@ impl Operation for RevokeSessions {
     const SERVICE: Service = Service::Brevet;
     const OPEN_TO: OpenTo = OpenTo::UserSessions;
     const HANDS_OUT: bool = false;
-    /// It must not wait for other calls, which may be the ones to be ended.
+    /// A revocation must not wait for other calls: they may be made with the very sessions that it
+    /// ends.
     const IS_URGENT: bool = true;
-    /// The revocation is in the durable feed. An audit log that cannot be written must not keep
-    /// anybody from ending a session.
+    /// The change feed, which is durable, has the revocation. An audit log that cannot be written
+    /// must not keep anybody from ending a session.
     const MUST_BE_RECORDED: bool = false;
     type Output = RevokeSessionsOutput;
 
@@ -305,7 +307,7 @@ impl RevokeSessions {
         Ok(Command::edit(name, Edit::SetActive(false)))
     }
 
-    /// What the directory knows about whatever the selector names, in the caller's account only.
+    /// Looks up in the directory what the selector names, in the caller's account only.
     pub(super) fn known(&self, directory: &Directory, account: &str) -> Target {
         let mut access_key_goes_on = false;
         let exists = match self.selector {

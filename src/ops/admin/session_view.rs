@@ -11,7 +11,7 @@ pub struct SessionView {
     /// The record as the broker that issued the session wrote it.
     pub record: SessionRecord,
     pub arn: String,
-    /// The chain of principals behind it, oldest first.
+    /// The chain of principals behind the session, oldest first.
     pub came_from: Vec<String>,
     /// Whether a revocation on this node ended the session.
     pub revoked: bool,

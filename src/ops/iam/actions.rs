@@ -73,7 +73,7 @@ use super::tags::{
 };
 use super::users::{CreateUser, DeleteUser, GetUser, ListUsers, UpdateUser};
 
-/// Something that can be done with any action.
+/// Code that works with any action; see [`visit`].
 pub trait Visitor {
     type Output;
 

@@ -36,7 +36,8 @@ pub(super) fn check_boundary(cx: &Context<'_>, arn: &str) -> Result<(), Error> {
     )))
 }
 
-/// Sets the boundary of an entity whose authorization is on the boundary that is asked for.
+/// Sets the boundary of an entity. The caller is authorized with the requested boundary as
+/// `iam:PermissionsBoundary`.
 async fn put<A: Action>(
     cx: &mut Context<'_>,
     arn: &str,
@@ -56,7 +57,8 @@ async fn put<A: Action>(
     .await
 }
 
-/// Removes the boundary of an entity whose authorization is on the boundary that it has.
+/// Removes the boundary of an entity. The caller is authorized with the present boundary as
+/// `iam:PermissionsBoundary`.
 async fn delete<A: Action>(
     cx: &mut Context<'_>,
     target: impl Fn(&Context<'_>) -> Result<Target, Error>,

@@ -50,7 +50,8 @@ pub(super) async fn change(
     make(cx, action, true, decide).await
 }
 
-/// Does what [`change`] does, even if nobody may administer afterwards: what leaked must end.
+/// Does what [`change`] does, even if nobody can administer the directory afterwards, because
+/// access that leaked must end.
 ///
 /// # Errors
 /// The same as for [`change`].
@@ -170,8 +171,9 @@ async fn in_force(broker: &Broker, sequence: i64) {
     }
 }
 
-/// The error of a change of an entity of which a part does not exist, such as an inline policy. The
-/// sentence says so in AWS's words. Whether the entity itself exists must have been checked before.
+/// Converts the error of a change whose entity lacks a part, such as an inline policy, to one with
+/// `sentence`, AWS's words for that. Whether the entity itself exists must have been checked
+/// before.
 pub(super) fn part_not_found(sentence: String) -> impl FnOnce(Error) -> Error {
     |error| match error {
         Error::NotFound(_) => Error::NotFound(sentence),

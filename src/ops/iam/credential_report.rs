@@ -2,8 +2,8 @@
 //! Reference, "GenerateCredentialReport" and "GetCredentialReport"; IAM User Guide, "Generate
 //! credential reports".
 //!
-//! It is made when it is read. That one was generated is recorded in the store, where all brokers see
-//! it.
+//! It is made when it is read. The store records that a report was generated, so that all brokers
+//! know it.
 
 use std::collections::{HashMap, HashSet};
 

@@ -202,7 +202,8 @@ impl Profile {
 }
 
 impl Policy {
-    /// A managed policy, with the numbers of its attachments and of the boundaries that it is.
+    /// A managed policy, with the number of its attachments, and of the entities whose boundary it
+    /// is.
     pub(super) fn new(
         policy: ManagedPolicyDetail,
         (attachments, boundaries): (usize, usize),

@@ -60,7 +60,7 @@ async fn shown(
     Ok(shown)
 }
 
-/// The ARN of a profile's role, whose name it has.
+/// The ARN of the role that a profile names.
 fn arn_of_role(cx: &Context<'_>, profile: &InstanceProfile) -> Option<String> {
     let name = &profile.roles.first()?.role_name;
     let role = cx.directory.role_named(cx.caller().account(), name);

@@ -339,8 +339,8 @@ async fn hashed(
     Ok(hash)
 }
 
-/// The hash of a password that replaces another one, and the version of the profile that it replaces
-/// and with whose earlier passwords it was compared. The caller must be authorized again afterwards.
+/// The hash of a password that replaces another one, after a comparison with the earlier passwords
+/// of the profile, and the version of that profile. The caller must be authorized again afterwards.
 ///
 /// # Errors
 /// [`Error::PasswordPolicyViolation`] if it was used before, and the account's password policy does

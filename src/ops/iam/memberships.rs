@@ -50,8 +50,8 @@ impl Action for RemoveUserFromGroup {
     }
 }
 
-/// Changes the groups of a user. It is authorized on the group: whoever may fill a group decides what
-/// its policies open to whom.
+/// Changes the groups of a user. The change is authorized on the group, because whoever adds users to
+/// a group gives them its policies.
 async fn edit<A: Action>(
     cx: &mut Context<'_>,
     group_name: &str,

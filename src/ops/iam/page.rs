@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// What every marker begins with.
+/// The first character of every marker.
 const MARKED: char = '~';
 /// The number of items of a page if the request does not say.
 const DEFAULT_ITEMS: usize = 100;

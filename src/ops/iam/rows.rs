@@ -21,9 +21,9 @@ const PORTION: usize = 500;
 
 /// The entries of a list, in the order of their names.
 pub(super) enum List<'a> {
-    /// Those of one kind in an account, which is `aws` for AWS's own policies.
+    /// The entries of one kind in an account, which is `aws` for AWS's own policies.
     Of(ResourceKind, &'a str),
-    /// Those of one kind in the caller's account that refer to an entry.
+    /// The entries of one kind in the caller's account that refer to an entry.
     Referring(ResourceKind, &'a Target),
     /// The built-in AWS managed policies for which the directory has no document.
     BuiltIn,
@@ -175,7 +175,7 @@ pub(super) async fn select(
     }
 }
 
-/// The account whose entries a list has.
+/// The account that owns the entries of a list.
 fn account_of_list(cx: &Context<'_>, list: &List<'_>) -> String {
     match list {
         List::Of(_, account) => (*account).to_owned(),
@@ -184,8 +184,8 @@ fn account_of_list(cx: &Context<'_>, list: &List<'_>) -> String {
     }
 }
 
-/// What the folded names of one kind in one account begin with. Those of the other kinds are unique
-/// without the account.
+/// The prefix of all folded names of one kind in one account. It is empty for kinds whose names are
+/// unique in all accounts.
 fn prefix(kind: ResourceKind, account: &str) -> String {
     match kind {
         ResourceKind::User
@@ -254,7 +254,7 @@ async fn read(
     ))
 }
 
-/// Entries with their folded names, of which the account and its `/` are cut off.
+/// Cuts the account and its `/` off the folded names of entries.
 fn without_account<K: AsRef<str>>(
     prefix: &str,
     entries: impl IntoIterator<Item = (K, Resource)>,

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::ops::context::Context;
 use crate::proof::saml::Metadata;
 
-/// The parts of requests that are not available.
+/// Parameters of AWS's requests that Brevet does not support.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct NotAvailable {

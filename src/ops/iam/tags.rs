@@ -20,7 +20,7 @@ use crate::ops::context::Context;
 
 /// The longest text that stands for a tag in a marker. Clients refuse markers that are longer.
 const MAX_POSITION: usize = 319;
-/// How much of a longer text is kept; a digest replaces the rest.
+/// How many characters of a longer text are kept; a digest replaces the rest.
 const KEPT: usize = 240;
 
 /// One page of an entity's tags, sorted by key.
@@ -207,9 +207,9 @@ async fn list<A: Action>(
     })
 }
 
-/// The place of a tag in the list, as a marker can contain it: the key in printable ASCII, in an order
-/// that is the order of the keys. Only keys that are longer than a marker, and begin alike, are in
-/// the order of their digests.
+/// The position of a tag in the list, for use in a marker: its key in printable ASCII, so that
+/// positions sort as the keys do. Only keys that are too long for a marker and begin alike sort by
+/// their digests.
 fn position(key: &str) -> String {
     let mut text = String::with_capacity(key.len());
     for byte in key.bytes() {

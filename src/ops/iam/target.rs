@@ -88,7 +88,7 @@ impl Target {
         })
     }
 
-    /// The same target, whose ARN the caller knows: refusals may contain it.
+    /// Lets refusals contain the ARN in the directory, because the caller knows it.
     pub(super) fn known_by_arn(mut self) -> Self {
         self.shown_as.clone_from(&self.arn);
         self

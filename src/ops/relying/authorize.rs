@@ -70,7 +70,8 @@ pub enum Semantic {
 /// A call of Authorize whose parameters have been checked.
 pub struct Authorize {
     pub subjects: Vec<Subject>,
-    /// An item that cannot be read is not allowed, for the reason that it holds.
+    /// The items in order. `Err` holds the reason why an item cannot be read; such an item is not
+    /// allowed.
     pub items: Vec<Result<Item, String>>,
     pub semantic: Semantic,
 }

@@ -1,5 +1,5 @@
 //! Which condition keys a service may set for a request to it: its own, and the tags of its resources and
-//! requests. What is said of the principal, of its session and of the time is said by the broker.
+//! requests. The keys of the principal, of its session and of the time are set by the broker alone.
 
 /// The most keys of one request.
 pub const MAX_KEYS: usize = 64;

@@ -1,9 +1,9 @@
 //! VerifyRequest: whose signature does a request to another service have? The service passes on the head of
 //! the request as it received it, and says what it expects of it.
 //!
-//! What is expected is the service's word and never the request's: the name of the service, the hosts by
-//! which clients call it, and for proofs of identity that clients hand over also the method, the path and a
-//! signed header that names the audience.
+//! What is expected comes from the service and never from the request: the name of the service, the hosts
+//! by which clients call it, and for proofs of identity that clients hand over also the method, the path
+//! and a signed header that names the audience.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
@@ -243,7 +243,7 @@ impl Operation for VerifyRequest {
 }
 
 impl VerifyRequest {
-    /// The principal that signed the request as it is expected.
+    /// Finds the principal that signed the request, and checks that the request is as expected.
     fn signer(&self, cx: &Context<'_>) -> Result<Box<Signer>, Error> {
         let expected = &self.expected;
         let unlike = |what: &str| {

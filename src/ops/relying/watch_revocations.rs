@@ -163,7 +163,7 @@ impl Watching {
         broker.feed.sequence() != seen || !Arc::ptr_eq(&broker.directory.load(), directory)
     }
 
-    /// Looks which sessions have ended. Returns that and the snapshot that was looked at.
+    /// Finds out which sessions have ended. Returns them with the snapshot that was examined.
     ///
     /// # Errors
     /// Why the caller may not watch any more, or why nobody can say what is revoked.

@@ -215,7 +215,8 @@ fn check_unsigned(head: &Head<'_>, routed: &Routed<'_>) -> Result<(), S3Refusal>
     Ok(())
 }
 
-/// Notes that a proven caller uses its key, and that the connection is not one of strangers only.
+/// Records the use of a proven caller's key, and that its connection has carried a call of a proven
+/// caller.
 fn note_use(
     broker: &Broker,
     origin: &Origin,

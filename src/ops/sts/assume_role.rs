@@ -209,8 +209,8 @@ impl Operation for AssumeRole {
     }
 }
 
-/// The duration, if the new session does not outlast a narrowed one that it comes from. One that was
-/// asked for is refused if it does; the default is shortened.
+/// Limits the duration, so that the new session does not outlast a narrowed session that it comes
+/// from. A requested duration that is too long is refused; the default is shortened.
 fn not_beyond(cx: &Context<'_>, term: Duration, is_asked: bool) -> Result<Duration, Error> {
     let claims = cx.caller().session().map(|session| &session.claims);
     let Some(end) = claims.and_then(Claims::outlasted_by_none) else {

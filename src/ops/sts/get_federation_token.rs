@@ -75,7 +75,7 @@ impl GetFederationToken {
 impl Operation for GetFederationToken {
     const NAME: &'static str = "GetFederationToken";
     const COUNTED_AS: CountedAs = CountedAs::Call;
-    /// It refuses temporary credentials itself, with AWS's own text.
+    /// Every kind, because the action refuses temporary credentials itself, with AWS's own text.
     const OPEN_TO: OpenTo = OpenTo::All;
     const HANDS_OUT: bool = true;
     type Output = GetFederationTokenOutput;

@@ -117,7 +117,7 @@ fn check_description(text: &str) -> Result<(), FieldError> {
 impl Operation for GetScopedCredentials {
     const NAME: &'static str = "GetScopedCredentials";
     const COUNTED_AS: CountedAs = CountedAs::Call;
-    /// It refuses long-term credentials itself, with AWS's own code.
+    /// Every kind, because the action refuses long-term credentials itself, with AWS's own code.
     const OPEN_TO: OpenTo = OpenTo::All;
     const HANDS_OUT: bool = true;
     type Output = GetScopedCredentialsOutput;

@@ -49,7 +49,7 @@ impl GetSessionToken {
 impl Operation for GetSessionToken {
     const NAME: &'static str = "GetSessionToken";
     const COUNTED_AS: CountedAs = CountedAs::Call;
-    /// It refuses temporary credentials itself, with AWS's own text.
+    /// Every kind, because the action refuses temporary credentials itself, with AWS's own text.
     const OPEN_TO: OpenTo = OpenTo::All;
     const HANDS_OUT: bool = true;
     type Output = GetSessionTokenOutput;

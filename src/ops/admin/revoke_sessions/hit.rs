@@ -23,9 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The number of records to which a revocation applies.
 #[derive(Debug, Clone, Copy)]
 pub struct Counted {
-    /// How many of the records that were looked at it applies to.
+    /// How many of the examined records the revocation applies to.
     pub hit: usize,
-    /// Whether there are records that were not looked at.
+    /// Whether there are records that were not examined.
     pub more: bool,
 }
 

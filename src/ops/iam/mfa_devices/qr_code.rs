@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 
-/// Pixels that a side of a module has.
+/// The side length of a module, in pixels.
 const MODULE: usize = 8;
 /// Light modules around the code: ISO/IEC 18004, "quiet zone".
 const QUIET_ZONE: usize = 4;

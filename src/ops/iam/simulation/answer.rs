@@ -111,7 +111,7 @@ pub(super) fn boundary_decision(allowed_by_permissions_boundary: bool) -> Bounda
     }
 }
 
-/// The decisions from the least to the most restrictive.
+/// The rank of a decision: the more restrictive it is, the higher.
 pub(super) fn rank(outcome: &Outcome) -> u8 {
     match outcome {
         Outcome::Allowed => 0,

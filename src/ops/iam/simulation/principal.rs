@@ -179,8 +179,8 @@ async fn compiled(cx: &mut Context<'_>, held: Vec<(String, Held)>) -> Result<Pol
     })
 }
 
-/// The default version of a managed policy. One of AWS's that is not here may deny anything, so it
-/// denies everything.
+/// The default version of a managed policy. An AWS managed policy whose document is missing could
+/// deny anything, so it denies everything.
 fn default_version(
     arn: &str,
     managed: &HashMap<String, resource::Resource>,

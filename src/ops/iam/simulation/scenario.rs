@@ -44,7 +44,7 @@ pub(super) struct ContextEntry {
     context_key_type: Option<String>,
 }
 
-/// A value that is used as the condition key's, checked by its type.
+/// A condition key with the values that the request supplies for it, checked by their type.
 #[derive(Debug)]
 pub(super) struct ContextKey {
     name: String,

@@ -38,7 +38,8 @@ pub(super) struct Simulator {
     policies: PolicySet,
     resource_policy: Option<(SourcePolicy, bool)>,
     caller: Option<SimulatedPrincipal>,
-    /// The account of the caller, or of whoever asks if there is no caller.
+    /// The account of the simulated caller; without one, that of the principal who asks for the
+    /// simulation.
     account: AccountId,
     /// The owner of resources whose ARN names no account.
     owner: AccountId,
@@ -115,7 +116,7 @@ impl Simulator {
         })
     }
 
-    /// Computes one page of results, beside other calls.
+    /// Computes one page of results, without delaying other calls.
     ///
     /// # Errors
     /// [`Error::PolicyEvaluation`] if the decisions for one action take too long.

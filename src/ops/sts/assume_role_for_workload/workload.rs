@@ -91,11 +91,11 @@ impl Role {
 /// A workload with everything that the directory and its token say of it.
 pub(super) struct Identified {
     pub(super) role: Role,
-    /// The default name of its session.
+    /// The default name of the workload's session.
     pub(super) session_name: String,
-    /// The transitive session tags that its token gives it.
+    /// The transitive session tags that the token of the workload gives it.
     pub(super) tags: Vec<Tag>,
-    /// How the session records it.
+    /// The name by which the session records the workload.
     pub(super) name: String,
 }
 
