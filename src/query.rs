@@ -141,8 +141,8 @@ fn read(head: &http::request::Parts, body: Bytes, most: usize) -> Result<Form, E
     Ok((parameters, evidence))
 }
 
-/// Does work that takes long enough to delay other calls on a thread of its own. What the call holds
-/// counts until that has ended, even if the caller has gone.
+/// Does work that would delay other calls on a thread of its own. What the call takes of the limits
+/// is released when the work has ended, even if the caller has gone.
 ///
 /// # Errors
 /// [`Error::InternalFailure`] if the work panicked, which is a bug.

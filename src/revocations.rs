@@ -193,7 +193,8 @@ impl Revocations {
         self.put(key, |old| mark.in_place_of(old));
     }
 
-    /// Puts in force what becomes of the mark of a key, or of the default where the key has none.
+    /// Replaces the mark of a key by what `becomes` makes of it. If the key has no mark, `becomes`
+    /// gets the default.
     fn put(&self, key: &RevocationKey, becomes: impl FnOnce(Mark) -> Mark) {
         let Some((shard, count)) = self.shard(key) else {
             return;

@@ -34,7 +34,7 @@ pub use memory::Memory;
 
 /// The longest message of Envoy: the head of a request, and the body of one that deletes many objects.
 const MAX_MESSAGE_BYTES: usize = (2 << 20) + (256 << 10);
-/// What a sender is told that has shown neither a certificate nor a secret.
+/// The message to a sender that has shown neither a certificate nor a secret.
 const NOT_ADMITTED: &str = "Only proxies of the broker's operator may ask: show a client certificate of the CA in [s3] client_ca, or the secret of [s3] secret_files in X-Brevet-Proxy-Secret.";
 
 /// What the listener knows about a question.
@@ -43,13 +43,13 @@ pub struct Question {
     pub stores: Arc<[Arc<S3Store>]>,
     /// Whether the sender is one of the operator's proxies.
     pub is_admitted: bool,
-    /// Why nobody is served now, if so.
+    /// `Err` holds the reason why the broker serves nobody at the moment.
     pub readiness: Result<(), String>,
     /// The memory that questions may take together.
     pub memory: Arc<Memory>,
 }
 
-/// Answers one question.
+/// Answers one question of a proxy, in the protocol of its path.
 pub async fn serve<B>(question: Question, request: Request<B>) -> Response<Body>
 where
     B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
@@ -72,7 +72,7 @@ where
     }
 }
 
-/// Answers Envoy.
+/// Answers a check request of Envoy.
 async fn check<B>(question: Question, request: Request<B>) -> Response<Body>
 where
     B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
@@ -90,7 +90,7 @@ where
     }
 }
 
-/// Envoy's method Check.
+/// Serves Envoy's gRPC method Check.
 struct Check(Arc<Question>);
 
 impl tower_service::Service<tonic::Request<CheckRequest>> for Check {
@@ -119,7 +119,7 @@ impl tower_service::Service<tonic::Request<CheckRequest>> for Check {
     }
 }
 
-/// Answers nginx, Traefik or Caddy.
+/// Answers the question of nginx, Traefik or Caddy.
 async fn authorize<B>(question: Question, request: &Request<B>) -> Response<Body> {
     let read = forwarded::read(request.headers());
     let decision = match &read {

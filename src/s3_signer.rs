@@ -46,7 +46,7 @@ type Added = Vec<(&'static str, Secret<String>)>;
 pub struct Signer<'a> {
     pub broker: &'a Arc<Broker>,
     pub stores: &'a [Arc<S3Store>],
-    /// Why nobody is served now, if so.
+    /// `Err` holds the reason why the broker serves nobody at the moment.
     pub readiness: Result<(), String>,
 }
 
@@ -227,8 +227,8 @@ fn own_signature(
     Ok((headers, added))
 }
 
-/// What the request declares of its payload, or must. The names of objects to delete are judged, so their hash is
-/// signed.
+/// What the request declares of its payload, or must declare. The names of objects to delete are judged, so
+/// their hash is signed.
 fn payload(asked: &Asked) -> Result<Cow<'_, str>, S3Refusal> {
     let hash = asked
         .body

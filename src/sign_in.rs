@@ -220,8 +220,8 @@ pub async fn password_changed(broker: &Broker, sign_in: &SignIn) -> Result<Handl
     change(broker, &sign_in.id, None).await
 }
 
-/// Adds a factor to a sign-in, or else takes the new password of its user over. If somebody else changes it
-/// at the same time, this is done once more.
+/// Adds a factor to a sign-in, or without one records the present password of its user in it. Tries again
+/// if somebody else changes the sign-in at the same time.
 async fn change(broker: &Broker, id: &SignInId, factor: Option<Factor>) -> Result<Handle, Error> {
     for _ in 0..ATTEMPTS {
         let row = broker.store.sign_in(&hex(id)).await?;
@@ -396,7 +396,7 @@ fn provider_session(provider_arn: &str, session: &str) -> String {
     }
 }
 
-/// The sign-ins of the person of this one.
+/// Selects the sign-ins of the person who has this one.
 fn of_person(sign_in: &SignIn) -> SignInsOf {
     match &sign_in.who {
         Who::User { id, .. } => SignInsOf::Holder(id.clone()),

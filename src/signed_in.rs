@@ -97,7 +97,7 @@ impl Method {
         }
     }
 
-    /// Whether it counts as multi-factor authentication.
+    /// Whether the factor counts as multi-factor authentication.
     fn is_second(self) -> bool {
         matches!(self, Self::Otp | Self::Hwk | Self::Mfa)
     }
@@ -145,7 +145,7 @@ impl SignIn {
     /// provider vouches, with `-` in place of characters that such a name cannot have.
     ///
     /// # Errors
-    /// [`Error`] never, since the text is made to be a name.
+    /// [`Error`], which does not happen, because the text is made to be a valid name.
     pub fn role_session_name(&self) -> Result<RoleSessionName, Error> {
         let name = match &self.who {
             Who::User { name, .. } => name,
@@ -192,7 +192,7 @@ impl SignIn {
         self.came_from_as(self.ancestor(self.arn()))
     }
 
-    /// The same without the password, for the person who has just changed it.
+    /// The revocation keys without that of the password, for a person who has just changed it.
     ///
     /// # Errors
     /// The same as for [`Self::came_from`].
@@ -211,7 +211,7 @@ impl SignIn {
     }
 
     /// Whether the sign-in is over: its time has passed, it was revoked, its user, its password or its
-    /// provider is gone or another one, or it belongs to another store.
+    /// provider was removed or replaced, or it belongs to another store.
     pub fn is_over(
         &self,
         directory: &Directory,

@@ -53,7 +53,7 @@ pub struct Identity {
 /// another one is refused in the handshake.
 #[derive(Debug, Clone, Copy)]
 pub enum Clients<'a> {
-    /// They are not asked for one.
+    /// Clients are not asked for a certificate.
     Unknown,
     MayBeCertified(&'a Path),
     Certified(&'a Path),

@@ -35,9 +35,9 @@ pub struct OpenedSession {
     pub arn: String,
     /// The `UserId`: `AROA…:SESSION`, `ACCOUNT:NAME`, or the user's `AIDA…`.
     pub user_id: String,
-    /// The policies that limit it, compiled.
+    /// The policies that limit the session, compiled.
     pub policies: Compiled,
-    /// The provider and the claims behind it, if it was issued for a provider's token.
+    /// The provider and the claims behind the session, if it was issued for a provider's token.
     pub vouched: Option<Vouched>,
     pub(crate) secret: SigningSecret,
     /// The revocation keys of the session and its ancestors.

@@ -40,7 +40,7 @@ impl Browser {
 
 /// A person has signed in.
 pub struct SignedIn {
-    /// The value of the cookie.
+    /// The value for the cookie of the sign-in.
     pub handle: Handle,
     /// The page to which the browser wanted to go, as it was passed in at the beginning.
     pub destination: String,

@@ -13,7 +13,6 @@ use crate::base::digest::{hex, sha256};
 /// The folder of the assets in a URL.
 pub(super) const FOLDER: &str = "/portal/assets/";
 
-/// One asset.
 struct Asset {
     path: String,
     media_type: &'static str,

@@ -31,7 +31,7 @@ struct Page<'a> {
     next: Option<String>,
 }
 
-/// The roles of an account.
+/// An account and its roles, as the page groups them.
 struct Group<'a> {
     id: &'a str,
     name: &'a str,

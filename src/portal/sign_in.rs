@@ -32,7 +32,7 @@ const WAITING: Lockout = Lockout {
     failures: 20,
     forgiven_after_seconds: 30,
 };
-/// How long a code may take.
+/// How long a user may take to enter the code after the password.
 const CODE_WITHIN: Duration = Duration::from_secs(600);
 /// After how many seconds another password may be tried, if there were too many wrong ones.
 const RETRY_PASSWORD: u64 = 300;
@@ -205,7 +205,7 @@ fn too_late(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     Ok(answer.with_status(StatusCode::BAD_REQUEST))
 }
 
-/// Asks for a code again.
+/// Asks for the code again, after one that was not accepted.
 async fn code_refused(
     visit: &mut Visit<'_>,
     user_name: &str,

@@ -280,7 +280,7 @@ texts! {
 }
 
 impl Texts {
-    /// What a factor is called.
+    /// The name of a factor on the pages.
     pub(super) fn factor(&self, method: Method) -> &'static str {
         match method {
             Method::Pwd => self.by_password,

@@ -33,7 +33,7 @@ const FINISH: &str = "/sign-in/saml/finish";
 /// The maximum number of parameters in what an identity provider posts.
 const MAX_PARAMETERS: usize = 32;
 
-/// What an address is for.
+/// The steps of a sign-in at an identity provider, each of which has an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step<'p> {
     /// Sends the browser to an identity provider.
@@ -86,7 +86,7 @@ impl<'p> Step<'p> {
 
 /// A link to an identity provider.
 pub(super) struct Provider {
-    /// The name of the provider.
+    /// The name of the provider on the page.
     pub(super) name: String,
     /// The address that begins a sign-in there, or ends it.
     pub(super) href: String,

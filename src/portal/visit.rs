@@ -34,7 +34,7 @@ pub(super) struct Visit<'a> {
     /// The value of the cookie of a browser that has not signed in ([`cookies::BEFORE`]); one is
     /// made if there is none.
     pub(super) before: Option<String>,
-    /// Who is signed in.
+    /// The sign-in of this browser, if it has one in force.
     pub(super) signed_in: Option<SignedIn>,
     /// Cookies that the answer sets.
     pub(super) new_cookies: Vec<HeaderValue>,

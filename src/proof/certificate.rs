@@ -14,7 +14,8 @@ const SPIFFE: &str = "spiffe://";
 /// What the broker needs to know about the certificate with which a client connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The name by which the directory has it: the SPIFFE ID, or the subject if it has none.
+    /// The name by which the directory knows the certificate: its SPIFFE ID, or its subject if it
+    /// has none.
     name: String,
     not_before: Timestamp,
     not_after: Timestamp,
@@ -23,9 +24,9 @@ pub struct ClientCertificate {
 }
 
 impl ClientCertificate {
-    /// Reads a certificate in DER. `connection` is a secret of the connection's own. `None` if it cannot be read,
-    /// or has several URIs in its subject alternative names, of which a SPIFFE ID must be the only one (X509-SVID
-    /// section 2).
+    /// Reads a certificate in DER. `connection` is a secret that only this connection has. `None` if the
+    /// certificate cannot be read, or has several URIs in its subject alternative names, of which a SPIFFE ID
+    /// must be the only one (X509-SVID section 2).
     pub fn read(der: &[u8], connection: &[u8]) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
         let names = parsed.subject_alternative_name().ok()?;
@@ -51,7 +52,7 @@ impl ClientCertificate {
         })
     }
 
-    /// The name by which the directory maps it.
+    /// The name by which the directory maps the certificate to a user.
     pub fn name(&self) -> &str {
         &self.name
     }

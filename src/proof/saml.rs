@@ -191,8 +191,8 @@ pub fn unverified_sender(encoded: &str) -> Result<UnverifiedSender, Refusal> {
     })
 }
 
-/// The same for a response with an encrypted assertion: what is decrypted is signed itself, or the
-/// response around it is.
+/// Does the work of [`verify`] for a response with an encrypted assertion: either the decrypted
+/// assertion is signed itself, or the response around it.
 fn decrypted(
     encrypted: Node<'_, '_>,
     envelope: Envelope,
@@ -250,7 +250,7 @@ fn decode(encoded: &str) -> Result<Vec<u8>, Refusal> {
     bytes.map_err(|_| Refusal::Base64)
 }
 
-/// The elements of that name, whatever their namespace.
+/// The elements with this name, whatever their namespace.
 fn named<'a, 'i: 'a>(
     document: &'a Document<'i>,
     name: &'static str,
@@ -260,8 +260,8 @@ fn named<'a, 'i: 'a>(
         .filter(move |node| node.is_element() && node.tag_name().name() == name)
 }
 
-/// The one assertion, a child of the response. By no namespace is there another, and signatures are
-/// nowhere else than in the two.
+/// The only assertion, which must be a child of the response. A response with another one in any
+/// namespace is refused, and so is one with a signature elsewhere than in these two.
 fn only_assertion<'a, 'i>(document: &'a Document<'i>) -> Result<Node<'a, 'i>, Refusal> {
     let response = document.root_element();
     let assertion = named(document, "Assertion").next();
@@ -274,8 +274,8 @@ fn only_assertion<'a, 'i>(document: &'a Document<'i>) -> Result<Node<'a, 'i>, Re
     Ok(assertion)
 }
 
-/// Whether that is the assertion, by no namespace there is another one, none is encrypted, and no
-/// response is inside of anything.
+/// Checks that an element is an assertion and the only one in any namespace, that no assertion is
+/// encrypted, and that no response is inside another element.
 fn alone(document: &Document<'_>, assertion: Node<'_, '_>) -> Result<(), Refusal> {
     let root = document.root_element();
     if xml::is(assertion, SAML, "Assertion")
@@ -289,8 +289,8 @@ fn alone(document: &Document<'_>, assertion: Node<'_, '_>) -> Result<(), Refusal
     }
 }
 
-/// The one encrypted assertion, a child of the response; `None` if there is none. Signatures are then
-/// in the response only, as far as can be seen.
+/// The only encrypted assertion, which must be a child of the response; `None` if there is none. All
+/// signatures that are not encrypted must then be in the response.
 fn only_encrypted<'a, 'i>(document: &'a Document<'i>) -> Result<Option<Node<'a, 'i>>, Refusal> {
     let response = document.root_element();
     let mut all = named(document, "EncryptedAssertion");
@@ -328,7 +328,7 @@ fn signatures_are_in(document: &Document<'_>, parents: &[Node<'_, '_>]) -> Resul
 
 /// What is signed of an element, and by whom.
 struct Signed {
-    /// Its canonical text.
+    /// The canonical text of the element.
     octets: String,
     /// The SHA-256 digest of the public key.
     key: [u8; 32],

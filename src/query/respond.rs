@@ -32,7 +32,7 @@ impl Respond {
         }
     }
 
-    /// Replaces the XML namespace.
+    /// Sets the XML namespace, for an API other than STS.
     pub(super) fn within(self, namespace: &'static str) -> Self {
         Self { namespace, ..self }
     }

@@ -28,7 +28,7 @@ pub struct Check<'a> {
     pub keys: Vec<(Cow<'static, str>, Value<'a>)>,
     /// The condition keys whose values only the store knows, or only the body of the request has.
     pub unknown: &'static [&'static str],
-    /// What to do about a refusal, if that is not plain.
+    /// What to do about a refusal, if that is not obvious.
     pub note: Option<&'static str>,
 }
 
@@ -183,7 +183,7 @@ fn not_supported(name: &str) -> S3Refusal {
     )
 }
 
-/// Listing objects has its parameters as condition keys, if they are sent.
+/// The permission to list objects. The parameters that are sent are its condition keys.
 fn listing<'a>(action: &'static str, bucket: &'a str, routed: &'a Routed<'a>) -> Check<'a> {
     let parameters = ["prefix", "delimiter", "max-keys"].into_iter();
     let sent = parameters.filter_map(|name| Some((name, routed.parameter(name)?)));
@@ -213,7 +213,7 @@ fn create_bucket<'a>(head: &Head<'a>, bucket: &'a str) -> Vec<Check<'a>> {
     checks
 }
 
-/// The headers that give permissions.
+/// The headers that grant permissions on an object or bucket (ACLs).
 const ACL: [&str; 6] = [
     "x-amz-acl",
     "x-amz-grant-full-control",

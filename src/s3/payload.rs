@@ -10,9 +10,10 @@ use crate::proof::sigv4::s3::{UNSIGNED_PAYLOAD, UNSIGNED_TRAILER};
 pub enum Payload<'a> {
     /// The SHA-256 in lower-case hexadecimal digits, which the store compares.
     Hashed(&'a str),
-    /// Nothing.
+    /// Nothing: the signature does not cover the payload.
     Unsigned,
-    /// Nothing, in chunks with a checksum after them, which the store compares.
+    /// Nothing: the signature does not cover the payload, which comes in chunks with a checksum
+    /// after them. The store compares the checksum.
     UnsignedTrailer,
 }
 

@@ -110,7 +110,7 @@ impl S3Refusal {
         }
     }
 
-    /// The body of the answer.
+    /// The refusal as the XML body of an answer.
     pub fn xml(&self) -> String {
         let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
         for (name, text) in [

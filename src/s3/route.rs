@@ -155,7 +155,7 @@ fn bucket_of_host<'a>(
     }
 }
 
-/// Splits and decodes a query.
+/// Splits a query into parameters, and decodes their values.
 fn parameters(query: &str) -> Result<Vec<(&str, Cow<'_, str>)>, S3Refusal> {
     let mut parameters: Vec<(&str, Cow<'_, str>)> = Vec::new();
     let invalid = |message: String| Err(S3Refusal::new(Code::InvalidArgument, message));

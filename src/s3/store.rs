@@ -37,7 +37,7 @@ pub struct StoreRules {
     pub region: String,
 }
 
-/// A bucket of a store.
+/// A bucket of a store, with its owner and its rules for other origins.
 #[derive(Debug, Clone)]
 pub struct Bucket {
     /// The account that owns the bucket.
@@ -46,7 +46,7 @@ pub struct Bucket {
     pub cors: Vec<CorsRule>,
 }
 
-/// A long-term key of the store.
+/// A long-term key of the store, with which requests are signed for it.
 #[derive(Debug)]
 pub struct StoreKey {
     pub access_key_id: String,
@@ -56,7 +56,7 @@ pub struct StoreKey {
 /// Which decisions are written to the audit log. Refusals always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DataEvents {
-    /// Also what was allowed.
+    /// Refusals, and what was allowed.
     All,
     #[default]
     Refused,
@@ -120,8 +120,8 @@ impl S3Store {
         called.map(|store| &**store)
     }
 
-    /// The host by which the proxy of the store would be called, if a client calls the store itself by this one.
-    /// `None` if it is not the store's.
+    /// Converts the host by which a client calls the store itself to the one by which it would call the
+    /// store's proxy. `None` if the host is not the store's.
     pub fn as_behind(&self, authority: &str) -> Option<String> {
         let name = self.rules.names.first()?;
         let before = authority.strip_suffix(self.host.as_str())?;

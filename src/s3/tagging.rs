@@ -8,7 +8,7 @@ use super::refusal::{Code, S3Refusal};
 /// The most tags of an object: Amazon S3 User Guide, "Categorizing your objects using tags".
 const MAX_TAGS: usize = 10;
 
-/// A key and its value.
+/// A tag of an object: its key and its value, decoded.
 pub(super) type Tag<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// Reads tags in the form of a query.

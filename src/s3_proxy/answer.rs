@@ -171,7 +171,8 @@ fn unsendable() -> S3Refusal {
     )
 }
 
-/// nginx passes on no other status of a refusal than 403, and no body.
+/// The answer for a refusal. For nginx the status is always 403, because nginx passes on no other
+/// one, and no body.
 fn refused(refusal: &S3Refusal, family: Family) -> Response<Body> {
     let xml = refusal.xml();
     let line = HeaderValue::from_str(&xml.replace(['\n', '\t'], " "));

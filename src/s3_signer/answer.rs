@@ -34,7 +34,7 @@ impl From<S3Refusal> for Refused {
 /// The status of Iceberg for a token that has expired.
 const AUTHENTICATION_TIMEOUT: u16 = 419;
 
-/// The signed request. No client may keep the answer, since each request is judged.
+/// The answer with the signed request. No client may keep the answer, since each request is judged.
 pub(super) fn signed(uri: &str, added: &Added) -> Response<Full<Bytes>> {
     let one = |(name, value): &(&'static str, _)| {
         let value: &crate::base::secret::Secret<String> = value;
@@ -45,7 +45,7 @@ pub(super) fn signed(uri: &str, added: &Added) -> Response<Full<Bytes>> {
     response(StatusCode::OK, &body)
 }
 
-/// A request to the store that is not accepted or not allowed.
+/// The answer for a request to the store that is not accepted or not allowed.
 pub(super) fn refused(refusal: &S3Refusal) -> Response<Full<Bytes>> {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN);
     let message = refusal.full_message();
@@ -57,7 +57,7 @@ pub(super) fn refused(refusal: &S3Refusal) -> Response<Full<Bytes>> {
     response
 }
 
-/// A caller or a question that is not accepted.
+/// The answer for a caller or a question that is not accepted.
 pub(super) fn failed(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     let (status, kind) = match (error, error.class()) {
         (Error::ExpiredToken, _) => (

@@ -235,7 +235,8 @@ impl Materials<'_> {
     }
 }
 
-/// Half of the processors, so that the other half is for callers who sign.
+/// How many tokens of identity providers are verified at the same time: half as many as there are
+/// processors, so that the other half is left for callers who sign.
 fn verifications() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     (processors / 2).max(1)

@@ -9,13 +9,14 @@ use std::time::Instant;
 /// An idle client sends at most a PING every ten seconds (gRPC's keepalive). When it connects, it sends a
 /// SETTINGS, a WINDOW_UPDATE and, in browsers, about ten PRIORITY frames.
 const IDLE_FRAMES: u32 = 100;
-/// How many such frames are allowed for each second.
+/// How many frames that belong to no call each second adds to the allowance.
 const IDLE_FRAMES_PER_SECOND: u64 = 20;
-/// How many such frames are allowed for each call. A client acknowledges each piece of an answer with up to
-/// two WINDOW_UPDATEs; gRPC's estimate of the bandwidth adds a PING and sometimes a SETTINGS, an aborted
-/// call a RST_STREAM, and Chrome a PRIORITY_UPDATE.
+/// How many frames that belong to no call each call adds to the allowance. A client acknowledges each piece
+/// of an answer with up to two WINDOW_UPDATEs; gRPC's estimate of the bandwidth adds a PING and sometimes a
+/// SETTINGS, an aborted call a RST_STREAM, and Chrome a PRIORITY_UPDATE.
 const IDLE_FRAMES_PER_CALL: u32 = 8;
-/// The bytes of answers for which one such frame is allowed; two frames acknowledge a piece of 16 KiB.
+/// The bytes of answers that add one frame that belongs to no call to the allowance; two frames
+/// acknowledge a piece of 16 KiB.
 const SENT_BYTES_PER_IDLE_FRAME: u64 = 4_096;
 
 /// The length of the connection preface after its first line, in bytes (RFC 9113 section 3.4).
@@ -44,7 +45,7 @@ pub(super) struct Frames {
 #[derive(Debug)]
 struct Allowance {
     left: u32,
-    /// When it was last refilled.
+    /// When the allowance was last refilled.
     since: Instant,
     sent: u64,
 }

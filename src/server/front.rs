@@ -89,7 +89,7 @@ impl Turned {
     }
 }
 
-/// The longest header of such a request that is kept, in bytes.
+/// The longest header that is kept of a request whose body is not read, in bytes.
 const MAX_KEPT_HEADER: usize = 512;
 
 /// Refuses a request without reading its body.

@@ -11,7 +11,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// The longest ClientHello, in bytes with its record headers. rustls itself would accept 64 KiB.
 const MAX_HELLO_BYTES: usize = 16_384;
-/// How many bytes may follow it until the handshake is complete.
+/// How many bytes may follow the ClientHello until the handshake is complete.
 const MAX_REST_BYTES: usize = 16_384;
 
 /// A stream of which only a bounded number of bytes is read until the handshake is complete.

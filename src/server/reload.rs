@@ -173,8 +173,9 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), TakeError> {
     Ok(())
 }
 
-/// Ends access of what was removed from the directory file, although the store does not record the
-/// removal. It is in force on this broker until the store records it, or until the broker ends.
+/// Ends the access of entries that were removed from the directory file, although the store does
+/// not record the removal. The end is in force on this broker until the store records it, or until
+/// the broker ends.
 fn end_what_went(shared: &Shared, taker: &Taker<'_>, file: &DirectoryFile, old: &Directory) {
     let broker = &shared.broker;
     match Handle::current().block_on(taker.without_what_went(file, old)) {
@@ -262,7 +263,8 @@ pub(super) struct Stamps {
     directory: Stamp,
     keyring: Stamp,
     certificate: (Stamp, Stamp, Stamp),
-    /// Of the certificate of the listener for proxies, of its secrets, and of the keys of the stores.
+    /// The stamps of what `[s3]` names: the certificate of the listener for proxies, its secrets, and
+    /// the keys of the stores.
     s3: Vec<Stamp>,
 }
 

@@ -30,7 +30,8 @@ const MAX_STREAMS: u32 = 256;
 const MAX_HEADERS: usize = 128;
 /// The longest header list, in bytes.
 const MAX_HEADER_BYTES: usize = 98_304;
-/// A connection must be shaken, and a proxy must have proven itself on it, within this time.
+/// The time within which a connection must complete its handshake and a proxy must prove itself on
+/// it.
 const UNTIL_PROVEN: Duration = Duration::from_secs(10);
 /// A connection without questions is closed after this time, which is longer than proxies keep idle ones.
 const IDLE: Duration = Duration::from_secs(300);
@@ -66,7 +67,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, own: Arc<
     }
 }
 
-/// Shakes hands, if the listener has a certificate, and serves the connection.
+/// Completes the TLS handshake, if the listener has a certificate, and serves the connection.
 async fn greet(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, own: Arc<S3Parts>) {
     // Small answers are sent at once; without the option the connection still works.
     let _ = stream.set_nodelay(true);

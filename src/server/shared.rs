@@ -98,7 +98,7 @@ impl Shared {
         }
     }
 
-    /// Writes down the highest time that was seen.
+    /// A function that writes the highest time that was seen to the disk.
     pub(super) fn time_saver(self: &Arc<Self>) -> SaveTime {
         let shared = self.clone();
         Arc::new(move || shared.timekeeper.save())

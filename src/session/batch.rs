@@ -28,7 +28,7 @@ pub struct Scope {
     pub key_id: u32,
 }
 
-/// A text that waits for its signature, as its place in the tree contains it.
+/// A text that waits for its signature, in the form in which the tree contains it.
 pub struct Leaf {
     hash: Hash,
     scope: Scope,
@@ -55,7 +55,7 @@ impl Leaf {
         &self.hash
     }
 
-    /// Whether one signature can be for both.
+    /// Whether one signature can cover both leaves.
     fn goes_with(&self, other: &Self) -> bool {
         self.scope == other.scope && Arc::ptr_eq(&self.keyring, &other.keyring)
     }

@@ -95,7 +95,7 @@ impl Received {
         self.0.first().copied()
     }
 
-    /// See [`open`].
+    /// Opens the envelope: see [`open`].
     ///
     /// # Errors
     /// The same as those of [`open`].

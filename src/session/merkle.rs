@@ -116,7 +116,7 @@ impl Path {
     }
 }
 
-/// A whole tree.
+/// A tree with the hashes of all its levels, from which paths are taken.
 pub struct Tree {
     /// The hashes of each level, from the leaves up to the root. No level is empty.
     levels: Vec<Vec<Hash>>,

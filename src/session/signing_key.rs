@@ -346,7 +346,7 @@ fn curve(algorithm: Algorithm) -> Curve {
     }
 }
 
-/// Adapts our source of random bytes to the RSA library.
+/// Adapts the broker's source of random bytes to the RSA library.
 struct Rng<'a>(&'a dyn Entropy);
 
 impl rsa::rand_core::TryRng for Rng<'_> {

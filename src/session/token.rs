@@ -97,8 +97,8 @@ pub struct Claims {
     #[prost(message, optional, tag = "17")]
     pub workload: Option<Workload>,
     /// How the session was narrowed, if it was. Its identity, its times of issue and of MFA, and
-    /// [`Self::issued_under`] are those of the session with which its identity began, so that what is
-    /// true of that one, and what ends it, is true of this one and ends it too.
+    /// [`Self::issued_under`] are those of the session with which its identity began, so that
+    /// whatever applies to that session applies to this one, and whatever ends it ends this one.
     #[prost(message, optional, tag = "18")]
     pub narrowed: Option<Narrowed>,
     // Tag 19 is kept free for caveats that a holder adds without the broker.
@@ -232,8 +232,8 @@ pub struct Ancestor {
     /// The id of the session; empty for a user with a long-term key.
     #[prost(bytes = "vec", tag = "5")]
     pub session_id: Vec<u8>,
-    /// Whether session policies limit the session, or it was narrowed; it then must not return to its
-    /// role, where it would be rid of that.
+    /// Whether session policies limit the session, or it was narrowed; such a session must not assume
+    /// its own role again, because it would be rid of these limits.
     #[prost(bool, tag = "6")]
     pub restricted: bool,
     /// The subject for which a provider vouched, as its tokens (`sub`) or assertions (NameID) name it;

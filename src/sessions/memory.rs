@@ -15,7 +15,8 @@ const SWEEP: usize = 4;
 /// The bytes that a record takes besides its encoding: its places in both tables and the allocator's
 /// overhead.
 const OVERHEAD_BYTES: usize = 128;
-/// The bytes that a record takes besides, if the session came from a sign-in: its place in the table of that.
+/// The additional bytes of the record of a session that came from a sign-in: its place in the table of
+/// sign-ins.
 const SIGN_IN_BYTES: usize = 300;
 
 /// The limits of the records in memory.
@@ -45,7 +46,7 @@ struct State {
     /// Encoded records, which take a third of the space of decoded ones.
     records: HashMap<SessionId, Box<[u8]>>,
     by_expiry: BTreeSet<(i64, SessionId)>,
-    /// The same of each sign-in from which sessions came.
+    /// The records of the sessions that came from each sign-in, ordered by expiry.
     by_sign_in: HashMap<SessionId, BTreeSet<(i64, SessionId)>>,
     bytes: usize,
 }
@@ -59,7 +60,7 @@ impl State {
         Some(expires_at)
     }
 
-    /// Takes back what a record that was removed has taken.
+    /// Releases the bytes and the places in the tables that a removed record has taken.
     fn release(&mut self, id: SessionId, record: &[u8]) {
         let mut weight = record.len() + OVERHEAD_BYTES;
         if !self.by_sign_in.is_empty()

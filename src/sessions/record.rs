@@ -35,23 +35,25 @@ pub struct SessionRecord {
     pub issued_at: i64,
     #[prost(int64, tag = "9")]
     pub expires_at: i64,
-    /// The sessions and users that it was made from, the direct one first.
+    /// The sessions and users from which the session was made, the direct one first.
     #[prost(message, repeated, tag = "10")]
     pub ancestors: Vec<Ancestor>,
-    /// The number of the last change that was in force where it was issued.
+    /// The number of the last change that was in force on the broker that issued the session.
     #[prost(int64, tag = "11")]
     pub issued_under: i64,
-    /// The operation that issued it.
+    /// The operation that issued the session.
     #[prost(enumeration = "SessionKind", tag = "12")]
     pub kind: i32,
-    /// The address and the program to which a person who signed in got it; empty for other sessions.
+    /// The address and the program to which the session was given, if a person who signed in got it;
+    /// otherwise empty.
     #[prost(string, tag = "13")]
     pub given_to: String,
     /// The workload for which a node got the session, such as `pod 5f2a9c1e-…`; empty for other sessions.
     #[prost(string, tag = "14")]
     pub workload: String,
     /// How the session was narrowed by GetScopedCredentials, if it was. Its last ancestor is the
-    /// session that it was narrowed from, and [`Self::issued_at`] is that of the first of them.
+    /// session that it was narrowed from, and [`Self::issued_at`] is that of the session that was
+    /// narrowed first.
     #[prost(message, optional, tag = "15")]
     pub narrowing: Option<Narrowing>,
 }
@@ -62,7 +64,7 @@ pub struct Narrowing {
     /// When the narrowed credentials were issued, in seconds since 1970.
     #[prost(int64, tag = "1")]
     pub at: i64,
-    /// What the caller said that they are for; empty if it said nothing.
+    /// What the caller said that the narrowed credentials are for; empty if it said nothing.
     #[prost(string, tag = "2")]
     pub description: String,
 }

@@ -33,7 +33,7 @@ const CHALLENGE: usize = 43;
 
 const UNUSED: i64 = 0;
 const USED: i64 = 1;
-/// It was shown again after its use.
+/// The code was shown again after its use.
 const SHOWN_AGAIN: i64 = 2;
 
 /// A request that was checked, for the person to decide on.
@@ -55,7 +55,7 @@ pub enum Wrong {
     Redirect(String),
 }
 
-/// What is sealed of a code.
+/// The sealed content of an authorization code.
 #[derive(Debug, Serialize, Deserialize)]
 struct Code {
     client: String,

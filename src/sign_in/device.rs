@@ -49,7 +49,7 @@ const ALLOWED: i64 = 1;
 const DENIED: i64 = 2;
 const USED: i64 = 3;
 
-/// A flow that has begun.
+/// A device flow that has begun, as the program learns of it.
 pub struct Started {
     pub device_code: Secret<String>,
     /// What the person types at the browser, as `XXXX-XXXX`.
@@ -63,7 +63,7 @@ pub struct Started {
 pub struct Asking {
     /// The name by which the program calls itself.
     pub client_name: String,
-    /// Its `User-Agent`.
+    /// The program's `User-Agent`.
     pub program: String,
     pub source: IpAddr,
     pub at: Timestamp,
@@ -73,7 +73,7 @@ pub struct Asking {
     pub from_here: bool,
 }
 
-/// What is sealed of a flow.
+/// The sealed content of a device flow.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Flow {
     client: String,

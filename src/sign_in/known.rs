@@ -15,9 +15,9 @@ use crate::error::Error;
 
 /// How long a browser is known after a sign-in.
 pub const KNOWN_FOR: Duration = Duration::from_secs(90 * 86_400);
-/// The longest text that is read, in bytes.
+/// The longest text of a known browser that is read, in bytes.
 pub const MAX_BYTES: usize = 512;
-/// What the text is sealed for.
+/// The kind under which the text is sealed.
 const KIND: &str = "known browser";
 
 /// What a browser keeps of a user who signed in.

@@ -1,5 +1,5 @@
-//! What is there now: the sign-ins of an account, and the sessions that came from a sign-in as far as this
-//! broker has them on record.
+//! What is live at the moment: the sign-ins of an account, and the sessions that came from a sign-in as
+//! far as this broker has them on record.
 
 use crate::base::arn::{AccountId, IamArn};
 use crate::base::clock::Timestamp;
@@ -30,7 +30,7 @@ pub struct Live {
     pub given_to: String,
 }
 
-/// The sessions of a sign-in, those that end first first.
+/// The sessions of a sign-in, ordered by expiry.
 ///
 /// # Errors
 /// [`Error`] if the records cannot be read.
@@ -76,7 +76,7 @@ pub(super) async fn account_of(
 }
 
 /// The other sign-ins of the same person, each with the time in seconds since 1970 when its browser was last
-/// seen, those that were seen last first.
+/// seen; the most recent one comes first.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer.

@@ -109,7 +109,7 @@ impl Draft {
         &self.record.request_id
     }
 
-    /// Sets who acted.
+    /// Sets the person who acted.
     #[must_use]
     pub fn by(mut self, sign_in: &SignIn) -> Self {
         self.record.user_identity = identity(sign_in);

@@ -46,7 +46,7 @@ pub struct Registered {
     pub expires_at: Timestamp,
 }
 
-/// What is sealed in a client id.
+/// The sealed content of a client id.
 #[derive(Debug, Serialize, Deserialize)]
 struct Sealed {
     name: String,
@@ -56,7 +56,7 @@ struct Sealed {
     expires_at: Timestamp,
 }
 
-/// A program that asks for something.
+/// A program that makes a request, as its registration describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
     /// A digest of the client id, to which codes and tokens are bound.

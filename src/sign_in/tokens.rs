@@ -20,9 +20,9 @@ use crate::origin::Origin;
 use crate::signed_in::SignIn;
 use crate::store::{GrantKind, GrantRow};
 
-/// How long an access token lasts that a refresh token can follow.
+/// The lifetime of an access token that has a refresh token.
 const ACCESS_LASTS: Duration = Duration::from_secs(3_600);
-/// How long an access token lasts at most that nothing can follow.
+/// The longest lifetime of an access token without a refresh token.
 const LAST_ACCESS_LASTS: Duration = Duration::from_secs(8 * 3_600);
 /// How long the tokens of the last generation but one can still be used, so that two programs which share
 /// one cache do not end each other's sign-in.
@@ -45,14 +45,14 @@ pub struct Tokens {
     pub scopes: Vec<String>,
 }
 
-/// What is sealed of an access token.
+/// The sealed content of the row of an access token.
 #[derive(Debug, Serialize, Deserialize)]
 struct Access {
     client: String,
     scopes: Vec<String>,
 }
 
-/// What is sealed of a family of refresh tokens.
+/// The sealed content of the row of a family of refresh tokens.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Family {
     client: String,

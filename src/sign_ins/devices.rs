@@ -25,7 +25,7 @@ pub struct Full;
 pub enum Poll {
     /// This node does not know the flow: the store must be asked.
     Unknown,
-    /// It asks more often than twice in an interval.
+    /// The program asks more often than twice in an interval.
     TooOften,
     /// As far as this node knows, nobody has decided yet.
     Pending,
@@ -50,10 +50,11 @@ struct All {
 }
 
 struct Flow {
-    /// The source that opened it here; `None` if it was opened on another node.
+    /// The source address that opened the flow on this node; `None` if it was opened on another
+    /// one.
     source: Option<Source>,
     until: Duration,
-    /// When the last question was answered that was not asked too early, and how many came since.
+    /// When a question of the program last counted as in time, and how many questions came since.
     accepted_at: Option<Duration>,
     since: u32,
     is_decided: bool,

@@ -34,7 +34,7 @@ pub struct Settings {
 pub struct ProviderShown {
     /// The ARN of the provider.
     pub arn: String,
-    /// The name on its button.
+    /// The name on the button of the provider.
     pub name: String,
     pub details: ProviderDetails,
 }

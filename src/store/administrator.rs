@@ -9,16 +9,16 @@ use crate::base::clock::Timestamp;
 use crate::directory::Administrator;
 use crate::directory::resource::Name;
 
-/// How long after a fruitless search none is made.
+/// How long after a search that found nobody the next one may begin.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Somebody who may administer by the rows as a change left them.
+/// An administrator: somebody who may administer the directory, by the rows as a change left them.
 #[derive(Debug, Clone)]
 pub struct KnownAdministrator {
     pub who: Administrator,
-    /// The entries on which that depends.
+    /// The entries on which the permissions of the administrator depend.
     pub depends_on: Arc<HashSet<Name>>,
-    /// The number of the change up to which it is known.
+    /// The number of the last change for which the permissions were found or confirmed.
     pub at: i64,
 }
 
@@ -26,7 +26,7 @@ pub struct KnownAdministrator {
 #[derive(Default)]
 pub(super) struct Memory {
     known: Option<KnownAdministrator>,
-    /// When none was found.
+    /// When a search last found no administrator.
     looked_at: Option<Timestamp>,
 }
 
@@ -38,7 +38,8 @@ impl Store {
         memory.known.clone()
     }
 
-    /// Remembers an administrator, whom the last committed change left as it is.
+    /// Remembers an administrator who may still administer the directory after the last committed
+    /// change.
     pub fn remember_administrator(&self, known: KnownAdministrator) {
         let memory = self.administrators.lock();
         let mut memory = memory.unwrap_or_else(PoisonError::into_inner);

@@ -118,7 +118,8 @@ impl Store {
         row.map(|row| last_use(&row)).transpose().map_err(classify)
     }
 
-    /// The same for several ids at once. Those without a use are left out.
+    /// The last uses of several access keys and passwords, by their ids. Those without a use are
+    /// left out.
     ///
     /// # Errors
     /// The same as for [`Self::last_key_use`].

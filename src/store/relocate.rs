@@ -27,7 +27,7 @@ pub struct Relocation<'s> {
     /// Whether an earlier attempt was interrupted after it had marked the old store.
     is_marked: bool,
     pub head: Head,
-    /// The names of its tables, and the number of rows of each.
+    /// The names of the store's tables, and the number of rows of each.
     pub tables: Vec<(String, i64)>,
 }
 

@@ -183,9 +183,9 @@ pub(super) enum Deviation {
     Lacks(String),
     /// A trigger or the like changes or hides rows of a table.
     Acts {
-        /// The name of it in messages.
+        /// The name of the trigger or the like in messages.
         what: String,
-        /// The statement that removes it.
+        /// The statement that removes the trigger or the like.
         removal: String,
     },
 }

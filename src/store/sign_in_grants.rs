@@ -27,7 +27,7 @@ const ADD_OF_SIGN_IN: &str = "INSERT INTO sign_in_grants (kind, id, also, sign_i
 /// The most characters of what is sealed in a grant.
 const MAX_SEALED: usize = 65_536;
 
-/// What a grant is.
+/// The kinds of grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrantKind {
     /// What a browser waits for between two requests, of the kind that is named.
@@ -65,15 +65,15 @@ impl GrantKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantRow {
     pub id: String,
-    /// A second digest by which it is found.
+    /// A second digest by which the grant is found.
     pub also: Option<String>,
-    /// The id of the sign-in that it belongs to, which ends it.
+    /// The id of the sign-in that the grant belongs to; the end of the sign-in ends the grant.
     pub sign_in: Option<String>,
-    /// The id of the family of tokens that it belongs to. Of what a browser waits for: a digest of the source
-    /// address that it counts for.
+    /// The id of the family of tokens that the grant belongs to. For [`GrantKind::Pending`], a digest of the
+    /// source address that the grant counts for.
     pub family: Option<String>,
     pub state: i64,
-    /// In seconds since 1970.
+    /// When the grant expires, in seconds since 1970.
     pub expires_at: i64,
     pub sealed: String,
 }

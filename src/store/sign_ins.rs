@@ -31,7 +31,7 @@ pub struct SignInRow {
     pub id: String,
     /// When the browser was last seen.
     pub seen_at: i64,
-    /// When it was last compared with the revocations in force.
+    /// When the sign-in was last compared with the revocations in force.
     pub checked_at: i64,
     pub sealed: String,
 }
@@ -41,11 +41,11 @@ pub struct SignInRow {
 pub enum SignInsOf {
     Everybody,
     Account(String),
-    /// Those of a user or provider.
+    /// The sign-ins of a user or of an identity provider.
     Holder(String),
-    /// Those of one subject of a provider.
+    /// The sign-ins of one subject of an identity provider.
     Subject(String, String),
-    /// Those of one session at a provider.
+    /// The sign-ins of one session at an identity provider.
     ProviderSession(String, String),
 }
 

@@ -56,7 +56,7 @@ pub struct Explained {
     pub silent: Option<String>,
 }
 
-/// A service or resource control policy.
+/// A service or resource control policy, as an explanation names it.
 pub struct Control {
     /// The place of the policy among those in force.
     pub source: Source,

@@ -304,7 +304,7 @@ impl<'a> Facts<'a> {
 
 /// A service of AWS that assumes a role for a workload, as imported trust policies name it.
 pub struct ServicePrincipal {
-    /// Such as `ec2.amazonaws.com`.
+    /// The name of the service, such as `ec2.amazonaws.com`.
     pub name: &'static str,
     /// The ARN of the workload, or of the cluster that it runs in.
     pub source_arn: String,

@@ -15,9 +15,9 @@ use crate::session::policies::Compiled;
 
 /// A bucket, as far as it decides who may do something with it.
 pub struct OwnedBucket<'a> {
-    /// The account that owns it.
+    /// The account that owns the bucket.
     pub owner: AccountId,
-    /// Its policy, if it has one.
+    /// The policy of the bucket, if it has one.
     pub policy: Option<&'a Policy>,
 }
 

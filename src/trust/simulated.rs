@@ -17,7 +17,7 @@ use crate::evaluator::{
 /// A user, a group or a role as the principal of simulated requests.
 #[derive(Debug, Clone)]
 pub struct SimulatedPrincipal {
-    /// The account to which it belongs.
+    /// The account to which the principal belongs.
     pub account: AccountId,
     /// The ARN of the user, group or role.
     pub arn: String,
@@ -177,7 +177,7 @@ pub struct WhatIf<'a> {
     action: &'a str,
     resource: &'a str,
     resource_account: AccountId,
-    /// The condition keys that are supposed.
+    /// The condition keys that the request is supposed to have, with their values.
     keys: &'a [(String, Vec<String>)],
     now: Timestamp,
 }

@@ -12,8 +12,8 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// The pause after a check, as a multiple of the time that the check took, so that checking costs at
 /// most half a percent of a core.
 const CHECK_SHARE: u32 = 200;
-/// The same multiple while something is wrong with the store: checks are then more frequent, to notice
-/// soon that it has been repaired.
+/// The multiple in place of [`CHECK_SHARE`] while something is wrong with the store: checks are then
+/// more frequent, to notice soon that it has been repaired.
 const SUSPICIOUS_SHARE: u32 = 10;
 /// How long no check may have completed before the log says so, and the time between two such
 /// warnings.

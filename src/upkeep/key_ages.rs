@@ -24,7 +24,8 @@ pub struct Ending {
     pub end: End,
 }
 
-/// The active access keys that are switched off before `until`, the first ones first.
+/// The active access keys that are switched off before `until`; those that are switched off first
+/// come first.
 ///
 /// # Errors
 /// [`StoreError`] if the store does not answer.

@@ -59,7 +59,8 @@ fn ahead() -> Duration {
     Duration::from_secs(RECENT_SECONDS.unsigned_abs())
 }
 
-/// Whose sign-ins end.
+/// The sign-ins that a logout token names: those of a subject, of a session at the provider, or of
+/// both.
 #[derive(Debug, PartialEq, Eq)]
 struct Named {
     subject: Option<String>,

@@ -22,11 +22,11 @@ use crate::proof::jwt::{Rounded, Unverified, Verified};
 use crate::sign_in::{self, NewSignIn, pending};
 use crate::signed_in::{Factor, Who};
 
-/// The kind of what is kept while a browser is at the provider.
+/// The kind of pending value that is kept while a browser is at the provider.
 const WAITING: &str = "oidc";
 /// How long a browser may be at the provider.
 const LIVES: Duration = Duration::from_secs(600);
-/// How far the provider's clock and ours may differ, in seconds.
+/// How far the clocks of the provider and of this broker may differ, in seconds.
 const LEEWAY_SECONDS: i64 = 60;
 /// The maximum length of a session id of a provider, in bytes.
 const MAX_SID: usize = 512;
@@ -323,7 +323,7 @@ fn at_hash(tokens: &Tokens) -> Option<String> {
     Some(token.half_digest(access_token.expose()))
 }
 
-/// What an ID token must say beyond what every ID token must say.
+/// What the ID token of one sign-in must say, in addition to what every ID token must.
 struct Expected<'a> {
     client_id: &'a str,
     nonce: &'a str,

@@ -1,11 +1,11 @@
 //! Signing in at a SAML identity provider: SAML Profiles 2.0 section 4.1, Web Browser SSO.
 //!
-//! The answer is posted by a page of the identity provider, and browsers leave our cookies out of such a
-//! request. So whoever posts it signs nobody in, which also keeps an attacker from signing a victim in as
-//! himself: the answer is verified, spent and kept for a minute, and the browser is redirected to a page
-//! of ours. That request brings the cookie, and only if it is that of the browser in which the sign-in was
-//! begun, the person is signed in. If the identity provider began the sign-in, there is no such browser,
-//! and the person is asked.
+//! The answer is posted by a page of the identity provider, and browsers leave this broker's cookies out
+//! of such a request. So whoever posts it signs nobody in, which also keeps attackers from signing their
+//! victims in as themselves: the answer is verified, spent and kept for a minute, and the browser is
+//! redirected to a page of this broker. That request brings the cookie, and the person is signed in only
+//! if it is the cookie of the browser in which the sign-in was begun. If the identity provider began the
+//! sign-in, there is no such browser, and the person is asked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +26,8 @@ use crate::proof::saml::{AuthnRequest, unverified_sender};
 use crate::sign_in::{self, NewSignIn, pending};
 use crate::signed_in::{Factor, Who};
 
-/// The kinds of what is kept: the request that was sent, the answer that was verified, and the answer
-/// about which the person is asked.
+/// The kinds of pending values that are kept: the request that was sent, the answer that was
+/// verified, and the answer about which the person is asked.
 const WAITING: &str = "saml";
 const ANSWERED: &str = "saml-answered";
 const ASKED: &str = "saml-asked";
@@ -184,7 +184,7 @@ pub enum Finished {
 
 /// The question whether a person wants to sign in as somebody.
 pub struct Question {
-    /// What [`go_on`] takes.
+    /// The handle with which [`go_on`] finishes the sign-in.
     pub handle: Secret<String>,
     /// The name of the identity provider, as the configuration has it.
     pub provider: String,
@@ -279,8 +279,8 @@ fn consumer(broker: &Broker) -> Result<String, Refused> {
     Ok(format!("{}{CONSUMER_PATH}", sign_ins.settings.public_url))
 }
 
-/// What is kept of an assertion. Which roles it names counts, unless it has no attribute for that and the
-/// configuration leaves it to the trust policies then.
+/// What is kept of an assertion. The roles that it names count. If it has no attribute for roles and the
+/// configuration allows that, the trust policies decide alone.
 fn kept(offered: &Offered, identity: &FederatedIdentity) -> Result<Kept, Refused> {
     let kept = Kept::of(identity)?;
     let has_roles = identity.assertion().is_some_and(|a| a.claims.has_roles);

@@ -25,7 +25,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 pub(super) enum Extent {
     /// Everything, as the actions that return one entity do.
     Whole,
-    /// What lists show.
+    /// Only what lists show: no tags, no boundary and no last use.
     Listed,
 }
 

@@ -87,7 +87,7 @@ pub struct Refused {
     pub message: String,
 }
 
-/// The principal that signed.
+/// The principal that signed the request, as the service learns of it.
 pub struct Signer {
     pub arn: String,
     pub account: String,
@@ -103,7 +103,7 @@ pub struct Signer {
     pub is_presigned: bool,
 }
 
-/// The session of the principal.
+/// The session with which the principal signed the request.
 pub struct Session {
     pub id: SessionId,
     pub name: String,

@@ -32,7 +32,7 @@ pub struct VerifyStringToSign {
     signature: String,
 }
 
-/// The principal that signed.
+/// The principal that made the signature, as the object store learns of it.
 pub struct StoreUser {
     pub arn: String,
     pub account: String,

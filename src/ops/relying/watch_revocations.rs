@@ -86,7 +86,7 @@ pub struct Watching {
     _counted: Watch,
 }
 
-/// What a look has found.
+/// What one look at the sessions of a watch has found.
 pub struct Seen {
     /// The last change of the feed that is taken into account.
     pub sequence: i64,

@@ -20,10 +20,10 @@ use crate::origin::Origin;
 use crate::s3::{Code, DataEvents, Head, Routed, S3Refusal, S3Store, SignedForStore, route};
 use crate::trust::Denied;
 
-/// What is known of a request.
+/// What is known so far of a request to an object store.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// The name of the operation.
+    /// The name of the operation, such as `GetObject`, once it is known.
     pub operation: Option<&'static str>,
     /// The key with which the request claims to be signed.
     pub claimed: Option<String>,

@@ -77,7 +77,7 @@ pub enum XmlError {
     /// An element has the same attribute or declaration twice.
     #[error("an element has the same attribute twice")]
     DuplicateAttribute,
-    /// The text has more than the maximum number of what is named here.
+    /// The text has too many of the parts that are named here, such as elements.
     #[error("the document has too many {0}")]
     TooMany(&'static str),
     /// Two elements have the same ID, or an ID is not a valid name.

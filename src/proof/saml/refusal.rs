@@ -68,7 +68,7 @@ pub enum Refusal {
     /// The signature of the response or of the assertion is not accepted.
     #[error("the signature of the {signed} is not accepted: {why}")]
     Signature {
-        /// `Response` or `Assertion`.
+        /// The name of the element: `Response` or `Assertion`.
         signed: &'static str,
         why: SignatureError,
     },
@@ -92,7 +92,7 @@ pub enum Refusal {
     /// The issuer is not the identity provider whose metadata the provider has.
     #[error("the Issuer of the {element} is `{seen}`; the metadata is that of `{expected}`")]
     Issuer {
-        /// `Response` or `Assertion`.
+        /// The name of the element: `Response` or `Assertion`.
         element: &'static str,
         seen: String,
         expected: String,
@@ -108,8 +108,8 @@ pub enum Refusal {
         /// The audiences of one restriction, or the words that there is none.
         seen: String,
     },
-    /// The assertion has this condition, which is not supported. SAML Core 2.0 section 2.5.1 forbids to
-    /// ignore it.
+    /// The assertion has this condition, which is not supported. SAML Core 2.0 section 2.5.1 forbids
+    /// ignoring it.
     #[error("the Conditions have `{0}`, which is not supported")]
     Condition(String),
     /// The subject has no confirmation with the bearer method.
@@ -127,7 +127,7 @@ pub enum Refusal {
     /// The response answers another request, or none.
     #[error("the InResponseTo of the {element} is {seen}, but must be `{expected}`")]
     InResponseTo {
-        /// `Response` or `SubjectConfirmationData`.
+        /// The name of the element: `Response` or `SubjectConfirmationData`.
         element: &'static str,
         /// The value of `InResponseTo`, or the word `missing`.
         seen: String,
@@ -142,16 +142,16 @@ pub enum Refusal {
     NoEnd,
     #[error("the NotBefore of the {element} is {at}, but the time is {now}")]
     NotYetValid {
-        /// `Conditions` or `SubjectConfirmationData`.
+        /// The name of the element: `Conditions` or `SubjectConfirmationData`.
         element: &'static str,
         at: Timestamp,
         now: Timestamp,
     },
     #[error("the {attribute} of the {element} is {at}, but the time is {now}")]
     Expired {
-        /// `Conditions`, `SubjectConfirmationData` or `AuthnStatement`.
+        /// The name of the element: `Conditions`, `SubjectConfirmationData` or `AuthnStatement`.
         element: &'static str,
-        /// `NotOnOrAfter` or `SessionNotOnOrAfter`.
+        /// The name of the attribute: `NotOnOrAfter` or `SessionNotOnOrAfter`.
         attribute: &'static str,
         at: Timestamp,
         now: Timestamp,

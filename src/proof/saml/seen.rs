@@ -14,7 +14,7 @@ pub(super) fn seen(value: &str) -> String {
     }
 }
 
-/// The same in backquotes, or the word `missing` if there is no value.
+/// An untrusted value as [`seen`] shows it, in backquotes; or the word `missing` if there is none.
 pub(super) fn seen_or_missing(value: Option<&str>) -> String {
     value.map_or_else(
         || "missing".to_owned(),

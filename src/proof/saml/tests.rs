@@ -45,7 +45,7 @@ pub(super) fn accept(xml: &[u8], idp: &Metadata, now: Timestamp) -> Result<Accep
     accept_with(xml, idp, &[], now)
 }
 
-/// The same, with private keys.
+/// As [`accept`], with private keys for encrypted assertions.
 pub(super) fn accept_with(
     xml: &[u8],
     idp: &Metadata,
@@ -200,14 +200,15 @@ fn every_attribute_is_read() {
     );
 }
 
-/// A change of a good response that is signed again, and whether it is to be refused so.
+/// Replacements in a good response, which is then signed again, and a check that the refusal is the
+/// right one.
 type Change<'a> = (&'a [(&'a str, &'a str)], fn(&Refusal) -> bool);
 
 const CONFIRMATION: &str = "<SubjectConfirmationData ";
 const RECIPIENT: &str = r#" Recipient="https://sts.example.com/saml/acs""#;
 const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
 
-/// The response that the changes are made of, with what they replace.
+/// The good response with these texts replaced by others.
 fn changed(replacements: &[(&str, &str)]) -> String {
     let mut xml = data("xmlsec-rsa-sha256.xml");
     for (old, new) in replacements {

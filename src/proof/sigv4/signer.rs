@@ -1,4 +1,4 @@
-//! Signs requests, for clients.
+//! Signs requests with Signature Version 4, on the side of a client.
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};

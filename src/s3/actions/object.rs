@@ -18,7 +18,7 @@ const OF_OBJECT: &[&str] = &[
     "aws:resourcetag/",
     "s3:tlsversion",
 ];
-/// Those, and the tags that are in the body or those of the object that is copied.
+/// [`OF_OBJECT`], and the keys of tags that are in the body or belong to the object that is copied.
 const TAGS: &[&str] = &[
     "s3:requestobjecttag/",
     "s3:requestobjecttagkeys",
@@ -27,7 +27,7 @@ const TAGS: &[&str] = &[
     "aws:resourcetag/",
     "s3:tlsversion",
 ];
-/// Those of an object that exists, and the permissions that are in the body.
+/// [`OF_OBJECT`], and the keys of permissions that are in the body.
 pub(super) const ACL_IN_BODY: &[&str] = &[
     "s3:x-amz-acl",
     "s3:x-amz-grant-full-control",
@@ -40,14 +40,15 @@ pub(super) const ACL_IN_BODY: &[&str] = &[
     "aws:resourcetag/",
     "s3:tlsversion",
 ];
-/// The number of days depends on how the store counts them.
+/// The unknown keys if the retention is in headers: the number of days depends on how the store
+/// counts them.
 const LOCKED: &[&str] = &[
     "s3:object-lock-remaining-retention-days",
     "s3:buckettag/",
     "aws:resourcetag/",
     "s3:tlsversion",
 ];
-/// The retention, or the legal hold, is in the body.
+/// The unknown keys if the retention or the legal hold is in the body.
 const LOCK: &[&str] = &[
     "s3:object-lock-legal-hold",
     "s3:object-lock-mode",
@@ -116,7 +117,7 @@ pub(super) fn unknown_of(action: &str) -> Option<&'static [&'static str]> {
     })
 }
 
-/// Without versions, both actions are the same.
+/// The pair of actions for a request whose action is the same with and without a version.
 fn just(action: &'static str) -> (&'static str, &'static str) {
     (action, action)
 }
@@ -344,7 +345,7 @@ fn conditional<'a>(
     names.map(|name| key_of(head, name)).into_iter().flatten()
 }
 
-/// Whether the request itself makes an object appear.
+/// The condition key that says whether the request itself creates the object: `true` or `false`.
 fn creation<'a>(creates: &'static str) -> (Cow<'static, str>, Value<'a>) {
     ("s3:objectcreationoperation".into(), one(creates))
 }

@@ -21,8 +21,8 @@ use crate::server::shared::Shared;
 use crate::server::wire::{MAX_HEADER_BYTES, Wire};
 
 /// The longest header list that h2 unpacks, in bytes as HTTP/2 counts them. A list that is longer than
-/// [`MAX_HEADER_BYTES`] but not than this is refused by us, with an answer that gRPC clients understand;
-/// h2's own refusal is not one.
+/// [`MAX_HEADER_BYTES`] but not than this is refused by the broker, with an answer that gRPC clients
+/// understand; h2's own refusal is not one.
 const MAX_UNPACKED_HEADER_BYTES: u32 = 65_536;
 /// How many bytes of unread bodies h2 accepts on a connection. They are charged as they arrive. h2 closes a
 /// connection with more than (this / 2 / 256) unread short pieces, so it must allow a short one for each

@@ -31,7 +31,7 @@ struct Activity {
     calls: AtomicUsize,
     /// When the last call ended, in milliseconds after `born`.
     last: AtomicU64,
-    /// How many calls were begun.
+    /// How many calls were begun on the connection.
     served: AtomicU64,
 }
 
@@ -120,7 +120,7 @@ impl Served {
         }
     }
 
-    /// Whether any call was begun.
+    /// Whether any call was begun on the connection.
     pub(super) fn has_served(&self) -> bool {
         self.activity.served.load(Ordering::Relaxed) != 0
     }

@@ -96,7 +96,7 @@ impl Servers {
         }
     }
 
-    /// Opens a new connection.
+    /// Opens a new connection to these servers.
     pub async fn connect(&self) -> RedisResult<Connection> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(DEADLINE))

@@ -86,7 +86,7 @@ impl Set {
         kinds.chain([Self::Revocations, Self::DirectoryEntries])
     }
 
-    /// The name in the encoding.
+    /// The name of the set in the encoding of the sums.
     fn name(self) -> &'static str {
         match self {
             Self::Of(kind) => kind.as_str(),

@@ -35,7 +35,7 @@ const POSTGRES_OWN: &str = "SELECT pg_catalog.set_config('search_path', pg_catal
 pub(in crate::parts::store) struct Lease<'s> {
     store: &'s Store,
     lane: &'s Lane,
-    /// `None` after a failure.
+    /// The connection; `None` after a failure.
     connection: Option<AnyConnection>,
     /// The time by which all statements must be done; if `None`, each statement has its own deadline.
     until: Option<Instant>,

@@ -1,4 +1,4 @@
-//! The role of an instance profile.
+//! Puts a role into an instance profile, and takes it out.
 
 use serde::Deserialize;
 

@@ -14,7 +14,7 @@ fn key() -> DecryptionKey {
     DecryptionKey::parse(data("encrypted/sp.key").as_bytes()).unwrap()
 }
 
-/// A key that nothing was encrypted for.
+/// A private key for which no test file was encrypted.
 fn other_key() -> DecryptionKey {
     DecryptionKey::parse(data("rsa.key").as_bytes()).unwrap()
 }
@@ -67,7 +67,8 @@ fn encrypted(text: &str, how: &'static OaepAlgorithm, method: &str) -> String {
 const MGF1P: &str =
     "<e:EncryptionMethod Algorithm='http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p'/>";
 
-/// How a key is encrypted, with SHA-256 for what is said here.
+/// The element EncryptionMethod of a key. `digest` and `mask` say which of the two uses SHA-256 and
+/// not SHA-1.
 fn method(digest: bool, mask: bool) -> String {
     let digest = if digest {
         "<d:DigestMethod xmlns:d='http://www.w3.org/2000/09/xmldsig#' \

@@ -35,7 +35,8 @@ impl Presented {
         Self::read_as(incoming, PathForm::Own)
     }
 
-    /// The same for a request to another service, whose paths have another form.
+    /// Reads the signature as [`Self::read`] does, of a request to another service, whose paths
+    /// have another form.
     ///
     /// # Errors
     /// As for [`Self::read`].
@@ -197,9 +198,9 @@ impl Presented {
 /// What the headers of a request say about its signature, before the body is there to check it. None
 /// of it must be relied on for more than how the body is received.
 pub struct Announced<'a> {
-    /// The id of the access key.
+    /// The id of the access key with which the request claims to be signed.
     pub access_key_id: &'a str,
-    /// The service in the scope.
+    /// The service in the scope of the signature, such as `sts`.
     pub service: &'a str,
     /// The session token, if one was sent.
     pub session_token: Option<&'a str>,

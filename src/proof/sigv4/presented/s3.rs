@@ -23,13 +23,13 @@ pub enum S3SigError {
     /// The request is signed in a way that is not accepted, or in two ways.
     #[error("{0}")]
     Unsupported(String),
-    /// A header is not signed that must be.
+    /// A header that must be signed is not signed.
     #[error("{0}")]
     Unsigned(String),
     /// The clock of the client differs too much.
     #[error("{0}")]
     Skewed(String),
-    /// A presigned request is not valid yet, or no more.
+    /// A presigned request is not valid yet, or has expired.
     #[error("{0}")]
     Expired(String),
     /// The signature is wrong.
