@@ -62,7 +62,7 @@ impl Face for Container {
             return self.unproven(
                 StatusCode::NOT_FOUND,
                 "ResourceNotFound",
-                "No [[container.workload]] of this agent has this path. The path is /credentials/ and the name of the workload.",
+                "No [[container.workload]] of this agent has this path. The path must be /credentials/ followed by the name of a workload.",
             );
         };
         let given = match authorization(request.headers()) {

@@ -54,7 +54,7 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
         return Err(Refused::new(StatusCode::FORBIDDEN, message));
     }
     if !is_spelled_plainly(host) {
-        let message = "The host must be written in its usual form: an IPv4 address as such, and no dot at the end.";
+        let message = "The host must be written in its usual form: an IPv4 address as four decimal numbers, and no dot at the end.";
         return Err(Refused::new(StatusCode::FORBIDDEN, message));
     }
     let (mut is_forwarded, mut is_of_a_page) = (false, false);

@@ -284,7 +284,7 @@ async fn keep(cache: Cache, handouts: Arc<Handouts>, seen: Arc<AtomicI64>) {
             sessions: handouts.kept(),
         };
         if let Err(error) = cache.write(&kept) {
-            tracing::warn!(%error, "the file of sessions could not be written; a restart would lose them");
+            tracing::warn!(%error, "the session file could not be written; a restart would lose the sessions");
         }
     }
 }

@@ -86,7 +86,7 @@ impl fmt::Display for Fault {
             ),
             Self::CutOff { last, head } => write!(
                 f,
-                "the lines end at {last} of the chain and the head is {head}: the rest was cut off, or is in a file that \
+                "the lines end at line {last} of the chain, but the head is {head}: the rest was cut off, or is in a file that \
                  was not named"
             ),
             Self::NoChain => write!(f, "no line is part of a hash chain"),

@@ -103,7 +103,7 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
     let shown = if has_plan { show(&import) } else { Ok(()) };
     if import.kept > 0 && !prune && has_plan {
         print::note(format_args!(
-            "What the file does not declare stays; --prune deletes it, in the file's accounts."
+            "Entries that the file does not declare stay; --prune deletes those in the accounts of the file."
         ));
     }
     if !errors.is_empty() {
@@ -132,7 +132,7 @@ fn check_directory(config: &Config) -> Result<(), Failure> {
     match &config.directory {
         None => Ok(()),
         Some(path) => Err(format!(
-            "[directory] file: the directory is managed in {}, so the store has none to import into; edit that file",
+            "[directory] file: the directory is managed in {}, so nothing can be imported into the store; edit that file",
             path.display()
         )
         .into()),

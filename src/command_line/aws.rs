@@ -405,7 +405,7 @@ fn service_endpoint(
     };
     let services = files.section("services", name).ok_or_else(|| {
         format!(
-            "the profile `{profile}` says services = {name}, and {} has no [services {name}]",
+            "the profile `{profile}` says services = {name}, but {} has no [services {name}]",
             files.place()
         )
     })?;

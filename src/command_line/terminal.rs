@@ -35,7 +35,7 @@ pub(crate) fn ask_code(serial_number: &str, otherwise: &str) -> Result<Zeroizing
         .open("/dev/tty")
         .map_err(|_| {
             format!(
-                "the code of {serial_number} is needed, and there is no terminal to ask on; {otherwise}"
+                "the code of {serial_number} is needed, but there is no terminal to ask on; {otherwise}"
             )
         })?;
     write!(terminal, "Code of {}: ", Legible(serial_number))?;

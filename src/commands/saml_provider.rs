@@ -58,7 +58,7 @@ pub async fn put_saml_provider(
     if let Some(old) = other.filter(|_| !may_be_another) {
         writer.abandon().await;
         return Err(CommandError::Validation(format!(
-            "{arn} is `{}`, and the metadata is that of another identity provider, `{}`; add --force if \
+            "{arn} is `{}`, but the metadata is that of another identity provider, `{}`; add --force if \
              this is intended",
             Legible(old.entity_id()),
             Legible(idp.entity_id())

@@ -23,7 +23,7 @@ pub fn read(path: &Path, audience: Audience, max_bytes: u64) -> Result<Secret<Ve
     let meta = fit(&file, path, audience)?;
     if meta.len() > max_bytes {
         return Err(unfit(format!(
-            "must have at most {max_bytes} bytes, and has {}",
+            "must have at most {max_bytes} bytes, but has {}",
             meta.len()
         )));
     }

@@ -247,7 +247,7 @@ fn read(parameters: &mut Parameters) -> Result<Asked, Refused> {
         }
         _ => {
             return Err(invalid(
-                "requested_token_type must be the type of an aws-session, or with an audience of an access_token or a jwt.",
+                "requested_token_type must be the type of an aws-session; with an audience, that of an access_token or a jwt.",
             ));
         }
     };

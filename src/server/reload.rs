@@ -192,13 +192,13 @@ fn end_what_went(shared: &Shared, taker: &Taker<'_>, file: &DirectoryFile, old: 
             if !gone.is_empty() {
                 tracing::warn!(
                     ended = gone.len(),
-                    "access of entries that were removed from the directory file has ended on this broker; the store has not recorded that yet"
+                    "entries that were removed from the directory file have no access on this broker any more; the store has not recorded that yet"
                 );
             }
         }
         Err(error) => tracing::error!(
             %error,
-            "access of entries that were removed from the directory file continues, since the recorded entries cannot be read"
+            "entries that were removed from the directory file keep their access, since the recorded entries cannot be read"
         ),
     }
 }

@@ -566,7 +566,9 @@ async fn a_directory_in_a_file_has_a_store_for_everything_else() {
     assert!(revoke(&client, &session).await);
     assert!(daemon.client(&session).get_caller_identity().await.is_err());
     let refused = home.try_run(&["import", home.path.join("directory.json").to_str().unwrap()]);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("the store has none to import into"));
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("nothing can be imported into the store")
+    );
     let alive = client
         .assume_role(&AssumeRole::new(ROLE, "alive"))
         .await

@@ -121,9 +121,11 @@ pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
 /// Removes the file of `--world`, if there is one.
 fn removed(path: &Path) -> Result<(), Failure> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(format!("--world {}: cannot be replaced: {error}", path.display()).into())
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!(
+            "--world {}: the old file cannot be removed: {error}",
+            path.display()
+        )
+        .into()),
         _ => Ok(()),
     }
 }

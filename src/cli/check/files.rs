@@ -118,7 +118,7 @@ impl Look<'_> {
                     true => ok("keyring", says),
                     false => warning(
                         "keyring",
-                        format!("{says}, none of them next, so it cannot be rotated"),
+                        format!("{says}, but none in the state `next`, so the keyring cannot be rotated"),
                         "copy the file from another broker of the cluster, or restore it from a backup",
                     ),
                 });

@@ -136,7 +136,7 @@ async fn role(settings: &Settings, name: &str, visited: Vec<String>) -> Result<F
     let mfa = match text(&profile, "mfa_serial") {
         Some(serial) if !settings.may_ask => {
             return Err(format!(
-                "the profile `{name}` needs a code of {serial}; run the command again"
+                "the profile `{name}` needs a code of the MFA device {serial}; run the command again"
             )
             .into());
         }

@@ -281,7 +281,7 @@ fn signing_key(descriptor: Node<'_, '_>) -> Result<SigningKey, String> {
         .collect();
     let [certificate] = *certificates else {
         return Err(format!(
-            "a KeyDescriptor has {} certificates and must have one",
+            "a KeyDescriptor has {} certificates, but must have exactly one",
             certificates.len()
         ));
     };

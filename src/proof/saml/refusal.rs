@@ -103,7 +103,7 @@ pub enum Refusal {
     )]
     Destination(String),
     /// A restriction names no accepted audience, or there is no restriction.
-    #[error("the AudienceRestriction names {seen}, and none of the accepted audiences")]
+    #[error("the AudienceRestriction names {seen}, but none of the accepted audiences")]
     Audience {
         /// The audiences of one restriction, or the words that there is none.
         seen: String,
