@@ -89,7 +89,7 @@ pub struct Metrics {
     pub feed_up: Gauge,
     /// The number of the last change that this broker has applied.
     pub feed_sequence: Gauge,
-    /// The first 48 bits of the digest of that change and of all before it.
+    /// The first 48 bits of the digest of the last applied change and of all changes before it.
     pub feed_digest: Gauge,
     /// Seconds since all rows of the store were last checked.
     pub store_unverified_seconds: Gauge,

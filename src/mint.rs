@@ -33,8 +33,9 @@ pub struct Credentials {
     pub expires_at: Timestamp,
 }
 
-/// A session token on its way to its holder. It is signed when the record of its call is written,
-/// together with others that are written then; until that, nobody has it.
+/// A session token on its way to its holder. It is signed when the audit record of its call is
+/// written, together with the tokens of other calls whose records are written then. Until that,
+/// nobody has it.
 #[derive(Debug, Clone, Default)]
 pub struct SessionToken(Arc<OnceLock<Secret<String>>>);
 

@@ -181,7 +181,7 @@ impl Forwarded {
     }
 }
 
-/// Where a request came from, as its proxy says.
+/// The origin of a request, as the proxy reports it.
 fn origin(
     headers: &[(String, String)],
     source_ip: std::net::IpAddr,

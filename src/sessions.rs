@@ -37,13 +37,13 @@ pub enum SessionsError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     Up,
-    /// It does not answer. Sessions continue without records.
+    /// The store does not answer. Sessions continue without records.
     Down,
-    /// It answers, but a key of the broker holds a value of another type. That record, counter or
-    /// list cannot be read.
+    /// The store answers, but a key of the broker holds a value of another type. That record,
+    /// counter or list cannot be read.
     Odd,
-    /// It answers, but its settings do not suit a broker: it may drop records, or does not accept
-    /// them. Holds the reason.
+    /// The store answers, but its settings do not suit a broker: it may drop records, or does not
+    /// accept them. Holds the reason.
     Unfit(String),
 }
 

@@ -46,7 +46,7 @@ pub struct SignIn {
     pub password: Option<String>,
 }
 
-/// Who signed in.
+/// The person who signed in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Who {
     /// A user of the directory.

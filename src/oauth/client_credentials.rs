@@ -88,8 +88,8 @@ fn read(headers: &HeaderMap, mut form: Parameters, now: Timestamp) -> Result<Bea
     Bearer::new(&id, &secret, session_token.as_deref(), now)
 }
 
-/// The id and the secret in a header of HTTP's Basic scheme (RFC 6749 section 2.3.1). A `+` is itself, since few
-/// clients encode what they send, and secrets have it.
+/// The id and the secret in a header of HTTP's Basic scheme (RFC 6749 section 2.3.1). A `+` stands for itself
+/// and not for a space, since few clients encode the two, and secrets contain `+`.
 fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Error> {
     let Some(value) = headers.get(AUTHORIZATION) else {
         return Ok(None);

@@ -5,7 +5,7 @@ use http::StatusCode;
 use crate::error::{Class, Error, GrantErrorKind};
 
 /// The HTTP status and the OAuth error code for each class of refusals (RFC 6749 section 5.2, RFC 8693
-/// section 2.2.2). No other code chooses them.
+/// section 2.2.2). Nothing else in the OAuth endpoints chooses them.
 pub(super) fn fault(error: &Error) -> (StatusCode, &'static str) {
     if let Error::Grant(error) = error {
         let status = match error.kind {

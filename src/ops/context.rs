@@ -176,7 +176,7 @@ impl Context<'_> {
         )
     }
 
-    /// Where the call came from.
+    /// The client of the call: its address, its certificate and some of its headers.
     pub fn origin(&self) -> &Origin {
         self.origin
     }

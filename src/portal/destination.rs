@@ -43,7 +43,7 @@ impl Destination {
         &self.0
     }
 
-    /// Whether this is the page to which a sign-in leads if nothing else is named.
+    /// Whether this is the page to which a sign-in leads by default.
     pub fn is_default(&self) -> bool {
         self.0 == "/portal"
     }

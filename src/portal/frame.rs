@@ -10,7 +10,7 @@ pub(super) struct Frame<'a> {
     pub(super) t: &'static Texts,
     /// The path of the page, to mark its link.
     pub(super) path: &'a str,
-    /// Who is signed in.
+    /// The person who is signed in; `None` on pages without a sign-in.
     pub(super) me: Option<Me>,
     /// The value of the cookie to which the forms are bound.
     pub(super) cookie: &'a str,

@@ -25,10 +25,10 @@ use crate::sign_in::{self, password};
 struct Page<'a> {
     frame: Frame<'a>,
     title: &'a str,
-    /// Why the user must choose another password.
+    /// The sentence that says why the user must choose another password, if the user must.
     why: Option<&'a str>,
     user_name: &'a str,
-    /// What the account demands of a password.
+    /// The sentence that says what the account demands of a password.
     rule: String,
     asks_code: bool,
     to: Option<&'a str>,

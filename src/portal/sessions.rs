@@ -55,7 +55,7 @@ struct Shown {
     given_to: String,
 }
 
-/// What a page says above the list.
+/// The message that the page shows above the list.
 pub(super) enum Said {
     Ended,
     Gone,

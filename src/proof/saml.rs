@@ -326,7 +326,7 @@ fn signatures_are_in(document: &Document<'_>, parents: &[Node<'_, '_>]) -> Resul
     Ok(())
 }
 
-/// What is signed of an element, and by whom.
+/// The signed text of an element, and the key that signed it.
 struct Signed {
     /// The canonical text of the element.
     octets: String,

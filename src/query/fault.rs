@@ -4,8 +4,8 @@ use http::StatusCode;
 
 use crate::error::{Class, Error};
 
-/// The HTTP status and the side (`Sender` or `Receiver`) for each class of refusals. No other code chooses
-/// them.
+/// The HTTP status and the side (`Sender` or `Receiver`) for each class of refusals. Nothing else in the
+/// Query face chooses them.
 pub(super) fn fault(error: &Error) -> (StatusCode, &'static str) {
     match error.class() {
         Class::Forbidden

@@ -11,7 +11,7 @@ use http_body::{Body, Frame};
 /// How many bytes the bodies of all questions may have together.
 const MOST: usize = 64 << 20;
 
-/// How many bytes the bodies of all questions have.
+/// Counts the bytes that the bodies of all questions have at the moment.
 #[derive(Debug, Default)]
 pub struct Memory(AtomicUsize);
 

@@ -287,7 +287,7 @@ async fn bind_principals(context: CommandContext<'_>, directory: &Directory) {
     }
 }
 
-/// How to open the store of a configuration.
+/// The parameters with which the store of a configuration is opened.
 pub fn entrance<'a>(config: &'a Config, master_key: Option<&'a MasterKey>) -> Entrance<'a> {
     Entrance {
         place: &config.store,

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyState {
-    /// It is published and not used yet.
+    /// The key is published, so that every broker has it, but not used yet.
     Next,
-    /// It makes new tokens.
+    /// The key makes new tokens.
     Current,
-    /// It only opens the tokens that it made.
+    /// The key only opens the tokens that it made earlier.
     Previous,
 }

@@ -23,7 +23,7 @@ use crate::origin::Origin;
 use crate::signed_in::SignIn;
 use crate::store::{GrantKind, GrantRow};
 
-/// How long a code is good.
+/// How long an authorization code can be used.
 const LASTS: Duration = Duration::from_secs(60);
 /// How long a code is remembered after its use, so that a second use is noticed.
 const REMEMBERED: Duration = Duration::from_secs(600);

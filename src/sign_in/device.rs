@@ -58,7 +58,7 @@ pub struct Started {
     pub request_id: String,
 }
 
-/// Who asks, for the person who decides.
+/// What the person who decides is told of the program that asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asking {
     /// The name by which the program calls itself.

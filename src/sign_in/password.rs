@@ -162,7 +162,7 @@ impl Proven {
     }
 }
 
-/// Whether a user has an MFA device.
+/// Whether the user with this ARN has an MFA device, so that a sign-in needs a code of it.
 pub fn has_device(directory: &Directory, user_arn: &str) -> bool {
     devices(directory, user_arn).next().is_some()
 }
@@ -236,9 +236,9 @@ async fn device_that_shows(
 
 /// What shows that it is still the same person who changes its own credentials.
 pub enum Confirmation<'a> {
-    /// A code of one of its devices.
+    /// A code of one of the user's devices.
     Code(&'a str),
-    /// Its password, if it has no device.
+    /// The user's password, if the user has no device.
     Password(&'a Zeroizing<String>),
     /// Nothing, if the sign-in is recent and the user has no device.
     Recent,

@@ -90,7 +90,7 @@ pub enum StoreError {
     Unverified {
         /// The server as `HOST:PORT`.
         server: String,
-        /// What is wrong with its certificate, or that it has none.
+        /// What is wrong with the certificate of the server, or that it has none.
         reason: String,
     },
     /// A file beside the store, such as its lock or its watermark, cannot be read or written.

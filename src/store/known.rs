@@ -17,7 +17,7 @@ pub(super) struct Versions {
 
 /// What this process knows of an entry.
 pub(super) struct Known {
-    /// The number of the change that last wrote it; `None` if the entry did not exist.
+    /// The number of the change that last wrote the entry; `None` if the entry did not exist.
     pub version: Option<i64>,
     /// The change up to which this is known.
     pub place: i64,

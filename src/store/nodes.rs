@@ -34,14 +34,14 @@ pub struct Node {
     /// The random id of the process, made at its start.
     pub node: String,
     pub host: String,
-    /// The number of the last change that is in force there.
+    /// The number of the last change that is in force on the broker.
     pub confirmed: i64,
-    /// The seconds without the feed after which it refuses everybody.
+    /// The seconds without the feed after which the broker refuses everybody.
     pub refuse_after_seconds: i64,
-    /// The ids of its master keys, separated by commas; the first one seals.
+    /// The ids of the broker's master keys, separated by commas; the first one seals.
     pub master_keys: String,
     pub cluster_id: String,
-    /// A digest of the names in its directory file; empty if it serves none.
+    /// A digest of the names in the directory file of the broker; empty if it serves none.
     pub directory: String,
 }
 
@@ -50,8 +50,8 @@ pub struct Node {
 pub struct Seen {
     /// The broker as it last reported.
     pub node: Node,
-    /// Whether it has not reported lately. It may have ended, or may have lost the database and
-    /// accept sessions until it refuses everybody.
+    /// Whether the broker has not reported lately. It may have ended, or it may have lost the
+    /// database and accept sessions until it refuses everybody.
     pub is_silent: bool,
 }
 
@@ -61,11 +61,12 @@ pub struct Broker {
     /// The random id of the process, made at its start.
     pub node: String,
     pub host: String,
-    /// The ids of its master keys, the sealing one first; empty if its version does not report them.
+    /// The ids of the broker's master keys, the sealing one first; empty if its version does not
+    /// report them.
     pub master_keys: Vec<String>,
-    /// The id of the cluster of its keyring; empty if its version does not report it.
+    /// The id of the cluster of the broker's keyring; empty if its version does not report it.
     pub cluster_id: String,
-    /// Whether it reported within the last ten seconds.
+    /// Whether the broker reported within the last ten seconds.
     pub is_connected: bool,
 }
 

@@ -139,7 +139,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Looks for the store's own row. That there is none is an error unless `access` may create it.
+    /// Looks for the store's own row. Without one, returns an error unless `access` may create the
+    /// row.
     async fn present(&self, access: Access) -> Result<Found, StoreError> {
         let found = self.read(Purpose::Background, DEADLINE, |c| Box::pin(head::read(c)));
         if let Some(raw) = found.await.map_err(head::unreadable)? {

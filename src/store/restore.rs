@@ -214,8 +214,9 @@ async fn has_change(place: &Path, by: &Store, sequence: i64, chain: &str) -> Opt
 
 impl Prepared {
     /// Whether the store in place continued from the backup. `None` if neither that store nor what
-    /// this node has seen of it tells. A backup that is ahead of both was made elsewhere. `known` is
-    /// the number of the last change that this node has seen, and the digest of the feed up to it.
+    /// this node has seen of it shows this. A backup that is ahead of both was made elsewhere.
+    /// `known` is the number of the last change that this node has seen, and the digest of the feed
+    /// up to it.
     pub async fn is_of_the_same_history(
         &self,
         in_place: Option<&Head>,

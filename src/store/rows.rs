@@ -36,7 +36,7 @@ pub(super) fn is_deletion(action: &str) -> bool {
 /// A checked row of the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The number of the change that wrote it.
+    /// The number of the change that wrote the entry.
     pub version: i64,
     /// The entry as JSON.
     pub body: String,

@@ -175,7 +175,7 @@ pub async fn answered(
     Ok(pending::keep(broker, ANSWERED, &answered, FOLLOWS, origin).await?)
 }
 
-/// How a browser goes on that came back with a handle.
+/// What follows when a browser has come back with a handle.
 pub enum Finished {
     SignedIn(SignedIn),
     /// The identity provider began the sign-in, so the person is asked whether to go on.
@@ -186,7 +186,7 @@ pub enum Finished {
 pub struct Question {
     /// The handle with which [`go_on`] finishes the sign-in.
     pub handle: Secret<String>,
-    /// The name of the identity provider, as the configuration has it.
+    /// The name of the identity provider in the configuration.
     pub provider: String,
     /// Who the person would be: the name for which the identity provider vouches.
     pub subject: String,

@@ -10,7 +10,7 @@ use crate::directory::{ManagedPolicy, MfaDevice, OidcProvider, Profile, Role, Sa
 use crate::error::{Error, no_such};
 use crate::ops::context::Context;
 
-/// What the path of a service-linked role begins with.
+/// The prefix of the paths of service-linked roles.
 const SERVICE_LINKED: &str = "/aws-service-role/";
 
 /// The entity that an action concerns: as it is in the directory, or as it would be called if it

@@ -74,7 +74,7 @@ pub struct VerifyRequest {
     expected: Expected,
 }
 
-/// What a request proved.
+/// What the signature of a request proved, or why it proved nothing.
 pub struct Verified {
     pub outcome: Result<Box<Signer>, Refused>,
     /// The last change of the feed that is taken into account.

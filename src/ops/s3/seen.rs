@@ -34,7 +34,7 @@ pub(super) struct Seen {
     pub sequence: i64,
 }
 
-/// What a request asked for, in its record.
+/// The request parameters in the audit record.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Parameters<'a> {

@@ -109,7 +109,7 @@ pub struct Conditions {
 /// A statement that the subject was authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthnStatement {
-    /// When the subject was authenticated.
+    /// When the subject was authenticated, by the clock of the identity provider.
     pub authn_instant: Timestamp,
     /// The end of the session at the identity provider.
     pub session_not_on_or_after: Option<Timestamp>,

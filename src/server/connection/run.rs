@@ -110,7 +110,7 @@ impl Drop for Over {
 
 enum End<T> {
     Over(T),
-    /// It broke a limit; holds the reason.
+    /// The connection broke a limit; holds the reason.
     Cut(&'static str),
 }
 

@@ -16,9 +16,9 @@ pub(super) const PUBLIC: &str = "00000000";
 /// The reason why a MAC or a seal was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::parts::store) enum Wrong {
-    /// It names a key that is not among the keys; holds the id of that key.
+    /// The MAC or seal names a key that is not among the keys; holds the id of that key.
     Key(String),
-    /// It is not the MAC or seal of these bytes.
+    /// The MAC or seal is not that of these bytes.
     Mac,
 }
 

@@ -22,7 +22,7 @@ use crate::trust::{self, SimulatedPrincipal};
 /// When an answer has taken this long to compute, it ends after the present action, and the next
 /// request goes on from there.
 const PAGE_TIME: Duration = Duration::from_millis(500);
-/// When an answer has this many matched statements, it ends likewise.
+/// An answer with this many matched statements also ends after the present action.
 const PAGE_STATEMENTS: usize = 10_000;
 /// The longest time that the decisions for one action may take.
 const ACTION_TIME: Duration = Duration::from_secs(5);
