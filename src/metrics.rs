@@ -12,30 +12,30 @@ use prometheus_client::registry::{Metric, Registry};
 pub struct Call {
     /// The action, such as `AssumeRole`; `none` if it is unknown.
     pub action: &'static str,
-    /// `ok`, or the AWS error code.
+    /// The outcome: `ok`, or the AWS error code.
     pub outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reload {
-    /// `directory`, `keyring` or `certificate`.
+    /// What was read again: `directory`, `keyring` or `certificate`.
     pub what: &'static str,
-    /// `ok` or `failed`.
+    /// Whether the new content is used: `ok` or `failed`.
     pub outcome: &'static str,
 }
 
 /// The label of an MFA code that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct MfaRefused {
-    /// `wrong`, `spent` (used before) or `locked` (the device is locked).
+    /// Why the code was refused: `wrong`, `spent` (used before) or `locked` (too many failures).
     pub outcome: &'static str,
 }
 
 /// The label of a call that exceeded a budget.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Throttled {
-    /// `principal`, `reads`, `account`, `source` or `sessions`; or `signature` (it was used before) or
-    /// `signatures` (there are too many to remember).
+    /// The budget: `principal`, `reads`, `account`, `source` or `sessions`; or `signature` (it was
+    /// used before) or `signatures` (there are too many to remember).
     pub budget: &'static str,
 }
 
@@ -55,7 +55,7 @@ pub struct SamlProviderLabel {
 /// The label of one of the store's connection pools.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StorePool {
-    /// `feed`, `revocation`, `read`, `write` or `background`.
+    /// The purpose of the pool: `feed`, `revocation`, `read`, `write` or `background`.
     pub pool: &'static str,
 }
 

@@ -67,7 +67,7 @@ pub struct Running {
         not(any(test, feature = "internals")),
         allow(dead_code, reason = "tests look at the counts")
     )]
-    /// The accounts of connections, calls and memory.
+    /// Counts the connections, the calls and their memory, and limits them.
     pub admission: Arc<Admission>,
     limits: Limits,
     stop: watch::Sender<bool>,

@@ -26,7 +26,7 @@ pub enum IdentityKeyError {
     File(#[from] FileError),
     /// The file does not hold a key that can sign.
     #[error(
-        "{0}: must hold a private key of RSA (2048 to 4096 bits) or P-256 in PEM, such as `openssl genpkey -algorithm RSA \
+        "{0}: must hold an RSA (2048 to 4096 bits) or P-256 private key in PEM, such as `openssl genpkey -algorithm RSA \
          -pkeyopt rsa_keygen_bits:2048` makes"
     )]
     Key(PathBuf),

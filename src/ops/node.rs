@@ -70,7 +70,7 @@ impl Node {
         self.tag(INSTANCE_PROFILE)
     }
 
-    /// Whether it is the node with this name in a cluster, whose tokens the provider signs.
+    /// Whether this is the node with this name in a cluster, whose tokens the provider signs.
     pub(in crate::parts::ops) fn is(&self, cluster: &str, provider_arn: &str, name: &str) -> bool {
         match &self.provider {
             Some((provider, node)) => provider == provider_arn && node == name,

@@ -1,4 +1,4 @@
-//! The page on which a user chooses another password, because it wants to or because it must.
+//! The page on which a user chooses another password, by choice or because it must.
 
 use askama::Template;
 use http::StatusCode;

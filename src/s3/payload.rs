@@ -18,7 +18,7 @@ pub enum Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
-    /// Reads what is declared.
+    /// Reads what a request declares of its payload.
     ///
     /// # Errors
     /// [`S3Refusal`] if it is not known, if the store would not understand it, or if the head does not

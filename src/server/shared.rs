@@ -42,7 +42,7 @@ pub(super) struct Shared {
     pub(super) timekeeper: Timekeeper,
     pub(super) node: Node,
     pub(super) serving: Arc<Serving>,
-    /// Where calls are served, and work is done that is not urgent.
+    /// The runtime on which calls are served and work is done that is not urgent.
     pub(super) ordinary: Handle,
     pub(super) stop: watch::Receiver<bool>,
 }

@@ -75,7 +75,7 @@ impl Notes {
         self.headers.store(0, Ordering::Relaxed);
     }
 
-    /// Called once a second.
+    /// Adds a second to the age of the connection. Must be called once a second.
     pub(super) fn tick(&self) {
         self.second.fetch_add(1, Ordering::Relaxed);
     }

@@ -202,7 +202,8 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// The person as a caller for the roles of an account; `None` if no provider of the account vouches.
+    /// The person as a caller for the roles of an account; `None` if no provider of the account vouches
+    /// for the person.
     fn caller(&self, account: AccountId) -> Option<Caller> {
         let (broker, directory) = (self.broker, &*self.directory);
         authn::sign_in::authenticate(broker, &self.sign_in, account, directory, self.now).ok()

@@ -24,7 +24,7 @@ const ADD_OF_KIND: &str = "INSERT INTO sign_in_grants (kind, id, also, sign_in, 
 const ADD_OF_SIGN_IN: &str = "INSERT INTO sign_in_grants (kind, id, also, sign_in, family, state, expires_at, sealed) \
      SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM store WHERE store.id = 1 AND \
      (SELECT COUNT(*) FROM sign_in_grants g WHERE g.sign_in = $4 AND g.kind = $1 AND g.expires_at > $9) < $10";
-/// The most characters of what is sealed in a grant.
+/// The most characters of the sealed text of a grant.
 const MAX_SEALED: usize = 65_536;
 
 /// The kinds of grants.

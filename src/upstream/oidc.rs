@@ -274,7 +274,7 @@ fn redirect_uri(broker: &Broker, offered: &Offered) -> Result<String, Refused> {
 }
 
 /// How long ago the person may have signed in at the provider, in seconds. A limit for approvals of programs
-/// counts as well: without it the provider need not say when that was.
+/// is passed on, too, because the provider need not say when that was unless it is asked for a limit.
 fn max_age(broker: &Broker, offered: &Offered) -> Option<u64> {
     let sign_ins = broker.sign_ins.as_ref();
     let of_approvals = sign_ins.and_then(|sign_ins| sign_ins.settings.mfa_max_age);

@@ -1,4 +1,5 @@
-//! What a decision about a role is based on besides the caller, where no call is being served.
+//! The state on which a decision about a role is based outside of a call, such as for the list of a
+//! person's roles.
 
 use crate::base::clock::Timestamp;
 use crate::caller::Caller;
