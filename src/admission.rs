@@ -71,10 +71,10 @@ pub enum Shed {
     #[error("requests hold too much memory")]
     Memory,
     /// The source address has used up its share.
-    #[error("the source address has used up its share")]
+    #[error("the source address has used up its share of connections, calls or memory")]
     Source,
     /// The principal has used up its share.
-    #[error("the principal has used up its share")]
+    #[error("the principal has used up its share of calls or memory")]
     Principal,
 }
 
