@@ -160,7 +160,10 @@ fn check_says_what_to_enter_at_each_identity_provider() {
             "is not for an OpenID Connect provider",
         ),
         ("scopes = [\"email\"]", "one of them `openid`"),
-        ("amr = { otp = \"strong\" }", "which factor they prove"),
+        (
+            "amr = { otp = \"strong\" }",
+            "the factor that each one proves",
+        ),
         ("max_age_seconds = 1", "from 60 to"),
         ("client_id = \"a b\"", "without spaces"),
         ("secret = \"x\"", "unknown field"),

@@ -98,7 +98,7 @@ pub(super) fn run(arguments: &PutProviderArguments) -> Result<(), Failure> {
     let arn = print::visible(&arguments.arn);
     let said = match put {
         Put::Created(sequence) => format!("{arn} was created by change {sequence}."),
-        Put::Renewed(sequence) => format!("{arn} has had this metadata since change {sequence}."),
+        Put::Renewed(sequence) => format!("{arn} has this metadata as of change {sequence}."),
         Put::Unchanged => format!("{arn} has this metadata already; nothing was changed."),
     };
     print::line(said)?;
