@@ -27,7 +27,7 @@ const ADMINISTRATION: [(&str, &str); 7] = [
 const ANY: &str = "brevet-any-resource";
 /// A time after every date that a policy is likely to name: the beginning of the year 9999.
 const LATER: Timestamp = Timestamp::from_seconds(253_370_764_800);
-/// The region of IAM's global endpoint.
+/// The region of IAM's global endpoint, in which every IAM call is evaluated.
 const REGION: &str = "us-east-1";
 
 /// Lists the administrators of a directory: first users, then roles. A role is listed once for each
@@ -74,7 +74,7 @@ pub fn is_administrator(directory: &Directory, who: &Administrator, now: Timesta
     }
 }
 
-/// The users and the identity providers through whom somebody may use a role that administers.
+/// Lists the users and the identity providers through which a role that may administer can be used.
 fn by_role<'d>(
     directory: &'d Directory,
     role: &'d Role,
@@ -101,7 +101,7 @@ fn users_with_keys(directory: &Directory) -> Vec<&User> {
     users
 }
 
-/// The user, if it has an active access key.
+/// The user with this ARN, if it has an active access key.
 fn with_key<'d>(directory: &'d Directory, arn: &str) -> Option<&'d User> {
     let mut keys = directory.access_keys();
     let has_key = keys.any(|key| key.active && *key.user_arn == *arn);
@@ -130,7 +130,7 @@ fn any(account: AccountId, kind: &str) -> String {
     format!("arn:aws:iam::{account}:{kind}/{ANY}")
 }
 
-/// Whether a user may administer the user's account, with a code if it has a device.
+/// Whether a user may administer its own account, with a code if it has an MFA device.
 fn user_administers(directory: &Directory, user: &User, now: Timestamp) -> bool {
     let may = |code| {
         ADMINISTRATION.iter().all(|(action, kind)| {
@@ -142,7 +142,7 @@ fn user_administers(directory: &Directory, user: &User, now: Timestamp) -> bool 
     may(false) || (may(true) && has_codes(directory, user, now))
 }
 
-/// Whether a user may assume a role, with a code if it has a device.
+/// Whether a user may assume a role, with a code if the user has an MFA device.
 fn assumes(directory: &Directory, user: &User, role: &Role, now: Timestamp) -> bool {
     let may = |code| {
         let asked = ("sts:AssumeRole", &*role.arn, role.account);
@@ -151,7 +151,7 @@ fn assumes(directory: &Directory, user: &User, role: &Role, now: Timestamp) -> b
     may(false) || (may(true) && has_codes(directory, user, now))
 }
 
-/// Whether a role's sessions may administer the role's account.
+/// Whether the sessions of a role may administer the account of the role.
 fn role_administers(directory: &Directory, role: &Role, now: Timestamp) -> bool {
     let Ok(effective) = directory.effective_of_role(role) else {
         return false;
@@ -186,8 +186,9 @@ fn role_administers(directory: &Directory, role: &Role, now: Timestamp) -> bool 
     })
 }
 
-/// Whether a user may call an action on a resource of an account, of which `trust` is the trust
-/// policy, with an access key and, if `code` says so, a code of an MFA device.
+/// Whether a user with an access key may call the action `asked` on its resource in an account. `code` says
+/// whether the call carries a code of an MFA device. `trust` is the trust policy of the resource, if it is a
+/// role.
 fn user_may(
     directory: &Directory,
     user: &User,
@@ -223,7 +224,8 @@ fn user_may(
     )
 }
 
-/// The condition keys that do not depend on where a call comes from.
+/// The request context of a call, with only those condition keys that do not depend on where the call comes
+/// from.
 fn context<'a>(
     directory: &'a Directory,
     account: AccountId,

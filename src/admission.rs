@@ -51,7 +51,7 @@ const REVOCATIONS: usize = 64;
 /// each handshake takes up to 60 KB.
 const HANDSHAKES: (usize, usize) = (8, 1_024);
 
-/// The capacity of a process or the share of a source.
+/// Limits on capacity, either of the whole process or for one source.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     pub connections: usize,
@@ -89,9 +89,9 @@ impl Shed {
     }
 }
 
-/// What capacity is used for. An eighth of a source's share, and a sixteenth of all bytes, is
-/// reserved for refusals and revocations, so that callers who are turned away can be told so. Half
-/// of that sixteenth is reserved for revocations only, which also have slots of their own.
+/// What capacity is used for, other than an ordinary call. An eighth of a source's share, and a sixteenth of all
+/// bytes, is reserved for refusals and revocations, so that callers who are turned away can be told so. Half of
+/// that sixteenth is reserved for revocations only, which also have slots of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     Call,
@@ -121,13 +121,13 @@ pub struct Admission {
     proven_sources: Cache<Source, Arc<Holdings>>,
     /// Where each proof was first seen.
     proofs: Cache<[u8; 16], Place>,
-    /// Calls that wait for their bodies, by rank.
+    /// Calls that wait for their bodies: one table for each [`Rank`].
     awaited: [Mutex<Awaited>; 3],
     connected: AtomicU64,
     started: Instant,
 }
 
-/// The place at which a proof was seen.
+/// The place at which a proof was seen: a connection by its number, or a client of a trusted proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Connection(u64),
@@ -295,7 +295,7 @@ impl Admission {
         self.bytes.used.load(Ordering::Relaxed)
     }
 
-    /// The number of bytes that long requests hold, of a budget of their own.
+    /// The number of bytes that long requests hold of their own budget.
     pub fn long_request_bytes(&self) -> usize {
         self.long.used.load(Ordering::Relaxed)
     }

@@ -1,9 +1,9 @@
 //! The agent: hands out credentials on the addresses that every SDK asks, beside the workloads.
 //!
 //! A face (the instance metadata service, the container endpoint, the Unix socket) finds out which role a caller
-//! may have, and asks [`handouts`] for a session of it. That answers from memory, fetches from the broker before a
-//! session is needed, and keeps the last good session through an outage. Knows the client and nothing of the
-//! broker.
+//! may have, and asks [`handouts`] for a session of that role. [`handouts`] answers from memory, fetches from the
+//! broker before a session is needed, and keeps the last good session through an outage. It uses the client, and
+//! knows nothing about the broker.
 //!
 //! ```text
 //!  SDK ─► listener ─► front ─► imds, container ─► handouts ─► source ─► client ─► the broker

@@ -1,5 +1,5 @@
-//! The gRPC API as `proto/` defines it: generated types, descriptors and names. Knows nothing of the
-//! broker, so a program that uses only the client needs nothing else.
+//! The gRPC API as `proto/` defines it: generated types, descriptors and names. It knows nothing
+//! about the broker, so that a program can use the client alone.
 
 /// The protobuf packages below `brevet.sts`.
 pub mod sts {
@@ -19,7 +19,7 @@ pub mod relying {
     }
 }
 
-/// Envoy's external authorization service, of which the broker serves a part to proxies.
+/// The part of Envoy's external authorization service that the broker serves to proxies.
 #[cfg(feature = "broker")]
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 pub(crate) mod envoy {

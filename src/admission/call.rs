@@ -109,7 +109,7 @@ impl Connection {
 /// that is still being sent keeps it alive.
 pub struct Call {
     pub(super) connection: Arc<Connection>,
-    /// The source, if it is not the connection's: the client of a trusted proxy.
+    /// The source of the client of a trusted proxy; `None` if the source is the connection's.
     pub(super) source: Option<Arc<Holdings>>,
     /// The principal that was authenticated on the connection, or for the proxy's client, when the
     /// call arrived.
@@ -231,7 +231,7 @@ impl Call {
     }
 
     /// Records that more of the body must arrive before the call can continue; until then it gives
-    /// way to others. `waker` is woken if it does.
+    /// way to others. `waker` is woken if the call has given way.
     ///
     /// # Errors
     /// [`Shed`] if the call has given way.
@@ -288,7 +288,7 @@ impl Call {
         waits.waker.wake();
     }
 
-    /// Why the body was turned away, if that was for lack of capacity.
+    /// Why the body was turned away, if it was turned away for lack of capacity.
     pub fn shed(&self) -> Option<Shed> {
         self.shed.get().copied()
     }
@@ -333,7 +333,7 @@ impl Call {
         }
     }
 
-    /// A revocation is charged to no holder.
+    /// The holders that this call is charged to: none if it is a revocation.
     fn holders(&self) -> Holders<'_> {
         match self.rank {
             Rank::Revocation => Holders {

@@ -1,4 +1,4 @@
-//! A connection, and the capacity that it uses.
+//! A connection, and the capacity that its buffers, its handshake and its long bodies use.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,7 +9,8 @@ use super::holdings::{Holders, Holdings};
 use super::room::in_steps;
 use super::{Admission, Purpose};
 
-/// This much of the data in a connection's buffers counts as the connection's own memory.
+/// The first bytes in a connection's buffers, which count as the connection's own memory. Only what
+/// exceeds them is charged.
 pub(super) const CONNECTION_BUFFER: usize = 16_384;
 /// A TLS handshake in progress, which counts until it is dropped.
 pub struct Handshake(pub(super) Arc<Connection>);
@@ -24,7 +25,7 @@ impl Drop for Handshake {
     }
 }
 
-/// A connection, and the capacity that it uses.
+/// A connection as the admission counts it, from its acceptance until it is dropped.
 pub struct Connection {
     pub(super) admission: Arc<Admission>,
     pub(super) number: u64,
@@ -34,7 +35,7 @@ pub struct Connection {
     pub(super) proven: AtomicBool,
     pub(super) is_shaking: AtomicBool,
     pub(super) asked: AtomicBool,
-    /// The time of the last call, in nanoseconds since the start.
+    /// The time of the last call, in nanoseconds since the admission was created.
     pub(super) last_call: AtomicU64,
     /// Permits for long bodies. Closed once a caller has been authenticated.
     pub(super) bodies: Arc<Semaphore>,
@@ -43,7 +44,7 @@ pub struct Connection {
     /// The number of bytes received but not yet taken from the protocol's buffers. It includes
     /// bytes of abandoned bodies until no body is open, so it may be too high but never too low.
     pub(super) buffered: AtomicI64,
-    /// How many of these bytes are charged, and whether any are.
+    /// How many of the bytes in `buffered` are charged.
     pub(super) charged: Mutex<usize>,
     pub(super) is_charged: AtomicBool,
 }
@@ -75,7 +76,8 @@ impl Connection {
         (self.source.is_some() && !self.is_proven()).then_some(&self.bodies)
     }
 
-    /// Records that reading a body begins.
+    /// Records that reading a body begins, so that its bytes count as buffered until they are
+    /// taken.
     pub fn body_begins(&self) {
         self.open_bodies.fetch_add(1, Ordering::Relaxed);
     }
@@ -93,7 +95,7 @@ impl Connection {
         self.buffered.fetch_add(signed(bytes), Ordering::Relaxed);
     }
 
-    /// Records that bytes of bodies were taken from the buffers.
+    /// Records that bytes of bodies were taken from the buffers, and now belong to their calls.
     pub fn taken(&self, bytes: usize) {
         self.buffered.fetch_sub(signed(bytes), Ordering::Relaxed);
     }

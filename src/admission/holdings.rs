@@ -53,7 +53,7 @@ pub(super) struct Holders<'a> {
 }
 
 impl Holders<'_> {
-    /// Charges all holders.
+    /// Charges all holders, or none of them.
     ///
     /// # Errors
     /// [`Shed::Source`] or [`Shed::Principal`] if that holder's share is used up.
@@ -99,7 +99,7 @@ impl Holders<'_> {
 
 pub(super) type Sources = Mutex<HashMap<Holder, Weak<Holdings>>>;
 
-/// Somebody who may use only a share of the capacity.
+/// A source or principal, which may use only a share of the capacity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
     Source(Source),
@@ -116,7 +116,7 @@ pub(super) struct Holdings {
     pub(super) calls: AtomicUsize,
     pub(super) bytes: AtomicUsize,
     /// When the allowed rate would have permitted all header bytes received so far, in nanoseconds
-    /// since the start.
+    /// since the admission was created.
     pub(super) headers_paid: AtomicU64,
 }
 

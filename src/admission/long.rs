@@ -8,7 +8,7 @@ use super::Shed;
 use super::call::Call;
 use super::holdings::take;
 
-/// The budget in bytes.
+/// The budget in bytes for the long requests of the whole process.
 pub(super) const LONG_BYTES: usize = 32 << 20;
 /// What each byte of a long body counts for: the body is kept until its parameters are decoded, which
 /// together are at most as long.
@@ -42,7 +42,7 @@ impl Call {
         Ok(())
     }
 
-    /// Returns what the call has taken of the budget.
+    /// Returns to the budget everything that the call has taken of it.
     pub(super) fn give_back_long(&self) {
         let charged = self.long_charged.swap(0, Ordering::Relaxed);
         self.connection.admission.long.give_back(charged);

@@ -26,12 +26,12 @@ const MAX_COUNTED: usize = 1_024;
 /// How often the counts are written.
 const COUNTED_EVERY: Duration = Duration::from_secs(1);
 
-/// To whom something was handed out, and on what evidence.
+/// The workload to which something was handed out, and how it showed who it is.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq, Hash)]
 pub struct Recipient {
     /// `imds`, `container` or `unix`.
     pub listener: &'static str,
-    /// The instance, pod, task or program.
+    /// The instance, pod, task or program, by the name that the configuration or its token gives it.
     pub workload: String,
     /// What the workload showed, such as `imds-token`.
     pub proof: &'static str,
@@ -43,7 +43,7 @@ struct Line {
     event: &'static str,
     #[serde(flatten)]
     recipient: Recipient,
-    /// The address and port of the first of them.
+    /// The address and port, or the user and group, of the first of the hand-outs that this line stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<String>,
     /// `ok`, the AWS code of a refusal, or `Unavailable`.
@@ -64,11 +64,12 @@ struct Line {
 struct Rate {
     second: i64,
     lines: u32,
-    /// What is counted: for each recipient, by the access key, or by the outcome if nothing was handed out.
+    /// The hand-outs that are counted together: for each recipient, by the access key, or by the outcome if
+    /// nothing was handed out.
     counted: HashMap<Recipient, HashMap<String, Line>>,
 }
 
-/// The audit log. Lines are written by a thread of their own.
+/// The audit log. A thread of its own writes the lines.
 pub struct Audit {
     clock: Arc<dyn Clock>,
     rate: Arc<Mutex<Rate>>,
@@ -107,8 +108,8 @@ impl Audit {
         Self { clock, rate, queue }
     }
 
-    /// Records that a session was handed out, or was refused. `peer` says who asked, where there is more to say than
-    /// the recipient.
+    /// Records that a session was handed out, or was refused. `peer` describes the other end of the connection,
+    /// for listeners where the recipient alone does not.
     pub fn handed_out(
         &self,
         recipient: &Recipient,

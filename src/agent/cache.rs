@@ -35,18 +35,18 @@ pub enum CacheError {
     Key { path: PathBuf },
 }
 
-/// The sealed file.
+/// The sealed file, which can be opened only by the agent that sealed it and with the same key.
 pub struct Cache {
     file: PathBuf,
     key: LessSafeKey,
-    /// What is authenticated together with the sessions: the format, and whose they are.
+    /// The data that is authenticated together with the sessions: the format, and the agent to which they belong.
     bound_to: Vec<u8>,
     entropy: Arc<dyn Entropy>,
-    /// What was written last, so that nothing is written twice.
+    /// The content that was written last, so that the same content is not written twice.
     written: Mutex<Vec<String>>,
 }
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Kept {
     /// The number of the last change of the broker's feed that was taken into account.
@@ -54,10 +54,10 @@ pub struct Kept {
     pub sessions: Vec<KeptSession>,
 }
 
-/// A session in the file.
+/// A session in the file, with its secrets.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct KeptSession {
-    /// The wish that it fulfils: [`super::wanted::Wanted::lasting_id`].
+    /// What the session was fetched for: [`super::wanted::Wanted::lasting_id`].
     pub wanted: String,
     role_arn: String,
     arn: String,
@@ -65,13 +65,13 @@ pub struct KeptSession {
     access_key_id: String,
     secret_access_key: String,
     session_token: String,
-    /// In milliseconds since 1970.
+    /// When the broker issued the session, in milliseconds since 1970.
     issued_at: i64,
     expires_at: i64,
 }
 
 impl KeptSession {
-    /// What is kept of a session.
+    /// Copies what the file keeps of a session.
     pub fn new(wanted: &str, session: &RoleSession) -> Self {
         let keys = &session.credentials;
         let token = keys.session_token.as_ref();
@@ -88,7 +88,7 @@ impl KeptSession {
         }
     }
 
-    /// The session as it was.
+    /// Makes the session again. `None` if the file's content cannot be that of a session.
     pub fn session(&self) -> Option<RoleSession> {
         let keys = Credentials::new(
             &self.access_key_id,
@@ -143,11 +143,11 @@ impl Cache {
         })
     }
 
-    /// What the file holds. A file that is not there, or that another key or another agent has sealed, holds nothing:
-    /// the broker is asked then.
+    /// Reads the content of the file. A file that does not exist, or that another key or another agent has sealed,
+    /// counts as empty, and the broker is asked instead.
     ///
     /// # Errors
-    /// The file is there and must not be read, since others could have written it.
+    /// [`FileError`] if the file exists but must not be trusted, because others could have written it.
     pub fn read(&self) -> Result<Kept, FileError> {
         if !self.file.exists() {
             return Ok(Kept::default());
@@ -171,10 +171,10 @@ impl Cache {
         serde_json::from_slice(text.ok()?).ok()
     }
 
-    /// Writes the file, if it does not hold just this.
+    /// Writes the file, unless it already has this content.
     ///
     /// # Errors
-    /// There is no randomness, or the file cannot be written.
+    /// The operating system gives no random bytes, or the file cannot be written.
     pub fn write(&self, kept: &Kept) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let keys: Vec<String> = kept
             .sessions

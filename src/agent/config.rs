@@ -30,9 +30,9 @@ pub use principal::ImdsPrincipal;
 pub use unix_socket::UnixSocketConfig;
 
 const MAX_FILE_BYTES: u64 = 1 << 20;
-/// The most that a session may last, in seconds: 36 hours.
+/// The maximum duration of a session in seconds: 36 hours.
 const LONGEST: u32 = 129_600;
-/// The address of `/healthz` and `/metrics`.
+/// The default address of `/healthz` and `/metrics`.
 const OPERATOR: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7491);
 
@@ -51,7 +51,7 @@ pub enum ConfigError {
     /// A key is missing, or its value breaks a rule.
     #[error("{key}: {rule}")]
     Value {
-        /// Section and key, such as `[imds] role_arn`.
+        /// The section and the key, such as `[imds] role_arn`.
         key: &'static str,
         /// The rule that the value breaks, and what to write instead.
         rule: String,
@@ -66,7 +66,7 @@ pub struct AgentConfig {
     /// The address of `/healthz` and `/metrics`.
     pub operator: SocketAddr,
     pub audit: AuditTarget,
-    /// The sealed file in which sessions outlive a restart; without it they do not.
+    /// The sealed file in which sessions outlive a restart; without it, they are lost.
     pub cache: Option<CacheConfig>,
     /// The instance metadata service; without it there is none.
     pub imds: Option<ImdsConfig>,
@@ -78,7 +78,7 @@ pub struct AgentConfig {
     pub unix_socket: Option<UnixSocketConfig>,
 }
 
-/// The broker that is called.
+/// The section `[broker]`: which broker the agent calls.
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
     /// `https://HOST:PORT`, or `http://` on loopback.
@@ -92,7 +92,7 @@ pub struct BrokerConfig {
 /// How the agent proves to the broker who it is. The files are read again when they change.
 #[derive(Debug, Clone)]
 pub enum AgentIdentity {
-    /// Keys that are not in a file, in development mode.
+    /// An access key that is not in a file; only in development mode.
     Given(Credentials),
     /// A long-term access key in a file of mode 0600.
     AccessKey { file: PathBuf },
@@ -184,7 +184,7 @@ impl AgentConfig {
         })
     }
 
-    /// How many listeners the agent has.
+    /// The number of listeners for workloads.
     pub fn listeners(&self) -> usize {
         let pods = self.pod_identity.as_ref();
         let others = [
@@ -197,7 +197,8 @@ impl AgentConfig {
             + others.iter().filter(|there| **there).count()
     }
 
-    /// Which broker the agent calls, and as whom. Agents with other values have nothing to do with its sessions.
+    /// A text that names the broker and the identity with which the agent calls it. Cached sessions can be used
+    /// only by an agent with the same text.
     pub fn owner(&self) -> String {
         let identity = match &self.identity {
             AgentIdentity::Given(keys) => json!({"key": keys.access_key_id}),
@@ -340,15 +341,15 @@ fn audit(section: Option<Audit>, base: &Path) -> Result<AuditTarget, ConfigError
     }
 }
 
-/// Checks the ARN of a role.
+/// Checks that a value is the ARN of a role.
 fn role(key: &'static str, arn: &str) -> Result<String, ConfigError> {
     RoleArn::parse(key, arn)
         .map(|arn| arn.as_str().to_owned())
         .map_err(|error| value(key, error.rule))
 }
 
-/// The session of a role for a program on this node, by the role, the name of the session and its duration. `keys` are
-/// the three keys of the section.
+/// Makes the session of a role for a program on this node from the three keys of a section: the role, the name of
+/// the session and its duration. `keys` are the names of those keys, for errors.
 fn session_of(
     keys: [&'static str; 3],
     role_arn: &str,
@@ -370,7 +371,7 @@ fn session_of(
     })
 }
 
-/// Checks the name of a role session.
+/// Checks the name of a role session, or takes the default.
 fn session_name(
     key: &'static str,
     name: Option<String>,

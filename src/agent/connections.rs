@@ -1,5 +1,6 @@
-//! The open connections of a listener. If there are too many, one of whoever has most is closed: clients connect
-//! again, and a workload that only holds connections does not keep the others out.
+//! The open connections of a listener. If there are too many, the client with the most connections loses one of
+//! them. A well-behaved client simply connects again, and a workload that only holds connections cannot keep the
+//! others out.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -12,12 +13,13 @@ use tokio::task::AbortHandle;
 
 use crate::process;
 
-/// The most connections of one listener.
+/// The maximum number of connections of one listener.
 const MOST: usize = 512;
-/// File descriptors that are kept for the broker's connection, the audit log and files that are read again.
+/// File descriptors that are reserved for the broker's connection, the audit log and files that are read again.
 const RESERVED: u64 = 48;
 
-/// The most connections of each listener, if there are `listeners` of them, by the file descriptors of this process.
+/// The maximum number of connections of each listener if there are `listeners` of them, so that this process has
+/// enough file descriptors.
 pub fn most_of_each(listeners: usize) -> usize {
     shared(process::descriptor_limit(), listeners)
 }
@@ -28,32 +30,32 @@ fn shared(descriptors: u64, listeners: usize) -> usize {
     (free / listeners.max(1)).clamp(1, MOST)
 }
 
-/// Whether a connection could not be accepted for lack of file descriptors.
+/// Whether a connection could not be accepted because there were no free file descriptors.
 pub fn is_shortage(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE]
         .iter()
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// When a connection was last answered. Time is counted in the looks of [`Connections::close_late`], so that a
-/// request reads no clock.
+/// Records when a connection was last answered. Time is counted in calls of [`Connections::close_late`], so that a
+/// request need not read a clock.
 pub struct Pulse {
     looks: Arc<AtomicU32>,
     opened: u32,
-    /// The number of looks at the last answer, or [`Pulse::BUSY`].
+    /// The number of that call at the last answer, or [`Pulse::BUSY`].
     answered: AtomicU32,
 }
 
 impl Pulse {
-    /// A request has arrived and is being answered.
+    /// The value of `answered` while a request is being answered.
     const BUSY: u32 = u32::MAX;
 
-    /// A request has arrived.
+    /// Records that a request has arrived.
     pub fn begins(&self) {
         self.answered.store(Self::BUSY, Ordering::Relaxed);
     }
 
-    /// The request has its answer.
+    /// Records that the request was answered.
     pub fn answered(&self) {
         let now = self.looks.load(Ordering::Relaxed);
         self.answered.store(now, Ordering::Relaxed);
@@ -66,7 +68,7 @@ struct Open<K> {
     pulse: Arc<Pulse>,
 }
 
-/// The open connections, the oldest first, each with its owner: an address, or a user.
+/// The open connections, oldest first, each with its owner: an address or a user.
 pub struct Connections<K> {
     most: usize,
     open: VecDeque<Open<K>>,
@@ -74,7 +76,7 @@ pub struct Connections<K> {
 }
 
 impl<K: Copy + Eq + Hash> Connections<K> {
-    /// At most `most` connections.
+    /// No connections yet, and room for at most `most`.
     pub fn new(most: usize) -> Self {
         Self {
             most,
@@ -83,13 +85,13 @@ impl<K: Copy + Eq + Hash> Connections<K> {
         }
     }
 
-    /// Whether no connection is held, not even one that has ended and was not noticed yet.
+    /// Whether no connection is held, not even one that has ended unnoticed.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
-    /// Closes the connections that have waited for a whole request for `idle` seconds, and those that are older than
-    /// `age` seconds. It must be called once a second.
+    /// Closes the connections that have waited for a complete request for `idle` seconds, and those that are older
+    /// than `age` seconds. Must be called once a second, since it counts the seconds by its calls.
     pub fn close_late(&mut self, idle: u32, age: u32) {
         let now = self.looks.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         self.open.retain(|connection| {
@@ -105,7 +107,7 @@ impl<K: Copy + Eq + Hash> Connections<K> {
         });
     }
 
-    /// Makes room for one more connection.
+    /// Closes a connection if there is no room for another.
     pub fn make_room(&mut self) {
         if self.open.len() < self.most {
             return;
@@ -134,7 +136,7 @@ impl<K: Copy + Eq + Hash> Connections<K> {
         }
     }
 
-    /// Serves a connection in a task of its own.
+    /// Serves a connection in a task of its own, and lists it as open.
     pub fn spawn<F>(&mut self, owner: K, serve: impl FnOnce(Arc<Pulse>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,

@@ -22,16 +22,16 @@ use super::workload_token::WorkloadToken;
 pub const LISTENER: &str = "container";
 const JSON: &str = "application/json";
 
-/// A workload that may ask.
+/// A workload that may ask for credentials.
 pub struct Workload {
-    /// The name that audit lines have.
+    /// The name of the workload in audit lines.
     pub name: Arc<str>,
     pub token: WorkloadToken,
     pub slot: Arc<Slot>,
 }
 
 pub struct Container {
-    /// The workloads by their paths.
+    /// The workloads, by the paths at which they ask.
     workloads: HashMap<String, Workload>,
     audit: Arc<Audit>,
     hand_outs: HandOuts,
@@ -46,7 +46,7 @@ impl Container {
         }
     }
 
-    /// A refusal of a workload that did not show what it must.
+    /// Counts a request whose workload did not prove who it is, and makes the answer that refuses it.
     fn unproven(&self, status: StatusCode, code: &str, message: &str) -> Answer {
         self.hand_outs.unproven.inc();
         error(status, code, message)
@@ -100,10 +100,10 @@ impl Face for Container {
     }
 }
 
-/// The value of the header `Authorization`, which SDKs send as the token alone.
+/// Reads the header `Authorization`, in which SDKs send only the token.
 ///
 /// # Errors
-/// A sentence for the one who sent the request: the header is missing, empty or duplicate.
+/// A sentence for the client, if the header is missing, empty or duplicate.
 pub fn authorization(headers: &HeaderMap) -> Result<&[u8], &'static str> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
     match (given.next(), given.next()) {
@@ -113,8 +113,8 @@ pub fn authorization(headers: &HeaderMap) -> Result<&[u8], &'static str> {
     }
 }
 
-/// The answer with credentials, or with the reason why there are none. A definite refusal of the broker has a status
-/// of the client's side, so that no SDK takes it for a fault that passes.
+/// Makes the answer with credentials, or with the reason why there are none. If the broker refuses for good, the
+/// status is one for a client's error, so that no SDK takes it for a temporary fault.
 pub fn credentials(result: Result<&RoleSession, &Refusal>) -> Answer {
     match result {
         Ok(session) => Answer::new(StatusCode::OK, JSON, session.container_document.clone()),
@@ -127,7 +127,7 @@ pub fn credentials(result: Result<&RoleSession, &Refusal>) -> Answer {
     }
 }
 
-/// An error as SDKs show it.
+/// Makes an error in the form that SDKs show to their users.
 pub fn error(status: StatusCode, code: &str, message: &str) -> Answer {
     let document = json!({"code": code, "message": message});
     Answer::new(status, JSON, document.to_string())
@@ -142,7 +142,7 @@ pub fn method_not_allowed() -> Answer {
     .header("allow", HeaderValue::from_static("GET"))
 }
 
-/// The answer to a request that [`super::front::check`] refused.
+/// Makes the answer to a request that [`super::front::check`] refused.
 pub fn refusal_of_front(refused: Refused) -> Answer {
     let code = match refused.status {
         StatusCode::FORBIDDEN => "AccessDenied",

@@ -1,5 +1,5 @@
-//! The first look at each request of a workload: what a proxy, a web page or a confused client could have sent is
-//! refused, so that credentials are given only to programs that meant to ask this agent. Pure.
+//! The first check of each request of a workload. It refuses whatever a proxy, a web page or a confused client
+//! could have sent, so that credentials are given only to programs that meant to ask this agent. Does no I/O.
 
 use std::net::Ipv6Addr;
 
@@ -9,7 +9,7 @@ use http::{Method, Request, StatusCode};
 use crate::base::host_names::HostNames;
 use crate::base::http::host;
 
-/// Headers that proxies add, besides those that begin with `X-Forwarded` or `X-Envoy-`.
+/// Headers that proxies add, in addition to those that begin with `X-Forwarded` or `X-Envoy-`.
 const OF_PROXIES: [&str; 10] = [
     "cf-connecting-ip",
     "client-ip",
@@ -27,7 +27,7 @@ const OF_PROXIES: [&str; 10] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
     pub status: StatusCode,
-    /// A sentence for the one who sent it.
+    /// A sentence for the client.
     pub message: &'static str,
 }
 
@@ -110,7 +110,7 @@ fn is_spelled_plainly(host: &str) -> bool {
     !is_mapped && !name.ends_with('.')
 }
 
-/// Whether a path can be understood in one way only.
+/// Whether a path can be understood in only one way: it has no empty part, no dot segment and no escape.
 fn is_plain(path: &str) -> bool {
     let Some(path) = path.strip_prefix('/') else {
         return false;

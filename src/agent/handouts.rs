@@ -1,6 +1,6 @@
-//! The sessions that the agent holds. A face asks for one and gets it from memory; they are renewed before they are
-//! needed, by one fetch at a time for each, and kept through an outage until shortly before they expire. What was
-//! revoked is dropped.
+//! The sessions that the agent holds. A face asks for one and gets it from memory. Sessions are renewed before
+//! they expire, by one fetch at a time for each, and are kept through an outage until shortly before they expire.
+//! Revoked sessions are dropped.
 
 mod slot;
 
@@ -22,29 +22,30 @@ use crate::client::WatchedSession;
 
 pub use slot::Slot;
 
-/// The most sessions of workloads that are held at once.
+/// The maximum number of sessions for workloads that are held at once.
 const MAX_SLOTS: usize = 1_000;
-/// How often it is checked what has to be renewed.
+/// The interval at which the agent looks for sessions that are due for renewal.
 const ROUND: Duration = Duration::from_millis(250);
 
-/// What all slots share.
+/// What all slots share: the source of sessions, the clock, randomness and metrics.
 struct Shared {
     source: Arc<dyn Source>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     metrics: Arc<Metrics>,
-    /// Counts how often the sessions have changed.
+    /// Counts changes of the sessions, so that their watcher notices each.
     changed: watch::Sender<u64>,
 }
 
 impl Shared {
-    /// Says that a session has come or gone.
+    /// Tells those who wait on [`Handouts::changes`] that a session was added or dropped.
     fn note_change(&self) {
         self.changed
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// A random number, so that agents do not all call at the same time; a fixed one if there is no randomness.
+    /// A random number, so that agents do not all call at the same time; a fixed one if the operating system gives
+    /// none.
     fn random(&self) -> u16 {
         entropy::bytes::<2>(&*self.entropy).map_or(u16::MAX / 2, u16::from_be_bytes)
     }
@@ -57,7 +58,7 @@ pub struct Handouts {
 }
 
 impl Handouts {
-    /// Holds nothing yet.
+    /// Creates an agent's holdings, which are empty at first.
     pub fn new(
         source: Arc<dyn Source>,
         clock: Arc<dyn Clock>,
@@ -77,7 +78,7 @@ impl Handouts {
         }
     }
 
-    /// A session that is held as long as the agent runs, whether anybody asks for it or not. [`Slot::get`] hands it
+    /// Adds a session that is held as long as the agent runs, even if nobody asks for it. [`Slot::get`] hands it
     /// out.
     pub fn pin(&self, wanted: Wanted) -> Arc<Slot> {
         let mut slots = self.lock();
@@ -89,11 +90,11 @@ impl Handouts {
         slot.clone()
     }
 
-    /// A session for a workload, which is held as long as somebody asks for it.
+    /// The session of a workload, which is held as long as somebody keeps asking for it.
     ///
     /// # Errors
-    /// [`Refusal::Denied`] if the broker refuses the session for good, [`Refusal::Unavailable`] if none is held and
-    /// none arrives in time.
+    /// [`Refusal::Denied`] if the broker refuses the session for good, [`Refusal::Unavailable`] if there is no
+    /// session in memory and none arrives in time.
     pub async fn get(&self, wanted: Wanted) -> Result<Arc<RoleSession>, Refusal> {
         self.slot(wanted)?.get().await
     }
@@ -127,18 +128,18 @@ impl Handouts {
         Ok(slot)
     }
 
-    /// Whether a session is held that can be handed out without a call of the broker.
+    /// Whether there is a session that can be handed out without calling the broker.
     pub fn holds(&self, wanted: &Wanted) -> bool {
         let slot = self.lock().get(wanted).cloned();
         slot.is_some_and(|slot| slot.session().is_some())
     }
 
-    /// Whether a session is held that was kept over a restart.
+    /// Whether any session is one that was kept over a restart and has not been renewed since.
     pub fn holds_restored(&self) -> bool {
         self.lock().values().any(|slot| slot.is_restored())
     }
 
-    /// Lets every session be renewed now: the broker does not say any more whether they have ended.
+    /// Makes every session due for renewal at once, because the broker no longer says which of them have ended.
     pub fn renew_all(&self) {
         let now = self.shared.clock.now();
         for slot in self.lock().values() {
@@ -155,7 +156,7 @@ impl Handouts {
             .collect()
     }
 
-    /// The sessions whose end the broker tells.
+    /// The sessions about whose end the broker can inform this agent.
     pub fn watchable(&self) -> Vec<WatchedSession> {
         self.lock()
             .values()
@@ -163,7 +164,7 @@ impl Handouts {
             .collect()
     }
 
-    /// The sessions of configured roles, for [`Self::restore`] after a restart.
+    /// The sessions of configured roles, which [`Self::restore`] takes back after a restart.
     pub fn kept(&self) -> Vec<KeptSession> {
         self.lock()
             .values()
@@ -171,26 +172,27 @@ impl Handouts {
             .collect()
     }
 
-    /// Takes a session that was kept, if it is wanted and can still be handed out.
+    /// Restores a session that was kept over a restart, if its role is still configured and it can still be handed
+    /// out.
     pub fn restore(&self, kept: &KeptSession) {
         for slot in self.lock().values() {
             slot.restore(kept);
         }
     }
 
-    /// Sees each change of the sessions.
+    /// A receiver that is notified of each change of the sessions.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changed.subscribe()
     }
 
-    /// Drops the sessions with these access keys, which the broker has ended. New ones are fetched.
+    /// Drops the sessions with these access keys, because the broker has ended them. New ones are fetched.
     pub fn ended(&self, access_key_ids: &[String]) {
         for slot in self.lock().values() {
             slot.ended(access_key_ids);
         }
     }
 
-    /// Renews what is due, and forgets what nobody asks for.
+    /// Renews the sessions that are due, and forgets those that nobody asks for.
     pub fn tend(&self) {
         let now = self.shared.clock.now();
         let mut slots = self.lock();
@@ -203,7 +205,7 @@ impl Handouts {
         self.shared.metrics.sessions.set(held);
     }
 
-    /// Tends the sessions until the agent ends.
+    /// Calls [`Self::tend`] at intervals until the agent ends.
     pub async fn keep_fresh(&self) {
         let mut round = tokio::time::interval(ROUND);
         round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

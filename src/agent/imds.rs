@@ -1,4 +1,4 @@
-//! The instance metadata service, version 2, as EC2 has it. Everybody who reaches the listener gets the same role:
+//! The instance metadata service, version 2, as on EC2. Everybody who reaches the listener gets the same role:
 //! workloads are not told apart by their address.
 
 use std::collections::HashMap;
@@ -31,12 +31,12 @@ const INFO_PATH: &str = "/latest/meta-data/iam/info";
 const TEXT: &str = "text/plain";
 const JSON: &str = "application/json";
 
-/// The instance metadata service.
+/// The face that answers as the instance metadata service does.
 pub struct Imds {
     slot: Arc<Slot>,
-    /// The path of the role's credentials.
+    /// The path of the page with the role's credentials.
     role_path: String,
-    /// Every other page, by its path without a slash at its end.
+    /// All other pages, by path without a final slash.
     pages: HashMap<String, Bytes>,
     v1: bool,
     token_hop_limit: u32,
@@ -50,7 +50,7 @@ pub struct Imds {
     by_nothing: Recipient,
 }
 
-/// What all faces are given.
+/// What all faces share.
 pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -62,7 +62,7 @@ impl Imds {
     /// Makes the service for a session that is kept fresh. `more` are further pages with their paths.
     ///
     /// # Errors
-    /// [`NoEntropy`] if there are no random bytes for the key of its tokens.
+    /// [`NoEntropy`] if the operating system gives no random bytes for the key of its tokens.
     pub fn new(
         config: &ImdsConfig,
         slot: Arc<Slot>,
@@ -132,8 +132,8 @@ impl Imds {
         }
     }
 
-    /// How the caller showed that it may ask: by a token, or not at all where version 1 is on. A token that is not
-    /// valid is never ignored.
+    /// How the caller proved that it may ask: by a token, or by nothing if version 1 is on. `None` if it did not;
+    /// a token that is not valid is never ignored.
     fn proof(&self, headers: &HeaderMap) -> Option<&Recipient> {
         let mut given = headers.get_all(TOKEN).iter();
         match (given.next(), given.next()) {
@@ -158,8 +158,9 @@ impl Imds {
         }
     }
 
-    /// What EC2 answers for a role that it cannot assume makes an SDK stop: a document with status 200 that has a code
-    /// and no keys. Where trying again may help, it is 503.
+    /// The answer if there are no credentials. For a definite refusal it is the document with status 200, a code
+    /// and no keys, with which EC2 reports a role that it cannot assume and which makes an SDK stop. Where trying
+    /// again may help, it is status 503.
     fn no_credentials(&self, refusal: &Refusal) -> Answer {
         match refusal {
             Refusal::Denied { code, message } => {

@@ -1,5 +1,5 @@
-//! The instance identity document (EC2 User Guide, "Instance identity documents"), and its signature by a key of this
-//! node. Who trusts the key knows by the document which instance it talks to.
+//! The instance identity document (EC2 User Guide, "Instance identity documents"), and its signature by a key of
+//! this node. Whoever trusts the key can tell from the document with which instance it communicates.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ const MAX_KEY_BYTES: u64 = 16_384;
 pub enum IdentityKeyError {
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file does not hold a key that can sign.
+    /// The file does not contain a key that can sign.
     #[error(
         "{0}: must hold an RSA (2048 to 4096 bits) or P-256 private key in PEM, such as `openssl genpkey -algorithm RSA \
          -pkeyopt rsa_keygen_bits:2048` makes"
@@ -32,8 +32,8 @@ pub enum IdentityKeyError {
     Key(PathBuf),
 }
 
-/// The pages with the document and, if there is a key, its signature: SHA-256 with RSA (PKCS #1 v1.5) or P-256, in
-/// base64, as `openssl dgst -sha256 -verify` checks it.
+/// Makes the pages with the document and, if there is a key, its signature: SHA-256 with RSA (PKCS #1 v1.5) or
+/// P-256, in base64, as `openssl dgst -sha256 -verify` checks it.
 ///
 /// # Errors
 /// See [`IdentityKeyError`].

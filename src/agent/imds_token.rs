@@ -12,17 +12,18 @@ use crate::base::entropy::{self, Entropy, NoEntropy};
 /// The longest time for which a token is valid: six hours (EC2 User Guide, "Use the Instance Metadata Service").
 pub const MAX_TTL_SECONDS: u32 = 21_600;
 const EXPIRY: usize = 8;
-/// Makes `LENGTH` divisible by three, so that every digit of the token in base64 counts.
+/// The length of a token's random part. It makes `LENGTH` divisible by three, so that every base64 digit of the
+/// token matters.
 const NONCE: usize = 17;
 const MAC: usize = 32;
 const LENGTH: usize = EXPIRY + NONCE + MAC;
 /// The length of a token in base64.
 const TEXT: usize = LENGTH / 3 * 4;
 
-/// The key of this agent's tokens.
+/// The key that authenticates this agent's tokens.
 pub struct TokenKey(hmac::Key);
 
-/// Why a token is not accepted. Clients get the same answer for all of these.
+/// The error for every token that is not accepted. Clients are not told the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidToken;
 

@@ -1,16 +1,17 @@
-//! The tree of metadata around the credentials: what is below `/latest/meta-data/`, by configuration.
+//! The metadata around the credentials: a tree of pages below `/latest/meta-data/`, as the
+//! configuration defines it.
 
 use std::collections::BTreeMap;
 
 use crate::base::digest::{hex, sha256};
 
-/// The most entries of the tree, and the longest value in bytes.
+/// The maximum number of entries in the tree.
 const MAX_ENTRIES: usize = 1_000;
 const MAX_VALUE: usize = 16_384;
-/// How deep folders may be nested.
+/// The maximum depth of folders.
 const MAX_DEPTH: usize = 8;
 
-/// The metadata of the configuration, with default values for what SDKs ask for.
+/// The metadata of the configuration, completed by defaults for what SDKs ask for.
 #[derive(Debug, Clone)]
 pub struct MetaData(BTreeMap<String, Node>);
 
@@ -25,7 +26,7 @@ impl MetaData {
     /// `placement/availability-zone` if they are missing.
     ///
     /// # Errors
-    /// The rule that the metadata breaks, in words.
+    /// A text that says which rule the metadata breaks.
     pub fn new(table: &toml::Table, region: &str) -> Result<Self, String> {
         let mut left = MAX_ENTRIES;
         let mut root = folder(table, "", MAX_DEPTH, &mut left)?;
@@ -90,7 +91,7 @@ impl MetaData {
         found
     }
 
-    /// The names at the top, folders with a slash at the end.
+    /// The names at the top of the tree; those of folders end with a slash.
     pub fn names(&self) -> Vec<String> {
         names(&self.0)
     }
@@ -156,14 +157,15 @@ fn pages(entries: &BTreeMap<String, Node>, prefix: &str, found: &mut Vec<(String
     }
 }
 
-/// An id for a machine whose configuration names none: the same for the same host name.
+/// Makes up an instance id for a machine whose configuration has none. It is always the same for
+/// one host name.
 fn made_up_id() -> String {
     let name = rustix::system::uname();
     let digest = hex(&sha256(name.nodename().to_bytes()));
     format!("i-{}", digest.get(..17).unwrap_or_default())
 }
 
-/// A unique id for an instance profile, in AWS's form, which depends on its ARN only.
+/// Makes a unique id for an instance profile in AWS's form. It depends only on the ARN.
 pub fn profile_id(arn: &str) -> String {
     let digest = hex(&sha256(arn.as_bytes())).to_ascii_uppercase();
     // Digits of base32 are A to Z and 2 to 7.

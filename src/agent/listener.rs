@@ -1,4 +1,4 @@
-//! The listeners for workloads: HTTP/1.1 within bounds, in front of a face.
+//! The listeners for workloads: HTTP/1.1 with limits on size and time, and the checks that come before each face.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -36,7 +36,7 @@ const MAX_HEADERS: usize = 64;
 /// How long the accept loop pauses after a failure, for example without free file descriptors.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 
-/// What a listener serves.
+/// The part of a listener that answers: one for each form in which SDKs ask for credentials.
 pub trait Face: Send + Sync + 'static {
     /// Answers a request whose head has passed [`front::check`].
     fn answer(
@@ -49,14 +49,14 @@ pub trait Face: Send + Sync + 'static {
     fn refuse(&self, refused: Refused) -> Answer;
 }
 
-/// An answer to a workload.
+/// The answer to a workload, before it becomes an HTTP response.
 pub struct Answer {
     response: Response<Full<Bytes>>,
     hop_limit: Option<u32>,
 }
 
 impl Answer {
-    /// An answer that must not be cached.
+    /// Makes an answer with headers that forbid caching it.
     pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let mut response = Response::new(Full::new(body.into()));
         *response.status_mut() = status;
@@ -83,7 +83,7 @@ impl Answer {
         self
     }
 
-    /// The response, for a connection that has no hop limit, such as one of a Unix socket.
+    /// Makes the response for a connection on which hops cannot be limited, such as that of a Unix socket.
     pub fn into_response(self) -> Response<Full<Bytes>> {
         self.response
     }
@@ -156,7 +156,7 @@ async fn connection<F: Face>(
     http().serve_connection(TokioIo::new(stream), service).await
 }
 
-/// HTTP/1.1 within bounds of size. Whoever serves a connection also bounds its time.
+/// HTTP/1.1 with limits on size. The code that serves a connection must limit its time.
 pub fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
     http.max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
@@ -166,12 +166,14 @@ pub fn http() -> http1::Builder {
 /// A connection whose hop limit (IPv4: TTL) is set before the next bytes are written.
 struct Limited {
     stream: TcpStream,
-    /// The hop limit that an answer asked for; 0 for the system's.
+    /// The hop limit that an answer asked for; 0 stands for the system's default.
     wanted: Arc<AtomicU32>,
     set: u32,
 }
 
 impl Limited {
+    /// The operating system cannot set the limit. Nothing must then be written, because a token would travel
+    /// further than allowed.
     /// # Errors
     /// The operating system does not set the limit. Nothing is written then: a token must not travel further than
     /// it may.

@@ -16,7 +16,7 @@ use crate::client::ClientError;
 struct HandOutLabel {
     /// `imds`, `container` or `unix`.
     listener: &'static str,
-    /// `ok`, `denied` (by the broker), `unavailable`, or `unproven` (the workload did not show what it must).
+    /// `ok`, `denied` (by the broker), `unavailable`, or `unproven` (the workload did not prove who it is).
     outcome: &'static str,
 }
 
@@ -26,17 +26,17 @@ pub struct FetchLabel {
     pub outcome: &'static str,
 }
 
-/// How often workloads have asked one listener for credentials, by outcome.
+/// Counts how often workloads have asked one listener for credentials, by outcome.
 pub struct HandOuts {
     ok: Counter,
     denied: Counter,
     unavailable: Counter,
-    /// The workload did not show what it must.
+    /// How often a workload did not prove who it is.
     pub unproven: Counter,
 }
 
 impl HandOuts {
-    /// Counts what a workload that has shown what it must was given.
+    /// Counts an answer to a workload that has proved who it is.
     pub fn count(&self, result: Result<(), &Refusal>) {
         let counter = match result {
             Ok(()) => &self.ok,
@@ -94,7 +94,7 @@ impl Metrics {
         }
     }
 
-    /// The counters of a listener: `imds`, `container` or `unix`.
+    /// The counters of a listener, whose name is `imds`, `container` or `unix`.
     pub fn hand_outs(&self, listener: &'static str) -> HandOuts {
         let [ok, denied, unavailable, unproven] =
             ["ok", "denied", "unavailable", "unproven"].map(|outcome| {
@@ -109,7 +109,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a call of the broker for a session.
+    /// Counts a call to the broker for a session.
     pub fn fetched(&self, result: &Result<RoleSession, FetchError>) {
         let outcome = match result {
             Ok(_) => "ok",
@@ -119,7 +119,7 @@ impl Metrics {
         self.fetches.get_or_create(&FetchLabel { outcome }).inc();
     }
 
-    /// Renders all metrics.
+    /// Writes all metrics in Prometheus's text format.
     pub fn render(&self) -> String {
         let mut text = String::new();
         match encode(&mut text, &self.registry) {

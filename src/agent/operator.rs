@@ -15,7 +15,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The operators' endpoints.
 pub struct Operator {
-    /// The sessions without which the agent is not ready.
+    /// The sessions that the agent must have before it reports that it is ready.
     pub pinned: Vec<Arc<Slot>>,
     pub metrics: Arc<Metrics>,
 }

@@ -1,4 +1,4 @@
-//! A container endpoint for one program: one role, one token, on a free port of 127.0.0.1.
+//! A container endpoint for one program, with one role and one token, on a free port of 127.0.0.1.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,18 +23,18 @@ use crate::base::entropy::Entropy;
 use crate::base::host_names::{HostName, HostNames};
 use crate::base::secret::Secret;
 
-/// The path of the credentials.
+/// The path of the page with the credentials.
 const PATH: &str = "/credentials";
 
-/// A running endpoint. Dropping it ends it.
+/// A running endpoint, which ends when this is dropped.
 pub struct OwnEndpoint {
-    /// For AWS_CONTAINER_CREDENTIALS_FULL_URI. It has an address and a port, as old SDKs want it.
+    /// The value for AWS_CONTAINER_CREDENTIALS_FULL_URI. It contains an address and a port, which old SDKs need.
     pub full_uri: String,
-    /// For AWS_CONTAINER_AUTHORIZATION_TOKEN.
+    /// The value for AWS_CONTAINER_AUTHORIZATION_TOKEN.
     pub token: Secret<String>,
-    /// The listening socket once more, without the flag that closes it when another program is run: every program
-    /// that is started inherits it. As long as one of them runs, nobody else can listen on the port, even if this
-    /// process was killed, and be sent the token, or hand out credentials of somebody else.
+    /// A copy of the listening socket that every started program inherits. As long as one of them runs, nobody
+    /// else can listen on the port, even if this process was killed. Otherwise somebody could receive the token
+    /// there, or hand out credentials of somebody else.
     _inherited: OwnedFd,
     _tasks: JoinSet<()>,
 }
@@ -42,7 +42,7 @@ pub struct OwnEndpoint {
 /// Starts an endpoint that hands out the sessions of a source, and keeps them fresh.
 ///
 /// # Errors
-/// There is no free port, or there are no random bytes.
+/// There is no free port, or the operating system gives no random bytes.
 pub async fn start(
     source: Arc<dyn Source>,
     wanted: Wanted,

@@ -1,4 +1,4 @@
-//! How many tokens an address may try: each one that is not known yet costs a call to the broker.
+//! Limits how many unknown tokens an address may try, because each costs a call to the broker.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use crate::base::clock::Clock;
 
-/// The most tokens that an address may try in a window without one of them being accepted. A pod has one.
+/// How many tokens an address may try in a window without one of them being accepted. A pod has one token.
 const MAX_TOKENS: usize = 20;
 const WINDOW: Duration = Duration::from_secs(60);
-/// The most addresses that are counted apart; those beyond are counted as one. A node has a few hundred pods.
+/// The maximum number of addresses that are counted separately; all others are counted as one. A node has a few
+/// hundred pods.
 const MAX_ADDRESSES: usize = 4_096;
 
-/// Counts, for each address, the tokens that it has tried and that were not accepted.
+/// Counts, for each address, the tokens that it has tried without success.
 pub struct Pace {
     clock: Arc<dyn Clock>,
     addresses: Mutex<HashMap<IpAddr, Tried>>,
 }
 
-/// The tokens that an address has tried, by their digests.
+/// The tokens that an address has tried, by their SHA-256 digests.
 struct Tried {
     since: Duration,
     tokens: HashSet<[u8; 32]>,
@@ -33,8 +34,8 @@ impl Pace {
         }
     }
 
-    /// Whether an address may try a token, which counts until it is accepted. One that it has tried before counts
-    /// once, however often it is shown: the broker's answer is remembered.
+    /// Whether an address may try a token, which counts until it is accepted. A token counts once, however often
+    /// it is shown, because the broker's answer is remembered.
     pub fn may_try(&self, address: IpAddr, token: [u8; 32]) -> bool {
         let now = self.clock.monotonic();
         let mut addresses = self.lock();
@@ -60,7 +61,7 @@ impl Pace {
         tried.tokens.len() < MAX_TOKENS && tried.tokens.insert(token)
     }
 
-    /// Notes that the broker accepted a token.
+    /// Records that the broker accepted a token, which then no longer counts.
     pub fn accepted(&self, address: IpAddr, token: [u8; 32]) {
         let mut addresses = self.lock();
         for address in [address.to_canonical(), Ipv6Addr::UNSPECIFIED.into()] {

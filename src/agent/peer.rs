@@ -19,7 +19,7 @@ use crate::base::clock::{Clock, SystemClock};
 const TICK_MILLIS: u64 = 10;
 const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 
-/// Who connected.
+/// The process at the other end of a connection, as far as it could be identified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     pub uid: u32,
@@ -30,23 +30,23 @@ pub struct Peer {
 /// The process that connected.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Program {
-    /// The file that it runs; `None` if this agent may not know it.
+    /// The file that the process runs; `None` if this agent is not allowed to see it.
     pub executable: Option<Executable>,
-    /// The systemd unit that it belongs to.
+    /// The systemd unit to which the process belongs; `None` outside of units.
     pub unit: Option<String>,
 }
 
-/// A program's file.
+/// The file that a process runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Executable {
-    /// Its path as the process sees it. A process with mounts of its own can give any file this path.
+    /// The path as the process sees it. A process with its own mounts can give any file this path.
     pub path: PathBuf,
-    /// The device and the inode, which no process can choose.
+    /// The device and the inode of the file, which no process can choose.
     pub file: (u64, u64),
 }
 
 impl Executable {
-    /// The file that a link in /proc leads to. `None` if this agent may not know it.
+    /// Finds the file to which a link in /proc leads. `None` if this agent is not allowed to see it.
     fn of(link: &Path) -> Option<Self> {
         Some(Self {
             path: fs::read_link(link).ok()?,
@@ -61,16 +61,17 @@ fn file(path: &Path) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// Why nothing is known of the process.
+/// Why nothing is known about a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown {
-    /// It has ended, or is in a namespace that this agent does not see.
+    /// The process has ended, or is in a namespace that this agent does not see.
     Gone,
-    /// It may have started after the connection was made. A new connection shows that it did not.
+    /// The process may have started after the connection was made. If it connects again, that is settled.
     TooNew,
 }
 
-/// What must be so for an entry to fit; `None` fits everybody. At least one of `uid`, `gid` and `unit` is set.
+/// The conditions of an entry. Each is `None` if it does not matter; at least one of `uid`, `gid` and `unit` is
+/// set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Who {
     pub uid: Option<u32>,
@@ -80,7 +81,7 @@ pub struct Who {
 }
 
 impl Who {
-    /// Whether a peer is meant.
+    /// Whether a peer meets the conditions.
     ///
     /// # Errors
     /// [`Unknown`] if that cannot be known.
@@ -107,7 +108,7 @@ impl Who {
                 .is_none_or(|wanted| Some(wanted) == unit.as_ref()))
     }
 
-    /// What was compared, for the audit log.
+    /// The conditions that were compared, for the audit log.
     pub fn proof(&self) -> &'static str {
         match (&self.unit, &self.executable) {
             (Some(_), _) => "peer-unit",
@@ -118,13 +119,14 @@ impl Who {
     }
 }
 
-/// The time since the machine started, by the clock that the start times in /proc have.
+/// The time since the machine started, by the clock that /proc uses for start times.
 pub fn since_boot() -> Duration {
     // No injected clock: what it is compared with is the kernel's.
     SystemClock.monotonic()
 }
 
-/// Finds out who connected. `idle_at` is a moment before the connection was made, by [`since_boot`].
+/// Identifies the process that connected. `idle_at` is a time, by [`since_boot`], that is before the connection
+/// was made.
 pub fn peer(credentials: &UCred, idle_at: Duration) -> Peer {
     Peer {
         uid: credentials.uid(),
@@ -156,8 +158,9 @@ fn program(pid: Option<i32>, idle_at: Duration) -> Result<Program, Unknown> {
     })
 }
 
-/// When a process started, since the machine did: field 22 of proc_pid_stat(5), rounded down to ticks. The name of the
-/// program, in parentheses, may contain anything. `None` for a process that has ended and was not waited for.
+/// Reads from proc_pid_stat(5) when a process started, counted from the start of the machine: field 22, rounded
+/// down to ticks. The name of the program, in parentheses, may contain anything. `None` for a zombie, which has
+/// ended but was not waited for.
 fn started_at(stat: &str) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
@@ -169,8 +172,8 @@ fn started_at(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis(ticks.checked_mul(TICK_MILLIS)?))
 }
 
-/// The systemd unit in proc_pid_cgroup(5): below the slices, the first part of the path in the unified hierarchy. What
-/// is deeper may have been made by the unit's own processes. `None` outside of units.
+/// Finds the systemd unit in proc_pid_cgroup(5): below the slices, the first part of the path in the unified
+/// hierarchy. Deeper parts may have been made by the unit's own processes. `None` outside of units.
 fn unit(groups: &str) -> Option<String> {
     let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let unit = path.split('/').find(|part| !part.ends_with(".slice"))?;

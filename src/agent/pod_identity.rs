@@ -1,5 +1,5 @@
-//! The container endpoint in the form of the EKS Pod Identity agent: a pod shows its projected service-account token,
-//! and the broker, which checks the token, says which role its service account has.
+//! The container endpoint in the form of the EKS Pod Identity agent. A pod shows its projected service-account
+//! token; the broker checks it, and says which role the service account has.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use super::pod_token::UnverifiedPodToken;
 use super::wanted::{PodToken, Wanted, WorkloadId, WorkloadWanted};
 use crate::base::clock::Clock;
 
-/// The path of the credentials: Amazon EKS, "Learn how EKS Pod Identity works".
+/// The path of the page with the credentials: Amazon EKS, "Learn how EKS Pod Identity works".
 pub const PATH: &str = "/v1/credentials";
 
-/// The endpoint for pods.
+/// The face that answers as the EKS Pod Identity agent does.
 pub struct PodIdentity {
-    /// The name of the cluster, as the broker's directory has it.
+    /// The name of the cluster in the broker's directory.
     cluster: String,
     duration_seconds: Option<i32>,
     handouts: Arc<Handouts>,
@@ -55,8 +55,8 @@ impl PodIdentity {
         }
     }
 
-    /// The session for a pod. Sessions are kept by the whole token, since only its signature proves whose it is:
-    /// another token with the same claims is sent to the broker again.
+    /// What a pod with this token is given. Sessions are kept by the whole token, because only its signature
+    /// proves to whom it belongs: another token with the same claims is sent to the broker again.
     fn wanted(&self, token: PodToken) -> Wanted {
         Wanted::Workload(Box::new(WorkloadWanted {
             workload: WorkloadId::Pod {

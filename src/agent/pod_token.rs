@@ -1,5 +1,5 @@
-//! The service-account token of a pod, as it was received. The broker checks it; here it is only read, so that what
-//! cannot be a pod's token is not sent there, and an expired one opens nothing.
+//! The service-account token of a pod, as it was received. The broker verifies it. This module only reads it, so
+//! that the broker is not asked about what cannot be a pod's token, and an expired token gets nothing.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,7 +18,7 @@ pub struct UnverifiedPodToken {
     pub pod: String,
 }
 
-/// The claims that are read: Kubernetes, "Configure Service Accounts for Pods" (bound tokens).
+/// The claims that this module reads: Kubernetes, "Configure Service Accounts for Pods" (bound tokens).
 #[derive(Deserialize)]
 struct Claims {
     exp: f64,
@@ -39,10 +39,10 @@ struct Bound {
 }
 
 impl UnverifiedPodToken {
-    /// Reads the header `Authorization`.
+    /// Reads the value of the header `Authorization`.
     ///
     /// # Errors
-    /// A sentence for the pod: what it sent is no token of a pod, or has expired.
+    /// A sentence for the pod, if the value is not the token of a pod or the token has expired.
     pub fn read(given: &[u8], now: Timestamp) -> Result<Self, &'static str> {
         let malformed =
             "The header Authorization must hold the pod's service-account token and nothing else.";

@@ -1,48 +1,50 @@
-//! When credentials are handed out, when they are renewed and when a failed attempt is repeated. Pure: the time
-//! and a random number go in.
+//! Decides when credentials are handed out, when they are renewed and when a failed attempt is repeated. Pure:
+//! the time and a random number are arguments.
 
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 
-/// Credentials that expire sooner than this are never handed out: a call that is signed with them must still
-/// arrive in time.
+/// Credentials are not handed out in the last minute before they expire, so that a call signed with them still
+/// arrives in time.
 pub const MARGIN: Duration = Duration::from_secs(60);
-/// How long the first attempts of agents that start together are spread over. A workload that asks is not kept
-/// waiting for it.
+/// The period over which agents that start together spread their first attempts. A workload that asks for
+/// credentials does not have to wait for it.
 pub const START_SPREAD: Duration = Duration::from_secs(30);
-/// The pause after a failed attempt while there are credentials that can be handed out.
+/// The pause after a failed attempt if there are still credentials that can be handed out.
 const RELAXED: Duration = Duration::from_secs(60);
-/// The first pause after a failed attempt while there are none, and the longest.
+/// The pause after the first failed attempt if there are no credentials.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
-/// The pause after a definite refusal. A permission that somebody has just given takes effect after it.
+/// The pause after a definite refusal. It is short, so that a permission that somebody has just granted takes
+/// effect soon.
 const REFUSED: Duration = Duration::from_secs(10);
 
-/// The part of `span` that a random number chooses: from nothing to all of it.
+/// A random part of `span`, from nothing to all of it.
 fn part(span: Duration, random: u16) -> Duration {
     span / u32::from(u16::MAX) * u32::from(random)
 }
 
-/// When an agent that starts at `now` fetches of its own accord.
+/// When an agent that starts at `now` fetches a session that nobody has asked for.
 pub fn first_at(now: Timestamp, random: u16) -> Timestamp {
     now.plus(part(START_SPREAD, random))
 }
 
-/// When new credentials are renewed: after 40 to 60 % of their life, so that agents that fetched together do not
+/// When credentials are renewed: after 40 to 60 % of their life, so that agents that fetched together do not
 /// renew together.
 pub fn renew_at(issued_at: Timestamp, expires_at: Timestamp, random: u16) -> Timestamp {
     let life = expires_at.since(issued_at);
     issued_at.plus(life * 2 / 5).plus(part(life / 5, random))
 }
 
-/// Whether credentials may be handed out.
+/// Whether credentials may be handed out: they are valid for longer than [`MARGIN`].
 pub fn is_good(now: Timestamp, expires_at: Timestamp) -> bool {
     now.plus(MARGIN) < expires_at
 }
 
-/// When an attempt is repeated that did not reach the broker. Without credentials (`is_urgent`) the pause doubles
-/// from one second to sixteen; each pause is then between a half and one and a half times as long, by chance.
+/// When to repeat an attempt that did not reach the broker. Without credentials (`is_urgent`) the pause doubles
+/// from one second to sixteen; each pause is then multiplied by a random factor between a half and one and a
+/// half.
 pub fn retry_at(now: Timestamp, failures: u32, is_urgent: bool, random: u16) -> Timestamp {
     let pause = if is_urgent {
         let doubled = FIRST_PAUSE * 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
@@ -53,7 +55,7 @@ pub fn retry_at(now: Timestamp, failures: u32, is_urgent: bool, random: u16) -> 
     now.plus(pause / 2).plus(part(pause, random))
 }
 
-/// When an attempt is repeated that the broker refused.
+/// When to repeat an attempt that the broker refused.
 pub fn ask_again_at(now: Timestamp, random: u16) -> Timestamp {
     now.plus(REFUSED / 2).plus(part(REFUSED, random))
 }

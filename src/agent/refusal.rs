@@ -10,7 +10,7 @@ pub enum Refusal {
     /// error that makes an SDK stop.
     #[error("{code}: {message}")]
     Denied {
-        /// The AWS error code, such as `AccessDenied`.
+        /// The broker's AWS error code, such as `AccessDenied`.
         code: String,
         /// The broker's message, without an encoded authorization message.
         message: String,
@@ -19,12 +19,12 @@ pub enum Refusal {
     /// no room. Trying again later may help.
     #[error("no credentials are available at the moment: {reason}")]
     Unavailable {
-        /// What happened, for people.
+        /// The cause in plain English.
         reason: String,
     },
 }
 
-/// What an error means for workloads: whether asking again can help.
+/// Decides what an error means for workloads: whether asking again can help.
 impl From<FetchError> for Refusal {
     fn from(error: FetchError) -> Self {
         match error {
@@ -44,8 +44,8 @@ impl From<FetchError> for Refusal {
     }
 }
 
-/// Whether a refusal stays until somebody changes something: all that do not come from load, from a fault or from a
-/// clock that is wrong.
+/// Whether a refusal lasts until somebody changes something. All do, except those that come from load, a fault or
+/// a wrong clock.
 fn is_definite(code: &str) -> bool {
     !matches!(
         code,

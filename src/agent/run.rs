@@ -1,4 +1,4 @@
-//! From a configuration to a running agent.
+//! Starts an agent from its configuration.
 
 mod faces;
 
@@ -38,14 +38,14 @@ use crate::files::FileError;
 pub enum StartError {
     #[error("{key} {address}: {source}{}", hint(.source, Some(.address)))]
     Listen {
-        /// The key of the configuration.
+        /// The key of the configuration that names the file.
         key: &'static str,
         address: SocketAddr,
         source: io::Error,
     },
     #[error("[unix_socket] path {path}: {source}{}", hint(.source, None))]
     Socket { path: PathBuf, source: io::Error },
-    /// A token that opens two paths keeps neither of them from the other's workload.
+    /// Two workloads have the same token, so that either could get the credentials of the other.
     #[error(
         "[[container.workload]] token_file: `{}` and `{}` have the same token; remove one of the two files, and the agent makes another one",
         .names[0], .names[1]
@@ -66,7 +66,7 @@ pub enum StartError {
     Entropy(#[from] NoEntropy),
 }
 
-/// What to do about an address that cannot be listened on.
+/// Says what to do if the agent cannot listen on an address.
 fn hint(source: &io::Error, address: Option<&SocketAddr>) -> String {
     match (source.kind(), address) {
         (io::ErrorKind::AddrInUse, _) => {
@@ -101,7 +101,7 @@ impl Drop for Running {
     }
 }
 
-/// What the listeners of an agent are made of.
+/// What is needed to start listeners, and what was started so far.
 struct Assembly {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -110,11 +110,11 @@ struct Assembly {
     handouts: Arc<Handouts>,
     pinned: Vec<Arc<Slot>>,
     tasks: Vec<JoinHandle<()>>,
-    /// How many connections each listener may have.
+    /// The maximum number of connections of each listener.
     most: usize,
 }
 
-/// Starts an agent; when this returns, everything listens.
+/// Starts an agent. All its listeners accept connections when this returns.
 ///
 /// # Errors
 /// See [`StartError`]. Nothing listens then.
@@ -233,8 +233,8 @@ impl Assembly {
         })
     }
 
-    /// Takes the sessions of the sealed file, and writes it from now on. Returns the number of the last change of the
-    /// broker's feed that was taken into account; negative if there is none.
+    /// Restores the sessions in the sealed file, and keeps the file up to date from now on. Returns the number of
+    /// the last change of the broker's feed that was taken into account, which is negative if there is none.
     fn restore(
         &mut self,
         config: Option<&CacheConfig>,
@@ -274,7 +274,7 @@ impl Assembly {
     }
 }
 
-/// Writes the sealed file whenever the sessions change.
+/// Writes the sealed file each time the sessions change.
 async fn keep(cache: Cache, handouts: Arc<Handouts>, seen: Arc<AtomicI64>) {
     let mut changed = handouts.changes();
     // The sender lives as long as the sessions, which this task holds.
@@ -289,7 +289,7 @@ async fn keep(cache: Cache, handouts: Arc<Handouts>, seen: Arc<AtomicI64>) {
     }
 }
 
-/// Listens, and says on which address.
+/// Starts to listen on an address. Returns the socket and its actual address.
 pub(super) async fn listen(
     key: &'static str,
     address: SocketAddr,

@@ -1,5 +1,5 @@
-//! A session of a role as the agent keeps it: the credentials, and the documents that hand them out, which are
-//! written once.
+//! A session of a role as the agent keeps it: the credentials, and the documents in which they are handed out,
+//! which are made only once.
 
 use std::fmt;
 
@@ -11,9 +11,8 @@ use crate::base::arn::account_of;
 use crate::base::clock::Timestamp;
 use crate::client::{AssumedRole, ClientError, Credentials};
 
-/// A session of a role.
+/// A session of a role, ready to be handed out.
 pub struct RoleSession {
-    /// The ARN of the role.
     pub role_arn: String,
     /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
     pub arn: String,
@@ -22,9 +21,9 @@ pub struct RoleSession {
     pub credentials: Credentials,
     pub issued_at: Timestamp,
     pub expires_at: Timestamp,
-    /// The answer of the instance metadata service.
+    /// The document with which the instance metadata service answers.
     pub imds_document: Bytes,
-    /// The answer of the container endpoint.
+    /// The document with which the container endpoint answers.
     pub container_document: Bytes,
 }
 
@@ -35,7 +34,8 @@ impl fmt::Debug for RoleSession {
     }
 }
 
-/// The names are AWS's. `Expiration` has no fraction of a second, which botocore could not read.
+/// The document with credentials, with AWS's names. `Expiration` has no fraction of a second, which botocore
+/// could not read.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Document<'a> {
@@ -55,7 +55,7 @@ struct Document<'a> {
 }
 
 impl RoleSession {
-    /// Makes a session of the broker's answer.
+    /// Makes a session from the broker's answer.
     ///
     /// # Errors
     /// [`ClientError::Incomplete`] if the answer has no session token or no expiry.
@@ -101,7 +101,7 @@ impl RoleSession {
     }
 }
 
-/// The document as bytes that are wiped once nobody sends them any more.
+/// The document as bytes that are wiped after they were last sent.
 fn document(document: &Document<'_>) -> Result<Bytes, ClientError> {
     // Room for the longest session token, so that no copy is left behind by growing.
     let mut text = Zeroizing::new(Vec::with_capacity(document.token.len() + 1_024));

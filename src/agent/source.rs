@@ -1,4 +1,4 @@
-//! Where sessions come from: the broker, called with the identity of this agent.
+//! The source of sessions: the broker, which is called with the identity of this agent.
 
 use std::future::Future;
 use std::path::Path;
@@ -18,15 +18,15 @@ use crate::base::secret::Secret;
 use crate::client::{AssumeRoleWithWebIdentity, Client, ClientError, Credentials, Endpoint};
 use crate::files::{self, Audience, FileError};
 
-/// The longest file of an identity.
+/// The maximum length in bytes of a file that belongs to the agent's identity.
 const MAX_FILE_BYTES: u64 = 64 << 10;
-/// The longest token that AssumeRoleWithWebIdentity accepts.
+/// The maximum length in bytes of a token that AssumeRoleWithWebIdentity accepts.
 const MAX_TOKEN_BYTES: u64 = 20_000;
 
-/// A fetch in progress.
+/// A call for a session that is in progress.
 pub type Fetch<'a> = Pin<Box<dyn Future<Output = Result<RoleSession, FetchError>> + Send + 'a>>;
 
-/// Where sessions come from. Tests have a source of their own.
+/// A source of sessions. Tests have their own instead of the broker.
 pub trait Source: Send + Sync {
     /// Fetches a new session.
     ///
@@ -44,17 +44,12 @@ pub enum FetchError {
     /// A file of the agent's identity cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A new session has already expired.
+    /// The new session has already expired by this machine's clock.
     #[error(
         "the new credentials expire at {until}, but the clock of this machine says that it is {now}; check the clock"
     )]
-    Clock {
-        /// The time by this machine's clock.
-        now: Timestamp,
-        /// When the credentials expire.
-        until: Timestamp,
-    },
-    /// A file of the agent's identity does not hold what it must.
+    Clock { now: Timestamp, until: Timestamp },
+    /// A file of the agent's identity has the wrong content.
     #[error("{0}")]
     Identity(String),
 }
@@ -68,16 +63,16 @@ pub struct BrokerSource {
     known: tokio::sync::Mutex<Option<Known>>,
 }
 
-/// A client, and what it was made of.
+/// A client, and what is known about the identity that it uses.
 struct Known {
     client: Client,
-    /// The digest of the files.
+    /// The digest of the files of the identity, which shows whether they have changed.
     files: [u8; 32],
-    /// When the node's own session is renewed, and when it expires; `None` for a long-term identity.
+    /// When the node's own session must be renewed, and when it expires; `None` for a long-term identity.
     session: Option<(Timestamp, Timestamp)>,
 }
 
-/// An access key as `aws iam create-access-key` prints it, or only the inner part.
+/// An access key as `aws iam create-access-key` prints it, or only the object inside `AccessKey`.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum KeyFile {
@@ -96,7 +91,7 @@ struct KeyPair {
 }
 
 impl BrokerSource {
-    /// Reads no file yet.
+    /// Creates the source. Files are first read by the first call.
     pub fn new(broker: BrokerConfig, identity: AgentIdentity, clock: Arc<dyn Clock>) -> Self {
         Self {
             broker,
@@ -106,12 +101,11 @@ impl BrokerSource {
         }
     }
 
-    /// The URL of the broker.
     pub fn url(&self) -> &str {
         &self.broker.endpoint
     }
 
-    /// A client that acts as this agent.
+    /// The client with which to call the broker as this agent.
     ///
     /// # Errors
     /// A file of the identity cannot be read or used, or the broker does not accept the node's token.
@@ -143,7 +137,7 @@ impl BrokerSource {
         }
     }
 
-    /// Forgets the node's own session, which the broker does not accept any more. Returns whether there was one.
+    /// Forgets the node's own session, because the broker no longer accepts it. Returns false if there was none.
     pub async fn forget_session(&self) -> bool {
         let mut known = self.known.lock().await;
         known.take_if(|known| known.session.is_some()).is_some()
@@ -271,7 +265,7 @@ pub fn is_about_the_caller(code: &str) -> bool {
     matches!(code, "ExpiredToken" | "InvalidClientTokenId")
 }
 
-/// The files of the agent's identity, and the CA of the broker.
+/// The files of the agent's identity, and the CA file for the broker.
 struct IdentityFiles {
     all: Vec<Secret<Vec<u8>>>,
     ca: Option<Secret<Vec<u8>>>,
@@ -285,7 +279,7 @@ impl IdentityFiles {
     }
 }
 
-/// Reads a file that may be a link to another one: that is how Kubernetes replaces projected files.
+/// Reads a file that may be a symbolic link, as Kubernetes uses for projected files that it replaces.
 fn projected(path: &Path, max_bytes: u64) -> Result<Secret<Vec<u8>>, FileError> {
     let real = std::fs::canonicalize(path).map_err(|source| FileError::Io {
         path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! Credentials for local programs over a Unix socket. Who asks is known by the kernel: a user, a group, a program, a
+//! Credentials for local programs over a Unix socket. The kernel says who connected: a user, a group, a program, a
 //! systemd unit. The first entry of the configuration that fits says which role the caller gets.
 
 use std::convert::Infallible;
@@ -32,16 +32,16 @@ use super::peer::{Peer, Unknown, Who, peer, since_boot};
 use crate::base::host_names::{HostName, HostNames};
 
 const LISTENER: &str = "unix";
-/// The path that programs ask for.
+/// The path of the page with the credentials.
 pub const PATH: &str = "/v1/credentials";
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(600);
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
-/// How many connections may wait to be accepted.
+/// How many connections may wait until they are accepted.
 const BACKLOG: i32 = 1_024;
 
-/// Which program gets which role.
+/// An entry of the configuration: which program gets which role.
 pub struct Entry {
-    /// The name that audit lines have.
+    /// The name of the program in audit lines.
     pub name: Arc<str>,
     pub who: Who,
     pub role_arn: String,
@@ -103,8 +103,8 @@ impl UnixSocket {
         credentials(result)
     }
 
-    /// The first entry that matches. If it cannot be known whether an entry matches, the search ends: a later one could
-    /// give more.
+    /// Finds the first entry that matches. If it cannot be determined whether an entry matches, the search ends
+    /// there, because a later entry could grant more.
     ///
     /// # Errors
     /// The status, the code and the message of the refusal.
@@ -160,7 +160,7 @@ fn described(peer: &Peer) -> String {
     text
 }
 
-/// The role in a query: `role=ARN`, percent-encoded, or none.
+/// Reads the role from a query, `role=ARN` with percent-encoding. `None` if there is no query.
 fn role_of(query: Option<&str>) -> Result<Option<String>, &'static str> {
     let Some(query) = query else {
         return Ok(None);
@@ -176,10 +176,10 @@ fn role_of(query: Option<&str>) -> Result<Option<String>, &'static str> {
     Ok(Some(role.into_owned()))
 }
 
-/// The file of a socket, which is removed when this is dropped.
+/// The file of a socket, which is removed when this value is dropped.
 pub struct SocketFile {
     path: PathBuf,
-    /// The file itself. As long as it is open, no other file has its inode.
+    /// The open file. As long as it is open, no other file can have its inode.
     file: Option<OwnedFd>,
 }
 
@@ -192,7 +192,7 @@ impl SocketFile {
         }
     }
 
-    /// Whether the path still leads to this file, and not to a socket that somebody else has made there.
+    /// Whether the path still leads to this file, and not to a socket that somebody else has created since.
     fn is_there(&self) -> bool {
         let own = self.file.as_ref().and_then(|file| fstat(file).ok());
         let there = fs::symlink_metadata(&self.path).ok();
@@ -210,8 +210,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens on a path. A socket that another agent has left behind is replaced; one that is in use is not. At no time
-/// can somebody connect whom the mode keeps out.
+/// Listens on a path. A socket that a stopped agent has left behind is replaced; one that is in use is not. At no
+/// time can anybody connect whom the mode excludes.
 ///
 /// # Errors
 /// The path cannot be used, or another agent listens there.
@@ -271,8 +271,8 @@ pub async fn serve(listener: AsyncFd<UnixListener>, most: usize, face: Arc<UnixS
     }
 }
 
-/// Accepts a connection. `idle_at` becomes the latest moment at which no connection was waiting: the one that is
-/// accepted was made after it.
+/// Accepts a connection. Before it does, `idle_at` becomes the latest time at which no connection was waiting,
+/// which is therefore before this connection was made.
 async fn accept(
     listener: &AsyncFd<UnixListener>,
     idle_at: &mut Duration,

@@ -1,4 +1,5 @@
-//! What a face asks for: the session of a role, and for whom. Equal wishes share one session.
+//! Describes the session that a face asks for: which role, and for which workload. Equal descriptions share one
+//! session.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -12,33 +13,33 @@ use crate::base::digest::sha256;
 use crate::base::secret::Secret;
 use crate::client::{AssumeRole, AssumeRoleForWorkload, Workload};
 
-/// How long a session lasts if nothing else is asked for, and the longest one, in seconds.
+/// The default duration of a session in seconds.
 const DEFAULT_SECONDS: i32 = 3_600;
 const LONGEST_SECONDS: i32 = 129_600;
 
-/// A wish for a session.
+/// The description of a session. The agent holds one session for each.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Wanted {
-    /// A session of the agent itself, by AssumeRole: for a command that it runs.
+    /// A session for a command that the agent runs, which it gets by AssumeRole in its own name.
     Role(Box<AssumeRole>),
     /// A session for a workload on this node, by AssumeRoleForWorkload.
     Workload(Box<WorkloadWanted>),
 }
 
-/// A session for a workload.
+/// The description of a session for a workload.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WorkloadWanted {
     pub workload: WorkloadId,
-    /// Required for a process. For others, the directory has the role, and refuses another one.
+    /// The role. Required for a process; for other workloads the directory knows the role and refuses any other.
     pub role_arn: Option<String>,
-    /// Required for a process.
+    /// The name of the session. Required for a process.
     pub role_session_name: Option<String>,
-    /// 900 to 129600; by default 3600.
+    /// The duration, from 900 to 129600; 3600 by default.
     pub duration_seconds: Option<i32>,
     pub tags: Vec<(String, String)>,
 }
 
-/// Which workload it is; `sts.proto` describes the kinds.
+/// The workload, by what identifies it; `sts.proto` describes the kinds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum WorkloadId {
     Instance {
@@ -59,8 +60,8 @@ pub enum WorkloadId {
     },
 }
 
-/// The token that a pod shows. Tokens are compared by their digests, so another token is another workload, even if
-/// it is of the same pod: only the broker knows whether it is valid.
+/// The token that a pod shows. Tokens are compared by their digests. Another token counts as another workload,
+/// even if it belongs to the same pod, because only the broker can tell whether it is valid.
 #[derive(Debug, Clone)]
 pub struct PodToken {
     token: Arc<Secret<String>>,
@@ -82,9 +83,9 @@ impl PodToken {
 }
 
 impl Wanted {
-    /// A text that two wishes share only if they are equal, by which a session is found again after a restart of the
-    /// agent. `None` for wishes whose sessions do not outlive the agent: those of a pod, which only its token proves,
-    /// and those of a command.
+    /// A text by which the session is found again after a restart of the agent. Only equal descriptions have the
+    /// same text. `None` if the session does not outlive the agent: that of a pod, which only its token proves,
+    /// and that of a command.
     pub fn lasting_id(&self) -> Option<String> {
         let Self::Workload(wanted) = self else {
             return None;
@@ -109,7 +110,7 @@ impl Wanted {
         Some(id.to_string())
     }
 
-    /// The longest time for which a session that fulfils this wish can be valid.
+    /// The longest time for which such a session can be valid.
     pub fn longest_life(&self) -> Duration {
         let seconds = match self {
             // The command says how long, and the broker allows at most 36 hours.
@@ -135,7 +136,7 @@ impl Hash for PodToken {
 }
 
 impl WorkloadWanted {
-    /// The request to the broker.
+    /// The request by which the broker is asked for the session.
     pub fn request(&self) -> AssumeRoleForWorkload {
         let workload = match self.workload.clone() {
             WorkloadId::Instance { instance_id } => Workload::Instance { instance_id },
@@ -164,7 +165,7 @@ impl WorkloadWanted {
     }
 }
 
-/// Says for the log what is wanted, without tokens.
+/// Describes the session for the log, without tokens.
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,5 +1,5 @@
-//! Listens for the end of sessions: the broker says within two seconds which of this node's sessions have ended before
-//! their expiry, and the agent drops them.
+//! Watches for sessions that end early. The broker reports within two seconds which of this node's sessions have
+//! ended before their expiry, and the agent drops them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,11 +17,12 @@ use crate::base::clock::Clock;
 use crate::base::entropy::{self, Entropy};
 use crate::client::{ClientError, RevocationWatch, WatchedSession};
 
-/// The most sessions of one stream (`relying.proto`).
+/// The maximum number of sessions that one stream watches (`relying.proto`).
 const PER_STREAM: usize = 100;
-/// The most streams. Beyond that, fewer and fuller ones are opened. The broker allows a node 32.
+/// The maximum number of streams. If more would be needed, fewer and fuller ones are opened. The broker allows a
+/// node 32.
 const MOST_STREAMS: usize = 16;
-/// A stream that says nothing for this long is dead: there is a heartbeat every 5 seconds.
+/// A stream without a message for this long is dead, because a heartbeat arrives every 5 seconds.
 const SILENCE: Duration = Duration::from_secs(12);
 /// New sessions are collected for this long before they are watched.
 const GATHER: Duration = Duration::from_millis(300);
@@ -41,14 +42,14 @@ pub struct Watch {
     pub state: State,
 }
 
-/// How the streams are.
+/// The state of the streams, for readiness and metrics.
 #[derive(Default)]
 pub struct State {
-    /// How many streams there should be, and how many of them have said something.
+    /// How many streams there should be.
     wanted: AtomicUsize,
     heard: AtomicUsize,
-    /// Whether it is unknown if the sessions are still good: they were kept over a restart, or the broker has ended a
-    /// stream by a refusal.
+    /// Whether it is unknown if the sessions are still valid: because they were kept over a restart, or because
+    /// the broker has ended a stream with a refusal.
     in_doubt: AtomicBool,
 }
 
@@ -61,9 +62,9 @@ struct Streams {
 
 /// How a stream ended.
 struct Ended {
-    /// Whether the broker said anything at all.
+    /// Whether the broker sent any message on the stream.
     was_heard: bool,
-    /// `Ok` means that the broker ended it regularly.
+    /// `Ok` if the broker ended the stream regularly.
     result: Result<(), FetchError>,
 }
 
@@ -80,7 +81,8 @@ impl Streams {
         }
     }
 
-    /// Closes the streams none of whose sessions is held any more. Returns the held sessions that none watches.
+    /// Closes the streams that watch no session which is still held. Returns the held sessions that no stream
+    /// watches.
     fn unwatched(&mut self, held: Vec<WatchedSession>) -> Vec<WatchedSession> {
         let ids: HashSet<&str> = held.iter().map(|s| s.access_key_id.as_str()).collect();
         let is_useless = |keys: &HashSet<String>| !keys.iter().any(|key| ids.contains(&**key));
@@ -105,7 +107,7 @@ impl Streams {
         [watched, new].concat()
     }
 
-    /// The next stream that ends. Those that were closed are passed over.
+    /// Waits for the next stream that ends by itself. Streams that were closed on purpose are skipped.
     async fn ended(&mut self) -> Option<Ended> {
         loop {
             match self.tasks.join_next_with_id().await? {
@@ -202,7 +204,7 @@ impl Watch {
         }
     }
 
-    /// Shows in the metrics whether every session is watched.
+    /// Updates the metric that shows whether every session is watched.
     fn show(&self, wanted: usize) {
         self.state.wanted.store(wanted, Ordering::Relaxed);
         let heard = self.state.heard.load(Ordering::Relaxed);
@@ -210,7 +212,7 @@ impl Watch {
         self.metrics.watch_up.set(i64::from(is_up));
     }
 
-    /// Follows one stream to its end.
+    /// Runs one stream until it ends.
     async fn stream(&self, sessions: &[WatchedSession]) -> Ended {
         let mut heard = None;
         let result = self.follow(sessions, &mut heard).await;
@@ -248,7 +250,7 @@ impl Watch {
     }
 }
 
-/// Counts a stream that has said something, as long as it is open.
+/// Counts a stream from its first message until it ends.
 struct Heard<'w>(&'w Watch);
 
 impl<'w> Heard<'w> {

@@ -1,5 +1,5 @@
-//! The token with which a workload asks the container endpoint: a random text in a file, or one that this process
-//! has made.
+//! The token that a workload must show to the container endpoint: a random text in a file, or one that this
+//! process has made.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,11 +11,12 @@ use crate::base::entropy::{self, Entropy, NoEntropy};
 use crate::base::secret::{Secret, is_same_secret};
 use crate::files::{self, Audience, FileError};
 
-/// The shortest token, in bytes: as long as 128 random bits in hexadecimal digits.
+/// The minimum length of a token in bytes: that of 128 random bits in hexadecimal digits.
 const SHORTEST: usize = 32;
-/// The longest token, in bytes.
+/// The maximum length of a token in bytes.
 const LONGEST: u64 = 1_024;
-/// A file is read again when what is known of it is older than this. SDKs read theirs for each request.
+/// How long the content of a file is used before the file is read again. SDKs read their token file for each
+/// request.
 const READ_EVERY: Duration = Duration::from_secs(1);
 
 /// The token of a workload.
@@ -30,12 +31,12 @@ pub enum WorkloadToken {
 pub struct TokenFile {
     path: PathBuf,
     clock: Arc<dyn Clock>,
-    /// The token, and the monotonic time at which it was read.
+    /// The token, and the monotonic time at which it was read; `None` if the last attempt failed.
     known: Mutex<Option<(Duration, Secret<String>)>>,
 }
 
 impl WorkloadToken {
-    /// A token of 256 random bits.
+    /// Makes a token of 256 random bits.
     ///
     /// # Errors
     /// [`NoEntropy`] if there are no random bytes.
@@ -43,8 +44,8 @@ impl WorkloadToken {
         Ok(Self::Given(random(entropy)?))
     }
 
-    /// The token in a file. A file that does not exist is made, with mode 0600 and a random token, and so is its folder,
-    /// with mode 0700.
+    /// The token in a file. If the file does not exist, it is created with mode 0600 and a random token, and its
+    /// folder with mode 0700.
     ///
     /// # Errors
     /// The file cannot be read or made, or breaks a rule of [`read`].
@@ -66,7 +67,7 @@ impl WorkloadToken {
         }))
     }
 
-    /// Whether a workload showed this token. No token matches while the file cannot be read.
+    /// Whether a workload showed this token. No token is right while the file cannot be read.
     pub fn is(&self, given: &[u8]) -> bool {
         match self {
             Self::Given(token) => is_same_secret(token.expose().as_bytes(), given),
@@ -74,7 +75,7 @@ impl WorkloadToken {
         }
     }
 
-    /// The token itself, for whoever starts the workload.
+    /// The text of the token, for the program that starts the workload. `None` while the file cannot be read.
     pub fn text(&self) -> Option<String> {
         match self {
             Self::Given(token) => Some(token.expose().clone()),
@@ -89,7 +90,7 @@ impl TokenFile {
             .unwrap_or(false)
     }
 
-    /// Uses the token; `None` while the file cannot be read.
+    /// Calls `use_it` with the token; `None` while the file cannot be read.
     fn with<T>(&self, use_it: impl FnOnce(&Secret<String>) -> T) -> Option<T> {
         let now = self.clock.monotonic();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,7 +107,7 @@ impl TokenFile {
     }
 }
 
-/// Why a token cannot be used.
+/// Why a token file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     #[error(transparent)]
@@ -117,13 +118,14 @@ pub enum TokenError {
     #[error("{path}: {rule}")]
     Unfit {
         path: PathBuf,
-        /// The rule that is broken.
+        /// The rule that the token breaks.
         rule: String,
     },
 }
 
-/// Reads a token: 32 to 1,024 letters, digits and marks of ASCII, and nothing else, since SDKs send the whole file as
-/// a header. Others may read the file only if they are in its group, by which a workload of another account gets it.
+/// Reads a token: 32 to 1,024 ASCII letters, digits and punctuation marks, and nothing else, because SDKs send the
+/// whole file as a header. Other users may read the file only if they are in its group, which is how a workload
+/// that runs as another user gets the token.
 fn read(path: &Path) -> Result<Secret<String>, TokenError> {
     use std::os::unix::fs::MetadataExt;
     let unfit = |rule: String| TokenError::Unfit {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// What a running agent offers.
+/// The addresses and secrets of the endpoints that a running agent has.
 #[derive(Debug, Serialize)]
 pub struct World {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -19,18 +19,18 @@ pub struct World {
     pub ops_endpoint: String,
 }
 
-/// The instance metadata service.
+/// Where the instance metadata service is, and what it hands out.
 #[derive(Debug, Serialize)]
 pub struct ImdsWorld {
     pub endpoint: String,
-    /// The name of the role.
+    /// The name of the role whose credentials are handed out.
     pub role: String,
-    /// Whether requests without a token are answered.
+    /// Whether requests without a token are answered, as version 1 of the service did.
     pub v1: bool,
     pub account_id: String,
 }
 
-/// The container endpoint in the form of Amazon ECS, for its first workload.
+/// The container endpoint in the form of Amazon ECS, as its first workload uses it.
 #[derive(Debug, Default, Serialize)]
 pub struct ContainerWorld {
     pub full_uri: String,
@@ -45,14 +45,15 @@ pub struct PodIdentityWorld {
     pub token_file: Option<PathBuf>,
 }
 
-/// The command that asks the Unix socket.
+/// The command that gets credentials over the Unix socket.
 #[derive(Debug, Serialize)]
 pub struct ProcessWorld {
     pub argv: Vec<String>,
 }
 
 impl ProcessWorld {
-    /// The command for this socket and role, which needs no environment. `None` if a path is not UTF-8.
+    /// Makes the command for this socket and role. It needs no environment variables. `None` if a path is not
+    /// UTF-8.
     pub fn new(socket: &Path, role_arn: &str) -> Option<Self> {
         let program = std::env::current_exe().ok()?;
         let socket = std::path::absolute(socket).ok()?;
@@ -70,7 +71,6 @@ impl ProcessWorld {
     }
 }
 
-/// The URL of a listener.
 pub fn url(address: SocketAddr) -> String {
     format!("http://{address}")
 }

@@ -1,6 +1,7 @@
 //! The hash chain of the log. Each line carries its number, and a hash over the line and the hash of
-//! the line before it. Deleting, moving, editing or cutting off lines breaks the chain, unless the
-//! rest of it is computed anew, which the head that is kept elsewhere reveals.
+//! the line before it. Deleting, moving, editing or cutting off lines breaks the chain, unless
+//! somebody computes the rest of the chain anew, which the head of the chain, kept in another file,
+//! reveals.
 
 use crate::base::digest::hex;
 
@@ -9,7 +10,7 @@ const DOMAIN: &[u8] = b"brevet audit line v1";
 const BEFORE_SEQUENCE: &[u8] = b",\"chain\":{\"sequence\":";
 const BEFORE_HASH: &[u8] = b",\"hash\":\"";
 const AFTER_HASH: &[u8] = b"\"}}";
-/// The most bytes by which the chain makes a line longer.
+/// How many bytes the chain adds to a line at most.
 pub(super) const ROOM: usize = 128;
 
 /// The place of a line in the chain.
@@ -22,7 +23,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// The link before the first line.
+    /// The link before the first line, with the number 0.
     pub const START: Self = Self {
         sequence: 0,
         hash: [0; 32],

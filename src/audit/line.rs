@@ -21,9 +21,9 @@ pub const MAX_LINE: usize = 512 << 10;
 pub(super) const MAX_TEXT: usize = 512;
 /// The most items of a list in the record of a refusal.
 const MAX_ITEMS: usize = 10;
-/// The names of members, and the values that Brevet itself writes at the top of a record
-/// (identifiers, times, an address, an error code), are shorter than this many bytes and are never
-/// shortened.
+/// A text of at most this many bytes is never shortened. The names of members, and the values that
+/// Brevet itself writes at the top of a record (identifiers, times, an address, an error code), are
+/// shorter.
 const FLOOR: usize = 64;
 /// The members that contain whatever the operation records. The strongest cut leaves them out.
 const SECTIONS: [&[u8]; 3] = [
@@ -104,8 +104,8 @@ fn write_ascii<W: ?Sized + Write>(writer: &mut W, fragment: &str) -> io::Result<
     Ok(())
 }
 
-/// A way to shorten a record, by the longest text in bytes as written. [`MAX_TEXT`] and [`MAX_ITEMS`]
-/// apply as well.
+/// A way to shorten a record: the maximum length of its texts, in bytes as written. [`MAX_TEXT`] and
+/// [`MAX_ITEMS`] apply as well.
 struct Cut {
     /// The longest text in `userIdentity`, which says who called and is shortened last.
     identity: usize,
@@ -145,7 +145,7 @@ const CUTS: [Cut; 5] = [
     },
 ];
 
-/// Applies the mildest cut that makes a line shorter than `limit`.
+/// Shortens a line by the mildest cut that makes it shorter than `limit`.
 fn cut_to(mut line: Vec<u8>, limit: usize) -> Vec<u8> {
     for cut in CUTS {
         line = cut.apply(&line);
@@ -202,7 +202,7 @@ struct Level<'a> {
 }
 
 impl<'a> Copy<'a> {
-    /// Copies a text, whose opening quote has been read. Returns what follows the text.
+    /// Copies a text whose opening quote has been read. Returns what follows the text.
     fn text(&mut self, rest: &'a [u8]) -> &'a [u8] {
         let (text, after) = rest
             .split_at_checked(text_length(rest))
@@ -297,7 +297,7 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// The length of a text as written, whose opening quote has been read.
+/// The length, as written, of a text whose opening quote has been read.
 fn text_length(json: &[u8]) -> usize {
     let mut escaped = false;
     let end = json.iter().position(|byte| match byte {
@@ -314,7 +314,7 @@ fn text_length(json: &[u8]) -> usize {
     end.unwrap_or(json.len())
 }
 
-/// The length of the value at the beginning of JSON.
+/// The length of the first value in `json`.
 fn value_length(json: &[u8]) -> usize {
     let (mut at, mut depth) = (0, 0usize);
     while let Some(byte) = json.get(at) {

@@ -1,4 +1,4 @@
-//! Lines in memory, in the parts in which they are written.
+//! Lines that wait in memory, grouped by the order in which they are written.
 
 /// The number of parts: see [`Lines::parts`].
 pub(super) const PARTS: usize = 4;
@@ -6,13 +6,13 @@ pub(super) const PARTS: usize = 4;
 /// Lines that wait to be written.
 #[derive(Default)]
 pub(super) struct Lines {
-    /// Lines that responses wait for.
+    /// Lines that a response waits for.
     pub awaited: Vec<u8>,
     /// Lines of changes that have taken effect already.
     pub changes: Vec<u8>,
     /// Lines of successful calls that issued nothing and have been answered.
     pub reads: Vec<u8>,
-    /// Lines of single refusals, and of counted ones.
+    /// Lines of refusals, each of a single one or of several that were counted together.
     pub refusals: Vec<u8>,
 }
 

@@ -1,6 +1,6 @@
 //! The audit log of commands on the broker's own machine: a file beside the broker's log, in the same
-//! shape. Only the broker writes its own log, line after line in one order, so that a command never
-//! appends to that one.
+//! shape. A command never appends to the broker's own log, whose lines must be written in order by
+//! one process.
 //!
 //! A command writes a record before it does anything, and another one when it has ended. The file is
 //! opened for each record, so that log rotation may rename it at any time.
@@ -33,7 +33,7 @@ pub struct LocalLog {
     path: PathBuf,
 }
 
-/// A command that changes or copies secrets.
+/// A run of a command that changes or copies secrets.
 pub struct Deed {
     /// The name of the event, such as `RestoreStore` or `ExportDirectory`.
     pub name: &'static str,
@@ -204,8 +204,8 @@ fn last_link(file: &File, length: u64) -> io::Result<Option<Link>> {
     Ok(last.and_then(Chained::parse).map(|line| line.link))
 }
 
-/// The link after which the chain continues: that of the last line, or the head if the file ends
-/// before it, as after a rotation. `brevet audit verify` reports lines that are missing.
+/// The link after which the chain continues. That is the link of the last line, or the head if the
+/// file ends before it, as after a rotation. `brevet audit verify` reports lines that are missing.
 fn going_on(head: Option<Link>, last: Option<Link>) -> Link {
     match (head, last) {
         (Some(head), Some(last)) if last.sequence <= head.sequence => head,
@@ -234,8 +234,8 @@ fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// Cuts off an incomplete last line, whose command had not begun when the machine crashed. Returns
-/// the length that is left.
+/// Cuts off an incomplete last line, which is left if the machine crashed before the command began.
+/// Returns the length of the rest.
 fn whole_lines(file: &File) -> io::Result<u64> {
     let length = file.metadata()?.len();
     let tail = length.min(u64::try_from(line::MAX_LINE).unwrap_or(u64::MAX));

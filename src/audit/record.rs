@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::base::clock::Timestamp;
 
-/// One call, in the fields of CloudTrail's record contents.
+/// The record of one call.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {

@@ -118,7 +118,7 @@ pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
     })
 }
 
-/// Removes the file of `--world`, if there is one.
+/// Removes the file that `--world` names, which an earlier run may have left.
 fn removed(path: &Path) -> Result<(), Failure> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!(
@@ -146,7 +146,8 @@ async fn start(arguments: &AgentArguments) -> Result<Running, Failure> {
     Ok(run::start(config, Arc::new(source), clock, entropy).await?)
 }
 
-/// The configuration for a broker in development mode, by the variables that it prints.
+/// Makes the configuration for a broker in development mode, from the environment variables that the broker
+/// prints.
 async fn development(arguments: &AgentArguments) -> Result<AgentConfig, Failure> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let (Some(id), Some(secret)) = (

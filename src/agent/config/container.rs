@@ -9,7 +9,7 @@ use super::listener::{ListenerConfig, listener};
 use super::{ConfigError, LONGEST, ranged, session_of, value};
 use crate::agent::wanted::{Wanted, WorkloadId, WorkloadWanted};
 
-/// The most workloads of one agent.
+/// The maximum number of workloads of one agent.
 const MAX_WORKLOADS: usize = 1_000;
 
 #[derive(Debug)]
@@ -18,15 +18,15 @@ pub struct ContainerConfig {
     pub workloads: Vec<WorkloadConfig>,
 }
 
-/// A workload that may ask.
+/// A workload that may ask for credentials.
 #[derive(Debug)]
 pub struct WorkloadConfig {
-    /// The last part of its path: 1 to 64 letters, digits, `.`, `_` and `-`.
+    /// The last part of the path at which the workload asks: 1 to 64 letters, digits, `.`, `_` and `-`.
     pub name: String,
-    /// The file with its token, which is made if it does not exist. Without one, a token is made that only `--world`
-    /// names.
+    /// The file with the workload's token, which is made if it does not exist. Without a file, the agent makes a
+    /// token that only the file of `--world` contains.
     pub token_file: Option<PathBuf>,
-    /// The session that it gets.
+    /// The session that the workload gets.
     pub wanted: Wanted,
 }
 
@@ -63,7 +63,8 @@ pub(super) fn container(section: Container, base: &Path) -> Result<ContainerConf
     })
 }
 
-/// The endpoint of the development mode: one workload, whose token only `--world` names.
+/// The container endpoint of the development mode: it has one workload, whose token only the file of `--world`
+/// contains.
 ///
 /// # Errors
 /// The role or the address breaks a rule.
@@ -108,7 +109,8 @@ fn workload(entry: ContainerWorkload, base: &Path) -> Result<WorkloadConfig, Con
     })
 }
 
-/// The session: of a task, whose role the broker's directory has, or of a role that is named here.
+/// The session for an entry: either that of a task, whose role is in the broker's directory, or that of the role
+/// that the entry names.
 fn wanted(entry: &ContainerWorkload) -> Result<Wanted, ConfigError> {
     const ROLE: &str = "[[container.workload]] role_arn";
     let duration_key = "[[container.workload]] duration_seconds";

@@ -140,7 +140,7 @@ pub(super) struct Program {
 }
 
 impl Imds {
-    /// The section with only these two keys.
+    /// A section `[imds]` with a role and an address, and the default for every other key.
     pub(super) fn new(role_arn: &str, address: SocketAddr) -> Self {
         Self {
             address: Some(address),

@@ -10,24 +10,24 @@ use super::{ConfigError, LONGEST, ranged, role, session_name, value};
 use crate::agent::imds_tree::MetaData;
 use crate::base::arn::{account_of, name_of};
 
-/// The instance metadata service.
+/// The checked section `[imds]`.
 #[derive(Debug)]
 pub struct ImdsConfig {
     pub listener: ListenerConfig,
-    /// The ARN of the role whose credentials everybody gets who reaches the listener.
+    /// The ARN of the role. Everybody who reaches the listener gets its credentials.
     pub role_arn: String,
     pub role_session_name: String,
     pub principal: ImdsPrincipal,
-    /// 3,600 to 129,600. SDKs assume a later expiry than the true one if less than 20 minutes are left, and those
-    /// of an hour are renewed before.
+    /// The duration of a session in seconds, from 3,600 to 129,600. If less than 20 minutes are left, SDKs assume
+    /// a later expiry than the true one; a session of at least an hour is renewed before.
     pub duration_seconds: u32,
     /// Whether requests without a token are answered, as version 1 of the service did.
     pub v1: bool,
-    /// How many hops an answer with a token travels: 1 to 64.
+    /// How many network hops the answer with a token may travel, from 1 to 64.
     pub token_hop_limit: u32,
-    /// The ARN that `iam/info` names.
+    /// The ARN of the instance profile, which `iam/info` shows.
     pub instance_profile_arn: String,
-    /// What is below `/latest/meta-data/`, except `iam/`.
+    /// The pages below `/latest/meta-data/`, except those below `iam/`.
     pub meta_data: MetaData,
     /// The PEM file with the key that signs the identity document; without it the document has no signature.
     pub identity_document_key: Option<PathBuf>,

@@ -1,20 +1,22 @@
-//! What all listeners for workloads have: an address near them, and the hosts that they may call it by.
+//! The configuration that all listeners for workloads have in common: an address close to the workloads, and the
+//! host names that requests may contain.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::{ConfigError, value};
 use crate::base::host_names::{HostName, HostNames};
 
-/// The required value of `off_loopback`, without which a listener is on loopback or link-local addresses only.
+/// The value that `off_loopback` must have before a listener may use an address that is neither loopback nor
+/// link-local.
 pub const OFF_LOOPBACK_SENTENCE: &str =
     "only workloads that may have these credentials reach this address";
 
-/// A listener for workloads.
+/// The address and the host names of a listener for workloads.
 #[derive(Debug, Clone)]
 pub struct ListenerConfig {
-    /// Port 0 takes any free port.
+    /// The address to listen on. Port 0 takes any free port.
     pub address: SocketAddr,
-    /// The hosts of requests that are answered: the address itself, `localhost` on loopback, and those of the
+    /// The hosts that a request may name: the address itself, `localhost` on loopback, and those of the
     /// configuration.
     pub hosts: HostNames,
 }
@@ -22,7 +24,7 @@ pub struct ListenerConfig {
 /// Checks the address and the further names of a listener. `keys` are the section's `address` and `hosts`.
 ///
 /// # Errors
-/// [`ConfigError`] with the key, and what to write.
+/// [`ConfigError`] with the key and what to write instead.
 pub(super) fn listener(
     keys: [&'static str; 2],
     address: SocketAddr,
@@ -64,9 +66,9 @@ pub(super) fn listener(
     })
 }
 
-/// Whether packets to an address do not leave the machine, or the link: loopback (RFC 1122 section 3.2.1.3), IPv4
-/// link-local (RFC 3927), IPv6 link-local (RFC 4291 section 2.5.6), and the addresses of AWS's own metadata services,
-/// `fd00:ec2::/32`.
+/// Whether packets to an address stay on the machine or on its link: loopback (RFC 1122 section 3.2.1.3), IPv4
+/// link-local (RFC 3927), IPv6 link-local (RFC 4291 section 2.5.6), and the addresses of AWS's own metadata
+/// services, `fd00:ec2::/32`.
 fn is_near(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),

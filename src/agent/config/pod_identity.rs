@@ -7,18 +7,19 @@ use super::document::PodIdentity;
 use super::listener::{ListenerConfig, listener};
 use super::{ConfigError, LONGEST, ranged, value};
 
-/// The most addresses.
+/// The maximum number of addresses on which the endpoint listens.
 const MAX_ADDRESSES: usize = 8;
 
 /// The container endpoint for pods.
 #[derive(Debug)]
 pub struct PodIdentityConfig {
-    /// One for each address.
+    /// The listeners, one for each address.
     pub listeners: Vec<ListenerConfig>,
-    /// The name of the cluster, as the broker's directory has it.
+    /// The name of the cluster in the broker's directory.
     pub cluster: String,
     pub duration_seconds: u32,
-    /// A file with the token of a pod, which `--world` names. The agent does not read it.
+    /// A file with the token of a pod. The agent does not read it, but writes its path into the
+    /// file of `--world`.
     pub token_file: Option<PathBuf>,
 }
 

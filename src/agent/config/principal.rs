@@ -1,4 +1,4 @@
-//! `principal`: which principal the trust policy of a role must name.
+//! The key `principal`, which says what principal the trust policy of a role must name.
 
 use serde::Deserialize;
 

@@ -1,4 +1,5 @@
-//! `[unix_socket]`: credentials for local programs, which the kernel names.
+//! `[unix_socket]`: credentials for local programs, which the agent tells apart by what the kernel
+//! says about them.
 
 use std::path::{Path, PathBuf};
 
@@ -7,28 +8,29 @@ use super::{ConfigError, session_of, value};
 use crate::agent::peer::Who;
 use crate::agent::wanted::{Wanted, WorkloadId, WorkloadWanted};
 
-/// The most entries.
+/// The maximum number of programs.
 const MAX_PROGRAMS: usize = 1_000;
-/// The longest path of a socket: unix(7) has 108 bytes, one of which is the end.
+/// The maximum length of a socket's path in bytes: unix(7) has 108 bytes, of which the last is the
+/// terminating zero.
 const LONGEST_PATH: usize = 107;
-/// Everybody may connect, since the entries say who gets what.
+/// The default mode of the socket. Everybody may connect, since the entries say who gets what.
 const MODE: u32 = 0o666;
 
 #[derive(Debug)]
 pub struct UnixSocketConfig {
     pub path: PathBuf,
-    /// The mode of the socket: whoever may write to it may connect.
+    /// The mode of the socket, which says who may connect: connecting needs write permission.
     pub mode: u32,
     pub programs: Vec<ProgramConfig>,
 }
 
-/// Which program gets which role.
+/// An entry: which program gets which role.
 #[derive(Debug)]
 pub struct ProgramConfig {
     pub name: String,
     pub who: Who,
     pub role_arn: String,
-    /// The session that it gets.
+    /// The session that the program gets.
     pub wanted: Wanted,
 }
 
@@ -67,7 +69,7 @@ pub(super) fn unix_socket(
     })
 }
 
-/// The socket of the development mode: for programs of the same user.
+/// The socket of the development mode, which serves programs of the user who runs the agent.
 ///
 /// # Errors
 /// The role breaks a rule.

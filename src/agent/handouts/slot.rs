@@ -1,4 +1,4 @@
-//! One session that is kept fresh.
+//! One session, and when to fetch it again.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,15 +16,15 @@ use crate::agent::wanted::Wanted;
 use crate::base::clock::Timestamp;
 use crate::client::WatchedSession;
 
-/// How long a caller is kept waiting for a fetch. SDKs give up after a second.
+/// How long a caller waits for a fetch. SDKs give up after a second.
 const PATIENCE: Duration = Duration::from_millis(800);
-/// If less time than this is left, SDKs assume a later expiry than the true one: botocore below ten minutes and up
+/// If less time than this is left, SDKs assume a later expiry than the true one: botocore adds ten minutes and up
 /// to ten more at random.
 const SHORT: Duration = Duration::from_secs(20 * 60);
-/// How long a workload that was refused is remembered.
+/// How long a slot without a session is kept after the last request for it, so that the refusal is remembered.
 const REFUSAL_KEPT: Duration = Duration::from_secs(60);
 
-/// One session that is kept fresh.
+/// One session that is renewed before it expires, for everybody who asks for it.
 pub struct Slot {
     shared: Arc<Shared>,
     wanted: Wanted,
@@ -33,17 +33,17 @@ pub struct Slot {
     is_restored: AtomicBool,
     current: ArcSwapOption<RoleSession>,
     plan: Mutex<Plan>,
-    /// Held by the one that fetches.
+    /// Locked by the task that fetches, so that there is one fetch at a time.
     fetching: tokio::sync::Mutex<()>,
-    /// When somebody asked last, in milliseconds since 1970.
+    /// When the session was last asked for, in milliseconds since 1970.
     asked: AtomicI64,
 }
 
-/// When the next fetch is, and how the last one ended.
+/// When the next fetch is due, and how the last one ended.
 struct Plan {
-    /// A caller who finds no fresh session fetches one from this moment on.
+    /// From this time on, a request that finds no fresh session starts a fetch.
     on_demand_at: Timestamp,
-    /// From this moment on, one is fetched even if nobody asks.
+    /// From this time on, a fetch is started even if there is no request.
     ahead_at: Timestamp,
     /// How many attempts have failed in a row.
     failures: u32,
@@ -75,11 +75,11 @@ impl Slot {
         self.is_pinned.store(true, Ordering::Relaxed);
     }
 
-    /// The session, from memory if there is one. Waits less than a second for a fetch.
+    /// The session, from memory if there is a good one. Otherwise waits less than a second for a fetch.
     ///
     /// # Errors
-    /// [`Refusal::Denied`] if the broker refuses the session for good, [`Refusal::Unavailable`] if none is held and
-    /// none arrives in time.
+    /// [`Refusal::Denied`] if the broker refuses the session for good, [`Refusal::Unavailable`] if there is no
+    /// session in memory and none arrives in time.
     pub async fn get(self: &Arc<Self>) -> Result<Arc<RoleSession>, Refusal> {
         let now = self.shared.clock.now();
         self.asked.store(now.millis(), Ordering::Relaxed);
@@ -97,7 +97,7 @@ impl Slot {
         self.outcome()
     }
 
-    /// What can be said at once: a good session, or why there is none.
+    /// The answer that can be given without waiting: a good session, or why there is none.
     fn outcome(&self) -> Result<Arc<RoleSession>, Refusal> {
         if let Some(session) = self.good(self.shared.clock.now()) {
             return Ok(session);
@@ -113,12 +113,13 @@ impl Slot {
         session.filter(|session| refresh::is_good(now, session.expires_at))
     }
 
-    /// The session, if it can be handed out.
+    /// The session, if it is still valid for long enough to be handed out.
     pub fn session(&self) -> Option<Arc<RoleSession>> {
         self.good(self.shared.clock.now())
     }
 
-    /// The session as the broker watches it, if it does.
+    /// What the broker needs to tell this agent when the session ends. `None` if there is no session, or it is not
+    /// a workload's.
     pub(super) fn watched(&self) -> Option<WatchedSession> {
         let session = self.session()?;
         let token = session.credentials.session_token.clone()?;
@@ -128,7 +129,7 @@ impl Slot {
         })
     }
 
-    /// The session as it is kept over a restart, if its role is configured.
+    /// The session in the form in which it outlives a restart. `None` if its role is not a configured one.
     pub(super) fn kept(&self) -> Option<KeptSession> {
         let session = self.session()?;
         let wanted = self.wanted.lasting_id()?;
@@ -137,7 +138,7 @@ impl Slot {
             .then(|| KeptSession::new(&wanted, &session))
     }
 
-    /// Takes a session that was kept, if it is the one that is wanted here.
+    /// Restores a session that was kept over a restart, if it belongs in this slot and is still good.
     pub(super) fn restore(&self, kept: &KeptSession) {
         let now = self.shared.clock.now();
         if self.wanted.lasting_id().as_ref() != Some(&kept.wanted) || self.good(now).is_some() {
@@ -161,7 +162,7 @@ impl Slot {
         self.shared.note_change();
     }
 
-    /// Whether somebody may still want this. What is pinned is always kept.
+    /// Whether the slot must be kept: because it is pinned, holds a good session or was asked for recently.
     pub(super) fn is_kept(&self, now: Timestamp) -> bool {
         let asked = Timestamp::from_millis(self.asked.load(Ordering::Relaxed));
         self.is_pinned.load(Ordering::Relaxed)
@@ -169,19 +170,20 @@ impl Slot {
             || now < asked.plus(REFUSAL_KEPT)
     }
 
-    /// Whether the session was kept over a restart and has not been renewed since.
+    /// Whether the slot holds a good session that was kept over a restart and has not been renewed since.
     pub(super) fn is_restored(&self) -> bool {
         self.is_restored.load(Ordering::Relaxed) && self.session().is_some()
     }
 
-    /// Whether the slot holds nothing that can be handed out, and when somebody asked last: what is smallest is missed
-    /// least. `None` for what is pinned.
+    /// How much the slot would be missed, for choosing which one to drop; the lowest value goes first. It says
+    /// whether the slot holds a good session, and when it was last asked for. `None` if the slot is pinned, so
+    /// that it is never dropped.
     pub(super) fn worth(&self, now: Timestamp) -> Option<(bool, i64)> {
         let asked = self.asked.load(Ordering::Relaxed);
         (!self.is_pinned.load(Ordering::Relaxed)).then(|| (self.good(now).is_some(), asked))
     }
 
-    /// Lets the session be renewed now. Until then, it is handed out.
+    /// Makes the session due for renewal at once. It is handed out until the new one arrives.
     pub(super) fn renew_now(&self, now: Timestamp) {
         if self.good(now).is_some() {
             let mut plan = self.plan();
@@ -190,8 +192,8 @@ impl Slot {
         }
     }
 
-    /// Begins a fetch if one is due. A session that nobody has asked for during a whole life is not renewed, unless
-    /// it is pinned.
+    /// Begins a fetch if one is due. A session that nobody has asked for since it was issued is not renewed,
+    /// unless it is pinned.
     pub(super) fn tend(self: &Arc<Self>, now: Timestamp) {
         let asked = Timestamp::from_millis(self.asked.load(Ordering::Relaxed));
         let life = |session: &RoleSession| session.expires_at.since(session.issued_at);
@@ -207,7 +209,7 @@ impl Slot {
         }
     }
 
-    /// Drops the session if its key is one of these.
+    /// Drops the session if its access key is in the list.
     pub(super) fn ended(&self, access_key_ids: &[String]) {
         let current = self.current.load_full();
         let Some(session) =
@@ -234,7 +236,7 @@ impl Slot {
         }
     }
 
-    /// Fetches, unless somebody else has done so while this one waited for its turn.
+    /// Fetches a session if `is_due` still says so once no other fetch is running.
     async fn fetch(&self, is_due: fn(&Plan, Timestamp) -> bool) {
         let _turn = self.fetching.lock().await;
         if !is_due(&self.plan(), self.shared.clock.now()) {
@@ -261,11 +263,11 @@ impl Slot {
         }
     }
 
-    /// Limits the life of a new session by the clock of this machine. If the clock is behind, the session ends by it
-    /// too late; no session lasts longer than what was asked for, counted from now.
+    /// Limits the life of a new session by the clock of this machine. If that clock is slow, it would show the
+    /// expiry too late; so the session ends at the latest after the duration that was asked for, counted from now.
     ///
     /// # Errors
-    /// The session has ended by this clock, which must then be ahead.
+    /// [`FetchError::Clock`] if the session has already expired by this clock, which must then be fast.
     fn by_own_clock(
         &self,
         mut session: RoleSession,

@@ -69,7 +69,7 @@ impl Source for Scripted {
     }
 }
 
-/// Randomness that is always in the middle.
+/// A source of randomness that always gives the middle of a range.
 struct Middle;
 
 impl Entropy for Middle {
@@ -116,7 +116,7 @@ impl World {
         self.source.fetches.load(Ordering::SeqCst)
     }
 
-    /// Moves the clock, and does what is due then.
+    /// Moves the clock, and begins the fetches that are due then.
     async fn after(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
         self.handouts.tend();
@@ -131,7 +131,7 @@ impl World {
     }
 }
 
-/// Lets tasks that are ready run. Nothing here waits for anything but other tasks.
+/// Lets tasks that are ready run, which is enough because they wait only for one another.
 async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
@@ -403,7 +403,8 @@ async fn ag_05_after_a_restart_each_workload_gets_the_session_that_it_had() {
     assert!(after.handouts.holds_restored());
 }
 
-/// Agents that wait for a broker to come back, and agents that start together: when their fetches arrive.
+/// Shows when the fetches arrive of agents that wait for a broker to come back, and of agents that start
+/// together.
 #[test]
 fn ag_04_a_thousand_agents_do_not_fetch_in_one_second() {
     // The curve is the same at each run: a linear congruential generator, of which the upper bits are used.
@@ -456,7 +457,7 @@ fn ag_04_a_thousand_agents_do_not_fetch_in_one_second() {
     }
 }
 
-/// How many fetches each second has.
+/// Counts the fetches in each second.
 fn per_second(times: &[u64]) -> VecDeque<(u64, usize)> {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();

@@ -1,4 +1,4 @@
-//! The listeners for containers, pods and local programs.
+//! Starts the listeners for containers, pods and local programs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Assembly {
         })
     }
 
-    /// Starts the container endpoint in the form of EKS Pod Identity.
+    /// Starts the container endpoint in the form of EKS Pod Identity, on each of its addresses.
     pub(super) async fn pod_identity(
         &mut self,
         config: &PodIdentityConfig,
@@ -81,7 +81,7 @@ impl Assembly {
         })
     }
 
-    /// Starts the Unix socket.
+    /// Starts to listen on the Unix socket.
     pub(super) fn unix_socket(
         &mut self,
         config: &UnixSocketConfig,
