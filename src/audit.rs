@@ -71,7 +71,7 @@ const MAX_CHANGES: usize = MAX_AWAITED / 2;
 const MAX_READS: usize = 8 << 20;
 /// The most bytes of lines of single refusals in memory.
 const MAX_REFUSALS: usize = 2 << 20;
-/// The properties by which a call is counted if it does not get a line of its own.
+/// What is counted about a call that does not get a line of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Counting {
     /// The action: one of a fixed set of names.
@@ -80,7 +80,7 @@ pub struct Counting {
     pub now: Timestamp,
 }
 
-/// The place where the log is written.
+/// Where the log is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A file of mode 0600, to which lines are appended.
@@ -91,7 +91,7 @@ pub enum Target {
     },
     /// Standard output. Whoever reads it is responsible for storing it.
     Stdout,
-    /// Nowhere, which is for development only.
+    /// Nowhere: lines are dropped, which is for development only.
     Discard,
 }
 
@@ -109,7 +109,7 @@ pub enum SignError {
     Key(#[from] NoKey),
 }
 
-/// The parts of the broker that the log uses.
+/// What the log needs from the broker.
 pub struct Surroundings {
     /// The clock for the rate of refusals and for the times in records of counted ones.
     pub clock: Arc<dyn Clock>,
@@ -256,7 +256,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Records a successful call that issues nothing: by a line of its own, or by counting it if the
+    /// Records a successful call that issues nothing, by a line of its own. It is only counted if the
     /// disk is nearly full, so that a caller who fills the log does not stop others. A call that only
     /// asks for the caller's identity (`is_identity`) is also counted when such calls are beyond
     /// their rate, since a signed request can be repeated any number of times.
@@ -297,7 +297,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Records a refusal: by a line of its own, or by counting it if refusals are beyond their rate,
+    /// Records a refusal by a line of its own. It is only counted if refusals are beyond their rate,
     /// the disk is nearly full, or too many lines are waiting.
     pub fn refuse(&self, record: &Record, call: Counting) {
         if self.discard {

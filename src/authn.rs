@@ -33,7 +33,7 @@ pub const ISSUED_AHEAD_SECONDS: i64 = 60;
 
 /// What a request contains to identify its caller.
 pub enum Evidence {
-    /// The request contains nothing.
+    /// The request contains no proof of who sent it.
     Anonymous,
     /// The request contains a proof, which has not been checked yet.
     Shown(Shown),
@@ -67,7 +67,7 @@ pub enum Shown {
     },
 }
 
-/// The kind of a [`Shown`] proof. Each operation accepts one kind.
+/// The kind of a proof. Each operation accepts one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
     /// A signature with a key from the directory or from a session, or a client certificate in its
@@ -87,7 +87,7 @@ impl Evidence {
 }
 
 impl Shown {
-    /// Tells which kind of proof this is, so that it can be compared with an operation's `PROOF`.
+    /// The kind of this proof, for comparison with an operation's `PROOF`.
     pub fn proof(&self) -> Proof {
         match self {
             Self::Signature(_) | Self::Certificate(_) => Proof::Signature,
@@ -102,7 +102,7 @@ impl Shown {
         }
     }
 
-    /// The sign-in, if it is the proof, with the account of the requested role.
+    /// The sign-in and the account of the requested role, if the proof is a sign-in.
     pub fn sign_in(&self) -> Option<(Arc<SignIn>, AccountId)> {
         match self {
             Self::SignIn { sign_in, account } => Some((sign_in.clone(), *account)),
@@ -129,7 +129,7 @@ impl Shown {
         }
     }
 
-    /// Whether the proof is a presigned URL, which can be passed on.
+    /// Whether the proof is a presigned URL, which its holder can pass on to others.
     pub fn is_presigned(&self) -> bool {
         match self {
             Self::Signature(presented) => presented.is_presigned(),
@@ -140,8 +140,8 @@ impl Shown {
         }
     }
 
-    /// A digest that identifies the proof, if the caller who shows it is the one on the connection.
-    /// That is not known of a presigned URL.
+    /// A digest of the proof, by which its caller is recognized on a connection. `None` for a presigned URL, which
+    /// somebody else may send, and for a SAML response, which has a digest of its own.
     pub fn digest(&self) -> Option<[u8; 16]> {
         match self {
             Self::Signature(presented) if presented.is_presigned() => None,
@@ -246,7 +246,7 @@ pub fn signed_for_store(
     signature::signer(presented, &context, now)
 }
 
-/// Authenticates a caller once more who was authenticated before, by what is in force now: its key or session must
+/// Authenticates again a caller who was authenticated before, by what is in force now: its key or session must
 /// still be valid.
 ///
 /// # Errors
@@ -262,7 +262,7 @@ pub fn again(
     signature::again(caller, &context, now)
 }
 
-/// Whether a session could be used now.
+/// Whether a session can be used now.
 pub fn stands(
     broker: &Broker,
     session: &Arc<OpenedSession>,
@@ -274,8 +274,7 @@ pub fn stands(
     signature::stands(session, &context, now)
 }
 
-/// Finds out whose signature a request to another service has. The caller must check the host, the scope
-/// and the time.
+/// Finds out who signed a request to another service. The caller must check the host, the scope and the time.
 ///
 /// # Errors
 /// The same as for [`signature::authenticate`].
@@ -289,7 +288,7 @@ pub fn holder(
     signature::signer(presented, &context(broker, "sts", directory, &names), now)
 }
 
-/// The holder of a session, if the session could be used now.
+/// The holder of a session, if the session can be used now.
 ///
 /// # Errors
 /// The error with which the session's own calls would be refused.
@@ -303,8 +302,8 @@ pub fn of_session(
     signature::of_session(session, &context(broker, "sts", directory, &names), now)
 }
 
-/// Whether the headers of a request announce a signature for this service by an active key of this
-/// broker. The body that is needed to check it has not been received yet.
+/// Whether the headers of a request announce a signature for this service by an active key of this broker. The
+/// body, without which the signature cannot be checked, has not been received yet.
 pub fn announces_active_key(broker: &Broker, service: &str, headers: &HeaderMap) -> bool {
     let Some(announced) = Announced::read(headers).filter(|a| a.service == service) else {
         return false;

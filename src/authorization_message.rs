@@ -38,8 +38,8 @@ const PURPOSE: Purpose = Purpose {
     form: 1,
     max_characters: 10_240,
 };
-/// Common parts of messages, so that they pack well. A change of the dictionary requires a new
-/// form.
+/// Text that many messages have in common, so that they pack well. If the dictionary changes,
+/// messages need a new form.
 const DICTIONARY: &[u8] = br#"{"request_id":"","at":,"sequence":,"session":null,"principal_arn":"arn:aws:iam::","principal_id":"AROA","arn":"arn:aws:sts::","action":"sts:AssumeRole","resource":"arn:aws:iam::","explicit_deny":false,"note":null,"keys":[["aws:currenttime",["2026-"]],["aws:epochtime",[""]],["aws:sourceip",["127.0.0.1"]],["aws:securetransport",["false"]],["aws:requestedregion",["us-east-1"]],["aws:useragent",["aws-cli/2 Boto3/1 md/Botocore#1 ua/2.1 os/linux lang/python md/pyimpl#CPython cfg/retry-mode#legacy"]],["aws:principalaccount",[""]],["aws:userid",["AIDA"]],["aws:principaltype",["AssumedRole"]],["aws:principalarn",["arn:aws:iam::"]],["aws:multifactorauthpresent",["true"]],["aws:tokenissuetime",[""]],["aws:username",[""]],["sts:rolesessionname",[""]],["sts:externalid",[""]]],"cut":false}"#;
 
 /// A refused request, with what is needed to explain the refusal.
@@ -59,7 +59,7 @@ pub struct Message {
     action: String,
     resource: String,
     explicit_deny: bool,
-    /// The reason, if it is not in any policy.
+    /// The reason, if it is not that of a policy.
     note: Option<String>,
     /// The condition keys in lower case, without the tags of the resource.
     keys: Vec<(String, Vec<String>)>,
@@ -134,9 +134,10 @@ impl Message {
         )?)
     }
 
-    /// The packed message with as many condition keys as fit. Tags and claims are the last keys,
-    /// and can be found out elsewhere. The caller determines how many keys there are, so each is
-    /// written only once, and the number that fits is found by bisection.
+    /// Packs the message with as many condition keys as fit. Tags and claims come last, so that
+    /// they are the first to be left out, since they can be found out elsewhere. The caller
+    /// determines how many keys there are, so each is written only once, and the number that fits
+    /// is found by bisection.
     fn pack(&mut self) -> Result<Vec<u8>, Error> {
         let keys = std::mem::take(&mut self.keys);
         let text = serde_json::to_vec(self).map_err(|_| Error::InternalFailure)?;
@@ -245,7 +246,7 @@ impl Message {
         )
     }
 
-    /// The account that owns the requested bucket, whose ARN does not contain it.
+    /// The account that owns the requested bucket. The bucket's ARN does not contain it.
     pub fn bucket_owner(&self) -> Option<&str> {
         let mut keys = self.keys.iter().filter(|_| self.action.starts_with("s3:"));
         let (_, owner) = keys.find(|(name, _)| name == "aws:resourceaccount")?;

@@ -1,9 +1,9 @@
-//! The OpenID AuthZEN Authorization API 1.0: a service asks over HTTP whether a principal may do something.
-//! It runs the operation Authorize, with the same audit record. Holds no rule.
+//! The OpenID AuthZEN Authorization API 1.0: a service asks over HTTP whether a principal may do something. It
+//! runs the operation Authorize, with the same audit record. This module has no rules of its own.
 //!
-//! The service proves itself as everybody does: by a signature (AWS Signature Version 4 for `sts`), by a bearer
-//! token of `/oauth2/token`, or by a client certificate. How a subject, an action and a resource become those of policies is in
-//! `docs/how-to/authorize-requests.md`.
+//! The service authenticates itself as all callers do: by a signature (AWS Signature Version 4 for `sts`), by a
+//! bearer token of `/oauth2/token`, or by a client certificate. `docs/how-to/authorize-requests.md` explains how
+//! subjects, actions and resources are translated into those of policies.
 
 mod read;
 mod write;
@@ -111,7 +111,7 @@ async fn answer(
     }
 }
 
-/// The bearer token or the signature of a request, or the certificate of its client.
+/// Collects the evidence of who sent a request: a bearer token, a signature, or the certificate of the client.
 fn evidence(
     broker: &Broker,
     origin: &Origin,
@@ -139,8 +139,8 @@ fn evidence(
     })
 }
 
-/// The metadata of the broker as a policy decision point. `None` if the configuration names no issuer, whose
-/// URL is that of the broker.
+/// The metadata of the broker as a policy decision point. `None` if the configuration has no issuer, whose URL is
+/// that of the broker.
 pub fn configuration(broker: &Broker, method: &Method) -> Option<Response<Full<Bytes>>> {
     let base = broker.issuer.as_ref()?;
     if method != Method::GET {

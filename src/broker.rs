@@ -1,4 +1,4 @@
-//! [`Broker`]: the state that all operations share, which knows nothing of any request.
+//! [`Broker`]: the state that all operations share, apart from any single request.
 
 use std::sync::Arc;
 
@@ -43,7 +43,8 @@ pub struct Broker {
     pub budgets: Budgets,
     /// The issuer of web identity tokens, as a URL; `None` if this broker issues none.
     pub issuer: Option<String>,
-    /// Whether object stores may ask in the form of Keystone, which needs the tokens of all sessions.
+    /// Whether object stores may use the API of OpenStack's Keystone, for which the broker must keep the
+    /// tokens of all sessions.
     pub keystone: bool,
     /// The claims that roles may have at the top level of web identity tokens.
     pub lifted_claims: Vec<String>,
@@ -54,7 +55,8 @@ pub struct Broker {
     pub verifications: Semaphore,
     /// Limits how many policy simulations are computed at once.
     pub simulations: Semaphore,
-    /// One permit for the call that changes the directory, until its change is in force here.
+    /// A semaphore with one permit, for the call that changes the directory. The call holds it
+    /// until its change is in force here.
     pub changes: Semaphore,
     /// The keys of OpenID Connect providers.
     pub providers: Arc<Providers>,
@@ -66,7 +68,7 @@ pub struct Broker {
     pub directory_is_in_the_store: bool,
     /// The SQL store with everything that must not be lost.
     pub store: Store,
-    /// Records when long-term keys and passwords were last used.
+    /// Records when each long-term key and password was last used.
     pub key_use: KeyUse,
     /// How old and how long unused an access key may become.
     pub key_ages: KeyAges,
@@ -74,15 +76,15 @@ pub struct Broker {
     pub blocked_passwords: Option<BlockList>,
     /// Computes the hashes of passwords.
     pub hashing: Hashing,
-    /// The signatures that were used, if each may be used only once.
+    /// The signatures that were used already, if each may be used only once.
     pub single_use: Option<SingleUse>,
     /// The revocations that are in force on this node, against which every session is checked.
     pub revocations: Revocations,
     /// How much of the store's change feed is in force on this node.
     pub feed: Feed,
-    /// The open streams of revocations.
+    /// Limits on how many streams of revocations are open.
     pub watches: Arc<Watches>,
-    /// A runtime on a thread of its own for urgent calls, so that other calls cannot delay them.
+    /// The runtime for urgent calls, on a thread of its own, so that other calls cannot delay them.
     pub urgent: Handle,
     /// The audit log, in which each call is recorded before it is answered.
     pub audit: Audit,
@@ -130,7 +132,7 @@ impl Broker {
         }
     }
 
-    /// The refusal of a call that exceeds a limit, which is counted under the limit's name.
+    /// Makes the refusal of a call that exceeds a limit, and counts it under the limit's name.
     pub fn throttled(&self, limit: &'static str) -> Error {
         self.metrics
             .throttled

@@ -60,16 +60,17 @@ impl Default for BudgetLimits {
     }
 }
 
-/// Which budgets a call of an operation counts towards.
+/// The budgets to which the calls of an operation count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CountedAs {
-    /// It issues, changes or looks up something: counts for the principal and for its account.
+    /// The call issues, changes or looks up something. It counts for the principal and for its
+    /// account.
     Call,
-    /// It returns what the caller's own credentials say: counts for the principal, apart from other
-    /// calls.
+    /// The call returns what the caller's own credentials say. It counts for the principal,
+    /// separately from other calls.
     Read,
-    /// It ends sessions: counts for the principal, apart from all other calls, so that no other
-    /// call can keep a revocation from being made.
+    /// The call ends sessions. It counts for the principal, separately from all other calls, so
+    /// that no other call can keep a revocation from being made.
     Revocation,
 }
 
@@ -122,8 +123,8 @@ impl Exceeded {
     }
 }
 
-/// The source address of a call for counting: an IPv4 address, or the /64 of an IPv6 address, which
-/// is the smallest network that a customer gets.
+/// The source to which a call is counted: an IPv4 address, or the /64 of an IPv6 address, which is
+/// the smallest network that a customer gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source([u8; 16]);
 
@@ -154,8 +155,8 @@ pub struct Unsent {
 }
 
 impl Unsent {
-    /// The key's name among brokers. It has a fixed length, whatever the length of the principal's
-    /// id.
+    /// The key's name in the exchange with other brokers. It has a fixed length, even if the
+    /// principal's id is long.
     pub fn name(&self) -> String {
         let digest = sha256(&[self.budget.name().as_bytes(), b"\n", &self.key].concat());
         hex(digest.get(..16).unwrap_or(&digest))
@@ -167,12 +168,12 @@ pub struct Budgets {
     principal_calls: Option<Calls>,
     principal_reads: Option<Calls>,
     revocations: Option<Calls>,
-    /// Repeated signatures of calls and of reads, by signature.
+    /// Calls with the same signature, counted by signature.
     repeated_calls: Option<Calls>,
     repeated_reads: Option<Calls>,
     account_calls: Option<Calls>,
-    /// A reserve for everybody else if a few principals have used up an account's budget: in total
-    /// by account, and within it by principal.
+    /// A reserve in each account for the other principals, if a few have used up the account's
+    /// budget. It is counted in total by account, and within it by principal.
     account_reserve: Option<Calls>,
     principal_reserve: Option<Calls>,
     unproven: Option<Calls>,

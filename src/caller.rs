@@ -34,21 +34,19 @@ pub enum Identity {
     User(Arc<User>),
     /// A user with a session of its own, from GetSessionToken.
     UserSession {
-        /// The user's current entry in the directory.
         user: Arc<User>,
         /// The claims and limits of the session token that the caller sent.
         session: Arc<OpenedSession>,
     },
     /// A session of a role that still exists.
     RoleSession {
-        /// The role's current entry in the directory.
         role: Arc<Role>,
         /// The claims and limits of the session token that the caller sent.
         session: Arc<OpenedSession>,
     },
     /// A federated user, for whom a user called GetFederationToken.
     FederatedUser {
-        /// The current directory entry of the user that called GetFederationToken.
+        /// The user who called GetFederationToken.
         user: Arc<User>,
         /// The claims and limits of the session token that the caller sent.
         session: Arc<OpenedSession>,
@@ -99,7 +97,7 @@ impl Caller {
         self.shared_session().map(Arc::as_ref)
     }
 
-    /// The session in the form in which it is shared with the cache of opened tokens.
+    /// The session as a shared pointer, as the cache of opened tokens holds it.
     pub fn shared_session(&self) -> Option<&Arc<OpenedSession>> {
         match &self.identity {
             Identity::User(_) | Identity::Federated(_) => None,
@@ -149,8 +147,9 @@ impl Caller {
         }
     }
 
-    /// The key under which the call is counted: the unique id of the user or role. Nodes of a Kubernetes cluster that
-    /// share a role are counted apart, since the cluster's own token says which node it is: `AROA…/NODE`.
+    /// The key under which the call is counted: the unique id of the user or role. Nodes of a Kubernetes cluster
+    /// that share a role are counted separately, because the cluster's own token says which node it is:
+    /// `AROA…/NODE`.
     pub fn budget_key(&self) -> Cow<'_, str> {
         let (id, holder) = match &self.identity {
             Identity::User(user)
@@ -291,7 +290,7 @@ impl Caller {
             .collect()
     }
 
-    /// The caller as audit records describe it.
+    /// Describes the caller for audit records.
     pub fn audited(&self) -> UserIdentity {
         let (r#type, user_name, issuer) = match &self.identity {
             Identity::User(user) | Identity::UserSession { user, .. } => {
@@ -325,7 +324,7 @@ impl Caller {
         }
     }
 
-    /// The session of the caller as audit records describe it. A sign-in of a user is one, too.
+    /// Describes the session of the caller for audit records. A user's sign-in counts as a session, too.
     fn session_context(&self, issuer: Option<AuditedIssuer<'_>>) -> Option<SessionContext> {
         let given = |mfa| if mfa { "true" } else { "false" };
         match (self.session(), &self.sign_in) {

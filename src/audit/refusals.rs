@@ -68,11 +68,11 @@ pub(super) struct Kind {
     pub action: &'static str,
     /// The error code of a refusal; empty for calls that succeeded.
     pub error_code: &'static str,
-    /// The source of the calls, as budgets distinguish it.
+    /// The source of the calls: an address or network, as the budgets count them.
     pub source: Source,
 }
 
-/// The number of calls of a kind, and the times of the first and the last.
+/// How many calls of a kind were counted, and when the first and the last of them arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tally {
     count: u64,
@@ -95,7 +95,8 @@ pub(super) struct Counted {
     rest: Option<Tally>,
 }
 
-/// The details of a `BrevetAggregate` record.
+/// The details in a `BrevetAggregate` record: how many calls it stands for, and when the first and
+/// the last of them arrived.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Aggregate {
@@ -132,7 +133,7 @@ impl Counted {
         }
     }
 
-    /// Adds counts that could not be written.
+    /// Adds the counts of another value, which could not be written.
     pub(super) fn merge(&mut self, other: Self) {
         for (kind, tally) in other.kinds {
             self.add(Some(kind), tally);

@@ -1,4 +1,4 @@
-//! The free space of a log's file system, for checks before a broker starts.
+//! Measures the free space of a log's file system, for checks before a broker starts.
 
 use std::io;
 use std::path::Path;
@@ -8,11 +8,11 @@ use super::space::Space;
 /// The degree to which the free space restricts the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
-    /// Nothing is restricted.
+    /// There is enough space: nothing is restricted.
     Enough,
     CountsRefusals,
     RefusesReads,
-    /// No credentials are issued.
+    /// There is almost no space: no credentials are issued.
     Full,
 }
 

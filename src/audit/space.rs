@@ -3,7 +3,8 @@
 /// Single refusals are written while more than a fifth of the file system, or more than this many
 /// bytes, is free.
 const FREE_FOR_REFUSALS: u64 = 1 << 30;
-/// Reads get lines of their own while more than a tenth of it, or more than this many bytes, is free.
+/// Reads get lines of their own while more than a tenth of the file system, or more than this many
+/// bytes, is free.
 const FREE_FOR_READS: u64 = 512 << 20;
 
 /// The file system of the log: its size and its free bytes.
@@ -14,7 +15,8 @@ pub(super) struct Space {
 }
 
 impl Space {
-    /// `None` for a file system that does not report its size.
+    /// Makes a value from the free and the total bytes. `None` for a file system that does not
+    /// report its size.
     pub fn new(free: u64, total: u64) -> Option<Self> {
         (total > 0).then_some(Self { free, total })
     }
@@ -26,8 +28,8 @@ impl Space {
             .saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
-    /// Whether more than a share of the whole, or more than `most` bytes, is free besides `queued`
-    /// bytes.
+    /// Whether more than one part in `share` of the file system, or more than `most` bytes, stays
+    /// free after `queued` bytes are written.
     fn leaves(&self, queued: usize, share: u64, most: u64) -> bool {
         let mut rest = *self;
         rest.take(queued);

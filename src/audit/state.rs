@@ -16,16 +16,15 @@ use crate::base::entropy::Entropy;
 use crate::metrics::{Metrics, Shed};
 use crate::session::batch::{Leaf, Proof};
 
-/// The bytes of refusals that are written per second, for calls that were not authenticated and for
-/// others.
+/// The bytes of refusals that are written per second for callers who were not authenticated.
 pub(super) const UNPROVEN_PER_SECOND: i64 = 64 << 10;
 const PROVEN_PER_SECOND: i64 = 256 << 10;
 /// The bytes of lines of GetCallerIdentity, which anybody with a signed request can repeat, that are
 /// written per second.
 const IDENTITIES_PER_SECOND: i64 = 1 << 20;
-/// The seconds of each rate that are saved at most while the log is quiet.
+/// The seconds for which each rate can save unused bytes while the log is quiet.
 const BURST_SECONDS: i64 = 4;
-/// The number of bytes in memory that wakes the writer, of lines that nobody waits for.
+/// If the lines that nobody waits for exceed this many bytes, they wake the writer.
 const FLUSH_AT: usize = 256 << 10;
 pub(super) struct Shared {
     pub state: Mutex<State>,
@@ -36,7 +35,7 @@ pub(super) struct Shared {
     pub region: String,
 }
 
-/// What a call is told that waits for its line: a proof if it had a leaf.
+/// The answer to a call that waits for its line: a proof if the call had a leaf to sign.
 pub(super) type Outcome = Result<Option<Proof>, SignError>;
 
 /// A call that waits for its line.
@@ -48,7 +47,7 @@ pub(super) struct Waiter {
     pub sender: oneshot::Sender<Outcome>,
 }
 
-/// The queues, and the state of the file.
+/// The queues, and what is known about the file.
 pub(super) struct State {
     pub queued: Lines,
     /// The lengths of the parts that are being written, which count towards the bounds.
@@ -147,8 +146,8 @@ impl Shared {
         }
     }
 
-    /// Wakes the writer if many lines are waiting that nobody waits for; otherwise it writes them by
-    /// itself soon.
+    /// Wakes the writer if many lines are queued that no call waits for; otherwise the writer takes
+    /// them soon by itself.
     pub fn flush(&self, state: &mut State) {
         let [_, unawaited @ ..] = state.queued.lengths();
         if unawaited.iter().sum::<usize>() > FLUSH_AT && !state.failing {
@@ -156,8 +155,8 @@ impl Shared {
         }
     }
 
-    /// Records whether the log can be written, and logs a change of that. The state must not be
-    /// locked, since the reader of the broker's own log may be slow.
+    /// Records whether the log can be written, and logs it if that has changed. The state must not
+    /// be locked meanwhile, since the reader of the broker's own log may be slow.
     pub fn tell(&self, is_up: bool, reason: &str) {
         let was_up = {
             let mut state = self.lock();

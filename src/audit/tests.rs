@@ -72,7 +72,7 @@ fn lines(path: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// That the chain goes through files without a fault.
+/// Asserts that the chain continues through these files without a fault.
 fn is_whole(files: &[&Path]) {
     let mut verifier = verify::Verifier::new(None);
     for file in files {
@@ -84,7 +84,7 @@ fn is_whole(files: &[&Path]) {
     assert!(report.is_whole(), "{:?}", report.faults);
 }
 
-/// How many refusals a log has: one by one, and counted.
+/// Counts the refusals in a log: those with lines of their own, and those that were counted.
 fn refusals(lines: &[Value]) -> (u64, u64) {
     let (counted, others): (Vec<_>, Vec<_>) = lines
         .iter()
@@ -546,7 +546,7 @@ fn a_queue_that_is_full_fails_only_itself() {
     assert!(awaited == 0 && MAX_AWAITED - MAX_CHANGES >= 8 << 20);
 }
 
-/// A small file system in memory, where this account may make one.
+/// A small file system in memory, which can be made only where this user may mount one.
 struct Tmpfs(tempfile::TempDir);
 
 impl Tmpfs {
@@ -564,7 +564,7 @@ impl Tmpfs {
         self.0.path().join(name)
     }
 
-    /// Leaves so many bytes free.
+    /// Fills the file system until this many bytes are free.
     fn leave(&self, bytes: u64) {
         let filler = self.path("filler");
         let _ = std::fs::remove_file(&filler);
@@ -718,7 +718,7 @@ async fn au_01_what_comes_first_does_not_fail_with_what_comes_later() {
     is_whole(&[&path]);
 }
 
-/// The widest characters in a record's line.
+/// Texts that become longest in a record's line.
 const HOSTILE: &[&str] = &[
     "\u{1f600}",
     "\0",
@@ -801,7 +801,7 @@ prop_compose! {
     }
 }
 
-/// Every text and list of a record, with what is known of its place.
+/// Calls `check` with every value of a record.
 fn walk(value: &Value, check: &mut impl FnMut(&Value)) {
     check(value);
     match value {

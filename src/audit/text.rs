@@ -1,4 +1,4 @@
-//! Limits texts in records that a caller chose.
+//! Limits the length of texts in records that a caller chose.
 
 use serde::Serialize;
 
@@ -28,9 +28,9 @@ pub fn clip_written(text: &str, bytes: usize) -> &str {
 /// be long.
 #[derive(Debug, Serialize)]
 pub struct Digest {
-    /// The SHA-256 hash of its bytes in hexadecimal.
+    /// The SHA-256 hash of the document's bytes in hexadecimal.
     sha256: String,
-    /// Its length in bytes.
+    /// The document's length in bytes.
     length: usize,
 }
 

@@ -25,13 +25,14 @@ pub enum Fault {
     Edited,
     /// The line does not end as the broker writes lines.
     Unchained,
-    /// This many lines precede the chain, although it began earlier.
+    /// This many lines without a link precede the first line with one, although that line is not the
+    /// beginning of the chain.
     UnchainedBefore(u64),
     /// The lines with the numbers from the first to the second are missing before this line.
     Missing(u64, u64),
     /// The number of the line is lower than that of an earlier one.
     Moved(u64),
-    /// The number of the line was there before.
+    /// An earlier line has the same number.
     Twice(u64),
     /// The line has no line feed.
     Torn,
@@ -128,7 +129,7 @@ pub struct Verifier {
     /// Numbers that have not been seen: the first and the last, and the line before which they are
     /// missing.
     missing: BTreeMap<u64, (u64, Place)>,
-    /// The number of lines before the first one with a link.
+    /// The number of lines before the first line with a link.
     unchained: u64,
 }
 
@@ -226,7 +227,7 @@ impl Verifier {
         self.before = Some(link);
     }
 
-    /// Handles a line whose number is lower than one that was seen.
+    /// Handles a line whose number is not higher than that of an earlier one.
     fn late(&mut self, place: Place, sequence: u64) {
         let gap = self
             .missing

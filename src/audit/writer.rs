@@ -188,7 +188,8 @@ impl Writer<'_> {
             .set(i64::try_from(self.chain.link.sequence).unwrap_or(i64::MAX));
     }
 
-    /// Logs the head, for an operator who keeps the broker's own log elsewhere.
+    /// Reports the head of the chain in the broker's own log, for an operator who keeps that log
+    /// elsewhere.
     fn tell_head(&mut self, event: &str) {
         let link = self.chain.link;
         if let Some(head) = &mut self.chain.head {
@@ -225,7 +226,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Reopens the file. What was counted so far is written to the old one.
+    /// Reopens the file. The calls that were counted so far are recorded in the old file.
     fn rotate(&mut self, counted: &mut Counted, failing: bool) {
         let lines = Lines {
             refusals: self.lines_of(counted),
@@ -262,7 +263,8 @@ impl Writer<'_> {
         self.sink.space().ok().flatten()
     }
 
-    /// Answers the waiters, and keeps what could not be written and nobody waits for.
+    /// Answers the waiters. Keeps the lines that could not be written, unless a call waited for
+    /// them.
     fn conclude(
         &mut self,
         done: usize,
@@ -300,7 +302,7 @@ impl Writer<'_> {
         );
     }
 
-    /// Logs what is lost when the process ends.
+    /// Reports, in the broker's own log, which counts are lost when the process ends.
     fn take_leave(&self) {
         let refusals = self.shared.lock().counted.total();
         if refusals > 0 {

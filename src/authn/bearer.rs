@@ -1,6 +1,6 @@
 //! Bearer tokens that stand for an access key, for clients that cannot sign: stores that know OpenStack's Identity
-//! API, and clients that know OAuth 2.0. A token holds the key, sealed. The broker signs the holder's requests with
-//! it, so that they are proven like all others: the key must be active whenever the token is used.
+//! API, and clients that know OAuth 2.0. A token holds the key, sealed. The broker signs the holder's requests
+//! with it, so that they are authenticated like all others: the key must be active whenever the token is used.
 
 use std::time::Duration;
 
@@ -19,27 +19,27 @@ use crate::error::Error;
 use crate::proof::sigv4::{Incoming, Presented, Signer};
 use crate::session::envelope::{self, Purpose};
 
-/// How long a token is valid, if its key is.
+/// How long a token is valid, unless its access key ends before.
 pub const LIFETIME: Duration = Duration::from_secs(3_600);
-/// The token of a store that logged in by OpenStack's Identity API.
+/// The purpose of a token that a store gets when it logs in by OpenStack's Identity API.
 pub const OF_STORE: Purpose = Purpose {
     name: "brevet keystone token v1",
     form: 1,
     max_characters: 1_024,
 };
-/// The token of a client that logged in by OAuth 2.0.
+/// The purpose of a token that a client gets when it logs in by OAuth 2.0.
 pub const OF_CLIENT: Purpose = Purpose {
     name: "brevet bearer token v1",
     form: 1,
     max_characters: 8_192,
 };
-/// The longest id and secret of a key, in bytes.
+/// The maximum length in bytes of the id of a key, and of its secret.
 const MAX_KEY: usize = 128;
-/// The longest session token that a bearer token can hold, in characters: 4,096, and 256 for the longest
-/// path of a token that was signed together with others.
+/// The maximum length in characters of a session token that a bearer token can hold: 4,096, and 256 for the
+/// longest path of a token that was signed together with others.
 const MAX_SESSION_TOKEN: usize = 4_096 + 256;
 
-/// The content of a token.
+/// The content of a token: an access key, and when the token expires.
 #[derive(Serialize, Deserialize)]
 pub struct Bearer {
     access_key_id: String,
@@ -50,10 +50,10 @@ pub struct Bearer {
 }
 
 impl Bearer {
-    /// The content of a token that is made now. Whether the key is valid is not known yet.
+    /// Makes the content of a new token. It does not check whether the key is valid.
     ///
     /// # Errors
-    /// [`Error::InvalidClientTokenId`] if a part is longer than those of any key.
+    /// [`Error::InvalidClientTokenId`] if a part is longer than in any valid key.
     pub fn new(
         access_key_id: &str,
         secret_access_key: &str,
@@ -75,10 +75,10 @@ impl Bearer {
         })
     }
 
-    /// The token as its holder gets it.
+    /// Seals the content into the token that its holder gets.
     ///
     /// # Errors
-    /// [`Error`] if there are no random bytes, or no key to seal with.
+    /// [`Error`] if the operating system gives no random bytes, or the keyring has no current key.
     pub fn seal(&self, broker: &Broker, purpose: &Purpose) -> Result<Secret<String>, Error> {
         let body = serde_json::to_vec(self).map(Zeroizing::new);
         let body = body.map_err(|_| Error::InternalFailure)?;
@@ -89,10 +89,11 @@ impl Bearer {
         Ok(Secret::new(sealed?))
     }
 
-    /// Opens a token that a broker of the cluster made.
+    /// Opens a token that a broker of the cluster has made.
     ///
     /// # Errors
-    /// [`Error::InvalidClientTokenId`] if none made it, and [`Error::ExpiredToken`] after its hour.
+    /// [`Error::InvalidClientTokenId`] if no broker of the cluster has made it, and [`Error::ExpiredToken`] after
+    /// its hour.
     pub fn open(
         broker: &Broker,
         purpose: &Purpose,
@@ -111,7 +112,8 @@ impl Bearer {
         }
     }
 
-    /// Opens the token of a client in the header `Authorization`. `None` if the header has another form.
+    /// Opens the bearer token in the header `Authorization`, which is that of a client. `None` if the header has
+    /// another form.
     ///
     /// # Errors
     /// The same as for [`Self::open`].
@@ -145,7 +147,7 @@ impl Bearer {
         self.session_token.as_ref().map(|token| token.as_str())
     }
 
-    /// Signs a call in the holder's name, so that it is proven like every other.
+    /// Signs a call in the holder's name, so that it is authenticated like every other.
     ///
     /// # Errors
     /// [`Error`] if a part of the key cannot be sent in a header.

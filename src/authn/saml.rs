@@ -15,9 +15,9 @@ use crate::store::unless_abandoned;
 use crate::unproven::Unproven;
 
 /// Authenticates a caller as [`authenticate`] does, on a thread of its own: a long response takes
-/// milliseconds, for which other calls must not wait. Only so many responses are verified at once as
-/// the broker has `verifications`. A call whose client disconnects while it waits for its turn gives
-/// the turn up.
+/// milliseconds, for which other calls must not wait. The semaphore `verifications` of the broker
+/// limits how many responses are verified at once. A call whose client disconnects while it waits
+/// loses its turn.
 ///
 /// # Errors
 /// The same as for [`authenticate`].
@@ -34,7 +34,7 @@ pub async fn prove(
     .await
 }
 
-/// What a response with which a person signs in must say of its destination and of the request.
+/// The destination and the request that a response must name if a person signs in with it.
 pub struct Expected {
     /// The URL to which the response must have been sent.
     pub consumer: String,
@@ -42,7 +42,8 @@ pub struct Expected {
     pub request: Option<String>,
 }
 
-/// Verifies a response with which a person signs in, in turn with others as [`prove`] does.
+/// Verifies a response with which a person signs in. It waits for its turn like the responses of
+/// [`prove`].
 ///
 /// # Errors
 /// The same as for [`authenticate`].
@@ -67,7 +68,7 @@ pub async fn sign_in(
     .await
 }
 
-/// Verifies a response on a thread of its own, when it is its turn.
+/// Waits for a turn, and then runs a verification on a thread of its own.
 async fn in_turn<T: Send + 'static>(
     broker: &Broker,
     verify: impl FnOnce() -> Result<T, Box<Unproven>> + Send + 'static,

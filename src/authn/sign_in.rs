@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::signed_in::{SignIn, Who};
 use crate::unproven::{Reason, Unproven};
 
-/// Returns the caller who signed in, by what is in force now. `account` is that of the role which is
-/// asked for; for a user it makes no difference.
+/// Returns the caller who signed in, by the directory and the revocations in force now. `account` is
+/// that of the requested role; if the caller is a user, it makes no difference.
 ///
 /// # Errors
 /// [`Unproven`] if the sign-in is over, or no provider of the account vouches for the person.

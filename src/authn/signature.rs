@@ -48,7 +48,7 @@ pub fn authenticate(
     signer(presented, context, now)
 }
 
-/// Authenticates whoever signed a request whose host, scope and date were checked before.
+/// Authenticates the signer of a request whose host, scope and date were checked before.
 ///
 /// # Errors
 /// The same as for [`authenticate`].
@@ -95,8 +95,8 @@ pub fn signer(
     }
 }
 
-/// The holder of a session, if it could be used now. That somebody holds it was shown in another way than
-/// by a signature, or is only supposed.
+/// Returns the holder of a session that can be used now. The caller of this function must have found out
+/// in another way than by a signature that somebody holds the session.
 ///
 /// # Errors
 /// The error with which the session's own calls would be refused.
@@ -116,8 +116,8 @@ pub fn of_session(
     })
 }
 
-/// Whether the key that a request announces is an active one of this broker: a long-term key of the
-/// directory, or that of a session that is not over. It says nothing about who sent the request.
+/// Whether a request announces an active key of this broker: a long-term key of the directory, or the key
+/// of a session that is still valid. This is no proof of who sent the request.
 pub fn is_active(
     announced: &Announced<'_>,
     context: &SignatureContext<'_>,
@@ -132,7 +132,8 @@ pub fn is_active(
     }
 }
 
-/// Authenticates a caller once more, by what is in force now.
+/// Authenticates again a caller who was authenticated before, by the directory and the revocations in
+/// force now.
 ///
 /// # Errors
 /// `InvalidClientTokenId` if its long-term credential or its user is gone or inactive, or the error for a
@@ -168,7 +169,7 @@ pub fn again(
     })
 }
 
-/// Whether a session could be used now.
+/// Whether a session can be used now.
 pub fn stands(
     session: &Arc<OpenedSession>,
     context: &SignatureContext<'_>,
@@ -216,8 +217,8 @@ fn for_this_broker(host: &str, names: &HostNames) -> Result<(), Error> {
     )))
 }
 
-/// The current directory entry of a session's principal. A role or user that was deleted, or
-/// recreated under its name, has no valid sessions, and neither has anything that came from a
+/// Finds the current directory entry of a session's principal. A role or user that was deleted, or
+/// recreated under its name, has no valid sessions. The same holds for sessions that came from a
 /// principal or key that no longer exists.
 fn current_principal(
     session: Arc<OpenedSession>,

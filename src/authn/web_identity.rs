@@ -15,11 +15,10 @@ use crate::federation::providers::{KeyError, Providers};
 use crate::proof::jwt::{TokenError, Unverified, Verified};
 use crate::unproven::{Reason, Unproven};
 
-/// Authenticates the holder of a token. The caller learns what is wrong with it only as far as it
-/// can act on that; the reason is for the audit log. The broker's own issuer, `own_issuer`, is
-/// refused, because the limits and revocations of a session would be lost. If the provider's keys
-/// have to be fetched, the token is checked against the directory and the clock that `moment`
-/// returns after that.
+/// Authenticates the holder of a token. The caller is told what is wrong with the token only if it can do
+/// something about it; the full reason is for the audit log. The broker's own issuer, `own_issuer`, is
+/// refused, because the limits and revocations of a session would be lost. If the provider's keys have to
+/// be fetched, the token is checked against the directory and the clock that `moment` returns after that.
 ///
 /// # Errors
 /// [`Unproven`] with `InvalidIdentityToken`, `ExpiredTokenException` or `IDPCommunicationError`, and the
@@ -41,7 +40,8 @@ pub async fn authenticate(
     })
 }
 
-/// Verifies a token that a caller shows besides its own proof, as strictly as [`authenticate`] does.
+/// Verifies a token that a caller shows in addition to its own proof, as strictly as [`authenticate`]
+/// does.
 ///
 /// # Errors
 /// The same as for [`authenticate`].
@@ -56,7 +56,7 @@ pub async fn identify(
     identity(token, account, providers, directory, own, moment).await
 }
 
-/// The identity for which a token vouches; see [`authenticate`].
+/// Returns the identity for which a token vouches; see [`authenticate`].
 async fn identity(
     token: &str,
     account: AccountId,
@@ -91,7 +91,7 @@ pub async fn logout_token(
     Ok((token, provider))
 }
 
-/// The token, or the refusal of one that could not be parsed.
+/// Returns the token, or the refusal of one that could not be parsed.
 fn read<'t>(token: Result<Unverified<'t>, TokenError>) -> Result<Unverified<'t>, Box<Unproven>> {
     token.map_err(|error| match error {
         TokenError::Header => not_vouched(Reason::Header),

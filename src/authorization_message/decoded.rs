@@ -53,7 +53,7 @@ impl Message {
         })
     }
 
-    /// The reason in one or two sentences.
+    /// States the reason of the refusal in one or two sentences.
     fn summary(
         &self,
         disclosure: &Disclosure,
@@ -166,7 +166,8 @@ fn values(key: &str, values: &[String]) -> Value {
     json!({"key": key, "values": {"items": values.iter().map(|v| json!({"value": v})).collect::<Vec<_>>()}})
 }
 
-/// The condition that kept an allowing statement from applying, preferring near misses.
+/// Finds the condition that kept an allowing statement from applying. The closest miss is
+/// preferred.
 fn nearest<'a>(
     visible: &[&'a StatementReport],
 ) -> Option<(&'a StatementReport, &'a ConditionReport)> {

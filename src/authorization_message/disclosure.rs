@@ -11,9 +11,9 @@ pub struct Disclosure {
     pub of_principal: bool,
     /// Whether the reader belongs to the resource's account and may see its policy.
     pub of_resource: bool,
-    /// Whether the resource is a bucket or in one, and not a role.
+    /// Whether the resource is a bucket or an object in one, and not a role.
     pub is_bucket: bool,
-    /// A sentence if the resource does not exist, for readers who may know that.
+    /// A sentence that says that the resource does not exist, for readers who may know that.
     pub missing: Option<String>,
     /// Whether the directory has changed since the refusal, so that the explanation may differ from
     /// the reason at that time.
@@ -54,7 +54,7 @@ impl Disclosure {
         self.of_principal || !PRIVATE_KEYS.iter().any(is_private)
     }
 
-    /// Whether the reader may see a statement: the policies of each account are visible only to
+    /// Whether the reader may see a statement, because the policies of each account are visible only to
     /// that account.
     pub(super) fn shows(&self, report: &StatementReport) -> bool {
         match report.at.source {
@@ -69,7 +69,7 @@ impl Disclosure {
         controls.iter().find(|c| c.source == report.at.source)
     }
 
-    /// The statement's place in words.
+    /// Says in words where the statement is.
     pub(super) fn place(&self, report: &StatementReport) -> String {
         let sid = report.sid.as_ref();
         let sid = sid.map(|sid| format!(" ({sid})")).unwrap_or_default();

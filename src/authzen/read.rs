@@ -1,8 +1,8 @@
-//! From the JSON of a request to the input of Authorize: OpenID AuthZEN Authorization API 1.0, sections
-//! "Access Evaluation API" and "Access Evaluations API".
+//! Translates the JSON of a request into the input of Authorize: OpenID AuthZEN Authorization API 1.0,
+//! sections "Access Evaluation API" and "Access Evaluations API".
 //!
-//! A request that breaks the form of the API is refused as a whole. One that has the form, but whose subject,
-//! action or resource is none that policies can name, is decided: nothing is allowed.
+//! A request that breaks the form of the API is refused as a whole. A well-formed request whose subject,
+//! action or resource cannot be named by policies is decided: nothing is allowed.
 
 use serde_json::{Map, Value};
 
@@ -93,7 +93,7 @@ fn semantic(top: &Object) -> Result<Semantic, String> {
     }
 }
 
-/// The entities of a request, each of which may be missing.
+/// The four entities of an evaluation, each of which may still be missing.
 #[derive(Clone, Copy)]
 struct Entities<'a> {
     subject: Option<&'a Object>,
@@ -102,7 +102,7 @@ struct Entities<'a> {
     context: Option<&'a Object>,
 }
 
-/// The entities of a request that has all that it needs.
+/// The entities of an evaluation that has all that are required.
 struct Whole<'a> {
     subject: &'a Object,
     subject_type: &'a str,
@@ -130,7 +130,7 @@ impl<'a> Entities<'a> {
         })
     }
 
-    /// Entities that are missing are taken from the defaults, as a whole.
+    /// Fills in each missing entity from the defaults. Entities are not merged.
     fn or(self, defaults: Self) -> Self {
         Self {
             subject: self.subject.or(defaults.subject),
@@ -170,11 +170,11 @@ impl<'a> Entities<'a> {
     }
 }
 
-/// The property of a session that has its token.
+/// The name of the property in which a session's token is given.
 const SESSION_TOKEN: &str = "session_token";
 
 impl Whole<'_> {
-    /// The item, whose subject is added to the others.
+    /// Makes the item, and adds its subject to the list.
     fn item(&self, subjects: &mut Vec<Subject>) -> Result<Item, String> {
         let subject = self.named_subject()?;
         let item = self.item_of(subjects.len())?;
@@ -182,7 +182,7 @@ impl Whole<'_> {
         Ok(item)
     }
 
-    /// The item of the subject at this place.
+    /// Makes the item whose subject is at this place of the list.
     fn item_of(&self, subject: usize) -> Result<Item, String> {
         let action = match self.action_name.contains(':') {
             true => self.action_name.to_owned(),
@@ -230,8 +230,8 @@ impl Whole<'_> {
         }
     }
 
-    /// The condition keys that the service knows. A name with a colon is a condition key itself; every other
-    /// one gets the service's own prefix. Scalars of the resource are its tags as well.
+    /// Collects the condition keys for this service. A name with a colon is a condition key itself; every
+    /// other name gets the service's prefix. Scalars of the resource are also its tags.
     fn keys(&self, service: &str) -> Vec<(String, Vec<String>)> {
         let mut keys = Vec::new();
         let entities = [
@@ -265,7 +265,7 @@ fn properties(entity: &Object) -> Option<&Object> {
     entity.get("properties").and_then(Value::as_object)
 }
 
-/// A scalar or a list of scalars as texts; `None` for anything else, which no policy can test.
+/// Converts a scalar or a list of scalars to texts. `None` for anything else, which no policy can test.
 fn texts(value: &Value) -> Option<Vec<String>> {
     let scalar = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),

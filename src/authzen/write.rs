@@ -1,4 +1,4 @@
-//! From decisions and refusals to answers of the API.
+//! Translates decisions and refusals into answers of the API.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -10,7 +10,7 @@ use super::read::Form;
 use crate::error::{Class, Error};
 use crate::ops::relying::authorize::{Authorized, Decided};
 
-/// The answer to a request that was decided.
+/// Makes the answer to a request that was decided.
 pub(super) fn decided(output: &Authorized, form: Form, request_id: &str) -> Response<Full<Bytes>> {
     let mut decisions = output.decisions.iter().map(|d| decision(d, output.change));
     let body = match form {
@@ -41,7 +41,7 @@ fn decision(decided: &Decided, change: i64) -> Value {
     json!({"decision": decided.is_allowed(), "context": context})
 }
 
-/// The answer to a request that was refused: the message as a JSON string.
+/// Makes the answer to a request that was refused: the message as a JSON string.
 pub(super) fn refused(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     let status = status(error);
     let mut response = answer(status, request_id, &error.message().into());

@@ -34,10 +34,10 @@ impl AccountId {
         Self::parse(&format!("{number:012}"))
     }
 
-    /// An account that AWS never assigns, and that has no users.
+    /// An account id that AWS never assigns, so that it stands for no account.
     pub const NOBODY: Self = Self([b'0'; 12]);
 
-    /// The account id as a number, which drops leading zeros.
+    /// The account id as a number, without leading zeros.
     pub fn number(self) -> u64 {
         self.0.iter().fold(0, |n, d| n * 10 + u64::from(d - b'0'))
     }
@@ -247,8 +247,8 @@ fn is_saml_provider_name(name: &str) -> bool {
     (1..=128).contains(&name.len()) && name.bytes().all(legal)
 }
 
-/// The ARN to show for a unique id or for a session of one. `None` if nobody has the id or the text
-/// is not an id; it is then shown as it is.
+/// The ARN to display for the unique id of a principal or of one of its sessions. `None` if nobody
+/// has the id or the text is not an id; the text itself is then displayed.
 pub fn arn_of_principal<'a>(
     principal: &str,
     arn: impl Fn(&str) -> Option<&'a str>,

@@ -43,7 +43,6 @@ impl Timestamp {
         Self::from_seconds(self.seconds())
     }
 
-    /// The instant that is `span` later.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         Self(
@@ -52,7 +51,6 @@ impl Timestamp {
         )
     }
 
-    /// The instant that is `span` earlier.
     #[must_use]
     pub fn minus(self, span: Duration) -> Self {
         Self(
@@ -182,8 +180,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock for tests that moves only when told to: its wall time and its monotonic time, in
-/// milliseconds.
+/// A clock for tests, which moves only when told to. It holds its wall time and its monotonic time
+/// in milliseconds.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64, AtomicU64);
 

@@ -1,4 +1,4 @@
-//! SHA-256 and hexadecimal text.
+//! SHA-256 digests, and hexadecimal text.
 
 use ring::digest;
 

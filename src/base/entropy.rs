@@ -9,9 +9,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// How many bytes a thread draws from the system at once.
 const BLOCK: usize = 512;
-/// Longer requests, in bytes, are drawn from the system by themselves.
+/// A request for more bytes than this is served by the system directly, without a block.
 const MAX_FROM_BLOCK: usize = 64;
-/// What is left of a block is not used after this time, so that random bytes for later do not stay in memory.
+/// The rest of a block is dropped after this time, so that bytes for later use do not stay in memory.
 const BLOCK_LASTS: Duration = Duration::from_secs(1);
 
 /// The system's random number generator failed, so nothing may be issued.
@@ -57,15 +57,15 @@ pub fn bytes<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], NoEntropy
     Ok(buffer)
 }
 
-/// The system's generator for the signatures and keys of `ring`, which accept no other.
+/// The system's generator for functions of `ring` that make signatures and keys, which accept no other source.
 #[allow(clippy::disallowed_methods)]
 pub fn system() -> SystemRandom {
     SystemRandom::new()
 }
 
-/// The operating system's random number generator. Keys, secrets, salts and the ids of sessions are drawn from it one
-/// by one, so that two copies of a running machine never share any. For names of requests, each thread draws a block
-/// at once, since a system call for each costs more than the bytes.
+/// The operating system's random number generator. Keys, secrets, salts and the ids of sessions are drawn from it
+/// one by one, so that two copies of a running machine never share any. For names of requests, each thread draws
+/// many bytes at once, because a system call for each name would cost more than the bytes.
 #[derive(Debug, Clone)]
 pub struct SystemEntropy(SystemRandom);
 
@@ -111,7 +111,7 @@ thread_local! {
     static OF_THREAD: RefCell<Block> = RefCell::new(Block::default());
 }
 
-/// Random bytes of which each is used once and then overwritten.
+/// A block of random bytes. Each byte is used once and then overwritten.
 struct Block {
     bytes: Zeroizing<[u8; BLOCK]>,
     /// How many bytes at the end of the block are unused.
@@ -130,8 +130,8 @@ impl Default for Block {
 }
 
 impl Block {
-    /// Moves unused bytes into a buffer, of at most [`BLOCK`] bytes. If there are too few of them, or they are too
-    /// old, `draw` fills the block anew.
+    /// Moves unused bytes into a buffer of at most [`BLOCK`] bytes. If too few are left, or they are too old,
+    /// `draw` refills the block.
     fn take(
         &mut self,
         buffer: &mut [u8],

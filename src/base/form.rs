@@ -59,7 +59,7 @@ fn split(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|b| *b == b'&').filter(|p| !p.is_empty())
 }
 
-/// Decodes a name or value. The result is the only copy that is made of it, since it may be long.
+/// Decodes a name or value. It makes only one copy, since the text may be long.
 fn decode(text: &[u8]) -> Result<String, FormError> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.iter().copied();
@@ -83,7 +83,8 @@ fn decode(text: &[u8]) -> Result<String, FormError> {
     String::from_utf8(decoded).map_err(|_| FormError::Encoding)
 }
 
-/// The parameters of a form by name. Each is taken once, and whatever nobody takes is unknown.
+/// The parameters of a form by name. Each can be taken once. Those that nobody has taken in the end
+/// are unknown ones.
 #[derive(Default)]
 pub struct Parameters {
     by_name: BTreeMap<String, String>,
@@ -190,8 +191,8 @@ impl Parameters {
             .ok_or_else(|| FieldError::new(name.to_owned(), "must be an integer"))
     }
 
-    /// Takes `Name.member.1` and so on without gaps; `item` takes each item by its prefix. A single
-    /// `Name=` is the empty list.
+    /// Takes the parameters `Name.member.1` and so on, without gaps. `item` takes each item by its
+    /// prefix. A single `Name=` is the empty list.
     pub fn list<T>(
         &mut self,
         name: &str,

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hasher};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hashed;
 
-/// A hasher whose result is the number that was written to it.
+/// A hasher whose result is the number that the key has written.
 #[derive(Debug)]
 pub struct AsItIs(u64);
 

@@ -36,12 +36,12 @@ pub enum HostName {
 }
 
 impl HostNames {
-    /// Names that accept every host, for brokers whose names are not known.
+    /// Creates names that accept every host, for brokers whose names are not known.
     pub fn any() -> Self {
         Self(None)
     }
 
-    /// Accepts only these hosts. Duplicates are dropped.
+    /// Creates names that accept only these hosts. Duplicates are dropped.
     pub fn new(names: impl IntoIterator<Item = HostName>) -> Self {
         let mut kept: Vec<HostName> = Vec::new();
         for name in names {
@@ -52,7 +52,6 @@ impl HostNames {
         Self(Some(kept))
     }
 
-    /// The names; empty if every host is accepted.
     pub fn iter(&self) -> impl Iterator<Item = &HostName> {
         self.0.iter().flatten()
     }
@@ -78,7 +77,7 @@ impl HostNames {
         })
     }
 
-    /// An accepted host, for requests that the broker makes to itself.
+    /// One of the accepted hosts, for requests that the broker makes to itself.
     pub fn example(&self) -> String {
         match self.0.as_ref().and_then(|names| names.first()) {
             None => "localhost".to_owned(),

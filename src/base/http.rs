@@ -3,8 +3,8 @@
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Uri};
 
-/// The header, and the gRPC metadata, of an answer to a call that changed something: the number of the
-/// change in the feed.
+/// The name of a header, and of gRPC metadata, in an answer to a call that changed something. Its
+/// value is the number of the change in the feed.
 pub const CHANGE: &str = "x-brevet-change";
 
 /// Why the host of a request could not be determined, as a clause for its sender.

@@ -1,5 +1,5 @@
-//! Makes foreign text safe to display: characters that a terminal or a reader of a log could be
-//! misled by are escaped. This module knows no terminals and no logs.
+//! Makes foreign text safe to display: characters that could mislead a terminal or a reader of a
+//! log are escaped. This module knows no terminals and no logs.
 //!
 //! These are control characters (of which ESC and U+009B begin terminal commands, and a line feed
 //! begins a line that its author did not write), the line and paragraph separators of Unicode, the

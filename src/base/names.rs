@@ -72,8 +72,8 @@ name!(
 );
 
 impl RoleSessionName {
-    /// The name of a session for somebody whom others named, such as an identity provider: other
-    /// characters are replaced by `-`, and the name is cut to 64 characters, or made long enough.
+    /// Makes a session name from a name that others chose, such as that of an identity provider. Other characters
+    /// are replaced by `-`, and the name is cut to 64 characters or padded to the minimum length.
     pub fn fitted(text: &str) -> Self {
         let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
         let fit = |c: char| if legal(c) { c } else { '-' };
@@ -91,8 +91,8 @@ pub fn is_label(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.len()) && text.bytes().all(legal)
 }
 
-/// Whether a text is the name of a bucket: Amazon S3 User Guide, "General purpose bucket naming rules". What looks
-/// like an IPv4 address is none.
+/// Whether a text is the name of a bucket: Amazon S3 User Guide, "General purpose bucket naming rules". A text
+/// that looks like an IPv4 address is not a bucket's name.
 pub fn is_bucket(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let legal = |b: u8| plain(b) || b == b'-' || b == b'.';

@@ -16,7 +16,7 @@ impl<T: Zeroize> Secret<T> {
         Self(value)
     }
 
-    /// The value itself, for passing it to cryptography or to its owner. Every call of this
+    /// Gives access to the value, for cryptography or for its owner. Every call of this function
     /// deserves a review.
     pub fn expose(&self) -> &T {
         &self.0
@@ -35,7 +35,7 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
     }
 }
 
-/// Whether two secrets are the same, in constant time, by comparing their MACs under one key.
+/// Whether two secrets are the same. It compares their MACs under one key, in constant time.
 pub fn is_same_secret(one: &[u8], two: &[u8]) -> bool {
     let key = hmac::Key::new(hmac::HMAC_SHA256, one);
     hmac::verify(&key, two, hmac::sign(&key, one).as_ref()).is_ok()

@@ -6,10 +6,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Parses a text in UTF-8. The parser stops at a depth of 128.
+/// Parses a text in UTF-8, with at most 128 levels of nesting.
 ///
 /// # Errors
-/// The error of the parser, or that a name is repeated.
+/// The parser's error, which may also say that a name is repeated.
 pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Strict>(text).map(|Strict(value)| value)
 }

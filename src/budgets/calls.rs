@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::base::digest::sha256;
 
-/// One call in the unit in which buckets are filled: thousandths of a call per second, times
-/// microseconds.
+/// What one call adds to a bucket. The unit is a thousandth of a call per second, times a
+/// microsecond.
 const CALL: u64 = 1_000_000_000;
 /// How many seconds' worth of calls may come at once.
 const BURST_SECONDS: u64 = 2;
@@ -18,16 +18,17 @@ const SHARDS: usize = 16;
 /// The maximum number of keys that one shard counts separately, 65,536 in a whole table. All others
 /// share a bucket.
 const MAX_KEYS: usize = 4_096;
-/// Longer keys are replaced by their digest, so that the table's size in bytes is bounded too.
+/// A key that is longer than this is replaced by its digest, so that the table's size in bytes is
+/// bounded too.
 const MAX_KEY_BYTES: usize = 64;
-/// A full shard is searched for empty buckets at most this often.
+/// The minimum interval between searches of a full shard for empty buckets.
 const SEARCH_EVERY: Duration = Duration::from_millis(100);
-/// The use of the other brokers is forgotten after a key has had no call for this long.
+/// If a key has had no call for this long, what the other brokers reported for it is forgotten.
 const IDLE: Duration = Duration::from_secs(10);
-/// The period over which the use of the other brokers is averaged.
+/// The period over which the calls of the other brokers are averaged.
 const AVERAGED: Duration = Duration::from_secs(1);
 
-/// What each key has used of one limit.
+/// The calls that were counted under one limit: a bucket for each key.
 pub(super) struct Calls {
     /// The limit in thousandths of a call per second.
     limit: u64,
@@ -54,14 +55,15 @@ struct Bucket {
     exchange: Option<Exchange>,
 }
 
-/// What is known about the use of the other brokers.
+/// What is known about the calls of one key at the other brokers.
 struct Exchange {
     /// The total that all brokers had reported at the instant `at`.
     total: i64,
     at: u64,
     /// Calls that this broker has reported since.
     sent: u64,
-    /// The use of the other brokers, in thousandths of a call per second.
+    /// The rate of the other brokers, in thousandths of a call per second; `None` if it is not
+    /// known.
     others: Option<u64>,
 }
 
@@ -99,7 +101,7 @@ impl Calls {
         }
     }
 
-    /// Takes back one call, for a caller that turns out to be counted elsewhere.
+    /// Takes back one call, because its caller turns out to be counted elsewhere.
     pub fn give_back(&self, key: &[u8]) {
         let key = bounded(key);
         let shard = &mut *self.shard(&key);
@@ -205,7 +207,8 @@ impl Bucket {
         level.is_some_and(|level| level <= burst)
     }
 
-    /// This broker's part of the limit: an equal share, or what the others leave if that is more.
+    /// This broker's part of the limit: an equal share, or what the others do not use if that is
+    /// more.
     fn share(&self, limit: u64, brokers: u64) -> u64 {
         let others = self.exchange.as_ref().and_then(|e| e.others);
         let left_over = others.map_or(0, |others| limit.saturating_sub(others));
@@ -217,7 +220,7 @@ impl Bucket {
             .saturating_sub(now.saturating_sub(self.at).saturating_mul(share))
     }
 
-    /// Whether the bucket admits as many calls as a new one.
+    /// Whether the bucket admits as many calls as a new one would.
     fn is_empty(&self, limit: u64, brokers: u64, now: u64) -> bool {
         self.level_at(self.share(limit, brokers), now) == 0
     }

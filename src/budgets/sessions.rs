@@ -1,4 +1,4 @@
-//! Counts live sessions by principal or account, to the minute in which they end.
+//! Counts the live sessions of each principal or account, by the minute in which they end.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -27,7 +27,7 @@ impl Sessions {
         }
     }
 
-    /// Counts one more session and returns true, unless that would be too many.
+    /// Counts one more session and returns true, unless there are too many already.
     pub fn add(&self, who: &str, now: Timestamp, end: Timestamp) -> bool {
         let mut all = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let live = match all.get_mut(who) {
@@ -42,7 +42,7 @@ impl Sessions {
         true
     }
 
-    /// Forgets everybody without live sessions.
+    /// Forgets principals and accounts without live sessions.
     pub fn sweep(&self, now: Timestamp) {
         self.live
             .lock()

@@ -16,14 +16,14 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// How many of `asked` calls are admitted at an instant.
+/// Makes `asked` calls at one instant. Returns how many were admitted.
 fn passed(budgets: &Budgets, principal: &str, asked: usize, now: Duration) -> usize {
     (0..asked)
         .filter(|_| budgets.call(CountedAs::Call, by(principal), now).is_ok())
         .count()
 }
 
-/// The counting of a principal that shows a token, so that there is no signature.
+/// A call of a principal that was authenticated by a token, and so has no signature.
 fn by(principal: &str) -> Counted<'_> {
     Counted {
         principal,

@@ -43,17 +43,18 @@ pub(super) enum AuditCommand {
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct VerifyArguments {
-    /// The broker's configuration file; the lines must go up to the head that is kept beside its watermark
+    /// The broker's configuration file; the lines must go up to the head that the broker keeps beside its
+    /// watermark file
     #[arg(long, value_name = "FILE", conflicts_with = "head")]
     config: Option<PathBuf>,
-    /// The lines must go up to this one: its number and its hash, as the broker's own log has them
+    /// The number and the hash of the last line that the log must contain, as the broker's own log reports
+    /// them
     #[arg(long, value_name = "SEQUENCE:HASH")]
     head: Option<String>,
-    /// Check the files as the log of commands run on the broker's machine, instead of the broker's
-    /// audit log
+    /// Check the log of commands run on the broker's machine, instead of the broker's audit log
     #[arg(long, requires = "config")]
     commands: bool,
-    /// The files, the oldest first; `-` for standard input
+    /// The files of the log, oldest first; `-` for standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }

@@ -15,9 +15,9 @@ const BACKUP_EXAMPLES: &str = "\
 Examples:
   brevet backup --config /var/lib/brevet/brevet.toml /backup/store.db";
 
-/// Copy a SQLite store to a new file, whether the broker runs or not
+/// Copy a SQLite store to a new file, even while the broker runs
 ///
-/// The copy holds the store as it was at one change of the feed. Its secrets are sealed under the
+/// The copy contains the store as of one change of the feed. Its secrets are sealed under the
 /// master key, which the copy does not contain: keep both, in different places. For PostgreSQL use
 /// pg_dump.
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! A command's work with the store next to a broker that may be running.
+//! Runs a command on the store while a broker may be running.
 
 use super::Failure;
 use crate::base::clock::Timestamp;
@@ -11,7 +11,8 @@ use crate::store::{Access, Store};
 /// Opens the store beside the broker, runs `work` on it, and writes the watermark.
 ///
 /// # Errors
-/// The store cannot be opened, or is behind what this node has seen of it; else the errors of `work`.
+/// The store cannot be opened, or is older than what this node has seen of it; otherwise the errors
+/// of `work`.
 pub(super) async fn with_store<T, E: Into<Failure>>(
     config: &Config,
     now: Timestamp,

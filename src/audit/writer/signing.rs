@@ -11,14 +11,14 @@ use crate::audit::{AuditError, SignError, line, uuid};
 use crate::base::digest::hex;
 use crate::session::batch::{Batch, Leaf, Proof};
 
-/// A waiter, and what it is told once its line is written.
+/// A waiter, and the answer that it gets once its line is written.
 pub(super) struct Answer {
     waiter: Waiter,
     outcome: Outcome,
 }
 
 impl Answer {
-    /// Tells the waiter. `is_written` says whether its line is on stable storage.
+    /// Sends the answer to the waiter. `is_written` says whether its line is on stable storage.
     pub fn give(self, is_written: bool) {
         let outcome = match is_written {
             true => self.outcome,
@@ -28,16 +28,16 @@ impl Answer {
     }
 }
 
-/// The signature of one leaf. If it is the last one of several that were signed together, the line of
-/// their record.
+/// The result of signing one leaf: its proof and, for the last of several leaves that were signed
+/// together, the line that records the signature.
 struct Signed {
     proof: Result<Proof, SignError>,
     record: Option<Vec<u8>>,
 }
 
-/// Signs the leaves of these waiters. `lines` are the lines of all of them, in their order. Those of
-/// calls whose leaf cannot be signed are taken out, and the record of each signature for several calls
-/// is put after the line of the last of them. `spare` is a buffer that is kept between rounds.
+/// Signs the leaves of these waiters. `lines` are the lines of all of them, in their order. The lines
+/// of calls whose leaf cannot be signed are taken out, and the record of each signature for several
+/// calls is put after the line of the last of them. `spare` is a buffer that is kept between rounds.
 pub(super) fn sign(
     shared: &Shared,
     waiters: Vec<Waiter>,
@@ -114,7 +114,7 @@ fn signatures(shared: &Shared, leaves: &[&Leaf]) -> Vec<Signed> {
     all
 }
 
-/// The line of a signature for several calls.
+/// Makes the line that records a signature for several calls.
 fn line_of(shared: &Shared, batch: &Batch) -> Result<Vec<u8>, AuditError> {
     let now = shared.clock.now();
     let mut record = record(

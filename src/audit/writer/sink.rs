@@ -11,7 +11,7 @@ use crate::audit::space::Space;
 use crate::audit::{MAX_LINE, Target};
 use crate::files;
 
-/// The file or standard output.
+/// Where the log is written: the file or standard output.
 pub(in crate::parts::audit) enum Sink {
     /// A regular file, a pipe or a device.
     File {
@@ -111,7 +111,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Whether written lines are put on stable storage.
+    /// Whether [`Sink::sync`] puts written lines on stable storage.
     pub fn syncs(&self) -> bool {
         matches!(self, Self::File { sync: true, .. })
     }
@@ -241,8 +241,9 @@ fn append_to_file(
     (done, failure)
 }
 
-/// Removes what a failed write left behind, and writes and removes a test byte, so that "written
-/// again" is logged when there is space, not when there is nothing to write.
+/// Removes what a failed write left behind, and writes and removes a test byte. Therefore the message that
+/// the log is written again appears only when there is space, and not merely because there is nothing to
+/// write.
 fn probe(file: &mut File, length: u64) -> io::Result<()> {
     file.set_len(length)?;
     let room = file
@@ -262,7 +263,8 @@ fn open_append(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Cuts off an incomplete last line that a crash left behind. Its call was never answered.
+/// Cuts off an incomplete last line that a crash left behind, whose call was never answered. Returns the
+/// length of the rest.
 fn repair(file: &File, path: &Path) -> io::Result<u64> {
     let meta = file.metadata()?;
     if !meta.is_file() || meta.size() == 0 {

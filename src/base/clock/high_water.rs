@@ -17,7 +17,8 @@ pub struct HighWaterClock {
     wall: Arc<dyn Clock>,
     /// How far the wall clock may be behind the highest time.
     allowed: Duration,
-    /// The highest time seen minus the time passed by then, in milliseconds. It only increases.
+    /// The highest time seen, less the monotonic time that had passed by then, in milliseconds. It
+    /// only increases.
     offset: AtomicI64,
 }
 
@@ -36,7 +37,8 @@ impl HighWaterClock {
         clock
     }
 
-    /// The current time by which everything is decided. It never goes back.
+    /// The time for all decisions: the wall clock's, unless a later one was seen before. It never
+    /// goes back.
     pub fn now(&self) -> Timestamp {
         // The order matters: a thread that is delayed in between must not count that time twice.
         let wall = self.wall.now().millis();
@@ -46,7 +48,8 @@ impl HighWaterClock {
         Timestamp::from_millis(highest.saturating_add(passed))
     }
 
-    /// The monotonic time; see [`Clock::monotonic`].
+    /// The time since a fixed instant in the past, for timeouts and rates; changes of the wall
+    /// clock do not affect it.
     pub fn monotonic(&self) -> Duration {
         self.wall.monotonic()
     }
@@ -56,13 +59,13 @@ impl HighWaterClock {
         self.wall.now()
     }
 
-    /// How far the wall clock is behind this clock.
+    /// How far the wall clock is behind this clock; zero if it is not behind.
     pub fn lag(&self) -> Duration {
         let wall = self.wall.now();
         self.now().since(wall)
     }
 
-    /// How far the wall clock is behind, if that is more than allowed. Nothing may be issued then.
+    /// How far the wall clock is behind, if that is more than allowed. Nothing may then be issued.
     pub fn is_behind(&self) -> Option<Duration> {
         Some(self.lag()).filter(|lag| *lag > self.allowed)
     }
@@ -83,8 +86,8 @@ impl HighWaterClock {
         );
     }
 
-    /// Goes back to `mark`, or to the wall clock's time if that is later. Everything issued before
-    /// must have been ended already.
+    /// Goes back to `mark`, or to the wall clock's time if that is later. Before that, everything
+    /// that was issued must have been ended.
     pub fn accept(&self, mark: Timestamp) {
         let time = self.wall.now().max(mark);
         self.offset.store(
@@ -93,7 +96,8 @@ impl HighWaterClock {
         );
     }
 
-    /// The milliseconds that have passed, slowed down.
+    /// The milliseconds that have passed since this clock started, slowed down as [`SLOWED_BY`]
+    /// says.
     fn passed(&self) -> i64 {
         let passed = i64::try_from(self.wall.monotonic().as_millis()).unwrap_or(i64::MAX);
         passed - passed / SLOWED_BY

@@ -10,11 +10,11 @@ use crate::cli::{ConfigArgument, Failure, health, print, runtime, store};
 use crate::config::Config;
 use crate::store::{Place, Seen};
 
-/// The pause between two looks at the brokers.
+/// The interval between requests to the brokers.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long one look waits for the operators' endpoint of a broker.
+/// How long one request waits for the operators' endpoint of a broker.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How the line of `/metrics` begins that has the number of the last change in force.
+/// The beginning of the line in `/metrics` with the number of the last change in force.
 const METRIC: &str = "brevet_feed_sequence ";
 
 const EXAMPLES: &str = "\
