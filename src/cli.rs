@@ -179,7 +179,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The command line, or clap's error about it.
+/// Parses the command line.
 fn understood(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
     let mut command = Arguments::command();
     let matches = command.try_get_matches_from_mut(words)?;
@@ -226,7 +226,8 @@ fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Sets up the log by the command's own flags, else the flags that every command accepts, else BREVET_LOG.
+/// Sets up the log by the flags of the command, or else by the flags that all commands accept, or else by
+/// BREVET_LOG.
 fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     let shown = match &arguments.command {
         Command::Serve(arguments) => Some(&arguments.log),
@@ -251,10 +252,10 @@ fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     log::to_stderr(filter.as_deref(), format)
 }
 
-/// How many warnings are printed; the others are only counted.
+/// The maximum number of warnings that are printed; the others are only counted.
 const WARNED: usize = 200;
 
-/// Prints warnings (what is valid but most likely a mistake) to standard error.
+/// Prints warnings to standard error. They are about input that is valid but probably a mistake.
 fn warn(warnings: &[String]) {
     for warning in warnings.iter().take(WARNED) {
         print::note(format_args!("warning: {}", print::visible(warning)));

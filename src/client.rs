@@ -48,7 +48,7 @@ pub use types::{
 pub use watch::{RevocationWatch, RevocationsSeen, WatchedSession};
 pub use workload::{AssumeRoleForWorkload, Workload, WorkloadRole};
 
-/// How long connecting may take, and how long a call may take.
+/// The maximum time for connecting, and for a call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client for one broker and one set of credentials. Clones share the connection.
@@ -69,7 +69,7 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Makes a client, which connects at its first call and again whenever that is needed.
+    /// Makes a client. It connects at the first call, and again whenever the connection is lost.
     ///
     /// # Errors
     /// [`ClientError::Unreachable`] if the URL or the CA cannot be used, [`ClientError::InClear`] if the URL is
@@ -78,7 +78,7 @@ impl Client {
         Self::with_clock(endpoint, credentials, Arc::new(SystemClock))
     }
 
-    /// Does what [`Self::new`] does, with a clock for the dates of signatures and for expiry.
+    /// Does what [`Self::new`] does, with a given clock for the dates of signatures and for expiry.
     ///
     /// # Errors
     /// The same as for [`Self::new`].
@@ -95,7 +95,7 @@ impl Client {
         Self::connect(endpoint, Some(credentials), None, clock)
     }
 
-    /// Makes a client that signs nothing and proves who it is by a TLS client certificate: the
+    /// Makes a client that does not sign its calls. It authenticates by a TLS client certificate: the
     /// certificate with its chain, and its private key, both in PEM.
     ///
     /// # Errors
@@ -125,7 +125,7 @@ impl Client {
         Self::connect(endpoint, Some(credentials), None, Arc::new(SystemClock))
     }
 
-    /// Makes a client that signs nothing, for [`Self::assume_role_with_web_identity`] and
+    /// Makes a client that does not sign its calls, for [`Self::assume_role_with_web_identity`] and
     /// [`Self::assume_role_with_saml`]. `in_clear` allows `http://` to other machines.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
-//! The highest time that this node has seen, kept in a file next to the watermark, so that what
-//! expired before a restart stays expired whatever the wall clock says afterwards. Reads no clock.
+//! The highest time that this node has seen, kept in a file next to the watermark, so that
+//! everything that expired before a restart stays expired, whatever the wall clock says afterwards.
+//! Reads no clock.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,19 +11,20 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::Timestamp;
 use crate::files::{self, Audience, FileError};
 
-/// The number of attempts to take the file's lock and the pause between them: two seconds in all.
+/// How often to try to lock the file, with a pause after each attempt: two seconds in all.
 const LOCK_TRIES: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// What the file records, as a JSON object.
+/// The content of the file, a JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ClockMark {
     /// The highest time seen, in milliseconds since 1970.
     pub milliseconds: i64,
-    /// How often an operator has confirmed the clock although the mark was ahead of it.
+    /// How often an operator has confirmed the clock while the mark was ahead of it.
     pub accepted: u64,
-    /// The feed's change by which the last of these confirmations ended everything issued before.
+    /// The number of the change by which the last of these confirmations ended everything issued
+    /// before.
     pub sequence: i64,
 }
 
@@ -44,14 +46,15 @@ pub enum ClockMarkError {
     File(#[from] FileError),
 }
 
-/// The file. Brokers and commands on this node take turns to write it.
+/// The file with the mark. It is locked while it is written, so that brokers and commands on this
+/// node take turns.
 #[derive(Debug, Clone)]
 pub struct ClockMarkFile {
     path: PathBuf,
 }
 
 impl ClockMarkFile {
-    /// The mark next to a watermark: `store.watermark.clock` for `store.watermark`.
+    /// The file for the watermark file at this path: `store.watermark.clock` for `store.watermark`.
     pub fn beside(watermark: &Path) -> Self {
         let mut name = watermark.as_os_str().to_owned();
         name.push(".clock");
@@ -59,7 +62,7 @@ impl ClockMarkFile {
     }
 
     #[cfg(any(test, feature = "internals"))]
-    /// Where the file is, for tests.
+    /// The path of the file, for tests.
     pub fn path(&self) -> &Path {
         &self.path
     }

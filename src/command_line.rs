@@ -1,5 +1,5 @@
-//! What the commands of `brevet` and `brevet-agent` share: how they find a broker and the credentials to call it with,
-//! how they print, and the commands that both programs have. Data goes to standard output, everything for people to
+//! The code that the commands of `brevet` and `brevet-agent` share: how they find a broker and credentials, how
+//! they print, and the commands that both programs have. Data goes to standard output, everything for people to
 //! standard error.
 
 mod agent_program;
@@ -28,21 +28,20 @@ use crate::client::Client;
 
 pub use agent_program::main as agent_main;
 
-/// Why a command failed, in words for the person at the terminal.
+/// Why a command failed: a text for the person at the terminal.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The heading in `--help` under which the flags of [`CallArguments`] are listed.
 const CALL: &str = "Broker and credentials";
 
-/// The broker to call, and how to sign for it.
+/// The flags that say which broker to call, and with which credentials.
 #[derive(Debug, Args)]
 pub(crate) struct CallArguments {
     /// The URL of the broker [env: BREVET_ENDPOINT, AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL; then the
     /// profile's; default: http://127.0.0.1:7480]
     #[arg(long, help_heading = CALL, visible_alias = "endpoint-url", value_name = "URL")]
     pub(crate) endpoint: Option<String>,
-    /// The region to sign for [env: AWS_REGION, AWS_DEFAULT_REGION; then the profile's; default:
-    /// us-east-1]
+    /// The region in signatures [env: AWS_REGION, AWS_DEFAULT_REGION; then the profile's; default: us-east-1]
     #[arg(long, help_heading = CALL, value_name = "REGION")]
     pub(crate) region: Option<String>,
     /// A profile of ~/.aws/config; it takes precedence over keys in the environment [env: AWS_PROFILE]
@@ -57,7 +56,7 @@ pub(crate) struct CallArguments {
     pub(crate) plaintext_off_loopback: bool,
 }
 
-/// Returns an ARN as it is, and for a role's name the ARN of that role in the caller's own account.
+/// The ARN of a role. If `text` is a name, the account is that of the caller.
 pub(crate) async fn role_arn(client: &Client, text: &str) -> Result<String, Failure> {
     if text.starts_with("arn:") {
         return Ok(text.to_owned());
@@ -73,10 +72,10 @@ pub(crate) async fn role_arn(client: &Client, text: &str) -> Result<String, Fail
     Ok(role::arn_of_name(&account, name))
 }
 
-/// The runtime of a command that waits for others.
+/// Makes the runtime of a command that calls others.
 ///
 /// # Errors
-/// The operating system has no threads or file descriptors for it.
+/// The operating system has not enough threads or file descriptors.
 pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

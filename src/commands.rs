@@ -50,7 +50,7 @@ pub use saml_provider::{Put, put_saml_provider};
 pub use seal::reseal;
 pub use secrets::{Secrets, open_all};
 
-/// A requested change. What IAM generates itself (ids, dates, paths) may be left empty.
+/// A requested change. Values that IAM generates itself (ids, dates, paths) may be missing.
 #[derive(Debug)]
 pub enum Command {
     /// Creates a resource, whose name must not be in use.
@@ -112,7 +112,7 @@ pub struct CommandContext<'a> {
 }
 
 impl<'a> CommandContext<'a> {
-    /// The values that IAM generates for new resources.
+    /// The values that IAM generates for new resources and that a command may leave out.
     fn defaults(&self) -> Defaults<'a> {
         Defaults {
             entropy: self.entropy,
@@ -137,8 +137,8 @@ pub async fn execute(
     execute_in(cx.store.write().await?, cx, actor, action, commands, None).await
 }
 
-/// Executes commands in a transaction that has already begun. If `directory`, the one that is in force,
-/// has administrators, one must be left.
+/// Executes commands in a transaction that has already begun. If the directory in force, `directory`, has
+/// administrators, at least one must be left afterwards.
 ///
 /// # Errors
 /// The same as for [`execute`], and [`CommandError::LastAdministrator`].
@@ -334,7 +334,7 @@ async fn delete(
     Ok(writer.delete(&name).await?)
 }
 
-/// Changes the name of a resource and thereby its ARN. Resources that refer to it follow, and
+/// Changes the name of a resource, and thereby its ARN. Resources that refer to it are updated, and
 /// sessions issued under the old name end.
 async fn rename(
     cx: CommandContext<'_>,
@@ -403,7 +403,8 @@ async fn record(
     Ok(writer.keep_documents(sequence, &detail.documents).await?)
 }
 
-/// Whether a user gets another password, or must choose one. Everything that began with the old one ends.
+/// Whether a change gives a user another password, or requires a new one. Everything that began with the
+/// old password then ends.
 fn is_other_password(old: Option<&Resource>, new: &Resource) -> bool {
     let (Some(Resource::LoginProfile(old)), Resource::LoginProfile(new)) = (old, new) else {
         return false;
@@ -412,7 +413,8 @@ fn is_other_password(old: Option<&Resource>, new: &Resource) -> bool {
     old.sealed_password_hash != new.sealed_password_hash || must_choose(new) && !must_choose(old)
 }
 
-/// The sessions that end when a resource is deleted or disabled: selector, account and value.
+/// The sessions that end when a resource is deleted or disabled: the selector, the account and the value
+/// of their revocation.
 fn ends(resource: &Resource) -> Option<(Selector, String, String)> {
     let (account, mut id) = (resource.account().to_owned(), resource.name().id);
     if matches!(resource, Resource::LoginProfile(_)) {

@@ -60,7 +60,7 @@ pub enum ConfigError {
     /// A key is missing, or its value breaks a rule.
     #[error("{key}: {rule}")]
     Value {
-        /// Section and key, such as `[listen] address`.
+        /// The section and the key, such as `[listen] address`.
         key: &'static str,
         /// The rule that the value breaks, and what to write instead.
         rule: String,
@@ -85,13 +85,14 @@ pub struct Config {
     pub regions: Vec<String>,
     /// How far the date of a signature may differ from the broker's clock.
     pub skew: Duration,
-    /// The actions of STS that a presigned URL may call, besides GetCallerIdentity.
+    /// The STS actions that a presigned URL may call, in addition to GetCallerIdentity.
     pub presigned_actions: Vec<String>,
     /// Whether a signature can be used only once for a call that issues credentials or changes something.
     pub single_use_signatures: bool,
-    /// Whether the gRPC server describes its services and messages to clients (server reflection).
+    /// Whether clients may ask the gRPC server for descriptions of its services and messages (server
+    /// reflection).
     pub reflection: bool,
-    /// The directory file; without one the directory is in the store.
+    /// The directory file; `None` if the directory is in the store.
     pub directory: Option<PathBuf>,
     /// The file with the master key, which seals the secrets in the directory.
     pub master_key: Option<PathBuf>,

@@ -19,8 +19,8 @@ Examples:
 
 /// Print the change feed, one JSON object per line
 ///
-/// Each change of the directory and each revocation has a number, an actor, a time, and digests of what
-/// was there before and after. Every broker follows this feed.
+/// Each change of the directory and each revocation has a number, an actor, a time, and digests of the
+/// entry before and after it. Every broker follows this feed.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct ChangesArguments {
@@ -32,7 +32,7 @@ pub(super) struct ChangesArguments {
     /// Print only the changes after this one
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     after: i64,
-    /// Also print the whole document before and after each change, as far as it is kept
+    /// Also print the whole document before and after each change, if it is still kept
     #[arg(long)]
     documents: bool,
 }

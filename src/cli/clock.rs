@@ -1,4 +1,4 @@
-//! `brevet clock accept`, and the time that commands which work beside a broker use.
+//! `brevet clock accept`, and the time that commands beside a broker use.
 
 use clap::{Args, Subcommand};
 
@@ -91,8 +91,8 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The time that a command beside a broker uses: the later of the machine's clock and the latest time that
-/// the broker has recorded.
+/// The time that a command beside a broker uses: the machine's, or the latest time that the broker has
+/// recorded if that is later.
 ///
 /// # Errors
 /// The file with the recorded time cannot be read.

@@ -19,11 +19,11 @@ use crate::directory::declaration::Declaration;
 use crate::password::hash::{self, Cost, SALT_BYTES};
 
 const ACCOUNT: &str = "111122223333";
-/// The most users of a directory file who get a password.
+/// The maximum number of users of a directory file who get a password.
 const MAX_PASSWORDS: usize = 8;
 
-/// What a running demo holds, with its secrets, as `--world` writes it for programs that test against a
-/// broker.
+/// The endpoints, users, roles and secrets of a running demo, as `--world` writes them for programs that test
+/// against a broker.
 #[derive(Debug, Serialize)]
 pub(super) struct World {
     region: &'static str,
@@ -38,12 +38,12 @@ pub(super) struct World {
     sso: WorldSso,
 }
 
-/// What a program needs for signing in.
+/// The endpoints and names that a program needs to sign a person in.
 #[derive(Debug, Serialize)]
 struct WorldSso {
     oidc_endpoint: String,
     portal_endpoint: String,
-    /// A name only: nothing is requested from there.
+    /// The name of the portal, which looks like a URL. Nothing is requested from it.
     start_url: &'static str,
     portal_url: String,
     account_id: String,
@@ -58,7 +58,7 @@ struct WorldUser {
     secret_access_key: Option<String>,
     mfa_serial: Option<String>,
     mfa_seed: Option<String>,
-    /// The password, if it was made up here.
+    /// The password, if this program has made it up.
     password: Option<String>,
 }
 
@@ -286,7 +286,7 @@ fn greeting(world: &World) -> String {
     out
 }
 
-/// The path of this program, quoted for a shell where that is needed.
+/// The path of this program, quoted for a shell if necessary.
 fn program() -> String {
     let path = std::env::current_exe()
         .ok()

@@ -1,4 +1,4 @@
-//! Reading a directory file that a command was given.
+//! Reads a directory file for a command.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::{Failure, input};
 use crate::directory::declaration::Declaration;
 use crate::directory::{self, DirectoryError};
 
-/// Reads a directory file; `-` is standard input.
+/// Reads a directory file, or standard input for `-`.
 ///
 /// # Errors
 /// The file cannot be read, is too large or breaks a rule; the message names the place in the file and the
@@ -16,7 +16,7 @@ pub(super) fn read(path: &Path) -> Result<Declaration, Failure> {
     directory::parse(&bytes).map_err(|error| unread(&path.display().to_string(), &error))
 }
 
-/// The failure to report for a malformed directory file; `file` is the name that the operator gave.
+/// Makes the error about a malformed directory file. `file` is the name that the operator gave.
 pub(super) fn unread(file: &str, error: &DirectoryError) -> Failure {
     let shape =
         "must be JSON as `aws iam get-account-authorization-details` or `brevet export` prints it";

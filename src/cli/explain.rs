@@ -31,7 +31,7 @@ pub(super) struct ExplainArguments {
     call: CallArguments,
     /// The encoded message, or the whole error [default: read from standard input, as with `-`]
     message: Option<String>,
-    /// The same as --output json
+    /// Print JSON; the same as --output json
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -112,8 +112,8 @@ fn describe(decoded: &Value) -> String {
     out
 }
 
-/// A string with its control characters escaped: the caller chose some of it (a user agent, a name, a
-/// tag).
+/// Formats a string with its control characters escaped, because the caller chose parts of it, such
+/// as a user agent, a name or a tag.
 fn text(value: &Value) -> String {
     print::visible(value.as_str().unwrap_or_default())
 }

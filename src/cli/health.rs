@@ -10,7 +10,7 @@ use clap::Args;
 use super::{Failure, print};
 use crate::config::Config;
 
-/// The longest answer that is read, in bytes. The longest one is `/metrics` with many identity
+/// The maximum length in bytes of an answer. The longest answer is `/metrics` with many identity
 /// providers.
 const MAX_ANSWER_BYTES: u64 = 1 << 20;
 
@@ -83,7 +83,8 @@ pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
 /// Requests a path of the operators' endpoint, and returns the HTTP status and the body.
 ///
 /// # Errors
-/// A sentence for people: the connection failed, the answer took longer than `timeout`, or it is not HTTP.
+/// A text for the operator, if the connection failed, the answer took longer than `timeout`, or it is not
+/// HTTP.
 pub(super) fn ask(
     address: SocketAddr,
     path: &str,

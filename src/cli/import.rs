@@ -30,7 +30,7 @@ Examples:
   aws iam get-account-authorization-details | brevet import --config brevet.toml -
       Reads an export of AWS from standard input.";
 
-/// How many changes, and how many errors, are shown; the others are only counted.
+/// The maximum number of changes, and of errors, that are shown; the others are only counted.
 const SHOWN: usize = 200;
 
 /// Make the directory in the store equal to what a file declares
@@ -151,8 +151,8 @@ fn refused(name: &str, errors: usize) -> Failure {
     format!("{name}: nothing was changed: {counted}, see above{more}").into()
 }
 
-/// Reads the declaration. A file with unsealed secrets must be private to its owner; standard input is
-/// private already.
+/// Reads the declaration. A file with unsealed secrets must be readable by its owner only; standard input
+/// needs no such check.
 fn read(file: &Path, name: &str) -> Result<Declaration, Failure> {
     let unread = |error: DirectoryError| directory_file::unread(name, &error);
     if input::is_stdin(file) {
@@ -166,7 +166,7 @@ fn read(file: &Path, name: &str) -> Result<Declaration, Failure> {
     Ok(declaration)
 }
 
-/// The error without the prefixes that say nothing to the person at the terminal.
+/// The text of an error, without the prefixes that do not help the person at the terminal.
 fn message(error: &CommandError) -> String {
     if matches!(error, CommandError::LastAdministrator) {
         return format!("{error}, or add --allow-lockout");
@@ -228,8 +228,8 @@ fn apply(
     })
 }
 
-/// Writes what an import changes or deletes to a file, which can be imported to bring it back. Returns
-/// `None` if the import only creates.
+/// Writes the entries that an import changes or deletes to a file. Importing the file restores them.
+/// Returns `None` if the import only creates entries.
 fn keep(
     config: &Config,
     runtime: &tokio::runtime::Runtime,

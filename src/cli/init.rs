@@ -62,7 +62,8 @@ file = "audit.jsonl"
 # issuer = "https://broker.example.com"
 "#;
 
-/// A file for `brevet import`, after which the administrator and its role require a second factor.
+/// The name of a file for `brevet import`. Once it is imported, the administrator and its role require a
+/// second factor.
 const MFA_FILE: &str = "administrator-mfa.json";
 
 const EXAMPLES: &str = "\
@@ -83,7 +84,7 @@ Examples:
 pub(super) struct InitArguments {
     /// The folder to make; if it exists, it must be empty
     dir: PathBuf,
-    /// The number of the first account: twelve digits [default: a random one]
+    /// The id of the first account: twelve digits [default: a random one]
     #[arg(long, value_name = "ACCOUNT_ID")]
     account: Option<String>,
     #[command(flatten)]
@@ -101,8 +102,8 @@ struct StoreArguments {
     /// A PEM file with the CA that signed the PostgreSQL server's certificate
     #[arg(long = "store-ca-file", value_name = "FILE", requires = "url")]
     ca_file: Option<PathBuf>,
-    /// Accept a PostgreSQL server on another machine that is not verified (an sslmode below
-    /// verify-full); whoever is on the network in between can then read and change the store
+    /// Accept a PostgreSQL server on another machine without verifying it (an sslmode below verify-full).
+    /// Anybody on the network between can then read and change the store
     #[arg(long = "store-unverified-off-loopback", requires = "url")]
     unverified: bool,
 }
@@ -144,7 +145,7 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
     say_what_is_next(dir, &path, account, &id, &secret)
 }
 
-/// The account that was asked for, or a random one without leading zero.
+/// The account that was given, or else a random one without a leading zero.
 fn account(asked: Option<&str>, entropy: &SystemEntropy) -> Result<AccountId, Failure> {
     match asked {
         Some(text) => Ok(AccountId::parse(text).ok_or_else(|| {
@@ -159,7 +160,7 @@ fn account(asked: Option<&str>, entropy: &SystemEntropy) -> Result<AccountId, Fa
 }
 
 impl StoreArguments {
-    /// The keys of `[store]` in the new configuration.
+    /// Writes the keys of `[store]` in the new configuration.
     fn section(&self) -> Result<String, Failure> {
         let mut section = String::from("file = \"store.db\"");
         if let Some(url) = &self.url {
@@ -285,8 +286,8 @@ impl Lock {
     }
 }
 
-/// `[listen] names` of a new configuration: the names of loopback, and this machine's own if it is a valid
-/// host name.
+/// The value of `[listen] names` in a new configuration: the names of loopback, and this machine's own if
+/// it is a valid host name.
 fn names() -> toml::Value {
     let nodename = rustix::system::uname()
         .nodename()
@@ -300,8 +301,8 @@ fn names() -> toml::Value {
     names.into()
 }
 
-/// The administrator; `with_code` says whether its access key needs an MFA code for everything but the
-/// enrolment of a first device.
+/// Makes the declaration of the administrator. `with_code` says whether its access key needs an MFA code
+/// for everything but the enrolment of a first device.
 fn user(account: AccountId, user_arn: &str, with_code: bool) -> serde_json::Value {
     let everything = json!({"Effect": "Allow", "Action": "*", "Resource": "*"});
     let statements = if with_code {
@@ -328,7 +329,8 @@ fn user(account: AccountId, user_arn: &str, with_code: bool) -> serde_json::Valu
     })
 }
 
-/// The administrator's role; `with_code` says whether it requires an MFA code of its user.
+/// Makes the declaration of the administrator's role. `with_code` says whether the role requires an MFA
+/// code of its user.
 fn role(account: AccountId, user_arn: &str, with_code: bool) -> serde_json::Value {
     let mut statement = json!({
         "Effect": "Allow", "Principal": {"AWS": user_arn},

@@ -12,22 +12,22 @@ use crate::base::entropy::{self, SystemEntropy};
 use crate::config::Config;
 use crate::files;
 
-/// The log of commands that belongs to a configuration.
+/// The log of commands for a broker with this configuration.
 pub(super) fn of(config: &Config) -> LocalLog {
     LocalLog::of(&config.audit, files::folder(&config.keyring))
 }
 
-/// The log of commands for a command that has only a keyring: it lies beside the keyring file.
+/// The log of commands for a command that has only a keyring. It is beside the keyring file.
 pub(super) fn beside(keyring: &Path) -> LocalLog {
     LocalLog::of(&crate::audit::Target::Stdout, files::folder(keyring))
 }
 
-/// Runs `work` between its two records. `work` returns its result, and the part of it that belongs in the
-/// second record.
+/// Runs `work` between its two records. `work` returns its result, and the part of the result that the second
+/// record contains.
 ///
 /// # Errors
-/// The first record cannot be written, in which case `work` is not run; else the errors of `work`. A
-/// second record that cannot be written is only warned of.
+/// The first record cannot be written, in which case `work` is not run; otherwise the errors of `work`. If the
+/// second record cannot be written, there is only a warning.
 pub(super) fn recorded<T>(
     log: &LocalLog,
     name: &'static str,
@@ -48,7 +48,7 @@ pub(super) fn recorded<T>(
     result.map(|(value, _)| value)
 }
 
-/// As [`recorded`], for a command that ends access. It also runs if the log cannot be written.
+/// Does what [`recorded`] does for a command that ends access, which runs even if the log cannot be written.
 ///
 /// # Errors
 /// The error of `work`.

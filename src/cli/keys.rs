@@ -1,5 +1,5 @@
-//! `brevet keyring`: the keys of session tokens and of web identity tokens; and `brevet seal`: the secrets
-//! in a directory file.
+//! `brevet keyring`, for the keys of session tokens and of web identity tokens; and `brevet seal`, for the
+//! secrets in a directory file.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -103,7 +103,7 @@ pub(super) struct RevokeArguments {
     /// The ids of the keys: 8 hexadecimal digits, or 16 for a key of web identity tokens
     #[arg(value_name = "KEYID", required_unless_present = "all", value_parser = key_id)]
     key_ids: Vec<String>,
-    /// Revoke every key in the keyring file, the next ones too; all sessions end
+    /// Revoke every key in the keyring file, including the next ones; all sessions end
     #[arg(long, conflicts_with = "key_ids")]
     all: bool,
 }
@@ -288,10 +288,10 @@ pub(super) fn seal(arguments: &SealArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Compiles a directory file as the broker would, with made-up ids for those that it leaves out.
+/// Compiles a directory file as the broker would. Unique ids that the file leaves out are made up.
 ///
 /// # Errors
-/// The first rule that the file breaks, with its place.
+/// A text that names the first rule that the file breaks, and where.
 fn check(text: &[u8], key: &MasterKey, entropy: &SystemEntropy) -> Result<(), Failure> {
     let mut declaration = directory::parse(text)?;
     unique_ids::fill(&mut declaration, |_, _| None, entropy)?;

@@ -1,4 +1,4 @@
-//! `brevet mfa enroll`: makes a phone a user's second factor, by the actions of the IAM API.
+//! `brevet mfa enroll`: makes a phone a user's second factor, by calling actions of the IAM API.
 
 use std::io::{BufRead, Write};
 
@@ -153,8 +153,8 @@ fn show(seed: &str, name: &str, account: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Draws a QR code in text: each line holds two rows of modules, light ones filled, with a margin of two
-/// modules around.
+/// Draws a QR code in text. Each line shows two rows of modules, with the light ones filled, and the
+/// code has a margin of two modules.
 fn drawn(code: &QrCode, colours: bool) -> String {
     let light = |x: i32, y: i32| !code.get_module(x, y);
     let (begin, end) = if colours {

@@ -1,14 +1,15 @@
 //! Flags that have a meaning only together with another flag.
 //!
-//! clap's `requires` does not hold where the other flag conflicts with a third one that is given:
-//! then the first flag would be ignored silently. `sessions revoke --config FILE --provider ARN`
-//! must not be read as `--all --config FILE`.
+//! clap does not enforce `requires` if the required flag conflicts with a third flag that was
+//! given. The first flag would then be ignored silently. `sessions revoke --config FILE --provider
+//! ARN` must not be read as `--all --config FILE`.
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-/// The words of a command, a flag of it, and the flag that must be given with it, by their ids.
+/// For each entry, the words of a command, a flag of it, and the flag that must be given with it.
+/// Flags are named by their ids.
 const ONLY_WITH: &[(&[&str], &str, &str)] = &[
     (&["serve"], "world", "dev"),
     (&["serve"], "directory", "dev"),
@@ -42,7 +43,7 @@ const ONLY_WITH: &[(&[&str], &str, &str)] = &[
     (&["sessions", "revoke"], "subject", "provider"),
 ];
 
-/// Refuses a flag that was given without the one that it belongs to.
+/// Refuses a flag that was given without the flag that it needs.
 ///
 /// # Errors
 /// [`clap::Error`] that names both flags.

@@ -6,9 +6,9 @@ use crate::commands::Actor;
 
 /// The login uid that the kernel reports for a process that no login started: `(uid_t) -1`.
 const NO_LOGIN: u32 = u32::MAX;
-/// Names of accounts are cut to this many characters, the longest that useradd(8) allows.
+/// The name of an account is cut to this many characters, the maximum that useradd(8) allows.
 const MAX_NAME: usize = 32;
-/// How much of `/etc/passwd` is read, in bytes.
+/// The maximum number of bytes of `/etc/passwd` that are read.
 const MAX_ACCOUNTS: u64 = 1 << 20;
 
 /// Describes who runs this command, for the change feed and the log of commands. `$SUDO_USER` is only a
@@ -36,7 +36,8 @@ struct Account {
 }
 
 impl Account {
-    /// `uid 0 (root), login uid 1000 (alice)`. `accounts` is the text of passwd(5).
+    /// Formats the account, as in `uid 0 (root), login uid 1000 (alice)`. `accounts` is the text of
+    /// passwd(5).
     fn describe(&self, accounts: &str) -> String {
         let named = |uid: u32| match name_of(accounts, uid) {
             Some(name) => format!("uid {uid} ({name})"),
@@ -57,8 +58,8 @@ impl Account {
     }
 }
 
-/// The name of an account in the text of passwd(5). Accounts of a directory service are not in that file
-/// and are described by their number.
+/// Finds the name of an account in the text of passwd(5). Accounts of a directory service are not in
+/// that file and are described by number.
 fn name_of(accounts: &str, uid: u32) -> Option<String> {
     accounts.lines().find_map(|line| {
         let mut fields = line.split(':');

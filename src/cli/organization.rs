@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Failure, input, print};
 use crate::directory::{self, Directory};
 
-/// The maximum number of bytes of one file.
+/// The maximum size of a file in bytes.
 const MAX_BYTES: u64 = 64 << 20;
 const SERVICE_CONTROL_POLICY: &str = "SERVICE_CONTROL_POLICY";
 const RESOURCE_CONTROL_POLICY: &str = "RESOURCE_CONTROL_POLICY";
@@ -102,7 +102,7 @@ fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(all)
 }
 
-/// The id of the parent or policy that a file's name contains between dots.
+/// Finds the id of the parent or policy, which a file's name contains between dots.
 fn asked_for(path: &Path) -> Option<String> {
     let stem = path.file_stem()?.to_str()?;
     let is_id = |part: &&str| {
@@ -113,14 +113,14 @@ fn asked_for(path: &Path) -> Option<String> {
     stem.split('.').rev().find(is_id).map(str::to_owned)
 }
 
-/// What the files that were read so far contain.
+/// The collected content of the files that were read so far.
 #[derive(Default)]
 struct Printed {
     organization: Option<Value>,
     roots: Vec<Value>,
     units: Vec<Value>,
     accounts: Vec<Value>,
-    /// The parents whose units and accounts were listed.
+    /// The parents whose units were listed.
     units_of: BTreeSet<String>,
     accounts_of: BTreeSet<String>,
     /// The ids and types of the policies that were listed.
@@ -190,10 +190,10 @@ impl Printed {
         Ok(())
     }
 
-    /// Puts the parts together.
+    /// Makes the organization out of the parts.
     ///
     /// # Errors
-    /// A sentence that says which part is missing.
+    /// A text that says which part is missing.
     fn organization(mut self) -> Result<Value, String> {
         let Some(mut organization) = self.organization.take() else {
             return Err(missing("describe-organization", "organization.json"));
@@ -230,7 +230,7 @@ impl Printed {
         Ok(())
     }
 
-    /// The policies of every type that a root has enabled.
+    /// Collects the policies of every type that is enabled at a root.
     fn enabled_policies(&mut self) -> Result<Vec<Value>, String> {
         let types = self
             .roots
@@ -262,7 +262,7 @@ impl Printed {
         Ok(policies)
     }
 
-    /// A policy with its targets.
+    /// Makes one policy with its targets.
     fn policy(&mut self, id: &str, kind: &str) -> Result<Value, String> {
         let targets = self.targets.remove(id).ok_or_else(|| {
             missing(
@@ -298,7 +298,7 @@ fn list(value: Value) -> Result<Vec<Value>, String> {
     }
 }
 
-/// The members of a list, each with the parent that was asked for.
+/// Adds to each member of a list the parent for which the list was made.
 fn with_parent(value: Value, parent: &str) -> Result<Vec<Value>, String> {
     let mut list = list(value)?;
     for member in &mut list {

@@ -1,4 +1,5 @@
-//! `brevet provider`: what the directory has to know of an identity provider beyond AWS's API.
+//! `brevet provider`: sets what the directory has to know about an identity provider and AWS's API cannot
+//! say.
 
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use crate::commands::{CommandContext, put_client_secret};
 use crate::config::Config;
 use crate::server;
 
-/// The most bytes of a file with a secret that are read.
+/// The maximum length in bytes of a file with a secret.
 const MAX_SECRET_BYTES: u64 = 4_096;
 
 const EXAMPLES: &str = "\
@@ -31,7 +32,7 @@ Examples:
 /// Manage what an identity provider needs for signing people in
 ///
 /// Providers themselves are made with `aws iam create-open-id-connect-provider` or `brevet import`. These
-/// commands set what AWS's API does not know of them.
+/// commands set what AWS's API has no parameter for.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum ProviderCommand {
@@ -48,16 +49,16 @@ pub(super) enum ProviderCommand {
 pub(super) struct SecretArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// The provider: arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH
+    /// The ARN of the provider: arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH
     #[arg(long, value_name = "ARN")]
     arn: String,
-    /// The client id of the broker at the provider, one of the provider's client ids
+    /// The client id that the broker has at the provider; it must be one of the provider's client ids
     #[arg(long, value_name = "ID")]
     client_id: String,
     /// A file with the secret, which may end with a line break; `-` for standard input
     #[arg(long, value_name = "FILE", required_unless_present = "none")]
     file: Option<PathBuf>,
-    /// Remove the secret: the client is a public one
+    /// Remove the secret, so that the broker is a public client
     #[arg(long, conflicts_with = "file")]
     none: bool,
 }

@@ -22,9 +22,10 @@ use crate::store::{Broker, Place, SqliteLock, Store};
 
 /// How long to wait for a broker on this host to report that it has the new key.
 const REPORT_WITHIN: Duration = Duration::from_secs(10);
-/// The pause between two looks at what brokers report.
+/// The interval between reads of what the brokers report.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long a broker on a SQLite store takes at most to read the new key file: it looks once a second.
+/// How long it takes at most until a broker on a SQLite store has read the new key file, which it does
+/// once a second.
 const READ_WITHIN: Duration = Duration::from_millis(1_500);
 
 const EXAMPLES: &str = "\
@@ -291,7 +292,7 @@ impl Run<'_> {
         ))
     }
 
-    /// Makes the MACs of all rows anew under the sealing key, and writes the watermark.
+    /// Computes the MACs of all rows again under the sealing key, and writes the watermark.
     fn renew(&self, key: &MasterKey) -> Result<(), Failure> {
         let renewed = self.runtime.block_on(self.store.renew());
         renewed

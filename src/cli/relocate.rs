@@ -23,10 +23,10 @@ Examples:
 
 /// Move the store to another database, with every revocation and every spent code
 ///
-/// Needs every broker of the store to be stopped. Copies all rows to an empty database in one
-/// transaction and compares both. The old store is kept and marked as moved, so that no broker and no
-/// command uses it by mistake. Sessions stay valid. After an interruption, run the same command again;
-/// at no time are both stores usable.
+/// Every broker of the store must be stopped. Copies all rows to an empty database in one transaction
+/// and compares both. The old store is kept and marked as moved, so that no broker and no command uses
+/// it by mistake. Sessions stay valid. After an interruption, run the same command again; at no time
+/// are both stores usable.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct MoveArguments {
@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &MoveArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints what `[store]` must be in every broker's configuration.
+/// Prints the section `[store]` for the configuration of every broker.
 fn say_section(arguments: &MoveArguments, to: &Place) -> Result<(), Failure> {
     print::note("Next: change the configuration of every broker to");
     print::note("  [store]");
@@ -196,7 +196,7 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
 /// Refuses a store that a broker uses.
 ///
 /// # Errors
-/// A sentence that names the brokers that use the store.
+/// A text that names the brokers that use the store.
 async fn must_be_unused(store: &Store) -> Result<(), Failure> {
     let brokers = store.brokers().await?;
     // A broker that has not reported for a while counts too: it may come back.

@@ -1,4 +1,5 @@
-//! What is printed about a command line that was not understood, and for a shell after a failure.
+//! Prints errors about a command line that was not understood, and lines that tell a shell about a
+//! failure.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -11,8 +12,8 @@ use crate::base::legible::Form;
 
 pub(super) use crate::command_line::failure::{failed, with_free_space};
 
-/// Prints why a command line was not understood, or the help that it asked for, and returns the exit
-/// status.
+/// Prints the error about a command line that was not understood, or the help that it asked for, and
+/// returns the exit status.
 pub(super) fn not_understood(mut error: clap::Error, words: &[String]) -> ExitCode {
     if matches!(
         error.kind(),

@@ -51,8 +51,8 @@ pub(super) struct RestoreArguments {
     /// A master key file that opens the backup; its keys are added to [directory] master_key
     #[arg(long, value_name = "FILE", requires = "file")]
     master_key: Option<PathBuf>,
-    /// Allow a backup of another store than the one that it replaces, or one with another history (a backup of
-    /// a copy of this store, or from before a restore)
+    /// Allow a backup of another store than the current one, or a backup with another history (a backup of a
+    /// copy of this store, or from before a restore)
     #[arg(long, requires = "file")]
     another_store: bool,
 }
@@ -85,7 +85,7 @@ pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
     }
 }
 
-/// One run of `brevet restore FILE`.
+/// The state of one run of `brevet restore FILE`.
 struct Restore<'a> {
     arguments: &'a RestoreArguments,
     config: &'a Config,
@@ -94,7 +94,7 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    /// The keys of the configuration, and those that are given with `--master-key`.
+    /// Reads the master keys of the configuration and those that `--master-key` gives.
     fn master_key(&self) -> Result<Option<MasterKey>, Failure> {
         let own = self
             .config
@@ -117,7 +117,7 @@ impl Restore<'_> {
     /// Checks everything, then replaces the store.
     ///
     /// # Errors
-    /// The reason why a broker could not serve the backup. Nothing is then replaced.
+    /// [`Failure`] with the reason why a broker could not serve the backup. Nothing is then replaced.
     fn run(self) -> Result<Head, Failure> {
         let runtime = runtime()?;
         let now = clock::now(self.config)?;
@@ -360,7 +360,7 @@ impl Restore<'_> {
     }
 }
 
-/// The author of a change for people: the ARN of the principal, or the account that ran a command.
+/// Describes the author of a change: by the ARN of the principal, or by the account that ran a command.
 fn author(actor: &str) -> String {
     let name = serde_json::from_str::<Actor>(actor)
         .ok()
@@ -368,8 +368,8 @@ fn author(actor: &str) -> String {
     print::visible(name.as_deref().unwrap_or(actor))
 }
 
-/// The message for a backup whose rows cannot be checked for lack of a master key, with the files that hold
-/// the key.
+/// The error about a backup whose rows cannot be checked because a master key is missing. It names the files
+/// that hold the key.
 fn unreadable(file: &Path, master_key: &Path, id: &str) -> String {
     let mut text = format!(
         "{}: its rows cannot be checked: they were written under the master key {id}, which {} does not hold",
@@ -385,11 +385,11 @@ fn unreadable(file: &Path, master_key: &Path, id: &str) -> String {
     format!("{text}\nNothing was replaced.\n  next: {FIND_KEY}")
 }
 
-/// What to do if the key file of a backup is missing.
+/// The advice for a backup whose key file is missing.
 const FIND_KEY: &str = "find the key file from when the backup was made (on another broker, or where the keys are kept \
                         apart from the backups), and add --master-key FILE";
 
-/// The message for a backup whose secrets cannot be opened, with the files that hold the missing keys.
+/// The error about a backup whose secrets cannot be opened. It names the files that hold the missing keys.
 fn unopened(file: &Path, master_key: &Path, found: &Secrets) -> String {
     let mut text = format!(
         "{}: {} of its {} secrets cannot be opened",
@@ -425,9 +425,10 @@ fn closed(found: &Secrets) -> usize {
     found.missing.values().sum::<usize>() + found.broken_count
 }
 
-/// The master key files in the folder of `master_key`, whatever their names, that hold the key `id`.
+/// Finds the master key files, whatever their names, that are in the folder of `master_key` and hold the key
+/// `id`.
 fn holders(master_key: &Path, id: &str) -> Vec<PathBuf> {
-    /// How many files of the folder are looked at.
+    /// The maximum number of files in the folder that are read.
     const LOOKED_AT: usize = 1_000;
     let Ok(entries) = files::folder(master_key).read_dir() else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! `brevet saml`: shows a response of an identity provider with the rules that it breaks, and writes the
+//! `brevet saml`: shows a response of an identity provider with the rules that it breaks, and updates the
 //! metadata of providers.
 
 mod put_provider;
@@ -26,11 +26,11 @@ use put_provider::PutProviderArguments;
 
 const MAX_METADATA_BYTES: u64 = 1_000_000;
 const MAX_KEY_BYTES: u64 = 20_000;
-/// The most bytes of a file that are read, which may be XML, or base64 with line breaks. `proof::saml` limits
-/// the response itself.
+/// The maximum size in bytes of a file with a response, which may be XML, or base64 with line breaks.
+/// `proof::saml` limits the response itself.
 const MAX_RESPONSE_BYTES: u64 = 2 * MAX_CHARACTERS as u64;
 
-/// The time before the end of the metadata in which a warning is printed.
+/// How long before the metadata expires there is a warning.
 pub(super) const NEAR: Duration = Duration::from_secs(30 * 86_400);
 
 const EXAMPLES: &str = "\
@@ -70,12 +70,12 @@ pub(super) struct InspectArguments {
     /// that --provider-arn names, from the broker's directory]
     #[arg(long, value_name = "FILE", required_unless_present = "config")]
     metadata: Option<PathBuf>,
-    /// A broker's configuration: its directory has the metadata, and its `[saml]` says for whom
+    /// The broker's configuration: its directory has the metadata, and its `[saml]` section says for whom
     /// assertions must be made
     #[arg(long, value_name = "FILE", requires = "provider_arn")]
     config: Option<PathBuf>,
-    /// A private key that assertions are encrypted for: PEM in PKCS #8. The keys in the directory of
-    /// the broker are sealed, and not used here
+    /// A private key for decrypting assertions: PEM in PKCS #8. The keys in the broker's directory are
+    /// sealed, and are not used here
     #[arg(long, value_name = "FILE")]
     private_key: Vec<PathBuf>,
     /// An audience that assertions may be made for: the entity ID of the service provider
@@ -214,7 +214,8 @@ fn declared(config: &Config, arn: &str) -> Result<Option<String>, Failure> {
     Ok(found.map(|provider| provider.saml_metadata_document))
 }
 
-/// The service provider that assertions must be made for: the arguments, or else the broker's configuration.
+/// The service provider for which assertions must be made: that of the arguments, or else that of the
+/// broker's configuration.
 fn service_provider(arguments: &InspectArguments, config: Option<&Config>) -> ServiceProvider {
     let mut here = config.map_or_else(ServiceProvider::default, |c| c.service_provider.clone());
     if !arguments.audience.is_empty() {
@@ -226,8 +227,8 @@ fn service_provider(arguments: &InspectArguments, config: Option<&Config>) -> Se
     here
 }
 
-/// Warnings about metadata: keys that cannot be used, certificates that are not valid now, and an end that
-/// is near.
+/// Lists warnings about metadata: keys that cannot be used, certificates that are not valid now, and an
+/// expiry that is near.
 pub(super) fn metadata_warnings(idp: &Metadata, now: Timestamp) -> Vec<String> {
     let mut warnings = idp.unusable_keys().to_vec();
     for key in idp.signing_keys().iter().filter(|key| !key.is_valid(now)) {
@@ -247,7 +248,7 @@ pub(super) fn metadata_warnings(idp: &Metadata, now: Timestamp) -> Vec<String> {
     warnings
 }
 
-/// The first rule that is broken by the attributes that AWS defines.
+/// Finds the first rule that is broken by the attributes that AWS defines.
 fn claims_broken(assertion: &Assertion, arguments: &InspectArguments) -> Option<Refusal> {
     let claims = match AwsClaims::read(assertion) {
         Ok(claims) => claims,

@@ -5,11 +5,11 @@ use crate::base::arn::AccountId;
 use crate::directory::{Directory, Role, User};
 use crate::evaluator::{self, Policies, Policy, Principal, Request, RequestContext};
 
-/// Whoever may call this action for all users counts as an administrator of users.
+/// The action by which administrators of users are recognized: whoever may call it for all users is one.
 const ADMINISTERS: &str = "iam:DeactivateMFADevice";
 
-/// One warning for each user with an active access key that administers users without an MFA code, and for
-/// each role that administers users and that such a user may assume without one.
+/// Makes a warning for each user with an active access key that administers users without an MFA code, and
+/// for each role that administers users and that such a user may assume without one.
 pub(super) fn warnings(directory: &Directory) -> Vec<String> {
     let mut roles: Vec<_> = directory
         .roles()
@@ -109,8 +109,8 @@ fn assumes_without_code(directory: &Directory, user: &User, role: &Role) -> bool
     )
 }
 
-/// Whether a long-term key of the user, without a code, may call an action on a resource of an account, of
-/// which `trust` is the trust policy.
+/// Whether a long-term key of the user, without a code, may call an action on a resource of the account
+/// `owner`. `trust` is the trust policy of the resource, if it is a role.
 fn may_without_code(
     directory: &Directory,
     user: &User,

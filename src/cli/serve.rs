@@ -106,9 +106,9 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     })
 }
 
-/// What is logged when the broker starts.
+/// What the log says about a broker that starts.
 struct About {
-    /// The files that the broker writes; a full file system is looked for under them.
+    /// The files that the broker writes, whose file systems are checked for free space.
     files: Vec<PathBuf>,
     store: String,
     audit: String,
@@ -160,7 +160,7 @@ impl About {
     }
 }
 
-/// The signals that stop the broker: SIGTERM and SIGINT.
+/// Waits for the signals that stop the broker: SIGTERM and SIGINT.
 struct Ends {
     term: Signal,
     interrupt: Signal,

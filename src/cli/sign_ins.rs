@@ -39,8 +39,9 @@ pub(super) enum SignInsCommand {
 
 /// List the people who are signed in
 ///
-/// Shows for each sign-in of your account who it is, since when and until when, and from where. The
-/// account is that of the user, or of the identity provider that vouched.
+/// Shows for each sign-in of your account the person, the beginning, the end and the address. A
+/// sign-in belongs to the account of the user, or of the identity provider that vouched for the
+/// person.
 #[derive(Debug, Args)]
 #[command(after_long_help = LIST_EXAMPLES)]
 pub(super) struct ListArguments {

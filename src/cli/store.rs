@@ -1,4 +1,5 @@
-//! `brevet export`, which reads the store directly; and how commands open the store beside a broker.
+//! `brevet export`, which reads the store directly; and functions with which commands open the store
+//! beside a broker.
 
 use std::path::Path;
 
@@ -32,7 +33,7 @@ pub(super) struct ExportArguments {
 /// Opens the store for a command that works beside the broker.
 ///
 /// # Errors
-/// The store cannot be opened, or is behind what this node has seen of it.
+/// The store cannot be opened, or is older than what this node has seen of it.
 pub(super) fn opened(
     config: &Config,
     master_key: Option<&MasterKey>,
@@ -51,7 +52,7 @@ pub(super) fn opened(
     ))
 }
 
-/// Does what [`opened`] does, with the master key of the configuration, if it names one.
+/// Does what [`opened`] does, with the master key of the configuration, if there is one.
 ///
 /// # Errors
 /// The same as for [`opened`]. Also if the master key file cannot be read.
@@ -64,7 +65,7 @@ pub(super) fn opened_to_read(config: &Config) -> Result<(tokio::runtime::Runtime
     opened(config, master_key.as_ref())
 }
 
-/// The path of the configuration's master key file, and its keys.
+/// Reads the configuration's master key file. Returns its path and its keys.
 ///
 /// # Errors
 /// `[directory] master_key` is not set, or the file cannot be read.

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Every command, with the words that lead to it.
+/// Lists every command, with the words that lead to it.
 fn commands() -> Vec<(Vec<String>, clap::Command)> {
     fn below(
         path: &[String],
@@ -150,7 +150,7 @@ fn the_reference_has_every_command_and_its_examples_are_understood() {
     }
 }
 
-/// The Markdown files in a folder and its folders.
+/// Collects the Markdown files in a folder and below.
 fn pages(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

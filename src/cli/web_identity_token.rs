@@ -49,7 +49,7 @@ pub(super) struct WebIdentityTokenArguments {
     /// The signature algorithm of the token
     #[arg(long, value_enum, ignore_case = true, default_value_t = Algorithm::Es384)]
     signing_algorithm: Algorithm,
-    /// A tag that the token carries; may be given up to 50 times
+    /// A tag for the token; may be given up to 50 times
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = values::tag)]
     tags: Vec<(String, String)>,
     #[command(flatten)]
@@ -81,11 +81,11 @@ impl Algorithm {
     }
 }
 
-/// The first and the longest pause after a failure; each pause is twice as long as the one before.
+/// The pauses after the first and after many failures; each pause is twice as long as the one before.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// The shortest time after which a token is replaced.
+/// The minimum time after which a token is replaced.
 const SHORTEST: Duration = Duration::from_secs(5);
-/// The wall clock is read this often, so that the end of a machine's sleep is noticed.
+/// The interval between reads of the wall clock, which show when the machine has slept.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: &WebIdentityTokenArguments) -> Result<(), Failure> {
@@ -114,7 +114,7 @@ pub(super) fn run(arguments: &WebIdentityTokenArguments) -> Result<(), Failure> 
     })
 }
 
-/// Gets one token. The credentials are looked up for each call, since those of a profile may change.
+/// Gets one token. The credentials are looked up for each call, because those of a profile may change.
 async fn fetch(arguments: &WebIdentityTokenArguments) -> Result<WebIdentityToken, Failure> {
     let client = Settings::of(&arguments.call)?.client().await?;
     let algorithm = arguments.signing_algorithm.as_str();
@@ -134,8 +134,8 @@ async fn fetch(arguments: &WebIdentityTokenArguments) -> Result<WebIdentityToken
     Ok(token)
 }
 
-/// Refuses a path in a folder that does not exist, before any call is made. A failed write would say "No
-/// such file" of the token, which need not exist.
+/// Refuses a path in a folder that does not exist, before any call is made. Otherwise the failed write
+/// would say "No such file" about the token, which need not exist.
 fn check_folder(path: &Path) -> Result<(), Failure> {
     let folder = files::folder(path);
     if folder.exists() {
@@ -181,7 +181,7 @@ async fn keep_fresh(
     }
 }
 
-/// The middle between now and the token's expiry, at least [`SHORTEST`] from now.
+/// When to replace the token: halfway between now and its expiry, at least [`SHORTEST`] from now.
 fn refresh_at(now: Timestamp, expires_at: Timestamp) -> Timestamp {
     now.plus((expires_at.since(now) / 2).max(SHORTEST))
 }

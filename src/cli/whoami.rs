@@ -1,4 +1,4 @@
-//! `brevet whoami`: shows the identity with which calls are made, and where its credentials come from.
+//! `brevet whoami`: shows the identity that calls have, and where its credentials come from.
 
 use clap::Args;
 use serde_json::json;
@@ -14,7 +14,7 @@ Examples:
   brevet whoami --profile deploy --output json
       Prints what `aws sts get-caller-identity` prints.";
 
-/// Show who the broker says you are, and which credentials and settings were used
+/// Show your identity according to the broker, and which credentials and settings were used
 ///
 /// Calls GetCallerIdentity, which needs no permission, and shows which flag, variable or profile the
 /// credentials, the endpoint and the region were taken from. JSON output is that of

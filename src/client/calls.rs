@@ -1,4 +1,4 @@
-//! The operations that a client can call.
+//! The operations of a client: one method for each.
 
 use std::sync::Arc;
 
@@ -139,7 +139,7 @@ impl Client {
         })
     }
 
-    /// Calls GetWebIdentityToken: a JSON Web Token that proves to others who the caller is. `algorithm` is
+    /// Calls GetWebIdentityToken: a JSON Web Token that proves the caller's identity to others. `algorithm` is
     /// `ES384`, `ES256`, `RS256` or `EdDSA`. `duration_seconds` is 60 to 3600, by default 300.
     ///
     /// # Errors
@@ -180,7 +180,7 @@ impl Client {
     }
 
     /// Calls GetSessionToken: a session of the calling user. `mfa` is the serial number of a device and its
-    /// present code.
+    /// current code.
     ///
     /// # Errors
     /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
@@ -247,7 +247,7 @@ impl Client {
         Ok(Credentials { life, ..keys })
     }
 
-    /// Calls GetCallerIdentity: who the credentials belong to.
+    /// Calls GetCallerIdentity: the identity to which the credentials belong.
     ///
     /// # Errors
     /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
@@ -359,7 +359,8 @@ impl Client {
             .into_inner())
     }
 
-    /// Calls EndSignIn: ends a sign-in and all that came from it. `sign_in_id` is 32 hexadecimal digits.
+    /// Calls EndSignIn: ends a sign-in, and all sessions and tokens that came from it. `sign_in_id` is 32
+    /// hexadecimal digits.
     ///
     /// # Errors
     /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.

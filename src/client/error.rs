@@ -1,4 +1,4 @@
-//! The errors of the client.
+//! The errors of the client, and the parts of a broker's error message.
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -6,7 +6,7 @@ pub enum ClientError {
     /// The URL or the CA cannot be used, the connection failed, or something other than a broker answered.
     #[error("cannot reach {url}: {reason}")]
     Unreachable {
-        /// The URL of the endpoint.
+        /// The URL of the endpoint that was called.
         url: String,
         /// The error and its causes, on one line.
         reason: String,
@@ -19,7 +19,7 @@ pub enum ClientError {
         /// The broker's message. It may end with an encoded authorization message, see
         /// [`split_encoded_message`].
         message: String,
-        /// Identifies the call in the broker's audit log; empty if the answer had no request id.
+        /// The id of the call in the broker's audit log; empty if the answer had no request id.
         request_id: String,
     },
     /// The URL is `http://` to another machine, so credentials would be sent unencrypted.
@@ -27,7 +27,7 @@ pub enum ClientError {
         "{url}: http:// to another machine would send credentials unencrypted; use https://, or connect with `Client::in_clear`"
     )]
     InClear {
-        /// The URL of the endpoint.
+        /// The URL of the endpoint, which was not called.
         url: String,
     },
     /// The answer lacks a field, which is named, that every answer must have.

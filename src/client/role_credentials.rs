@@ -1,4 +1,4 @@
-//! Credentials of a role that are refreshed before they expire.
+//! Keeps credentials of a role in memory, and refreshes them before they expire.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -12,9 +12,9 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// The pause after a failed refresh, while the old credentials are still handed out.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// Credentials of a role that are refreshed before they expire. [`RoleCredentials::get`] answers from memory.
-/// When 40 to 60 % of their lifetime is over (at random, so that a fleet does not refresh at the same time),
-/// one caller fetches new ones.
+/// Credentials of a role in memory, for any number of callers. [`RoleCredentials::get`] returns them. When 40
+/// to 60 % of their lifetime is over (at random, so that a fleet does not refresh at the same time), one
+/// caller fetches new ones.
 #[derive(Clone)]
 pub struct RoleCredentials(Arc<Refreshing>);
 
@@ -23,7 +23,7 @@ struct Refreshing {
     request: AssumeRole,
     entropy: Arc<dyn Entropy>,
     current: RwLock<Option<Held>>,
-    /// Held by the caller that fetches. The others wait for it, or use the old credentials.
+    /// Locked by the caller that fetches. The others wait for it, or use the old credentials.
     fetching: tokio::sync::Mutex<()>,
 }
 
@@ -36,11 +36,11 @@ struct Held {
 /// What to do with the credentials in memory.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    /// Use them.
+    /// They are good: use them.
     Use,
-    /// Use them, but fetch new ones.
+    /// They can be used, but it is time to fetch new ones.
     Refresh,
-    /// Do not use them, and wait for new ones.
+    /// They must not be used: wait for new ones.
     Wait,
 }
 

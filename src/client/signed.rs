@@ -15,10 +15,10 @@ use crate::base::clock::Clock;
 use crate::base::digest::sha256;
 use crate::proof::sigv4::Signer;
 
-/// The longest answer of the IAM API that is accepted.
+/// The maximum length in bytes of an answer of the IAM API.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 
-/// A channel that signs each request. Without credentials it does not sign.
+/// A channel that signs each request, unless it has no credentials.
 #[derive(Clone)]
 pub(super) struct Signed {
     pub(super) channel: Channel,

@@ -23,9 +23,9 @@ use crate::base::secret::Secret;
 
 pub use types::{DeviceAuthorization, Grant, Registering, Registration, SsoAccount, SsoToken};
 
-/// The longest answer that is accepted.
+/// The maximum length in bytes of an answer.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
-/// The header with the token of a person.
+/// The header that contains a person's access token.
 const TOKEN_HEADER: &str = "x-amz-sso_bearer_token";
 
 /// A client for one broker, which signs nothing. Clones share the connection.
@@ -144,7 +144,7 @@ impl Sso {
         })
     }
 
-    /// Registers this program.
+    /// Registers this program with the broker, which every flow needs first.
     ///
     /// # Errors
     /// [`ClientError`] if the broker refuses or does not answer.
@@ -176,7 +176,7 @@ impl Sso {
         })
     }
 
-    /// Begins the device flow.
+    /// Begins the device flow, in which the person approves on any computer.
     ///
     /// # Errors
     /// [`ClientError`] if the broker refuses or does not answer.
@@ -201,7 +201,7 @@ impl Sso {
         })
     }
 
-    /// Asks for a token.
+    /// Asks for a token. In the device flow, the program repeats this until the person has decided.
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the name of AWS's exception, such as `AuthorizationPendingException`,
@@ -244,7 +244,7 @@ impl Sso {
     /// Lists the accounts in which the person has a role.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] with `UnauthorizedException` if the token is over, or another
+    /// [`ClientError::Refused`] with `UnauthorizedException` if the token has expired or was ended, or another
     /// [`ClientError`].
     pub async fn list_accounts(
         &self,
@@ -387,7 +387,7 @@ impl Sso {
     }
 }
 
-/// The members of two objects.
+/// Merges two objects. A member of the second one replaces the one with the same name in the first.
 fn merged(one: Value, more: Value) -> Value {
     match (one, more) {
         (Value::Object(mut one), Value::Object(more)) => {

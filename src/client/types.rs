@@ -6,7 +6,7 @@ use crate::base::clock::Timestamp;
 use crate::base::host_names::is_loopback;
 use crate::base::secret::Secret;
 
-/// The broker to call.
+/// The broker to call, and how to reach it.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     /// `https://HOST:PORT`, or `http://` on loopback.
@@ -34,9 +34,9 @@ impl Endpoint {
 /// Credentials to sign calls with. `Debug` does not print the secrets.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// `AKIA…` for a long-term key, `ASIA…` for a temporary one.
+    /// The id of the access key: `AKIA…` for a long-term key, `ASIA…` for a temporary one.
     pub access_key_id: String,
-    /// The secret access key.
+    /// The secret access key, with which calls are signed.
     pub secret_access_key: Arc<Secret<String>>,
     /// The session token, for temporary credentials.
     pub session_token: Option<Arc<Secret<String>>>,
@@ -72,7 +72,7 @@ impl Credentials {
 pub struct AssumeRole {
     pub role_arn: String,
     pub role_session_name: String,
-    /// 900 to 129600; by default 3600.
+    /// The duration of the session in seconds, from 900 to 129600; 3600 by default.
     pub duration_seconds: Option<i32>,
     /// An inline session policy, as JSON.
     pub policy: Option<String>,
@@ -85,7 +85,7 @@ pub struct AssumeRole {
     pub external_id: Option<String>,
     /// The person or program behind the session. It stays the same in sessions assumed from this one.
     pub source_identity: Option<String>,
-    /// The serial number of the calling user's MFA device, and its present code.
+    /// The serial number of the calling user's MFA device, and its current code.
     pub mfa: Option<(String, String)>,
 }
 
@@ -106,9 +106,9 @@ impl AssumeRole {
 pub struct AssumeRoleWithWebIdentity {
     pub role_arn: String,
     pub role_session_name: String,
-    /// The token of an OpenID Connect provider.
+    /// The token of an OpenID Connect provider, in compact form.
     pub token: Arc<Secret<String>>,
-    /// 900 to 129600; by default 3600.
+    /// The duration of the session in seconds, from 900 to 129600; 3600 by default.
     pub duration_seconds: Option<i32>,
     /// An inline session policy, as JSON.
     pub policy: Option<String>,
@@ -119,7 +119,7 @@ pub struct AssumeRoleWithWebIdentity {
 /// The session that AssumeRoleWithWebIdentity issued, and the claims of the token.
 #[derive(Debug, Clone)]
 pub struct WebIdentityRole {
-    /// The session of the role.
+    /// The session, with its credentials.
     pub role: AssumedRole,
     /// The token's `sub`.
     pub subject: String,
@@ -129,12 +129,12 @@ pub struct WebIdentityRole {
     pub audience: String,
 }
 
-/// The parameters of AssumeRoleWithSAML. See the proto for the bounds of each field.
+/// The parameters of AssumeRoleWithSAML. `sts.proto` has the bounds of each field.
 #[derive(Debug, Clone)]
 pub struct AssumeRoleWithSaml {
-    /// The role's ARN.
+    /// The ARN of the role to assume.
     pub role_arn: String,
-    /// The ARN of the SAML provider.
+    /// The ARN of the SAML provider that made the response.
     pub principal_arn: String,
     /// The identity provider's response in base64.
     pub response: Arc<Secret<String>>,
@@ -150,7 +150,7 @@ pub struct AssumeRoleWithSaml {
 /// The credentials that AssumeRoleWithSAML returned, with the identity that the provider asserted.
 #[derive(Debug, Clone)]
 pub struct SamlRole {
-    /// The session of the role.
+    /// The session, with its credentials.
     pub role: AssumedRole,
     /// The assertion's NameID.
     pub subject: String,
@@ -158,18 +158,18 @@ pub struct SamlRole {
     pub subject_type: String,
     /// The entity ID of the identity provider.
     pub issuer: String,
-    /// The URL that the assertion was sent to.
+    /// The URL to which the assertion was sent.
     pub audience: String,
-    /// A hash that identifies the provider, so that with the subject it is unique over all providers.
+    /// A hash that identifies the provider. Together with the subject, it is unique among all providers.
     pub name_qualifier: String,
 }
 
-/// A token that proves to others who the caller is.
+/// A token that proves the caller's identity to others.
 #[derive(Debug, Clone)]
 pub struct WebIdentityToken {
     /// The JSON Web Token. Until it expires, anybody who holds it can act as the caller towards its audience.
     pub token: Arc<Secret<String>>,
-    /// The token is refused from this instant on.
+    /// When the token expires.
     pub expires_at: Timestamp,
 }
 
@@ -180,7 +180,7 @@ pub struct AssumedRole {
     pub credentials: Credentials,
     /// The role's unique id and the name of the session: `AROA…:SESSION`.
     pub assumed_role_id: String,
-    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    /// The ARN of the session: `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     pub arn: String,
     /// How much of the space for session policies and tags is used, in percent: 0 to 100.
     pub packed_policy_size: i32,
@@ -191,11 +191,11 @@ pub struct AssumedRole {
 /// The identity to which the credentials belong, as GetCallerIdentity returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerIdentity {
-    /// `AIDA…` for a user, `AROA…:SESSION` for a role session.
+    /// The unique id: `AIDA…` for a user, `AROA…:SESSION` for a role session.
     pub user_id: String,
-    /// The number of the account: twelve digits.
+    /// The id of the account: twelve digits.
     pub account: String,
-    /// The ARN of the principal.
+    /// The ARN of the user or session.
     pub arn: String,
 }
 

@@ -1,4 +1,4 @@
-//! WatchRevocations: which sessions of a node have ended before their expiry.
+//! WatchRevocations: tells a node which of its sessions have ended before their expiry.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use crate::base::secret::Secret;
 /// A session to watch, which AssumeRoleForWorkload issued to the caller.
 #[derive(Debug, Clone)]
 pub struct WatchedSession {
-    /// `ASIA…`.
+    /// The id of the session's access key, `ASIA…`.
     pub access_key_id: String,
-    /// The session token that came with the key.
+    /// The session token that belongs to the key.
     pub session_token: Arc<Secret<String>>,
 }
 
@@ -22,11 +22,11 @@ pub struct RevocationsSeen {
     /// The number of the last change that the message takes into account. Pass the highest one to the next
     /// stream.
     pub sequence_number: i64,
-    /// The access keys of sessions that have ended. Empty in a heartbeat.
+    /// The ids of the access keys whose sessions have ended. Empty in a heartbeat.
     pub ended_access_key_ids: Vec<String>,
 }
 
-/// An open stream of WatchRevocations. A message comes at least every 5 seconds: a caller that gets none
+/// An open stream of WatchRevocations. A message arrives at least every 5 seconds. A caller that gets none
 /// for longer should open another stream.
 pub struct RevocationWatch {
     client: Client,

@@ -7,7 +7,7 @@ use crate::api::sts::v1 as pb;
 use crate::api::sts::v1::assume_role_for_workload_request as one_of;
 use crate::base::secret::Secret;
 
-/// The workload that gets the credentials. `sts.proto` says what each kind is and has the bounds of
+/// The workload that gets the credentials. `sts.proto` describes the kinds, and has the bounds of
 /// each field.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "`sts.proto` describes the fields")]
@@ -40,7 +40,7 @@ pub struct AssumeRoleForWorkload {
     pub role_arn: Option<String>,
     /// The name of the session. Only a process needs it.
     pub role_session_name: Option<String>,
-    /// 900 to 129600; by default 3600.
+    /// The duration of the session in seconds, from 900 to 129600; 3600 by default.
     pub duration_seconds: Option<i32>,
     /// Keys and values of session tags. Must be empty for a pod.
     pub tags: Vec<(String, String)>,
@@ -62,7 +62,7 @@ impl AssumeRoleForWorkload {
 /// The answer to AssumeRoleForWorkload.
 #[derive(Debug, Clone)]
 pub struct WorkloadRole {
-    /// The session of the role.
+    /// The session, with its credentials.
     pub role: AssumedRole,
     /// The role's ARN, `arn:aws:iam::ACCOUNT:role/PATH/NAME`.
     pub role_arn: String,

@@ -1,4 +1,4 @@
-//! `brevet-agent`: the program that runs beside workloads, without the broker.
+//! The program `brevet-agent`, which runs beside workloads and does not contain the broker.
 
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ use crate::agent::{AgentArguments, run_agent};
 use crate::log::{self, LogFormat};
 use crate::process;
 
-/// The sidecar of Brevet: gives workloads credentials the way an instance profile does
+/// The sidecar of Brevet: gives workloads credentials as an instance profile does
 ///
 /// `brevet-agent agent` answers the addresses that every SDK asks. The broker itself is `brevet serve`, which is
 /// another program.
@@ -40,7 +40,7 @@ enum Command {
 }
 
 /// Runs the command line of `brevet-agent` and returns its exit status: 0 for success, 1 for a failure, 2 for a
-/// command line that was not understood; that of the program for `exec`.
+/// command line that was not understood. For `exec`, it is the exit status of the program.
 pub fn main() -> ExitCode {
     process::keep_memory_private();
     let arguments = match Arguments::try_parse() {

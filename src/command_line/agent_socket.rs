@@ -1,4 +1,4 @@
-//! Asks the agent of this machine for a session, over its Unix socket. The agent knows by the kernel who asks.
+//! Asks the agent of this machine for a session, over its Unix socket. The kernel tells the agent who asks.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -20,15 +20,15 @@ use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::base::secret::Secret;
 use crate::files;
 
-/// How long the agent may take. It answers within a second.
+/// How long to wait for the agent's answer, which usually takes less than a second.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest answer.
+/// The maximum length of an answer in bytes.
 const MAX_BYTES: usize = 64 << 10;
-/// A program that has only just started is asked to connect again, this often at most and with this pause.
+/// The maximum number of attempts for a program that has only just started, which the agent asks to connect again.
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The agent's answer, in the form of container credentials.
+/// The agent's answer, in the JSON form of container credentials.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Document {
@@ -39,7 +39,7 @@ struct Document {
     account_id: String,
 }
 
-/// An error of the agent.
+/// An error in the agent's answer.
 #[derive(Deserialize)]
 struct Refusal {
     code: String,
@@ -49,7 +49,7 @@ struct Refusal {
 /// Gets a session of a role.
 ///
 /// # Errors
-/// No agent listens there, or it refuses; the message has its reason.
+/// No agent listens on the socket, or the agent refuses; the message then has its reason.
 pub(super) async fn session(socket: &Path, role_arn: &str) -> Result<SessionCredentials, Failure> {
     let fault =
         |what: String| -> Failure { format!("--agent-socket {}: {what}", socket.display()).into() };

@@ -61,7 +61,8 @@ impl Environment {
             .find_map(|name| self.get(name).map(|value| Setting::new(value, *name)))
     }
 
-    /// The path in the variable `name`, where `~/` is the home folder, else `at_home` under the home folder.
+    /// The path in the variable `name`, in which `~/` stands for the home folder. If the variable is not set,
+    /// `at_home` in the home folder.
     fn path(&self, name: &str, at_home: &str) -> Option<PathBuf> {
         let home = self.get("HOME").map(PathBuf::from);
         match self.get(name) {
@@ -74,7 +75,7 @@ impl Environment {
     }
 }
 
-/// A value, and the flag, variable or profile that it was taken from, for people.
+/// A value, and a text that names the flag, variable or profile from which it was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting {
     pub(crate) value: String,
@@ -118,7 +119,8 @@ impl Files {
         })
     }
 
-    /// A section of the configuration whose header is two words: `[profile NAME]`, `[services NAME]`.
+    /// The section of the configuration whose header has these two words, as in `[profile NAME]` or `[services
+    /// NAME]`.
     fn section(&self, kind: &str, name: &str) -> Option<&Section> {
         let named = |header: &&String| {
             let words = words::split(header).unwrap_or_default();
@@ -130,7 +132,7 @@ impl Files {
             .and_then(|header| self.config.get(header))
     }
 
-    /// The profile as the configuration file has it, without the credentials file.
+    /// The section of a profile in the configuration file, without what the credentials file says.
     fn in_config(&self, name: &str) -> Option<&Section> {
         let plain = if name == "default" {
             self.config.get(name)
@@ -140,7 +142,7 @@ impl Files {
         self.section("profile", name).or(plain)
     }
 
-    /// The profile of both files; where both set an option, the credentials file wins.
+    /// The options of a profile from both files. If both set an option, the credentials file takes precedence.
     fn profile(&self, name: &str) -> Option<Section> {
         let (config, credentials) = (self.in_config(name), self.credentials.get(name));
         if config.is_none() && credentials.is_none() {
@@ -182,11 +184,11 @@ fn text<'a>(section: &'a Section, option: &str) -> Option<&'a str> {
         .filter(|v| !v.is_empty())
 }
 
-/// Everything that a call depends on except the credentials.
+/// The settings that every call needs, in addition to credentials.
 pub(crate) struct Settings {
     pub(crate) endpoint: Setting,
     pub(crate) region: Setting,
-    /// The profile that was asked for; `None` means the profile `default`, if there is one.
+    /// The profile that was chosen; `None` means the profile `default`, if there is one.
     pub(crate) profile: Option<Setting>,
     ca: Option<Setting>,
     plaintext_off_loopback: bool,
@@ -268,7 +270,7 @@ impl Settings {
         })
     }
 
-    /// The settings for a call at any time, when nobody may be asked for a code.
+    /// The same settings for a call at any time, when nobody is there to be asked for a code.
     pub(crate) fn without_questions(self) -> Self {
         Self {
             may_ask: false,
@@ -283,8 +285,8 @@ impl Settings {
             .map_or("default", |p| p.value.as_str())
     }
 
-    /// The endpoints that the chosen profile sets, each under the variable that means the same. A shell
-    /// that stops using the profile needs them to reach the same servers.
+    /// The endpoints that the chosen profile sets, each under the variable that means the same. A shell that
+    /// no longer uses the profile needs them to reach the same servers.
     pub(crate) fn endpoints_of_profile(&self) -> BTreeMap<String, String> {
         let section = self.files.profile(self.profile_name()).unwrap_or_default();
         let services =
@@ -339,7 +341,7 @@ impl Settings {
         Ok(endpoint)
     }
 
-    /// A client that signs with these credentials.
+    /// Makes a client that signs with these credentials.
     pub(crate) fn client_with(&self, credentials: Credentials) -> Result<Client, Failure> {
         let endpoint = self.endpoint()?;
         Ok(if self.plaintext_off_loopback {
@@ -354,13 +356,13 @@ impl Settings {
         credentials::default_session_name(&self.environment)
     }
 
-    /// What the choice of credentials depends on, without secrets.
+    /// A description of everything that determines which credentials are chosen, without secrets.
     pub(crate) fn identity(&self) -> Vec<String> {
         identity::of(self)
     }
 
-    /// The folder for what can be lost (XDG Base Directory Specification): `brevet` in XDG_CACHE_HOME, else in
-    /// `.cache` of the home folder. `None` without both.
+    /// The folder for data that may be lost (XDG Base Directory Specification): `brevet` in XDG_CACHE_HOME, or
+    /// else in `.cache` of the home folder. `None` if neither variable is set.
     pub(crate) fn cache_folder(&self) -> Option<PathBuf> {
         let cache = self.environment.get("XDG_CACHE_HOME").map(PathBuf::from);
         let at_home = || {
@@ -374,7 +376,7 @@ impl Settings {
             .map(|folder| folder.join("brevet"))
     }
 
-    /// A client that does not sign its calls.
+    /// Makes a client that does not sign its calls.
     pub(crate) fn anonymous(&self) -> Result<Client, Failure> {
         Ok(Client::anonymous(
             &self.endpoint()?,
@@ -382,12 +384,12 @@ impl Settings {
         )?)
     }
 
-    /// The credentials to sign with, and where they were found.
+    /// Finds the credentials to sign with, and where they are.
     pub(crate) async fn credentials(&self) -> Result<Found, Failure> {
         credentials::find(self).await
     }
 
-    /// A client that signs with the credentials that [`Self::credentials`] finds.
+    /// Makes a client that signs with the credentials that [`Self::credentials`] finds.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
         let found = self.credentials().await?;
         self.client_with(found.credentials)

@@ -1,4 +1,4 @@
-//! `brevet configure sso`: writes a profile with which a person signs in.
+//! `brevet configure sso`: writes a profile with which a person signs in through a browser.
 
 mod sections;
 
@@ -54,13 +54,13 @@ pub(crate) struct SsoArguments {
     /// The name of the sso-session to write; profiles that name the same one share a sign-in
     #[arg(long, value_name = "NAME", default_value = "brevet")]
     sso_session: String,
-    /// The name of the portal, which AWS's tools want in this form; nothing is requested from it
+    /// The start URL, which names the portal; AWS's tools need this form, but nothing is requested from it
     #[arg(long, value_name = "URL", default_value = DEFAULT_START_URL)]
     start_url: String,
-    /// The account of the role [default: asks]
+    /// The account of the role [default: asked for on the terminal]
     #[arg(long, value_name = "NUMBER")]
     account_id: Option<String>,
-    /// The name of the role [default: asks]
+    /// The name of the role [default: asked for on the terminal]
     #[arg(long, value_name = "NAME")]
     role_name: Option<String>,
     /// Replace a profile or session of the same name
@@ -137,7 +137,7 @@ async fn configure(arguments: &SsoArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The sections for this profile.
+/// Makes the sections of the new profile.
 fn written(
     settings: &Settings,
     arguments: &SsoArguments,
@@ -188,7 +188,7 @@ fn written(
     ]
 }
 
-/// A name in a header, in quotes if it has a space.
+/// Formats a name in a header, with quotes if it contains a space.
 fn quoted(name: &str) -> String {
     match name.contains(' ') {
         true => format!("\"{name}\""),
@@ -248,7 +248,7 @@ async fn role(
     Ok(chosen.clone())
 }
 
-/// Lets the person choose one of several. One alone is chosen without a question.
+/// Asks the person to choose one of several values. If there is only one, it is chosen without a question.
 fn choose(what: &str, flag: &str, all: &[String]) -> Result<usize, Failure> {
     match all.len() {
         0 => {

@@ -86,7 +86,7 @@ fn entry(
 }
 
 /// Returns credentials with enough time left, from the cache or new ones. If several runs need new
-/// ones, one of them gets them, and the others wait for it for at most [`MAX_WAIT`]. While the
+/// credentials, one of them makes the call, and the others wait for it for at most [`MAX_WAIT`]. While the
 /// broker cannot be reached, cached credentials are used for longer.
 ///
 /// # Errors
@@ -146,7 +146,7 @@ async fn obtain(
     }
 }
 
-/// When credentials are replaced although they are still valid.
+/// When to replace credentials, although they are still valid.
 fn renew_at(session: &SessionCredentials) -> Timestamp {
     let life = session.expires_at.since(session.received_at);
     session.expires_at.minus(RENEW_AHEAD.min(life / 2))
@@ -156,8 +156,8 @@ fn is_usable(session: &SessionCredentials, now: Timestamp) -> bool {
     session.expires_at.since(now) > SHORTEST
 }
 
-/// Whether a failure says nothing about what the caller may do: the broker cannot be reached or is
-/// overloaded.
+/// Whether a failure is temporary and says nothing about what the caller may do: the broker cannot be reached
+/// or is overloaded.
 fn is_passing(failure: &Failure) -> bool {
     match failure.downcast_ref::<ClientError>() {
         Some(ClientError::Unreachable { .. }) => true,

@@ -15,7 +15,8 @@ use crate::log::LogArguments;
 
 pub(crate) use child::{Ended, NotRun};
 
-/// The log of this command unless it is asked for: the terminal is the program's.
+/// The log filter of this command if none is chosen. It shows little, because the terminal belongs to the
+/// program.
 pub(crate) const DEFAULT_LOG: &str = "error,brevet=warn";
 
 const EXAMPLES: &str = "\

@@ -1,4 +1,4 @@
-//! What a failed command prints: what happened, to what, and what to do next.
+//! Prints why a command failed: what happened, to what, and what to do next.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -7,16 +7,16 @@ use super::exec::{Ended, NotRun};
 use super::{Failure, port, print};
 use crate::client::{ClientError, split_encoded_message};
 
-/// A file system with fewer free bytes counts as full.
+/// A file system with fewer free bytes than this counts as full.
 const NEEDED_BYTES: u64 = 1 << 20;
 
-/// A failure because a file system is full.
+/// The error about a failure that a full file system has caused.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct NoRoom(String);
 
-/// Prints why a command failed, and returns its exit status. A program that `brevet exec` ran has its own, and
-/// nothing is printed.
+/// Prints why a command failed, and returns its exit status. If a program that `brevet exec` ran has ended,
+/// nothing is printed, and the exit status is the program's.
 pub(crate) fn failed(failure: &Failure) -> ExitCode {
     if let Some(Ended(status)) = failure.downcast_ref() {
         return ExitCode::from(*status);
@@ -28,7 +28,7 @@ pub(crate) fn failed(failure: &Failure) -> ExitCode {
     }
 }
 
-/// The failure in words, with the next step where one is known.
+/// Describes the failure, with the next step if one is known.
 fn describe(failure: &Failure) -> String {
     match failure.downcast_ref::<ClientError>() {
         Some(ClientError::Refused {
@@ -59,8 +59,8 @@ fn describe(failure: &Failure) -> String {
     }
 }
 
-/// Adds that a file system is full, if one of `files` is on such a one: SQLite reports a full disk only as
-/// an "I/O error".
+/// Adds to a failure that a file system is full, if that is so for one of `files`. SQLite reports a full disk
+/// only as an "I/O error".
 pub(crate) fn with_free_space(failure: Failure, files: &[&Path]) -> Failure {
     let full = files
         .iter()
@@ -86,7 +86,7 @@ pub(crate) fn with_free_space(failure: Failure, files: &[&Path]) -> Failure {
     }
 }
 
-/// Describes the broker's refusal in its own words, with its request id and the next step.
+/// Describes the broker's refusal: its message, its request id and the next step.
 fn refused(code: &str, message: &str, request_id: &str) -> String {
     let (sentence, encoded) = split_encoded_message(message);
     let mut text = format!("{}: {}", print::visible(code), print::visible(sentence));
@@ -102,7 +102,7 @@ fn refused(code: &str, message: &str, request_id: &str) -> String {
     text
 }
 
-/// What to do about a refusal, by its code and message.
+/// The next step after a refusal with this code and message, if one is known.
 fn step(code: &str, sentence: &str) -> Option<&'static str> {
     Some(match code {
         _ if sentence.contains("valid region") => "name one of these with --region or AWS_REGION",
@@ -146,7 +146,7 @@ fn step(code: &str, sentence: &str) -> Option<&'static str> {
     })
 }
 
-/// Describes a broker that did not answer, with what is most likely wrong with the address.
+/// Describes that a broker did not answer, and what is most likely wrong with the address.
 fn unreachable(url: &str, reason: &str) -> String {
     let text = format!(
         "cannot reach {}: {}",

@@ -1,4 +1,4 @@
-//! Bounded reading of files, and of standard input where a command takes `-` for it.
+//! Reads files of limited size, and standard input for commands that take `-` for it.
 
 use std::io::Read;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub(crate) fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> 
     Ok(text.to_owned())
 }
 
-/// Reads a file; a file called `-` is a file like any other.
+/// Reads a file. A path `-` is the name of a file here.
 ///
 /// # Errors
 /// The file cannot be read, or has more than `max_bytes` bytes; the message names the file.

@@ -22,9 +22,9 @@ const CLIENT_NAME: &str = "brevet";
 /// The redirect URI that is registered. The real one has a port, which is left out of the comparison: RFC
 /// 8252 section 7.3.
 const REDIRECT_URI: &str = "http://127.0.0.1/oauth/callback";
-/// How long the person may take.
+/// How long the person may take to sign in and to approve.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// By how many seconds the interval grows when the broker asks for it: RFC 8628 section 3.5.
+/// How many seconds are added to the interval when the broker asks for that: RFC 8628 section 3.5.
 const SLOW_DOWN_SECONDS: u64 = 5;
 
 const EXAMPLES: &str = "\
@@ -52,7 +52,7 @@ pub(crate) struct LoginArguments {
     pub(crate) way: WayArguments,
 }
 
-/// Which way to sign in.
+/// The way in which the person signs in.
 #[derive(Debug, Default, Args)]
 pub(crate) struct WayArguments {
     /// Open no browser: show a code and an address instead
@@ -94,7 +94,7 @@ pub(crate) async fn sign_in(
     Ok(token)
 }
 
-/// The authorization code flow with PKCE: RFC 6749 section 4.1, RFC 7636, RFC 8252.
+/// Signs in by the authorization code flow with PKCE: RFC 6749 section 4.1, RFC 7636, RFC 8252.
 async fn by_code(
     client: &Sso,
     sso: &SsoSettings,
@@ -132,7 +132,7 @@ async fn by_code(
     Ok((registration, token))
 }
 
-/// The device flow: RFC 8628.
+/// Signs in by the device flow: RFC 8628.
 async fn by_device(
     client: &Sso,
     sso: &SsoSettings,
@@ -199,12 +199,12 @@ fn authorize_url(endpoint: &str, parameters: &[(&str, &str)]) -> String {
     url
 }
 
-/// The code challenge of a verifier: RFC 7636 section 4.2, S256.
+/// Computes the code challenge of a verifier: RFC 7636 section 4.2, S256.
 fn challenge(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()))
 }
 
-/// Whether a text of the broker is an address that may be given to a browser.
+/// Whether a text from the broker is a URL that may be given to a browser.
 fn is_web(url: &str) -> bool {
     let is_plain = url.bytes().all(|b| b.is_ascii_graphic());
     is_plain
@@ -213,8 +213,7 @@ fn is_web(url: &str) -> bool {
             .any(|scheme| url.starts_with(scheme))
 }
 
-/// Opens a page in the person's browser, if there is one. The address is one argument of the program, which no
-/// shell reads.
+/// Opens a page in the person's browser, if there is one. The URL is passed as one argument, without a shell.
 fn open_browser(url: &str) {
     let chosen = std::env::var("BROWSER")
         .ok()

@@ -1,4 +1,4 @@
-//! Finds out what listens on a port where a call has failed: TLS, plain HTTP, or something else.
+//! Finds out after a failed call what listens on the port: TLS, plain HTTP, or something else.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -17,13 +17,13 @@ pub(crate) enum Speaks {
     Tls,
     /// HTTP/1.1 without TLS.
     Http,
-    /// Something that is neither.
+    /// Something that is neither TLS nor HTTP.
     Else,
-    /// Nothing within [`TIMEOUT`], or the connection failed.
+    /// No answer within [`TIMEOUT`], or the connection failed.
     Nothing,
 }
 
-/// Whether the scheme of a URL is https, in any case.
+/// Whether the scheme of a URL is `https`, in upper or lower case.
 pub(crate) fn scheme_is_https(url: &str) -> bool {
     url.get(..8)
         .is_some_and(|start| start.eq_ignore_ascii_case("https://"))

@@ -19,7 +19,7 @@ pub(crate) enum Output {
     Json,
 }
 
-/// `--output` of a command that prints a table for people and JSON for programs.
+/// The flag `--output` of a command that prints a table for people and JSON for programs.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgument {
     /// The output format [default: a table on a terminal, otherwise JSON]
@@ -28,7 +28,7 @@ pub(crate) struct OutputArgument {
 }
 
 impl OutputArgument {
-    /// The format that was asked for, else a table on a terminal and JSON otherwise.
+    /// The chosen format. Without the flag, it is a table on a terminal, and JSON otherwise.
     pub(crate) fn chosen(&self) -> Output {
         let fitting = if io::stdout().is_terminal() {
             Output::Table
@@ -39,7 +39,7 @@ impl OutputArgument {
     }
 }
 
-/// `--output` of a command that prints for people by default.
+/// The flag `--output` of a command that prints text for people unless JSON is chosen.
 #[derive(Debug, Args)]
 pub(crate) struct TextOutputArgument {
     /// The output format
@@ -48,18 +48,18 @@ pub(crate) struct TextOutputArgument {
 }
 
 impl TextOutputArgument {
-    /// Whether JSON was asked for.
+    /// Whether the command prints JSON instead of text.
     pub(crate) fn is_json(&self) -> bool {
         self.output == Output::Json
     }
 }
 
-/// The reader of standard output has gone away, so the command ends quietly.
+/// The error after which the command ends quietly, because the reader of standard output has closed it.
 #[derive(Debug, thiserror::Error)]
 #[error("the reader of standard output has closed it")]
 pub(crate) struct ReaderIsGone;
 
-/// A writer that remembers whether its reader went away.
+/// A writer that records whether its reader has closed the other end.
 struct Watched<W> {
     inner: W,
     gone: bool,
@@ -82,7 +82,7 @@ impl<W: Write> Write for Watched<W> {
 /// Writes data to standard output without escaping anything; for data that this program made itself.
 ///
 /// # Errors
-/// [`ReaderIsGone`], or what `write` fails with.
+/// [`ReaderIsGone`], or the error of `write`.
 pub(crate) fn data(
     write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -102,7 +102,7 @@ pub(crate) fn data(
 /// Writes data to standard output with control characters escaped as `form` says.
 ///
 /// # Errors
-/// [`ReaderIsGone`], or what `write` fails with.
+/// [`ReaderIsGone`], or the error of `write`.
 pub(crate) fn legibly(
     form: Form,
     write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
@@ -150,8 +150,8 @@ pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
     data(|out| Ok(writeln!(out, "{}", Form::Line.of(&text.to_string()))?))
 }
 
-/// Prints lines of data that end with a line feed already. Text of strangers in it must have been made
-/// [`visible`], or it could forge lines.
+/// Prints lines of data that end with a line feed already. Foreign text in it must have been made
+/// [`visible`], because it could forge lines.
 ///
 /// # Errors
 /// [`Failure`] if standard output cannot be written.
@@ -159,8 +159,7 @@ pub(crate) fn block(text: impl Display) -> Result<(), Failure> {
     data(|out| Ok(write!(out, "{}", Form::Lines.of(&text.to_string()))?))
 }
 
-/// Prints one or more lines for people to standard error. A standard error that cannot be written is
-/// ignored.
+/// Prints one or more lines for people to standard error. If that fails, nothing happens.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{}", Form::Lines.of(&text.to_string()));
 }
@@ -170,7 +169,7 @@ pub(crate) fn drawing(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Whether standard error may have colours: it is a terminal, and NO_COLOR (no-color.org) is not set.
+/// Whether standard error may have colours: if it is a terminal and NO_COLOR (no-color.org) is not set.
 pub(crate) fn may_colour_stderr() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
@@ -212,8 +211,8 @@ pub(crate) fn in_colours(text: &str, form: Form) -> String {
     out
 }
 
-/// If the text begins with a sequence that sets colours and weights (ECMA-48 section 8.3.117, SGR), its
-/// length in bytes.
+/// The length in bytes of the sequence that sets colours and weights (ECMA-48 section 8.3.117, SGR) at the
+/// beginning of the text; `None` if there is none.
 pub(crate) fn colour_length(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
@@ -267,12 +266,12 @@ pub(crate) fn fields(fields: &[(&str, &str)]) -> String {
         .collect()
 }
 
-/// Makes text of strangers safe to print within a line: control characters and line feeds are escaped.
+/// Makes foreign text safe to print within a line: control characters and line feeds are escaped.
 pub(crate) fn visible(text: &str) -> String {
     Form::Line.of(text)
 }
 
-/// Turns text of strangers into one word of a command line for a POSIX shell, quoted where that is needed.
+/// Turns foreign text into one word of a command line for a POSIX shell, quoted if necessary.
 pub(crate) fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:=@,".contains(c);
     let text = visible(text);

@@ -15,7 +15,7 @@ use crate::client::{
     WebIdentityRole,
 };
 
-/// The most bytes of a response that are read. The broker has a lower limit.
+/// The maximum number of bytes of a response that are read. The broker has a lower limit.
 const MAX_RESPONSE_BYTES: u64 = 256 << 10;
 
 /// The flags of every command that asks for a session of a role.
@@ -69,12 +69,12 @@ pub(crate) struct RoleArguments {
     saml_provider_arn: Option<String>,
 }
 
-/// The flags of the commands that get a session for another program: of a broker, or of the agent of this machine.
+/// The flags of commands that get a session for another program, from a broker or from the agent of this machine.
 #[derive(Debug, Args)]
 pub(crate) struct SessionArguments {
     #[command(flatten)]
     pub(crate) role: RoleArguments,
-    /// Ask the agent of this machine by its Unix socket instead of a broker; it knows by the kernel who asks
+    /// Ask the agent of this machine over its Unix socket instead of a broker; the kernel tells the agent who asks
     #[arg(long, value_name = "PATH", conflicts_with_all = ["endpoint", "profile", "role_session_name", "duration_seconds", "policy", "policy_arns", "tags", "transitive_tag_keys", "external_id", "source_identity", "serial_number", "web_identity_token_file", "saml_response_file"])]
     pub(crate) agent_socket: Option<PathBuf>,
 }
@@ -97,7 +97,7 @@ pub(crate) async fn session(
 }
 
 impl RoleArguments {
-    /// Whether the proof is read from standard input.
+    /// Whether the token or the response that proves who asks is read from standard input.
     pub(crate) fn reads_standard_input(&self) -> bool {
         let files = [&self.web_identity_token_file, &self.saml_response_file];
         files
@@ -106,14 +106,15 @@ impl RoleArguments {
             .any(|file| input::is_stdin(file))
     }
 
-    /// Whether the proof can be shown only once: a code, a response, standard input. Sessions are then not replaced.
+    /// Whether the proof works only once, like a code, a response, or a token from standard input. Sessions are
+    /// then not replaced.
     pub(crate) fn proves_only_once(&self) -> bool {
         self.serial_number.is_some()
             || self.saml_response_file.is_some()
             || self.reads_standard_input()
     }
 
-    /// The role's ARN. `account` is that of the role, for a role that was given by its name.
+    /// The ARN of the role. `account` is used if the role was given by its name.
     pub(crate) fn whole_arn(&self, account: &str) -> String {
         match self.role_arn.starts_with("arn:") {
             true => self.role_arn.clone(),
@@ -125,7 +126,7 @@ impl RoleArguments {
     /// broker, with the same identity. It contains no secrets.
     ///
     /// # Errors
-    /// A sentence if the working folder, on which the path of a file depends, cannot be read.
+    /// A text for the operator, if the working folder cannot be read, on which the path of a file depends.
     pub(crate) fn asked(&self, settings: &Settings) -> Result<String, Failure> {
         let path = |file: &Option<PathBuf>| -> Result<Option<PathBuf>, Failure> {
             Ok(file.as_ref().map(std::path::absolute).transpose()?)
@@ -152,7 +153,7 @@ impl RoleArguments {
     }
 }
 
-/// The broker's answer to the operation that fits the proof.
+/// The broker's answer to the operation with which the role was assumed.
 pub(crate) enum Answer {
     Role(AssumedRole),
     WebIdentity(WebIdentityRole),
@@ -242,13 +243,13 @@ pub(crate) async fn ask(settings: &Settings, arguments: &RoleArguments) -> Resul
     Ok(Answer::Role(client.assume_role(&request).await?))
 }
 
-/// The ARN of a role that is given by its name, or by `role/` and its name.
+/// The ARN of a role whose name is given, with or without `role/` before it.
 pub(crate) fn arn_of_name(account: &str, text: &str) -> String {
     let name = text.strip_prefix("role/").unwrap_or(text);
     format!("arn:aws:iam::{account}:role/{name}")
 }
 
-/// Checks that a role is given by its ARN. Without an access key, the account of a mere name is unknown.
+/// Checks that a role is given by its ARN. Without an access key, the account of a role's name is not known.
 fn check_whole_arn(role_arn: &str, option: &str) -> Result<(), Failure> {
     if role_arn.starts_with("arn:") {
         return Ok(());

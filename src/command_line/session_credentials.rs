@@ -10,8 +10,8 @@ use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 use crate::client::{AssumedRole, Credentials};
 
-/// Temporary credentials whose values have only the characters that such values can have, since
-/// they are written into shells, files and the requests of other programs.
+/// Temporary credentials that were checked: their values have only the characters that such values can
+/// have, because they are written into shells, files and the requests of other programs.
 #[derive(Clone)]
 pub(crate) struct SessionCredentials {
     pub(crate) access_key_id: String,
@@ -24,10 +24,10 @@ pub(crate) struct SessionCredentials {
 }
 
 impl SessionCredentials {
-    /// Reads the session in the broker's answer.
+    /// Takes the session out of the broker's answer, and checks it.
     ///
     /// # Errors
-    /// A sentence if a value is missing, or has a character that such values never have.
+    /// A text for the operator, if a value is missing or has a character that such values never have.
     pub(crate) fn of(role: &AssumedRole) -> Result<Self, Failure> {
         let credentials = &role.credentials;
         let (received_at, expires_at) = credentials.life.ok_or("the answer has no expiration")?;
@@ -66,7 +66,7 @@ impl SessionCredentials {
         Ok(self)
     }
 
-    /// The session as a broker answers with it, for the agent.
+    /// The session in the form of a broker's answer, which the agent keeps.
     pub(crate) fn assumed(self, role_arn: &str) -> AssumedRole {
         AssumedRole {
             credentials: Credentials {
@@ -82,7 +82,8 @@ impl SessionCredentials {
         }
     }
 
-    /// The members with the names that AWS's tools print and read. `version` is for `credential_process`.
+    /// The credentials with the names that AWS's tools print and read. `version` is for
+    /// `credential_process`.
     pub(crate) fn printed(&self, version: Option<u8>) -> Printed<'_> {
         Printed {
             version,
@@ -119,7 +120,7 @@ pub(crate) struct Printed<'a> {
 
 #[cfg(test)]
 impl SessionCredentials {
-    /// A session of an hour with these values, received at the beginning of 2026.
+    /// A session with these values, which was received at the beginning of 2026 and lasts an hour.
     pub(crate) fn for_tests(access_key_id: &str, secret: &str, token: &str) -> Self {
         let received_at = Timestamp::from_amz("20260102T020405Z").unwrap();
         Self {

@@ -1,5 +1,5 @@
-//! Questions to the person at the terminal. They are asked on the terminal itself: `eval` may read standard
-//! output, and the program that runs a `credential_process` standard error.
+//! Asks the person at the terminal. The questions do not use standard output and standard error, which
+//! `eval` and the program that runs a `credential_process` may read.
 
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
@@ -24,7 +24,7 @@ pub(crate) fn confirms(question: &str) -> Result<bool, Failure> {
     Ok(["y", "yes"].contains(&line.trim().to_ascii_lowercase().as_str()))
 }
 
-/// Asks for the code of an MFA device. `otherwise` says what to do without a terminal, for the message.
+/// Asks for the code of an MFA device. `otherwise` says in the error what to do without a terminal.
 ///
 /// # Errors
 /// There is no terminal, or an empty line was entered.

@@ -1,10 +1,11 @@
-//! Parsers of flag values whose messages say what to write instead.
+//! Parsers of flag values. Their errors say what to write instead.
 
 use super::{Failure, input};
 
 const MAX_POLICY_BYTES: u64 = 64 << 10;
 
-/// Parses a number of seconds. For text with a unit, such as `1h`, the message has the number to write.
+/// Parses a number of seconds. If the text has a unit, such as `1h`, the error says which number to
+/// write.
 pub(crate) fn seconds(text: &str) -> Result<i32, String> {
     if let Ok(seconds) = text.parse::<i32>() {
         return Ok(seconds);
@@ -23,7 +24,7 @@ pub(crate) fn seconds(text: &str) -> Result<i32, String> {
     })
 }
 
-/// Parses a tag: `KEY=VALUE`, or as AWS's CLI has it, `Key=KEY,Value=VALUE`.
+/// Parses a tag in the form `KEY=VALUE`, or in that of AWS's CLI, `Key=KEY,Value=VALUE`.
 pub(crate) fn tag(text: &str) -> Result<(String, String), String> {
     if let Some((key, value)) = text
         .strip_prefix("Key=")
@@ -37,7 +38,7 @@ pub(crate) fn tag(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Reads a policy: JSON, or the path of a file that holds it, which may be written as `file://PATH`.
+/// Reads a policy, given as JSON or as the path of a file, with or without `file://` before it.
 pub(crate) fn policy(text: &str) -> Result<String, String> {
     let is_json = |text: &str| text.trim_start().starts_with('{');
     if is_json(text) {

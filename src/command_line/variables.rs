@@ -1,4 +1,4 @@
-//! The environment variables with which AWS's tools act as a session, for a shell and for a child process.
+//! Environment variables that make AWS's tools act as a session, in a shell and in a child process.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -8,15 +8,14 @@ use super::Failure;
 use super::aws::{FAILED_PROFILE, Settings};
 use super::session_credentials::{SessionCredentials, has_only_letters_and};
 
-/// Variables of earlier credentials. Each of them would take precedence over the new ones or
-/// contradict them.
+/// Variables of earlier credentials, each of which would take precedence over the new ones or contradict them.
 const STALE: [&str; 4] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_SECURITY_TOKEN",
     "AWS_ACCOUNT_ID",
 ];
-/// The variables that hold the credentials.
+/// The variables that contain the credentials.
 const OWN: [&str; 4] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -24,7 +23,7 @@ const OWN: [&str; 4] = [
     "AWS_CREDENTIAL_EXPIRATION",
 ];
 
-/// Variables that hold credentials or say where they are: what a program must not inherit that acts as a role.
+/// Variables that contain credentials or say where they are. A program that acts as a role must not inherit them.
 const OF_CREDENTIALS: [&str; 18] = [
     "AWS_ACCESS_KEY",
     "AWS_ACCESS_KEY_ID",
@@ -46,9 +45,9 @@ const OF_CREDENTIALS: [&str; 18] = [
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 ];
 
-/// The beginning of variables with tokens of single services, such as AWS_BEARER_TOKEN_BEDROCK.
+/// The prefix of variables with tokens for single services, such as AWS_BEARER_TOKEN_BEDROCK.
 const OF_TOKENS: &str = "AWS_BEARER_TOKEN_";
-/// The variables by which programs find a proxy.
+/// The variables in which programs look for a proxy.
 const OF_PROXIES: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
 
 /// Whether a program that acts as a role must not inherit this variable.
@@ -57,8 +56,8 @@ pub(crate) fn is_of_credentials(name: &OsStr) -> bool {
         .is_some_and(|name| OF_CREDENTIALS.contains(&name) || name.starts_with(OF_TOKENS))
 }
 
-/// The variables by which a program that uses a proxy does not send it what is meant for this machine: the endpoint's
-/// token, and the credentials. None without a proxy.
+/// The variables that keep a program from sending through its proxy what is meant for this machine: the endpoint's
+/// token, and the credentials. Empty if no proxy is set.
 pub(crate) fn without_proxy(
     inherited: impl Fn(&str) -> Option<OsString>,
 ) -> Vec<(&'static str, OsString)> {
@@ -75,10 +74,10 @@ pub(crate) fn without_proxy(
     names.map(|name| (name, hosts.clone())).into()
 }
 
-/// The variables that hold the credentials of a session.
+/// The variables with the credentials of a session.
 ///
 /// # Errors
-/// A sentence if a value has a character that such values never have.
+/// A text for the operator, if a value has a character that such values never have.
 pub(crate) fn of_session(session: &SessionCredentials) -> Result<Vec<(String, String)>, Failure> {
     let [id, secret, token, expiration] = OWN;
     checked([
@@ -89,7 +88,7 @@ pub(crate) fn of_session(session: &SessionCredentials) -> Result<Vec<(String, St
     ])
 }
 
-/// The variables by which a program finds a container endpoint. The files of profiles are hidden from it, since SDKs
+/// The variables in which a program finds a container endpoint. They also hide the files of profiles, because SDKs
 /// prefer the keys of a profile.
 ///
 /// # Errors
@@ -107,7 +106,7 @@ pub(crate) fn of_endpoint(full_uri: &str, token: &str) -> Result<Vec<(String, St
 /// profile reaches the same servers.
 ///
 /// # Errors
-/// A sentence if a value has a character that no region and no URL has.
+/// A text for the operator, if a value has a character that no region and no URL has.
 pub(crate) fn of_settings(settings: &Settings) -> Result<Vec<(String, String)>, Failure> {
     let region = settings.region.value.as_str();
     let mut endpoints: BTreeMap<String, String> = settings.endpoints_of_profile();
@@ -127,8 +126,8 @@ pub(crate) fn of_settings(settings: &Settings) -> Result<Vec<(String, String)>, 
     )
 }
 
-/// The variables, each of which may only have letters, digits and the characters that come with it: a shell
-/// may run the line that sets it.
+/// Checks variables. The value of each may contain only letters, digits and the characters that come with it,
+/// because a shell may run the line that sets it.
 fn checked<'a>(
     variables: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>,
 ) -> Result<Vec<(String, String)>, Failure> {
@@ -146,8 +145,8 @@ fn checked<'a>(
         .collect()
 }
 
-/// Lines for a POSIX shell that export the credentials, the region and the endpoints, and unset
-/// what belonged to other credentials.
+/// Lines for a POSIX shell that export the credentials, the region and the endpoints, and unset the variables of
+/// other credentials.
 ///
 /// # Errors
 /// The same as for [`of_session`] and [`of_settings`].
@@ -162,8 +161,8 @@ pub(crate) fn exports(
     Ok(lines)
 }
 
-/// What `--format env` prints after a failure: `eval` ends in an error, and the shell is left
-/// without any credentials instead of keeping earlier ones that may have more permissions.
+/// The lines that `--format env` prints after a failure. `eval` then ends with an error, and the shell is left
+/// without credentials, instead of with earlier ones that may have more permissions.
 pub(crate) fn failed_exports() -> String {
     let mut unset: Vec<&str> = OWN.iter().chain(&STALE).copied().collect();
     unset.retain(|name| *name != "AWS_PROFILE");

@@ -41,7 +41,7 @@ pub(super) fn named(verb: Verb, kind: ResourceKind) -> &'static str {
     }
 }
 
-/// The name of a change after which the resource still exists. An action with the name of a
+/// The name of a change if the resource still exists after it. An action with the name of a
 /// deletion may also change other resources, which must not be recorded as deleted.
 pub(super) fn kept(action: &'static str, kind: ResourceKind) -> &'static str {
     let is_deletion = ResourceKind::ALL

@@ -1,5 +1,5 @@
-//! What the feed records of a change: who made it, what differs, and which sessions it ended.
-//! Policy documents are recorded by digest, and secrets not at all.
+//! The feed's record of a change: who made it, what differs, and which sessions it ended. Policy
+//! documents are recorded by digest, and secrets not at all.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -20,19 +20,21 @@ pub struct Actor {
     /// The principal's ARN; absent for an operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arn: Option<String>,
-    /// The id of the access key that signed the call.
+    /// The id of the access key that signed the call; absent if none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
-    /// An operator's account on the system, or the setting for which a broker made the change.
+    /// An operator's user name on the system, or the setting because of which a broker made the
+    /// change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
-    /// The id of the request, as in its answer and its audit record.
+    /// The id of the request, which its answer and its audit record also contain.
     #[serde(rename = "requestID", skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 
 impl Actor {
-    /// An operator on the broker's own machine, identified by system account.
+    /// Describes an operator on the broker's own machine, who is identified by a user name of the
+    /// system.
     pub fn operator(user_name: &str) -> Self {
         Self {
             r#type: "Operator".to_owned(),
@@ -43,7 +45,8 @@ impl Actor {
         }
     }
 
-    /// A broker that changes the directory by itself, because of a setting of its configuration.
+    /// Describes a broker that changes the directory by itself, because of a setting of its
+    /// configuration.
     pub fn broker(setting: &str) -> Self {
         Self {
             r#type: "Broker".to_owned(),
@@ -75,12 +78,11 @@ pub struct Detail {
     /// The sessions that the change ended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub revoked: Vec<Revoked>,
-    /// Tags of a role that override a rule about whom its trust policy may allow.
+    /// Tags of a role that switch off a rule about whom its trust policy may allow.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub overridden: Vec<String>,
-    /// The entries of a directory file that appeared, with their unique ids (for access keys, their
-    /// users' ARNs), and those that disappeared, without one. Each has a kind, an ARN or id, and
-    /// the unique id.
+    /// The entries of a directory file that appeared or disappeared: the kind, the ARN or id and,
+    /// for one that appeared, its unique id (for an access key, its user's ARN).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<(String, String, Option<String>)>,
     /// The whole resource before and after the change, which is kept next to the feed.
@@ -108,7 +110,7 @@ impl Detail {
     }
 }
 
-/// A revocation as the feed carries it.
+/// A revocation in the form in which the feed records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Revoked {
@@ -143,7 +145,8 @@ impl Revoked {
     }
 }
 
-/// The fields that differ, with their values before and after; policies by digest, without secrets.
+/// Finds the fields that differ, with their values before and after; policies by digest, without
+/// secrets.
 fn differing(old: Option<Value>, new: Option<Value>) -> (Option<Value>, Option<Value>) {
     match (old, new) {
         (Some(Value::Object(old)), Some(Value::Object(new))) => {
@@ -159,7 +162,7 @@ fn differing(old: Option<Value>, new: Option<Value>) -> (Option<Value>, Option<V
     }
 }
 
-/// A resource as JSON, without its secrets.
+/// Formats a resource as JSON, without its secrets.
 pub(super) fn public(resource: &Resource) -> Value {
     let text = resource.text().unwrap_or_default();
     let mut value = serde_json::from_str(&text).unwrap_or(Value::Null);

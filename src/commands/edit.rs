@@ -83,7 +83,7 @@ pub enum Edit {
     },
     /// Assigns an MFA device to a user, given by ARN.
     AssignMfaDevice(String),
-    /// Takes an MFA device away from its user.
+    /// Removes an MFA device from its user.
     ReleaseMfaDevice,
     /// Adds a client id to an OpenID Connect provider.
     AddClientId(String),
@@ -96,7 +96,7 @@ pub enum Edit {
 }
 
 impl Edit {
-    /// Whether the change needs the resource's secret in clear.
+    /// Whether the change must be applied to the resource with its secret unsealed.
     pub(super) fn needs_secret(&self) -> bool {
         matches!(
             self,
@@ -172,8 +172,8 @@ fn parse(document: &str) -> Result<Document, CommandError> {
     })
 }
 
-/// Removes the first item for which `is_meant` holds. `what` names it in the error, and `words` is what
-/// a caller of the IAM API is told.
+/// Removes the first item for which `is_meant` holds. If there is none, `what` names it in the error,
+/// and `words` is the message for callers of the IAM API.
 fn remove_from<T>(
     list: &mut Vec<T>,
     is_meant: impl Fn(&T) -> bool,
@@ -188,7 +188,7 @@ fn remove_from<T>(
     Ok(())
 }
 
-/// The error for a kind of resource that does not have the aspect `what`.
+/// Makes the error for a kind of resource that does not have the aspect `what`.
 fn unfit(resource: &Resource, what: &str) -> CommandError {
     let kind = resource.kind();
     CommandError::Validation(format!(

@@ -1,6 +1,5 @@
-//! Emergency revocations by an operator on the broker's machine when something has leaked: of
-//! signing keys and of sessions. They need no session and no permission, and wait for no other
-//! call.
+//! Emergency revocations of signing keys and sessions, by an operator on the broker's machine, after
+//! something has leaked. They need no session and no permission, and wait for no other call.
 
 use super::{Actor, Detail, Revoked};
 use crate::base::arn::AccountId;

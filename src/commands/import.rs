@@ -21,7 +21,7 @@ pub use planned::Planned;
 /// The maximum number of resources whose errors are reported.
 const MAX_ERRORS: usize = 1_000;
 
-/// What an import would change.
+/// The plan of an import: what it would change.
 #[derive(Debug, Default)]
 pub struct Import {
     /// The changes, in the order in which they are applied.
@@ -36,8 +36,8 @@ pub struct Import {
     pub errors: Vec<CommandError>,
     /// Whether the import may leave nobody who can administer the directory.
     pub allows_lockout: bool,
-    /// Unique ids to which trust policies and bucket policies were bound, each with a resource that
-    /// names it and the ARN that it had.
+    /// The unique ids to which trust policies and bucket policies were bound. Each has a resource
+    /// that names it, and the ARN that it had.
     bound: HashMap<String, (Name, String)>,
 }
 
@@ -118,7 +118,7 @@ pub async fn survey(
     Ok(import)
 }
 
-/// All rows of the directory, each with its version and text.
+/// Reads all rows of the directory, each with its version and text.
 async fn rows(store: &Store) -> Result<HashMap<Name, (i64, String)>, StoreError> {
     let mut rows = HashMap::new();
     store

@@ -1,8 +1,8 @@
 //! Refuses the change after which nobody may administer.
 //!
-//! Of all administrators one is known, with the rows on which that depends. Only a change of one of
-//! these rows has its consequences computed, from the rows as they will be, and only if it takes the
-//! known administrator away is another one looked for.
+//! One of the administrators is remembered, with the rows that make it one. Only if a transaction changes
+//! one of these rows, it is checked whether the administrator remains one; and only if it does not,
+//! another administrator is searched for.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::directory::resource::{Name, Resource, ResourceKind};
 use crate::directory::{Administrator, Directory};
 use crate::store::{KnownAdministrator, StoreError, Writer};
 
-/// How many rows of a user or role are read at most to see whether it may administer.
+/// The maximum number of rows of a user or role that are read to see whether it may administer.
 const MAX_ROWS: i64 = 100;
-/// How many of the rows that a transaction changed are looked at to find another administrator.
+/// The maximum number of rows that a transaction changed and that are used to find another administrator.
 const MAX_TOUCHED: usize = 10_000;
 
-/// An administrator before a transaction, if there is one.
+/// Guards a transaction. It knows one administrator from before the transaction, if there was any.
 pub(super) struct Guard<'d> {
-    /// The directory in which other administrators are looked for.
+    /// The directory in which other administrators are searched for.
     directory: &'d Directory,
     known: Option<Known>,
 }
@@ -31,8 +31,8 @@ struct Known {
 }
 
 impl<'d> Guard<'d> {
-    /// Finds an administrator by the rows as they are at the beginning of a transaction. Candidates
-    /// come from `directory`, which may be a little older.
+    /// Finds an administrator by the rows as they are at the beginning of a transaction. Candidates come
+    /// from `directory`, which may be slightly older.
     ///
     /// # Errors
     /// [`CommandError::Store`] if the store does not answer.
@@ -67,10 +67,10 @@ impl<'d> Guard<'d> {
         Ok(guard)
     }
 
-    /// Checks that somebody may still administer, by the rows as they will be.
+    /// Checks, by the rows as the transaction leaves them, that somebody may still administer.
     ///
     /// # Errors
-    /// [`CommandError::LastAdministrator`] if nobody may, although somebody did.
+    /// [`CommandError::LastAdministrator`] if nobody may, although somebody could before the transaction.
     pub async fn end(
         &mut self,
         cx: CommandContext<'_>,
@@ -99,7 +99,7 @@ impl<'d> Guard<'d> {
         }
     }
 
-    /// Remembers the administrator once the transaction is committed.
+    /// Stores the administrator for later transactions, once this one is committed.
     pub fn committed(self, cx: CommandContext<'_>, sequence: i64) {
         if let Some(Known { who, depends_on }) = self.known {
             cx.store.remember_administrator(KnownAdministrator {
@@ -111,7 +111,7 @@ impl<'d> Guard<'d> {
     }
 }
 
-/// The directory with the rows that the transaction has changed so far.
+/// Makes the directory that results from the rows that the transaction has changed so far.
 async fn after(
     cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
@@ -130,7 +130,7 @@ async fn after(
     Ok(directory)
 }
 
-/// Compiles the directory in the store, for looking for administrators.
+/// Compiles the directory in the store, in which administrators are searched for.
 ///
 /// # Errors
 /// [`CommandError`] if a row cannot be read or compiled.
@@ -146,7 +146,7 @@ pub(super) async fn load(cx: CommandContext<'_>) -> Result<Directory, CommandErr
     Ok(directory)
 }
 
-/// The first candidate who may administer by the rows in the transaction.
+/// Finds the first candidate who may administer by the rows in the transaction.
 async fn another(
     cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
@@ -160,7 +160,7 @@ async fn another(
     Ok(None)
 }
 
-/// Who may administer, judged by the rows in the transaction alone; `None` if this administrator may not.
+/// Checks by the rows in the transaction alone whether somebody may administer. `None` if not.
 async fn verified(
     cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
@@ -211,7 +211,7 @@ async fn verified(
     Ok(is_administrator(&directory, &who, cx.now).then_some(Known { who, depends_on }))
 }
 
-/// Rows with everything to which they refer.
+/// Rows, each with all rows to which it refers.
 #[derive(Default)]
 struct Rows {
     names: HashSet<Name>,

@@ -38,8 +38,8 @@ pub(super) fn missing(owner: &Name, principal: &str) -> CommandError {
     CommandError::MalformedPolicyDocument(message.or_at_aws(words))
 }
 
-/// Replaces the ARNs in a role's trust policy or a bucket's policy by unique ids, which `resolve` looks
-/// up. ARNs that do not exist stay if the policy had them before (`old`); they are returned.
+/// Replaces the ARNs in a role's trust policy or a bucket's policy by unique ids, which `resolve` looks up. ARNs
+/// that nobody has stay if the policy had them before (`old`), and are returned.
 ///
 /// # Errors
 /// `MalformedPolicyDocument`, with the resource and the principal that does not exist.
@@ -153,10 +153,10 @@ async fn find(
         .map_or(Resolved::Missing, |id| Resolved::Bound(named.bound(id))))
 }
 
-/// Binds the trust policies and bucket policies of rows that an earlier version wrote, or that were written when an
-/// account was not in the directory, in one change. ARNs of existing users and roles are replaced
-/// by their unique ids; an ARN that nobody has is replaced by a new unique id that nobody has, so
-/// that whoever gets the name later is not trusted. Returns the number of policies.
+/// Binds in one change the trust policies and bucket policies of rows that are not bound yet, because an earlier
+/// version wrote them or an account was not in the directory then. ARNs of existing users and roles are replaced
+/// by their unique ids; an ARN that nobody has is replaced by a new unique id that nobody has, so that whoever
+/// gets the name later is not trusted. Returns the number of policies.
 ///
 /// # Errors
 /// [`CommandError`] if the store refuses the change. Nothing was changed then, and the

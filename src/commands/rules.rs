@@ -1,4 +1,4 @@
-//! The rules for changes, which commands and imports share. The rules and quotas of a single
+//! The rules that commands and imports check before a change. The rules and quotas of a single
 //! resource are in its file in `directory/kinds`.
 
 use std::future::Future;
@@ -13,8 +13,7 @@ use crate::directory::{
 use crate::error::no_such;
 use crate::store::Writer;
 
-/// The directory against which a changed resource is checked: the store's, or the result of an
-/// import.
+/// The directory as seen by the rules: that of the store, or the result of an import.
 pub(super) trait Whole {
     /// Whether the resource that a link names, by id or by folded name, exists.
     fn has(&mut self, link: &Name) -> impl Future<Output = Result<bool, CommandError>> + Send;
@@ -52,8 +51,8 @@ impl Whole for Writer<'_> {
 /// tokens.
 ///
 /// # Errors
-/// The first rule that the resource breaks. A quota that `old` exceeded by as much, because the
-/// resource is older than the quota, does not count as broken.
+/// The first rule that the resource breaks. A quota that `old` exceeded by at least as much does
+/// not count as broken, because the resource may be older than the quota.
 pub(super) async fn check(
     whole: &mut impl Whole,
     new: &Resource,
@@ -65,7 +64,7 @@ pub(super) async fn check(
     check_counts(whole, new, old).await
 }
 
-/// Checks the rules and quotas of one resource by itself.
+/// Checks the rules and quotas that concern one resource alone.
 fn check_itself(
     new: &Resource,
     old: Option<&Resource>,
@@ -106,8 +105,8 @@ fn check_itself(
     }
 }
 
-/// Checks that everything to which a resource refers exists. An AWS managed policy that is missing
-/// may stay where it already was in `old`; it denies everything.
+/// Checks that everything to which a resource refers exists. A reference to a missing AWS managed
+/// policy may stay if `old` had it; such a policy denies everything.
 async fn check_references(
     whole: &mut impl Whole,
     new: &Resource,
@@ -136,7 +135,7 @@ async fn check_references(
     Ok(())
 }
 
-/// AWS's words for an entity that does not exist, and to which another one would refer.
+/// AWS's message about a reference to an entity that does not exist.
 fn missing_link(link: &Name) -> String {
     match link.kind {
         ResourceKind::Policy => {
@@ -146,7 +145,8 @@ fn missing_link(link: &Name) -> String {
     }
 }
 
-/// Whether a link names an AWS managed policy without a built-in document. Exports may leave it out.
+/// Whether a link names an AWS managed policy without a built-in document. Exports of AWS may leave
+/// out its document.
 pub(super) fn is_missing_policy(link: &Name) -> bool {
     link.kind == ResourceKind::Policy && is_aws_managed(&link.id) && !is_built_in(&link.id)
 }
@@ -155,16 +155,16 @@ fn is_built_in_policy(link: &Name) -> bool {
     link.kind == ResourceKind::Policy && is_built_in(&link.id)
 }
 
-/// The quota for one kind of resource of a user.
+/// The quota on one kind of resource of a user.
 pub(super) struct UserQuota {
     pub kind: ResourceKind,
-    /// The name of the quota in AWS.
+    /// AWS's name of the quota.
     quota: &'static str,
     most: usize,
 }
 
-/// The quota towards which a resource counts and the ARN of its user; `None` if no quota applies or
-/// it has no user.
+/// The quota to which a resource counts, and the ARN of its user. `None` if no quota applies, or
+/// the resource has no user.
 pub(super) fn user_quota(resource: &Resource) -> Option<(UserQuota, &str)> {
     let (user, quota, most) = match resource {
         Resource::AccessKey(key) => (&key.user_arn, "AccessKeysPerUser", ACCESS_KEYS_PER_USER),
@@ -231,7 +231,7 @@ pub(super) async fn check_folded_name_is_free(
     }
 }
 
-/// The error for an organization that is declared beside another one.
+/// The error about an organization that is declared in addition to another one.
 pub(super) fn second_organization() -> CommandError {
     CommandError::EntityAlreadyExists(
         "another organization, and a directory has at most one: delete that one first"

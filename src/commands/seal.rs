@@ -47,7 +47,8 @@ pub(super) fn seal(
     Ok(())
 }
 
-/// Opens a sealed secret. It is bound to its owner and must be resealed for another one.
+/// Opens a sealed secret. The sealed form is bound to its owner, so that the secret must be
+/// resealed for another one.
 pub(super) fn unseal(resource: &mut Resource, cx: CommandContext<'_>) -> Result<(), CommandError> {
     let Some(field) = resource.secret() else {
         return Ok(());
@@ -63,7 +64,7 @@ pub(super) fn unseal(resource: &mut Resource, cx: CommandContext<'_>) -> Result<
 /// Reseals every secret of the store under the current master key. Returns the number of secrets.
 ///
 /// # Errors
-/// [`CommandError`] if a secret cannot be opened. The portion of rows that contains it was not
+/// [`CommandError`] if a secret cannot be opened. The batch of rows that contains it was not
 /// changed.
 pub async fn reseal(cx: CommandContext<'_>, actor: &Actor) -> Result<usize, CommandError> {
     let mut names = Vec::new();

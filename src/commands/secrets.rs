@@ -1,4 +1,4 @@
-//! Finds out which master keys the secrets of a store are sealed under, and whether each secret can
+//! Finds out under which master keys the secrets of a store are sealed, and whether each secret can
 //! be opened.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use crate::directory::resource::{Name, Resource};
 use crate::master_key::{MasterKey, MasterKeyError};
 use crate::store::{Store, StoreError};
 
-/// The maximum number of broken secrets that are named.
+/// The maximum number of secrets that cannot be opened and are named.
 const NAMED: usize = 10;
 
 /// The result of opening the secrets of a store.
@@ -36,7 +36,7 @@ impl Secrets {
         self.missing.is_empty() && self.broken_count == 0
     }
 
-    /// How many secrets are sealed under another key than this one.
+    /// How many secrets are sealed under another key than the key with this id.
     pub fn sealed_otherwise(&self, id: &str) -> usize {
         self.count() - self.opened.get(id).copied().unwrap_or_default()
     }

@@ -1384,7 +1384,7 @@ async fn the_broker_itself_is_taken_as_a_provider_by_no_command() {
     assert!(refused.contains("own [web_identity] issuer"), "{refused}");
 }
 
-/// A statement with these AWS principals.
+/// A policy statement with this effect, which names these AWS principals.
 fn names(effect: &str, principals: Value) -> Value {
     json!({"Effect": effect, "Principal": {"AWS": principals}, "Action": "sts:AssumeRole"})
 }
@@ -1788,8 +1788,8 @@ async fn a_principal_of_another_account_is_warned_of_by_its_arn() {
 
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(24))]
-    /// Whatever trust policies name, and whoever is deleted, exporting and importing changes
-    /// nothing.
+    /// Shows that exporting and importing changes nothing, whatever trust policies name and whoever
+    /// is deleted.
     #[test]
     fn an_export_that_is_imported_changes_nothing(
         picks in proptest::collection::vec((0usize..7, 0usize..2), 1..8),

@@ -12,8 +12,8 @@ use crate::files::{self, Audience};
 use crate::sessions::{self, Mode, RedisOptions};
 use crate::store::{self, Place};
 
-/// The store that a command names: `postgres://…`, with its password in a file, or a SQLite file. The rules of
-/// `[store]` apply.
+/// The place of the store that a command names: `postgres://…`, with its password in a file, or a SQLite file.
+/// The rules of `[store]` apply.
 ///
 /// # Errors
 /// A rule of `[store]` is broken; the message names the key and the rule.
@@ -66,7 +66,8 @@ pub(super) fn place(section: &StoreSection, base: &Path) -> Result<Place, Config
     }
 }
 
-/// Whether a key that gives up a protection is set. Its value must be the sentence that says what is given up.
+/// Whether a key that switches off a protection is set. Its value must be the sentence that says what is given
+/// up.
 fn said(key: &'static str, text: Option<&str>, sentence: &str) -> Result<bool, ConfigError> {
     match text {
         None => Ok(false),

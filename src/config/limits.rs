@@ -10,18 +10,18 @@ use crate::key_ages::KeyAges;
 use crate::sessions;
 use crate::tokens::TokenBounds;
 
-/// The most connections, calls, memory and time that one broker spends.
+/// The maximum numbers of connections and calls, and the memory and time, that one broker spends.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The most connections that are open at the same time.
+    /// The maximum number of connections that are open at the same time.
     pub connections: usize,
-    /// The most calls that are in progress at the same time.
+    /// The maximum number of calls that are in progress at the same time.
     pub calls: usize,
-    /// The most bytes that requests and unsent answers take in memory.
+    /// The maximum number of bytes that requests and unsent answers take in memory.
     pub request_memory_bytes: usize,
-    /// The most calls at the same time on one HTTP/2 connection.
+    /// The maximum number of simultaneous calls on one HTTP/2 connection.
     pub streams_per_connection: u32,
-    /// The longest time between the start of a connection and its first complete request.
+    /// The maximum time between the start of a connection and its first complete request.
     pub handshake: Duration,
     /// A connection without calls is closed after this time.
     pub idle: Duration,
@@ -107,7 +107,7 @@ pub(super) fn limits(section: Option<LimitsSection>) -> Result<Limits, ConfigErr
     })
 }
 
-/// The ages at which access keys are switched off. Without a key in the file there is no limit.
+/// The ages at which access keys are switched off. There is no limit for a key that the file does not set.
 pub(super) fn key_ages(section: &CredentialsSection) -> Result<KeyAges, ConfigError> {
     const DAY: Duration = Duration::from_secs(86_400);
     let limit = |key, days: Option<u32>| {
@@ -133,7 +133,7 @@ pub(super) fn key_ages(section: &CredentialsSection) -> Result<KeyAges, ConfigEr
     })
 }
 
-/// The budgets of the file; a value of 0 switches a budget off.
+/// The budgets of the file. A value of 0 means that there is no limit.
 pub(super) fn budgets(section: &BudgetsSection) -> BudgetLimits {
     let BudgetsSection {
         principal,

@@ -11,8 +11,8 @@ use super::{ConfigError, value};
 use crate::base::host_names::{HostName, HostNames};
 use crate::evaluator::Network;
 
-/// The required value of `[listen] plaintext_off_loopback`, without which the broker does not listen on other
-/// addresses than loopback without TLS.
+/// The value that `[listen] plaintext_off_loopback` must have before the broker listens without TLS on an
+/// address other than loopback.
 pub const PLAINTEXT_SENTENCE: &str = "a proxy in front terminates TLS";
 
 /// The names, proxies and origins that the service accepts.
@@ -20,7 +20,7 @@ pub const PLAINTEXT_SENTENCE: &str = "a proxy in front terminates TLS";
 pub struct Listener {
     /// The host names by which clients call this broker.
     pub names: Names,
-    /// The proxies whose forwarded headers, or PROXY headers, are trusted.
+    /// The proxies that the broker believes when they name a client in a header or by the PROXY protocol.
     pub trusted_proxies: Vec<Network>,
     /// The header in which the proxies name their clients.
     pub forwarded_header: ForwardedHeader,
@@ -122,7 +122,7 @@ pub(super) fn listener(section: Listen, has_certificate: bool) -> Result<Listene
     })
 }
 
-/// The rule for a listener on all addresses without a certificate, whose names cannot be derived.
+/// The error about a listener on all addresses without a certificate, for which no names can be derived.
 pub fn names_are_needed(address: SocketAddr) -> String {
     format!(
         "is required, since {} means every address of this machine and no certificate names a host. Set the names by \

@@ -1,4 +1,4 @@
-//! `[s3]`: the listener for proxies in front of object stores, and the stores.
+//! `[s3]`: the listener for proxies in front of object stores, and the object stores.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,11 +12,11 @@ use crate::base::names::is_bucket;
 use crate::proof::sigv4;
 use crate::s3::cors::CorsRule;
 
-/// The most stores, which is also the most key files that are watched.
+/// The maximum number of stores, and so of key files that are watched.
 const MAX_STORES: usize = 64;
-/// Names that are no buckets to Ceph RGW, but its APIs for administration and Swift.
+/// Names that cannot be buckets, because Ceph RGW uses them for its administration and Swift APIs.
 const RESERVED: [&str; 3] = ["admin", "auth", "swift"];
-/// The most shared secrets: the one in use and its successor.
+/// The maximum number of shared secrets: the one in use and its successor.
 const MAX_SECRETS: usize = 2;
 const DEFAULT_REGION: &str = "us-east-1";
 
@@ -31,7 +31,7 @@ pub struct S3 {
     pub client_ca: Option<PathBuf>,
     /// The names that a proxy's certificate may have; `None` accepts every certificate of the CA.
     pub client_names: Option<Vec<String>>,
-    /// The files with the secrets that a proxy may show instead of a certificate.
+    /// The files with the secrets by which a proxy may authenticate itself instead of by a certificate.
     pub secret_files: Vec<PathBuf>,
     pub stores: Vec<StoreSettings>,
 }
@@ -56,11 +56,11 @@ pub struct StoreSettings {
     pub keeps_slashes: bool,
     /// Whether the store decodes `aws-chunked` bodies with a trailing checksum.
     pub takes_trailers: bool,
-    /// Whether requests are signed for clients that call the store themselves.
+    /// Whether requests are also signed for clients that call the store directly, without the proxy.
     pub remote_signing: bool,
-    /// The account that owns each bucket. Other buckets are refused.
+    /// The account that owns each bucket. Requests for other buckets are refused.
     pub buckets: BTreeMap<String, AccountId>,
-    /// What pages of other origins may do with the buckets.
+    /// The CORS rules of the buckets: what web pages of other origins may do.
     pub cors: Vec<CorsRule>,
 }
 
@@ -203,7 +203,7 @@ fn store(section: S3StoreSection, base: &Path) -> Result<StoreSettings, ConfigEr
     })
 }
 
-/// The host and port of an endpoint as HTTP clients send them: the scheme's own port is left out.
+/// The host and port of an endpoint as HTTP clients send them, without a port that is the default of the scheme.
 fn authority(endpoint: &str) -> Result<String, ConfigError> {
     let wrong = || {
         let rule = format!(
@@ -280,7 +280,7 @@ fn cors(section: S3CorsSection) -> Result<CorsRule, ConfigError> {
 }
 
 impl S3 {
-    /// The files that are watched for changes.
+    /// The files of this section that are watched for changes.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let tls = self
             .tls

@@ -9,10 +9,10 @@ use crate::federation::saml::{CONSUMER_PATH, MAX_LEEWAY, ServiceProvider};
 use crate::files::{self, Audience};
 use crate::proof::saml::{LEEWAY, RequestSigner};
 
-/// The most characters of an entity ID: SAML Metadata 2.0 section 2.2.1.
+/// The maximum length of an entity ID in characters: SAML Metadata 2.0 section 2.2.1.
 const MAX_CHARACTERS: usize = 1_024;
 const MAX_ITEMS: usize = 16;
-/// The longest file with a key or a certificate, in bytes.
+/// The maximum size in bytes of a file with a key or a certificate.
 const MAX_FILE_BYTES: u64 = 20_000;
 
 /// Reads the section. Values that it leaves out are derived from the broker's URL. Relative paths start at
@@ -74,8 +74,8 @@ pub(super) fn service_provider(
     Ok(made)
 }
 
-/// Adds the URL to which the answers of identity providers are posted when people sign in, so that the
-/// broker's metadata names it first.
+/// Adds the URL to which identity providers post their responses when people sign in, in the first place,
+/// so that the broker's metadata names it first.
 pub(super) fn for_sign_in(made: &mut ServiceProvider, public_url: &str) {
     let consumer = format!("{public_url}{CONSUMER_PATH}");
     made.recipients.retain(|url| *url != consumer);

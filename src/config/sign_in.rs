@@ -11,9 +11,9 @@ use crate::sign_ins::{AppClient, ProviderDetails, ProviderShown, Settings};
 const MAX_PROVIDERS: usize = 100;
 const MAX_CLIENTS: usize = 100;
 const MAX_SCOPES: usize = 20;
-/// The most values of `acr` or `amr` that prove a factor.
+/// The maximum number of values of `acr` or `amr` that count as a second factor.
 const MAX_VALUES: usize = 50;
-/// The longest name of a provider or program, in characters.
+/// The maximum length in characters of the name of a provider or program.
 const MAX_NAME: usize = 128;
 
 /// Checks the section.
@@ -126,7 +126,7 @@ fn providers(
     Ok(shown)
 }
 
-/// Checks how people sign in at a provider.
+/// Checks the settings with which people sign in at one provider.
 fn details(provider: &super::document::SignInProvider) -> Result<ProviderDetails, ConfigError> {
     const KEY: &str = "[sign_in] providers";
     let is_saml = provider.arn.contains(":saml-provider/");

@@ -41,10 +41,10 @@ pub(super) struct WaitArguments {
     timeout_seconds: u64,
 }
 
-/// How far the brokers of a store are.
+/// Which brokers of a store have the change.
 struct Progress {
     connected: usize,
-    /// The brokers that do not have the change, in words.
+    /// The brokers that do not have the change yet: a text about each.
     pending: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &WaitArguments) -> Result<(), Failure> {
     Err(format!("change {change} is not in force everywhere after {seconds} s: {pending}").into())
 }
 
-/// Looks until nothing is pending, or until the time is over. It looks at least once.
+/// Repeats `look` until nothing is pending or the time is over, at least once.
 async fn until_done(
     timeout: Duration,
     look: impl AsyncFn() -> Result<Progress, Failure>,
@@ -91,7 +91,7 @@ async fn until_done(
     }
 }
 
-/// The progress of the brokers that have reported themselves to a shared store.
+/// Finds out which of the brokers that have reported themselves to a shared store have the change.
 fn among(change: i64, nodes: &[Seen]) -> Progress {
     let pending = nodes.iter().filter(|seen| seen.node.confirmed < change);
     let mut pending: Vec<String> = pending
@@ -117,7 +117,7 @@ fn among(change: i64, nodes: &[Seen]) -> Progress {
     }
 }
 
-/// The progress of the only broker of a store, by its operators' endpoint.
+/// Finds out from its operators' endpoint whether the only broker of a store has the change.
 fn one(change: i64, address: SocketAddr) -> Progress {
     let pending = match health::ask(address, "/metrics", LOOK_TIMEOUT) {
         Err(why) => Some(format!(
@@ -136,7 +136,7 @@ fn one(change: i64, address: SocketAddr) -> Progress {
     }
 }
 
-/// The number of the last change in force, from the text of `/metrics`.
+/// Reads the number of the last change in force from the text of `/metrics`.
 fn in_force(metrics: &str) -> Option<i64> {
     let number = metrics.lines().find_map(|line| line.strip_prefix(METRIC))?;
     number.trim().parse().ok()

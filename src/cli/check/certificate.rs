@@ -42,7 +42,7 @@ impl Look<'_> {
         });
     }
 
-    /// Checks the dates and the names of a certificate that fits its key.
+    /// Checks the dates and the names of a certificate, which is known to fit its key.
     fn judge(&self, path: &Path, identity: &Identity, names: Option<&HostNames>) -> Line {
         let path = path.display();
         let Some((from, until)) = identity.validity else {

@@ -1,4 +1,4 @@
-//! One line of `brevet check`: the result of one check, and what to do about it.
+//! A line of `brevet check`: the result of one check, and what to do about it.
 
 use crate::cli::print;
 
@@ -9,7 +9,7 @@ pub(super) enum Verdict {
     Failed,
 }
 
-/// The result of one check.
+/// The result of one check, with its advice.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) check: &'static str,

@@ -16,9 +16,9 @@ use crate::metrics::Metrics;
 use crate::session::keyring::Keyring;
 use crate::sessions::Sessions;
 
-/// How many providers are asked.
+/// The maximum number of identity providers that are checked.
 const MAX_PROVIDERS: usize = 256;
-/// How many providers are asked at the same time.
+/// The maximum number of identity providers that are checked at the same time.
 const ASKED_AT_ONCE: usize = 16;
 /// How long to wait for a running broker to say whether it is ready.
 const HEALTH_WITHIN: Duration = Duration::from_secs(3);
@@ -132,7 +132,7 @@ impl Look<'_> {
     }
 }
 
-/// The client that has a secret for signing people in, if there is one.
+/// A text about the client with whose secret people are signed in; empty if there is none.
 fn client(provider: &OidcProvider) -> String {
     let client = provider.sign_in_client.as_ref();
     let client = client.filter(|client| client.secret.is_some());

@@ -1,11 +1,12 @@
-//! `[s3]`: whether the listener for proxies and the keys of the object stores can be used.
+//! Checks of `[s3]`: whether the listener for proxies and the keys of the object stores can be used.
 
 use super::Look;
 use super::line::{failed, ok};
 use crate::server;
 
 impl Look<'_> {
-    /// Adds a line if there are object stores. All files of the section are read, as at the start of a broker.
+    /// Adds a line if object stores are configured. All files of the section are read, as when the broker
+    /// starts.
     pub(super) fn object_stores(&mut self) {
         let Some(s3) = &self.config.s3 else { return };
         let line = match server::check_object_stores(s3) {

@@ -1,5 +1,5 @@
-//! SAML: the names that an identity provider's administrator enters, and the time until which each provider
-//! can be used.
+//! Checks of SAML: the names that an identity provider's administrator enters, and how long each provider
+//! can still be used.
 
 use super::Look;
 use super::line::{Line, failed, ok, warning};
@@ -10,8 +10,9 @@ use crate::federation::saml::ATTRIBUTES;
 const RENEW: &str = "brevet saml put-provider --arn ARN --metadata FILE, with the identity provider's current metadata (if the directory is a file, put the document into it)";
 
 impl Look<'_> {
-    /// Adds a line about the broker as a service provider, which an identity provider's administrator may
-    /// need before there is metadata, and one for each SAML provider.
+    /// Adds a line about the broker as a service provider, and one for each SAML provider. The first is
+    /// also printed if there are no providers yet, because an identity provider's administrator may need it
+    /// to make the metadata.
     pub(super) fn saml(&mut self, directory: Option<&Directory>) {
         let Some(directory) = directory else { return };
         let mut providers: Vec<_> = directory.saml_providers().collect();
@@ -27,7 +28,7 @@ impl Look<'_> {
         }
     }
 
-    /// The names that an identity provider's administrator has to enter.
+    /// Makes the line with the names that an identity provider's administrator has to enter.
     fn service_provider(&self) -> Line {
         let here = &self.config.service_provider;
         if here.accepts_nobody() {

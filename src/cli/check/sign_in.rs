@@ -1,4 +1,5 @@
-//! Sign-in of people: what the administrator of each identity provider has to enter, and what is missing here.
+//! Checks of the sign-in of people: what the administrator of each identity provider has to enter, and which
+//! settings are missing here.
 
 use super::Look;
 use super::line::{Line, failed, ok, warning};
@@ -12,7 +13,7 @@ use crate::upstream::oidc::client;
 const CHECK: &str = "sign-in";
 
 impl Look<'_> {
-    /// Adds a line about sign-in, and one for each identity provider that is offered.
+    /// Adds a line about sign-in, and one for each identity provider that people may choose.
     pub(super) fn sign_in(&mut self, directory: Option<&Directory>) {
         let Some(settings) = &self.config.sign_in else {
             return;

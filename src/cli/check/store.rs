@@ -15,7 +15,8 @@ use crate::session::keyring::Keyring;
 use crate::store::{Access, DirectoryEntries, Store, StoreError, WatermarkError};
 use crate::upkeep;
 
-/// How many entries that are missing from the directory file are named; the others are only counted.
+/// The maximum number of entries missing from the directory file that are named; the others are only
+/// counted.
 const MAX_GONE: usize = 5;
 
 impl Look<'_> {
@@ -63,7 +64,8 @@ impl Look<'_> {
         Some(store)
     }
 
-    /// Opens the store. `None` if it cannot be opened, or need not exist yet; a line then says so.
+    /// Opens the store. `None` if it cannot be opened or does not have to exist yet, which a line then
+    /// says.
     async fn opened(&mut self, key: Option<&MasterKey>) -> Option<Store> {
         let config = self.config;
         let is_new = config
@@ -107,7 +109,7 @@ impl Look<'_> {
     /// Compiles a directory file with the ids that the store keeps for its entries. Nothing is written.
     ///
     /// # Errors
-    /// A sentence for people: the file breaks a rule, or the store cannot be read.
+    /// A text for the operator, if the file breaks a rule or the store cannot be read.
     async fn directory_file(
         &mut self,
         file: &DirectoryFile,
@@ -185,8 +187,8 @@ impl Look<'_> {
         Some(directory)
     }
 
-    /// The directory, and where it is in words. `None` if it is in the store, and the store or the
-    /// master key cannot be used, for which there is a line already.
+    /// Loads the directory. Returns it with a text that says where it is, or `None` if it is in the store
+    /// and the store or the master key cannot be used, about which there is a line already.
     async fn loaded_directory(
         &mut self,
         store: Option<&Store>,
@@ -207,8 +209,8 @@ impl Look<'_> {
         Some((path.display().to_string(), loaded))
     }
 
-    /// Says how much is in the directory, whether its secrets are sealed, and which of AWS's policies
-    /// it does not have.
+    /// Adds a line that says how much is in the directory and whether its secrets are sealed, and one that
+    /// names the AWS managed policies that have documents of Brevet's own.
     fn content(&mut self, place: &str, directory: &Directory) {
         let (users, roles, keys) = directory.counts();
         let says = format!(

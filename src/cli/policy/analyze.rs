@@ -1,4 +1,4 @@
-//! `brevet policy analyze`: who from outside an account may assume which of its roles.
+//! `brevet policy analyze`: lists who from outside an account may assume which of its roles.
 
 use std::path::{Path, PathBuf};
 
@@ -36,10 +36,10 @@ pub(in crate::cli) struct AnalyzeArguments {
         conflicts_with = "directory"
     )]
     file: Option<PathBuf>,
-    /// Another way to give FILE
+    /// The directory file; the same as FILE
     #[arg(long, value_name = "FILE")]
     directory: Option<PathBuf>,
-    /// The same as --output json
+    /// Print JSON; the same as --output json
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -143,7 +143,7 @@ fn roles(path: &Path) -> Result<Vec<RoleDetail>, Failure> {
     Ok(roles)
 }
 
-/// What there is to say about a role.
+/// Finds all ways into a role from outside, or the reason why an import would refuse the role.
 ///
 /// # Errors
 /// [`Failure`] if an empty directory does not compile, which cannot happen.

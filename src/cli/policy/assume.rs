@@ -1,4 +1,5 @@
-//! `brevet policy who-may-assume` and `brevet policy may-assume`: who may assume what.
+//! `brevet policy who-may-assume` and `brevet policy may-assume`: list which principals may assume
+//! which roles.
 
 use clap::Args;
 use serde::Serialize;
@@ -21,7 +22,7 @@ Examples:
   brevet policy may-assume --config /var/lib/brevet/brevet.toml bob
   brevet policy may-assume --config brevet.toml bob --context aws:MultiFactorAuthPresent=true";
 
-/// The action that assumes a role.
+/// The action that is decided about.
 const ASSUME_ROLE: &str = "sts:AssumeRole";
 
 /// List who may assume a role
@@ -36,11 +37,11 @@ const ASSUME_ROLE: &str = "sts:AssumeRole";
 pub(in crate::cli) struct WhoMayAssumeArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// The role, by ARN, or by name if there is only one of this name
+    /// The role: its ARN, or its name if only one role has it
     role: String,
     #[command(flatten)]
     context: ContextArgument,
-    /// The same as --output json
+    /// Print JSON; the same as --output json
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -56,18 +57,18 @@ pub(in crate::cli) struct WhoMayAssumeArguments {
 pub(in crate::cli) struct MayAssumeArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// The user or role, by ARN, or by name if there is only one of this name
+    /// The user or role: its ARN, or its name if only one has it
     principal: String,
     #[command(flatten)]
     context: ContextArgument,
-    /// The same as --output json
+    /// Print JSON; the same as --output json
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     output: TextOutputArgument,
 }
 
-/// One answer to a question of who may assume what.
+/// A principal that may assume a role, and on what conditions.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Way {
@@ -139,7 +140,7 @@ pub(super) fn may_assume(arguments: &MayAssumeArguments) -> Result<(), Failure> 
     )
 }
 
-/// How the principal may assume the role, if it may.
+/// Decides whether the principal may assume the role. `None` if it may never.
 fn way(
     live: &Live,
     principal: &str,
@@ -171,8 +172,8 @@ fn way(
     }))
 }
 
-/// Whether the principal that a trust policy names is a user or role of the directory, which has an
-/// answer of its own.
+/// Whether a principal in a trust policy is a user or role of the directory, for which there is a line
+/// of its own.
 fn is_here(live: &Live, principal: &str) -> bool {
     let directory = &live.directory;
     directory.user(principal).is_some()

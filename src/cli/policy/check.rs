@@ -1,4 +1,4 @@
-//! `brevet policy check`: errors and likely mistakes in policy documents.
+//! `brevet policy check`: finds errors and likely mistakes in policy documents.
 
 use std::path::{Path, PathBuf};
 
@@ -30,10 +30,10 @@ pub(in crate::cli) struct CheckArguments {
     /// The kind of the documents [default: guessed from their elements]
     #[arg(long, value_enum)]
     kind: Option<KindArgument>,
-    /// The account that owns the documents; principals of other accounts are warned of
+    /// The account that owns the documents; there is a warning about principals of other accounts
     #[arg(long, value_name = "ACCOUNT_ID")]
     account: Option<String>,
-    /// The same as --output json
+    /// Print JSON; the same as --output json
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -72,7 +72,7 @@ impl From<KindArgument> for PolicyKind {
     }
 }
 
-/// Checks every file, and prints what it finds.
+/// Checks every file, and prints the findings.
 ///
 /// # Errors
 /// [`Failure`] if a file cannot be read, or if a document is malformed.

@@ -1,4 +1,4 @@
-//! The directory that a broker serves, for questions that are decided beside the broker.
+//! The directory of a broker, for commands that decide questions without calling the broker.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,16 +17,17 @@ use crate::directory_file::DirectoryFile;
 use crate::server;
 use crate::store::{DirectoryEntries, Store};
 
-/// Condition keys that a request is supposed to have.
+/// Condition keys for the request that is decided.
 #[derive(Debug, Args)]
 pub(super) struct ContextArgument {
-    /// A condition key with its value; several times for several keys, or several values of one
+    /// A condition key and a value for it; may be given several times, for several keys or several
+    /// values of one key
     #[arg(long = "context", value_name = "KEY=VALUE", value_parser = values::tag)]
     context: Vec<(String, String)>,
 }
 
 impl ContextArgument {
-    /// The values of each key; a key that is given several times has several.
+    /// The values of each key. A key that was given several times has several values.
     pub fn gathered(&self) -> Vec<(String, Vec<String>)> {
         let mut keys: Vec<(String, Vec<String>)> = Vec::new();
         for (name, value) in &self.context {
@@ -39,7 +40,8 @@ impl ContextArgument {
     }
 }
 
-/// The directory of a broker, and where its entries can be read in their declared form.
+/// The directory of a broker, and the store that has its entries in their declared form, if it is
+/// not a file.
 pub(super) struct Live {
     pub directory: Directory,
     store: Option<(tokio::runtime::Runtime, Store)>,
@@ -73,7 +75,7 @@ impl Live {
         })
     }
 
-    /// The declared form of an entry.
+    /// Finds an entry in the form in which it was declared.
     fn entry(&self, kind: ResourceKind, id: &str) -> Result<Option<Resource>, Failure> {
         let Some((runtime, store)) = &self.store else {
             let declared = self.directory.declared();
@@ -89,7 +91,7 @@ impl Live {
             .transpose()?)
     }
 
-    /// The ARN of the user or role that is named by its ARN, or by its name if there is only one.
+    /// Finds the ARN of a user or role by its ARN, or by its name if only one has it.
     pub fn find(&self, field: &str, text: &str, kinds: &[&str]) -> Result<String, Failure> {
         let users = self.directory.users().map(|user| &*user.arn);
         let roles = self.directory.roles().map(|role| &*role.arn);

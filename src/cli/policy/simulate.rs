@@ -23,10 +23,10 @@ Examples:
 
 /// Decide whether somebody may do something, or decide test cases
 ///
-/// With --principal, decides as the broker would if the user or a session of the role asked now, by
-/// everything that decides there: policies, groups, boundary, tags, and the trust policy of a role
-/// that is to be assumed. Prints the decision, what each statement did and why, and which condition
-/// keys were not given. Exits with 0 if it is allowed and with 1 if it is denied.
+/// With --principal, decides as the broker would if the user or a session of the role asked now, from
+/// everything that the broker would use: policies, groups, boundary, tags, and the trust policy of a
+/// role to be assumed. Prints the decision, what each statement did and why, and which condition keys
+/// were not given. Exits with 0 if it is allowed and with 1 if it is denied.
 ///
 /// With --cases, prints the decision of each test case, a JSON object on a line, as a JSON line. Exits
 /// with 1 if a case differs from what it expects. tests/data/policy/FORMAT.md of the source describes
@@ -42,7 +42,7 @@ pub(in crate::cli) struct SimulateArguments {
         conflicts_with = "principal"
     )]
     cases: Option<PathBuf>,
-    /// The user or role, by ARN, or by name if there is only one of this name
+    /// The user or role: its ARN, or its name if only one has it
     #[arg(long, value_name = "ARN", requires = "action", requires = "config")]
     principal: Option<String>,
     /// The action, such as `sts:AssumeRole`
@@ -56,7 +56,7 @@ pub(in crate::cli) struct SimulateArguments {
     /// The broker's configuration file
     #[arg(long, env = "BREVET_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The same as --output json
+    /// Print JSON; the same as --output json
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -82,7 +82,7 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<(), Failure> {
     })
 }
 
-/// The question whether a principal may do something with a resource.
+/// A question: may this principal do this with this resource?
 struct Question<'a> {
     config: &'a Path,
     principal: &'a str,
@@ -92,7 +92,7 @@ struct Question<'a> {
     as_json: bool,
 }
 
-/// Decides whether a principal of the directory may do something, and says why.
+/// Decides a question from the directory, and prints the decision with its reasons.
 ///
 /// # Errors
 /// The directory cannot be loaded, the principal does not exist, or the request is denied.
@@ -153,7 +153,7 @@ fn boundary<'a>(directory: &'a Directory, principal: &str) -> Option<&'a str> {
     of_user.or_else(|| directory.role(principal).and_then(|role| role.boundary()))
 }
 
-/// The decision about a request, and what is needed to say why.
+/// The decision about a question, and what is needed to explain it.
 struct Answer<'a> {
     principal: &'a str,
     action: &'a str,
@@ -174,7 +174,7 @@ impl Answer<'_> {
         }
     }
 
-    /// The place of a statement, with the name of its policy if that is known.
+    /// Describes where a statement is, with the name of its policy if that is known.
     fn place(&self, at: StatementRef) -> String {
         let policy = match at.source {
             Source::Identity(i) => self.policy_names.get(i).cloned(),

@@ -1,4 +1,4 @@
-//! What the statements of a decision did, in lines for people.
+//! Formats for people what the statements of a decision did.
 
 use crate::cli::print;
 use crate::evaluator::StatementReport;
@@ -8,7 +8,8 @@ pub(super) fn effect(statement: &StatementReport) -> &'static str {
     if statement.denies { "Deny" } else { "Allow" }
 }
 
-/// One line for a statement: its place, its Sid if it has one, its effect, and what it did and why.
+/// Makes the line for a statement: its place, its Sid if it has one, its effect, and what it did
+/// and why.
 pub(super) fn statement_line(place: &str, statement: &StatementReport) -> String {
     let sid = statement.sid.as_ref();
     let sid = sid.map(|sid| format!(" ({sid})")).unwrap_or_default();
@@ -16,7 +17,8 @@ pub(super) fn statement_line(place: &str, statement: &StatementReport) -> String
     format!("  {}", print::visible(&text))
 }
 
-/// One line for the condition keys that the request does not have; `None` if it has all of them.
+/// Makes the line with the condition keys that the request does not have; `None` if it has all of
+/// them.
 pub(super) fn missing_keys(keys: &[String]) -> Option<String> {
     let keys = Some(keys.join(", ")).filter(|keys| !keys.is_empty())?;
     let keys = print::visible(&keys);

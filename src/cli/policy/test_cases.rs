@@ -1,4 +1,4 @@
-//! `brevet policy explain` and `brevet policy simulate --cases`: decides test cases of a file.
+//! `brevet policy explain` and `brevet policy simulate --cases`: decide test cases from a file.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(in crate::cli) struct ExplainArguments {
     /// The file with the cases, as for `simulate`; `-` for standard input
     #[arg(long, value_name = "FILE")]
     cases: PathBuf,
-    /// The name of the case
+    /// The name of the case to explain
     name: String,
 }
 

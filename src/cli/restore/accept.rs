@@ -39,8 +39,8 @@ pub(super) fn accept(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Saves the time before which everything has ended. If the clock was ahead, the broker reports that
-/// at its start, and what to do.
+/// Records the time of the acceptance, before which everything has ended. If the clock is ahead now and
+/// is corrected later, the broker therefore notices it when it starts, and says what to do.
 pub(super) fn remember_time(config: &Config, now: Timestamp) -> Result<(), Failure> {
     let Some(file) = config.watermark.as_deref().map(ClockMarkFile::beside) else {
         return Ok(());
@@ -52,7 +52,7 @@ pub(super) fn remember_time(config: &Config, now: Timestamp) -> Result<(), Failu
     Ok(())
 }
 
-/// Prints every row that differs from what a broker wrote, with its content.
+/// Prints every row that differs from what brokers wrote, with its content.
 pub(super) async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<Shown, Failure> {
     let shown = store.show(now).await?;
     if store.is_unsealed() {

@@ -1,4 +1,4 @@
-//! Development mode: a broker without files, which makes up its keys and keeps nothing.
+//! Development mode: a broker that needs no files, makes up its keys and keeps nothing.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -107,7 +107,8 @@ fn addresses(arguments: &ServeArguments) -> Result<(SocketAddr, SocketAddr), Fai
     Ok((listen, SocketAddr::new(listen.ip(), port)))
 }
 
-/// The declared directory, that of `--directory` or the demo account, and what it compiles to.
+/// Reads the directory of `--directory`, or makes the demo account. Returns its declaration, the compiled
+/// directory, and what is printed about it.
 fn declared(
     arguments: &ServeArguments,
     entropy: &dyn Entropy,
@@ -134,8 +135,8 @@ fn declared(
     Ok((declaration, compiled, demo))
 }
 
-/// Imports the directory into the store. If the import refuses it, returns the compiled directory, which is
-/// then served read-only.
+/// Imports the directory into the store. If the import refuses it, the compiled directory is returned, which
+/// is then served read-only.
 async fn imported(
     context: CommandContext<'_>,
     declaration: Declaration,
@@ -202,8 +203,8 @@ fn config(
     })
 }
 
-/// Accepts assertions for this broker and for AWS, so that an identity provider that is set up for AWS can be
-/// tried.
+/// The service provider for which assertions are accepted: this broker and AWS, so that an identity provider
+/// that is set up for AWS can be tried.
 fn service_provider() -> ServiceProvider {
     let mut here = ServiceProvider::at("http://{address}");
     here.audiences.push("urn:amazon:webservices".to_owned());

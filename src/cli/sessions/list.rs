@@ -35,10 +35,10 @@ pub(in crate::cli) struct ListArguments {
     /// Include sessions that a revocation has ended
     #[arg(long)]
     include_revoked: bool,
-    /// The most sessions to list: 1 to 1,000
+    /// The maximum number of sessions to list: 1 to 1,000
     #[arg(long, default_value_t = 100, value_name = "NUMBER")]
     max_items: i32,
-    /// Continue where an earlier list ended: the marker that it printed
+    /// Continue where an earlier list ended: the marker that was printed at its end
     #[arg(long, value_name = "MARKER")]
     marker: Option<String>,
     #[command(flatten)]
@@ -99,7 +99,7 @@ pub(super) async fn run(arguments: ListArguments) -> Result<(), Failure> {
     }
 }
 
-/// Requests pages until there are `max_items` sessions, or no more.
+/// Requests pages until there are `max_items` sessions or no more pages.
 async fn pages(
     client: &Client,
     request: pb::ListSessionsRequest,

@@ -65,7 +65,7 @@ pub(in crate::cli) struct RevokeArguments {
     output: OutputArgument,
 }
 
-/// What to revoke: one of the selectors, a time, or both.
+/// The sessions to revoke: those of one selector, those from before a time, or both together.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 struct RevokeSelector {
@@ -286,7 +286,7 @@ async fn end_beside(
     Ok(())
 }
 
-/// A sentence that says how many sessions on record end, and whether the selected thing exists.
+/// Says in a sentence how many sessions on record end, and whether the selected principal or key exists.
 fn summary(target: &pb::RevocationTarget, dry_run: bool) -> String {
     let sessions = match (target.sessions_on_record, target.more) {
         (None, _) => {

@@ -1,4 +1,4 @@
-//! What the APIs `sso-oidc` and `sso` take and answer.
+//! The requests and answers of the APIs `sso-oidc` and `sso`.
 
 use std::sync::Arc;
 
@@ -7,54 +7,54 @@ use serde::Deserialize;
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 
-/// The registration of a program, which proves nothing about it.
+/// The registration of a program. Any program can register, so it is no proof of identity.
 #[derive(Debug, Clone)]
 pub struct Registration {
-    /// The id of the program.
+    /// The id that the broker gave to the program.
     pub client_id: String,
     /// The secret that belongs to the id.
     pub client_secret: Arc<Secret<String>>,
-    /// When the registration ends.
+    /// When the registration expires.
     pub expires_at: Timestamp,
 }
 
-/// What a program registers for.
+/// What a program says about itself when it registers.
 #[derive(Debug, Clone, Copy)]
 pub struct Registering<'a> {
-    /// The name that the person sees.
+    /// The name of the program that the person sees.
     pub client_name: &'a str,
     /// The scopes, such as `sso:account:access`.
     pub scopes: &'a [String],
-    /// The address on this computer to which the browser comes back, without a port; `None` for the device
-    /// flow.
+    /// The address on this computer to which the browser is redirected, without a port; `None` for the
+    /// device flow.
     pub redirect_uri: Option<&'a str>,
-    /// The name of the portal.
+    /// The URL that names the portal.
     pub start_url: &'a str,
 }
 
 /// A device flow that has begun.
 #[derive(Debug, Clone)]
 pub struct DeviceAuthorization {
-    /// What the program polls with.
+    /// The code with which the program polls for a token.
     pub device_code: Arc<Secret<String>>,
-    /// What the person compares or enters.
+    /// The short code that the person compares or enters.
     pub user_code: String,
-    /// The page on which the person decides.
+    /// The page on which the person approves or refuses.
     pub verification_uri: String,
-    /// The same page with the code.
+    /// The URL of that page, which already contains the code.
     pub verification_uri_complete: String,
-    /// For how many seconds the code is good.
+    /// For how many seconds the code is valid.
     pub expires_in: u64,
     /// How many seconds to wait between two polls.
     pub interval: u64,
 }
 
-/// What a program shows for a token.
+/// What a program presents to get a token.
 #[derive(Debug, Clone, Copy)]
 pub enum Grant<'a> {
     /// A code of the authorization code flow.
     Code {
-        /// The code.
+        /// The code from the redirect to the program.
         code: &'a str,
         /// The PKCE code verifier.
         verifier: &'a str,
@@ -63,18 +63,18 @@ pub enum Grant<'a> {
     },
     /// The device code of the device flow.
     Device(&'a str),
-    /// A refresh token.
+    /// A refresh token, from an earlier answer.
     Refresh(&'a str),
 }
 
 /// The token of a person who has approved the program.
 #[derive(Debug, Clone)]
 pub struct SsoToken {
-    /// The access token.
+    /// The access token, with which the program gets credentials.
     pub access_token: Arc<Secret<String>>,
     /// The next refresh token, if the program may refresh.
     pub refresh_token: Option<Arc<Secret<String>>>,
-    /// When the access token ends.
+    /// When the access token expires.
     pub expires_at: Timestamp,
 }
 
@@ -82,9 +82,9 @@ pub struct SsoToken {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SsoAccount {
-    /// The number of the account.
+    /// The id of the account: twelve digits.
     pub account_id: String,
-    /// The name of the account.
+    /// The display name of the account.
     #[serde(default)]
     pub account_name: String,
 }

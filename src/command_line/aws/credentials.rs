@@ -17,15 +17,15 @@ use crate::base::secret::Secret;
 use crate::client::{AssumeRole, AssumeRoleWithWebIdentity, Credentials};
 use crate::command_line::{Failure, input, terminal};
 
-/// How much output of a `credential_process` is read.
+/// The maximum number of bytes that are read from a `credential_process`.
 const MAX_OUTPUT_BYTES: u64 = 64 << 10;
-/// The longest web identity token that STS accepts.
+/// The maximum length in bytes of a web identity token that STS accepts.
 const MAX_TOKEN_BYTES: u64 = 20_000;
 /// The variable with the names of the profiles whose `credential_process` is running, one per line. A
-/// process that calls `brevet` with its own profile is refused instead of starting itself for ever.
+/// process that calls `brevet` with its own profile is refused, because it would start itself for ever.
 const RUNNING: &str = "BREVET_CREDENTIAL_PROCESS_OF";
 
-/// Credentials, and where they were found, for people.
+/// Credentials, and a text that says where they were found.
 pub(crate) struct Found {
     pub(crate) credentials: Credentials,
     pub(crate) from: String,
@@ -67,7 +67,7 @@ pub(super) async fn find(settings: &Settings) -> Result<Found, Failure> {
     }
 }
 
-/// The keys in the environment, if AWS_ACCESS_KEY_ID is set.
+/// Finds the keys in the environment, if AWS_ACCESS_KEY_ID is set.
 fn of_environment(environment: &Environment) -> Result<Option<Found>, Failure> {
     let Some(id) = environment.get("AWS_ACCESS_KEY_ID") else {
         return Ok(None);
@@ -97,7 +97,7 @@ fn has_keys(profile: &Section) -> bool {
     profile.contains_key("aws_access_key_id") || profile.contains_key("aws_secret_access_key")
 }
 
-/// Assumes the role of a profile. `visited` are the profiles that led here, for finding circles.
+/// Assumes the role of a profile. `visited` are the profiles that led here, which reveal a circle.
 async fn role(settings: &Settings, name: &str, visited: Vec<String>) -> Result<Found, Failure> {
     let profile = settings.files.profile(name).unwrap_or_default();
     let source = match (
@@ -169,7 +169,7 @@ async fn role(settings: &Settings, name: &str, visited: Vec<String>) -> Result<F
     Ok(Found::new(assumed.credentials, from))
 }
 
-/// The credentials of a `source_profile`.
+/// Finds the credentials of a `source_profile`.
 async fn source_of(
     settings: &Settings,
     name: &str,
@@ -202,8 +202,8 @@ async fn source_of(
     })
 }
 
-/// The credentials of a profile that assumes no role with others. With `environment`, the variables of a web
-/// identity token take precedence over the profile's options.
+/// Finds the credentials of a profile that does not assume a role with another source. If `environment` is
+/// set, the variables of a web identity token take precedence over the profile's options.
 async fn of_profile(
     settings: &Settings,
     name: &str,
@@ -246,7 +246,7 @@ async fn of_profile(
     Ok(None)
 }
 
-/// The access key in a section. `place` describes the file, for people.
+/// Reads the access key in a section. `place` names the file in texts for people.
 fn keys_of(section: &Section, name: &str, place: &str) -> Result<Option<Found>, Failure> {
     let Some(id) = text(section, "aws_access_key_id") else {
         return Ok(None);
@@ -398,7 +398,7 @@ fn process(settings: &Settings, name: &str, command: &str) -> Result<Found, Fail
     ))
 }
 
-/// The message for missing credentials: where they were looked for, and what to do.
+/// The error about missing credentials, which says where they were looked for and what to do.
 fn nothing(settings: &Settings) -> Failure {
     for variable in [
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",

@@ -1,5 +1,5 @@
-//! A description, without secrets, of what decides which credentials sign a call. Two calls with
-//! the same description have the same identity, so a cache of credentials can be keyed by it.
+//! A description, without secrets, of everything that determines which credentials sign a call. Two calls
+//! with the same description have the same identity, so that a cache of credentials can be keyed by it.
 
 use super::{Settings, text};
 
@@ -10,7 +10,7 @@ const VARIABLES: [&str; 4] = [
     "AWS_ROLE_ARN",
     "AWS_ROLE_SESSION_NAME",
 ];
-/// Options of a profile that decide which credentials it stands for.
+/// Options of a profile that determine which credentials it stands for.
 const OPTIONS: [&str; 13] = [
     "aws_access_key_id",
     "credential_process",
@@ -27,8 +27,8 @@ const OPTIONS: [&str; 13] = [
     "web_identity_token_file",
 ];
 
-/// The variables and the options of the chosen profile, and of those that it refers to by `source_profile`,
-/// that decide which credentials sign a call.
+/// The variables that determine which credentials sign a call, and such options of the chosen profile and
+/// of those to which it refers by `source_profile`.
 pub(super) fn of(settings: &Settings) -> Vec<String> {
     let mut parts = Vec::new();
     for name in VARIABLES {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-/// The sections of a file, by what is between their brackets.
+/// The sections of a file, by the text between their brackets.
 pub(super) type Document = BTreeMap<String, Section>;
 
 /// The options of a section, by their names in lower case.
@@ -29,7 +29,7 @@ impl Value {
     }
 }
 
-/// A line that botocore would refuse, and the rule.
+/// The error about a line that botocore would refuse, with the rule that the line breaks.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {rule}")]
 pub(super) struct IniError {
@@ -41,7 +41,7 @@ pub(super) struct IniError {
 /// The options of this section are defaults for every other section.
 const DEFAULTS: &str = "DEFAULT";
 
-/// The lines of a file by option, and the place that the next line belongs to.
+/// The lines of a file by option, while the file is read.
 #[derive(Default)]
 struct Lines {
     sections: BTreeMap<String, Options>,
@@ -59,8 +59,8 @@ type Options = BTreeMap<String, (usize, Vec<String>)>;
 /// Parses a file.
 ///
 /// # Errors
-/// The first line that is no section, option, comment or continuation; that repeats a section or an option;
-/// or that is nested and has no `=`.
+/// [`IniError`] for the first line that is no section, option, comment or continuation, that repeats a
+/// section or an option, or that is nested and has no `=`.
 pub(super) fn parse(text: &str) -> Result<Document, IniError> {
     let fault = |line: usize, rule: String| IniError {
         line: line + 1,
@@ -93,7 +93,7 @@ pub(super) fn parse(text: &str) -> Result<Document, IniError> {
 }
 
 impl Lines {
-    /// Adds one line. The error is the rule that it breaks.
+    /// Adds one line. The error is the rule that the line breaks.
     fn read(&mut self, number: usize, line: &str) -> Result<(), String> {
         let value = line.trim();
         let comment = value.starts_with(['#', ';']);
@@ -159,7 +159,7 @@ impl Lines {
     }
 }
 
-/// The value in the lines of one option: nested options if the first line is empty, else text.
+/// Makes a value from the lines of one option: nested options if the first line is empty, otherwise a text.
 fn value(mut lines: Vec<String>) -> Result<Value, String> {
     while lines.last().is_some_and(String::is_empty) && lines.len() > 1 {
         lines.pop();

@@ -21,15 +21,15 @@ use crate::files::{self, Audience};
 
 /// The scope that allows a program to list and to assume the roles of the person.
 pub(crate) const ACCOUNT_ACCESS: &str = "sso:account:access";
-/// The name of the portal if none is given. AWS's tools accept only names of this form; nothing is ever
-/// requested from there.
+/// The start URL if none is given, which names the portal. AWS's tools accept only names of this form.
+/// Nothing is ever requested from this URL.
 pub(crate) const DEFAULT_START_URL: &str = "https://brevet.awsapps.com/start";
-/// The longest file of the cache that is read.
+/// The maximum size in bytes of a file in the cache.
 const MAX_BYTES: u64 = 64 << 10;
-/// A token that ends earlier is refreshed before it is used.
+/// A token that expires in less than this many seconds is refreshed before it is used.
 const NEAR_SECONDS: i64 = 60;
 
-/// How a person signs in.
+/// The settings with which a person signs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SsoSettings {
     /// The name of the `sso-session`; `None` for a profile in the older form.
@@ -55,7 +55,8 @@ struct Cached {
 }
 
 impl SsoSettings {
-    /// The name of the file in the cache: the SHA-1 digest of the session's name or of the start URL.
+    /// The name of the file in the cache: the SHA-1 digest of the session's name, or of the start URL if
+    /// there is no session.
     fn file_name(&self) -> String {
         let named = self.session.as_deref().unwrap_or(&self.start_url);
         let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, named.as_bytes());
@@ -64,7 +65,7 @@ impl SsoSettings {
 }
 
 impl Settings {
-    /// How a person signs in with an `sso-session`, or with the chosen profile.
+    /// Finds the settings of an `sso-session`, or those of the chosen profile.
     ///
     /// # Errors
     /// There is no such session, or the session or the profile has no start URL.
@@ -105,7 +106,7 @@ impl Settings {
         })
     }
 
-    /// How a person signs in with a profile; `None` if the profile does not say.
+    /// Finds the settings of a profile; `None` if the profile does not sign a person in.
     fn sso_of_profile(
         &self,
         name: &str,
@@ -128,7 +129,7 @@ impl Settings {
         }))
     }
 
-    /// A client for the APIs by which a person signs in.
+    /// Makes a client for the APIs with which a person signs in.
     ///
     /// # Errors
     /// The endpoint or the CA cannot be used.
@@ -136,7 +137,7 @@ impl Settings {
         Ok(Sso::new(&self.endpoint()?, self.plaintext_off_loopback)?)
     }
 
-    /// The file of `~/.aws/config`.
+    /// The path of `~/.aws/config`, or of the file that AWS_CONFIG_FILE names.
     ///
     /// # Errors
     /// Neither AWS_CONFIG_FILE nor HOME is set.
@@ -157,7 +158,8 @@ impl Settings {
         Ok(folder.join(sso.file_name()))
     }
 
-    /// Writes a token to the cache that AWS's tools share: mode 0600, atomically.
+    /// Writes a token to the cache that AWS's tools share. The file has mode 0600 and is replaced
+    /// atomically.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -187,8 +189,8 @@ impl Settings {
         Ok(path)
     }
 
-    /// The credentials of the role that a profile names, with the token in the cache; `None` if the profile
-    /// does not sign a person in.
+    /// Gets credentials of the role that a profile names, with the token in the cache. `None` if the
+    /// profile does not sign a person in.
     ///
     /// # Errors
     /// The profile is incomplete, nobody is signed in, or the broker refuses.
@@ -221,7 +223,7 @@ impl Settings {
         Ok(Some(credentials))
     }
 
-    /// The token in the cache, refreshed if it is about to end.
+    /// Reads the token in the cache, and refreshes it if it expires soon.
     async fn token(
         &self,
         sso: &SsoSettings,
@@ -258,10 +260,10 @@ impl Settings {
     }
 }
 
-/// `N` random bytes in base64url.
+/// Makes a text of `N` random bytes in base64url.
 ///
 /// # Errors
-/// There are no random bytes.
+/// The operating system gives no random bytes.
 pub(crate) fn random_text<const N: usize>() -> Result<String, Failure> {
     let bytes = entropy::bytes::<N>(&SystemEntropy::new())?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 
-/// A home folder with the two files.
+/// Makes a home folder with `.aws/config` and `.aws/credentials`.
 fn home(config: &str, credentials: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join(".aws")).unwrap();

@@ -4,7 +4,7 @@
 /// Splits a command line.
 ///
 /// # Errors
-/// An unclosed quote, or a backslash at the end. The text continues a sentence such as "The
+/// A text about an unclosed quote or a backslash at the end, which continues a sentence such as "The
 /// command line …".
 pub(crate) fn split(text: &str) -> Result<Vec<String>, &'static str> {
     let mut words = Vec::new();

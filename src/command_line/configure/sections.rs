@@ -1,18 +1,18 @@
 //! Puts a section into the text of `~/.aws/config`, and leaves everything else as it is.
 
-/// A section with its lines.
+/// A section, with its header and its lines.
 pub(super) struct Section {
-    /// What is between the brackets, such as `profile dev`.
+    /// The text between the brackets, such as `profile dev`.
     pub(super) header: String,
     /// The lines below the header.
     pub(super) lines: Vec<String>,
 }
 
 /// Returns the text with the section in it. A section of the same name is replaced if its lines are the same,
-/// or if `replaces` says so; a comment behind its last line stays.
+/// or if `replaces` says so; a comment after its last line stays.
 ///
 /// # Errors
-/// The rule that the text breaks: there is another section of this name, or several.
+/// A text that says which rule is broken: there is another section of this name, or several.
 pub(super) fn put(text: &str, section: &Section, replaces: bool) -> Result<String, String> {
     let header = format!("[{}]", section.header);
     let lines: Vec<&str> = text.lines().collect();
@@ -68,7 +68,7 @@ pub(super) fn put(text: &str, section: &Section, replaces: bool) -> Result<Strin
     Ok(text)
 }
 
-/// Whether a line is this header, whatever spaces are in it.
+/// Whether a line is this header. Spaces do not matter.
 fn same_header(line: &str, header: &str) -> bool {
     let words = |text: &str| -> Option<Vec<String>> {
         let inner = text.trim().strip_prefix('[')?;

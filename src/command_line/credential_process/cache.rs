@@ -1,5 +1,5 @@
-//! A folder with one file for each requested session. No fault of the cache is an error: the
-//! credentials are then requested again.
+//! A folder with one file for each requested session. If the cache does not work, the credentials are
+//! requested again, and there is no error.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use crate::base::secret::Secret;
 use crate::command_line::session_credentials::SessionCredentials;
 use crate::files::{self, Audience};
 
-/// The longest file that is read. A session token has at most a few kilobytes.
+/// The maximum size in bytes of a file. A session token has at most a few kilobytes.
 const MAX_BYTES: u64 = 64 << 10;
-/// How often a waiting run checks whether the lock is free.
+/// The interval at which a waiting run checks whether the lock is free.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// The longest lifetime of a session. A file that was written longer ago is removed.
+/// The maximum lifetime of a session. A file that was written longer ago is removed.
 const LONGEST_LIFE: Duration = Duration::from_secs(129_600);
-/// The most files that one run looks at.
+/// The maximum number of files that one run looks at.
 const MAX_SWEPT: usize = 1_000;
 
 /// The place of one session in the cache: a file for the session, and a file next to it that a run
@@ -44,8 +44,8 @@ struct Stored {
 }
 
 impl Entry {
-    /// The place in `folder` for a session. `asked` describes what was requested; different texts
-    /// have different places.
+    /// The place in `folder` for a session. `asked` describes the request; different texts have different
+    /// places.
     pub(super) fn new(folder: PathBuf, asked: &str) -> Self {
         let name = hex(&sha256(asked.as_bytes()));
         Self {
@@ -54,7 +54,7 @@ impl Entry {
         }
     }
 
-    /// The session in the cache. The file must be private, and must have been written by this account.
+    /// Reads the session in the cache. The file must be private, and must have been written by this user.
     pub(super) fn read(&self) -> Option<SessionCredentials> {
         let bytes = files::read(&self.file, Audience::Owner, MAX_BYTES)
             .inspect_err(|error| tracing::debug!(%error, "no cached credentials"))
@@ -144,7 +144,8 @@ impl Entry {
     }
 }
 
-/// Whether a file has a name that only a cache gives: somebody may have named a folder that has other files.
+/// Whether a file has the name of a cache's file. Others are left alone, because somebody may have chosen a
+/// folder that contains other files.
 fn is_of_a_cache(file: &Path) -> bool {
     let name = file.file_name().and_then(|name| name.to_str());
     let Some((digest, kind)) = name.and_then(|name| name.split_once('.')) else {

@@ -11,7 +11,7 @@ fn entry_in(folder: &tempfile::TempDir) -> Entry {
     Entry::new(folder.path().join("brevet/credentials"), "a role")
 }
 
-/// A session of an hour that begins now.
+/// A session that begins now and lasts an hour.
 fn session_at(now: Timestamp, id: &str) -> SessionCredentials {
     SessionCredentials {
         received_at: now,
@@ -37,7 +37,7 @@ fn refused(code: &str) -> Failure {
     .into()
 }
 
-/// The id of the key that a run gets, or what it fails with.
+/// The id of the key that a run gets, or the error with which it fails.
 async fn got(
     entry: Option<&Entry>,
     clock: &ManualClock,

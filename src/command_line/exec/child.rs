@@ -13,12 +13,13 @@ use tokio::sync::mpsc;
 
 use crate::command_line::{Failure, variables};
 
-/// The program has run; its exit status is that of this command.
+/// The result of a program that has run: its exit status, which becomes that of this command.
 #[derive(Debug, thiserror::Error)]
 #[error("the program has ended")]
 pub(crate) struct Ended(pub(crate) u8);
 
-/// The program cannot be run. As in a shell, the exit status is 127 if there is no such program, else 126.
+/// The error about a program that cannot be run. As in a shell, the exit status is 127 if there is no such
+/// program, otherwise 126.
 #[derive(Debug, thiserror::Error)]
 #[error("{program}: {source}")]
 pub(crate) struct NotRun {
@@ -35,7 +36,7 @@ impl NotRun {
     }
 }
 
-/// The signals that are passed on.
+/// The signals that are passed on to the program.
 const PASSED_ON: [Signal; 6] = [
     Signal::HUP,
     Signal::INT,
@@ -45,7 +46,8 @@ const PASSED_ON: [Signal; 6] = [
     Signal::USR2,
 ];
 
-/// The command, in this process's environment without other credentials and with these variables.
+/// Makes the command. Its environment is that of this process, without other credentials and with the variables
+/// `set`.
 fn prepared(words: &[OsString], set: &[(String, String)]) -> Result<Command, Failure> {
     let (program, arguments) = words.split_first().ok_or("there is no program to run")?;
     let mut command = Command::new(program);
@@ -81,7 +83,7 @@ pub(super) fn replace(words: &[OsString], set: &[(String, String)]) -> Failure {
 /// Runs the program until it ends.
 ///
 /// # Errors
-/// [`NotRun`], or always [`Ended`].
+/// [`NotRun`] if the program cannot be run, otherwise [`Ended`].
 pub(super) async fn run(words: &[OsString], set: &[(String, String)]) -> Result<(), Failure> {
     let mut command = prepared(words, set)?;
     command.envs(variables::without_proxy(|name| env::var_os(name)));
@@ -149,8 +151,9 @@ fn ignored_signals(status: &str) -> u64 {
         .unwrap_or_default()
 }
 
-/// Whether this process is in the foreground of a terminal. Ctrl-C and Ctrl-\ then reach the program by the terminal,
-/// and it would get them twice if they were passed on as well, which makes many programs end at once.
+/// Whether this process is in the foreground of a terminal. The terminal then sends Ctrl-C and Ctrl-\ to the
+/// program too. If they were passed on as well, the program would get them twice, at which many programs end at
+/// once.
 fn is_in_foreground() -> bool {
     std::fs::read_to_string("/proc/self/stat").is_ok_and(|stat| has_foreground(&stat))
 }

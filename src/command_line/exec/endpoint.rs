@@ -1,4 +1,4 @@
-//! The container endpoint of `brevet exec`, and where its sessions come from.
+//! The container endpoint of `brevet exec`, and the source of its sessions.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,8 +16,8 @@ pub(super) struct Endpoint {
     _running: OwnEndpoint,
 }
 
-/// The broker, asked as the command line says. The settings are found anew for each session, since those of a profile
-/// may change.
+/// The source of sessions: the broker, called as the command line says. The settings are read anew for each
+/// session, because those of a profile may change.
 struct Asked {
     arguments: SessionArguments,
     /// The session that was fetched before the program was started.

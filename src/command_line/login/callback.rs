@@ -1,4 +1,4 @@
-//! Waits on this computer for the browser to come back with a code: RFC 8252 section 7.3.
+//! Waits on this computer until the browser is redirected back with a code: RFC 8252 section 7.3.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +16,10 @@ use crate::base::secret::{Secret, is_same_secret};
 use crate::command_line::Failure;
 
 const PATH: &str = "/oauth/callback";
-/// The longest text of the broker that is shown, in characters.
+/// The maximum number of characters of the broker's text that are shown.
 const MAX_FOREIGN: usize = 200;
 
-/// What the browser brought: the code, or why there is none.
+/// The result that the browser brought: the code, or a text that says why there is none.
 type Outcome = Result<Secret<String>, String>;
 
 /// A listener on a free port of the loopback address.
@@ -43,12 +43,13 @@ impl Callback {
         })
     }
 
-    /// The address to which the browser comes back.
+    /// The address to which the broker redirects the browser.
     pub(super) fn redirect_uri(&self) -> String {
         format!("http://127.0.0.1:{}{PATH}", self.port)
     }
 
-    /// Waits for the code. Other requests are refused, and waiting goes on: any page can send them.
+    /// Waits for the code. Other requests are refused without ending the wait, because any web page
+    /// can send them.
     ///
     /// # Errors
     /// The broker sent the browser back with an error, or the listener failed.
@@ -86,7 +87,7 @@ impl Callback {
     }
 }
 
-/// The page for a request, and what it says about the sign-in.
+/// Makes the page for a request. Returns it with the result of the sign-in, if the request has one.
 fn answer<B>(
     request: &Request<B>,
     state: &Secret<String>,
@@ -128,7 +129,7 @@ fn answer<B>(
     }
 }
 
-/// A page with one of our own texts.
+/// Makes a page with one of this program's own texts.
 fn page(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     let html = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>brevet login</title><h1>brevet login</h1><p>{text}</p></html>"

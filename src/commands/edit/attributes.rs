@@ -1,5 +1,5 @@
-//! Single fields of resources: a role's trust policy, descriptions, the session duration, a key's
-//! status, the role of an instance profile, and an account's alias and password policy.
+//! Changes single fields of resources: a role's trust policy, descriptions, the session duration, a
+//! key's status, the role of an instance profile, and an account's alias and password policy.
 
 use super::{parse, remove_from, unfit};
 use crate::commands::CommandError;

@@ -1,4 +1,4 @@
-//! The groups of a user. Names are compared without regard to case.
+//! Adds a user to groups, and removes it from them. Names are compared without regard to case.
 
 use super::{remove_from, unfit};
 use crate::commands::CommandError;

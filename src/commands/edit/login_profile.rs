@@ -1,4 +1,5 @@
-//! Passwords of users. The hashes of earlier passwords are kept, so that they are not used again.
+//! Changes passwords of users. The hashes of earlier passwords are kept, so that those are not
+//! chosen again.
 
 use zeroize::Zeroizing;
 
@@ -8,7 +9,7 @@ use crate::commands::CommandError;
 use crate::directory::resource::Resource;
 use crate::password::hash;
 
-/// Changes a login profile whose secret is unsealed.
+/// Changes a login profile whose hashes are not sealed.
 pub(super) fn update(
     resource: &mut Resource,
     password_hash: Option<&str>,

@@ -1,4 +1,4 @@
-//! Assigns MFA devices to users and takes them away. A device belongs to at most one user.
+//! Assigns MFA devices to users, and removes them again. A device belongs to at most one user.
 
 use super::unfit;
 use crate::base::clock::Timestamp;

@@ -1,4 +1,5 @@
-//! Attached policies, inline policies and permissions boundaries of users, groups and roles.
+//! Changes the attached policies, inline policies and permissions boundaries of users, groups and
+//! roles.
 
 use super::{parse, remove_from, unfit};
 use crate::base::arn::name_of;

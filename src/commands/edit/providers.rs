@@ -18,24 +18,24 @@ use crate::directory::resource::Resource;
 /// The maximum number of private keys of a SAML provider.
 const MAX_PRIVATE_KEYS: usize = 2;
 
-/// A change of a SAML provider. What is `None` stays.
+/// A change of a SAML provider. A field that is `None` leaves the provider as it is.
 #[derive(Debug, Clone, Default)]
 pub struct SamlUpdate {
-    /// The new metadata document, and the time after which it cannot be used any more.
+    /// The new metadata document, and the time after which it can no longer be used.
     pub metadata: Option<(String, Option<Timestamp>)>,
     /// The new `AssertionEncryptionMode`.
     pub encryption_mode: Option<String>,
-    /// The id of a private key that is removed.
+    /// The id of the private key to remove.
     pub remove_private_key: Option<String>,
-    /// A private key that is added, as PEM (PKCS#8).
+    /// The private key to add, as PEM (PKCS#8).
     pub add_private_key: Option<Zeroizing<String>>,
 }
 
-/// An entry of `PrivateKeyList`.
+/// A private key of a SAML provider, without the key itself: an entry of `PrivateKeyList`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PrivateKey {
-    /// The id of the key, which is made from the key itself.
+    /// The id of the key, which is computed from the key.
     pub key_id: String,
     /// When the key was added.
     pub timestamp: String,
@@ -56,8 +56,8 @@ pub(super) fn add_client_id(resource: &mut Resource, id: &str) -> Result<(), Com
 }
 
 /// Removes a client id. It is not an error if the provider does not have it: IAM API Reference,
-/// "RemoveClientIDFromOpenIDConnectProvider". If it is that of the client with which people sign in, the
-/// secret goes with it.
+/// "RemoveClientIDFromOpenIDConnectProvider". If people sign in with this client, its secret is removed
+/// too.
 pub(super) fn remove_client_id(resource: &mut Resource, id: &str) -> Result<(), CommandError> {
     let provider = oidc(resource, "client ids")?;
     if provider.sign_in_client_id() == Some(id) {
@@ -72,7 +72,7 @@ pub(super) fn thumbprints(resource: &mut Resource, list: &[String]) -> Result<()
     Ok(())
 }
 
-/// Changes a SAML provider whose private keys are in clear.
+/// Changes a SAML provider whose private keys are not sealed.
 pub(super) fn update_saml(
     resource: &mut Resource,
     update: &SamlUpdate,
@@ -158,14 +158,14 @@ fn update_keys(
     Ok(())
 }
 
-/// The ids and dates of a provider's private keys.
+/// Lists the ids and dates of a provider's private keys.
 pub fn private_keys(provider: &SamlProviderDetail) -> Vec<PrivateKey> {
     let list = provider.private_key_list.as_ref();
     list.and_then(|list| serde_json::from_str(list.get()).ok())
         .unwrap_or_default()
 }
 
-/// The keys in a PEM text, one by one.
+/// Splits a PEM text into the single keys.
 fn blocks(pem: &str) -> Vec<Zeroizing<String>> {
     const END: &str = "-----END PRIVATE KEY-----";
     let mut keys = Vec::new();

@@ -1,4 +1,4 @@
-//! New names and paths of users and groups, and the resources that refer to them.
+//! Renames users and groups, changes their paths, and updates the resources that refer to them.
 
 use super::unfit;
 use crate::base::arn::IamArn;

@@ -1,5 +1,5 @@
-//! Tags. Keys are compared without regard to case, and keep the case in which they were last
-//! written.
+//! Sets and removes tags. Keys are compared without regard to case, and keep the case in which they
+//! were last written.
 
 use super::unfit;
 use crate::commands::CommandError;

@@ -65,7 +65,7 @@ fn put_in_force(policy: &mut ManagedPolicyDetail, id: &str) -> Result<(), Comman
     Ok(())
 }
 
-/// AWS's words for a version that does not exist.
+/// AWS's message about a version that does not exist.
 fn no_such_version(policy: &ManagedPolicyDetail, id: &str) -> String {
     format!(
         "Policy {} version {id} does not exist or is not attachable.",

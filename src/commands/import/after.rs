@@ -1,4 +1,5 @@
-//! The directory as it will be after an import, as far as resources refer to each other.
+//! The directory as it will be after an import: only what is needed to check references between
+//! resources.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +13,8 @@ use crate::directory::resource::{Name, Resource, ResourceKind, folded};
 use crate::directory::{Role, check_everybody, closed_warning, external_id_warning};
 use crate::evaluator::strangers;
 
-/// The resources that the store will hold after an import, as far as they refer to each other.
+/// The resources that the store will hold after an import, with what is needed to check their
+/// references.
 #[derive(Default)]
 pub(super) struct After {
     names: HashSet<Name>,
@@ -22,14 +24,14 @@ pub(super) struct After {
     ids: HashMap<String, String>,
     /// The ARNs of OpenID Connect providers.
     providers: Vec<String>,
-    /// Resources with an AWS managed policy, and its ARN.
+    /// Resources to which an AWS managed policy is attached, and the ARN of the policy.
     of_aws: Vec<(Name, String)>,
     /// The number of access keys and MFA devices of each user, by kind and the user's ARN.
     of_users: HashMap<(ResourceKind, String), usize>,
 }
 
 impl After {
-    /// Adds a resource that is declared, or that stays.
+    /// Adds a resource that is declared, or that stays because it is not deleted.
     ///
     /// # Errors
     /// [`CommandError`] if another resource has the same name or unique id; the error names both.
@@ -76,7 +78,7 @@ impl After {
         Ok(())
     }
 
-    /// How a row names a principal. The unique id and the ARN are added to `bound`.
+    /// Looks up the principal that a row names. Its unique id and ARN are added to `bound`.
     pub fn resolve(&self, named: &Named<'_>, bound: &mut Vec<(String, String)>) -> Resolved {
         if !self
             .names
@@ -166,7 +168,7 @@ impl After {
     }
 }
 
-/// Declared resources are checked against the other declared resources and those that stay.
+/// Checks a declared resource against the other declared resources and those that stay.
 impl Whole for &After {
     /// An AWS managed policy may be missing, because exports leave out deprecated ones;
     /// [`After::closed`] warns about it.

@@ -1,4 +1,4 @@
-//! One resource that an import changes: how the change is applied and shown.
+//! One resource that an import changes: applies the change, and shows it.
 
 use std::time::Duration;
 
@@ -13,27 +13,27 @@ use crate::commands::{
 use crate::directory::resource::Resource;
 use crate::store::Writer;
 
-/// The time limit for finding a short difference; after it, any difference will do.
+/// The time limit for finding a short difference. After it, a longer one is shown.
 const DIFF_WITHIN: Duration = Duration::from_millis(500);
 
 /// A resource whose declaration differs from the store.
 #[derive(Debug)]
 pub enum Planned {
-    /// It is declared and does not exist.
+    /// The resource is declared and does not exist.
     Create(Resource),
-    /// It exists and is declared differently.
+    /// The resource exists and is declared differently.
     Update {
         old: Box<Resource>,
         new: Box<Resource>,
-        /// The version of the current content: the change that wrote it.
+        /// The version of the current content: the number of the change that wrote it.
         version: i64,
         /// Both contents with ARNs in place of unique ids, if they contain any.
         readable: Option<Box<(Resource, Resource)>>,
     },
-    /// It exists and is not declared.
+    /// The resource exists and is not declared.
     Delete {
         old: Resource,
-        /// The version of the current content: the change that wrote it.
+        /// The version of the current content: the number of the change that wrote it.
         version: i64,
     },
 }
@@ -104,7 +104,7 @@ impl Planned {
     }
 }
 
-/// Shortens sealed secrets: people can only see that the secret is a different one.
+/// Shortens sealed secrets, since people can see from them only that the secret is a different one.
 fn shown(value: Value) -> Value {
     match value {
         Value::String(text) => match text.strip_prefix("sealed ") {

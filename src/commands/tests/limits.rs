@@ -1,4 +1,4 @@
-//! Each limit gives the same result for a command and for an import.
+//! Shows that each limit has the same effect on a command as on an import.
 
 use super::*;
 
@@ -54,7 +54,8 @@ fn tags(count: usize) -> Vec<Value> {
     (0..count).map(tag).collect()
 }
 
-/// A directory in which the resource with this name has `count` of something.
+/// A function that makes a directory in which the resource with this name has a given number of
+/// attachments.
 type Having = fn(usize, &str) -> Value;
 
 fn user_with(name: &str, field: &str, value: Value) -> Value {
