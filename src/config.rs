@@ -100,7 +100,8 @@ pub struct Config {
     pub store: Place,
     /// The file that records what this node has seen of the store.
     pub watermark: Option<PathBuf>,
-    /// A node that could not confirm the change feed for this long accepts nobody: 10 s to 36 h.
+    /// How long a node may be without confirmation that it knows the change feed. After that it accepts
+    /// nobody: 10 s to 36 h.
     pub refuse_after: Duration,
     /// How long a change stays in the feed: 1 to 36,500 days.
     pub keep_changes: Duration,
@@ -112,28 +113,29 @@ pub struct Config {
     pub session_records: sessions::Bounds,
     /// The bounds of the cache of opened session tokens.
     pub opened_tokens: TokenBounds,
-    /// The Redis in which brokers share session records; without it they are kept in memory.
+    /// The Redis in which brokers share session records; `None` if each broker keeps its own in memory.
     pub redis: Option<RedisOptions>,
     /// Bounds on connections, calls and times.
     pub limits: Limits,
-    /// `iss` of web identity tokens; `{address}` in it is replaced by the address of the service.
+    /// The issuer (`iss`) of web identity tokens; `None` if the broker issues none. `{address}` in it is
+    /// replaced by the address of the service.
     pub issuer: Option<String>,
-    /// Whether object stores may ask in the form of OpenStack Keystone.
+    /// Whether object stores may use the API of OpenStack's Keystone.
     pub keystone: bool,
     /// The claims that roles may have at the top level of their tokens.
     pub lifted_claims: Vec<String>,
-    /// The service provider that SAML assertions must be made for. `{address}` in it stands for the broker's
-    /// address.
+    /// The service provider for which SAML assertions must be made. `{address}` in it is replaced by the
+    /// broker's address.
     pub service_provider: ServiceProvider,
     /// How old and how long unused an access key may become.
     pub key_ages: KeyAges,
     /// The passwords that nobody may choose.
     pub blocked_passwords: Option<BlockList>,
-    /// On which networks identity providers may be.
+    /// The networks on which identity providers may be.
     pub reach: Reach,
-    /// How many calls and sessions a principal, an account and a source address may have.
+    /// How many calls and sessions are allowed to a principal, an account and a source address.
     pub budgets: BudgetLimits,
-    /// How people sign in with a browser; without it they cannot.
+    /// How people sign in with a browser; `None` if they cannot.
     pub sign_in: Option<Settings>,
     /// Which decisions about object stores are written to the audit log.
     pub data_events: DataEvents,
@@ -142,7 +144,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The configuration with default values, and with its files in `folder`. It has no directory file and no
+    /// A configuration with default values, whose files are in `folder`. It has no directory file and no
     /// master key yet.
     pub fn in_folder(folder: &Path, listen: SocketAddr) -> Self {
         Self {
@@ -341,7 +343,7 @@ fn block_list(path: &Path) -> Result<BlockList, ConfigError> {
     BlockList::read(text).map_err(|rule| value(KEY, rule))
 }
 
-/// Checks names of STS actions, which may begin with `sts:`, and returns them without it.
+/// Checks names of STS actions, which may begin with `sts:`, and returns them without that prefix.
 fn presigned_actions(named: Vec<String>) -> Result<Vec<String>, ConfigError> {
     let one = |text: String| {
         let name = text.strip_prefix("sts:").unwrap_or(&text);
@@ -356,7 +358,7 @@ fn presigned_actions(named: Vec<String>) -> Result<Vec<String>, ConfigError> {
     named.into_iter().map(one).collect()
 }
 
-/// Checks an issuer: an https URL without query and fragment, below which the discovery document is
+/// Checks an issuer, which is an https URL without query and fragment. The discovery document is below it
 /// (OpenID Connect Discovery 1.0 section 3).
 fn issuer(url: String) -> Result<String, ConfigError> {
     let rest = url.strip_prefix("https://").unwrap_or_default();

@@ -70,7 +70,7 @@ pub use strangers::check_everybody;
 pub use strangers::{PUBLIC, UNBOUND_SUBJECT};
 pub use warnings::{closed_warning, external_id_warning, naming_policy};
 
-/// Why a directory was refused: the place and the rule.
+/// Why a directory was refused: the place in it, and the rule that is broken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("directory: {place}: {rule}")]
 pub struct DirectoryError {
@@ -107,9 +107,9 @@ pub struct Directory {
     bucket_policies: Table<BucketPolicy>,
     organization: Option<Arc<Organization>>,
     decoy: Arc<Role>,
-    /// Stands in for a policy whose document is missing, and denies everything.
+    /// The policy that stands in for a policy whose document is missing. It denies everything.
     closed: Arc<Policy>,
-    /// What a password policy may allow each user.
+    /// The policy with what a password policy may allow each user.
     password_change: Arc<Policy>,
     clear_secrets: usize,
     /// The accounts that the file or the store declares, with their settings.
@@ -117,7 +117,7 @@ pub struct Directory {
     /// The entries of a directory file, as declared but without secrets in clear, by kind and folded
     /// name. `None` if the snapshot was read from the store, whose rows hold the same.
     declared: Option<Arc<Entries>>,
-    /// Counted when it is first asked for; see [`Directory::policy_uses`].
+    /// How often each policy is used, counted at the first call of [`Directory::policy_uses`].
     policy_uses: OnceLock<Uses>,
 }
 
@@ -162,8 +162,8 @@ impl Directory {
         })
     }
 
-    /// Compiles a new or changed resource and adds it. Everything that it refers to must already be
-    /// there.
+    /// Compiles a new or changed resource and adds it. Everything to which it refers must have been
+    /// added before.
     ///
     /// # Errors
     /// The first rule that the resource breaks; the snapshot must then be discarded.
@@ -211,7 +211,7 @@ impl Directory {
         self.remove_of_kind(name.kind, &name.id);
     }
 
-    /// Checks that everything a resource refers to exists.
+    /// Checks that all resources exist to which a resource refers.
     ///
     /// # Errors
     /// [`DirectoryError`] that names the missing resource.
@@ -267,8 +267,8 @@ impl Directory {
     }
 
     /// At most `limit` roles of an account whose trust policies can allow one of these principals, in
-    /// the order of their names without regard to case; those after the role with this name, if one
-    /// is given.
+    /// the order of their names without regard to case. If the name of a role is given, the list begins
+    /// after it.
     pub fn roles_trusting(
         &self,
         principals: &[AllowedPrincipal<'_>],
@@ -349,7 +349,7 @@ impl Directory {
         self.oidc_providers.values()
     }
 
-    /// A provider, in any account, that is declared for this token issuer.
+    /// A provider, of whatever account, whose tokens have this issuer.
     pub fn provider_of(&self, issuer: &str) -> Option<&Arc<OidcProvider>> {
         self.oidc_providers
             .values()
@@ -389,7 +389,7 @@ impl Directory {
         self.associations.get(&arn)
     }
 
-    /// The policy of a bucket, in whichever account it is declared.
+    /// The policy of a bucket, whichever account declares it.
     pub fn bucket_policy(&self, bucket: &str) -> Option<&Arc<BucketPolicy>> {
         self.bucket_policies.get(bucket)
     }
@@ -404,8 +404,8 @@ impl Directory {
         self.organization.as_ref()
     }
 
-    /// The account's place in the organization; `None` if there is no organization, or the account
-    /// does not belong to it.
+    /// Where an account is in the organization; `None` if there is no organization, or the account does
+    /// not belong to it.
     pub fn member(&self, account: AccountId) -> Option<&Member> {
         self.organization.as_ref()?.member(account)
     }
@@ -460,7 +460,7 @@ impl Directory {
         self.accounts.get(&account)
     }
 
-    /// The account that has an alias.
+    /// The account that has this alias.
     pub fn account_with_alias(&self, alias: &str) -> Option<AccountId> {
         let mut all = self.accounts.iter();
         all.find(|(_, settings)| settings.alias.as_deref() == Some(alias))
@@ -479,7 +479,7 @@ impl Directory {
         (self.users.len(), self.roles.len(), self.keys.len())
     }
 
-    /// The number of secrets that the file had in clear.
+    /// The number of secrets that the file contained in clear.
     pub fn clear_secrets(&self) -> usize {
         self.clear_secrets
     }

@@ -1,6 +1,6 @@
-//! The directory as a file: it is read and compiled as a whole, then compared with what the store knows of it.
-//! Entries without a unique id get one, and the sessions of removed entries end. The store records both, so
-//! that an id is made only once, and that removals are noticed even if no broker was running.
+//! The directory as a file: it is read and compiled as a whole, then compared with the entries that the store
+//! has recorded. Entries without a unique id get one, and the sessions of removed entries end. The store
+//! records both, so that an id is made only once, and that removals are noticed even if no broker was running.
 
 mod departures;
 mod serving;
@@ -34,10 +34,10 @@ pub enum DirectoryLoadError {
     /// The system has no random bytes for the ids that the file leaves out.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// A provider in the file is the broker itself.
+    /// One of the providers in the file is the broker itself.
     #[error("directory: {0}")]
     OwnIssuer(String),
-    /// The file has unsealed secrets, and other accounts can read it.
+    /// The file has unsealed secrets, and other users can read it.
     #[error(
         "{path}: holds {count} unsealed secrets, so it must be private; run `chmod 600 {path}`, or seal them with `brevet seal`"
     )]
@@ -54,23 +54,23 @@ pub struct DirectoryFile {
     declaration: Declaration,
     master_key: Option<MasterKey>,
     issuer: Option<String>,
-    /// A digest of the names of its entries.
+    /// A digest of the names of the file's entries.
     digest: String,
 }
 
-/// The entries of a directory file: each name, with the identity (such as the unique id) of its present owner.
+/// The entries of a directory file. Each name has the identity of its present owner, such as a unique id.
 type Entries = BTreeMap<Name, String>;
 
 /// A compiled directory file, whose entries all have their unique ids.
 pub struct Compiled {
     pub directory: Directory,
-    /// How many unique ids were made, since neither the file nor the store had them.
+    /// How many unique ids were generated, because neither the file nor the store had them.
     pub made: usize,
     entries: Entries,
 }
 
 impl Compiled {
-    /// The entries that the store knows and the file no longer has.
+    /// The entries that the store has recorded and the file no longer has.
     pub fn gone<'k>(&self, kept: &'k DirectoryEntries) -> impl Iterator<Item = &'k Name> {
         let gone = kept
             .iter()
@@ -135,7 +135,7 @@ impl DirectoryFile {
     }
 }
 
-/// The entries of a file whose removal matters.
+/// The entries of a file whose removal must be noticed.
 fn entries(file: &Declaration) -> Entries {
     let mut all = Entries::new();
     let mut put = |kind, id: &str, identity: &str| {
@@ -186,7 +186,8 @@ fn entries(file: &Declaration) -> Entries {
     all
 }
 
-/// A digest of the names of entries. Brokers whose files have the same names do not end each other's sessions.
+/// Computes a digest of the names of entries. Brokers whose files have the same names do not end each other's
+/// sessions.
 fn digest(entries: &Entries) -> String {
     let names: Vec<String> = entries.keys().map(Name::to_string).collect();
     hex(&sha256(names.join("\n").as_bytes()))

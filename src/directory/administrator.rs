@@ -1,6 +1,6 @@
-//! Somebody who may administer, by name.
+//! How a principal that may administer is named in messages and lists.
 
-/// Somebody who may administer, by ARN.
+/// A principal that may administer, by ARN.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Administrator {
     /// A user with an active access key.

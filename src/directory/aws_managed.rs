@@ -1,8 +1,8 @@
 //! AWS managed policies that are built in, for directories that do not import AWS's own documents.
 //!
-//! The names are AWS's. The documents are Brevet's: what a policy of this name is known to be for, and
-//! none of AWS's text. A policy of the same ARN in the directory takes their place. A built-in
-//! policy is compiled when it is first needed, and then shared by all snapshots.
+//! The names are AWS's. The documents are Brevet's own, written for the known purpose of each policy
+//! and without AWS's text. If the directory contains a policy with the same ARN, that one is used
+//! instead. A built-in policy is compiled when it is first needed, and then shared by all snapshots.
 
 mod table;
 
@@ -20,11 +20,11 @@ use crate::base::digest::sha256;
 use crate::evaluator::{Policy, PolicyKind};
 use table::{ENTRIES, Entry, Grants};
 
-/// The text that every ARN of an AWS managed policy begins with.
+/// The prefix of the ARNs of all AWS managed policies.
 const PREFIX: &str = "arn:aws:iam::aws:policy/";
-/// The date of the built-in documents.
+/// The date that all built-in documents have as their creation date.
 const DATE: &str = "2026-11-01T00:00:00Z";
-/// What a built-in policy says about itself.
+/// The description that every built-in policy has.
 const DESCRIPTION: &str = "The document of this policy is Brevet's own. It is meant to do what AWS's policy of this name does, and does not follow AWS's changes; import AWS's document to use that.";
 
 /// A built-in policy, which is compiled when it is first used.
@@ -34,7 +34,7 @@ struct BuiltIn {
     compiled: OnceLock<Option<Arc<ManagedPolicy>>>,
 }
 
-/// The built-in policies by folded name, in the order of lists.
+/// The built-in policies by folded name, which is the order in which they are listed.
 static BUILT_IN: LazyLock<BTreeMap<String, BuiltIn>> = LazyLock::new(|| {
     let by_name = ENTRIES.iter().map(|entry| {
         let arn = format!("{PREFIX}{}", entry.name);
@@ -116,7 +116,7 @@ impl BuiltIn {
     }
 }
 
-/// The unique id of a built-in policy, which is made from its ARN and so is the same everywhere.
+/// Makes the unique id of a built-in policy from its ARN, so that it is the same everywhere.
 fn unique_id(arn: &str) -> String {
     const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let digest = sha256(arn.as_bytes());
@@ -128,7 +128,7 @@ fn unique_id(arn: &str) -> String {
 }
 
 impl Entry {
-    /// The document, as JSON.
+    /// Makes the document of the policy, as JSON.
     fn document(&self) -> Value {
         let statement = match self.grants {
             Grants::Everything => json!([{"Effect": "Allow", "Action": "*", "Resource": "*"}]),

@@ -19,7 +19,7 @@ pub(super) fn compile(
     Policy::parse(kind, &text).map_err(|e| fault(place, e.to_string()))
 }
 
-/// A policy that denies everything, whatever other policies allow.
+/// Makes a policy that denies everything, even if other policies allow it.
 pub(super) fn deny_all(kind: PolicyKind) -> Result<Policy, DirectoryError> {
     let whom = if kind == PolicyKind::Trust {
         r#""Principal":"*""#
@@ -43,7 +43,7 @@ pub(super) fn unique_id(place: &str, id: &str) -> Result<(), DirectoryError> {
     Ok(())
 }
 
-/// Checks that the ARN is of this kind and ends in this name. Returns its account.
+/// Checks that an ARN has this kind and ends in this name. Returns the account in it.
 pub(super) fn identity_arn(
     place: &str,
     arn: &str,

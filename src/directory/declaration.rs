@@ -23,8 +23,8 @@ shape! {
         group_detail_list: Vec<GroupDetail>,
         role_detail_list: Vec<RoleDetail>,
         policies: Vec<ManagedPolicyDetail>,
-        /// In a page of a longer answer this is true; such a file is refused, since it is
-        /// incomplete.
+        /// Whether this is only a page of a longer answer. A file in which this is true is refused,
+        /// since it is incomplete.
         is_truncated: Option<bool>,
         marker: Option<String>,
         /// The AWS CLI's mark of an incomplete answer.
@@ -54,7 +54,7 @@ shape! {
         pod_associations: Vec<AssociationDetail>,
         /// The roles of tasks, by cluster and family.
         task_associations: Vec<AssociationDetail>,
-        /// The policies of buckets, by which requests to object stores are judged.
+        /// The policies of buckets, which decide about requests to object stores.
         bucket_policies: Vec<BucketPolicyDetail>,
         /// The organization to which accounts belong, as `aws organizations` prints it.
         organization: Option<Box<OrganizationDetail>>,
@@ -62,9 +62,9 @@ shape! {
 }
 
 impl Declaration {
-    /// All resources that a file declares, each kind after those to which it refers. What an export
-    /// only observes (attachment counts, last use) is dropped, and URL-encoded documents are
-    /// decoded.
+    /// Returns all resources that a file declares, each kind after those to which it refers. Values
+    /// that an export only observes (attachment counts, last use) are dropped, and URL-encoded
+    /// documents are decoded.
     ///
     /// # Errors
     /// A message with the owner's ARN if a document cannot be decoded.
@@ -109,8 +109,8 @@ impl Declaration {
         Ok(accounts.chain(all).collect())
     }
 
-    /// The file that declares these resources, in the form of AWS's export: instance profiles are
-    /// inside their roles, and attachments are counted.
+    /// Makes the file that declares these resources, in the form of AWS's export: instance profiles
+    /// are inside their roles, and attachments are counted.
     pub fn from_resources(resources: impl IntoIterator<Item = Resource>) -> Self {
         let mut file = Self::default();
         let mut profiles: Vec<InstanceProfile> = Vec::new();
@@ -199,7 +199,7 @@ impl Declaration {
     }
 }
 
-/// The accounts that own declared resources without being declared themselves.
+/// Lists the accounts that own declared resources without being declared themselves.
 fn mentioned(accounts: &[Account], resources: &[Resource]) -> Vec<Account> {
     let declared: BTreeSet<&str> = accounts.iter().map(|a| a.account_id.as_str()).collect();
     let owners: BTreeSet<&str> = resources.iter().map(Resource::account).collect();

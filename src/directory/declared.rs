@@ -15,8 +15,8 @@ use crate::evaluator::PolicyKind;
 use crate::master_key::MasterKey;
 use crate::revocations::Selector;
 
-/// The declared form of one kind of resource. The defaults are for kinds that do not have the
-/// aspect.
+/// The declared form of one kind of resource. A method with a default is for an aspect that only
+/// some kinds have.
 pub(super) trait Declared {
     const HAS_SECRET: bool = false;
 
@@ -39,17 +39,18 @@ pub(super) trait Declared {
         account_of(self.id())
     }
 
-    /// The account of which a complete declaration that leaves out the resource deletes it.
+    /// The account with which the resource is deleted: if a complete declaration of that account
+    /// leaves out the resource.
     fn pruned_with(&self) -> &str {
         self.account()
     }
 
-    /// The unique id, which is never given to another resource.
+    /// The unique id, which no other resource ever gets.
     fn unique_id(&self) -> Option<&str> {
         None
     }
 
-    /// The resources to which this one refers, by id or by folded name.
+    /// The resources to which this one refers, each by id or by folded name.
     fn links(&self) -> Vec<Name> {
         Vec::new()
     }
@@ -79,7 +80,7 @@ pub(super) trait Declared {
         None
     }
 
-    /// Drops what an export only counts or observes, since it is not declared.
+    /// Drops values that an export only counts or observes, since they are not declared.
     fn drop_what_is_observed(&mut self) {}
 
     fn secret(&self) -> Option<SecretField<'_>> {
@@ -97,17 +98,19 @@ pub(super) trait Declared {
     /// Checks the rules and quotas that concern only this resource.
     fn check(&self, limits: &mut Limits<'_>);
 
-    /// What the resource has that must be removed before it can be deleted.
+    /// The first of the things that must be removed before the resource can be deleted; `None` if
+    /// there are none.
     fn must_go_first(&self) -> Option<Remains> {
         None
     }
 
-    /// Whether the resource may be used. Only access keys can be inactive.
+    /// Whether the resource may be used. Only an access key or a certificate can be inactive.
     fn is_active(&self) -> bool {
         true
     }
 
-    /// The selector of the sessions that end with the resource.
+    /// The selector that revokes the sessions which end with the resource; `None` if no sessions
+    /// come from it.
     fn sessions(&self) -> Option<Selector> {
         None
     }
@@ -128,7 +131,7 @@ pub(super) trait Declared {
 
 /// A policy that is part of a resource.
 pub struct PolicyOf<'a> {
-    /// What the policy is for, which decides the rules that it must keep.
+    /// The kind of policy, which determines the rules that it must keep.
     pub kind: PolicyKind,
     /// The place of the policy in the resource, such as `inline policy NAME`.
     pub place: String,
@@ -136,7 +139,7 @@ pub struct PolicyOf<'a> {
     pub document: Option<&'a Document>,
 }
 
-/// The origin of a resource.
+/// Where a resource comes from, which determines the rules that are checked.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source<'a> {
     /// A directory file: a resource that breaks a rule is refused, and trust policies are bound to
@@ -148,21 +151,21 @@ pub(super) enum Source<'a> {
     Stored,
 }
 
-/// The circumstances under which a resource is added to a snapshot.
+/// How a resource is added to a snapshot.
 pub(super) struct Insertion<'a> {
-    /// The resource's place for messages, such as `RoleDetailList[3] Deploy`.
+    /// The place of the resource in messages, such as `RoleDetailList[3] Deploy`.
     pub place: &'a str,
     /// The origin of the resource.
     pub source: Source<'a>,
-    /// The key that opens its secret; `None` if secrets must be in clear.
+    /// The key that opens the resource's secret; `None` if secrets must be in clear.
     pub master_key: Option<&'a MasterKey>,
 }
 
 /// The values that IAM generates for a new resource.
 pub struct Defaults<'a> {
-    /// Source of the random bytes of unique ids.
+    /// The source of the random bytes of unique ids.
     pub entropy: &'a dyn Entropy,
-    /// The creation date of resources that do not state one.
+    /// The creation date of resources that do not have one.
     pub now: Timestamp,
 }
 

@@ -43,10 +43,10 @@ const MAX_PATH: usize = 512;
 /// The maximum number of characters in a description.
 const MAX_DESCRIPTION: usize = 1_000;
 
-/// A rule that a resource breaks.
+/// A rule that a resource breaks. Some are quotas of AWS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BrokenRule {
-    /// A field has an invalid value; the text says what must hold.
+    /// A field has an invalid value. The text names the field and its rule.
     Invalid(String),
     /// The resource has more of something than a quota allows.
     Exceeded {
@@ -58,7 +58,7 @@ pub enum BrokenRule {
 }
 
 impl BrokenRule {
-    /// Whether this is a quota that was already exceeded by at least as much before.
+    /// Whether the resource exceeded this quota by at least as much before the change.
     pub fn was_broken(&self, before: &[Self]) -> bool {
         let Self::Exceeded { quota, count, .. } = self else {
             return false;
@@ -119,14 +119,15 @@ impl Limits<'_> {
         }
     }
 
-    /// Checks the attached managed policies, of which there may be `most`.
+    /// Checks the attached managed policies, of which there may be at most `most`.
     pub(super) fn attached(&mut self, quota: &'static str, list: &[Attached], most: usize) {
         self.quota(quota, list.len(), most);
         let arns = list.iter().map(|a| a.policy_arn.as_str());
         self.each_once("AttachedManagedPolicies", arns);
     }
 
-    /// Checks the inline policies, which together may have `most` characters without white space.
+    /// Checks the inline policies, which together may have at most `most` characters without white
+    /// space.
     pub(super) fn inline(&mut self, quota: &'static str, list: &[InlinePolicy], most: usize) {
         let names = list.iter().map(|p| p.policy_name.as_str());
         self.each_once("inline policies", names.clone());
@@ -139,7 +140,8 @@ impl Limits<'_> {
         self.quota(quota, sizes.sum(), most);
     }
 
-    /// Checks the size of a policy document, which may have `most` characters without white space.
+    /// Checks the size of a policy document, which may have at most `most` characters without white
+    /// space.
     pub(super) fn document(
         &mut self,
         quota: &'static str,

@@ -82,7 +82,7 @@ pub fn parse(text: &[u8]) -> Result<Declaration, DirectoryError> {
     })
 }
 
-/// All resources of a declaration, each after those to which it refers.
+/// Returns all resources of a declaration, each after those to which it refers.
 ///
 /// # Errors
 /// [`DirectoryError`] if the declaration is only a page of an export, or a document in it cannot be
@@ -135,7 +135,7 @@ pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryErro
     Ok(resources)
 }
 
-/// The names and unique ids seen so far, each with its place.
+/// The names and unique ids seen so far, each with the place where it was seen.
 #[derive(Default)]
 struct Unique(HashMap<String, String>);
 

@@ -1,4 +1,4 @@
-//! The name of a resource: its kind, and an id that is unique in the kind.
+//! Names of resources: a kind, and an id that is unique among resources of the kind.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use crate::base::arn::IamArn;
 
 macro_rules! define_kinds {
     ($($variant:ident: $form:ty as $inner:ty = $name:literal in $list:literal;)*) => {
-        /// A kind of resource. Kinds are ordered by their references: each comes after those to
-        /// which it refers.
+        /// A kind of resource. The kinds are in the order of their references: each comes after
+        /// those to which it refers.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum ResourceKind {
             $($variant,)*
@@ -25,7 +25,7 @@ macro_rules! define_kinds {
                 }
             }
 
-            /// The list of a directory file that holds resources of this kind.
+            /// The name of the list in a directory file that contains resources of this kind.
             pub(super) fn list(self) -> &'static str {
                 match self {
                     $(Self::$variant => $list,)*
@@ -75,8 +75,8 @@ impl fmt::Display for Name {
     }
 }
 
-/// The folded name, `ACCOUNT/name` in lower case: names are unique in their account and kind
-/// without regard to case.
+/// The folded name of a resource, `ACCOUNT/name` in lower case. It is unique among resources of a
+/// kind, because names are unique in an account without regard to case.
 pub fn folded(account: &str, name: &str) -> String {
     format!("{account}/{}", name.to_ascii_lowercase())
 }

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use crate::base::arn::Arn;
 use crate::base::names::RoleSessionName;
 
-/// An ARN in a trust policy that belongs to something with a unique id.
+/// A principal in a trust policy that is named by ARN and has a unique id, or is a session of one
+/// that has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Named<'a> {
     /// A user, `arn:aws:iam::ACCOUNT:user/PATH/NAME`.
@@ -73,7 +74,8 @@ impl<'a> Named<'a> {
         }
     }
 
-    /// The text by which a row of the store names it, given the unique id of the user or role.
+    /// The text by which rows of the store name this principal, if the user or role has this unique
+    /// id.
     pub fn bound(&self, id: &str) -> String {
         match self {
             Self::User { .. } | Self::Role { .. } => id.to_owned(),
@@ -87,7 +89,7 @@ impl<'a> Named<'a> {
 pub struct Owners {
     users: HashMap<String, String>,
     roles: HashMap<String, String>,
-    /// The unique ids of roles, by account and role name.
+    /// The unique ids of roles, by account and name, for principals that are sessions of roles.
     role_names: HashMap<(String, String), String>,
 }
 
@@ -103,8 +105,8 @@ impl Owners {
         self.roles.insert(arn.to_owned(), id.to_owned());
     }
 
-    /// The text with the unique id for a principal that is named by ARN; `None` if it has none in
-    /// this file.
+    /// The text with the unique id of a principal that is named by ARN; `None` if this file has no
+    /// such user or role.
     pub fn bound(&self, principal: &str) -> Option<String> {
         let named = Named::parse(principal)?;
         let id = match named {

@@ -1,4 +1,4 @@
-//! The policies of a user, group or role: how they are compiled, referenced and looked up.
+//! The policies of a user, group or role: compiling them, referring to them and looking them up.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use super::{Directory, DirectoryError, fault};
 use crate::base::arn::{AccountId, IamArn};
 use crate::evaluator::{Policy, PolicyKind};
 
-/// Whether a policy is an AWS managed one. Exports contain the documents of those that are
-/// attached, but leave out deprecated ones.
+/// Whether a policy is an AWS managed one. Exports contain the documents of attached policies, except
+/// those that AWS has deprecated.
 pub fn is_aws_managed(policy_arn: &str) -> bool {
     policy_arn
         .strip_prefix("arn:aws:iam::aws:policy/")
         .is_some_and(|name| !name.is_empty())
 }
 
-/// What `AllowUsersToChangePassword` of a password policy allows each user. Names are unique in an
-/// account whatever the path, so that this is the user itself.
+/// The policy that `AllowUsersToChangePassword` of a password policy stands for. Names are unique in an
+/// account whatever the path, so the resource is the user itself.
 pub(super) const PASSWORD_CHANGE: &str = r#"{"Version": "2012-10-17", "Statement": [
     {"Sid": "PasswordPolicy", "Effect": "Allow", "Action": "iam:ChangePassword",
         "Resource": ["arn:aws:iam::*:user/${aws:username}", "arn:aws:iam::*:user/*/${aws:username}"],
@@ -44,7 +44,7 @@ impl EntityPolicies {
         self.boundary.as_deref()
     }
 
-    /// The ARNs of the managed policies, and of the permissions boundary last.
+    /// The ARNs of the managed policies, followed by that of the permissions boundary.
     pub fn named(&self) -> impl Iterator<Item = &Arc<str>> {
         self.managed.iter().chain(&self.boundary)
     }
@@ -58,13 +58,13 @@ pub struct Effective {
     pub boundary: Option<Arc<Policy>>,
 }
 
-/// A resource refers to a policy or group that the snapshot does not have, so that nothing can be
-/// decided.
+/// The error about a resource that refers to a policy or group which the snapshot does not have.
+/// Nothing can then be decided.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the directory does not contain `{0}`, to which it refers")]
 pub struct Dangling(pub String);
 
-/// The managed policies to which an entity refers.
+/// Links to the managed policies and the permissions boundary of a user, group or role.
 pub(super) fn links(attached: &[Attached], boundary: Option<&Boundary>) -> Vec<Name> {
     let attached = attached.iter().map(|a| &a.policy_arn);
     let arns = attached.chain(boundary.map(|b| &b.permissions_boundary_arn));
@@ -72,7 +72,7 @@ pub(super) fn links(attached: &[Attached], boundary: Option<&Boundary>) -> Vec<N
         .collect()
 }
 
-/// The inline policies of an entity, with their names for messages.
+/// The inline policies of a user, group or role, with their names for messages.
 pub(super) fn inline_policies(list: &[InlinePolicy]) -> Vec<PolicyOf<'_>> {
     let policies = list.iter().map(|policy| PolicyOf {
         kind: PolicyKind::Identity,
@@ -89,7 +89,7 @@ pub(super) type Uses = HashMap<AccountId, HashMap<Arc<str>, (usize, usize)>>;
 impl Directory {
     /// How often an account attaches a managed policy to users, groups and roles, and how often the
     /// policy is the permissions boundary of one of its users and roles. All policies of a snapshot are
-    /// counted when this is first asked.
+    /// counted at the first call.
     pub fn policy_uses(&self, account: AccountId, policy_arn: &str) -> (usize, usize) {
         let uses = self.all_policy_uses().get(&account);
         uses.and_then(|uses| uses.get(policy_arn))
@@ -97,7 +97,7 @@ impl Directory {
             .unwrap_or_default()
     }
 
-    /// The AWS managed policies in use whose documents are built in, sorted by ARN.
+    /// The AWS managed policies that are in use with a built-in document, sorted by ARN.
     pub fn built_in_policies_in_use(&self) -> Vec<&str> {
         let used = self.all_policy_uses().values().flat_map(HashMap::keys);
         let built_in = used.filter(|arn| !self.declares_policy(arn) && is_built_in(arn));
@@ -162,8 +162,8 @@ impl Directory {
         })
     }
 
-    /// The policies of a user, including those of its groups, and what the account's password policy
-    /// allows.
+    /// The policies of a user, including those of its groups, and the permission that the account's
+    /// password policy gives.
     ///
     /// # Errors
     /// [`Dangling`] if a referenced policy or group is missing.

@@ -32,7 +32,7 @@ pub fn owners(resources: &[Resource]) -> Owners {
     owners
 }
 
-/// The AWS principals of a role's trust policy or of a bucket's policy, as written.
+/// The AWS principals in a role's trust policy or in a bucket's policy, as written.
 pub fn written(thing: &Resource) -> Vec<String> {
     let Some(Ok(text)) = thing.naming_policy().map(Document::text) else {
         return Vec::new();
@@ -73,12 +73,12 @@ fn exchange_in(policy: &mut Option<Document>, mut with: impl FnMut(&str) -> Opti
     }
 }
 
-/// The unique id in a principal that is a unique id or a session of one.
+/// The unique id in the text of a principal, which is the unique id of a user or role, or that of a session.
 pub fn id(principal: &str) -> &str {
     principal.split_once(':').map_or(principal, |(id, _)| id)
 }
 
-/// Replaces unique ids in all trust policies and policies of buckets by ARNs, where they belong to users or roles
+/// Replaces unique ids in all trust policies and policies of buckets by ARNs, if they are those of users or roles
 /// among `things`.
 pub fn show(things: &mut [Resource]) {
     let wanted: HashSet<String> = things

@@ -1,9 +1,9 @@
 //! The list of all kinds of resources. A new kind is a file in `kinds/`, a line here, and its list
 //! in [`super::declaration::Brevet`].
 
-/// Calls a macro with every kind of resource, each after those to which it refers: its variant, the
-/// declared form that the variant holds, that form without a box, the name in rows and messages,
-/// and the list of a directory file that holds resources of the kind.
+/// Calls a macro with every kind of resource, each after those to which it refers. For each there
+/// are five arguments: the variant, the declared form that the variant holds, that form without a
+/// box, the name in rows and messages, and the list of a directory file with resources of the kind.
 macro_rules! every_kind {
     ($define:ident) => {
         $define! {

@@ -1,9 +1,10 @@
-//! What has to be removed before a resource can be deleted: IAM API Reference, "DeleteUser",
-//! "DeleteGroup", "DeleteRole", "DeletePolicy", "DeleteInstanceProfile".
+//! What keeps a resource from being deleted: IAM API Reference, "DeleteUser", "DeleteGroup",
+//! "DeleteRole", "DeletePolicy", "DeleteInstanceProfile".
 
 use super::name::ResourceKind;
 
-/// Something that a resource has, or that refers to it, and that keeps it from being deleted.
+/// Something that a resource has, or that refers to it, and that must be removed before the
+/// resource can be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remains {
     /// Inline policies.
@@ -14,14 +15,14 @@ pub enum Remains {
     Groups,
     /// The role in an instance profile.
     Role,
-    /// Versions of a managed policy besides the default one.
+    /// Versions of a managed policy other than the default one.
     Versions,
     /// Resources of this kind that refer to the resource.
     Referrers(ResourceKind),
 }
 
 impl Remains {
-    /// What an operator has to do.
+    /// The instruction for an operator, as a clause.
     pub fn instruction(self) -> &'static str {
         match self {
             Self::InlinePolicies | Self::AttachedPolicies => "delete or detach its policies first",
@@ -32,7 +33,7 @@ impl Remains {
         }
     }
 
-    /// What AWS answers when a resource of the kind `of` is to be deleted.
+    /// AWS's answer to the deletion of a resource of the kind `of`.
     pub fn at_aws(self, of: ResourceKind) -> String {
         let first = match self {
             Self::Versions => {
@@ -55,7 +56,8 @@ impl Remains {
         format!("Cannot delete entity, must {first} first.")
     }
 
-    /// The first of the inline and attached policies of a user, group or role that remains.
+    /// The kind of policies that a user, group or role still has: inline ones first, then attached
+    /// ones. `None` if it has neither.
     pub(super) fn policies(has_inline: bool, has_attached: bool) -> Option<Self> {
         if has_inline {
             return Some(Self::InlinePolicies);

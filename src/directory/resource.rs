@@ -1,5 +1,5 @@
-//! A resource of the directory of any kind, read from and written to the text of a row.
-//! [`Declared`] says what differs between kinds.
+//! A resource of any kind in the directory, read from and written to the text of a row. The trait
+//! [`Declared`] has the methods that differ between kinds.
 
 use serde::Serialize;
 
@@ -122,7 +122,7 @@ impl Resource {
         with!(self, form => form.folded())
     }
 
-    /// The unique id, such as `AIDA…` or `AROA…`, which is never given to another resource.
+    /// The unique id, such as `AIDA…` or `AROA…`, which no other resource ever gets.
     pub fn unique_id(&self) -> Option<&str> {
         with!(self, form => form.unique_id())
     }
@@ -132,12 +132,14 @@ impl Resource {
         with!(self, form => form.account())
     }
 
-    /// The account of which a complete declaration that leaves out the resource deletes it.
+    /// The account with which the resource is deleted: if a complete declaration of that account
+    /// leaves out the resource.
     pub fn pruned_with(&self) -> &str {
         with!(self, form => form.pruned_with())
     }
 
-    /// The resources to which it refers, by id or by folded name, sorted and without duplicates.
+    /// The resources to which this one refers, by id or by folded name, sorted and without
+    /// duplicates.
     pub fn links(&self) -> Vec<Name> {
         let mut links = with!(self, form => form.links());
         links.sort();
@@ -160,8 +162,8 @@ impl Resource {
         with!(self, form => form.documents_mut())
     }
 
-    /// The policy in which rows name users and roles by their unique ids: the trust policy of a role,
-    /// or the policy of a bucket.
+    /// The policy in which rows of the store name users and roles by their unique ids: the trust
+    /// policy of a role, or the policy of a bucket.
     pub fn naming_policy(&self) -> Option<&Document> {
         with!(self, form => form.naming_policy())
     }
@@ -171,8 +173,8 @@ impl Resource {
         with!(self, form => form.naming_policy_mut())
     }
 
-    /// Drops what an export only counts or observes (attachments, last use), since it is not
-    /// declared.
+    /// Drops values that an export only counts or observes (attachments, last use), since they are
+    /// not declared.
     pub(super) fn drop_what_is_observed(&mut self) {
         with!(self, form => form.drop_what_is_observed());
     }
@@ -187,7 +189,7 @@ impl Resource {
         with!(self, form => form.set_secret(text));
     }
 
-    /// The same resource without its secret, if that is in clear.
+    /// The resource without its secret, if the secret is in clear.
     #[must_use]
     pub(super) fn without_clear_secret(mut self) -> Self {
         if self.secret().is_some_and(|field| field.clear.is_some()) {
@@ -210,17 +212,19 @@ impl Resource {
         with!(self, form => form.check(limits));
     }
 
-    /// What the resource has that must be removed before it can be deleted.
+    /// The first of the things that must be removed before the resource can be deleted; `None` if
+    /// there are none.
     pub fn must_go_first(&self) -> Option<Remains> {
         with!(self, form => form.must_go_first())
     }
 
-    /// Whether the resource is active; an access key that was deactivated is not.
+    /// Whether the resource may be used. Only an access key or a certificate can be inactive.
     pub fn is_active(&self) -> bool {
         with!(self, form => form.is_active())
     }
 
-    /// The selector of the sessions that end with the resource; `None` if no sessions come from it.
+    /// The selector that revokes the sessions which end with the resource; `None` if no sessions
+    /// come from it.
     pub fn sessions(&self) -> Option<Selector> {
         with!(self, form => form.sessions())
     }

@@ -3,7 +3,7 @@
 
 use zeroize::Zeroizing;
 
-/// The secret of a declared resource: where it is, and how it is checked and sealed.
+/// The secret of a declared resource: in which fields it is, and how it is checked and sealed.
 pub struct SecretField<'a> {
     /// The field of a file that holds the secret in clear, such as `SecretAccessKey`. The field for
     /// the sealed secret has the prefix `Sealed`.
@@ -15,7 +15,7 @@ pub struct SecretField<'a> {
     pub clear: Option<&'a str>,
     /// The secret sealed under the master key, as rows contain it.
     pub sealed: Option<&'a str>,
-    /// Checks a secret and returns its normal form. The error is the rule that it breaks.
+    /// Checks a secret and returns its normal form. The error is the rule that the secret breaks.
     pub normal: fn(&str) -> Result<Zeroizing<String>, &'static str>,
 }
 
@@ -47,7 +47,7 @@ pub const SECRET_FIELDS: [&str; 6] = [
     "ClientSecret",
 ];
 
-/// The context to which a sealed secret is bound.
+/// Makes the context to which a sealed secret is bound.
 pub fn sealing_name(kind: &str, name: &str, owner: &str) -> String {
     format!("brevet {kind} v1\n{name}\n{owner}")
 }

@@ -1,4 +1,4 @@
-//! The building blocks of declared forms: AWS's structures that several kinds share, and how their
+//! The building blocks of declared forms: structures of AWS that several kinds share, and how their
 //! fields are read and written.
 
 use std::borrow::Cow;
@@ -32,7 +32,7 @@ macro_rules! shape {
 
 pub(super) use shape;
 
-/// Whether a field is left out when it is written. Absent and empty values are.
+/// Says whether a field is left out when it is written, which is so for missing and empty values.
 pub(super) trait Absent {
     fn is_absent(&self) -> bool;
 }
@@ -56,7 +56,7 @@ impl Absent for String {
 }
 
 impl Absent for bool {
-    /// `false` is written too.
+    /// Never left out: `false` is written too.
     fn is_absent(&self) -> bool {
         false
     }

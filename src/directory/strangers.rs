@@ -5,17 +5,17 @@ use crate::base::arn::account_of;
 use crate::base::names::Tag;
 use crate::evaluator::{Policy, strangers};
 
-/// The tag of a role that trusts a shared issuer whatever the subject. Its value is the issuer
-/// without `https://`, or several separated by spaces.
+/// The tag of a role that may trust a shared issuer without a condition on the subject. Its value
+/// is the issuer without `https://`, or several issuers separated by spaces.
 pub const UNBOUND_SUBJECT: &str = "brevet:unbound-subject";
-/// The tag of a role that trusts everybody without a condition that keeps strangers out. Its value
-/// is `true`.
+/// The tag of a role that may trust everybody without a condition that keeps strangers out. Its
+/// value is `true`.
 pub const PUBLIC: &str = "brevet:public";
 
 /// Checks whom a trust policy allows. Returns the tags of the role that override a rule.
 ///
 /// # Errors
-/// The rule that is broken and not overridden, with the tag that would override it.
+/// A text with the rule that is broken and not overridden, and with the tag that would override it.
 pub(super) fn overriding_tags(trust: &Policy, tags: &[Tag]) -> Result<Vec<String>, String> {
     let value = |key: &str| tags.iter().find(|t| t.key == key).map(|t| t.value.as_str());
     let mut overridden = Vec::new();
@@ -42,7 +42,8 @@ pub(super) fn overriding_tags(trust: &Policy, tags: &[Tag]) -> Result<Vec<String
 }
 
 /// Checks that a role that trusts everybody does not thereby trust all tenants of a shared issuer
-/// for which its account has a provider. A policy that means them must name the provider.
+/// for which its account has a provider. A policy that is meant to trust them must name the
+/// provider.
 ///
 /// # Errors
 /// [`DirectoryError`] with the provider that a role would trust for all tenants.

@@ -1,5 +1,5 @@
-//! A map that is cheap to copy, and of which a changed copy costs only one shard: a snapshot with a
-//! million entries can change without being copied as a whole.
+//! A map that is cheap to copy. If a copy is changed, only one shard is duplicated, so that a
+//! snapshot with a million entries can change without being copied as a whole.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -9,31 +9,31 @@ use std::sync::Arc;
 use crate::base::arn::AccountId;
 use crate::base::hashed::Hashed;
 
-/// With a million entries, a shard has about a thousand.
+/// The number of shards of a map. With a million entries, a shard has about a thousand.
 const SHARDS: usize = 1_024;
 
-/// An entry that is found by its own key.
+/// An entry with a key of its own, for a [`Table`].
 pub trait Keyed {
-    /// The key, which is unique in its table.
+    /// The key, which is unique in a table.
     fn key(&self) -> &str;
 }
 
-/// An entry that is found by its account and its name, ignoring case.
+/// An entry that is found by its account and its name, without regard to case, for [`Names`].
 pub trait Named {
-    /// The account that owns it.
+    /// The account that owns the entry.
     fn account(&self) -> AccountId;
-    /// The name without its path.
+    /// The name of the entry, without a path.
     fn name(&self) -> &str;
 }
 
-/// Entries by their own key.
+/// A map of entries by their own keys.
 pub struct Table<T: Keyed>(Shards<ByKey<T>>);
 
-/// Entries by account and name.
+/// A map of entries by account and name.
 pub struct Names<T: Named>(Shards<ByName<T>>);
 
-/// Entries with the hashes of their keys. A hash is computed once, with a secret of the table: it
-/// chooses the shard and the place inside the shard, also when the shard grows.
+/// Entries with the hashes of their keys. A hash is computed once, with a secret of the table. It
+/// determines the shard and the place in the shard, and is used again when the shard grows.
 struct Shards<E> {
     shards: Arc<Vec<Arc<HashSet<E, Hashed>>>>,
     hasher: RandomState,
@@ -137,14 +137,14 @@ impl<T: Named> Names<T> {
 }
 
 impl<E: Clone> Shards<E> {
-    /// The shard of a hash for changing it in this copy only.
+    /// The shard for a hash, to be changed in this copy only.
     fn shard_mut(&mut self, hash: u64) -> Option<&mut HashSet<E, Hashed>> {
         let shards = Arc::make_mut(&mut self.shards);
         Some(Arc::make_mut(shards.get_mut(place(hash))?))
     }
 }
 
-/// The shard of a hash.
+/// The index of the shard for a hash.
 fn place(hash: u64) -> usize {
     // The low bits of the hash and the highest ones choose the place inside the shard, so bits between
     // them choose the shard.
@@ -202,7 +202,7 @@ impl<T> Clone for ByKey<T> {
     }
 }
 
-/// A key with its hash: of an entry, or of one that is looked up.
+/// A key with its hash, either that of an entry or that which is looked up.
 trait HashedKey {
     fn hashed(&self) -> (u64, &str);
 }
@@ -267,7 +267,7 @@ impl<T> Clone for ByName<T> {
     }
 }
 
-/// An account and a name with their hash: of an entry, or of one that is looked up.
+/// An account and a name with their hash, either those of an entry or those which are looked up.
 trait HashedName {
     fn hashed(&self) -> (u64, AccountId, &str);
 }

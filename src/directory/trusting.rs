@@ -1,6 +1,6 @@
-//! The roles by whom their trust policies can allow, in the order of account and name. With it, the
-//! roles of one person are found among very many others without judging each of them; whether a role
-//! admits the person is decided by its policies.
+//! Finds the roles whose trust policies can allow a principal, in the order of account and name. The
+//! roles of one person are thereby found among very many others without evaluating each policy.
+//! Whether a role really admits the person is decided by its policies.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -10,10 +10,11 @@ use super::table::{Keyed, Table};
 use crate::base::arn::AccountId;
 use crate::evaluator::AllowedPrincipal;
 
-/// The most roles in one chunk of a list. A changed copy of a list copies one chunk.
+/// The maximum number of roles in a chunk of a list. If a copy of a list is changed, only one chunk
+/// is duplicated.
 const CHUNK: usize = 512;
 
-/// Roles by principals that their trust policies name.
+/// The roles, by the principals that their trust policies name.
 #[derive(Clone, Default)]
 pub(super) struct Trusting(Table<Trusted>);
 
@@ -77,8 +78,8 @@ impl Trusting {
     }
 
     /// At most `limit` roles of an account that can allow one of these principals, in the order of
-    /// their names without regard to case. They are those after the role with this name, if one is
-    /// given.
+    /// their names without regard to case. If the name of a role is given, the list begins after
+    /// it.
     pub(super) fn of_account(
         &self,
         principals: &[AllowedPrincipal<'_>],
@@ -114,7 +115,7 @@ impl Trusting {
     }
 }
 
-/// The keys under which a role is found, each once.
+/// The keys under which a role is found, without duplicates.
 fn keys(role: &Role) -> Vec<Box<str>> {
     let mut keys: Vec<Box<str>> = role.trust.allowed_principals().map(key).collect();
     keys.sort_unstable();
@@ -130,13 +131,13 @@ fn key(principal: AllowedPrincipal<'_>) -> Box<str> {
     }
 }
 
-/// Roles in the order of account and name. A changed copy shares all chunks but one.
+/// Roles in the order of account and name, in chunks. A changed copy shares all chunks but one.
 #[derive(Clone, Default)]
 struct Sorted {
     chunks: Vec<Arc<Vec<Arc<Role>>>>,
 }
 
-/// A place in the order of account and name.
+/// A place in the order of account and name, at which a list begins.
 enum Place<'a> {
     AtAccount(AccountId),
     AfterAccount(AccountId),
@@ -202,7 +203,8 @@ impl Sorted {
         }
     }
 
-    /// The index of the chunk to which a role belongs: the last one that does not begin after it.
+    /// The index of the chunk to which a role belongs: the last chunk that does not begin after the
+    /// role.
     fn chunk_of(&self, wanted: (AccountId, &str)) -> usize {
         let begins_before = |chunk: &Arc<Vec<Arc<Role>>>| {
             chunk

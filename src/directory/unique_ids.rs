@@ -1,4 +1,4 @@
-//! The unique ids of what a directory file declares. An id that the file leaves out is generated.
+//! Unique ids for the resources in a directory file. An id that the file leaves out is generated.
 
 use std::collections::HashSet;
 
@@ -8,9 +8,9 @@ use super::unique_id::{mint, prefix};
 use crate::base::arn::IamArn;
 use crate::base::entropy::{Entropy, NoEntropy};
 
-/// Calls `each` for everything in a file that has a unique id, with its kind, its ARN and the id,
-/// which is empty if the file leaves it out. AWS managed policies are skipped, because AWS gives
-/// their ids.
+/// Calls `each` for every resource in a file that has a unique id, with its kind, its ARN and the
+/// id, which is empty if the file leaves it out. AWS managed policies are skipped, because their
+/// ids come from AWS.
 fn visit<E>(
     file: &mut Declaration,
     mut each: impl FnMut(ResourceKind, &str, &mut String) -> Result<(), E>,

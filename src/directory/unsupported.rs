@@ -1,11 +1,11 @@
 //! Warnings about parts of an account's export that have no effect in this broker. An import
-//! accepts them and names them.
+//! accepts these parts and warns about each.
 
 use super::declaration::{Declaration, Ignored, RoleDetail};
 use crate::evaluator::{Policy, PolicyKind, strangers};
 
 impl Declaration {
-    /// One sentence for each resource and field that has no effect.
+    /// Makes one sentence for each resource and field that has no effect.
     pub fn unsupported(&self) -> Vec<String> {
         let mut all = Vec::new();
         for role in &self.role_detail_list {
@@ -71,7 +71,7 @@ fn fields(all: &mut Vec<String>, owner: &str, named: &[(&str, Ignored)]) {
     }
 }
 
-/// A warning about principals of a trust policy that never call this broker.
+/// Makes a warning about principals of a trust policy that never call this broker.
 fn unreachable(role: &RoleDetail) -> Option<String> {
     let text = role.assume_role_policy_document.as_ref()?.text().ok()?;
     // A policy that cannot be parsed is refused elsewhere.

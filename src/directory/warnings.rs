@@ -11,7 +11,7 @@ use crate::base::arn::AccountId;
 use crate::evaluator::{NamedPrincipal, Policy, strangers};
 
 impl Directory {
-    /// Why a provider that names the broker's own issuer must be removed; `None` if there is none.
+    /// Says why a provider that has the broker's own issuer must be removed; `None` if there is none.
     pub fn own_provider(&self, issuer: Option<&str>) -> Option<String> {
         let provider = issuer.and_then(|issuer| self.provider_of(issuer))?;
         Some(format!(
@@ -20,9 +20,9 @@ impl Directory {
         ))
     }
 
-    /// One sentence for each problem: resources that are denied everything because the document of
-    /// a policy is missing, roles whose trust policy is not in force, and trust in other accounts
-    /// without an external id. They are sorted by ARN.
+    /// Makes one sentence for each problem: resources that are denied everything because the document of a policy
+    /// is missing, roles whose trust policy is not in force, and trust in other accounts without an external id.
+    /// The sentences are sorted by ARN.
     pub fn warnings(&self) -> Vec<String> {
         let mut roles: Vec<_> = self.roles().collect();
         roles.sort_by(|a, b| a.arn.cmp(&b.arn));
@@ -47,7 +47,8 @@ impl Directory {
         all
     }
 
-    /// One sentence for each AWS managed policy that a user, group or role has and whose document is missing.
+    /// Makes one sentence for each AWS managed policy that a user, group or role has and whose document is
+    /// missing.
     fn of_missing_policies(&self, roles: &[&Arc<Role>]) -> Vec<String> {
         let mut all = Vec::new();
         let mut look = |kind: &str, owner: &str, policies: &EntityPolicies| {
@@ -69,7 +70,7 @@ impl Directory {
         all
     }
 
-    /// One sentence for each SAML provider whose metadata document is not accepted.
+    /// Makes one sentence for each SAML provider whose metadata document is not accepted.
     fn of_saml_providers(&self) -> Vec<String> {
         let closed = self.saml_providers().filter_map(|provider| {
             let rule = provider.metadata.as_ref().err()?;
@@ -83,7 +84,8 @@ impl Directory {
         closed
     }
 
-    /// One sentence for each SAML provider that a role trusts and that can vouch for nobody who assumes it.
+    /// Makes one sentence for each SAML provider that a role trusts but that can vouch for nobody who assumes the
+    /// role.
     fn of_trusted_saml_providers(&self, role: &Role) -> Vec<String> {
         let named = strangers::saml_providers(&role.trust);
         let useless = named.into_iter().filter_map(|arn| {
@@ -114,7 +116,7 @@ impl Directory {
         all
     }
 
-    /// The ARNs of the users and roles that these policies name by unique id, by that id.
+    /// The ARNs of the users and roles that these policies name by unique id. The keys of the map are the ids.
     fn arns_of_principals(&self, policies: &[(Name, &Policy)]) -> HashMap<&str, &str> {
         let wanted: HashSet<&str> = policies
             .iter()
@@ -135,9 +137,9 @@ impl Directory {
         all.filter(|(id, _)| wanted.contains(id)).collect()
     }
 
-    /// The principals of known accounts that trust policies and bucket policies name by ARN, sorted by
-    /// the policies' owners. These come from rows of an earlier version or from a time when the account was unknown, and
-    /// in a file they are principals that it does not declare.
+    /// The principals of known accounts that trust policies and bucket policies name by ARN, sorted by the
+    /// policies' owners. In rows they come from an earlier version or from a time when the account was unknown. In
+    /// a file they are principals that the file does not declare.
     fn named_by_arn(&self) -> Vec<NamedByArn<'_>> {
         let mut all = Vec::new();
         for (owner, policy) in self.naming_policies() {
@@ -179,7 +181,7 @@ impl Directory {
     }
 }
 
-/// How messages call the policy in which a role or a bucket names principals.
+/// The name in messages of the policy in which a role or a bucket names principals.
 pub fn naming_policy(owner: &Name) -> String {
     match owner.kind {
         ResourceKind::Role => format!("the trust policy of role {}", owner.id),
@@ -187,8 +189,8 @@ pub fn naming_policy(owner: &Name) -> String {
     }
 }
 
-/// One sentence for each unique id in a trust policy or bucket policy that nobody has. `arns` has the ARNs of those
-/// that somebody has.
+/// Makes one sentence for each unique id in a trust policy or bucket policy that nobody has. `arns` contains the
+/// ARNs of the ids that somebody has.
 fn of_unknown_ids(owner: &Name, policy: &Policy, arns: &HashMap<&str, &str>) -> Vec<String> {
     let ids = policy.named_principals().filter_map(|named| match named {
         NamedPrincipal::ById(id) => Some(id),
@@ -202,8 +204,8 @@ fn of_unknown_ids(owner: &Name, policy: &Policy, arns: &HashMap<&str, &str>) -> 
     gone.into_iter().map(sentence).collect()
 }
 
-/// One sentence if a role's trust policy is not in force, and one for each other account that it trusts
-/// without an external id.
+/// Makes one sentence if a role's trust policy is not in force, and one for each other account that the role
+/// trusts without an external id.
 fn of_trust(role: &Role, arns: &HashMap<&str, &str>) -> Vec<String> {
     let closed = role.closed.as_ref().map(|rule| {
         format!(
@@ -223,7 +225,7 @@ fn of_trust(role: &Role, arns: &HashMap<&str, &str>) -> Vec<String> {
 struct NamedByArn<'a> {
     owner: Name,
     principal: &'a str,
-    /// Whether a user or role has the ARN.
+    /// Whether a user or role in the directory has the ARN.
     is_here: bool,
 }
 

@@ -7,8 +7,8 @@ use crate::directory::Directory;
 use crate::directory::resource::{Name, ResourceKind};
 use crate::revocations::Selector;
 
-/// An entry that sessions came from, and that was removed, was disabled, or is now another one of the same
-/// name.
+/// An entry that was removed, was disabled, or was replaced by another one of the same name, and from which
+/// sessions came.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Departure {
     pub selector: Selector,
@@ -17,7 +17,7 @@ pub(super) struct Departure {
 }
 
 impl Departure {
-    /// Makes a departure of an entry in the account that the ARN names.
+    /// Creates a departure in the account that the ARN contains.
     pub fn new(selector: Selector, arn: &str, value: &str) -> Self {
         Self {
             selector,
@@ -26,7 +26,7 @@ impl Departure {
         }
     }
 
-    /// The name of the removed entry in the directory. `None` if its sessions are not found by a resource.
+    /// The name of the removed entry in the directory. `None` if no kind of resource belongs to the selector.
     pub fn name(&self) -> Option<Name> {
         let kind = match self.selector {
             // The names of certificates are longer and have other characters.
@@ -47,8 +47,8 @@ impl Departure {
         Some(Name::new(kind, self.value.as_str()))
     }
 
-    /// The departure of an entry that was removed, or replaced by another one of the same name. `None` for an
-    /// entry that no session comes from.
+    /// Describes the departure of an entry that was removed, or replaced by another one of the same name.
+    /// `None` for an entry from which no session comes.
     pub fn of(name: &Name, identity: &str) -> Option<Self> {
         let (selector, owner) = match name.kind {
             ResourceKind::User | ResourceKind::OidcProvider | ResourceKind::SamlProvider => {

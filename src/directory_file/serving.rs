@@ -1,4 +1,5 @@
-//! The directory file that a broker serves, compared with those of other brokers on its store.
+//! Tracks the directory file that a broker serves, and compares it with those of other brokers on the same
+//! store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +11,14 @@ use crate::store::Node;
 
 #[derive(Default)]
 pub struct Serves {
-    /// A digest of the names of its entries; empty if the directory is not a file.
+    /// A digest of the names of the file's entries; empty if the directory is not a file.
     pub digest: String,
-    /// How many entries are not in this file but in another broker's. Their sessions end when no broker's
-    /// file has them.
+    /// How many entries this file does not have but another broker's file has. Their sessions end when no
+    /// broker's file has them any more.
     pub left: usize,
 }
 
-/// How often the store is asked whether other brokers still have another directory file.
+/// The interval at which the store is asked whether other brokers still have another directory file.
 const ASK_FOR_OTHERS_EVERY: Duration = Duration::from_secs(10);
 
 /// The directory file that is in use, which a reload may replace.
@@ -30,7 +31,8 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Begins with the directory file of the start, and warns if other brokers' files have more entries.
+    /// Starts with the directory file that is read at the start, and warns if other brokers' files have more
+    /// entries.
     pub fn new(serves: Serves) -> Self {
         serves.warn_of_what_is_left();
         Self {
@@ -46,17 +48,18 @@ impl Serving {
         self.now.store(Arc::new(serves));
     }
 
-    /// Sets why the store does not record the file's entries; `None` if it does.
+    /// Sets the reason why the store does not record the file's entries; `None` if it does.
     pub fn is_not_kept(&self, why: Option<String>) {
         self.not_kept.store(why.map(Arc::new));
     }
 
-    /// Why the store does not record the file's entries. Until it does, only removals are in force.
+    /// Why the store does not record the file's entries; `None` if it does. As long as there is a reason, only
+    /// removals take effect.
     pub fn why_not_kept(&self) -> Option<String> {
         self.not_kept.load_full().map(|why| (*why).clone())
     }
 
-    /// A digest of the names of its entries; empty if the directory is not a file.
+    /// A digest of the names of the file's entries; empty if the directory is not a file.
     pub fn digest(&self) -> String {
         self.now.load().digest.clone()
     }

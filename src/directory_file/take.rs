@@ -13,18 +13,18 @@ use crate::directory::resource::Name;
 use crate::revocations::{Mark, RevocationKey};
 use crate::store::{DIRECTORY_ENTRIES, DirectoryEntries, Entry, Store, StoreError, Writer};
 
-/// How many new entries, removed entries and revocations one change of the feed holds at most.
+/// The maximum numbers of new entries, of removed entries and of revocations in one change of the feed.
 const PORTION: usize = 100;
-/// How often the transaction is tried if other brokers write at the same time.
+/// How often the transaction is attempted if other brokers write at the same time.
 const ATTEMPTS: usize = 8;
 
 /// Why a directory file is not used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
-    /// The file is wrong; it is read again when it changes.
+    /// The file is wrong. It is read again only when it changes.
     #[error(transparent)]
     File(#[from] DirectoryLoadError),
-    /// New and removed entries cannot be recorded in the store. It is tried again.
+    /// New and removed entries cannot be recorded in the store. The broker keeps trying.
     #[error(
         "the new directory file is not used, because its new and removed entries cannot be recorded in the store: {0}"
     )]
@@ -48,20 +48,20 @@ pub struct Taker<'a> {
 
 /// A directory file that is recorded in the store.
 pub struct Taken {
-    /// The compiled directory, which is to be used from now on.
+    /// The compiled directory, which the broker uses from now on.
     pub directory: Directory,
-    /// A digest of the names of its entries.
+    /// A digest of the names of the file's entries.
     pub digest: String,
     /// The revocations of removed entries. They must be in force before the new directory is used.
     pub ended: Vec<(RevocationKey, Mark)>,
     /// The number of the last change of the feed before these revocations.
     pub after: i64,
-    /// How many entries are not in this file but in another broker's. Their sessions end when no broker's
-    /// file has them.
+    /// How many entries this file does not have but another broker's file has. Their sessions end when no
+    /// broker's file has them any more.
     pub left: usize,
 }
 
-/// What must be recorded in the store.
+/// The differences between a file and the store, which must be recorded.
 struct Change<'a> {
     came: Vec<(&'a Name, &'a str)>,
     went: Vec<&'a Name>,
@@ -244,7 +244,7 @@ impl Taker<'_> {
         Ok(marks)
     }
 
-    /// Finds what must be recorded. Entries that are missing from the file only count as removed if
+    /// Finds what must be recorded. Entries that are missing from the file count as removed only if
     /// `gone_is_gone` says that no other broker's file has them.
     fn change<'a>(
         &self,
@@ -286,7 +286,7 @@ struct Portion<'a> {
 }
 
 impl Portion<'_> {
-    /// The detail of the change in the feed. `mark` ends the sessions.
+    /// Makes the detail of the change in the feed. `mark` ends the sessions.
     fn detail(&self, mark: Mark) -> Detail {
         let entry = |name: &Name, identity: Option<&str>| {
             let kind = name.kind.as_str().to_owned();
@@ -315,7 +315,7 @@ impl Portion<'_> {
 }
 
 enum Written {
-    /// Another broker has written in the meantime; holds what the store knows now.
+    /// Another broker has written in the meantime. Holds the entries that the store has now.
     Outdated(DirectoryEntries),
     Done {
         ended: Vec<(RevocationKey, Mark)>,

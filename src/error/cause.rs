@@ -1,4 +1,4 @@
-//! The error behind a refusal, which only the log shows.
+//! The error that caused a refusal, which only the log shows.
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ pub(super) struct Entry {
     pub grants: Grants,
 }
 
-/// What a built-in policy grants, from which its document is made.
+/// The permissions of a built-in policy, from which its document is made.
 #[derive(Clone, Copy)]
 pub(super) enum Grants {
     /// All actions on all resources.
@@ -27,7 +27,7 @@ const fn entry(name: &'static str, grants: Grants) -> Entry {
     Entry { name, grants }
 }
 
-/// The actions that pull images from a registry.
+/// The actions that are needed to pull images from a registry.
 const PULL: [&str; 3] = [
     "ecr:BatchCheckLayerAvailability",
     "ecr:BatchGetImage",
@@ -36,8 +36,9 @@ const PULL: [&str; 3] = [
 
 /// The built-in policies.
 ///
-/// Actions that hand out secrets or credentials often begin with `Get`, so the policies that only read
-/// allow `Get` for the services that are named here, and `List` and `Describe` for all.
+/// Actions that hand out secrets or credentials often begin with `Get`. Policies that only read
+/// therefore allow `List` and `Describe` for all services, but `Get` only for the services that are
+/// named here.
 pub(super) static ENTRIES: &[Entry] = &[
     // The policies that administration needs.
     entry("AdministratorAccess", Everything),

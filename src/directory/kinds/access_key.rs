@@ -43,7 +43,8 @@ pub struct AccessKey {
     pub user_arn: Arc<str>,
     /// Whether the key may be used. An inactive key is refused.
     pub active: bool,
-    /// When the key was created, in seconds since 1970; 0 if unknown, so that a key counts as old.
+    /// When the key was created, in seconds since 1970; 0 if that is not known, so that the key
+    /// counts as old.
     pub created_at: i64,
 }
 
@@ -60,7 +61,7 @@ impl Declared for AccessKeyDetail {
         &self.access_key_id
     }
 
-    /// Access key ids are case-sensitive.
+    /// The id as it is, because access key ids are case-sensitive.
     fn folded(&self) -> String {
         self.access_key_id.clone()
     }

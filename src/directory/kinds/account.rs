@@ -1,5 +1,5 @@
-//! Accounts, which are known by declaration or because something declared belongs to them, and
-//! their settings: alias and password policy.
+//! Accounts with their settings: alias and password policy. An account is known if it is declared
+//! or owns a declared resource.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::directory::{Directory, DirectoryError, fault};
 use crate::password::policy::{Characters, PasswordPolicy};
 
 shape! {
-    /// An account; the alias is optional and unique among all accounts.
+    /// An account. The alias is optional, and unique among all accounts.
     Account {
         account_id: String,
         account_alias: Option<String>,
@@ -23,31 +23,31 @@ shape! {
 shape! {
     /// A password policy as GetAccountPasswordPolicy prints it.
     PasswordPolicyDetail {
-        /// 6 (the default) to 128.
+        /// The minimum number of characters of a password: 6 (the default) to 128.
         minimum_password_length: Option<i64>,
         require_symbols: Option<bool>,
         require_numbers: Option<bool>,
         require_uppercase_characters: Option<bool>,
         require_lowercase_characters: Option<bool>,
         allow_users_to_change_password: Option<bool>,
-        /// Follows from `MaxPasswordAge`.
+        /// Whether passwords expire. Ignored, because `MaxPasswordAge` determines it.
         expire_passwords: Ignored,
-        /// 1 to 1095 days; passwords do not expire without it.
+        /// After how many days a password expires: 1 to 1095. Without it, passwords do not expire.
         max_password_age: Option<i64>,
-        /// 1 to 24; earlier passwords may be used again without it.
+        /// How many earlier passwords may not be used again: 1 to 24. Without it, all may.
         password_reuse_prevention: Option<i64>,
         hard_expiry: Option<bool>,
     }
 }
 
 impl PasswordPolicyDetail {
-    /// The least number of characters if a policy does not say.
+    /// The minimum number of characters of a password if the policy does not set one.
     pub const DEFAULT_LENGTH: u32 = 6;
 
     /// Checks and compiles the policy.
     ///
     /// # Errors
-    /// The first rule that a number breaks, with the name of the field.
+    /// A text with the first field that breaks a rule, and the rule.
     fn compile(&self) -> Result<PasswordPolicy, String> {
         let number = |name: &str, value: Option<i64>, (least, most): (i64, i64)| {
             let legal = value.is_none_or(|value| (least..=most).contains(&value));
@@ -99,7 +99,7 @@ impl Declared for Account {
         &self.account_id
     }
 
-    /// Account aliases are unique among all accounts.
+    /// The alias in lower case, because it must be unique among all accounts.
     fn folded(&self) -> String {
         let alias = self.account_alias.as_ref();
         alias.map_or_else(|| self.account_id.clone(), |a| a.to_ascii_lowercase())
@@ -113,7 +113,7 @@ impl Declared for Account {
         Ok(())
     }
 
-    /// An account that is only mentioned keeps its settings.
+    /// Keeps the old settings if the account is only mentioned and not declared.
     fn keep_what_is_left_out(&mut self, old: &Self) {
         keep(&mut self.account_alias, &old.account_alias);
         keep(&mut self.password_policy, &old.password_policy);

@@ -1,5 +1,5 @@
-//! Which role a workload gets to which a node hands out credentials: pods of a Kubernetes cluster by
-//! their service account, and tasks by their family.
+//! Associations, which say what role a workload gets if a node hands out its credentials: pods of a Kubernetes
+//! cluster by their service account, and tasks by their family.
 
 use crate::base::arn::{AccountId, account_of, name_of};
 use crate::base::entropy::NoEntropy;
@@ -11,19 +11,20 @@ use crate::directory::shape::shape;
 use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError, fault};
 
-/// The audience of the tokens that pods show, unless an association names another one: Amazon EKS User
-/// Guide, "Understand how EKS Pod Identity works".
+/// The audience that the tokens of pods must have unless an association sets another one: Amazon EKS User Guide,
+/// "Understand how EKS Pod Identity works".
 const POD_AUDIENCE: &str = "pods.eks.amazonaws.com";
-/// The longest names of a cluster and of a family, in characters.
+/// The maximum length in characters of the name of a cluster or family.
 const MAX_NAME: usize = 100;
-/// The longest name of a namespace or service account: RFC 1123 subdomains, as Kubernetes limits them.
+/// The maximum length of the name of a namespace or service account: Kubernetes limits them like the subdomains of
+/// RFC 1123.
 const MAX_KUBERNETES_NAME: usize = 253;
 
 shape! {
-    /// The role of the pods with a service account (with `Namespace`, `ServiceAccount` and
+    /// An association: the role of the pods with a service account (with `Namespace`, `ServiceAccount` and
     /// `ProviderArn`), or of the tasks of a family (with `Family`).
     AssociationDetail {
-        /// Follows from the other fields, so it may be left out.
+        /// The ARN. It may be left out, because the other fields determine it.
         arn: String,
         role_arn: String,
         cluster: String,
@@ -38,22 +39,22 @@ shape! {
     }
 }
 
-/// A compiled association.
+/// A compiled association, in a snapshot.
 #[derive(Debug)]
 pub struct Association {
     arn: Box<str>,
     /// The ARN of the role, which is in the association's account.
     pub role_arn: Box<str>,
-    /// The provider and the audience of the tokens, if it is an association of pods.
+    /// The provider and the audience of the tokens, if the association is one of pods.
     pub tokens: Option<PodTokens>,
 }
 
-/// The tokens that pods of an association show.
+/// The tokens that pods of an association must show.
 #[derive(Debug)]
 pub struct PodTokens {
-    /// The ARN of the provider that must have signed them.
+    /// The ARN of the provider that must have signed the tokens.
     pub provider_arn: Box<str>,
-    /// Their only audience.
+    /// The audience that the tokens must have, and no other one.
     pub audience: Box<str>,
 }
 
@@ -64,12 +65,12 @@ impl Keyed for Association {
 }
 
 impl AssociationDetail {
-    /// Whether it is an association of tasks and not of pods.
+    /// Whether the association is one of tasks and not of pods.
     pub fn is_of_tasks(&self) -> bool {
         self.family.is_some()
     }
 
-    /// The ARN that follows from the other fields.
+    /// The ARN that the other fields determine.
     fn made_arn(&self) -> String {
         let account = account_of(&self.role_arn);
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
@@ -84,7 +85,7 @@ impl AssociationDetail {
         }
     }
 
-    /// What the token of a pod must show; `None` for a task.
+    /// The rules for the token that a pod must show; `None` for an association of tasks.
     ///
     /// # Errors
     /// [`DirectoryError`] that names the first field that breaks a rule. `place` is where the association is declared.
@@ -152,7 +153,7 @@ impl Declared for AssociationDetail {
         &self.arn
     }
 
-    /// Names of clusters and families are case-sensitive.
+    /// The ARN as it is, because names of clusters and families are case-sensitive.
     fn folded(&self) -> String {
         self.arn.clone()
     }
@@ -165,7 +166,7 @@ impl Declared for AssociationDetail {
         provider.into_iter().chain([role]).collect()
     }
 
-    /// The ARN is not declared: it follows from the rest.
+    /// Drops the ARN, because the other fields determine it.
     fn drop_what_is_observed(&mut self) {
         if self.arn.is_empty() {
             self.arn = self.made_arn();

@@ -1,5 +1,5 @@
-//! Policies of the buckets of object stores. They belong to the directory and are judged by the broker: a policy
-//! that the store itself keeps for a bucket has no say here.
+//! Policies of the buckets of object stores. They belong to the directory, and the broker decides by them. A
+//! policy that the store itself keeps for a bucket has no effect here.
 
 use serde_json::Value;
 
@@ -14,15 +14,15 @@ use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError, fault};
 use crate::evaluator::{Policy, PolicyKind, strangers};
 
-/// What the ARN of every bucket begins with.
+/// The prefix of the ARN of every bucket.
 const ARN: &str = "arn:aws:s3:::";
 
 shape! {
     /// The policy of a bucket.
     BucketPolicyDetail {
-        /// The name of the bucket, without its store.
+        /// The name of the bucket. The name of its store is not part of it.
         bucket: String,
-        /// The account that owns the bucket: the one that `[[s3.stores]]` names for it.
+        /// The account that owns the bucket, according to `[[s3.stores]]`.
         account_id: String,
         policy: Option<Document>,
         create_date: Option<String>,
@@ -39,7 +39,7 @@ pub struct BucketPolicy {
 }
 
 impl BucketPolicy {
-    /// The warning about a policy that lets everybody in, also without credentials.
+    /// A warning if the policy allows everybody in, even without credentials.
     pub fn warning(&self) -> Option<String> {
         strangers::public_statement(&self.policy).map(|at| {
             format!(
@@ -135,9 +135,9 @@ impl Declared for BucketPolicyDetail {
     }
 }
 
-/// A resource of the policy that can match neither the bucket nor one of its objects: Amazon S3 User Guide,
-/// "Policies and permissions in Amazon S3", where S3 answers `Policy has invalid resource`. The document was
-/// compiled before, so that its elements have the right form.
+/// Finds a resource in the policy that can match neither the bucket nor one of its objects, to which S3 answers
+/// `Policy has invalid resource`: Amazon S3 User Guide, "Policies and permissions in Amazon S3". The document
+/// was compiled before, so that its elements have the right form.
 fn foreign(document: &Document, bucket: &str) -> Option<String> {
     let whole: Value = serde_json::from_str(&document.text().ok()?).ok()?;
     let statements = several(whole.get("Statement")?);

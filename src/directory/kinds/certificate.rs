@@ -1,5 +1,5 @@
-//! Client certificates: which user a program is that connects with a certificate of the CA that the
-//! broker trusts. A certificate counts as a long-term credential of the user.
+//! Client certificates. They say which user a program is that connects with a certificate of the
+//! trusted CA. A certificate counts as a long-term credential of the user.
 
 use std::sync::Arc;
 
@@ -13,17 +13,19 @@ use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError, fault};
 use crate::revocations::Selector;
 
-/// The prefix of SPIFFE IDs, which no subject has.
+/// The prefix of SPIFFE IDs, with which no subject begins.
 const SPIFFE: &str = "spiffe://";
-/// The longest SPIFFE ID or subject, in bytes.
+/// The maximum length in bytes of a SPIFFE ID or subject.
 const MAX_NAME: usize = 1_024;
 
 shape! {
-    /// A client certificate, by the SPIFFE ID or else the subject that it must have, and its user.
+    /// A client certificate and its user. The certificate is recognized by its SPIFFE ID or, if
+    /// that is not set, by its subject.
     CertificateDetail {
         user_arn: String,
         spiffe_id: Option<String>,
-        /// In the form of RFC 4514, as `openssl x509 -subject -nameopt RFC2253` prints it.
+        /// The subject in the form of RFC 4514, as `openssl x509 -subject -nameopt RFC2253` prints
+        /// it.
         subject: Option<String>,
         /// `Active` (the default) or `Inactive`.
         status: Option<String>,
@@ -34,7 +36,7 @@ shape! {
 /// A compiled mapping from a certificate to its user.
 #[derive(Debug)]
 pub struct Certificate {
-    /// The SPIFFE ID or the subject, which is compared exactly.
+    /// The SPIFFE ID or the subject, which must be equal to the certificate's.
     pub id: Box<str>,
     /// The ARN of the user.
     pub user_arn: Arc<str>,
@@ -54,7 +56,7 @@ impl Declared for CertificateDetail {
         id.unwrap_or_default()
     }
 
-    /// Both kinds of names are case-sensitive.
+    /// The name as it is, because SPIFFE IDs and subjects are case-sensitive.
     fn folded(&self) -> String {
         self.id().to_owned()
     }

@@ -25,7 +25,7 @@ shape! {
     /// key.
     LoginProfileDetail {
         user_arn: String,
-        /// The hash of the password, and after it those of earlier passwords, separated by spaces.
+        /// The hash of the password, followed by those of earlier passwords, separated by spaces.
         password_hash: Option<Zeroizing<String>>,
         sealed_password_hash: Option<String>,
         /// Whether the user must choose another password at the next sign-in.
@@ -44,8 +44,8 @@ pub struct LoginProfile {
     pub hash: Secret<String>,
     /// Whether the user must choose another password at the next sign-in.
     pub must_be_reset: bool,
-    /// When the password was last changed, in seconds since 1970; 0 if unknown, so that a password
-    /// policy with a maximum age counts it as expired.
+    /// When the password was last changed, in seconds since 1970; 0 if that is not known, so that a
+    /// password policy with a maximum age counts it as expired.
     pub changed_at: i64,
 }
 
@@ -102,7 +102,7 @@ impl Declared for LoginProfileDetail {
         }
     }
 
-    /// What began with the password is revoked under a name of its own in place of an access key's.
+    /// The password is revoked like an access key, under a name of its own.
     fn sessions(&self) -> Option<Selector> {
         Some(Selector::AccessKey)
     }

@@ -25,9 +25,9 @@ shape! {
         base32_string_seed: Option<Zeroizing<String>>,
         #[serde(rename = "SealedBase32StringSeed")]
         sealed_base32_string_seed: Option<String>,
-        /// `SHA1` (the default), `SHA256` or `SHA512`.
+        /// The hash function of the codes: `SHA1` (the default), `SHA256` or `SHA512`.
         algorithm: Option<String>,
-        /// 6 (the default), 7 or 8.
+        /// The number of digits of a code: 6 (the default), 7 or 8.
         digits: Option<i64>,
         create_date: Option<String>,
         enable_date: Option<String>,
@@ -38,7 +38,7 @@ shape! {
 /// A TOTP device in a snapshot, with its seed unsealed.
 #[derive(Debug)]
 pub struct MfaDevice {
-    /// `arn:aws:iam::ACCOUNT:mfa/NAME`, or the serial number of a hardware device.
+    /// The ARN `arn:aws:iam::ACCOUNT:mfa/NAME`, or the serial number of a hardware device.
     pub serial_number: SerialNumber,
     /// The ARN of the user to whom the device is assigned, if any.
     pub user_arn: Option<Box<str>>,
@@ -48,7 +48,7 @@ pub struct MfaDevice {
     pub digits: u8,
     /// The hash function of the HMAC.
     algorithm: totp_rs::Algorithm,
-    /// When the device was created, in seconds since 1970; 0 if unknown.
+    /// When the device was created, in seconds since 1970; 0 if that is not known.
     pub made_at: i64,
     /// When the device was assigned to its user.
     pub enable_date: Option<Box<str>>,
@@ -56,7 +56,8 @@ pub struct MfaDevice {
 }
 
 impl MfaDevice {
-    /// The generator of its codes, one for each 30 seconds. Every device of a snapshot has one.
+    /// The generator of the device's codes, one for each 30 seconds. Every device of a snapshot has
+    /// one.
     pub fn totp(&self) -> Option<totp_rs::Totp> {
         let secret = totp_rs::Secret::try_from_base32(self.seed.expose()).ok()?;
         let builder = totp_rs::Builder::new()
@@ -80,7 +81,8 @@ impl Declared for MfaDeviceDetail {
         &self.serial_number
     }
 
-    /// The serial number of a hardware device contains no account, so its user's account counts.
+    /// The account of the ARN. The serial number of a hardware device has none, so the account is
+    /// that of its user.
     fn account(&self) -> &str {
         if self.user_arn.is_empty() {
             account_of(&self.serial_number)
@@ -119,7 +121,8 @@ impl Declared for MfaDeviceDetail {
         Ok(())
     }
 
-    /// A device that is assigned to another user is treated as new.
+    /// Keeps the old values, unless the device is now assigned to another user and so counts as
+    /// new.
     fn keep_what_is_left_out(&mut self, old: &Self) {
         if self.user_arn == old.user_arn {
             keep(&mut self.create_date, &old.create_date);
@@ -188,7 +191,7 @@ impl Declared for MfaDeviceDetail {
 /// (RFC 4648 section 6) in either case, in groups, with hyphens, and with or without padding.
 ///
 /// # Errors
-/// The rule that the text breaks. The message contains nothing of the text, which is a secret.
+/// A text with the rule that is broken. It contains nothing of the seed, which is a secret.
 pub fn normal_seed(text: &str) -> Result<Zeroizing<String>, &'static str> {
     let text = text.trim_ascii_end().trim_end_matches('=');
     let mut seed = Zeroizing::new(String::with_capacity(text.len()));

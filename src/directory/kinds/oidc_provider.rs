@@ -18,12 +18,12 @@ use crate::directory::{Directory, DirectoryError, fault};
 use crate::proof::jwt::KeySet;
 use crate::revocations::Selector;
 
-/// Why the broker must not be declared as one of its own identity providers.
+/// The error about a declaration in which the broker itself is one of its identity providers.
 pub const OWN_ISSUER: &str = "is this broker's own [web_identity] issuer: a session that exchanged its own token for \
      another session would lose its session policies, its chain and whatever revokes it; remove the provider";
 
-/// Whether a provider's URL names an issuer. The scheme, the case of the host, the https port and
-/// trailing slashes are ignored.
+/// Whether a provider's URL names an issuer. The comparison ignores the scheme, the case of the host, the
+/// https port and trailing slashes.
 pub fn is_issuer(url: &str, issuer: &str) -> bool {
     fn parts(url: &str) -> (String, &str) {
         let rest = url
@@ -49,21 +49,21 @@ shape! {
         url: String,
         #[serde(rename = "ClientIDList")]
         client_id_list: Vec<String>,
-        /// Kept but not used: the certificate of the connection must be valid for the public roots
-        /// or for the given CA.
+        /// The thumbprints, which are kept but not used: the certificate of the provider must be valid for
+        /// the public roots or for the given CA.
         thumbprint_list: Vec<String>,
         /// The PEM certificate of the CA that signed the certificates of the provider's endpoints.
         certificate_authority: Option<String>,
         /// The provider's keys (RFC 7517), for a broker that cannot fetch them.
         json_web_key_set: Option<Box<RawValue>>,
-        /// Whether each token is accepted only once, by its `jti`.
+        /// Whether each token is accepted only once, which its `jti` shows.
         one_time: Option<bool>,
         /// The client id with which people sign in, one of `ClientIDList`. It may be left out if there is
         /// only one.
         #[serde(rename = "ClientID")]
         client_id: Option<String>,
-        /// The secret that the provider gave to this client; a public client has none. It is in clear here
-        /// and sealed under the master key in `SealedClientSecret`.
+        /// The secret that the provider gave to this client; a public client has none. This field has it
+        /// in clear, and `SealedClientSecret` sealed under the master key.
         client_secret: Option<Zeroizing<String>>,
         sealed_client_secret: Option<String>,
         create_date: Option<String>,
@@ -100,7 +100,7 @@ pub struct OidcProvider {
 #[derive(Debug)]
 pub struct SignInClient {
     pub id: Box<str>,
-    /// `None` for a public client.
+    /// The client secret; `None` for a public client.
     pub secret: Option<Secret<String>>,
 }
 
@@ -114,7 +114,7 @@ impl OidcProviderDetail {
         }
     }
 
-    /// Whether there is a secret of a client, in clear or sealed.
+    /// Whether the provider has a client secret, in clear or sealed.
     pub fn has_client_secret(&self) -> bool {
         self.client_secret.is_some() || self.sealed_client_secret.is_some()
     }
@@ -127,7 +127,8 @@ impl OidcProviderDetail {
 }
 
 impl OidcProvider {
-    /// Whether the keys of another declaration would be fetched in the same way.
+    /// Whether the keys of both providers are fetched in the same way, so that one can use those of the
+    /// other.
     pub fn asks_like(&self, other: &Self) -> bool {
         self.url == other.url && self.ca == other.ca
     }

@@ -27,16 +27,16 @@ const SERVICE_CONTROL_POLICY: &str = "SERVICE_CONTROL_POLICY";
 const RESOURCE_CONTROL_POLICY: &str = "RESOURCE_CONTROL_POLICY";
 /// The AWS managed policy that allows everything, which is attached everywhere by default.
 const FULL_AWS_ACCESS: &str = "p-FullAWSAccess";
-/// Its counterpart among resource control policies. It cannot be detached, so it is implied and has
-/// no effect.
+/// The AWS managed resource control policy that allows everything. It cannot be detached, so it is
+/// implied and has no effect.
 const RCP_FULL_AWS_ACCESS: &str = "p-RCPFullAWSAccess";
 /// A document that allows everything.
 const ALLOW_ALL: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
 
 shape! {
-    /// The `Organization` of `aws organizations describe-organization`, with the lists that its other
-    /// commands print.
+    /// An organization: the `Organization` of `aws organizations describe-organization`, with the
+    /// lists that its other commands print.
     OrganizationDetail {
         id: String,
         arn: Option<String>,
@@ -63,7 +63,7 @@ shape! {
 }
 
 shape! {
-    /// Whether a type of policy is enabled in the root.
+    /// A type of policy, and whether it is enabled in the root.
     PolicyTypeSummary {
         r#type: String,
         status: String,
@@ -72,25 +72,28 @@ shape! {
 
 shape! {
     /// An organizational unit, as `list-organizational-units-for-parent` prints it, with the parent
-    /// that was asked for.
+    /// for which it was listed.
     OrganizationalUnit {
         id: String,
         arn: Option<String>,
         name: Option<String>,
         parent_id: String,
-        /// It ends in the parent and the unit itself, so it can stand in for `ParentId`.
+        /// The ids from the organization to the unit. It ends in the parent and the unit itself, so
+        /// it can replace `ParentId`.
         path: Option<String>,
     }
 }
 
 shape! {
-    /// An account, as `list-accounts-for-parent` prints it, with the parent that was asked for.
+    /// An account, as `list-accounts-for-parent` prints it, with the parent for which it was
+    /// listed.
     MemberAccount {
         id: String,
         arn: Option<String>,
         name: Option<String>,
         parent_id: String,
-        /// The one path ends in the parent and the account itself, so it can stand in for `ParentId`.
+        /// A list with one path. It ends in the parent and the account itself, so it can replace
+        /// `ParentId`.
         paths: Vec<String>,
         email: Ignored,
         status: Ignored,
@@ -101,7 +104,8 @@ shape! {
 }
 
 shape! {
-    /// The `Policy` of `describe-policy`, with the list of `list-targets-for-policy`.
+    /// A control policy: the `Policy` of `describe-policy`, with the list of
+    /// `list-targets-for-policy`.
     OrganizationPolicy {
         policy_summary: PolicySummary,
         content: Option<Document>,
@@ -110,7 +114,7 @@ shape! {
 }
 
 shape! {
-    /// What a control policy is called and which type it has.
+    /// The name, the id and the type of a control policy.
     PolicySummary {
         id: String,
         arn: Option<String>,
@@ -157,7 +161,7 @@ impl OrganizationPolicy {
 }
 
 impl OrganizationDetail {
-    /// The policy of AWS that allows everything needs no document.
+    /// Gives the AWS managed policy that allows everything its document, which may be left out.
     fn fill_in_full_access(&mut self) {
         for policy in &mut self.policies {
             if policy.policy_summary.id == FULL_AWS_ACCESS && policy.content.is_none() {
@@ -167,7 +171,7 @@ impl OrganizationDetail {
     }
 }
 
-/// The parent in a path such as `o-…/r-…/ou-…/`, which ends in the unit or account itself.
+/// The parent in a path such as `o-…/r-…/ou-…/`, which is the last part but one.
 fn parent_in(path: &str) -> Option<&str> {
     path.trim_end_matches('/').rsplit('/').nth(1)
 }
@@ -177,13 +181,13 @@ impl Declared for OrganizationDetail {
         &self.id
     }
 
-    /// The same for every organization: a directory has at most one.
+    /// The same text for every organization, so that a directory can have only one.
     fn folded(&self) -> String {
         "organization".to_owned()
     }
 
-    /// The organization itself. It belongs to none of the broker's accounts: its management account
-    /// may be one that the broker does not know.
+    /// The id of the organization itself. It does not belong to one of the broker's accounts,
+    /// because the broker may not know the management account.
     fn account(&self) -> &str {
         &self.id
     }
@@ -209,7 +213,7 @@ impl Declared for OrganizationDetail {
         policies.map(|policy| &mut policy.content).collect()
     }
 
-    /// Paths say again what `ParentId` says.
+    /// Drops paths, because they only repeat what `ParentId` says.
     fn drop_what_is_observed(&mut self) {
         self.fill_in_full_access();
         for unit in &mut self.organizational_units {

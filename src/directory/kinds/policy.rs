@@ -32,8 +32,8 @@ shape! {
         create_date: Option<String>,
         update_date: Option<String>,
         policy_version_list: Vec<PolicyVersion>,
-        /// Brevet's own: the id of the version with the highest number that was ever given, if that
-        /// version was deleted. Numbers are never given again.
+        /// A field of Brevet: the id of the version with the highest number that was ever given, if
+        /// that version was deleted. It keeps numbers from being given again.
         highest_version_id: Option<String>,
         /// The tags; `None` leaves them as they are, since AWS's export does not contain them.
         tags: Option<Vec<Tag>>,
@@ -51,7 +51,8 @@ shape! {
 }
 
 impl ManagedPolicyDetail {
-    /// The id of the default version. If both fields name one, `DefaultVersionId` counts.
+    /// The id of the default version. `DefaultVersionId` takes precedence over the flag of a
+    /// version.
     pub fn default_version(&self) -> Option<&str> {
         let flagged = || {
             self.policy_version_list
@@ -63,7 +64,7 @@ impl ManagedPolicyDetail {
             .or_else(|| Some(flagged()?.version_id.as_str()))
     }
 
-    /// The highest number that a version of the policy ever had.
+    /// The highest number that any version of the policy has ever had.
     pub fn highest_version(&self) -> u32 {
         let versions = self
             .policy_version_list
@@ -73,7 +74,7 @@ impl ManagedPolicyDetail {
         ids.map(version_number).max().unwrap_or_default()
     }
 
-    /// Remembers a number that was given, if no version has it any more.
+    /// Records a number that was given to a version, if no version has it any more.
     pub fn keep_highest_version(&mut self, highest: u32) {
         if highest > self.highest_version() {
             self.highest_version_id = Some(format!("v{highest}"));
@@ -158,7 +159,7 @@ impl Declared for ManagedPolicyDetail {
         Ok(())
     }
 
-    /// AWS's `ManagedPolicyDetail` has no tags, so they are kept.
+    /// Keeps the old tags, because AWS's `ManagedPolicyDetail` has none.
     fn keep_what_is_left_out(&mut self, old: &Self) {
         keep(&mut self.policy_id, &old.policy_id);
         keep(&mut self.create_date, &old.create_date);
@@ -224,7 +225,7 @@ impl Declared for ManagedPolicyDetail {
         directory.managed.remove(id);
     }
 
-    /// AWS managed policies may be missing; they then deny everything.
+    /// Whether the policy exists. An AWS managed policy may be missing, and then denies everything.
     fn is_in(directory: &Directory, id: &str) -> bool {
         directory.managed.get(id).is_some() || is_aws_managed(id)
     }

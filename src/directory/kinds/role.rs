@@ -1,4 +1,4 @@
-//! Roles, with the check of whom their trust policies allow.
+//! Roles, and the check of whom their trust policies allow.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ shape! {
         permissions_boundary: Option<Boundary>,
         tags: Vec<Tag>,
         role_last_used: Ignored,
-        /// In seconds, from 3,600 to 129,600; 3,600 by default.
+        /// The maximum duration of a session in seconds, from 3,600 to 129,600; 3,600 by default.
         max_session_duration: Option<i64>,
         max_signin_session_duration: Ignored,
         source_role_template: Ignored,
@@ -58,7 +58,7 @@ pub struct Role {
     pub account: AccountId,
     /// The trust policy, which says who may assume the role.
     pub trust: Policy,
-    /// The policies and the boundary of the role's sessions.
+    /// The policies and the permissions boundary that apply to the role's sessions.
     pub(in crate::parts::directory) policies: EntityPolicies,
     pub tags: Box<[names::Tag]>,
     /// The maximum session duration, from 1 to 36 hours.
@@ -71,7 +71,7 @@ pub struct Role {
 }
 
 impl Role {
-    /// A role that trusts nobody; see [`Directory::decoy`].
+    /// Makes the role that trusts nobody; see [`Directory::decoy`].
     pub(in crate::parts::directory) fn decoy() -> Result<Self, DirectoryError> {
         let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::000000000000:user/nobody"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"never"}}}]}"#;
         Ok(Self {
@@ -173,7 +173,7 @@ impl Declared for RoleDetail {
         Ok(())
     }
 
-    /// AWS's `RoleDetail` has neither a description nor a session duration, so they are kept.
+    /// Keeps the old description and session duration, because AWS's `RoleDetail` has neither.
     fn keep_what_is_left_out(&mut self, old: &Self) {
         keep_id(&mut self.role_id, &old.role_id);
         keep(&mut self.create_date, &old.create_date);
@@ -254,10 +254,10 @@ impl Declared for RoleDetail {
     }
 }
 
-/// The trust policy of a role that is in force.
+/// The trust policy that is in force for a role.
 struct Trust {
     policy: Policy,
-    /// The tags that override a rule.
+    /// The tags of the role that override a rule.
     overridden: Vec<String>,
     /// Why the role trusts nobody, if its own trust policy is not in force.
     closed: Option<Box<str>>,

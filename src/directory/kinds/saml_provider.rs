@@ -37,7 +37,7 @@ shape! {
         /// The ids and dates of the private keys, as AWS prints them. They are kept but not used.
         private_key_list: Option<Box<RawValue>>,
         /// The private keys that decrypt assertions, as PEM (PKCS#8): one, or two during a rollover.
-        /// They are in clear here and sealed under the master key in `SealedPrivateKeys`.
+        /// This field has them in clear, and `SealedPrivateKeys` sealed under the master key.
         private_keys: Option<Zeroizing<String>>,
         sealed_private_keys: Option<String>,
         tags: Vec<Tag>,
@@ -51,10 +51,10 @@ shape! {
 
 #[derive(Debug)]
 pub struct SamlProvider {
-    /// `arn:aws:iam::ACCOUNT:saml-provider/NAME`
+    /// The ARN, `arn:aws:iam::ACCOUNT:saml-provider/NAME`.
     pub arn: Box<str>,
     pub account: AccountId,
-    /// The last part of the ARN.
+    /// The name: the last part of the ARN.
     pub name: Box<str>,
     /// The parsed metadata document, or the rule that it breaks. A document in the store may be
     /// older than the rule; the provider then cannot be used.
@@ -185,7 +185,7 @@ fn normal_keys(text: &str) -> Result<Zeroizing<String>, &'static str> {
     Ok(Zeroizing::new(text.trim().to_owned()))
 }
 
-/// Parses the private keys in a PEM text. The error is the rule that the text breaks.
+/// Parses the private keys in a PEM text. The error is the rule that is broken.
 fn private_keys(text: &str) -> Result<Vec<Secret<Vec<u8>>>, &'static str> {
     const RULE: &str =
         "must be one or two RSA keys of 2,048 to 4,096 bits as PEM in PKCS#8 (`BEGIN PRIVATE KEY`)";

@@ -1,4 +1,5 @@
-//! The compiled organization: which policies bind the principals and the resources of each account.
+//! The compiled organization: which control policies apply to the principals and the resources of
+//! each account.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub struct Member {
     has_service_control: bool,
 }
 
-/// What is attached to a root, unit or account.
+/// The control policies that are attached to one root, unit or account.
 #[derive(Debug)]
 struct Level {
     target: Box<str>,
@@ -45,19 +46,19 @@ struct Level {
 pub struct ControlPolicy {
     /// The id, `p-…`.
     pub id: Box<str>,
-    /// The name that its author gave it; empty if it has none.
+    /// The name that the policy's author gave it; empty if it has none.
     pub name: Box<str>,
     policy: Policy,
 }
 
-/// Policies by level, from the root down.
+/// Policies, grouped by the level to which they are attached, from the root down.
 pub type Levels<'a> = Vec<Vec<&'a Policy>>;
 
 impl Organization {
     /// Compiles the declared form.
     ///
     /// # Errors
-    /// [`DirectoryError`] for the first rule that it breaks.
+    /// [`DirectoryError`] for the first rule that is broken.
     pub(super) fn compile(
         declared: &OrganizationDetail,
         place: &str,
@@ -123,16 +124,17 @@ impl Organization {
         })
     }
 
-    /// The account's place in the organization; `None` if it does not belong to it.
+    /// Where an account is in the organization; `None` if it does not belong to it.
     pub fn member(&self, account: AccountId) -> Option<&Member> {
         self.members.get(&account)
     }
 }
 
-/// Compiled policies by what they are attached to and by kind.
+/// Compiled policies, by the id of the root, unit or account and by kind.
 type Attached<'a> = HashMap<(&'a str, PolicyKind), Vec<Arc<ControlPolicy>>>;
 
-/// The compiled policies by what they are attached to and by kind, in the order of the declaration.
+/// Compiles the policies, and groups them by the id of the root, unit or account and by kind, in
+/// the order of the declaration.
 fn attached<'a>(
     declared: &'a OrganizationDetail,
     place: &str,
@@ -206,7 +208,7 @@ impl Member {
         Some((policies.get(at)?, &level.target))
     }
 
-    /// The root, unit or account at a level, counted from the root.
+    /// The root, unit or account at this level, where 0 is the root.
     pub fn target(&self, level: usize) -> Option<&str> {
         self.levels.get(level).map(|level| &*level.target)
     }

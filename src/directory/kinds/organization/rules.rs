@@ -1,8 +1,8 @@
 //! The rules that an organization must keep: the forms of ids, the tree, and what is attached to it.
 //!
-//! They are those of the AWS Organizations API Reference and of the page "Quotas and service limits
-//! for AWS Organizations". A declaration that left something out could let a request pass that AWS
-//! denies, so everything that is named must be there.
+//! The sources are the AWS Organizations API Reference and the page "Quotas and service limits for
+//! AWS Organizations". If a declaration left something out, a request that AWS denies could be
+//! allowed. Therefore everything to which it refers must be declared.
 
 use std::collections::{HashMap, HashSet};
 
@@ -51,7 +51,7 @@ pub(super) fn broken(organization: &OrganizationDetail) -> Vec<String> {
     all
 }
 
-/// Whether the text is a prefix followed by as many lower-case letters and digits.
+/// Whether a text is the prefix, followed by lower-case letters and digits of this number.
 fn is_id(text: &str, prefix: &str, length: std::ops::RangeInclusive<usize>) -> bool {
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     text.strip_prefix(prefix)
@@ -125,7 +125,7 @@ fn check_tree(organization: &OrganizationDetail, all: &mut Vec<String>) {
     all.sort();
 }
 
-/// The number of units up to the root, beginning with `parent`.
+/// The number of units from `parent` up to the root, including `parent`.
 fn depth(
     parent: &str,
     parents: &HashMap<&str, &str>,
@@ -181,7 +181,7 @@ fn check_policy(policy: &OrganizationPolicy, all: &mut Vec<String>) {
     }
 }
 
-/// Whether no statement of the document has another effect than `Allow`.
+/// Whether every statement of the document has the effect `Allow`.
 fn allows_only(document: &Document) -> bool {
     let text = document.text().unwrap_or_default();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
@@ -194,8 +194,9 @@ fn allows_only(document: &Document) -> bool {
     }
 }
 
-/// Checks that attachments name what exists, that their type may be attached, and that each root, unit
-/// and account has a service control policy if they are in force: AWS never leaves one without.
+/// Checks that attachments name existing policies, that their type may be attached, and that each
+/// root, unit and account has a service control policy if such policies are in force, because AWS
+/// never leaves one without.
 fn check_attachments(organization: &OrganizationDetail, all: &mut Vec<String>) {
     let roots = organization.roots.iter().map(|root| root.id.as_str());
     let units = organization
