@@ -45,17 +45,17 @@ pub enum Error {
         /// there is none.
         encoded_message: String,
     },
-    /// The action, which is named, requires long-term credentials, and the caller has temporary ones.
+    /// The action with this name requires long-term credentials, and the caller has temporary ones.
     #[error("Cannot call {0} with session credentials")]
     LongTermCredentialsOnly(&'static str),
     /// The MFA code or the device of a request is missing or wrong.
     #[error(transparent)]
     Mfa(#[from] MfaError),
-    /// A program that acts for a person was refused what it asked for: the refusals of OAuth 2.0, and of
-    /// AWS's API for sign-ins.
+    /// A program that acts for a person does not get what it requested. These are the refusals of OAuth 2.0
+    /// and of AWS's API for sign-ins.
     #[error(transparent)]
     Grant(#[from] GrantError),
-    /// There is no sign-in behind the request, or it is over.
+    /// The request does not come from a sign-in, or the sign-in has ended.
     #[error("Session token not found or invalid")]
     NotSignedIn,
     #[error("1 validation error detected: Value at '{}' failed to satisfy constraint: Member {}", lower_first(&.0.field), .0.rule)]
@@ -63,7 +63,7 @@ pub enum Error {
     /// The duration is longer than the role or role chaining allows.
     #[error("{0}")]
     Duration(DurationError),
-    /// The request is not one of this protocol, or breaks a rule that no single parameter breaks.
+    /// The request does not follow the protocol, or breaks a rule that is not about a single parameter.
     #[error("{0}")]
     Malformed(String),
     /// The body is longer than this limit, in bytes.
@@ -87,8 +87,8 @@ pub enum Error {
         "GetScopedCredentials must be called with temporary security credentials; GetSessionToken issues some to a user"
     )]
     InvalidSubjectCredentials,
-    /// Narrowed credentials, or a session that comes from such, were requested for longer than the calling
-    /// session lasts, which is for this number of seconds.
+    /// The caller requested narrowed credentials that would outlast its own session, which lasts for this
+    /// number of seconds.
     #[error(
         "The requested DurationSeconds exceeds the remaining lifetime of the calling session: {0} seconds"
     )]
@@ -99,15 +99,15 @@ pub enum Error {
     /// The session policies and tags do not fit in a session token.
     #[error(transparent)]
     PackedPolicyTooLarge(#[from] Box<TooLarge>),
-    /// There is no action of this name in this version of the API.
+    /// There is no action with this name in this version of the API.
     #[error("Could not find operation {action} for version {version}")]
     InvalidAction {
-        /// `Action` of the request.
+        /// The parameter `Action` of the request.
         action: String,
-        /// `Version` of the request.
+        /// The parameter `Version` of the request.
         version: String,
     },
-    /// AWS has the action, which is named, but Brevet does not implement it.
+    /// AWS has the action with this name, but Brevet does not implement it.
     #[error("{0} is not available yet")]
     NotAvailable(Cow<'static, str>),
     /// AWS has the action, but Brevet refuses it on purpose.
@@ -115,23 +115,23 @@ pub enum Error {
     RefusedAction {
         /// The name of the action.
         action: String,
-        /// Why it is not answered, without a full stop.
+        /// The reason why it is refused, without a full stop.
         why: &'static str,
     },
     /// The request carries no credentials, and the action requires some.
     #[error("Request is missing Authentication Token")]
     MissingAuthenticationToken,
-    /// The signature, or what belongs to it, is incomplete or ambiguous.
+    /// The signature, or something that must come with it, is missing, incomplete or ambiguous.
     #[error("{0}")]
     IncompleteSignature(String),
     #[error("{0}")]
     SignatureDoesNotMatch(String),
-    /// The action, which is named, may not be called by a presigned URL.
+    /// The action with this name may not be called by a presigned URL.
     #[error(
         "A presigned request may not call {0}: sign it in the Authorization header, or name the action in [sts] presigned_actions."
     )]
     PresignedAction(&'static str),
-    /// An action of an AWS service that Brevet does not implement.
+    /// The request is for an action of an AWS service that Brevet does not implement.
     #[error("{0}")]
     UnknownOperation(String),
     /// The date of the signature is too old or too far in the future.
@@ -141,16 +141,16 @@ pub enum Error {
     /// the key.
     #[error("The security token included in the request is invalid")]
     InvalidClientTokenId,
-    /// The session was ended before its expiry: it was revoked, or a principal that it came from was
-    /// deleted. The message is that for unknown credentials; the audit record has the reason.
+    /// The session was ended before its expiry: it was revoked, or a principal behind it was deleted. The
+    /// caller gets the message for unknown credentials; the audit record has the reason.
     #[error("The security token included in the request is invalid")]
     Ended,
     #[error("The security token included in the request is expired")]
     ExpiredToken,
-    /// Something that the call requires, which is named, is unavailable. Nothing was granted.
+    /// The call requires something that is unavailable, which the text names. Nothing was granted.
     #[error("The broker cannot answer at the moment: {0} is not available.")]
     ServiceUnavailable(&'static str),
-    /// The entity that was asked for does not exist, or belongs to another account.
+    /// The requested entity does not exist, or belongs to another account.
     #[error("{0}")]
     NotFound(String),
     /// The trust policy does not allow the holder of a token to assume the role. The message is that of STS
@@ -161,12 +161,12 @@ pub enum Error {
         /// The sealed reason, as in [`Error::AccessDenied`].
         encoded_message: String,
     },
-    /// A token that no provider of the role's account has issued, or that is for another audience.
+    /// The token was not issued by a provider of the role's account, or is for another audience.
     #[error("{0}")]
     InvalidIdentityToken(String),
     #[error("{0}")]
     ExpiredWebIdentityToken(String),
-    /// A valid token that was refused, for example because it was used before.
+    /// The token is valid, but was refused, for example because it was used before.
     #[error("{0}")]
     IdpRejectedClaim(String),
     /// The keys of the identity provider cannot be fetched at the moment.
@@ -174,7 +174,7 @@ pub enum Error {
         "The identity provider could not be reached, or another call is fetching its keys; try again."
     )]
     IdpCommunicationError,
-    /// A message that is not an encoded authorization message, is too old, or may not be read by the caller.
+    /// The message is not an encoded authorization message, is too old, or may not be read by the caller.
     #[error("The message is not an encoded authorization message that can be decoded here")]
     InvalidAuthorizationMessage,
     /// The caller makes too many calls, or has too many live sessions.
@@ -198,7 +198,7 @@ pub enum Error {
     DeleteConflict(String),
     #[error("{0}")]
     LimitExceeded(String),
-    /// Somebody else changed the entity at the same time.
+    /// Somebody else changed the entity in the meantime.
     #[error("{0}")]
     ConcurrentModification(String),
     /// The entity cannot be changed at the moment.
@@ -213,7 +213,7 @@ pub enum Error {
     /// Parameters of the request break a rule together, or a rule that AWS does not call a validation.
     #[error("{0}")]
     InvalidInput(String),
-    /// `Marker` is not one that a page of this list ended with.
+    /// The value of `Marker` is not one that a page of this list returned.
     #[error("Invalid Marker.")]
     InvalidMarker,
     /// A parameter that names an entity by its ARN is not an ARN.
@@ -237,7 +237,7 @@ pub enum Error {
     /// No credential report was generated yet.
     #[error("The credential report does not exist. To generate one, use GenerateCredentialReport.")]
     ReportNotPresent,
-    /// The credential report is too old to be read.
+    /// The credential report is too old, so that a new one must be generated.
     #[error(
         "The credential report has expired. To generate a new one, use GenerateCredentialReport."
     )]
@@ -281,7 +281,7 @@ impl Error {
         }
     }
 
-    /// The error code in AWS's terms, such as `AccessDenied`.
+    /// AWS's code for the refusal, such as `AccessDenied`.
     pub fn code(&self) -> &'static str {
         self.kind().0
     }
@@ -291,7 +291,7 @@ impl Error {
         self.kind().1
     }
 
-    /// Code and class of each variant. A new refusal is a variant and a line in this table.
+    /// The code and the class of each variant. A new refusal needs a variant and a line in this table.
     fn kind(&self) -> (&'static str, Class) {
         match self {
             Self::AccessDenied { .. } | Self::NotAuthorized { .. } => {
@@ -394,8 +394,8 @@ impl Error {
         )
     }
 
-    /// Logs the cause of the refusal, which an operator must know and the caller must not. The code that
-    /// handles the refusal calls this once.
+    /// Logs the cause of the refusal, which is for operators and must not be shown to the caller. The code
+    /// that handles the refusal calls this once.
     pub fn log(&self) {
         match self {
             Self::Store(error) => {
@@ -411,7 +411,7 @@ impl Error {
         }
     }
 
-    /// The field and the rule, if one parameter of the request breaks a rule.
+    /// The field and the broken rule, if the refusal is about a single parameter of the request.
     pub fn field(&self) -> Option<&FieldError> {
         match self {
             Self::Validation(field) | Self::Duration(DurationError::Bounds(field)) => Some(field),

@@ -44,58 +44,58 @@ pub struct FederatedIdentity {
     /// The condition keys from the token or assertion, in the order in which they are set: of two with
     /// the same name, the later one applies.
     pub keys: Vec<(String, Flat)>,
-    /// What the token or assertion requests for the session.
+    /// The tags and the source identity that the token or assertion requests for the session.
     pub asked: Result<Asked, Error>,
     /// The ARNs of the roles for which the token is valid, or `None` if it does not say.
     pub roles: Result<Option<Vec<String>>, Error>,
     /// The record of the use of the token or assertion, if it is valid only once.
     pub once: Option<Result<Once, Error>>,
-    /// The longest and the default duration of its sessions, or `None` if the provider sets none.
+    /// The maximum duration of sessions, which is also the default; `None` if the provider sets none.
     pub session_duration: Option<Duration>,
-    /// The latest end of its sessions, or `None` if the provider sets none.
+    /// When sessions must end at the latest; `None` if the provider does not say.
     pub session_ends_by: Option<Timestamp>,
-    /// The part of the token or assertion that its session carries.
+    /// The claims of the token or assertion that the session token carries.
     pub remembered: token::Holder,
     source: Source,
 }
 
-/// What a token requests for the session that is made from it.
+/// What a token or assertion requests for the session that is made from it.
 #[derive(Debug, Default)]
 pub struct Asked {
     /// Session tags, which the role's trust policy must allow with `sts:TagSession`.
     pub tags: Vec<Tag>,
-    /// The keys of the tags that are inherited by later sessions.
+    /// The keys of the tags that sessions assumed from this one inherit.
     pub transitive_tag_keys: Vec<String>,
     /// The source identity, which the role's trust policy must allow with `sts:SetSourceIdentity`.
     pub source_identity: Option<SourceIdentity>,
 }
 
-/// The identification of a token or assertion that is valid only once.
+/// The identification of a token or assertion that is accepted only once.
 #[derive(Debug)]
 pub struct Once {
-    /// The issuer among whose ids the id is unique.
+    /// The issuer. The id is unique among those of this issuer.
     pub issuer: Box<str>,
     pub id: String,
     /// The token's `iat`, which dates its use in the store.
     pub issued_at: Timestamp,
-    /// How far that time may be ahead of this broker's clock.
+    /// How far `issued_at` may be ahead of this broker's clock.
     pub ahead: Duration,
-    /// When the token expires, so that it need not be remembered.
+    /// When the token expires. After that, its use need not be remembered.
     pub expires_at: Timestamp,
 }
 
-/// The verified token, by kind of provider. Only this type distinguishes the kinds.
+/// The verified proof, by kind of provider. Only this type distinguishes the kinds.
 enum Source {
     Oidc {
         provider: Arc<OidcProvider>,
         token: Verified,
     },
     Saml(Box<saml::Shown>),
-    /// What was kept of a token or an assertion when the person signed in.
+    /// The claims that were kept when the person signed in with a token or an assertion.
     SignIn(Box<OfSignIn>),
 }
 
-/// The parts of a verified assertion that AssumeRoleWithSAML needs besides the identity.
+/// The parts of a verified assertion that AssumeRoleWithSAML needs in addition to the identity.
 pub struct Assertion<'a> {
     pub id: &'a str,
     /// The format of the NameID, without the prefix of SAML 2.0.
@@ -107,7 +107,7 @@ pub struct Assertion<'a> {
 }
 
 impl FederatedIdentity {
-    /// The name of this kind of principal in CloudTrail.
+    /// CloudTrail's name for this kind of principal.
     pub fn user_type(&self) -> &'static str {
         if self.is_saml() {
             "SAMLUser"
@@ -124,8 +124,8 @@ impl FederatedIdentity {
         }
     }
 
-    /// The provider as CloudTrail names it: the ARN of an OpenID Connect provider, or the NameQualifier
-    /// of an assertion.
+    /// CloudTrail's name for the provider: the ARN of an OpenID Connect provider, or the NameQualifier of an
+    /// assertion.
     pub fn audited_provider(&self) -> &str {
         self.assertion()
             .map_or(&*self.provider_arn, |assertion| assertion.name_qualifier)
@@ -136,7 +136,7 @@ impl FederatedIdentity {
         if self.is_saml() { "assertion" } else { "token" }
     }
 
-    /// A digest that identifies the assertion behind it; none if the proof itself has one.
+    /// A digest that identifies the assertion. `None` for other proofs, which have a digest of their own.
     pub fn digest(&self) -> Option<[u8; 16]> {
         match (&self.source, &self.once) {
             (Source::Saml(_), Some(Ok(once))) => sha256(once.id.as_bytes()).first_chunk().copied(),
@@ -166,8 +166,8 @@ impl FederatedIdentity {
         }
     }
 
-    /// How and when an identity provider authenticated the user, as a new assertion says it. `None` if a
-    /// token proves the identity.
+    /// How and when an identity provider authenticated the user, in the words of a new assertion. `None` if
+    /// a token proves the identity.
     pub fn authentication(&self) -> Option<&AuthnStatement> {
         match &self.source {
             Source::Oidc { .. } | Source::SignIn(_) => None,
@@ -175,8 +175,9 @@ impl FederatedIdentity {
         }
     }
 
-    /// Whether the trust policies alone say which roles the person may have, who signed in with an assertion
-    /// that names none. Who shows an assertion to AssumeRoleWithSAML must have one that names the role.
+    /// Whether the trust policies alone determine which roles the person may have. This is so for a person
+    /// who signed in with an assertion that names no roles. An assertion that is shown to AssumeRoleWithSAML
+    /// must name the role.
     pub fn needs_no_role_pair(&self) -> bool {
         match &self.source {
             Source::Oidc { .. } | Source::Saml(_) => false,
@@ -184,7 +185,7 @@ impl FederatedIdentity {
         }
     }
 
-    /// What a token of a Kubernetes service account says of its pod; `None` for other proofs.
+    /// The claims of a Kubernetes service account's token about its pod; `None` for other proofs.
     pub fn service_account(&self) -> Option<ServiceAccount> {
         match &self.source {
             Source::Oidc { token, .. } => kubernetes::service_account(token),
@@ -196,9 +197,9 @@ impl FederatedIdentity {
     /// roles.
     ///
     /// # Errors
-    /// `InvalidIdentityToken` if the token names only other roles or its claim is malformed; it is
-    /// then refused whatever the role's trust policy says. Service Authorization Reference for AWS
-    /// STS, `sts:RoleAuthorizedByIdp`.
+    /// `InvalidIdentityToken` if the token names only other roles or its claim is malformed; the token is
+    /// then refused, whatever the role's trust policy says. Service Authorization Reference for AWS STS,
+    /// `sts:RoleAuthorizedByIdp`.
     pub fn authorizes(&self, role: &RoleArn) -> Result<bool, Error> {
         match &self.roles {
             Ok(None) => Ok(false),

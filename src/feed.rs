@@ -1,5 +1,5 @@
-//! Tracks how much of the change feed is in force on this node, and when this was last confirmed to
-//! be all of it. Knows no store.
+//! Tracks how much of the change feed is in force on this node, and when it was last confirmed that
+//! nothing is missing. Knows no store.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,12 +10,12 @@ use tokio::sync::Notify;
 /// A node that has not confirmed the head of the feed for this long is not ready.
 pub const NOT_READY_AFTER: Duration = Duration::from_secs(10);
 
-/// The node's position in the change feed.
+/// This node's position in the change feed.
 pub struct Feed {
     sequence: AtomicI64,
     /// The last change in force, and the digest of it and all changes before it.
     place: Mutex<(i64, String)>,
-    /// Milliseconds of the monotonic clock.
+    /// When the head was last confirmed, in milliseconds of the monotonic clock.
     confirmed_at: AtomicU64,
     refuse_after: Duration,
     fault: Mutex<Option<String>>,
@@ -73,8 +73,7 @@ impl Feed {
         self.is_distrusted.store(false, Ordering::Release);
     }
 
-    /// Records that the database contains something that no broker wrote: nothing is accepted until
-    /// the head is confirmed again. Returns whether `why` is a new reason.
+    /// How far this node can be trusted to know what is revoked.
     pub fn distrust(&self, why: String) -> bool {
         self.is_distrusted.store(true, Ordering::Release);
         self.fail(why)
@@ -96,7 +95,7 @@ impl Feed {
         news
     }
 
-    /// Why the last attempt to confirm the head failed; `None` if it succeeded.
+    /// Why the last attempt to confirm the head failed, for messages; `None` if it succeeded.
     pub fn fault(&self) -> Option<String> {
         self.fault
             .lock()
@@ -114,19 +113,19 @@ impl Feed {
         self.nudge.notified().await;
     }
 
-    /// How long ago the head was last confirmed.
+    /// How long ago the head was last confirmed. `monotonic` is the current monotonic time.
     pub fn age(&self, monotonic: Duration) -> Duration {
         monotonic.saturating_sub(Duration::from_millis(
             self.confirmed_at.load(Ordering::Acquire),
         ))
     }
 
-    /// The number of the last change in force.
+    /// The number of the last change that is in force.
     pub fn sequence(&self) -> i64 {
         self.sequence.load(Ordering::Acquire)
     }
 
-    /// How far this node may be trusted at an instant of the monotonic clock.
+    /// How far this node can be trusted at this time of the monotonic clock.
     pub fn standing(&self, monotonic: Duration) -> Standing {
         let age = self.age(monotonic);
         if self.is_distrusted.load(Ordering::Acquire) {

@@ -23,17 +23,17 @@ pub enum FileError {
     #[error("{path}: {rule}")]
     Unfit {
         path: PathBuf,
-        /// The rule, and how to comply with it.
+        /// The rule that is broken, and how to comply with it.
         rule: String,
     },
 }
 
-/// Who may read a file besides its owner.
+/// Who may read a file in addition to its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
-    /// Nobody else: the mode must be 0600 or 0400.
+    /// Nobody else may read it: the mode must be 0600 or 0400.
     Owner,
-    /// Anybody; but only the owner may write it.
+    /// Anybody may read it, but only the owner may write it.
     Everyone,
 }
 

@@ -1,4 +1,4 @@
-//! Follows the change feed, so that what another node or a command changed takes effect here within
+//! Follows the change feed, so that a change by another node or a command takes effect here within
 //! a second. Revocations are applied first, and do not depend on anything else.
 
 mod announce;
@@ -32,23 +32,23 @@ pub use audit::write_down_what_ended;
 pub use load::load;
 pub use watermark::save_watermark;
 
-/// How often the store is asked for the head of the feed.
+/// The interval at which the store is asked for the head of the feed.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How many changes are written to the audit log one by one when they arrive together. The others are
-/// only in the feed, and one line of the log says so.
+/// The maximum number of changes that are written to the audit log one by one when they arrive
+/// together. The others are only in the feed, and one line of the log says so.
 const MAX_AUDITED: usize = 256;
 
 /// What a node needs to follow the feed.
 pub struct FollowContext {
     /// The broker whose directory and revocations are kept up to date.
     pub broker: Arc<Broker>,
-    /// How this node describes itself to the others that share its store.
+    /// The description of this node for the others that share its store.
     pub node: Node,
     /// The directory file that is in force here.
     pub serving: Arc<Serving>,
     /// The file that records the last change this node has seen. `None` if it is not recorded.
     pub watermark: Option<PathBuf>,
-    /// The runtime for work that is not urgent.
+    /// The runtime for work that is not urgent, such as loading the whole store.
     pub ordinary: Handle,
 }
 
@@ -111,8 +111,8 @@ fn note(broker: &Broker, had_failed: bool, stepped: Result<(), FollowError>) {
     }
 }
 
-/// Sets the metrics that say how far this node has followed the feed: the number of the change and
-/// the first 12 hexadecimal digits of the digest.
+/// Sets the metrics that say which change this node has reached: the number of the change and the
+/// first 12 hexadecimal digits of the digest.
 pub fn show_place(broker: &Broker) {
     let (sequence, chain) = broker.feed.place();
     broker.metrics.feed_sequence.set(sequence);

@@ -1,4 +1,4 @@
-//! The gRPC face: turns calls into operations, and their results into answers. Holds no rule.
+//! The gRPC face: turns calls into operations, and their results into answers. It has no rules of its own.
 
 mod call;
 mod framing;
@@ -45,7 +45,8 @@ use call::Call;
 use framing::Unreadable;
 use status::failure;
 
-/// The longest message, in bytes. A SAML response of 100,000 characters fits, with the other fields.
+/// The maximum length of a message in bytes. It leaves room for a SAML response of 100,000 characters and the
+/// other fields.
 pub const MAX_MESSAGE_BYTES: usize = 262_144;
 
 /// Runs the operation of a call of the SecurityTokenService.
@@ -139,7 +140,8 @@ where
 
 const COMPRESSED: &str = "Compressed messages are not accepted.";
 
-/// The answer to a call whose message is compressed, which says what is accepted: "Compression", "Specification".
+/// Makes the answer to a call whose message is compressed, which says that only plain messages are accepted:
+/// "Compression", "Specification".
 fn compressed() -> Response<Body> {
     let mut response = Status::unimplemented(COMPRESSED).into_http();
     let accepted = HeaderValue::from_static("identity");
@@ -149,7 +151,7 @@ fn compressed() -> Response<Body> {
     response
 }
 
-/// Refuses a call of any service before it is read.
+/// Refuses a call of any service before its message is read.
 pub async fn refuse(
     broker: &Arc<Broker>,
     origin: Origin,
@@ -161,7 +163,7 @@ pub async fn refuse(
     failure(&reply.request_id, &reply.error).into_http()
 }
 
-/// The answer to a gRPC call of a service that the broker does not have.
+/// Makes the answer to a gRPC call of a service that the broker does not have.
 pub fn unimplemented() -> Response<Body> {
     Status::unimplemented("no such service").into_http()
 }

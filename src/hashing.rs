@@ -1,6 +1,6 @@
-//! Computes the hashes of passwords, each of which takes a processor and much memory for a while.
-//! A bounded number is computed at once, on threads on which no call is served. Nobody can take all
-//! of the room for those that wait.
+//! Computes hashes of passwords, each of which occupies a processor and much memory for a while.
+//! Only a limited number is computed at once, on threads that serve no calls. No single user or
+//! role can occupy all places in the queue.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ const OF_ONE: usize = 4;
 /// Why a hash was not computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HashingError {
-    /// Too many others are waiting already, or too many of the same user or role.
+    /// Too many computations are waiting already, in total or for the same user or role.
     #[error("too many passwords are being checked at once")]
     Busy,
     #[error(transparent)]
@@ -30,7 +30,7 @@ pub enum HashingError {
     Entropy(#[from] NoEntropy),
 }
 
-/// Computes hashes of passwords.
+/// Computes hashes of passwords, a limited number at once.
 pub struct Hashing {
     /// One permit for each computation that runs or waits.
     admitted: Arc<Semaphore>,
@@ -38,15 +38,15 @@ pub struct Hashing {
     running: Arc<Semaphore>,
     of_each: Arc<OfEach>,
     cost: Cost,
-    /// The hash of no password, which is compared for users that do not exist.
+    /// The hash that is compared for users who do not exist. No password has it.
     decoy: Zeroizing<String>,
 }
 
 impl Hashing {
-    /// `at_once` is the number of hashes that are computed at once.
+    /// Creates the value. `at_once` is the number of hashes that are computed at once.
     ///
     /// # Errors
-    /// [`NoEntropy`] if there are no random bytes.
+    /// [`NoEntropy`] if the operating system gives no random bytes.
     pub fn new(at_once: usize, cost: Cost, entropy: &dyn Entropy) -> Result<Self, NoEntropy> {
         let salt = entropy::bytes::<SALT_BYTES>(entropy)?;
         let output = entropy::bytes::<OUTPUT_BYTES>(entropy)?;
@@ -59,7 +59,7 @@ impl Hashing {
         })
     }
 
-    /// The hash of a new password. `of` is the user or role for which it is computed.
+    /// Computes the hash of a new password. `of` is the user or role for which it is computed.
     ///
     /// # Errors
     /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
@@ -75,8 +75,8 @@ impl Hashing {
         Ok(hash.await??)
     }
 
-    /// Whether a hash is that of the password. Without a hash, the answer is `false` after the same
-    /// work.
+    /// Whether a hash is that of the password. Without a hash, the answer is `false`, after the
+    /// same work.
     ///
     /// # Errors
     /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
@@ -92,7 +92,7 @@ impl Hashing {
         Ok(matches && exists)
     }
 
-    /// Whether one of these hashes is that of the password.
+    /// Whether any of these hashes is that of the password.
     ///
     /// # Errors
     /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
@@ -137,18 +137,18 @@ impl Hashing {
     }
 }
 
-/// How many computations run or wait for each user or role.
+/// The number of computations that run or wait for each user or role.
 #[derive(Default)]
 struct OfEach(Mutex<HashMap<Box<str>, usize>>);
 
-/// One computation of a user or role, until it is dropped.
+/// A computation for a user or role, which counts until this is dropped.
 struct Own {
     all: Arc<OfEach>,
     of: Box<str>,
 }
 
 impl OfEach {
-    /// Counts another computation; `None` if there are too many.
+    /// Counts one more computation; `None` if there are too many.
     fn one_more(all: &Arc<Self>, of: &str) -> Option<Own> {
         let mut counts = all.0.lock().unwrap_or_else(PoisonError::into_inner);
         match counts.get_mut(of) {

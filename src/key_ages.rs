@@ -1,18 +1,18 @@
-//! How old an access key may become, and for how long it may stay unused. This decides nothing about
-//! a call: a key that is due is switched off by a change of the directory.
+//! How old an access key may become, and for how long it may stay unused. No call is decided by
+//! this: a key that is due is switched off by a change of the directory.
 
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 
-/// The limits of `[credentials]`. Without a limit, keys are not switched off.
+/// The limits of `[credentials]`. A limit that is not set switches off no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyAges {
     /// The age at which a key is switched off.
     pub max_age: Option<Duration>,
     /// The time without use after which a key is switched off.
     pub unused_after: Option<Duration>,
-    /// How long before that it is announced.
+    /// How long before a key is switched off there is a warning.
     pub notice: Duration,
 }
 
@@ -24,7 +24,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The key of the configuration that sets the limit.
+    /// The key of the configuration that sets the limit, for messages.
     pub fn setting(self) -> &'static str {
         match self {
             Self::Age => "access_key_max_age_days",
@@ -41,14 +41,14 @@ pub struct End {
 }
 
 impl KeyAges {
-    /// Keys of any age are accepted.
+    /// No limits: keys of any age are accepted.
     pub const OFF: Self = Self {
         max_age: None,
         unused_after: None,
         notice: Duration::from_secs(7 * 86_400),
     };
 
-    /// Whether there is a limit.
+    /// Whether any limit is set.
     pub fn is_on(&self) -> bool {
         self.max_age.is_some() || self.unused_after.is_some()
     }

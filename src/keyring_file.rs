@@ -1,5 +1,5 @@
-//! The keyring on disk. Its file is private to the broker's account, and is written completely or
-//! not at all.
+//! The keyring on disk. Its file is private to the broker's user, and is written completely or not
+//! at all.
 
 use std::path::{Path, PathBuf};
 
@@ -15,12 +15,12 @@ pub enum KeyringFileError {
     #[error("{path}: {error}")]
     Content {
         path: PathBuf,
-        /// The field, and the rule that it breaks.
+        /// The field of the keyring, and the rule that it breaks.
         error: KeyringError,
     },
 }
 
-/// Reads a keyring file, which must be private to this account.
+/// Reads a keyring file, which must be private to this user.
 ///
 /// # Errors
 /// [`KeyringFileError::File`] if the file cannot be read or others can read it, and

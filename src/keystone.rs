@@ -1,10 +1,10 @@
-//! The part of the OpenStack Identity API v3 (Keystone) by which Ceph RGW and OpenStack Swift ask whose
-//! signature an S3 request has. Holds no rule.
+//! The part of the OpenStack Identity API v3 (Keystone) with which Ceph RGW and OpenStack Swift ask who
+//! signed an S3 request. This module has no rules of its own.
 //!
 //! The store logs in with the long-term access key of a user of Brevet (as user name and password), and gets
-//! a sealed token with which its later calls are signed in its name. A call with it is proven like any other:
-//! the key must still be active. The credentials of users are never handed out, so that a store asks for each
-//! request, and a revocation counts at once.
+//! a sealed token for its later calls, which the broker signs in its name. Such a call is authenticated like
+//! any other: the key must still be active. The credentials of users are never handed out to the store. It
+//! must therefore ask about each request, so that a revocation takes effect at once.
 
 use std::sync::Arc;
 
@@ -34,11 +34,11 @@ const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 /// The endpoints of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
-    /// The store logs in.
+    /// With this endpoint the store logs in.
     Tokens,
-    /// The store asks about a request.
+    /// With this endpoint the store asks who signed a request.
     S3Tokens,
-    /// The store asks for the secret of a user, which it never gets.
+    /// With this endpoint the store asks for the secret of a user, which it never gets.
     Credentials,
 }
 
@@ -83,7 +83,7 @@ async fn answer(
     }
 }
 
-/// POST /v3/auth/tokens with the method `password`.
+/// Answers POST /v3/auth/tokens with the method `password`: the store logs in.
 async fn log_in(
     broker: &Arc<Broker>,
     origin: Origin,
@@ -117,7 +117,7 @@ async fn log_in(
     response
 }
 
-/// Reads user name and password, which are the id and the secret of an access key.
+/// Reads the user name and the password, which are the id and the secret of an access key.
 fn login(body: &[u8], now: Timestamp) -> Result<Bearer, Error> {
     let body = parsed(body)?;
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
@@ -133,7 +133,7 @@ fn login(body: &[u8], now: Timestamp) -> Result<Bearer, Error> {
     Bearer::new(name, password, None, now)
 }
 
-/// POST /v3/s3tokens.
+/// Answers POST /v3/s3tokens: the store asks who signed a request.
 async fn s3_token(
     broker: &Arc<Broker>,
     origin: Origin,
@@ -166,7 +166,7 @@ async fn s3_token(
     }
 }
 
-/// The store's credentials out of its token.
+/// Takes the store's credentials out of its token.
 fn store(broker: &Broker, headers: &HeaderMap, now: Timestamp) -> Result<Bearer, Error> {
     let sealed = headers.get(X_AUTH_TOKEN).and_then(|v| v.to_str().ok());
     let sealed = sealed.ok_or(Error::MissingAuthenticationToken)?;
@@ -199,7 +199,7 @@ fn parsed(body: &[u8]) -> Result<Value, Error> {
         .map_err(|_| Error::Malformed("The body must be JSON without duplicate names.".to_owned()))
 }
 
-/// A token as Keystone describes it. The project is the account.
+/// Describes a token in Keystone's format. The project is the account.
 fn token(arn: &str, user_id: &str, account: &str, now: Timestamp, expires_at: Timestamp) -> Value {
     let domain = json!({"id": "default", "name": "Default"});
     // Keystone's form has six digits of a second.

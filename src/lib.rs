@@ -112,7 +112,8 @@ pub use cli::main;
 #[cfg(feature = "agent")]
 pub use command_line::agent_main;
 
-/// The agent, and what it shares with the broker. It knows the client and nothing of the broker.
+/// The agent, and the modules that it shares with the broker. It uses the client, and knows nothing about the
+/// broker.
 #[cfg(feature = "agent")]
 #[path = ""]
 mod of_the_agent {

@@ -9,8 +9,9 @@ use crate::error::Error;
 use crate::revocations::{RevocationKey, Selector, provider_subject};
 use crate::session::token::{self, Ancestor, Claims};
 
-/// The principals behind a session, as sessions made from it record them. In the session of a
-/// provider's token or assertion, the subject is stored in another field and is filled in here.
+/// The principals behind a session, in the form in which sessions made from it record them. In the
+/// session of a provider's token or assertion, the subject is stored in another field and is added
+/// here.
 pub fn ancestors(claims: &Claims) -> Cow<'_, [Ancestor]> {
     match (claims.ancestors.as_slice(), &claims.holder) {
         ([provider], Some(holder)) if provider.subject.is_empty() => Cow::Owned(vec![Ancestor {
@@ -124,7 +125,7 @@ pub fn federated_user_arn(account: AccountId, name: &str) -> String {
 }
 
 impl Ancestor {
-    /// The ARN of the principal: the user's, or the session's.
+    /// The ARN of the user or session that this principal is.
     pub fn principal_arn(&self) -> String {
         match IamArn::parse(&self.arn) {
             Some(arn) if self.session_name.is_empty() || arn.name.is_empty() => self.arn.clone(),

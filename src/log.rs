@@ -1,5 +1,5 @@
-//! The log on standard error: one line for each event, whatever strangers have put into it. Also the flags that
-//! choose what is logged.
+//! The log on standard error, which has one line for each event even if its text comes from strangers; and the
+//! flags that choose what is logged.
 
 use std::io::{self, Write};
 
@@ -9,8 +9,9 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::base::legible::Form;
 
-/// The default log filter: Brevet's own events from `info` up, and warnings of its libraries. h2 warns of
-/// whatever hostile peers send, and PostgreSQL keeps its notices in a log of its own.
+/// The default log filter: Brevet's own events from `info` up, and warnings of its libraries. Warnings of h2
+/// are left out, because hostile peers can cause any number of them, and so are notices of PostgreSQL, which
+/// has its own log.
 const DEFAULT_LOG: &str = "warn,brevet=info,h2=error,sqlx::postgres::notice=off";
 
 /// The format of the log.
@@ -37,7 +38,7 @@ pub struct LogArguments {
 /// Sets up the log of this process, by a filter such as `info` or `brevet=trace`.
 ///
 /// # Errors
-/// The filter is not valid, or there is a log already.
+/// The filter is not valid, or a log was set up before.
 pub fn to_stderr(
     filter: Option<&str>,
     format: LogFormat,
@@ -64,12 +65,12 @@ struct Log {
 }
 
 impl Log {
-    /// A log of events as text.
+    /// Makes a log that writes events as text.
     fn text() -> Self {
         Self { form: Form::Line }
     }
 
-    /// A log of events as JSON, one object per line.
+    /// Makes a log that writes events as JSON, one object per line.
     fn json() -> Self {
         Self { form: Form::Json }
     }

@@ -20,32 +20,34 @@ use crate::password::policy::PasswordPolicy;
 use crate::signed_in::password_mark;
 use crate::store::{Attempt, Lockout};
 
-/// A user may give ten wrong passwords from one place, and another one every five minutes.
+/// The limit on guesses at one user's password from one place: ten wrong passwords, and another one
+/// every five minutes.
 const LOCKOUT: Lockout = Lockout {
     failures: 10,
     forgiven_after_seconds: 300,
 };
-/// From all places together, a user may give a hundred wrong passwords: NIST SP 800-63B-4 section 3.2.2.
+/// The limit on guesses at one user's password from all places together, a hundred wrong passwords: NIST
+/// SP 800-63B-4 section 3.2.2.
 const OF_USER: Lockout = Lockout {
     failures: 100,
     forgiven_after_seconds: 300,
 };
-/// A source address may give a hundred wrong passwords, of whatever users, and another one every 30
-/// seconds: behind one address there may be a whole office.
+/// The limit on guesses from one source address at any passwords: a hundred wrong ones, and another one
+/// every 30 seconds. There may be a whole office behind one address.
 const OF_SOURCE: Lockout = Lockout {
     failures: 100,
     forgiven_after_seconds: 30,
 };
 
-/// Where a password is given, which decides with which other guesses it is counted.
+/// The place from which a password is given. It determines which guesses are counted together.
 #[derive(Debug, Clone, Copy)]
 pub enum Place<'a> {
-    /// In a call that the user itself has signed.
+    /// A call that the user itself has signed.
     Signed,
-    /// In a browser at this address.
+    /// A browser at this address.
     Browser(Source),
-    /// In a browser in which the user has signed in before, with this id. It has guesses of its own, so
-    /// that nobody else can lock the user out of it.
+    /// A browser with this id, in which the user has signed in before. Its guesses are counted
+    /// separately, so that nobody else can lock the user out of it.
     KnownBrowser(&'a str),
 }
 
@@ -56,7 +58,7 @@ struct Guesses {
 }
 
 impl Place<'_> {
-    /// The guesses at the password of `whom` with which one from this place is counted.
+    /// All counters for a guess at the password of `whom` from this place.
     fn counted(&self, whom: &str) -> Vec<Guesses> {
         let guesses = |name: String, lockout| Guesses { name, lockout };
         match self {
@@ -70,7 +72,7 @@ impl Place<'_> {
         }
     }
 
-    /// Whether this address has given too many wrong passwords of whatever users.
+    /// Whether this address has given too many wrong passwords, for any users.
     pub fn is_shut(&self, broker: &Broker) -> bool {
         match self {
             Self::Browser(source) => broker
@@ -85,16 +87,16 @@ fn of_source(source: Source) -> String {
     format!("passwords from {source}")
 }
 
-/// A user that has given its password.
+/// A user that has given the right password.
 pub struct Verified {
     pub user: Arc<User>,
-    /// Why the user must choose another password before it may do anything else.
+    /// Why the user must choose another password before it may do anything else; `None` if it need not.
     #[cfg_attr(
         not(any(test, feature = "internals")),
         allow(dead_code, reason = "a sign-in asks again when it begins")
     )]
     pub must_change: Option<MustChange>,
-    /// A mark of the password that was given, by which a newer one is noticed.
+    /// A mark of the password that was given. It differs if the password has been changed since.
     pub mark: Option<String>,
 }
 
@@ -110,13 +112,13 @@ pub enum MustChange {
 /// Why a password was not accepted.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// The user does not exist, has no password, or has another one.
+    /// The user does not exist, has no password, or has a different one.
     Wrong,
     /// Too many wrong passwords were given. The password was not compared.
     Locked,
     /// The password is right but has expired, and only an administrator may set another one.
     Expired,
-    /// It cannot be checked at the moment.
+    /// The password cannot be checked at the moment.
     Unavailable(Error),
 }
 
@@ -126,7 +128,8 @@ impl<E: Into<Error>> From<E> for Refused {
     }
 }
 
-/// Checks the password of a user, by the state after all waiting.
+/// Checks the password of a user. The directory is read again after the hash was computed, so that a
+/// change in the meantime counts.
 ///
 /// # Errors
 /// [`Refused`] for a wrong or expired password, for a user that gave too many wrong ones, and if the
@@ -206,7 +209,7 @@ pub async fn verify(
     })
 }
 
-/// Why a user must choose another password, if it must.
+/// Why a user must choose another password; `None` if it need not.
 pub fn must_change(
     directory: &Directory,
     user: &User,
@@ -235,7 +238,7 @@ fn profile_of(
     Some((user.clone(), profile.clone()))
 }
 
-/// The refusal of a call whose password was not hashed.
+/// Makes the refusal of a call because a hash was not computed.
 pub fn refused(broker: &Broker, error: HashingError) -> Error {
     match error {
         HashingError::Busy => broker.throttled("passwords"),

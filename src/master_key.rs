@@ -34,7 +34,7 @@ pub enum MasterKeyError {
     /// The secret is sealed under a key that is not in the file.
     #[error("is sealed under the master key {0}, which is not in the master key file")]
     Unknown(String),
-    /// The secret belongs to something else, or was altered.
+    /// The secret belongs to another owner, or was altered.
     #[error("cannot be opened with this master key: it was altered, or sealed for another owner")]
     Sealed,
     /// The file has no room for another key.

@@ -25,17 +25,17 @@ pub enum Class {
     Unimplemented,
     /// The caller showed no credentials, or did not prove to be their owner.
     Unauthenticated,
-    /// The signature is incomplete, too old or from the future.
+    /// The signature is incomplete, or its date is too old or too far in the future.
     UnfitProof,
     /// Something that the call requires is unavailable at the moment.
     Unavailable,
     /// The caller makes too many calls, or has too many sessions.
     Throttled,
     NotFound,
-    /// What the call asks for does not exist yet or no longer, and has to be made first.
+    /// The resource that the call asks for does not exist yet or no longer, and must be made first.
     Gone,
     AlreadyExists,
-    /// The change conflicts with other entities, or with the present state of this one.
+    /// The change conflicts with other entities, or with the present state of the entity itself.
     Conflict,
     LimitExceeded,
     /// Somebody else changed the entity at the same time.

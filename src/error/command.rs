@@ -1,4 +1,4 @@
-//! Why a command is refused, and the answer that its caller gets.
+//! Why commands are refused, and the answers that their callers get.
 
 use std::fmt;
 
@@ -9,10 +9,11 @@ use crate::directory::resource::{Name, ResourceKind};
 use crate::master_key::MasterKeyError;
 use crate::store::StoreError;
 
-/// AWS's words for a policy that is not JSON.
+/// AWS's message about a policy that is not JSON.
 pub const INVALID_JSON: &str = "This policy contains invalid Json";
 
-/// What a refusal says: to an operator, and to a caller of the IAM API if AWS has other words for it.
+/// The message of a refusal: for operators, and for callers of the IAM API if AWS words it
+/// differently.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     operator: String,
@@ -20,7 +21,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Sets AWS's words, which a caller of the IAM API gets.
+    /// Sets AWS's message, which callers of the IAM API get.
     #[must_use]
     pub fn or_at_aws(self, words: impl Into<String>) -> Self {
         Self {
@@ -62,7 +63,7 @@ pub enum CommandError {
     #[error("LimitExceeded: cannot exceed quota for {quota}: {most}; {what} would have {count}")]
     LimitExceeded {
         what: String,
-        /// The name of the quota at AWS, such as `PoliciesPerRole`.
+        /// AWS's name of the quota, such as `PoliciesPerRole`.
         quota: &'static str,
         count: usize,
         most: usize,
@@ -80,10 +81,10 @@ pub enum CommandError {
     ConcurrentModification {
         name: Name,
         found: i64,
-        /// The version for which the command was made.
+        /// The version on which the command was based.
         expected: i64,
     },
-    /// Nobody could administer the directory after the change, although somebody can before it.
+    /// Nobody could administer the directory after the change, although somebody can before.
     #[error(
         "UnmodifiableEntity: nobody could administer the directory any more after this change: no user with an active \
          access key, and no role that such a user or an identity provider can assume, could change any user, role and \
@@ -100,13 +101,13 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// The error for an entity that does not exist.
+    /// Makes the error about an entity that does not exist.
     pub fn no_such(name: &Name) -> Self {
         let words = no_such(name.kind, asked(name));
         Self::NoSuchEntity(Message::from(name.to_string()).or_at_aws(words))
     }
 
-    /// The error for an entity whose name is taken by another one, which is described.
+    /// Makes the error about an entity whose name is taken. `by` describes the entity that has it.
     pub fn taken(name: &Name, by: String) -> Self {
         let asked = asked(name);
         let words = match name.kind {
@@ -130,8 +131,8 @@ impl CommandError {
     }
 }
 
-/// AWS's words for an entity that does not exist. `asked` is its name; for policies, providers and
-/// MFA devices it is the ARN or serial number.
+/// AWS's message about an entity that does not exist. `asked` is its name; for policies, providers
+/// and MFA devices it is the ARN or serial number.
 pub fn no_such(kind: ResourceKind, asked: &str) -> String {
     match kind {
         ResourceKind::User => format!("The user with name {asked} cannot be found."),
@@ -150,7 +151,7 @@ pub fn no_such(kind: ResourceKind, asked: &str) -> String {
     }
 }
 
-/// How a caller of the IAM API names an entity: by its name if it has one.
+/// The name by which callers of the IAM API know an entity, or its id if it has no name.
 fn asked(name: &Name) -> &str {
     match name.kind {
         ResourceKind::User
@@ -197,7 +198,7 @@ impl From<CommandError> for Error {
     }
 }
 
-/// The message of IAM for a quota that would be exceeded.
+/// IAM's message about a quota that would be exceeded.
 fn exceeded(quota: &str, most: usize) -> String {
     if quota == "VersionsPerPolicy" {
         return format!(

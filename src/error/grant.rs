@@ -1,10 +1,10 @@
-//! The refusals of programs that ask for tokens on behalf of a person.
+//! Refusals of programs that request something on behalf of a person.
 
 use std::borrow::Cow;
 
 use super::Class;
 
-/// Why a program does not get what it asks for on behalf of a person.
+/// Why a program does not get what it requests on behalf of a person.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct GrantError {
@@ -23,7 +23,8 @@ pub enum GrantErrorKind {
     AccessDenied,
     InvalidGrant,
     InvalidRequest,
-    /// RFC 6749 section 4.1.2.1. AWS's API has no name for it.
+    /// The requested `response_type` is not supported: RFC 6749 section 4.1.2.1. AWS's API has no name for
+    /// this.
     UnsupportedResponseType,
     InvalidClient,
     UnauthorizedClient,
@@ -34,7 +35,7 @@ pub enum GrantErrorKind {
 }
 
 impl GrantErrorKind {
-    /// The refusal with this text.
+    /// Makes the refusal of this kind with this text.
     pub fn because(self, text: impl Into<Cow<'static, str>>) -> GrantError {
         GrantError {
             kind: self,
@@ -42,7 +43,7 @@ impl GrantErrorKind {
         }
     }
 
-    /// The name of the exception in AWS's API.
+    /// The name of the exception for this kind in AWS's API.
     pub fn aws(self) -> &'static str {
         match self {
             Self::AuthorizationPending => "AuthorizationPendingException",
@@ -60,7 +61,7 @@ impl GrantErrorKind {
         }
     }
 
-    /// The error code of OAuth 2.0, which AWS's API has in its body, too.
+    /// The error code for this kind in OAuth 2.0, which AWS's API also has in its body.
     pub fn oauth(self) -> &'static str {
         match self {
             Self::AuthorizationPending => "authorization_pending",

@@ -1,6 +1,6 @@
 //! Why a code of an MFA device was refused.
 
-/// Why an MFA code was refused. The messages are AWS's, except the last.
+/// Why an MFA code was refused. All messages but the last are AWS's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MfaError {
     /// The request has a serial number or a code, but not both.

@@ -1,5 +1,5 @@
-//! The action names of the services that this broker answers for, and suggestions for misspelt
-//! ones.
+//! The names of the actions of services that this broker serves, and suggestions for misspelt
+//! names.
 
 use super::context::RequestContext;
 use super::pattern::Match;
@@ -223,7 +223,7 @@ const IAM: &[&str] = &[
     "UploadSigningCertificate",
 ];
 
-/// The broker's own actions, which have no counterpart in AWS.
+/// Brevet's own actions, which AWS does not have.
 const BREVET: &[&str] = &[
     "AssumeRoleForWorkload",
     "Authorize",

@@ -90,7 +90,7 @@ impl Condition {
         std::iter::once(&*self.key).chain(self.test.variables())
     }
 
-    /// The condition for people, such as `StringEquals sts:externalid [x]`.
+    /// Formats the condition for people, such as `StringEquals sts:externalid [x]`.
     pub fn text(&self) -> String {
         format!(
             "{} {} [{}]",
@@ -116,9 +116,9 @@ impl Condition {
             && !self.test.takes_everything()
     }
 
-    /// For each wanted value, the text before its first wildcard and whether that is the whole
-    /// value. `None` if the condition does not compare texts or ARNs for equality, holds without
-    /// its key or by negation, or has a variable in a wanted value.
+    /// For each wanted value, the part before its first wildcard, and whether it has no wildcard.
+    /// `None` if the condition does not compare texts or ARNs for equality, holds without its key
+    /// or by negation, or has a variable in a wanted value.
     pub fn pinned(&self) -> Option<Vec<(String, bool)>> {
         if !self.needs_its_key() {
             return None;
@@ -126,7 +126,7 @@ impl Condition {
         self.test.pinned()
     }
 
-    /// Whether an Allow statement's condition holds when the request does not have the key.
+    /// Whether the condition of an Allow statement holds for a request that does not have the key.
     pub fn holds_without_its_key(&self) -> bool {
         self.holds(&RequestContext::new(), false)
     }

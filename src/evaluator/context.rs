@@ -26,13 +26,13 @@ impl Value<'_> {
 /// not listed is absent; the evaluator adds none.
 #[derive(Debug, Clone, Default)]
 pub struct RequestContext<'a> {
-    /// Key names are in lower case. A request has a few dozen keys at most, so a scan is faster
-    /// than a map.
+    /// The keys, with names in lower case. A request has at most a few dozen, so that a scan is
+    /// faster than a map.
     entries: Vec<(Cow<'a, str>, Value<'a>)>,
     /// The tags of the requested resource. Their key names are only built when a policy asks for
     /// one, so that the time a refusal takes does not reveal how many tags there are.
     resource_tags: Vec<(&'a str, Value<'a>)>,
-    /// Whether `iam:ResourceTag/…` refers to these tags too, as it does for users and roles.
+    /// Whether the resource is a user or role, whose tags `iam:ResourceTag/…` refers to as well.
     of_user_or_role: bool,
     /// The names in lower case of keys that the request may have, but whose values are not known
     /// here. A trailing `/` denotes a family of keys.
@@ -63,14 +63,14 @@ impl<'a> RequestContext<'a> {
         self.entries.retain(|(n, _)| n != name);
     }
 
-    /// Says which keys the request may have without their values being known here: names in lower
-    /// case, of which one with a trailing `/` denotes a family. A statement that depends on such a
-    /// key and has no value for it does not allow, and denies.
+    /// Sets the names, in lower case, of keys that the request may have but whose values are not
+    /// known here. A trailing `/` denotes a family of keys. If an Allow statement depends on such a
+    /// key, it does not apply; if a Deny statement does, it applies.
     pub fn set_unknown(&mut self, names: &'static [&'static str]) {
         self.unknown = names;
     }
 
-    /// Whether there are such keys.
+    /// Whether there are keys whose values are not known here.
     pub(super) fn has_unknown(&self) -> bool {
         !self.unknown.is_empty()
     }

@@ -18,7 +18,7 @@ use super::statement::{Effect, Statement};
 pub use annotated::{AnnotatedPolicy, Position, Span};
 pub use places::aws_principals;
 
-/// A checked and compiled policy document.
+/// A policy document that was validated and compiled.
 #[derive(Debug, Clone)]
 pub struct Policy {
     pub(super) statements: Box<[Statement]>,
@@ -93,9 +93,8 @@ impl Policy {
         }
     }
 
-    /// The entries of the Principal elements of Allow statements that can name an identity provider, a
-    /// user or everybody. Nobody else than these can be allowed by the policy, whatever its conditions
-    /// are.
+    /// The entries of Principal elements in Allow statements that can name an identity provider, a
+    /// user or everybody. The policy can allow nobody but these, whatever its conditions are.
     pub fn allowed_principals(&self) -> impl Iterator<Item = AllowedPrincipal<'_>> {
         let allows = self.statements.iter().filter(|s| s.effect == Effect::Allow);
         let patterns = allows.flat_map(|statement| match &statement.principals {
@@ -151,7 +150,7 @@ fn check_size(reader: &Reader<'_>, kind: PolicyKind) -> Result<(), ParseError> {
     Ok(())
 }
 
-/// Reads the Version element: whether this version supports policy variables.
+/// Reads the Version element. Returns whether this version supports policy variables.
 fn is_version_2012(reader: &Reader<'_>, version: &Node<'_>) -> Result<bool, ParseError> {
     match &*reader.string(version)? {
         "2012-10-17" => Ok(true),

@@ -62,15 +62,15 @@ pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
     }
 }
 
-/// Whether each scope-down policy allows the request. Unlike session policies they limit everything
-/// that the session could do, so no grant of a resource's policy can do without them: IAM User Guide,
-/// "Permissions for GetScopedCredentials".
+/// Whether each scope-down policy allows the request. Unlike session policies, they limit everything
+/// that the session can do, even what a resource's policy grants: IAM User Guide, "Permissions for
+/// GetScopedCredentials".
 fn is_within_scope(request: &Request<'_>, policies: &Policies<'_>) -> bool {
     let mut scope_down = policies.session.scope_down.iter();
     scope_down.all(|policy| allow(policy, request).is_some())
 }
 
-/// The first Deny statement in force that applies to the request.
+/// Finds the first Deny statement in force that applies to the request.
 fn denial(request: &Request<'_>, policies: &Policies<'_>) -> Option<StatementRef> {
     let bounded = policies.boundary.is_some();
     policies.in_force().find_map(|(source, policy)| {
@@ -79,7 +79,7 @@ fn denial(request: &Request<'_>, policies: &Policies<'_>) -> Option<StatementRef
     })
 }
 
-/// The statement of the principal's own policies that allows the request.
+/// Finds the statement of the principal's own policies that allows the request.
 pub(super) fn identity_grant(
     request: &Request<'_>,
     policies: &Policies<'_>,
@@ -98,13 +98,13 @@ pub(super) fn identity_grant(
     })
 }
 
-/// The first Allow statement that applies, in a policy without Principal elements.
+/// Finds the first Allow statement that applies, in a policy without Principal elements.
 fn allow(policy: &Policy, request: &Request<'_>) -> Option<usize> {
     policy.first(Effect::Allow, request, |s| applies_to_resource(s, request))
 }
 
 impl Policy {
-    /// The first statement with this effect that covers the action and passes `test`.
+    /// Finds the first statement with this effect that covers the action and passes `test`.
     fn first(
         &self,
         effect: Effect,
@@ -123,7 +123,7 @@ impl Policy {
     }
 }
 
-/// The strongest grant of a resource or trust policy, with the statement that makes it.
+/// Finds the strongest grant in a resource or trust policy, with the statement that makes it.
 pub(super) fn grant(policy: &Policy, request: &Request<'_>) -> Option<(Named, StatementRef)> {
     let mut best = None;
     for (index, statement) in policy.statements.iter().enumerate() {
@@ -154,7 +154,7 @@ pub(super) fn grant(policy: &Policy, request: &Request<'_>) -> Option<(Named, St
     best
 }
 
-/// Whether a Deny statement applies to the request, apart from its action.
+/// Whether a Deny statement applies to the request if it covers the action.
 pub(super) fn denies(statement: &Statement, request: &Request<'_>, bounded: bool) -> bool {
     principal_matches(statement, request, bounded) != Some(false)
         && applies_to_resource(statement, request)

@@ -12,7 +12,7 @@ use super::naming::principal_matches;
 use super::request::{Decision, Policies, Request, Source, StatementRef};
 use super::statement::{Effect, Statement};
 
-/// A decision and the report of every statement behind it.
+/// A decision, and a report about every statement that was considered.
 #[derive(Debug)]
 pub struct Explanation {
     /// The decision, as [`evaluate`] makes it.
@@ -32,19 +32,19 @@ pub struct StatementReport {
     pub sid: Option<String>,
     /// Whether the statement's Effect is Deny.
     pub denies: bool,
-    /// Whether the statement applies, which takes all of the following.
+    /// Whether the statement applies, which requires that all of the following match.
     pub applies: bool,
-    /// Whether it names the principal; `None` in a policy without Principal elements.
+    /// Whether the statement names the principal; `None` in a policy without Principal elements.
     pub principal: Option<bool>,
     /// Whether Action or NotAction covers the requested action.
     pub action: bool,
     /// Whether Resource or NotResource covers the requested resource.
     pub resource: bool,
-    /// One report for each operator and key.
+    /// One report for each condition, that is for each operator and key.
     pub conditions: Vec<ConditionReport>,
 }
 
-/// What one condition wanted and what the request had.
+/// How one condition compares with the request.
 #[derive(Debug, Serialize)]
 pub struct ConditionReport {
     /// The operator as the policy spells it, such as `ForAnyValue:StringLike`.
@@ -63,7 +63,7 @@ pub struct ConditionReport {
     pub near_miss: Option<&'static str>,
 }
 
-/// Decides a request and reports why.
+/// Decides a request, and reports what each statement did.
 pub fn explain(request: &Request<'_>, policies: &Policies<'_>) -> Explanation {
     let decision = evaluate(request, policies);
     let bounded = policies.boundary.is_some();
@@ -162,7 +162,7 @@ fn near_miss(got: &[String], wanted: &[Box<str>]) -> Option<&'static str> {
 }
 
 impl StatementReport {
-    /// The report in one line: that the statement applies, or why it does not.
+    /// The report in one line: that the statement applies, or the reason why it does not.
     pub fn why(&self) -> String {
         if self.applies {
             return "applies".to_owned();

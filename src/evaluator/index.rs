@@ -1,5 +1,5 @@
-//! An index of statements by action, so that a decision looks only at statements that may cover its
-//! action and a policy with a thousand statements does not cost a thousand matches.
+//! An index of statements by action. With it, a decision looks only at statements that may cover
+//! the action, so that a policy with a thousand statements does not cost a thousand matches.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -34,8 +34,8 @@ impl Index {
         }
     }
 
-    /// The positions of the statements with this effect that may cover the action, and whether they
-    /// certainly do. A position may come twice.
+    /// The positions of the statements with this effect that may cover the action, each with
+    /// whether it certainly does. A position may occur twice.
     pub fn candidates<'a>(
         &'a self,
         effect: Effect,

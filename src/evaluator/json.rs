@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 /// Documents nested more deeply than this are refused before they are parsed.
 const MAX_DEPTH: usize = 32;
-/// The most members of an object whose names are compared one by one.
+/// The names of an object's members are compared one by one if there are at most this many.
 const FEW: usize = 16;
 
 /// The place of an error in a document.
@@ -48,8 +48,8 @@ pub(super) struct Node<'a> {
 /// Reads one text and locates errors in it.
 pub(super) struct Reader<'a> {
     text: &'a str,
-    /// An offset with its line and column. Places are mostly asked for in the order of the text, so
-    /// each is counted from the one before.
+    /// An offset with its line and column. Places are mostly needed in the order of the text, so
+    /// each is found by counting from the previous one.
     known: Cell<(usize, usize, usize)>,
 }
 

@@ -1,4 +1,4 @@
-//! Which condition keys a policy names, in its Condition elements and as variables.
+//! Finds the condition keys that a policy names, in its Condition elements and as variables.
 
 use super::condition::Condition;
 use super::context::RequestContext;
@@ -52,7 +52,7 @@ impl Policy {
     }
 }
 
-/// Whether the resource matches, or would perhaps match if a variable had a value.
+/// Whether the resource matches, or might match if a variable had a value.
 fn may_match(statement: &Statement, request: &Request<'_>) -> bool {
     let lacks_value = |context: &RequestContext<'_>| {
         resources(statement).any(|p| p.matches(request.resource, context) == Match::NoValue)

@@ -37,9 +37,9 @@ pub enum Type {
 pub enum Presence {
     /// Every request that policies are evaluated for has it.
     Always,
-    /// Only some requests have it; the text says which: "on temporary credentials".
+    /// Only some requests have it. The text says which ones: "on temporary credentials".
     When(&'static str),
-    /// No request has it; the text says why.
+    /// No request has it. The text says why.
     Never(&'static str),
     /// Requests to object stores may have it, but its value is not known here; the text says why. A
     /// statement that depends on it never allows, and denies whatever else it covers.
@@ -69,15 +69,15 @@ pub struct ConditionKey {
     /// The name as AWS writes it. A trailing `/` denotes a family of keys. A leading `:` stands in
     /// for the name of an OpenID Connect provider, and a bare `:` for any claim of its tokens.
     pub name: &'static str,
-    /// The type of its values, which decides the operators that fit.
+    /// The type of the key's values, which determines the operators that fit.
     pub r#type: Type,
     /// Whether the key may have several values.
     pub multivalued: bool,
-    /// Which requests have the key.
+    /// Which requests have the key: all, some or none.
     pub presence: Presence,
-    /// What the value is if the key is present.
+    /// What value the key has if it is present.
     pub value: &'static str,
-    /// The page on which AWS documents it.
+    /// The page on which AWS documents the key.
     pub source: Source,
 }
 

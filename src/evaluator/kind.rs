@@ -1,10 +1,11 @@
-//! The kinds of policy documents, and what depends on the kind: size limits and allowed elements.
+//! The kinds of policy documents, and the rules that depend on the kind: size limits and allowed
+//! elements.
 
 /// The maximum size of any document in bytes, including white space.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
-/// What a policy document is for. The kind decides which elements it may have and how long it may
-/// be.
+/// The purpose of a policy document. The kind determines which elements it may have and how long it
+/// may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PolicyKind {
     /// A policy attached to or embedded in a user, group or role. At most 10,240 characters.
@@ -42,7 +43,7 @@ impl PolicyKind {
         }
     }
 
-    /// Whether white space counts towards the limit.
+    /// Whether white space counts towards [`PolicyKind::max_characters`].
     pub(super) fn counts_white_space(self) -> bool {
         self == Self::Session
     }

@@ -1,8 +1,8 @@
 //! Findings about policies that are legal but probably not what their author meant.
 //!
-//! The checks are those of AWS's Access Analyzer, and two of Brevet's own: a condition on a key that
-//! no request to this broker has, if that decides the outcome, and one on a key whose value only an
-//! object store knows.
+//! The checks are those of AWS's Access Analyzer, and two of Brevet's own. One finds a condition on
+//! a key that no request to this broker has, if that decides the outcome. The other finds a
+//! condition on a key whose value only an object store knows.
 
 mod outsiders;
 mod principals;
@@ -29,7 +29,7 @@ pub struct Finding {
     pub check: &'static str,
     /// What is wrong and what to do about it.
     pub message: String,
-    /// A JSON pointer (RFC 6901) to the place.
+    /// The place of the problem, as a JSON pointer (RFC 6901).
     pub pointer: String,
     /// The line, counted from 1.
     pub line: usize,
@@ -50,7 +50,8 @@ impl From<ParseError> for Finding {
     }
 }
 
-/// Checks a document. `account`, if known, owns it: principals of other accounts count as foreign.
+/// Checks a document. `account` is the account that owns it, if that is known; principals of other
+/// accounts then count as foreign.
 pub fn lint(kind: PolicyKind, text: &str, account: Option<&str>) -> Vec<Finding> {
     let policy = match Policy::parse(kind, text) {
         Ok(policy) => policy,
@@ -105,7 +106,8 @@ pub fn lint(kind: PolicyKind, text: &str, account: Option<&str>) -> Vec<Finding>
     findings
 }
 
-/// What a condition on a key that no request has leads to, if that decides the statement.
+/// Says what the effect of a condition on a key is that no request has. `None` if requests may have
+/// the key, or the condition works as intended.
 fn absent_key(kind: PolicyKind, effect: Effect, condition: &Condition) -> Option<String> {
     let key = condition.key();
     let why = keys::why_absent(key, kind)?;

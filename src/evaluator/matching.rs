@@ -1,10 +1,10 @@
-//! Tells whether a statement covers the action and the resource of a request.
+//! Checks whether a statement covers the action and the resource of a request.
 
 use super::pattern::{ArnPattern, Match};
 use super::request::Request;
 use super::statement::{ActionPattern, Actions, Effect, Resources, Statement};
 
-/// Whether the resource and the conditions match. Callers check the principal and the action.
+/// Whether the resource and the conditions match. Callers must check the principal and the action.
 pub(super) fn applies_to_resource(statement: &Statement, request: &Request<'_>) -> bool {
     let in_doubt = statement.effect.applies_in_doubt();
     resource_matches(statement, request)

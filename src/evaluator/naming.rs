@@ -1,4 +1,4 @@
-//! Tells whether the Principal element of a statement names a caller, and by which of its forms.
+//! Checks whether the Principal element of a statement names a caller, and in which form.
 //!
 //! The rules are in the IAM User Guide, "AWS JSON policy elements: Principal" and "NotPrincipal".
 
@@ -7,15 +7,17 @@ use super::request::{Principal, Request};
 use super::shared_issuers::is_unbound;
 use super::statement::{Effect, Statement};
 
-/// How a resource policy names the principal that it allows, from the weakest to the strongest
-/// form.
+/// In which form a resource policy names the principal that it allows, from the weakest to the
+/// strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Named {
-    /// By its account: the account's own policies must allow the request too.
+    /// The policy names the principal's account: the account's own policies must allow the request
+    /// too.
     Account,
-    /// By its role: the permissions boundary and session policies still limit the grant.
+    /// The policy names the principal's role: the permissions boundary and session policies still
+    /// limit the grant.
     Role,
-    /// By itself, or as everybody: nothing limits the grant.
+    /// The policy names the principal itself, or everybody: nothing limits the grant.
     Directly,
 }
 
@@ -46,9 +48,9 @@ pub(super) fn principal_matches(
     }
 }
 
-/// How an entry of a statement's Principal names the principal, if it does. `*` in an Allow does
-/// not name an identity provider that many organisations share unless the conditions say whose
-/// tokens are meant.
+/// In which form a statement's Principal element names the principal; `None` if it does not. `*` in
+/// an Allow does not name an identity provider that many organisations share unless the conditions
+/// say whose tokens are meant.
 pub(super) fn names_in(
     statement: &Statement,
     pattern: &PrincipalPattern,
@@ -64,8 +66,9 @@ pub(super) fn names_in(
     (!stranger).then_some(named)
 }
 
-/// How an entry names the principal, if it does. AWS's documentation leaves open whether `{"AWS":
-/// "*"}` names an identity provider: here it does if `effect` is Deny, and does not if it is Allow.
+/// In which form an entry names the principal; `None` if it does not. AWS's documentation leaves
+/// open whether `{"AWS": "*"}` names an identity provider: here it does if `effect` is Deny, and
+/// does not if it is Allow.
 pub(super) fn names(
     pattern: &PrincipalPattern,
     principal: &Principal<'_>,

@@ -26,13 +26,13 @@ enum Atom {
     },
 }
 
-/// A compiled pattern. See [`Pattern::matches`].
+/// A compiled pattern, which [`Pattern::matches`] compares with texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
     atoms: Box<[Atom]>,
 }
 
-/// Which special characters a pattern has.
+/// Which special characters patterns may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Syntax {
     /// Whether `*` and `?` match more than themselves.
@@ -41,7 +41,7 @@ pub(super) struct Syntax {
     pub variables: bool,
 }
 
-/// Whether a text matched, or could not be compared because a variable had no value.
+/// The result of comparing a text with a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Match {
     Yes,
@@ -51,8 +51,8 @@ pub(super) enum Match {
 }
 
 impl Pattern {
-    /// Compiles `text`. The error is the rule that it breaks: a `${` is not closed or names no key,
-    /// or there are too many `?`.
+    /// Compiles `text`. The error is a broken rule: a `${` is not closed or names no key, or there
+    /// are too many `?`.
     pub fn parse(text: &str, syntax: Syntax) -> Result<Self, &'static str> {
         let mut atoms = Vec::new();
         let mut literal = String::new();
@@ -108,7 +108,7 @@ impl Pattern {
         self.run(text, context, |a, b| a.eq_ignore_ascii_case(b))
     }
 
-    /// Whether `text` matches without regard to case and without any variable having a value.
+    /// Whether `text` matches without regard to case. Variables count as having no value.
     pub fn is_like(&self, text: &str) -> bool {
         self.matches_ignore_case(text, &RequestContext::default()) == Match::Yes
     }
@@ -118,8 +118,8 @@ impl Pattern {
         !self.atoms.is_empty() && self.atoms.iter().all(|atom| matches!(atom, Atom::Star))
     }
 
-    /// The text before the first wildcard and whether that is the whole pattern; `None` if it has a
-    /// variable.
+    /// The part before the first wildcard, and whether the pattern has no wildcard; `None` if it
+    /// has a variable.
     pub fn pinned(&self) -> Option<(String, bool)> {
         let (mut literal, mut whole) = (String::new(), true);
         for atom in &self.atoms {
@@ -261,7 +261,7 @@ fn prefix(text: &[u8], pos: usize, wanted: &[u8], same: fn(&[u8], &[u8]) -> bool
     same(there, wanted).then_some(wanted.len())
 }
 
-/// The length in bytes of a UTF-8 character that begins with this byte.
+/// The length in bytes of a UTF-8 character, from its first byte.
 fn char_len(lead: u8) -> usize {
     match lead {
         0xf0.. => 4,
@@ -281,8 +281,8 @@ pub(super) enum ArnPattern {
 }
 
 impl ArnPattern {
-    /// Compiles `text`. The error is the rule that it breaks: it must be `*` or six parts that
-    /// begin with `arn`.
+    /// Compiles `text`. The error is the broken rule: the text must be `*` or six parts, of which
+    /// the first is `arn`.
     pub fn parse(text: &str, variables: bool) -> Result<Self, &'static str> {
         Self::compile(
             text,

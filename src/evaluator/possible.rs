@@ -1,6 +1,6 @@
-//! Whether a request can be allowed at all, if some of its condition keys are not known: for
-//! questions such as "who may assume this role", which leave the network address or the MFA code
-//! open.
+//! Decides whether a request can be allowed at all if some of its condition keys are not known.
+//! This is for questions such as "who may assume this role", which do not say what the network
+//! address or the MFA code is.
 
 use super::condition::Condition;
 use super::document::Policy;
@@ -16,23 +16,25 @@ use super::statement::{Actions, Effect, Resources, Statement};
 /// Whether a request is allowed for some or for all values of the unknown keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Possibility {
-    /// It is allowed, whatever the values are.
+    /// The request is allowed, whatever the values are.
     Always,
-    /// It depends on the values.
+    /// The decision depends on the values.
     Depends {
         /// The conditions on unknown keys of the Allow statements that can apply, one text for each
         /// statement. Those of one statement must hold in every kind of policy that has to allow the
         /// request.
         when: Vec<String>,
-        /// The conditions of Deny statements; the request is denied if all those of one hold.
+        /// The conditions of Deny statements, one text for each statement. The request is denied if
+        /// all conditions of one statement hold.
         unless: Vec<String>,
     },
-    /// It is denied, whatever the values are.
+    /// The request is denied, whatever the values are.
     Never,
 }
 
-/// Decides a request whose context lacks the keys, in lower case, for which `unknown` is true.
-/// Other keys that the context lacks count as absent.
+/// Decides a request if some keys are not known: those that the context lacks and for which
+/// `unknown`, called with the name in lower case, is true. Other keys that the context lacks count
+/// as absent.
 pub fn possible(
     request: &Request<'_>,
     policies: &Policies<'_>,
@@ -72,8 +74,9 @@ pub fn possible(
     Possibility::Depends { when, unless }
 }
 
-/// Notes the conditions on unknown keys of the statements that apply. In a policy of a principal, one
-/// that applies without such a condition makes the others unimportant.
+/// Collects the conditions on unknown keys of the statements that apply. If, in a policy of a
+/// principal, a statement applies without such a condition, the conditions of the others do not
+/// matter.
 fn note(
     policy: &Policy,
     applies: impl Iterator<Item = bool>,
@@ -108,7 +111,7 @@ fn note(
     }
 }
 
-/// The policies of a request, changed so that unknown keys decide in favour of it or against it.
+/// The policies of a request, changed so that unknown keys decide either for it or against it.
 struct Supposed {
     identity: Vec<Policy>,
     resource: Option<Policy>,
@@ -170,8 +173,8 @@ impl Supposed {
 }
 
 impl Policy {
-    /// The policy as it would be if every unknown key had the value that is best for the request, or
-    /// worst. Statements keep their positions.
+    /// The policy as it would be if every unknown key had the value that is best for the request
+    /// (`in_favour`), or worst. Statements keep their positions.
     fn supposing(&self, unknown: &dyn Fn(&str) -> bool, in_favour: bool) -> Self {
         let supposed = |statement: &Statement| {
             let mut supposed = statement.clone();
@@ -191,8 +194,8 @@ impl Policy {
 }
 
 impl Statement {
-    /// Decides everything in the statement that depends on unknown keys, so that it applies or not.
-    /// Returns false if it then applies to nothing.
+    /// Decides everything in the statement that depends on unknown keys, so that they make it apply
+    /// or keep it from applying. Returns false if the statement can then apply to no request.
     fn suppose(&mut self, unknown: &dyn Fn(&str) -> bool, applies: bool) -> bool {
         let is_open = |condition: &Condition| condition.keys().any(unknown);
         if applies {

@@ -6,11 +6,12 @@
 /// The Principal element of one statement.
 #[derive(Debug, Clone)]
 pub(super) enum Principals {
-    /// There is no such element: the policy applies to the principal to which it is attached.
+    /// The statement has no such element: the policy applies to the principal to which it is
+    /// attached.
     Implied,
-    /// `Principal`: the statement applies to these.
+    /// `Principal`: the statement applies to these entries.
     Are(Box<[PrincipalPattern]>),
-    /// `NotPrincipal`: the statement applies to everybody except these.
+    /// `NotPrincipal`: the statement applies to everybody except these entries.
     AreNot(Box<[PrincipalPattern]>),
 }
 
@@ -50,7 +51,7 @@ pub(super) enum PrincipalPattern {
 }
 
 impl PrincipalPattern {
-    /// Reads one text under `AWS`. The error is the rule that it breaks.
+    /// Reads one text under `AWS`. The error is the rule that the text breaks.
     pub fn parse_aws(text: &str) -> Result<Self, &'static str> {
         let digits = |t: &str| t.len() == 12 && t.bytes().all(|b| b.is_ascii_digit());
         if text == "*" {
@@ -118,7 +119,8 @@ impl PrincipalPattern {
 }
 
 impl PrincipalPattern {
-    /// The entry, if it can name an identity provider, a user or everybody.
+    /// The principal that this entry can name, if that is an identity provider, a user or
+    /// everybody.
     pub(super) fn as_allowed(&self) -> Option<AllowedPrincipal<'_>> {
         Some(match self {
             Self::Any | Self::AnyAws => AllowedPrincipal::Everybody,
@@ -139,19 +141,19 @@ fn is_unique_id(text: &str) -> bool {
     (16..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
-/// How a Principal element names a user, role or session.
+/// The way in which a Principal element names a user, role or session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NamedPrincipal<'a> {
     /// By the ARN of the user, role or session.
     ByArn(&'a str),
-    /// By its own unique id, or by that of its role.
+    /// By the unique id of the user or role, or by that of the session's role.
     ById(&'a str),
 }
 
 /// An entry of the Principal element of an Allow statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AllowedPrincipal<'a> {
-    /// `*`.
+    /// Everybody: `*`.
     Everybody,
     /// The principals of an account, by its id.
     Account(&'a str),

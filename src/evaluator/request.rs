@@ -11,7 +11,7 @@ use super::document::Policy;
 pub enum Principal<'a> {
     /// An IAM user, with a long-term key or a session of its own.
     User {
-        /// The 12-digit account id.
+        /// The 12-digit id of the user's account.
         account: &'a str,
         /// The user's ARN.
         arn: &'a str,
@@ -20,7 +20,7 @@ pub enum Principal<'a> {
     },
     /// A session of a role: `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     RoleSession {
-        /// The 12-digit account id.
+        /// The 12-digit id of the role's account.
         account: &'a str,
         /// The role's name without its path.
         role: &'a str,
@@ -33,7 +33,7 @@ pub enum Principal<'a> {
     },
     /// A session of GetFederationToken: `arn:aws:sts::ACCOUNT:federated-user/NAME`.
     FederatedUser {
-        /// The 12-digit account id.
+        /// The 12-digit id of the account.
         account: &'a str,
         /// The session's ARN.
         arn: &'a str,
@@ -78,7 +78,7 @@ pub struct Request<'a> {
     pub action: &'a str,
     /// The resource's ARN, taken literally even if it contains `*` or `?`.
     pub resource: &'a str,
-    /// The account that owns the resource, since not every ARN contains it.
+    /// The account that owns the resource, which is needed because not every ARN contains it.
     pub resource_account: &'a str,
     /// The condition keys of the request.
     pub context: &'a RequestContext<'a>,
@@ -91,17 +91,17 @@ pub struct Policies<'a> {
     pub identity: &'a [&'a Policy],
     /// The resource's policy, or the role's trust policy.
     pub resource: Option<&'a Policy>,
-    /// Whether `resource` is a trust policy, without whose consent nothing is allowed.
+    /// Whether `resource` is a trust policy, which must always allow the request itself.
     pub resource_is_trust: bool,
-    /// What limits the session of the principal.
+    /// The policies that limit the principal's session.
     pub session: SessionPolicies<'a>,
     /// The permissions boundary of the user or role, if it has one.
     pub boundary: Option<&'a Policy>,
     /// Service control policies from the root down, one list for each level. `None` outside an
     /// organization.
     pub service_control: Option<&'a [&'a [&'a Policy]]>,
-    /// Resource control policies, likewise. The default `RCPFullAWSAccess` is implied and not
-    /// listed.
+    /// Resource control policies from the root down, one list for each level; `None` outside an
+    /// organization. The default `RCPFullAWSAccess` is implied and not listed.
     pub resource_control: Option<&'a [&'a [&'a Policy]]>,
 }
 
@@ -117,7 +117,7 @@ pub struct SessionPolicies<'a> {
 }
 
 impl<'a> Policies<'a> {
-    /// Every policy in force, with the place that it has in `self`.
+    /// Lists every policy in force, with its place in `self`.
     pub(super) fn in_force(&self) -> impl Iterator<Item = (Source, &'a Policy)> + use<'a> {
         let levels = |set: Option<&'a [&'a [&'a Policy]]>, source: fn(usize, usize) -> Source| {
             let set = set.unwrap_or_default().iter().enumerate();
@@ -163,11 +163,11 @@ pub enum Outcome {
     Allowed,
     /// A Deny statement applies.
     ExplicitlyDenied,
-    /// No statement denies the request, but a policy that has to allow it does not.
+    /// No statement denies the request, but a policy that must allow it does not.
     ImplicitlyDenied,
 }
 
-/// Which of the policies in force a statement belongs to.
+/// The policy in force to which a statement belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// A policy of [`Policies::identity`], by position.
@@ -195,7 +195,7 @@ pub struct StatementRef {
     pub index: usize,
 }
 
-/// The result of an evaluation and the statement that caused it.
+/// The result of an evaluation, and the statement that decided it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
     /// Whether the request is allowed, explicitly denied or implicitly denied.
@@ -205,7 +205,7 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// The implicit deny: a policy that has to allow the request does not.
+    /// The implicit deny: a policy that must allow the request does not.
     pub(super) const MISSING: Self = Self {
         outcome: Outcome::ImplicitlyDenied,
         by: None,

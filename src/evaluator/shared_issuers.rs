@@ -1,5 +1,5 @@
-//! Identity providers that many organisations share under one issuer, and whether the conditions of
-//! a statement say whose tokens are meant.
+//! Identity providers that many organisations share under one issuer, and the check whether the
+//! conditions of a statement say whose tokens are meant.
 //!
 //! `shared_issuers.json` lists the providers that AWS publishes, with the source, and says which
 //! claims of their tokens identify the organisation.
@@ -32,13 +32,13 @@ struct List {
     _source: String,
     #[serde(rename = "how_to_read")]
     _how_to_read: Vec<String>,
-    /// Values that the tokens of every tenant have in common.
+    /// Values that are the same in the tokens of every tenant, so that they identify no owner.
     no_owner: Vec<String>,
     providers: Vec<SharedProvider>,
 }
 
-/// The list, which is compiled into the program and read by a test. `None` if it cannot be read;
-/// every provider then counts as shared.
+/// The list, which is compiled into the program. `None` if it cannot be read, which a test rules
+/// out; every provider would then count as shared.
 static LIST: LazyLock<Option<List>> =
     LazyLock::new(|| serde_json::from_str(include_str!("shared_issuers.json")).ok());
 
@@ -49,9 +49,9 @@ pub fn shared_providers() -> &'static [SharedProvider] {
         .unwrap_or_default()
 }
 
-/// Whether anybody can get the provider's tokens and no condition says whose are meant. Only an
-/// equality on a claim that identifies an owner does, with no variable and no wildcard before the
-/// end of the owner's name.
+/// Whether anybody can get the provider's tokens and no condition says whose are meant. A condition
+/// says so only if it compares a claim that identifies an owner for equality, with no variable and
+/// with no wildcard before the end of the owner's name.
 pub(super) fn is_unbound(provider_arn: &str, conditions: &[Condition]) -> bool {
     let Some(issuer) = issuer(provider_arn) else {
         return false;
@@ -106,8 +106,8 @@ fn names_an_owner(forms: &[String], literal: &str, whole: bool) -> bool {
     })
 }
 
-/// The entry of an issuer and its name in the list. Trailing slashes and the https port are
-/// ignored, since tenants cannot differ by them.
+/// Finds the entry of an issuer, and the issuer as the list writes it. Trailing slashes and the
+/// https port are ignored, since tenants cannot differ by them.
 pub(super) fn find(issuer: &str) -> Option<(&'static SharedProvider, &'static str)> {
     let (host, path) = issuer.split_once('/').unwrap_or((issuer, ""));
     let host = host.strip_suffix(":443").unwrap_or(host);
@@ -120,7 +120,7 @@ pub(super) fn find(issuer: &str) -> Option<(&'static SharedProvider, &'static st
         .find_map(|p| p.issuers.iter().find(|i| is(i)).map(|i| (p, i.as_str())))
 }
 
-/// The `HOST/PATH` part of a provider's ARN.
+/// The part `HOST/PATH` of a provider's ARN.
 pub(super) fn issuer(provider_arn: &str) -> Option<&str> {
     provider_arn
         .split_once(":oidc-provider/")

@@ -1,5 +1,5 @@
-//! Simulates a request: the decision of [`evaluate`], the statements that made it, what each kind of
-//! policy says by itself, and which condition keys would have to be known.
+//! Simulates a request. The result is the decision of [`evaluate`], the statements that made it,
+//! what each kind of policy says by itself, and which condition keys are missing.
 //!
 //! A decision stops at the first statement that settles it and allocates nothing. A simulation goes
 //! through the policies once more, so it costs more and is only for showing.
@@ -11,7 +11,7 @@ use super::naming::{Named, principal_matches};
 use super::request::{Outcome, Policies, Request, Source, StatementRef};
 use super::statement::{Effect, Statement};
 
-/// What a request would be answered, and why.
+/// The decision about a request, and the reasons for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Simulation {
     /// The decision, as [`evaluate`] makes it.
@@ -19,13 +19,13 @@ pub struct Simulation {
     /// The statements that made the decision: those that deny if it is an explicit deny, those of
     /// identity and resource policies that allow if it is allowed, and none for an implicit deny.
     pub matched: Vec<StatementRef>,
-    /// The condition keys, in lower case, that the request does not have and on which statements
-    /// about it depend. Those of organizations' policies are left out, because AWS shows them to
-    /// nobody in an account.
+    /// The condition keys, in lower case, that the request lacks although a relevant statement
+    /// depends on them. Keys that only policies of organizations use are left out, because AWS does
+    /// not show those policies in an account.
     pub missing_keys: Vec<String>,
-    /// What the identity policies say by themselves.
+    /// The decision of the identity policies by themselves.
     pub identity: Outcome,
-    /// What the resource's policy says by itself; `None` if there is none.
+    /// The decision of the resource's policy by itself; `None` if there is none.
     pub resource: Option<Outcome>,
     /// Whether the permissions boundary allows the request; `None` if there is none.
     pub boundary: Option<bool>,
@@ -33,7 +33,7 @@ pub struct Simulation {
     pub organization: Option<bool>,
 }
 
-/// Decides a request and tells what led to the decision.
+/// Decides a request, and collects the reasons for the decision.
 pub fn simulate(request: &Request<'_>, policies: &Policies<'_>) -> Simulation {
     let outcome = evaluate(request, policies).outcome;
     let bounded = policies.boundary.is_some();
@@ -112,7 +112,7 @@ fn allows(policy: &Policy, request: &Request<'_>) -> bool {
     .is_empty()
 }
 
-/// All statements that deny the request, but those of organizations.
+/// All statements that deny the request, except those of organizations.
 fn denying(request: &Request<'_>, policies: &Policies<'_>) -> Vec<StatementRef> {
     let bounded = policies.boundary.is_some();
     let in_force = policies

@@ -1,4 +1,4 @@
-//! A compiled statement: what evaluation, explanation and lint need of its JSON.
+//! A compiled statement, with everything that evaluation, explanation and lint need.
 
 use super::condition::Condition;
 use super::pattern::{ArnPattern, Pattern};
@@ -6,7 +6,7 @@ use super::principals::Principals;
 
 #[derive(Debug, Clone)]
 pub(super) struct Statement {
-    /// The line and column at which it begins, both from 1.
+    /// The line and the column where the statement begins, both counted from 1.
     pub begins: (usize, usize),
     pub sid: Option<Box<str>>,
     pub effect: Effect,
@@ -23,7 +23,7 @@ pub(super) enum Effect {
 }
 
 impl Effect {
-    /// Whether a statement with this effect applies if AWS's documentation leaves it open: a Deny
+    /// Whether a statement with this effect applies if AWS's documentation leaves that open: a Deny
     /// does, an Allow does not.
     #[inline]
     pub fn applies_in_doubt(self) -> bool {
@@ -51,7 +51,7 @@ pub(super) enum ActionPattern {
 
 #[derive(Debug, Clone)]
 pub(super) enum Resources {
-    /// There is no such element: a trust policy applies to its own role.
+    /// The statement has no such element: a trust policy applies to its own role.
     Implied,
     Are(Box<[ArnPattern]>),
     AreNot(Box<[ArnPattern]>),

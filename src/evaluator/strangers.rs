@@ -1,4 +1,4 @@
-//! Finds principals that a trust policy allows but its author probably did not mean to: everybody,
+//! Finds principals that a trust policy allows, probably against its author's intention: everybody,
 //! or anyone with an account at an identity provider that many organisations share.
 
 use super::condition::Condition;
@@ -13,7 +13,7 @@ pub use super::shared_issuers::{SharedProvider, shared_providers};
 /// A shared issuer that a trust policy allows without saying whose tokens are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unbound {
-    /// The issuer as in the list, such as `gitlab.com`.
+    /// The issuer as the list of shared issuers writes it, such as `gitlab.com`.
     pub issuer: &'static str,
     /// The provider's name as people know it, such as `GitLab`.
     pub name: &'static str,
@@ -54,9 +54,10 @@ pub fn unbound_issuers(trust: &Policy) -> Vec<Unbound> {
     all
 }
 
-/// The principals of other accounts that the policy allows without demanding an external id, which
-/// keeps apart the third parties that one account acts for: IAM User Guide, "The confused deputy
-/// problem". `arn` returns the ARN of the user or role with a unique id.
+/// The principals of other accounts that the policy allows without demanding an external id. An
+/// account that acts for several third parties needs external ids to keep them apart: IAM User
+/// Guide, "The confused deputy problem". `arn` returns the ARN of the user or role with a unique
+/// id.
 pub fn without_external_id<'a>(
     trust: &Policy,
     account: &str,
@@ -116,9 +117,9 @@ pub(super) fn foreign(pattern: &PrincipalPattern, account: &str) -> Option<Strin
     }
 }
 
-/// The first of these providers (ARNs) that is shared and that an Allow statement with
-/// `"Principal": "*"` would cover without saying whose tokens are meant. Such a statement does not
-/// allow its tokens.
+/// The first of these providers (ARNs) that is shared, if an Allow statement with `"Principal":
+/// "*"` does not say whose of its tokens are meant. Such a statement does not allow the provider's
+/// tokens.
 pub fn unbound_by_everybody<'a>(trust: &Policy, providers: &[&'a str]) -> Option<&'a str> {
     allows(trust).find_map(|(_, statement)| {
         let Principals::Are(patterns) = &statement.principals else {
@@ -137,9 +138,9 @@ pub fn names_everybody(trust: &Policy) -> bool {
     allows(trust).any(|(_, s)| everybody(s))
 }
 
-/// The position of an Allow statement that allows everybody and has no condition that keeps
-/// strangers out. A condition that only excludes somebody, or that holds without its key, keeps
-/// nobody out.
+/// The position of an Allow statement that allows everybody without a condition that keeps
+/// strangers out; `None` if there is none. A condition that only excludes somebody, or that holds
+/// without its key, keeps nobody out.
 pub fn public_statement(trust: &Policy) -> Option<usize> {
     let public = |statement: &Statement| match &statement.principals {
         Principals::Are(patterns) => {
@@ -215,8 +216,8 @@ const BUILT_IN: &[(&str, &str)] = &[
     ),
 ];
 
-/// A provider that is built into AWS but not into Brevet and that an Allow statement names by its
-/// domain, with what to declare instead.
+/// Finds a provider that an Allow statement names by its domain and that is built into AWS but not
+/// into Brevet. Returns it with what to declare instead.
 pub fn built_in_provider(trust: &Policy) -> Option<(&str, &'static str)> {
     allows(trust).find_map(|(_, statement)| {
         let Principals::Are(patterns) = &statement.principals else {
@@ -247,8 +248,8 @@ fn allows(trust: &Policy) -> impl Iterator<Item = (usize, &Statement)> {
         .filter(|(_, s)| s.effect == Effect::Allow)
 }
 
-/// Whether a statement may apply to a caller who shows a provider's token. Such a caller has none
-/// of the keys of account principals, and only the claims of its own provider.
+/// Whether a statement may apply to a caller who shows a provider's token. In a request of such a
+/// caller, the keys of account principals are absent, and so are the claims of other providers.
 fn speaks_of_web_identities(statement: &Statement) -> bool {
     const ACTION: &str = "AssumeRoleWithWebIdentity";
     let acts = match &statement.actions {

@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// The type of a value, as a request names it that supplies values for a simulation.
+/// The type of a value in a request for a simulation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueType {
-    /// Any text, ARNs included.
+    /// Any text, including ARNs.
     String,
     /// A decimal number.
     Numeric,
@@ -50,7 +50,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Whether the base64 text `got` encodes exactly the bytes `wanted`. Allocates nothing.
+/// Whether the base64 text `got` encodes exactly the bytes `wanted`. It does not allocate.
 pub(super) fn binary_equals(got: &str, wanted: &[u8]) -> bool {
     let mut rest = wanted;
     let mut chunks = got.as_bytes().chunks(4).peekable();
@@ -122,7 +122,7 @@ impl Network {
     }
 }
 
-/// A decimal number of up to 38 digits, compared exactly.
+/// A decimal number of up to 38 digits. Comparisons are exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decimal {
     /// The value times ten to the power of `scale`.
@@ -217,7 +217,7 @@ impl Instant {
         }
     }
 
-    /// The first instant of a day in the month `YYYY-MM` at the beginning of the text.
+    /// The first instant of this day in the month `YYYY-MM` at the beginning of the text.
     fn day(text: &str, day: i8) -> Option<Self> {
         let year: i16 = digits(text.get(..4)?)?;
         let date = jiff::civil::Date::new(year, digits(text.get(5..7)?)?, day).ok()?;

@@ -1,5 +1,6 @@
-//! What a provider said of a person who signed in, kept for as long as the sign-in lasts. The identity
-//! is made from it again whenever the person chooses a role, and is judged by what is in force then.
+//! The claims of a provider about a person who signed in, kept for as long as the sign-in lasts. Whenever the
+//! person chooses a role, the identity is made from them again, and is checked against the directory of that
+//! time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,23 +19,23 @@ use crate::proof::saml::{AwsClaims, RolePair};
 use crate::session::token;
 use crate::unproven::{Reason, Unproven};
 
-/// The longest text of a name that is shown to people, in characters.
+/// The maximum length in characters of a name that is shown to people.
 const MAX_SHOWN: usize = 128;
 
-/// What a provider said of a person who signed in. It was verified when it was made.
+/// The claims of a provider about a person who signed in, which were verified at that time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
     /// The ARN of the provider at which the person signed in.
     pub provider_arn: String,
-    /// The account of that provider.
+    /// The account in which that provider is declared.
     pub account: AccountId,
     /// The provider's URL or entity ID.
     pub issuer: String,
-    /// The claim `sub`, or the NameID.
+    /// The person's id at the provider: the claim `sub`, or the NameID.
     pub subject: String,
     /// The client to which the token was issued, or the URL to which the assertion was sent.
     pub audience: String,
-    /// As in [`FederatedIdentity::principal_id`].
+    /// The id under which CloudTrail knows the person: [`FederatedIdentity::principal_id`].
     pub principal_id: String,
     keys: Vec<(String, Flat)>,
     tags: Vec<Tag>,
@@ -42,25 +43,25 @@ pub struct Kept {
     source_identity: Option<String>,
     roles: Option<Vec<String>>,
     session_seconds: Option<u64>,
-    /// The latest end of role sessions, which is also that of the sign-in.
+    /// When role sessions must end at the latest, and the sign-in too.
     pub session_ends_by: Option<Timestamp>,
     remembered: token::Holder,
     assertion: Option<KeptAssertion>,
 }
 
-/// The part of an assertion that AssumeRoleWithSAML needs besides the identity.
+/// The part of an assertion that AssumeRoleWithSAML needs in addition to the identity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct KeptAssertion {
     id: String,
     subject_type: String,
     name_qualifier: String,
     pairs: Vec<RolePair>,
-    /// Whether the trust policies alone say which roles the person may have, as the configuration allows for
-    /// assertions without the attribute `Role`.
+    /// Whether the trust policies alone determine which roles the person may have. The configuration can allow
+    /// this for assertions without the attribute `Role`.
     trust_decides: bool,
 }
 
-/// An identity that was made from what was kept, with what it was made from.
+/// An identity that was made from kept claims, together with these claims.
 pub(super) struct OfSignIn {
     kept: Arc<Kept>,
     provider_arn: Box<str>,
@@ -68,7 +69,7 @@ pub(super) struct OfSignIn {
 }
 
 impl Kept {
-    /// Keeps a verified identity.
+    /// Keeps the claims of a verified identity.
     ///
     /// # Errors
     /// The error of a claim about tags, the source identity or roles that is malformed.
@@ -103,8 +104,8 @@ impl Kept {
         })
     }
 
-    /// Lets the trust policies alone say which roles the person may have. It must be called only for an assertion
-    /// without the attribute `Role`, of a provider for which the configuration says so.
+    /// Lets the trust policies alone determine which roles the person may have. It must be called only for an
+    /// assertion without the attribute `Role`, of a provider for which the configuration says so.
     #[must_use]
     pub fn by_trust_policies(mut self) -> Self {
         if let Some(assertion) = &mut self.assertion {
@@ -113,13 +114,13 @@ impl Kept {
         self
     }
 
-    /// Whether a SAML provider vouches; otherwise an OpenID Connect provider does.
+    /// Whether the provider is a SAML provider; otherwise it is an OpenID Connect provider.
     pub fn is_saml(&self) -> bool {
         self.assertion.is_some()
     }
 
-    /// The name of the person for people: the claims `preferred_username` or `email`, the NameID or
-    /// `sub`.
+    /// The name of the person for display: the claim `preferred_username` or `email`, or else `sub`; for SAML the
+    /// NameID.
     pub fn name(&self) -> &str {
         let claimed = |claim: &str| {
             let (_, rest) = self.issuer.split_once("://")?;
@@ -142,15 +143,14 @@ impl Kept {
         claimed.unwrap_or(&self.subject)
     }
 
-    /// [`Self::name`], cut to 128 characters.
+    /// The name of [`Self::name`], cut to 128 characters.
     pub fn shown_name(&self) -> String {
         self.name().chars().take(MAX_SHOWN).collect()
     }
 
-    /// The identity for the roles of an account, as the providers of the directory vouch for it now.
-    /// An OpenID Connect provider with the same URL vouches in every account in which it has the client
-    /// to which the token was issued, as it would for the token itself. A SAML provider vouches in its
-    /// own account.
+    /// Makes the identity for the roles of an account, if a provider in the directory vouches for it now. An
+    /// OpenID Connect provider with the same URL vouches in every account in which it has the client to which the
+    /// token was issued, as it would for the token itself. A SAML provider vouches in its own account.
     ///
     /// # Errors
     /// [`Unproven`] if no provider of the account vouches any more.
@@ -203,7 +203,7 @@ impl Kept {
         })
     }
 
-    /// The accounts in whose roles the person may be interested: those in which a provider vouches.
+    /// Lists the accounts in which a provider vouches for the person, so that there may be roles for the person.
     pub fn accounts(&self, directory: &Directory) -> Vec<AccountId> {
         if self.is_saml() {
             return vec![self.account];
@@ -218,12 +218,12 @@ impl Kept {
         accounts
     }
 
-    /// Whether the provider at which the person signed in still vouches.
+    /// Whether the provider at which the person signed in still vouches for the person.
     pub fn is_vouched_for(&self, directory: &Directory) -> bool {
         self.vouching_in(self.account, directory).is_ok()
     }
 
-    /// The ARN of the provider of an account that vouches for the person.
+    /// Finds the provider of an account that vouches for the person, and returns its ARN.
     pub fn vouching_in(
         &self,
         account: AccountId,

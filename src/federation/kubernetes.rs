@@ -5,17 +5,17 @@ use serde_json::{Map, Value};
 
 use crate::proof::jwt::Verified;
 
-/// The claim that holds the others.
+/// The claim that contains all claims of Kubernetes.
 const CLAIM: &str = "kubernetes.io";
-/// The longest name of an object: an RFC 1123 subdomain.
+/// The maximum length of an object's name, which is an RFC 1123 subdomain.
 const MAX_NAME: usize = 253;
 
-/// What a token of a service account says of the pod that holds it.
+/// The claims of a service account's token about the pod to which it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceAccount {
     pub namespace: String,
     pub name: String,
-    /// The pod to which the token is bound, by name and uid; `None` if it is bound to none.
+    /// The pod to which the token is bound, by name and uid; `None` if it is not bound to a pod.
     pub pod: Option<(String, String)>,
     /// The node on which the pod runs; `None` if the token does not say.
     pub node: Option<String>,
@@ -42,7 +42,7 @@ fn named(claims: &Map<String, Value>, object: &str, field: &str) -> Option<Strin
     text(claims.get(object)?.get(field))
 }
 
-/// A text that can be the name or the uid of an object.
+/// Reads a text that can be the name or the uid of an object.
 fn text(value: Option<&Value>) -> Option<String> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"-.".contains(&b);
     let text = value?.as_str()?;

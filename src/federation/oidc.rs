@@ -1,5 +1,5 @@
 //! Turns the claims of a verified ID token into a [`FederatedIdentity`]: OpenID Connect Core 1.0
-//! section 3.1.3.7. It knows no keys and calls no provider.
+//! section 3.1.3.7. This module knows no keys, and calls no provider.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,20 +15,23 @@ use crate::proof::jwt::{Flat, Rounded, Verified};
 use crate::session::token;
 use crate::unproven::{Reason, Unproven};
 
-/// How many seconds a provider's clock may be ahead of ours.
+/// How many seconds a provider's clock may be ahead of this broker's.
 const PROVIDER_AHEAD_SECONDS: i64 = 60;
-/// The claims for session tags and the source identity: IAM User Guide, "Pass session tags in AWS
-/// STS" and "Monitor and control actions taken with assumed roles".
+/// The claim for session tags: IAM User Guide, "Pass session tags in AWS STS".
 const TAGS: &str = "https://aws.amazon.com/tags";
+/// The claim for the source identity: IAM User Guide, "Monitor and control actions taken with assumed
+/// roles".
 const SOURCE_IDENTITY: &str = "https://aws.amazon.com/source_identity";
-/// The claim with the ARNs of the only roles for which the token is valid.
+/// The claim with the ARNs of the roles for which the token is valid. If it is present, the token
+/// is not valid for others.
 const ROLES: &str = "https://aws.amazon.com/roles";
 
-/// The text of the refusal, which is the same for a token of an unknown provider and a forged one.
+/// The message of the refusal. It is the same for a token of an unknown provider as for a forged
+/// one.
 const NOT_VOUCHED: &str =
     "No identity provider of the role's account vouches for the web identity token that was passed";
 
-/// The refusal of a token for which no provider of the role's account vouches.
+/// Makes the refusal of a token for which no provider of the role's account vouches.
 pub(crate) fn not_vouched(reason: Reason) -> Box<Unproven> {
     Unproven::because(Error::InvalidIdentityToken(NOT_VOUCHED.to_owned()), reason)
 }
@@ -100,7 +103,7 @@ pub fn identity(
     })
 }
 
-/// The claims as condition keys, prefixed with the provider's URL without its scheme.
+/// Makes the condition keys from the claims. Their prefix is the provider's URL without its scheme.
 fn keys(
     provider: &OidcProvider,
     token: &Verified,
@@ -128,7 +131,7 @@ fn keys(
     keys
 }
 
-/// The part of the token that its session carries.
+/// The claims of the token that the session token carries.
 fn remembered(subject: &str, audience: &str, methods: Option<&Flat>) -> token::WebIdentity {
     let (authentication_methods, methods_are_a_list) = match methods {
         None => (Vec::new(), false),
@@ -160,7 +163,7 @@ fn check_methods(methods: Option<&Flat>) -> Result<(), Box<Unproven>> {
     Ok(())
 }
 
-/// Checks that the provider's current entry in the directory accepts the token now.
+/// Checks that the provider's current entry in the directory still accepts the token.
 pub(super) fn still_good(
     provider: &OidcProvider,
     token: &Verified,
@@ -173,8 +176,8 @@ pub(super) fn still_good(
     Ok(())
 }
 
-/// The provider's current entry in the directory, if the keys that were used for the earlier one
-/// are still its keys.
+/// Finds the provider's current entry in the directory. Refuses the token if the provider may now have
+/// other keys than those that were used.
 pub(crate) fn as_it_is_now<'d>(
     asked: &OidcProvider,
     directory: &'d Directory,
@@ -262,7 +265,8 @@ fn asked(token: &Verified) -> Result<Asked, Error> {
     })
 }
 
-/// Reads `{"principal_tags": {"Team": ["blue"]}, "transitive_tag_keys": ["Team"]}`.
+/// Reads the claim with the tags, such as `{"principal_tags": {"Team": ["blue"]},
+/// "transitive_tag_keys": ["Team"]}`.
 fn session_tags(token: &Verified) -> Result<(Vec<Tag>, Vec<String>), Error> {
     let bad = || malformed(TAGS);
     let Some(claim) = token.claims().get(TAGS) else {
@@ -328,7 +332,7 @@ fn malformed(claim: &str) -> Error {
     Error::InvalidIdentityToken(format!("The claim `{claim}` of the token is malformed"))
 }
 
-/// The record of the use of a token whose provider's tokens are valid only once.
+/// Makes the record by which a token is accepted only once, for a provider that demands this.
 fn once(
     provider: &OidcProvider,
     token: &Verified,

@@ -24,14 +24,14 @@ use fetch::Fetcher;
 pub use fetch::Reach;
 pub use metadata::Metadata;
 
-/// The age after which keys are fetched again while the provider is in use.
+/// Keys that are older than this are fetched again while the provider is in use.
 pub const REFRESH_AFTER: Duration = Duration::from_secs(300);
 /// The maximum age of keys. The tokens of a provider that has been unreachable for this long are
 /// refused.
 pub const MAX_AGE: Duration = Duration::from_secs(86_400);
 /// The minimum time between two requests that are caused by unknown key ids or follow a failure.
 pub const ASK_EVERY: Duration = Duration::from_secs(30);
-/// A provider whose tokens nobody has shown for this long is only refreshed once somebody does.
+/// If nobody has shown a token of a provider for this long, its keys are not refreshed until somebody does.
 const IN_USE: Duration = Duration::from_secs(3_600);
 /// The maximum number of providers whose keys are cached.
 const MAX_PROVIDERS: usize = 10_000;
@@ -57,7 +57,7 @@ pub struct Providers {
 struct Entry {
     provider: Arc<OidcProvider>,
     known: Mutex<Known>,
-    /// Held while a request to the provider is in flight.
+    /// Locked while a request to the provider is in flight.
     asking: tokio::sync::Mutex<()>,
 }
 
@@ -66,7 +66,7 @@ struct Entry {
 struct Known {
     keys: Option<(Arc<KeySet>, Duration)>,
     asked_at: Option<Duration>,
-    /// Whether the last request failed.
+    /// Whether the last request to the provider failed.
     away: bool,
     used_at: Duration,
 }
@@ -85,7 +85,7 @@ impl Providers {
         })
     }
 
-    /// Fetches a provider's discovery document and keys without using the cache. Returns the number
+    /// Fetches a provider's discovery document and keys without using the cache, for a check. Returns the number
     /// of keys.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ impl Providers {
         }
     }
 
-    /// The endpoints of a provider, for signing people in.
+    /// Returns the endpoints of a provider, for signing people in.
     ///
     /// # Errors
     /// A message that says why they could not be fetched.
@@ -112,7 +112,7 @@ impl Providers {
         metadata.map_err(|error| error.to_string())
     }
 
-    /// Exchanges an authorization code for tokens, as this client of the provider.
+    /// Exchanges an authorization code for tokens, authenticated as this client of the provider.
     ///
     /// # Errors
     /// [`ExchangeError`] if the provider refuses the code, does not answer, or answers with something else.
@@ -126,7 +126,7 @@ impl Providers {
         exchange::exchange(&self.fetcher, provider, metadata, client, code).await
     }
 
-    /// The provider's key with this id, from the cache or from the provider.
+    /// Returns the provider's key with this id, from the cache or from the provider.
     ///
     /// # Errors
     /// [`KeyError`] if the key is unknown or the provider cannot be reached.

@@ -1,6 +1,6 @@
-//! Makes a [`FederatedIdentity`] from a verified SAML assertion, and holds the audiences and URLs that
-//! an assertion must name to be accepted here. It contacts no identity provider: the keys are in the
-//! metadata document.
+//! Makes a [`FederatedIdentity`] from a verified SAML assertion, and holds the audiences and URLs that an
+//! assertion must name to be accepted here. This module contacts no identity provider, because the keys are
+//! in the metadata document.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub const ATTRIBUTES: [&str; 2] = [
     "https://aws.amazon.com/SAML/Attributes/Role",
     "https://aws.amazon.com/SAML/Attributes/RoleSessionName",
 ];
-/// The maximum leeway for clocks that can be configured.
+/// The maximum leeway between clocks that the configuration may set.
 pub const MAX_LEEWAY: Duration = Duration::from_secs(300);
 /// The issuer under which the digests of used assertions are remembered, next to the ids of tokens.
 const ONCE: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
@@ -50,7 +50,8 @@ pub struct ServiceProvider {
     pub recipients: Vec<String>,
     /// How far the clocks of an identity provider and of this broker may differ.
     pub leeway: Duration,
-    /// What signs requests for identity providers that want them signed. `None` if none are signed.
+    /// The signer of requests to identity providers that want signed requests. `None` if requests are not
+    /// signed.
     pub request_signer: Option<RequestSigner>,
 }
 
@@ -93,7 +94,7 @@ impl ServiceProvider {
         }
     }
 
-    /// Whether no assertion can be accepted, because there are no audiences or no recipients.
+    /// Whether every assertion is refused, because no audiences or no recipients are set.
     pub fn accepts_nobody(&self) -> bool {
         self.audiences.is_empty() || self.recipients.is_empty()
     }
@@ -157,7 +158,7 @@ impl ServiceProvider {
     }
 }
 
-/// The assertion of a caller, which was verified and accepted.
+/// The assertion that a caller showed, which was verified and accepted.
 pub struct Shown {
     text: Secret<String>,
     service: Arc<ServiceProvider>,
@@ -184,13 +185,13 @@ impl Shown {
     }
 
     /// The NameQualifier as AWS computes it: a hash of the issuer, the account and the provider's name.
-    /// With it the subject is unique among all providers.
+    /// Together with it, the subject is unique among all providers.
     pub fn name_qualifier(&self) -> &str {
         &self.name_qualifier
     }
 
-    /// The statement about how and when the user was authenticated; the first one, if there are several.
-    /// An accepted assertion has one.
+    /// How and when the user was authenticated: the first such statement of the assertion. An accepted
+    /// assertion has at least one.
     pub(super) fn authentication(&self) -> Option<&AuthnStatement> {
         self.accepted.assertion().authn_statements.first()
     }
@@ -240,8 +241,9 @@ pub fn identity(
 }
 
 /// Verifies a response with which a person signs in, and returns the identity for which its assertion
-/// vouches. It must have been sent to `consumer` and answer the request with the ID `request`; with `None` it
-/// must answer no request, because the identity provider began the sign-in. It need not name roles.
+/// vouches. The response must have been sent to `consumer` and answer the request with the ID `request`. If
+/// that is `None`, the response must answer no request, because the identity provider began the sign-in. The
+/// assertion need not name roles.
 ///
 /// # Errors
 /// The same as for [`identity`].
@@ -280,7 +282,7 @@ pub fn sign_in(
     made(text, (provider, service), verified, accepted, claims)
 }
 
-/// The identity for which an accepted assertion vouches.
+/// Makes the identity for which an accepted assertion vouches.
 fn made(
     text: Secret<String>,
     (provider, service): (&Arc<SamlProvider>, &Arc<ServiceProvider>),
@@ -329,7 +331,7 @@ fn made(
     })
 }
 
-/// The record by which an assertion is remembered, so that it is accepted only once.
+/// Makes the record by which an assertion is accepted only once.
 fn once(verified: &Verified, accepted: &Accepted) -> Once {
     let assertion = accepted.assertion();
     Once {
@@ -341,7 +343,7 @@ fn once(verified: &Verified, accepted: &Accepted) -> Once {
     }
 }
 
-/// The provider with this ARN, if it is in the account of the role.
+/// Finds the provider with this ARN, if it is in the account of the role.
 pub fn provider_for<'d>(
     arn: &SamlProviderArn,
     account: AccountId,
@@ -351,8 +353,8 @@ pub fn provider_for<'d>(
     provider.filter(|provider| provider.account == account)
 }
 
-/// The same refusal as for a response with an invalid signature, after as much work, so that a caller
-/// cannot find out which providers exist.
+/// Makes the refusal of a response whose provider does not exist. It is the same as for an invalid signature
+/// and takes as much work, so that callers cannot find out which providers exist.
 pub fn unknown_provider(response: &Secret<String>, now: Timestamp) -> Box<Unproven> {
     if let Some(nobody) = &*NOBODY {
         // Only the time that this takes matters. The answer is the same for every result.
@@ -361,8 +363,8 @@ pub fn unknown_provider(response: &Secret<String>, now: Timestamp) -> Box<Unprov
     not_vouched(Reason::UnknownSamlProvider)
 }
 
-/// The metadata of an identity provider that signs nothing, because its private keys were not kept: one
-/// of each kind, so that signatures of both kinds cost something.
+/// The metadata of an identity provider whose private keys were thrown away, so that it signs nothing. It has
+/// one key of each kind, so that checking a signature of either kind takes time.
 static NOBODY: LazyLock<Option<Metadata>> =
     LazyLock::new(|| Metadata::parse(NOBODY_METADATA.as_bytes()).ok());
 
@@ -402,9 +404,9 @@ fn metadata(provider: &SamlProvider) -> Result<&Metadata, Box<Unproven>> {
     metadata.map_err(|_| not_vouched(Reason::SamlMetadata))
 }
 
-/// The digest by which a used assertion is remembered: of the public key that signed it, its issuer
-/// and its ID. Without the key, a provider of another account could use up the IDs of an issuer by its
-/// name. The identity provider chooses both texts, so the length says where the first one ends.
+/// Computes the digest by which a used assertion is remembered, from the public key that signed it, its
+/// issuer and its ID. Without the key, a provider of another account could use an issuer's name and use up
+/// its IDs. The identity provider chooses both texts, so the length says where the first one ends.
 fn digest(signer: &[u8; 32], issuer: &str, id: &str) -> String {
     let text = format!("{} {} {issuer} {id}", hex(signer), issuer.len());
     hex(&sha256(text.as_bytes()))
@@ -417,13 +419,14 @@ fn key(key: ContextKey) -> (String, Flat) {
     }
 }
 
-/// The refusal of a response that the provider does not vouch for. Only the audit log has the reason.
+/// Makes the refusal of a response that is not valid. Only the audit log has the reason.
 fn not_vouched(reason: Reason) -> Box<Unproven> {
     let text = "The SAML response is not a valid proof from the SAML provider for this broker and this time. The audit log of the broker says why";
     Unproven::because(Error::InvalidIdentityToken(text.to_owned()), reason)
 }
 
-/// The refusal of a response. The caller learns its code, and the audit log also has the reason.
+/// Makes the refusal of a response that breaks a rule. The caller gets its code, and the audit log also the
+/// reason.
 fn refused(refusal: Refusal) -> Box<Unproven> {
     let error = match refusal.code() {
         AwsCode::InvalidIdentityToken => {

@@ -1,28 +1,28 @@
-//! The provider and the claims behind a session of a federated identity, as its requests show them
-//! to policies.
+//! The provider and the claims behind a session of a federated identity, for the condition keys of
+//! its requests.
 
 use crate::proof::jwt::Flat;
 use crate::session::token::{Claims, Holder, SamlSubject, WebIdentity};
 
 /// The claim that says how the user was authenticated: OpenID Connect Core 1.0 section 2.
 pub const METHODS: &str = "amr";
-/// The maximum length of this claim in bytes, with one for each list member, because session tokens
-/// carry it.
+/// The maximum length of the claim `amr` in bytes, with one byte for each list member. It is
+/// limited because session tokens carry the claim.
 pub const MAX_METHODS: usize = 1_024;
 
-/// The provider and the claims behind a session of a federated identity, as its requests show them
-/// to policies.
+/// The provider and the claims behind a session of a federated identity, for the condition keys of
+/// its requests.
 pub struct Vouched {
     /// The provider's ARN, `arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH` or
     /// `arn:aws:iam::ACCOUNT:saml-provider/NAME`.
     pub provider_arn: String,
-    /// Condition keys with their values; names are in lower case.
+    /// The condition keys with their values. Names are in lower case.
     pub keys: Vec<(String, Flat)>,
 }
 
 impl Vouched {
-    /// Reads them from a session token's claims; `None` if the session was not made from a
-    /// provider's token or assertion.
+    /// Reads the provider and the claims from those of a session token. `None` if the session was
+    /// not made from a provider's token or assertion.
     pub fn new(claims: &Claims) -> Option<Self> {
         // Sessions issued before session tokens carried claims still name the provider.
         let [provider] = claims.origins() else {

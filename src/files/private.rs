@@ -1,4 +1,4 @@
-//! Writing private files: atomically, and keeping what they held before.
+//! Writes private files atomically, and keeps previous content under another name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -41,8 +41,8 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     })
 }
 
-/// The name under which a file is kept that is replaced at `now`: `FILE.replaced-20260102T030405Z`, with a
-/// number at the end if that exists.
+/// The name for keeping a file that is replaced at `now`: `FILE.replaced-20260102T030405Z`, with a number at
+/// the end if that name is taken.
 pub fn name_for_replaced(path: &Path, now: Timestamp) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".replaced-{}", now.to_amz()));
@@ -83,7 +83,8 @@ pub fn keep(path: &Path, kept: &Path) -> Result<(), FileError> {
     sync_folder(kept)
 }
 
-/// Puts the entries of a file's folder on stable storage: what was created, renamed or removed there.
+/// Puts the entries of a file's folder on stable storage: so that files which were created, renamed or
+/// removed there stay so.
 ///
 /// # Errors
 /// [`FileError::Io`] if the folder cannot be opened or synced.

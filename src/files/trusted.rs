@@ -1,4 +1,4 @@
-//! Reading files that no other account could have written, and appending to such files.
+//! Reads files that no other user could have written, and opens such files for appending.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
@@ -8,9 +8,9 @@ use std::path::Path;
 use super::{Audience, FileError, io};
 use crate::base::secret::Secret;
 
-/// Reads a file of at most `max_bytes`. It must be a regular file and no symbolic link, be owned by this
-/// account or by root, be writable by its owner only, be readable only by `audience`, and be in a folder
-/// that others cannot write (a sticky one such as `/tmp` is allowed).
+/// Reads a file of at most `max_bytes`. It must be a regular file and not a symbolic link, be owned by this user
+/// or by root, be writable only by its owner, be readable only by `audience`, and be in a folder that others
+/// cannot write (a sticky one such as `/tmp` is allowed).
 ///
 /// # Errors
 /// [`FileError::Unfit`] with the rule that is broken, or [`FileError::Io`] if the file cannot be read.
@@ -43,7 +43,7 @@ pub fn check(path: &Path, audience: Audience) -> Result<(), FileError> {
     fit(&file, path, audience).map(|_| ())
 }
 
-/// Checks that nobody but this account and root could put another file in the place of this one.
+/// Checks that nobody but this user and root could put another file in the place of this one.
 ///
 /// # Errors
 /// [`FileError::Unfit`] if others can write a folder on the way, or own it; [`FileError::Io`] if there is no such
@@ -52,7 +52,7 @@ pub fn check_folder(of: &Path) -> Result<(), FileError> {
     check_folders(of, rustix::process::geteuid().as_raw())
 }
 
-/// Opens a file that must not be a symbolic link.
+/// Opens a file, which must not be a symbolic link.
 pub(super) fn open(path: &Path) -> Result<File, FileError> {
     // The file is opened first and checked by its handle, so that it cannot be exchanged in between.
     OpenOptions::new()
@@ -82,8 +82,8 @@ fn fit(file: &File, path: &Path, audience: Audience) -> Result<fs::Metadata, Fil
     owned(file, path, Some(audience))
 }
 
-/// Checks that the file is owned by this account or root, and that its mode allows no more than `audience`
-/// (with `None`, any mode is allowed).
+/// Checks that the file is owned by this user or root, and that its mode allows no more than `audience` (`None`
+/// allows any mode).
 fn owned(file: &File, path: &Path, audience: Option<Audience>) -> Result<fs::Metadata, FileError> {
     let unfit = |rule: String| FileError::Unfit {
         path: path.to_owned(),
@@ -115,8 +115,8 @@ fn owned(file: &File, path: &Path, audience: Option<Audience>) -> Result<fs::Met
     Ok(meta)
 }
 
-/// The message for a file with a wrong owner. Most often root ran a command that the broker's account must
-/// run.
+/// The rule that a file breaks if it has a wrong owner. Most often the cause is that root ran a command which the
+/// broker's user should have run.
 pub(super) fn belongs_to_another(owner: u32, me: u32) -> String {
     let allowed = match me {
         0 => "root".to_owned(),
@@ -128,7 +128,7 @@ pub(super) fn belongs_to_another(owner: u32, me: u32) -> String {
     )
 }
 
-/// Checks the folders on the way to a file: whoever can write one of them, or owns a link on the way, could
+/// Checks the folders on the way to a file. Whoever can write one of them, or owns a link on the way, could
 /// replace the file.
 fn check_folders(path: &Path, me: u32) -> Result<(), FileError> {
     let parent = match path.parent() {
@@ -174,9 +174,9 @@ fn check_folders(path: &Path, me: u32) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Opens a log for appending, and makes one of mode 0600 if it does not exist. A file must be as private as
-/// [`read`] requires for [`Audience::Owner`]. The log may also be a device, or a pipe, which others may read
-/// but not write.
+/// Opens a log for appending, and creates it with mode 0600 if it does not exist. A file must be as private as
+/// [`read`] requires for [`Audience::Owner`]. The log may also be a device, or a pipe, which others may read but
+/// not write.
 ///
 /// # Errors
 /// [`FileError::Unfit`] with the rule that is broken, or [`FileError::Io`] if the log cannot be opened.

@@ -4,7 +4,7 @@ use super::audit;
 use crate::broker::Broker;
 use crate::directory::Directory;
 
-/// How many warnings are logged one by one when a directory is loaded.
+/// The maximum number of warnings about one directory that are logged; the others are only counted.
 const MAX_WARNED: usize = 50;
 
 /// Logs the warnings about a directory that was just loaded. If the directory is a file, the roles

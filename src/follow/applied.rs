@@ -14,15 +14,15 @@ use crate::store::Change;
 
 /// Changes that have been applied to a copy of the directory, which is not in force yet.
 pub(super) struct Applied {
-    /// `None` if the directory stays as it is.
+    /// The changed copy; `None` if the directory stays as it is.
     pub(super) directory: Option<Directory>,
     pub(super) changes: Vec<(Change, Detail)>,
     /// The sequence number of the last change, and the digest of the feed up to it.
     pub(super) reached: (i64, String),
 }
 
-/// Applies changes one by one to a copy of the directory, and then checks that everything they refer
-/// to exists.
+/// Applies changes one by one to a copy of the directory, and then checks that everything exists to
+/// which they refer.
 pub(super) fn apply(
     broker: &Broker,
     changes: Vec<Change>,

@@ -10,8 +10,8 @@ use crate::commands::{Actor, Detail};
 use crate::directory::Directory;
 use crate::store::{Change, StoreError};
 
-/// Writes the changes after number `after` that revoke something to this node's audit log. They
-/// were made before this node followed the feed.
+/// Writes the changes after number `after` that revoke something to this node's audit log. Those
+/// are changes that were made before this node followed the feed.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] if the store does not answer in time, and [`StoreError::Row`] if the
@@ -85,7 +85,7 @@ pub(super) fn write_down_overridden(broker: &Broker, directory: &Directory) {
     }
 }
 
-/// Two random UUIDs, for a record of the audit log.
+/// Makes two random UUIDs, for a record of the audit log.
 fn ids(broker: &Broker) -> Option<(String, String)> {
     let uuid = || {
         let bytes = entropy::bytes::<16>(&*broker.entropy).ok()?;

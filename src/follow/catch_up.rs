@@ -1,5 +1,5 @@
-//! Applies many changes at once, or loads the whole store again. Both take long, so they run in a task
-//! of their own beside the one that follows the feed.
+//! Applies many changes at once, or loads the whole store again. Both take long, so that they run in
+//! their own task, beside the one that follows the feed.
 
 use std::sync::Arc;
 
@@ -37,8 +37,8 @@ pub(super) async fn catch_up(
     })?
 }
 
-/// Loads the whole store again, after checking that it continues from the last change that is in force
-/// here.
+/// Loads the whole store again, after checking that the store contains the last change that is in
+/// force here.
 async fn reload(broker: &Arc<Broker>, here: i64, chain: &str) -> Result<Applied, FollowError> {
     // The head is read first, so that a change made in the meantime is applied a second time rather
     // than missed.

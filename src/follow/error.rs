@@ -11,7 +11,7 @@ pub enum FollowError {
     /// The change with this sequence number, or the row that it wrote, cannot be loaded here.
     #[error("change {0} cannot be applied: {1}")]
     Change(i64, String),
-    /// The store lacks changes that are in force here, or is another store. The text is the message.
+    /// The store lacks changes that are in force here, or is another store. Holds the message.
     #[error("{0}")]
     WentBack(String),
 }

@@ -8,7 +8,7 @@ use crate::directory::resource::{Resource, ResourceKind};
 use crate::master_key::MasterKey;
 use crate::store::{Head, Store};
 
-/// How many rows are passed at once from the thread that reads to the one that compiles.
+/// How many rows at a time the thread that reads hands to the thread that compiles.
 const BATCH: usize = 512;
 
 /// Reads all rows of the store, and compiles the directory. Returns it with the head of the feed to
@@ -50,8 +50,7 @@ pub async fn load(
     Ok((directory, scanned?))
 }
 
-/// Rows whose texts are stored one after another in one text, so that a batch needs only two
-/// allocations.
+/// Rows whose texts are joined to one text, so that a batch needs only two allocations.
 #[derive(Default)]
 struct Batch {
     text: String,
@@ -81,7 +80,7 @@ impl Batch {
         });
     }
 
-    /// Takes the rows out. The batch is then empty, with room for as many rows.
+    /// Takes the rows out of the batch, which is then empty and has room for as many rows.
     fn take(&mut self) -> Self {
         let next = Self {
             text: String::with_capacity(self.text.len()),

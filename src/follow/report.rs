@@ -1,5 +1,5 @@
-//! Reports to the nodes that share the store that this node is alive, and how far it has followed the
-//! feed.
+//! Reports to the nodes that share the store that this node is alive, and which change it has
+//! reached.
 
 use std::time::Duration;
 
@@ -7,17 +7,18 @@ use super::FollowContext;
 use crate::master_key::MasterKey;
 use crate::store::Node;
 
-/// How often a node reports when nothing changes.
+/// The interval between reports while nothing changes.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 
-/// When this node last reported, by the monotonic clock.
+/// Remembers when this node last reported, by the monotonic clock.
 #[derive(Default)]
 pub(super) struct Reports {
     sent_at: Option<Duration>,
 }
 
 impl Reports {
-    /// Reports at least every two seconds, and at once when the node `has_moved` along the feed.
+    /// Reports if the last report is two seconds old, or at once if the node `has_moved` along the
+    /// feed.
     pub(super) async fn send_if_due(&mut self, context: &FollowContext, has_moved: bool) {
         let broker = &context.broker;
         let now = broker.clock.monotonic();

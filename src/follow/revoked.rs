@@ -1,4 +1,4 @@
-//! Puts in force what changes of the feed revoke: sessions and signing keys.
+//! Puts in force the revocations in changes of the feed: of sessions and of signing keys.
 
 use super::error::FollowError;
 use crate::broker::Broker;
@@ -6,7 +6,7 @@ use crate::commands::Detail;
 use crate::revocations::{Mark, RevocationKey, Selector};
 use crate::store::Change;
 
-/// Puts in force everything that these changes revoke. Returns their details.
+/// Puts in force every revocation in these changes. Returns the details of the changes.
 ///
 /// # Errors
 /// [`FollowError::Change`] for the first change whose detail cannot be read.

@@ -1,4 +1,4 @@
-//! One step along the feed: applies what is new in the store, or confirms that nothing is.
+//! One step along the feed: applies the new changes in the store, or confirms that there are none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use super::revoked::{revoke, revoke_one};
 use super::{AbortOnDrop, FollowContext};
 use crate::store::{Step, StoreError};
 
-/// How many changes a step applies itself. More are applied by a task beside it, so that a revocation
-/// behind them does not wait.
+/// The maximum number of changes that a step applies itself. A task beside it applies more than that,
+/// so that a revocation behind them does not wait.
 const FEW: i64 = 64;
-/// How long the next task for many changes waits after the last one ended, whether it failed or
-/// succeeded.
+/// The minimum time between the end of a task for many changes and the start of the next one, whether
+/// the first one failed or succeeded.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How many changes that revoke something are read at once.
+/// The maximum number of changes with revocations that are read at once.
 const MAX_MARKED: usize = 1_000;
 
 /// How far this node has followed the feed, and the work that is under way.
 pub(super) struct Follower {
     context: Arc<FollowContext>,
-    /// All revocations up to the change with this number are in force here.
+    /// The number of the change up to which all revocations are in force here.
     marked: i64,
     /// The task that applies many changes or loads the whole store, and the monotonic time at which it
     /// started.
     work: Option<(AbortOnDrop<Result<Applied, FollowError>>, Duration)>,
-    /// No such task is started before this time.
+    /// The next task for many changes must not start before this time.
     pause_until: Instant,
 }
 

@@ -1,5 +1,5 @@
-//! Records on this node's disk the last change that it has seen, so that a store that went back is
-//! noticed at the next start.
+//! Records on this node's disk the last change that it has seen, so that it notices at the next
+//! start if the store has gone back.
 
 use std::path::Path;
 use std::sync::Arc;

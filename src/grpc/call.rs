@@ -1,4 +1,4 @@
-//! One call, from its message to its operation and its answer.
+//! One gRPC call, from its message to its operation and its answer.
 //!
 //! A signature covers the bytes of the message, so they are kept until it was read from the headers.
 
@@ -22,7 +22,7 @@ use crate::ops::{self, Operation, Reply, Service};
 use crate::origin::Origin;
 use crate::proof::sigv4::{Incoming, Presented};
 
-/// A call whose message was received.
+/// A call whose message was received but not decoded.
 pub(super) struct Call {
     broker: Arc<Broker>,
     origin: Origin,
@@ -31,7 +31,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// A call with what its headers and its connection show of the caller.
+    /// Makes a call, with everything that its headers and its connection tell about the caller.
     pub(super) fn new(broker: &Arc<Broker>, origin: Origin, parts: &Parts, message: Bytes) -> Self {
         Self {
             broker: broker.clone(),

@@ -1,8 +1,8 @@
 //! Length-prefixed messages: reads the one message of a request, and writes those of an answer. "gRPC over HTTP2",
 //! "Requests" and "Responses". Messages are not compressed.
 //!
-//! This is written by hand, since the signature of a call covers the bytes of its message, and a call has one
-//! message in each direction, for which tonic's codecs for streams would copy it twice.
+//! Brevet has its own code for this for two reasons: the signature of a call covers the bytes of its message, and
+//! tonic's codecs, which are made for streams, would copy a single message twice.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -19,7 +19,7 @@ use tonic::body::Body;
 
 use super::MAX_MESSAGE_BYTES;
 
-/// The bytes before a message: whether it is compressed, and its length.
+/// The length of the prefix before a message: one byte says whether it is compressed, and four are its length.
 const PREFIX: usize = 5;
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -29,7 +29,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 /// Why the message of a request could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// The headers name a compression.
+    /// A header says that the message is compressed.
     Compressed,
     /// The message is longer than [`MAX_MESSAGE_BYTES`].
     TooLong,
@@ -37,7 +37,8 @@ pub(super) enum Unreadable {
     NotOneMessage,
 }
 
-/// Receives the body of a call, which must be exactly one message. Trailers are ignored: nothing in them is signed.
+/// Receives the body of a call, which must be exactly one message. Trailers are ignored, because they are not
+/// signed.
 ///
 /// # Errors
 /// [`Unreadable`] as soon as the body cannot be such a message any more.
@@ -98,7 +99,7 @@ fn left(come: &[u8]) -> Result<Option<usize>, Unreadable> {
     left.map(Some).ok_or(Unreadable::NotOneMessage)
 }
 
-/// A message with its prefix.
+/// Makes the bytes of a message with its prefix.
 pub(super) fn frame(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut framed = Vec::with_capacity(PREFIX + length);
@@ -109,7 +110,7 @@ pub(super) fn frame(message: &impl Message) -> Bytes {
     framed.into()
 }
 
-/// The answer to a call that succeeded, with one message.
+/// Makes the answer to a call that succeeded, with one message.
 pub(super) fn answer(message: &impl Message, request_id: String) -> Response<Body> {
     let one = One {
         message: Some(frame(message)),
@@ -118,7 +119,7 @@ pub(super) fn answer(message: &impl Message, request_id: String) -> Response<Bod
     head(Body::new(one), request_id)
 }
 
-/// The answer to a call that succeeded, with a stream of messages, which [`frame`] has made.
+/// Makes the answer to a call that succeeded, with a stream of messages that [`frame`] has made.
 pub(super) fn stream(
     messages: impl Stream<Item = Result<Bytes, Status>> + Send + 'static,
     request_id: String,

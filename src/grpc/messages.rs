@@ -1,4 +1,4 @@
-//! From protobuf messages to the inputs of operations, and from outputs to messages.
+//! Translates protobuf messages into the inputs of operations, and outputs into messages.
 
 use prost::Message;
 
@@ -40,8 +40,8 @@ pub(super) trait Rpc: Operation {
     type Request: Message + Default;
     type Response: Message + From<Self::Output>;
 
-    /// Checks the message. `evidence` holds the signature of the request; an operation whose proof is in its
-    /// message replaces it by that proof.
+    /// Checks the message, and makes the operation from it. `evidence` holds the signature of the request;
+    /// an operation whose proof is in its message replaces it by that proof.
     ///
     /// # Errors
     /// [`Error::Validation`] for the first field that breaks a rule, or [`Error::Malformed`].

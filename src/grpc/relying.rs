@@ -1,5 +1,5 @@
-//! The messages of the service Relying that have one answer: from requests to inputs of operations, and from
-//! outputs to responses.
+//! Translates the messages of the service Relying that have one answer: requests into inputs of operations,
+//! and outputs into responses.
 
 use super::messages::Rpc;
 use crate::api::relying::v1 as pb;

@@ -1,4 +1,5 @@
-//! The messages of SessionAdministration: from requests to inputs of operations, and from outputs to responses.
+//! Translates the messages of SessionAdministration: requests into inputs of operations, and outputs into
+//! responses.
 
 use super::messages::Rpc;
 use crate::api::sts::v1 as pb;

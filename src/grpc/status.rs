@@ -1,4 +1,4 @@
-//! From a refusal ([`Error`]) to a gRPC [`Status`].
+//! Translates a refusal ([`Error`]) into a gRPC [`Status`].
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::error::{Class, Error};
 
-/// The gRPC status of a refusal: a code, the message, and google.rpc details for programs.
+/// Makes the gRPC status of a refusal: a code, the message, and google.rpc details for programs.
 pub fn failure(request_id: &str, error: &Error) -> Status {
     let mut details = ErrorDetails::new();
     details
@@ -51,7 +51,7 @@ fn status(error: &Error) -> Code {
     }
 }
 
-/// The protobuf name of an AWS parameter: `role_session_name` for `RoleSessionName`.
+/// The protobuf name of an AWS parameter, such as `role_session_name` for `RoleSessionName`.
 fn snake_case(field: &str) -> String {
     let mut out = String::with_capacity(field.len() + 4);
     for c in field.chars() {

@@ -1,4 +1,4 @@
-//! The stream of WatchRevocations: when it looks, and when it ends.
+//! The stream of WatchRevocations: when it sends a message, and when it ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +19,11 @@ use crate::directory::Directory;
 use crate::error::Error;
 use crate::ops::relying::watch_revocations::{WatchRevocations, Watching};
 
-/// How often the position in the feed is looked at.
+/// The interval at which the stream checks the position in the feed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// The longest pause between two messages.
+/// The maximum time between two messages.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long a stream lasts.
+/// How long a stream lasts. The client then opens a new one.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// Answers a call of WatchRevocations with a stream, which ends when `stop` becomes true.
@@ -51,7 +51,7 @@ pub(super) async fn answer(call: Call, stop: watch::Receiver<bool>) -> Response<
     framing::stream(messages, reply.request_id)
 }
 
-/// Waits until the daemon is told to stop, or has ended.
+/// Waits until the broker is told to stop, or has ended.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await; // an error means that the sender is gone
 }
@@ -61,14 +61,14 @@ struct Stream {
     watching: Watching,
     stop: watch::Receiver<bool>,
     request_id: String,
-    /// The position and the snapshot of the last look.
+    /// The position in the feed and the directory when they were last checked.
     seen: Option<(i64, Arc<Directory>)>,
     ends_at: Instant,
 }
 
 impl Stream {
-    /// Waits for the next message. Nothing is kept for a client that does not read: what ended in the
-    /// meantime is in the message that it reads next.
+    /// Waits for the next message. Nothing is queued for a client that does not read: sessions that
+    /// ended in the meantime are in the message that it reads next.
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, Status> {
         let heartbeat_at = Instant::now() + HEARTBEAT;
         loop {

@@ -71,13 +71,14 @@ pub(super) struct Case {
     pub body: Body,
 }
 
-/// What the case is about: whether a document is valid, or how a request is decided.
+/// The subject of the case: whether a document is valid, or how a request is decided.
 pub(super) enum Body {
     Document(Result<(), String>),
     Request(Box<Parsed>),
 }
 
-/// A line that is not a valid case, and why.
+/// The error about a line that is not a valid case: the case's name, if it could be read, and the
+/// reason.
 pub(super) struct BadLine {
     pub name: String,
     pub text: String,
@@ -188,7 +189,7 @@ fn compile(request: CaseRequest, policies: &CasePolicies) -> Result<Parsed, Stri
 }
 
 impl Parsed {
-    /// Calls `judge` with the request and its policies.
+    /// Calls `judge` with the request and its policies, and returns the result.
     pub fn with<T>(&self, judge: fn(&Request<'_>, &Policies<'_>) -> T) -> T {
         let mut context = RequestContext::new();
         for (name, value) in &self.request.context {

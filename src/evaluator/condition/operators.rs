@@ -29,7 +29,7 @@ pub(super) enum Test {
     Null(Vec<bool>),
 }
 
-/// Which orderings of the request's value relative to the wanted one satisfy a comparison.
+/// The orderings, of the request's value relative to the wanted one, that satisfy a comparison.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Accept {
     less: bool,
@@ -123,7 +123,7 @@ impl Test {
         }))
     }
 
-    /// Whether every value of the operator's type satisfies the test.
+    /// Whether the test accepts every value of the operator's type.
     pub fn takes_everything(&self) -> bool {
         match self {
             Self::Text(wanted) | Self::TextIgnoreCase(wanted) => wanted.iter().any(Pattern::is_any),
@@ -136,8 +136,8 @@ impl Test {
         }
     }
 
-    /// For each wanted text or ARN, the text before its first wildcard and whether that is the
-    /// whole value. `None` for other types, and if a value contains a variable.
+    /// For each wanted text or ARN, the part before its first wildcard, and whether it has no
+    /// wildcard. `None` for other types, and if a value contains a variable.
     pub fn pinned(&self) -> Option<Vec<(String, bool)>> {
         match self {
             Self::Text(wanted) | Self::TextIgnoreCase(wanted) => {

@@ -1,12 +1,12 @@
-//! A compiled document together with what compiling loses: where each statement is in the text, and
-//! how the text spells its condition keys.
+//! A compiled document with two things that compiling drops: where each statement is in the text,
+//! and how the text spells its condition keys.
 
 use super::Policy;
 use crate::evaluator::json::{Node, ParseError, Reader};
 use crate::evaluator::kind::PolicyKind;
 
 /// A compiled policy that keeps the places of its statements and the spelling of its condition
-/// keys, for a simulation that has to show both.
+/// keys, for simulations that show them.
 #[derive(Debug, Clone)]
 pub struct AnnotatedPolicy {
     policy: Policy,
@@ -16,7 +16,7 @@ pub struct AnnotatedPolicy {
     context_keys: Box<[String]>,
 }
 
-/// Where a statement begins and where it ends.
+/// The place of a statement in the text, from its beginning to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     /// The place of the statement's first character, which is its opening brace.
@@ -60,7 +60,8 @@ impl AnnotatedPolicy {
         &self.policy
     }
 
-    /// The place of the statement with this position in the policy, from 0.
+    /// The place of the statement with this number, counted from 0. `None` if the policy has no
+    /// such statement, or its text is not known.
     pub fn span(&self, statement: usize) -> Option<Span> {
         self.spans.get(statement).copied()
     }
@@ -73,7 +74,8 @@ impl AnnotatedPolicy {
 }
 
 impl From<Policy> for AnnotatedPolicy {
-    /// A policy whose text is not known: it has no places, and its condition keys are in lower case.
+    /// Wraps a policy whose text is not known. It has no places, and its condition keys are in lower
+    /// case.
     fn from(policy: Policy) -> Self {
         let keys = policy.context_keys().into_iter().map(str::to_owned);
         Self {
@@ -84,7 +86,7 @@ impl From<Policy> for AnnotatedPolicy {
     }
 }
 
-/// What is read from the text of a document that [`Policy::parse`] has accepted.
+/// The facts that are collected from the text of a document which [`Policy::parse`] has accepted.
 #[derive(Default)]
 struct Notes {
     spans: Vec<Span>,
@@ -154,7 +156,7 @@ impl Notes {
         Ok(())
     }
 
-    /// Takes the name of each `${name}` and `${name, 'default'}`.
+    /// Collects the name of each `${name}` and `${name, 'default'}`.
     fn read_variables(&mut self, text: &str) {
         for part in text.split("${").skip(1) {
             let name = part.split(['}', ',']).next().unwrap_or_default().trim();

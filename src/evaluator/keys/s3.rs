@@ -1,6 +1,6 @@
 //! The condition keys of Amazon S3, from the Service Authorization Reference, "Actions, resources, and
 //! condition keys for Amazon S3", "Condition keys for Amazon S3". Keys of access points, jobs and Storage
-//! Lens, which are not here, are left out.
+//! Lens, which Brevet does not have, are left out.
 
 use super::Presence::{Unknown, When};
 use super::Source::S3;

@@ -15,11 +15,11 @@ pub struct Outsider {
     pub principal: String,
     /// The position of the statement, from 0.
     pub statement: usize,
-    /// The conditions that also have to hold, such as `StringEquals sts:externalid [x]`.
+    /// The conditions that must hold as well, such as `StringEquals sts:externalid [x]`.
     pub conditions: Vec<String>,
 }
 
-/// The principals outside `account` that a role's trust policy allows.
+/// Lists the principals outside `account` that a role's trust policy allows.
 pub fn outsiders(trust: &Policy, account: &str) -> Vec<Outsider> {
     let mut found = Vec::new();
     for (index, statement) in trust

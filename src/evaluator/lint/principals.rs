@@ -9,7 +9,7 @@ use crate::evaluator::shared_issuers::is_unbound;
 use crate::evaluator::statement::Statement;
 use crate::evaluator::strangers;
 
-/// Warns about principals that a statement allows but its author probably did not mean to.
+/// Warns about principals that a statement allows, probably against its author's intention.
 pub(super) fn check(
     kind: PolicyKind,
     statement: &Statement,
@@ -78,7 +78,7 @@ pub(super) fn check(
     }
 }
 
-/// Warns if the conditions on an OIDC provider do not say whose tokens are meant.
+/// Warns if the conditions on an OIDC provider do not say whose tokens they accept.
 fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'static str, String)) {
     if provider.contains(":saml-provider/") {
         return;

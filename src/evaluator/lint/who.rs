@@ -1,4 +1,5 @@
-//! Tells whether the conditions of a statement say who is meant if its Principal does not.
+//! Checks whether the conditions of a statement say who is meant, for a statement whose Principal does
+//! not.
 
 use std::net::IpAddr;
 
@@ -6,10 +7,9 @@ use crate::evaluator::condition::Condition;
 use crate::evaluator::keys::{self, Presence, Source};
 use crate::evaluator::statement::Statement;
 
-/// Whether some condition can only be met by certain callers: those of an account, a principal or a
-/// network. A key that every caller can have or choose (a time, a session name, an external id, a
-/// tag, a source identity) identifies nobody, and neither does a condition that only excludes
-/// somebody.
+/// Whether at least one condition can be met only by certain callers: those of an account, a principal
+/// or a network. A key that every caller can have or choose (a time, a session name, an external id, a
+/// tag, a source identity) identifies nobody, and neither does a condition that only excludes somebody.
 pub(super) fn is_named(statement: &Statement) -> bool {
     statement
         .conditions
@@ -60,8 +60,8 @@ fn literal(text: &str) -> &str {
     text.split(['*', '?', '$']).next().unwrap_or_default()
 }
 
-/// Whether the text is a range narrow enough to identify somebody. Amazon S3 User Guide, "The
-/// meaning of \"public\"": a range broader than /8 (IPv6: /32) is public.
+/// Whether the text is a range of addresses narrow enough to identify somebody. Amazon S3 User Guide,
+/// "The meaning of \"public\"": a range broader than /8 (IPv6: /32) is public.
 fn is_network(text: &str) -> bool {
     let (address, prefix) = text.split_once('/').unwrap_or((text, "128"));
     let least = match address.parse() {

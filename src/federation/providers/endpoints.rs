@@ -1,4 +1,4 @@
-//! A cache of what the discovery documents of providers say about signing people in.
+//! A cache of the metadata in discovery documents that is needed for signing people in.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use super::fetch::{FetchError, Fetcher};
 use super::metadata::Metadata;
 use crate::directory::OidcProvider;
 
-/// The age after which the document is fetched again before somebody signs in.
+/// A document that is older than this is fetched again before somebody signs in.
 const REFRESH_AFTER: Duration = Duration::from_secs(300);
 /// The minimum time between two requests to a provider that did not answer.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ struct Entry {
     known: tokio::sync::Mutex<Known>,
 }
 
-/// Times are those of the monotonic clock.
+/// The cached metadata of a provider. Times are those of the monotonic clock.
 #[derive(Default)]
 struct Known {
     metadata: Option<(Arc<Metadata>, Duration)>,
@@ -36,8 +36,8 @@ struct Known {
 }
 
 impl MetadataCache {
-    /// The metadata of a provider, from the cache or from the provider. While the provider does not
-    /// answer, what it said before is used, up to [`MAX_AGE`].
+    /// Returns the metadata of a provider, from the cache or from the provider. While the provider
+    /// does not answer, its last answer is used until it is older than [`MAX_AGE`].
     pub(super) async fn get(
         &self,
         fetcher: &Fetcher,

@@ -13,16 +13,16 @@ use super::metadata::Metadata;
 use crate::base::secret::Secret;
 use crate::directory::{OidcProvider, SignInClient};
 
-/// Everything but the characters that no decoder changes is encoded.
+/// The characters that are encoded in a form: all but those that no decoder changes.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
-/// The longest error code or description of a provider that is kept, in characters.
+/// The maximum number of characters that are kept of a provider's error code or description.
 const MAX_FOREIGN: usize = 200;
 
-/// A code, and what proves that this broker asked for it.
+/// A code, and the values which prove that this broker requested it.
 pub struct Code<'a> {
     pub code: &'a str,
     /// The PKCE code verifier.
@@ -34,19 +34,19 @@ pub struct Code<'a> {
 /// The tokens that a provider answered with.
 pub struct Tokens {
     pub id_token: Secret<String>,
-    /// Only compared with `at_hash`, and then forgotten.
+    /// The access token. It is only compared with `at_hash`, and then dropped.
     pub access_token: Option<Secret<String>>,
 }
 
 /// Why a code could not be exchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// The provider refused the code. Both texts are the provider's.
+    /// The provider refused the code. Both texts come from the provider.
     #[error("the provider refused the code: {code} {description}")]
     Refused { code: String, description: String },
     #[error("the provider could not be asked: {0}")]
     Unreachable(String),
-    /// The answer is not that of a token endpoint.
+    /// The answer does not have the form of a token endpoint's.
     #[error("the provider's answer is wrong: {0}")]
     Answer(&'static str),
     #[error(
@@ -73,7 +73,7 @@ struct Refusal {
     error_description: String,
 }
 
-/// Exchanges a code as this client.
+/// Exchanges a code, authenticated as this client of the provider.
 pub(super) async fn exchange(
     fetcher: &Fetcher,
     provider: &OidcProvider,
@@ -153,7 +153,8 @@ fn put(form: &mut String, name: &str, value: &str) {
     form.extend(utf8_percent_encode(value, FORM));
 }
 
-/// RFC 6749 section 2.3.1: both parts are encoded as in a form before they are joined.
+/// Makes the header `Authorization` of a client with a secret. By RFC 6749 section 2.3.1, both parts are
+/// encoded as in a form before they are joined.
 fn basic(id: &str, secret: &Secret<String>) -> Result<HeaderValue, ExchangeError> {
     let mut pair = utf8_percent_encode(id, FORM).to_string();
     pair.push(':');

@@ -27,16 +27,16 @@ use super::metadata::Metadata;
 use crate::directory::OidcProvider;
 use crate::proof::jwt::{KeySet, MAX_KEY_SET_BYTES};
 
-/// The time limit for fetching the discovery document and the keys together, and for a token.
+/// The time limit for fetching the discovery document and the keys together, and for exchanging a code.
 const DEADLINE: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_DISCOVERY_BYTES: usize = 65_536;
-/// The longest answer of a token endpoint that is accepted. An ID token has at most 20,000 characters.
+/// The maximum size in bytes of a token endpoint's answer. An ID token has at most 20,000 characters.
 const MAX_TOKEN_ANSWER_BYTES: usize = 131_072;
-/// The name of this machine, whatever a resolver says: RFC 6761 section 6.3.
+/// The name that always means this machine, whatever a resolver says: RFC 6761 section 6.3.
 const LOCALHOST: &str = "localhost";
 
-/// Which addresses the client may connect to.
+/// The addresses to which the client may connect, in addition to public ones.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reach {
     /// Whether private networks and this machine are allowed, too.
@@ -84,7 +84,7 @@ impl Fetcher {
         })
     }
 
-    /// Fetches the keys of a provider, whose address is in its discovery document.
+    /// Fetches the keys of a provider from the address in its discovery document.
     pub async fn keys(&self, provider: &OidcProvider) -> Result<KeySet, FetchError> {
         let pinned = self.pinned_of(provider)?;
         let http = pinned.as_ref().unwrap_or(&self.http);
@@ -155,7 +155,8 @@ impl Fetcher {
         Ok(discovery)
     }
 
-    /// A client that trusts only the CA of this provider, if the provider has one.
+    /// Makes a client that trusts only the CA of this provider; `None` if the provider has no CA of its
+    /// own.
     fn pinned_of(&self, provider: &OidcProvider) -> Result<Option<Http>, FetchError> {
         provider.ca.as_ref().map(|pem| self.pinned(pem)).transpose()
     }
@@ -183,7 +184,7 @@ impl Fetcher {
         Ok(body)
     }
 
-    /// The URL, if it may be asked: the scheme and, for a literal address, the address.
+    /// Checks whether a URL may be requested: its scheme and, if the host is an IP address, the address.
     fn target(&self, url: &str) -> Result<Uri, FetchError> {
         let bad = || bad_url(url);
         let uri: Uri = url.parse().map_err(|_| bad())?;
@@ -241,7 +242,7 @@ fn bad_url(url: &str) -> FetchError {
     FetchError::Url(url.chars().take(255).collect())
 }
 
-/// Gives up after [`DEADLINE`].
+/// Runs `work`, but gives up after [`DEADLINE`].
 async fn in_time<T>(work: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
     tokio::time::timeout(DEADLINE, work)
         .await
@@ -330,7 +331,7 @@ fn is_global_v6(address: Ipv6Addr) -> bool {
     }
 }
 
-/// A resolver that returns only addresses that are allowed.
+/// A resolver that returns only addresses to which the client may connect.
 #[derive(Clone)]
 struct Guarded(Reach);
 

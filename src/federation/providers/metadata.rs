@@ -1,19 +1,20 @@
-//! What a provider's discovery document says about signing people in: OpenID Connect Discovery 1.0
-//! section 3, RFC 8414 section 2, RFC 9207 section 3, RP-Initiated Logout 1.0 section 2.1.
+//! The part of a provider's discovery document that is needed for signing people in: OpenID Connect
+//! Discovery 1.0 section 3, RFC 8414 section 2, RFC 9207 section 3, RP-Initiated Logout 1.0 section
+//! 2.1.
 
 use serde_json::Value;
 
 /// The maximum length of an endpoint's URL in characters.
 const MAX_URL: usize = 2_048;
 
-/// The endpoints of a provider, and what it supports.
+/// The endpoints of a provider, and the features that it supports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
-    /// Where browsers are sent to sign in.
+    /// The URL to which browsers are sent to sign in.
     pub authorization_endpoint: String,
-    /// Where codes are exchanged for tokens.
+    /// The URL at which codes are exchanged for tokens.
     pub token_endpoint: String,
-    /// Where browsers are sent to sign out of the provider, if it supports that.
+    /// The URL to which browsers are sent to sign out of the provider, if it supports that.
     pub end_session_endpoint: Option<String>,
     /// The ways in which a client may authenticate at the token endpoint.
     pub token_endpoint_auth_methods: Vec<String>,
@@ -22,11 +23,11 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Reads a discovery document whose issuer was checked. `may_redirect_to` says whether a URL is one
-    /// that a browser may be sent to.
+    /// Reads a discovery document whose issuer was checked. `may_redirect_to` says whether a browser
+    /// may be sent to a URL.
     ///
     /// # Errors
-    /// The part of the document that is missing or breaks a rule.
+    /// A text that names the part of the document which is missing or breaks a rule.
     pub(super) fn read(
         document: &Value,
         may_redirect_to: impl Fn(&str) -> bool,
