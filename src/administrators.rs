@@ -1,4 +1,4 @@
-//! Who may administer: a user or role that could undo any change of the directory by the IAM API.
+//! Finds out who may administer: a user or role that could undo any change of the directory by the IAM API.
 //!
 //! There is no root user. If nobody may administer, only somebody on the broker's host can change
 //! the directory, so `commands` refuses a change that would lead to that state.
@@ -11,7 +11,7 @@ use crate::base::names::Tag;
 use crate::directory::{Administrator, Directory, Effective, Levels, Member, Role, User};
 use crate::evaluator::{self, Policies, Policy, Principal, Request, RequestContext, strangers};
 
-/// What an administrator may do, as actions and the kinds of resources that they change. Whoever may
+/// The permissions of an administrator: actions, each with the kind of resource that it changes. Whoever may
 /// do all of this can also give themselves whatever is missing.
 const ADMINISTRATION: [(&str, &str); 7] = [
     ("iam:CreateUser", "user"),

@@ -59,7 +59,7 @@ use crate::session::batch::{Batch, Leaf, NoKey, Proof};
 use refusals::Kind;
 use state::{Outcome, Shared, State, Waiter};
 
-/// The longest time that a line may take to reach stable storage.
+/// The maximum time that a line may take to reach stable storage.
 pub const DEADLINE: Duration = Duration::from_secs(2);
 /// The maximum size in bytes of the queued lines that responses wait for, together with the queued
 /// lines of changes, which nothing waits for.
@@ -67,9 +67,9 @@ const MAX_AWAITED: usize = 16 << 20;
 /// The part of [`MAX_AWAITED`] that changes may take, so that a large import does not keep
 /// credentials from being issued.
 const MAX_CHANGES: usize = MAX_AWAITED / 2;
-/// The most bytes of lines of read calls in memory.
+/// The maximum size in bytes of the lines of read calls in memory.
 const MAX_READS: usize = 8 << 20;
-/// The most bytes of lines of single refusals in memory.
+/// The maximum size in bytes of the lines of single refusals in memory.
 const MAX_REFUSALS: usize = 2 << 20;
 /// What is counted about a call that does not get a line of its own.
 #[derive(Debug, Clone, Copy)]

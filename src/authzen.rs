@@ -36,9 +36,9 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The endpoints of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
-    /// One question.
+    /// `/access/v1/evaluation`: one question.
     Evaluation,
-    /// Several questions.
+    /// `/access/v1/evaluations`: several questions in one request.
     Evaluations,
 }
 

@@ -38,7 +38,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// together. The others are only in the feed, and one line of the log says so.
 const MAX_AUDITED: usize = 256;
 
-/// What a node needs to follow the feed.
+/// Everything that a node needs to follow the feed.
 pub struct FollowContext {
     /// The broker whose directory and revocations are kept up to date.
     pub broker: Arc<Broker>,

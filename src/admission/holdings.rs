@@ -107,7 +107,7 @@ pub(super) enum Holder {
     Principal([u8; 16]),
 }
 
-/// What one source or principal uses. It is removed from the table when it uses nothing.
+/// The capacity that one source or principal uses. It is removed from the table when it uses nothing.
 pub(super) struct Holdings {
     pub(super) holder: Holder,
     pub(super) table: Arc<Sources>,

@@ -10,8 +10,8 @@ use super::holdings::take;
 
 /// The budget in bytes for the long requests of the whole process.
 pub(super) const LONG_BYTES: usize = 32 << 20;
-/// What each byte of a long body counts for: the body is kept until its parameters are decoded, which
-/// together are at most as long.
+/// How often each byte of a long body is counted: once for the body, which is kept until its parameters
+/// are decoded, and once for the parameters, which together are at most as long.
 const COPIES: usize = 2;
 
 impl Call {

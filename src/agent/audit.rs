@@ -21,7 +21,7 @@ use crate::files::{self, FileError};
 const LINES_PER_SECOND: u32 = 100;
 /// How many lines may wait until they are written. Those beyond are only counted.
 const QUEUE: usize = 1_024;
-/// The most different lines that are counted in a second. Beyond that, they do not name the workload.
+/// The maximum number of different lines that are counted in a second. Beyond that, they do not name the workload.
 const MAX_COUNTED: usize = 1_024;
 /// How often the counts are written.
 const COUNTED_EVERY: Duration = Duration::from_secs(1);

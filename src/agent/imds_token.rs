@@ -9,7 +9,8 @@ use ring::hmac;
 use crate::base::clock::Timestamp;
 use crate::base::entropy::{self, Entropy, NoEntropy};
 
-/// The longest time for which a token is valid: six hours (EC2 User Guide, "Use the Instance Metadata Service").
+/// The maximum time in seconds for which a token is valid: six hours (EC2 User Guide, "Use the Instance Metadata
+/// Service").
 pub const MAX_TTL_SECONDS: u32 = 21_600;
 const EXPIRY: usize = 8;
 /// The length of a token's random part. It makes `LENGTH` divisible by three, so that every base64 digit of the

@@ -30,7 +30,7 @@ use crate::base::host_names::HostNames;
 /// How long a request may take to arrive, and how long a connection may be idle, in seconds.
 pub const MAX_IDLE_SECONDS: u32 = 15;
 const MAX_AGE_SECONDS: u32 = 3_600;
-/// The longest head of a request, which has room for a token of 20,000 bytes in the container form.
+/// The maximum length in bytes of a request's head, which has room for a token of 20,000 bytes in the container form.
 const MAX_HEAD_BYTES: usize = 32_768;
 const MAX_HEADERS: usize = 64;
 /// How long the accept loop pauses after a failure, for example without free file descriptors.
@@ -69,7 +69,6 @@ impl Answer {
         }
     }
 
-    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: HeaderValue) -> Self {
         self.response.headers_mut().insert(name, value);

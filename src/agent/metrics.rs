@@ -47,7 +47,7 @@ impl HandOuts {
     }
 }
 
-/// The metrics of an agent.
+/// All counters and gauges of an agent, in a registry that renders them.
 pub struct Metrics {
     registry: Registry,
     hand_outs: Family<HandOutLabel, Counter>,

@@ -13,7 +13,7 @@ use super::metrics::Metrics;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// The operators' endpoints.
+/// Answers the requests of operators and of monitoring.
 pub struct Operator {
     /// The sessions that the agent must have before it reports that it is ready.
     pub pinned: Vec<Arc<Slot>>,

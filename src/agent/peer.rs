@@ -1,5 +1,5 @@
-//! Who is at the other end of a Unix socket: the user and group by the kernel's word, and the program and systemd unit
-//! by /proc, read in such a way that they are those of the process that connected.
+//! Identifies the process at the other end of a Unix socket: its user and group by what the kernel says, and its
+//! program and systemd unit by /proc, read in such a way that they are those of the process that connected.
 //!
 //! The kernel notes the process id when a process connects. By the time /proc is read, that process may have ended and
 //! its id may belong to another one. Therefore the process must have started before a moment at which the listener had

@@ -55,8 +55,8 @@ impl PodIdentity {
         }
     }
 
-    /// What a pod with this token is given. Sessions are kept by the whole token, because only its signature
-    /// proves to whom it belongs: another token with the same claims is sent to the broker again.
+    /// Describes the session for a pod with this token. Sessions are kept by the whole token, because only its
+    /// signature proves to whom it belongs: another token with the same claims is sent to the broker again.
     fn wanted(&self, token: PodToken) -> Wanted {
         Wanted::Workload(Box::new(WorkloadWanted {
             workload: WorkloadId::Pod {

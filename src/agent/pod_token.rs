@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::wanted::PodToken;
 use crate::base::clock::Timestamp;
 
-/// The longest token that the broker accepts, in bytes.
+/// The maximum length in bytes of a token that the broker accepts.
 const LONGEST: usize = 20_000;
 
 /// A token whose signature has not been checked.

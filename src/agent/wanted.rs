@@ -34,7 +34,7 @@ pub struct WorkloadWanted {
     pub role_arn: Option<String>,
     /// The name of the session. Required for a process.
     pub role_session_name: Option<String>,
-    /// The duration, from 900 to 129600; 3600 by default.
+    /// The duration in seconds, from 900 to 129600; 3600 by default.
     pub duration_seconds: Option<i32>,
     pub tags: Vec<(String, String)>,
 }

@@ -19,7 +19,7 @@ const LONGEST: u64 = 1_024;
 /// request.
 const READ_EVERY: Duration = Duration::from_secs(1);
 
-/// The token of a workload.
+/// The token that a workload must show, from a file or from this process.
 pub enum WorkloadToken {
     /// A token that this process has made.
     Given(Secret<String>),
@@ -27,7 +27,7 @@ pub enum WorkloadToken {
     File(TokenFile),
 }
 
-/// A file with a token.
+/// A file with a token, which is read again from time to time.
 pub struct TokenFile {
     path: PathBuf,
     clock: Arc<dyn Clock>,

@@ -1,4 +1,5 @@
-//! What a running agent offers, as `--world` writes it for programs that test with an agent. It holds secrets.
+//! The description of a running agent that `--world` writes, for programs that test with an agent. It contains
+//! secrets.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

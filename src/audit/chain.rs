@@ -38,7 +38,7 @@ impl Link {
         }
     }
 
-    /// The hash in hexadecimal.
+    /// The hash as 64 hexadecimal digits, as lines contain it.
     pub fn hash_text(&self) -> String {
         hex(&self.hash)
     }

@@ -11,15 +11,15 @@ use serde::Serialize;
 use super::record::Record;
 use super::{AuditError, chain};
 
-/// The longest line of a refusal in bytes, including its link and the line feed.
+/// The maximum length in bytes of a refusal's line, including its link and the line feed.
 pub const MAX_REFUSAL: usize = 4 << 10;
-/// The longest line in bytes, including its link and the line feed. The largest call that can be
+/// The maximum length in bytes of a line, including its link and the line feed. The largest call that can be
 /// granted is shorter: 50 transitive tags of 128 and 256 characters, each character written as two
 /// escapes of six bytes.
 pub const MAX_LINE: usize = 512 << 10;
-/// The longest text in the record of a refusal, in characters.
+/// The maximum length in characters of a text in the record of a refusal.
 pub(super) const MAX_TEXT: usize = 512;
-/// The most items of a list in the record of a refusal.
+/// The maximum number of items of a list in the record of a refusal.
 const MAX_ITEMS: usize = 10;
 /// A text of at most this many bytes is never shortened. The names of members, and the values that
 /// Brevet itself writes at the top of a record (identifiers, times, an address, an error code), are
@@ -107,9 +107,9 @@ fn write_ascii<W: ?Sized + Write>(writer: &mut W, fragment: &str) -> io::Result<
 /// A way to shorten a record: the maximum length of its texts, in bytes as written. [`MAX_TEXT`] and
 /// [`MAX_ITEMS`] apply as well.
 struct Cut {
-    /// The longest text in `userIdentity`, which says who called and is shortened last.
+    /// The maximum length of a text in `userIdentity`, which says who called and is shortened last.
     identity: usize,
-    /// The longest text in the rest of the record.
+    /// The maximum length of a text in the rest of the record.
     text: usize,
     /// Whether [`SECTIONS`] are left out.
     omit: bool,

@@ -22,7 +22,7 @@ use crate::base::clock::Timestamp;
 use crate::base::entropy::Entropy;
 use crate::files::{self, Audience, FileError};
 
-/// The longest wait for another command that is writing its record.
+/// The maximum wait for another command that is writing its record.
 const WAIT: Duration = Duration::from_secs(2);
 /// The interval between attempts to lock the file.
 const LOOK_EVERY: Duration = Duration::from_millis(10);

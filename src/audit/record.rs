@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::base::clock::Timestamp;
 
-/// The record of one call.
+/// One call, in the fields of CloudTrail's record contents.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
@@ -40,7 +40,7 @@ pub struct Record {
     pub request_id: String,
     #[serde(rename = "eventID")]
     pub event_id: String,
-    /// As in CloudTrail, an STS call is read-only; a change of the directory is not.
+    /// Whether the call changes nothing in the directory. As in CloudTrail, this is true of every STS call.
     pub read_only: bool,
     /// `AwsApiCall`; `BrevetChange` for a change of the feed; `BrevetAggregate` for counted refusals;
     /// `BrevetSignature` for a signature of several tokens; `BrevetCommand` for a command on the

@@ -11,14 +11,14 @@ use super::record::{Record, UserIdentity, record};
 use crate::base::clock::Timestamp;
 use crate::budgets::Source;
 
-/// The most kinds of refusals that are counted separately at a time.
+/// The maximum number of kinds that are counted separately at a time.
 pub const MAX_KINDS: usize = 256;
 
 /// A limit on the bytes of lines per second. Unused bytes are saved, up to a maximum.
 #[derive(Debug)]
 pub(super) struct Rate {
     per_second: i64,
-    /// The most that can be saved, in thousandths of a byte.
+    /// How much can be saved at most, in thousandths of a byte.
     most: i64,
     /// The bytes that are left, in thousandths; negative after a line that was longer than what was
     /// left.

@@ -42,7 +42,7 @@ pub(super) type Outcome = Result<Option<Proof>, SignError>;
 pub(super) struct Waiter {
     /// The length of the line in bytes.
     pub length: usize,
-    /// What must be signed before the line is written, if anything.
+    /// The leaf that must be signed before the line is written, if there is one.
     pub leaf: Option<Leaf>,
     pub sender: oneshot::Sender<Outcome>,
 }

@@ -8,7 +8,7 @@ use std::io::{self, BufRead};
 use super::MAX_LINE;
 use super::chain::{Chained, Link};
 
-/// The most faults that are kept one by one.
+/// The maximum number of faults that are kept; further ones are only counted.
 const MAX_FAULTS: usize = 10_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -18,7 +18,7 @@ use super::space::Space;
 use super::state::Shared;
 use super::{Target, line, uuid};
 
-/// The longest time that a line stays in memory if nobody waits for it.
+/// The maximum time that a line stays in memory if nobody waits for it.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// The interval between attempts to write after a failure.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
@@ -29,7 +29,7 @@ const COUNTED_EVERY: Duration = Duration::from_secs(10);
 /// The same interval while the disk is nearly full: 257 records of 600 bytes are then 257 bytes per
 /// second.
 const COUNTED_EVERY_WHEN_SHORT: Duration = Duration::from_secs(600);
-/// The longest time that a round waits for further lines while calls come in parallel. A single call
+/// The maximum time that a round waits for further lines while calls come in parallel. A single call
 /// does not wait, and neither does any call if the log is not synced.
 const GATHER: Duration = Duration::from_millis(1);
 /// A buffer whose capacity exceeds this many bytes is freed when it is empty.

@@ -133,7 +133,7 @@ impl Disclosure {
         })
     }
 
-    /// What a statement does with the request, in a format of Brevet's own.
+    /// Describes what a statement does with the request, in a format of Brevet's own.
     fn reported(&self, statement: &StatementReport) -> Value {
         let (policy, number) = self.policy(statement);
         let control = self.control(statement);

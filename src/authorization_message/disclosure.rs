@@ -1,9 +1,9 @@
-//! What a reader of a refusal's reason may see: the policies of each account are for that account only.
+//! Determines what a reader of a refusal's reason may see: the policies of an account are shown only to that account.
 
 use crate::evaluator::{Source, StatementReport};
 use crate::trust::{Control, Explained};
 
-/// What is shown to a reader in addition to the message itself.
+/// The part of the answer that depends on the reader, in addition to the message itself.
 pub struct Disclosure {
     /// The explanation by the current policies; `None` if the principal no longer exists.
     pub explained: Option<Explained>,

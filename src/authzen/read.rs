@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::ops::relying::authorize::{Authorize, Item, MAX_ITEMS, Resource, Semantic};
 use crate::ops::relying::subject::Subject;
 
-/// The form of the answer.
+/// The form of the answer, which depends on that of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// One decision.

@@ -20,11 +20,11 @@ impl fmt::Display for Legible<'_> {
 /// How text is escaped, depending on where it is displayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// As one line: `\n`, `\u{1b}`.
+    /// On one line: a line feed becomes `\n`, and ESC `\u{1b}`.
     Line,
-    /// With its line breaks kept.
+    /// On several lines: line breaks are kept.
     Lines,
-    /// As JSON that stays equivalent: `\u001b`. The strings in valid JSON are already escaped, so a
+    /// As JSON that stays equivalent: ESC becomes `\u001b`. The strings in valid JSON are already escaped, so a
     /// line feed can only be between values.
     Json,
 }

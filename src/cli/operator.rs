@@ -1,4 +1,4 @@
-//! Who runs a command: the account that the kernel reports, and the account that logged in.
+//! Finds out who runs a command: the account that the kernel reports, and the account that logged in.
 
 use std::io::Read;
 

@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a port answered to the beginning of a TLS handshake.
+/// The protocol that a port speaks, by its answer to the beginning of a TLS handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Speaks {
     /// A TLS handshake, or an alert.

@@ -161,7 +161,7 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// The session of the role.
+    /// The session, which every kind of answer has.
     pub(crate) fn role(&self) -> &AssumedRole {
         match self {
             Self::Role(role)

@@ -1,8 +1,8 @@
 //! Refuses the change after which nobody may administer.
 //!
-//! One of the administrators is remembered, with the rows that make it one. Only if a transaction changes
-//! one of these rows, it is checked whether the administrator remains one; and only if it does not,
-//! another administrator is searched for.
+//! One of the administrators is remembered, with the rows that make it one. Only a transaction that
+//! changes one of these rows is followed by a check whether it is still an administrator; and only if
+//! it is not, another one is searched for.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -36,7 +36,7 @@ pub struct S3 {
     pub stores: Vec<StoreSettings>,
 }
 
-/// One object store.
+/// One object store, and how requests to it are recognized and signed.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
     /// The store's name in messages and in the audit log.

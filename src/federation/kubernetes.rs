@@ -21,7 +21,7 @@ pub struct ServiceAccount {
     pub node: Option<String>,
 }
 
-/// Reads the claims. `None` if the token is not one of a service account, or its subject is another one.
+/// Reads the claims. `None` if the token is not that of a service account, or its subject is a different one.
 pub fn service_account(token: &Verified) -> Option<ServiceAccount> {
     let claims = token.claims().get(CLAIM)?.as_object()?;
     let namespace = text(claims.get("namespace"))?;

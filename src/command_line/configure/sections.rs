@@ -1,6 +1,6 @@
 //! Puts a section into the text of `~/.aws/config`, and leaves everything else as it is.
 
-/// A section, with its header and its lines.
+/// A section to write.
 pub(super) struct Section {
     /// The text between the brackets, such as `profile dev`.
     pub(super) header: String,

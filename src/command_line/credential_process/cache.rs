@@ -94,7 +94,6 @@ impl Entry {
         }
     }
 
-    /// Removes the session from the cache.
     pub(super) fn remove(&self) {
         // The file may not exist.
         let _ = std::fs::remove_file(&self.file);

@@ -218,7 +218,7 @@ impl Declared for AssociationDetail {
     }
 }
 
-/// Whether the text is a name of a Kubernetes object.
+/// Whether the text can be the name of a Kubernetes object.
 fn is_kubernetes_name(text: &str) -> bool {
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
     (1..=MAX_KUBERNETES_NAME).contains(&text.len()) && text.bytes().all(legal)

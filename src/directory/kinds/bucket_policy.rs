@@ -18,7 +18,7 @@ use crate::evaluator::{Policy, PolicyKind, strangers};
 const ARN: &str = "arn:aws:s3:::";
 
 shape! {
-    /// The policy of a bucket.
+    /// The policy of a bucket as a directory file declares it.
     BucketPolicyDetail {
         /// The name of the bucket. The name of its store is not part of it.
         bucket: String,

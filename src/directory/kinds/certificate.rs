@@ -38,7 +38,7 @@ shape! {
 pub struct Certificate {
     /// The SPIFFE ID or the subject, which must be equal to the certificate's.
     pub id: Box<str>,
-    /// The ARN of the user.
+    /// The ARN of the user that the certificate stands for.
     pub user_arn: Arc<str>,
     /// Whether the certificate may be used. An inactive one is refused.
     pub active: bool,

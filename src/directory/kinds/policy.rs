@@ -94,7 +94,7 @@ pub struct ManagedPolicy {
     /// The ARN, `arn:aws:iam::ACCOUNT:policy/PATH/NAME`; the account of AWS's own policies is `aws`.
     pub arn: Arc<str>,
     pub policy: Arc<Policy>,
-    /// The number of versions.
+    /// How many versions the policy has, including those that are not compiled.
     pub versions: usize,
     pub tags: Box<[names::Tag]>,
 }

@@ -31,7 +31,7 @@ pub struct Code<'a> {
     pub redirect_uri: &'a str,
 }
 
-/// The tokens that a provider answered with.
+/// The tokens in the answer of a provider.
 pub struct Tokens {
     pub id_token: Secret<String>,
     /// The access token. It is only compared with `at_hash`, and then dropped.

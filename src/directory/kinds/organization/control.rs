@@ -18,7 +18,7 @@ pub struct Organization {
     members: HashMap<AccountId, Member>,
 }
 
-/// An account of the organization.
+/// The place of an account in the organization, and the policies on the way to it.
 #[derive(Debug)]
 pub struct Member {
     /// The value of `aws:PrincipalOrgID`.
