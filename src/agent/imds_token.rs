@@ -18,7 +18,7 @@ const EXPIRY: usize = 8;
 const NONCE: usize = 17;
 const MAC: usize = 32;
 const LENGTH: usize = EXPIRY + NONCE + MAC;
-/// The length of a token in base64.
+/// The length in characters of a token, which is all of its bytes in base64.
 const TEXT: usize = LENGTH / 3 * 4;
 
 /// The key that authenticates this agent's tokens.
