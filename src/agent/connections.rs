@@ -42,7 +42,7 @@ pub fn is_shortage(error: &io::Error) -> bool {
 pub struct Pulse {
     looks: Arc<AtomicU32>,
     opened: u32,
-    /// The number of that call at the last answer, or [`Pulse::BUSY`].
+    /// How many of those calls there had been at the last answer, or [`Pulse::BUSY`].
     answered: AtomicU32,
 }
 

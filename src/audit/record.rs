@@ -70,7 +70,7 @@ pub struct UserIdentity {
     pub arn: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
-    /// The access key that signed; for an unknown caller, the one in the request.
+    /// The id of the access key that signed the call; for an unknown caller, the id in the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -126,7 +126,7 @@ impl RoleArguments {
     /// broker, with the same identity. It contains no secrets.
     ///
     /// # Errors
-    /// A text for the operator, if the working folder cannot be read, on which the path of a file depends.
+    /// A text for the operator, if the working folder cannot be read, which completes the path of a file.
     pub(crate) fn asked(&self, settings: &Settings) -> Result<String, Failure> {
         let path = |file: &Option<PathBuf>| -> Result<Option<PathBuf>, Failure> {
             Ok(file.as_ref().map(std::path::absolute).transpose()?)

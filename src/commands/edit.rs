@@ -74,7 +74,7 @@ pub enum Edit {
     SetAlias(Option<String>),
     /// Sets or removes an account's password policy.
     SetPasswordPolicy(Option<PasswordPolicyDetail>),
-    /// Changes a login profile.
+    /// Changes the password of a user, or whether the user must choose another one.
     UpdateLoginProfile {
         /// The hash of the new password, if it changes.
         password_hash: Option<Secret<String>>,
