@@ -121,7 +121,7 @@ pub struct Admission {
     proven_sources: Cache<Source, Arc<Holdings>>,
     /// Where each proof was first seen.
     proofs: Cache<[u8; 16], Place>,
-    /// Calls that wait for their bodies: one table for each [`Rank`].
+    /// Calls that wait for their bodies: one table for each [`room::Rank`].
     awaited: [Mutex<Awaited>; 3],
     connected: AtomicU64,
     started: Instant,
