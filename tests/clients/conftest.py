@@ -12,6 +12,13 @@ ROOT = Path(__file__).parents[2]
 BREVET = os.environ.get("BREVET", str(ROOT / "target/debug/brevet"))
 
 
+def may_skip(reason):
+    """Fails where the machine lacks what a test needs: a test that passes without running shows nothing."""
+    if os.environ.get("BREVET_MAY_SKIP") == "1":
+        pytest.skip(reason)
+    pytest.fail(f"{reason}. With BREVET_MAY_SKIP=1 such tests are skipped.")
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     home = tmp_path_factory.mktemp("broker")

@@ -3,14 +3,17 @@
 Each service gets a root folder of its own (the machine's programs, and what the Dockerfile copies),
 its volumes, its user, no capabilities, and a root that cannot be written where compose says so. All
 of them share a network of their own, in which their names are known. Started by test_deploy.py as
-`unshare --mount --net --fork python3 containers.py FOLDER BREVET`, it prints what it found as JSON.
+`unshare --mount --net --fork python3 containers.py FOLDER BREVET PAGES`, it prints what it found as JSON.
+PAGES has commands of the documentation. They find this program as `docker`, which understands what they say.
 """
 
+import argparse
 import fcntl
 import json
 import os
 import re
 import shlex
+import signal
 import socket
 import struct
 import subprocess
@@ -18,10 +21,12 @@ import sys
 import time
 from pathlib import Path
 
+import node
 import yaml
 
 ROOT = Path(__file__).parents[2]
 FOLDER, BREVET = Path(sys.argv[1]), sys.argv[2]
+STAGES = {"brevet": "", "brevet-agent": "agent"}
 PROGRAMS = ["usr", "bin", "sbin", "lib", "lib64"]
 
 
@@ -36,11 +41,14 @@ def loopback():
         fcntl.ioctl(s, 0x8914, request)  # SIOCSIFFLAGS, IFF_UP
 
 
-def instructions():
-    """The Dockerfile's last stage: its instructions, each on one line."""
+def instructions(image):
+    """The Dockerfile's stage of an image: its instructions, each on one line."""
     text = (ROOT / "deploy/Dockerfile").read_text().replace("\\\n", " ")
-    stage = text[text.rindex("\nFROM ") :]
-    return [line.split(None, 1) for line in stage.splitlines() if line and not line.startswith("#")]
+    stages = {}
+    for stage in re.split(r"^FROM ", text, flags=re.MULTILINE)[1:]:
+        first, *lines = stage.splitlines()
+        stages[first.partition(" AS ")[2]] = lines
+    return [line.split(None, 1) for line in stages[STAGES[image]] if line and not line.startswith("#")]
 
 
 def image(name):
@@ -69,17 +77,17 @@ def image(name):
     return root
 
 
-def build(root):
-    """What the Dockerfile's last stage does."""
-    for name, rest in instructions():
+def build(root, image):
+    """What the Dockerfile's stage of an image does."""
+    for name, rest in instructions(image):
         if name == "RUN":
             sh("chroot", str(root), "sh", "-c", rest)
         elif name == "COPY":
             options = [w for w in rest.split() if w.startswith("--")]
             source, target = [w for w in rest.split() if not w.startswith("--")]
             mode = next((o.split("=")[1] for o in options if o.startswith("--chmod=")), "0644")
-            if "--from=build" in options:
-                source = BREVET if source.endswith("/brevet") else source
+            if any(option.startswith("--from=") for option in options):
+                source = Path(BREVET).with_name(Path(source).name) if "/target/release/" in source else source
             else:
                 ignored = (ROOT / ".dockerignore").read_text().splitlines()
                 assert f"!{source}" in ignored, f"{source} is not in the build's context"
@@ -107,8 +115,8 @@ def command(compose, name):
     """A service's command line, and the rest of what compose says of it."""
     service = compose["services"][name]
     entrypoint = service.get("entrypoint")
-    if service["image"] == "brevet":
-        told = dict(instructions())
+    if service["image"] in STAGES:
+        told = dict(instructions(service["image"]))
         entrypoint = entrypoint or json.loads(told["ENTRYPOINT"])
         words = entrypoint + service.get("command", json.loads(told["CMD"]))
     else:
@@ -184,14 +192,88 @@ def down(running):
     return {name: process.wait(30) for name, process in running.items()}
 
 
+def docker(arguments):
+    """`docker compose -f deploy/compose.yaml`, with `exec`, `run` and `up` of one service."""
+    assert arguments[:3] == ["compose", "-f", "deploy/compose.yaml"], arguments
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--profile")
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for kind in ("exec", "run", "up"):
+        parsed = kinds.add_parser(kind)
+        for flag in {"exec": ["-T"], "run": ["-T", "--rm", "--no-deps"], "up": ["--detach", "--wait"]}[kind]:
+            parsed.add_argument(flag, action="store_true", required=True)
+        if kind == "run":
+            parsed.add_argument("--entrypoint", required=True)
+        parsed.add_argument("service")
+        if kind != "up":
+            parsed.add_argument("words", nargs=argparse.REMAINDER)
+    asked = parser.parse_args(arguments[3:])
+    compose = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())
+    service = compose["services"][asked.service]
+    assert asked.kind != "up" or asked.profile in service["profiles"]
+    if asked.kind == "up":
+        log = open(FOLDER / f"{asked.service}.log", "a")
+        process = subprocess.Popen(container(compose, asked.service), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        (FOLDER / f"{asked.service}.pid").write_text(str(process.pid))
+        return
+    words = ([asked.entrypoint] if asked.kind == "run" else []) + asked.words
+    command = container(compose, asked.service, words)
+    os.execvpe(command[0], command, ENVIRONMENT)
+
+
+def agent(compose, pages, account):
+    """The agent beside the broker, by the commands of the pages, and who a program is by what it gives."""
+    folder = FOLDER / "pages"
+    (folder / "stub").mkdir(parents=True)
+    stub = folder / "stub/docker"
+    stub.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} {FOLDER} {BREVET} docker "$@"\n')
+    stub.chmod(0o755)
+    directory, key = node.declared(account)
+    (folder / "account.json").write_text(directory)
+    (folder / "access-key.json").write_text(key)
+    (folder / "agent.toml").write_text(pages["agent.toml"].replace("111122223333", account))
+    environment = {**os.environ, "PATH": f"{stub.parent}:{os.environ['PATH']}"}
+    for step in ("import", "agent"):
+        done = subprocess.run(["sh", "-ec", pages[step]], cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    process = int((FOLDER / "agent.pid").read_text())
+    program = {
+        "PATH": os.environ["PATH"], "HOME": str(FOLDER), "AWS_DEFAULT_REGION": node.REGION, "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:7480",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:7490", "AWS_METADATA_SERVICE_TIMEOUT": "20",
+    }
+    deadline = time.monotonic() + 60
+    while "the agent listens" not in (log := (FOLDER / "agent.log").read_text()):
+        assert time.monotonic() < deadline, log
+        time.sleep(0.1)
+    command = [sys.executable, "-m", "awscli", "sts", "get-caller-identity"]
+    # The broker learns of the import within two seconds, and the agent asks again for what was refused.
+    while (done := subprocess.run(command, env=program, capture_output=True, text=True)).returncode != 0:
+        assert time.monotonic() < deadline, done.stderr + (FOLDER / "agent.log").read_text()
+    arn = json.loads(done.stdout)["Arn"]
+    status = dict(re.findall(r"^(\w+):\t(.*)$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE))
+    found = {
+        "agent_arn": arn,
+        "agent_user": status["Uid"].split(),
+        "agent_capabilities": [status[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapInh")],
+        "agent_writable": writable(compose, "agent"),
+    }
+    os.kill(process, signal.SIGTERM)
+    return found
+
+
+def writable(compose, name):
+    """Which folders a service can write."""
+    write = ["sh", "-c", "for d in / /etc /usr/local/bin /tmp /var/lib/brevet /var/lib/brevet-agent; do (: >$d/x) 2>/dev/null && echo $d; done; true"]
+    return subprocess.run(container(compose, name, write), env=ENVIRONMENT, capture_output=True, text=True).stdout.split()
+
+
 def main():
     loopback()
     compose = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())
-    # Services with a profile are not started by default.
-    for name in (name for name, service in compose["services"].items() if "profiles" not in service):
+    for name, service in compose["services"].items():
         root = image(name)
-        if compose["services"][name]["image"] == "brevet":
-            build(root)
+        if service["image"] in STAGES:
+            build(root, service["image"])
         else:
             sh("install", "-D", "-m", "0755", "/usr/bin/redis-server", str(root / "usr/local/bin/redis-server"))
     found = {}
@@ -202,8 +284,7 @@ def main():
     found["capabilities"] = [status[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapInh")]
     found["no_new_privileges"] = status["NoNewPrivs"]
     found["redis_arguments"] = Path(f"/proc/{running['redis'].pid}/cmdline").read_text()
-    write = ["sh", "-c", "for d in / /etc /usr/local/bin /tmp /var/lib/brevet; do (: >$d/x) 2>/dev/null && echo $d; done; true"]
-    found["writable"] = subprocess.run(container(compose, "broker", write), env=ENVIRONMENT, capture_output=True, text=True).stdout.split()
+    found["writable"] = writable(compose, "broker")
     show = ["cat", "/var/lib/brevet/administrator.env"]
     keys = subprocess.run(container(compose, "broker", show), env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
     words = dict(word.split("=", 1) for word in keys.split() if "=" in word)
@@ -224,6 +305,7 @@ def main():
     }
     found["arn_after"] = json.loads(sh(*cli, "get-caller-identity", env=person, capture_output=True, text=True).stdout)["Arn"]
     found["session_after"] = json.loads(sh(*cli, "get-caller-identity", env=kept, capture_output=True, text=True).stdout)["Arn"]
+    found |= agent(compose, json.loads(sys.argv[3]), account)
     running["redis"].kill()
     running["redis"].wait()
     deadline = time.monotonic() + 60
@@ -238,4 +320,7 @@ def main():
     print(json.dumps(found))
 
 
-main()
+if sys.argv[3] == "docker":
+    docker(sys.argv[4:])
+else:
+    main()

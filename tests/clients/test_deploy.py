@@ -3,23 +3,84 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import kubernetes_validate
+import node
 import pytest
 import yaml
-from conftest import BREVET, ROOT
+from conftest import BREVET, ROOT, may_skip
 
 DEPLOY = ROOT / "deploy"
+
+
+def section(page, heading):
+    """What a page says below a heading: its TOML, and its blocks of commands."""
+    text = (ROOT / "docs/how-to" / page).read_text().split(f"# {heading}\n", 1)[1]
+    text = re.split(r"^##+ ", text, flags=re.MULTILINE)[0]
+    toml = re.findall(r"^ *```toml\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    shell = re.findall(r"^ *```sh .*?\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    return "".join(textwrap.dedent(block) for block in toml), [textwrap.dedent(block) for block in shell]
+
+
+@pytest.fixture
+def folder():
+    """A folder that other accounts may go through."""
+    made = subprocess.run(["mktemp", "-d", "/tmp/brevet-deploy-XXXXXXXX"], capture_output=True, text=True, check=True)
+    folder = Path(made.stdout.strip())
+    folder.chmod(0o755)
+    yield folder
+    # The mounts are gone with their namespace; should one be left, what it shows is not touched.
+    subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], check=True)
 
 
 def test_the_dockerfile_is_sound():
     hadolint = Path(sys.executable).parent / "hadolint"
     done = subprocess.run([hadolint, str(DEPLOY / "Dockerfile")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_build_has_all_the_files_that_it_needs(folder):
+    """What the Dockerfile builds passes the compiler's checks where there is only what .dockerignore lets through."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert rules[0] == "*" and all(rule.startswith("!") for rule in rules[1:])
+    for name in tracked:
+        if any(name == rule[1:] or name.startswith(f"{rule[1:]}/") for rule in rules[1:]):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    builds = re.findall(r"^RUN (cargo build .*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert len(builds) == 2
+    # Only checked, for which the dependencies that `tests/run lint` has compiled serve again.
+    target = {**os.environ, "CARGO_TARGET_DIR": os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))}
+    for build in builds:
+        words = shlex.split(build.replace("cargo build --release", "cargo check"))
+        done = subprocess.run([*words, "--quiet"], cwd=folder, env=target, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_list_of_parts_is_what_cargo_links():
+    parts = json.loads(subprocess.run([DEPLOY / "sbom"], check=True, capture_output=True, text=True).stdout)
+    names = {part["name"] for part in parts["components"]}
+    assert parts["specVersion"] == "1.6" and {"aws-lc-rs", "redis", "ring", "sqlx", "tokio"} <= names
+    assert not names & {"criterion", "proptest", "tempfile"}, "what only tests need is no part"
+    for part in parts["components"]:
+        assert part["hashes"][0]["alg"] == "SHA-256" and part["licenses"][0]["expression"], part["name"]
+    refs = {part["bom-ref"] for part in [parts["metadata"]["component"], *parts["components"]]}
+    for dependency in parts["dependencies"]:
+        assert {dependency["ref"], *dependency["dependsOn"]} <= refs
+
+
+def test_the_agents_program_has_no_database():
+    tree = ["cargo", "tree", "--locked", "--no-default-features", "--features", "agent", "--edges", "normal", "--prefix", "none"]
+    done = subprocess.run(tree, cwd=ROOT, check=True, capture_output=True, text=True)
+    names = {line.split()[0] for line in done.stdout.splitlines() if line}
+    assert "tonic" in names and not {name for name in names if re.match("sqlx|libsqlite3|redis", name)}, names
 
 
 @pytest.mark.parametrize("version", ["1.31", "1.37"])
@@ -48,26 +109,21 @@ def test_images_are_pinned_and_state_is_in_a_named_volume():
     assert "password" not in json.dumps(compose["services"]["redis"]["command"]).lower()
 
 
-def test_compose_comes_up_and_keeps_its_state(tmp_path):
-    if os.geteuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("users and mounts of services need root and unshare")
-    tried = subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, text=True)
-    if tried.returncode != 0:
-        pytest.skip(f"this machine lets nobody unshare: {tried.stderr}")
-    # Folders on the way must let the services' accounts through.
-    folder = Path(subprocess.run(["mktemp", "-d", "/tmp/brevet-compose-XXXXXXXX"], capture_output=True, text=True, check=True).stdout.strip())
-    folder.chmod(0o755)
-    try:
-        script = Path(__file__).with_name("containers.py")
-        inside = ["unshare", "--mount", "--net", "--fork", "--kill-child", sys.executable, str(script), str(folder), BREVET]
-        done = subprocess.run(inside, capture_output=True, text=True, timeout=180)
-        assert done.returncode == 0, done.stdout + done.stderr
-        found = json.loads(done.stdout)
-        password = (folder / "volumes/state/redis.password").read_text()
-        modes = {name: (folder / "volumes/state" / name).stat().st_mode & 0o777 for name in ("redis.password", "administrator.env")}
-    finally:
-        # The mounts are gone with their namespace; should one be left, what it shows is not touched.
-        subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], check=True)
+def test_compose_comes_up_and_keeps_its_state(folder):
+    namespaces = ["unshare", "--mount", "--net", "--fork", "--kill-child"]
+    tried = subprocess.run([*namespaces, "true"], capture_output=True, text=True)
+    if tried.returncode != 0 or os.geteuid() != 0:
+        may_skip(f"users and mounts of services need root and namespaces: {tried.stderr}")
+    _, blocks = section("deploy.md", "Containers")
+    agent, start = section("deploy.md", "The agent in a container")
+    pages = {"import": blocks[1].replace(" - <", " - --apply <"), "agent.toml": agent, "agent": start[0]}
+    script = Path(__file__).with_name("containers.py")
+    inside = [*namespaces, sys.executable, str(script), str(folder), BREVET, json.dumps(pages)]
+    done = subprocess.run(inside, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    password = (folder / "volumes/state/redis.password").read_text()
+    modes = {name: (folder / "volumes/state" / name).stat().st_mode & 0o777 for name in ("redis.password", "administrator.env")}
     assert found["health"] == "ready"
     assert found["user"] == ["7480"] * 4 and found["no_new_privileges"] == "1"
     assert {int(mask, 16) for mask in found["capabilities"]} == {0}
@@ -79,50 +135,103 @@ def test_compose_comes_up_and_keeps_its_state(tmp_path):
     assert found["session_after"].endswith("assumed-role/Administrator/kept"), "sessions outlive the containers"
     assert found["without_redis"].startswith("ready; degraded")
     assert found["gone"][0] == 1 and "does not answer" in found["gone"][1]
+    assert found["agent_user"] == ["7482"] * 4 and found["agent_capabilities"] == ["0" * 16] * 4
+    assert found["agent_writable"] == ["/var/lib/brevet-agent"], "its volume alone"
+    assert found["agent_arn"].split("/")[0].endswith(":assumed-role") and found["agent_arn"].split("/")[1] == "App"
 
 
-def test_the_unit_the_accounts_and_the_rotation(tmp_path):
-    unit = (DEPLOY / "brevet.service").read_text()
-    assert "Type=notify" in unit and "ExecReload=/bin/kill -HUP $MAINPID" in unit
-    if shutil.which("systemd-analyze"):
-        there = tmp_path / "brevet.service"
-        there.write_text(unit.replace("/usr/local/bin/brevet", BREVET))
-        done = subprocess.run(["systemd-analyze", "verify", str(there)], capture_output=True, text=True)
-        assert "brevet.service" not in done.stderr, done.stderr
-    if shutil.which("systemd-sysusers") and shutil.which("systemd-tmpfiles"):
-        root = tmp_path / "root"
-        for kind in ("sysusers.d", "tmpfiles.d"):
-            shutil.copytree(DEPLOY / kind, root / "usr/lib" / kind)
-        (root / "etc").mkdir()
-        subprocess.run(["systemd-sysusers", f"--root={root}"], check=True, capture_output=True)
-        assert "brevet:x:" in (root / "etc/passwd").read_text()
-        if os.geteuid() == 0:
-            subprocess.run(["systemd-tmpfiles", f"--root={root}", "--create"], check=True, capture_output=True)
-            assert (root / "var/lib/brevet").stat().st_mode & 0o777 == 0o700
+@pytest.mark.parametrize("name", ["brevet.service", "brevet-agent.service"])
+def test_a_unit_has_no_mistake(tmp_path, name):
+    there = tmp_path / name
+    there.write_text((DEPLOY / name).read_text().replace("/usr/local/bin/", f"{Path(BREVET).parent}/"))
+    if (DEPLOY / f"{name}.d").exists():
+        shutil.copytree(DEPLOY / f"{name}.d", tmp_path / f"{name}.d")
+    done = subprocess.run(["systemd-analyze", "verify", str(there)], capture_output=True, text=True)
+    assert done.returncode == 0 and name not in done.stderr, done.stderr
+
+
+def test_the_units_run_by_the_commands_of_the_pages(folder):
+    """From the installation to a program that gets credentials, below a systemd, as whom and where the units say."""
+    namespaces = ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child"]
+    tried = subprocess.run([*namespaces, "--cgroup", "true"], capture_output=True, text=True)
+    if tried.returncode != 0:
+        may_skip(f"systemd needs root and namespaces: {tried.stderr}")
+    work = folder / "work"
+    (work / "target/release").mkdir(parents=True)
+    for name in ("brevet", "brevet-agent"):
+        shutil.copy(Path(BREVET).with_name(name), work / "target/release")
+    # They are built already.
+    (work / "stub").mkdir()
+    (work / "stub/cargo").write_text("#!/bin/sh\n")
+    (work / "stub/cargo").chmod(0o755)
+    shutil.copytree(DEPLOY, work / "deploy")
+    directory, key = node.declared("111122223333")
+    (work / "account.json").write_text(directory)
+    (work / "access-key.json").write_text(key)
+    (work / "ca.pem").write_text("no certificate: the broker is on loopback\n")
+    _, (install, import_) = section("deploy.md", "systemd")
+    (work / "broker.install").write_text(install.replace("brevet init /var/lib/brevet", "brevet init /var/lib/brevet --account 111122223333"))
+    (work / "broker.import").write_text(import_.replace(" - <", " - --apply <"))
+    (work / "broker.health").write_text("".join(section("deploy.md", "Health")[1]))
+    agent, steps = section("sidecar.md", "Set up a machine")
+    broker = 'endpoint = "https://sts.example.com:7480"\nca_file = "ca.pem"\n'
+    assert broker in agent and "--account" in (work / "broker.install").read_text()
+    agent = agent.replace(broker, 'endpoint = "http://127.0.0.1:7480"\n')
+    # The unit `reporter.service` of that page, with the role that the node may hand out.
+    local, _ = section("unix-socket.md", "Give local programs credentials over a Unix socket")
+    (work / "agent.toml").write_text(agent + local.replace("role/Reporter", "role/App"))
+    for number, step in enumerate(steps):
+        (work / f"step.{number}").write_text(step)
+    shutil.copy(Path(__file__).with_name("units.sh"), work)
+    inside = [*namespaces, sys.executable, str(Path(__file__).with_name("units.py")), str(folder), "/work/units.sh"]
+    try:
+        done = subprocess.run(inside, capture_output=True, text=True, timeout=240)
+    finally:
+        subprocess.run(["unshare", "--mount", *inside[-4:-1], "clean"], check=True)
+    printed = {name: (folder / name).read_text() if (folder / name).exists() else "" for name in ("out", "log")}
+    assert "\ndone\n" in printed["out"], done.stdout + done.stderr + "".join(printed.values())
+    found = dict(re.findall(r"^([\w -]+): (.*)$", printed["out"], re.MULTILINE))
+    for when in ("before", "after"):
+        assert json.loads(found[when])["Code"] == "Success" and json.loads(found[when])["AccessKeyId"].startswith("ASIA")
+    lines = [json.loads(line) for line in found["audit"].split("\t")]
+    handed = [json.loads(found[name])["AccessKeyId"] for name in ("before", "after", "unit")]
+    assert [line["access_key_id"] for line in lines] == handed
+    assert [line["proof"] for line in lines] == ["imds-token", "imds-token", "peer-unit"]
+    assert json.loads(found["unit"])["AccessKeyId"].startswith("ASIA") and found["another unit"] == "refused"
+    # CAP_NET_BIND_SERVICE, for port 80, is the agent's only right.
+    for unit, right in (("brevet", 0), ("brevet-agent", 1 << 10)):
+        assert found[f"{unit} state"] == "active enabled 0" and found[f"{unit} user"] == unit
+        assert [int(word, 16) for word in found[f"{unit} capabilities"].split()] == [right, right]
+        assert found[f"{unit} limits"] == "2 1", "system calls are filtered, and nothing raises its rights"
+        assert found[f"{unit} folder"] == f"{unit} 700" and found[f"{unit} open files"] == ""
+
+
+def test_the_audit_log_is_rotated(tmp_path):
     logrotate = shutil.which("logrotate") or "/usr/sbin/logrotate"
-    if os.path.exists(logrotate) and os.geteuid() == 0:
-        home = tmp_path / "home"
-        made = subprocess.run([BREVET, "init", str(home)], capture_output=True, text=True)
-        assert made.returncode == 0, made.stderr
-        configuration = home / "brevet.toml"
-        configuration.write_text(re.sub(r"127\.0\.0\.1:748\d", "127.0.0.1:0", configuration.read_text()))
-        serve = [BREVET, "serve", "--config", str(configuration)]
-        broker = subprocess.Popen(serve, stderr=subprocess.PIPE, text=True)
-        assert "brevet listens" in broker.stderr.readline()
-        log = home / "audit.jsonl"
-        before = log.stat().st_ino
-        log.write_text("{}\n") if log.stat().st_size == 0 else None
-        text = (DEPLOY / "logrotate.conf").read_text()
-        text = text.replace("/var/lib/brevet/audit.jsonl", str(log)).replace("su brevet brevet", "su root root")
-        text = text.replace("systemctl reload brevet.service", f"kill -HUP {broker.pid}; sleep 1")
-        rotation = tmp_path / "logrotate.conf"
-        rotation.write_text(text)
-        rotation.chmod(0o600)
-        state = ["--state", str(tmp_path / "state")]
-        done = subprocess.run([logrotate, "--force", *state, str(rotation)], capture_output=True, text=True)
-        broker.terminate()
-        assert broker.wait(15) == 0
-        assert done.returncode == 0, done.stderr
-        old = [p for p in home.glob("audit.jsonl-*")]
-        assert len(old) == 1 and old[0].stat().st_ino == before, "renamed"
-        assert log.exists() and log.stat().st_ino != before and log.stat().st_mode & 0o777 == 0o600, "opened anew"
+    if not os.path.exists(logrotate) or os.geteuid() != 0:
+        may_skip("there is no logrotate here, or no root")
+    home = tmp_path / "home"
+    made = subprocess.run([BREVET, "init", str(home)], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    configuration = home / "brevet.toml"
+    configuration.write_text(re.sub(r"127\.0\.0\.1:748\d", "127.0.0.1:0", configuration.read_text()))
+    serve = [BREVET, "serve", "--config", str(configuration)]
+    broker = subprocess.Popen(serve, stderr=subprocess.PIPE, text=True)
+    assert "brevet listens" in broker.stderr.readline()
+    log = home / "audit.jsonl"
+    before = log.stat().st_ino
+    log.write_text("{}\n") if log.stat().st_size == 0 else None
+    text = (DEPLOY / "logrotate.conf").read_text()
+    text = text.replace("/var/lib/brevet/audit.jsonl", str(log)).replace("su brevet brevet", "su root root")
+    text = text.replace("systemctl reload brevet.service", f"kill -HUP {broker.pid}; sleep 1")
+    rotation = tmp_path / "logrotate.conf"
+    rotation.write_text(text)
+    rotation.chmod(0o600)
+    state = ["--state", str(tmp_path / "state")]
+    done = subprocess.run([logrotate, "--force", *state, str(rotation)], capture_output=True, text=True)
+    broker.terminate()
+    assert broker.wait(15) == 0
+    assert done.returncode == 0, done.stderr
+    old = [p for p in home.glob("audit.jsonl-*")]
+    assert len(old) == 1 and old[0].stat().st_ino == before, "renamed"
+    assert log.exists() and log.stat().st_ino != before and log.stat().st_mode & 0o777 == 0o600, "opened anew"

@@ -25,7 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   brevet agent --dev
       Hands out the role `Demo` of a `brevet serve --dev` on 127.0.0.1:7490, with the key that it printed.
-  brevet agent --config /etc/brevet/agent.toml
+  brevet agent --config /var/lib/brevet-agent/agent.toml
       Runs the agent of a configuration, for production.
   brevet agent --dev --listen 127.0.0.1:0 --world world.json
       Listens on any free port, for a test; world.json says which one.";
