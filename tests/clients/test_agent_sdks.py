@@ -9,6 +9,7 @@ from pathlib import Path
 
 import agents
 import pytest
+from conftest import may_skip
 
 HERE = Path(__file__).parent
 INSTALLED = HERE.parents[1] / "target/clients"
@@ -61,7 +62,7 @@ def environment(world, agent, way):
 @pytest.mark.parametrize("sdk", SDKS)
 def test_an_sdk_finds_the_agent(world, agent, sdk, way):
     if not Path(SDKS[sdk][-1] if sdk == "Go 2" else SDKS[sdk][1]).exists():
-        pytest.skip(f"the SDK for {sdk} is not installed")
+        may_skip(f"the SDK for {sdk} is not installed: tests/clients/matrix/install")
     # It waits for the instance metadata service for a second, which is short on a slow machine: asked before, the agent
     # has the session in memory.
     for _ in range(3):

@@ -13,7 +13,7 @@ import hosts
 import person
 import pytest
 from cluster import Ca, private
-from conftest import BREVET
+from conftest import BREVET, may_skip
 from cryptography import x509
 
 ACCOUNT = "111122223333"
@@ -101,10 +101,10 @@ class Shell:
 @pytest.fixture
 def shell(tmp_path):
     if not hosts.are_here() or not cli():
-        pytest.skip("there is no unshare, nsenter or mount here, or no AWS CLI 2")
+        may_skip("there is no unshare, nsenter or mount here, or no AWS CLI 2")
     network = hosts.Hosts(tmp_path, *NAMES)
     if network.refusal is not None:
-        pytest.skip(f"this machine allows no namespaces: {network.refusal}")
+        may_skip(f"this machine allows no namespaces: {network.refusal}")
     ca, folder = Ca(), tmp_path / "broker"
     ca.certify(tmp_path, "tls", *map(x509.DNSName, NAMES))
     private(tmp_path / "ca.crt", ca.pem)

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::agent::Process;
 use crate::binary::brevet;
+use crate::harness::may_skip;
 
 /// Makes the three namespaces, and runs a broker and an agent in the first. Prints what the others see.
 const SCRIPT: &str = r#"
@@ -73,10 +74,7 @@ fn may_make_namespaces() -> bool {
 #[test]
 fn ag_03_a_token_does_not_travel_further_than_it_may() {
     if !may_make_namespaces() {
-        eprintln!(
-            "not tested: this machine does not allow network namespaces (run as root, with iproute2)"
-        );
-        return;
+        return may_skip("network namespaces need root and iproute2");
     }
     let dir = tempfile::tempdir().unwrap();
     let path: &Path = dir.path();

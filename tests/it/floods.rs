@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::binary::{Daemon, Home, brevet, serve_by};
-use crate::harness::{PATIENCE, eventually};
+use crate::harness::{PATIENCE, eventually, may_skip};
 use crate::http2::{
     self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, Raw, WINDOW_UPDATE, connect,
     form,
@@ -298,16 +298,15 @@ async fn sa_07_a_flood_of_forged_responses_starves_no_signed_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tr_06_idle_connections_leave_room_for_calls_and_go_by_age() {
     // The case has 10,000 connections for 10 minutes; here are 2,000 for seconds.
-    let name = "tr_06_idle_connections_leave_room_for_calls_and_go_by_age";
     let count = 2_000;
     brevet::process::raise_descriptor_limit();
     if rustix::process::getrlimit(rustix::process::Resource::Nofile)
         .current
         .is_some_and(|n| n < count + 500)
     {
-        return eprintln!(
-            "{name}: skipped: the limit of file descriptors is too low for {count} connections"
-        );
+        return may_skip(&format!(
+            "the limit of file descriptors is too low for {count} connections"
+        ));
     }
     let home = Home::init();
     home.edit(|toml| format!("{toml}\n[limits]\nidle_seconds = 30\n"));
@@ -451,9 +450,7 @@ async fn op_07_a_flood_in_512_mib_is_shed_and_kills_nobody() {
     let group = match Cgroup::make(512 * MIB) {
         Ok(group) => group,
         Err(why) => {
-            return eprintln!(
-                "op_07_a_flood_in_512_mib_is_shed_and_kills_nobody: skipped: no memory cgroup: {why}"
-            );
+            return may_skip(&format!("there is no memory cgroup: {why}"));
         }
     };
     let home = Home::init();
