@@ -92,6 +92,41 @@ def test_the_daemonset_is_what_kubernetes_takes(version):
     assert kinds == ["Namespace", "ServiceAccount", "ClusterRoleBinding", "ConfigMap", "DaemonSet"]
 
 
+def test_the_daemonset_starts_the_agent(folder):
+    """Its init container's command, and then its agent, as their accounts on a node's network; until the probes succeed."""
+    resources = {r["kind"]: r for r in yaml.safe_load_all((DEPLOY / "kubernetes/agent.yaml").read_text())}
+    pod = resources["DaemonSet"]["spec"]["template"]["spec"]
+    (init,), (agent,) = pod["initContainers"], pod["containers"]
+    for name, text in resources["ConfigMap"]["data"].items():
+        (folder / name).write_text(text.replace("/etc/brevet-agent", str(folder)))
+    # The image's own configuration is somewhere else, so the arguments name it.
+    arguments = [word.replace("/etc/brevet-agent", str(folder)) for word in agent["args"]]
+    program = folder / "brevet-agent"
+    shutil.copy(Path(BREVET).with_name("brevet-agent"), program)
+    user = pod["securityContext"]
+    account = ["setpriv", f"--reuid={user['runAsUser']}", f"--regid={user['runAsGroup']}", "--clear-groups", "--bounding-set=-all", "--no-new-privs"]
+    ready, live = agent["readinessProbe"]["httpGet"], agent["livenessProbe"]["tcpSocket"]
+    script = f"""
+        set -e
+        ip link set lo up
+        for again in 1 2; do {shlex.join(init["command"])}; done
+        {shlex.join([*account, str(program), *arguments])} &
+        trap 'kill %1; wait' EXIT
+        for try in $(seq 300); do
+            if (: </dev/tcp/{live["host"]}/{live["port"]}) 2>/dev/null; then break; fi
+            sleep 0.1
+        done
+        exec 3<>/dev/tcp/{ready["host"]}/{ready["port"]}
+        printf 'GET {ready["path"]} HTTP/1.1\\r\\nHost: {ready["host"]}\\r\\nConnection: close\\r\\n\\r\\n' >&3
+        head -1 <&3
+    """
+    tried = subprocess.run(["unshare", "--net", "ip", "link"], capture_output=True, text=True)
+    if tried.returncode != 0:
+        may_skip(f"a network of its own needs root and iproute2: {tried.stderr}")
+    done = subprocess.run(["unshare", "--net", "bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert "HTTP/1.1 200 OK" in done.stdout, done.stdout + done.stderr
+
+
 def test_images_are_pinned_and_state_is_in_a_named_volume():
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     images = re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
