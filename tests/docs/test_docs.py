@@ -253,3 +253,22 @@ def test_the_reference_has_every_error():
     missing = codes - names_in("docs/reference/api.md")
     assert len(codes) > 30, codes
     assert not missing, f"docs/reference/api.md lacks {missing}"
+
+
+def test_each_dependency_has_its_reason_and_its_place():
+    section, before, missing, unsorted = "", "", [], []
+    for line in (ROOT / "Cargo.toml").read_text().splitlines():
+        if line.startswith("["):
+            section, before = line, ""
+        elif section.endswith("dependencies]") and (found := re.match(r"([\w-]+) = ", line)):
+            name = found[1]
+            # A crate and its parts have one reason.
+            if not comment and re.split("[-_]", name)[0] != re.split("[-_]", before)[0]:
+                missing.append(name)
+            if before > name:
+                unsorted.append(name)
+            before = name
+        elif not line:
+            before = ""
+        comment = line.startswith("#")
+    assert not missing and not unsorted, f"Cargo.toml: without a reason: {missing}; not in order: {unsorted}"
