@@ -133,6 +133,39 @@ def test_a_secret_is_written_for_its_owner_only(file):
     assert not wrong, f"{file}: others can read the file that this makes: {wrong}"
 
 
+@pytest.fixture(scope="session")
+def helps():
+    """The help of a command of Brevet, by its words; None if there is no such command."""
+    program, known = os.environ.get("BREVET") or ROOT / "target/debug/brevet", {}
+
+    def of(words):
+        if words not in known:
+            done = subprocess.run([program, *words, "--help"], capture_output=True, text=True)
+            known[words] = done.stdout if done.returncode == 0 else None
+        return known[words]
+
+    return of
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_commands_in_the_text_exist(page, helps):
+    """What stands between backticks may be a part of a command: its words and its options are there."""
+    wrong = []
+    for span in code(ROOT / page):
+        for command in re.findall(r"(?:^ *|[;|(] ?|\$ |-- )brevet ((?:[^;|`()\n]|\\\n)*)", span, re.MULTILINE):
+            words, rest = [], command.split()
+            while rest and re.fullmatch(r"[a-z][a-z-]*", rest[0]) and (not words or "\nCommands:\n" in helps(tuple(words))):
+                words.append(rest.pop(0))
+                if helps(tuple(words)) is None:
+                    wrong.append(" ".join(words))
+                    break
+            else:
+                text = helps(tuple(words)) or ""
+                options = {option.partition("=")[0] for option in rest[: rest.index("--") if "--" in rest else None] if re.match("--[a-z]", option)}
+                wrong += [f"{' '.join(words)} {option}" for option in options if not re.search(rf"{option}\b", text)]
+    assert not wrong, f"{page} has commands or options that do not exist: {wrong}"
+
+
 RUNNABLE = [page for page in PAGES if any(b.language in COMMANDS and b.kind == "run" for b in blocks(page))]
 
 
