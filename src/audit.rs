@@ -38,6 +38,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 pub use chain::Link;
@@ -207,6 +208,7 @@ impl Audit {
 
     async fn write(&self, record: &Record, leaf: Option<Leaf>) -> Outcome {
         let line = line::whole(record)?;
+        let runtime = Handle::try_current().map_err(|_| AuditError)?;
         let done = {
             let mut state = self.shared.lock();
             let [awaited, changes, ..] = state.lengths();
@@ -218,6 +220,7 @@ impl Audit {
             state.waiters.push(Waiter {
                 length: line.len(),
                 leaf,
+                runtime,
                 sender,
             });
             self.shared.wake(&mut state);

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::SignError;
@@ -44,6 +45,8 @@ pub(super) struct Waiter {
     pub length: usize,
     /// The leaf that must be signed before the line is written, if there is one.
     pub leaf: Option<Leaf>,
+    /// The runtime on which the call waits.
+    pub runtime: Handle,
     pub sender: oneshot::Sender<Outcome>,
 }
 

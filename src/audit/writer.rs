@@ -1,6 +1,7 @@
 //! The writing thread. Each round writes the most important lines first, which must not fail because
 //! of others: lines that credentials wait for, changes, reads, refusals.
 
+mod answers;
 mod chaining;
 mod signing;
 mod sink;
@@ -134,9 +135,7 @@ impl Writer<'_> {
         // The waiters wait for the lines of the first part.
         let is_written = done > 0;
         let failed = !is_written && !answers.is_empty();
-        for answer in answers {
-            answer.give(is_written);
-        }
+        answers::give(answers, is_written);
         if closing {
             self.take_leave();
         } else if failed {

@@ -5,28 +5,12 @@ use serde_json::json;
 use serde_json::value::to_raw_value;
 
 use super::KEEP;
+use super::answers::Answer;
 use crate::audit::record::record;
-use crate::audit::state::{Outcome, Shared, Waiter};
+use crate::audit::state::{Shared, Waiter};
 use crate::audit::{AuditError, SignError, line, uuid};
 use crate::base::digest::hex;
 use crate::session::batch::{Batch, Leaf, Proof};
-
-/// A waiter, and the answer that it gets once its line is written.
-pub(super) struct Answer {
-    waiter: Waiter,
-    outcome: Outcome,
-}
-
-impl Answer {
-    /// Sends the answer to the waiter. `is_written` says whether its line is on stable storage.
-    pub fn give(self, is_written: bool) {
-        let outcome = match is_written {
-            true => self.outcome,
-            false => Err(AuditError.into()),
-        };
-        let _ = self.waiter.sender.send(outcome); // its call may have hit the deadline
-    }
-}
 
 /// The result of signing one leaf: its proof and, for the last of several leaves that were signed
 /// together, the line that records the signature.
@@ -143,10 +127,11 @@ mod tests {
     use std::sync::{Arc, Condvar, Mutex};
 
     use serde_json::Value;
+    use tokio::runtime::Handle;
     use tokio::sync::oneshot::{self, Receiver};
 
     use super::*;
-    use crate::audit::state::State;
+    use crate::audit::state::{Outcome, State};
     use crate::base::clock::{Clock, ManualClock, Timestamp};
     use crate::base::entropy::SystemEntropy;
     use crate::metrics::Metrics;
@@ -189,6 +174,7 @@ mod tests {
             self.waiters.push(Waiter {
                 length: line.len(),
                 leaf,
+                runtime: Handle::current(),
                 sender,
             });
         }
@@ -206,8 +192,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn one_signature_is_for_all_calls_of_a_round_and_is_recorded() {
+    #[tokio::test]
+    async fn one_signature_is_for_all_calls_of_a_round_and_is_recorded() {
         let (shared, keyring) = (shared(), keyring());
         let tokens: Vec<_> = (0..130)
             .map(|n| token::unsigned(&keyring, &Claims::default(), &[n; 16]).unwrap())
@@ -252,8 +238,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_cannot_be_signed_or_written_is_refused() {
+    #[tokio::test]
+    async fn what_cannot_be_signed_or_written_is_refused() {
         let (shared, good, bad) = (shared(), keyring(), keyring());
         let leaf = |keyring: &Arc<Keyring>| {
             let token = token::unsigned(keyring, &Claims::default(), &[1; 16]).unwrap();
@@ -285,8 +271,8 @@ mod tests {
         assert!(told.len() == 5 && told.iter().all(is_refused), "{told:?}");
     }
 
-    #[test]
-    fn a_call_alone_has_no_further_record() {
+    #[tokio::test]
+    async fn a_call_alone_has_no_further_record() {
         let (shared, keyring) = (shared(), keyring());
         let token = token::unsigned(&keyring, &Claims::default(), &[1; 16]).unwrap();
         let mut round = Round::default();
