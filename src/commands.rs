@@ -28,6 +28,7 @@ use crate::directory::declaration::LoginProfileDetail;
 use crate::directory::resource::{Name, Resource};
 use crate::directory::{Defaults, Directory};
 use crate::master_key::MasterKey;
+use crate::password::hash;
 use crate::revocations::{Mark, Selector};
 use crate::signed_in::password_key;
 use crate::store::{Entry, Store, StoreError, Writer};
@@ -307,7 +308,7 @@ async fn put(
         .map(|role| role.overridden.to_vec())
         .unwrap_or_default();
     let is_disabled = old.as_ref().is_some_and(Resource::is_active) && !new.is_active();
-    let revoked = if is_disabled || is_other_password(old.as_ref(), &new) {
+    let revoked = if is_disabled || is_other_password(cx, old.as_ref(), &new) {
         ends(&new)
     } else {
         None
@@ -405,12 +406,23 @@ async fn record(
 
 /// Whether a change gives a user another password, or requires a new one. Everything that began with the
 /// old password then ends.
-fn is_other_password(old: Option<&Resource>, new: &Resource) -> bool {
-    let (Some(Resource::LoginProfile(old)), Resource::LoginProfile(new)) = (old, new) else {
+fn is_other_password(cx: CommandContext<'_>, old: Option<&Resource>, new: &Resource) -> bool {
+    let (Some(old), Resource::LoginProfile(after)) = (old, new) else {
+        return false;
+    };
+    let Resource::LoginProfile(before) = old else {
         return false;
     };
     let must_choose = |profile: &LoginProfileDetail| profile.password_reset_required == Some(true);
-    old.sealed_password_hash != new.sealed_password_hash || must_choose(new) && !must_choose(old)
+    // A hash that cannot be read counts as that of another password.
+    let mark = |profile: &Resource| {
+        let field = profile.secret()?;
+        let hashes = cx.master_key.open(&field.bound_to, field.sealed?).ok()?;
+        hash::mark(hash::each(hashes.expose()).next()?).ok()
+    };
+    let is_same = before.sealed_password_hash == after.sealed_password_hash
+        || mark(old).is_some_and(|mark_before| mark(new) == Some(mark_before));
+    !is_same || must_choose(after) && !must_choose(before)
 }
 
 /// The sessions that end when a resource is deleted or disabled: the selector, the account and the value

@@ -38,6 +38,7 @@ use std::sync::{Arc, OnceLock};
 use crate::base::arn::AccountId;
 use crate::evaluator::{AllowedPrincipal, Policy, PolicyKind};
 use crate::master_key::MasterKey;
+use crate::password::hash::Cost;
 use crate::password::policy::PasswordPolicy;
 use compile::deny_all;
 use declaration::Declaration;
@@ -101,6 +102,8 @@ pub struct Directory {
     managed: Table<ManagedPolicy>,
     mfa_devices: Table<MfaDevice>,
     login_profiles: Table<LoginProfile>,
+    /// How many login profiles have a hash of each cost.
+    password_costs: Arc<BTreeMap<Cost, usize>>,
     oidc_providers: Table<OidcProvider>,
     saml_providers: Table<SamlProvider>,
     associations: Table<Association>,
@@ -144,6 +147,7 @@ impl Directory {
             managed: Table::default(),
             mfa_devices: Table::default(),
             login_profiles: Table::default(),
+            password_costs: Arc::default(),
             oidc_providers: Table::default(),
             saml_providers: Table::default(),
             associations: Table::default(),

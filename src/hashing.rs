@@ -38,8 +38,8 @@ pub struct Hashing {
     running: Arc<Semaphore>,
     of_each: Arc<OfEach>,
     cost: Cost,
-    /// The hash that is compared for users who do not exist. No password has it.
-    decoy: Zeroizing<String>,
+    /// The parts of hashes of no password.
+    decoy: ([u8; SALT_BYTES], [u8; OUTPUT_BYTES]),
 }
 
 impl Hashing {
@@ -48,14 +48,13 @@ impl Hashing {
     /// # Errors
     /// [`NoEntropy`] if the operating system gives no random bytes.
     pub fn new(at_once: usize, cost: Cost, entropy: &dyn Entropy) -> Result<Self, NoEntropy> {
-        let salt = entropy::bytes::<SALT_BYTES>(entropy)?;
-        let output = entropy::bytes::<OUTPUT_BYTES>(entropy)?;
+        let decoy = (entropy::bytes(entropy)?, entropy::bytes(entropy)?);
         Ok(Self {
             admitted: Arc::new(Semaphore::new(at_once + WAITING)),
             running: Arc::new(Semaphore::new(at_once)),
             of_each: Arc::default(),
             cost,
-            decoy: hash::text(&salt, &output, cost).unwrap_or_default(),
+            decoy,
         })
     }
 
@@ -75,8 +74,10 @@ impl Hashing {
         Ok(hash.await??)
     }
 
-    /// Whether a hash is that of the password. Without a hash, the answer is `false`, after the
-    /// same work.
+    /// Whether a hash is that of the password. Without a hash, the answer is `false` after the same
+    /// work. `costs` are those of the hashes that users have: one hash of each cost is computed, so that
+    /// the time does not tell which cost the user's own hash has, and whether it has one. The work of a
+    /// hash whose cost is not among them is done beside that of the others.
     ///
     /// # Errors
     /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
@@ -85,11 +86,58 @@ impl Hashing {
         of: &str,
         password: &Zeroizing<String>,
         hash: Option<&str>,
+        costs: &[Cost],
     ) -> Result<bool, HashingError> {
-        let exists = hash.is_some();
-        let hash = hash.map_or_else(|| self.decoy.clone(), |hash| hash.to_owned().into());
-        let matches = self.is_any_of(of, password, vec![hash]).await?;
-        Ok(matches && exists)
+        let compared = self.compared(hash, costs)?;
+        let password = prepared(password);
+        let found = self.run(of, move || {
+            let mut found = false;
+            for (hash, is_own) in compared {
+                found |= hash::matches(&password, &hash)? && is_own;
+            }
+            Ok(found)
+        });
+        Ok(found.await??)
+    }
+
+    /// The hashes that are computed to compare one, and whether each is that one. The others are of no
+    /// password.
+    fn compared(
+        &self,
+        hash: Option<&str>,
+        costs: &[Cost],
+    ) -> Result<Vec<(Zeroizing<String>, bool)>, HashError> {
+        let costs = match costs {
+            [] => std::slice::from_ref(&self.cost),
+            costs => costs,
+        };
+        let own = hash.map(Cost::of).transpose()?;
+        let others = costs.iter().filter(|cost| Some(**cost) != own);
+        let (salt, output) = &self.decoy;
+        let decoys =
+            others.map(|cost| Ok::<_, HashError>((hash::text(salt, output, *cost)?, false)));
+        let own = hash.map(|hash| Ok((Zeroizing::new(hash.to_owned()), true)));
+        decoys.chain(own).collect()
+    }
+
+    /// The hash of a password at the cost at which new ones are made, if `hash`, which is that of the
+    /// same password, has another one.
+    ///
+    /// # Errors
+    /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
+    pub async fn anew(
+        &self,
+        of: &str,
+        password: &Zeroizing<String>,
+        hash: &str,
+    ) -> Result<Option<Zeroizing<String>>, HashingError> {
+        if Cost::of(hash)? == self.cost {
+            return Ok(None);
+        }
+        let (password, cost) = (prepared(password), self.cost);
+        let old = Zeroizing::new(hash.to_owned());
+        let new = self.run(of, move || hash::anew(&password, &old, cost));
+        Ok(Some(new.await??))
     }
 
     /// Whether any of these hashes is that of the password.
@@ -185,6 +233,12 @@ mod tests {
     const CHEAP: Cost = Cost {
         memory_kib: 7_168,
         passes: 5,
+        lanes: 1,
+    };
+    const IMPORTED: Cost = Cost {
+        memory_kib: 9_216,
+        passes: 4,
+        lanes: 2,
     };
 
     fn password(text: &str) -> Zeroizing<String> {
@@ -208,22 +262,19 @@ mod tests {
             .await
             .unwrap();
         assert_ne!(one, again, "each has a salt of its own");
-        assert_eq!(
-            hashing.is_of("AIDA1", &password("one"), Some(&one)).await,
-            Ok(true)
-        );
-        assert_eq!(
-            hashing.is_of("AIDA1", &password("one"), Some(&two)).await,
-            Ok(false)
-        );
-        assert_eq!(
-            hashing.is_of("AIDA1", &password("one"), None).await,
-            Ok(false)
-        );
-        assert!(
-            hash::normal(&hashing.decoy).is_ok(),
-            "the decoy costs the same"
-        );
+        let imported = hash::hash("one", &[7; SALT_BYTES], IMPORTED).unwrap();
+        for costs in [&[][..], &[CHEAP], &[IMPORTED], &[CHEAP, IMPORTED]] {
+            for (hash, expected) in [
+                (Some(&one), true),
+                (Some(&imported), true),
+                (Some(&two), false),
+                (None, false),
+            ] {
+                let hash = hash.map(|hash| hash.as_str());
+                let is_of = hashing.is_of("AIDA1", &password("one"), hash, costs).await;
+                assert_eq!(is_of, Ok(expected), "{hash:?} {costs:?}");
+            }
+        }
         let all = || vec![two.clone(), one.clone()];
         assert_eq!(
             hashing.is_any_of("AIDA1", &password("one"), all()).await,
@@ -233,6 +284,48 @@ mod tests {
             hashing.is_any_of("AIDA1", &password("x"), all()).await,
             Ok(false)
         );
+    }
+
+    #[tokio::test]
+    async fn every_comparison_does_the_same_work_whoever_has_which_hash() {
+        let hashing = Hashing::new(1, CHEAP, &SystemEntropy::new()).unwrap();
+        let made = hash::hash("one", &[7; SALT_BYTES], CHEAP).unwrap();
+        let imported = hash::hash("one", &[7; SALT_BYTES], IMPORTED).unwrap();
+        let work = |hash: Option<&str>, costs: &[Cost]| {
+            let compared = hashing.compared(hash, costs).unwrap();
+            let mut work: Vec<Cost> = compared
+                .iter()
+                .map(|(hash, _)| Cost::of(hash).unwrap())
+                .collect();
+            work.sort();
+            work
+        };
+        // Nobody has a password yet, or all have one of the same kind.
+        assert_eq!(work(None, &[]), [CHEAP]);
+        for costs in [vec![CHEAP], vec![CHEAP, IMPORTED], vec![IMPORTED, CHEAP]] {
+            let mut all = costs.clone();
+            all.sort();
+            assert_eq!(work(None, &costs), all, "nobody");
+            assert_eq!(work(Some(&made), &costs), all, "a hash of the broker");
+            if costs.contains(&IMPORTED) {
+                assert_eq!(work(Some(&imported), &costs), all, "an imported hash");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_hash_of_another_cost_is_made_anew() {
+        let hashing = Hashing::new(1, CHEAP, &SystemEntropy::new()).unwrap();
+        let made = hash::hash("one", &[7; SALT_BYTES], CHEAP).unwrap();
+        let imported = hash::hash("one", &[7; SALT_BYTES], IMPORTED).unwrap();
+        let one = password("one");
+        assert_eq!(hashing.anew("AIDA1", &one, &made).await, Ok(None));
+        let new = hashing.anew("AIDA1", &one, &imported).await.unwrap();
+        let new = new.unwrap();
+        assert_eq!(Cost::of(&new), Ok(CHEAP));
+        assert_eq!(hash::mark(&new), hash::mark(&imported));
+        let is_of = hashing.is_of("AIDA1", &one, Some(&new), &[]);
+        assert_eq!(is_of.await, Ok(true));
     }
 
     #[tokio::test]

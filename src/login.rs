@@ -10,9 +10,11 @@ use zeroize::Zeroizing;
 use crate::base::arn::AccountId;
 use crate::base::clock::Timestamp;
 use crate::base::digest::{hex, sha256};
-use crate::base::secret::is_same_secret;
+use crate::base::secret::Secret;
 use crate::broker::Broker;
 use crate::budgets::Source;
+use crate::commands::{self, Actor, Command, CommandContext, Edit};
+use crate::directory::resource::{Name, ResourceKind};
 use crate::directory::{Directory, LoginProfile, User};
 use crate::error::Error;
 use crate::hashing::HashingError;
@@ -145,9 +147,12 @@ pub async fn verify(
         // This says nothing about any user, so it need not take as long as a comparison.
         return Err(Refused::Locked);
     }
-    let known = profile_of(&broker.directory.load(), account, user_name);
-    let known = known.map(|(user, profile)| (user, profile.hash.clone()));
-    let hash = known.as_ref().map(|(_, hash)| hash.expose().as_str());
+    let directory = broker.directory.load_full();
+    let costs = directory.password_costs();
+    let known = profile_of(&directory, account, user_name);
+    let hash = known
+        .as_ref()
+        .map(|(_, profile)| profile.hash.expose().as_str());
     // Guesses of a name that nobody has are counted as well, or a refusal would take less time.
     let whom = match &known {
         Some((user, _)) => format!("password {}", user.id),
@@ -164,13 +169,13 @@ pub async fn verify(
     };
     if is_locked() {
         // This takes as long as a comparison.
-        let compared = broker.hashing.is_of(&whom, password, None).await;
+        let compared = broker.hashing.is_of(&whom, password, None, &costs).await;
         compared.map_err(|error| refused(broker, error))?;
         return Err(Refused::Locked);
     }
-    let right = broker.hashing.is_of(&whom, password, hash).await;
+    let right = broker.hashing.is_of(&whom, password, hash, &costs).await;
     let right = right.map_err(|error| refused(broker, error))?;
-    let Some((user, hash)) = known.filter(|_| right) else {
+    let Some((user, given)) = known.filter(|_| right) else {
         let mut refusal = Refused::Wrong;
         for guesses in &counted {
             // The store counts for all brokers.
@@ -182,16 +187,15 @@ pub async fn verify(
         }
         return Err(refusal);
     };
+    make_anew(broker, &whom, &user, &given, password).await;
     if is_locked() {
         return Err(Refused::Locked);
     }
     broker.must_know_what_is_revoked()?;
     broker.must_know_the_time()?;
     let directory = broker.directory.load();
-    let current = profile_of(&directory, account, user_name).filter(|(now, profile)| {
-        now.id == user.id
-            && is_same_secret(profile.hash.expose().as_bytes(), hash.expose().as_bytes())
-    });
+    let current = profile_of(&directory, account, user_name)
+        .filter(|(now, profile)| now.id == user.id && profile.mark == given.mark);
     let Some((user, profile)) = current else {
         return Err(Refused::Wrong);
     };
@@ -207,6 +211,56 @@ pub async fn verify(
         user,
         must_change,
     })
+}
+
+/// Makes the hash of a user anew if it has other costs than the broker's hashes, which an import can
+/// bring. The password stays the same, and so does everything that began with it. If that fails, the next
+/// right password is another chance.
+async fn make_anew(
+    broker: &Broker,
+    whom: &str,
+    user: &User,
+    profile: &LoginProfile,
+    password: &Zeroizing<String>,
+) {
+    let master_key = broker.master_key.load_full();
+    let Some(master_key) = master_key.filter(|_| broker.directory_is_in_the_store) else {
+        return;
+    };
+    let anew = broker.hashing.anew(whom, password, profile.hash.expose());
+    let hash = match anew.await {
+        Ok(Some(hash)) => Secret::new(hash.to_string()),
+        Ok(None) => return,
+        Err(error) => {
+            tracing::debug!(%error, user = %user.arn, "the hash of a password was not made anew");
+            return;
+        }
+    };
+    let context = CommandContext {
+        store: &broker.store,
+        master_key: &master_key,
+        entropy: &*broker.entropy,
+        now: broker.clock.now(),
+        issuer: broker.issuer.as_deref(),
+    };
+    let command = Command::edit(
+        Name::new(ResourceKind::LoginProfile, &*user.arn),
+        Edit::MakePasswordHashAnew(hash),
+    );
+    let done = match broker.store.write().await {
+        Ok(writer) => {
+            let actor = Actor::broker("passwords");
+            let action = "UpdateLoginProfile";
+            commands::execute_in(writer, context, &actor, action, vec![command], None).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    match done {
+        Ok(_) => broker.feed.nudge(),
+        Err(error) => {
+            tracing::debug!(%error, user = %user.arn, "the hash of a password was not made anew");
+        }
+    }
 }
 
 /// Why a user must choose another password; `None` if it need not.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::arn::AccountId;
 use crate::base::clock::Timestamp;
-use crate::base::digest::{hex, sha256};
+use crate::base::digest::hex;
 use crate::base::names::RoleSessionName;
 use crate::directory::Directory;
 use crate::error::Error;
@@ -42,7 +42,7 @@ pub struct SignIn {
     pub issued_under: i64,
     /// The store to which that change belongs.
     pub store_id: String,
-    /// A digest of the hash of the user's password. A sign-in ends when the password changes.
+    /// The mark of the user's password ([`password_mark`]). A sign-in ends when the password changes.
     pub password: Option<String>,
 }
 
@@ -263,9 +263,8 @@ pub fn password_key(user_arn: &str) -> String {
     format!("password of {user_arn}")
 }
 
-/// A digest by which another password of the user is noticed; `None` if the user has no password.
+/// A text by which another password of the user is noticed; `None` if the user has no password. It stays
+/// the same when the hash of the password is made anew.
 pub fn password_mark(directory: &Directory, user_arn: &str) -> Option<String> {
-    let profile = directory.login_profile(user_arn)?;
-    let digest = sha256(profile.hash.expose().as_bytes());
-    Some(hex(digest.get(..16).unwrap_or(&digest)))
+    Some(hex(&directory.login_profile(user_arn)?.mark))
 }

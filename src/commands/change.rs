@@ -23,7 +23,7 @@ pub struct Actor {
     /// The id of the access key that signed the call; absent if none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
-    /// An operator's user name on the system, or the setting because of which a broker made the
+    /// An operator's user name on the system, or the setting or kind of thing because of which a broker made the
     /// change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
@@ -46,11 +46,11 @@ impl Actor {
     }
 
     /// Describes a broker that changes the directory by itself, because of a setting of its
-    /// configuration.
-    pub fn broker(setting: &str) -> Self {
+    /// configuration or of what it has found.
+    pub fn broker(reason: &str) -> Self {
         Self {
             r#type: "Broker".to_owned(),
-            ..Self::operator(setting)
+            ..Self::operator(reason)
         }
     }
 

@@ -81,6 +81,8 @@ pub enum Edit {
         /// Whether the user must choose another password at the next sign-in, if that changes.
         password_reset_required: Option<bool>,
     },
+    /// Replaces the hash of a login profile's password by another one of the same password.
+    MakePasswordHashAnew(Secret<String>),
     /// Assigns an MFA device to a user, given by ARN.
     AssignMfaDevice(String),
     /// Removes an MFA device from its user.
@@ -103,6 +105,7 @@ impl Edit {
             Self::AssignMfaDevice(_)
                 | Self::ReleaseMfaDevice
                 | Self::UpdateLoginProfile { .. }
+                | Self::MakePasswordHashAnew(_)
                 | Self::UpdateSamlProvider(_)
         )
     }
@@ -155,6 +158,7 @@ impl Edit {
                 let hash = password_hash.as_ref().map(|hash| hash.expose().as_str());
                 login_profile::update(resource, hash, *password_reset_required, now)
             }
+            Self::MakePasswordHashAnew(hash) => login_profile::make_anew(resource, hash.expose()),
             Self::AssignMfaDevice(user_arn) => mfa::assign(resource, user_arn, now),
             Self::ReleaseMfaDevice => mfa::release(resource),
             Self::AddClientId(id) => providers::add_client_id(resource, id),

@@ -8,6 +8,7 @@ use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::Zeroizing;
 
+use crate::base::digest::sha256;
 use crate::base::secret::is_same_secret;
 
 /// The maximum number of passwords of a user whose hashes are kept, with the current one: the
@@ -17,10 +18,11 @@ pub const MAX_HASHES: usize = 24;
 pub const SALT_BYTES: usize = 16;
 /// The number of bytes of a hash.
 pub const OUTPUT_BYTES: usize = 32;
-/// The most memory that a hash from elsewhere may demand, in KiB.
-const MAX_MEMORY_KIB: u32 = 262_144;
-/// The most passes that a hash from elsewhere may demand.
-const MAX_PASSES: u32 = 16;
+/// The most memory that a hash from elsewhere may demand, in KiB, and the highest product of memory and
+/// passes: somewhat more than three times the work of [`Cost::DEFAULT`]. Each check of a password may
+/// have to do that work ([`crate::hashing`]).
+const MAX_MEMORY_KIB: u32 = 131_072;
+const MAX_WORK: u32 = 2 * MAX_MEMORY_KIB;
 /// The most lanes that a hash from elsewhere may demand.
 const MAX_LANES: u32 = 4;
 /// The least memory of a hash, in KiB, and the least product of memory and passes. All minimum
@@ -28,13 +30,25 @@ const MAX_LANES: u32 = 4;
 const MIN_MEMORY_KIB: u32 = 7_168;
 const MIN_WORK: u32 = 5 * MIN_MEMORY_KIB;
 
-/// How expensive a hash is to compute. There is always one lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What begins the salt of a hash that was made anew. The mark of the password follows, which makes the
+/// salt unique. No program makes such a salt by chance.
+const MADE_ANEW: &[u8] = b"made anew";
+/// The number of bytes of a mark.
+const MARK_BYTES: usize = 16;
+
+/// A digest by which another password is noticed. It stays the same when the hash of a password is made
+/// anew.
+pub type Mark = [u8; MARK_BYTES];
+
+/// How expensive a hash is to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cost {
     /// The memory in KiB.
     pub memory_kib: u32,
     /// The number of passes over the memory.
     pub passes: u32,
+    /// The number of lanes, which are computed one after the other.
+    pub lanes: u32,
 }
 
 impl Cost {
@@ -42,7 +56,26 @@ impl Cost {
     pub const DEFAULT: Self = Self {
         memory_kib: 38_912,
         passes: 2,
+        lanes: 1,
     };
+
+    /// The cost of a hash.
+    ///
+    /// # Errors
+    /// [`HashError::Malformed`] if the text is no hash.
+    pub fn of(hash: &str) -> Result<Self, HashError> {
+        let params = parse(hash).map_err(|_| HashError::Malformed)?.params;
+        Ok(Self {
+            memory_kib: params.m_cost(),
+            passes: params.t_cost(),
+            lanes: params.p_cost(),
+        })
+    }
+
+    fn params(self, output: usize) -> Result<Params, HashError> {
+        Params::new(self.memory_kib, self.passes, self.lanes, Some(output))
+            .map_err(|_| HashError::Malformed)
+    }
 }
 
 /// Why a hash could not be computed.
@@ -60,13 +93,8 @@ pub enum HashError {
 ///
 /// # Errors
 /// [`HashError::Memory`] if the memory cannot be allocated.
-pub fn hash(
-    password: &str,
-    salt: &[u8; SALT_BYTES],
-    cost: Cost,
-) -> Result<Zeroizing<String>, HashError> {
-    let params = Params::new(cost.memory_kib, cost.passes, 1, Some(OUTPUT_BYTES))
-        .map_err(|_| HashError::Malformed)?;
+pub fn hash(password: &str, salt: &[u8], cost: Cost) -> Result<Zeroizing<String>, HashError> {
+    let params = cost.params(OUTPUT_BYTES)?;
     let mut output = Zeroizing::new([0; OUTPUT_BYTES]);
     compute(password, salt, &params, output.as_mut())?;
     text(salt, &output, cost)
@@ -75,14 +103,13 @@ pub fn hash(
 /// The hash in the PHC string format.
 ///
 /// # Errors
-/// [`HashError::Malformed`] if the cost is out of the bounds of Argon2.
+/// [`HashError::Malformed`] if the cost or the salt is out of the bounds of Argon2.
 pub fn text(
-    salt: &[u8; SALT_BYTES],
+    salt: &[u8],
     output: &[u8; OUTPUT_BYTES],
     cost: Cost,
 ) -> Result<Zeroizing<String>, HashError> {
-    let params = Params::new(cost.memory_kib, cost.passes, 1, Some(OUTPUT_BYTES))
-        .map_err(|_| HashError::Malformed)?;
+    let params = cost.params(OUTPUT_BYTES)?;
     let hash = PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
         version: Some(Version::V0x13.into()),
@@ -108,9 +135,43 @@ pub fn matches(password: &str, hash: &str) -> Result<bool, HashError> {
     Ok(is_same_secret(&computed, output.as_bytes()))
 }
 
+/// The mark of the password of a hash.
+///
+/// # Errors
+/// [`HashError::Malformed`] if the text is no hash.
+pub fn mark(hash: &str) -> Result<Mark, HashError> {
+    let salt = parse(hash).map_err(|_| HashError::Malformed)?.salt;
+    let carried = salt.strip_prefix(MADE_ANEW);
+    if let Some(mark) = carried.and_then(|mark| mark.try_into().ok()) {
+        return Ok(mark);
+    }
+    let digest = sha256(hash.as_bytes());
+    let mark = digest.first_chunk::<MARK_BYTES>();
+    mark.copied().ok_or(HashError::Malformed)
+}
+
+/// Computes the hash of a password at another cost than that of `old`, which is a hash of the same
+/// password. Both have the same mark.
+///
+/// # Errors
+/// [`HashError`] if the old hash is malformed, or if there is no memory.
+pub fn anew(password: &str, old: &str, cost: Cost) -> Result<Zeroizing<String>, HashError> {
+    let salt = Zeroizing::new([MADE_ANEW, &mark(old)?].concat());
+    hash(password, &salt, cost)
+}
+
 /// The hashes of a user, the current one first.
 pub fn each(hashes: &str) -> impl Iterator<Item = &str> {
     hashes.split(' ')
+}
+
+/// The hashes of a user whose current one was made anew.
+pub fn with_anew(new: &str, hashes: &str) -> Zeroizing<String> {
+    let earlier = hashes.split_once(' ').map(|(_, earlier)| earlier);
+    Zeroizing::new(match earlier {
+        Some(earlier) => [new, " ", earlier].concat(),
+        None => new.to_owned(),
+    })
 }
 
 /// The hashes of a user after a change of its password, of which at most [`MAX_HASHES`] are kept.
@@ -168,8 +229,13 @@ fn parse(text: &str) -> Result<Parts, &'static str> {
             "is too cheap to guess: the memory `m` must be at least 7168 KiB, and `m` times `t` at least 35840",
         );
     }
-    if memory > MAX_MEMORY_KIB || passes > MAX_PASSES || params.p_cost() > MAX_LANES {
-        return Err("is too expensive: at most m=262144, t=16 and p=4 are accepted");
+    if memory > MAX_MEMORY_KIB
+        || memory.saturating_mul(passes) > MAX_WORK
+        || params.p_cost() > MAX_LANES
+    {
+        return Err(
+            "is too expensive: the memory `m` must be at most 131072 KiB, `m` times `t` at most 262144, and `p` at most 4",
+        );
     }
     if salt.len() < SALT_BYTES || output.as_bytes().len() < OUTPUT_BYTES {
         return Err("must have a salt of at least 16 bytes and a hash of at least 32 bytes");
@@ -206,6 +272,7 @@ mod tests {
     const CHEAP: Cost = Cost {
         memory_kib: 7_168,
         passes: 5,
+        lanes: 1,
     };
 
     #[test]
@@ -241,6 +308,7 @@ mod tests {
         let cost = Cost {
             memory_kib: 19_456,
             passes: 2,
+            lanes: 1,
         };
         let made = hash("correct horse", b"sixteen byte slt", cost).unwrap();
         assert!(made.ends_with("$G/bFSWjBTx+oD5UAxzUD+cpH7AFcbWp48NzvOCVG3rM"));
@@ -265,16 +333,22 @@ mod tests {
             "m=12288,t=3,p=1",
             "m=9216,t=4,p=1",
             "m=7168,t=5,p=1",
+            // The defaults of libsodium, Authelia, PHP and Django.
+            "m=65536,t=2,p=1",
             "m=65536,t=3,p=4",
+            "m=65536,t=4,p=1",
+            "m=102400,t=2,p=4",
+            "m=131072,t=2,p=1",
         ] {
             assert!(normal(&good(params)).is_ok(), "{params}");
         }
         for params in [
             "m=19456,t=1,p=1",
             "m=4096,t=16,p=1",
-            "m=262145,t=2,p=1",
+            "m=131073,t=1,p=1",
+            "m=131072,t=3,p=1",
             "m=4294967295,t=4294967295,p=1",
-            "m=65536,t=17,p=1",
+            "m=65536,t=5,p=1",
             "m=65536,t=3,p=5",
             "m=65536,t=3,p=1,keyid=AAAA",
             "m=65536,t=3,p=1,x=1",
@@ -298,6 +372,28 @@ mod tests {
             assert!(normal(&other).is_err(), "{other}");
         }
         assert!(normal(&vec![hash.as_str(); 24].join(" ")).is_ok());
+    }
+
+    #[test]
+    fn a_hash_that_is_made_anew_has_the_mark_of_its_password() {
+        let old = "$argon2id$v=19$m=19456,t=2,p=1$c2l4dGVlbiBieXRlIHNsdA$G/bFSWjBTx+oD5UAxzUD+cpH7AFcbWp48NzvOCVG3rM";
+        let new = anew("correct horse", old, CHEAP).unwrap();
+        assert_eq!(Cost::of(&new), Ok(CHEAP));
+        assert_eq!(matches("correct horse", &new), Ok(true));
+        assert_eq!(matches("correct hors", &new), Ok(false));
+        assert_eq!(mark(&new), mark(old));
+        // It stays the same once more, and it is that of no other password with the same salt.
+        let again = anew("correct horse", &new, Cost::of(old).unwrap()).unwrap();
+        assert_eq!(mark(&again), mark(old));
+        assert_ne!(again.as_str(), old);
+        let other = hash("other", b"sixteen byte slt", Cost::of(old).unwrap()).unwrap();
+        assert_ne!(mark(&other), mark(old));
+        assert_eq!(
+            *with_anew(&new, &format!("{old} b c")),
+            format!("{} b c", *new)
+        );
+        assert_eq!(*with_anew(&new, old), *new);
+        assert_eq!(*normal(&with_anew(&new, old)).unwrap(), *new);
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use brevet::base::arn::AccountId;
 use brevet::client::ClientError;
-use brevet::commands::Edit;
-use brevet::directory::resource::ResourceKind;
+use brevet::commands::{Command, Edit};
+use brevet::directory::resource::{Resource, ResourceKind};
 use brevet::key_ages::KeyAges;
 use brevet::login::{self, MustChange, Place, Refused};
 use brevet::password::block_list::BlockList;
+use brevet::password::hash::Cost;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -688,6 +689,66 @@ async fn a_password_is_checked_by_all_rules() {
     );
     broker.clock.advance(Duration::from_secs(301));
     assert_eq!(verify("bob", "Another-horse-2").await, bobs);
+}
+
+#[tokio::test]
+async fn an_imported_hash_is_made_anew_at_the_first_right_password() {
+    const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2l4dGVlbiBieXRlIHNsdA$G/bFSWjBTx+oD5UAxzUD+cpH7AFcbWp48NzvOCVG3rM";
+    let broker = Broker::start_stored().await;
+    let running = &broker.running.as_ref().unwrap().broker;
+    let arn = format!("arn:aws:iam::{ACCOUNT}:user/bob");
+    let profile = json!({"UserArn": arn, "PasswordHash": HASH});
+    let create =
+        Command::Create(Resource::parse(ResourceKind::LoginProfile, &profile.to_string()).unwrap());
+    let imported = broker.hand().await.run(create).await.unwrap();
+    broker.reaches(imported).await;
+    let verify = async |password: &str| {
+        let account = AccountId::parse(ACCOUNT).unwrap();
+        let password = Zeroizing::new(password.to_owned());
+        let verified = login::verify(running, account, "bob", &password, Place::Signed).await;
+        verified.map(|verified| verified.mark)
+    };
+    let stored = || {
+        let directory = running.directory.load();
+        let profile = directory.login_profile(&arn).unwrap();
+        (profile.cost, profile.mark, running.feed.sequence())
+    };
+    let (cost, mark, before) = stored();
+    assert_eq!(cost.memory_kib, 19_456);
+    assert_eq!(running.directory.load().password_costs(), [cost]);
+    assert_eq!(verify("correct hors").await, Err(Refused::Wrong));
+    assert_eq!(
+        stored(),
+        (cost, mark, before),
+        "nobody has shown the password"
+    );
+    // Two at once both succeed, although one of them changes the hash.
+    let (one, other) = tokio::join!(verify("correct horse"), verify("correct horse"));
+    assert!(one.is_ok(), "{one:?}");
+    assert_eq!(one, other);
+    eventually("the hash is made anew", async || {
+        stored().0 == Cost::DEFAULT
+    })
+    .await;
+    let head = running.store.head().await.unwrap().sequence;
+    broker.reaches(head).await;
+    // What began with the password goes on, and its hash is not made anew again.
+    let (_, same, after) = stored();
+    assert_eq!(same, mark);
+    assert_eq!(running.directory.load().password_costs(), [Cost::DEFAULT]);
+    assert_eq!(verify("correct horse").await, one);
+    assert_eq!(verify("correct hors").await, Err(Refused::Wrong));
+    assert_eq!(stored(), (Cost::DEFAULT, mark, after));
+    let changes = running.store.feed_after(before, 100).await.unwrap();
+    assert!(!changes.is_empty());
+    for change in changes {
+        assert_eq!(
+            (&*change.action, &*change.kind),
+            ("UpdateLoginProfile", "login-profile")
+        );
+        assert!(change.actor.contains("Broker"), "{}", change.actor);
+        assert!(!change.detail.contains("Revoked"), "{}", change.detail);
+    }
 }
 
 #[tokio::test]

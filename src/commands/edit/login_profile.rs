@@ -32,3 +32,26 @@ pub(super) fn update(
     }
     Ok(())
 }
+
+/// Replaces the current hash of a login profile whose secret is unsealed.
+///
+/// # Errors
+/// `Validation` if the current hash is of another password, as after a change at the same time.
+pub(super) fn make_anew(resource: &mut Resource, new: &str) -> Result<(), CommandError> {
+    let name = resource.name();
+    let Resource::LoginProfile(profile) = resource else {
+        return Err(unfit(resource, "a password"));
+    };
+    let hashes = profile.password_hash.as_deref().map(String::as_str);
+    let current = hashes.and_then(|hashes| hash::each(hashes).next());
+    let mark = |hash: &str| hash::mark(hash).ok();
+    match (hashes, current.and_then(mark), mark(new)) {
+        (Some(hashes), Some(current), Some(new_mark)) if current == new_mark => {
+            profile.password_hash = Some(hash::with_anew(new, hashes));
+            Ok(())
+        }
+        _ => Err(CommandError::Validation(format!(
+            "{name}: the new hash is not of the current password"
+        ))),
+    }
+}

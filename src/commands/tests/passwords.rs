@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::secret::Secret;
 use crate::directory::declaration::PasswordPolicyDetail;
-use crate::password::hash;
+use crate::password::hash::{self, Cost};
 
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2l4dGVlbiBieXRlIHNsdA$G/bFSWjBTx+oD5UAxzUD+cpH7AFcbWp48NzvOCVG3rM";
 
@@ -86,6 +86,51 @@ async fn a_password_is_kept_sealed_and_its_predecessors_with_it() {
         .run(delete(ResourceKind::User, &arn("user", "alice")))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_hash_that_is_made_anew_ends_nothing_and_is_of_the_same_password() {
+    let world = World::new().await;
+    world.run(user("alice")).await.unwrap();
+    let hashes = format!("{HASH} {}", nth_hash(1));
+    let imported = json!({"UserArn": arn("user", "alice"), "PasswordHash": hashes,
+        "PasswordLastChanged": "2001-01-01T00:00:00Z"});
+    world.run(create("login-profile", imported)).await.unwrap();
+    let name = arn("user", "alice");
+    let change = |edit_: Edit| edit(ResourceKind::LoginProfile, &name, edit_);
+    let anew = hash::anew("correct horse", HASH, Cost::DEFAULT).unwrap();
+    let anew = || Edit::MakePasswordHashAnew(Secret::new(anew.to_string()));
+    let revoked = async || {
+        let changes = world.changes().await;
+        changes
+            .iter()
+            .filter(|c| c.detail.contains("Revoked"))
+            .count()
+    };
+    world.run(change(anew())).await.unwrap();
+    let (row, stored_hashes) = stored(&world, "alice").await.unwrap();
+    assert_eq!(Cost::of(&stored_hashes[0]), Ok(Cost::DEFAULT));
+    assert_eq!(hash::matches("correct horse", &stored_hashes[0]), Ok(true));
+    assert_eq!(stored_hashes[1..], [nth_hash(1)]);
+    assert_eq!(row["PasswordLastChanged"], "2001-01-01T00:00:00Z");
+    assert_eq!(revoked().await, 0);
+    // An older export, which still has the first hash, brings no other password either.
+    let again = json!({"UserArn": name, "PasswordHash": hashes});
+    let again = Command::Replace {
+        resource: Resource::parse(ResourceKind::LoginProfile, &again.to_string()).unwrap(),
+        expected: None,
+    };
+    world.run(again).await.unwrap();
+    assert_eq!(revoked().await, 0);
+    // Another password does, and the hash of the one before comes too late.
+    let other = Edit::UpdateLoginProfile {
+        password_hash: Some(Secret::new(nth_hash(2))),
+        password_reset_required: None,
+    };
+    world.run(change(other)).await.unwrap();
+    assert_eq!(revoked().await, 1);
+    assert_eq!(code(&world.run(change(anew())).await), "ValidationError");
+    assert_eq!(stored(&world, "alice").await.unwrap().1[0], nth_hash(2));
 }
 
 #[tokio::test]
