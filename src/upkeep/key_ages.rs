@@ -9,19 +9,31 @@ use crate::broker::Broker;
 use crate::commands::{self, Actor, Command, CommandContext, CommandError, Edit};
 use crate::directory::Directory;
 use crate::directory::resource::{Name, Resource, ResourceKind};
-use crate::key_ages::{End, KeyAges};
+use crate::key_ages::{End, KeyAges, Reason};
 use crate::store::{Store, StoreError};
 
 /// How often the keys are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(3_600);
 /// The most keys that are switched off at once; the others follow at the next look.
 const MOST_AT_ONCE: usize = 1_000;
+/// How long after its end an unused key is switched off: by then every broker has recorded what was
+/// used until the end ([`super::sweep`]).
+const RECORDED_AFTER: Duration = Duration::from_secs(120);
 
 /// An active access key that is switched off, now or later.
 pub struct Ending {
     pub access_key_id: String,
     pub user_arn: String,
     pub end: End,
+}
+
+impl Ending {
+    fn is_due(&self, now: Timestamp) -> bool {
+        match self.end.reason {
+            Reason::Age => self.end.at <= now,
+            Reason::Unused => self.end.at.plus(RECORDED_AFTER) <= now,
+        }
+    }
 }
 
 /// The active access keys that are switched off before `until`; those that are switched off first
@@ -83,7 +95,7 @@ impl KeyWatch {
             }
         };
         let (due, later): (Vec<Ending>, Vec<Ending>) =
-            found.into_iter().partition(|ending| ending.end.at <= time);
+            found.into_iter().partition(|ending| ending.is_due(time));
         broker
             .metrics
             .access_keys_ending

@@ -840,3 +840,49 @@ async fn a_key_that_nobody_uses_is_announced_and_switched_off() {
         "access_key_unused_days"
     );
 }
+
+#[tokio::test]
+async fn a_key_that_is_too_old_is_announced_and_switched_off_although_it_is_used() {
+    let broker = Broker::start_in(stored_home().await, |config| {
+        in_the_store(config);
+        config.key_ages = KeyAges {
+            max_age: Some(Duration::from_secs(90 * DAY)),
+            ..KeyAges::OFF
+        };
+    })
+    .await;
+    let admin = user(ADMIN);
+    // The keys of the others are older, and end with them.
+    broker.elapse(10 * DAY);
+    let young = made(&done(&broker, &admin, "CreateAccessKey", &[("UserName", "carol")]).await);
+    let bob = user("bob");
+    broker.elapse(73 * DAY);
+    eventually("the keys are announced", async || {
+        let metrics = broker.operator("/metrics").await.body;
+        let line = "brevet_access_keys_ending ";
+        let count = metrics.lines().find_map(|l| l.strip_prefix(line));
+        count.unwrap().parse::<f64>().unwrap() > 0.0
+    })
+    .await;
+    assert_eq!(broker.who(&bob).await, "ok", "announced, and still good");
+    broker.elapse(7 * DAY + 3_600);
+    let running = &broker.running.as_ref().unwrap().broker;
+    eventually("bob's key is switched off", async || {
+        assert!(["ok", "InvalidClientTokenId"].contains(&&*broker.who(&bob).await));
+        !running.directory.load().access_key(&bob.id).unwrap().active
+    })
+    .await;
+    assert_eq!(broker.who(&bob).await, "InvalidClientTokenId");
+    assert_eq!(broker.who(&young).await, "ok", "a younger key of somebody");
+    let records = broker.into_audit().await;
+    let by_broker = records.iter().find(|record| {
+        record["userIdentity"]["type"] == "Broker"
+            && record["requestParameters"]["id"] == json!(bob.id)
+    });
+    let by_broker = by_broker.expect("it is in the audit");
+    assert_eq!(by_broker["eventName"], "UpdateAccessKey");
+    assert_eq!(
+        by_broker["userIdentity"]["userName"],
+        "access_key_max_age_days"
+    );
+}

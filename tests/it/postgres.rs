@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use brevet::base::clock::Clock;
 use brevet::budgets::BudgetLimits;
 use brevet::client::{AssumeRole, Credentials};
 use brevet::commands::Edit;
@@ -393,6 +394,39 @@ async fn nodes_of_one_store_share_a_limit_equally_without_a_redis() {
         }
         assert_eq!(passed, 4, "two seconds of a third of the limit");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_use_of_a_key_is_known_on_all_nodes_after_a_minute() {
+    let postgres = Postgres::start();
+    let ([one, two], _hand) = brokers(&postgres, [postgres.port; 2]).await;
+    let bob = user("bob");
+    let last = async |node: &Broker| {
+        let form = [("AccessKeyId", &*bob.id)];
+        let answer = node
+            .iam(&user("admin"), "GetAccessKeyLastUsed", &form)
+            .await;
+        answer.element("LastUsedDate").map(str::to_owned)
+    };
+    assert_eq!(one.who(&bob).await, "ok");
+    let first = Some(one.clock.now().to_string());
+    assert_eq!(last(&one).await, first);
+    assert_eq!(last(&two).await, None, "nobody has told the other node");
+    let pass = |seconds| {
+        for node in [&one, &two] {
+            node.elapse(seconds);
+        }
+    };
+    pass(61);
+    eventually("the other node knows", async || last(&two).await == first).await;
+    // The later use wins, wherever it was.
+    assert_eq!(two.who(&bob).await, "ok");
+    let second = Some(two.clock.now().to_string());
+    assert_ne!(first, second);
+    assert_eq!(last(&two).await, second);
+    pass(61);
+    eventually("the first node knows", async || last(&one).await == second).await;
+    assert_eq!(last(&two).await, second);
 }
 
 fn sequence(broker: &Broker) -> i64 {
