@@ -276,9 +276,10 @@ impl Refusal {
                      canonicalization (xml-exc-c14n), over the ID of the signed element."
                 }
                 SignatureError::Algorithm(_) => {
-                    "Configure the identity provider to sign with RSA or ECDSA and SHA-256 or \
-                     stronger, with digests of SHA-256 or stronger and exclusive canonicalization. \
-                     SHA-1 is not accepted."
+                    "Configure the identity provider to sign with RSA, or with ECDSA on P-256 or \
+                     P-384, and SHA-256 or SHA-384, with digests of SHA-256 or stronger and \
+                     exclusive canonicalization. SHA-1 is not accepted. SHA-512 is accepted with RSA, \
+                     and with ECDSA by a program that was built with the feature `saml-encryption`."
                 }
                 SignatureError::Digest => {
                     "The response was changed after it was signed, on purpose or by a program in between \

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::digest;
 use ring::signature as ring_signature;
-use ring::signature::{UnparsedPublicKey, VerificationAlgorithm};
+use ring::signature::UnparsedPublicKey;
 use roxmltree::Node;
 
 use super::c14n::canonical;
@@ -252,6 +252,7 @@ enum Method {
     RsaSha512,
     EcdsaSha256,
     EcdsaSha384,
+    EcdsaSha512,
 }
 
 impl Method {
@@ -266,6 +267,7 @@ impl Method {
             Some("rsa-sha512") => Ok(Self::RsaSha512),
             Some("ecdsa-sha256") => Ok(Self::EcdsaSha256),
             Some("ecdsa-sha384") => Ok(Self::EcdsaSha384),
+            Some("ecdsa-sha512") if ecdsa_sha512::IS_BUILT => Ok(Self::EcdsaSha512),
             _ => Err(SignatureError::Algorithm(seen(uri))),
         }
     }
@@ -277,23 +279,18 @@ impl Method {
         made: &[u8],
         keys: &[&PublicKey],
     ) -> Result<usize, SignatureError> {
-        let is_by = |key: &&PublicKey| {
-            let Some((algorithm, made)) = self.with(key.kind, made) else {
-                return false;
-            };
-            let key = UnparsedPublicKey::new(algorithm, &key.bytes);
-            key.verify(octets.as_bytes(), &made).is_ok()
-        };
+        let is_by = |key: &&PublicKey| self.is_by(key, octets.as_bytes(), made).unwrap_or(false);
         keys.iter().position(is_by).ok_or(SignatureError::Key)
     }
 
-    /// The algorithm of `ring` for a kind of key, and the signature in the form that `ring` reads.
-    fn with(
-        self,
-        key: KeyKind,
-        made: &[u8],
-    ) -> Option<(&'static dyn VerificationAlgorithm, Vec<u8>)> {
-        let algorithm: &'static dyn VerificationAlgorithm = match (self, key) {
+    /// Whether the key made the signature; `None` if it is of another kind.
+    fn is_by(self, key: &PublicKey, octets: &[u8], made: &[u8]) -> Option<bool> {
+        let made = match key.kind {
+            KeyKind::Rsa => made.to_vec(),
+            KeyKind::P256 => pair(made, 32)?,
+            KeyKind::P384 => pair(made, 48)?,
+        };
+        let algorithm: &'static dyn ring_signature::VerificationAlgorithm = match (self, key.kind) {
             (Self::RsaSha256, KeyKind::Rsa) => &ring_signature::RSA_PKCS1_2048_8192_SHA256,
             (Self::RsaSha384, KeyKind::Rsa) => &ring_signature::RSA_PKCS1_2048_8192_SHA384,
             (Self::RsaSha512, KeyKind::Rsa) => &ring_signature::RSA_PKCS1_2048_8192_SHA512,
@@ -301,14 +298,42 @@ impl Method {
             (Self::EcdsaSha384, KeyKind::P256) => &ring_signature::ECDSA_P256_SHA384_ASN1,
             (Self::EcdsaSha256, KeyKind::P384) => &ring_signature::ECDSA_P384_SHA256_ASN1,
             (Self::EcdsaSha384, KeyKind::P384) => &ring_signature::ECDSA_P384_SHA384_ASN1,
+            (Self::EcdsaSha512, _) => return ecdsa_sha512::is_by(key, octets, &made),
             _ => return None,
         };
-        let made = match key {
-            KeyKind::Rsa => made.to_vec(),
-            KeyKind::P256 => pair(made, 32)?,
-            KeyKind::P384 => pair(made, 48)?,
+        let key = UnparsedPublicKey::new(algorithm, &key.bytes);
+        Some(key.verify(octets, &made).is_ok())
+    }
+}
+
+/// ECDSA with SHA-512, which `ring` does not have: the feature `saml-encryption` adds a library that does.
+#[cfg(feature = "saml-encryption")]
+mod ecdsa_sha512 {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA512_ASN1, ECDSA_P384_SHA512_ASN1, UnparsedPublicKey};
+
+    use super::{KeyKind, PublicKey};
+
+    pub(super) const IS_BUILT: bool = true;
+
+    pub(super) fn is_by(key: &PublicKey, octets: &[u8], made: &[u8]) -> Option<bool> {
+        let algorithm = match key.kind {
+            KeyKind::P256 => &ECDSA_P256_SHA512_ASN1,
+            KeyKind::P384 => &ECDSA_P384_SHA512_ASN1,
+            KeyKind::Rsa => return None,
         };
-        Some((algorithm, made))
+        let key = UnparsedPublicKey::new(algorithm, &key.bytes);
+        Some(key.verify(octets, made).is_ok())
+    }
+}
+
+#[cfg(not(feature = "saml-encryption"))]
+mod ecdsa_sha512 {
+    use super::PublicKey;
+
+    pub(super) const IS_BUILT: bool = false;
+
+    pub(super) fn is_by(_: &PublicKey, _: &[u8], _: &[u8]) -> Option<bool> {
+        None
     }
 }
 
@@ -395,4 +420,55 @@ fn base64(element: Node<'_, '_>) -> Result<Vec<u8>, SignatureError> {
         return Err(Shape("a base64 value is empty"));
     }
     Ok(bytes)
+}
+
+#[cfg(all(test, feature = "saml-encryption"))]
+mod tests {
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(digit).collect()
+    }
+
+    /// RFC 6979, appendices A.2.5 and A.2.6, with SHA-512 and the message "sample".
+    #[test]
+    fn ecdsa_with_sha_512_is_verified_by_the_vectors_of_rfc_6979() {
+        let key = |kind, x: &str, y: &str| PublicKey {
+            kind,
+            bytes: [vec![4], bytes(x), bytes(y)].concat(),
+        };
+        let p256 = key(
+            KeyKind::P256,
+            "60FED4BA255A9D31C961EB74C6356D68C049B8923B61FA6CE669622E60F29FB6",
+            "7903FE1008B8BC99A41AE9E95628BC64F2F1B20C2D7E9F5177A3C294D4462299",
+        );
+        let p384 = key(
+            KeyKind::P384,
+            "EC3A4E415B4E19A4568618029F427FA5DA9A8BC4AE92E02E06AAE5286B300C64DEF8F0EA9055866064A254515480BC13",
+            "8015D9B72D7D57244EA8EF9AC0C621896708A59367F9DFB9F54CA84B3F1C9DB1288B231C3AE0D4FE7344FD2533264720",
+        );
+        let by_p256 = bytes(concat!(
+            "8496A60B5E9B47C825488827E0495B0E3FA109EC4568FD3F8D1097678EB97F00",
+            "2362AB1ADBE2B8ADF9CB9EDAB740EA6049C028114F2460F96554F61FAE3302FE",
+        ));
+        let by_p384 = bytes(concat!(
+            "ED0959D5880AB2D869AE7F6C2915C6D60F96507F9CB3E047C0046861DA4A799CFE30F35CC900056D7C99CD7882433709",
+            "512C8CCEEE3890A84058CE1E22DBC2198F42323CE8ACA9135329F03C068E5112DC7CC3EF3446DEFCEB01A45C2667FDD5",
+        ));
+        let both = [&p256, &p384];
+        let verify = |octets: &str, made: &[u8]| Method::EcdsaSha512.verify(octets, made, &both);
+        assert_eq!(verify("sample", &by_p256), Ok(0));
+        assert_eq!(verify("sample", &by_p384), Ok(1));
+        for (octets, made) in [("samples", &by_p256), ("samples", &by_p384)] {
+            assert_eq!(verify(octets, made), Err(SignatureError::Key));
+        }
+        let mut changed = by_p256.clone();
+        changed[40] ^= 1;
+        assert_eq!(verify("sample", &changed), Err(SignatureError::Key));
+        assert_eq!(verify("sample", &by_p256[1..]), Err(SignatureError::Key));
+        // The digest is part of the algorithm.
+        let other = Method::EcdsaSha384.verify("sample", &by_p256, &both);
+        assert_eq!(other, Err(SignatureError::Key));
+    }
 }

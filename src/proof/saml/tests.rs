@@ -67,6 +67,11 @@ pub(super) fn accept_with(
 
 /// Signs the assertion of a response anew with the test key, whatever it says.
 pub(super) fn sign(xml: &str) -> String {
+    sign_element(xml, "Assertion", &[])
+}
+
+/// Signs an element anew that contains the only signature, which keeps the declarations of `prefixes`.
+fn sign_element(xml: &str, local: &str, prefixes: &[&str]) -> String {
     let pem = data("rsa.key");
     let der: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let key = ring::signature::RsaKeyPair::from_pkcs8(&STANDARD.decode(der).unwrap()).unwrap();
@@ -85,22 +90,19 @@ pub(super) fn sign(xml: &str) -> String {
     };
     let octets = |xml: &str, local: &str| {
         let document = Document::parse(xml).unwrap();
-        let named = |local: &'static str| {
+        let named = |local: &str| {
             document
                 .descendants()
-                .find(move |node| node.is_element() && node.tag_name().name() == local)
+                .find(|node| node.is_element() && node.tag_name().name() == local)
         };
         match local {
-            "SignedInfo" => c14n::canonical(named("SignedInfo").unwrap(), None, &[], 1 << 20),
-            _ => {
-                let (assertion, signature) = (named("Assertion").unwrap(), named("Signature"));
-                c14n::canonical(assertion, signature, &[], 1 << 20)
-            }
+            "SignedInfo" => c14n::canonical(named(local).unwrap(), None, prefixes, 1 << 20),
+            _ => c14n::canonical(named(local).unwrap(), named("Signature"), prefixes, 1 << 20),
         }
         .unwrap()
     };
     let xml = xml.replace("\r\n", "\n");
-    let digest = ring::digest::digest(&ring::digest::SHA256, octets(&xml, "Assertion").as_bytes());
+    let digest = ring::digest::digest(&ring::digest::SHA256, octets(&xml, local).as_bytes());
     let xml = replaced(&xml, "DigestValue", &STANDARD.encode(digest));
     let mut made = vec![0; key.public().modulus_len()];
     let random = crate::base::entropy::system();
@@ -113,6 +115,44 @@ pub(super) fn sign(xml: &str) -> String {
     )
     .unwrap();
     replaced(&xml, "SignatureValue", &STANDARD.encode(made))
+}
+
+#[test]
+fn a_failure_is_what_the_identity_provider_signed() {
+    let idp = metadata("xmlsec");
+    let refused = |xml: &str| accept(xml.as_bytes(), &idp, made_at()).unwrap_err();
+    let good = data("xmlsec-response.xml");
+    let resigned = sign_element(&good, "Response", &["xs"]);
+    assert!(accept(resigned.as_bytes(), &idp, made_at()).is_ok());
+    let failed = good.replace(
+        "<samlp:StatusCode Value=\"urn:oasis:names:tc:SAML:2.0:status:Success\"/>",
+        "<samlp:StatusCode Value=\"urn:oasis:names:tc:SAML:2.0:status:Responder\"/>\
+         <samlp:StatusMessage>no such user</samlp:StatusMessage>",
+    );
+    assert_ne!(failed, good);
+    // Somebody has changed the status: the signature does not fit any more.
+    let forged = refused(&failed);
+    assert_eq!(forged.code(), AwsCode::InvalidIdentityToken, "{forged:?}");
+    let signed = refused(&sign_element(&failed, "Response", &["xs"]));
+    assert_eq!(
+        signed,
+        Refusal::Status {
+            code: "urn:oasis:names:tc:SAML:2.0:status:Responder".to_owned(),
+            message: "no such user".to_owned(),
+        }
+    );
+    assert_eq!(signed.code(), AwsCode::IdpRejectedClaim);
+    // A failure usually comes without an assertion.
+    let (start, end) = (failed.find("<Assertion ").unwrap(), "</Assertion>");
+    let after = failed.find(end).unwrap() + end.len();
+    let bare = format!("{}{}", &failed[..start], &failed[after..]);
+    let signed = refused(&sign_element(&bare, "Response", &["xs"]));
+    assert_eq!(signed.code(), AwsCode::IdpRejectedClaim, "{signed:?}");
+    // With a key that is not in the metadata it says nothing.
+    let other = metadata("samlp");
+    let by_nobody = sign_element(&failed, "Response", &["xs"]);
+    let refused = accept(by_nobody.as_bytes(), &other, made_at()).unwrap_err();
+    assert_eq!(refused.code(), AwsCode::InvalidIdentityToken, "{refused:?}");
 }
 
 #[test]
@@ -709,10 +749,56 @@ fn sa_03_sa_04_signatures_of_another_form_are_refused() {
     }
 }
 
-const REFUSED: [(&str, &str); 16] = [
+/// By a library that is there only with the feature.
+#[test]
+fn ecdsa_with_sha_512_is_accepted_by_a_program_that_can_verify_it() {
+    let xml = data("xmlsec-p384-sha512.xml");
+    let idp = metadata("xmlsec");
+    let accepted = accept(xml.as_bytes(), &idp, made_at());
+    if cfg!(feature = "saml-encryption") {
+        assert_eq!(accepted.unwrap().assertion().subject.value, "carol");
+        let changed = xml.replace("[carol]", "[mallory]");
+        let refused = accept(changed.as_bytes(), &idp, made_at()).unwrap_err();
+        let digest = |r: &Refusal| {
+            matches!(
+                r,
+                Refusal::Signature {
+                    why: SignatureError::Digest,
+                    ..
+                }
+            )
+        };
+        assert!(digest(&refused), "{refused:?}");
+        // The signed digest fits, and the signature does not.
+        let value = xml.find("<ds:SignatureValue>").unwrap() + "<ds:SignatureValue>".len();
+        let mut other = xml.into_bytes();
+        other[value + 4] = if other[value + 4] == b'A' { b'B' } else { b'A' };
+        let refused = accept(&other, &idp, made_at()).unwrap_err();
+        let key = matches!(
+            refused,
+            Refusal::Signature {
+                why: SignatureError::Key,
+                ..
+            }
+        );
+        assert!(key, "{refused:?}");
+    } else {
+        let refused = accepted.unwrap_err();
+        let algorithm = matches!(
+            refused,
+            Refusal::Signature {
+                why: SignatureError::Algorithm(_),
+                ..
+            }
+        );
+        assert!(algorithm, "{refused:?}");
+        assert!(refused.remedy().contains("`saml-encryption`"));
+    }
+}
+
+const REFUSED: [(&str, &str); 15] = [
     ("rsa-sha1", "algorithm"),
     ("digest-sha1", "algorithm"),
-    ("ecdsa-sha512", "algorithm"),
     ("hmac", "algorithm"),
     ("rsa-1024", "key"),
     ("other-key", "key"),

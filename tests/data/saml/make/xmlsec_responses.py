@@ -94,6 +94,7 @@ for bits in SHA:
 for key in ["p256", "p384"]:
     for bits in [256, 384]:
         write(f"xmlsec-{key}-sha{bits}", good(ECDSA + str(bits), bits), key)
+write("xmlsec-p384-sha512", good(ECDSA + "512", 512), "p384")
 write("xmlsec-prefix-list", good(RSA + "256", 256, prefixes="xs #default unused nowhere"))
 write("xmlsec-with-comments", good(RSA + "256", 256, algorithm=EXC + "WithComments"))
 write("xmlsec-response", response(signature("_response", RSA + "256", SHA[256], prefixes="xs"), ""))
@@ -102,7 +103,6 @@ r256 = RSA + "256"
 bad = {
     "rsa-sha1": good(DS + "rsa-sha1", 256),
     "digest-sha1": response("", signature("_assertion", r256, DS + "sha1")),
-    "ecdsa-sha512": (good(ECDSA + "512", 512), "p384"),
     "hmac": (good(MORE + "hmac-sha256", 256), "hmac"),
     "rsa-1024": (good(r256, 256), "rsa1024"),
     "other-key": (good(r256, 256), "rsa2"),
