@@ -31,9 +31,13 @@ const XMLENC: &str = "http://www.w3.org/2001/04/xmlenc#";
 const XMLENC11: &str = "http://www.w3.org/2009/xmlenc11#";
 
 /// The maximum number of copies of the content's key, each encrypted for another private key. Each
-/// copy is tried with each private key of the provider, which has at most two. With 4,096 bits a
-/// try takes some milliseconds.
+/// copy is tried with each private key of the provider. With 4,096 bits a try takes some
+/// milliseconds.
 const MAX_COPIES: usize = 2;
+/// The maximum number of private keys of a provider. For one that has fewer, or that does not exist, a
+/// key of nobody is tried in their place, so that the time does not tell providers with keys from others.
+/// That key has 2,048 bits: a ciphertext for a longer key is refused sooner where no such key is.
+const MAX_KEYS: usize = 2;
 
 /// The parameters of RSA-OAEP: one digest, which is also that of the mask generation function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +59,16 @@ struct Copy {
 /// another form, [`Refusal::EncryptionAlgorithm`] if an algorithm is not accepted, and
 /// [`Refusal::Decryption`] if none of the keys opens it.
 pub(super) fn decrypt(encrypted: Node<'_, '_>, keys: &[DecryptionKey]) -> Result<Vec<u8>, Refusal> {
+    let opened = open_with(encrypted, keys);
+    // After as much work as for a provider that has keys.
     if keys.is_empty() {
-        return Err(Refusal::Encrypted);
+        Err(Refusal::Encrypted)
+    } else {
+        opened
     }
+}
+
+fn open_with(encrypted: Node<'_, '_>, keys: &[DecryptionKey]) -> Result<Vec<u8>, Refusal> {
     let encrypted = Element(encrypted, "EncryptedAssertion");
     encrypted.has_only(&[(XMLENC, "EncryptedData"), (XMLENC, "EncryptedKey")])?;
     let data = Element(encrypted.one(XMLENC, "EncryptedData")?, "EncryptedData");
@@ -77,8 +88,9 @@ pub(super) fn decrypt(encrypted: Node<'_, '_>, keys: &[DecryptionKey]) -> Result
     };
     let ciphertext = cipher_value(data)?;
     let copies = copies(encrypted, data)?;
+    let keys = tried(keys);
     for copy in &copies {
-        for key in keys {
+        for key in &keys {
             let opened = key
                 .open(copy.how, &copy.ciphertext)
                 .and_then(|key| open(algorithm, &key, &ciphertext));
@@ -88,6 +100,13 @@ pub(super) fn decrypt(encrypted: Node<'_, '_>, keys: &[DecryptionKey]) -> Result
         }
     }
     Err(Refusal::Decryption)
+}
+
+/// The keys that are tried for a provider with these: always as many.
+fn tried(keys: &[DecryptionKey]) -> Vec<&DecryptionKey> {
+    let missing = MAX_KEYS.saturating_sub(keys.len());
+    let decoys = key::decoy().into_iter().cycle().take(missing);
+    keys.iter().chain(decoys).collect()
 }
 
 /// Reads the encrypted copies of the content's key, which are in the `KeyInfo` of the encrypted

@@ -5,6 +5,7 @@
 //! such key is accepted, and encrypted assertions are refused.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -62,10 +63,18 @@ impl DecryptionKey {
     }
 }
 
+/// A key for which nobody encrypts. `None` in a program without the feature, which decrypts nothing.
+pub(super) fn decoy() -> Option<&'static DecryptionKey> {
+    static DECOY: LazyLock<Option<DecryptionKey>> =
+        LazyLock::new(|| implementation::Key::decoy().map(DecryptionKey));
+    DECOY.as_ref()
+}
+
 #[cfg(feature = "saml-encryption")]
 mod implementation {
     use aws_lc_rs::rsa::{
-        OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey,
+        KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey,
+        PrivateDecryptingKey,
     };
 
     use super::{DecryptionKeyError, Oaep, Zeroizing};
@@ -80,6 +89,12 @@ mod implementation {
                 .and_then(|key| OaepPrivateDecryptingKey::new(key).ok())
                 .map(Self)
                 .ok_or(DecryptionKeyError::Form)
+        }
+
+        /// The library takes its own random bytes. Nothing is ever encrypted for this key.
+        pub fn decoy() -> Option<Self> {
+            let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).ok()?;
+            OaepPrivateDecryptingKey::new(key).ok().map(Self)
         }
 
         pub fn open(&self, how: Oaep, ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
@@ -104,6 +119,10 @@ mod implementation {
     impl Key {
         pub fn read(_: &[u8]) -> Result<Self, DecryptionKeyError> {
             Err(DecryptionKeyError::NotBuilt)
+        }
+
+        pub fn decoy() -> Option<Self> {
+            None
         }
 
         pub fn open(&self, _: Oaep, _: &[u8]) -> Option<Zeroizing<Vec<u8>>> {

@@ -302,3 +302,19 @@ fn private_keys_are_rsa_in_pkcs_8() {
     }
     assert_eq!(format!("{:?}", key()), "DecryptionKey");
 }
+
+#[test]
+fn as_much_is_tried_for_a_provider_without_keys() {
+    for keys in [vec![], vec![key()], vec![key(), other_key()]] {
+        assert_eq!(tried(&keys).len(), MAX_KEYS);
+    }
+    // The key of nobody takes the place of a missing one, and opens nothing.
+    assert!(std::ptr::eq(tried(&[])[0], tried(&[])[1]));
+    let xml = named("aes256");
+    assert_eq!(accept(&xml, &[]).err(), Some(Refusal::Encrypted));
+    assert_eq!(
+        accept(&xml, &[other_key()]).err(),
+        Some(Refusal::Decryption)
+    );
+    assert!(accept(&xml, &[key()]).is_ok());
+}
