@@ -348,6 +348,19 @@ fn saml(c: &mut Criterion) {
             b.iter(|| verify(black_box(&encoded), &idp, &[], now).unwrap())
         });
     }
+    // One of the shapes of `tests/allocations.rs` that cost most: many namespaces in scope of many
+    // elements, in a signed assertion.
+    let idp = Metadata::parse(data("pysaml2-metadata.xml").as_bytes()).unwrap();
+    let good = data("pysaml2-assertion.xml");
+    let (before, after) = good.split_once("blue<").unwrap();
+    let namespaces: String = (0..20).map(|i| format!(" xmlns:n{i}='urn:{i}'")).collect();
+    let part = format!("<a{namespaces}><n1:b xmlns:x='urn:x'/></a>");
+    let room = 75_000 - before.len() - after.len() - 1;
+    let hostile = format!("{before}{}<{after}", part.repeat(room / part.len()));
+    let encoded = STANDARD.encode(hostile);
+    c.bench_function("saml: a hostile response of the greatest length", |b| {
+        b.iter(|| verify(black_box(&encoded), &idp, &[], now).unwrap_err())
+    });
 }
 
 criterion_group!(benches, sigv4, evaluator, packing, federation, saml, tokens);

@@ -565,8 +565,20 @@ fn questions() -> Vec<Ask> {
                         asks.push(Ask {
                             wanted: wrong,
                             number: asks.len(),
-                            ..ask
+                            ..ask.clone()
                         });
+                        if key.name == "aws:FederatedProvider" {
+                            // A session from SAML has it, too.
+                            for (wanted, holds) in [(SAML_PROVIDER, true), (PROVIDER, false)] {
+                                asks.push(Ask {
+                                    by: By::Saml,
+                                    wanted: json!(wanted),
+                                    holds,
+                                    number: asks.len(),
+                                    ..ask.clone()
+                                });
+                            }
+                        }
                     }
                     None => {
                         let (operator, wanted) = any_value(key.r#type, key.multivalued);

@@ -162,6 +162,7 @@ async fn both_wires_answer_assume_role_with_saml_alike() {
         ca_pem: None,
     };
     let client = brevet::client::Client::anonymous(&endpoint, false).unwrap();
+    let mut saw_all = false;
     for (n, (expected, make, provider, seconds)) in cases.iter().enumerate() {
         let text = seconds.map(|s| s.to_string());
         let mut more = vec![("PrincipalArn", *provider)];
@@ -203,9 +204,17 @@ async fn both_wires_answer_assume_role_with_saml_alike() {
                 ] {
                     assert_eq!(query.element(name), Some(value.as_str()), "{name}");
                 }
+                let identity = &made.role.source_identity;
+                let said = query.element("SourceIdentity").unwrap_or_default();
+                assert_eq!(said, identity);
+                let packed = made.role.packed_policy_size.to_string();
+                let said = query.element("PackedPolicySize").unwrap_or("0");
+                assert_eq!(said, packed);
+                saw_all |= !identity.is_empty() && packed != "0";
             }
         }
     }
+    assert!(saw_all, "no answer had everything");
     let mut records: Vec<_> = broker
         .into_audit()
         .await

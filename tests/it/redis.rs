@@ -10,6 +10,8 @@ use brevet::sessions::{Mode, RedisOptions, SessionRecord, Sessions, SessionsErro
 use http::HeaderMap;
 
 use crate::harness::*;
+use crate::saml_idp::{Idp, Says};
+use crate::saml_login::{self, PROVIDER, ROLE};
 
 /// A redis-server for one test.
 pub struct Redis {
@@ -1337,6 +1339,41 @@ async fn st_10_what_is_revoked_stays_so_whatever_becomes_of_redis() {
     .await;
     assert_eq!(broker.who(&session).await, "InvalidClientTokenId");
     assert!(broker.assume(&user("alice"), OPEN).await.is_ok());
+}
+
+#[tokio::test]
+async fn sa_06_an_assertion_stays_used_whatever_becomes_of_redis() {
+    let mut redis = Redis::start();
+    let options = redis.options();
+    let broker = Broker::start_in(stored_home().await, |c| {
+        in_the_store(c);
+        c.redis = Some(options);
+    })
+    .await;
+    let idp = Idp::new("https://idp.example.com/saml");
+    let (hand, declaration) = (broker.hand().await, saml_login::declaration(&idp));
+    broker
+        .reaches(hand.import(&declaration).await.unwrap())
+        .await;
+    // What was made before this store knew the past counts as used.
+    broker.clock.advance(Duration::from_secs(60));
+    let says = Says::new("once", ROLE, PROVIDER, broker.clock.now());
+    let response = idp.response(&says);
+    let code = async || {
+        let answer = saml_login::login(&broker, &response, &[]).await;
+        answer.code().to_owned()
+    };
+    assert_eq!(code().await, "ok");
+    redis_command(redis.port, &["FLUSHALL"]).unwrap();
+    assert_eq!(code().await, "IDPRejectedClaim");
+    redis.kill();
+    assert_eq!(code().await, "IDPRejectedClaim");
+    redis.restart();
+    eventually("it is used again", async || {
+        broker.operator("/readyz").await.body == "ready\n"
+    })
+    .await;
+    assert_eq!(code().await, "IDPRejectedClaim");
 }
 
 /// A CA, and the files of a server whose certificate it signed.

@@ -111,22 +111,7 @@ impl Idp {
     /// A response with a signed assertion, which is written in its canonical form.
     pub fn xml(&self, says: &Says) -> String {
         let (start, rest) = self.assertion(says);
-        let digest =
-            ring::digest::digest(&ring::digest::SHA256, format!("{start}{rest}").as_bytes());
-        let info = |namespace: &str| {
-            format!(
-                r##"<ds:SignedInfo{namespace}><ds:CanonicalizationMethod Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"></ds:CanonicalizationMethod><ds:SignatureMethod Algorithm="http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256"></ds:SignatureMethod><ds:Reference URI="#{}"><ds:Transforms><ds:Transform Algorithm="http://www.w3.org/2000/09/xmldsig#enveloped-signature"></ds:Transform><ds:Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"></ds:Transform></ds:Transforms><ds:DigestMethod Algorithm="http://www.w3.org/2001/04/xmlenc#sha256"></ds:DigestMethod><ds:DigestValue>{}</ds:DigestValue></ds:Reference></ds:SignedInfo>"##,
-                says.id,
-                STANDARD.encode(digest)
-            )
-        };
-        let signed = info(&format!(r#" xmlns:ds="{DS}""#));
-        let made = self.key.sign(&random(), signed.as_bytes());
-        let signature = format!(
-            r#"<ds:Signature xmlns:ds="{DS}">{}<ds:SignatureValue>{}</ds:SignatureValue></ds:Signature>"#,
-            info(""),
-            STANDARD.encode(made.unwrap())
-        );
+        let signature = self.signature(&says.id, &format!("{start}{rest}"));
         let destination = says.destination.as_ref();
         let destination = destination.map(|url| format!(r#" Destination="{url}""#));
         let answers = says.answers();
@@ -135,6 +120,37 @@ impl Idp {
             says.issued_at,
             destination.unwrap_or_default(),
             says.status
+        )
+    }
+
+    /// A signed response that reports a failure. It has no assertion.
+    pub fn failure(&self, status: &str, message: &str, now: Timestamp) -> String {
+        let start = format!(
+            r#"<samlp:Response xmlns:samlp="{SAMLP}" ID="_failure" IssueInstant="{now}" Version="2.0">"#
+        );
+        let rest = format!(
+            r#"<samlp:Status><samlp:StatusCode Value="{status}"></samlp:StatusCode><samlp:StatusMessage>{message}</samlp:StatusMessage></samlp:Status></samlp:Response>"#
+        );
+        let signature = self.signature("_failure", &format!("{start}{rest}"));
+        STANDARD.encode(format!("{start}{signature}{rest}"))
+    }
+
+    /// The signature of an element with this ID, which is in canonical form.
+    fn signature(&self, id: &str, octets: &str) -> String {
+        let digest = ring::digest::digest(&ring::digest::SHA256, octets.as_bytes());
+        let info = |namespace: &str| {
+            format!(
+                r##"<ds:SignedInfo{namespace}><ds:CanonicalizationMethod Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"></ds:CanonicalizationMethod><ds:SignatureMethod Algorithm="http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256"></ds:SignatureMethod><ds:Reference URI="#{}"><ds:Transforms><ds:Transform Algorithm="http://www.w3.org/2000/09/xmldsig#enveloped-signature"></ds:Transform><ds:Transform Algorithm="http://www.w3.org/2001/10/xml-exc-c14n#"></ds:Transform></ds:Transforms><ds:DigestMethod Algorithm="http://www.w3.org/2001/04/xmlenc#sha256"></ds:DigestMethod><ds:DigestValue>{}</ds:DigestValue></ds:Reference></ds:SignedInfo>"##,
+                id,
+                STANDARD.encode(digest)
+            )
+        };
+        let signed = info(&format!(r#" xmlns:ds="{DS}""#));
+        let made = self.key.sign(&random(), signed.as_bytes());
+        format!(
+            r#"<ds:Signature xmlns:ds="{DS}">{}<ds:SignatureValue>{}</ds:SignatureValue></ds:Signature>"#,
+            info(""),
+            STANDARD.encode(made.unwrap())
         )
     }
 
