@@ -7,6 +7,7 @@ import botocore.exceptions
 import pytest
 from test_boto3 import refused
 from test_mfa import iam
+from test_saml import make_key
 
 
 def trust(world, name="alice"):
@@ -174,6 +175,69 @@ def test_tags_of_a_device(world):
     assert [tag["Key"] for tag in tags] == ["Owner", "Stage"]
     client.delete_virtual_mfa_device(SerialNumber=serial)
     gone(lambda: client.list_mfa_device_tags(SerialNumber=serial))
+
+
+METADATA = (
+    '<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" entityID="https://tags.example.com">'
+    '<IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"><KeyDescriptor use="signing">'
+    '<KeyInfo xmlns="http://www.w3.org/2000/09/xmldsig#"><X509Data><X509Certificate>%s</X509Certificate></X509Data>'
+    '</KeyInfo></KeyDescriptor><SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST" '
+    'Location="https://tags.example.com/sso"/></IDPSSODescriptor></EntityDescriptor>' + " " * 1_000
+)
+
+
+def tagged_things(client, world, folder):
+    """Of each noun with tags: the parameter that names one, its name, and what deletes it."""
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]})
+    _, certificate = make_key(folder, "tags")
+    certificate = "".join(certificate.read_text().split("-----")[2].split())
+    client.create_user(UserName="tagged", Tags=TAGS)
+    client.create_role(RoleName="tagged", AssumeRolePolicyDocument=json.dumps(trust(world)), Tags=TAGS)
+    client.create_instance_profile(InstanceProfileName="tagged", Tags=TAGS)
+    policy = client.create_policy(PolicyName="tagged", PolicyDocument=policy, Tags=TAGS)["Policy"]["Arn"]
+    provider = client.create_open_id_connect_provider(Url="https://tags.example.com", ClientIDList=["a"], Tags=TAGS)
+    saml = client.create_saml_provider(Name="tagged", SAMLMetadataDocument=METADATA % certificate, Tags=TAGS)
+    device = client.create_virtual_mfa_device(VirtualMFADeviceName="tagged", Tags=TAGS)["VirtualMFADevice"]
+    return {
+        "user": ("UserName", "tagged", client.delete_user),
+        "role": ("RoleName", "tagged", client.delete_role),
+        "instance_profile": ("InstanceProfileName", "tagged", client.delete_instance_profile),
+        "policy": ("PolicyArn", policy, client.delete_policy),
+        "open_id_connect_provider": (
+            "OpenIDConnectProviderArn", provider["OpenIDConnectProviderArn"], client.delete_open_id_connect_provider),
+        "saml_provider": ("SAMLProviderArn", saml["SAMLProviderArn"], client.delete_saml_provider),
+        "mfa_device": ("SerialNumber", device["SerialNumber"], client.delete_virtual_mfa_device),
+    }
+
+
+def test_tags_of_every_noun_are_set_listed_and_removed(world, tmp_path):
+    client = iam(world)
+    things = tagged_things(client, world, tmp_path)
+    for noun, (parameter, name, delete) in things.items():
+        which = {parameter: name}
+        tags = lambda: getattr(client, f"list_{noun}_tags")(**which)["Tags"]
+        assert tags() == SORTED, noun
+        getattr(client, f"tag_{noun}")(**which, Tags=[{"Key": "Owner", "Value": "x"}, {"Key": "Team", "Value": "red"}])
+        assert tags() == [{"Key": "Owner", "Value": "x"}, SORTED[0], {"Key": "Team", "Value": "red"}], noun
+        getattr(client, f"untag_{noun}")(**which, TagKeys=["Team", "Stage", "none"])
+        assert tags() == [{"Key": "Owner", "Value": "x"}], noun
+        many = [{"Key": f"k{n:02}", "Value": str(n)} for n in range(49)]
+        getattr(client, f"tag_{noun}")(**which, Tags=many)
+        pages, more = [], {}
+        while True:
+            page = getattr(client, f"list_{noun}_tags")(**which, **more, MaxItems=20)
+            pages.append(page["Tags"])
+            if not page["IsTruncated"]:
+                break
+            more = {"Marker": page["Marker"]}
+        assert [len(page) for page in pages] == [20, 20, 10], noun
+        assert [tag for page in pages for tag in page] == [{"Key": "Owner", "Value": "x"}, *many], noun
+        one_more = lambda: getattr(client, f"tag_{noun}")(**which, Tags=[{"Key": "one-more", "Value": ""}])
+        assert refused(one_more) == ("LimitExceeded", 409), noun
+        delete(**which)
+        gone(lambda: tags())
+        gone(lambda: getattr(client, f"tag_{noun}")(**which, Tags=TAGS))
+        gone(lambda: getattr(client, f"untag_{noun}")(**which, TagKeys=["Team"]))
 
 
 def test_who_may_not_learns_nothing(world):

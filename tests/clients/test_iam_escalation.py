@@ -3,11 +3,15 @@ succeeds once a policy allows it: what refused it was the rule, not the call."""
 
 import itertools
 import json
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from test_boto3 import refused, sts
-from test_mfa import iam
+from test_iam_entities import METADATA
+from test_mfa import code, iam
+from test_saml import make_key
 
 ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 WIDE = "arn:aws:iam::aws:policy/AdministratorAccess"
@@ -33,6 +37,7 @@ class Stage:
     world: dict
     admin: object
     number: int = field(default_factory=lambda: next(NUMBERS))
+    made: dict = field(default_factory=dict)
 
     def name(self, what):
         return f"{what}{self.number}"
@@ -68,6 +73,56 @@ class Stage:
         self.eve = iam(self.world, self.key["AccessKeyId"], self.key["SecretAccessKey"])
         self.trust = trust
         return self
+
+    def once(self, what, make):
+        """Something that the administrator makes for an attempt, however often the attempt is repeated."""
+        if what not in self.made:
+            self.made[what] = make()
+        return self.made[what]
+
+    def with_password(self):
+        boss = self.name("boss")
+        self.once("password", lambda: self.admin.create_login_profile(UserName=boss, Password="Correct-Horse-7-Battery"))
+        return boss
+
+    def old_key(self):
+        def make():
+            key = self.admin.create_access_key(UserName=self.name("boss"))["AccessKey"]["AccessKeyId"]
+            self.admin.update_access_key(UserName=self.name("boss"), AccessKeyId=key, Status="Inactive")
+            return key
+
+        return self.once("key", make)
+
+    def device(self):
+        """A device that nobody has yet, with two codes of it."""
+
+        def make():
+            made = self.admin.create_virtual_mfa_device(VirtualMFADeviceName=self.name("phone"))["VirtualMFADevice"]
+            self.seed = made["Base32StringSeed"].decode()
+            return made["SerialNumber"]
+
+        return {"SerialNumber": self.once("device", make), **self.codes(-1)}
+
+    def codes(self, steps):
+        return {"AuthenticationCode1": code(self.seed, steps), "AuthenticationCode2": code(self.seed, steps + 1)}
+
+    def enabled(self):
+        self.once("enabled", lambda: self.admin.enable_mfa_device(UserName=self.name("boss"), **self.device()))
+        return self.device()["SerialNumber"]
+
+    def metadata(self, entity):
+        with tempfile.TemporaryDirectory() as folder:
+            _, certificate = make_key(Path(folder), entity)
+            return METADATA % "".join(certificate.read_text().split("-----")[2].split())
+
+    def saml(self):
+        create = self.admin.create_saml_provider
+        make = lambda: create(Name=self.name("corp"), SAMLMetadataDocument=self.metadata("corp"))["SAMLProviderArn"]
+        return self.once("saml", make)
+
+    def oidc(self):
+        create, url = self.admin.create_open_id_connect_provider, f"https://trusted{self.number}.example.net"
+        return self.once("oidc", lambda: create(Url=url, ClientIDList=["a"])["OpenIDConnectProviderArn"])
 
     def may(self, *statements):
         """Replaces what eve may do. The audit of `iam:Get*` and `iam:List*` on everything is always hers."""
@@ -171,6 +226,61 @@ ATTEMPTS = {
         lambda s: allow("iam:CreateLoginProfile", "arn:aws:iam::*:user/${aws:username}"),
         lambda s: s.eve.create_login_profile(UserName=s.name("boss"), Password="Correct-Horse-7-Battery"),
         lambda s: allow("iam:CreateLoginProfile", s.arn("user", "boss")),
+    ),
+    "another password of the boss": (
+        lambda s: allow("iam:UpdateLoginProfile", "arn:aws:iam::*:user/${aws:username}"),
+        lambda s: s.eve.update_login_profile(UserName=s.with_password(), Password="Correct-Horse-8-Battery"),
+        lambda s: allow("iam:UpdateLoginProfile", s.arn("user", "boss")),
+    ),
+    "the boss locked out by the end of a password": (
+        lambda s: allow("iam:DeleteLoginProfile", "arn:aws:iam::*:user/${aws:username}"),
+        lambda s: s.eve.delete_login_profile(UserName=s.with_password()),
+        lambda s: allow("iam:DeleteLoginProfile", s.arn("user", "boss")),
+    ),
+    "an inactive key of the boss switched on": (
+        lambda s: allow("iam:UpdateAccessKey", "arn:aws:iam::*:user/${aws:username}"),
+        lambda s: s.eve.update_access_key(UserName=s.name("boss"), AccessKeyId=s.old_key(), Status="Active"),
+        lambda s: allow("iam:UpdateAccessKey", s.arn("user", "boss")),
+    ),
+    "a key of the boss deleted": (
+        lambda s: allow("iam:DeleteAccessKey", "arn:aws:iam::*:user/${aws:username}"),
+        lambda s: s.eve.delete_access_key(UserName=s.name("boss"), AccessKeyId=s.old_key()),
+        lambda s: allow("iam:DeleteAccessKey", s.arn("user", "boss")),
+    ),
+    "a device of hers for the boss": (
+        lambda s: allow("iam:EnableMFADevice", "arn:aws:iam::*:user/${aws:username}"),
+        lambda s: s.eve.enable_mfa_device(UserName=s.name("boss"), **s.device()),
+        lambda s: allow("iam:EnableMFADevice", s.arn("user", "boss")),
+    ),
+    "the boss without a second factor": (
+        lambda s: allow("iam:DeactivateMFADevice", "arn:aws:iam::*:user/${aws:username}"),
+        lambda s: s.eve.deactivate_mfa_device(UserName=s.name("boss"), SerialNumber=s.enabled()),
+        lambda s: allow("iam:DeactivateMFADevice", s.arn("user", "boss")),
+    ),
+    "a device that somebody needs deleted": (
+        lambda s: allow("iam:DeleteVirtualMFADevice", "arn:aws:iam::*:mfa/${aws:username}"),
+        lambda s: s.eve.delete_virtual_mfa_device(SerialNumber=s.device()["SerialNumber"]),
+        lambda s: allow("iam:DeleteVirtualMFADevice", "arn:aws:iam::*:mfa/*"),
+    ),
+    "a device of the boss out of step": (
+        lambda s: allow("iam:ResyncMFADevice", "arn:aws:iam::*:user/${aws:username}"),
+        lambda s: s.eve.resync_mfa_device(UserName=s.name("boss"), SerialNumber=s.enabled(), **s.codes(3)),
+        lambda s: allow("iam:ResyncMFADevice", s.arn("user", "boss")),
+    ),
+    "her own keys in the metadata of a provider that roles trust": (
+        lambda s: allow("iam:UpdateSAMLProvider", "arn:aws:iam::*:saml-provider/hers"),
+        lambda s: s.eve.update_saml_provider(SAMLProviderArn=s.saml(), SAMLMetadataDocument=s.metadata("hers")),
+        lambda s: allow("iam:UpdateSAMLProvider", s.arn("saml-provider", "corp")),
+    ),
+    "a SAML provider of her own": (
+        lambda s: allow("iam:CreateSAMLProvider", "arn:aws:iam::*:saml-provider/corp"),
+        lambda s: s.eve.create_saml_provider(Name=s.name("hers"), SAMLMetadataDocument=s.metadata("hers")),
+        lambda s: allow("iam:CreateSAMLProvider", s.arn("saml-provider", "hers")),
+    ),
+    "an audience of hers for a provider that roles trust": (
+        lambda s: allow("iam:AddClientIDToOpenIDConnectProvider", "arn:aws:iam::*:oidc-provider/login.example.com"),
+        lambda s: s.eve.add_client_id_to_open_id_connect_provider(OpenIDConnectProviderArn=s.oidc(), ClientID="hers"),
+        lambda s: allow("iam:AddClientIDToOpenIDConnectProvider", "arn:aws:iam::*:oidc-provider/trusted*.example.net"),
     ),
     "a user without the boundary": (
         lambda s: allow("iam:CreateUser", "*", ArnEquals={"iam:PermissionsBoundary": s.boundary}),

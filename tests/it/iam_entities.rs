@@ -49,6 +49,114 @@ fn allow(actions: &[&str], resource: &str) -> Value {
 }
 
 #[tokio::test]
+async fn what_keeps_an_entity_from_being_deleted_is_said_in_awss_words() {
+    let broker = Broker::start_stored().await;
+    let admin = broker.client(&user("admin"));
+    let policy = &format!("{ACCOUNT}:policy/Kept");
+    let document = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}"#;
+    let keeps = async |action: &str, of: Parameters<'_>, words: &str| {
+        let found = refused(&admin, action, of).await;
+        assert_eq!(found, ("DeleteConflict".to_owned(), words.to_owned()));
+    };
+    let create = [("PolicyName", "Kept"), ("PolicyDocument", document)];
+    done(&admin, "CreatePolicy", &create).await;
+    let again = [("PolicyName", "kept"), ("PolicyDocument", document)];
+    assert_eq!(
+        refused(&admin, "CreatePolicy", &again).await,
+        (
+            "EntityAlreadyExists".to_owned(),
+            "A policy called kept already exists. Duplicate names are not allowed.".to_owned()
+        )
+    );
+    let dora = ("UserName", "dora");
+    done(&admin, "CreateUser", &[dora]).await;
+    let attached = [dora, ("PolicyArn", policy)];
+    done(&admin, "AttachUserPolicy", &attached).await;
+    keeps(
+        "DeletePolicy",
+        &[("PolicyArn", policy)],
+        "Cannot delete a policy attached to entities.",
+    )
+    .await;
+    keeps(
+        "DeleteUser",
+        &[dora],
+        "Cannot delete entity, must detach all policies first.",
+    )
+    .await;
+    done(&admin, "DetachUserPolicy", &attached).await;
+    let password = [dora, ("Password", "Correct-Horse-7-Battery")];
+    done(&admin, "CreateLoginProfile", &password).await;
+    keeps(
+        "DeleteUser",
+        &[dora],
+        "Cannot delete entity, must delete login profile first.",
+    )
+    .await;
+    done(&admin, "DeleteLoginProfile", &[dora]).await;
+    // Something that AWS's IAM does not have refers to the user.
+    let certificate =
+        json!({"UserArn": format!("{ACCOUNT}:user/dora"), "SpiffeId": "spiffe://example.org/dora"});
+    let certificate = Resource::parse(ResourceKind::Certificate, &certificate.to_string()).unwrap();
+    let hand = broker.hand().await;
+    let made = hand.run(Command::Create(certificate)).await.unwrap();
+    broker.reaches(made).await;
+    keeps(
+        "DeleteUser",
+        &[dora],
+        "Cannot delete entity, must remove referenced objects first.",
+    )
+    .await;
+    let group = ("GroupName", "Kept");
+    done(&admin, "CreateGroup", &[group]).await;
+    done(&admin, "AddUserToGroup", &[group, dora]).await;
+    keeps(
+        "DeleteGroup",
+        &[group],
+        "Cannot delete entity, must remove users from group first.",
+    )
+    .await;
+}
+
+/// Of two changes that were decided on the same state, the second is refused and overwrites nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_somebody_else_was_faster_with_is_a_409() {
+    let broker = Broker::start_stored().await;
+    let admin = user("admin");
+    let set = async |action: &str, password: &str| {
+        let form = [("UserName", "bob"), ("Password", password)];
+        broker.iam(&admin, action, &form).await
+    };
+    let made = set("CreateLoginProfile", "Correct-Horse-7-Battery").await;
+    assert_eq!(made.code(), "ok", "{}", made.body);
+    // Both read the profile before they compute a hash, unless one of them is very late.
+    for n in 0..10 {
+        let (one, other) = (
+            format!("One-Horse-{n}-Battery"),
+            format!("Two-Horse-{n}-Battery"),
+        );
+        let (one, other) = tokio::join!(
+            set("UpdateLoginProfile", &one),
+            set("UpdateLoginProfile", &other)
+        );
+        let (good, late) = if one.code() == "ok" {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        assert_eq!(good.code(), "ok", "{}", good.body);
+        if late.code() == "ok" {
+            continue;
+        }
+        assert_eq!((late.status, late.code()), (409, "ConcurrentModification"));
+        let message = late.element("Message").unwrap();
+        assert!(message.contains("changed by somebody else"), "{message}");
+        return;
+    }
+    panic!("one call was always over before the other began");
+}
+
+#[tokio::test]
 async fn users_are_made_renamed_and_deleted_and_every_refusal_has_awss_words() {
     let broker = Broker::start_stored().await;
     let admin = broker.client(&user("admin"));

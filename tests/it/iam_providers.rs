@@ -194,3 +194,23 @@ async fn the_life_of_a_saml_provider() {
     let records = serde_json::to_string(&records).unwrap();
     assert!(!records.contains("PRIVATE KEY"));
 }
+
+#[tokio::test]
+async fn metadata_of_a_saml_provider_has_at_most_a_million_bytes() {
+    let broker = Broker::start_stored().await;
+    for (bytes, expected) in [(1_000_001, "InvalidInput"), (1_000_000, "ok")] {
+        let document = format!("{METADATA}{}", " ".repeat(bytes - METADATA.len()));
+        let form = [("Name", "long"), ("SAMLMetadataDocument", &document)];
+        let answer = broker.iam(&user(ADMIN), "CreateSAMLProvider", &form).await;
+        assert_eq!(answer.code(), expected, "{}", answer.body);
+        if expected != "ok" {
+            let message = answer.element("Message").unwrap();
+            assert!(message.contains("more than 1000000 bytes"), "{message}");
+        }
+    }
+    let arn = "arn:aws:iam::111122223333:saml-provider/long";
+    let got = vec![("SAMLProviderArn", arn)];
+    let got = ok(&broker, ADMIN, "GetSAMLProvider", &got).await;
+    let length = got["SAMLMetadataDocument"].as_str().unwrap().len();
+    assert_eq!(length, 1_000_000);
+}

@@ -400,5 +400,6 @@ async fn what_is_changed_by_one_broker_binds_on_the_other() {
     println!(
         "{changes} changes by the IAM API, answer to a decision of the other broker: p50 {p50:?}, p99 {p99:?}, max {longest:?}"
     );
-    assert!(p50 < Duration::from_secs(10));
+    // The promise, for a hundredth of the changes or fewer to miss.
+    assert!(p99 < Duration::from_secs(2), "{p99:?}");
 }
