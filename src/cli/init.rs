@@ -266,7 +266,10 @@ Users and roles by `aws iam --profile brevet …` and Terraform, with this in ~/
   sts =
     endpoint_url = http://127.0.0.1:7480
   iam =
-    endpoint_url = http://127.0.0.1:7480";
+    endpoint_url = http://127.0.0.1:7480
+and with the key, in a shell that has the variables above:
+  aws configure set aws_access_key_id \"$AWS_ACCESS_KEY_ID\" --profile brevet
+  aws configure set aws_secret_access_key \"$AWS_SECRET_ACCESS_KEY\" --profile brevet";
 
 /// A lock on the folder, so that only one `brevet init` works in it at a time.
 struct Lock(#[allow(dead_code, reason = "the lock lives as long as the folder is open")] File);

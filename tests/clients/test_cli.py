@@ -20,6 +20,7 @@ import pytest
 from conftest import BREVET
 from cryptography.hazmat.primitives.asymmetric import ec
 from test_mfa import code, early_in_a_step
+from test_oidc import free_port
 from test_shell import EXAMPLE, aws, run
 
 ACCOUNT = "111122223333"
@@ -114,6 +115,50 @@ def test_one_profile_works_unmodified_with_every_tool(person, monkeypatch):
     assert "MFADevices" in json.loads(run(devices, person.environment))
     table = person.run("whoami", "--profile", "demo", "--output", "table")
     assert "sts of [services local] in the profile `demo`" in table and "assumed with the profile `alice`" in table
+
+
+def test_the_profile_that_init_prints_is_pasted_and_works(tmp_path):
+    home = tmp_path / "broker"
+    made = subprocess.run([BREVET, "init", str(home), "--account", ACCOUNT], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    address, configuration = f"127.0.0.1:{free_port()}", home / "brevet.toml"
+    text = configuration.read_text().replace("127.0.0.1:7480", address)
+    configuration.write_text(text.replace("127.0.0.1:7481", f"127.0.0.1:{free_port()}"))
+    # What a person copies: the indented lines below the sentence that says where they go.
+    said = made.stderr.replace("127.0.0.1:7480", address)
+    _, rest = said.split("~/.aws/config:\n")
+    profile, rest = rest.split("and with the key")
+    commands = [line[2:] for line in rest.splitlines() if line.startswith("  aws configure")]
+    assert len(commands) == 2
+    user = tmp_path / "user"
+    (user / ".aws").mkdir(parents=True)
+    (user / ".aws/config").write_text("".join(line[2:] + "\n" for line in profile.splitlines()))
+    # Whose AWS CLI is not in the path of this test.
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "aws").write_text(f'#!/bin/sh\nexec {sys.executable} -m awscli "$@"\n')
+    (tools / "aws").chmod(0o755)
+    clean = {"PATH": f"{tools}:{os.environ['PATH']}", "HOME": str(user)}
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen([BREVET, "serve", "--config", str(configuration)], stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while "brevet listens" not in (home / "log").read_text():
+            assert process.poll() is None and time.monotonic() < deadline, (home / "log").read_text()
+            time.sleep(0.05)
+        setup = made.stdout + "\n".join(commands)
+        subprocess.run(["sh", "-e"], input=setup, env=clean, text=True, check=True)
+        shown = json.loads(run(["aws", "iam", "get-user", "--profile", "brevet"], clean))
+        assert shown["User"]["Arn"] == f"arn:aws:iam::{ACCOUNT}:user/administrator"
+        role = f"arn:aws:iam::{ACCOUNT}:role/Administrator"
+        arguments = ["--role-arn", role, "--role-session-name", "first", "--profile", "brevet"]
+        assumed = json.loads(run(["aws", "sts", "assume-role", *arguments], clean))
+        assert assumed["AssumedRoleUser"]["Arn"].endswith(":assumed-role/Administrator/first")
+        ours = json.loads(run([BREVET, "whoami", "--profile", "brevet"], clean))
+        assert ours["Arn"] == shown["User"]["Arn"]
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 STATIC = "aws_access_key_id = {id}\naws_secret_access_key = {secret}\n"
