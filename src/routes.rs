@@ -233,6 +233,8 @@ pub enum Proxies {
     EnvoyCheck,
     /// `/s3/authorize`: the same question, as nginx, Traefik and Caddy ask it.
     Authorize,
+    /// `/s3/store-refused`: what Traefik tells a client in place of the store's own refusal.
+    StoreRefused,
     Unknown,
 }
 
@@ -241,6 +243,7 @@ pub fn proxies(path: &str) -> Proxies {
     match path {
         "/envoy.service.auth.v3.Authorization/Check" => Proxies::EnvoyCheck,
         "/s3/authorize" => Proxies::Authorize,
+        "/s3/store-refused" => Proxies::StoreRefused,
         _ => Proxies::Unknown,
     }
 }

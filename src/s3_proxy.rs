@@ -59,7 +59,8 @@ where
         (Proxies::EnvoyCheck, true) => check(question, request).await,
         (Proxies::EnvoyCheck, false) => Status::unauthenticated(NOT_ADMITTED).into_http(),
         (Proxies::Authorize, true) => authorize(question, &request).await,
-        (Proxies::Authorize | Proxies::Unknown, false) => {
+        (Proxies::StoreRefused, true) => answer::store_refused(),
+        (Proxies::Authorize | Proxies::StoreRefused | Proxies::Unknown, false) => {
             let mut response = text(StatusCode::FORBIDDEN, NOT_ADMITTED);
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
@@ -67,7 +68,7 @@ where
         }
         (Proxies::Unknown, true) => text(
             StatusCode::NOT_FOUND,
-            "This listener serves only /s3/authorize and Envoy's gRPC service envoy.service.auth.v3.Authorization.",
+            "This listener serves only /s3/authorize, /s3/store-refused and Envoy's gRPC service envoy.service.auth.v3.Authorization.",
         ),
     }
 }

@@ -155,7 +155,7 @@ impl Signer<'_> {
                 return Err(S3Refusal::new(Code::InvalidRequest, message).into());
             }
         };
-        if host.as_deref() != Some(asked.authority.as_str()) {
+        if host != asked.authority {
             let message = "The request is for one host but would be signed for another one.";
             return Err(S3Refusal::new(Code::InvalidRequest, message).into());
         }

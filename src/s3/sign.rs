@@ -34,6 +34,8 @@ pub struct SignedForStore {
     pub remove_query: Vec<String>,
     /// The `Host` with which the store is called.
     pub host: String,
+    /// Whether the host names the bucket, so that no other host will do.
+    pub names_bucket: bool,
 }
 
 /// Signs the head for the store.
@@ -99,5 +101,6 @@ pub fn sign(
             ("x-amz-date", Secret::new(date.clone())),
         ],
         host,
+        names_bucket: routed.in_host,
     }
 }

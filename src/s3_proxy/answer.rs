@@ -20,6 +20,8 @@ use crate::s3::{Code, S3Refusal};
 
 /// The path and query for the store, without the client's own signature, for a proxy that can send another URI.
 const URI: HeaderName = HeaderName::from_static("x-brevet-uri");
+/// The `Host` of the request for the store.
+const HOST: HeaderName = HeaderName::from_static("x-brevet-host");
 /// The body of a refusal in one line, for a proxy that drops bodies.
 const REFUSAL: HeaderName = HeaderName::from_static("x-brevet-refusal");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
@@ -41,11 +43,12 @@ pub(super) fn to_envoy(decision: Decision, is_head: bool) -> CheckResponse {
             remove_headers,
             remove_query,
             host,
+            names_bucket: _,
         } => {
             let set = set
                 .iter()
                 .map(|(name, value)| (*name, value.expose().as_str()));
-            let host = host.as_deref().map(|host| (":authority", host));
+            let host = [(":authority", host.as_str())];
             let others = NOT_FOR_STORES.map(str::to_owned);
             let ok = OkHttpResponse {
                 headers: set.chain(host).map(overwriting).collect(),
@@ -114,14 +117,21 @@ pub(super) fn to_proxy(decision: Decision, asked: Option<&Forwarded>) -> Respons
     match (decision, asked) {
         (
             Decision::Allow {
-                set, remove_query, ..
+                set,
+                remove_query,
+                host,
+                names_bucket,
+                ..
             },
             Some(asked),
         ) => {
             if family == Family::Forwarded && !remove_query.is_empty() {
                 return refused(&presigned(), family);
             }
-            allowed(&set, without(&asked.uri, &remove_query))
+            if names_bucket && !asked.takes_host {
+                return refused(&bucket_in_host(), family);
+            }
+            allowed(&set, &without(&asked.uri, &remove_query), &host, family)
         }
         (Decision::Preflight(_), _) => {
             let message = "This proxy would send the preflight request on to the store, so it must answer such requests by its own configuration.";
@@ -145,21 +155,34 @@ fn presigned() -> S3Refusal {
     )
 }
 
-fn allowed(set: &[(&'static str, Secret<String>)], uri: String) -> Response<Body> {
+fn bucket_in_host() -> S3Refusal {
+    S3Refusal::new(
+        Code::InvalidRequest,
+        "The host names the bucket, and this proxy cannot call the store by another host: use Envoy, nginx or Caddy, or name the bucket in the path (path style).",
+    )
+}
+
+fn allowed(
+    set: &[(&'static str, Secret<String>)],
+    uri: &str,
+    host: &str,
+    family: Family,
+) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     for (name, value) in set {
         let Ok(mut value) = HeaderValue::from_str(value.expose()) else {
-            return refused(&unsendable(), Family::Forwarded);
+            return refused(&unsendable(), family);
         };
         // So that no log of HTTP libraries shows it.
         value.set_sensitive(true);
         headers.insert(HeaderName::from_static(name), value);
     }
-    let Ok(uri) = HeaderValue::from_str(&uri) else {
-        return refused(&unsendable(), Family::Forwarded);
+    let (Ok(uri), Ok(host)) = (HeaderValue::from_str(uri), HeaderValue::from_str(host)) else {
+        return refused(&unsendable(), family);
     };
     headers.insert(URI, uri);
+    headers.insert(HOST, host);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -169,6 +192,16 @@ fn unsendable() -> S3Refusal {
         Code::InvalidUri,
         "The path has characters that no header can have.",
     )
+}
+
+/// What a client is told in place of the store's own refusal, for a proxy that cannot say it by itself.
+/// Stores name their key in their refusals.
+pub(super) fn store_refused() -> Response<Body> {
+    let refusal = S3Refusal::new(
+        Code::ServiceUnavailable,
+        "The store refused a request that the broker had allowed: it does not accept the broker's key or clock, or it keeps the object locked.",
+    );
+    refused(&refusal, Family::Forwarded)
 }
 
 /// The answer for a refusal. For nginx the status is always 403, because nginx passes on no other

@@ -25,12 +25,14 @@ pub struct Forwarded {
     pub client_ip: IpAddr,
     pub is_secure: bool,
     pub family: Family,
+    /// Whether the proxy calls the store by the host that the answer names.
+    pub takes_host: bool,
 }
 
 /// Which names a proxy uses, and therefore what it can do with an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// `X-Original-…`: nginx. It can send another URI to the store, and does not pass bodies of refusals on.
+    /// `X-Original-…`: nginx. It can send another URI and host to the store, and does not pass bodies of refusals on.
     Original,
     /// `X-Forwarded-…`: Traefik and Caddy.
     Forwarded,
@@ -40,12 +42,14 @@ const ORIGINAL: [&str; 3] = ["x-original-method", "x-original-uri", "x-original-
 const FORWARDED: [&str; 3] = ["x-forwarded-method", "x-forwarded-uri", "x-forwarded-host"];
 /// The length of the body, which a proxy does not pass on as `Content-Length` of a question without a body.
 const LENGTH: &str = "x-original-content-length";
+/// What the proxy takes from the answer besides a signature: `host`, or nothing.
+const TAKES: &str = "x-brevet-takes";
 const CLIENT: &str = "x-forwarded-for";
 const SCHEME: &str = "x-forwarded-proto";
 
 /// Headers of the question that are not the client's: about the proxy's own connection to the broker, or written by
 /// the proxy.
-const NOT_THE_CLIENTS: [&str; 14] = [
+const NOT_THE_CLIENTS: [&str; 15] = [
     "host",
     "connection",
     "keep-alive",
@@ -58,6 +62,7 @@ const NOT_THE_CLIENTS: [&str; 14] = [
     CLIENT,
     SCHEME,
     LENGTH,
+    TAKES,
     "x-forwarded-server",
     "x-real-ip",
 ];
@@ -99,6 +104,7 @@ pub fn read(headers: &HeaderMap) -> Result<Forwarded, String> {
         size.ok_or_else(|| format!("{LENGTH} must be a number of bytes."))
     });
     let size = size.transpose()?;
+    let says_host = headers.get(TAKES).is_some_and(|value| value == "host");
     let mut of_client = clients(headers)?;
     if let Some(size) = size {
         of_client.push(("content-length".to_owned(), size.to_string()));
@@ -112,6 +118,7 @@ pub fn read(headers: &HeaderMap) -> Result<Forwarded, String> {
         client_ip: client_ip.to_canonical(),
         is_secure,
         family,
+        takes_host: says_host || family == Family::Original,
     })
 }
 

@@ -13,9 +13,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
@@ -32,6 +34,10 @@ ACCOUNT, OTHER, REGION = "111122223333", "444455556666", "us-east-1"
 STORE_KEY = ("STOREKEY0000000000AA", "store/secret+store/secret+store/secret+0")
 ALICE = ("AKIAALICEALICEALICE1", "alice-secret-alice-secret-alice-secret-0")
 SECRET = "a-secret-that-the-proxies-of-this-test-share"
+# Names for clients below `localhost`, which not every machine resolves by itself.
+VIRTUAL, STRANGER, REFUSING = "s3.localhost", "stranger.localhost", "refusing.localhost"
+resolve = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *more, **named: resolve("127.0.0.1" if str(host).endswith(".localhost") else host, *more, **named)
 
 
 def free_port():
@@ -111,7 +117,8 @@ def certify(home):
 
     ca = ec.generate_private_key(ec.SECP256R1())
     write("ca.crt", made("stores CA", ca, ca, (x509.BasicConstraints(True, None), True)))
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    hosts = [x509.DNSName(name) for name in ("localhost", VIRTUAL, f"*.{VIRTUAL}", STRANGER, REFUSING)]
+    names = x509.SubjectAlternativeName([*hosts, x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     for name, subject, extensions in (("broker", "broker", [(names, False)]), ("proxy", "localhost", [(names, False)]), ("proxy-client", "proxy", [])):
         key = ec.generate_private_key(ec.SECP256R1())
         write(f"{name}.crt", made(subject, key, ca, *extensions))
@@ -170,11 +177,75 @@ class SeaweedFS:
         return client(f"http://127.0.0.1:{self.port}", STORE_KEY)
 
 
+class Beside:
+    """Another store of the broker's configuration, which is the same program as a store that runs: with buckets of its own,
+    and called by another name."""
+
+    def __init__(self, store, name, host, **settings):
+        self.store, self.name, self.host, self.port = store, name, host, store.port
+        self.takes_trailers, self.keeps_slashes, self.buckets = store.takes_trailers, store.keeps_slashes, [f"{name}-data", f"{name}-other"]
+        self.__dict__.update(settings)
+
+    def direct(self):
+        return self.store.direct()
+
+
+class Refusing:
+    """A store that refuses every request as Amazon S3 does if it does not know the key: it names the key."""
+
+    name, host, takes_trailers, keeps_slashes = "refusing", REFUSING, True, True
+
+    def __init__(self):
+        class Answer(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                self.rfile.read(int(self.headers.get("content-length") or 0))
+                status = 401 if "unauthorized" in self.path else 403
+                text = f"<Error><Code>InvalidAccessKeyId</Code><AWSAccessKeyId>{STORE_KEY[0]}</AWSAccessKeyId><Authorization>{self.headers['authorization']}</Authorization></Error>"
+                self.send_response(status)
+                self.send_header("content-type", "application/xml")
+                self.send_header("content-length", str(len(text)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(text.encode())
+
+            do_HEAD = do_PUT = do_DELETE = do_POST = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self.port, self.buckets = self.server.server_port, ["data-refusing", "other-refusing"]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def what_a_refusal_of_the_store_becomes(endpoint, store, key, token, ca):
+    """Checks that the client is told of the store's own refusal in the same way by every proxy, and learns nothing of the
+    store's key."""
+    from botocore.exceptions import ClientError
+
+    s3, bucket = client(endpoint, key, token, verify=ca, retries=0), store.buckets[0]
+    calls = {"get": lambda: s3.get_object(Bucket=bucket, Key="home/x"), "head": lambda: s3.head_object(Bucket=bucket, Key="home/x"),
+             "delete": lambda: s3.delete_object(Bucket=bucket, Key="home/x"), "401": lambda: s3.get_object(Bucket=bucket, Key="home/unauthorized")}
+    if not isinstance(store, Refusing):
+        del calls["401"]
+    for name, call in calls.items():
+        try:
+            raise AssertionError(f"{name}: {call()}")
+        except ClientError as error:
+            told = error.response
+        assert told["ResponseMetadata"]["HTTPStatusCode"] == 503, (name, told)
+        if name != "head":
+            assert told["Error"]["Code"] == "ServiceUnavailable" and "broker's key or clock" in told["Error"]["Message"], (name, told)
+        assert STORE_KEY[0] not in str(told) and "Credential" not in str(told) and "Signature" not in str(told), (name, told)
+
+
 class Broker:
     """A broker with the directory in its store, and the listener for proxies."""
 
     def __init__(self, programs, home, stores, directory, more="", audit="", log="trace"):
-        self.home, self.programs = home / "broker", programs
+        self.home, self.programs, self.stores = home / "broker", programs, {store.name: store for store in stores}
         made = subprocess.run([BREVET, "init", self.home, "--account", ACCOUNT], capture_output=True, text=True, check=True)
         self.administrator = dict(re.findall(r"export (AWS_\w+)=(\S+)", made.stdout))
         self.port, self.s3 = free_port(), free_port()
@@ -183,14 +254,17 @@ class Broker:
             shutil.copy(home / name, self.home / name)
         self.write("proxy.secret", SECRET + "\n")
         self.write("store.key", f"[default]\naws_access_key_id = {STORE_KEY[0]}\naws_secret_access_key = {STORE_KEY[1]}\n")
+        # A key of the right form that no store knows.
+        self.write("stranger.key", f"[default]\naws_access_key_id = {STORE_KEY[0]}\naws_secret_access_key = {STORE_KEY[1][::-1]}\n")
         config = self.home / "brevet.toml"
         text = config.read_text().replace('"127.0.0.1:7480"', f'"127.0.0.1:{self.port}"').replace('"127.0.0.1:7481"', '"127.0.0.1:0"')
         text = text.replace("[audit]\n", f"[audit]\n{audit}", 1)
         text += f'\n[s3]\naddress = "127.0.0.1:{self.s3}"\ncertificate = "broker.crt"\nprivate_key = "broker.key"\n'
         text += 'client_ca = "ca.crt"\nclient_names = ["CN=proxy"]\nsecret_files = ["proxy.secret"]\n'
         for store in stores:
-            text += f'\n[[s3.stores]]\nname = "{store.name}"\nhosts = ["{store.host}"]\nendpoint = "http://127.0.0.1:{store.port}"\n'
-            text += f'key_file = "store.key"\ntakes_trailers = {str(store.takes_trailers).lower()}\nkeeps_slashes = {str(store.keeps_slashes).lower()}\n'
+            authority = getattr(store, "authority", f"127.0.0.1:{store.port}")
+            text += f'\n[[s3.stores]]\nname = "{store.name}"\nhosts = ["{store.host}"]\nendpoint = "http://{authority}"\nstyle = "{getattr(store, "style", "path")}"\n'
+            text += f'key_file = "{getattr(store, "key_file", "store.key")}"\ntakes_trailers = {str(store.takes_trailers).lower()}\nkeeps_slashes = {str(store.keeps_slashes).lower()}\n'
             text += "remote_signing = true\n" if getattr(store, "remote_signing", False) else ""
             owners = {store.buckets[0]: ACCOUNT, store.buckets[1]: OTHER}
             text += "buckets = { " + ", ".join(f'"{bucket}" = "{owner}"' for bucket, owner in owners.items()) + " }\n"
@@ -229,8 +303,8 @@ def directory():
     trust = document({"Principal": {"AWS": arn("user", "alice")}, "Action": ["sts:AssumeRole", "sts:TagSession"]})
     role = lambda name, *statements: {"RoleName": name, "Path": "/", "Arn": arn("role", name), "AssumeRolePolicyDocument": trust, "RolePolicyList": inline(*statements)}
     objects = ["s3:GetObject*", "s3:PutObject*", "s3:DeleteObject*", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
-    home = [{"Action": objects, "Resource": "arn:aws:s3:::data-*/home/*"},
-            {"Action": "s3:ListBucket", "Resource": "arn:aws:s3:::data-*", "Condition": {"StringLike": {"s3:prefix": "home/*"}}}]
+    home = [{"Action": objects, "Resource": ["arn:aws:s3:::data-*/home/*", "arn:aws:s3:::*-data/home/*"]},
+            {"Action": "s3:ListBucket", "Resource": ["arn:aws:s3:::data-*", "arn:aws:s3:::*-data"], "Condition": {"StringLike": {"s3:prefix": "home/*"}}}]
     key = {"UserArn": arn("user", "alice"), "AccessKeyId": ALICE[0], "SecretAccessKey": ALICE[1]}
     return {"UserDetailList": [alice], "RoleDetailList": [role("Home", *home), role("Everything", {"Action": "s3:*", "Resource": "*"})],
             "Brevet": {"Accounts": [{"AccountId": OTHER}], "AccessKeys": [key]}}
@@ -251,7 +325,7 @@ def substituted(name, store, broker, port):
 def folder(programs, kind, store):
     """A folder of its own, with the files of certificates."""
     made = programs.home / f"{kind}-{store.name}"
-    made.mkdir()
+    made.mkdir(exist_ok=True)
     for name in ("ca.crt", "proxy.crt", "proxy.key", "proxy-client.crt", "proxy-client.key"):
         shutil.copy(programs.home / name, made / name)
     return made
@@ -293,7 +367,7 @@ def traefik(programs, store, broker):
     (home / "traefik.yaml").write_text(yaml.safe_dump(static))
     text = substituted("traefik-dynamic.yaml", store, broker, port)
     for name in ("ca.crt", "proxy-client.crt", "proxy-client.key", "proxy.crt", "proxy.key"):
-        text = re.sub(rf": {re.escape(name)}$", f": {home}/{name}", text, flags=re.MULTILINE)
+        text = re.sub(rf"(: |- ){re.escape(name)}$", rf"\g<1>{home}/{name}", text, flags=re.MULTILINE)
     (home / "traefik-dynamic.yaml").write_text(text)
     programs.start(home.name, ["traefik", f"--configFile={home}/traefik.yaml"], cwd=home)
     until(lambda: answers(port))
@@ -333,3 +407,5 @@ PROXIES = {"envoy": envoy, "nginx": nginx, "traefik": traefik, "caddy": caddy}
 # What a proxy can do for presigned URLs, and whether it says the length of a body to the judge.
 TAKES_PRESIGNED = {"envoy", "nginx"}
 SAYS_LENGTH = {"envoy", "nginx", "caddy"}
+# Whether it can call the store by the host of the bucket.
+TAKES_HOST = {"envoy", "nginx", "caddy"}

@@ -363,6 +363,7 @@ impl World {
             remove_headers,
             remove_query,
             host,
+            ..
         } = decision
         else {
             panic!("not allowed");
@@ -381,7 +382,7 @@ impl World {
             path: &path,
             query: &query,
             headers: &changed,
-            host: host.as_deref().unwrap(),
+            host,
         };
         let read = S3Presented::read(&request).unwrap().unwrap();
         assert_eq!(read.presented.unverified_access_key_id(), STORE_KEY);

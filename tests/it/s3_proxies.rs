@@ -170,6 +170,7 @@ async fn what_is_allowed_is_signed_for_the_store_and_what_is_not_says_why() {
         "{signature}"
     );
     assert_eq!(header(&answer, "x-brevet-uri"), "/data/home/x");
+    assert_eq!(header(&answer, "x-brevet-host"), "store:8333");
     assert_eq!(header(&answer, "cache-control"), "no-store");
     let elsewhere = get(&broker, &bob, "/data/other/x").await;
     assert_eq!(elsewhere.status, 403);
@@ -295,18 +296,72 @@ async fn az_08_a_request_is_judged_once_and_as_its_proxy_says() {
             .contains("SignatureDoesNotMatch")
     );
     // Traefik and Caddy pass on S3's own status; nginx knows 403 only.
-    let mut traefik = headers(&[
-        ("x-brevet-proxy-secret", SECRET),
-        ("x-forwarded-method", "GET"),
-        ("x-forwarded-uri", "/data/home/x?acl&tagging"),
-        ("x-forwarded-host", HOST),
-        ("x-forwarded-for", "192.0.2.7"),
-        ("x-forwarded-proto", "https"),
-    ]);
+    let mut traefik = forwarded("/data/home/x?acl&tagging", HOST);
     assert_eq!(ask(&broker, traefik.clone()).await.status, 501);
     let presigned = "/data/home/x?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=0";
     traefik.insert("x-forwarded-uri", presigned.parse().unwrap());
     assert!(ask(&broker, traefik).await.status >= 400);
+}
+
+/// What Traefik and Caddy send about a request of a client.
+fn forwarded(uri: &str, host: &str) -> HeaderMap {
+    headers(&[
+        ("x-brevet-proxy-secret", SECRET),
+        ("x-forwarded-method", "GET"),
+        ("x-forwarded-uri", uri),
+        ("x-forwarded-host", host),
+        ("x-forwarded-for", "192.0.2.7"),
+        ("x-forwarded-proto", "https"),
+    ])
+}
+
+#[tokio::test]
+async fn os_09_a_bucket_in_the_host_needs_a_proxy_that_takes_the_host_of_the_answer() {
+    let broker = started_with(&directory(), |store| store.virtual_host = true).await;
+    let host = "site.s3.example.com:8443";
+    let mut nginx = question("GET", "/x");
+    nginx.insert("x-original-host", host.parse().unwrap());
+    let mut caddy = forwarded("/x", host);
+    caddy.insert("x-brevet-takes", "host".parse().unwrap());
+    for asked in [nginx, caddy.clone()] {
+        let answer = ask(&broker, asked).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(header(&answer, "x-brevet-host"), "site.store:8333");
+        assert_eq!(header(&answer, "x-brevet-uri"), "/x");
+    }
+    // Traefik calls the store by one host.
+    for takes in [None, Some("nothing")] {
+        let mut asked = forwarded("/x", host);
+        if let Some(takes) = takes {
+            asked.insert("x-brevet-takes", takes.parse().unwrap());
+        }
+        let answer = ask(&broker, asked).await;
+        assert_eq!(answer.status, 400, "{}", answer.body);
+        assert!(answer.body.contains("path style"), "{}", answer.body);
+        assert!(answer.headers.get("authorization").is_none());
+    }
+    // The bucket in the path needs no other host.
+    let answer = ask(&broker, forwarded("/site/x", HOST)).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(header(&answer, "x-brevet-host"), "store:8333");
+}
+
+#[tokio::test]
+async fn what_a_proxy_says_in_place_of_the_stores_own_refusal_names_nothing() {
+    let broker = started().await;
+    let address = broker.running.as_ref().unwrap().s3.unwrap();
+    let path = "/s3/store-refused";
+    let admitted = headers(&[("x-brevet-proxy-secret", SECRET)]);
+    let answer = http1(address, "GET", path, admitted, Vec::new()).await;
+    assert_eq!(answer.status, 503);
+    assert!(
+        answer.body.contains("<Code>ServiceUnavailable</Code>")
+            && !answer.body.contains("STOREKEY"),
+        "{}",
+        answer.body
+    );
+    let stranger = http1(address, "GET", path, HeaderMap::new(), Vec::new()).await;
+    assert_eq!(stranger.status, 403);
 }
 
 #[tokio::test]
@@ -334,14 +389,7 @@ async fn a_revoked_session_and_an_expired_one_are_refused() {
 #[tokio::test]
 async fn op_05_a_broker_that_is_not_ready_answers_503_with_a_time_to_try_again() {
     let broker = started().await;
-    let mut traefik = headers(&[
-        ("x-brevet-proxy-secret", SECRET),
-        ("x-forwarded-method", "GET"),
-        ("x-forwarded-uri", "/site/x"),
-        ("x-forwarded-host", HOST),
-        ("x-forwarded-for", "192.0.2.7"),
-        ("x-forwarded-proto", "https"),
-    ]);
+    let mut traefik = forwarded("/site/x", HOST);
     traefik.insert("user-agent", "test".parse().unwrap());
     assert_eq!(ask(&broker, traefik.clone()).await.status, 200);
     broker

@@ -39,7 +39,9 @@ pub enum Decision {
         /// The names of query parameters to remove.
         remove_query: Vec<String>,
         /// The `Host` with which the store is called.
-        host: Option<String>,
+        host: String,
+        /// Whether the host names the bucket, so that no other host will do.
+        names_bucket: bool,
     },
     /// The answer to a CORS preflight request, which does not go to the store.
     Preflight(Vec<(&'static str, String)>),
@@ -75,7 +77,8 @@ pub async fn decide(
             set: signed.set,
             remove_headers: signed.remove_headers,
             remove_query: signed.remove_query,
-            host: Some(signed.host),
+            host: signed.host,
+            names_bucket: signed.names_bucket,
         },
         Err(refusal) => Decision::Refuse(refusal),
     }
