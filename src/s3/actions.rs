@@ -159,6 +159,21 @@ pub fn checks<'a>(
 }
 
 impl<'a> Check<'a> {
+    /// The object of which it is asked whether it may be deleted, and its version if one is named. `None` if
+    /// the check is about something else.
+    pub fn deleted(&self) -> Option<(&str, Option<&str>)> {
+        if !matches!(self.action, "s3:DeleteObject" | "s3:DeleteObjectVersion") {
+            return None;
+        }
+        let key = self.resource.strip_prefix("arn:aws:s3:::")?;
+        let key = key.strip_prefix(self.bucket?)?.strip_prefix('/')?;
+        let version = self.keys.iter().find_map(|(name, value)| match value {
+            Value::One(id) if name == "s3:versionid" => Some(&**id),
+            _ => None,
+        });
+        Some((key, version))
+    }
+
     fn on_bucket(action: &'static str, bucket: &'a str) -> Self {
         Self {
             action,

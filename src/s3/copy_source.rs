@@ -70,6 +70,15 @@ impl<'a> CopySource<'a> {
     pub fn as_condition(&self) -> Cow<'a, str> {
         [self.bucket, "/", self.key.as_str()].concat().into()
     }
+
+    /// The object as records name it: that value, and `?versionId=VERSION` if one is named. No key of a
+    /// source has a `?`.
+    pub fn recorded(&self) -> String {
+        let version = self
+            .version
+            .map(|version| ["?versionId=", version].concat());
+        [&*self.as_condition(), &version.unwrap_or_default()].concat()
+    }
 }
 
 /// Whether a decoded text could be decoded once more.

@@ -123,6 +123,20 @@ pub fn route<'a>(head: &Head<'a>, rules: &StoreRules) -> Result<Routed<'a>, S3Re
     })
 }
 
+/// The decoded path of a head, and its parameters with their decoded values, whatever it asks for.
+///
+/// # Errors
+/// [`S3Refusal`] if two readers could understand the head in two ways.
+pub fn decoded<'a>(head: &Head<'a>) -> Result<Decoded<'a>, S3Refusal> {
+    head.check()?;
+    let (path, query) = head.target();
+    let path = decode(path, Place::Path).map_err(|error| undecodable("path", error))?;
+    Ok((path, parameters(query)?))
+}
+
+/// A path, and the parameters of a query.
+pub type Decoded<'a> = (Cow<'a, str>, Vec<(&'a str, Cow<'a, str>)>);
+
 /// The bucket that the host names; `None` if the host is the store's own name.
 fn bucket_of_host<'a>(
     authority: &'a str,
@@ -150,7 +164,7 @@ fn bucket_of_host<'a>(
         (Some(bucket), None) => Ok(Some(bucket)),
         _ => Err(S3Refusal::new(
             Code::InvalidRequest,
-            "The request is for a host that is not a name of this store: see `names` of [[s3.stores]].",
+            "The request is for a host that is not a name of this store: see `hosts` of [[s3.stores]].",
         )),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::refused::{Refused, Unpermitted};
-use super::seen::Seen;
+use super::seen::{Deleted, Seen};
 use crate::authn;
 use crate::base::arn::AccountId;
 use crate::base::clock::Timestamp;
@@ -167,6 +167,9 @@ fn judge(
     };
     let payload = Payload::read(declared, head, &store.rules)?;
     let checks = actions::checks(head, &routed, payload, &store.rules)?;
+    if routed.key.is_none() {
+        seen.objects = checks.iter().filter_map(deleted).collect();
+    }
     let asked = Asked {
         store,
         directory: &directory,
@@ -180,6 +183,15 @@ fn judge(
         Some(_) => refused,
     })?;
     Ok(sign(store, head, &routed, payload, now))
+}
+
+/// The object that a check of a list of objects to delete is about, for the record.
+fn deleted(check: &Check<'_>) -> Option<Deleted> {
+    let (key, version) = check.deleted()?;
+    Some(Deleted {
+        key: key.to_owned(),
+        version_id: version.map(str::to_owned),
+    })
 }
 
 /// Authenticates the signer of a request.

@@ -30,8 +30,19 @@ pub(super) struct Seen {
     pub caller: Option<Arc<Caller>>,
     /// The account that owns the bucket that was judged last.
     pub owner: Option<AccountId>,
+    /// The objects that DeleteObjects names.
+    pub objects: Vec<Deleted>,
     /// The last change of the feed that was in force.
     pub sequence: i64,
+}
+
+/// An object that DeleteObjects names, in the audit record.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Deleted {
+    pub key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
 }
 
 /// The request parameters in the audit record.
@@ -47,6 +58,9 @@ struct Parameters<'a> {
     version_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     copy_source: Option<String>,
+    /// At most 1,000 in one request; the record of a refusal has ten.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    objects: &'a [Deleted],
 }
 
 impl Seen {
@@ -174,19 +188,20 @@ impl Seen {
             },
         };
         let routed = route(head, &store.rules).ok();
-        record.request_parameters = parameters(&store.name, routed.as_ref());
+        record.request_parameters = self.parameters(&store.name, routed.as_ref());
         record
     }
-}
 
-fn parameters(store: &str, routed: Option<&Routed<'_>>) -> Option<Box<RawValue>> {
-    let source = routed.and_then(|routed| routed.source.as_ref());
-    let parameters = Parameters {
-        store,
-        bucket_name: routed.and_then(|routed| routed.bucket),
-        key: routed.and_then(|routed| Some(routed.key.as_ref()?.as_str())),
-        version_id: routed.and_then(|routed| routed.version.as_deref()),
-        copy_source: source.map(|source| source.as_condition().into_owned()),
-    };
-    serde_json::value::to_raw_value(&parameters).ok()
+    fn parameters(&self, store: &str, routed: Option<&Routed<'_>>) -> Option<Box<RawValue>> {
+        let source = routed.and_then(|routed| routed.source.as_ref());
+        let parameters = Parameters {
+            store,
+            bucket_name: routed.and_then(|routed| routed.bucket),
+            key: routed.and_then(|routed| Some(routed.key.as_ref()?.as_str())),
+            version_id: routed.and_then(|routed| routed.version.as_deref()),
+            copy_source: source.map(|source| source.recorded()),
+            objects: &self.objects,
+        };
+        serde_json::value::to_raw_value(&parameters).ok()
+    }
 }
