@@ -66,7 +66,7 @@ def main(rounds):
     programs = stores.Programs(tempfile.mkdtemp())
     try:
         files = Files(programs, programs.home)
-        broker = stores.Broker(programs, programs.home, [files], stores.directory(), log="warn")
+        broker = stores.Broker(programs, programs.home, [files], stores.directory(), more="\n[budgets.principal]\nobject_requests_per_second = 0\n", log="warn")
         judge = programs.running[-1]
         asking = stores.envoy(programs, files, broker)
         ports, envoys = {"with": int(asking.rsplit(":", 1)[1])}, {"with": programs.running[-1]}

@@ -24,8 +24,11 @@ use sessions::Sessions;
 pub struct BudgetLimits {
     /// Calls per second of one principal that issue, change or look up something.
     pub principal_calls: Option<NonZeroU32>,
-    /// Calls per second of one principal that only ask for its own identity.
+    /// Calls per second of one principal that only ask: for its own identity, or whether somebody else
+    /// is who and may do what a service believes.
     pub principal_reads: Option<NonZeroU32>,
+    /// Requests per second of one principal to object stores.
+    pub principal_object_requests: Option<NonZeroU32>,
     /// Unexpired sessions of one principal.
     pub principal_sessions: Option<NonZeroU32>,
     /// Calls per second of all principals of one account that issue, change or look up something.
@@ -41,6 +44,7 @@ impl BudgetLimits {
     pub const OFF: Self = Self {
         principal_calls: None,
         principal_reads: None,
+        principal_object_requests: None,
         principal_sessions: None,
         account_calls: None,
         account_sessions: None,
@@ -53,6 +57,7 @@ impl Default for BudgetLimits {
         Self {
             principal_calls: NonZeroU32::new(100),
             principal_reads: NonZeroU32::new(5_000),
+            principal_object_requests: NonZeroU32::new(10_000),
             account_calls: NonZeroU32::new(2_000),
             unproven_calls: NonZeroU32::new(100),
             ..Self::OFF
@@ -66,9 +71,11 @@ pub enum CountedAs {
     /// The call issues, changes or looks up something. It counts for the principal and for its
     /// account.
     Call,
-    /// The call returns what the caller's own credentials say. It counts for the principal,
-    /// separately from other calls.
+    /// The call returns what the caller's own credentials say, or answers the question of a service.
+    /// It counts for the principal, separately from other calls.
     Read,
+    /// A request to an object store. It counts for the principal, separately from calls.
+    ObjectRequest,
     /// The call ends sessions. It counts for the principal, separately from all other calls, so
     /// that no other call can keep a revocation from being made.
     Revocation,
@@ -95,6 +102,8 @@ pub enum Exceeded {
     Principal,
     /// `[budgets.principal] reads_per_second`.
     Reads,
+    /// `[budgets.principal] object_requests_per_second`.
+    ObjectRequests,
     /// A tenth of `[budgets.principal] calls_per_second`, for calls that end sessions.
     Revocations,
     /// Half of the principal's budget, which is what one signature may use however often it is
@@ -114,6 +123,7 @@ impl Exceeded {
         match self {
             Self::Principal => "principal",
             Self::Reads => "reads",
+            Self::ObjectRequests => "object_requests",
             Self::Revocations => "revocations",
             Self::Repeats => "repeats",
             Self::Account => "account",
@@ -167,10 +177,12 @@ impl Unsent {
 pub struct Budgets {
     principal_calls: Option<Calls>,
     principal_reads: Option<Calls>,
+    principal_object_requests: Option<Calls>,
     revocations: Option<Calls>,
     /// Calls with the same signature, counted by signature.
     repeated_calls: Option<Calls>,
     repeated_reads: Option<Calls>,
+    repeated_object_requests: Option<Calls>,
     account_calls: Option<Calls>,
     /// A reserve in each account for the other principals, if a few have used up the account's
     /// budget. It is counted in total by account, and within it by principal.
@@ -197,9 +209,11 @@ impl Budgets {
         Self {
             principal_calls: limits.principal_calls.map(Calls::new),
             principal_reads: limits.principal_reads.map(Calls::new),
+            principal_object_requests: limits.principal_object_requests.map(Calls::new),
             revocations: part(limits.principal_calls, 10),
             repeated_calls: repeats(limits.principal_calls),
             repeated_reads: repeats(limits.principal_reads),
+            repeated_object_requests: repeats(limits.principal_object_requests),
             account_calls: limits.account_calls.map(Calls::new),
             account_reserve: part(limits.account_calls, 4),
             principal_reserve: part(limits.principal_calls, 8),
@@ -211,7 +225,8 @@ impl Budgets {
     }
 
     /// Counts a call of an authenticated principal. Whoever captures a signed request can send it
-    /// again for 15 minutes, so one signature may use at most half of a budget.
+    /// again for 15 minutes, or for the 7 days of a presigned URL, so one signature may use at most
+    /// half of a budget.
     ///
     /// # Errors
     /// The budget that is used up: the principal's, the account's, or the part for one signature.
@@ -222,10 +237,10 @@ impl Budgets {
         caller: Counted<'_>,
         now: Duration,
     ) -> Result<(), Exceeded> {
-        let repeats = if counted_as == CountedAs::Read {
-            &self.repeated_reads
-        } else {
-            &self.repeated_calls
+        let repeats = match counted_as {
+            CountedAs::Read => &self.repeated_reads,
+            CountedAs::ObjectRequest => &self.repeated_object_requests,
+            CountedAs::Call | CountedAs::Revocation => &self.repeated_calls,
         };
         if let (Some(repeats), Some(signature)) = (repeats, caller.signature)
             && !repeats.take(signature, 1, now)
@@ -235,6 +250,7 @@ impl Budgets {
         let principal = caller.principal.as_bytes();
         match counted_as {
             CountedAs::Read => self.take(Exceeded::Reads, principal, now),
+            CountedAs::ObjectRequest => self.take(Exceeded::ObjectRequests, principal, now),
             CountedAs::Revocation => self.take(Exceeded::Revocations, principal, now),
             CountedAs::Call => {
                 self.take(Exceeded::Principal, principal, now)?;
@@ -344,7 +360,12 @@ impl Budgets {
     /// first. Unproven calls are not included, because each broker counts those by itself.
     pub fn unsent(&self, most: usize) -> Vec<Unsent> {
         let mut unsent = Vec::new();
-        for budget in [Exceeded::Account, Exceeded::Principal, Exceeded::Reads] {
+        for budget in [
+            Exceeded::Account,
+            Exceeded::Principal,
+            Exceeded::Reads,
+            Exceeded::ObjectRequests,
+        ] {
             if let Some(calls) = self.counted_in(budget) {
                 let taken = calls.take_unsent(most.saturating_sub(unsent.len()));
                 unsent.extend(
@@ -370,6 +391,7 @@ impl Budgets {
         for budget in [
             Exceeded::Principal,
             Exceeded::Reads,
+            Exceeded::ObjectRequests,
             Exceeded::Revocations,
             Exceeded::Account,
             Exceeded::Source,
@@ -381,6 +403,7 @@ impl Budgets {
         for calls in [
             &self.repeated_calls,
             &self.repeated_reads,
+            &self.repeated_object_requests,
             &self.account_reserve,
             &self.principal_reserve,
         ]
@@ -430,6 +453,7 @@ impl Budgets {
         match budget {
             Exceeded::Principal => self.principal_calls.as_ref(),
             Exceeded::Reads => self.principal_reads.as_ref(),
+            Exceeded::ObjectRequests => self.principal_object_requests.as_ref(),
             Exceeded::Account => self.account_calls.as_ref(),
             Exceeded::Source => self.unproven.as_ref(),
             Exceeded::Revocations => self.revocations.as_ref(),

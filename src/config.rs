@@ -524,9 +524,10 @@ mod tests {
                 .budgets,
             BudgetLimits::default()
         );
-        let text = "budgets.principal = { calls_per_second = 0, live_sessions = 7 }\nbudgets.source.unproven_calls_per_second = 0\n";
+        let text = "budgets.principal = { calls_per_second = 0, object_requests_per_second = 9, live_sessions = 7 }\nbudgets.source.unproven_calls_per_second = 0\n";
         let expected = BudgetLimits {
             principal_calls: None,
+            principal_object_requests: NonZeroU32::new(9),
             principal_sessions: NonZeroU32::new(7),
             unproven_calls: None,
             ..BudgetLimits::default()

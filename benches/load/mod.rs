@@ -33,7 +33,7 @@ pub use spread::Spread;
 /// Settings to append to a configuration: calls are counted, but no budget is ever used up.
 pub const WIDE_BUDGETS: &str = r#"
 [budgets]
-principal = { calls_per_second = 4000000000, reads_per_second = 4000000000 }
+principal = { calls_per_second = 4000000000, reads_per_second = 4000000000, object_requests_per_second = 4000000000 }
 account = { calls_per_second = 4000000000 }
 "#;
 

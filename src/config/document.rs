@@ -181,6 +181,7 @@ pub(super) struct BudgetsSection {
 pub(super) struct PrincipalBudget {
     pub(super) calls_per_second: Option<u32>,
     pub(super) reads_per_second: Option<u32>,
+    pub(super) object_requests_per_second: Option<u32>,
     pub(super) live_sessions: Option<u32>,
 }
 

@@ -145,6 +145,10 @@ pub(super) fn budgets(section: &BudgetsSection) -> BudgetLimits {
     BudgetLimits {
         principal_calls: limit(principal.calls_per_second, default.principal_calls),
         principal_reads: limit(principal.reads_per_second, default.principal_reads),
+        principal_object_requests: limit(
+            principal.object_requests_per_second,
+            default.principal_object_requests,
+        ),
         principal_sessions: limit(principal.live_sessions, default.principal_sessions),
         account_calls: limit(account.calls_per_second, default.account_calls),
         account_sessions: limit(account.live_sessions, default.account_sessions),

@@ -10,6 +10,7 @@ use brevet::base::arn::AccountId;
 use brevet::base::clock::{Clock, Timestamp};
 use brevet::base::digest::{hex, sha256};
 use brevet::base::secret::Secret;
+use brevet::budgets::BudgetLimits;
 use brevet::client::AssumeRole;
 use brevet::ops::s3::decide::{Decision, decide};
 use brevet::origin::Origin;
@@ -300,11 +301,19 @@ impl World {
     }
 
     async fn start_with(directory: Value, data_events: DataEvents) -> Self {
+        Self::start_within(directory, data_events, BudgetLimits::OFF).await
+    }
+
+    async fn start_within(
+        directory: Value,
+        data_events: DataEvents,
+        budgets: BudgetLimits,
+    ) -> Self {
         let dir = home();
         let path = dir.path().join("directory.json");
         brevet::files::write_private(&path, directory.to_string().as_bytes()).unwrap();
         Self {
-            broker: Broker::start_in(dir, |_| {}).await,
+            broker: Broker::start_in(dir, |config| config.budgets = budgets).await,
             store: store(data_events),
         }
     }
@@ -868,6 +877,83 @@ async fn os_12_decisions_are_recorded_and_the_store_s_key_is_nowhere() {
         let all = records.iter().map(Value::to_string).collect::<String>() + &xml;
         assert!(!all.contains(STORE_SECRET) && !all.contains("canary") && !all.contains(STORE_KEY));
     }
+}
+
+#[tokio::test]
+async fn the_record_names_every_object_that_is_deleted_and_the_version_that_is_copied() {
+    let world = World::start().await;
+    let object = |key: &str, more: &str| format!("<Object><Key>{key}</Key>{more}</Object>");
+    let list = |objects: &str| format!("<Delete>{objects}</Delete>");
+    let few = list(&(object("home/a", "") + &object("home/b", "<VersionId>3</VersionId>")));
+    let many: String = (0..30).map(|n| object(&format!("home/{n}"), "")).collect();
+    let many = list(&many);
+    for (user, body, expected) in [
+        ("owner", &few, "ok"),
+        ("alice", &few, "AccessDenied"),
+        ("owner", &many, "ok"),
+        ("nobody", &many, "AccessDenied"),
+    ] {
+        let request = asked("POST /data?delete").body(body.as_bytes());
+        let decision = world.ask(Some(&key_of(user)), request).await;
+        assert_eq!(word(&decision), expected, "{user}");
+    }
+    let copy = asked("PUT /data/home/x").with(&[("x-amz-copy-source", "logs/y?versionId=7")]);
+    assert_eq!(word(&world.ask(Some(&key_of("owner")), copy).await), "ok");
+    let records = world.broker.into_audit().await;
+    let of = |name: &str, user: &str| -> Vec<Value> {
+        let own = |r: &&Value| r["eventName"] == name && r["userIdentity"]["userName"] == user;
+        let parameters = |r: &Value| r["requestParameters"].clone();
+        records.iter().filter(own).map(parameters).collect()
+    };
+    let both = json!([{"key": "home/a"}, {"key": "home/b", "versionId": "3"}]);
+    let granted = of("DeleteObjects", "owner");
+    assert_eq!(
+        granted[0],
+        json!({"store": "main", "bucketName": "data", "objects": both})
+    );
+    let objects = granted[1]["objects"].as_array().unwrap();
+    assert!(objects.len() == 30 && objects[29]["key"] == "home/29");
+    assert_eq!(of("DeleteObjects", "alice")[0]["objects"], both);
+    // The record of a refusal is bounded.
+    let refused = &of("DeleteObjects", "nobody")[0];
+    assert_eq!(refused["objects"].as_array().unwrap().len(), 10);
+    assert_eq!(refused["objectsTotal"], 30);
+    assert_eq!(
+        of("CopyObject", "owner")[0]["copySource"],
+        "logs/y?versionId=7"
+    );
+}
+
+#[tokio::test]
+async fn os_13_whoever_holds_a_key_or_a_captured_head_asks_within_a_budget() {
+    let limits = BudgetLimits {
+        principal_object_requests: std::num::NonZeroU32::new(20),
+        ..BudgetLimits::OFF
+    };
+    let world = World::start_within(directory(), DataEvents::Refused, limits).await;
+    // One and the same head, as whoever captured it would send it, gets half of the budget.
+    let denied = asked("GET /data/other").signed(&key_of("alice"), world.now());
+    let again = async || word(&world.decide("GET /data/other", &denied, None).await);
+    for n in 0..20 {
+        assert_eq!(again().await, "AccessDenied", "{n}");
+    }
+    assert_eq!(again().await, "SlowDown");
+    // The rest is for other heads of the same principal.
+    for n in 0..20 {
+        let line = format!("GET /data/home/{n}");
+        assert_eq!(world.by("alice", &line).await, "ok", "{n}");
+    }
+    assert_eq!(world.by("alice", "GET /data/home/x").await, "SlowDown");
+    // Others are served, and calls of the broker's own services have budgets of their own.
+    assert_eq!(world.by("owner", "GET /data/home/x").await, "ok");
+    assert_eq!(world.broker.who(&key_of("alice")).await, "ok");
+    let metrics = world.broker.operator("/metrics").await.body;
+    for (budget, count) in [("repeats", 1), ("object_requests", 1)] {
+        let line = format!("brevet_throttled_total{{budget=\"{budget}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{budget}: {metrics}");
+    }
+    world.broker.clock.pass(Duration::from_secs(2));
+    assert_eq!(world.by("alice", "GET /data/home/x").await, "ok");
 }
 
 #[tokio::test]

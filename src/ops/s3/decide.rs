@@ -14,6 +14,7 @@ use crate::base::arn::AccountId;
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 use crate::broker::Broker;
+use crate::budgets::CountedAs;
 use crate::caller::{Caller, Identity};
 use crate::directory::Directory;
 use crate::error::Error;
@@ -152,6 +153,11 @@ fn judge(
             note_use(broker, origin, &caller, presented, now);
             let caller = Arc::new(caller);
             seen.caller = Some(caller.clone());
+            unproven.count_signed(
+                CountedAs::ObjectRequest,
+                &caller,
+                Some(&presented.presented),
+            )?;
             Some(caller)
         }
         None => {
