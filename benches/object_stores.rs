@@ -1,5 +1,6 @@
 //! What a decision about a request to an object store costs beside GetCallerIdentity, with the session of a role, and
-//! what an evaluation of AuthZEN costs, with the key of a user: in one process, without any wire.
+//! what an evaluation of AuthZEN costs, with the key of a user, if it is allowed and if it is refused with a sealed
+//! reason: in one process, without any wire.
 //!
 //! `cargo bench --all-features --bench object_stores` prints microseconds of one core. Where the machine is too
 //! noisy for that, count instructions: run the program under `valgrind --tool=callgrind` with `decide 1000`
@@ -43,6 +44,11 @@ const OWNER: (&str, &str) = (
 );
 /// How many items a call of AuthZEN has that asks about many.
 const ITEMS: usize = 100;
+/// A user to whom everything is allowed, and one to whom nothing is.
+const USERS: [&str; 2] = ["owner", "nobody"];
+/// The path of an object that the role may read, and of one that it may not, as the client means them.
+const ALLOWED: &str = "/reports/team/2026/november/report 42.csv";
+const REFUSED: &str = "/reports/board/2026/november/report 42.csv";
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":"arn:aws:s3:::reports/${aws:userid}/*"},{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::reports/team/*","Condition":{"IpAddress":{"aws:SourceIp":"127.0.0.0/8"}}},{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}]}"#;
 
@@ -61,30 +67,41 @@ fn main() {
         .unwrap();
     runtime.block_on(async {
         match words.as_slice() {
-            [_, "decide", times, ..] => world.decide(times.parse().unwrap()).await,
+            [_, "decide", times, ..] => world.decide(ALLOWED, times.parse().unwrap()).await,
+            [_, "refuse", times, ..] => world.decide(REFUSED, times.parse().unwrap()).await,
             [_, "identity", times, ..] => world.identity(times.parse().unwrap()).await,
-            [_, "evaluation", times, ..] => world.evaluation(1, times.parse().unwrap()).await,
+            [_, "evaluation", times, ..] => {
+                world.evaluation("owner", 1, times.parse().unwrap()).await
+            }
             _ => {
                 // Each once before it counts, and in turns, so that the machine's mood is the same.
-                world.decide(2_000).await;
+                world.decide(ALLOWED, 2_000).await;
+                world.decide(REFUSED, 2_000).await;
                 world.identity(2_000).await;
-                world.evaluation(1, 2_000).await;
-                let (mut decide, mut identity) = (f64::MAX, f64::MAX);
-                let (mut one, mut many) = (f64::MAX, f64::MAX);
+                world.evaluation("owner", 1, 2_000).await;
+                let (mut decide, mut refuse, mut identity) = (f64::MAX, f64::MAX, f64::MAX);
+                let mut evaluations = [[f64::MAX; 2]; 2];
                 for _ in 0..5 {
-                    decide = decide.min(cpu(world.decide(10_000)).await);
+                    decide = decide.min(cpu(world.decide(ALLOWED, 10_000)).await);
+                    refuse = refuse.min(cpu(world.decide(REFUSED, 10_000)).await);
                     identity = identity.min(cpu(world.identity(10_000)).await);
-                    one = one.min(cpu(world.evaluation(1, 10_000)).await);
-                    // A tenth of the calls, for the time of 10,000.
-                    many = many.min(cpu(world.evaluation(ITEMS, 1_000)).await * 10.0);
+                    for (user, [one, many]) in USERS.iter().zip(&mut evaluations) {
+                        *one = one.min(cpu(world.evaluation(user, 1, 10_000)).await);
+                        // A tenth of the calls, for the time of 10,000.
+                        *many = many.min(cpu(world.evaluation(user, ITEMS, 1_000)).await * 10.0);
+                    }
                 }
-                println!("decide on a head:    {decide:.1} us");
+                println!("decide on a head:    {decide:.1} us, {refuse:.1} us if it is refused");
                 println!("GetCallerIdentity:   {identity:.1} us");
                 println!("difference:          {:.1} us", decide - identity);
-                let rate = 1e6 / one;
-                println!("AuthZEN evaluation:  {one:.1} us, {rate:.0} a second");
-                let each = (many - one) / (ITEMS - 1) as f64;
-                println!("each further item:   {each:.2} us");
+                for ([one, many], what) in evaluations.iter().zip(["allowed", "refused"]) {
+                    let rate = 1e6 / one;
+                    println!(
+                        "AuthZEN evaluation:  {one:.1} us, {rate:.0} a second, if it is {what}"
+                    );
+                    let each = (many - one) / (ITEMS - 1) as f64;
+                    println!("each further item:   {each:.2} us");
+                }
             }
         }
     });
@@ -115,7 +132,7 @@ impl World {
         let role = r#"{"RoleName":"Worker","Arn":"arn:aws:iam::111122223333:role/Worker","AssumeRolePolicyDocument":{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"sts:AssumeRole"}]},"RolePolicyList":[{"PolicyName":"own","PolicyDocument":POLICY}]}"#.replace("POLICY", POLICY);
         let (id, secret) = OWNER;
         let directory = format!(
-            r#"{{"UserDetailList":[{{"UserName":"owner","Arn":"arn:aws:iam::111122223333:user/owner","UserPolicyList":[{{"PolicyName":"own","PolicyDocument":{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":"*","Resource":"*"}}]}}}}]}}],"RoleDetailList":[{role}],"Brevet":{{"AccessKeys":[{{"AccessKeyId":"{id}","SecretAccessKey":"{secret}","UserArn":"arn:aws:iam::111122223333:user/owner"}}]}}}}"#
+            r#"{{"UserDetailList":[{{"UserName":"owner","Arn":"arn:aws:iam::111122223333:user/owner","UserPolicyList":[{{"PolicyName":"own","PolicyDocument":{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":"*","Resource":"*"}}]}}}}]}},{{"UserName":"nobody","Arn":"arn:aws:iam::111122223333:user/nobody"}}],"RoleDetailList":[{role}],"Brevet":{{"AccessKeys":[{{"AccessKeyId":"{id}","SecretAccessKey":"{secret}","UserArn":"arn:aws:iam::111122223333:user/owner"}}]}}}}"#
         );
         let at = |name: &str| dir.path().join(name);
         brevet::files::write_private(&at("directory.json"), directory.as_bytes()).unwrap();
@@ -200,9 +217,10 @@ impl World {
         }
     }
 
-    /// Calls of AuthZEN about so many items, each signed by the service.
-    async fn evaluation(&self, items: usize, times: usize) {
-        let user = r#""subject":{"type":"user","id":"owner"},"action":{"name":"read"}"#;
+    /// Calls of AuthZEN about so many items of this user, each signed by the service.
+    async fn evaluation(&self, user: &str, items: usize, times: usize) {
+        let user =
+            format!(r#""subject":{{"type":"user","id":"{user}"}},"action":{{"name":"read"}}"#);
         let record = |n: usize| format!(r#""resource":{{"type":"record","id":"record-{n}"}}"#);
         let (endpoint, path, body) = match items {
             1 => {
@@ -247,23 +265,21 @@ impl World {
         }
     }
 
-    async fn decide(&self, times: usize) {
-        let path = "/reports/team/2026/november/report%2042.csv";
-        let headers = self.signed(
-            "/reports/team/2026/november/report 42.csv",
-            SystemClock.now(),
-        );
+    async fn decide(&self, object: &str, times: usize) {
+        let path = object.replace(' ', "%20");
+        let headers = self.signed(object, SystemClock.now());
         for _ in 0..times {
             let head = Head {
                 method: "GET",
-                path: black_box(path),
+                path: black_box(&path),
                 authority: HOST,
                 headers: &headers,
                 body: None,
                 size: None,
             };
             let decision = decide(self.broker(), &self.store, head, self.origin.clone()).await;
-            assert!(matches!(decision, Decision::Allow { .. }));
+            let is_allowed = matches!(decision, Decision::Allow { .. });
+            assert_eq!(is_allowed, object == ALLOWED);
         }
     }
 

@@ -34,8 +34,8 @@ const MAX_KEYS: usize = 32_768;
 /// The maximum size in bytes of an unpacked message.
 const MAX_UNPACKED: usize = 65_536;
 const PURPOSE: Purpose = Purpose {
-    name: "brevet authorization message v1",
-    form: 1,
+    name: "brevet authorization message v2",
+    form: 2,
     max_characters: 10_240,
 };
 /// Text that many messages have in common, so that they pack well. If the dictionary changes,
@@ -126,7 +126,9 @@ impl Message {
         body.extend_from_slice(&packed);
         body.resize(2 + CAPACITY.max(packed.len()), 0);
         body.extend_from_slice(&self.limits);
-        Ok(envelope::seal(
+        // A signature would cost more than all else of a refusal, and nobody could do anything with a forged
+        // message.
+        Ok(envelope::seal_only(
             keyring,
             &PURPOSE,
             &body,
@@ -163,11 +165,11 @@ impl Message {
             let text = [head, written.get(..*ends_at).unwrap_or_default(), tail].concat();
             lz4_flex::block::compress_prepend_size_with_dict(&text, DICTIONARY)
         };
-        let (none, most) = (packed(&0), packed(ends.last().unwrap_or(&0)));
+        let most = packed(ends.last().unwrap_or(&0));
         if most.len() <= CAPACITY {
             return Ok(most);
         }
-        let (mut best, mut ends) = (none, ends.get(1..ends.len() - 1).unwrap_or_default());
+        let (mut best, mut ends) = (packed(&0), ends.get(1..ends.len() - 1).unwrap_or_default());
         while let Some(middle) = ends.get(ends.len() / 2) {
             let with = packed(middle);
             let (fewer, more) = ends.split_at(ends.len() / 2);
@@ -186,7 +188,7 @@ impl Message {
     /// [`Error::InvalidAuthorizationMessage`] for any reason.
     pub fn open(text: &str, keyring: &Keyring) -> Result<Self, Error> {
         let read = || {
-            let (body, _) = envelope::open(keyring, &PURPOSE, text).ok()?;
+            let body = envelope::open_sealed(keyring, &PURPOSE, text).ok()?;
             let (length, rest) = body.split_first_chunk::<2>()?;
             let length = usize::from(u16::from_be_bytes(*length));
             let (size, packed) = lz4_flex::block::uncompressed_size(rest.get(..length)?).ok()?;

@@ -36,14 +36,14 @@ fn good(size: usize) -> Vec<u8> {
     let mut plain = Vec::new();
     proof.write(&mut plain);
     plain.extend(prost::Message::encode_to_vec(&claims));
-    let whole = envelope::seal_unsigned(&KEYRING, &token::PURPOSE, &plain, &SALT);
+    let whole = envelope::seal_only(&KEYRING, &token::PURPOSE, &plain, &SALT);
     token::open(&KEYRING, &ROOTS, &whole.expect("a key")).expect("it is good");
     plain
 }
 
 /// Whether encrypted bytes open as a token.
 fn opens(plain: &[u8]) -> bool {
-    let text = envelope::seal_unsigned(&KEYRING, &token::PURPOSE, plain, &SALT);
+    let text = envelope::seal_only(&KEYRING, &token::PURPOSE, plain, &SALT);
     token::open(&KEYRING, &ROOTS, &text.expect("a key")).is_ok()
 }
 

@@ -3,9 +3,8 @@
 //!
 //! The format is `base64url( form ‖ key id ‖ salt ‖ AES-256-GCM( Ed25519 signature ‖ body ) )`. An
 //! envelope that is issued together with others has a signature in common with them, and a proof in
-//! place of its own signature: [`Unsigned`].
-//! Only a holder of the signing key can make an envelope, and only a broker of the cluster can read
-//! one. The header, the purpose and the cluster id are authenticated, so that an envelope for one
+//! place of its own signature: [`Unsigned`]. A text that grants nothing has no signature: [`seal_only`].
+//! Only a holder of the keyring can make an envelope, and only a broker of the cluster can read one. The header, the purpose and the cluster id are authenticated, so that an envelope for one
 //! purpose cannot be opened for another. This module knows keys and bytes, but no store and no
 //! clock.
 
@@ -59,6 +58,35 @@ pub fn seal(
     buffer.extend_from_slice(&key.sign(&signed_message(&aad, body)));
     buffer.extend_from_slice(body);
     encrypt(key, &header, &aad, buffer)
+}
+
+/// Seals a body with the keyring's current key without signing it, for texts that grant nothing. The
+/// encryption is authenticated, so whoever has not the keyring can neither make nor alter one. A `salt`
+/// must never be used twice.
+///
+/// # Errors
+/// [`ring::error::Unspecified`] if the keyring has no current key.
+pub fn seal_only(
+    keyring: &Keyring,
+    purpose: &Purpose,
+    body: &[u8],
+    salt: &[u8; 16],
+) -> Result<String, ring::error::Unspecified> {
+    let key = keyring.current().ok_or(ring::error::Unspecified)?;
+    let header = header(purpose, key, salt);
+    let mut buffer = Vec::with_capacity(body.len() + TAG);
+    buffer.extend_from_slice(body);
+    encrypt(key, &header, &associated(purpose, keyring, &header), buffer)
+}
+
+/// Opens what [`seal_only`] made.
+///
+/// # Errors
+/// The same as those of [`open`].
+pub fn open_sealed(keyring: &Keyring, purpose: &Purpose, text: &str) -> Result<Vec<u8>, OpenError> {
+    let mut received = Received::decode(text, purpose.max_characters)?;
+    let unsealed = received.unseal(keyring, purpose)?;
+    Ok(unsealed.plain.to_vec())
 }
 
 /// Opens an envelope and checks its signature. Returns the body and the key that signed it.
@@ -185,24 +213,6 @@ fn encrypt(
     Ok(URL_SAFE_NO_PAD.encode(sealed))
 }
 
-/// Encrypts any bytes as if they were signed, for tests of what is opened after decryption.
-///
-/// # Errors
-/// [`ring::error::Unspecified`] if the keyring has no current key.
-#[cfg(any(test, feature = "internals"))]
-pub fn seal_unsigned(
-    keyring: &Keyring,
-    purpose: &Purpose,
-    plain: &[u8],
-    salt: &[u8; 16],
-) -> Result<String, ring::error::Unspecified> {
-    let key = keyring.current().ok_or(ring::error::Unspecified)?;
-    let header = header(purpose, key, salt);
-    let mut buffer = Vec::with_capacity(plain.len() + TAG);
-    buffer.extend_from_slice(plain);
-    encrypt(key, &header, &associated(purpose, keyring, &header), buffer)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,5 +234,21 @@ mod tests {
         );
         assert!(open(&keyring, &purpose("two", 1), &text).is_err());
         assert!(open(&keyring, &purpose("one", 2), &text).is_err());
+        // Nor is what is only sealed taken for something that is signed, or the other way round.
+        let sealed = seal_only(&keyring, &purpose("one", 1), b"body", &[2; 16]).unwrap();
+        let opened = open_sealed(&keyring, &purpose("one", 1), &sealed).unwrap();
+        assert_eq!(opened, b"body");
+        assert!(open_sealed(&keyring, &purpose("two", 1), &sealed).is_err());
+        assert!(open_sealed(&keyring, &purpose("one", 2), &sealed).is_err());
+        assert!(open(&keyring, &purpose("one", 1), &sealed).is_err());
+        for at in 0..sealed.len() {
+            let mut altered = sealed.clone().into_bytes();
+            altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
+            let altered = String::from_utf8(altered).unwrap();
+            assert!(
+                open_sealed(&keyring, &purpose("one", 1), &altered).is_err(),
+                "{at}"
+            );
+        }
     }
 }

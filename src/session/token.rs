@@ -409,7 +409,7 @@ mod tests {
     /// A token of these bytes, as somebody makes it who can encrypt and cannot sign.
     fn forged(keyring: &Keyring, plain: &[u8], n: usize) -> String {
         let salt = [u8::try_from(n).unwrap(); 16];
-        envelope::seal_unsigned(keyring, &PURPOSE, plain, &salt).unwrap()
+        envelope::seal_only(keyring, &PURPOSE, plain, &salt).unwrap()
     }
 
     #[test]
@@ -577,8 +577,7 @@ mod tests {
         let signed = plain(&keyring, &seal(&keyring, &claims(), &[1; 16]).unwrap());
         let (signature, body) = (&signed[..64], &signed[66..]);
         let as_former = [signature, body].concat();
-        let as_former =
-            envelope::seal_unsigned(&keyring, &SIGNED_ALONE, &as_former, &[1; 16]).unwrap();
+        let as_former = envelope::seal_only(&keyring, &SIGNED_ALONE, &as_former, &[1; 16]).unwrap();
         assert!(open_fresh(&keyring, &as_former).is_err());
     }
 
