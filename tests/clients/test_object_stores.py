@@ -1,6 +1,8 @@
 """nginx in front of moto, boto3 as the client, and a broker as the judge. `long/test_object_stores.py` has all proxies,
 stores and clients."""
 
+import subprocess
+import sys
 import time
 
 import boto3
@@ -17,9 +19,11 @@ def setup(tmp_path_factory):
     programs = stores.Programs(tmp_path_factory.mktemp("stores"))
     try:
         moto = stores.Moto(programs, programs.home)
-        broker = stores.Broker(programs, programs.home, [moto], stores.directory())
+        virtual = stores.Beside(moto, "virtual", stores.VIRTUAL, style="virtual-host", authority=f"localhost:{moto.port}")
+        refusing = stores.Refusing()
+        broker = stores.Broker(programs, programs.home, [moto, virtual, refusing], stores.directory())
         endpoint = stores.nginx(programs, moto.ready(), broker)
-        for bucket in moto.buckets:
+        for bucket in moto.buckets + virtual.buckets:
             moto.direct().create_bucket(Bucket=bucket)
         yield programs, moto, broker, endpoint, moto.buckets[0]
     finally:
@@ -30,6 +34,11 @@ def through(setup, role, session="job", **more):
     programs, _, broker, endpoint, _ = setup
     key, token = broker.assume(role, session)
     return stores.client(endpoint, key, token, verify=str(programs.home / "ca.crt"), **more)
+
+
+def test_the_operations_are_those_of_the_botocore_that_is_installed():
+    made = subprocess.run([sys.executable, stores.ROOT / "src/s3/operations/generate.py"], capture_output=True, text=True, check=True)
+    assert made.stdout == (stores.ROOT / "src/s3/operations/table.txt").read_text()
 
 
 def refusal(call):
@@ -73,6 +82,27 @@ def test_many_parts_and_presigned_urls(setup):
     elsewhere = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "elsewhere"})
     refused = requests.get(elsewhere, verify=verify, timeout=30)
     assert refused.status_code == 403 and b"<Code>AccessDenied</Code>" in refused.content
+
+
+def test_a_bucket_in_the_host_is_called_by_its_host(setup):
+    programs, moto, broker, endpoint, _ = setup
+    key, token = broker.assume("Home")
+    called = endpoint.replace("localhost", stores.VIRTUAL)
+    s3 = stores.client(called, key, token, verify=str(programs.home / "ca.crt"), style="virtual")
+    for name in ("home/x", "home/a b", "home/ü"):
+        s3.put_object(Bucket="virtual-data", Key=name, Body=name.encode())
+        assert moto.direct().get_object(Bucket="virtual-data", Key=name)["Body"].read() == name.encode()
+        assert s3.get_object(Bucket="virtual-data", Key=name)["Body"].read() == name.encode()
+    assert len(s3.list_objects_v2(Bucket="virtual-data", Prefix="home/")["Contents"]) == 3
+    assert refusal(lambda: s3.get_object(Bucket="virtual-data", Key="elsewhere/x"))["Code"] == "AccessDenied"
+    assert refusal(lambda: s3.get_object(Bucket="virtual-other", Key="home/x"))["Code"] == "AccessDenied"
+
+
+def test_a_refusal_of_the_store_itself_is_not_passed_on(setup):
+    programs, _, broker, _, _ = setup
+    store = broker.stores["refusing"]
+    endpoint = stores.nginx(programs, store, broker)
+    stores.what_a_refusal_of_the_store_becomes(endpoint, store, *broker.assume("Home"), str(programs.home / "ca.crt"))
 
 
 def test_elsewhere_is_refused_with_a_reason(setup):

@@ -1,6 +1,6 @@
 """Writes `table.txt`, the operations of Amazon S3, from botocore's published model.
 
-    pip install botocore==1.43.20
+    pip install botocore==1.44.8
     python3 src/s3/operations/generate.py > src/s3/operations/table.txt
 
 Only data is taken: names, methods, and the query parameters of each operation. Operations that are called at other

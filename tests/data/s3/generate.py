@@ -1,6 +1,6 @@
 """Writes `heads.jsonl`: the heads of requests that botocore signs for many operations and names of objects.
 
-    pip install botocore==1.43.20
+    pip install botocore==1.44.8
     python3 tests/data/s3/generate.py > tests/data/s3/heads.jsonl
 
 Nothing is sent. The clock of botocore stands still, so that the signatures are always the same.
