@@ -29,7 +29,7 @@ pub use key::ObjectKey;
 pub use operations::Operation;
 pub use payload::Payload;
 pub use refusal::{Code, S3Refusal};
-pub use route::{Routed, route};
+pub use route::{Routed, decoded, route};
 pub use sign::{SignedForStore, sign};
 pub use store::{Bucket, DataEvents, S3Store, StoreKey, StoreRules, Style};
 

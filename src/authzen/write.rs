@@ -48,10 +48,9 @@ pub(super) fn refused(error: &Error, request_id: &str) -> Response<Full<Bytes>> 
     let headers = response.headers_mut();
     match status {
         StatusCode::UNAUTHORIZED => {
-            headers.insert(
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("AWS4-HMAC-SHA256"),
-            );
+            for scheme in ["AWS4-HMAC-SHA256", "Bearer"] {
+                headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+            }
         }
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -1,4 +1,4 @@
-//! WatchRevocations: tells a node which of its sessions have ended before their expiry.
+//! WatchRevocations: tells which sessions have ended before their expiry.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::{Client, ClientError};
 use crate::api::relying::v1 as pb;
 use crate::base::secret::Secret;
 
-/// A session to watch, which AssumeRoleForWorkload issued to the caller.
+/// A session to watch: AssumeRoleForWorkload issued it to the caller, or the caller may verify requests.
 #[derive(Debug, Clone)]
 pub struct WatchedSession {
     /// The id of the session's access key, `ASIA…`.
@@ -56,7 +56,7 @@ impl RevocationWatch {
 }
 
 impl Client {
-    /// Calls WatchRevocations for 1 to 100 sessions of the caller. `after_sequence_number` is the highest
+    /// Calls WatchRevocations for 1 to 100 sessions. `after_sequence_number` is the highest
     /// number that an earlier stream had.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ impl From<pb::SignedRequest> for SignedRequest {
             uri: m.uri,
             headers: headers.collect(),
             payload: match m.payload {
-                None => Payload::Body(Vec::new()),
+                None => Payload::Absent,
                 Some(pb::signed_request::Payload::Body(body)) => Payload::Body(body),
                 Some(pb::signed_request::Payload::PayloadSha256(digest)) => Payload::Sha256(digest),
             },
@@ -88,6 +88,7 @@ impl From<Signer> for pb::Signer {
             region: signer.region,
             signed_at: Some(timestamp(signer.signed_at)),
             presigned: signer.is_presigned,
+            declared_payload: signer.declared_payload.unwrap_or_default(),
         }
     }
 }

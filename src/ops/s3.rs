@@ -1,5 +1,5 @@
 //! Requests to object stores: whether they are allowed, and their signature for the store.
 
 pub mod decide;
-mod refused;
+pub(super) mod refused;
 mod seen;

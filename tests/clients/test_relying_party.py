@@ -1,14 +1,19 @@
-"""Libraries that services use to check tokens, with Brevet's key set; and a service that asks by AuthZEN."""
+"""Libraries that services use to check tokens, with Brevet's key set; and services that ask, by AuthZEN and by gRPC."""
 
 import base64
 import json
+import threading
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import boto3
+import grpc
 import jwt
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.credentials import Credentials
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -16,6 +21,7 @@ from jose import jwt as jose
 from jwcrypto import jwk
 from jwcrypto import jwt as jwcrypto_jwt
 from test_boto3 import sts
+from test_contract import example
 from test_web_identity import discovered
 
 AUDIENCE = "https://relying.example"
@@ -96,3 +102,64 @@ def test_a_service_asks_by_authzen(world):
     session = {"type": "session", "id": made["AccessKeyId"], "properties": {"session_token": made["SessionToken"]}}
     status, answer = ask(world, {**question, "subject": session})
     assert status == 200 and "expires_at" in answer["context"]
+
+
+@pytest.fixture
+def service():
+    """A server that keeps the requests that it gets. Returns its address and the requests."""
+    got = []
+
+    class Keeps(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            got.append((self.command, self.path, list(self.headers.items()), body))
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        do_PUT = do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Keeps)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}", got
+    server.shutdown()
+
+
+def verified(world, monkeypatch, received, host, name):
+    """The broker's answer about a request that a service received, which the service asks for by gRPC."""
+    relying = grpc.protos("brevet/relying/v1/relying.proto")
+    method, uri, headers, body = received
+    sent = [relying.Header(name=key.lower(), value=value.encode()) for key, value in headers]
+    request = relying.VerifyRequestRequest(request=relying.SignedRequest(method=method, uri=uri, headers=sent, body=body), expected=relying.ExpectedRequest(service=name, hosts=[host]))
+    own, address = world["users"]["alice"], world["grpc_endpoint"].removeprefix("http://")
+    monkeypatch.setattr(example, "SERVICE", "brevet.relying.v1.Relying")
+    with grpc.insecure_channel(address) as channel:
+        return example.call(channel, address, "VerifyRequest", request, relying.VerifyRequestResponse, Credentials(own["access_key_id"], own["secret_access_key"]))
+
+
+def test_a_service_asks_whose_a_request_is_that_botocore_signed(world, monkeypatch, service):
+    host, got = service
+    made = sts(world).assume_role(RoleArn=f"arn:aws:iam::{world['account_id']}:role/Deploy", RoleSessionName="shown")["Credentials"]
+    key = Credentials(made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"])
+    request = AWSRequest("POST", f"http://{host}/albums/summer%202026?page=2", {"Content-Type": "application/json"}, b'{"a": 1}')
+    SigV4Auth(key, "photos", "eu-north-1").add_auth(request)
+    urllib.request.urlopen(urllib.request.Request(request.url, request.body, dict(request.headers), method="POST"))
+    answer = verified(world, monkeypatch, got[0], host, "photos")
+    assert answer.signer.role_arn.endswith(":role/Deploy") and answer.signer.region == "eu-north-1", answer
+    assert answer.signer.session.session_name == "shown"
+    method, uri, headers, body = got[0]
+    assert verified(world, monkeypatch, (method, uri, headers, body + b" "), host, "photos").refused.code == "SignatureDoesNotMatch"
+    assert verified(world, monkeypatch, got[0], "photos.example.com", "photos").refused.code == "SignatureDoesNotMatch"
+    # boto3's client of S3, whose signatures have another form.
+    s3 = boto3.client("s3", endpoint_url=f"http://{host}", region_name="us-east-1", aws_access_key_id=key.access_key, aws_secret_access_key=key.secret_key,
+                      aws_session_token=key.token, config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"))
+    s3.put_object(Bucket="albums", Key="summer 2026+a", Body=b"bytes")
+    method, uri, headers, body = got[1]
+    answer = verified(world, monkeypatch, got[1], host, "s3")
+    assert answer.signer.session.session_name == "shown" and len(answer.signer.declared_payload) == 64, answer
+    assert verified(world, monkeypatch, (method, uri, headers, body + b" "), host, "s3").refused.code == "BadDigest"
+    assert verified(world, monkeypatch, (method, uri + "x", headers, body), host, "s3").refused.code == "SignatureDoesNotMatch"
+    assert verified(world, monkeypatch, got[1], host, "photos").refused.code != "", "a request for S3 is none for another service"

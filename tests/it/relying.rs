@@ -1,16 +1,20 @@
 //! Services that ask: whose signature a request has, and what a principal may do.
 
+use std::sync::Arc;
+
 use brevet::api::relying::v1 as pb;
 use brevet::base::digest::sha256;
-use brevet::client::AssumeRole;
+use brevet::base::secret::Secret;
+use brevet::client::{AssumeRole, WatchedSession};
 use brevet::proof::sigv4::Signer;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::harness::*;
+use crate::s3_proxies::{self, HOST};
 
-/// A broker with a user `app` whose policies let it ask about its own resources, and a user `narrow` who may
-/// ask about resources of the service `other` only.
+/// A broker with a user `app` whose policies let it ask about its own resources, a user `narrow` who may
+/// ask about resources of the service `other` only, and a user `watcher` who may watch its own sessions.
 pub async fn broker() -> Broker {
     broker_with(|_| {}).await
 }
@@ -22,12 +26,17 @@ pub async fn broker_with(change: impl FnOnce(&mut brevet::config::Config)) -> Br
         json!({"Version": "2012-10-17", "Statement": [
             {"Effect": "Allow", "Action": action, "Resource": resource}]})
     };
-    let verify = "brevet:VerifyRequest";
+    let (verify, watch) = ("brevet:VerifyRequest", "brevet:WatchRevocations");
     for (name, id, policy) in [
         (
             "app",
             "AIDAAPPAPPAPPAPPAPP1",
-            allow(json!(["brevet:Authorize", verify]), json!("*")),
+            allow(json!(["brevet:Authorize", verify, watch]), json!("*")),
+        ),
+        (
+            "watcher",
+            "AIDAWATCHERWATCHERW1",
+            allow(json!(watch), json!("*")),
         ),
         (
             "narrow",
@@ -497,6 +506,165 @@ async fn verify(
         pb::verify_request_response::Outcome::Signer(signer) => Ok(signer),
         pb::verify_request_response::Outcome::Refused(refused) => Err(refused.code),
     }
+}
+
+/// The outcome for a request to a store at `s3_proxies::HOST`.
+async fn verify_s3(
+    broker: &Broker,
+    (method, uri): (&str, &str),
+    headers: &HeaderMap,
+    payload: Option<pb::signed_request::Payload>,
+    region: Option<&str>,
+) -> Result<pb::Signer, String> {
+    let mut headers = headers.clone();
+    headers.insert("host", HOST.parse().unwrap());
+    let headers = headers.iter().map(|(name, value)| pb::Header {
+        name: name.to_string(),
+        value: value.as_bytes().to_vec(),
+    });
+    let request = pb::VerifyRequestRequest {
+        request: Some(pb::SignedRequest {
+            method: method.into(),
+            uri: uri.into(),
+            headers: headers.collect(),
+            payload,
+        }),
+        expected: Some(pb::ExpectedRequest {
+            service: "s3".into(),
+            hosts: vec![HOST.into()],
+            region: region.map(str::to_owned),
+            ..Default::default()
+        }),
+    };
+    let answer = broker.client(&key_of("app")).verify_request(request).await;
+    match answer.map_err(|error| code(&error))?.outcome.unwrap() {
+        pb::verify_request_response::Outcome::Signer(signer) => Ok(signer),
+        pb::verify_request_response::Outcome::Refused(refused) => Err(refused.code),
+    }
+}
+
+#[tokio::test]
+async fn sv_06_a_request_in_the_form_of_s3_is_verified_with_the_codes_of_s3() {
+    use pb::signed_request::Payload;
+    let broker = broker().await;
+    let whole = broker.assume(&user("alice"), OPEN).await.unwrap();
+    let signed = |keys: &Keys| {
+        let mut headers = HeaderMap::new();
+        s3_proxies::sign(&broker, keys, "GET", "/data/a b+c", &mut headers);
+        headers
+    };
+    let (asked, headers) = (("GET", "/data/a%20b%2Bc"), signed(&whole));
+    let signer = verify_s3(&broker, asked, &headers, None, None)
+        .await
+        .unwrap();
+    assert_eq!((&*signer.role_arn, &*signer.region), (OPEN, "us-east-1"));
+    assert_eq!(
+        signer.declared_payload,
+        brevet::base::digest::hex(&sha256(b""))
+    );
+    let empty = Payload::Body(Vec::new());
+    let same = verify_s3(&broker, asked, &headers, Some(empty), Some("us-east-1"));
+    assert!(same.await.is_ok());
+    let mut unsigned = headers.clone();
+    unsigned.insert("x-amz-acl", "public-read".parse().unwrap());
+    let mut nothing = headers.clone();
+    nothing.remove("authorization");
+    let other = Payload::Body(b"other".to_vec());
+    let unknown = Keys {
+        id: "AKIAUNKNOWNUNKNOWN12".into(),
+        ..user("alice")
+    };
+    let other_account = signed(&user("carol"));
+    for (asked, headers, payload, region, expected) in [
+        (asked, &headers, Some(other), None, "BadDigest"),
+        (
+            ("GET", "/data/a%20b"),
+            &headers,
+            None,
+            None,
+            "SignatureDoesNotMatch",
+        ),
+        (
+            ("PUT", asked.1),
+            &headers,
+            None,
+            None,
+            "SignatureDoesNotMatch",
+        ),
+        (
+            ("GET", "/data/a%2520b%2Bc"),
+            &headers,
+            None,
+            None,
+            "SignatureDoesNotMatch",
+        ),
+        (("GET", "/data%2Fa"), &headers, None, None, "InvalidURI"),
+        (
+            asked,
+            &headers,
+            None,
+            Some("eu-north-1"),
+            "AuthorizationHeaderMalformed",
+        ),
+        (asked, &unsigned, None, None, "AccessDenied"),
+        (asked, &nothing, None, None, "AccessDenied"),
+        (asked, &signed(&unknown), None, None, "InvalidToken"),
+        (asked, &other_account, None, None, "InvalidToken"),
+    ] {
+        let got = verify_s3(&broker, asked, headers, payload, region).await;
+        assert_eq!(got.err().as_deref(), Some(expected), "{asked:?}");
+    }
+    broker.clock.advance(std::time::Duration::from_secs(3_600));
+    let late = signed(&whole);
+    let got = verify_s3(&broker, asked, &late, None, None).await;
+    assert_eq!(got.err().as_deref(), Some("ExpiredToken"));
+    let got = verify_s3(&broker, asked, &headers, None, None).await;
+    assert_eq!(got.err().as_deref(), Some("RequestTimeTooSkewed"));
+}
+
+#[tokio::test]
+async fn a_service_that_may_verify_requests_learns_of_the_end_of_the_sessions_that_it_was_shown() {
+    let broker = broker().await;
+    let watched = |keys: &Keys| WatchedSession {
+        access_key_id: keys.id.clone(),
+        session_token: Arc::new(Secret::new(keys.token.clone().unwrap())),
+    };
+    let [first, second] = [
+        broker.assume(&user("alice"), OPEN).await.unwrap(),
+        broker.assume(&user("alice"), OPEN).await.unwrap(),
+    ];
+    let shown = [watched(&first), watched(&second)];
+    let client = broker.client(&key_of("app"));
+    let mut stream = client.watch_revocations(&shown, None).await.unwrap();
+    let begun = stream.next().await.unwrap().unwrap();
+    assert!(begun.ended_access_key_ids.is_empty());
+    let change = broker
+        .revoke(&user("admin"), Selector::AccessKeyId(first.id.clone()))
+        .await
+        .unwrap();
+    let ended = loop {
+        let message = stream.next().await.unwrap().unwrap();
+        if !message.ended_access_key_ids.is_empty() {
+            break message;
+        }
+    };
+    assert_eq!(ended.ended_access_key_ids, [first.id.clone()]);
+    assert!(ended.sequence_number >= change);
+    // Who may only watch what it handed out learns nothing, and nobody learns of another account's sessions.
+    let client = broker.client(&key_of("watcher"));
+    let got = client.watch_revocations(&shown, None).await.map(drop);
+    assert_eq!(
+        got.err().map(|error| code(&error)).as_deref(),
+        Some("AccessDenied")
+    );
+    let carol = broker.client(&user("carol")).get_session_token(None).await;
+    let of_others = [watched(&Keys::from(&carol.unwrap()))];
+    let client = broker.client(&key_of("app"));
+    let got = client.watch_revocations(&of_others, None).await.map(drop);
+    assert_eq!(
+        got.err().map(|error| code(&error)).as_deref(),
+        Some("AccessDenied")
+    );
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::keys;
 use crate::authn;
 use crate::base::clock::Timestamp;
-use crate::base::digest::sha256;
+use crate::base::digest::{hex, sha256};
 use crate::base::field::{self, FieldError};
 use crate::base::form;
 use crate::base::names::Tag;
@@ -21,8 +21,13 @@ use crate::caller::{Caller, Identity};
 use crate::error::{Class, Error};
 use crate::ops::context::Context;
 use crate::ops::operation::{OpenTo, Operation};
+use crate::ops::s3::refused::translated;
 use crate::ops::service::Service;
-use crate::proof::sigv4::{ANY_REGION, Incoming, MAX_SKEW, PathForm, Presented, Rules};
+use crate::proof::sigv4::s3::{S3Request, SERVICE as S3};
+use crate::proof::sigv4::{
+    ANY_REGION, Incoming, MAX_SKEW, PathForm, Presented, Rules, S3Presented, S3SigError,
+};
+use crate::s3::{self, Code, Head, S3Refusal};
 use crate::sessions::SessionId;
 use crate::trust;
 
@@ -46,6 +51,8 @@ pub enum Payload {
     Body(Vec<u8>),
     /// The SHA-256 that the service computed of the body.
     Sha256(Vec<u8>),
+    /// Nothing: the body is empty. A request in S3's form declares its body itself.
+    Absent,
 }
 
 /// What the service expects of the request.
@@ -67,10 +74,9 @@ pub struct Expected {
 /// A call of VerifyRequest whose parameters have been checked.
 pub struct VerifyRequest {
     method: String,
-    path: String,
-    query: Vec<(String, String)>,
+    uri: String,
     headers: HeaderMap,
-    payload_sha256: [u8; 32],
+    payload_sha256: Option<[u8; 32]>,
     expected: Expected,
 }
 
@@ -101,6 +107,9 @@ pub struct Signer {
     pub region: String,
     pub signed_at: Timestamp,
     pub is_presigned: bool,
+    /// Of a request in S3's form: what it declares of its body, a SHA-256 in hexadecimal digits or a word
+    /// instead of it.
+    pub declared_payload: Option<String>,
 }
 
 /// The session with which the principal signed the request.
@@ -132,20 +141,18 @@ impl VerifyRequest {
             let rule = "must be the path and query as they were sent, at most 16384 bytes";
             return Err(FieldError::new("Uri", rule).into());
         }
-        let (path, query) = request.uri.split_once('?').unwrap_or((&request.uri, ""));
-        let query = form::pairs(query.as_bytes())
-            .map_err(|error| FieldError::new("Uri", format!("has a query with {error}")))?;
         let payload_sha256 = match request.payload {
-            Payload::Body(body) => sha256(&body),
-            Payload::Sha256(digest) => digest
-                .as_slice()
-                .try_into()
-                .map_err(|_| FieldError::new("PayloadSha256", "must have 32 bytes"))?,
+            Payload::Absent => None,
+            Payload::Body(body) => Some(sha256(&body)),
+            Payload::Sha256(digest) => {
+                let digest = digest.as_slice().try_into();
+                let rule = |_| FieldError::new("PayloadSha256", "must have 32 bytes");
+                Some(digest.map_err(rule)?)
+            }
         };
         Ok(Self {
             method: request.method,
-            path: path.to_owned(),
-            query,
+            uri: request.uri,
             headers: headers(request.headers)?,
             payload_sha256,
             expected,
@@ -154,9 +161,9 @@ impl VerifyRequest {
 }
 
 fn check_expected(expected: &Expected) -> Result<(), FieldError> {
-    if !keys::is_service(&expected.service) || expected.service == "s3" {
+    if !keys::is_service(&expected.service) {
         let rule = "must be the name of a service in signatures: letters, digits and hyphens; sts and iam are the \
-                    broker's own, and s3 is signed in another form";
+                    broker's own";
         return Err(FieldError::new("Service", rule));
     }
     if !(1..=MAX_HOSTS).contains(&expected.hosts.len()) {
@@ -220,13 +227,19 @@ impl Operation for VerifyRequest {
         let outcome = match self.signer(cx) {
             Ok(signer) => Ok(signer),
             // That the broker cannot tell is no word about the request.
-            Err(error) if matches!(error.class(), Class::Internal | Class::Unavailable) => {
+            Err(Unproven::Error(error))
+                if matches!(error.class(), Class::Internal | Class::Unavailable) =>
+            {
                 return Err(error);
             }
-            Err(error) => Err(Refused {
+            Err(Unproven::Error(error)) if self.expected.service == S3 => {
+                Err(translated(&error).into())
+            }
+            Err(Unproven::Error(error)) => Err(Refused {
                 code: error.code(),
                 message: error.to_string(),
             }),
+            Err(Unproven::S3(refusal)) => Err(refusal.into()),
         };
         let answered = Answered {
             arn: outcome.as_ref().ok().map(|signer| signer.arn.as_str()),
@@ -242,45 +255,92 @@ impl Operation for VerifyRequest {
     }
 }
 
+/// Why a request proves nothing, or nothing is known of it.
+enum Unproven {
+    Error(Error),
+    /// In the terms of Amazon S3.
+    S3(S3Refusal),
+}
+
+impl From<Error> for Unproven {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<S3Refusal> for Unproven {
+    fn from(refusal: S3Refusal) -> Self {
+        Self::S3(refusal)
+    }
+}
+
+impl From<S3SigError> for Unproven {
+    fn from(error: S3SigError) -> Self {
+        Self::S3(error.into())
+    }
+}
+
+impl From<S3Refusal> for Refused {
+    fn from(refusal: S3Refusal) -> Self {
+        Self {
+            code: refusal.code.as_str(),
+            message: refusal.message,
+        }
+    }
+}
+
+fn unlike(what: &str) -> Error {
+    Error::SignatureDoesNotMatch(format!("The {what} is not the one that is expected."))
+}
+
 impl VerifyRequest {
     /// Finds the principal that signed the request, and checks that the request is as expected.
-    fn signer(&self, cx: &Context<'_>) -> Result<Box<Signer>, Error> {
+    fn signer(&self, cx: &Context<'_>) -> Result<Box<Signer>, Unproven> {
         let expected = &self.expected;
-        let unlike = |what: &str| {
-            Error::SignatureDoesNotMatch(format!("The {what} is not the one that is expected."))
-        };
         if expected.method.as_ref().is_some_and(|m| *m != self.method) {
-            return Err(unlike("method"));
+            return Err(unlike("method").into());
         }
-        if expected.path.as_ref().is_some_and(|p| *p != self.path) {
-            return Err(unlike("path"));
+        if expected
+            .path
+            .as_ref()
+            .is_some_and(|p| *p != self.target().0)
+        {
+            return Err(unlike("path").into());
         }
         let mut hosts = self.headers.get_all(http::header::HOST).iter();
         let host = match (hosts.next().map(HeaderValue::to_str), hosts.next()) {
             (Some(Ok(host)), None) => host,
             _ => {
                 let text = "The request must have one header 'host'.".to_owned();
-                return Err(Error::IncompleteSignature(text));
+                return Err(Error::IncompleteSignature(text).into());
             }
         };
         if !expected.hosts.iter().any(|h| h.eq_ignore_ascii_case(host)) {
-            return Err(unlike("host"));
+            return Err(unlike("host").into());
         }
-        let incoming = Incoming {
-            method: &self.method,
-            path: &self.path,
-            query: &self.query,
-            headers: &self.headers,
-            host,
-            payload_sha256: self.payload_sha256,
+        let signer = match &*expected.service {
+            S3 => self.signer_for_s3(cx, host)?,
+            _ => self.signer_for_others(cx, host)?,
         };
-        let presented = Presented::read_as(&incoming, PathForm::EncodedAgain)?
-            .ok_or(Error::MissingAuthenticationToken)?;
-        if presented.is_presigned() && !expected.presigned {
+        // Of another account, the caller learns no more than of an unknown key.
+        if signer.account != cx.caller().account().as_str() {
+            return Err(Error::InvalidClientTokenId.into());
+        }
+        Ok(signer)
+    }
+
+    /// The path and the query.
+    fn target(&self) -> (&str, &str) {
+        self.uri.split_once('?').unwrap_or((&self.uri, ""))
+    }
+
+    /// Checks what is expected of the signature, besides its scope.
+    fn check(&self, presented: &Presented) -> Result<(), Error> {
+        if presented.is_presigned() && !self.expected.presigned {
             let text = "The signature must be in the Authorization header.".to_owned();
             return Err(Error::IncompleteSignature(text));
         }
-        if let Some((name, value)) = &expected.audience {
+        if let Some((name, value)) = &self.expected.audience {
             let mut values = self.headers.get_all(name).iter();
             let is_right = values
                 .next()
@@ -290,28 +350,92 @@ impl VerifyRequest {
                 return Err(unlike("signed audience"));
             }
         }
+        Ok(())
+    }
+
+    fn signer_for_others(&self, cx: &Context<'_>, host: &str) -> Result<Box<Signer>, Error> {
+        let (path, query) = self.target();
+        let query = form::pairs(query.as_bytes())
+            .map_err(|error| FieldError::new("Uri", format!("has a query with {error}")))?;
+        let incoming = Incoming {
+            method: &self.method,
+            path,
+            query: &query,
+            headers: &self.headers,
+            host,
+            payload_sha256: self.payload_sha256.unwrap_or_else(|| sha256(b"")),
+        };
+        let presented = Presented::read_as(&incoming, PathForm::EncodedAgain)?
+            .ok_or(Error::MissingAuthenticationToken)?;
+        self.check(&presented)?;
+        let region = self.expected.region.as_deref().unwrap_or(ANY_REGION);
         let rules = Rules {
-            regions: vec![
-                expected
-                    .region
-                    .clone()
-                    .unwrap_or_else(|| ANY_REGION.to_owned()),
-            ],
+            regions: vec![region.to_owned()],
             skew: cx.broker.rules.skew.min(MAX_SKEW),
             presigned_actions: Vec::new(),
         };
-        presented.check_scope(cx.now, &rules, &expected.service)?;
+        presented.check_scope(cx.now, &rules, &self.expected.service)?;
         let caller = authn::holder(cx.broker, &cx.directory, cx.now, &presented)?;
-        // Of another account, the caller learns no more than of an unknown key.
-        if caller.account() != cx.caller().account() {
-            return Err(Error::InvalidClientTokenId);
+        Signer::of(&caller, &presented, None).map(Box::new)
+    }
+
+    /// The same in S3's form: the path is encoded once, every header of Amazon's own is signed, and the
+    /// body is what the request declares.
+    fn signer_for_s3(&self, cx: &Context<'_>, host: &str) -> Result<Box<Signer>, Unproven> {
+        let named = self
+            .headers
+            .iter()
+            .filter(|(name, _)| *name != http::header::HOST);
+        let headers = named.map(|(name, value)| {
+            let text = std::str::from_utf8(value.as_bytes());
+            let rule = "A header is not UTF-8.";
+            let text = text.map_err(|_| S3Refusal::new(Code::InvalidRequest, rule))?;
+            Ok((name.as_str().to_owned(), text.to_owned()))
+        });
+        let headers = headers.collect::<Result<Vec<_>, S3Refusal>>()?;
+        let head = Head {
+            method: &self.method,
+            path: &self.uri,
+            authority: host,
+            headers: &headers,
+            body: None,
+            size: None,
+        };
+        let (path, query) = s3::decoded(&head)?;
+        let request = S3Request {
+            method: &self.method,
+            path: &path,
+            query: &query,
+            headers: &headers,
+            host,
+        };
+        let signed = S3Presented::read(&request)?.ok_or(Error::MissingAuthenticationToken)?;
+        let presented = &signed.presented;
+        self.check(presented)?;
+        let region = self.expected.region.as_deref();
+        let region = region.unwrap_or(presented.unverified_region());
+        let skew = cx.broker.rules.skew.min(MAX_SKEW);
+        signed.check_scope(cx.now, region, skew)?;
+        let caller = authn::signed_for_store(cx.broker, &cx.directory, cx.now, presented)?;
+        let declares_hash = signed.payload.len() == 64;
+        if let Some(given) = self.payload_sha256.filter(|_| declares_hash)
+            && hex(&given) != signed.payload
+        {
+            let message =
+                "The provided 'x-amz-content-sha256' header does not match what was computed.";
+            return Err(S3Refusal::new(Code::BadDigest, message).into());
         }
-        Signer::of(&caller, &presented).map(Box::new)
+        let signer = Signer::of(&caller, presented, Some(signed.payload.to_owned()))?;
+        Ok(Box::new(signer))
     }
 }
 
 impl Signer {
-    fn of(caller: &Caller, presented: &Presented) -> Result<Self, Error> {
+    fn of(
+        caller: &Caller,
+        presented: &Presented,
+        declared_payload: Option<String>,
+    ) -> Result<Self, Error> {
         let session = caller.session().map(|session| {
             let claims = &session.claims;
             let id = claims.session_id.as_slice().try_into();
@@ -340,6 +464,7 @@ impl Signer {
             region: presented.unverified_region().to_owned(),
             signed_at: presented.unverified_date(),
             is_presigned: presented.is_presigned(),
+            declared_payload,
         })
     }
 }

@@ -1,5 +1,5 @@
-//! WatchRevocations: says which of the sessions that a node handed out have ended early. The call begins
-//! the watch; [`Watching`] looks again and again.
+//! WatchRevocations: says which of the sessions that a node handed out, or that clients showed to a service,
+//! have ended early. The call begins the watch; [`Watching`] looks again and again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::authn;
+use crate::base::digest::sha256;
 use crate::base::field::{self, FieldError};
 use crate::base::names::AccessKeyId;
 use crate::base::secret::Secret;
@@ -23,11 +24,14 @@ use crate::ops::service::Service;
 use crate::origin::Origin;
 use crate::proof::certificate::ClientCertificate;
 use crate::session::token;
+use crate::tokens::OpenedSession;
 use crate::trust::{self, Facts};
 use crate::watches::Watch;
 
 /// The action that the caller's policies must allow on its own ARN.
 const ACTION: &str = "brevet:WatchRevocations";
+/// The action that they must allow besides for sessions that were not issued to the caller.
+const OF_OTHERS: &str = "brevet:VerifyRequest";
 /// The most sessions that one stream watches.
 const MAX_SESSIONS: usize = 100;
 /// How long the call waits for the change that the caller has already seen.
@@ -77,6 +81,8 @@ pub struct Watching {
     caller: Caller,
     /// The ARN of the caller's user or role, on which its policies must allow the action.
     own: String,
+    /// The actions that they must allow.
+    actions: &'static [&'static str],
     /// The access keys with their tokens, which are opened again at every look, since their signing key
     /// may have been revoked.
     sessions: Vec<(AccessKeyId, Secret<String>)>,
@@ -126,25 +132,38 @@ impl Operation for WatchRevocations {
         let permitted = trust::permit(cx.caller(), &cx.directory, &cx.facts(), ACTION, &own);
         permitted.map_err(|denied| cx.refuse(&denied, &own))?;
         let node = Node::of(cx.caller()).map(|node| node.digest());
-        let is_own = |(id, token): &(AccessKeyId, Secret<String>)| {
-            // A token that no key of the keyring opens any more is one of a session that has ended.
-            let Ok(session) = cx.broker.tokens.open(token.expose()) else {
-                return true;
-            };
-            let workload = session.claims.workload.as_ref();
-            session.claims.access_key_id == id.as_str()
-                && workload.map(|workload| workload.node.as_slice()) == node.as_deref()
+        let all = |fits: &dyn Fn(&OpenedSession) -> bool| {
+            self.sessions.iter().all(|(id, token)| {
+                // A token that no key of the keyring opens any more is one of a session that has ended.
+                match cx.broker.tokens.open(token.expose()) {
+                    Ok(session) => session.claims.access_key_id == id.as_str() && fits(&session),
+                    Err(_) => true,
+                }
+            })
         };
-        if node.is_none() || !self.sessions.iter().all(is_own) {
-            let note = "A session was not issued to the caller by AssumeRoleForWorkload.";
+        let is_handed_out = |session: &OpenedSession| {
+            let workload = session.claims.workload.as_ref();
+            workload.map(|workload| workload.node.as_slice()) == node.as_deref()
+        };
+        let account = cx.caller().account();
+        let actions: &[&str] = if node.is_some() && all(&is_handed_out) {
+            &[ACTION]
+        } else if all(&|session| session.account == account)
+            && trust::permit(cx.caller(), &cx.directory, &cx.facts(), OF_OTHERS, &own).is_ok()
+        {
+            &[ACTION, OF_OTHERS]
+        } else {
+            let note = "A session was not issued to the caller by AssumeRoleForWorkload, and the caller may not verify requests with the sessions of its account.";
             return Err(cx.refuse_because(ACTION, &own, note));
-        }
-        let digest = node.as_deref().and_then(|node| node.first_chunk().copied());
-        let counted = digest.and_then(|node| cx.broker.watches.open(node));
+        };
+        let digest = sha256(cx.caller().budget_key().as_bytes());
+        let digest = node.as_deref().unwrap_or(&digest).first_chunk().copied();
+        let counted = digest.and_then(|caller| cx.broker.watches.open(caller));
         let counted = counted.ok_or_else(|| cx.broker.throttled("watches"))?;
         Ok(Watching {
             caller: authn::again(cx.broker, cx.caller(), &cx.directory, cx.now)?,
             own,
+            actions,
             sessions: self.sessions,
             certificate: cx.certificate().cloned(),
             origin: Origin {
@@ -178,14 +197,16 @@ impl Watching {
             None => authn::again(broker, &self.caller, &directory, now)?,
         };
         let facts = Facts::new(&self.caller, &directory, &self.origin, &self.region, now);
-        trust::permit(&self.caller, &directory, &facts, ACTION, &self.own).map_err(|_| {
-            Error::AccessDenied {
-                principal: self.caller.arn().to_owned(),
-                action: ACTION.to_owned(),
-                resource: self.own.clone(),
-                encoded_message: String::new(),
-            }
-        })?;
+        for action in self.actions {
+            trust::permit(&self.caller, &directory, &facts, action, &self.own).map_err(|_| {
+                Error::AccessDenied {
+                    principal: self.caller.arn().to_owned(),
+                    action: (*action).to_owned(),
+                    resource: self.own.clone(),
+                    encoded_message: String::new(),
+                }
+            })?;
+        }
         let mut ended = Vec::new();
         self.sessions.retain(|(id, token)| {
             let session = broker.tokens.open(token.expose());

@@ -6,7 +6,7 @@ use crate::s3::{Code, S3Refusal};
 use crate::trust::Denied;
 
 /// Why a request to an object store was refused.
-pub(super) enum Refused {
+pub(in crate::parts::ops) enum Refused {
     /// The head is not accepted.
     Head(S3Refusal),
     /// The caller is not accepted, or the broker cannot decide.
@@ -16,7 +16,7 @@ pub(super) enum Refused {
 }
 
 /// A permission that the caller does not have.
-pub(super) struct Unpermitted {
+pub(in crate::parts::ops) struct Unpermitted {
     pub denied: Box<Denied>,
     /// The ARN of the resource.
     pub resource: String,
@@ -43,7 +43,7 @@ impl From<Error> for Refused {
 }
 
 /// An error of the broker in the terms of Amazon S3.
-pub(super) fn translated(error: &Error) -> S3Refusal {
+pub(in crate::parts::ops) fn translated(error: &Error) -> S3Refusal {
     let (code, message) = match error {
         Error::ExpiredToken => (Code::ExpiredToken, "The provided token has expired.".into()),
         Error::InvalidClientTokenId | Error::Ended => (
