@@ -1,122 +1,30 @@
-"""An unmodified Ceph RGW asks Brevet whose an S3 request is, in the form of OpenStack Keystone.
-
-Its programs are taken from CEPH_ROOT if that is set (a folder into which Debian's packages were unpacked).
-"""
+"""An unmodified Ceph RGW asks Brevet whose an S3 request is, in the form of OpenStack Keystone, as
+config/relying/ceph-rgw.conf says."""
 
 import json
 import os
 import subprocess
-import time
-import uuid
-from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
+from ceph import Ceph
 from test_boto3 import role, session, sts
 from test_mfa import iam
-from test_relying import answers, free_ports, s3_client, started
-
-ROOT = Path(os.environ.get("CEPH_ROOT", "/"))
-LIB = ROOT / "usr/lib/x86_64-linux-gnu"
-
-CONF = """[global]
-fsid = {fsid}
-mon host = [v2:127.0.0.1:{mon}/0]
-ms bind msgr1 = false
-auth cluster required = none
-auth service required = none
-auth client required = none
-osd objectstore = memstore
-memstore device bytes = 1073741824
-osd pool default size = 1
-osd pool default min size = 1
-osd pool default pg num = 4
-osd crush chooseleaf type = 0
-mon allow pool size one = true
-osd class dir = {lib}/rados-classes
-erasure code dir = {lib}/ceph/erasure-code
-plugin dir = {lib}/ceph
-run dir = {dir}
-admin socket = {dir}/$name.asok
-log file = {dir}/$name.log
-mon cluster log file = {dir}/cluster.log
-pid file = {dir}/$name.pid
-mon data = {dir}/mon
-osd data = {dir}/osd
-mon data avail crit = 1
-mon data avail warn = 1
-public addr = 127.0.0.1
-cluster addr = 127.0.0.1
-keyring = {dir}/keyring
-
-[client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:{rgw}
-rgw s3 auth use keystone = true
-rgw keystone url = {brevet}
-rgw keystone api version = 3
-rgw keystone admin user = {key}
-rgw keystone admin password path = {dir}/secret
-rgw keystone admin domain = Default
-rgw keystone admin project = {account}
-rgw keystone accepted roles = brevet
-rgw thread pool size = 16
-"""
+from test_relying import EXAMPLES, s3_client
 
 
 @pytest.fixture
 def rgw(world, tmp_path):
-    environment = {"PATH": f"{ROOT}/usr/bin:{os.environ['PATH']}", "HOME": str(tmp_path)}
-    if str(ROOT) != "/":
-        libraries = [LIB, ROOT / "lib/x86_64-linux-gnu", LIB / "ceph"]
-        environment["LD_LIBRARY_PATH"] = ":".join(map(str, libraries))
-        environment["PYTHONPATH"] = str(ROOT / "usr/lib/python3/dist-packages")
     own = world["users"]["alice"]
-    mon, port = free_ports(2)
     (tmp_path / "secret").write_text(own["secret_access_key"])
-    for name in ("mon", "osd"):
-        (tmp_path / name).mkdir()
-    fsid = str(uuid.uuid4())
-    conf = tmp_path / "ceph.conf"
-    conf.write_text(CONF.format(fsid=fsid, mon=mon, rgw=port, lib=LIB, dir=tmp_path, brevet=world["sts_endpoint"],
-                                key=own["access_key_id"], account=world["account_id"]))
-    processes = []
-
-    def run(*command):
-        ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-        assert ran.returncode == 0, (command, ran.stdout, ran.stderr)
-        return ran.stdout
-
-    def serve(*command):
-        log = (tmp_path / f"{command[0]}.out").open("wb")
-        processes.append(subprocess.Popen([*command, "-c", str(conf), "-f"], env=environment, stdout=log, stderr=log))
-
-    def ceph(*command):
-        return run("/usr/bin/python3", f"{ROOT}/usr/bin/ceph", "-c", str(conf), "--connect-timeout", "60", *command)
-
-    try:
-        monmap = str(tmp_path / "monmap")
-        run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"[v2:127.0.0.1:{mon}]", monmap)
-        run("ceph-mon", "--mkfs", "-i", "a", "--monmap", monmap, "-c", str(conf))
-        serve("ceph-mon", "-i", "a")
-        osd = str(uuid.uuid4())
-        ceph("osd", "create", osd)
-        run("ceph-osd", "--mkfs", "-i", "0", "--osd-uuid", osd, "-c", str(conf))
-        serve("ceph-osd", "-i", "0")
-        deadline = time.monotonic() + 120
-        while json.loads(ceph("osd", "stat", "-f", "json"))["num_up_osds"] != 1:
-            assert time.monotonic() < deadline
-            time.sleep(1)
-        address = f"http://127.0.0.1:{port}"
-        # Its own defaults of these two come before the configuration.
-        plain = ["--auth-client-required", "none", "--ms-mon-client-mode", "crc"]
-        run("ceph-authtool", "--create-keyring", str(tmp_path / "keyring"), "--gen-key", "-n", "client.rgw")
-        command = ["radosgw", "-n", "client.rgw", "-c", str(conf), "-f", *plain]
-        processes.append(started(command, tmp_path, lambda: answers(address), seconds=240, env=environment))
-        yield address
-    finally:
-        for process in reversed(processes):
-            process.kill()
-            process.wait(60)
+    section = (EXAMPLES / "ceph-rgw.conf").read_text()
+    for example, real in (("https://sts.example.com", world["sts_endpoint"]), ("AKIAREPLACEREPLACE01", own["access_key_id"]),
+                          ("/etc/ceph/brevet.secret", str(tmp_path / "secret")), ("111122223333", world["account_id"])):
+        assert example in section, example
+        section = section.replace(example, real)
+    ceph = Ceph(tmp_path, section)
+    yield ceph.address
+    ceph.stop()
 
 
 def code(call):
