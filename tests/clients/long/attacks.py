@@ -26,8 +26,9 @@ class Attack:
     loose: tuple = ()
     body: bytes = b""
     payload: str | None = None
-    # The keys that a list of objects to delete names.
-    names: tuple = ()
+    # What a proxy must be able to do so that the request, which is none that does harm, is let through: "anything",
+    # "presigned" URLs or "lists" of objects to delete. Empty for what may be refused.
+    harmless: str = ""
     # The path in the request line, if it is another than the one that is signed.
     line: str | None = None
     # Instead of Content-Length.
@@ -35,10 +36,10 @@ class Attack:
     presign: bool = False
 
 
-def delete(body, names=(), **more):
+def delete(body, **more):
     body = body if isinstance(body, bytes) else body.encode()
     md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
-    return Attack(3, "POST", "?delete=", {"content-md5": md5}, body=body, names=tuple(names), **more)
+    return Attack(3, "POST", "?delete=", {"content-md5": md5}, body=body, **more)
 
 
 def listed(*keys, before="", after=""):
@@ -78,15 +79,19 @@ def attacks():
     for path in PATHS:
         for method, body in (("GET", b""), ("PUT", b"written"), ("DELETE", b""), ("HEAD", b"")):
             yield Attack(1, method, f"/{path}", body=body)
+    # The sender's own objects: whoever refuses these refuses everything.
+    for method, body in (("GET", b""), ("HEAD", b""), ("PUT", b"written"), ("DELETE", b"")):
+        yield Attack(1, method, "/home/x", body=body, harmless="anything")
+    yield Attack(2, "PUT", "/home/copied", {"x-amz-copy-source": "/{bucket}/home/x"}, harmless="anything")
     for source in SOURCES:
         yield copy(source)
         yield Attack(2, "PUT", "/home/up?partNumber=1&uploadId={own}", {"x-amz-copy-source": source})
     yield copy("/{bucket}/home/x", **{"x-amz-source-expected-bucket-owner": "1"})
     yield Attack(2, "PUT", "/home/copied", {"x-amz-copy-source": "/{bucket}/home/x"}, loose=(("x-amz-copy-source", "/{bucket}/elsewhere/x"),))
-    ours = ["home/d1", "home/d2"]
-    yield delete(listed(*ours), ours)
-    yield delete(listed(*ours, before="<Quiet>true</Quiet>"), ours)
-    yield delete('<?xml version="1.0" encoding="UTF-8"?>\n' + listed(*ours).replace("<Delete>", '<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'), ours)
+    ours = listed("home/d1", "home/d2")
+    yield delete(ours, harmless="lists")
+    yield delete(listed("home/d1", "home/d2", before="<Quiet>true</Quiet>"), harmless="lists")
+    yield delete('<?xml version="1.0" encoding="UTF-8"?>\n' + ours.replace("<Delete>", '<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'), harmless="lists")
     for body in (listed("home/d1", "elsewhere/x"), listed("elsewhere/x"), listed("home/../elsewhere/x"), listed("home//d1"), "<Delete><Object><Key>home/d1</Key><Key>elsewhere/x</Key></Object></Delete>",
                  "<Delete><Object><Key>home/d1<!-- -->/../elsewhere/x</Key></Object></Delete>", "<Delete><Object><Key><![CDATA[elsewhere/x]]></Key></Object></Delete>",
                  '<!DOCTYPE Delete [<!ENTITY e "elsewhere/x">]><Delete><Object><Key>&e;</Key></Object></Delete>', "<Delete><Object><Key>home/d1</Key><VersionId>../../elsewhere</VersionId></Object></Delete>",
@@ -96,14 +101,16 @@ def attacks():
         yield delete(body)
     yield delete("\ufeff" + listed("elsewhere/x"))
     yield delete(listed("elsewhere/x").encode("utf-16"))
-    yield delete(listed("home/d3"), ["home/d3"], payload="UNSIGNED-PAYLOAD")
+    yield delete(listed("home/d3"), payload="UNSIGNED-PAYLOAD")
     yield delete(listed("elsewhere/x"), payload=hashlib.sha256(listed("home/d1").encode()).hexdigest())
     for query in QUERIES:
         for method in ("GET", "PUT", "DELETE"):
             yield Attack(4, method, f"/home/x{query}")
     yield Attack(4, "GET", "/home/x", presign=True, loose=(("authorization", "AWS4-HMAC-SHA256 Credential=a/20200101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"),))
     yield Attack(4, "GET", "/elsewhere/x", presign=True)
-    yield Attack(4, "PUT", "/home/x", presign=True, body=b"by url")
+    yield Attack(4, "GET", "/home/x", presign=True, harmless="presigned")
+    yield Attack(4, "PUT", "/home/x", presign=True, body=b"by url", harmless="presigned")
+    yield Attack(5, "GET", "?list-type=2&prefix=home/", harmless="anything")
     for query in LISTS:
         yield Attack(5, "GET", query)
     for key in ("home/up", "elsewhere/up"):
@@ -127,6 +134,8 @@ def attacks():
     yield Attack(8, "PUT", "/home/x", loose=(("transfer-encoding", "chunked"),), body=smuggled, payload="UNSIGNED-PAYLOAD")
     yield Attack(8, "PUT", "/home/x", loose=(("transfer-encoding", "\tchunked"),), body=smuggled, payload="UNSIGNED-PAYLOAD")
     yield Attack(8, "PUT", "/home/x", body=smuggled, payload="UNSIGNED-PAYLOAD", length="5")
+    # A body that never ends.
+    yield Attack(8, "PUT", "/home/stalled", body=b"written", payload="UNSIGNED-PAYLOAD", length="20")
     yield Attack(9, "GET", "/home/x", line="http://elsewhere/{bucket}/elsewhere/x")
     yield Attack(9, "GET", "/home/x", line="https://127.0.0.1/{bucket}/elsewhere/x")
     yield Attack(9, "GET", "/home/x", line="/{bucket}/elsewhere/x")

@@ -1,14 +1,17 @@
 """The matrix of object stores: clients, proxies and stores that we did not write, with a broker as the judge.
 
-`pytest -s` prints it: a line for each client, proxy and store. Every stored byte is compared with what was sent, and
-every object that the store's own log names with what the broker judged.
+It prints a line for each client, proxy and store. Every stored byte is compared with what was sent. `test_touched.py`
+compares every object that the store's own log names with what the broker judged.
 """
 
 import base64
+import hashlib
 import json
 import os
 import re
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -22,29 +25,42 @@ from botocore.exceptions import ClientError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import object_stores as stores  # noqa: E402
+from attacks import EMPTY, signed  # noqa: E402
 
 HERE = Path(__file__).parent / "object-stores"
 NODE = stores.ROOT / "target/clients/long/object-stores"
 RUST = stores.ROOT / "target/clients/long/rust"
-KEYS = [f"home/{name}" for name in ("plain", "a b", "a+b", "100%", "p%2Fq", "ü/x", "q?x", "h#x", "a\\b", "(x)!*'~", "eq=a&b", "semi;colon", "日本")]
+KEYS = [f"home/{name}" for name in ("plain", "a b", "a+b", "100%", "p%2Fq", "ü/x", "q?x", "h#x", "a\\b", "(x)!*'~", "eq=a&b", "semi;colon", "日本", "double//slash")]
+# Objects that are there before a client comes, for it to delete by one request.
+GONE = ["home/gone 1", "home/gone+2"]
 LARGE = bytes(range(256)) * 36_864  # 9 MiB
 body_of = lambda key: f"body of {key}".encode()
 text = lambda data: base64.b64encode(data).decode()
 
 
+def prepared(home):
+    """What the clients need besides a store."""
+    programs = stores.Programs(home)
+    (home / "large").write_bytes(LARGE)
+    (home / "aws.config").write_text("[default]\ns3 =\n  signature_version = s3v4\n  addressing_style = path\n")
+    return programs
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    programs = stores.Programs(tmp_path_factory.mktemp("stores"))
+    programs = prepared(tmp_path_factory.mktemp("stores"))
     try:
-        (programs.home / "large").write_bytes(LARGE)
-        (programs.home / "aws.config").write_text("[default]\ns3 =\n  signature_version = s3v4\n  addressing_style = path\n")
-        all_stores = [kind(programs, programs.home) for kind in (stores.Moto, stores.SeaweedFS)]
-        broker = stores.Broker(programs, programs.home, all_stores, stores.directory(), "")
+        moto, seaweedfs = stores.Moto(programs, programs.home), stores.SeaweedFS(programs, programs.home, "-s3.domainName=store.localhost")
+        all_stores = [moto, seaweedfs]
+        beside = [stores.Beside(seaweedfs, "virtual", stores.VIRTUAL, style="virtual-host", authority=f"store.localhost:{seaweedfs.port}"),
+                  stores.Beside(seaweedfs, "strange", stores.STRANGER, key_file="stranger.key")]
+        broker = stores.Broker(programs, programs.home, [*all_stores, *beside, stores.Refusing()], stores.directory(), "")
         for store in all_stores:
-            direct = store.ready().direct()
+            store.ready()
+        for store in [*all_stores, *beside]:
             for bucket in store.buckets:
-                direct.create_bucket(Bucket=bucket)
-            direct.put_object(Bucket=store.buckets[0], Key="elsewhere/x", Body=b"x")
+                store.direct().create_bucket(Bucket=bucket)
+            store.direct().put_object(Bucket=store.buckets[0], Key="elsewhere/x", Body=b"x")
         endpoints = {(proxy, store.name): start(programs, store, broker) for proxy, start in stores.PROXIES.items() for store in all_stores}
         yield programs, broker, {store.name: store for store in all_stores}, endpoints
     finally:
@@ -63,7 +79,7 @@ class Results(dict):
 
 
 def python(world, store, endpoint, key, token):
-    s3, bucket, results = stores.client(endpoint, key, token, verify=str(world[0].home / "ca.crt")), store.buckets[0], Results()
+    s3, bucket, results = stores.client(endpoint, key, token, verify=str(world[0].home / "ca.crt"), request_checksum_calculation=checksums(store)), store.buckets[0], Results()
     for name in KEYS:
         results.attempt(f"put {name}", lambda: s3.put_object(Bucket=bucket, Key=name, Body=body_of(name)) and None)
         results.attempt(f"get {name}", lambda: text(s3.get_object(Bucket=bucket, Key=name)["Body"].read()))
@@ -82,7 +98,7 @@ def python(world, store, endpoint, key, token):
     results.attempt("presigned put", lambda: (lambda a: a if isinstance(a, str) else "ok")(presigned("PUT", "put_object", "home/by url", data=b"by url")))
 
     def delete_many():
-        done = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "home/copy"}, {"Key": "home/large"}]})
+        done = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in GONE]})
         return done["Errors"][0]["Code"] if done.get("Errors") else "ok"
 
     results.attempt("delete many", delete_many)
@@ -90,17 +106,22 @@ def python(world, store, endpoint, key, token):
     return results
 
 
-def environment(world, key, token):
+def checksums(store):
+    """Whether a client adds checksums of its own to what it uploads, which come after the body."""
+    return "when_supported" if store.takes_trailers else "when_required"
+
+
+def environment(world, store, key, token):
     """What programs have of their user; nothing of the machine's own."""
     home = world[0].home
     return {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(home), "AWS_ACCESS_KEY_ID": key[0], "AWS_SECRET_ACCESS_KEY": key[1],
             "AWS_SESSION_TOKEN": token, "AWS_REGION": stores.REGION, "AWS_DEFAULT_REGION": stores.REGION, "AWS_CA_BUNDLE": str(home / "ca.crt"),
             "AWS_CONFIG_FILE": str(home / "aws.config"), "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_MAX_ATTEMPTS": "1", "NODE_EXTRA_CA_CERTS": str(home / "ca.crt"),
-            "LC_ALL": "C.UTF-8"}
+            "AWS_REQUEST_CHECKSUM_CALCULATION": checksums(store).upper(), "LC_ALL": "C.UTF-8"}
 
 
 def cli(world, store, endpoint, key, token):
-    bucket, results, kept = store.buckets[0], Results(), environment(world, key, token)
+    bucket, results, kept = store.buckets[0], Results(), environment(world, store, key, token)
     run = lambda *a, **more: subprocess.run(["aws", "--endpoint-url", endpoint, *a], env=kept, capture_output=True, check=True, timeout=120, **more).stdout
     for name in KEYS:
         results.attempt(f"put {name}", lambda: run("s3", "cp", "-", f"s3://{bucket}/{name}", input=body_of(name)) and None)
@@ -117,19 +138,19 @@ def cli(world, store, endpoint, key, token):
         return text(answer.content) if answer.ok else f"status {answer.status_code}"
 
     results.attempt("presigned get", presigned)
-    objects = json.dumps({"Objects": [{"Key": "home/copy"}, {"Key": "home/large"}]})
+    objects = json.dumps({"Objects": [{"Key": key} for key in GONE]})
     results.attempt("delete many", lambda: run("s3api", "delete-objects", "--bucket", bucket, "--delete", objects) and None)
     results.attempt("elsewhere", lambda: run("s3", "cp", f"s3://{bucket}/elsewhere/x", "-") and None)
     return results
 
 
 def rclone(world, store, endpoint, key, token):
-    bucket, results, kept = store.buckets[0], Results(), environment(world, key, token)
+    bucket, results, kept = store.buckets[0], Results(), environment(world, store, key, token)
     kept |= {"RCLONE_CONFIG": "/dev/null", "RCLONE_CONFIG_X_TYPE": "s3", "RCLONE_CONFIG_X_PROVIDER": "Other", "RCLONE_CONFIG_X_ENDPOINT": endpoint,
              "RCLONE_CONFIG_X_ENV_AUTH": "true", "RCLONE_CONFIG_X_REGION": stores.REGION, "RCLONE_CA_CERT": kept["AWS_CA_BUNDLE"], "RCLONE_S3_NO_CHECK_BUCKET": "true",
              "RCLONE_RETRIES": "1", "RCLONE_LOW_LEVEL_RETRIES": "1", "RCLONE_CONFIG_X_ENCODING": "Slash,InvalidUtf8"}
     run = lambda *a, **more: subprocess.run(["rclone", *a], env=kept, capture_output=True, check=True, timeout=120, **more).stdout
-    for name in KEYS:
+    for name in keys_of("rclone"):
         results.attempt(f"put {name}", lambda: run("rcat", f"X:{bucket}/{name}", input=body_of(name)) and None)
         results.attempt(f"get {name}", lambda: text(run("cat", f"X:{bucket}/{name}")))
     results.attempt("large", lambda: run("copyto", "--s3-upload-cutoff", "5M", str(world[0].home / "large"), f"X:{bucket}/home/large") and None)
@@ -141,7 +162,7 @@ def rclone(world, store, endpoint, key, token):
 
 
 def s3cmd(world, store, endpoint, key, token):
-    bucket, results, kept = store.buckets[0], Results(), environment(world, key, token)
+    bucket, results, kept = store.buckets[0], Results(), environment(world, store, key, token)
     host = endpoint.removeprefix("https://")
     file = world[0].home / "s3cfg"
     file.write_text(f"[default]\naccess_key = {key[0]}\nsecret_key = {key[1]}\naccess_token = {token}\nhost_base = {host}\nhost_bucket = {host}\nuse_https = True\n"
@@ -164,7 +185,7 @@ def s3cmd(world, store, endpoint, key, token):
 
 
 def javascript(world, store, endpoint, key, token):
-    kept = {**environment(world, key, token), "BUCKET": store.buckets[0], "ENDPOINT": endpoint, "KEYS": json.dumps(KEYS), "LARGE": str(world[0].home / "large")}
+    kept = {**environment(world, store, key, token), "BUCKET": store.buckets[0], "ENDPOINT": endpoint, "KEYS": json.dumps(KEYS), "LARGE": str(world[0].home / "large")}
     shutil.copy(HERE / "s3.mjs", NODE / "s3.mjs")
     done = subprocess.run(["node", str(NODE / "s3.mjs")], env=kept, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -172,7 +193,7 @@ def javascript(world, store, endpoint, key, token):
 
 
 def rust(world, store, endpoint, key, token):
-    kept = {**environment(world, key, token), "BUCKET": store.buckets[0], "ENDPOINT": endpoint, "KEYS": "\n".join(KEYS), "LARGE": str(world[0].home / "large")}
+    kept = {**environment(world, store, key, token), "BUCKET": store.buckets[0], "ENDPOINT": endpoint, "KEYS": "\n".join(KEYS), "LARGE": str(world[0].home / "large")}
     done = subprocess.run([RUST / "debug/s3-client"], env=kept, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     given = {name: base64.b64decode(value) for name, value in (line.split("\t") for line in done.stdout.splitlines())}
@@ -199,16 +220,21 @@ def sdk_for_rust():
 
 
 CLIENTS = {"boto3": python, "AWS CLI": cli, "AWS SDK for JavaScript 3": javascript, "AWS SDK for Rust": rust, "rclone": rclone, "s3cmd": s3cmd}
-
-
+# What each client is made to do, besides writing and reading every key.
+COMMON = {"large", "range", "copy", "list", "elsewhere"}
+ACTIONS = {"boto3": COMMON | {"presigned get", "presigned put", "delete many"}, "AWS SDK for JavaScript 3": COMMON | {"presigned get", "presigned put", "delete many"},
+           "AWS CLI": COMMON | {"presigned get", "delete many"}, "AWS SDK for Rust": COMMON | {"presigned get", "delete many"}, "rclone": COMMON, "s3cmd": COMMON - {"range"}}
 # Clients that sign Content-Length when they upload.
 SIGN_LENGTH = {"AWS SDK for JavaScript 3", "AWS SDK for Rust", "rclone", "s3cmd"}
+# What a refusal looks like in the words of some client: S3's code, or the status of an answer without a body. A proxy or a
+# store that does not answer looks otherwise.
+REFUSAL = re.compile(r"AccessDenied|InvalidRequest|InvalidURI|NotImplemented|Forbidden|BadRequest|Bad Request|\b(400|403|411|501)\b")
 
 
 def expected(client, proxy, store, action):
-    """What an action gives; `None` if anything but `ok` will do, since a proxy cannot do it, or since the store would touch
-    another object."""
-    if not store.keeps_slashes and action.endswith("a\\b"):
+    """What an action gives; `None` if it is refused, since a proxy cannot do it, since the store would touch another object,
+    or since nothing allows it."""
+    if not store.keeps_slashes and action.endswith(("a\\b", "double//slash")):
         return None
     length = proxy in stores.SAYS_LENGTH or client not in SIGN_LENGTH
     if action.startswith("presigned") and proxy not in stores.TAKES_PRESIGNED:
@@ -222,37 +248,66 @@ def expected(client, proxy, store, action):
     return {"range": text(b"body"), "presigned get": text(body_of(KEYS[0]))}.get(action, "ok")
 
 
-@pytest.mark.parametrize("proxy", stores.PROXIES)
-@pytest.mark.parametrize("store", ["moto", "seaweedfs"])
-def test_the_matrix(world, sdk_for_rust, proxy, store):
+def keys_of(client):
+    """rclone makes `a/b` of `a//b` by itself."""
+    return [key for key in KEYS if client != "rclone" or "//" not in key]
+
+
+def the_matrix(world, capsys, proxy, store):
+    """Every client through one proxy to one store, beside what the store then has."""
     _, broker, all_stores, endpoints = world
     one, wrong = all_stores[store], []
     direct, bucket = one.direct(), one.buckets[0]
+    listed = lambda: {o["Key"] for o in direct.list_objects_v2(Bucket=bucket, Prefix="home/").get("Contents", [])}
+    stored = lambda key: direct.get_object(Bucket=bucket, Key=key)["Body"].read()
     for name, client in CLIENTS.items():
-        for listed in direct.list_objects_v2(Bucket=bucket, Prefix="home/").get("Contents", []):
-            direct.delete_object(Bucket=bucket, Key=listed["Key"])
-        if proxy not in stores.SAYS_LENGTH:
-            for stored in KEYS:
-                direct.put_object(Bucket=bucket, Key=stored, Body=body_of(stored))
+        for key in listed():
+            direct.delete_object(Bucket=bucket, Key=key)
+        # What a client reads that cannot write through this proxy.
+        given = [] if proxy in stores.SAYS_LENGTH or name not in SIGN_LENGTH else keys_of(name)
+        for key in [*given, *GONE]:
+            if one.keeps_slashes or not key.endswith(("a\\b", "double//slash")):
+                direct.put_object(Bucket=bucket, Key=key, Body=body_of(key))
         key, token = broker.assume("Home", "matrix")
         results = client(world, one, endpoints[proxy, store], key, token)
         bad = []
+        actions = ACTIONS[name] | {f"{word} {key}" for word in ("put", "get") for key in keys_of(name)}
+        if set(results) != actions:
+            bad.append(f"did not do {actions - set(results)}, but {set(results) - actions}")
+        after = listed()
         for action, result in results.items():
             wanted = expected(name, proxy, one, action)
-            stands = result != "ok" if wanted is None else result == wanted
             if action == "list":
-                stored = {o["Key"] for o in direct.list_objects_v2(Bucket=bucket, Prefix="home/").get("Contents", [])}
-                stands = set(result) - {"home/copy", "home/large"} <= stored if isinstance(result, list) else False
-            if action.startswith("put ") and result == "ok":
-                stands = stands and direct.get_object(Bucket=bucket, Key=action[4:])["Body"].read() == body_of(action[4:])
+                # It was made before the presigned PUT and before the deletion.
+                stands = isinstance(result, list) and set(result) - {"home/by url"} == (after | set(GONE)) - {"home/by url"}
+            elif wanted is None:
+                stands = isinstance(result, str) and REFUSAL.search(result) is not None
+            else:
+                stands = result == wanted
             if not stands:
-                bad.append(f"{action}: {str(result)[:200]}")
-        if results.get("large") == "ok" and results.get("delete many") != "ok":
-            if direct.get_object(Bucket=bucket, Key="home/large")["Body"].read() != LARGE:
-                bad.append("large: other bytes were stored")
-        print(f"{name:26} {proxy:8} {store:10} {len(results) - len(bad):3} of {len(results)} as expected")
+                bad.append(f"{action}: {str(result)[:300]}")
+        made = {key: body_of(key) for key in keys_of(name) if results.get(f"put {key}") == "ok"}
+        made |= {"home/large": LARGE} if results.get("large") == "ok" else {}
+        made |= {"home/copy": body_of(KEYS[0])} if results.get("copy") == "ok" else {}
+        made |= {"home/by url": b"by url"} if results.get("presigned put") == "ok" else {}
+        for key, body in made.items():
+            if stored(key) != body:
+                bad.append(f"{key}: other bytes were stored")
+        there = set(made) | set(given) | (set() if results.get("delete many") == "ok" else set(GONE))
+        if not one.keeps_slashes:
+            there = {key for key in there if not key.endswith(("a\\b", "double//slash"))}
+        if after != there:
+            bad.append(f"stored {sorted(after - there)} and not {sorted(there - after)}")
+        with capsys.disabled():
+            print(f"\n{name:26} {proxy:8} {store:10} {len(actions) - len(bad):3} of {len(actions)} as expected", end="")
         wrong += [f"{name} through {proxy} to {store}: {line}" for line in bad]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("proxy", stores.PROXIES)
+@pytest.mark.parametrize("store", ["moto", "seaweedfs"])
+def test_the_matrix(world, sdk_for_rust, capsys, proxy, store):
+    the_matrix(world, capsys, proxy, store)
 
 
 @pytest.mark.parametrize("proxy", stores.PROXIES)
@@ -269,11 +324,95 @@ def test_a_revocation_is_in_force_within_two_seconds(world, proxy):
     while True:
         try:
             get()
-        except ClientError:
+        except ClientError as error:
+            refused = (error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"])
             break
         assert time.monotonic() - revoked < 2
+    assert refused == ("InvalidToken", 403 if proxy == "nginx" else 400), refused
     print(f"{proxy}: refused {time.monotonic() - revoked:.3f} s after the revocation")
     time.sleep(1)  # sessions of the same second are ended, too
+
+
+@pytest.mark.parametrize("proxy", stores.PROXIES)
+def test_a_transfer_that_has_begun_ends_by_itself_and_the_next_request_is_refused(world, proxy):
+    """A body that is half read, and one that is half sent, when the session is revoked."""
+    programs, broker, all_stores, endpoints = world
+    store, ca = all_stores["seaweedfs"], str(programs.home / "ca.crt")
+    endpoint, direct, bucket = endpoints[proxy, "seaweedfs"], store.direct(), store.buckets[0]
+    large = LARGE * 4  # more than the buffers of a proxy
+    direct.put_object(Bucket=bucket, Key="home/slow", Body=large)
+    key, token = broker.assume("Home", "slow")
+    host, port = endpoint.removeprefix("https://").split(":")
+
+    def begun(method, path, payload, length):
+        """A connection on which the head of a request was sent."""
+        target, headers = signed(method, f"/{bucket}/{path}", f"{host}:{port}", {}, payload, key, token, stores.REGION, False)
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}:{port}", *(f"{n}: {v}" for n, v in headers.items()), f"Content-Length: {length}", "Connection: close", "", ""]
+        stream = ssl.create_default_context(cafile=ca).wrap_socket(socket.create_connection((host, int(port)), 60), server_hostname=host)
+        stream.sendall("\r\n".join(lines).encode())
+        return stream
+
+    get, put = begun("GET", "home/slow", EMPTY, 0), begun("PUT", "home/sent", hashlib.sha256(large).hexdigest(), len(large))
+    read = get.recv(65_536)
+    put.sendall(large[: len(large) // 2])
+    revoke = ("sessions", "revoke", "--role-arn", f"arn:aws:iam::{stores.ACCOUNT}:role/Home", "--endpoint", broker.endpoint)
+    broker.run(*revoke, environment={**broker.administrator, "AWS_REGION": stores.REGION})
+    s3 = stores.client(endpoint, key, token, verify=ca)
+
+    def refused():
+        try:
+            s3.head_object(Bucket=bucket, Key="home/slow")
+        except ClientError as error:
+            return error.response["ResponseMetadata"]["HTTPStatusCode"] == (403 if proxy == "nginx" else 400)
+
+    stores.until(refused, 2)
+    put.sendall(large[len(large) // 2 :])
+    answer = put.recv(65_536)
+    assert answer.split(b" ", 2)[1] == b"200", answer[:500]
+    assert direct.get_object(Bucket=bucket, Key="home/sent")["Body"].read() == large
+    while chunk := get.recv(1 << 20):
+        read += chunk
+    head, _, body = read.partition(b"\r\n\r\n")
+    assert head.split(b" ", 2)[1] == b"200" and body == large, head
+    time.sleep(1)  # sessions of the same second are ended, too
+
+
+@pytest.mark.parametrize("proxy", stores.PROXIES)
+def test_a_refusal_of_the_store_itself_is_not_passed_on(world, proxy):
+    """SeaweedFS, which does not know the broker's key; and a store that names the key in its answer."""
+    programs, broker, all_stores, endpoints = world
+    key, token = broker.assume("Home", "refused")
+    ca, strange, refusing = str(programs.home / "ca.crt"), broker.stores["strange"], broker.stores["refusing"]
+    through = endpoints[proxy, "seaweedfs"].replace(all_stores["seaweedfs"].host, strange.host)
+    stores.what_a_refusal_of_the_store_becomes(through, strange, key, token, ca)
+    through = stores.PROXIES[proxy](programs, refusing, broker)
+    stores.what_a_refusal_of_the_store_becomes(through, refusing, key, token, ca)
+
+
+@pytest.mark.parametrize("proxy", stores.PROXIES)
+def test_a_bucket_in_the_host_is_called_by_its_host(world, proxy):
+    """SeaweedFS, which verifies for which host a request was signed."""
+    programs, broker, all_stores, endpoints = world
+    store = broker.stores["virtual"]
+    key, token = broker.assume("Home", "virtual")
+    endpoint = endpoints[proxy, "seaweedfs"].replace(all_stores["seaweedfs"].host, store.host)
+    s3 = stores.client(endpoint, key, token, verify=str(programs.home / "ca.crt"), style="virtual")
+    bucket, direct = store.buckets[0], store.direct()
+    if proxy not in stores.TAKES_HOST:
+        direct.put_object(Bucket=bucket, Key="home/x", Body=b"x")
+        with pytest.raises(ClientError) as refused:
+            s3.get_object(Bucket=bucket, Key="home/x")
+        error = refused.value.response["Error"]
+        assert error["Code"] == "InvalidRequest" and "path style" in error["Message"]
+        return
+    for name in ("home/x", "home/a b", "home/ü"):
+        s3.put_object(Bucket=bucket, Key=name, Body=name.encode())
+        assert direct.get_object(Bucket=bucket, Key=name)["Body"].read() == name.encode()
+        assert s3.get_object(Bucket=bucket, Key=name)["Body"].read() == name.encode()
+    assert {o["Key"] for o in s3.list_objects_v2(Bucket=bucket, Prefix="home/")["Contents"]} >= {"home/x", "home/a b", "home/ü"}
+    for key in ("elsewhere/x", "home/../elsewhere/x"):
+        with pytest.raises(ClientError):
+            s3.get_object(Bucket=bucket, Key=key)
 
 
 # What SeaweedFS and its proxies could understand otherwise than the broker.
@@ -397,5 +536,7 @@ def test_the_tutorial_with_the_programs_of_compose(tmp_path):
         done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=kept, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "reports/report.csv" in done.stdout and "s3:PutObject" in done.stdout and "other/report.csv" in done.stdout
+        # The last refusal is that of the session that was ended.
+        assert "InvalidToken" in (tmp_path / "refusal.txt").read_text()
     finally:
         programs.stop()

@@ -47,7 +47,7 @@ await attempt("presigned put", async () => {
   return answer.ok ? "ok" : `status ${answer.status}`;
 });
 await attempt("delete many", async () => {
-  const { Errors } = await send("DeleteObjectsCommand", { Delete: { Objects: [{ Key: "home/copy" }, { Key: "home/large" }] } });
+  const { Errors } = await send("DeleteObjectsCommand", { Delete: { Objects: [{ Key: "home/gone 1" }, { Key: "home/gone+2" }] } });
   return Errors?.length ? Errors[0].Code : "ok";
 });
 await attempt("elsewhere", async () => void (await send("GetObjectCommand", { Key: "elsewhere/x" })));

@@ -87,7 +87,7 @@ impl Bucket {
 
     async fn delete_many(&self) -> Given {
         let named = |key: &str| ObjectIdentifier::builder().key(key).build();
-        let objects = vec![named("home/copy")?, named("home/large")?];
+        let objects = vec![named("home/gone 1")?, named("home/gone+2")?];
         let delete = Delete::builder().set_objects(Some(objects)).build()?;
         let answer = gave(self.client.delete_objects().bucket(&self.name).delete(delete).send().await)?;
         let first = answer.errors().first().and_then(|error| error.code());
