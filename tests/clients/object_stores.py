@@ -156,7 +156,7 @@ class SeaweedFS:
         (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
         ports = [f"-{part}={free_port()}" for part in ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port.grpc")]
         command = ["weed", "-v=1", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.port={self.port}",
-                   f"-s3.config={folder}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=20", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0", *ports, *more]
+                   f"-s3.config={folder}/s3.json", "-master.volumeSizeLimitMB=64", "-volume.max=100", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0", *ports, *more]
         programs.start("seaweedfs", command, cwd=folder)
 
     def ready(self):
