@@ -14,7 +14,7 @@ use super::config::AuditTarget;
 use super::metrics::Metrics;
 use super::refusal::Refusal;
 use super::session::RoleSession;
-use crate::base::clock::{Clock, Timestamp};
+use crate::base::clock::Timestamp;
 use crate::files::{self, FileError};
 
 /// How many hand-outs of one second have a line of their own.
@@ -60,18 +60,27 @@ struct Line {
     count: u64,
 }
 
+impl Line {
+    /// The access key, or the outcome if nothing was handed out.
+    fn session(&self) -> &str {
+        self.access_key_id.as_deref().unwrap_or(&self.outcome)
+    }
+}
+
 #[derive(Default)]
 struct Rate {
     second: i64,
     lines: u32,
-    /// The hand-outs that are counted together: for each recipient, by the access key, or by the outcome if
-    /// nothing was handed out.
-    counted: HashMap<Recipient, HashMap<String, Line>>,
+    /// The hand-outs that are counted together.
+    counted: Vec<Line>,
+    /// Where each line is: for each recipient, by [`Line::session`].
+    places: HashMap<Recipient, HashMap<String, usize>>,
+    /// The place of the line that was counted last, which most hand-outs belong to.
+    last: usize,
 }
 
 /// The audit log. A thread of its own writes the lines.
 pub struct Audit {
-    clock: Arc<dyn Clock>,
     rate: Arc<Mutex<Rate>>,
     queue: SyncSender<Line>,
 }
@@ -81,20 +90,16 @@ impl Audit {
     ///
     /// # Errors
     /// The file cannot be opened, or others may read or write it.
-    pub fn open(
-        target: &AuditTarget,
-        clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, FileError> {
+    pub fn open(target: &AuditTarget, metrics: Arc<Metrics>) -> Result<Self, FileError> {
         let out: Box<dyn Write + Send> = match target {
             AuditTarget::File(path) => Box::new(files::open_log(path)?),
             AuditTarget::Stdout => Box::new(io::stdout()),
             AuditTarget::Discard => Box::new(io::sink()),
         };
-        Ok(Self::to(out, clock, metrics))
+        Ok(Self::to(out, metrics))
     }
 
-    fn to(out: Box<dyn Write + Send>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+    fn to(out: Box<dyn Write + Send>, metrics: Arc<Metrics>) -> Self {
         let (queue, lines) = sync_channel(QUEUE);
         let rate = Arc::new(Mutex::new(Rate::default()));
         metrics.audit_up.set(1);
@@ -105,18 +110,18 @@ impl Audit {
             metrics,
         };
         std::thread::spawn(move || writer.run());
-        Self { clock, rate, queue }
+        Self { rate, queue }
     }
 
-    /// Records that a session was handed out, or was refused. `peer` describes the other end of the connection,
-    /// for listeners where the recipient alone does not.
+    /// Records that a session was handed out, or was refused, to a caller that asked at `now`. `peer` describes the
+    /// other end of the connection, for listeners where the recipient alone does not.
     pub fn handed_out(
         &self,
+        now: Timestamp,
         recipient: &Recipient,
         peer: impl FnOnce() -> Option<String>,
         result: Result<&RoleSession, &Refusal>,
     ) {
-        let now = self.clock.now();
         let outcome = match result {
             Ok(_) => "ok",
             Err(Refusal::Denied { code, .. }) => code,
@@ -125,7 +130,7 @@ impl Audit {
         // Nothing is allocated for what is only counted.
         let line = || line(now, recipient, peer(), outcome, result.ok());
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        if rate.second != now.seconds() {
+        if rate.second < now.seconds() {
             rate.second = now.seconds();
             rate.lines = 0;
         }
@@ -142,8 +147,7 @@ impl Audit {
             return;
         }
         let session = result.map_or(outcome, |s| &s.credentials.access_key_id);
-        let of_recipient = rate.counted.get_mut(recipient);
-        match of_recipient.and_then(|lines| lines.get_mut(session)) {
+        match rate.counted(recipient, session) {
             Some(counted) => counted.count += 1,
             None => rate.count(line()),
         }
@@ -151,20 +155,35 @@ impl Audit {
 }
 
 impl Rate {
-    fn count(&mut self, line: Line) {
-        let session = line
-            .access_key_id
-            .clone()
-            .unwrap_or_else(|| line.outcome.clone());
-        let mut recipient = line.recipient.clone();
-        if self.counted.values().map(HashMap::len).sum::<usize>() >= MAX_COUNTED {
-            recipient.workload = "others".to_owned();
+    /// The line in which hand-outs of a session to a recipient are counted.
+    fn counted(&mut self, recipient: &Recipient, session: &str) -> Option<&mut Line> {
+        let is_it = |line: &Line| line.session() == session && line.recipient == *recipient;
+        // To compare is faster than to hash.
+        if !self.counted.get(self.last).is_some_and(is_it) {
+            self.last = *self.places.get(recipient)?.get(session)?;
         }
-        let lines = self.counted.entry(recipient.clone()).or_default();
-        match lines.get_mut(&session) {
-            Some(counted) => counted.count += line.count,
-            None => _ = lines.insert(session, Line { recipient, ..line }),
+        self.counted.get_mut(self.last)
+    }
+
+    fn count(&mut self, mut line: Line) {
+        if self.counted.len() >= MAX_COUNTED {
+            line.recipient.workload = "others".to_owned();
         }
+        let session = line.session().to_owned();
+        let counted = self.counted(&line.recipient, &session);
+        if let Some(counted) = counted {
+            counted.count += line.count;
+            return;
+        }
+        self.last = self.counted.len();
+        let places = self.places.entry(line.recipient.clone()).or_default();
+        places.insert(session, self.last);
+        self.counted.push(line);
+    }
+
+    fn take_counted(&mut self) -> Vec<Line> {
+        self.places.clear();
+        std::mem::take(&mut self.counted)
     }
 }
 
@@ -218,9 +237,9 @@ impl Writer {
 
     fn write_counted(&mut self) {
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        let counted = std::mem::take(&mut rate.counted);
+        let counted = rate.take_counted();
         drop(rate);
-        self.write(counted.into_values().flat_map(HashMap::into_values));
+        self.write(counted);
     }
 
     fn write(&mut self, lines: impl IntoIterator<Item = Line>) {
@@ -241,6 +260,87 @@ impl Writer {
                     tracing::error!(%error, "an audit line could not be written");
                 }
             };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::agent::session::tests::answered;
+
+    /// Sends each line that is written to it.
+    struct Out(Sender<Value>);
+
+    impl Write for Out {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.send(serde_json::from_slice(line).unwrap()).unwrap();
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_hand_out_is_in_a_line_of_its_workload_and_session() {
+        let at = Timestamp::from_seconds;
+        let role = "arn:aws:iam::111122223333:role/App";
+        let sessions = ["ASIA1", "ASIA2"]
+            .map(|key| RoleSession::new(role, answered(key, at(0), at(3_600))).unwrap());
+        let refusal = Refusal::Unavailable {
+            reason: "the broker has not answered yet".to_owned(),
+        };
+        let results = [Ok(&sessions[0]), Ok(&sessions[1]), Err(&refusal)];
+        let recipients = ["one", "two"].map(|workload| Recipient {
+            listener: "container",
+            workload: workload.to_owned(),
+            proof: "container-token",
+        });
+        let (out, lines) = channel();
+        let audit = Audit::to(Box::new(Out(out)), Arc::new(Metrics::new()));
+        // Runs of the same, and changes at each: the line that was counted last, and others.
+        for round in 0..3_000 {
+            let recipient = &recipients[round / 7 % 2];
+            let result = results[if round < 1_000 {
+                round % 3
+            } else {
+                round / 100 % 3
+            }];
+            audit.handed_out(at(1), recipient, || Some("127.0.0.1:1".to_owned()), result);
+        }
+        drop(audit);
+        let lines: Vec<Value> = lines.iter().collect();
+        let own = lines.iter().filter(|line| line["count"] == 1).count();
+        assert!(own >= usize::try_from(LINES_PER_SECOND).unwrap());
+        assert!(lines.len() < 200, "{} lines", lines.len());
+        for (place, recipient) in recipients.iter().enumerate() {
+            for (kind, outcome) in [("ASIA1", "ok"), ("ASIA2", "ok"), ("", "Unavailable")]
+                .iter()
+                .enumerate()
+            {
+                let of_kind = lines.iter().filter(|line| {
+                    line["workload"] == recipient.workload
+                        && line["outcome"] == outcome.1
+                        && line["access_key_id"].as_str().unwrap_or_default() == outcome.0
+                });
+                let counted: u64 = of_kind.map(|line| line["count"].as_u64().unwrap()).sum();
+                let expected = (0..3_000).filter(|round| {
+                    let result = if *round < 1_000 {
+                        round % 3
+                    } else {
+                        round / 100 % 3
+                    };
+                    round / 7 % 2 == place && result == kind
+                });
+                let expected = u64::try_from(expected.count()).unwrap();
+                assert_eq!(counted, expected, "{recipient:?} {outcome:?}");
+            }
         }
     }
 }

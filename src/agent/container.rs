@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::AUTHORIZATION;
+use http::header::{ALLOW, AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -13,11 +13,13 @@ use serde_json::json;
 use super::audit::{Audit, Recipient};
 use super::front::Refused;
 use super::handouts::Slot;
+use super::imds::Parts;
 use super::listener::{Answer, Face};
-use super::metrics::{HandOuts, Metrics};
+use super::metrics::HandOuts;
 use super::refusal::Refusal;
 use super::session::RoleSession;
 use super::workload_token::WorkloadToken;
+use crate::base::clock::Clock;
 
 pub const LISTENER: &str = "container";
 const JSON: &str = "application/json";
@@ -33,16 +35,18 @@ pub struct Workload {
 pub struct Container {
     /// The workloads, by the paths at which they ask.
     workloads: HashMap<String, Workload>,
+    clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
     hand_outs: HandOuts,
 }
 
 impl Container {
-    pub fn new(workloads: HashMap<String, Workload>, audit: Arc<Audit>, metrics: &Metrics) -> Self {
+    pub fn new(workloads: HashMap<String, Workload>, parts: Parts) -> Self {
         Self {
             workloads,
-            audit,
-            hand_outs: metrics.hand_outs(LISTENER),
+            clock: parts.clock,
+            audit: parts.audit,
+            hand_outs: parts.metrics.hand_outs(LISTENER),
         }
     }
 
@@ -82,7 +86,8 @@ impl Face for Container {
                 "The header Authorization does not hold the token of this workload.",
             );
         }
-        let result = workload.slot.get().await;
+        let now = self.clock.now();
+        let result = workload.slot.get(now).await;
         let result = result.as_deref();
         self.hand_outs.count(result.map(|_| ()));
         let recipient = Recipient {
@@ -91,7 +96,7 @@ impl Face for Container {
             proof: "container-token",
         };
         self.audit
-            .handed_out(&recipient, || Some(peer.to_string()), result);
+            .handed_out(now, &recipient, || Some(peer.to_string()), result);
         credentials(result)
     }
 
@@ -139,7 +144,7 @@ pub fn method_not_allowed() -> Answer {
         "MethodNotAllowed",
         "Only GET is allowed for this path.",
     )
-    .header("allow", HeaderValue::from_static("GET"))
+    .header(ALLOW, HeaderValue::from_static("GET"))
 }
 
 /// Makes the answer to a request that [`super::front::check`] refused.

@@ -9,20 +9,6 @@ use http::{Method, Request, StatusCode};
 use crate::base::host_names::HostNames;
 use crate::base::http::host;
 
-/// Headers that proxies add, in addition to those that begin with `X-Forwarded` or `X-Envoy-`.
-const OF_PROXIES: [&str; 10] = [
-    "cf-connecting-ip",
-    "client-ip",
-    "fastly-client-ip",
-    "forwarded-for",
-    "true-client-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-original-url",
-    "x-real-ip",
-    "x-rewrite-url",
-];
-
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
@@ -60,14 +46,23 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
     let (mut is_forwarded, mut is_of_a_page) = (false, false);
     for name in headers.keys() {
         match name.as_str() {
-            "forwarded" | "via" => is_forwarded = true,
+            "forwarded"
+            | "via"
+            | "cf-connecting-ip"
+            | "client-ip"
+            | "fastly-client-ip"
+            | "forwarded-for"
+            | "true-client-ip"
+            | "x-client-ip"
+            | "x-cluster-client-ip"
+            | "x-original-url"
+            | "x-real-ip"
+            | "x-rewrite-url" => is_forwarded = true,
             // Browsers send Sec-Fetch-Site also where they send no Origin (Fetch Metadata Request Headers).
             // Programs do not: the `fetch` of Node.js sends only Sec-Fetch-Mode.
             "origin" | "sec-fetch-site" => is_of_a_page = true,
             name => {
-                is_forwarded |= name.starts_with("x-forwarded")
-                    || name.starts_with("x-envoy-")
-                    || OF_PROXIES.contains(&name);
+                is_forwarded |= name.starts_with("x-forwarded") || name.starts_with("x-envoy-");
             }
         }
     }

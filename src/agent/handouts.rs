@@ -16,7 +16,7 @@ use super::refusal::Refusal;
 use super::session::RoleSession;
 use super::source::Source;
 use super::wanted::Wanted;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::entropy::{self, Entropy};
 use crate::client::WatchedSession;
 
@@ -90,21 +90,20 @@ impl Handouts {
         slot.clone()
     }
 
-    /// The session of a workload, which is held as long as somebody keeps asking for it.
+    /// The session of a workload that asks at `now`. It is held as long as somebody keeps asking for it.
     ///
     /// # Errors
     /// [`Refusal::Denied`] if the broker refuses the session for good, [`Refusal::Unavailable`] if there is no
     /// session in memory and none arrives in time.
-    pub async fn get(&self, wanted: Wanted) -> Result<Arc<RoleSession>, Refusal> {
-        self.slot(wanted)?.get().await
+    pub async fn get(&self, wanted: Wanted, now: Timestamp) -> Result<Arc<RoleSession>, Refusal> {
+        self.slot(wanted, now)?.get(now).await
     }
 
-    fn slot(&self, wanted: Wanted) -> Result<Arc<Slot>, Refusal> {
+    fn slot(&self, wanted: Wanted, now: Timestamp) -> Result<Arc<Slot>, Refusal> {
         let mut slots = self.lock();
         if let Some(slot) = slots.get(&wanted) {
             return Ok(slot.clone());
         }
-        let now = self.shared.clock.now();
         if slots.len() >= MAX_SLOTS {
             slots.retain(|_, slot| slot.is_kept(now));
         }

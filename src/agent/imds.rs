@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::header::ALLOW;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 
@@ -19,12 +20,12 @@ use super::listener::{Answer, Face};
 use super::metrics::{HandOuts, Metrics};
 use super::refusal::Refusal;
 use crate::base::arn::name_of;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::entropy::{Entropy, NoEntropy};
 
 const LISTENER: &str = "imds";
-const TOKEN: &str = "x-aws-ec2-metadata-token";
-const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
+static TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
+static TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 const TOKEN_PATH: &str = "/latest/api/token";
 const ROLES_PATH: &str = "/latest/meta-data/iam/security-credentials";
 const INFO_PATH: &str = "/latest/meta-data/iam/info";
@@ -108,8 +109,8 @@ impl Imds {
         })
     }
 
-    fn token(&self, headers: &HeaderMap) -> Answer {
-        let mut given = headers.get_all(TTL).iter();
+    fn token(&self, headers: &HeaderMap, now: Timestamp) -> Answer {
+        let mut given = headers.get_all(&TTL).iter();
         let (Some(value), None) = (given.next(), given.next()) else {
             return bad_ttl();
         };
@@ -120,9 +121,9 @@ impl Imds {
         let Some(ttl) = ttl.filter(|ttl| (1..=MAX_TTL_SECONDS).contains(ttl)) else {
             return bad_ttl();
         };
-        match self.key.issue(self.clock.now(), ttl, &*self.entropy) {
+        match self.key.issue(now, ttl, &*self.entropy) {
             Ok(token) => Answer::new(StatusCode::OK, TEXT, token)
-                .header(TTL, HeaderValue::from(ttl))
+                .header(TTL.clone(), HeaderValue::from(ttl))
                 .within_hops(self.token_hop_limit),
             Err(NoEntropy) => Answer::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -134,54 +135,32 @@ impl Imds {
 
     /// How the caller proved that it may ask: by a token, or by nothing if version 1 is on. `None` if it did not;
     /// a token that is not valid is never ignored.
-    fn proof(&self, headers: &HeaderMap) -> Option<&Recipient> {
-        let mut given = headers.get_all(TOKEN).iter();
+    fn proof(&self, headers: &HeaderMap, now: Timestamp) -> Option<&Recipient> {
+        let mut given = headers.get_all(&TOKEN).iter();
         match (given.next(), given.next()) {
             (None, _) => self.v1.then_some(&self.by_nothing),
             (Some(token), None) => {
-                let valid = self.key.check(token.as_bytes(), self.clock.now());
+                let valid = self.key.check(token.as_bytes(), now);
                 valid.ok().map(|()| &self.by_token)
             }
             (Some(_), Some(_)) => None,
         }
     }
 
-    async fn credentials(&self, recipient: &Recipient, peer: SocketAddr) -> Answer {
-        let result = self.slot.get().await;
+    async fn credentials(&self, recipient: &Recipient, peer: SocketAddr, now: Timestamp) -> Answer {
+        let result = self.slot.get(now).await;
         let result = result.as_deref();
         self.hand_outs.count(result.map(|_| ()));
         self.audit
-            .handed_out(recipient, || Some(peer.to_string()), result);
+            .handed_out(now, recipient, || Some(peer.to_string()), result);
         match result {
             Ok(session) => Answer::new(StatusCode::OK, JSON, session.imds_document.clone()),
-            Err(refusal) => self.no_credentials(refusal),
+            Err(refusal) => no_credentials(refusal, now),
         }
     }
 
-    /// The answer if there are no credentials. For a definite refusal it is the document with status 200, a code
-    /// and no keys, with which EC2 reports a role that it cannot assume and which makes an SDK stop. Where trying
-    /// again may help, it is status 503.
-    fn no_credentials(&self, refusal: &Refusal) -> Answer {
-        match refusal {
-            Refusal::Denied { code, message } => {
-                let document = json!({
-                    "Code": "AssumeRoleUnauthorizedAccess",
-                    "Message": format!("The broker does not give this agent the role: {code}: {message}"),
-                    "LastUpdated": self.clock.now().to_string(),
-                });
-                Answer::new(StatusCode::OK, JSON, document.to_string())
-            }
-            Refusal::Unavailable { .. } => {
-                Answer::new(StatusCode::SERVICE_UNAVAILABLE, TEXT, refusal.to_string())
-            }
-        }
-    }
-
-    fn info(&self) -> Answer {
-        let updated = self
-            .slot
-            .session()
-            .map_or(self.clock.now(), |s| s.issued_at);
+    fn info(&self, now: Timestamp) -> Answer {
+        let updated = self.slot.session().map_or(now, |s| s.issued_at);
         let document = json!({
             "Code": "Success",
             "LastUpdated": updated.to_string(),
@@ -192,6 +171,25 @@ impl Imds {
     }
 }
 
+/// The answer if there are no credentials. For a definite refusal it is the document with status 200, a code
+/// and no keys, with which EC2 reports a role that it cannot assume and which makes an SDK stop. Where trying
+/// again may help, it is status 503.
+fn no_credentials(refusal: &Refusal, now: Timestamp) -> Answer {
+    match refusal {
+        Refusal::Denied { code, message } => {
+            let document = json!({
+                "Code": "AssumeRoleUnauthorizedAccess",
+                "Message": format!("The broker does not give this agent the role: {code}: {message}"),
+                "LastUpdated": now.to_string(),
+            });
+            Answer::new(StatusCode::OK, JSON, document.to_string())
+        }
+        Refusal::Unavailable { .. } => {
+            Answer::new(StatusCode::SERVICE_UNAVAILABLE, TEXT, refusal.to_string())
+        }
+    }
+}
+
 fn bad_ttl() -> Answer {
     let text = "The header X-aws-ec2-metadata-token-ttl-seconds must be a number from 1 to 21600.";
     Answer::new(StatusCode::BAD_REQUEST, TEXT, text)
@@ -199,11 +197,13 @@ fn bad_ttl() -> Answer {
 
 impl Face for Imds {
     async fn answer(&self, request: &Request<Incoming>, peer: SocketAddr) -> Answer {
+        // One instant for the whole request: the clock is not free.
+        let now = self.clock.now();
         let path = request.uri().path();
         if path == TOKEN_PATH && request.method() == Method::PUT {
-            return self.token(request.headers());
+            return self.token(request.headers(), now);
         }
-        let Some(recipient) = self.proof(request.headers()) else {
+        let Some(recipient) = self.proof(request.headers(), now) else {
             self.hand_outs.unproven.inc();
             return Answer::new(
                 StatusCode::UNAUTHORIZED,
@@ -217,14 +217,14 @@ impl Face for Imds {
                 TEXT,
                 "Only GET is allowed for this path.",
             )
-            .header("allow", HeaderValue::from_static("GET"));
+            .header(ALLOW, HeaderValue::from_static("GET"));
         }
         if path == self.role_path {
-            return self.credentials(recipient, peer).await;
+            return self.credentials(recipient, peer, now).await;
         }
         let path = path.strip_suffix('/').unwrap_or(path);
         if path == INFO_PATH {
-            return self.info();
+            return self.info(now);
         }
         match self.pages.get(path) {
             Some(page) => Answer::new(StatusCode::OK, TEXT, page.clone()),

@@ -1,10 +1,15 @@
 //! Tokens of the instance metadata service, version 2. A token is a MAC over its own expiry by a key that this
-//! agent makes when it starts, so nothing is remembered, and a token of another agent, or from before a restart, is
-//! not valid.
+//! agent makes when it starts, so that none has to be remembered, and a token of another agent, or from before a
+//! restart, is not valid. A few that were valid are remembered, because checking a MAC takes longer than finding the
+//! credentials.
+
+use std::hint::black_box;
+use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
+use zeroize::Zeroizing;
 
 use crate::base::clock::Timestamp;
 use crate::base::entropy::{self, Entropy, NoEntropy};
@@ -20,9 +25,31 @@ const MAC: usize = 32;
 const LENGTH: usize = EXPIRY + NONCE + MAC;
 /// The length in characters of a token, which is all of its bytes in base64.
 const TEXT: usize = LENGTH / 3 * 4;
+/// A character of the nonce, which is random.
+const OF_NONCE: usize = 16;
+/// How many tokens are remembered. Programs ask for a token each, and use it for hours.
+const MOST_KNOWN: usize = 32;
 
 /// The key that authenticates this agent's tokens.
-pub struct TokenKey(hmac::Key);
+pub struct TokenKey {
+    key: hmac::Key,
+    /// Tokens that were valid. Each has one place, by a character of its nonce.
+    known: Mutex<[Option<Known>; MOST_KNOWN]>,
+}
+
+/// A token that this agent has issued.
+struct Known {
+    token: Zeroizing<[u8; TEXT]>,
+    expires_at: Timestamp,
+}
+
+impl Known {
+    /// Whether it is this token, in constant time.
+    fn is(&self, token: &[u8; TEXT]) -> bool {
+        let pairs = self.token.iter().zip(token);
+        black_box(pairs.fold(0, |difference, (a, b)| difference | (a ^ b))) == 0
+    }
+}
 
 /// The error for every token that is not accepted. Clients are not told the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +61,11 @@ impl TokenKey {
     /// # Errors
     /// [`NoEntropy`] if there are no random bytes.
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, NoEntropy> {
-        let bytes = zeroize::Zeroizing::new(entropy::bytes::<32>(entropy)?);
-        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &*bytes)))
+        let bytes = Zeroizing::new(entropy::bytes::<32>(entropy)?);
+        Ok(Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &*bytes),
+            known: Mutex::new([const { None }; MOST_KNOWN]),
+        })
     }
 
     /// Makes a token that is valid for `ttl_seconds` from `now` on.
@@ -52,7 +82,7 @@ impl TokenKey {
         let mut token = Vec::with_capacity(LENGTH);
         token.extend(expires_at.to_be_bytes());
         token.extend(entropy::bytes::<NONCE>(entropy)?);
-        let mac = hmac::sign(&self.0, &token);
+        let mac = hmac::sign(&self.key, &token);
         token.extend(mac.as_ref());
         Ok(URL_SAFE_NO_PAD.encode(token))
     }
@@ -62,17 +92,39 @@ impl TokenKey {
     /// # Errors
     /// [`InvalidToken`] if this agent has not issued it, or it has expired.
     pub fn check(&self, token: &[u8], now: Timestamp) -> Result<(), InvalidToken> {
+        let token: &[u8; TEXT] = token.try_into().map_err(|_| InvalidToken)?;
+        let mut places = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = places
+            .get_mut(usize::from(token[OF_NONCE]) % MOST_KNOWN)
+            .ok_or(InvalidToken)?;
+        let known = place.as_ref().filter(|known| known.is(token));
+        let expires_at = match known {
+            Some(known) => known.expires_at,
+            None => self.expiry(token)?,
+        };
+        if now >= expires_at {
+            return Err(InvalidToken);
+        }
+        if known.is_none() {
+            let token = Zeroizing::new(*token);
+            *place = Some(Known { token, expires_at });
+        }
+        Ok(())
+    }
+
+    /// When a token expires.
+    ///
+    /// # Errors
+    /// [`InvalidToken`] if this agent has not issued it.
+    fn expiry(&self, token: &[u8; TEXT]) -> Result<Timestamp, InvalidToken> {
         let mut bytes = [0; LENGTH];
-        if token.len() != TEXT || URL_SAFE_NO_PAD.decode_slice(token, &mut bytes) != Ok(LENGTH) {
+        if URL_SAFE_NO_PAD.decode_slice(token, &mut bytes) != Ok(LENGTH) {
             return Err(InvalidToken);
         }
         let (signed, mac) = bytes.split_at(EXPIRY + NONCE);
-        hmac::verify(&self.0, signed, mac).map_err(|_| InvalidToken)?;
+        hmac::verify(&self.key, signed, mac).map_err(|_| InvalidToken)?;
         let expiry = signed.first_chunk::<EXPIRY>().ok_or(InvalidToken)?;
-        match now.millis() < i64::from_be_bytes(*expiry) {
-            true => Ok(()),
-            false => Err(InvalidToken),
-        }
+        Ok(Timestamp::from_millis(i64::from_be_bytes(*expiry)))
     }
 }
 
@@ -109,6 +161,7 @@ mod tests {
         let entropy = SystemEntropy::new();
         let key = TokenKey::generate(&entropy).unwrap();
         let token = key.issue(at(0), 60, &entropy).unwrap().into_bytes();
+        assert_eq!(key.check(&token, at(0)), Ok(()), "it is remembered now");
         for position in 0..token.len() {
             for other in [b'A', b'z', b'-', b'_', b'0'] {
                 let mut changed = token.clone();
@@ -127,9 +180,33 @@ mod tests {
         ] {
             assert_eq!(key.check(none, at(0)), Err(InvalidToken));
         }
+        assert_eq!(key.check(&token, at(0)), Ok(()), "it is still valid");
         assert_eq!(
             key.check(&[&token[..], b"="].concat(), at(0)),
             Err(InvalidToken)
         );
+    }
+    #[test]
+    fn ag_01_more_tokens_than_are_remembered_are_good_until_they_expire() {
+        let entropy = SystemEntropy::new();
+        let key = TokenKey::generate(&entropy).unwrap();
+        let tokens: Vec<_> = (1..=4 * u32::try_from(MOST_KNOWN).unwrap())
+            .map(|ttl| (ttl, key.issue(at(0), ttl, &entropy).unwrap()))
+            .collect();
+        for now in [0, 1, 50, 100, 127, 128] {
+            // Each is asked for twice: the second time, it is remembered.
+            for (ttl, token) in tokens.iter().flat_map(|token| [token, token]) {
+                let expected = if now < i64::from(*ttl) {
+                    Ok(())
+                } else {
+                    Err(InvalidToken)
+                };
+                assert_eq!(
+                    key.check(token.as_bytes(), at(now)),
+                    expected,
+                    "{ttl} {now}"
+                );
+            }
+        }
     }
 }

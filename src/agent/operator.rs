@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::header::ALLOW;
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
@@ -28,7 +29,7 @@ impl Face for Operator {
                 TEXT,
                 "only GET is allowed\n",
             )
-            .header("allow", HeaderValue::from_static("GET"));
+            .header(ALLOW, HeaderValue::from_static("GET"));
         }
         match request.uri().path() {
             "/healthz" => Answer::new(StatusCode::OK, TEXT, "ok\n"),

@@ -12,6 +12,7 @@ use super::config::AuditTarget;
 use super::connections;
 use super::container::{Container, Workload};
 use super::handouts::Handouts;
+use super::imds::Parts;
 use super::listener;
 use super::metrics::Metrics;
 use super::run::StartError;
@@ -60,15 +61,21 @@ pub async fn start(
     })?;
     let metrics = Arc::new(Metrics::new());
     // The broker's own audit log has the session; there is nobody else to hand it to here.
-    let audit = Audit::open(&AuditTarget::Discard, clock.clone(), metrics.clone())?;
-    let handouts = Arc::new(Handouts::new(source, clock, entropy, metrics.clone()));
+    let audit = Audit::open(&AuditTarget::Discard, metrics.clone())?;
+    let parts = Parts {
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        audit: Arc::new(audit),
+        metrics: metrics.clone(),
+    };
+    let handouts = Arc::new(Handouts::new(source, clock, entropy, metrics));
     let workload = Workload {
         name: "exec".into(),
         token,
         slot: handouts.pin(wanted),
     };
     let workloads = HashMap::from([(PATH.to_owned(), workload)]);
-    let face = Arc::new(Container::new(workloads, Arc::new(audit), &metrics));
+    let face = Arc::new(Container::new(workloads, parts));
     let hosts = HostNames::new([HostName::Address(address.ip())]);
     let mut tasks = JoinSet::new();
     let most = connections::most_of_each(1);

@@ -95,7 +95,8 @@ impl Face for PodIdentity {
                 );
             }
         };
-        let token = match UnverifiedPodToken::read(given, self.clock.now()) {
+        let now = self.clock.now();
+        let token = match UnverifiedPodToken::read(given, now) {
             Ok(token) => token,
             Err(message) => {
                 return self.unproven(StatusCode::BAD_REQUEST, "InvalidTokenException", message);
@@ -113,7 +114,7 @@ impl Face for PodIdentity {
                 message,
             );
         }
-        let result = self.handouts.get(wanted).await;
+        let result = self.handouts.get(wanted, now).await;
         if result.is_ok() {
             self.pace.accepted(peer.ip(), digest);
         }
@@ -130,7 +131,7 @@ impl Face for PodIdentity {
             proof: "pod-token",
         };
         self.audit
-            .handed_out(&recipient, || Some(peer.to_string()), result);
+            .handed_out(now, &recipient, || Some(peer.to_string()), result);
         credentials(result)
     }
 

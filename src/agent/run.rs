@@ -125,7 +125,7 @@ pub async fn start(
     entropy: Arc<dyn Entropy>,
 ) -> Result<Running, StartError> {
     let metrics = Arc::new(Metrics::new());
-    let audit = Arc::new(Audit::open(&config.audit, clock.clone(), metrics.clone())?);
+    let audit = Arc::new(Audit::open(&config.audit, metrics.clone())?);
     let handouts = Handouts::new(
         source.clone(),
         clock.clone(),

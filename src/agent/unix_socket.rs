@@ -26,9 +26,11 @@ use super::connections::{Connections, is_shortage};
 use super::container::{credentials, error, method_not_allowed, refusal_of_front};
 use super::front;
 use super::handouts::Slot;
+use super::imds::Parts;
 use super::listener::{self, Answer, MAX_IDLE_SECONDS};
-use super::metrics::{HandOuts, Metrics};
+use super::metrics::HandOuts;
 use super::peer::{Peer, Unknown, Who, peer, since_boot};
+use crate::base::clock::Clock;
 use crate::base::host_names::{HostName, HostNames};
 
 const LISTENER: &str = "unix";
@@ -50,17 +52,19 @@ pub struct Entry {
 
 pub struct UnixSocket {
     entries: Vec<Entry>,
+    clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
     hand_outs: HandOuts,
     hosts: HostNames,
 }
 
 impl UnixSocket {
-    pub fn new(entries: Vec<Entry>, audit: Arc<Audit>, metrics: &Metrics) -> Self {
+    pub fn new(entries: Vec<Entry>, parts: Parts) -> Self {
         Self {
             entries,
-            audit,
-            hand_outs: metrics.hand_outs(LISTENER),
+            clock: parts.clock,
+            audit: parts.audit,
+            hand_outs: parts.metrics.hand_outs(LISTENER),
             hosts: HostNames::new([HostName::Domain("localhost".into())]),
         }
     }
@@ -90,7 +94,8 @@ impl UnixSocket {
                 return error(status, code, &message);
             }
         };
-        let result = entry.slot.get().await;
+        let now = self.clock.now();
+        let result = entry.slot.get(now).await;
         let result = result.as_deref();
         self.hand_outs.count(result.map(|_| ()));
         let recipient = Recipient {
@@ -99,7 +104,8 @@ impl UnixSocket {
             proof: entry.who.proof(),
         };
         let from = format!("uid {} gid {}", peer.uid, peer.gid);
-        self.audit.handed_out(&recipient, || Some(from), result);
+        self.audit
+            .handed_out(now, &recipient, || Some(from), result);
         credentials(result)
     }
 

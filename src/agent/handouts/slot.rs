@@ -75,31 +75,35 @@ impl Slot {
         self.is_pinned.store(true, Ordering::Relaxed);
     }
 
-    /// The session, from memory if there is a good one. Otherwise waits less than a second for a fetch.
+    /// The session for a caller that asks at `now`, from memory if there is a good one. Otherwise waits less than a
+    /// second for a fetch.
     ///
     /// # Errors
     /// [`Refusal::Denied`] if the broker refuses the session for good, [`Refusal::Unavailable`] if there is no
     /// session in memory and none arrives in time.
-    pub async fn get(self: &Arc<Self>) -> Result<Arc<RoleSession>, Refusal> {
-        let now = self.shared.clock.now();
+    pub async fn get(self: &Arc<Self>, now: Timestamp) -> Result<Arc<RoleSession>, Refusal> {
         self.asked.store(now.millis(), Ordering::Relaxed);
-        let held = self.good(now);
-        match held {
-            Some(session) if now.plus(SHORT) < session.expires_at => return Ok(session),
-            _ if self.plan().on_demand_at > now => return self.outcome(),
-            _ => {}
+        match self.good(now) {
+            Some(session) if now.plus(SHORT) < session.expires_at => Ok(session),
+            _ if self.plan().on_demand_at > now => self.outcome(now),
+            // Boxed, so that the future of every request is small.
+            _ => Box::pin(self.fetched()).await,
         }
+    }
+
+    /// The session after a fetch, or what there is when that takes too long.
+    async fn fetched(self: &Arc<Self>) -> Result<Arc<RoleSession>, Refusal> {
         // The fetch goes on if the caller hangs up, so that the next one finds its result.
         let slot = self.clone();
         let fetch = tokio::spawn(async move { slot.fetch(Plan::is_due_on_demand).await });
         // After the time limit, or if the task failed, the answer is what there is now.
         let _ = tokio::time::timeout(PATIENCE, fetch).await;
-        self.outcome()
+        self.outcome(self.shared.clock.now())
     }
 
     /// The answer that can be given without waiting: a good session, or why there is none.
-    fn outcome(&self) -> Result<Arc<RoleSession>, Refusal> {
-        if let Some(session) = self.good(self.shared.clock.now()) {
+    fn outcome(&self, now: Timestamp) -> Result<Arc<RoleSession>, Refusal> {
+        if let Some(session) = self.good(now) {
             return Ok(session);
         }
         let refusal = self.plan().refusal.clone();

@@ -6,7 +6,7 @@ use crate::agent::refresh;
 use crate::agent::session::tests::answered;
 use crate::agent::source::{Fetch, FetchError};
 use crate::agent::wanted::{WorkloadId, WorkloadWanted};
-use crate::base::clock::{ManualClock, Timestamp};
+use crate::base::clock::ManualClock;
 use crate::base::entropy::NoEntropy;
 use crate::client::{AssumeRole, ClientError};
 
@@ -112,6 +112,10 @@ impl World {
         *self.source.state.lock().unwrap() = state;
     }
 
+    async fn get(&self, wanted: Wanted) -> Result<Arc<RoleSession>, Refusal> {
+        self.handouts.get(wanted, self.clock.now()).await
+    }
+
     fn fetches(&self) -> usize {
         self.source.fetches.load(Ordering::SeqCst)
     }
@@ -150,16 +154,16 @@ fn key(session: &RoleSession) -> &str {
 async fn a_session_comes_from_memory_and_is_renewed_ahead() {
     let world = World::new();
     let slot = world.handouts.pin(wanted("node"));
-    assert_eq!(key(&slot.get().await.unwrap()), "ASIA1");
+    assert_eq!(key(&slot.get(world.clock.now()).await.unwrap()), "ASIA1");
     for _ in 0..100 {
-        assert_eq!(key(&slot.get().await.unwrap()), "ASIA1");
+        assert_eq!(key(&slot.get(world.clock.now()).await.unwrap()), "ASIA1");
     }
     assert_eq!(world.fetches(), 1);
     world.pass(1_700).await;
     assert_eq!(world.fetches(), 1);
     world.pass(200).await;
     assert_eq!(world.fetches(), 2);
-    assert_eq!(key(&slot.get().await.unwrap()), "ASIA2");
+    assert_eq!(key(&slot.get(world.clock.now()).await.unwrap()), "ASIA2");
 }
 
 #[tokio::test]
@@ -182,10 +186,11 @@ async fn many_callers_make_one_fetch() {
     let world = World::new();
     let slot = world.handouts.pin(wanted("node"));
     let gate = world.source.gate.lock().await;
+    let now = world.clock.now();
     let callers: Vec<_> = (0..50)
         .map(|_| {
             let slot = slot.clone();
-            tokio::spawn(async move { slot.get().await })
+            tokio::spawn(async move { slot.get(now).await })
         })
         .collect();
     settle().await;
@@ -200,12 +205,12 @@ async fn many_callers_make_one_fetch() {
 async fn ag_04_an_outage_is_bridged_until_shortly_before_the_expiry() {
     let world = World::new();
     let slot = world.handouts.pin(wanted("node"));
-    let first = slot.get().await.unwrap();
+    let first = slot.get(world.clock.now()).await.unwrap();
     world.broker(Broker::IsAway);
     let mut left = u64::MAX;
     for _ in 0..7_200 / 10 {
         world.after(10).await;
-        match slot.get().await {
+        match slot.get(world.clock.now()).await {
             Ok(session) => {
                 assert_eq!(key(&session), key(&first));
                 left = session.expires_at.since(world.clock.now()).as_secs();
@@ -223,17 +228,17 @@ async fn ag_04_an_outage_is_bridged_until_shortly_before_the_expiry() {
     assert!((100..400).contains(&attempts), "{attempts}");
     world.broker(Broker::Answers);
     world.pass(30).await;
-    assert!(key(&slot.get().await.unwrap()) != key(&first));
+    assert!(key(&slot.get(world.clock.now()).await.unwrap()) != key(&first));
 }
 
 #[tokio::test]
 async fn ag_04_a_refusal_is_passed_on_and_ends_what_was_held() {
     let world = World::new();
     let slot = world.handouts.pin(wanted("node"));
-    assert!(slot.get().await.is_ok());
+    assert!(slot.get(world.clock.now()).await.is_ok());
     world.broker(Broker::Refuses);
     world.pass(2_000).await;
-    let refusal = slot.get().await.unwrap_err();
+    let refusal = slot.get(world.clock.now()).await.unwrap_err();
     let expected = Refusal::Denied {
         code: "AccessDenied".into(),
         message: "User: x is not authorized".into(),
@@ -242,52 +247,55 @@ async fn ag_04_a_refusal_is_passed_on_and_ends_what_was_held() {
     // It is remembered for some seconds, however many ask.
     let before = world.fetches();
     for _ in 0..100 {
-        assert!(slot.get().await.is_err());
+        assert!(slot.get(world.clock.now()).await.is_err());
     }
     assert_eq!(world.fetches(), before);
     world.broker(Broker::Answers);
     world.pass(20).await;
-    assert!(slot.get().await.is_ok());
+    assert!(slot.get(world.clock.now()).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_busy_broker_is_no_refusal() {
     let world = World::new();
     let slot = world.handouts.pin(wanted("node"));
-    let first = slot.get().await.unwrap();
+    let first = slot.get(world.clock.now()).await.unwrap();
     world.broker(Broker::IsBusy);
     world.pass(2_000).await;
-    assert_eq!(key(&slot.get().await.unwrap()), key(&first));
+    assert_eq!(
+        key(&slot.get(world.clock.now()).await.unwrap()),
+        key(&first)
+    );
     world.clock.advance(HOUR);
-    assert!(matches!(slot.get().await, Err(Refusal::Unavailable { .. })));
+    assert!(matches!(
+        slot.get(world.clock.now()).await,
+        Err(Refusal::Unavailable { .. })
+    ));
 }
 
 #[tokio::test]
 async fn ag_04_what_the_broker_ended_is_dropped() {
     let world = World::new();
     let slot = world.handouts.pin(wanted("node"));
-    assert!(slot.get().await.is_ok());
+    assert!(slot.get(world.clock.now()).await.is_ok());
     world.handouts.ended(&["ASIA9".to_owned()]);
     assert_eq!(key(&slot.session().unwrap()), "ASIA1");
     world.broker(Broker::IsAway);
     world.handouts.ended(&["ASIA1".to_owned()]);
     assert!(slot.session().is_none());
-    assert!(slot.get().await.is_err());
+    assert!(slot.get(world.clock.now()).await.is_err());
     world.broker(Broker::Answers);
     world.pass(30).await;
-    assert_eq!(key(&slot.get().await.unwrap()), "ASIA3");
+    assert_eq!(key(&slot.get(world.clock.now()).await.unwrap()), "ASIA3");
 }
 
 #[tokio::test]
 async fn workloads_have_sessions_of_their_own_and_are_forgotten() {
     let world = World::new();
-    let one = world.handouts.get(wanted("one")).await.unwrap();
-    let two = world.handouts.get(wanted("two")).await.unwrap();
+    let one = world.get(wanted("one")).await.unwrap();
+    let two = world.get(wanted("two")).await.unwrap();
     assert_ne!(key(&one), key(&two));
-    assert_eq!(
-        key(&world.handouts.get(wanted("one")).await.unwrap()),
-        key(&one)
-    );
+    assert_eq!(key(&world.get(wanted("one")).await.unwrap()), key(&one));
     assert_eq!(world.handouts.sessions().len(), 2);
     // Both are renewed once, since somebody asked for them; nobody asks for what came then.
     world.pass(9_000).await;
@@ -299,15 +307,15 @@ async fn workloads_have_sessions_of_their_own_and_are_forgotten() {
 async fn ag_05_who_asks_for_very_many_sessions_takes_no_place_from_others() {
     let world = World::new();
     let pinned = world.handouts.pin(wanted("node"));
-    assert!(pinned.get().await.is_ok());
+    assert!(pinned.get(world.clock.now()).await.is_ok());
     let pods = ["one", "two"].map(wanted);
     for pod in &pods {
-        assert!(world.handouts.get(pod.clone()).await.is_ok());
+        assert!(world.get(pod.clone()).await.is_ok());
     }
     world.broker(Broker::Refuses);
     for number in 0..MAX_SLOTS * 2 {
         let forged = wanted(&format!("forged {number}"));
-        assert!(world.handouts.get(forged).await.is_err());
+        assert!(world.get(forged).await.is_err());
     }
     let held = world.handouts.lock().len();
     assert!(held <= MAX_SLOTS, "{held}");
@@ -316,10 +324,10 @@ async fn ag_05_who_asks_for_very_many_sessions_takes_no_place_from_others() {
     // Among sessions, those that were asked for longest ago make room.
     world.broker(Broker::Answers);
     world.clock.advance(Duration::from_secs(1));
-    assert!(world.handouts.get(pods[1].clone()).await.is_ok());
+    assert!(world.get(pods[1].clone()).await.is_ok());
     for number in 0..MAX_SLOTS - 2 {
         let more = wanted(&format!("more {number}"));
-        assert!(world.handouts.get(more).await.is_ok());
+        assert!(world.get(more).await.is_ok());
     }
     assert!(!world.handouts.holds(&pods[0]) && world.handouts.holds(&pods[1]));
     assert!(pinned.session().is_some());
@@ -333,17 +341,17 @@ async fn ag_04_a_wrong_clock_prolongs_no_session() {
         .pin(Wanted::Role(Box::new(AssumeRole::new(ROLE, "node"))));
     // The clock of the broker is two days ahead, or two days behind.
     *world.source.lead.lock().unwrap() = 2 * 86_400_000;
-    let until = slot.get().await.unwrap().expires_at;
+    let until = slot.get(world.clock.now()).await.unwrap().expires_at;
     let longest = Duration::from_secs(129_600);
     assert_eq!(until, world.clock.now().plus(longest));
     *world.source.lead.lock().unwrap() = -2 * 86_400_000;
     let slot = world.handouts.pin(wanted("other"));
-    let refusal = slot.get().await.unwrap_err();
+    let refusal = slot.get(world.clock.now()).await.unwrap_err();
     assert!(matches!(refusal, Refusal::Unavailable { .. }), "{refusal}");
     assert!(refusal.to_string().contains("check the clock"), "{refusal}");
     let before = world.fetches();
     for _ in 0..100 {
-        assert!(slot.get().await.is_err());
+        assert!(slot.get(world.clock.now()).await.is_err());
     }
     assert_eq!(
         world.fetches(),
@@ -357,7 +365,7 @@ async fn ag_04_sessions_are_renewed_at_once_when_nobody_says_whether_they_have_e
     let world = World::new();
     let slot = world.handouts.pin(wanted("node"));
     let empty = world.handouts.pin(wanted("empty"));
-    assert!(slot.get().await.is_ok());
+    assert!(slot.get(world.clock.now()).await.is_ok());
     world.handouts.renew_all();
     world.handouts.tend();
     settle().await;
@@ -385,7 +393,8 @@ async fn ag_05_after_a_restart_each_workload_gets_the_session_that_it_had() {
     let before = World::new();
     let mut had = Vec::new();
     for wanted in &all {
-        let session = before.handouts.pin(wanted.clone()).get().await.unwrap();
+        let slot = before.handouts.pin(wanted.clone());
+        let session = slot.get(before.clock.now()).await.unwrap();
         had.push(key(&session).to_owned());
     }
     let kept = before.handouts.kept();

@@ -43,7 +43,7 @@ impl Assembly {
             let name = config.name.as_str().into();
             workloads.insert(path, Workload { name, token, slot });
         }
-        let face = Container::new(workloads, self.audit.clone(), &self.metrics);
+        let face = Container::new(workloads, self.parts());
         let hosts = config.listener.hosts.clone();
         let serve = listener::serve(listener, self.most, hosts, Arc::new(face));
         self.tasks.push(tokio::spawn(serve));
@@ -104,7 +104,7 @@ impl Assembly {
                 slot,
             });
         }
-        let face = UnixSocket::new(entries, self.audit.clone(), &self.metrics);
+        let face = UnixSocket::new(entries, self.parts());
         let serve = unix_socket::serve(listener, self.most, Arc::new(face));
         self.tasks.push(tokio::spawn(serve));
         let first = config.programs.first();
