@@ -37,6 +37,10 @@ impl From<FetchError> for Refusal {
                     code,
                 }
             }
+            // Which files the agent has is not for workloads.
+            FetchError::File(_) | FetchError::Identity(_) => Refusal::Unavailable {
+                reason: "this agent cannot show the broker who it is; its log says why".to_owned(),
+            },
             error => Refusal::Unavailable {
                 reason: error.to_string(),
             },
@@ -59,4 +63,19 @@ fn is_definite(code: &str) -> bool {
             | "RequestHeaderFieldsTooLarge"
             | "UnknownOperationException"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_does_not_learn_which_files_the_agent_has() {
+        let error = FetchError::Identity("/etc/brevet-agent/access-key.json: no key".to_owned());
+        let refusal = Refusal::from(error).to_string();
+        assert!(
+            refusal.contains("its log says why") && !refusal.contains("/etc"),
+            "{refusal}"
+        );
+    }
 }

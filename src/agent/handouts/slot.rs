@@ -287,6 +287,11 @@ impl Slot {
     }
 
     fn failed(&self, error: FetchError, now: Timestamp, random: u16) {
+        // What workloads are not told.
+        let cause = match &error {
+            FetchError::Client(_) => None,
+            error => Some(error.to_string()),
+        };
         let refusal = Refusal::from(error);
         let mut plan = self.plan();
         let again_at = match &refusal {
@@ -303,7 +308,7 @@ impl Slot {
                 refresh::retry_at(now, plan.failures, is_urgent, random)
             }
         };
-        tracing::warn!(wanted = %self.wanted, %refusal, again_at = %again_at, "could not get a session from the broker");
+        tracing::warn!(wanted = %self.wanted, %refusal, cause, again_at = %again_at, "could not get a session from the broker");
         plan.refusal = Some(refusal);
         plan.on_demand_at = again_at;
         plan.ahead_at = again_at;
