@@ -11,7 +11,10 @@ pub const MARGIN: Duration = Duration::from_secs(60);
 /// The period over which agents that start together spread their first attempts. A workload that asks for
 /// credentials does not have to wait for it.
 pub const START_SPREAD: Duration = Duration::from_secs(30);
-/// The pause after a failed attempt if there are still credentials that can be handed out.
+/// How long agents whose streams have ended together take to open them again. Until then, they do not hear of
+/// revocations.
+pub const REOPEN_SPREAD: Duration = Duration::from_secs(10);
+/// The pause after a failed attempt while there are credentials that can be handed out.
 const RELAXED: Duration = Duration::from_secs(60);
 /// The pause after the first failed attempt if there are no credentials.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -30,7 +33,12 @@ pub fn first_at(now: Timestamp, random: u16) -> Timestamp {
     now.plus(part(START_SPREAD, random))
 }
 
-/// When credentials are renewed: after 40 to 60 % of their life, so that agents that fetched together do not
+/// When a stream is opened again that the broker could not go on serving, as all of its streams when it restarts.
+pub fn reopen_at(now: Timestamp, random: u16) -> Timestamp {
+    now.plus(part(REOPEN_SPREAD, random))
+}
+
+/// When new credentials are renewed: after 40 to 60 % of their life, so that agents that fetched together do not
 /// renew together.
 pub fn renew_at(issued_at: Timestamp, expires_at: Timestamp, random: u16) -> Timestamp {
     let life = expires_at.since(issued_at);

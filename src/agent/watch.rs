@@ -169,6 +169,7 @@ impl Watch {
                 // The node's own session is over; the next stream begins with a new one.
                 self.source.forget_session().await;
             }
+            let mut is_first = false;
             match Refusal::from(error) {
                 Refusal::Denied { .. } if ended.was_heard => {
                     // Perhaps only the node's own session was over, so it is tried again at once.
@@ -187,11 +188,16 @@ impl Watch {
                 Refusal::Unavailable { .. } if failures >= INSISTENCE => {
                     self.seen.store(-1, Ordering::Relaxed);
                 }
-                Refusal::Denied { .. } | Refusal::Unavailable { .. } => {}
+                Refusal::Unavailable { .. } => is_first = failures == 1,
+                Refusal::Denied { .. } => {}
             }
             let now = self.clock.now();
             let random = entropy::bytes::<2>(&*self.entropy).map_or(0, u16::from_be_bytes);
-            let pause = refresh::retry_at(now, failures, true, random).since(now);
+            let again_at = match is_first {
+                true => refresh::reopen_at(now, random),
+                false => refresh::retry_at(now, failures, true, random),
+            };
+            let pause = again_at.since(now);
             tracing::warn!(
                 error = text,
                 ?pause,
