@@ -16,10 +16,10 @@ use serde_json::json;
 
 use super::wanted::{WorkloadId, WorkloadWanted};
 use crate::base::arn::RoleArn;
-use crate::base::names::RoleSessionName;
+use crate::base::names::{self, RoleSessionName, Tag};
 use crate::client::{Credentials, Endpoint};
 use crate::files::{self, Audience, FileError};
-use document::{Audit, Broker, Document, Identity, Imds};
+use document::{Audit, Broker, Document, Identity, Imds, Tags};
 
 pub use container::{ContainerConfig, WorkloadConfig};
 pub use imds::ImdsConfig;
@@ -348,27 +348,37 @@ fn role(key: &'static str, arn: &str) -> Result<String, ConfigError> {
         .map_err(|error| value(key, error.rule))
 }
 
-/// Makes the session of a role for a program on this node from the three keys of a section: the role, the name of
-/// the session and its duration. `keys` are the names of those keys, for errors.
+/// The session of a role for a workload on this node, by the workload's name, the role, the name of the session (by
+/// default that of the workload) and its duration. `keys` are the three keys of the section.
 fn session_of(
     keys: [&'static str; 3],
+    workload: &str,
     role_arn: &str,
-    name: Option<String>,
-    default_name: &str,
+    session: Option<String>,
     duration_seconds: Option<u32>,
 ) -> Result<WorkloadWanted, ConfigError> {
     let [role_key, name_key, duration_key] = keys;
     let duration = ranged(duration_key, duration_seconds, 3_600, 3_600..=LONGEST)?;
     Ok(WorkloadWanted {
         workload: WorkloadId::Process {
-            uid: rustix::process::geteuid().as_raw(),
+            uid: None,
             unit: None,
+            name: workload.to_owned(),
         },
         role_arn: Some(role(role_key, role_arn)?),
-        role_session_name: Some(session_name(name_key, name, default_name)?),
+        role_session_name: Some(session_name(name_key, session, workload)?),
         duration_seconds: i32::try_from(duration).ok(),
         tags: Vec::new(),
     })
+}
+
+/// Checks session tags.
+fn tags(key: &'static str, tags: Tags) -> Result<Vec<(String, String)>, ConfigError> {
+    let given = tags.into_iter().map(|(key, value)| Tag { key, value });
+    match names::tags(given.collect()) {
+        Ok(tags) => Ok(tags.into_iter().map(|tag| (tag.key, tag.value)).collect()),
+        Err(error) => Err(value(key, error.rule)),
+    }
 }
 
 /// Checks the name of a role session, or takes the default.

@@ -14,7 +14,7 @@ pub const START_SPREAD: Duration = Duration::from_secs(30);
 /// How long agents whose streams have ended together take to open them again. Until then, they do not hear of
 /// revocations.
 pub const REOPEN_SPREAD: Duration = Duration::from_secs(10);
-/// The pause after a failed attempt while there are credentials that can be handed out.
+/// The pause after a failed attempt if there are still credentials that can be handed out.
 const RELAXED: Duration = Duration::from_secs(60);
 /// The pause after the first failed attempt if there are no credentials.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

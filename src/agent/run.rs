@@ -206,8 +206,9 @@ impl Assembly {
         let wanted = WorkloadWanted {
             workload: match config.principal {
                 ImdsPrincipal::Node => WorkloadId::Process {
-                    uid: rustix::process::geteuid().as_raw(),
+                    uid: None,
                     unit: None,
+                    name: config.meta_data.instance_id().to_owned(),
                 },
                 ImdsPrincipal::Ec2 => WorkloadId::Instance {
                     instance_id: config.meta_data.instance_id().to_owned(),
@@ -216,7 +217,7 @@ impl Assembly {
             role_arn: Some(config.role_arn.clone()),
             role_session_name: Some(config.role_session_name.clone()),
             duration_seconds: i32::try_from(config.duration_seconds).ok(),
-            tags: Vec::new(),
+            tags: config.tags.clone(),
         };
         let slot = self.handouts.pin(Wanted::Workload(Box::new(wanted)));
         let identity = imds_identity::pages(config, self.clock.now())?;

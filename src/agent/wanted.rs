@@ -54,9 +54,11 @@ pub enum WorkloadId {
         cluster: String,
         token: PodToken,
     },
+    /// What the configuration says of the program or the container.
     Process {
-        uid: u32,
+        uid: Option<u32>,
         unit: Option<String>,
+        name: String,
     },
 }
 
@@ -97,7 +99,9 @@ impl Wanted {
                 family,
                 task_id,
             } => json!({"cluster": cluster, "family": family, "task": task_id}),
-            WorkloadId::Process { uid, unit } => json!({"uid": uid, "unit": unit}),
+            WorkloadId::Process { uid, unit, name } => {
+                json!({"uid": uid, "unit": unit, "name": name})
+            }
             WorkloadId::Pod { .. } => return None,
         };
         let id = json!([
@@ -153,7 +157,11 @@ impl WorkloadWanted {
                 cluster,
                 token: token.token,
             },
-            WorkloadId::Process { uid, unit } => Workload::Process { uid, unit },
+            WorkloadId::Process { uid, unit, name } => Workload::Process {
+                uid,
+                unit,
+                name: Some(name),
+            },
         };
         AssumeRoleForWorkload {
             workload,
@@ -180,11 +188,7 @@ impl fmt::Display for Wanted {
                         cluster, task_id, ..
                     } => write!(f, "task {cluster}/{task_id}")?,
                     WorkloadId::Pod { cluster, .. } => write!(f, "a pod of {cluster}")?,
-                    WorkloadId::Process { uid, unit: None } => write!(f, "uid {uid}")?,
-                    WorkloadId::Process {
-                        uid,
-                        unit: Some(unit),
-                    } => write!(f, "{unit} (uid {uid})")?,
+                    WorkloadId::Process { name, .. } => write!(f, "workload {name}")?,
                 }
                 match &wanted.role_arn {
                     Some(role) => write!(f, ", role {}", name_of(role)),
@@ -224,7 +228,11 @@ mod tests {
     fn only_equal_wishes_have_the_same_lasting_id() {
         let process = |role: &str, name: &str, seconds: Option<i32>| {
             Wanted::Workload(Box::new(WorkloadWanted {
-                workload: WorkloadId::Process { uid: 7, unit: None },
+                workload: WorkloadId::Process {
+                    uid: Some(7),
+                    unit: None,
+                    name: "web".into(),
+                },
                 role_arn: Some(role.into()),
                 role_session_name: Some(name.into()),
                 duration_seconds: seconds,

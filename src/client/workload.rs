@@ -26,8 +26,9 @@ pub enum Workload {
         token: Arc<Secret<String>>,
     },
     Process {
-        uid: u32,
+        uid: Option<u32>,
         unit: Option<String>,
+        name: Option<String>,
     },
 }
 
@@ -122,9 +123,10 @@ impl Workload {
                 cluster: cluster.clone(),
                 web_identity_token: token.expose().clone(),
             }),
-            Self::Process { uid, unit } => one_of::Workload::Process(pb::ProcessWorkload {
+            Self::Process { uid, unit, name } => one_of::Workload::Process(pb::ProcessWorkload {
                 uid: *uid,
                 unit: unit.clone(),
+                name: name.clone(),
             }),
         }
     }

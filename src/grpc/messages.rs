@@ -123,6 +123,7 @@ impl From<PbWorkload> for Workload {
             PbWorkload::Process(w) => Self::Process {
                 uid: w.uid,
                 unit: w.unit,
+                name: w.name,
             },
         }
     }

@@ -88,14 +88,16 @@ def directory(issuer, certificate="Active"):
     document = lambda *statements: {"Version": "2012-10-17", "Statement": list(statements)}
     allow = lambda action, **more: {"Effect": "Allow", "Action": action, **more}
     node = arn("user", "node-a")
-    hands_out = allow("brevet:AssumeRoleForWorkload", Resource=[arn("role", "App"), arn("role", "Pods")])
+    hands_out = allow("brevet:AssumeRoleForWorkload", Resource=[arn("role", name) for name in ("App", "Pods", "Reports")])
     watches = allow("brevet:WatchRevocations", Resource="*")
     host = ISSUER.removeprefix("https://")
     of_agents = {"StringEquals": {f"{host}:sub": "system:serviceaccount:brevet:agent", f"{host}:aud": "sts.amazonaws.com"}}
     of_pods = {"StringEquals": {"aws:RequestTag/kubernetes-namespace": "payments", "aws:SourceAccount": ACCOUNT}}
+    of_unit = {"StringEquals": {"aws:RequestTag/unit": "reporter.service"}}
     trusts = {
         "App": document(allow("sts:AssumeRole", Principal={"AWS": [node, arn("role", "Nodes")]})),
         "Pods": document(allow(["sts:AssumeRole", "sts:TagSession"], Principal={"Service": AUDIENCE}, Condition=of_pods)),
+        "Reports": document(allow(["sts:AssumeRole", "sts:TagSession"], Principal={"AWS": node}, Condition=of_unit)),
         "Nodes": document(allow("sts:AssumeRoleWithWebIdentity", Principal={"Federated": PROVIDER}, Condition=of_agents)),
     }
     own = {"Nodes": [{"PolicyName": "own", "PolicyDocument": document(hands_out, watches)}]}

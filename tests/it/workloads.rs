@@ -221,8 +221,9 @@ fn process(role: &str, tags: &[(&str, &str)]) -> AssumeRoleForWorkload {
         role_session_name: Some("backup".into()),
         tags: tags.iter().map(tag).collect(),
         ..AssumeRoleForWorkload::new(Workload::Process {
-            uid: 107,
+            uid: Some(107),
             unit: Some("backup.service".into()),
+            name: Some("backup".into()),
         })
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::{Container, ContainerWorkload};
 use super::listener::{ListenerConfig, listener};
-use super::{ConfigError, LONGEST, ranged, session_of, value};
+use super::{ConfigError, LONGEST, ranged, session_of, tags, value};
 use crate::agent::wanted::{Wanted, WorkloadId, WorkloadWanted};
 
 /// The maximum number of workloads of one agent.
@@ -73,13 +73,8 @@ pub(super) fn for_development(
     role_arn: &str,
     session_name: &str,
 ) -> Result<ContainerConfig, ConfigError> {
-    let session = session_of(
-        ["--role", "--role", "--role"],
-        role_arn,
-        None,
-        session_name,
-        None,
-    )?;
+    let keys = ["--role", "--role", "--role"];
+    let session = session_of(keys, session_name, role_arn, None, None)?;
     Ok(ContainerConfig {
         listener: listener(["--listen", "--listen"], address, &[], None)?,
         workloads: vec![WorkloadConfig {
@@ -114,6 +109,7 @@ fn workload(entry: ContainerWorkload, base: &Path) -> Result<WorkloadConfig, Con
 fn wanted(entry: &ContainerWorkload) -> Result<Wanted, ConfigError> {
     const ROLE: &str = "[[container.workload]] role_arn";
     let duration_key = "[[container.workload]] duration_seconds";
+    let tags = tags("[[container.workload]] tags", entry.tags.clone())?;
     match (&entry.role_arn, &entry.cluster, &entry.family) {
         (Some(role_arn), None, None) if entry.task_id.is_none() => {
             let session = session_of(
@@ -122,12 +118,15 @@ fn wanted(entry: &ContainerWorkload) -> Result<Wanted, ConfigError> {
                     "[[container.workload]] role_session_name",
                     duration_key,
                 ],
+                &entry.name,
                 role_arn,
                 entry.role_session_name.clone(),
-                &entry.name,
                 entry.duration_seconds,
             )?;
-            Ok(Wanted::Workload(Box::new(session)))
+            Ok(Wanted::Workload(Box::new(WorkloadWanted {
+                tags,
+                ..session
+            })))
         }
         (None, Some(cluster), Some(family)) => {
             let duration = ranged(duration_key, entry.duration_seconds, 3_600, 3_600..=LONGEST)?;
@@ -140,7 +139,7 @@ fn wanted(entry: &ContainerWorkload) -> Result<Wanted, ConfigError> {
                 role_arn: None,
                 role_session_name: entry.role_session_name.clone(),
                 duration_seconds: i32::try_from(duration).ok(),
-                tags: Vec::new(),
+                tags,
             })))
         }
         _ => {

@@ -1,11 +1,15 @@
 //! The structure of the agent's configuration file. `config/agent.toml` describes every key.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::principal::ImdsPrincipal;
+
+/// Session tags, by their keys.
+pub(super) type Tags = BTreeMap<String, String>;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +74,8 @@ pub(super) struct Imds {
     pub(super) principal: ImdsPrincipal,
     pub(super) duration_seconds: Option<u32>,
     #[serde(default)]
+    pub(super) tags: Tags,
+    #[serde(default)]
     pub(super) v1: bool,
     pub(super) token_hop_limit: Option<u32>,
     #[serde(default)]
@@ -103,6 +109,8 @@ pub(super) struct ContainerWorkload {
     pub(super) family: Option<String>,
     pub(super) task_id: Option<String>,
     pub(super) duration_seconds: Option<u32>,
+    #[serde(default)]
+    pub(super) tags: Tags,
 }
 
 #[derive(Debug, Deserialize)]
@@ -137,6 +145,8 @@ pub(super) struct Program {
     pub(super) role_arn: String,
     pub(super) role_session_name: Option<String>,
     pub(super) duration_seconds: Option<u32>,
+    #[serde(default)]
+    pub(super) tags: Tags,
 }
 
 impl Imds {
@@ -148,6 +158,7 @@ impl Imds {
             role_session_name: None,
             principal: ImdsPrincipal::Node,
             duration_seconds: None,
+            tags: Tags::new(),
             v1: false,
             token_hop_limit: None,
             hosts: Vec::new(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::document::Imds;
 use super::listener::{ListenerConfig, listener};
 use super::principal::ImdsPrincipal;
-use super::{ConfigError, LONGEST, ranged, role, session_name, value};
+use super::{ConfigError, LONGEST, ranged, role, session_name, tags, value};
 use crate::agent::imds_tree::MetaData;
 use crate::base::arn::{account_of, name_of};
 
@@ -21,6 +21,8 @@ pub struct ImdsConfig {
     /// The duration of a session in seconds, from 3,600 to 129,600. If less than 20 minutes are left, SDKs assume
     /// a later expiry than the true one; a session of at least an hour is renewed before.
     pub duration_seconds: u32,
+    /// The session tags.
+    pub tags: Vec<(String, String)>,
     /// Whether requests without a token are answered, as version 1 of the service did.
     pub v1: bool,
     /// How many network hops the answer with a token may travel, from 1 to 64.
@@ -68,6 +70,7 @@ pub(super) fn imds(section: Imds, region: &str, base: &Path) -> Result<ImdsConfi
             3_600,
             3_600..=LONGEST,
         )?,
+        tags: tags("[imds] tags", section.tags)?,
         principal: section.principal,
         v1: section.v1,
         token_hop_limit: ranged("[imds] token_hop_limit", section.token_hop_limit, 1, 1..=64)?,

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::document::{Program, UnixSocket};
-use super::{ConfigError, session_of, value};
+use super::{ConfigError, session_of, tags, value};
 use crate::agent::peer::Who;
 use crate::agent::wanted::{Wanted, WorkloadId, WorkloadWanted};
 
@@ -13,7 +13,9 @@ const MAX_PROGRAMS: usize = 1_000;
 /// The maximum length of a socket's path in bytes: unix(7) has 108 bytes, of which the last is the
 /// terminating zero.
 const LONGEST_PATH: usize = 107;
-/// The default mode of the socket. Everybody may connect, since the entries say who gets what.
+/// The maximum length of an entry's name in characters: `ProcessWorkload` of `sts.proto`.
+const LONGEST_NAME: usize = 256;
+/// Everybody may connect, since the entries say who gets what.
 const MODE: u32 = 0o666;
 
 #[derive(Debug)]
@@ -78,13 +80,8 @@ pub(super) fn for_development(
     session_name: &str,
 ) -> Result<UnixSocketConfig, ConfigError> {
     let folder = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-    let session = session_of(
-        ["--role", "--role", "--role"],
-        role_arn,
-        None,
-        session_name,
-        None,
-    )?;
+    let keys = ["--role", "--role", "--role"];
+    let session = session_of(keys, session_name, role_arn, None, None)?;
     Ok(UnixSocketConfig {
         path: folder.join(format!("brevet-agent-{}.sock", std::process::id())),
         mode: 0o600,
@@ -115,6 +112,10 @@ fn program(entry: Program) -> Result<ProgramConfig, ConfigError> {
         };
         return Err(value(EXECUTABLE, rule));
     }
+    if !(1..=LONGEST_NAME).contains(&entry.name.chars().count()) {
+        let rule = format!("must have 1 to {LONGEST_NAME} characters");
+        return Err(value("[[unix_socket.program]] name", rule));
+    }
     if let Some(unit) = &entry.unit
         && !(unit.ends_with(".service") || unit.ends_with(".scope"))
     {
@@ -127,18 +128,19 @@ fn program(entry: Program) -> Result<ProgramConfig, ConfigError> {
             "[[unix_socket.program]] role_session_name",
             "[[unix_socket.program]] duration_seconds",
         ],
+        &entry.name,
         &entry.role_arn,
         entry.role_session_name,
-        &entry.name,
         entry.duration_seconds,
     )?;
-    let own = rustix::process::geteuid().as_raw();
     Ok(ProgramConfig {
         wanted: Wanted::Workload(Box::new(WorkloadWanted {
             workload: WorkloadId::Process {
-                uid: entry.uid.unwrap_or(own),
+                uid: entry.uid,
                 unit: entry.unit.clone(),
+                name: entry.name.clone(),
             },
+            tags: tags("[[unix_socket.program]] tags", entry.tags)?,
             ..session
         })),
         who: Who {

@@ -380,7 +380,11 @@ async fn ag_04_sessions_are_renewed_at_once_when_nobody_says_whether_they_have_e
 async fn ag_05_after_a_restart_each_workload_gets_the_session_that_it_had() {
     let of = |role: &str, name: &str| {
         Wanted::Workload(Box::new(WorkloadWanted {
-            workload: WorkloadId::Process { uid: 7, unit: None },
+            workload: WorkloadId::Process {
+                uid: Some(7),
+                unit: None,
+                name: name.into(),
+            },
             role_arn: Some(role.into()),
             role_session_name: Some(name.into()),
             duration_seconds: Some(3_600),

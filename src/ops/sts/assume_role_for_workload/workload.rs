@@ -37,8 +37,9 @@ pub enum Workload {
         token: String,
     },
     Process {
-        uid: u32,
+        uid: Option<u32>,
         unit: Option<String>,
+        name: Option<String>,
     },
 }
 
@@ -57,8 +58,9 @@ pub(super) enum Parsed {
         token: Secret<String>,
     },
     Process {
-        uid: u32,
+        uid: Option<u32>,
         unit: Option<String>,
+        name: Option<String>,
     },
 }
 
@@ -148,16 +150,18 @@ impl Parsed {
                 }
                 Self::Pod { cluster, token }
             }
-            Workload::Process { uid, unit } => {
-                if let Some(unit) = &unit {
-                    field::length("Unit", unit, 1, 256)?;
+            Workload::Process { uid, unit, name } => {
+                for (field, text) in [("Unit", &unit), ("Name", &name)] {
+                    if let Some(text) = text {
+                        field::length(field, text, 1, 256)?;
+                    }
                 }
                 for (field, is_given) in [("RoleArn", given.0), ("RoleSessionName", given.1)] {
                     if !is_given {
                         return Err(FieldError::new(field, "must not be null").into());
                     }
                 }
-                Self::Process { uid, unit }
+                Self::Process { uid, unit, name }
             }
         })
     }
@@ -215,13 +219,16 @@ impl Parsed {
                 _,
             ) => task(cluster, family, id, node, cx),
             (Self::Pod { cluster, .. }, Some(pod)) => pod.identify(cluster, node, cx),
-            (Self::Process { uid, unit }, _) => Ok(Identified {
+            (Self::Process { uid, unit, name }, _) => Ok(Identified {
                 role: Role::OfNode(asked.ok_or("No role was named.")?.clone()),
-                session_name: format!("uid-{uid}"),
+                // A process always has a name of its session.
+                session_name: "process".to_owned(),
                 tags: Vec::new(),
-                name: match unit {
-                    Some(unit) => format!("unit {unit}"),
-                    None => format!("uid {uid}"),
+                name: match (unit, uid, name) {
+                    (Some(unit), _, _) => format!("unit {unit}"),
+                    (None, Some(uid), _) => format!("uid {uid}"),
+                    (None, None, Some(name)) => format!("workload {name}"),
+                    (None, None, None) => "a program".to_owned(),
                 },
             }),
             (Self::Pod { .. }, None) => Err("The pod showed no token."),
@@ -261,10 +268,11 @@ impl Parsed {
                     ..Audited::default()
                 }
             }
-            Self::Process { uid, unit } => Audited {
+            Self::Process { uid, unit, name } => Audited {
                 r#type: "process",
-                uid: Some(*uid),
+                uid: *uid,
                 unit: unit.as_deref(),
+                name: name.as_deref(),
                 ..Audited::default()
             },
         }
@@ -428,4 +436,6 @@ pub(super) struct Audited<'a> {
     uid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
 }
