@@ -88,8 +88,8 @@ pub(crate) fn of_session(session: &SessionCredentials) -> Result<Vec<(String, St
     ])
 }
 
-/// The variables in which a program finds a container endpoint. They also hide the files of profiles, because SDKs
-/// prefer the keys of a profile.
+/// The variables by which a program finds a container endpoint. The files of profiles are hidden from it, since SDKs
+/// prefer the keys of a profile, and so is the instance metadata service, which some ask after a refusal.
 ///
 /// # Errors
 /// A value has a character that no URL and no token has.
@@ -99,6 +99,7 @@ pub(crate) fn of_endpoint(full_uri: &str, token: &str) -> Result<Vec<(String, St
         ("AWS_CONTAINER_AUTHORIZATION_TOKEN", token, ""),
         ("AWS_CONFIG_FILE", "/dev/null", "/"),
         ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null", "/"),
+        ("AWS_EC2_METADATA_DISABLED", "true", ""),
     ])
 }
 

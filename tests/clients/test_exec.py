@@ -64,6 +64,7 @@ def test_a_program_gets_credentials_from_an_endpoint_of_its_own(brevet):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", *inherited):
         assert name not in seen, name
     assert seen["AWS_REGION"] == "us-east-1" and "AWS_ENDPOINT_URL_STS" in seen
+    assert seen["AWS_EC2_METADATA_DISABLED"] == "true", "no SDK falls to the role of this machine"
     # No SDK falls to the default profile of the home: what the files say is not read.
     assert seen["AWS_SHARED_CREDENTIALS_FILE"] == seen["AWS_CONFIG_FILE"] == "/dev/null"
 
