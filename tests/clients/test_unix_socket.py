@@ -12,6 +12,8 @@ import agents
 import pytest
 from conftest import may_skip
 
+UNIT = f"brevet-test-{os.getpid()}.service"
+
 
 @pytest.fixture(scope="module")
 def agent(world, tmp_path_factory):
@@ -28,7 +30,8 @@ def agent(world, tmp_path_factory):
         return f'[[unix_socket.program]]\nname = "{name}"\n{lines}role_arn = "{role}"\n'
 
     sections = f'[unix_socket]\npath = "{path}"\n'
-    sections += entry("by-unit", unit="no-such.service", uid=os.getuid())
+    sections += entry("by-other-unit", unit="no-such.service", uid=os.getuid())
+    sections += entry("by-unit", unit=UNIT)
     sections += entry("by-executable", executable=brevet, uid=os.getuid())
     sections += entry("by-user", uid=65534)
     process, offer = agents.start(world, folder, sections)
@@ -81,12 +84,38 @@ def test_the_program_is_known_by_its_user(agent):
         assert done.stdout.split()[:1] == [expected], (uid, done.stdout, done.stderr)
 
 
+def test_the_program_is_known_by_its_unit(agent):
+    """A unit is a control group: systemd makes one for each service, and this test makes one of the same form."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    roots = [Path(point) for _, point, kind, *_ in mounts if kind == "cgroup2"]
+    if os.geteuid() != 0 or not roots or not os.access(roots[0], os.W_OK):
+        may_skip("needs root and a hierarchy of control groups that it may change")
+    unit = roots[0] / UNIT
+    unit.mkdir()
+    as_nobody = ["setpriv", "--reuid=65532", "--regid=65532", "--clear-groups", sys.executable, "-c", SCRIPT, str(agent["path"])]
+    inside = ["sh", "-c", f'echo $$ > {unit}/cgroup.procs; exec "$@"', "sh", *as_nobody]
+    try:
+        for words, expected in ((inside, "200"), (as_nobody, "403")):
+            done = subprocess.run(words, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=60)
+            assert done.stdout.split() == [expected], (done.stdout, done.stderr)
+    finally:
+        unit.rmdir()
+    lines = [json.loads(line) for line in (agent["folder"] / "agent-audit.jsonl").read_text().splitlines()]
+    of_unit = [line for line in lines if line["workload"] == "by-unit"]
+    assert of_unit and {(line["proof"], line["outcome"]) for line in of_unit} == {("peer-unit", "ok")}
+
+
+# A program that has only just started is told to connect again, if it matters which one it is.
 SCRIPT = """
-import socket, sys
-s = socket.socket(socket.AF_UNIX)
-s.connect(sys.argv[1])
-s.sendall(b"GET /v1/credentials HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n")
-print(s.makefile().read().split()[1])
+import socket, sys, time
+status = "503"
+while status == "503":
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    s.sendall(b"GET /v1/credentials HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n")
+    status = s.makefile().read().split()[1]
+    time.sleep(0.02)
+print(status)
 """
 
 

@@ -10,6 +10,11 @@ use serde_json::Value;
 
 use crate::binary::brevet;
 
+/// The agent by itself: what it does must not need the broker's program.
+fn brevet_agent() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_brevet-agent"))
+}
+
 /// A process that is ended with the test.
 pub struct Process(pub Child);
 
@@ -71,7 +76,7 @@ impl Pair {
         serve.args(["serve", "--dev", "--listen", "127.0.0.1:0"]);
         let (broker, broker_world) = started(serve, &dir.path().join("broker.json"));
         let audit = dir.path().join("agent-audit.jsonl");
-        let mut agent = brevet();
+        let mut agent = brevet_agent();
         agent
             .args(["agent", "--dev", "--listen", "127.0.0.1:0", "--audit"])
             .arg(&audit);
