@@ -223,7 +223,9 @@ impl Audit {
                 runtime,
                 sender,
             });
-            self.shared.wake(&mut state);
+            if state.waiters.len() >= state.enough {
+                self.shared.wake(&mut state);
+            }
             done
         };
         match tokio::time::timeout(DEADLINE, done).await {

@@ -68,6 +68,8 @@ pub(super) struct State {
     pub failing: bool,
     /// Whether the writer is waiting for work.
     pub idle: bool,
+    /// With how many waiters it is woken.
+    pub enough: usize,
     pub reopen: bool,
     pub closing: bool,
 }
@@ -87,6 +89,7 @@ impl State {
             space: None,
             failing: false,
             idle: false,
+            enough: 1,
             reopen: false,
             closing: false,
         }

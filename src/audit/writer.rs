@@ -8,7 +8,7 @@ mod sink;
 
 use std::io;
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::chaining::Chain;
@@ -16,7 +16,7 @@ use self::sink::Sink;
 use super::lines::{Lines, PARTS};
 use super::refusals::Counted;
 use super::space::Space;
-use super::state::Shared;
+use super::state::{Shared, State};
 use super::{Target, line, uuid};
 
 /// The maximum time that a line stays in memory if nobody waits for it.
@@ -30,9 +30,11 @@ const COUNTED_EVERY: Duration = Duration::from_secs(10);
 /// The same interval while the disk is nearly full: 257 records of 600 bytes are then 257 bytes per
 /// second.
 const COUNTED_EVERY_WHEN_SHORT: Duration = Duration::from_secs(600);
-/// The maximum time that a round waits for further lines while calls come in parallel. A single call
-/// does not wait, and neither does any call if the log is not synced.
+/// The maximum time that a round waits for further calls while calls come in parallel, unless a sync takes
+/// less. A single call does not wait, and neither does any call if the log is not synced.
 const GATHER: Duration = Duration::from_millis(1);
+/// About how long a processor takes to decide a call.
+const DECISION: Duration = Duration::from_micros(50);
 /// A buffer whose capacity exceeds this many bytes is freed when it is empty.
 const KEEP: usize = 1 << 20;
 
@@ -54,7 +56,8 @@ pub(super) fn run(shared: &Shared, sink: Sink, chain: Chain) {
         spare: Vec::new(),
         counted_at,
         looked_at: None,
-        gather: Duration::ZERO,
+        answered: [0; 2],
+        took: Duration::ZERO,
     };
     writer.tell_head("the audit log continues");
     while writer.round() {}
@@ -72,8 +75,10 @@ struct Writer<'a> {
     /// When counted calls were last written, by the monotonic time.
     counted_at: Duration,
     looked_at: Option<Instant>,
-    /// The time for which the next round waits for further lines.
-    gather: Duration,
+    /// How many calls the last round answered, and the one before it.
+    answered: [usize; 2],
+    /// How long the last round took to write.
+    took: Duration,
 }
 
 impl Writer<'_> {
@@ -124,12 +129,8 @@ impl Writer<'_> {
             }
             false => (PARTS, None),
         };
-        // Calls that were answered together come again together. If the round began with the first of
-        // them, the others would wait for a second sync. The wait is not longer than a sync takes.
-        self.gather = match self.sink.syncs() && answers.len() > 1 {
-            true => started.elapsed().min(GATHER),
-            false => Duration::ZERO,
-        };
+        let [last, _] = self.answered;
+        (self.answered, self.took) = ([answers.len(), last], started.elapsed());
         let space = self.look(error.is_some());
         self.conclude(done, error.as_ref(), space, singles, counted);
         // The waiters wait for the lines of the first part.
@@ -201,28 +202,55 @@ impl Writer<'_> {
         }
     }
 
+    /// With how many calls the next round begins at once, if so many wait already.
+    ///
+    /// Calls that were answered together come again together, so those of the last round come again, and if
+    /// others came during its sync, those of the round before it as well. If they are decided within the
+    /// time of a sync, the round waits for all of them. If they take longer, it waits for half of them: one
+    /// half is decided while the other is written, so that neither the processor nor the disk waits.
+    fn enough(&self, waiting: usize) -> usize {
+        let [last, before] = self.answered;
+        let in_parallel = if waiting == 0 { last } else { last + before };
+        let decisions = DECISION.saturating_mul(u32::try_from(in_parallel).unwrap_or(u32::MAX));
+        match decisions > self.took {
+            true => in_parallel.div_ceil(2),
+            false => in_parallel,
+        }
+    }
+
+    /// Waits for the calls of the next round, or if none come in parallel, for any work.
     fn wait(&self) {
         let mut state = self.shared.lock();
+        let enough = self.enough(state.waiters.len());
+        if enough > 1 && self.sink.syncs() {
+            state = self.wait_for(state, enough, self.took.min(GATHER));
+        }
         if state.waiters.is_empty() && !state.closing && !state.reopen {
             let wait = if state.failing {
                 RETRY_EVERY
             } else {
                 FLUSH_EVERY
             };
-            state.idle = true;
-            state = self
-                .shared
-                .work
-                .wait_timeout(state, wait)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-            state.idle = false;
+            drop(self.wait_for(state, 1, wait));
         }
-        let gather = !self.gather.is_zero() && !state.waiters.is_empty();
-        drop(state);
-        if gather {
-            std::thread::sleep(self.gather);
-        }
+    }
+
+    /// Waits until so many calls wait, something else must be done, or the time has passed.
+    fn wait_for<'s>(
+        &self,
+        mut state: MutexGuard<'s, State>,
+        calls: usize,
+        time: Duration,
+    ) -> MutexGuard<'s, State> {
+        state.enough = calls;
+        state.idle = true;
+        let is_idle = |state: &mut State| {
+            state.idle && state.waiters.len() < calls && !state.closing && !state.reopen
+        };
+        let waited = self.shared.work.wait_timeout_while(state, time, is_idle);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.idle = false;
+        state
     }
 
     /// Reopens the file. The calls that were counted so far are recorded in the old file.
