@@ -75,6 +75,8 @@ const MAX_REFUSALS: usize = 2 << 20;
 /// What is counted about a call that does not get a line of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Counting {
+    /// The service, as [`Record::event_source`] names it.
+    pub event_source: &'static str,
     /// The action: one of a fixed set of names.
     pub action: &'static str,
     pub source: IpAddr,
@@ -171,7 +173,7 @@ impl Audit {
     ///
     /// # Errors
     /// [`AuditError`] if it is not within [`DEADLINE`]. The caller must then release nothing.
-    pub async fn commit(&self, record: &Record) -> Result<(), AuditError> {
+    pub async fn commit(&self, record: &Record<'_>) -> Result<(), AuditError> {
         if self.discard {
             return Ok(());
         }
@@ -191,7 +193,7 @@ impl Audit {
     /// # Errors
     /// [`SignError::Audit`] as for [`Audit::commit`]; [`SignError::Key`] if the key was revoked
     /// meanwhile, and the call has no record yet. The caller must then release nothing.
-    pub async fn sign(&self, record: &Record, leaf: Leaf) -> Result<Proof, SignError> {
+    pub async fn sign(&self, record: &Record<'_>, leaf: Leaf) -> Result<Proof, SignError> {
         if self.discard {
             let (_, batch) = Batch::sign([&leaf]);
             let proof = batch?.proofs().next().ok_or(AuditError)?;
@@ -206,7 +208,7 @@ impl Audit {
         written?.ok_or(AuditError.into())
     }
 
-    async fn write(&self, record: &Record, leaf: Option<Leaf>) -> Outcome {
+    async fn write(&self, record: &Record<'_>, leaf: Option<Leaf>) -> Outcome {
         let line = line::whole(record)?;
         let runtime = Handle::try_current().map_err(|_| AuditError)?;
         let done = {
@@ -246,7 +248,7 @@ impl Audit {
     ///
     /// # Errors
     /// [`AuditError`] if too many such records are waiting already.
-    pub fn note(&self, record: &Record) -> Result<(), AuditError> {
+    pub fn note(&self, record: &Record<'_>) -> Result<(), AuditError> {
         if self.discard {
             return Ok(());
         }
@@ -264,13 +266,14 @@ impl Audit {
     /// Records a successful call that issues nothing, by a line of its own. It is only counted if the
     /// disk is nearly full, so that a caller who fills the log does not stop others. A call that only
     /// asks for the caller's identity (`is_identity`) is also counted when such calls are beyond
-    /// their rate, since a signed request can be repeated any number of times.
+    /// their rate, since a signed request can be repeated any number of times. The record is only made if
+    /// it gets a line.
     ///
     /// # Errors
     /// [`AuditError`] if too many lines are waiting already. The call must then be refused.
-    pub fn read(
+    pub fn read<'r>(
         &self,
-        record: &Record,
+        record: impl FnOnce() -> Record<'r>,
         is_identity: bool,
         call: Counting,
     ) -> Result<(), AuditError> {
@@ -283,10 +286,10 @@ impl Audit {
             (!is_identity || state.identities.has_room(passed)) && state.has_room_for_reads()
         };
         if !has_room {
-            self.count(record, call);
+            self.count("", call);
             return Ok(());
         }
-        let line = line::whole(record)?;
+        let line = line::whole(&record())?;
         let mut state = self.shared.lock();
         let [_, _, reads, _] = state.lengths();
         if reads + line.len() > MAX_READS {
@@ -303,36 +306,45 @@ impl Audit {
     }
 
     /// Records a refusal by a line of its own. It is only counted if refusals are beyond their rate,
-    /// the disk is nearly full, or too many lines are waiting.
-    pub fn refuse(&self, record: &Record, call: Counting) {
+    /// the disk is nearly full, or too many lines are waiting. `is_proven` says whether its caller was
+    /// authenticated: others have a rate of their own. The record is only made if it gets a line.
+    pub fn refuse<'r>(
+        &self,
+        record: impl FnOnce() -> Record<'r>,
+        is_proven: bool,
+        error_code: &'static str,
+        call: Counting,
+    ) {
         if self.discard {
             return;
         }
         let passed = self.shared.clock.monotonic();
         let has_room = {
             let mut state = self.shared.lock();
-            state.rate(record).has_room(passed) && state.has_room_for_refusals()
+            state.rate(is_proven).has_room(passed) && state.has_room_for_refusals()
         };
-        // Most refusals of a flood return here, before their text is formatted.
-        let Some(line) = has_room.then(|| line::refusal(record).ok()).flatten() else {
-            return self.count(record, call);
+        // Most refusals of a flood are counted here, before their text is formatted.
+        let line = has_room.then(|| line::refusal(&record()).ok());
+        let Some(line) = line.flatten() else {
+            return self.count(error_code, call);
         };
         let mut state = self.shared.lock();
         let [.., refusals] = state.lengths();
         if refusals + line.len() > MAX_REFUSALS {
             drop(state);
-            return self.count(record, call);
+            return self.count(error_code, call);
         }
-        state.rate(record).spend(line.len() + chain::ROOM);
+        state.rate(is_proven).spend(line.len() + chain::ROOM);
         state.queued.refusals.extend_from_slice(&line);
         self.shared.flush(&mut state);
     }
 
-    /// Counts a call that does not get a line.
+    /// Counts a call that does not get a line, with the code of its error, if it has one.
     pub fn count(
         &self,
-        record: &Record,
+        error_code: &'static str,
         Counting {
+            event_source,
             action,
             source,
             now,
@@ -341,9 +353,8 @@ impl Audit {
         if self.discard {
             return;
         }
-        let error_code = record.error_code.unwrap_or_default();
         let kind = Kind {
-            event_source: record.event_source,
+            event_source,
             action,
             error_code,
             source: budgets::source(source),

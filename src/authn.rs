@@ -110,17 +110,6 @@ impl Shown {
         }
     }
 
-    /// The region in the signature, which has not been verified yet.
-    pub fn unverified_region(&self) -> Option<&str> {
-        match self {
-            Self::Signature(presented) => Some(presented.unverified_region()),
-            Self::Certificate(_)
-            | Self::WebIdentity { .. }
-            | Self::Saml { .. }
-            | Self::SignIn { .. } => None,
-        }
-    }
-
     /// The client certificate, if it is the proof.
     pub fn certificate(&self) -> Option<Arc<ClientCertificate>> {
         match self {

@@ -83,12 +83,17 @@ impl Caller {
     }
 
     pub fn account(&self) -> AccountId {
+        *self.account_ref()
+    }
+
+    /// The account, for whoever keeps its text for as long as the caller.
+    pub fn account_ref(&self) -> &AccountId {
         match &self.identity {
-            Identity::User(user) => user.account,
+            Identity::User(user) => &user.account,
             Identity::UserSession { session, .. }
             | Identity::RoleSession { session, .. }
-            | Identity::FederatedUser { session, .. } => session.account,
-            Identity::Federated(identity) => identity.account,
+            | Identity::FederatedUser { session, .. } => &session.account,
+            Identity::Federated(identity) => &identity.account,
         }
     }
 
@@ -291,62 +296,68 @@ impl Caller {
     }
 
     /// Describes the caller for audit records.
-    pub fn audited(&self) -> UserIdentity {
+    pub fn audited(&self) -> UserIdentity<'_> {
         let (r#type, user_name, issuer) = match &self.identity {
             Identity::User(user) | Identity::UserSession { user, .. } => {
-                ("IAMUser", Some(user.name.to_string()), None)
+                ("IAMUser", Some(&*user.name), None)
             }
             Identity::RoleSession { role, .. } => (
                 "AssumedRole",
                 None,
-                Some(("Role", &*role.id, &*role.arn, role.account, &*role.name)),
+                Some(("Role", &*role.id, &*role.arn, &role.account, &*role.name)),
             ),
             Identity::FederatedUser { user, .. } => (
                 "FederatedUser",
                 None,
-                Some(("IAMUser", &*user.id, &*user.arn, user.account, &*user.name)),
+                Some(("IAMUser", &*user.id, &*user.arn, &user.account, &*user.name)),
             ),
             Identity::Federated(identity) => {
-                (identity.user_type(), Some(identity.subject.clone()), None)
+                (identity.user_type(), Some(identity.subject.as_str()), None)
             }
         };
         UserIdentity {
             r#type: r#type.into(),
-            principal_id: Some(self.user_id().to_owned()),
-            arn: Some(self.arn().to_owned()),
-            account_id: Some(self.account().to_string()),
-            access_key_id: Some(self.access_key_id.clone()).filter(|id| !id.is_empty()),
+            principal_id: Some(self.user_id().into()),
+            arn: Some(self.arn().into()),
+            account_id: Some(self.account_ref().as_str().into()),
+            access_key_id: Some(self.access_key_id.as_str())
+                .filter(|id| !id.is_empty())
+                .map(Cow::from),
             identity_provider: self
                 .federated()
-                .map(|identity| identity.audited_provider().to_owned()),
-            user_name,
+                .map(|identity| identity.audited_provider().into()),
+            user_name: user_name.map(Cow::from),
             session_context: self.session_context(issuer),
         }
     }
 
     /// Describes the session of the caller for audit records. A user's sign-in counts as a session, too.
-    fn session_context(&self, issuer: Option<AuditedIssuer<'_>>) -> Option<SessionContext> {
+    fn session_context<'c>(
+        &'c self,
+        issuer: Option<AuditedIssuer<'c>>,
+    ) -> Option<SessionContext<'c>> {
         let given = |mfa| if mfa { "true" } else { "false" };
         match (self.session(), &self.sign_in) {
             (Some(session), _) => Some(SessionContext {
                 session_issuer: issuer.map(|(r#type, id, arn, account, name)| SessionIssuer {
                     r#type,
-                    principal_id: id.to_string(),
-                    arn: arn.to_owned(),
-                    account_id: account.to_string(),
-                    user_name: name.to_string(),
+                    principal_id: id.into(),
+                    arn: arn.into(),
+                    account_id: account.as_str().into(),
+                    user_name: name.into(),
                 }),
                 attributes: SessionAttributes {
-                    creation_date: Timestamp::from_seconds(session.claims.issued_at).to_string(),
+                    creation_date: Timestamp::from_seconds(session.claims.issued_at),
                     mfa_authenticated: given(self.mfa_age(Timestamp::from_seconds(0)).is_some()),
                 },
-                source_identity: Some(session.claims.source_identity.clone())
-                    .filter(|s| !s.is_empty()),
+                source_identity: Some(session.claims.source_identity.as_str())
+                    .filter(|s| !s.is_empty())
+                    .map(Cow::from),
             }),
             (None, Some(sign_in)) if self.user().is_some() => Some(SessionContext {
                 session_issuer: None,
                 attributes: SessionAttributes {
-                    creation_date: sign_in.at.to_string(),
+                    creation_date: sign_in.at,
                     mfa_authenticated: given(sign_in.mfa_at().is_some()),
                 },
                 source_identity: None,
@@ -357,4 +368,4 @@ impl Caller {
 }
 
 /// The kind, unique id, ARN, account and name of the principal that issued a session.
-type AuditedIssuer<'a> = (&'static str, &'a str, &'a str, AccountId, &'a str);
+type AuditedIssuer<'a> = (&'static str, &'a str, &'a str, &'a AccountId, &'a str);

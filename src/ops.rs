@@ -30,10 +30,10 @@ use std::time::{Duration, Instant};
 pub use self::context::Context;
 pub use self::operation::Operation;
 use self::prove::Unproven;
+use self::record::Draft;
 pub use self::refuse::{Refusal, refuse, refuse_unread, shed};
 pub use self::service::Service;
 pub use self::to_the_end::ToTheEnd;
-use crate::audit::{Counting, Record};
 use crate::authn::{Evidence, Proof, Shown};
 use crate::base::clock::Timestamp;
 use crate::broker::Broker;
@@ -58,7 +58,7 @@ pub struct Reply<T> {
 
 /// What a call leaves behind, whatever its result is.
 struct Traces {
-    record: Record,
+    record: Draft,
     change: Option<i64>,
     /// The token of the session that the call issues, which must still be signed.
     unsigned: OnceLock<UnsignedToken>,
@@ -104,7 +104,7 @@ async fn conclude<O: Operation>(
 ) -> Reply<O::Output> {
     let started = Instant::now();
     let now = broker.clock.now();
-    let mut record = match record::begin::<O>(broker, service, name.clone(), &origin, now) {
+    let mut record = match Draft::begin::<O>(broker, service, name.clone(), now) {
         Ok(record) => record,
         Err(error) => {
             return Reply {
@@ -127,18 +127,13 @@ async fn conclude<O: Operation>(
     if let Err(error) = &result {
         error.log();
     }
-    let counting = Counting {
-        action: O::NAME,
-        source: origin.source_ip,
-        now,
-    };
     let Traces {
         mut record,
         change,
         unsigned,
     } = traces;
     let issued = unsigned.into_inner();
-    let result = record::write::<O>(broker, &mut record, issued, result, counting).await;
+    let result = record::write::<O>(broker, &origin, &mut record, issued, result).await;
     let outcome = result.as_ref().err().map_or("ok", Error::code);
     measure(broker, O::NAME, outcome, started);
     let request_id = record.request_id;
@@ -200,10 +195,6 @@ async fn run<O: Operation>(
     let directory = broker.directory.load_full();
     let unproven = Unproven::new(broker, origin);
     let (shown, input) = shown(evidence, input).map_err(|error| unproven.refuse(error))?;
-    let region = shown
-        .unverified_region()
-        .unwrap_or(&broker.region)
-        .to_owned();
     must_know_enough::<O>(broker)?;
     let is_presigned = shown.is_presigned();
     let certificate = shown.certificate();
@@ -231,7 +222,6 @@ async fn run<O: Operation>(
         sign_in,
         service,
         origin,
-        region,
         record,
         change,
         unsigned,

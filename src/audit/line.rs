@@ -33,7 +33,7 @@ const SECTIONS: [&[u8]; 3] = [
 ];
 
 /// Formats the complete record. Fails if the line is longer than [`MAX_LINE`].
-pub(super) fn whole(record: &Record) -> Result<Vec<u8>, AuditError> {
+pub(super) fn whole(record: &Record<'_>) -> Result<Vec<u8>, AuditError> {
     let line = serialize(record)?;
     let most = MAX_LINE - chain::ROOM;
     Ok(finish(if line.len() < most {
@@ -44,7 +44,7 @@ pub(super) fn whole(record: &Record) -> Result<Vec<u8>, AuditError> {
 }
 
 /// Formats the record of a refusal in at most [`MAX_REFUSAL`] bytes.
-pub(super) fn refusal(record: &Record) -> Result<Vec<u8>, AuditError> {
+pub(super) fn refusal(record: &Record<'_>) -> Result<Vec<u8>, AuditError> {
     Ok(finish(cut_to(
         serialize(record)?,
         MAX_REFUSAL - chain::ROOM,
@@ -56,7 +56,7 @@ fn finish(mut line: Vec<u8>) -> Vec<u8> {
     line
 }
 
-fn serialize(record: &Record) -> Result<Vec<u8>, AuditError> {
+fn serialize(record: &Record<'_>) -> Result<Vec<u8>, AuditError> {
     // The record of a granted call takes about 1,300 bytes.
     let mut line = Vec::with_capacity(2_048);
     let mut serializer = serde_json::Serializer::with_formatter(&mut line, Ascii);

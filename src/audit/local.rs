@@ -5,6 +5,7 @@
 //! A command writes a record before it does anything, and another one when it has ended. The file is
 //! opened for each record, so that log rotation may rename it at any time.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -121,14 +122,14 @@ impl LocalLog {
         now: Timestamp,
         entropy: &dyn Entropy,
     ) -> Result<(), FileError> {
-        let mut record = record(deed.name, now, deed.request_id.clone(), uuid(entropy));
+        let mut record = record(deed.name, now, &*deed.request_id, uuid(entropy));
         record.event_type = "BrevetCommand";
         record.event_source = "brevet";
         record.read_only = false;
-        record.source_ip_address = "localhost".to_owned();
-        record.user_agent = Some(concat!("brevet/", env!("CARGO_PKG_VERSION")).to_owned());
+        record.source_ip_address = "localhost".into();
+        record.user_agent = Some(concat!("brevet/", env!("CARGO_PKG_VERSION")).into());
         record.user_identity.r#type = "Operator".into();
-        record.user_identity.user_name.clone_from(&deed.user_name);
+        record.user_identity.user_name = deed.user_name.as_deref().map(Cow::from);
         record.request_parameters = to_raw_value(&deed.parameters).ok();
         let host = rustix::system::uname()
             .nodename()
@@ -151,7 +152,7 @@ impl LocalLog {
         self.append(&record)
     }
 
-    fn append(&self, record: &Record) -> Result<(), FileError> {
+    fn append(&self, record: &Record<'_>) -> Result<(), FileError> {
         let io = |source| FileError::Io {
             path: self.path.clone(),
             source,

@@ -3,27 +3,29 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::base::clock::Timestamp;
 
-/// One call, in the fields of CloudTrail's record contents.
+/// One call, in the fields of CloudTrail's record contents. It may borrow its texts, since a line is
+/// made of it at once.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Record {
+pub struct Record<'a> {
     pub event_version: &'static str,
-    pub user_identity: UserIdentity,
-    pub event_time: String,
+    pub user_identity: UserIdentity<'a>,
+    #[serde(serialize_with = "as_text")]
+    pub event_time: Timestamp,
     pub event_source: &'static str,
     /// The action; for an unknown one, the name in the request.
-    pub event_name: Cow<'static, str>,
+    pub event_name: Cow<'a, str>,
     /// The region of the signature's scope, or the broker's own.
-    pub aws_region: String,
+    pub aws_region: Cow<'a, str>,
     /// The address of the client. For counted refusals it may be a /64 network.
     #[serde(rename = "sourceIPAddress")]
-    pub source_ip_address: String,
-    pub user_agent: Option<String>,
+    pub source_ip_address: Cow<'a, str>,
+    pub user_agent: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<&'static str>,
     /// The error message of a refusal, as sent to the caller.
@@ -36,10 +38,10 @@ pub struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub additional_event_data: Option<Box<RawValue>>,
     /// The request id, which the response contains too; empty in a record of several calls.
-    #[serde(rename = "requestID", skip_serializing_if = "String::is_empty")]
-    pub request_id: String,
+    #[serde(rename = "requestID", skip_serializing_if = "str::is_empty")]
+    pub request_id: Cow<'a, str>,
     #[serde(rename = "eventID")]
-    pub event_id: String,
+    pub event_id: Cow<'a, str>,
     /// Whether the call changes nothing in the directory. As in CloudTrail, this is true of every STS call.
     pub read_only: bool,
     /// `AwsApiCall`; `BrevetChange` for a change of the feed; `BrevetAggregate` for counted refusals;
@@ -49,7 +51,7 @@ pub struct Record {
     /// `false` for a request to an object store, which is a data event.
     pub management_event: bool,
     /// The account that owns the resource of the request.
-    pub recipient_account_id: Option<String>,
+    pub recipient_account_id: Option<Cow<'a, str>>,
     /// `Management`, or `Data` for a request to an object store.
     pub event_category: &'static str,
     /// The hash of the session token that the call issued, as the leaf of the tree that was signed.
@@ -59,51 +61,51 @@ pub struct Record {
 
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct UserIdentity {
+pub struct UserIdentity<'a> {
     /// `IAMUser`, `AssumedRole`, `FederatedUser`, `WebIdentityUser`, `SAMLUser`, `Operator`,
     /// `AWSAccount` for a request to an object store without credentials, or `Unknown` for a call that was not authenticated.
     pub r#type: Cow<'static, str>,
     /// The unique id, `AIDA…` for a user or `AROA…:SESSION` for a role session.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub principal_id: Option<String>,
+    pub principal_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub arn: Option<String>,
+    pub arn: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub account_id: Option<String>,
+    pub account_id: Option<Cow<'a, str>>,
     /// The id of the access key that signed the call; for an unknown caller, the id in the request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub access_key_id: Option<String>,
+    pub access_key_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_name: Option<String>,
+    pub user_name: Option<Cow<'a, str>>,
     /// The ARN of the identity provider of a web identity.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub identity_provider: Option<String>,
+    pub identity_provider: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub session_context: Option<SessionContext>,
+    pub session_context: Option<SessionContext<'a>>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SessionContext {
+pub struct SessionContext<'a> {
     /// The role, or the user that requested the session. A session of the user itself has none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub session_issuer: Option<SessionIssuer>,
+    pub session_issuer: Option<SessionIssuer<'a>>,
     /// The time and the kind of authentication of the session.
     pub attributes: SessionAttributes,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_identity: Option<String>,
+    pub source_identity: Option<Cow<'a, str>>,
 }
 
 /// The principal behind a session.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SessionIssuer {
+pub struct SessionIssuer<'a> {
     /// `Role` or `IAMUser`.
     pub r#type: &'static str,
-    pub principal_id: String,
-    pub arn: String,
-    pub account_id: String,
-    pub user_name: String,
+    pub principal_id: Cow<'a, str>,
+    pub arn: Cow<'a, str>,
+    pub account_id: Cow<'a, str>,
+    pub user_name: Cow<'a, str>,
 }
 
 /// When a session was issued, and whether MFA was used.
@@ -111,37 +113,43 @@ pub struct SessionIssuer {
 #[serde(rename_all = "camelCase")]
 pub struct SessionAttributes {
     /// The time when the session was issued.
-    pub creation_date: String,
+    #[serde(serialize_with = "as_text")]
+    pub creation_date: Timestamp,
     /// `true` or `false`.
     pub mfa_authenticated: &'static str,
 }
 
+/// Writes a time in ISO 8601, in whole seconds.
+fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
 /// Makes a record with the given fields; the others are empty.
-pub fn record(
-    event_name: impl Into<Cow<'static, str>>,
+pub fn record<'a>(
+    event_name: impl Into<Cow<'a, str>>,
     now: Timestamp,
-    request_id: String,
-    event_id: String,
-) -> Record {
+    request_id: impl Into<Cow<'a, str>>,
+    event_id: impl Into<Cow<'a, str>>,
+) -> Record<'a> {
     Record {
         event_version: "1.11",
         user_identity: UserIdentity {
             r#type: "Unknown".into(),
             ..UserIdentity::default()
         },
-        event_time: now.to_string(),
+        event_time: now,
         event_source: "sts.amazonaws.com",
         event_name: event_name.into(),
-        aws_region: String::new(),
-        source_ip_address: String::new(),
+        aws_region: "".into(),
+        source_ip_address: "".into(),
         user_agent: None,
         error_code: None,
         error_message: None,
         request_parameters: None,
         response_elements: None,
         additional_event_data: None,
-        request_id,
-        event_id,
+        request_id: request_id.into(),
+        event_id: event_id.into(),
         read_only: true,
         event_type: "AwsApiCall",
         management_event: true,

@@ -157,14 +157,14 @@ impl Counted {
         &self,
         region: &str,
         id: impl Fn() -> String,
-    ) -> impl Iterator<Item = Record> {
+    ) -> impl Iterator<Item = Record<'_>> {
         let kinds = self.kinds.iter().map(|(kind, tally)| (Some(kind), tally));
         let rest = self.rest.iter().map(|tally| (None, tally));
         kinds.chain(rest).map(move |(kind, tally)| {
             let mut record = record(
                 kind.map_or("others", |kind| kind.action),
                 tally.last,
-                String::new(),
+                "",
                 id(),
             );
             record.event_type = "BrevetAggregate";
@@ -172,11 +172,11 @@ impl Counted {
                 r#type: "Unknown".into(),
                 ..UserIdentity::default()
             };
-            record.aws_region = region.to_owned();
+            record.aws_region = region.to_owned().into();
             if let Some(kind) = kind {
                 record.event_source = kind.event_source;
                 record.error_code = Some(kind.error_code).filter(|code| !code.is_empty());
-                record.source_ip_address = kind.source.to_string();
+                record.source_ip_address = kind.source.to_string().into();
             }
             let aggregate = Aggregate {
                 count: tally.count,

@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 
 use super::SignError;
 use super::lines::{Lines, PARTS};
-use super::record::Record;
 use super::refusals::{Counted, Rate};
 use super::space::Space;
 use crate::base::clock::Clock;
@@ -116,11 +115,11 @@ impl State {
             .is_none_or(|space| space.has_room_for_reads(self.lengths().iter().sum()))
     }
 
-    /// The rate that applies to the line of a refusal.
-    pub fn rate(&mut self, record: &Record) -> &mut Rate {
-        match record.user_identity.r#type.as_ref() {
-            "Unknown" => &mut self.unproven,
-            _ => &mut self.proven,
+    /// The rate that applies to the line of a refusal, by whether its caller was authenticated.
+    pub fn rate(&mut self, is_proven: bool) -> &mut Rate {
+        match is_proven {
+            true => &mut self.proven,
+            false => &mut self.unproven,
         }
     }
 

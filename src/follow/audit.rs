@@ -1,5 +1,7 @@
 //! Writes changes of the feed, and the overrides in a directory file, to this node's audit log.
 
+use std::borrow::Cow;
+
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::MAX_AUDITED;
@@ -45,12 +47,12 @@ pub(super) fn write_down(broker: &Broker, change: &Change, detail: Detail) {
     record.event_type = "BrevetChange";
     record.event_source = "iam.amazonaws.com";
     record.read_only = false;
-    record.aws_region.clone_from(&broker.region);
+    record.aws_region = broker.region.as_str().into();
     record.user_identity = UserIdentity {
         r#type: actor.r#type.into(),
-        arn: actor.arn,
-        access_key_id: actor.access_key_id,
-        user_name: actor.user_name,
+        arn: actor.arn.map(Cow::from),
+        access_key_id: actor.access_key_id.map(Cow::from),
+        user_name: actor.user_name.map(Cow::from),
         ..UserIdentity::default()
     };
     record.request_parameters = raw(&serde_json::json!({"kind": change.kind, "id": change.id}));
@@ -76,7 +78,7 @@ pub(super) fn write_down_overridden(broker: &Broker, directory: &Directory) {
         record.event_type = "BrevetChange";
         record.event_source = "iam.amazonaws.com";
         record.read_only = false;
-        record.aws_region.clone_from(&broker.region);
+        record.aws_region = broker.region.as_str().into();
         record.request_parameters = raw(&serde_json::json!({"kind": "role", "id": role.arn}));
         record.additional_event_data = raw(&serde_json::json!({"overridden": role.overridden}));
         if broker.audit.note(&record).is_err() {

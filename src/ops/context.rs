@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::record::Draft;
 use super::service::Service;
-use crate::audit::Record;
 use crate::authn::{self, Reason};
 use crate::authorization_message::Message;
 use crate::base::arn::AccountId;
@@ -43,7 +43,7 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// The last change of the feed that was in force before anything was decided.
     pub issued_under: i64,
-    pub(super) caller: Caller,
+    pub(super) caller: Arc<Caller>,
     /// The request as the caller signed it; `None` if the caller was authenticated by a token.
     pub(super) signed: Option<Box<Presented>>,
     /// The certificate that authenticated the caller, if one did.
@@ -52,9 +52,7 @@ pub struct Context<'a> {
     pub(super) sign_in: Option<(Arc<SignIn>, AccountId)>,
     pub(super) service: Service,
     pub(super) origin: &'a Origin,
-    /// The region in the signature; the broker's first region if nothing is signed.
-    pub(super) region: String,
-    pub(super) record: &'a mut Record,
+    pub(super) record: &'a mut Draft,
     /// The number in the feed of the last change that this call made.
     pub(super) change: &'a mut Option<i64>,
     /// The token of the session that this call issues, which is signed with its record.
@@ -105,7 +103,7 @@ impl Context<'_> {
             let renewed = authn::certificate::authenticate(shown, &self.directory, self.now);
             return match renewed {
                 Ok(caller) => {
-                    self.caller = caller;
+                    self.caller = Arc::new(caller);
                     Ok(())
                 }
                 Err(unproven) => Err(self.unproven(&unproven)),
@@ -117,7 +115,7 @@ impl Context<'_> {
                 authn::sign_in::authenticate(self.broker, sign_in, *account, directory, now);
             return match renewed {
                 Ok(caller) => {
-                    self.caller = caller;
+                    self.caller = Arc::new(caller);
                     Ok(())
                 }
                 Err(unproven) => Err(self.unproven(&unproven)),
@@ -127,7 +125,7 @@ impl Context<'_> {
             Some(presented) => {
                 let service = self.service.scope();
                 authn::signed(self.broker, service, &self.directory, self.now, presented)
-                    .map(|caller| self.caller = caller)
+                    .map(|caller| self.caller = Arc::new(caller))
             }
             None => match self.caller.federated() {
                 Some(identity) => {
@@ -158,7 +156,7 @@ impl Context<'_> {
             &self.caller,
             &self.directory,
             self.origin,
-            &self.region,
+            self.region(),
             self.now,
         )
     }
@@ -171,7 +169,7 @@ impl Context<'_> {
             caller,
             directory,
             self.origin,
-            &self.region,
+            self.region(),
             self.now,
         )
     }
@@ -188,7 +186,8 @@ impl Context<'_> {
 
     /// The region in the signature, or the broker's first one if nothing is signed.
     pub fn region(&self) -> &str {
-        &self.region
+        let signed = self.signed.as_deref();
+        signed.map_or(&self.broker.region, Presented::unverified_region)
     }
 
     /// Records why a proof besides the caller's own was not accepted, and returns the error for the
@@ -404,9 +403,9 @@ impl Context<'_> {
     }
 
     /// Records the elements of the answer in the audit record.
-    pub fn answered(&mut self, elements: &impl Serialize, recipient_account: &str) {
+    pub fn answered(&mut self, elements: &impl Serialize, recipient: AccountId) {
         self.record.response_elements = serde_json::value::to_raw_value(elements).ok();
-        self.record.recipient_account_id = Some(recipient_account.to_owned());
+        self.record.recipient = Some(recipient);
     }
 }
 

@@ -1,11 +1,12 @@
 //! Authenticates the caller of a request, counts the call and fills in the audit record before
 //! anything is run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::AuditedReason;
+use super::record::Draft;
 use super::service::Service;
-use crate::audit::Record;
 use crate::authn::{self, Proof, Shown};
 use crate::base::clock::Timestamp;
 use crate::broker::Broker;
@@ -75,8 +76,8 @@ pub(super) async fn caller(
     unproven: &Unproven<'_>,
     (service, directory, now): (Service, &Directory, Timestamp),
     shown: Shown,
-    record: &mut Record,
-) -> Result<(Caller, Option<Box<Presented>>), Error> {
+    record: &mut Draft,
+) -> Result<(Arc<Caller>, Option<Box<Presented>>), Error> {
     let broker = unproven.broker;
     // A signature is checked whatever else came from the source, so that a good caller is served
     // next to a bad one. A token costs more to check, so it is counted first, and given back once a
@@ -95,9 +96,7 @@ pub(super) async fn caller(
                 claimed_key,
                 reason,
             } = *refused;
-            // The caller is not authenticated: `type` is Unknown, and the key is the one that was
-            // claimed.
-            record.user_identity.access_key_id = claimed_key;
+            record.claimed_key = claimed_key;
             record.additional_event_data = reason.as_ref().and_then(AuditedReason::audited);
             // An inconsistent directory is not the caller's fault.
             return Err(if is_signed && error.class() != Class::Internal {
@@ -117,7 +116,7 @@ pub(super) async fn caller(
             .key_use
             .note(&caller.access_key_id, now, service.scope(), region);
     }
-    record.user_identity = caller.audited();
-    record.recipient_account_id = Some(caller.account().to_string());
+    let caller = Arc::new(caller);
+    record.caller = Some(caller.clone());
     Ok((caller, signed))
 }

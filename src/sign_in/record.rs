@@ -2,6 +2,9 @@
 //! sign-in events: CloudTrail User Guide, "AWS Management Console sign-in events", and IAM Identity Center
 //! User Guide, "Logging IAM Identity Center API calls".
 
+use std::borrow::Cow;
+use std::net::IpAddr;
+
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -76,8 +79,10 @@ impl Event {
 
 /// An event that is being recorded.
 pub struct Draft {
-    record: Record,
+    record: Record<'static>,
     event: Event,
+    /// The address of the client.
+    source: IpAddr,
 }
 
 impl Draft {
@@ -95,13 +100,17 @@ impl Draft {
         let mut record = audit::record(event.name, broker.clock.now(), id()?, id()?);
         record.event_source = event.source;
         record.event_type = event.r#type;
-        record.aws_region.clone_from(&broker.region);
-        record.source_ip_address = origin.source_ip.to_canonical().to_string();
+        record.aws_region = broker.region.clone().into();
+        record.source_ip_address = origin.source_ip.to_canonical().to_string().into();
         record.user_agent = origin
             .user_agent
             .as_deref()
-            .map(|text| audit::clip_written(text, MAX_USER_AGENT).to_owned());
-        Ok(Self { record, event })
+            .map(|text| audit::clip_written(text, MAX_USER_AGENT).to_owned().into());
+        Ok(Self {
+            record,
+            event,
+            source: origin.source_ip,
+        })
     }
 
     /// The id of the request, for its answer.
@@ -113,7 +122,7 @@ impl Draft {
     #[must_use]
     pub fn by(mut self, sign_in: &SignIn) -> Self {
         self.record.user_identity = identity(sign_in);
-        self.record.recipient_account_id = Some(sign_in.account().to_string());
+        self.record.recipient_account_id = Some(sign_in.account().to_string().into());
         self
     }
 
@@ -122,11 +131,11 @@ impl Draft {
     pub fn claimed(mut self, user_name: &str, account: Option<&str>) -> Self {
         self.record.user_identity = UserIdentity {
             r#type: "IAMUser".into(),
-            account_id: account.map(str::to_owned),
-            user_name: Some(audit::clip(user_name)),
+            account_id: account.map(|account| account.to_owned().into()),
+            user_name: Some(audit::clip(user_name).into()),
             ..UserIdentity::default()
         };
-        self.record.recipient_account_id = account.map(str::to_owned);
+        self.record.recipient_account_id = account.map(|account| account.to_owned().into());
         self
     }
 
@@ -168,7 +177,11 @@ impl Draft {
         result: Result<T, Error>,
         must_last: bool,
     ) -> Result<T, Error> {
-        let Self { mut record, event } = self;
+        let Self {
+            mut record,
+            event,
+            source,
+        } = self;
         record.read_only = !must_last;
         let outcome = result.as_ref().err().map_or("ok", Error::code);
         let label = CallLabel {
@@ -177,11 +190,9 @@ impl Draft {
         };
         broker.metrics.calls.get_or_create(&label).inc();
         let counting = Counting {
+            event_source: event.source,
             action: event.name,
-            source: record
-                .source_ip_address
-                .parse()
-                .unwrap_or(std::net::IpAddr::from([0, 0, 0, 0])),
+            source,
             now: broker.clock.now(),
         };
         let outcome = match (event.r#type, &result) {
@@ -197,13 +208,16 @@ impl Draft {
                 error.log();
                 record.error_code = Some(error.code());
                 record.error_message = Some(error.to_string());
-                broker.audit.refuse(&record, counting);
+                let is_proven = record.user_identity.r#type != "Unknown";
+                broker
+                    .audit
+                    .refuse(|| record, is_proven, error.code(), counting);
                 Err(error)
             }
             Ok(done) => {
                 let written = match must_last {
                     true => broker.audit.commit(&record).await,
-                    false => broker.audit.read(&record, true, counting),
+                    false => broker.audit.read(|| record, true, counting),
                 };
                 match written {
                     Ok(()) => Ok(done),
@@ -270,7 +284,7 @@ fn credential_type(sign_in: &SignIn) -> &'static str {
     }
 }
 
-fn identity(sign_in: &SignIn) -> UserIdentity {
+fn identity(sign_in: &SignIn) -> UserIdentity<'static> {
     let mfa_authenticated = if sign_in.mfa_at().is_some() {
         "true"
     } else {
@@ -293,16 +307,16 @@ fn identity(sign_in: &SignIn) -> UserIdentity {
     };
     UserIdentity {
         r#type: r#type.into(),
-        principal_id: Some(sign_in.principal_id().to_owned()),
-        arn: Some(sign_in.arn().to_owned()),
-        account_id: Some(sign_in.account().to_string()),
+        principal_id: Some(sign_in.principal_id().to_owned().into()),
+        arn: Some(sign_in.arn().to_owned().into()),
+        account_id: Some(sign_in.account().to_string().into()),
         access_key_id: None,
-        user_name: Some(user_name),
-        identity_provider: provider,
+        user_name: Some(user_name.into()),
+        identity_provider: provider.map(Cow::from),
         session_context: Some(SessionContext {
             session_issuer: None,
             attributes: SessionAttributes {
-                creation_date: sign_in.at.to_string(),
+                creation_date: sign_in.at,
                 mfa_authenticated,
             },
             source_identity: None,

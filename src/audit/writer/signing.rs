@@ -101,17 +101,12 @@ fn signatures(shared: &Shared, leaves: &[&Leaf]) -> Vec<Signed> {
 /// Makes the line that records a signature for several calls.
 fn line_of(shared: &Shared, batch: &Batch) -> Result<Vec<u8>, AuditError> {
     let now = shared.clock.now();
-    let mut record = record(
-        "SignSessionTokens",
-        now,
-        String::new(),
-        uuid(&*shared.entropy),
-    );
+    let mut record = record("SignSessionTokens", now, "", uuid(&*shared.entropy));
     record.event_type = "BrevetSignature";
     record.event_source = "brevet";
     record.user_identity.r#type = "Broker".into();
-    record.aws_region.clone_from(&shared.region);
-    record.source_ip_address = "localhost".to_owned();
+    record.aws_region = shared.region.as_str().into();
+    record.source_ip_address = "localhost".into();
     record.additional_event_data = to_raw_value(&json!({
         "keyId": format!("{:08x}", batch.key_id()),
         "treeSize": batch.size(),

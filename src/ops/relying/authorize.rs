@@ -264,7 +264,7 @@ impl Operation for Authorize {
         }
         let allowed = decisions.iter().filter(|d| d.is_allowed()).count();
         let denied = decisions.len() - allowed;
-        cx.answered(&Answered { allowed, denied }, account.as_str());
+        cx.answered(&Answered { allowed, denied }, account);
         Ok(Authorized {
             decisions,
             change: cx.issued_under,

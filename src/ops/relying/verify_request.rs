@@ -247,7 +247,7 @@ impl Operation for VerifyRequest {
             refused: outcome.as_ref().err().map(|refused| refused.code),
         };
         let account = cx.caller().account();
-        cx.answered(&answered, account.as_str());
+        cx.answered(&answered, account);
         Ok(Verified {
             outcome,
             change: cx.issued_under,

@@ -127,7 +127,7 @@ impl Operation for VerifyStringToSign {
             &Answered {
                 arn: &store_user.arn,
             },
-            account.as_str(),
+            account,
         );
         Ok(store_user)
     }

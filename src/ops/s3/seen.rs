@@ -20,6 +20,9 @@ use crate::origin::Origin;
 use crate::s3::{Code, DataEvents, Head, Routed, S3Refusal, S3Store, SignedForStore, route};
 use crate::trust::Denied;
 
+/// The service in the records.
+const EVENT_SOURCE: &str = "s3.amazonaws.com";
+
 /// What is known so far of a request to an object store.
 #[derive(Default)]
 pub(super) struct Seen {
@@ -82,19 +85,21 @@ impl Seen {
         if judged.is_ok() && store.data_events == DataEvents::Refused {
             return judged.map_err(|_| translated(&Error::InternalFailure));
         }
-        let mut record = self.record(broker, store, head, origin, now);
+        let record = || self.record(broker, store, head, origin, now);
         let counting = Counting {
+            event_source: EVENT_SOURCE,
             action: self.operation(),
             source: origin.source_ip,
             now,
         };
         let refused = match judged {
-            Ok(signed) => match broker.audit.read(&record, false, counting) {
+            Ok(signed) => match broker.audit.read(record, false, counting) {
                 Ok(()) => return Ok(signed),
                 Err(_) => Error::ServiceUnavailable("the audit log").into(),
             },
             Err(refused) => refused,
         };
+        let mut record = record();
         let refusal = match refused {
             Refused::Head(refusal) => refusal,
             Refused::Broker(error) => {
@@ -114,12 +119,16 @@ impl Seen {
                 }
             }
         };
-        record.error_code = Some(refusal.code.as_str());
+        let code = refusal.code.as_str();
+        record.error_code = Some(code);
         record.error_message = Some(refusal.message.clone());
-        broker.audit.refuse(&record, counting);
+        let request_id = record.request_id.clone().into_owned();
+        // A request without credentials is not one with wrong ones.
+        let is_proven = self.caller.is_some() || self.claimed.is_none();
+        broker.audit.refuse(|| record, is_proven, code, counting);
         Err(S3Refusal {
             resource: head.target().0.to_owned(),
-            request_id: record.request_id,
+            request_id,
             ..refusal
         })
     }
@@ -128,7 +137,7 @@ impl Seen {
     fn sealed(
         &self,
         broker: &Broker,
-        record: &Record,
+        record: &Record<'_>,
         denied: &Denied,
         resource: &str,
         now: Timestamp,
@@ -151,34 +160,34 @@ impl Seen {
         sealed.unwrap_or_default()
     }
 
-    fn record(
-        &self,
+    fn record<'r>(
+        &'r self,
         broker: &Broker,
-        store: &S3Store,
+        store: &'r S3Store,
         head: &Head<'_>,
-        origin: &Origin,
+        origin: &'r Origin,
         now: Timestamp,
-    ) -> Record {
+    ) -> Record<'r> {
         // A request is refused without random bytes, too, but then its record has no ids.
         let random = entropy::name::<32>(&*broker.entropy).ok();
         let (request_id, event_id) = random.map(ids).unwrap_or_default();
         let mut record = audit::record(self.operation(), now, request_id, event_id);
-        record.event_source = "s3.amazonaws.com";
+        record.event_source = EVENT_SOURCE;
         record.management_event = false;
         record.event_category = "Data";
         record.read_only = matches!(head.method, "GET" | "HEAD");
-        record.aws_region.clone_from(&store.rules.region);
-        record.source_ip_address = origin.source_ip.to_canonical().to_string();
+        record.aws_region = store.rules.region.as_str().into();
+        record.source_ip_address = origin.source_ip.to_canonical().to_string().into();
         record.user_agent = origin
             .user_agent
             .as_deref()
-            .map(|text| audit::clip_written(text, MAX_USER_AGENT).to_owned());
-        record.recipient_account_id = self.owner.map(|owner| owner.to_string());
+            .map(|text| audit::clip_written(text, MAX_USER_AGENT).into());
+        record.recipient_account_id = self.owner.as_ref().map(|owner| owner.as_str().into());
         record.user_identity = match (&self.caller, &self.claimed) {
             (Some(caller), _) => caller.audited(),
             (None, Some(key)) => UserIdentity {
                 r#type: "Unknown".into(),
-                access_key_id: Some(key.clone()),
+                access_key_id: Some(key.as_str().into()),
                 ..UserIdentity::default()
             },
             (None, None) => UserIdentity {

@@ -198,7 +198,7 @@ impl Operation for AssumeRole {
         };
         let account = role.account;
         let session = cx.issue(grant, term, details).await?;
-        cx.answered(&answered(&session, packed_policy_size), account.as_str());
+        cx.answered(&answered(&session, packed_policy_size), account);
         Ok(AssumeRoleOutput {
             credentials: session.credentials,
             assumed_role_id: session.user_id,

@@ -158,7 +158,7 @@ impl Operation for AssumeRoleForWorkload {
             packed_policy_size,
             role_arn: role_arn.as_str(),
         };
-        cx.answered(&answered, role.account.as_str());
+        cx.answered(&answered, role.account);
         Ok(AssumeRoleForWorkloadOutput {
             credentials: session.credentials,
             assumed_role_id: session.user_id,

@@ -186,7 +186,7 @@ impl Operation for AssumeRoleWithSaml {
             name_qualifier: assertion.name_qualifier,
             source_identity: Some(source_identity.as_str()).filter(|s| !s.is_empty()),
         };
-        cx.answered(&answered, made.account.as_str());
+        cx.answered(&answered, made.account);
         Ok(AssumeRoleWithSamlOutput {
             credentials: made.session.credentials,
             assumed_role_id: made.session.user_id,

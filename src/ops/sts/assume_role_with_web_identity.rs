@@ -141,7 +141,7 @@ impl Operation for AssumeRoleWithWebIdentity {
             audience: &identity.audience,
             subject_from_web_identity_token: &identity.subject,
         };
-        cx.answered(&answered, made.account.as_str());
+        cx.answered(&answered, made.account);
         Ok(AssumeRoleWithWebIdentityOutput {
             credentials: made.session.credentials,
             assumed_role_id: made.session.user_id,

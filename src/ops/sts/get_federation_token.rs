@@ -142,7 +142,7 @@ impl Operation for GetFederationToken {
             },
             packed_policy_size,
         };
-        cx.answered(&answered, account.as_str());
+        cx.answered(&answered, account);
         Ok(GetFederationTokenOutput {
             credentials: session.credentials,
             federated_user_id: session.user_id,

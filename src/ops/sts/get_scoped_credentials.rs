@@ -182,7 +182,7 @@ impl Operation for GetScopedCredentials {
             scoped_policies_count: limits.scope_down.len(),
             source_identity: session.record.source_identity,
         };
-        cx.answered(&Answered::of(&output), account.as_str());
+        cx.answered(&Answered::of(&output), account);
         Ok(output)
     }
 }

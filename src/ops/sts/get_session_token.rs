@@ -94,7 +94,7 @@ impl Operation for GetSessionToken {
             &Answered {
                 credentials: audited_credentials(&session.credentials),
             },
-            account.as_str(),
+            account,
         );
         Ok(GetSessionTokenOutput {
             credentials: session.credentials,

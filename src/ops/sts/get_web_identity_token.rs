@@ -177,7 +177,7 @@ impl Operation for GetWebIdentityToken {
                 expiration: expiration.to_string(),
                 claims: lifted,
             },
-            account.as_str(),
+            account,
         );
         Ok(GetWebIdentityTokenOutput {
             web_identity_token: Secret::new(token),
