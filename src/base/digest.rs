@@ -1,5 +1,7 @@
 //! SHA-256 digests, and hexadecimal text.
 
+use std::ops::Deref;
+
 use ring::digest;
 
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -10,11 +12,36 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// `bytes` as lower-case hexadecimal digits, two for each byte.
 pub fn hex(bytes: &[u8]) -> String {
-    let digit = |n: u8| n + if n < 10 { b'0' } else { b'a' - 10 };
     let mut digits = vec![0; bytes.len() * 2];
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
-        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-    }
+    write_hex(bytes, &mut digits);
     // Digits are UTF-8.
     String::from_utf8(digits).unwrap_or_default()
+}
+
+fn write_hex(bytes: &[u8], digits: &mut [u8]) {
+    let digit = |n: u8| n + if n < 10 { b'0' } else { b'a' - 10 };
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
+    }
+}
+
+/// The hexadecimal digits of a SHA-256 hash, which need no allocation.
+pub struct Hex([u8; 64]);
+
+impl Hex {
+    /// `hash` as lower-case hexadecimal digits.
+    pub fn of(hash: &[u8; 32]) -> Self {
+        let mut digits = [0; 64];
+        write_hex(hash, &mut digits);
+        Self(digits)
+    }
+}
+
+impl Deref for Hex {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // Digits are UTF-8.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }

@@ -9,7 +9,7 @@ use ring::hmac;
 use zeroize::Zeroizing;
 
 use super::{ALGORITHM, PathForm, SigError, incomplete, mismatch};
-use crate::base::digest::{hex, sha256};
+use crate::base::digest::{Hex, sha256};
 
 /// The path as the canonical request has it. Any path that could be read in two ways is refused.
 pub(super) fn canonical_path(path: &str, form: PathForm) -> Result<Cow<'_, str>, SigError> {
@@ -32,14 +32,15 @@ pub(super) fn canonical_path(path: &str, form: PathForm) -> Result<Cow<'_, str>,
     Ok(encoded.join("/").into())
 }
 
-/// The SHA-256 of the canonical request: "Create a canonical request". `path` is already canonical.
+/// The SHA-256 of the canonical request: "Create a canonical request". `path` is already canonical, and
+/// `signed_headers` are the names of the signed headers, separated by semicolons.
 pub(super) fn canonical_request(
     method: &str,
     path: &str,
     query: &[(String, String)],
     headers: &HeaderMap,
     host: &str,
-    signed: &[&str],
+    signed_headers: &str,
     payload_sha256_hex: &str,
 ) -> Result<[u8; 32], SigError> {
     let mut text = String::with_capacity(1024);
@@ -57,13 +58,13 @@ pub(super) fn canonical_request(
         }
     }
     text.push('\n');
-    for name in signed {
+    for name in signed_headers.split(';') {
         text.push_str(name);
         text.push(':');
-        if *name == HOST.as_str() {
+        if name == HOST.as_str() {
             text.push_str(host);
         } else {
-            let mut values = headers.get_all(*name).iter().peekable();
+            let mut values = headers.get_all(name).iter().peekable();
             if values.peek().is_none() {
                 return Err(mismatch(format!(
                     "the signed header '{name}' is missing from the request"
@@ -82,7 +83,7 @@ pub(super) fn canonical_request(
         text.push('\n');
     }
     text.push('\n');
-    text.push_str(&signed.join(";"));
+    text.push_str(signed_headers);
     text.push('\n');
     text.push_str(payload_sha256_hex);
     Ok(sha256(text.as_bytes()))
@@ -122,7 +123,7 @@ pub(super) fn string_to_sign(
         "/",
         service,
         "/aws4_request\n",
-        &hex(canonical),
+        &Hex::of(canonical),
     ] {
         text.push_str(part);
     }

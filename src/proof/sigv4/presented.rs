@@ -13,43 +13,116 @@ use crate::base::clock::Timestamp;
 /// The signature of a request, parsed but not verified yet.
 #[derive(Clone)]
 pub struct Presented {
-    access_key_id: String,
-    session_token: Option<String>,
-    region: String,
-    service: String,
+    texts: Texts,
     signed_at: Timestamp,
-    amz_date: String,
-    /// The `host` that was signed, as it was sent: the server that the client meant to call.
-    host: String,
     /// Whether the signature is in the query.
     presigned: bool,
-    /// The names of the signed headers, separated by semicolons.
-    signed_headers: Box<str>,
     canonical_request_sha256: [u8; 32],
     signature: [u8; 32],
 }
 
+/// What a signature says in words.
+struct Sent<'a> {
+    access_key_id: &'a str,
+    /// The session token, which is not empty.
+    session_token: Option<&'a str>,
+    region: &'a str,
+    service: &'a str,
+    amz_date: &'a str,
+    /// The `host` that was signed, as it was sent: the server that the client meant to call.
+    host: &'a str,
+    /// The names of the signed headers, separated by semicolons.
+    signed_headers: &'a str,
+}
+
+/// The texts of [`Sent`] one after the other, in one allocation.
+#[derive(Clone)]
+struct Texts {
+    all: Box<str>,
+    /// Where each text ends. They are in the order of [`Text`].
+    ends: [usize; 7],
+}
+
+#[derive(Clone, Copy)]
+enum Text {
+    AccessKeyId,
+    SessionToken,
+    Region,
+    Service,
+    AmzDate,
+    Host,
+    SignedHeaders,
+}
+
+impl Texts {
+    fn new(sent: &Sent<'_>) -> Self {
+        let texts = [
+            sent.access_key_id,
+            sent.session_token.unwrap_or_default(),
+            sent.region,
+            sent.service,
+            sent.amz_date,
+            sent.host,
+            sent.signed_headers,
+        ];
+        let mut all = String::with_capacity(texts.iter().map(|text| text.len()).sum());
+        let ends = texts.map(|text| {
+            all.push_str(text);
+            all.len()
+        });
+        Self {
+            all: all.into(),
+            ends,
+        }
+    }
+
+    fn get(&self, text: Text) -> &str {
+        let at = text as usize;
+        let end = |at: usize| self.ends.get(at).copied();
+        let start = at.checked_sub(1).and_then(end).unwrap_or_default();
+        let text = end(at).and_then(|end| self.all.get(start..end));
+        text.unwrap_or_default()
+    }
+}
+
 impl Presented {
+    fn new(
+        sent: &Sent<'_>,
+        signed_at: Timestamp,
+        presigned: bool,
+        canonical_request_sha256: [u8; 32],
+        signature: [u8; 32],
+    ) -> Self {
+        Self {
+            texts: Texts::new(sent),
+            signed_at,
+            presigned,
+            canonical_request_sha256,
+            signature,
+        }
+    }
+
     /// The id of the access key that the caller claims to have. It must not be relied on before
     /// [`Self::verify`].
     pub fn unverified_access_key_id(&self) -> &str {
-        &self.access_key_id
+        self.texts.get(Text::AccessKeyId)
     }
 
     /// The region in the signature's scope. It must not be relied on before [`Self::verify`].
     pub fn unverified_region(&self) -> &str {
-        &self.region
+        self.texts.get(Text::Region)
     }
 
     /// The session token that was sent with the signature, if any.
     pub fn unverified_session_token(&self) -> Option<&str> {
-        self.session_token.as_deref()
+        let token = self.texts.get(Text::SessionToken);
+        (!token.is_empty()).then_some(token)
     }
 
     /// The `host` that was signed, with its port if it has one: the server that the client meant to
     /// call.
     pub fn unverified_host(&self) -> &str {
-        &self.host
+        self.texts.get(Text::Host)
     }
 
     /// When the request claims to have been signed. It must not be relied on before
@@ -67,7 +140,8 @@ impl Presented {
 
     /// Whether the signature covers the header with this name, which must be in lower case.
     pub fn signs(&self, name: &str) -> bool {
-        self.signed_headers.split(';').any(|signed| signed == name)
+        let mut signed = self.texts.get(Text::SignedHeaders).split(';');
+        signed.any(|signed| signed == name)
     }
 
     /// Whether the signature is in the query, so that anybody with the URL can use it.
@@ -87,13 +161,14 @@ impl Presented {
         rules: &Rules,
         service: &str,
     ) -> Result<(), SigError> {
-        if self.service != service {
+        let (_, region, of_service) = self.scope();
+        if of_service != service {
             return Err(mismatch(format!(
                 "Credential should be scoped to correct service: '{service}'."
             )));
         }
-        let global = service == "iam" && self.region == "us-east-1";
-        if !global && !rules.takes_region(&self.region) {
+        let global = service == "iam" && region == "us-east-1";
+        if !global && !rules.takes_region(region) {
             return Err(mismatch(format!(
                 "Credential should be scoped to a valid region, which is one of: {}.",
                 rules.regions.join(", ")
@@ -104,7 +179,7 @@ impl Presented {
         if self.signed_at > now.plus(rules.skew) {
             return Err(SigError::Expired(format!(
                 "Signature not yet current: {} is still later than {} ({} + {} s.)",
-                self.amz_date,
+                self.texts.get(Text::AmzDate),
                 now.plus(rules.skew).to_amz(),
                 now.to_amz(),
                 rules.skew.as_secs()
@@ -114,7 +189,7 @@ impl Presented {
         if now > last {
             return Err(SigError::Expired(format!(
                 "Signature expired: {} is now earlier than {} ({} - {} s.)",
-                self.amz_date,
+                self.texts.get(Text::AmzDate),
                 now.minus(good_for).to_amz(),
                 now.to_amz(),
                 good_for.as_secs()
@@ -138,9 +213,9 @@ impl Presented {
     /// The day, region and service for which the signature is valid.
     pub(super) fn scope(&self) -> (&str, &str, &str) {
         (
-            self.amz_date.get(..8).unwrap_or_default(),
-            &self.region,
-            &self.service,
+            self.texts.get(Text::AmzDate).get(..8).unwrap_or_default(),
+            self.unverified_region(),
+            self.texts.get(Text::Service),
         )
     }
 
@@ -148,7 +223,7 @@ impl Presented {
     pub(super) fn verify_by(&self, key: &hmac::Key) -> Result<(), SigError> {
         let (day, region, service) = self.scope();
         let text = string_to_sign(
-            &self.amz_date,
+            self.texts.get(Text::AmzDate),
             day,
             region,
             service,

@@ -9,7 +9,7 @@ use super::{
     ALGORITHM, OWN_HEADERS, PathForm, SigError, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN, incomplete,
 };
 use crate::base::clock::Timestamp;
-use crate::base::digest::hex;
+use crate::base::digest::{Hex, hex};
 
 /// The credentials and the scope with which a client signs.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Signer<'_> {
         };
         names.extend(headers.keys().filter(wanted).map(|n| n.as_str().to_owned()));
         names.sort();
-        let signed: Vec<&str> = names.iter().map(String::as_str).collect();
+        let signed = names.join(";");
         let day = amz_date.get(..8).unwrap_or_default();
         let canonical = canonical_request(
             method,
@@ -67,18 +67,15 @@ impl Signer<'_> {
             headers,
             host,
             &signed,
-            &hex(payload_sha256),
+            &Hex::of(payload_sha256),
         )?;
         let key = signing_key(self.secret_access_key, day, self.region, self.service);
         let key = hmac::Key::new(hmac::HMAC_SHA256, &*key);
         let text = string_to_sign(&amz_date, day, self.region, self.service, &canonical);
         let signature = hex(hmac::sign(&key, text.as_bytes()).as_ref());
         let header = format!(
-            "{ALGORITHM} Credential={}/{day}/{}/{}/aws4_request, SignedHeaders={}, Signature={signature}",
-            self.access_key_id,
-            self.region,
-            self.service,
-            signed.join(";")
+            "{ALGORITHM} Credential={}/{day}/{}/{}/aws4_request, SignedHeaders={signed}, Signature={signature}",
+            self.access_key_id, self.region, self.service,
         );
         headers.insert(AUTHORIZATION, value(&header)?);
         Ok(())

@@ -182,7 +182,7 @@ fn signed_by_hand(headers: &mut HeaderMap, names: &[&str], payload: &[u8; 32], d
         &[],
         headers,
         "sts.example:8080",
-        names,
+        &names.join(";"),
         &hex(payload),
     )
     .unwrap();
@@ -556,7 +556,7 @@ fn presigned(change: impl Fn(&mut Vec<(String, String)>)) -> Sent {
             &sent.query,
             &sent.headers,
             &sent.host,
-            &["host"],
+            "host",
             &hex(&sha256(b"")),
         );
         let text = string_to_sign(&date, day, region, service, &canonical.unwrap());

@@ -1,12 +1,14 @@
 //! Reads the signature of a request from the `Authorization` header or from the query of a
 //! presigned URL.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, DATE, HeaderName};
 
-use super::Presented;
+use super::{Presented, Sent};
 use crate::base::clock::Timestamp;
-use crate::base::digest::hex;
+use crate::base::digest::Hex;
 use crate::proof::sigv4::canonical::{canonical_path, canonical_request};
 use crate::proof::sigv4::{
     ALGORITHM, Incoming, MAX_TOKEN_BYTES, OWN_HEADERS, PathForm, SigError, X_AMZ_DATE,
@@ -137,7 +139,7 @@ impl Presented {
                 signed_headers: need("X-Amz-SignedHeaders")?,
                 signature: need("X-Amz-Signature")?,
                 signed_at,
-                amz_date: amz_date.to_owned(),
+                amz_date: amz_date.into(),
                 session_token: get("X-Amz-Security-Token")?,
                 presigned: true,
                 form,
@@ -160,11 +162,10 @@ impl Presented {
         }
         let signature = lower_hex(parts.signature)
             .ok_or_else(|| incomplete("Signature must be 64 lower-case hexadecimal digits"))?;
-        let signed: Vec<&str> = parts.signed_headers.split(';').collect();
-        insist_on_signed(incoming, &signed)?;
-        let payload = hex(&incoming.payload_sha256);
+        insist_on_signed(incoming, parts.signed_headers)?;
+        let payload = Hex::of(&incoming.payload_sha256);
         if let Some(declared) = single(incoming.headers, &X_AMZ_CONTENT_SHA256)?
-            && declared != payload
+            && declared != &*payload
         {
             return Err(mismatch(
                 "X-Amz-Content-Sha256 is not the SHA-256 of the payload",
@@ -176,22 +177,24 @@ impl Presented {
             incoming.query,
             incoming.headers,
             incoming.host,
-            &signed,
+            parts.signed_headers,
             &payload,
         )?;
-        Ok(Self {
-            access_key_id: scope.access_key_id.to_owned(),
-            session_token: parts.session_token.map(str::to_owned),
-            region: scope.region.to_owned(),
-            service: scope.service.to_owned(),
-            signed_at: parts.signed_at,
-            amz_date: parts.amz_date,
-            host: incoming.host.to_owned(),
-            presigned: parts.presigned,
-            signed_headers: parts.signed_headers.into(),
+        Ok(Self::new(
+            &Sent {
+                access_key_id: scope.access_key_id,
+                session_token: parts.session_token,
+                region: scope.region,
+                service: scope.service,
+                amz_date: &parts.amz_date,
+                host: incoming.host,
+                signed_headers: parts.signed_headers,
+            },
+            parts.signed_at,
+            parts.presigned,
             canonical_request_sha256,
             signature,
-        })
+        ))
     }
 }
 
@@ -230,7 +233,7 @@ struct Parts<'a> {
     signed_headers: &'a str,
     signature: &'a str,
     signed_at: Timestamp,
-    amz_date: String,
+    amz_date: Cow<'a, str>,
     session_token: Option<&'a str>,
     presigned: bool,
     form: PathForm,
@@ -317,11 +320,11 @@ impl<'a> Scope<'a> {
 /// `X-Amz-Date`, or else from `Date`, which may also be an HTTP date ("Elements of an AWS API
 /// request signature"). Neither has to be a signed header, because the string to sign contains the
 /// date.
-fn header_date(headers: &HeaderMap) -> Result<(Timestamp, String), SigError> {
+fn header_date(headers: &HeaderMap) -> Result<(Timestamp, Cow<'_, str>), SigError> {
     if let Some(text) = single(headers, &X_AMZ_DATE)? {
         let at = Timestamp::from_amz(text)
             .ok_or_else(|| incomplete("X-Amz-Date must be `YYYYMMDDTHHMMSSZ`"))?;
-        return Ok((at, text.to_owned()));
+        return Ok((at, text.into()));
     }
     let text = single(headers, &DATE)?.ok_or_else(|| {
         incomplete(
@@ -332,33 +335,35 @@ fn header_date(headers: &HeaderMap) -> Result<(Timestamp, String), SigError> {
     let at = at.ok_or_else(|| {
         incomplete("Date must be `YYYYMMDDTHHMMSSZ` or an HTTP date (RFC 9110 section 5.6.7)")
     })?;
-    Ok((at, at.to_amz()))
+    Ok((at, at.to_amz().into()))
 }
 
 /// Refuses a request that does not sign what the broker acts on and can neither derive nor compare:
 /// the host, the security token, and every header of its own.
-fn insist_on_signed(incoming: &Incoming<'_>, signed: &[&str]) -> Result<(), SigError> {
-    let ordered = signed
-        .windows(2)
-        .all(|pair| matches!(pair, [a, b] if a < b));
-    let plain = |n: &&str| {
-        !n.is_empty()
-            && n.bytes()
-                .all(|b| !b.is_ascii_uppercase() && b.is_ascii_graphic())
+fn insist_on_signed(incoming: &Incoming<'_>, signed_headers: &str) -> Result<(), SigError> {
+    let is_signed = |name: &str| signed_headers.split(';').any(|signed| signed == name);
+    let plain = |n: &str| {
+        n.bytes()
+            .all(|b| !b.is_ascii_uppercase() && b.is_ascii_graphic())
     };
-    if !ordered || !signed.iter().all(plain) {
-        return Err(incomplete(
-            "SignedHeaders must be lower-case header names in ascending order, each once",
-        ));
+    let mut last = "";
+    for name in signed_headers.split(';') {
+        // No name comes before the empty one, so that none is empty.
+        if name <= last || !plain(name) {
+            return Err(incomplete(
+                "SignedHeaders must be lower-case header names in ascending order, each once",
+            ));
+        }
+        last = name;
     }
-    if !signed.contains(&"host") {
+    if !is_signed("host") {
         return Err(mismatch("'host' must be a SignedHeader"));
     }
     for name in incoming.headers.keys() {
         if *name != X_AMZ_SECURITY_TOKEN && !name.as_str().starts_with(OWN_HEADERS) {
             continue;
         }
-        if !signed.contains(&name.as_str()) {
+        if !is_signed(name.as_str()) {
             return Err(mismatch(format!(
                 "the header '{name}' must be a SignedHeader if it is sent"
             )));

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Presented;
 use super::read::{Fields, Scope, lower_hex};
+use super::{Presented, Sent};
 use crate::base::clock::Timestamp;
 use crate::proof::sigv4::s3::{
     MAX_EXPIRES, S3Request, SERVICE, SIGNATURE_PARAMETERS, UNSIGNED_PAYLOAD,
@@ -192,19 +192,21 @@ impl<'a> S3Presented<'a> {
         let canonical_request_sha256 =
             request.digest(leave_out, &lines, parts.signed_headers, parts.payload);
         Ok(Self {
-            presented: Presented {
-                access_key_id: parts.scope.access_key_id.to_owned(),
-                session_token: parts.token.map(str::to_owned),
-                region: parts.scope.region.to_owned(),
-                service: parts.scope.service.to_owned(),
+            presented: Presented::new(
+                &Sent {
+                    access_key_id: parts.scope.access_key_id,
+                    session_token: parts.token,
+                    region: parts.scope.region,
+                    service: parts.scope.service,
+                    amz_date: parts.date,
+                    host: request.host,
+                    signed_headers: parts.signed_headers,
+                },
                 signed_at,
-                amz_date: parts.date.to_owned(),
-                host: request.host.to_owned(),
-                presigned: parts.expires.is_some(),
-                signed_headers: parts.signed_headers.into(),
+                parts.expires.is_some(),
                 canonical_request_sha256,
                 signature,
-            },
+            ),
             payload: parts.payload,
             expires: parts.expires,
         })
@@ -225,16 +227,16 @@ impl<'a> S3Presented<'a> {
             None => S3SigError::Header(text),
             Some(_) => S3SigError::Query(text),
         };
-        if presented.service != SERVICE {
+        let (_, own_region, service) = presented.scope();
+        if service != SERVICE {
             return Err(malformed(format!(
                 "Error parsing the X-Amz-Credential parameter; incorrect service \"{}\". This endpoint belongs to \"s3\".",
-                presented.service
+                service
             )));
         }
-        if presented.region != region {
+        if own_region != region {
             return Err(malformed(format!(
-                "Error parsing the X-Amz-Credential parameter; the region '{}' is wrong; expecting '{region}'",
-                presented.region
+                "Error parsing the X-Amz-Credential parameter; the region '{own_region}' is wrong; expecting '{region}'"
             )));
         }
         let now = now.whole_second();

@@ -1,8 +1,8 @@
 //! The signature of a request whose string to sign is all that is known: a server that received the request
 //! computed it, and asks whose signature it is.
 
-use super::Presented;
 use super::read::{Scope, lower_hex};
+use super::{Presented, Sent};
 use crate::base::clock::Timestamp;
 use crate::proof::sigv4::{ALGORITHM, MAX_TOKEN_BYTES, SigError, incomplete, mismatch};
 
@@ -38,19 +38,21 @@ impl Presented {
         if session_token.is_some_and(|t| t.is_empty() || t.len() > MAX_TOKEN_BYTES) {
             return Err(malformed());
         }
-        Ok(Self {
-            access_key_id: scope.access_key_id.to_owned(),
-            session_token: session_token.map(str::to_owned),
-            region: scope.region.to_owned(),
-            service: scope.service.to_owned(),
+        Ok(Self::new(
+            &Sent {
+                access_key_id: scope.access_key_id,
+                session_token,
+                region: scope.region,
+                service: scope.service,
+                amz_date,
+                host: "",
+                signed_headers: "",
+            },
             signed_at,
-            amz_date: amz_date.to_owned(),
-            host: String::new(),
-            presigned: false,
-            signed_headers: "".into(),
-            canonical_request_sha256: lower_hex(digest).ok_or_else(malformed)?,
-            signature: lower_hex(signature).ok_or_else(malformed)?,
-        })
+            false,
+            lower_hex(digest).ok_or_else(malformed)?,
+            lower_hex(signature).ok_or_else(malformed)?,
+        ))
     }
 }
 
