@@ -40,7 +40,7 @@ use crate::ops::sts::get_session_token::GetSessionToken;
 use crate::ops::sts::get_web_identity_token::GetWebIdentityToken;
 use crate::ops::{self, CALL_TIMEOUT, Operation};
 use crate::origin::Origin;
-use crate::routes;
+use crate::{request_body, routes};
 use call::Call;
 use framing::Unreadable;
 use status::failure;
@@ -102,9 +102,13 @@ where
 {
     let (parts, body) = request.into_parts();
     let (service, name) = routes::grpc(parts.uri.path());
+    let late = request_body::without_texts(&origin);
     let answered = async {
-        let message = framing::receive(&parts.headers, body).await?;
-        let call = Call::new(broker, origin.clone(), &parts, message);
+        let message = match framing::receive(&parts.headers, body).await {
+            Ok(message) => message,
+            Err(unreadable) => return Err((unreadable, origin)),
+        };
+        let call = Call::new(broker, origin, &parts, message);
         Ok(match service {
             routes::Grpc::SessionAdministration => administer(call, name).await,
             routes::Grpc::Relying if name == WatchRevocations::NAME => {
@@ -117,10 +121,10 @@ where
             _ => dispatch(call, name).await,
         })
     };
-    let unreadable = match tokio::time::timeout(CALL_TIMEOUT, answered).await {
+    let (unreadable, origin) = match tokio::time::timeout(CALL_TIMEOUT, answered).await {
         Ok(Ok(response)) => return response,
-        Ok(Err(unreadable)) => Some(unreadable),
-        Err(_) => None,
+        Ok(Err((unreadable, origin))) => (Some(unreadable), origin),
+        Err(_) => (None, request_body::with_agent(late, &parts.headers)),
     };
     let error = match (unreadable, origin.shed()) {
         (None, _) => Error::RequestTimeout(CALL_TIMEOUT.as_secs()),

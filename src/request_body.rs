@@ -95,7 +95,7 @@ async fn in_one_piece<B: http_body::Body>(body: B) -> Result<Bytes, B::Error> {
     Ok(if all.is_empty() { first } else { all.into() })
 }
 
-/// The origin of a call without its texts, which are rarely needed again, for [`too_late`].
+/// The origin of a call without its texts, which are rarely needed again, for [`with_agent`].
 pub fn without_texts(origin: &Origin) -> Origin {
     Origin {
         user_agent: None,
@@ -106,16 +106,20 @@ pub fn without_texts(origin: &Origin) -> Origin {
     }
 }
 
+/// An origin of [`without_texts`] with the user agent, which its record has.
+pub fn with_agent(origin: Origin, headers: &HeaderMap) -> Origin {
+    let agent = headers.get(USER_AGENT);
+    let agent = agent.map(|v| crate::audit::clip(&String::from_utf8_lossy(v.as_bytes())));
+    Origin {
+        user_agent: agent,
+        ..origin
+    }
+}
+
 /// Records the refusal of a call that was not received and answered within [`CALL_TIMEOUT`]. Its
 /// answer must be passed to [`closing`].
 pub async fn too_late(broker: &Arc<Broker>, origin: Origin, headers: &HeaderMap) -> Refusal {
-    let agent = headers
-        .get(USER_AGENT)
-        .map(|v| crate::audit::clip(&String::from_utf8_lossy(v.as_bytes())));
-    let origin = Origin {
-        user_agent: agent,
-        ..origin
-    };
+    let origin = with_agent(origin, headers);
     let error = Error::RequestTimeout(CALL_TIMEOUT.as_secs());
     ops::refuse_unread(broker, "none", error, origin).await
 }
