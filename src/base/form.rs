@@ -88,9 +88,13 @@ fn decode(text: &[u8]) -> Result<String, FormError> {
 #[derive(Default)]
 pub struct Parameters {
     by_name: BTreeMap<String, String>,
-    /// The names in lower case, to detect names that differ only in case.
+    /// The names in lower case, to detect names that differ only in case, once there are more than
+    /// [`FEW`].
     folded: HashSet<String>,
 }
+
+/// As many names are compared one by one, which is faster than to keep them in lower case.
+const FEW: usize = 16;
 
 impl Parameters {
     /// Parses the parameters of a form.
@@ -127,8 +131,18 @@ impl Parameters {
     /// # Errors
     /// [`FormError::Duplicate`] if there is one with the same name, in any case.
     pub fn put(&mut self, name: String, value: String) -> Result<(), FormError> {
-        if !self.folded.insert(name.to_ascii_lowercase()) {
-            return Err(FormError::Duplicate);
+        let mut known = self.by_name.keys();
+        if self.by_name.len() <= FEW {
+            if known.any(|known| known.eq_ignore_ascii_case(&name)) {
+                return Err(FormError::Duplicate);
+            }
+        } else {
+            if self.folded.is_empty() {
+                self.folded = known.map(|known| known.to_ascii_lowercase()).collect();
+            }
+            if !self.folded.insert(name.to_ascii_lowercase()) {
+                return Err(FormError::Duplicate);
+            }
         }
         self.by_name.insert(name, value);
         Ok(())

@@ -2,39 +2,41 @@
 
 use std::borrow::Cow;
 
-use quick_xml::Writer;
-use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
+use quick_xml::escape::escape;
 use serde_json::{Map, Value};
 
 use crate::base::clock::Timestamp;
 
+/// The name of an element, which is one of XML.
+type Name = Cow<'static, str>;
+
 /// A named value, or a named group of them.
 pub(super) enum Element {
-    Text(String, String),
-    Number(String, u64),
-    Boolean(String, bool),
+    Text(Name, String),
+    Number(Name, u64),
+    Boolean(Name, bool),
     /// Written as ISO 8601 in XML, and as seconds since 1970 in JSON.
-    Time(String, Timestamp),
-    Group(String, Vec<Element>),
+    Time(Name, Timestamp),
+    Group(Name, Vec<Element>),
     /// A list: a group whose members all have the same name. In JSON it is an array.
-    List(String, Vec<Element>),
+    List(Name, Vec<Element>),
     /// Values by key, each an `entry` with a `key` and a `value`. In JSON it is an object.
-    Map(String, Vec<(String, Element)>),
+    Map(Name, Vec<(String, Element)>),
 }
 
-pub(super) fn text(name: &str, value: impl Into<String>) -> Element {
-    Element::Text(name.to_owned(), value.into())
+pub(super) fn text(name: impl Into<Name>, value: impl Into<String>) -> Element {
+    Element::Text(name.into(), value.into())
 }
 
-pub(super) fn number(name: &str, value: u64) -> Element {
-    Element::Number(name.to_owned(), value)
+pub(super) fn number(name: impl Into<Name>, value: u64) -> Element {
+    Element::Number(name.into(), value)
 }
 
-pub(super) fn time(name: &str, at: Timestamp) -> Element {
-    Element::Time(name.to_owned(), at)
+pub(super) fn time(name: impl Into<Name>, at: Timestamp) -> Element {
+    Element::Time(name.into(), at)
 }
 
-pub(super) fn group(name: impl Into<String>, elements: Vec<Element>) -> Element {
+pub(super) fn group(name: impl Into<Name>, elements: Vec<Element>) -> Element {
     Element::Group(name.into(), elements)
 }
 
@@ -47,13 +49,30 @@ pub(super) fn success(
     request_id: &str,
     json: bool,
 ) -> Vec<u8> {
-    let metadata = group("ResponseMetadata", vec![text("RequestId", request_id)]);
-    let result = result.map(|elements| group(format!("{action}Result"), elements));
-    let tree = group(
-        format!("{action}Response"),
-        result.into_iter().chain([metadata]).collect(),
+    if json {
+        let metadata = group("ResponseMetadata", vec![text("RequestId", request_id)]);
+        let result = result.map(|elements| group(format!("{action}Result"), elements));
+        let tree = group(
+            format!("{action}Response"),
+            result.into_iter().chain([metadata]).collect(),
+        );
+        return in_json(&tree);
+    }
+    let mut xml = Vec::with_capacity(2_048);
+    push(
+        &mut xml,
+        &["<", action, "Response xmlns=\"", namespace, "\">"],
     );
-    render(&tree, namespace, json)
+    if let Some(elements) = result {
+        push(&mut xml, &["<", action, "Result>"]);
+        elements.iter().for_each(|element| write(&mut xml, element));
+        push(&mut xml, &["</", action, "Result>"]);
+    }
+    let request_id = &*escaped(request_id);
+    let before = "<ResponseMetadata><RequestId>";
+    let after = "</RequestId></ResponseMetadata></";
+    push(&mut xml, &[before, request_id, after, action, "Response>"]);
+    xml
 }
 
 /// The element of a refusal. `side` says whose fault it is: `Sender` or `Receiver`.
@@ -77,83 +96,67 @@ pub(super) fn failure(error: Element, namespace: &str, request_id: &str, json: b
         insert(&mut map, &text("RequestId", request_id));
         return Value::Object(map).to_string().into_bytes();
     }
-    render(
-        &group("ErrorResponse", vec![error, text("RequestId", request_id)]),
-        namespace,
-        false,
-    )
+    let mut xml = Vec::with_capacity(2_048);
+    push(&mut xml, &["<ErrorResponse xmlns=\"", namespace, "\">"]);
+    write(&mut xml, &error);
+    write(&mut xml, &text("RequestId", request_id));
+    push(&mut xml, &["</ErrorResponse>"]);
+    xml
 }
 
 /// Writes `<Error>…` without a namespace, as S3 does.
 pub(super) fn s3_error(elements: Vec<Element>) -> Vec<u8> {
-    let mut writer = Writer::new(Vec::with_capacity(512));
-    // Writing to memory does not fail.
-    let _ = write(&mut writer, &group("Error", elements), None);
-    writer.into_inner()
+    let mut xml = Vec::with_capacity(512);
+    write(&mut xml, &group("Error", elements));
+    xml
 }
 
-fn render(tree: &Element, namespace: &str, json: bool) -> Vec<u8> {
-    if json {
-        let mut map = Map::new();
-        insert(&mut map, tree);
-        return Value::Object(map).to_string().into_bytes();
-    }
-    let mut writer = Writer::new(Vec::with_capacity(2_048));
-    // Writing to memory does not fail.
-    let _ = write(&mut writer, tree, Some(namespace));
-    writer.into_inner()
+fn in_json(tree: &Element) -> Vec<u8> {
+    let mut map = Map::new();
+    insert(&mut map, tree);
+    Value::Object(map).to_string().into_bytes()
 }
 
-fn write(
-    writer: &mut Writer<Vec<u8>>,
-    element: &Element,
-    namespace: Option<&str>,
-) -> std::io::Result<()> {
-    let mut start = BytesStart::new(element.name());
-    if let Some(namespace) = namespace {
-        start.push_attribute(("xmlns", namespace));
+/// Appends pieces of XML.
+fn push(xml: &mut Vec<u8>, pieces: &[&str]) {
+    for piece in pieces {
+        xml.extend_from_slice(piece.as_bytes());
     }
-    writer.write_event(Event::Start(start))?;
+}
+
+fn write(xml: &mut Vec<u8>, element: &Element) {
+    let name = element.name();
+    push(xml, &["<", name, ">"]);
     match element {
-        Element::Text(_, value) => {
-            writer.write_event(Event::Text(escaped(value)))?;
-        }
-        Element::Number(_, value) => {
-            writer.write_event(Event::Text(BytesText::new(&value.to_string())))?
-        }
-        Element::Boolean(_, value) => {
-            writer.write_event(Event::Text(BytesText::new(&value.to_string())))?
-        }
-        Element::Time(_, at) => writer.write_event(Event::Text(BytesText::new(&at.to_string())))?,
+        Element::Text(_, value) => push(xml, &[&*escaped(value)]),
+        Element::Number(_, value) => push(xml, &[&value.to_string()]),
+        Element::Boolean(_, value) => push(xml, &[if *value { "true" } else { "false" }]),
+        Element::Time(_, at) => push(xml, &[&at.to_string()]),
         Element::Group(_, elements) | Element::List(_, elements) => {
-            for element in elements {
-                write(writer, element, None)?;
-            }
+            elements.iter().for_each(|element| write(xml, element));
         }
         Element::Map(_, entries) => {
             for (key, value) in entries {
-                writer.write_event(Event::Start(BytesStart::new("entry")))?;
-                write(writer, &text("key", key), None)?;
-                write(writer, value, None)?;
-                writer.write_event(Event::End(BytesEnd::new("entry")))?;
+                push(xml, &["<entry><key>", &*escaped(key), "</key>"]);
+                write(xml, value);
+                push(xml, &["</entry>"]);
             }
         }
     }
-    writer.write_event(Event::End(BytesEnd::new(element.name())))
+    push(xml, &["</", name, ">"]);
 }
 
 /// A text with escapes where XML needs them. A carriage return is written as a reference, because XML
 /// parsers turn a plain one into a line feed (XML 1.0 section 2.11).
-fn escaped(text: &str) -> BytesText<'_> {
+fn escaped(text: &str) -> Cow<'_, str> {
     // Nearly every text is printable ASCII without such characters. The test looks at all bytes, so
     // that the compiler can make it look at many of them at once.
     let is_plain =
         |b: u8| matches!(b, b' '..=b'~') & !matches!(b, b'<' | b'>' | b'&' | b'\'' | b'"');
     if text.bytes().fold(true, |all, b| all & is_plain(b)) {
-        return BytesText::from_escaped(text);
+        return text.into();
     }
-    let escaped = quick_xml::escape::escape(legal(text));
-    BytesText::from_escaped(escaped.replace('\r', "&#13;"))
+    escape(legal(text)).replace('\r', "&#13;").into()
 }
 
 /// Replaces characters that XML does not allow by U+FFFD.
@@ -253,11 +256,11 @@ mod tests {
             vec![
                 time("Expiration", Timestamp::from_seconds(1_767_323_045)),
                 number("PackedPolicySize", 6),
-                Element::Boolean("IsTruncated".to_owned(), false),
-                Element::List("Devices".to_owned(), vec![text("member", "a")]),
-                Element::List("Users".to_owned(), Vec::new()),
+                Element::Boolean("IsTruncated".into(), false),
+                Element::List("Devices".into(), vec![text("member", "a")]),
+                Element::List("Users".into(), Vec::new()),
                 Element::Map(
-                    "Summary".to_owned(),
+                    "Summary".into(),
                     vec![("Users".to_owned(), number("value", 2))],
                 ),
             ]

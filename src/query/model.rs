@@ -216,29 +216,41 @@ impl Model {
                 let member = |(name, shape): (&String, &String)| {
                     self.element(name, shape, map.get(name)?, depth + 1)
                 };
-                group(name, shape.members.iter().filter_map(member).collect())
+                group(
+                    name.to_owned(),
+                    shape.members.iter().filter_map(member).collect(),
+                )
             }
             (Type::List, Value::Array(items)) => {
                 let item = |value| self.element("member", &shape.member, value, depth + 1);
-                Element::List(name.to_owned(), items.iter().filter_map(item).collect())
+                Element::List(
+                    name.to_owned().into(),
+                    items.iter().filter_map(item).collect(),
+                )
             }
             (Type::Map, Value::Object(map)) => {
                 let entry = |(key, value): (&String, &Value)| {
                     let value = self.element("value", &shape.value, value, depth + 1)?;
                     Some((key.clone(), value))
                 };
-                Element::Map(name.to_owned(), map.iter().filter_map(entry).collect())
+                Element::Map(
+                    name.to_owned().into(),
+                    map.iter().filter_map(entry).collect(),
+                )
             }
             (Type::Timestamp, Value::String(value)) => match value.parse::<jiff::Timestamp>() {
-                Ok(at) => Element::Time(name.to_owned(), Timestamp::from_seconds(at.as_second())),
-                Err(_) => text(name, value),
+                Ok(at) => Element::Time(
+                    name.to_owned().into(),
+                    Timestamp::from_seconds(at.as_second()),
+                ),
+                Err(_) => text(name.to_owned(), value),
             },
-            (_, Value::Bool(value)) => Element::Boolean(name.to_owned(), *value),
+            (_, Value::Bool(value)) => Element::Boolean(name.to_owned().into(), *value),
             (_, Value::Number(value)) if value.is_u64() => {
-                Element::Number(name.to_owned(), value.as_u64()?)
+                Element::Number(name.to_owned().into(), value.as_u64()?)
             }
-            (_, Value::String(value)) => text(name, value),
-            (_, value) => text(name, value.to_string()),
+            (_, Value::String(value)) => text(name.to_owned(), value),
+            (_, value) => text(name.to_owned(), value.to_string()),
         })
     }
 
