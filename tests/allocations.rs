@@ -300,3 +300,199 @@ mod saml {
         assert_eq!(bytes, 0);
     }
 }
+
+mod calls {
+    //! How many allocations a call takes from its request to the last byte of its answer. The connection, and the
+    //! thread that writes the audit log, are left out.
+
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use brevet::api::{SERVICE, sts::v1 as pb};
+    use brevet::base::clock::{Clock, ManualClock, Timestamp};
+    use brevet::base::digest::sha256;
+    use brevet::base::entropy::SystemEntropy;
+    use brevet::broker::Broker;
+    use brevet::config::Config;
+    use brevet::origin::Origin;
+    use brevet::proof::sigv4::Signer;
+    use brevet::server::{self, Running};
+    use brevet::session::keyring::Keyring;
+    use brevet::{files, grpc, keyring_file, query};
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, Request};
+    use http_body_util::{BodyExt, Full};
+    use prost::Message;
+    use tokio::runtime::Runtime;
+
+    const ROLE: &str = "arn:aws:iam::111122223333:role/Open";
+    const AGENT: &str =
+        "aws-cli/2.34.0 md/awscrt#0.31.2 ua/2.1 os/linux#6.8.0 md/arch#x86_64 lang/python#3.14.2";
+
+    /// A key, and the session token of a temporary one.
+    struct Keys {
+        id: String,
+        secret: String,
+        token: Option<String>,
+    }
+
+    struct Served {
+        runtime: Runtime,
+        running: Running,
+        now: Timestamp,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Served {
+        fn start() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let now = Timestamp::from_amz("20261124T120000Z").unwrap();
+            let entropy = Arc::new(SystemEntropy::new());
+            let directory = dir.path().join("directory.json");
+            files::write_private(&directory, include_bytes!("data/directory.json")).unwrap();
+            let keyring = Keyring::generate(&*entropy, now).unwrap();
+            keyring_file::save(&keyring, &dir.path().join("keyring.json")).unwrap();
+            let any = SocketAddr::from(([127, 0, 0, 1], 0));
+            let config = Config {
+                operator: any,
+                directory: Some(directory),
+                ..Config::in_folder(dir.path(), any)
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let clock = Arc::new(ManualClock::new(now));
+            let running = runtime
+                .block_on(server::start(config, clock, entropy))
+                .unwrap();
+            Self {
+                runtime,
+                running,
+                now,
+                _dir: dir,
+            }
+        }
+
+        fn broker(&self) -> &Arc<Broker> {
+            &self.running.broker
+        }
+
+        fn headers(&self, path: &str, body: &[u8], keys: &Keys) -> HeaderMap {
+            let mut headers = HeaderMap::new();
+            headers.insert("user-agent", HeaderValue::from_static(AGENT));
+            let signer = Signer {
+                access_key_id: &keys.id,
+                secret_access_key: keys.secret.as_bytes(),
+                session_token: keys.token.as_deref(),
+                region: "us-east-1",
+                service: "sts",
+            };
+            let host = self.running.address.to_string();
+            let signed = signer.sign("POST", path, &host, &mut headers, &sha256(body), self.now);
+            signed.unwrap();
+            headers
+        }
+
+        /// Makes a call several times, and counts the allocations of the one with the fewest: buffers that are
+        /// kept grow at first. Returns the body of an answer, too.
+        fn count(&self, call: impl Fn(Origin) -> (u64, Bytes)) -> (u64, Bytes) {
+            let origin = || Origin {
+                source_ip: [127, 0, 0, 1].into(),
+                secure_transport: false,
+                user_agent: Some(AGENT.to_owned()),
+                referer: None,
+                certificate: None,
+                call: None,
+            };
+            let counts = (0..20).map(|_| call(origin()));
+            counts.min_by_key(|(count, _)| *count).unwrap()
+        }
+
+        fn grpc(&self, method: &str, message: &impl Message, keys: &Keys) -> (u64, Bytes) {
+            let path = format!("/{SERVICE}/{method}");
+            let message = message.encode_to_vec();
+            let mut framed = vec![0];
+            framed.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
+            framed.extend_from_slice(&message);
+            let mut headers = self.headers(&path, &message, keys);
+            headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+            let uri = format!("http://{}{path}", self.running.address);
+            let (_stop, stop) = tokio::sync::watch::channel(false);
+            self.count(|origin| {
+                let mut request = Request::post(&uri)
+                    .body(Full::new(Bytes::from(framed.clone())))
+                    .unwrap();
+                *request.headers_mut() = headers.clone();
+                let mut answer = Bytes::new();
+                let counted = allocation_counter::measure(|| {
+                    self.runtime.block_on(async {
+                        let response = grpc::serve(self.broker(), origin, &stop, request).await;
+                        let body = response.into_body().collect().await.unwrap();
+                        assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
+                        answer = body.to_bytes();
+                    });
+                });
+                (counted.count_total, answer.slice(5..))
+            })
+        }
+
+        fn query(&self, form: &str, keys: &Keys) -> (u64, Bytes) {
+            let headers = self.headers("/", form.as_bytes(), keys);
+            let host = HeaderValue::from_str(&self.running.address.to_string()).unwrap();
+            self.count(|origin| {
+                let mut request = Request::post("/")
+                    .body(Full::new(Bytes::from(form.to_owned())))
+                    .unwrap();
+                *request.headers_mut() = headers.clone();
+                request.headers_mut().insert("host", host.clone());
+                let mut answer = Bytes::new();
+                let counted = allocation_counter::measure(|| {
+                    self.runtime.block_on(async {
+                        let response = query::serve(self.broker(), origin, request).await;
+                        assert_eq!(response.status(), 200);
+                        answer = response.into_body().collect().await.unwrap().to_bytes();
+                    });
+                });
+                (counted.count_total, answer)
+            })
+        }
+    }
+
+    #[test]
+    fn calls_take_few_allocations() {
+        let served = Served::start();
+        let alice = Keys {
+            id: "AKIATESTALICE0000001".to_owned(),
+            secret: "canary+secret/of/alice/0123456789abcdefgh".to_owned(),
+            token: None,
+        };
+        let asked = pb::AssumeRoleRequest {
+            role_arn: ROLE.to_owned(),
+            role_session_name: "count".to_owned(),
+            ..pb::AssumeRoleRequest::default()
+        };
+        let (assume, answer) = served.grpc("AssumeRole", &asked, &alice);
+        let issued = pb::AssumeRoleResponse::decode(answer).unwrap();
+        let issued = issued.credentials.unwrap();
+        let session = Keys {
+            id: issued.access_key_id,
+            secret: issued.secret_access_key,
+            token: Some(issued.session_token),
+        };
+        let form =
+            format!("Action=AssumeRole&Version=2011-06-15&RoleArn={ROLE}&RoleSessionName=count");
+        let (by_query, _) = served.query(&form, &alice);
+        let who = pb::GetCallerIdentityRequest {};
+        let (identity, _) = served.grpc("GetCallerIdentity", &who, &session);
+        let form = "Action=GetCallerIdentity&Version=2011-06-15";
+        let (identity_by_query, _) = served.query(form, &session);
+        let counts = [assume, by_query, identity, identity_by_query];
+        println!("{counts:?}");
+        let most = [60, 70, 25, 30];
+        assert!(
+            counts.iter().zip(most).all(|(count, most)| *count <= most),
+            "{counts:?}, and at most {most:?}"
+        );
+    }
+}
