@@ -276,23 +276,19 @@ impl Caller {
         }
     }
 
-    /// The caller's tags: those of the user or role, overridden by those of the session.
-    pub fn tags(&self) -> Vec<Tag> {
-        let own = self.own_tags();
-        let Some(session) = self.session() else {
-            return own.to_vec();
+    /// The keys and values of the caller's tags: those of the user or role, overridden by those of the
+    /// session.
+    pub fn tags(&self) -> impl Iterator<Item = (&str, &str)> {
+        let session = self.session();
+        let of_session = session.map_or(&[][..], |session| session.limits.tags.as_slice());
+        let is_own = move |tag: &&Tag| {
+            let mut others = of_session.iter();
+            !others.any(|other| other.key.eq_ignore_ascii_case(&tag.key))
         };
-        let tags = &session.limits.tags;
-        let overridden = |t: &&Tag| !tags.iter().any(|s| s.key.eq_ignore_ascii_case(&t.key));
-        let of_session = tags.iter().map(|s| Tag {
-            key: s.key.clone(),
-            value: s.value.clone(),
-        });
-        own.iter()
-            .filter(overridden)
-            .cloned()
-            .chain(of_session)
-            .collect()
+        let own = self.own_tags().iter().filter(is_own);
+        let own = own.map(|tag| (tag.key.as_str(), tag.value.as_str()));
+        let of_session = of_session.iter();
+        own.chain(of_session.map(|tag| (tag.key.as_str(), tag.value.as_str())))
     }
 
     /// Describes the caller for audit records.

@@ -124,16 +124,19 @@ pub fn federated_user_arn(account: AccountId, name: &str) -> String {
     format!("arn:aws:sts::{account}:federated-user/{name}")
 }
 
+/// The ARN of a principal: that of a user without a session name, or else the session's.
+pub fn principal_arn(arn: &str, session_name: &str) -> String {
+    match IamArn::parse(arn) {
+        Some(parsed) if session_name.is_empty() || parsed.name.is_empty() => arn.to_owned(),
+        Some(role) if role.kind == "role" => session_arn(role.account, role.name, session_name),
+        Some(user) => federated_user_arn(user.account, session_name),
+        None => arn.to_owned(),
+    }
+}
+
 impl Ancestor {
     /// The ARN of the user or session that this principal is.
     pub fn principal_arn(&self) -> String {
-        match IamArn::parse(&self.arn) {
-            Some(arn) if self.session_name.is_empty() || arn.name.is_empty() => self.arn.clone(),
-            Some(role) if role.kind == "role" => {
-                session_arn(role.account, role.name, &self.session_name)
-            }
-            Some(user) => federated_user_arn(user.account, &self.session_name),
-            None => self.arn.clone(),
-        }
+        principal_arn(&self.arn, &self.session_name)
     }
 }

@@ -1,6 +1,7 @@
 //! Makes credentials and a session record from a [`Grant`]. Knows no policies and waits for
 //! nothing.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::session::batch::{Leaf, Proof};
 use crate::session::envelope::Unsigned;
 use crate::session::keyring::Keyring;
 use crate::session::packing::{Packed, TagClaim};
-use crate::session::token::{self, Ancestor, Claims, Narrowed};
+use crate::session::token::{self, Claims, Narrowed};
 use crate::sessions::{Narrowing, SessionId, SessionRecord};
 use crate::trust::Grant;
 
@@ -131,7 +132,7 @@ pub struct SessionDetails {
 /// [`Error`] if there are no random bytes or no current signing key, or if the token would be too
 /// long.
 pub fn session(
-    grant: Grant<'_>,
+    mut grant: Grant<'_>,
     term: Duration,
     details: SessionDetails,
     issued_under: (i64, &str),
@@ -141,7 +142,7 @@ pub fn session(
 ) -> Result<(Session, UnsignedToken), Error> {
     let [random @ .., a, b, c, d, e] = entropy::bytes::<37>(entropy)?;
     let (session_id, salt): (SessionId, [u8; 16]) = split(random);
-    let account = grant.account();
+    let (account, ancestors) = (grant.account(), grant.take_lineage());
     let access_key_id = AccessKeyId::mint(AccessKeyKind::Temporary, account, [a, b, c, d, e]);
     let issued_at = now.whole_second();
     let (kind, principal_arn, principal_id) = grant.principal();
@@ -168,7 +169,7 @@ pub fn session(
             (Some(parent), _) => parent.mfa_at,
             (None, proven) => proven.map_or(0, |proven| proven.at().seconds()),
         },
-        ancestors: grant.lineage().to_vec(),
+        ancestors,
         issued_under: parent.map_or(issued_under.0, |parent| parent.issued_under),
         store_id: issued_under.1.to_owned(),
         holder: grant.holder().cloned(),
@@ -192,11 +193,6 @@ pub fn session(
         at: issued_at.seconds(),
         description: narrows.description.clone(),
     });
-    let own = Ancestor {
-        arn: claims.principal_arn.clone(),
-        session_name: claims.session_name.clone(),
-        ..Ancestor::default()
-    };
     let unsigned = UnsignedToken {
         token,
         keyring: keyring.clone(),
@@ -204,7 +200,7 @@ pub fn session(
     };
     let session = Session {
         user_id: lineage::user_id(account, kind, &claims.principal_id, &claims.session_name),
-        arn: own.principal_arn(),
+        arn: lineage::principal_arn(&claims.principal_arn, &claims.session_name),
         record: record(claims, details.tags, narrowing),
         credentials: Credentials {
             access_key_id,
@@ -219,8 +215,12 @@ pub fn session(
 
 /// The record of a session, which the broker keeps.
 fn record(claims: Claims, tags: Vec<TagClaim>, narrowing: Option<Narrowing>) -> SessionRecord {
+    let filled_in = match lineage::ancestors(&claims) {
+        Cow::Owned(ancestors) => Some(ancestors),
+        Cow::Borrowed(_) => None,
+    };
     SessionRecord {
-        ancestors: lineage::ancestors(&claims).into_owned(),
+        ancestors: filled_in.unwrap_or(claims.ancestors),
         session_id: claims.session_id,
         access_key_id: claims.access_key_id,
         principal_arn: claims.principal_arn,

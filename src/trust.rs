@@ -73,9 +73,9 @@ impl Grant<'_> {
         }
     }
 
-    /// The principals behind the session, the caller last.
-    pub fn lineage(&self) -> &[Ancestor] {
-        &self.lineage
+    /// Takes the principals behind the session out of the grant, the caller last.
+    pub fn take_lineage(&mut self) -> Vec<Ancestor> {
+        std::mem::take(&mut self.lineage)
     }
 
     /// What a provider said of the holder, where its token or assertion was shown for this session.
@@ -182,13 +182,12 @@ pub fn admit_service<'c>(
 fn about_role<'f>(
     facts: Facts<'f>,
     role: &'f Role,
-    asked: &RoleArn,
+    asked: &'f RoleArn,
     directory: &'f Directory,
 ) -> Facts<'f> {
     let mut facts = facts;
-    facts
-        .keys
-        .set("aws:resourceaccount", asked.account().to_string());
+    let account = account_of(asked.as_str());
+    facts.keys.set("aws:resourceaccount", account);
     facts.resource_organization(directory.member(asked.account()));
     facts.resource_tags(&role.tags, true);
     facts
@@ -220,14 +219,14 @@ fn admissible(
 ) -> Result<Vec<Ancestor>, Box<Denied>> {
     let facts = about_role(facts, role, asked, directory);
     let found = *role.arn == *asked.as_str();
-    let question = |action| Question {
+    let mut question = Question {
         resource_account: asked.account(),
         trust: Some(&role.trust),
         resource_member: directory.member(asked.account()),
-        ..Question::own(caller, directory, &facts, action, asked.as_str())
+        ..Question::own(caller, directory, &facts, "", asked.as_str())
     };
     for action in actions {
-        let question = question(action);
+        question.action = action;
         // A role that does not exist is evaluated all the same, so that the time does not reveal
         // it.
         let decision = question.decide();
@@ -239,7 +238,7 @@ fn admissible(
     // neither itself nor through another session, and must not assume a role that they do not
     // allow.
     let lineage = caller.lineage();
-    let question = question("sts:AssumeRole");
+    question.action = "sts:AssumeRole";
     let note = if lineage.iter().any(|a| a.restricted && *a.arn == *role.arn) {
         "A session that is narrowed, or limited by session policies, cannot assume its own role again."
     } else if !question.is_within_session_policies() {

@@ -309,7 +309,7 @@ mod calls {
     use std::sync::Arc;
 
     use brevet::api::{SERVICE, sts::v1 as pb};
-    use brevet::base::clock::{Clock, ManualClock, Timestamp};
+    use brevet::base::clock::{ManualClock, Timestamp};
     use brevet::base::digest::sha256;
     use brevet::base::entropy::SystemEntropy;
     use brevet::broker::Broker;

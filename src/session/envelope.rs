@@ -54,10 +54,11 @@ pub fn seal(
     let key = keyring.current().ok_or(ring::error::Unspecified)?;
     let header = header(purpose, key, salt);
     let aad = associated(purpose, keyring, &header);
-    let mut buffer = Vec::with_capacity(SIGNATURE + body.len() + TAG);
+    let mut buffer = Vec::with_capacity(HEADER + SIGNATURE + body.len() + TAG);
+    buffer.extend_from_slice(&header);
     buffer.extend_from_slice(&key.sign(&signed_message(&aad, body)));
     buffer.extend_from_slice(body);
-    encrypt(key, &header, &aad, buffer)
+    encrypt(key, &aad, buffer)
 }
 
 /// Seals a body with the keyring's current key without signing it, for texts that grant nothing. The
@@ -74,9 +75,10 @@ pub fn seal_only(
 ) -> Result<String, ring::error::Unspecified> {
     let key = keyring.current().ok_or(ring::error::Unspecified)?;
     let header = header(purpose, key, salt);
-    let mut buffer = Vec::with_capacity(body.len() + TAG);
+    let mut buffer = Vec::with_capacity(HEADER + body.len() + TAG);
+    buffer.extend_from_slice(&header);
     buffer.extend_from_slice(body);
-    encrypt(key, &header, &associated(purpose, keyring, &header), buffer)
+    encrypt(key, &associated(purpose, keyring, &header), buffer)
 }
 
 /// Opens what [`seal_only`] made.
@@ -201,16 +203,16 @@ fn signed_message(aad: &[u8], body: &[u8]) -> Vec<u8> {
 /// Encrypts what follows the header, and encodes both.
 fn encrypt(
     key: &SessionKey,
-    header: &[u8; HEADER],
     aad: &[u8],
-    mut plain: Vec<u8>,
+    mut text: Vec<u8>,
 ) -> Result<String, ring::error::Unspecified> {
+    let (header, plain) = text
+        .split_first_chunk_mut::<HEADER>()
+        .ok_or(ring::error::Unspecified)?;
     let [_, _, _, _, _, salt @ ..] = header;
-    key.seal(salt, aad, &mut plain)?;
-    let mut sealed = Vec::with_capacity(HEADER + plain.len());
-    sealed.extend_from_slice(header);
-    sealed.extend_from_slice(&plain);
-    Ok(URL_SAFE_NO_PAD.encode(sealed))
+    let tag = key.seal(salt, aad, plain)?;
+    text.extend_from_slice(&tag);
+    Ok(URL_SAFE_NO_PAD.encode(text))
 }
 
 #[cfg(test)]

@@ -50,15 +50,15 @@ impl<'a> Facts<'a> {
     ) -> Self {
         // This is the caller's account unless the requested resource belongs to another one: see
         // `admit`.
-        keys.set("aws:resourceaccount", caller.account().to_string());
+        keys.set("aws:resourceaccount", caller.account_ref().as_str());
         let member = directory.member(caller.account());
         if caller.federated().is_none() {
-            keys.set("aws:principalaccount", caller.account().to_string());
+            keys.set("aws:principalaccount", caller.account_ref().as_str());
             keys.set("aws:userid", caller.user_id());
             keys.set("aws:principalisawsservice", "false");
         }
-        for tag in caller.tags() {
-            keys.set(format!("aws:principaltag/{}", tag.key), tag.value);
+        for (key, value) in caller.tags() {
+            keys.set(format!("aws:principaltag/{key}"), value);
         }
         identify(&mut keys, caller);
         describe_session(&mut keys, caller);

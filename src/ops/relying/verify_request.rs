@@ -459,7 +459,13 @@ impl Signer {
             user_id: caller.user_id().to_owned(),
             role_arn,
             access_key_id: caller.access_key_id.clone(),
-            tags: caller.tags(),
+            tags: caller
+                .tags()
+                .map(|(key, value)| Tag {
+                    key: key.to_owned(),
+                    value: value.to_owned(),
+                })
+                .collect(),
             session: session.transpose()?,
             region: presented.unverified_region().to_owned(),
             signed_at: presented.unverified_date(),

@@ -207,8 +207,8 @@ fn claims(
     own.insert("source_region".to_owned(), cx.broker.region.as_str().into());
     own.insert("principal_id".to_owned(), subject.into());
     let tags = caller.tags();
+    let tags: Map<String, Value> = tags.map(|(k, v)| (k.to_owned(), v.into())).collect();
     if !tags.is_empty() {
-        let tags: Map<String, Value> = tags.into_iter().map(|t| (t.key, t.value.into())).collect();
         own.insert("principal_tags".to_owned(), tags.into());
     }
     if !asked.tags.is_empty() {

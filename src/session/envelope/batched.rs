@@ -69,10 +69,11 @@ impl Unsigned {
     ) -> Result<String, ring::error::Unspecified> {
         let key = keyring.find(self.key_id).ok_or(ring::error::Unspecified)?;
         let aad = associated(self.purpose, keyring, &self.header);
-        let mut plain = Vec::with_capacity(MAX_PROOF + self.body.len() + TAG);
-        proof.write(&mut plain);
-        plain.extend_from_slice(&self.body);
-        encrypt(key, &self.header, &aad, plain)
+        let mut text = Vec::with_capacity(HEADER + MAX_PROOF + self.body.len() + TAG);
+        text.extend_from_slice(&self.header);
+        proof.write(&mut text);
+        text.extend_from_slice(&self.body);
+        encrypt(key, &aad, text)
     }
 }
 

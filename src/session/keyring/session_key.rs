@@ -76,16 +76,19 @@ impl SessionKey {
             .is_ok()
     }
 
-    /// Encrypts `buffer` in place with AES-256-GCM and appends the tag. Each `salt`, which must
+    /// Encrypts a text in place with AES-256-GCM, and returns the tag. Each `salt`, which must
     /// never repeat, has a key of its own, so that the number of tokens has no limit.
     pub fn seal(
         &self,
         salt: &[u8; 16],
         aad: &[u8],
-        buffer: &mut Vec<u8>,
-    ) -> Result<(), ring::error::Unspecified> {
-        self.message_key(salt)?
-            .seal_in_place_append_tag(zero_nonce(), Aad::from(aad), buffer)
+        text: &mut [u8],
+    ) -> Result<[u8; 16], ring::error::Unspecified> {
+        let key = self.message_key(salt)?;
+        let tag = key.seal_in_place_separate_tag(zero_nonce(), Aad::from(aad), text)?;
+        tag.as_ref()
+            .try_into()
+            .map_err(|_| ring::error::Unspecified)
     }
 
     /// Reverses [`Self::seal`] and returns the plain bytes. Fails if anything was altered.
