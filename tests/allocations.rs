@@ -1,5 +1,5 @@
-//! A decision that nobody asks to explain allocates nothing, a compiled policy takes at most what it
-//! is weighed at, and no SAML response takes much. A binary of its own: the counter takes the
+//! A decision that nobody asks to explain allocates nothing, calls take few allocations, a compiled
+//! policy takes at most what it is weighed at, and no SAML response takes much. A binary of its own: the counter takes the
 //! allocator's place.
 
 use brevet::evaluator::{
