@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod context;
+mod draft;
 #[cfg(feature = "failpoints")]
 mod failpoint;
 pub mod iam;
@@ -28,9 +29,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 pub use self::context::Context;
+use self::draft::Draft;
 pub use self::operation::Operation;
 use self::prove::Unproven;
-use self::record::Draft;
 pub use self::refuse::{Refusal, refuse, refuse_unread, shed};
 pub use self::service::Service;
 pub use self::to_the_end::ToTheEnd;
@@ -104,7 +105,8 @@ async fn conclude<O: Operation>(
 ) -> Reply<O::Output> {
     let started = Instant::now();
     let now = broker.clock.now();
-    let mut record = match Draft::begin::<O>(broker, service, name.clone(), now) {
+    let kind = (O::NAME, O::READ_ONLY);
+    let mut record = match Draft::begin(broker, (service, name.clone()), kind, now) {
         Ok(record) => record,
         Err(error) => {
             return Reply {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::record::Draft;
+use super::draft::Draft;
 use super::service::Service;
 use crate::authn::{self, Reason};
 use crate::authorization_message::Message;

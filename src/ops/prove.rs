@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::AuditedReason;
-use super::record::Draft;
+use super::draft::Draft;
 use super::service::Service;
 use crate::authn::{self, Proof, Shown};
 use crate::base::clock::Timestamp;

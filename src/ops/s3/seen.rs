@@ -15,7 +15,7 @@ use crate::base::entropy;
 use crate::broker::Broker;
 use crate::caller::Caller;
 use crate::error::Error;
-use crate::ops::record::{MAX_USER_AGENT, ids};
+use crate::ops::draft::{MAX_USER_AGENT, ids};
 use crate::origin::Origin;
 use crate::s3::{Code, DataEvents, Head, Routed, S3Refusal, S3Store, SignedForStore, route};
 use crate::trust::Denied;
