@@ -212,8 +212,11 @@ impl Parameters {
         name: &str,
         mut item: impl FnMut(&mut Self, &str) -> Option<T>,
     ) -> Vec<T> {
-        self.take_empty(name);
         let mut items = Vec::new();
+        if self.is_empty() {
+            return items;
+        }
+        self.take_empty(name);
         while let Some(next) = item(self, &format!("{name}.member.{}", items.len() + 1)) {
             items.push(next);
         }
