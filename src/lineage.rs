@@ -45,7 +45,7 @@ pub fn user_id(
     session_name: &str,
 ) -> String {
     match kind {
-        token::SessionKind::Role => format!("{principal_id}:{session_name}"),
+        token::SessionKind::Role => [principal_id, ":", session_name].concat(),
         token::SessionKind::User => principal_id.to_owned(),
         token::SessionKind::FederatedUser => format!("{account}:{session_name}"),
     }
@@ -116,7 +116,16 @@ pub fn came_from(
 
 /// The ARN of a role session, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
 pub fn session_arn(account: AccountId, role_name: &str, role_session_name: &str) -> String {
-    format!("arn:aws:sts::{account}:assumed-role/{role_name}/{role_session_name}")
+    let account = account.as_str();
+    let parts = [
+        "arn:aws:sts::",
+        account,
+        ":assumed-role/",
+        role_name,
+        "/",
+        role_session_name,
+    ];
+    parts.concat()
 }
 
 /// The ARN of a federated user, `arn:aws:sts::ACCOUNT:federated-user/NAME`.

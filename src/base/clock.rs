@@ -86,8 +86,8 @@ impl Timestamp {
             part(13, 15)?,
             0,
         );
-        let at = at.ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-        Some(Self::from_seconds(at.timestamp().as_second()))
+        let at = jiff::tz::Offset::UTC.to_timestamp(at.ok()?).ok()?;
+        Some(Self::from_seconds(at.as_second()))
     }
 
     /// Parses an HTTP date, `Fri, 02 Jan 2026 03:04:05 GMT` (RFC 9110 section 5.6.7). `None` for
@@ -142,10 +142,35 @@ impl<'de> serde::Deserialize<'de> for Timestamp {
 /// can parse.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_second(self.seconds()) {
-            Ok(at) => write!(f, "{at}"),
-            Err(_) => write!(f, "@{}", self.seconds()),
+        let Ok(at) = jiff::Timestamp::from_second(self.seconds()) else {
+            return write!(f, "@{}", self.seconds());
+        };
+        let time = jiff::tz::Offset::UTC.to_datetime(at);
+        let Ok(year @ 0..=9_999) = u16::try_from(time.year()) else {
+            return write!(f, "{at}");
+        };
+        // Written at once, since every call writes a few.
+        let mut text = *b"0000-00-00T00:00:00Z";
+        let parts = [
+            (3, year),
+            (6, time.month().unsigned_abs().into()),
+            (9, time.day().unsigned_abs().into()),
+            (12, time.hour().unsigned_abs().into()),
+            (15, time.minute().unsigned_abs().into()),
+            (18, time.second().unsigned_abs().into()),
+        ];
+        for (last, mut number) in parts {
+            for digit in text
+                .iter_mut()
+                .take(last + 1)
+                .rev()
+                .take_while(|d| **d == b'0')
+            {
+                *digit += u8::try_from(number % 10).unwrap_or_default();
+                number /= 10;
+            }
         }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -242,6 +267,17 @@ mod tests {
             "+0260101T000000Z",
         ] {
             assert_eq!(Timestamp::from_amz(bad), None, "{bad}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_iso_form_is_that_of_jiff(seconds in -99_999_999_999i64..300_000_000_000) {
+            let jiff = match jiff::Timestamp::from_second(seconds) {
+                Ok(at) => at.to_string(),
+                Err(_) => format!("@{seconds}"),
+            };
+            proptest::prop_assert_eq!(Timestamp::from_seconds(seconds).to_string(), jiff);
         }
     }
 
