@@ -20,7 +20,7 @@ pub const SALT_BYTES: usize = 16;
 pub const OUTPUT_BYTES: usize = 32;
 /// The most memory that a hash from elsewhere may demand, in KiB, and the highest product of memory and
 /// passes: somewhat more than three times the work of [`Cost::DEFAULT`]. Each check of a password may
-/// have to do that work ([`crate::hashing`]).
+/// have to do that work.
 const MAX_MEMORY_KIB: u32 = 131_072;
 const MAX_WORK: u32 = 2 * MAX_MEMORY_KIB;
 /// The most lanes that a hash from elsewhere may demand.
