@@ -1,16 +1,10 @@
 """Ceph RGW behind a proxy that asks Brevet: the matrix of clients and the attacks of the other stores. RGW itself knows one
 key, and nothing of Brevet."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from ceph import Ceph
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import object_stores as stores  # noqa: E402
-from test_object_stores import prepared, sdk_for_rust, the_matrix  # noqa: E402, F401
-from test_touched import compare  # noqa: E402
+from test_object_stores import prepared, sdk_for_rust, stores, the_matrix  # noqa: F401
+from test_touched import compare
 
 
 class RGW:
