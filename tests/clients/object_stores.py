@@ -90,7 +90,7 @@ class Programs:
             process.send_signal(signal.SIGTERM)
         for process in self.running:
             try:
-                process.wait(20)
+                process.wait(5)
             except subprocess.TimeoutExpired:
                 process.kill()
 
