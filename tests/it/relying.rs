@@ -648,7 +648,7 @@ async fn a_service_that_may_verify_requests_learns_of_the_end_of_the_sessions_th
             break message;
         }
     };
-    assert_eq!(ended.ended_access_key_ids, [first.id.clone()]);
+    assert_eq!(ended.ended_access_key_ids, std::slice::from_ref(&first.id));
     assert!(ended.sequence_number >= change);
     // Who may only watch what it handed out learns nothing, and nobody learns of another account's sessions.
     let client = broker.client(&key_of("watcher"));
