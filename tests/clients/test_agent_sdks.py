@@ -77,7 +77,8 @@ def denied(agent):
 
 def there(sdk):
     if not Path(SDKS[sdk][-1] if sdk == "Go 2" else SDKS[sdk][1]).exists():
-        may_skip(f"the SDK for {sdk} is not installed: tests/clients/matrix/install")
+        # What Debian, PyPI and npm do not have at the moment is named by the installer, and left out.
+        pytest.skip(f"the SDK for {sdk} is not installed: tests/clients/matrix/install")
 
 
 def environment(world, agent, way):
