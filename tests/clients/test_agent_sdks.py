@@ -11,7 +11,6 @@ from pathlib import Path
 
 import agents
 import pytest
-from conftest import may_skip
 
 HERE = Path(__file__).parent
 INSTALLED = HERE.parents[1] / "target/clients"
