@@ -187,9 +187,13 @@ def test_a_trust_policy_checks_the_tags_of_a_workload_and_the_broker_knows_its_n
     assert {name: status for name, (status, _) in answers.items()} == {"reporter": 200, "other": 403, "untagged": 403}
     assert answers["other"][1]["code"] == "AccessDenied"
     # Not the agent's own user, who would be the same for every container.
-    workloads = [record["requestParameters"]["workload"] for record in broker.records("AssumeRoleForWorkload")]
+    def recorded(name):
+        records = broker.records("AssumeRoleForWorkload")
+        return {"type": "process", "name": name} in [record["requestParameters"]["workload"] for record in records]
+
+    # A refusal is written within half a second.
     for name in tags:
-        assert {"type": "process", "name": name} in workloads
+        wait_until(lambda: recorded(name))
     listed = json.loads(broker.administer("sessions", "list", "--role-arn", "Reports", "--output", "json"))["Sessions"]
     assert [session["Workload"] for session in listed] == ["workload reporter"]
 

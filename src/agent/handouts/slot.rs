@@ -83,12 +83,18 @@ impl Slot {
     /// session in memory and none arrives in time.
     pub async fn get(self: &Arc<Self>, now: Timestamp) -> Result<Arc<RoleSession>, Refusal> {
         self.asked.store(now.millis(), Ordering::Relaxed);
-        match self.good(now) {
-            Some(session) if now.plus(SHORT) < session.expires_at => Ok(session),
-            _ if self.plan().on_demand_at > now => self.outcome(now),
-            // Boxed, so that the future of every request is small.
-            _ => Box::pin(self.fetched()).await,
+        if let Some(session) = self.good(now)
+            && now.plus(SHORT) < session.expires_at
+        {
+            return Ok(session);
         }
+        // The request may be older than this slot, or than the end of its last session.
+        let now = self.shared.clock.now();
+        if self.plan().on_demand_at > now {
+            return self.outcome(now);
+        }
+        // Boxed, so that the future of every request is small.
+        Box::pin(self.fetched()).await
     }
 
     /// The session after a fetch, or what there is when that takes too long.

@@ -167,6 +167,20 @@ async fn a_session_comes_from_memory_and_is_renewed_ahead() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_older_than_its_session_gets_it() {
+    let world = World::new();
+    let arrived = world.clock.now();
+    world.clock.advance(Duration::from_millis(1));
+    let first = world.handouts.get(wanted("node"), arrived).await.unwrap();
+    assert_eq!(key(&first), "ASIA1");
+    let arrived = world.clock.now();
+    world.clock.advance(Duration::from_millis(1));
+    world.handouts.ended(&["ASIA1".to_owned()]);
+    let second = world.handouts.get(wanted("node"), arrived).await.unwrap();
+    assert_eq!(key(&second), "ASIA2");
+}
+
+#[tokio::test]
 async fn what_is_pinned_is_fetched_before_anybody_asks() {
     let world = World::new();
     let slot = world.handouts.pin(wanted("node"));
