@@ -185,7 +185,7 @@ fn question(body: &[u8]) -> Result<VerifyStringToSign, Error> {
     let decoded = STANDARD.decode(token).or_else(|_| URL_SAFE.decode(token));
     let string_to_sign = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let string_to_sign = string_to_sign.ok_or_else(|| {
-        Error::Malformed("`credentials.token` must be a string to sign in base64.".to_owned())
+        Error::Malformed("`credentials.token` must be the base64 of the string to sign.".to_owned())
     })?;
     VerifyStringToSign::parse(
         text("access")?,

@@ -31,7 +31,7 @@ pub struct ImdsWorld {
     pub account_id: String,
 }
 
-/// The container endpoint in the form of Amazon ECS, as its first workload uses it.
+/// What the first configured container needs to fetch credentials in the way of Amazon ECS: the URL and the token.
 #[derive(Debug, Default, Serialize)]
 pub struct ContainerWorld {
     pub full_uri: String,

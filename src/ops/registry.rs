@@ -56,14 +56,14 @@ pub const ADMINISTRATION: &[&str] = &[
 
 #[cfg_attr(
     not(any(test, feature = "internals")),
-    allow(dead_code, reason = "tests compare it with the wires")
+    allow(dead_code, reason = "tests compare it with the protocols")
 )]
 /// Brevet's own actions in the SecurityTokenService. They exist only in gRPC, too.
 pub const OWN: &[&str] = &[AssumeRoleForWorkload::NAME];
 
 #[cfg_attr(
     not(any(test, feature = "internals")),
-    allow(dead_code, reason = "tests compare it with the wires")
+    allow(dead_code, reason = "tests compare it with the protocols")
 )]
 /// The actions for programs that accept or hand out sessions. They exist only in gRPC, too.
 pub const RELYING: &[&str] = &[Authorize::NAME, VerifyRequest::NAME, WatchRevocations::NAME];

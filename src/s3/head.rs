@@ -178,7 +178,7 @@ fn check_header(name: &str, value: &str, earlier: &[(String, String)]) -> Result
     }
     if own && value.contains(',') && !LISTS.iter().any(|list| is_like(name, list)) {
         return Err(invalid(format!(
-            "The header '{name}' must not contain a comma, which stands between repeated headers: write `%2C` where the value is encoded."
+            "The header '{name}' must not contain a comma, because a comma can also mean that the header was sent several times. If its value is URL-encoded, write `%2C`."
         )));
     }
     if name == "connection" {

@@ -120,8 +120,8 @@ pub struct Narrowed {
 }
 
 impl Claims {
-    /// The principals behind the session, the oldest first, without the earlier credentials of the
-    /// same session that it was narrowed from.
+    /// The principals behind the session, the oldest first. If the session was narrowed, its own earlier
+    /// credentials, which are the last of the ancestors, are left out.
     pub fn origins(&self) -> &[Ancestor] {
         let times = self.narrowed.map_or(0, |narrowed| narrowed.times);
         let times = usize::try_from(times).unwrap_or(usize::MAX);

@@ -39,7 +39,7 @@ pub use self::options::{Mode, RedisOptions, UNVERIFIED_SENTENCE, check_redis_url
 /// The longest wait for one answer.
 pub const DEADLINE: Duration = Duration::from_millis(250);
 
-/// The records, counters and marks of one cluster.
+/// The session records, counters and revocation marks that one cluster of brokers keeps in Redis.
 pub(super) struct RedisSessions {
     servers: Servers,
     connection: Mutex<Option<Connection>>,

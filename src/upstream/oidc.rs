@@ -273,8 +273,8 @@ fn redirect_uri(broker: &Broker, offered: &Offered) -> Result<String, Refused> {
     Ok(format!("{base}{}", offered.callback_path()))
 }
 
-/// How long ago the person may have signed in at the provider, in seconds. A limit for approvals of programs
-/// is passed on, too, because the provider need not say when that was unless it is asked for a limit.
+/// How many seconds ago the person may have signed in at the provider (`max_age`). The limit for approvals of
+/// programs (`mfa_max_age`) is sent, too, because a provider need not return `auth_time` without a `max_age`.
 fn max_age(broker: &Broker, offered: &Offered) -> Option<u64> {
     let sign_ins = broker.sign_ins.as_ref();
     let of_approvals = sign_ins.and_then(|sign_ins| sign_ins.settings.mfa_max_age);

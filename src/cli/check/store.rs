@@ -187,8 +187,8 @@ impl Look<'_> {
         Some(directory)
     }
 
-    /// Loads the directory. Returns it with a text that says where it is, or `None` if it is in the store
-    /// and the store or the master key cannot be used, about which there is a line already.
+    /// Loads the directory, and returns it with a text that says where it is. `None` if it is in the store, but
+    /// the store or the master key cannot be used; an earlier line says so already.
     async fn loaded_directory(
         &mut self,
         store: Option<&Store>,

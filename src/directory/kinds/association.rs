@@ -21,8 +21,8 @@ const MAX_NAME: usize = 100;
 const MAX_KUBERNETES_NAME: usize = 253;
 
 shape! {
-    /// An association: the role of the pods with a service account (with `Namespace`, `ServiceAccount` and
-    /// `ProviderArn`), or of the tasks of a family (with `Family`).
+    /// Gives a role to the pods that run under a service account of Kubernetes, or to the tasks of a family of
+    /// Amazon ECS. The first sets `Namespace`, `ServiceAccount` and `ProviderArn`, the second `Family`.
     AssociationDetail {
         /// The ARN. It may be left out, because the other fields determine it.
         arn: String,

@@ -153,7 +153,7 @@ impl Operation for WatchRevocations {
         {
             &[ACTION, OF_OTHERS]
         } else {
-            let note = "A session was not issued to the caller by AssumeRoleForWorkload, and the caller may not verify requests with the sessions of its account.";
+            let note = "At least one of the sessions was not issued to the caller by AssumeRoleForWorkload. To watch such sessions, the caller needs the permission brevet:VerifyRequest, and they must be of its own account.";
             return Err(cx.refuse_because(ACTION, &own, note));
         };
         let digest = sha256(cx.caller().budget_key().as_bytes());
