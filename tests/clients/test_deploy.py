@@ -190,7 +190,7 @@ def test_the_units_run_by_the_commands_of_the_pages(folder):
     tried = subprocess.run([*namespaces, "--cgroup", "true"], capture_output=True, text=True)
     if tried.returncode != 0:
         may_skip(f"systemd needs root and namespaces: {tried.stderr}")
-    work = folder / "work"
+    work = folder / "steps"
     (work / "target/release").mkdir(parents=True)
     for name in ("brevet", "brevet-agent"):
         shutil.copy(Path(BREVET).with_name(name), work / "target/release")
@@ -217,7 +217,7 @@ def test_the_units_run_by_the_commands_of_the_pages(folder):
     for number, step in enumerate(steps):
         (work / f"step.{number}").write_text(step)
     shutil.copy(Path(__file__).with_name("units.sh"), work)
-    inside = [*namespaces, sys.executable, str(Path(__file__).with_name("units.py")), str(folder), "/work/units.sh"]
+    inside = [*namespaces, sys.executable, str(Path(__file__).with_name("units.py")), str(folder), "/steps/units.sh"]
     try:
         done = subprocess.run(inside, capture_output=True, text=True, timeout=240)
     finally:

@@ -34,7 +34,7 @@ def root(folder):
     # systemd changes the root of what it starts, which is possible at a mount only.
     sh("mount", "--bind", folder, folder)
     os.chdir(folder)
-    for name in ["dev", "proc", "sys", "tmp", "mnt", "etc/systemd/system", "etc/logrotate.d", "var/lib", "run", "root", "work"]:
+    for name in ["dev", "proc", "sys", "tmp", "mnt", "etc/systemd/system", "etc/logrotate.d", "var/lib", "run", "root", "steps"]:
         (folder / name).mkdir(parents=True, exist_ok=True)
     for name in PROGRAMS:
         host = Path("/") / name
@@ -99,7 +99,7 @@ def main():
     (units / "service.d/output.conf").write_text("[Service]\nStandardOutput=append:/log\nStandardError=append:/log\n")
     (units / "script.service.d/output.conf").write_text("[Service]\nStandardOutput=append:/out\nStandardError=append:/out\n")
     (units / "script.service").write_text(
-        "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nWorkingDirectory=/work\nEnvironment=HOME=/root\n"
+        "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nWorkingDirectory=/steps\nEnvironment=HOME=/root\n"
         f"ExecStart=/bin/bash {script}\nExecStopPost=+/bin/systemctl --force --force poweroff\n"
     )
     # A root folder by chroot could have no namespaces for users.

@@ -1,7 +1,7 @@
 # What test_deploy.py runs below a systemd: the commands of the pages, in files beside this one, and what came of them.
 set -e
 trap 'systemctl --no-pager --full status brevet brevet-agent; systemctl show brevet brevet-agent --property=ExecMainStatus,ExecMainCode,Result,StatusErrno' ERR
-export PATH="/work/stub:$PATH"
+export PATH="/steps/stub:$PATH"
 . ./broker.install
 . ./broker.import
 . ./broker.health
