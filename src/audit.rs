@@ -237,7 +237,7 @@ impl Audit {
                 // The writer is blocked in a system call, so the node must become unready before that
                 // returns.
                 self.shared
-                    .tell(false, "a write has not returned within 2 s");
+                    .tell(false, "a write to the audit log took longer than 2 s");
                 Err(AuditError.into())
             }
         }
@@ -424,7 +424,7 @@ fn start(
         Err(_) => {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "nobody reads it (it could not be opened within 2 s)",
+                "could not be opened for writing within 2 s: if it is a named pipe, no program reads from it",
             ));
         }
     }

@@ -247,7 +247,7 @@ impl Writer {
             let mut text = match serde_json::to_vec(&line) {
                 Ok(text) => text,
                 Err(error) => {
-                    tracing::error!(%error, "an audit line could not be made");
+                    tracing::error!(%error, "an audit record could not be written as JSON, and is lost");
                     continue;
                 }
             };
@@ -257,7 +257,7 @@ impl Writer {
                 Ok(()) => _ = self.metrics.audit_up.set(1),
                 Err(error) => {
                     self.metrics.audit_up.set(0);
-                    tracing::error!(%error, "an audit line could not be written");
+                    tracing::error!(%error, "a line could not be written to the audit log of this agent");
                 }
             };
         }

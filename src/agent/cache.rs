@@ -155,7 +155,8 @@ impl Cache {
         let sealed = files::read(&self.file, Audience::Owner, MAX_FILE_BYTES)?;
         Ok(self.unseal(sealed.expose()).unwrap_or_else(|| {
             let file = self.file.display();
-            tracing::warn!(%file, "the session file is damaged, or was sealed by another agent or with another key; it is ignored");
+            tracing::warn!(%file, "the session file is damaged, or was sealed by another agent or with another key; \
+                it is ignored");
             Kept::default()
         }))
     }
@@ -191,7 +192,7 @@ impl Cache {
         let tag = self
             .key
             .seal_in_place_separate_tag(unique, Aad::from(&self.bound_to), &mut bytes)
-            .map_err(|_| "the sessions are too large to seal")?;
+            .map_err(|_| "the sessions could not be encrypted for the session file")?;
         let sealed = [MAGIC, &nonce, &bytes, tag.as_ref()].concat();
         files::write_private(&self.file, &sealed)?;
         *written = keys;

@@ -407,7 +407,7 @@ fn ranged(
     let (start, end) = range.into_inner();
     Err(value(
         key,
-        format!("must be from {start} to {end}, and is {asked}"),
+        format!("must be from {start} to {end}, but is {asked}"),
     ))
 }
 

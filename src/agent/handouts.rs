@@ -116,7 +116,9 @@ impl Handouts {
                 .map(|(_, wanted)| wanted.clone());
             let Some(least) = least else {
                 return Err(Refusal::Unavailable {
-                    reason: format!("this agent has {MAX_SLOTS} configured workloads already"),
+                    reason: format!(
+                        "this agent already serves {MAX_SLOTS} configured workloads, which is the maximum"
+                    ),
                 });
             };
             slots.remove(&least);

@@ -128,7 +128,8 @@ impl Imds {
             Err(NoEntropy) => Answer::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 TEXT,
-                "The operating system gives this agent no random numbers at the moment.",
+                "This agent cannot make a token: the operating system's random number generator failed. Try again \
+                 later.",
             ),
         }
     }
@@ -179,7 +180,7 @@ fn no_credentials(refusal: &Refusal, now: Timestamp) -> Answer {
         Refusal::Denied { code, message } => {
             let document = json!({
                 "Code": "AssumeRoleUnauthorizedAccess",
-                "Message": format!("The broker does not give this agent the role: {code}: {message}"),
+                "Message": format!("The broker refused to let this agent assume the role: {code}: {message}"),
                 "LastUpdated": now.to_string(),
             });
             Answer::new(StatusCode::OK, JSON, document.to_string())

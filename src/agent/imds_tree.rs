@@ -103,9 +103,9 @@ fn folder(
     depth: usize,
     left: &mut usize,
 ) -> Result<BTreeMap<String, Node>, String> {
-    let deeper = depth
-        .checked_sub(1)
-        .ok_or_else(|| format!("`{path}` is too deep: {MAX_DEPTH} folders are allowed"))?;
+    let deeper = depth.checked_sub(1).ok_or_else(|| {
+        format!("`{path}` is nested too deeply: at most {MAX_DEPTH} levels of tables are allowed")
+    })?;
     let mut made = BTreeMap::new();
     for (name, value) in table {
         let path = if path.is_empty() {

@@ -65,23 +65,27 @@ impl Metrics {
         let [sessions, audit_up, watch_up] = std::array::from_fn(|_| Gauge::default());
         registry.register(
             "hand_outs",
-            "Requests of workloads for credentials",
+            "Requests for credentials that workloads sent to this agent",
             hand_outs.clone(),
         );
-        registry.register("fetches", "Calls for a new session", fetches.clone());
+        registry.register(
+            "fetches",
+            "Calls to the broker for a new session",
+            fetches.clone(),
+        );
         registry.register(
             "sessions",
-            "Sessions that can be handed out",
+            "Valid sessions that this agent holds for workloads",
             sessions.clone(),
         );
         registry.register(
             "audit_up",
-            "1 while audit lines can be written",
+            "1 while this agent can write to its audit log, otherwise 0",
             audit_up.clone(),
         );
         registry.register(
             "watch_up",
-            "1 while the broker tells this agent which sessions have ended",
+            "1 while the broker reports ended sessions to this agent, otherwise 0",
             watch_up.clone(),
         );
         Self {

@@ -39,7 +39,7 @@ impl Face for Operator {
             "/readyz" => Answer::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 TEXT,
-                "not ready: the broker has not given a session of every configured role yet; the log says why\n",
+                "not ready: this agent has no session yet for at least one configured role; its log says why\n",
             ),
             "/metrics" => Answer::new(
                 StatusCode::OK,
@@ -49,7 +49,7 @@ impl Face for Operator {
             _ => Answer::new(
                 StatusCode::NOT_FOUND,
                 TEXT,
-                "not found; there are /healthz, /readyz and /metrics\n",
+                "not found; the pages are /healthz, /readyz and /metrics\n",
             ),
         }
     }

@@ -39,7 +39,7 @@ impl From<FetchError> for Refusal {
             }
             // Which files the agent has is not for workloads.
             FetchError::File(_) | FetchError::Identity(_) => Refusal::Unavailable {
-                reason: "this agent cannot show the broker who it is; its log says why".to_owned(),
+                reason: "this agent cannot authenticate to the broker; its log says why".to_owned(),
             },
             error => Refusal::Unavailable {
                 reason: error.to_string(),

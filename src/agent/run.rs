@@ -47,7 +47,8 @@ pub enum StartError {
     Socket { path: PathBuf, source: io::Error },
     /// Two workloads have the same token, so that either could get the credentials of the other.
     #[error(
-        "[[container.workload]] token_file: `{}` and `{}` have the same token; remove one of the two files, and the agent makes another one",
+        "[[container.workload]] token_file: `{}` and `{}` have the same token; remove one of the two files, and the \
+         agent writes a new token",
         .names[0], .names[1]
     )]
     SameToken {
@@ -70,13 +71,13 @@ pub enum StartError {
 fn hint(source: &io::Error, address: Option<&SocketAddr>) -> String {
     match (source.kind(), address) {
         (io::ErrorKind::AddrInUse, _) => {
-            "; another program listens there: end it, or configure another one".to_owned()
+            "; another program listens there: stop that program, or configure another address or path".to_owned()
         }
         (io::ErrorKind::AddrNotAvailable, Some(address)) => {
             let ip = address.ip();
             let bits = if ip.is_ipv4() { 32 } else { 128 };
             format!(
-                "; this machine does not have that address: `ip address add {ip}/{bits} dev lo`"
+                "; this machine does not have the address {ip}: add it with `ip address add {ip}/{bits} dev lo`"
             )
         }
         (io::ErrorKind::PermissionDenied, Some(address)) if address.port() < 1_024 => {
@@ -285,7 +286,8 @@ async fn keep(cache: Cache, handouts: Arc<Handouts>, seen: Arc<AtomicI64>) {
             sessions: handouts.kept(),
         };
         if let Err(error) = cache.write(&kept) {
-            tracing::warn!(%error, "the session file could not be written; a restart would lose the sessions");
+            tracing::warn!(%error, "the session file could not be written; if the agent restarts now, it loses the \
+                sessions");
         }
     }
 }

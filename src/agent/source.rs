@@ -66,7 +66,7 @@ pub struct BrokerSource {
 /// A client, and what is known about the identity that it uses.
 struct Known {
     client: Client,
-    /// The digest of the files of the identity, which shows whether they have changed.
+    /// The digest of the credential files, which shows whether they have changed.
     files: [u8; 32],
     /// When the node's own session must be renewed, and when it expires; `None` for a long-term identity.
     session: Option<(Timestamp, Timestamp)>,
@@ -221,7 +221,11 @@ impl BrokerSource {
                 session = Some((refresh::renew_at(issued_at, end, u16::MAX / 2), end));
                 signing(keys)?
             }
-            _ => return Err(FetchError::Identity("the files of the identity".to_owned())),
+            _ => {
+                return Err(FetchError::Identity(
+                    "the credential files do not have the configured kind".to_owned(),
+                ));
+            }
         };
         Ok(Known {
             client,

@@ -156,7 +156,7 @@ fn described(peer: &Peer) -> String {
             Some(executable) => {
                 text.push_str(&format!(", executable {}", executable.path.display()))
             }
-            None => text.push_str(", with an executable that the agent may not see"),
+            None => text.push_str(", an executable that the agent cannot identify"),
         }
         match &program.unit {
             Some(unit) => text.push_str(&format!(", unit {unit}")),

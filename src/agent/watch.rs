@@ -201,7 +201,7 @@ impl Watch {
             tracing::warn!(
                 error = text,
                 ?pause,
-                "the broker does not say which sessions have ended"
+                "the stream of ended sessions from the broker failed; the agent tries again after the pause"
             );
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -241,7 +241,8 @@ impl Watch {
             let message = message.map_err(|_| {
                 FetchError::Client(ClientError::Unreachable {
                     url: self.source.url().to_owned(),
-                    reason: "the stream of ended sessions has gone silent".to_owned(),
+                    reason: "the broker sent nothing on the stream of ended sessions for too long"
+                        .to_owned(),
                 })
             })?;
             let Some(seen) = message? else {

@@ -136,7 +136,7 @@ fn read(path: &Path) -> Result<Secret<String>, TokenError> {
     let mode = std::fs::symlink_metadata(path).map_or(0o777, |meta| meta.mode());
     if mode & 0o007 != 0 {
         return Err(unfit(format!(
-            "has mode {:04o}, and only its owner and its group may read it; run `chmod o-rwx {}`",
+            "has mode {:04o}, which gives access to users other than its owner and its group; run `chmod o-rwx {}`",
             mode & 0o7777,
             path.display()
         )));
@@ -144,8 +144,8 @@ fn read(path: &Path) -> Result<Secret<String>, TokenError> {
     let text = std::str::from_utf8(bytes.expose()).unwrap_or_default();
     if text.len() < SHORTEST || !text.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(unfit(format!(
-            "must hold a token and nothing else, no line feed either: {SHORTEST} to {LONGEST} letters, digits and \
-             marks. Remove the file, and the agent makes one"
+            "must hold only a token of {SHORTEST} to {LONGEST} ASCII letters, digits and punctuation marks, without a \
+             line feed at the end. If you remove the file, the agent writes a new one"
         )));
     }
     Ok(Secret::new(text.to_owned()))

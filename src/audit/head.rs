@@ -47,7 +47,7 @@ pub fn load(path: &Path) -> Result<Option<Link>, FileError> {
     let link = content.and_then(|content| Link::parse(content.sequence, &content.hash));
     // A higher number would leave no room to count on from it.
     let link = link.filter(|link| link.sequence <= MAX_SEQUENCE);
-    let rule = "not a valid audit log head file".to_owned();
+    let rule = "is not a valid head file of an audit log".to_owned();
     link.map(Some).ok_or(FileError::Unfit {
         path: path.to_owned(),
         rule,
@@ -103,7 +103,8 @@ impl HeadFile {
     fn note(&mut self, done: io::Result<()>) {
         if let (false, Err(error)) = (self.failing, &done) {
             let path = self.path.display();
-            tracing::error!(%path, %error, "the head of the audit log cannot be written; lines that are cut off may not be noticed");
+            tracing::error!(%path, %error, "the head file of the audit log cannot be written; if lines are cut off \
+                the end of the log, the broker may not notice");
         }
         self.failing = done.is_err();
     }

@@ -157,8 +157,9 @@ impl LocalLog {
             path: self.path.clone(),
             source,
         };
-        let line = line::whole(record)
-            .map_err(|AuditError| io(io::Error::other("the record has no JSON form")))?;
+        let line = line::whole(record).map_err(|AuditError| {
+            io(io::Error::other("the record could not be written as JSON"))
+        })?;
         let is_new = !self.path.exists();
         if !is_new {
             files::check(&self.path, Audience::Owner)?;
@@ -227,7 +228,7 @@ fn lock(file: &File) -> io::Result<()> {
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    "another command has held it for more than 2 s",
+                    "another brevet command has held the lock on this file for more than 2 s",
                 ));
             }
             Err(error) => return Err(error.into()),

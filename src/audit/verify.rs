@@ -64,7 +64,8 @@ impl fmt::Display for Fault {
             Self::UnchainedBefore(count) => {
                 write!(
                     f,
-                    "{count} lines before the chain are not part of it, although it began earlier: they were added or edited"
+                    "{count} lines before the first line of the chain here are not part of the chain, although it \
+                     began before them: they were added or edited"
                 )
             }
             Self::Missing(from, to) if from == to => {
@@ -83,14 +84,15 @@ impl fmt::Display for Fault {
             Self::TooLong => write!(f, "this line is longer than any line of the log"),
             Self::NotTheHead => write!(
                 f,
-                "this line is not the one that the head names: it was replaced"
+                "this line has another hash than the head records for it: it was replaced"
             ),
             Self::CutOff { last, head } => write!(
                 f,
-                "the lines end at line {last} of the chain, but the head is {head}: the rest was cut off, or is in a file that \
+                "the lines end at line {last} of the chain, but the head is {head}: the rest was cut off, or is in a \
+                 file that \
                  was not named"
             ),
-            Self::NoChain => write!(f, "no line is part of a hash chain"),
+            Self::NoChain => write!(f, "none of the lines is part of a hash chain"),
         }
     }
 }

@@ -335,7 +335,7 @@ impl Writer<'_> {
         if refusals > 0 {
             tracing::error!(
                 refusals,
-                "counted refusals are lost at the end of the process, since the audit log cannot be written"
+                "the process ends, and its counts of refused calls are lost because the audit log cannot be written"
             );
         }
     }

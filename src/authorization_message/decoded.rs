@@ -88,7 +88,7 @@ impl Message {
                 (None, Some((s, c))) => {
                     let got = match &c.got {
                         _ if !disclosure.may_know(&c.key) => {
-                            "a value that only the other account may see".to_owned()
+                            "a value that is shown only to the other account".to_owned()
                         }
                         Some(got) => format!("`{}`", got.join("`, `")),
                         None => "no value for it".to_owned(),

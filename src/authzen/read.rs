@@ -87,7 +87,11 @@ fn semantic(top: &Object) -> Result<Semantic, String> {
             "execute_all" => Ok(Semantic::ExecuteAll),
             "deny_on_first_deny" => Ok(Semantic::DenyOnFirstDeny),
             "permit_on_first_permit" => Ok(Semantic::PermitOnFirstPermit),
-            _ => Err("`evaluations_semantic` must be `execute_all`, `deny_on_first_deny` or `permit_on_first_permit`.".to_owned()),
+            _ => Err(
+                "`evaluations_semantic` must be `execute_all`, `deny_on_first_deny` or \
+                `permit_on_first_permit`."
+                    .to_owned(),
+            ),
         },
         Some(_) => Err("`evaluations_semantic` must be a string.".to_owned()),
     }
@@ -221,11 +225,13 @@ impl Whole<'_> {
             "session" => match properties(self.subject).and_then(|p| p.get(SESSION_TOKEN)) {
                 Some(Value::String(token)) => of(Subject::session(id, token.clone())),
                 _ => {
-                    Err("subject.properties.session_token must be the session's token.".to_owned())
+                    Err("`subject.properties.session_token` must be a string: the session token of the \
+                        subject.".to_owned())
                 }
             },
             _ => Err(
-                "subject.type must be user, role, principal (with an ARN) or session.".to_owned(),
+                "`subject.type` must be `user`, `role`, `principal` (with an ARN as `subject.id`) or \
+                 `session`.".to_owned(),
             ),
         }
     }

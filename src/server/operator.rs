@@ -62,7 +62,7 @@ fn answer(
         (&Method::GET, Operator::Metrics) => (StatusCode::OK, metrics(shared)),
         (&Method::GET, Operator::Unknown) => (
             StatusCode::NOT_FOUND,
-            "not found; there are /healthz, /readyz and /metrics\n".to_owned(),
+            "not found; the pages are /healthz, /readyz and /metrics\n".to_owned(),
         ),
         _ => (
             StatusCode::METHOD_NOT_ALLOWED,

@@ -82,7 +82,10 @@ async fn au_04_a_log_that_is_deleted_is_missed_at_once() {
         "{written:?}"
     );
     let said = stop(daemon);
-    assert!(said.contains("was deleted while it was written"), "{said}");
+    assert!(
+        said.contains("deleted the audit log while the broker was writing to it"),
+        "{said}"
+    );
     // The chain goes on: which lines are gone is known.
     let (whole, text) = verify(&home, true, &[&log]);
     assert!(whole && text.contains("are not in these files"), "{text}");
@@ -247,7 +250,7 @@ async fn au_04_a_start_says_when_lines_were_cut_off_and_the_place_stays_to_be_fo
     call(&home, &daemon, 1).await;
     let said = stop(daemon);
     assert!(
-        said.contains("the audit log does not end as its head says"),
+        said.contains("the last line of the audit log is not the one that its head file records"),
         "{said}"
     );
     let (whole, text) = verify(&home, true, &[&log]);
@@ -278,7 +281,7 @@ async fn au_04_a_start_says_when_lines_were_cut_off_and_the_place_stays_to_be_fo
     brevet::files::write_private(&head, b"").unwrap();
     let said = stop(home.serve());
     assert!(
-        said.contains("the head of the audit log cannot be read"),
+        said.contains("the head file of the audit log cannot be read"),
         "{said}"
     );
 }

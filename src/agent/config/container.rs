@@ -35,9 +35,8 @@ pub(super) fn container(section: Container, base: &Path) -> Result<ContainerConf
         .address
         .unwrap_or(SocketAddr::from(([169, 254, 170, 2], 80)));
     if section.workloads.is_empty() || section.workloads.len() > MAX_WORKLOADS {
-        let rule = format!(
-            "at least one such section is required, one for each workload, and at most {MAX_WORKLOADS}"
-        );
+        let rule =
+            format!("must be given 1 to {MAX_WORKLOADS} times: one section for each workload");
         return Err(value("[[container.workload]]", rule));
     }
     let mut names = HashSet::new();
@@ -143,7 +142,8 @@ fn wanted(entry: &ContainerWorkload) -> Result<Wanted, ConfigError> {
             })))
         }
         _ => {
-            let rule = "either `role_arn` is required, or `cluster` and `family`; with these, the broker's directory says which role it is";
+            let rule = "must be set, or both `cluster` and `family` must be set instead; the role then is the one in \
+                the broker's TaskAssociations";
             Err(value(ROLE, rule))
         }
     }

@@ -49,7 +49,8 @@ pub(super) fn listener(
     }
     if address.ip().is_unspecified() && names.is_empty() {
         let rule = format!(
-            "is required, since {} means every address of this machine: name those that workloads call",
+            "is required, since {} means every address of this machine: list the host names and addresses that \
+             workloads call",
             address.ip()
         );
         return Err(value(hosts_key, rule));

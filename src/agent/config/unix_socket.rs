@@ -58,9 +58,7 @@ pub(super) fn unix_socket(
             })?,
     };
     if section.programs.is_empty() || section.programs.len() > MAX_PROGRAMS {
-        let rule = format!(
-            "at least one such section is required, one for each program, and at most {MAX_PROGRAMS}"
-        );
+        let rule = format!("must be given 1 to {MAX_PROGRAMS} times: one section for each program");
         return Err(value("[[unix_socket.program]]", rule));
     }
     let programs = section.programs.into_iter().map(program);
@@ -107,8 +105,14 @@ fn program(entry: Program) -> Result<ProgramConfig, ConfigError> {
     }
     if entry.uid.is_none() && entry.gid.is_none() && entry.unit.is_none() {
         let rule = match entry.executable {
-            Some(_) => "is not enough: every user of this machine may run it. Add uid, gid or unit",
-            None => "at least one of uid, gid and unit is required, to say which program is meant",
+            Some(_) => {
+                "does not identify a program alone, since every user of this machine may run the file. Set \
+                uid, gid or unit as well"
+            }
+            None => {
+                "is not set, and neither are uid, gid and unit: set at least one of uid, gid and unit to identify \
+                the program"
+            }
         };
         return Err(value(EXECUTABLE, rule));
     }

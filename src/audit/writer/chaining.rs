@@ -32,7 +32,8 @@ impl Chain {
             None => None,
             Some(Ok(known)) => known,
             Some(Err(error)) => {
-                tracing::error!(%error, "the head of the audit log cannot be read; lines that were cut off are not noticed");
+                tracing::error!(%error, "the head file of the audit log cannot be read; if lines were cut off the end \
+                    of the log, the broker does not notice");
                 None
             }
         };
@@ -86,7 +87,8 @@ fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink
             if is_first {
                 tracing::warn!(
                     last = last.sequence,
-                    "the audit log has a hash chain, but its head file is missing; lines that were cut off are not noticed"
+                    "the audit log has a hash chain, but its head file is missing; if lines were cut off the end of \
+                     the log, the broker does not notice"
                 );
             }
             last
@@ -95,8 +97,8 @@ fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink
             if head.sequence > 0 && sink.is_file() {
                 tracing::warn!(
                     sequence = head.sequence,
-                    "the audit log holds no line of its chain: it was rotated, or its lines were removed; \
-                     `brevet audit verify` over it and the files before it shows which"
+                    "the audit log contains no line of its hash chain: the file was rotated, or lines were removed \
+                     from it; to find out which, run `brevet audit verify` on this file and the rotated ones"
                 );
             }
             head
@@ -107,8 +109,8 @@ fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink
             tracing::warn!(
                 head = head.sequence,
                 last = last.sequence,
-                "the audit log has lines after its head: the broker or the machine stopped between the two writes, or somebody \
-                 added them"
+                "the audit log has lines after the one that its head file records: the broker stopped before it could \
+                 update the head file, or somebody added lines"
             );
             last
         }
@@ -118,8 +120,8 @@ fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink
                 head_hash = head.hash_text(),
                 last = last.sequence,
                 last_hash = last.hash_text(),
-                "the audit log does not end as its head says: lines were cut off or replaced; \
-                 `brevet audit verify` names them"
+                "the last line of the audit log is not the one that its head file records: lines were cut off or \
+                 replaced; `brevet audit verify` names them"
             );
             head
         }

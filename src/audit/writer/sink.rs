@@ -92,7 +92,8 @@ impl Sink {
         {
             tracing::error!(
                 path = %path.display(),
-                "the audit log was deleted while it was written, and its lines with it; it continues in a new file"
+                "somebody deleted the audit log while the broker was writing to it, so its lines are lost; the broker \
+                 continues in a new file"
             );
             self.reopen()?;
         }
@@ -161,7 +162,7 @@ impl Sink {
                 Ok(_) if after_failure && parts.iter().all(|part| part.is_empty()) => (
                     0,
                     Some(io::Error::other(
-                        "nothing has been written since the log failed",
+                        "the last write to the audit log failed, and no write has succeeded since",
                     )),
                 ),
                 Ok(_) => one_by_one(file, parts),
@@ -286,7 +287,8 @@ fn repair(file: &File, path: &Path) -> io::Result<u64> {
         end = from;
     }
     if end < meta.size() {
-        tracing::warn!(path = %path.display(), bytes = meta.size() - end, "the audit log ended in an incomplete line, which was removed");
+        tracing::warn!(path = %path.display(), bytes = meta.size() - end, "the audit log ended in an incomplete line, \
+            which was removed");
         file.set_len(end)?;
         file.sync_all()?;
     }
