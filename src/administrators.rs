@@ -47,8 +47,8 @@ pub fn administrators(
     themselves.chain(roles.flat_map(move |role| by_role(directory, role, now)))
 }
 
-/// Whether somebody may administer. The directory may be incomplete, but must contain every entry
-/// on which this depends.
+/// Checks whether `who` is an administrator. The directory may be incomplete, but must contain every entry that the
+/// answer depends on.
 pub fn is_administrator(directory: &Directory, who: &Administrator, now: Timestamp) -> bool {
     match who {
         Administrator::User(user) => {

@@ -47,7 +47,7 @@ const PROVEN_SOURCES: (u64, Duration) = (65_536, Duration::from_secs(600));
 const PROOFS: (u64, Duration) = (65_536, Duration::from_secs(1_800));
 /// How many revocations are served in addition to all other calls.
 const REVOCATIONS: usize = 64;
-/// One in this many connections may be in its TLS handshake, and at most this many in all, because
+/// The limit on connections that are in their TLS handshake: one in 8 of all connections, but at most 1,024, because
 /// each handshake takes up to 60 KB.
 const HANDSHAKES: (usize, usize) = (8, 1_024);
 
@@ -55,9 +55,9 @@ const HANDSHAKES: (usize, usize) = (8, 1_024);
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     pub connections: usize,
-    /// How many calls are being served, or wait for their bodies.
+    /// How many calls may be served, or wait for their bodies, at the same time.
     pub calls: usize,
-    /// The number of bytes that requests and answers hold.
+    /// The number of bytes that requests and answers may hold.
     pub bytes: usize,
 }
 

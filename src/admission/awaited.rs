@@ -1,7 +1,7 @@
-//! Calls that wait for their bodies, by source. Waiting is the cheapest way to occupy capacity, so
-//! these calls give way: if there is no capacity, the oldest waiting call of the source that uses
-//! most is answered with an overload error. A new call therefore always finds room among those that
-//! only wait.
+//! Calls that wait for their bodies, grouped by source. Waiting costs a client nothing, so waiting
+//! calls give way first: if there is no capacity for a new call, the oldest waiting call of the
+//! source that uses most is ended with an overload error. A new call can therefore always take the
+//! place of one that only waits.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
@@ -50,9 +50,9 @@ impl Awaited {
         });
     }
 
-    /// The call that should give way to a call of `newcomer` that needs `bytes`: the oldest of the
-    /// source that uses most of what is short. `None` if no source uses more than the newcomer
-    /// would.
+    /// Returns the call that should give way to a call of `newcomer` that needs `bytes`: the oldest
+    /// call of the source that uses most of the resource `short_of`. Returns `None` if no source
+    /// uses more of it than the newcomer would.
     pub(super) fn first_to_go(
         &self,
         short_of: Shed,

@@ -111,7 +111,7 @@ pub struct Call {
     pub(super) connection: Arc<Connection>,
     /// The source of the client of a trusted proxy; `None` if the source is the connection's.
     pub(super) source: Option<Arc<Holdings>>,
-    /// The principal that was authenticated on the connection, or for the proxy's client, when the
+    /// The authenticated principal of the connection, or of the proxy's client, at the time the
     /// call arrived.
     pub(super) principal: Option<Arc<Holdings>>,
     pub(super) address: Source,
@@ -127,7 +127,7 @@ pub struct Call {
     pub(super) shed: OnceLock<Shed>,
 }
 
-/// The entry of a call among those that wait for their bodies.
+/// A call's entry in the table of calls that wait for their bodies.
 struct Waits {
     number: u64,
     bytes: usize,
@@ -146,10 +146,10 @@ impl Call {
         &self.connection
     }
 
-    /// Records that a signature or token of a principal was verified, of which `proof` is a digest.
-    /// From now on the connection is preferred to unauthenticated ones, unless the same proof was
-    /// seen on another connection, because it may have been stolen, or the principal already has
-    /// its share of connections.
+    /// Records that the call proved to come from `principal`, by a signature or token of which
+    /// `proof` is a digest. From now on the connection is preferred to unauthenticated ones.
+    /// Nothing changes if the same proof was seen on another connection, because it may have been
+    /// stolen, or if the principal already has its share of connections.
     pub fn prove(&self, principal: &str, proof: [u8; 16]) {
         let admission = &self.connection.admission;
         let holdings = || {
@@ -273,8 +273,8 @@ impl Call {
         Some(waits.waker)
     }
 
-    /// Returns the capacity of the call, except for its answer, unless its body has arrived in the
-    /// meantime.
+    /// Ends a call that still waits for its body: gives its capacity back, except for its answer,
+    /// and wakes its task. Does nothing if the body has arrived in the meantime.
     pub(super) fn give_way(&self, shed: Shed) {
         let mut awaited = lock(&self.awaited);
         let Some(waits) = awaited.take() else { return };
@@ -316,8 +316,8 @@ impl Call {
         }
     }
 
-    /// Counts bytes of the answer. They exist already, so no limit applies here; the next calls
-    /// find less capacity instead.
+    /// Counts bytes of the answer. The bytes are already in memory, so no limit applies to them;
+    /// later calls find less capacity instead.
     pub fn charge_answer(&self, bytes: usize) {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let charged = self.charged.load(Ordering::Relaxed);

@@ -9,8 +9,8 @@ use super::holdings::{Holders, Holdings};
 use super::room::in_steps;
 use super::{Admission, Purpose};
 
-/// The first bytes in a connection's buffers, which count as the connection's own memory. Only what
-/// exceeds them is charged.
+/// The first bytes in a connection's buffers, which count as the connection's own memory. Only
+/// bytes beyond these are charged.
 pub(super) const CONNECTION_BUFFER: usize = 16_384;
 /// A TLS handshake in progress, which counts until it is dropped.
 pub struct Handshake(pub(super) Arc<Connection>);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::Shed;
 use crate::budgets::Source;
 
-/// A limited resource of the process.
+/// A limited resource of the process, with its limit and the amount in use.
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) most: usize,
@@ -115,8 +115,8 @@ pub(super) struct Holdings {
     pub(super) handshakes: AtomicUsize,
     pub(super) calls: AtomicUsize,
     pub(super) bytes: AtomicUsize,
-    /// When the allowed rate would have permitted all header bytes received so far, in nanoseconds
-    /// since the admission was created.
+    /// The time, in nanoseconds since the admission was created, at which the source would have sent all its header
+    /// bytes so far if it had kept to the allowed rate.
     pub(super) headers_paid: AtomicU64,
 }
 

@@ -1,6 +1,5 @@
-//! The budget of long requests. A call that is allowed to be longer than others takes nothing of the
-//! memory that all calls share: its bytes come out of one budget for the whole process, as they
-//! arrive.
+//! The budget of long requests. A call that may be longer than others does not use the memory that all calls share: its
+//! bytes are charged to one budget for the whole process as they arrive.
 
 use std::sync::atomic::Ordering;
 
@@ -10,8 +9,8 @@ use super::holdings::take;
 
 /// The budget in bytes for the long requests of the whole process.
 pub(super) const LONG_BYTES: usize = 32 << 20;
-/// How often each byte of a long body is counted: once for the body, which is kept until its parameters
-/// are decoded, and once for the parameters, which together are at most as long.
+/// How often each byte of a long body is counted: once for the body, which is kept until its parameters are decoded,
+/// and once for the decoded parameters, which are at most as long as the body.
 const COPIES: usize = 2;
 
 impl Call {
@@ -42,7 +41,7 @@ impl Call {
         Ok(())
     }
 
-    /// Returns to the budget everything that the call has taken of it.
+    /// Gives back everything that the call has taken from the budget.
     pub(super) fn give_back_long(&self) {
         let charged = self.long_charged.swap(0, Ordering::Relaxed);
         self.connection.admission.long.give_back(charged);

@@ -1,6 +1,6 @@
-//! The agent's audit log: a line of JSON for each hand-out, with no secret in it. Beyond a rate, hand-outs of the
-//! same session to the same workload are counted in one line. A failure to write is logged and shown in the
-//! metrics, but credentials are still handed out: the broker has recorded who got the session.
+//! The agent's audit log: a line of JSON for each hand-out, with no secret in it. If there are too many lines in a
+//! second, hand-outs of the same session to the same workload are counted in one line. A failure to write is logged and
+//! shown in the metrics, but credentials are still handed out: the broker has recorded who got the session.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -19,11 +19,12 @@ use crate::files::{self, FileError};
 
 /// How many hand-outs of one second have a line of their own.
 const LINES_PER_SECOND: u32 = 100;
-/// How many lines may wait until they are written. Those beyond are only counted.
+/// How many lines may wait until they are written. While the queue is full, further hand-outs are only counted.
 const QUEUE: usize = 1_024;
-/// The maximum number of different lines that are counted in a second. Beyond that, they do not name the workload.
+/// The maximum number of different lines that are counted in a second. Further hand-outs are counted for the workload
+/// `others`.
 const MAX_COUNTED: usize = 1_024;
-/// How often the counts are written.
+/// How often the lines that count several hand-outs are written.
 const COUNTED_EVERY: Duration = Duration::from_secs(1);
 
 /// The workload to which something was handed out, and how it showed who it is.
@@ -61,7 +62,7 @@ struct Line {
 }
 
 impl Line {
-    /// The access key, or the outcome if nothing was handed out.
+    /// What distinguishes the counted lines of one recipient: the access key, or the outcome if nothing was handed out.
     fn session(&self) -> &str {
         self.access_key_id.as_deref().unwrap_or(&self.outcome)
     }
@@ -71,15 +72,15 @@ impl Line {
 struct Rate {
     second: i64,
     lines: u32,
-    /// The hand-outs that are counted together.
+    /// The lines that each count several hand-outs, until the writer takes them.
     counted: Vec<Line>,
     /// Where each line is: for each recipient, by [`Line::session`].
     places: HashMap<Recipient, HashMap<String, usize>>,
-    /// The place of the line that was counted last, which most hand-outs belong to.
+    /// The place of the line that was counted last. Most hand-outs belong to the same line, so it is tried first.
     last: usize,
 }
 
-/// The audit log. A thread of its own writes the lines.
+/// The audit log. A separate thread writes the lines, so that requests do not wait for the disk.
 pub struct Audit {
     rate: Arc<Mutex<Rate>>,
     queue: SyncSender<Line>,

@@ -20,7 +20,8 @@ use crate::files::{self, Audience, FileError};
 /// The first bytes of the file, which are also sealed: the format and its version.
 const MAGIC: &[u8] = b"brevet-agent-sessions-2\n";
 const KEY_BYTES: usize = 32;
-/// Sessions of all workloads that an agent can have, with session tokens of the longest kind.
+/// The maximum length of the file in bytes. It is enough for the sessions of all workloads that an agent can have, with
+/// session tokens of the maximum length.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Why the file or its key cannot be used.
@@ -46,10 +47,10 @@ pub struct Cache {
     written: Mutex<Vec<String>>,
 }
 
-/// The content of the file.
+/// The decrypted content of the file.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Kept {
-    /// The number of the last change of the broker's feed that was taken into account.
+    /// The number of the last change of the broker's feed that the agent has applied.
     pub sequence_number: Option<i64>,
     pub sessions: Vec<KeptSession>,
 }
@@ -71,7 +72,7 @@ pub struct KeptSession {
 }
 
 impl KeptSession {
-    /// Copies what the file keeps of a session.
+    /// Makes the entry of a session that was fetched for `wanted`.
     pub fn new(wanted: &str, session: &RoleSession) -> Self {
         let keys = &session.credentials;
         let token = keys.session_token.as_ref();
@@ -88,7 +89,7 @@ impl KeptSession {
         }
     }
 
-    /// Makes the session again. `None` if the file's content cannot be that of a session.
+    /// Makes the session from its entry. `None` if the entry does not describe a possible session.
     pub fn session(&self) -> Option<RoleSession> {
         let keys = Credentials::new(
             &self.access_key_id,

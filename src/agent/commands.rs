@@ -1,4 +1,5 @@
-//! The command that runs the agent. Data goes to standard output, everything for people to standard error.
+//! The command that runs the agent. Data goes to standard output, messages for people go to
+//! standard error.
 
 mod agent;
 
@@ -8,7 +9,7 @@ use crate::base::legible::Form;
 
 pub use agent::{AgentArguments, run as run_agent};
 
-/// Why a command failed, in words for the person at the terminal.
+/// The error of a command, with a message for the person at the terminal.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Writes a line for people to standard error.

@@ -348,8 +348,9 @@ fn role(key: &'static str, arn: &str) -> Result<String, ConfigError> {
         .map_err(|error| value(key, error.rule))
 }
 
-/// The session of a role for a workload on this node, by the workload's name, the role, the name of the session (by
-/// default that of the workload) and its duration. `keys` are the three keys of the section.
+/// Checks the session of a role for a workload on this node. `session` is the role session name; without one, the
+/// workload's name is used. `keys` are the names of the keys of the role, the session name and the duration, for error
+/// messages.
 fn session_of(
     keys: [&'static str; 3],
     workload: &str,

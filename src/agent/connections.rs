@@ -42,7 +42,7 @@ pub fn is_shortage(error: &io::Error) -> bool {
 pub struct Pulse {
     looks: Arc<AtomicU32>,
     opened: u32,
-    /// How many of those calls there had been at the last answer, or [`Pulse::BUSY`].
+    /// The value of `looks` at the last answer, or [`Pulse::BUSY`].
     answered: AtomicU32,
 }
 
@@ -76,7 +76,7 @@ pub struct Connections<K> {
 }
 
 impl<K: Copy + Eq + Hash> Connections<K> {
-    /// No connections yet, and room for at most `most`.
+    /// Creates an empty list of at most `most` connections.
     pub fn new(most: usize) -> Self {
         Self {
             most,

@@ -118,8 +118,8 @@ pub fn authorization(headers: &HeaderMap) -> Result<&[u8], &'static str> {
     }
 }
 
-/// Makes the answer with credentials, or with the reason why there are none. If the broker refuses for good, the
-/// status is one for a client's error, so that no SDK takes it for a temporary fault.
+/// Makes the answer with credentials, or with the reason why there are none. If the broker refuses for good, the status
+/// is a 4xx, so that no SDK takes the refusal for a temporary fault.
 pub fn credentials(result: Result<&RoleSession, &Refusal>) -> Answer {
     match result {
         Ok(session) => Answer::new(StatusCode::OK, JSON, session.container_document.clone()),

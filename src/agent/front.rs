@@ -90,8 +90,8 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
     Ok(())
 }
 
-/// Whether a host is written as clients of this agent write it. Other spellings of its address are how a URL gets past
-/// the filter of a program that fetches URLs for others.
+/// Whether a host is written as clients of this agent write it. Attackers use other spellings of an address to get a
+/// URL past the filter of a program that fetches URLs for them.
 fn is_spelled_plainly(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,

@@ -1,6 +1,6 @@
-//! The sessions that the agent holds. A face asks for one and gets it from memory. Sessions are renewed before
-//! they expire, by one fetch at a time for each, and are kept through an outage until shortly before they expire.
-//! Revoked sessions are dropped.
+//! The sessions that the agent holds. The endpoints get them from memory. Sessions are renewed before they expire, by
+//! one fetch at a time for each, and are kept through an outage until shortly before they expire. Revoked sessions are
+//! dropped.
 
 mod slot;
 
@@ -33,7 +33,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     metrics: Arc<Metrics>,
-    /// Counts changes of the sessions, so that their watcher notices each.
+    /// A counter that is increased by each change of the sessions, which wakes those who watch it.
     changed: watch::Sender<u64>,
 }
 

@@ -32,7 +32,7 @@ const INFO_PATH: &str = "/latest/meta-data/iam/info";
 const TEXT: &str = "text/plain";
 const JSON: &str = "application/json";
 
-/// The face that answers as the instance metadata service does.
+/// The instance metadata service as a [`Face`] of a listener.
 pub struct Imds {
     slot: Arc<Slot>,
     /// The path of the page with the role's credentials.
@@ -51,7 +51,7 @@ pub struct Imds {
     by_nothing: Recipient,
 }
 
-/// What all faces share.
+/// The dependencies that the faces of all listeners have in common.
 pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,

@@ -25,15 +25,16 @@ const MAC: usize = 32;
 const LENGTH: usize = EXPIRY + NONCE + MAC;
 /// The length in characters of a token, which is all of its bytes in base64.
 const TEXT: usize = LENGTH / 3 * 4;
-/// A character of the nonce, which is random.
+/// The index of a token's character that belongs to the random nonce; it selects the token's place in `known`.
 const OF_NONCE: usize = 16;
-/// How many tokens are remembered. Programs ask for a token each, and use it for hours.
+/// How many tokens are remembered. Each program gets a token of its own, and uses it for hours.
 const MOST_KNOWN: usize = 32;
 
 /// The key that authenticates this agent's tokens.
 pub struct TokenKey {
     key: hmac::Key,
-    /// Tokens that were valid. Each has one place, by a character of its nonce.
+    /// Tokens that were valid. The character at [`OF_NONCE`] decides which place a token has, so a new token may
+    /// replace an older one.
     known: Mutex<[Option<Known>; MOST_KNOWN]>,
 }
 
@@ -44,7 +45,7 @@ struct Known {
 }
 
 impl Known {
-    /// Whether it is this token, in constant time.
+    /// Compares the other token with this one in constant time.
     fn is(&self, token: &[u8; TEXT]) -> bool {
         let pairs = self.token.iter().zip(token);
         black_box(pairs.fold(0, |difference, (a, b)| difference | (a ^ b))) == 0

@@ -11,7 +11,7 @@ const MAX_VALUE: usize = 16_384;
 /// The maximum depth of folders.
 const MAX_DEPTH: usize = 8;
 
-/// The metadata of the configuration, completed by defaults for what SDKs ask for.
+/// The metadata of the configuration, with defaults for the entries that SDKs need.
 #[derive(Debug, Clone)]
 pub struct MetaData(BTreeMap<String, Node>);
 

@@ -30,13 +30,14 @@ Examples:
   brevet agent --dev --listen 127.0.0.1:0 --world world.json
       Listens on any free port, for a test; world.json says which one.";
 
-/// How far the wall clock may be behind the latest time that was seen before the log mentions it.
+/// The log mentions a wall clock that is further than this behind the latest time that it has shown.
 const CLOCK_MAY_LAG: Duration = Duration::from_secs(60);
 
-/// Run the agent, which gives the programs beside it credentials of a role
+/// Run the agent, which gives programs on this machine the credentials of a role
 ///
-/// Answers the addresses that every SDK asks, such as the instance metadata service, until SIGTERM or
-/// Ctrl-C. It gets the credentials from the broker, keeps them fresh, and hands them out from memory.
+/// The agent serves the endpoints from which AWS SDKs get credentials, such as the instance metadata service, until
+/// SIGTERM or Ctrl-C. It gets the credentials from the broker, renews them before they expire, and hands them out from
+/// memory.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct AgentArguments {
@@ -49,10 +50,10 @@ pub struct AgentArguments {
         conflicts_with = "dev"
     )]
     config: Option<PathBuf>,
-    /// Development mode: hand out the demo role of a `brevet serve --dev`, whose lines must be pasted before
+    /// Development mode: hand out the demo role of `brevet serve --dev`; first paste the `export` lines that it prints
     #[arg(long)]
     dev: bool,
-    /// Write what is offered, and its secrets, to this file, mode 0600, once everything listens
+    /// Write the addresses and tokens of the agent's endpoints to this file (mode 0600) once all of them listen
     #[arg(long, value_name = "FILE")]
     world: Option<PathBuf>,
     /// With --dev: the address of the instance metadata service; port 0 takes any free port [default:

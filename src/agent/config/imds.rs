@@ -18,10 +18,10 @@ pub struct ImdsConfig {
     pub role_arn: String,
     pub role_session_name: String,
     pub principal: ImdsPrincipal,
-    /// The duration of a session in seconds, from 3,600 to 129,600. If less than 20 minutes are left, SDKs assume
-    /// a later expiry than the true one; a session of at least an hour is renewed before.
+    /// The duration of a session in seconds, from 3,600 to 129,600. SDKs overstate the expiry of credentials that have
+    /// less than 20 minutes left; sessions of at least an hour are renewed before that.
     pub duration_seconds: u32,
-    /// The session tags.
+    /// The session tags with which the role is assumed.
     pub tags: Vec<(String, String)>,
     /// Whether requests without a token are answered, as version 1 of the service did.
     pub v1: bool,

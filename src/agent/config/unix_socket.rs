@@ -1,5 +1,5 @@
-//! `[unix_socket]`: credentials for local programs, which the agent tells apart by what the kernel
-//! says about them.
+//! `[unix_socket]`: credentials for local programs, which the agent identifies by what the kernel
+//! reports about the process at the other end of the socket.
 
 use std::path::{Path, PathBuf};
 

@@ -97,7 +97,7 @@ impl Slot {
         Box::pin(self.fetched()).await
     }
 
-    /// The session after a fetch, or what there is when that takes too long.
+    /// Waits for a fetch, for at most [`PATIENCE`], and returns the session or the reason why there is none.
     async fn fetched(self: &Arc<Self>) -> Result<Arc<RoleSession>, Refusal> {
         // The fetch goes on if the caller hangs up, so that the next one finds its result.
         let slot = self.clone();
@@ -128,8 +128,8 @@ impl Slot {
         self.good(self.shared.clock.now())
     }
 
-    /// What the broker needs to tell this agent when the session ends. `None` if there is no session, or it is not
-    /// a workload's.
+    /// The access key and token by which the broker recognizes the session, so that it can tell this agent when the
+    /// session ends. `None` if there is no good session, or the session is not for a workload.
     pub(super) fn watched(&self) -> Option<WatchedSession> {
         let session = self.session()?;
         let token = session.credentials.session_token.clone()?;
@@ -139,7 +139,8 @@ impl Slot {
         })
     }
 
-    /// The session in the form in which it outlives a restart. `None` if its role is not a configured one.
+    /// The session as it is written to the sealed file. `None` if there is no good session, or its role is not in the
+    /// configuration.
     pub(super) fn kept(&self) -> Option<KeptSession> {
         let session = self.session()?;
         let wanted = self.wanted.lasting_id()?;
@@ -185,9 +186,8 @@ impl Slot {
         self.is_restored.load(Ordering::Relaxed) && self.session().is_some()
     }
 
-    /// How much the slot would be missed, for choosing which one to drop; the lowest value goes first. It says
-    /// whether the slot holds a good session, and when it was last asked for. `None` if the slot is pinned, so
-    /// that it is never dropped.
+    /// The rank by which a full table chooses the slot to drop, lowest first: whether the slot holds a good session,
+    /// and when it was last asked for. `None` if the slot is pinned and must not be dropped.
     pub(super) fn worth(&self, now: Timestamp) -> Option<(bool, i64)> {
         let asked = self.asked.load(Ordering::Relaxed);
         (!self.is_pinned.load(Ordering::Relaxed)).then(|| (self.good(now).is_some(), asked))

@@ -430,8 +430,7 @@ async fn ag_05_after_a_restart_each_workload_gets_the_session_that_it_had() {
     assert!(after.handouts.holds_restored());
 }
 
-/// Shows when the fetches arrive of agents that wait for a broker to come back, and of agents that start
-/// together.
+/// Shows that agents spread their fetches, both when a broker comes back and when many agents start together.
 #[test]
 fn ag_04_a_thousand_agents_do_not_fetch_in_one_second() {
     // The curve is the same at each run: a linear congruential generator, of which the upper bits are used.
