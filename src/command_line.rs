@@ -72,7 +72,7 @@ pub(crate) async fn role_arn(client: &Client, text: &str) -> Result<String, Fail
     Ok(role::arn_of_name(&account, name))
 }
 
-/// Makes the runtime of a command that calls others.
+/// Makes the Tokio runtime of a command that sends or serves requests.
 ///
 /// # Errors
 /// The operating system has not enough threads or file descriptors.

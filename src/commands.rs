@@ -138,8 +138,8 @@ pub async fn execute(
     execute_in(cx.store.write().await?, cx, actor, action, commands, None).await
 }
 
-/// Executes commands in a transaction that has already begun. If the directory in force, `directory`, has
-/// administrators, at least one must be left afterwards.
+/// Executes commands in a transaction that has already begun. If `directory`, the directory before the changes, has an
+/// administrator, there must be one afterwards too. `None` skips this check.
 ///
 /// # Errors
 /// The same as for [`execute`], and [`CommandError::LastAdministrator`].
@@ -425,8 +425,8 @@ fn is_other_password(cx: CommandContext<'_>, old: Option<&Resource>, new: &Resou
     !is_same || must_choose(after) && !must_choose(before)
 }
 
-/// The sessions that end when a resource is deleted or disabled: the selector, the account and the value
-/// of their revocation.
+/// Returns the selector, the account and the value of the revocation that ends the sessions of a deleted or disabled
+/// resource; `None` if no sessions depend on it.
 fn ends(resource: &Resource) -> Option<(Selector, String, String)> {
     let (account, mut id) = (resource.account().to_owned(), resource.name().id);
     if matches!(resource, Resource::LoginProfile(_)) {

@@ -17,7 +17,7 @@ use super::{CallArguments, Failure, print, runtime};
 use crate::client::{ClientError, Grant, Registering, Registration, Sso, SsoToken};
 use callback::Callback;
 
-/// The name under which this program registers, which the person sees.
+/// The client name that this program registers at the broker. The person sees it when approving the sign-in.
 const CLIENT_NAME: &str = "brevet";
 /// The redirect URI that is registered. The real one has a port, which is left out of the comparison: RFC
 /// 8252 section 7.3.
@@ -52,7 +52,7 @@ pub(crate) struct LoginArguments {
     pub(crate) way: WayArguments,
 }
 
-/// The way in which the person signs in.
+/// The flags that choose between a sign-in in the browser of this computer and one with a code and an address.
 #[derive(Debug, Default, Args)]
 pub(crate) struct WayArguments {
     /// Open no browser: show a code and an address instead

@@ -29,7 +29,7 @@ pub(crate) fn scheme_is_https(url: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case("https://"))
 }
 
-/// Replaces the scheme of a URL.
+/// Returns the URL with another scheme, for an error message that suggests it.
 pub(crate) fn with_scheme(url: &str, scheme: &str) -> String {
     format!(
         "{scheme}://{}",

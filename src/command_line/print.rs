@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::Failure;
 use crate::base::legible::Form;
 
-/// The format of printed data.
+/// The format in which a command prints its data, set with `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// Columns or sentences, for people.
@@ -48,7 +48,7 @@ pub(crate) struct TextOutputArgument {
 }
 
 impl TextOutputArgument {
-    /// Whether the command prints JSON instead of text.
+    /// Returns true if `--output json` was given. Otherwise the command prints text.
     pub(crate) fn is_json(&self) -> bool {
         self.output == Output::Json
     }
@@ -110,7 +110,7 @@ pub(crate) fn legibly(
     data(|out| write(&mut Escaping { inner: out, form }))
 }
 
-/// A writer that escapes control characters as its form says.
+/// A writer that escapes the control characters that `form` does not allow, and writes the rest to `inner`.
 struct Escaping<'w> {
     inner: &'w mut dyn Write,
     form: Form,
@@ -150,8 +150,8 @@ pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
     data(|out| Ok(writeln!(out, "{}", Form::Line.of(&text.to_string()))?))
 }
 
-/// Prints lines of data that end with a line feed already. Foreign text in it must have been made
-/// [`visible`], because it could forge lines.
+/// Prints lines of data that end with a line feed already. The caller must pass foreign text through [`visible`] first,
+/// because a line feed in it could forge a line.
 ///
 /// # Errors
 /// [`Failure`] if standard output cannot be written.
@@ -164,12 +164,13 @@ pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{}", Form::Lines.of(&text.to_string()));
 }
 
-/// Prints a drawing that this program made, and its colours, to standard error.
+/// Prints a drawing to standard error without escaping its colour sequences; only for text that this program made.
 pub(crate) fn drawing(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Whether standard error may have colours: if it is a terminal and NO_COLOR (no-color.org) is not set.
+/// Whether text on standard error may be coloured: standard error is a terminal, and NO_COLOR (no-color.org) is not
+/// set.
 pub(crate) fn may_colour_stderr() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }

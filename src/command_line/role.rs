@@ -15,7 +15,7 @@ use crate::client::{
     WebIdentityRole,
 };
 
-/// The maximum number of bytes of a response that are read. The broker has a lower limit.
+/// The maximum number of bytes that are read from the file of a SAML response. The broker has a lower limit.
 const MAX_RESPONSE_BYTES: u64 = 256 << 10;
 
 /// The flags of every command that asks for a session of a role.
@@ -64,7 +64,7 @@ pub(crate) struct RoleArguments {
     /// with it, no access key is needed
     #[arg(long, value_name = "FILE", requires = "saml_provider_arn", conflicts_with_all = ["web_identity_token_file", "role_session_name", "tags", "transitive_tag_keys", "external_id", "source_identity", "serial_number"])]
     saml_response_file: Option<PathBuf>,
-    /// The ARN of the SAML provider whose response --saml-response-file names
+    /// The ARN of the SAML provider that issued the response in --saml-response-file
     #[arg(long, value_name = "ARN", requires = "saml_response_file")]
     saml_provider_arn: Option<String>,
 }
@@ -106,8 +106,8 @@ impl RoleArguments {
             .any(|file| input::is_stdin(file))
     }
 
-    /// Whether the proof works only once, like a code, a response, or a token from standard input. Sessions are
-    /// then not replaced.
+    /// Whether the proof of the caller works only once, like an MFA code, a SAML response, or a token from standard
+    /// input. The program then cannot get another session when this one expires.
     pub(crate) fn proves_only_once(&self) -> bool {
         self.serial_number.is_some()
             || self.saml_response_file.is_some()
@@ -122,11 +122,10 @@ impl RoleArguments {
         }
     }
 
-    /// A text that is the same for two calls only if they request the same session from the same
-    /// broker, with the same identity. It contains no secrets.
+    /// Returns a text that identifies the requested session, without secrets: two calls have the same text only if they
+    /// request the same session from the same broker with the same identity.
     ///
-    /// # Errors
-    /// A text for the operator, if the working folder cannot be read, which completes the path of a file.
+    /// # Errors A text for the operator, if a file is given by a relative path and the working folder cannot be read.
     pub(crate) fn asked(&self, settings: &Settings) -> Result<String, Failure> {
         let path = |file: &Option<PathBuf>| -> Result<Option<PathBuf>, Failure> {
             Ok(file.as_ref().map(std::path::absolute).transpose()?)
@@ -161,7 +160,7 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// The session, which every kind of answer has.
+    /// Returns the session of the role, which every variant contains.
     pub(crate) fn role(&self) -> &AssumedRole {
         match self {
             Self::Role(role)
@@ -243,7 +242,7 @@ pub(crate) async fn ask(settings: &Settings, arguments: &RoleArguments) -> Resul
     Ok(Answer::Role(client.assume_role(&request).await?))
 }
 
-/// The ARN of a role whose name is given, with or without `role/` before it.
+/// Makes the ARN of a role from its name, which may have `role/` before it.
 pub(crate) fn arn_of_name(account: &str, text: &str) -> String {
     let name = text.strip_prefix("role/").unwrap_or(text);
     format!("arn:aws:iam::{account}:role/{name}")

@@ -66,7 +66,7 @@ impl SessionCredentials {
         Ok(self)
     }
 
-    /// The session in the form of a broker's answer, which the agent keeps.
+    /// Converts the credentials into the form of a broker's answer, in which the agent keeps sessions.
     pub(crate) fn assumed(self, role_arn: &str) -> AssumedRole {
         AssumedRole {
             credentials: Credentials {
@@ -82,8 +82,8 @@ impl SessionCredentials {
         }
     }
 
-    /// The credentials with the names that AWS's tools print and read. `version` is for
-    /// `credential_process`.
+    /// The credentials with the names that AWS's tools print and read. `version` is the field `Version`, which only the
+    /// output of a `credential_process` has.
     pub(crate) fn printed(&self, version: Option<u8>) -> Printed<'_> {
         Printed {
             version,

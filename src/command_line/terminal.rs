@@ -1,5 +1,5 @@
-//! Asks the person at the terminal. The questions do not use standard output and standard error, which
-//! `eval` and the program that runs a `credential_process` may read.
+//! Asks questions at the terminal of the person. They bypass standard output and standard error, because `eval` or the
+//! program that runs a `credential_process` may read those.
 
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};

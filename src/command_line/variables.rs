@@ -15,7 +15,7 @@ const STALE: [&str; 4] = [
     "AWS_SECURITY_TOKEN",
     "AWS_ACCOUNT_ID",
 ];
-/// The variables that contain the credentials.
+/// The variables that [`of_session`] sets.
 const OWN: [&str; 4] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -56,8 +56,8 @@ pub(crate) fn is_of_credentials(name: &OsStr) -> bool {
         .is_some_and(|name| OF_CREDENTIALS.contains(&name) || name.starts_with(OF_TOKENS))
 }
 
-/// The variables that keep a program from sending through its proxy what is meant for this machine: the endpoint's
-/// token, and the credentials. Empty if no proxy is set.
+/// Returns the variables that exempt 127.0.0.1 from the proxy of a program, so that the proxy sees neither the
+/// container endpoint's token nor the credentials. Empty if no proxy is set.
 pub(crate) fn without_proxy(
     inherited: impl Fn(&str) -> Option<OsString>,
 ) -> Vec<(&'static str, OsString)> {
@@ -88,8 +88,9 @@ pub(crate) fn of_session(session: &SessionCredentials) -> Result<Vec<(String, St
     ])
 }
 
-/// The variables by which a program finds a container endpoint. The files of profiles are hidden from it, since SDKs
-/// prefer the keys of a profile, and so is the instance metadata service, which some ask after a refusal.
+/// Returns the variables that make a program get its credentials from a container endpoint. They also hide the profile
+/// files, because SDKs prefer the keys of a profile, and disable the instance metadata service, which some SDKs ask if
+/// the endpoint refuses.
 ///
 /// # Errors
 /// A value has a character that no URL and no token has.
@@ -127,8 +128,8 @@ pub(crate) fn of_settings(settings: &Settings) -> Result<Vec<(String, String)>, 
     )
 }
 
-/// Checks variables. The value of each may contain only letters, digits and the characters that come with it,
-/// because a shell may run the line that sets it.
+/// Checks variables, each given as its name, its value, and the characters that the value may contain besides letters
+/// and digits. A shell may run the lines that set them.
 fn checked<'a>(
     variables: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>,
 ) -> Result<Vec<(String, String)>, Failure> {

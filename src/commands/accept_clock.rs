@@ -1,13 +1,12 @@
-//! Lets an operator confirm the clock although this node has seen a later time. Everything that was
-//! issued before ends, because a wrong clock dated it. Revocations and used codes may also have
-//! been deleted too early under that clock.
+//! Lets an operator confirm the clock although this node has seen a later time. All sessions end, because a wrong clock
+//! dated them, and because revocations and used codes may have been deleted too early under that clock.
 
 use super::{Actor, CommandError, Detail, Revoked};
 use crate::base::clock::Timestamp;
 use crate::revocations::{Mark, Selector};
 use crate::store::{Entry, Lockout, Store, StoreError};
 
-/// The name of the change by which an operator confirms the clock.
+/// The name under which the feed records that an operator confirmed the clock.
 pub use crate::store::ACCEPT_CLOCK;
 
 /// Ends every session issued so far, and forgets codes and assertions dated after `now`. `highest`

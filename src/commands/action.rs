@@ -1,6 +1,6 @@
-//! The names of changes in the feed. A change has the name of the action that requested it, with
-//! two exceptions: an import is not an action of the IAM API, and a deletion is named after the
-//! kind of resource that it deletes, because that name tells the store that no row is left.
+//! The names of changes in the feed. A change has the name of the action that requested it, with two exceptions: an
+//! import is not an action of the IAM API, and a deletion is named after the kind of resource that it deletes, because
+//! the store recognizes by that name that the row is gone.
 
 use crate::directory::resource::ResourceKind;
 

@@ -23,8 +23,8 @@ pub struct Actor {
     /// The id of the access key that signed the call; absent if none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
-    /// An operator's user name on the system, or the setting or kind of thing because of which a broker made the
-    /// change.
+    /// An operator's user name on the system. For a broker, the setting or the kind of resource that made it change the
+    /// directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
     /// The id of the request, which its answer and its audit record also contain.
@@ -54,7 +54,7 @@ impl Actor {
         }
     }
 
-    /// The actor as JSON text, as the feed stores it.
+    /// Formats the actor as the JSON text that the feed stores.
     pub fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
     }
@@ -63,16 +63,16 @@ impl Actor {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Detail {
-    /// The old values of the fields that changed; policies by digest, without secrets.
+    /// The values before the change of the fields that differ. Policies are given by digest, secrets not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
-    /// The new values of those fields.
+    /// The values after the change of the fields that differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Value>,
-    /// The SHA-256 of the whole resource before the change, which the store keeps next to the feed.
+    /// The SHA-256 of the whole resource before the change. The resource itself is in [`Detail::documents`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before_sha256: Option<String>,
-    /// The SHA-256 of the whole resource after the change.
+    /// The SHA-256 of the whole resource after the change; `None` if the change deleted it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after_sha256: Option<String>,
     /// The sessions that the change ended.
@@ -81,11 +81,11 @@ pub struct Detail {
     /// Tags of a role that switch off a rule about whom its trust policy may allow.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub overridden: Vec<String>,
-    /// The entries of a directory file that appeared or disappeared: the kind, the ARN or id and,
-    /// for one that appeared, its unique id (for an access key, its user's ARN).
+    /// The entries that were added to or removed from a directory file, each with its kind and its ARN or id. An added
+    /// entry also has its unique id (an access key: the ARN of its user).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<(String, String, Option<String>)>,
-    /// The whole resource before and after the change, which is kept next to the feed.
+    /// The whole resource before and after the change. The store keeps both in a table apart from the feed.
     #[serde(skip)]
     pub documents: Documents,
 }
@@ -119,7 +119,7 @@ pub struct Revoked {
     pub account: String,
     /// The value to which the selector applies, such as a principal's ARN.
     pub value: String,
-    /// Sessions issued under an earlier change than this have ended.
+    /// The number of a change. Sessions issued under an earlier change have ended.
     pub before_sequence: i64,
     /// Sessions issued before this time, in seconds since 1970, have ended.
     pub before_seconds: i64,
@@ -145,7 +145,7 @@ impl Revoked {
     }
 }
 
-/// Finds the fields that differ, with their values before and after; policies by digest, without
+/// Finds the fields that differ, and returns their old and their new values, with policies as digests and without
 /// secrets.
 fn differing(old: Option<Value>, new: Option<Value>) -> (Option<Value>, Option<Value>) {
     match (old, new) {

@@ -6,9 +6,9 @@ use super::{Actor, Command, CommandContext, CommandError, Message, read, run};
 use crate::base::secret::Secret;
 use crate::directory::resource::{Name, Resource, ResourceKind};
 
-/// Sets the secret of the client `client_id` at the provider with this ARN. `None` makes it a public
-/// client. People sign in with this client from then on. Everything else about the provider stays as it
-/// is. Returns the number of the change in the feed.
+/// Sets the secret of the client `client_id` at the provider with this ARN. `None` makes it a public client. From then
+/// on, people sign in with this client. No other field of the provider changes. Returns the number of the change in the
+/// feed.
 ///
 /// # Errors
 /// [`CommandError`] if there is no such provider, if it does not have this client id, if the secret breaks

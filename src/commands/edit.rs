@@ -52,9 +52,9 @@ pub enum Edit {
     UpdateMaxSessionDuration(i64),
     /// Changes the name, the path or both of a user or group.
     Rename {
-        /// The new name, if it changes.
+        /// The new name; `None` keeps the old one.
         name: Option<String>,
-        /// The new path, if it changes.
+        /// The new path; `None` keeps the old one.
         path: Option<String>,
     },
     /// Creates a version of a managed policy from a document, and makes it the default if the flag
@@ -76,12 +76,13 @@ pub enum Edit {
     SetPasswordPolicy(Option<PasswordPolicyDetail>),
     /// Changes the password of a user, or whether the user must choose another one.
     UpdateLoginProfile {
-        /// The hash of the new password, if it changes.
+        /// The hash of the new password; `None` keeps the old password.
         password_hash: Option<Secret<String>>,
-        /// Whether the user must choose another password at the next sign-in, if that changes.
+        /// Whether the user must choose another password at the next sign-in; `None` keeps the current setting.
         password_reset_required: Option<bool>,
     },
-    /// Replaces the hash of a login profile's password by another one of the same password.
+    /// Replaces the hash of a login profile's password by a new hash of the same password, such as one of a higher
+    /// cost.
     MakePasswordHashAnew(Secret<String>),
     /// Assigns an MFA device to a user, given by ARN.
     AssignMfaDevice(String),
@@ -98,7 +99,7 @@ pub enum Edit {
 }
 
 impl Edit {
-    /// Whether the change must be applied to the resource with its secret unsealed.
+    /// Whether the caller must unseal the secret of the resource before [`Edit::apply`].
     pub(super) fn needs_secret(&self) -> bool {
         matches!(
             self,
@@ -192,7 +193,7 @@ fn remove_from<T>(
     Ok(())
 }
 
-/// Makes the error for a kind of resource that does not have the aspect `what`.
+/// Makes the error for an edit of an aspect, named by `what`, that this kind of resource does not have.
 fn unfit(resource: &Resource, what: &str) -> CommandError {
     let kind = resource.kind();
     CommandError::Validation(format!(

@@ -1,5 +1,5 @@
-//! Compares a declared directory with the store's, shows what would change, and applies it. Each
-//! declared resource must keep the rules of a command ([`rules::check`]).
+//! Compares a declared directory with the store's, shows what would change, and applies it. A declared resource must
+//! satisfy the same rules as one that a command writes ([`rules::check`]).
 
 mod after;
 mod planned;
@@ -26,18 +26,18 @@ const MAX_ERRORS: usize = 1_000;
 pub struct Import {
     /// The changes, in the order in which they are applied.
     pub planned: Vec<Planned>,
-    /// How many resources are already as declared.
+    /// How many resources are in the store exactly as declared.
     pub unchanged: usize,
-    /// How many resources exist, are not declared, and stay.
+    /// How many resources of the store are not declared and are not deleted.
     pub kept: usize,
     /// Findings about resources that are accepted but probably not as intended, one sentence each.
     pub warnings: Vec<String>,
     /// Why the import cannot be applied. The plan leaves out the resources concerned.
     pub errors: Vec<CommandError>,
-    /// Whether the import may leave nobody who can administer the directory.
+    /// Whether the import is applied even if nobody can administer the directory afterwards.
     pub allows_lockout: bool,
-    /// The unique ids to which trust policies and bucket policies were bound. Each has a resource
-    /// that names it, and the ARN that it had.
+    /// The unique ids to which trust policies and bucket policies were bound, each with a resource whose policy
+    /// contains it and the ARN that it replaced.
     bound: HashMap<String, (Name, String)>,
 }
 
@@ -184,8 +184,8 @@ impl Import {
         Ok(())
     }
 
-    /// Binds a role's trust policy or a bucket's policy to the users and roles that will exist after
-    /// the import. Returns their unique ids and ARNs.
+    /// Binds a role's trust policy or a bucket's policy to the users and roles that will exist after the import.
+    /// Returns the unique ids and ARNs of those users and roles.
     fn bind(
         &mut self,
         after: &After,

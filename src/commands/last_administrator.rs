@@ -1,8 +1,8 @@
-//! Refuses the change after which nobody may administer.
+//! Refuses a change that would leave the directory without an administrator.
 //!
-//! One of the administrators is remembered, with the rows that make it one. Only a transaction that
-//! changes one of these rows is followed by a check whether it is still an administrator; and only if
-//! it is not, another one is searched for.
+//! The store remembers one administrator and the rows that make it one. A transaction that changes none of these rows
+//! needs no check. After any other, that administrator is checked again, and if it is one no longer, another is
+//! searched for.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,12 +13,13 @@ use crate::directory::resource::{Name, Resource, ResourceKind};
 use crate::directory::{Administrator, Directory};
 use crate::store::{KnownAdministrator, StoreError, Writer};
 
-/// The maximum number of rows of a user or role that are read to see whether it may administer.
+/// The maximum number of access keys and other rows of a user that are read to see whether it is an administrator.
 const MAX_ROWS: i64 = 100;
-/// The maximum number of rows that a transaction changed and that are used to find another administrator.
+/// The maximum number of changed rows of a transaction that are taken into account in the search for another
+/// administrator.
 const MAX_TOUCHED: usize = 10_000;
 
-/// Guards a transaction. It knows one administrator from before the transaction, if there was any.
+/// Guards one transaction. It knows an administrator from before the transaction, unless there was none.
 pub(super) struct Guard<'d> {
     /// The directory in which other administrators are searched for.
     directory: &'d Directory,
@@ -67,10 +68,9 @@ impl<'d> Guard<'d> {
         Ok(guard)
     }
 
-    /// Checks, by the rows as the transaction leaves them, that somebody may still administer.
+    /// Checks that the directory still has an administrator with the rows as the transaction leaves them.
     ///
-    /// # Errors
-    /// [`CommandError::LastAdministrator`] if nobody may, although somebody could before the transaction.
+    /// # Errors [`CommandError::LastAdministrator`] if it has none, although it had one before the transaction.
     pub async fn end(
         &mut self,
         cx: CommandContext<'_>,
@@ -99,7 +99,7 @@ impl<'d> Guard<'d> {
         }
     }
 
-    /// Stores the administrator for later transactions, once this one is committed.
+    /// Makes the store remember the administrator. The caller must have committed the transaction as change `sequence`.
     pub fn committed(self, cx: CommandContext<'_>, sequence: i64) {
         if let Some(Known { who, depends_on }) = self.known {
             cx.store.remember_administrator(KnownAdministrator {
@@ -111,7 +111,7 @@ impl<'d> Guard<'d> {
     }
 }
 
-/// Makes the directory that results from the rows that the transaction has changed so far.
+/// Returns the directory `before` with the rows that the transaction has changed so far.
 async fn after(
     cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
@@ -130,7 +130,7 @@ async fn after(
     Ok(directory)
 }
 
-/// Compiles the directory in the store, in which administrators are searched for.
+/// Compiles the whole directory of the store, in which [`Guard`] searches for administrators.
 ///
 /// # Errors
 /// [`CommandError`] if a row cannot be read or compiled.
@@ -146,7 +146,7 @@ pub(super) async fn load(cx: CommandContext<'_>) -> Result<Directory, CommandErr
     Ok(directory)
 }
 
-/// Finds the first candidate who may administer by the rows in the transaction.
+/// Finds the first candidate that is an administrator according to the rows in the transaction.
 async fn another(
     cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
@@ -160,7 +160,7 @@ async fn another(
     Ok(None)
 }
 
-/// Checks by the rows in the transaction alone whether somebody may administer. `None` if not.
+/// Checks whether `who` is an administrator according to the rows in the transaction. Returns `None` if not.
 async fn verified(
     cx: CommandContext<'_>,
     writer: &mut Writer<'_>,
@@ -211,7 +211,7 @@ async fn verified(
     Ok(is_administrator(&directory, &who, cx.now).then_some(Known { who, depends_on }))
 }
 
-/// Rows, each with all rows to which it refers.
+/// Rows of the store, together with the rows to which they refer, directly or through others.
 #[derive(Default)]
 struct Rows {
     names: HashSet<Name>,

@@ -38,8 +38,8 @@ pub(super) fn missing(owner: &Name, principal: &str) -> CommandError {
     CommandError::MalformedPolicyDocument(message.or_at_aws(words))
 }
 
-/// Replaces the ARNs in a role's trust policy or a bucket's policy by unique ids, which `resolve` looks up. ARNs
-/// that nobody has stay if the policy had them before (`old`), and are returned.
+/// Replaces the ARNs in a role's trust policy or a bucket's policy by unique ids, which `resolve` looks up. An ARN that
+/// no user or role has is left in the policy and returned, provided that the old policy (`old`) had it too.
 ///
 /// # Errors
 /// `MalformedPolicyDocument`, with the resource and the principal that does not exist.
@@ -154,9 +154,9 @@ async fn find(
 }
 
 /// Binds in one change the trust policies and bucket policies of rows that are not bound yet, because an earlier
-/// version wrote them or an account was not in the directory then. ARNs of existing users and roles are replaced
-/// by their unique ids; an ARN that nobody has is replaced by a new unique id that nobody has, so that whoever
-/// gets the name later is not trusted. Returns the number of policies.
+/// version wrote them or an account was not in the directory then. ARNs of existing users and roles are replaced by
+/// their unique ids. An ARN that no user or role has is replaced by a new, unused unique id, so that a user or role
+/// that gets the ARN later is not trusted. Returns the number of policies that were bound.
 ///
 /// # Errors
 /// [`CommandError`] if the store refuses the change. Nothing was changed then, and the
@@ -186,7 +186,7 @@ pub async fn bind_stored(
     }
 }
 
-/// Replaces ARNs that nobody in a known account has by unique ids that nobody has.
+/// Replaces each ARN that no user or role of a known account has by a new, unused unique id.
 async fn close(
     cx: CommandContext<'_>,
     writer: &mut Writer<'_>,

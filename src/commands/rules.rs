@@ -13,7 +13,7 @@ use crate::directory::{
 use crate::error::no_such;
 use crate::store::Writer;
 
-/// The directory as seen by the rules: that of the store, or the result of an import.
+/// The directory against which the rules are checked: that of the store, or the result of an import.
 pub(super) trait Whole {
     /// Whether the resource that a link names, by id or by folded name, exists.
     fn has(&mut self, link: &Name) -> impl Future<Output = Result<bool, CommandError>> + Send;
@@ -155,7 +155,7 @@ fn is_built_in_policy(link: &Name) -> bool {
     link.kind == ResourceKind::Policy && is_built_in(&link.id)
 }
 
-/// The quota on one kind of resource of a user.
+/// The quota on how many resources of one kind a user may have.
 pub(super) struct UserQuota {
     pub kind: ResourceKind,
     /// AWS's name of the quota.
@@ -163,8 +163,8 @@ pub(super) struct UserQuota {
     most: usize,
 }
 
-/// The quota to which a resource counts, and the ARN of its user. `None` if no quota applies, or
-/// the resource has no user.
+/// Returns the quota toward which a resource counts, and the ARN of its user. `None` if no quota applies, or the
+/// resource has no user.
 pub(super) fn user_quota(resource: &Resource) -> Option<(UserQuota, &str)> {
     let (user, quota, most) = match resource {
         Resource::AccessKey(key) => (&key.user_arn, "AccessKeysPerUser", ACCESS_KEYS_PER_USER),
@@ -177,7 +177,7 @@ pub(super) fn user_quota(resource: &Resource) -> Option<(UserQuota, &str)> {
     (!user.is_empty()).then_some((UserQuota { kind, quota, most }, user))
 }
 
-/// Checks that no user gets too many access keys or MFA devices.
+/// Checks that `new` does not give its user more access keys or MFA devices than the quota allows.
 async fn check_counts(
     whole: &mut impl Whole,
     new: &Resource,
@@ -231,7 +231,7 @@ pub(super) async fn check_folded_name_is_free(
     }
 }
 
-/// The error about an organization that is declared in addition to another one.
+/// Makes the error about an organization that is created or declared although the directory has one already.
 pub(super) fn second_organization() -> CommandError {
     CommandError::EntityAlreadyExists(
         "another organization, and a directory has at most one: delete that one first"

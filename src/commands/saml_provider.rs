@@ -18,9 +18,8 @@ pub enum Put {
     Unchanged,
 }
 
-/// Creates the provider with this ARN and metadata document. If it exists, only its document is
-/// replaced. `idp` is the document after parsing; unless it `may_be_another` identity provider, its
-/// entity ID must be that of the document that is replaced.
+/// Creates the provider with this ARN and metadata document. If it exists, only its document is replaced. `idp` is the
+/// parsed document. Its entity ID must be that of the replaced document, unless `may_be_another` is set.
 ///
 /// # Errors
 /// [`CommandError`] if `arn` is not the ARN of a SAML provider, if the document breaks a rule, or if the

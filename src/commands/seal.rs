@@ -47,8 +47,8 @@ pub(super) fn seal(
     Ok(())
 }
 
-/// Opens a sealed secret. The sealed form is bound to its owner, so that the secret must be
-/// resealed for another one.
+/// Opens a sealed secret. The sealed form is bound to the owner of the resource, so a secret must be unsealed and
+/// sealed again when the owner changes.
 pub(super) fn unseal(resource: &mut Resource, cx: CommandContext<'_>) -> Result<(), CommandError> {
     let Some(field) = resource.secret() else {
         return Ok(());

@@ -7,7 +7,7 @@ use crate::directory::resource::{Name, Resource};
 use crate::master_key::{MasterKey, MasterKeyError};
 use crate::store::{Store, StoreError};
 
-/// The maximum number of secrets that cannot be opened and are named.
+/// The maximum length of [`Secrets::broken`].
 const NAMED: usize = 10;
 
 /// The result of opening the secrets of a store.
@@ -36,7 +36,7 @@ impl Secrets {
         self.missing.is_empty() && self.broken_count == 0
     }
 
-    /// How many secrets are sealed under another key than the key with this id.
+    /// How many secrets are sealed under a key other than the one with this id.
     pub fn sealed_otherwise(&self, id: &str) -> usize {
         self.count() - self.opened.get(id).copied().unwrap_or_default()
     }

@@ -1384,7 +1384,7 @@ async fn the_broker_itself_is_taken_as_a_provider_by_no_command() {
     assert!(refused.contains("own [web_identity] issuer"), "{refused}");
 }
 
-/// A policy statement with this effect, which names these AWS principals.
+/// A policy statement with this effect and these AWS principals.
 fn names(effect: &str, principals: Value) -> Value {
     json!({"Effect": effect, "Principal": {"AWS": principals}, "Action": "sts:AssumeRole"})
 }

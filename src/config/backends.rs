@@ -12,8 +12,8 @@ use crate::files::{self, Audience};
 use crate::sessions::{self, Mode, RedisOptions};
 use crate::store::{self, Place};
 
-/// The place of the store that a command names: `postgres://…`, with its password in a file, or a SQLite file.
-/// The rules of `[store]` apply.
+/// Reads the place of a store from the flags of a command: `postgres://…`, with the password in a file, or the path of
+/// a SQLite file. The rules of `[store]` apply.
 ///
 /// # Errors
 /// A rule of `[store]` is broken; the message names the key and the rule.
@@ -66,8 +66,8 @@ pub(super) fn place(section: &StoreSection, base: &Path) -> Result<Place, Config
     }
 }
 
-/// Whether a key that switches off a protection is set. Its value must be the sentence that says what is given
-/// up.
+/// Returns true if the operator has switched off a protection, by setting `key` to the sentence that says what is given
+/// up. Any other text is refused.
 fn said(key: &'static str, text: Option<&str>, sentence: &str) -> Result<bool, ConfigError> {
     match text {
         None => Ok(false),

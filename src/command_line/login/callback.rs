@@ -1,4 +1,5 @@
-//! Waits on this computer until the browser is redirected back with a code: RFC 8252 section 7.3.
+//! Receives the authorization code at the end of `brevet login`: listens on the loopback address until the broker
+//! redirects the browser there (RFC 8252 section 7.3).
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,13 +17,13 @@ use crate::base::secret::{Secret, is_same_secret};
 use crate::command_line::Failure;
 
 const PATH: &str = "/oauth/callback";
-/// The maximum number of characters of the broker's text that are shown.
+/// The maximum number of characters of an error from the broker that are shown to the person.
 const MAX_FOREIGN: usize = 200;
 
-/// The result that the browser brought: the code, or a text that says why there is none.
+/// The result of the redirect: the authorization code, or a text that says why there is none.
 type Outcome = Result<Secret<String>, String>;
 
-/// A listener on a free port of the loopback address.
+/// A listener on a free port of the loopback address, to which the broker redirects the browser.
 pub(super) struct Callback {
     listener: TcpListener,
     port: u16,
@@ -30,7 +31,7 @@ pub(super) struct Callback {
 }
 
 impl Callback {
-    /// Listens for an answer with this value of `state`.
+    /// Opens the listener. It accepts only a redirect with this `state`.
     ///
     /// # Errors
     /// No port of the loopback address is free.
@@ -129,7 +130,7 @@ fn answer<B>(
     }
 }
 
-/// Makes a page with one of this program's own texts.
+/// Makes a plain HTML page that shows `text`.
 fn page(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     let html = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>brevet login</title><h1>brevet login</h1><p>{text}</p></html>"

@@ -1,5 +1,5 @@
-//! Changes passwords of users. The hashes of earlier passwords are kept, so that those are not
-//! chosen again.
+//! Changes passwords of users. The hashes of earlier passwords are kept, because the password policy of the account may
+//! forbid to use them again.
 
 use zeroize::Zeroizing;
 
@@ -9,7 +9,7 @@ use crate::commands::CommandError;
 use crate::directory::resource::Resource;
 use crate::password::hash;
 
-/// Changes a login profile whose hashes are not sealed.
+/// Sets the password hash and the flag of a login profile, whose secret must be unsealed. `None` keeps a value.
 pub(super) fn update(
     resource: &mut Resource,
     password_hash: Option<&str>,
@@ -33,10 +33,10 @@ pub(super) fn update(
     Ok(())
 }
 
-/// Replaces the current hash of a login profile whose secret is unsealed.
+/// Replaces the current hash of a login profile by another hash of the same password. The secret must be unsealed.
 ///
-/// # Errors
-/// `Validation` if the current hash is of another password, as after a change at the same time.
+/// # Errors `Validation` if the current hash belongs to another password, because the password was changed at the same
+/// time.
 pub(super) fn make_anew(resource: &mut Resource, new: &str) -> Result<(), CommandError> {
     let name = resource.name();
     let Resource::LoginProfile(profile) = resource else {

@@ -1,5 +1,4 @@
-//! Client ids and thumbprints of OpenID Connect providers; metadata and private keys of SAML
-//! providers.
+//! Changes client ids and thumbprints of OpenID Connect providers, and metadata and private keys of SAML providers.
 
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -37,7 +36,7 @@ pub struct SamlUpdate {
 pub struct PrivateKey {
     /// The id of the key, which is computed from the key.
     pub key_id: String,
-    /// When the key was added.
+    /// When the key was added, in RFC 3339.
     pub timestamp: String,
 }
 
@@ -72,7 +71,7 @@ pub(super) fn thumbprints(resource: &mut Resource, list: &[String]) -> Result<()
     Ok(())
 }
 
-/// Changes a SAML provider whose private keys are not sealed.
+/// Applies `update` to a SAML provider, whose private keys must be unsealed.
 pub(super) fn update_saml(
     resource: &mut Resource,
     update: &SamlUpdate,

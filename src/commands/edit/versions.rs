@@ -1,4 +1,5 @@
-//! Versions of a managed policy. A new one gets the number after the highest that the policy ever had.
+//! Creates and deletes versions of a managed policy, and sets its default version. A new version gets the number after
+//! the highest that the policy ever had.
 
 use super::{parse, remove_from, unfit};
 use crate::base::clock::Timestamp;

@@ -1,5 +1,4 @@
-//! The directory as it will be after an import: only what is needed to check references between
-//! resources.
+//! The part of the directory after an import that is needed to check references between resources.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,8 +12,7 @@ use crate::directory::resource::{Name, Resource, ResourceKind, folded};
 use crate::directory::{Role, check_everybody, closed_warning, external_id_warning};
 use crate::evaluator::strangers;
 
-/// The resources that the store will hold after an import, with what is needed to check their
-/// references.
+/// The resources that the store will hold after an import, indexed for checks of their references.
 #[derive(Default)]
 pub(super) struct After {
     names: HashSet<Name>,
@@ -24,7 +22,7 @@ pub(super) struct After {
     ids: HashMap<String, String>,
     /// The ARNs of OpenID Connect providers.
     providers: Vec<String>,
-    /// Resources to which an AWS managed policy is attached, and the ARN of the policy.
+    /// Each resource to which an AWS managed policy is attached, with the ARN of the policy.
     of_aws: Vec<(Name, String)>,
     /// The number of access keys and MFA devices of each user, by kind and the user's ARN.
     of_users: HashMap<(ResourceKind, String), usize>,
@@ -78,7 +76,7 @@ impl After {
         Ok(())
     }
 
-    /// Looks up the principal that a row names. Its unique id and ARN are added to `bound`.
+    /// Looks up the principal that a policy names. Its unique id and ARN are added to `bound`.
     pub fn resolve(&self, named: &Named<'_>, bound: &mut Vec<(String, String)>) -> Resolved {
         if !self
             .names
@@ -105,7 +103,7 @@ impl After {
         }
     }
 
-    /// The ARN of the user or role that will have a unique id.
+    /// Finds the user or role that has this unique id after the import, and returns its ARN.
     fn arn(&self, id: &str) -> Option<&str> {
         let name = self
             .unique_ids
@@ -153,7 +151,8 @@ impl After {
         Ok(tags.chain(foreign).collect())
     }
 
-    /// Warnings about resources with an AWS managed policy whose document is missing.
+    /// Returns a warning for each attachment of an AWS managed policy whose document is missing. Such a policy denies
+    /// everything.
     pub fn closed(&self) -> Vec<String> {
         let missing = self.of_aws.iter().filter(|(_, arn)| {
             !self

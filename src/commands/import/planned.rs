@@ -1,4 +1,4 @@
-//! One resource that an import changes: applies the change, and shows it.
+//! One change of an import: the creation, update or deletion of one resource, how it is applied, and how it is shown.
 
 use std::time::Duration;
 
@@ -19,18 +19,19 @@ const DIFF_WITHIN: Duration = Duration::from_millis(500);
 /// A resource whose declaration differs from the store.
 #[derive(Debug)]
 pub enum Planned {
-    /// The resource is declared and does not exist.
+    /// Creates a resource that is declared and not in the store.
     Create(Resource),
-    /// The resource exists and is declared differently.
+    /// Updates a resource that is declared otherwise than it is in the store.
     Update {
         old: Box<Resource>,
         new: Box<Resource>,
         /// The version of the current content: the number of the change that wrote it.
         version: i64,
-        /// Both contents with ARNs in place of unique ids, if they contain any.
+        /// The old and the new content for people, with ARNs in place of the unique ids in its policy; `None` if this
+        /// kind of resource has no policy that contains unique ids.
         readable: Option<Box<(Resource, Resource)>>,
     },
-    /// The resource exists and is not declared.
+    /// Deletes a resource that is in the store and not declared.
     Delete {
         old: Resource,
         /// The version of the current content: the number of the change that wrote it.
@@ -104,7 +105,7 @@ impl Planned {
     }
 }
 
-/// Shortens sealed secrets, since people can see from them only that the secret is a different one.
+/// Shortens the digests that stand for sealed secrets. They show only whether the secret has changed.
 fn shown(value: Value) -> Value {
     match value {
         Value::String(text) => match text.strip_prefix("sealed ") {
