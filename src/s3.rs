@@ -1,9 +1,9 @@
-//! The API of Amazon S3, as far as the head of a request shows it: which operation is asked for, on
-//! which bucket and object, which permissions it needs, and how the same request is signed for the
-//! store. Pure rules: no network, no directory, nothing awaited.
+//! The API of Amazon S3, as far as the head of a request shows it: the operation, the bucket and the object, the
+//! permissions that they need, and the signature of the same request for the store. This module has pure rules: it
+//! reads no network and no directory, and awaits nothing.
 //!
-//! A request is refused wherever two readers could understand it in two ways, since the store is the
-//! second reader. A path and a query are never normalised: the store gets them as the client sent them.
+//! A request is refused wherever two readers could understand it in two ways, since the store is the second reader. A
+//! path and a query are never normalised: the store gets them as the client sent them.
 
 pub mod actions;
 mod canonical;

@@ -32,24 +32,25 @@ use forwarded::Forwarded;
 pub use gate::Gate;
 pub use memory::Memory;
 
-/// The longest message of Envoy: the head of a request, and the body of one that deletes many objects.
+/// The longest message of Envoy in bytes. It has room for the headers of a request and the body of a DeleteObjects
+/// request.
 const MAX_MESSAGE_BYTES: usize = (2 << 20) + (256 << 10);
 /// The message to a sender that has shown neither a certificate nor a secret.
 const NOT_ADMITTED: &str = "Only proxies of the broker's operator may ask: show a client certificate of the CA in [s3] client_ca, or the secret of [s3] secret_files in X-Brevet-Proxy-Secret.";
 
-/// What the listener knows about a question.
+/// The state of the broker for one question of a proxy, and what the listener has found out about its sender.
 pub struct Question {
     pub broker: Arc<Broker>,
     pub stores: Arc<[Arc<S3Store>]>,
     /// Whether the sender is one of the operator's proxies.
     pub is_admitted: bool,
-    /// `Err` holds the reason why the broker serves nobody at the moment.
+    /// `Err` with the reason if the broker is not ready to serve anybody now.
     pub readiness: Result<(), String>,
-    /// The memory that questions may take together.
+    /// Counts and limits the memory for the bodies of all questions.
     pub memory: Arc<Memory>,
 }
 
-/// Answers one question of a proxy, in the protocol of its path.
+/// Answers one question of a proxy. The path of the request says in which protocol the proxy asks.
 pub async fn serve<B>(question: Question, request: Request<B>) -> Response<Body>
 where
     B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
@@ -73,7 +74,7 @@ where
     }
 }
 
-/// Answers a check request of Envoy.
+/// Answers a request of Envoy's external authorization filter (the gRPC method Check).
 async fn check<B>(question: Question, request: Request<B>) -> Response<Body>
 where
     B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
@@ -131,7 +132,7 @@ async fn authorize<B>(question: Question, request: &Request<B>) -> Response<Body
 }
 
 impl Question {
-    /// Decides on the head of a request, by the store that its host names.
+    /// Finds the store by the host name in the head of a request, and decides whether the request may go on.
     async fn decide(&self, head: Head<'_>, origin: Origin) -> Decision {
         if let Err(why) = &self.readiness {
             tracing::debug!(why, "a request to an object store was refused");
@@ -182,7 +183,7 @@ impl Forwarded {
     }
 }
 
-/// The origin of a request, as the proxy reports it.
+/// The client's address, user agent and TLS for the audit record and for policies, as the proxy reports them.
 fn origin(
     headers: &[(String, String)],
     source_ip: std::net::IpAddr,
@@ -202,8 +203,8 @@ fn origin(
     }
 }
 
-/// Refuses a request that the proxy's configuration makes unreadable. The rule is for the operator, who reads the
-/// log as well.
+/// Refuses a request that cannot be read because of the proxy's configuration, and logs the rule that the configuration
+/// breaks, so that the operator learns of it.
 fn misconfigured(rule: &str) -> Decision {
     tracing::warn!(
         rule,

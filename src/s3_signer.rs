@@ -2,8 +2,8 @@
 //! describes a request to an object store, gets headers with a signature, and sends the request itself.
 //!
 //! A request to the proxy in front of a store is signed with the client's own key, and is judged when the proxy asks
-//! about it. A request to the store itself is judged here and signed with the store's key, if the store acts on
-//! nothing that is not signed (`remote_signing` of `[[s3.stores]]`). Holds no rule.
+//! about it. A request to the store itself is judged here and signed with the store's key, if the store acts on nothing
+//! that is not signed (`remote_signing` of `[[s3.stores]]`). This module contains no rules of its own.
 
 mod answer;
 mod read;
@@ -33,9 +33,9 @@ use crate::s3::{Code, Head, S3Refusal, S3Store, route};
 use answer::Refused;
 use read::Asked;
 
-/// The name of the call in the audit log, if it is refused before a request to a store is known.
+/// The name of the event in the audit log for a call that is refused before the operation on the store is known.
 const NAME: &str = "SignS3Request";
-/// Headers that only the answer may have.
+/// Headers that a client must not send in its question, because only the answer sets them.
 const OF_THE_ANSWER: [&str; 3] = ["authorization", "x-amz-date", "x-amz-security-token"];
 const PAYLOAD: &str = "x-amz-content-sha256";
 
@@ -46,7 +46,7 @@ type Added = Vec<(&'static str, Secret<String>)>;
 pub struct Signer<'a> {
     pub broker: &'a Arc<Broker>,
     pub stores: &'a [Arc<S3Store>],
-    /// `Err` holds the reason why the broker serves nobody at the moment.
+    /// `Err` with the reason if the broker is not ready to serve anybody now.
     pub readiness: Result<(), String>,
 }
 
@@ -83,7 +83,7 @@ impl Signer<'_> {
         }
     }
 
-    /// The URI that was asked about, and the headers with its signature.
+    /// Signs the request that a client describes in the body. Returns its URI, and the headers to add to it.
     async fn signed(
         &self,
         head: &http::request::Parts,
@@ -129,7 +129,8 @@ impl Signer<'_> {
         }
     }
 
-    /// Judges a request as if its client had signed it and sent it to the proxy, and signs it with the store's key.
+    /// Judges a request to a store as if its client had signed it and sent it to the proxy, and signs it with the
+    /// store's key.
     async fn for_store(
         &self,
         store: &S3Store,
@@ -169,8 +170,8 @@ impl Signer<'_> {
     }
 }
 
-/// The headers of a request that its client would have signed with its own key: all of them, and those that the
-/// client does not send yet.
+/// Signs a request with the client's own key. Returns all headers of the signed request, and of these the ones that the
+/// client must add.
 fn own_signature(
     store: &S3Store,
     authority: &str,
@@ -227,8 +228,8 @@ fn own_signature(
     Ok((headers, added))
 }
 
-/// What the request declares of its payload, or must declare. The names of objects to delete are judged, so
-/// their hash is signed.
+/// The value of `x-amz-content-sha256` for the request: what the client sent, or what it must add. If the body lists
+/// the objects to delete, the value must be the hash of the body, since the broker judges these names.
 fn payload(asked: &Asked) -> Result<Cow<'_, str>, S3Refusal> {
     let hash = asked
         .body

@@ -89,7 +89,7 @@ pub fn check_object_stores(s3: &crate::config::S3) -> Result<(), StartError> {
 /// Starts a daemon from the files that a configuration names, and watches them for changes.
 ///
 /// # Errors
-/// [`StartError`] names the setting or the file; nothing listens then.
+/// [`StartError`] with the setting or the file that cannot be used. No port is open then.
 pub async fn start(
     config: Config,
     clock: Arc<dyn Clock>,
@@ -106,7 +106,7 @@ pub async fn start(
 /// Starts a daemon from parts in memory, without watching any files.
 ///
 /// # Errors
-/// [`StartError`] with the setting that cannot be used. Nothing listens then.
+/// [`StartError`] with the setting that cannot be used. No port is open then.
 pub async fn start_with(
     config: Config,
     parts: Parts,
@@ -178,8 +178,8 @@ async fn run(
     })
 }
 
-/// Reports what was loaded to the metrics, the log and the audit log. `ended_after` is the last change of the
-/// feed before the revocations of entries that the directory file does not have any more.
+/// Reports the loaded directory and revocations in the metrics, the log and the audit log. `ended_after` is the last
+/// change of the feed before the revocations for entries that were removed from the directory file.
 async fn report_what_was_loaded(
     broker: &Broker,
     ended_after: Option<i64>,

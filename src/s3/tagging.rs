@@ -5,16 +5,16 @@ use std::borrow::Cow;
 use super::canonical::{Place, decode};
 use super::refusal::{Code, S3Refusal};
 
-/// The most tags of an object: Amazon S3 User Guide, "Categorizing your objects using tags".
+/// The maximum number of tags of an object: Amazon S3 User Guide, "Categorizing your objects using tags".
 const MAX_TAGS: usize = 10;
 
 /// A tag of an object: its key and its value, decoded.
 pub(super) type Tag<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-/// Reads tags in the form of a query.
+/// Parses tags that are written like the query of a URL: `key=value&key=value`.
 ///
 /// # Errors
-/// [`S3Refusal`] if the tags break a rule, or could be read in two ways.
+/// [`S3Refusal`] if the tags break a rule of S3, or if two readers could understand them differently.
 pub(super) fn parse(text: &str) -> Result<Vec<Tag<'_>>, S3Refusal> {
     let invalid = |rule: &str| {
         S3Refusal::new(

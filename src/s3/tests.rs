@@ -1,4 +1,4 @@
-//! Heads that a client of others signed, from the head to the signature for the store.
+//! Requests that botocore signed are parsed, verified, and signed again for the store.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ fn store() -> S3Store {
     }
 }
 
-/// One line of the file.
+/// One request of `tests/data/s3/heads.jsonl`, without its body.
 struct Sent {
     method: String,
     path: String,
@@ -71,7 +71,7 @@ impl Sent {
     }
 }
 
-/// Whether a head is signed with this secret.
+/// Whether the request carries a valid signature by this secret access key.
 fn is_signed(head: &Head<'_>, routed: &Routed<'_>, secret: &str) -> bool {
     let request = S3Request {
         method: head.method,
@@ -84,9 +84,9 @@ fn is_signed(head: &Head<'_>, routed: &Routed<'_>, secret: &str) -> bool {
     read.presented.verify(secret.as_bytes()).is_ok()
 }
 
-/// Heads of botocore, in both styles, with and without a session token, signed in headers and in URLs:
-/// each is understood as it was meant, its signature is verified, and what is made of it is a request
-/// that the store understands and verifies alike.
+/// Requests of botocore, with both styles of addressing, with and without a session token, signed in headers and in
+/// URLs: each is parsed as botocore meant it, its signature is verified, and the request that is signed for the store
+/// is parsed and verified with the same result.
 #[test]
 fn os_01_sv_06_heads_of_another_client_are_read_verified_and_signed_again() {
     let store = store();
@@ -169,7 +169,7 @@ fn os_01_sv_06_heads_of_another_client_are_read_verified_and_signed_again() {
     }
 }
 
-/// The signature of each head on every other head of the file.
+/// Puts the signature of each request on other requests of the file; none of them is accepted.
 #[test]
 fn sv_01_no_head_is_authorised_by_the_signature_of_another() {
     let store = store();

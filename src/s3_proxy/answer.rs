@@ -1,4 +1,5 @@
-//! What a proxy is told: the headers with which it sends the request on, or what it answers to its client.
+//! The answers to a proxy: the headers with which it forwards the request to the store, or the refusal that it passes
+//! to its client.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -25,9 +26,9 @@ const HOST: HeaderName = HeaderName::from_static("x-brevet-host");
 /// The body of a refusal in one line, for a proxy that drops bodies.
 const REFUSAL: HeaderName = HeaderName::from_static("x-brevet-refusal");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
-/// After how many seconds a client may try again.
+/// The value of `Retry-After` in temporary refusals, in seconds.
 const RETRY_SECONDS: &str = "1";
-/// Headers by which a store could be made to take another host than the one that it was called by.
+/// Headers that could make a store believe that it was called by another host name.
 const NOT_FOR_STORES: [&str; 4] = [
     "forwarded",
     "x-forwarded-host",
@@ -194,8 +195,8 @@ fn unsendable() -> S3Refusal {
     )
 }
 
-/// What a client is told in place of the store's own refusal, for a proxy that cannot say it by itself.
-/// Stores name their key in their refusals.
+/// The answer for a request that the store refused although the broker had allowed it, for a proxy that cannot write
+/// such an answer by itself. It takes the place of the store's own refusal, which would name the store's access key.
 pub(super) fn store_refused() -> Response<Body> {
     let refusal = S3Refusal::new(
         Code::ServiceUnavailable,
@@ -204,8 +205,8 @@ pub(super) fn store_refused() -> Response<Body> {
     refused(&refusal, Family::Forwarded)
 }
 
-/// The answer for a refusal. For nginx the status is always 403, because nginx passes on no other
-/// one, and no body.
+/// The answer for a refusal. For nginx the status is always 403, because nginx passes on no other status and drops the
+/// body.
 fn refused(refusal: &S3Refusal, family: Family) -> Response<Body> {
     let xml = refusal.xml();
     let line = HeaderValue::from_str(&xml.replace(['\n', '\t'], " "));
@@ -236,7 +237,7 @@ fn is_temporary(refusal: &S3Refusal) -> bool {
     matches!(refusal.code, Code::ServiceUnavailable | Code::SlowDown)
 }
 
-/// A path and query without these parameters, and otherwise as it was.
+/// Removes the query parameters with these names, and leaves the rest of the path and query as it was.
 fn without(uri: &str, names: &[String]) -> String {
     let Some((path, query)) = uri.split_once('?').filter(|_| !names.is_empty()) else {
         return uri.to_owned();

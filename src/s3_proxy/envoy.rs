@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::api::envoy::{AttributeContext, CheckRequest, HeaderMap};
 
-/// Set by Envoy if it has sent only the beginning of a body.
+/// The header by which Envoy says that it has sent only the beginning of a body.
 const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 
 /// The head of a client's request, as Envoy reports it.
@@ -19,9 +19,9 @@ pub struct Checked {
     pub host: String,
     /// The client's headers, with those that Envoy added; names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The length of the body, if it is known.
+    /// The length of the body in bytes; `None` if Envoy does not know it.
     pub size: Option<u64>,
-    /// The body, if Envoy sends the whole of it.
+    /// The body; `None` unless Envoy sends the whole of it.
     pub body: Option<Vec<u8>>,
     pub client_ip: IpAddr,
     pub is_secure: bool,
@@ -30,7 +30,7 @@ pub struct Checked {
 /// Reads the head of a client's request.
 ///
 /// # Errors
-/// What Envoy's configuration must set, as a sentence for its operator.
+/// A sentence for the operator that says what Envoy's configuration must set.
 pub fn read(question: CheckRequest) -> Result<Checked, String> {
     let attributes = question
         .attributes
@@ -72,7 +72,7 @@ pub fn read(question: CheckRequest) -> Result<Checked, String> {
     })
 }
 
-/// The address of the client as Envoy sees it, with its own rules about forwarded addresses.
+/// The address of the client, which Envoy has found by its own rules about forwarded addresses.
 fn client(attributes: &AttributeContext) -> Result<IpAddr, String> {
     use crate::api::envoy::address::Address;
     let peer = attributes.source.as_ref();
@@ -87,7 +87,7 @@ fn client(attributes: &AttributeContext) -> Result<IpAddr, String> {
 
 type Fields = Vec<(String, String)>;
 
-/// Takes the pseudo-headers of HTTP/2 apart from the others.
+/// Separates the pseudo-headers of HTTP/2, such as `:path`, from the other headers.
 fn split(raw: HeaderMap) -> Result<(Fields, Fields), String> {
     let one = |field: crate::api::envoy::HeaderValue| {
         let name = field.key.to_ascii_lowercase();

@@ -1,9 +1,9 @@
 //! The head of a client's request in the headers of a proxy's question, as nginx (`auth_request`), Traefik
 //! (`forwardAuth`) and Caddy (`forward_auth`) send it.
 //!
-//! nginx is told to write `X-Original-…`; Traefik and Caddy write `X-Forwarded-…` by themselves. A proxy replaces
-//! the names that it writes and passes the others on from its client, so a question with names of both families, or
-//! with one of them twice, is refused: it would be the client who says which request is judged.
+//! nginx is told to write `X-Original-…`; Traefik and Caddy write `X-Forwarded-…` by themselves. A proxy replaces the
+//! names that it writes and passes the others on from its client, so a question with names of both families, or with
+//! one of them twice, is refused: otherwise a client could choose which request is judged.
 
 use std::net::IpAddr;
 
@@ -20,16 +20,17 @@ pub struct Forwarded {
     pub host: String,
     /// The client's headers without those that the proxy added; names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The length of the body, if the proxy reports it.
+    /// The length of the body in bytes; `None` if the proxy does not report it.
     pub size: Option<u64>,
     pub client_ip: IpAddr,
     pub is_secure: bool,
     pub family: Family,
-    /// Whether the proxy calls the store by the host that the answer names.
+    /// Whether the proxy calls the store by the host name in the broker's answer, as it says in `X-Brevet-Takes`.
     pub takes_host: bool,
 }
 
-/// Which names a proxy uses, and therefore what it can do with an answer.
+/// The names of the headers in which a proxy describes a request. They tell which proxy it is, and so which answers it
+/// can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// `X-Original-…`: nginx. It can send another URI and host to the store, and does not pass bodies of refusals on.
@@ -40,15 +41,16 @@ pub enum Family {
 
 const ORIGINAL: [&str; 3] = ["x-original-method", "x-original-uri", "x-original-host"];
 const FORWARDED: [&str; 3] = ["x-forwarded-method", "x-forwarded-uri", "x-forwarded-host"];
-/// The length of the body, which a proxy does not pass on as `Content-Length` of a question without a body.
+/// The header with the length of the body. A proxy cannot report it in `Content-Length`, because its question has no
+/// body.
 const LENGTH: &str = "x-original-content-length";
-/// What the proxy takes from the answer besides a signature: `host`, or nothing.
+/// The header by which a proxy says what it uses of the answer besides the signature: `host`, or nothing.
 const TAKES: &str = "x-brevet-takes";
 const CLIENT: &str = "x-forwarded-for";
 const SCHEME: &str = "x-forwarded-proto";
 
-/// Headers of the question that are not the client's: about the proxy's own connection to the broker, or written by
-/// the proxy.
+/// Headers of the question that did not come from the client: they concern the connection between the proxy and the
+/// broker, or the proxy wrote them.
 const NOT_THE_CLIENTS: [&str; 15] = [
     "host",
     "connection",
@@ -70,7 +72,7 @@ const NOT_THE_CLIENTS: [&str; 15] = [
 /// Reads the head of a client's request.
 ///
 /// # Errors
-/// What the proxy's configuration must set, as a sentence for its operator.
+/// A sentence for the operator that says what the proxy's configuration must set.
 pub fn read(headers: &HeaderMap) -> Result<Forwarded, String> {
     let has = |names: [&str; 3]| names.iter().any(|name| headers.contains_key(*name));
     let (family, [method, uri, host]) = match (has(ORIGINAL), has(FORWARDED)) {
@@ -122,7 +124,7 @@ pub fn read(headers: &HeaderMap) -> Result<Forwarded, String> {
     })
 }
 
-/// The value of a header that must be there once, and be text.
+/// The value of a header that must occur exactly once and must be text.
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, String> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -136,7 +138,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, String> {
     }
 }
 
-/// The headers of the client, one by one and in order.
+/// The headers of the client in their order; a header that occurs several times is listed as often.
 fn clients(headers: &HeaderMap) -> Result<Vec<(String, String)>, String> {
     let of_proxy = |name: &str| {
         NOT_THE_CLIENTS.contains(&name)

@@ -11,7 +11,7 @@ use crate::proof::certificate::ClientCertificate;
 /// The header, and the gRPC metadata, in which a proxy shows its secret.
 pub const SECRET_HEADER: HeaderName = HeaderName::from_static("x-brevet-proxy-secret");
 
-/// What a proxy must show.
+/// What a sender must show to count as one of the operator's proxies: a client certificate or a shared secret.
 #[derive(Debug, Default)]
 pub struct Gate {
     /// The names that a certificate may have; `None` accepts every certificate of the CA.
@@ -36,8 +36,8 @@ impl Gate {
         is_certified || self.knows(headers)
     }
 
-    /// Whether a request has exactly one secret, and it is one of those that are shared. Every secret is compared,
-    /// so that the time does not tell which one was meant.
+    /// Whether a request has exactly one secret, and this is one of the shared ones. Every shared secret is compared,
+    /// so that the time does not tell which of them matched.
     fn knows(&self, headers: &HeaderMap) -> bool {
         let mut shown = headers.get_all(SECRET_HEADER).iter();
         let (Some(secret), None) = (shown.next(), shown.next()) else {

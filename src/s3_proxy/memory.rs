@@ -1,4 +1,4 @@
-//! The memory that the questions of proxies may take together, so that many long ones cannot exhaust it.
+//! Limits the memory for the bodies of all questions of proxies together, so that many long bodies cannot exhaust it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-/// How many bytes the bodies of all questions may have together.
+/// The maximum number of bytes that the bodies of all questions may have together.
 const MOST: usize = 64 << 20;
 
-/// Counts the bytes that the bodies of all questions have at the moment.
+/// Counts the bytes of all bodies that are in memory now.
 #[derive(Debug, Default)]
 pub struct Memory(AtomicUsize);
 
-/// A question's body was longer than the memory that is left.
+/// The bodies of all questions together would exceed [`MOST`].
 #[derive(Debug, thiserror::Error)]
 #[error("the questions of proxies take too much memory")]
 struct Full;

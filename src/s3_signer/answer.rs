@@ -13,9 +13,9 @@ use crate::s3::S3Refusal;
 
 /// Why a request was not signed.
 pub(super) enum Refused {
-    /// The caller or the question is not accepted, which is not on record yet.
+    /// The broker does not accept the caller or the question. No audit record says so yet.
     Broker(Error),
-    /// The request to the store is not accepted or not allowed.
+    /// The request to the store is malformed, or the caller may not make it.
     Store(S3Refusal),
 }
 
@@ -31,10 +31,10 @@ impl From<S3Refusal> for Refused {
     }
 }
 
-/// The status of Iceberg for a token that has expired.
+/// The HTTP status by which Iceberg's clients recognise an expired token.
 const AUTHENTICATION_TIMEOUT: u16 = 419;
 
-/// The answer with the signed request. No client may keep the answer, since each request is judged.
+/// The answer with the signed request. Clients must not cache it, since the broker judges every request anew.
 pub(super) fn signed(uri: &str, added: &Added) -> Response<Full<Bytes>> {
     let one = |(name, value): &(&'static str, _)| {
         let value: &crate::base::secret::Secret<String> = value;
@@ -45,7 +45,7 @@ pub(super) fn signed(uri: &str, added: &Added) -> Response<Full<Bytes>> {
     response(StatusCode::OK, &body)
 }
 
-/// The answer for a request to the store that is not accepted or not allowed.
+/// The answer if the request to the store is malformed or the caller may not make it.
 pub(super) fn refused(refusal: &S3Refusal) -> Response<Full<Bytes>> {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN);
     let message = refusal.full_message();
@@ -57,7 +57,7 @@ pub(super) fn refused(refusal: &S3Refusal) -> Response<Full<Bytes>> {
     response
 }
 
-/// The answer for a caller or a question that is not accepted.
+/// The answer if the broker does not accept the caller or the question.
 pub(super) fn failed(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     let (status, kind) = match (error, error.class()) {
         (Error::ExpiredToken, _) => (

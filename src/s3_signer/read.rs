@@ -1,4 +1,4 @@
-//! The question of a client: `S3SignRequest` in Apache Iceberg's `s3-signer-open-api.yaml`.
+//! Parses the question of a client: `S3SignRequest` in Apache Iceberg's `s3-signer-open-api.yaml`.
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,8 @@ pub(super) struct Asked {
     pub method: String,
     /// The URI as the client wrote it.
     pub uri: String,
-    /// The host of the URI in lower case, with the port unless that is the scheme's own, as clients send it.
+    /// The host of the URI in lower case. The port is left out if it is the default port of the scheme, as clients do
+    /// in `Host`.
     pub authority: String,
     /// The path and the query of the URI, still encoded.
     pub target: String,
@@ -29,7 +30,7 @@ impl Asked {
     }
 }
 
-/// Reads a question. Members that the API may get later are ignored.
+/// Parses a question. Unknown members are ignored, since later versions of the API may add some.
 ///
 /// # Errors
 /// A sentence that names the member and the rule.
@@ -60,8 +61,8 @@ pub(super) fn request(body: &[u8]) -> Result<Asked, String> {
     })
 }
 
-/// Splits a URI into the authority, and the path with the query. Nothing of it is normalised but the case of the
-/// host and the scheme's own port.
+/// Splits a URI into the authority, and the path with the query. The host is converted to lower case and the default
+/// port of the scheme is removed; nothing else is normalised.
 fn split(uri: &str) -> Option<(String, String)> {
     let (rest, own_port) = match uri.split_once("://")? {
         ("http", rest) => (rest, ":80"),

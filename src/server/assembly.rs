@@ -1,4 +1,4 @@
-//! Assembles a broker, and what its daemon needs next to it, from the configuration and what was loaded.
+//! Assembles a broker, and the other parts of its daemon, from the configuration and the loaded files and store.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ use crate::tokens::Tokens;
 
 /// The broker's own region if the configuration only has `*`.
 const DEFAULT_REGION: &str = "us-east-1";
-/// How many session policies the cache of valid ones holds.
+/// The capacity of the cache of session policies that were found valid, in entries.
 const SOUND_POLICIES: u64 = 10_000;
 
 /// Opens the session records, in Redis or in memory.
@@ -53,7 +53,7 @@ fn sessions(config: &Config, metrics: &Arc<Metrics>) -> Result<Sessions, StartEr
     })
 }
 
-/// A broker that serves nobody yet, and what its daemon needs next to it.
+/// A broker that accepts no connections yet, and the other parts of its daemon.
 pub(super) struct Assembled {
     pub(super) broker: Arc<Broker>,
     /// The certificate of the service; `None` without TLS.
@@ -64,8 +64,8 @@ pub(super) struct Assembled {
     pub(super) serves: Serves,
     /// The state of the watched files when they were read; `None` if no file was read.
     pub(super) watch: Option<Stamps>,
-    /// The last change before the revocations of entries that the directory file does not have any more;
-    /// `None` if there are none.
+    /// The last change of the feed before the revocations for entries that were removed from the directory file; `None`
+    /// if no entry was removed.
     pub(super) ended_after: Option<i64>,
     pub(super) listeners: Listeners,
     pub(super) urgent: Urgent,
@@ -74,10 +74,7 @@ pub(super) struct Assembled {
 }
 
 impl Assembled {
-    /// Loads the store, records what this node has seen of it, and binds the listeners.
-    ///
-    /// # Errors
-    /// [`StartError`] if the store, the directory, a certificate or an address cannot be used.
+    /// Loads the store, updates the watermark with the newest change that this node has seen, and binds the listeners.
     pub(super) async fn of(
         config: &Config,
         mut parts: Parts,
@@ -136,7 +133,7 @@ impl Assembled {
     }
 }
 
-/// Everything that a broker is assembled from.
+/// The inputs from which a broker is assembled.
 struct Materials<'a> {
     config: &'a Config,
     parts: Parts,
@@ -235,8 +232,8 @@ impl Materials<'_> {
     }
 }
 
-/// How many tokens of identity providers are verified at the same time: half as many as there are
-/// processors, so that the other half is left for callers who sign.
+/// How many tokens of identity providers are verified at the same time: half as many as there are processors, so that
+/// callers who sign their requests still have the other half.
 fn verifications() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     (processors / 2).max(1)

@@ -1,4 +1,4 @@
-//! Bodies whose bytes are counted: those of requests while they arrive, those of answers until they are sent.
+//! Bodies whose bytes are counted: request bodies while they arrive, response bodies until they are sent.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ pub(super) enum BodyError {
     /// The connection failed, or the client broke the protocol.
     #[error(transparent)]
     Connection(#[from] hyper::Error),
-    /// The memory for requests is exhausted, or the call was shed for another.
+    /// The memory for requests is exhausted, or this call was ended to free memory for another call.
     #[error(transparent)]
     Shed(#[from] Shed),
     /// The body took longer than its deadline.
@@ -32,8 +32,8 @@ pub(super) enum BodyError {
 type Permit =
     Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + Sync>>;
 
-/// The longest piece, in bytes, that h2 copies into its buffer on a stream that is not vectored. It writes longer
-/// ones by a system call of their own.
+/// The longest piece, in bytes, that h2 copies into its buffer if the stream is not vectored. h2 writes longer pieces
+/// by a system call of their own.
 const COPIED: usize = 1_023;
 /// Answers over HTTP/2 up to this length, in bytes, are sent in pieces of [`COPIED`] bytes: copying them costs less
 /// than a system call. Longer ones are sent whole, without a copy.
@@ -41,8 +41,8 @@ const MAX_COPIED: usize = 4_096;
 /// Bodies up to this length, in bytes, are read without waiting; most are shorter.
 const SHORT_BODY: usize = 8_192;
 
-/// The body of a request, whose bytes are counted as they arrive. On a connection on which no caller has
-/// proven its identity, only some bodies at a time are read beyond [`SHORT_BODY`]; the others wait.
+/// The body of a request, whose bytes are counted as they arrive. On a connection on which no caller has proven its
+/// identity, only a limited number of bodies are read beyond [`SHORT_BODY`] at a time; the others wait.
 pub(super) struct Metered {
     body: Incoming,
     call: Arc<Call>,
@@ -77,7 +77,7 @@ impl Metered {
         }
     }
 
-    /// Sets a deadline for the body, for services that answer while it still arrives.
+    /// Sets a deadline for the arrival of the whole body, for services that begin to answer before it has arrived.
     pub(super) fn until(mut self, time: Duration) -> Self {
         self.deadline = Some(Box::pin(tokio::time::sleep(time)));
         self
@@ -175,23 +175,23 @@ impl Body for Metered {
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
     ages: Arc<Ages>,
-    /// Answers that hyper has taken. Nothing says when such an answer is sent; it is once hyper could write
-    /// everything that it had.
+    /// Answers that hyper has accepted. hyper does not report when it has sent an answer; all of them count as sent
+    /// once hyper could write everything in its buffers.
     handed_over: Mutex<HandedOver>,
 }
 
 #[derive(Debug, Default)]
 struct HandedOver {
     answers: Vec<Kept>,
-    /// Whether the connection has ended; nothing is kept then.
+    /// Whether the connection has ended. From then on no answers are kept.
     is_over: bool,
 }
 
-/// How many answers are waiting, by their age. An answer refers to this and not to [`Unsent`], which holds
-/// answers: they would otherwise keep each other alive.
+/// How many answers are waiting, by their age. An answer holds a reference to this type and not to [`Unsent`]:
+/// [`Unsent`] holds answers, and the two would keep each other alive.
 #[derive(Debug, Default)]
 struct Ages {
-    /// Counts by the second in which the answers came, modulo the number of counts.
+    /// The number of waiting answers for each second of arrival, modulo [`SECONDS`].
     seconds: [AtomicU32; SECONDS],
     second: AtomicU32,
 }
@@ -233,7 +233,7 @@ impl Unsent {
         handed_over.answers.drain(..count);
     }
 
-    /// Releases all answers, since the connection has ended.
+    /// Releases all answers when the connection has ended.
     pub(super) fn over(&self) {
         let mut handed_over = self.handed_over();
         handed_over.is_over = true;
@@ -287,14 +287,14 @@ pub(super) struct Answer {
     call: Arc<Call>,
     ages: Arc<Ages>,
     is_http2: bool,
-    /// What was taken from the body and is still to be passed on.
+    /// The bytes that were taken from `body` but not passed on yet.
     rest: Bytes,
-    /// Something that lasts as long as the body.
+    /// A value that is dropped together with the body: see [`Self::keeping`].
     _kept: Option<Box<dyn Any + Send>>,
 }
 
 impl Answer {
-    /// Keeps something until the body has ended or is dropped.
+    /// Keeps a value, such as a permit, until the body has ended or is dropped.
     pub(super) fn keeping(self, kept: Option<impl Any + Send>) -> Self {
         let kept = kept.map(|kept| Box::new(kept) as Box<dyn Any + Send>);
         Self {
@@ -303,8 +303,8 @@ impl Answer {
         }
     }
 
-    /// Counts a body. Over HTTP/2 each piece is kept by its stream. Over HTTP/1.1, and if the answer is only
-    /// headers, hyper takes everything at once.
+    /// Wraps the body of an answer and counts its bytes. Over HTTP/2 each piece counts until its stream has sent it.
+    /// Over HTTP/1.1, and for an answer without a body, hyper takes the whole answer at once.
     pub(super) fn new(
         body: tonic::body::Body,
         call: Arc<Call>,
@@ -325,7 +325,7 @@ impl Answer {
         }
     }
 
-    /// The next piece of what was taken from the body.
+    /// The next piece to pass on, cut from the bytes in `rest`.
     fn piece(&mut self) -> Piece {
         let length = match self.is_http2 && self.rest.len() <= MAX_COPIED {
             true => self.rest.len().min(COPIED),

@@ -1,4 +1,5 @@
-//! Sharing budgets among brokers: how many brokers there are, and what each has used. No call waits for this.
+//! Shares budgets of calls among brokers: background tasks exchange how many brokers there are and how many calls each
+//! has counted. No call waits for these tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +8,13 @@ use super::Shared;
 
 /// How often brokers exchange the numbers of calls that they have counted.
 const EXCHANGE_EVERY: Duration = Duration::from_millis(200);
-/// The most principals and accounts in one exchange; those with the most calls are chosen.
+/// The maximum number of principals and accounts in one exchange. Those with the most calls are exchanged.
 const MAX_TOLD: usize = 512;
 /// How often brokers are counted and unused counters are dropped.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long the last count of brokers is used if they cannot be counted.
+/// How long the last known number of brokers is used while the brokers cannot be counted.
 const KEEP_COUNT: Duration = Duration::from_secs(10);
-/// Counters of live sessions that are zero are dropped once in this many rounds.
+/// Counters of live sessions that are zero are dropped once in this many rounds of [`look_after`].
 const SWEEP_SESSIONS: u64 = 30;
 
 /// Exchanges numbers of calls with the other brokers on the same Redis, until the daemon ends.
@@ -70,8 +71,8 @@ pub(super) async fn look_after(shared: Arc<Shared>) {
     }
 }
 
-/// How many brokers have reported lately, including this one: those on a shared store, or else those on the
-/// same Redis. `None` if neither answers.
+/// How many brokers have reported lately, including this one: the brokers on a shared store, or if the store is not
+/// shared, those on the same Redis. `None` if neither answers.
 async fn brokers(shared: &Shared) -> Option<usize> {
     let broker = &shared.broker;
     if broker.store.is_shared() {

@@ -1,4 +1,4 @@
-//! The expiry of the broker's certificate: a metric, and a warning in the log in good time.
+//! Reports the expiry of the broker's certificate as a metric, and warns of it in the log two weeks ahead.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -8,13 +8,13 @@ use super::Shared;
 use crate::base::clock::Timestamp;
 use crate::metrics::Metrics;
 
-/// How long before its expiry a certificate is warned of: two weeks.
+/// How long before its expiry the log warns of a certificate: two weeks.
 pub const WARN_BEFORE: Duration = Duration::from_secs(14 * 86_400);
 /// How often the expiry is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// The shortest time between two warnings about the same certificate.
 const WARN_EVERY: Duration = Duration::from_secs(86_400);
-/// Stands for an unknown expiry: there is no certificate, or its dates cannot be read.
+/// The value of [`Ends`] for an unknown expiry: there is no certificate, or its dates cannot be read.
 const UNKNOWN: i64 = i64::MAX;
 
 /// When the certificate in use expires, in seconds since 1970.

@@ -1,5 +1,5 @@
-//! Watches the clock: saves the highest time that was seen, logs when the wall clock is behind it or
-//! jumps, and applies an operator's acceptance of the wall clock.
+//! Watches the clock: saves the highest time that was seen, logs when the wall clock is behind this time or jumps, and
+//! applies an operator's acceptance of the wall clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -20,20 +20,20 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// A difference of more than this many milliseconds between the wall clock and the monotonic clock,
 /// from one look to the next, is logged as a jump.
 const JUMP: i64 = 60_000;
-/// A wall clock that is further behind than this is not worth waiting for.
+/// If the wall clock is further behind than this, the log asks the operator to set it right instead of waiting.
 const LONG: Duration = Duration::from_secs(3_600);
-/// The command with which an operator says that the wall clock is right.
+/// The command by which an operator declares that the wall clock is right.
 pub(super) const ACCEPT: &str = "brevet clock accept";
 
 /// The clock of a broker, and the file that keeps its highest time.
 pub(super) struct Timekeeper {
     clock: Arc<HighWaterClock>,
     file: Option<ClockMarkFile>,
-    /// The number of acceptances that are in force here.
+    /// How many acceptances of the wall clock this broker has applied.
     accepted: AtomicU64,
-    /// The number of the change that the last acceptance made.
+    /// The sequence number, in the change feed, of the last acceptance that this broker has applied.
     accepted_by: AtomicI64,
-    /// Whether an acceptance was refused, which has been logged.
+    /// Whether an acceptance in the file was refused and the refusal logged, so that it is logged only once.
     refused: AtomicBool,
 }
 
@@ -74,7 +74,7 @@ impl Timekeeper {
         self.clock.clone()
     }
 
-    /// Saves the highest time that was seen. It waits for the disk.
+    /// Saves the highest time that was seen. Returns when the file is on the disk.
     ///
     /// # Errors
     /// [`ClockMarkError`] if the file cannot be written.
@@ -85,21 +85,21 @@ impl Timekeeper {
         Ok(())
     }
 
-    /// As [`Timekeeper::save`], but logs a failure.
+    /// Saves the time like [`Timekeeper::save`], but logs a failure instead of returning it.
     pub(super) fn save_or_say(&self) {
         if let Err(error) = self.save() {
             tracing::error!(%error, "the highest time that was seen cannot be saved; what has expired may be valid again after a restart");
         }
     }
 
-    /// The acceptance in the file, if it is not in force here yet.
+    /// The acceptance in the clock file; `None` if there is none, or if this broker has already applied it.
     fn news(&self) -> Option<ClockMark> {
         let mark = self.file.as_ref()?.load().ok().flatten()?;
         (mark.accepted > self.accepted.load(Ordering::Relaxed)).then_some(mark)
     }
 }
 
-/// The reason why a node whose clock is behind is not ready.
+/// The reason why a node is not ready whose wall clock is behind by `lag`, for the log and `/readyz`.
 pub(super) fn why(clock: &HighWaterClock, lag: Duration) -> String {
     let wall = clock.wall();
     let behind = format!(
@@ -163,8 +163,8 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     }
 }
 
-/// Applies an operator's acceptance of the clock. The file only names a change of the feed, which
-/// revoked every session, and that change must be in force here before time goes back.
+/// Applies an operator's acceptance of the clock. The file only names a change in the change feed, which revokes every
+/// session. The broker must have applied that change before its time may go back.
 async fn take(shared: &Shared, mark: ClockMark) {
     let (broker, keeper) = (&shared.broker, &shared.timekeeper);
     if broker.feed.sequence() < mark.sequence {
@@ -203,7 +203,7 @@ async fn take(shared: &Shared, mark: ClockMark) {
     tracing::warn!(%before, %now, sequence = mark.sequence, "an operator has accepted the clock; every earlier session has ended");
 }
 
-/// The wall clock and the monotonic clock at one moment.
+/// The wall clock and the monotonic clock, read at the same moment.
 struct Look {
     wall: Timestamp,
     passed: Duration,
@@ -248,7 +248,7 @@ enum Reported {
 }
 
 impl Reported {
-    /// Logs a change of the state.
+    /// Determines the present state, logs it if it has changed, and returns it.
     fn next(self, clock: &HighWaterClock, lag: Duration) -> Self {
         let next = match clock.is_behind() {
             None => Self::Right,

@@ -1,4 +1,4 @@
-//! The connections of the service: their limits, their clients behind proxies, and TLS.
+//! Accepts the connections of the service within their limits, finds their clients behind proxies, and sets up TLS.
 
 mod run;
 mod served;
@@ -20,7 +20,7 @@ use crate::proof::certificate::ClientCertificate;
 use run::run;
 use served::Certified;
 
-/// How long a new connection waits for another one to be closed for it.
+/// If all slots are taken, how long a new connection waits until another connection is closed in its favour.
 const ROOM: Duration = Duration::from_millis(100);
 /// How long the accept loop pauses after a failure, for example without free file descriptors.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
@@ -65,7 +65,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, slots: Ar
     }
 }
 
-/// Takes a slot for one more connection. If there is none, another connection may be closed for it.
+/// Takes a slot for a new connection. If no slot is free, another connection may be closed to free one.
 async fn slot(slots: &Arc<Semaphore>, shared: &Shared) -> Option<OwnedSemaphorePermit> {
     if let Ok(slot) = slots.clone().try_acquire_owned() {
         return Some(slot);
@@ -161,7 +161,7 @@ fn certified(connection: &ServerConnection, ca: Option<&[u8; 32]>) -> Option<Cer
     })
 }
 
-/// The client of a connection. `None` if a trusted proxy should have named it with the PROXY protocol, and did
+/// The client of a connection. `None` if the peer is a proxy that must name its client with the PROXY protocol and did
 /// not.
 async fn client(stream: &mut TcpStream, peer: SocketAddr, shared: &Shared) -> Option<Client> {
     let client = Client::new(peer.ip(), false);
@@ -184,7 +184,7 @@ async fn client(stream: &mut TcpStream, peer: SocketAddr, shared: &Shared) -> Op
     None
 }
 
-/// Waits until the daemon is told to stop, or has ended.
+/// Waits until the daemon begins to shut down, or has already ended.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await; // an error means that the sender is gone
 }

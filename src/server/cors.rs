@@ -12,7 +12,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tonic::body::Body;
 
-/// The headers of an answer that pages may read. SDKs correct their clock by the date.
+/// The headers of an answer that pages may read. `Date` is among them because SDKs correct their clock by it.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "date, retry-after, x-amzn-requestid, x-amzn-errortype, x-brevet-change",
 );
@@ -20,7 +20,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
 /// How long a browser may remember the answer to a preflight, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// The origin of a request, if the configuration allows it.
+/// The value of `Origin`, if there is exactly one and the configuration allows it; `None` otherwise.
 pub(super) fn origin(origins: &[HeaderValue], headers: &HeaderMap) -> Option<HeaderValue> {
     if origins.is_empty() {
         return None;

@@ -1,4 +1,5 @@
-//! Passes each request to its face, and answers gRPC's own services: health checks and reflection.
+//! Passes each request to the module that serves its path, and answers gRPC's own services: health checks and
+//! reflection.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::portal;
 use crate::routes::{self, Grpc, Http};
 use crate::{grpc, query, s3_signer, sso};
 
-/// Answers a request by the face to which its path belongs.
+/// Answers a request by the module that serves its path, such as gRPC, the Query API, or pages for people.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
     origin: Origin,

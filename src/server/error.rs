@@ -15,13 +15,13 @@ pub enum StartError {
     /// The directory file or its master key cannot be loaded.
     #[error(transparent)]
     Directory(#[from] DirectoryLoadError),
-    /// The entries of the directory file cannot be recorded in the store.
+    /// The store cannot record the entries of the directory file.
     #[error(transparent)]
     Take(#[from] TakeError),
     /// The store cannot be opened, or an operation of it failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The store differs from what this node has seen of it.
+    /// The store is older than, or another one than, the store that this node has seen before.
     #[error("[store] watermark: {0}")]
     Watermark(WatermarkError),
     /// The file with the latest time that this node has seen cannot be used.
@@ -34,7 +34,7 @@ pub enum StartError {
     MasterKey(#[from] MasterKeyError),
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// The urgent thread cannot be started.
+    /// The thread for urgent work cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
     #[error(transparent)]
@@ -42,7 +42,7 @@ pub enum StartError {
     /// The certificate or its private key cannot be loaded.
     #[error("[tls]: {0}")]
     Tls(#[from] TlsError),
-    /// No name is known by which clients call this broker.
+    /// Neither the configuration nor the certificate has a host name by which clients call this broker.
     #[error("[listen] names: {0}")]
     Names(String),
     /// TLS to identity providers cannot be set up.

@@ -1,22 +1,23 @@
-//! Counts the HTTP/2 frames of a connection by their nine-byte headers (RFC 9113 section 4.1). hyper only
-//! shows requests and bodies; other frames, and how much of them is incomplete, are counted here. Allocates
+//! Counts the HTTP/2 frames of a connection by their nine-byte headers (RFC 9113 section 4.1). hyper only shows
+//! requests and bodies to its service; this module counts the other frames, and notices incomplete ones. It allocates
 //! nothing, and does not look into payloads.
 
 use std::time::Instant;
 
-/// The most frames in a row that belong to no call.
+/// The maximum allowance, which is also the allowance of a new connection: how many frames in a row may belong to no
+/// call.
 ///
-/// An idle client sends at most a PING every ten seconds (gRPC's keepalive). When it connects, it sends a
-/// SETTINGS, a WINDOW_UPDATE and, in browsers, about ten PRIORITY frames.
+/// An idle client sends at most a PING every ten seconds (gRPC's keepalive). When it connects, it sends a SETTINGS, a
+/// WINDOW_UPDATE and, in browsers, about ten PRIORITY frames.
 const IDLE_FRAMES: u32 = 100;
-/// How many frames that belong to no call each second adds to the allowance.
+/// How much the allowance of frames that belong to no call grows each second.
 const IDLE_FRAMES_PER_SECOND: u64 = 20;
-/// How many frames that belong to no call each call adds to the allowance. A client acknowledges each piece
-/// of an answer with up to two WINDOW_UPDATEs; gRPC's estimate of the bandwidth adds a PING and sometimes a
-/// SETTINGS, an aborted call a RST_STREAM, and Chrome a PRIORITY_UPDATE.
+/// How much the allowance of frames that belong to no call grows with each call. A client acknowledges each piece of an
+/// answer with up to two WINDOW_UPDATEs; gRPC's estimate of the bandwidth adds a PING and sometimes a SETTINGS, an
+/// aborted call a RST_STREAM, and Chrome a PRIORITY_UPDATE.
 const IDLE_FRAMES_PER_CALL: u32 = 8;
-/// The bytes of answers that add one frame that belongs to no call to the allowance; two frames
-/// acknowledge a piece of 16 KiB.
+/// For how many bytes of answers the allowance of frames that belong to no call grows by one. A client acknowledges a
+/// piece of 16 KiB with up to two frames.
 const SENT_BYTES_PER_IDLE_FRAME: u64 = 4_096;
 
 /// The length of the connection preface after its first line, in bytes (RFC 9113 section 3.4).
@@ -41,7 +42,7 @@ pub(super) struct Frames {
     idle: Allowance,
 }
 
-/// How many frames that belong to no call are still allowed.
+/// How many more frames that belong to no call a connection may send.
 #[derive(Debug)]
 struct Allowance {
     left: u32,
@@ -50,7 +51,7 @@ struct Allowance {
     sent: u64,
 }
 
-/// What some bytes of the stream contained.
+/// The content of the bytes that [`Frames::feed`] has counted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     /// Bytes of bodies, with their padding, which flow control counts as well.
@@ -58,12 +59,12 @@ pub(super) struct Seen {
     /// Bytes of header blocks.
     pub headers: usize,
     pub began: bool,
-    /// Whether there were too many frames that belong to no call.
+    /// Whether the connection sent more frames that belong to no call than its allowance.
     pub flood: bool,
 }
 
 impl Frames {
-    /// Begins after the first line of the connection preface.
+    /// The state of a connection whose first line of the preface was already read.
     pub(super) fn new() -> Self {
         Self {
             header: [0; 9],
@@ -113,7 +114,7 @@ impl Frames {
         }
     }
 
-    /// Begins a frame whose header is complete. Returns false if it is one too many.
+    /// Begins a frame whose header is complete. Returns `false` if the frame exceeds the allowance.
     fn begin(&mut self) -> bool {
         let [high, middle, low, kind, flags, ..] = self.header;
         self.left = u32::from_be_bytes([0, high, middle, low]);
@@ -138,7 +139,7 @@ impl Frames {
         }
     }
 
-    /// Counts bytes that were sent to the client.
+    /// Counts bytes that were sent to the client, which raise the allowance.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.idle.sent += bytes as u64;
     }
@@ -159,7 +160,8 @@ impl Allowance {
         self.take_at(Instant::now)
     }
 
-    /// Takes one frame from the allowance. The clock is only read when nothing is left of it.
+    /// Takes one frame from the allowance; `false` if it is used up. The clock is read only then, to refill the
+    /// allowance.
     fn take_at(&mut self, clock: impl FnOnce() -> Instant) -> bool {
         if self.left == 0 {
             let now = clock();

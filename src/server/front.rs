@@ -1,5 +1,5 @@
-//! The first look at each request, before its protocol: ambiguous requests are refused, the client behind
-//! proxies is found, and cross-origin requests are answered.
+//! The first steps for each request, whatever its protocol: ambiguous requests are refused, the client behind proxies
+//! is found, and cross-origin requests are answered.
 
 use std::sync::Arc;
 
@@ -56,8 +56,7 @@ pub(super) async fn answer(
     response
 }
 
-/// The parts of a request that are needed to answer it and to record its refusal, without reading
-/// its body.
+/// The parts of a request that are needed to refuse it and to record the refusal, without reading its body.
 pub(super) struct Turned {
     path: String,
     headers: HeaderMap,
@@ -89,7 +88,7 @@ impl Turned {
     }
 }
 
-/// The longest header that is kept of a request whose body is not read, in bytes.
+/// The longest header, in bytes, that is copied from a request whose body is not read.
 const MAX_KEPT_HEADER: usize = 512;
 
 /// Refuses a request without reading its body.

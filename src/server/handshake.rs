@@ -1,5 +1,5 @@
-//! Bounds for TLS handshakes: how much of a client's greeting is read, and how many handshakes the processors
-//! work on at the same time.
+//! Limits for TLS handshakes: how many bytes of a client's first messages are read, and how many handshakes the
+//! processors work on at the same time.
 
 use std::io;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ const MAX_HELLO_BYTES: usize = 16_384;
 /// How many bytes may follow the ClientHello until the handshake is complete.
 const MAX_REST_BYTES: usize = 16_384;
 
-/// A stream of which only a bounded number of bytes is read until the handshake is complete.
+/// A stream from which only a limited number of bytes is read until the handshake is complete.
 pub(super) struct Greeting<S> {
     stream: S,
     /// How many bytes may still be read; `None` once the handshake is complete.
@@ -31,7 +31,7 @@ impl<S> Greeting<S> {
         }
     }
 
-    /// Removes the bound, since the handshake is complete.
+    /// Removes the limit once the handshake is complete.
     pub(super) fn is_shaken(&mut self) {
         self.left = None;
     }
@@ -98,9 +98,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Greeting<S> {
 
 type Acquire = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
 
-/// A future that is only polled while it holds a permit, and returns it after each poll. The private key's
-/// work (a millisecond for RSA) happens within one poll, so handshakes leave the other workers to those
-/// who are connected already.
+/// A future that is only polled while it holds a permit, and returns it after each poll. The computation with the
+/// private key (a millisecond for RSA) happens within one poll, so the permits keep handshakes from occupying every
+/// worker thread, and connected clients are still served.
 pub(super) struct InTurn<F> {
     inner: Pin<Box<F>>,
     places: Arc<Semaphore>,
@@ -129,7 +129,7 @@ impl<F: Future> Future for InTurn<F> {
     }
 }
 
-/// The permits for handshakes that are worked on at the same time: half as many as there are workers.
+/// Makes the permits for [`InTurn`]: half as many as there are worker threads.
 pub(super) fn places() -> Arc<Semaphore> {
     let workers = tokio::runtime::Handle::current().metrics().num_workers();
     Arc::new(Semaphore::new((workers / 2).max(1)))

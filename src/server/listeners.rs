@@ -1,4 +1,4 @@
-//! The listeners, and the host names of the service.
+//! Binds the listeners, and determines the host names of the service.
 
 use std::net::SocketAddr;
 
@@ -8,8 +8,8 @@ use super::StartError;
 use crate::base::host_names::{HostName, HostNames};
 use crate::config::{self, Config, Names};
 
-/// How many connections may wait to be accepted; the system may allow fewer. With a short queue, a flood makes
-/// other clients wait for a second or more, until they try again.
+/// How many connections may wait to be accepted; the system may allow fewer. If a flood of connections fills a short
+/// queue, other clients wait for a second or more before they try again.
 const BACKLOG: u32 = 4_096;
 
 /// The bound listeners, on which no connection is accepted yet.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 /// How many bytes a connection can take besides its requests: its task, the buffers of TLS and of its
 /// protocol, and a full table of HTTP/2 headers.
 const CONNECTION_BYTES: u64 = 65_536;
-/// Connections may take one part in this many of the memory: a quarter.
+/// Connections may take this fraction of the memory: one fourth.
 const PART: u64 = 4;
 
-/// Reduces a limit of connections to what a quarter of the memory is enough for.
+/// Reduces a limit of connections to the number for which a quarter of the memory is enough.
 pub(super) fn fitting(connections: usize) -> usize {
     let Some(limit) = limit() else {
         return connections;

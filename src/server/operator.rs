@@ -1,4 +1,5 @@
-//! The operators' listener: `/healthz`, `/readyz`, `/metrics`. It shows no secrets and changes nothing.
+//! The operators' listener: `/healthz`, `/readyz`, `/metrics`. Its answers contain no secrets, and no request changes
+//! anything.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::sessions::Standing;
 const MAX_CONNECTIONS: usize = 64;
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(300);
 
-/// Serves until the daemon ends, so that `/readyz` can still say "shutting down".
+/// Accepts connections until the daemon has ended, so that `/readyz` still answers "shutting down" during a shutdown.
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -108,7 +109,7 @@ fn metrics(shared: &Shared) -> String {
     metrics.render()
 }
 
-/// The most SAML providers that have a metric of their own.
+/// The maximum number of SAML providers with metrics of their own.
 const MAX_SAML_PROVIDERS: usize = 1_000;
 
 /// Sets the metrics that say how long each SAML provider of the current directory can be used without a

@@ -1,4 +1,4 @@
-//! The parts of a daemon: what is read from files, and what is loaded from the store.
+//! The parts of a daemon that are read from files or loaded from the store when it starts.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::revocations::Revocations;
 use crate::session::keyring::Keyring;
 use crate::store::{Access, DirectoryEntries, Entrance, Head, Node, Place, SqliteLock, Store};
 
-/// What a daemon needs before it loads the store.
+/// The parts that a daemon reads from files, before it loads the store.
 pub struct Parts {
     pub store: Store,
     /// The master key, which seals the secrets in the store.
     pub master_key: Option<Arc<MasterKey>>,
-    /// The directory, if it is not in the store.
+    /// The directory from a file; `None` if the directory is in the store.
     pub directory: Option<Directory>,
     /// The keys of session tokens and web identity tokens.
     pub keyring: Keyring,
@@ -100,9 +100,9 @@ impl Parts {
         Ok((parts, read))
     }
 
-    /// Reads the directory file, if there is one. On a first start it is also compiled, so that errors in the
-    /// file are found before a store is made. Later, the file is only compiled once, with the ids that the
-    /// store keeps.
+    /// Reads the directory file, if there is one. On a first start the file is also compiled at once, so that its
+    /// errors are found before a store is created. On later starts it is compiled only after the store was opened, with
+    /// the ids that the store keeps.
     fn read_directory(
         config: &Config,
         entropy: &dyn Entropy,
@@ -120,7 +120,7 @@ impl Parts {
         Ok((Some(file), early))
     }
 
-    /// What this node reports about itself to the others on its store.
+    /// The entry of this node in the list of nodes, which the other nodes on the store can read.
     pub(super) fn node(
         &self,
         config: &Config,
@@ -144,7 +144,7 @@ impl Parts {
     }
 }
 
-/// The names of a broker among those on its store.
+/// The names by which this broker is known to the others on its store.
 pub(super) struct NodeName {
     /// A random id, which is made at each start.
     pub(super) node: String,
@@ -162,18 +162,19 @@ impl NodeName {
     }
 }
 
-/// What is known of the files after they were read at the start.
+/// The state of the files that were read when the daemon started.
 pub(super) struct FilesRead {
-    /// The files' sizes and times before they were read.
+    /// The stamps of the files, taken before the files were read, so that a later change is noticed.
     pub(super) seen: Stamps,
     pub(super) serves: Serves,
-    /// The number of the last change before the revocations of removed entries; `None` if none was removed.
+    /// The last change of the feed before the revocations for entries that were removed from the directory file; `None`
+    /// if no entry was removed.
     pub(super) ended_after: Option<i64>,
 }
 
 impl FilesRead {
-    /// Splits into the files to watch, the directory that is served, and the change after which entries of it
-    /// were revoked.
+    /// Splits the value into the files to watch, the directory file that this node serves, and the change after which
+    /// removed entries were revoked.
     pub(super) fn split(read: Option<Self>) -> (Option<Stamps>, Serves, Option<i64>) {
         match read {
             Some(read) => (Some(read.seen), read.serves, read.ended_after),
@@ -181,7 +182,7 @@ impl FilesRead {
         }
     }
 
-    /// Records the directory file in the store; sessions of entries that were removed from it end.
+    /// Records the directory file in the store. The sessions of entries that were removed from the file end.
     async fn take(
         &mut self,
         file: &DirectoryFile,
@@ -206,7 +207,8 @@ impl FilesRead {
 
 /// What was loaded from the store when a daemon starts.
 pub(super) struct Loaded {
-    /// The last change before anything else was read.
+    /// The last change of the feed, read before anything else, so that later changes are applied on top of what was
+    /// loaded.
     pub(super) head: Head,
     pub(super) revocations: Revocations,
     pub(super) directory: Directory,
@@ -216,10 +218,10 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// Loads the store. A directory that is not in the store is taken from the parts.
+    /// Loads the store. If the directory comes from a file, it is taken from `parts`.
     ///
     /// # Errors
-    /// [`StartError::Store`] or [`StartError::Rows`] for the first thing that cannot be loaded.
+    /// [`StartError::Store`] or [`StartError::Rows`] for the first row or query that fails.
     pub(super) async fn load(
         parts: &mut Parts,
         config: &Config,
@@ -272,8 +274,8 @@ impl Loaded {
     }
 }
 
-/// Replaces ARNs of principals in trust policies and bucket policies, which an earlier version has stored, by unique ids. The
-/// changes are applied with all others after the head.
+/// Replaces ARNs of principals in trust policies and bucket policies, which an earlier version has stored, by unique
+/// ids. The resulting changes follow `head` in the feed, so the daemon applies them like those of other nodes.
 async fn bind_principals(context: CommandContext<'_>, directory: &Directory) {
     match commands::bind_stored(context, directory).await {
         Ok(0) => {}
@@ -296,7 +298,7 @@ pub fn entrance<'a>(config: &'a Config, master_key: Option<&'a MasterKey>) -> En
     }
 }
 
-/// Loads the directory of a store as a broker does, with every row and every secret.
+/// Loads the directory of a store as a broker does when it starts, and opens every row and every secret.
 ///
 /// # Errors
 /// [`StartError::Rows`] for the first row that cannot be loaded.

@@ -15,7 +15,7 @@ use crate::config::{ForwardedHeader, Listener};
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The client of a request, as far as it is known.
+/// What is known about the client of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {
     /// The client's address; an IPv4-mapped address is converted to IPv4.
@@ -28,7 +28,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Makes a client from the other end of a connection, and whether the connection is TLS.
+    /// Makes a client from the address of the peer of a connection, and from whether the connection uses TLS.
     pub fn new(ip: IpAddr, secure_transport: bool) -> Self {
         Self {
             ip: ip.to_canonical(),
@@ -128,15 +128,15 @@ fn forwarded(listener: &Listener, peer: Client, headers: &HeaderMap) -> Result<C
     Ok(client)
 }
 
-/// The element of one proxy in a `Forwarded` header.
+/// The element that one proxy has added to a `Forwarded` header.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Element {
     node: Option<String>,
     proto: Option<String>,
 }
 
-/// The elements of one header line, that of the nearest proxy last. `None` if the line breaks the grammar of
-/// RFC 7239 section 4.
+/// The elements of one header line. The last element is from the nearest proxy. `None` if the line breaks the grammar
+/// of RFC 7239 section 4.
 fn read_forwarded(text: &str) -> Option<Vec<Element>> {
     let mut elements = Vec::new();
     let mut element = Element::default();
@@ -233,11 +233,11 @@ const MAX_PROXY_HEADER_BYTES: usize = 4_096;
 const TYPE_SSL: u8 = 0x20;
 const CLIENT_SSL: u8 = 0x01;
 
-/// Reads the header of the PROXY protocol, version 2, with which a trusted proxy names its client at the start
-/// of a connection. `peer` is the proxy; it is the client itself if the header says LOCAL or has no address.
+/// Reads the header of the PROXY protocol, version 2, with which a trusted proxy names its client at the start of a
+/// connection. `peer` is the proxy. It counts as the client if the header says LOCAL or has no address.
 ///
 /// # Errors
-/// The header is missing or malformed, or the connection fails.
+/// An [`io::Error`] if the header is missing or malformed, or the connection fails.
 pub async fn read_proxy_header<S: AsyncRead + Unpin>(
     stream: &mut S,
     peer: Client,
@@ -272,7 +272,8 @@ pub async fn read_proxy_header<S: AsyncRead + Unpin>(
     }
 }
 
-/// The client: its address, and whether the additional fields say that it used TLS.
+/// Reads the addresses and the additional fields of a header, which say whether the client used TLS. `None` if they are
+/// malformed.
 fn proxied(family: u8, rest: &[u8], peer: Client) -> Option<Client> {
     let (ip, mut fields) = match family {
         // UNSPEC: the proxy does not know its client.

@@ -1,6 +1,6 @@
-//! Reloads: the directory file, the master key, the keyring, the certificate and what `[s3]` names are read again on
-//! SIGHUP and when they change. Each is checked as a whole, then swapped; a file with an error changes nothing and is
-//! logged.
+//! Reloads: the directory file, the master key, the keyring, the certificate and the files of `[s3]` are read again on
+//! SIGHUP and when they change. Each file is checked as a whole before it replaces the old state; an error is logged
+//! and changes nothing.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -75,7 +75,7 @@ pub(super) async fn watch(
     }
 }
 
-/// The files that must be read again.
+/// Which files must be read again, because they have changed or SIGHUP asked for it.
 struct Due {
     master_key: bool,
     directory: bool,
@@ -89,8 +89,8 @@ impl Due {
         self.master_key || self.directory || self.keyring || self.certificate || self.s3
     }
 
-    /// Reads the files again, the master key before what is sealed under it. Returns whether the directory
-    /// file must be read once more although it has not changed, because the store could not be written.
+    /// Reads the files again. The master key is first, since it opens secrets in the others. Returns whether the
+    /// directory file must be read once more although it has not changed, because the store could not be written.
     fn reload(&self, config: &Config, shared: &Shared) -> bool {
         let mut is_due_again = false;
         if self.master_key
@@ -173,9 +173,8 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), TakeError> {
     Ok(())
 }
 
-/// Ends the access of entries that were removed from the directory file, although the store does
-/// not record the removal. The end is in force on this broker until the store records it, or until
-/// the broker ends.
+/// Ends the access of entries that were removed from the directory file if the store cannot record the removal. This
+/// applies on this broker alone, until the store records the removal or the broker stops.
 fn end_what_went(shared: &Shared, taker: &Taker<'_>, file: &DirectoryFile, old: &Directory) {
     let broker = &shared.broker;
     match Handle::current().block_on(taker.without_what_went(file, old)) {
@@ -263,8 +262,8 @@ pub(super) struct Stamps {
     directory: Stamp,
     keyring: Stamp,
     certificate: (Stamp, Stamp, Stamp),
-    /// The stamps of what `[s3]` names: the certificate of the listener for proxies, its secrets, and
-    /// the keys of the stores.
+    /// The stamps of the files of `[s3]`: the certificate of the listener for proxies, its shared secrets, and the keys
+    /// of the stores.
     s3: Vec<Stamp>,
 }
 

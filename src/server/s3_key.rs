@@ -1,5 +1,5 @@
-//! The key of an object store, in the format of the AWS CLI's credentials file: a private file with the section
-//! `[default]`, `aws_access_key_id` and `aws_secret_access_key`.
+//! Reads the file with the access key of an object store. It has the format of the AWS CLI's credentials file: a
+//! section `[default]` with `aws_access_key_id` and `aws_secret_access_key`. Only its owner may be able to read it.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ const MAX_BYTES: u64 = 4_096;
 /// Reads the key of a store.
 ///
 /// # Errors
-/// A sentence with the file and the rule that it breaks, without anything of its content.
+/// A sentence that names the file and the rule that it breaks, and quotes none of its content.
 pub(super) fn read(path: &Path) -> Result<StoreKey, String> {
     let bytes = files::read(path, Audience::Owner, MAX_BYTES).map_err(|e| e.to_string())?;
     let named = |rule: &str| format!("key_file: {} {rule}", path.display());

@@ -1,4 +1,5 @@
-//! The listener for proxies in front of object stores: its bounds, and who is admitted to ask.
+//! The listener for proxies in front of object stores: it limits connections and questions, and admits only the
+//! operator's proxies.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -30,13 +31,14 @@ const MAX_STREAMS: u32 = 256;
 const MAX_HEADERS: usize = 128;
 /// The longest header list, in bytes.
 const MAX_HEADER_BYTES: usize = 98_304;
-/// The time within which a connection must complete its handshake and a proxy must prove itself on
-/// it.
+/// How long a connection may take to complete its handshake and to prove that it comes from one of the operator's
+/// proxies.
 const UNTIL_PROVEN: Duration = Duration::from_secs(10);
-/// A connection without questions is closed after this time, which is longer than proxies keep idle ones.
+/// How long a connection without questions stays open. This is longer than proxies keep idle connections, so the proxy
+/// closes them first.
 const IDLE: Duration = Duration::from_secs(300);
 const MAX_AGE: Duration = Duration::from_secs(3_600);
-/// The time for questions in progress when a connection is asked to close.
+/// How long questions in progress may take after a connection was asked to close.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves proxies until the daemon stops.
@@ -168,7 +170,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// Waits until the daemon is told to stop, or has ended.
+/// Waits until the daemon begins to shut down, or has already ended.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await; // an error means that the sender is gone
 }

@@ -1,5 +1,5 @@
-//! What the listener for proxies in front of object stores needs besides the broker: its certificate, who may ask, and
-//! the stores with their keys.
+//! The state of the listener for proxies in front of object stores: its certificate, the proof that proxies must show,
+//! and the stores with their keys.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const MAX_SECRET_BYTES: u64 = 4_096;
 /// The shortest shared secret, in bytes.
 const MIN_SECRET: usize = 32;
 
-/// What the listener needs besides the broker. The files are read again when they change.
+/// The state of the listener. Its files are read again when they change.
 pub(super) struct S3Parts {
     pub(super) tls: ArcSwapOption<ServerConfig>,
     pub(super) gate: ArcSwap<Gate>,
@@ -28,7 +28,7 @@ pub(super) struct S3Parts {
 }
 
 impl S3Parts {
-    /// Reads the files of the section.
+    /// Reads the files that the section `[s3]` names.
     ///
     /// # Errors
     /// [`StartError`] with the file that cannot be used.
@@ -49,7 +49,7 @@ impl S3Parts {
     /// Reads the files again. If one of them cannot be used, nothing changes.
     ///
     /// # Errors
-    /// The file that cannot be used, and why.
+    /// [`StartError`] with the file that cannot be used, and the reason.
     pub(super) fn reload(&self, config: &config::S3) -> Result<(), StartError> {
         let (tls, gate) = Self::read(config)?;
         let keys = config
@@ -85,7 +85,7 @@ impl S3Parts {
     }
 }
 
-/// A store with the settings of the configuration.
+/// Makes a store from its settings in `[[s3.stores]]` and its access key.
 fn store(settings: &config::StoreSettings, key: StoreKey, events: DataEvents) -> S3Store {
     let rules = StoreRules {
         style: match settings.virtual_host {

@@ -1,4 +1,4 @@
-//! The state that connections and tasks share, and whether the daemon is ready.
+//! The state that connections and background tasks share. It tells whether the daemon is ready.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,24 +31,25 @@ pub(super) struct Shared {
     pub(super) listener: Listener,
     pub(super) reflection: bool,
     pub(super) tls: ArcSwapOption<ServerConfig>,
-    /// A digest of the file with the CA of client certificates, if there is one.
+    /// The SHA-256 of the file with the CA of client certificates; `None` without such a file. A certificate counts
+    /// only if it was verified by this CA.
     pub(super) client_ca: ArcSwapOption<[u8; 32]>,
     pub(super) certificate: certificate::Ends,
     /// The listener for proxies in front of object stores, if there are stores.
     pub(super) s3: Option<Arc<S3Parts>>,
-    /// Permits for TLS handshakes that are worked on at the same time.
+    /// Permits for the TLS handshakes that the processors work on at the same time.
     pub(super) handshakes: Arc<Semaphore>,
     pub(super) watermark: Option<PathBuf>,
     pub(super) timekeeper: Timekeeper,
     pub(super) node: Node,
     pub(super) serving: Arc<Serving>,
-    /// The runtime on which calls are served and work is done that is not urgent.
+    /// The runtime that serves calls and does all work that is not urgent.
     pub(super) ordinary: Handle,
     pub(super) stop: watch::Receiver<bool>,
 }
 
 impl Shared {
-    /// The state of a daemon that has just started.
+    /// Makes the state of a daemon that has just started.
     pub(super) fn new(
         config: &Config,
         broker: Arc<Broker>,
@@ -87,7 +88,7 @@ impl Shared {
         }
     }
 
-    /// What following the change feed needs.
+    /// The parts of the state that the task for the change feed needs.
     pub(super) fn follow_context(&self) -> FollowContext {
         FollowContext {
             broker: self.broker.clone(),
@@ -107,7 +108,7 @@ impl Shared {
     /// Whether the broker can issue credentials safely.
     ///
     /// # Errors
-    /// The reason why it cannot, which `/readyz` shows.
+    /// The reason why the broker is not ready, which `/readyz` shows.
     pub(super) fn is_ready(&self) -> Result<(), String> {
         if *self.stop.borrow() {
             return Err("shutting down".to_owned());

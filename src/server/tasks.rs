@@ -1,4 +1,4 @@
-//! The background tasks of a daemon, and the thread for urgent work.
+//! Starts the background tasks of a daemon, and the thread for urgent work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +79,7 @@ pub(super) fn spawn(
     tasks
 }
 
-/// Probes Redis once a second, so that readiness is right even without calls.
+/// Probes Redis once a second, so that `/readyz` knows its state even if no calls arrive.
 async fn probe(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {

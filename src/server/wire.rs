@@ -28,34 +28,35 @@ use crate::admission::Connection;
 
 /// The longest header list of a request, in bytes. A session token fits with much to spare.
 pub(super) const MAX_HEADER_BYTES: usize = 32_768;
-/// How many bytes of header blocks are read before their calls run. One byte can stand for a whole header
-/// (RFC 7541 section 6.1), and hyper unpacks everything that it can read first.
+/// How many bytes of header blocks are read in one turn of a connection, before the calls in them run. One byte can
+/// stand for a whole header (RFC 7541 section 6.1), and hyper unpacks everything that it can read before it starts a
+/// call.
 const HEADERS_IN_A_TURN: usize = 16_384;
-/// How long a connection pauses if its source exceeds the rate of header blocks.
+/// How long a connection is not read if its source exceeds the rate of header blocks.
 const HEADER_PAUSE: Duration = Duration::from_millis(50);
-/// How many bytes an incomplete header block takes once it is unpacked, at most: as many headers as the limit
-/// of HTTP/2's header list allows, with about 100 bytes for each besides its text.
+/// The most bytes that an incomplete header block can take once it is unpacked: as many headers as HTTP/2's limit of a
+/// header list allows, with about 100 bytes for each header besides its text.
 const OPEN_HEADER_BLOCK: usize = 262_144;
-/// How long a client may keep sending after its answer.
+/// How long the rest of a request is read and discarded after its answer.
 const LINGER: Duration = Duration::from_secs(5);
-/// The most bytes that are read and discarded after an answer.
+/// How many bytes of a request are read and discarded after its answer.
 const LINGER_BYTES: usize = 128 << 20;
-/// How many bytes are discarded at a time.
+/// The size of the buffer into which discarded bytes are read.
 const LINGER_BUFFER: usize = 16_384;
-/// The number of buffers after which other connections have their turn.
+/// After how many filled buffers a connection that discards bytes lets other connections run.
 const LINGER_TURN: usize = 32;
 
-/// The notes that the two sides of hyper, this file and the service, share about a connection.
+/// Facts about a connection that this module and the service pass to each other around hyper.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     ambiguous: AtomicBool,
     linger: AtomicBool,
     http2: AtomicBool,
-    /// Whether a write was blocked in this turn of the connection.
+    /// Whether a write was blocked since the connection was last woken (see [`Self::turn`]).
     blocked: AtomicBool,
-    /// Why the connection must be closed at once.
+    /// The reason to close the connection at once; unset if there is none.
     cut: OnceLock<&'static str>,
-    /// Bytes of header blocks that were read in this turn.
+    /// How many bytes of header blocks were read since the connection was last woken.
     headers: AtomicUsize,
     /// The age of the connection in seconds.
     second: AtomicU32,
@@ -69,7 +70,7 @@ impl Notes {
         self.ambiguous.load(Ordering::Relaxed)
     }
 
-    /// Called at the beginning of each turn of the connection.
+    /// Begins a turn of the connection. Must be called each time that the connection is woken.
     pub(super) fn turn(&self) {
         self.blocked.store(false, Ordering::Relaxed);
         self.headers.store(0, Ordering::Relaxed);
@@ -84,17 +85,17 @@ impl Notes {
         self.http2.load(Ordering::Relaxed)
     }
 
-    /// Whether a write was blocked in this turn, since the client does not read.
+    /// Whether a write was blocked in this turn, because the client does not read its answers.
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Closes the connection in this turn or the next one.
+    /// Asks for the connection to be closed in this turn or the next one. The first reason counts.
     pub(super) fn cut(&self, why: &'static str) {
         let _ = self.cut.set(why); // the first reason counts
     }
 
-    /// Why the connection must be closed at once, if it must.
+    /// The reason to close the connection at once; `None` if there is none.
     pub(super) fn is_cut(&self) -> Option<&'static str> {
         self.cut.get().copied()
     }
@@ -107,7 +108,7 @@ impl Notes {
         }
     }
 
-    /// Notes whether something is incomplete; `anew` says that it has just begun.
+    /// Records whether a head, a header block or a frame is incomplete; `anew` says that it has just begun.
     fn partial(&self, is_partial: bool, anew: bool) {
         if !is_partial {
             self.partial_since.store(0, Ordering::Relaxed);
@@ -117,24 +118,25 @@ impl Notes {
         }
     }
 
-    /// Asks for a slow close, because a request was not read to its end.
+    /// Asks for the rest of a request to be discarded before the connection closes, because the answer was sent before
+    /// the request was read to its end.
     pub(super) fn linger(&self) {
         self.linger.store(true, Ordering::Relaxed);
     }
 }
 
-/// A stream whose bytes are watched.
+/// A stream that inspects the bytes that hyper reads and writes.
 pub(super) struct Wire<S> {
     stream: S,
     framing: Framing,
     notes: Arc<Notes>,
     account: Arc<Connection>,
-    /// A pause because the source exceeds the rate of header blocks.
+    /// A pause in reading, because the source exceeds the rate of header blocks.
     pause: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
 }
 
-/// A slow close that is in progress.
+/// A connection that is closing: the rest of its request is discarded until the deadline or [`LINGER_BYTES`].
 struct Closing {
     deadline: Pin<Box<Sleep>>,
     buffer: Box<[u8]>,
@@ -153,8 +155,8 @@ impl<S> Wire<S> {
         }
     }
 
-    /// Whether more may be read now. If the memory for requests is exhausted, the connection tries again
-    /// within a second, at its next turn.
+    /// Whether more bytes may be read now. If the memory for requests is exhausted, the connection tries again at its
+    /// next turn, within a second.
     fn may_read(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some(pause) = &mut self.pause {
             if pause.as_mut().poll(cx).is_pending() {
@@ -234,7 +236,7 @@ impl<S> Wire<S> {
         }
     }
 
-    /// Notes whether a write was blocked.
+    /// Records whether a write was blocked, and returns its result.
     fn written<T>(&self, result: Poll<T>) -> Poll<T> {
         if result.is_pending() {
             self.notes.blocked.store(true, Ordering::Relaxed);
@@ -324,7 +326,7 @@ enum Framing {
     Head(Vec<u8>),
     /// In a body; holds how many bytes are still to arrive.
     Body(u64),
-    /// After a request with which hyper ends the connection.
+    /// After a request after which hyper closes the connection, so that its body need not be followed.
     Untracked,
     Frames(Frames),
 }

@@ -17,7 +17,7 @@ const SIGNATURE: usize = 64;
 /// The number of verified roots that are remembered.
 const SLOTS: usize = 2_048;
 
-/// What a signature is for, besides the texts themselves.
+/// The facts, besides the texts, that a signature covers. Only texts of the same scope are signed together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scope {
     /// The name of the envelopes' purpose.
@@ -28,7 +28,7 @@ pub struct Scope {
     pub key_id: u32,
 }
 
-/// A text that waits for its signature, in the form in which the tree contains it.
+/// A leaf of a Merkle tree: the hash of a text that waits for its signature.
 pub struct Leaf {
     hash: Hash,
     scope: Scope,
@@ -41,7 +41,7 @@ pub struct Leaf {
 pub struct NoKey;
 
 impl Leaf {
-    /// The leaf of a text. `parts` must bind everything that the text must not be separated from.
+    /// The leaf of a text. `hash` is from [`leaf_of`], which covers everything that belongs to the text.
     pub fn new(keyring: Arc<Keyring>, scope: Scope, hash: Hash) -> Self {
         Self {
             hash,
@@ -50,7 +50,7 @@ impl Leaf {
         }
     }
 
-    /// The hash of the leaf. That of a text that is signed alone is the root.
+    /// The hash of the leaf. If a text is signed alone, this hash is also the root.
     pub fn hash(&self) -> &Hash {
         &self.hash
     }
@@ -69,8 +69,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Signs the first of these leaves together: as many as one signature can be for, and at most
-    /// [`MAX_LEAVES`]. Returns how many those were, which is 0 only if there are none.
+    /// Signs the longest run of leaves from the beginning that one signature can cover, at most [`MAX_LEAVES`]. Returns
+    /// the number of leaves that were signed, which is 0 only if there are no leaves.
     pub fn sign<'l>(leaves: impl IntoIterator<Item = &'l Leaf>) -> (usize, Result<Self, NoKey>) {
         let mut leaves = leaves.into_iter().peekable();
         let Some(first) = leaves.peek().copied() else {
@@ -121,7 +121,7 @@ impl Batch {
     }
 }
 
-/// What shows that a text was signed: the signature of a root, and the path from the text to it.
+/// Proves that a text was signed: the signature of a root, and the path from the text to that root.
 #[derive(Debug, Clone)]
 pub struct Proof {
     signature: [u8; SIGNATURE],
@@ -133,8 +133,8 @@ pub struct Proof {
 pub const MAX_PROOF: usize = SIGNATURE + 2 + MAX_PATH * HASH;
 
 impl Proof {
-    /// Appends the proof to a text: the signature, the number of texts, the index of this one, and
-    /// the hashes of the path, whose number follows from the two.
+    /// Appends the proof to a text: the signature, the number of texts, the index of this one, and the hashes of the
+    /// path. The number of hashes follows from the number of texts and the index.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.signature);
         out.extend_from_slice(&[self.place.size(), self.place.index()]);
@@ -152,7 +152,7 @@ pub struct UnverifiedProof<'b> {
 }
 
 impl<'b> UnverifiedProof<'b> {
-    /// Splits bytes into a proof and what follows it; `None` if they do not begin with a proof.
+    /// Splits bytes into a proof and the rest; `None` if the bytes do not begin with a proof.
     pub fn read(bytes: &'b [u8]) -> Option<(Self, &'b [u8])> {
         let (signature, rest) = bytes.split_at_checked(SIGNATURE)?;
         let (&[size, index], rest) = rest.split_first_chunk()?;
@@ -216,7 +216,8 @@ fn message(cluster_id: &str, scope: Scope, size: u8, root: &Hash) -> Vec<u8> {
     .concat()
 }
 
-/// The hash of a text's leaf. `header` and `body` are the text's; `header` has a fixed length.
+/// The hash of the leaf for a text that consists of `header` and `body`. The purpose and the cluster are hashed too, so
+/// that the signature counts for no other.
 pub fn leaf_of(purpose: &str, cluster_id: &str, header: &[u8], body: &[u8]) -> Hash {
     merkle::leaf(&[
         &length(purpose.as_bytes()),
@@ -233,11 +234,11 @@ fn length(bytes: &[u8]) -> [u8; 8] {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes()
 }
 
-/// Roots whose signatures were checked, so that texts of one batch share the check. Its memory is
-/// constant. It belongs to one keyring, and is dropped with it.
+/// Roots whose signatures were checked, so that texts of one batch share the check. The table has a constant size. It
+/// belongs to one keyring, and is dropped together with it.
 pub struct VerifiedRoots {
-    /// For each root a digest of all that the check of its signature read. A root that falls on
-    /// the slot of another one takes its place. All zeros: no root.
+    /// For each root, a digest of everything that the check of its signature depended on ([`checked`]). A root replaces
+    /// an earlier one in the same slot. A slot of zeros is empty.
     slots: Box<[Mutex<Hash>]>,
 }
 
@@ -250,7 +251,7 @@ impl Default for VerifiedRoots {
 }
 
 impl VerifiedRoots {
-    /// Whether the key signed the message. Only a signature that was checked is remembered.
+    /// Whether the key signed the message. A signature that was found valid is remembered and not checked again.
     fn verify(&self, key: &SessionKey, message: &[u8], signature: &[u8]) -> bool {
         let digest = checked(key, message, signature);
         let slot = match digest {
@@ -277,8 +278,8 @@ impl VerifiedRoots {
     }
 }
 
-/// A digest of all that a check of a signature reads. The key and the signature have fixed lengths
-/// where a check succeeds.
+/// A digest of everything that the check of a signature depends on. Its parts need no lengths between them: if the
+/// check succeeds, the key and the signature have fixed lengths.
 fn checked(key: &SessionKey, message: &[u8], signature: &[u8]) -> Hash {
     let mut context = Context::new(&SHA256);
     for part in [key.public_key(), signature, message] {

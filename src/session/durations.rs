@@ -32,8 +32,8 @@ pub enum DurationError {
     OverChainingLimit,
 }
 
-/// The duration of a role session. The default is an hour, or the role's maximum if that is
-/// shorter. A request that is too long is refused, never shortened.
+/// The duration of a role session. The default is an hour, or the role's maximum if that is shorter. A requested
+/// duration that is too long is refused, never shortened.
 ///
 /// # Errors
 /// [`DurationError`] that names the limit that is exceeded.

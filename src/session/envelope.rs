@@ -61,9 +61,8 @@ pub fn seal(
     encrypt(key, &aad, buffer)
 }
 
-/// Seals a body with the keyring's current key without signing it, for texts that grant nothing. The
-/// encryption is authenticated, so whoever has not the keyring can neither make nor alter one. A `salt`
-/// must never be used twice.
+/// Seals a body with the keyring's current key without signing it, for texts that grant nothing. The encryption is
+/// authenticated, so nobody without the keyring can make or alter an envelope. A `salt` must never be used twice.
 ///
 /// # Errors
 /// [`ring::error::Unspecified`] if the keyring has no current key.
@@ -81,7 +80,7 @@ pub fn seal_only(
     encrypt(key, &associated(purpose, keyring, &header), buffer)
 }
 
-/// Opens what [`seal_only`] made.
+/// Opens an envelope that [`seal_only`] made.
 ///
 /// # Errors
 /// The same as those of [`open`].
@@ -104,7 +103,7 @@ pub fn open<'k>(
     Received::decode(text, purpose.max_characters)?.open(keyring, purpose)
 }
 
-/// An envelope as it was received.
+/// An envelope as it was received: decoded, and neither decrypted nor verified.
 pub struct Received(Vec<u8>);
 
 impl Received {
@@ -146,7 +145,7 @@ impl Received {
         Ok((body.to_vec(), unsealed.key))
     }
 
-    /// Finds the key and decrypts. The signature must still be checked.
+    /// Finds the key and decrypts the envelope. The caller must still check the signature.
     fn unseal<'r, 'k>(
         &'r mut self,
         keyring: &'k Keyring,
@@ -169,7 +168,7 @@ impl Received {
     }
 }
 
-/// An envelope that was decrypted, and whose signature was not checked.
+/// An envelope that was decrypted, but whose signature was not checked yet.
 struct Unsealed<'r, 'k> {
     header: &'r [u8],
     plain: &'r [u8],
@@ -200,7 +199,7 @@ fn signed_message(aad: &[u8], body: &[u8]) -> Vec<u8> {
     [aad, body].concat()
 }
 
-/// Encrypts what follows the header, and encodes both.
+/// Encrypts the text that follows the header, and encodes both in base64url.
 fn encrypt(
     key: &SessionKey,
     aad: &[u8],

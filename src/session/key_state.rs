@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a key of the keyring is used for.
+/// The states of a key, from its publication to its removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyState {

@@ -36,15 +36,15 @@ pub enum KeyringError {
     Entropy(#[from] NoEntropy),
 }
 
-/// All keys of one cluster of brokers.
+/// The keys of session tokens and of web identity tokens that all brokers of a cluster share.
 pub struct Keyring {
     cluster_id: String,
     keys: Vec<SessionKey>,
     current: usize,
     /// The keys that sign web identity tokens.
     web_identity: Vec<SigningKey>,
-    /// The ids of the keys that rotations have removed, oldest first. They are recorded so that an
-    /// older keyring file cannot bring these keys back.
+    /// The ids of the keys that rotations have removed, oldest first. They are recorded so that these keys are refused
+    /// even if an older keyring file contains them.
     retired: Vec<String>,
     /// The ids of revoked keys. A keyring that still contains such a key does not use it.
     revoked: ArcSwap<BTreeSet<String>>,
@@ -123,7 +123,7 @@ impl Keyring {
         !revoked.is_empty() && revoked.contains(&text_id(id))
     }
 
-    /// The ids of keys that rotations have removed, as far as the file keeps them.
+    /// The ids of keys that rotations have removed; the file keeps the last 256 of them.
     pub fn retired(&self) -> BTreeSet<String> {
         let ids = self.ids();
         let retired = self.retired.iter();
@@ -156,8 +156,8 @@ impl Keyring {
             .map(|k| (k.id(), k.algorithm(), k.state, k.since))
     }
 
-    /// The key for authenticating the cluster's records in Redis. It is the same on every node, and
-    /// stays the same as long as the keyring contains `key`.
+    /// The key for authenticating the cluster's records in Redis. It is derived from `key`, so it is the same on every
+    /// node.
     pub fn record_mac(
         &self,
         key: &SessionKey,

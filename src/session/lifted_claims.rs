@@ -1,6 +1,6 @@
-//! Claims at the top level of web identity tokens, for services that look for `groups`, `policy` or
-//! `scope` there. The operator allows their names in the configuration, and a role names those that it has
-//! in its tag `brevet:claims`; the tag with the name of the claim has the value.
+//! Claims at the top level of web identity tokens, for services that look for `groups`, `policy` or `scope` there. The
+//! operator allows the names of such claims in the configuration. A role lists its claims in its tag `brevet:claims`;
+//! for each claim, the role's tag of the same name has the value.
 //!
 //! Only the tags of the role or user itself count: whoever assumes a role chooses the tags of the session.
 
@@ -12,10 +12,11 @@ use crate::base::names::Tag;
 pub const TAG: &str = "brevet:claims";
 /// The most names that a configuration allows.
 pub const MAX_CLAIMS: usize = 16;
-/// Claims whose value is a list: RFC 9068 section 2.2.3.1. Their tag has the members, separated by blanks.
+/// Claims whose value is a list: RFC 9068 section 2.2.3.1. The tag of such a claim has the members of the list,
+/// separated by blanks.
 const LISTS: [&str; 3] = ["groups", "roles", "entitlements"];
-/// Claims that say who the token is from and for, and how its subject was authenticated. Only the broker
-/// sets them: RFC 7519 section 4.1, RFC 8693 section 4, OpenID Connect Core 1.0 section 2, RFC 7800.
+/// Claims about the issuer and the audience of the token, and about its subject and how it was authenticated. Only the
+/// broker sets them: RFC 7519 section 4.1, RFC 8693 section 4, OpenID Connect Core 1.0 section 2, RFC 7800.
 const RESERVED: [&str; 25] = [
     "iss",
     "sub",
@@ -44,7 +45,8 @@ const RESERVED: [&str; 25] = [
     "sub_jwk",
 ];
 
-/// Whether the configuration may allow a claim with this name.
+/// Whether the configuration may allow a claim with this name: it must be a plain word, and no claim that only the
+/// broker sets.
 pub fn is_allowable(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
@@ -53,7 +55,7 @@ pub fn is_allowable(name: &str) -> bool {
         && !RESERVED.iter().any(|r| r.eq_ignore_ascii_case(name))
 }
 
-/// The claims that a role or user with these tags has, of those that are allowed.
+/// The claims in the tags of a role or user. Claims whose names are not in `allowed` are left out.
 pub fn of(tags: &[Tag], allowed: &[String]) -> Map<String, Value> {
     let value = |key: &str| {
         let tag = tags.iter().find(|tag| tag.key == key);

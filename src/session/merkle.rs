@@ -1,10 +1,9 @@
-//! Merkle trees as RFC 6962 section 2.1 defines them: one hash, the root, stands for up to
-//! [`MAX_LEAVES`] leaves, and a short path of hashes shows that a leaf is one of them. Knows bytes,
-//! and no keys.
+//! Merkle trees as RFC 6962 section 2.1 defines them: one hash, the root, stands for up to [`MAX_LEAVES`] leaves, and a
+//! short path of hashes shows that a leaf is one of them. This module knows bytes, but no keys.
 
 use ring::digest::{Context, SHA256};
 
-/// The most leaves of a tree. More would save little of a signature and lengthen every path.
+/// The most leaves of a tree. More leaves would hardly make signing cheaper, but would lengthen every path.
 pub const MAX_LEAVES: usize = 64;
 /// The most hashes of a path: a tree of [`MAX_LEAVES`] leaves has this many levels above them.
 pub const MAX_PATH: usize = 6;
@@ -14,7 +13,8 @@ pub const HASH: usize = 32;
 /// The hash of a leaf or of a node.
 pub type Hash = [u8; HASH];
 
-/// The first byte of what is hashed, so that no leaf is taken for a node, nor a node for a leaf.
+/// The byte that is hashed before the content of a leaf. Nodes have another one, so that a leaf can never be taken for
+/// a node, nor a node for a leaf.
 const LEAF: u8 = 0;
 const NODE: u8 = 1;
 
@@ -87,8 +87,8 @@ impl Place {
         self.siblings().flatten().count()
     }
 
-    /// The root of the tree in which `leaf` has this place, if the path is right. `None` if the path
-    /// has another length than paths from this place.
+    /// Computes the root of a tree from a leaf at this place and its path. It is only the right root if the path is
+    /// right, so the caller must compare it. `None` if the path does not have [`Self::path_length`] hashes.
     pub fn root(self, leaf: &Hash, path: &[Hash]) -> Option<Hash> {
         let (mut hash, mut path) = (*leaf, path.iter());
         for is_left in self.siblings().flatten() {

@@ -12,8 +12,8 @@ pub const ALLOTMENT: usize = 4_096;
 pub const MAX_UNPACKED: usize = 16_384;
 /// The maximum number of scope-down policies of a session: STS API Reference, "GetScopedCredentials".
 pub const MAX_SCOPE_DOWN: usize = 3;
-/// The maximum size in bytes to which a token is unpacked. It is the only limit for tokens of
-/// earlier versions, which live for up to 36 hours.
+/// The maximum size in bytes to which a token is unpacked. It is the only limit for tokens that an earlier version has
+/// packed; they live for up to 36 hours.
 const MAX_UNFOLDED: usize = 131_072;
 /// Common parts of policies and tags, so that even short ones pack well. A change of the dictionary
 /// requires a new form of the session token.
@@ -42,7 +42,7 @@ pub struct ScopeDown {
     /// The policy without insignificant white space.
     #[prost(string, tag = "1")]
     pub policy: String,
-    /// What the caller said that the narrowed session is for; empty if it said nothing.
+    /// The purpose of the narrowed session in the caller's words; empty if the caller gave none.
     #[prost(string, tag = "2")]
     pub description: String,
 }
@@ -99,7 +99,7 @@ pub fn pack(limits: &mut Limits) -> Result<Packed, Box<TooLarge>> {
     Ok(Packed { bytes, percent })
 }
 
-/// Unpacks what [`pack`] returned. `None` for anything else.
+/// Unpacks bytes that [`pack`] has returned. `None` for any other bytes.
 pub fn unpack(bytes: &[u8]) -> Option<Limits> {
     if bytes.is_empty() {
         return Some(Limits::default());
@@ -111,8 +111,8 @@ pub fn unpack(bytes: &[u8]) -> Option<Limits> {
     Limits::decode(&*lz4_flex::block::decompress_with_dict(rest, size, DICTIONARY).ok()?).ok()
 }
 
-/// The packed bytes and the space that they use, in percent: of [`ALLOTMENT`] after packing or of
-/// [`MAX_UNPACKED`] before it, whichever is more.
+/// The packed bytes, and how much of the limits is used in percent: the packed size against [`ALLOTMENT`], or the
+/// unpacked size against [`MAX_UNPACKED`], whichever is more.
 fn weighed(limits: &Limits) -> (Vec<u8>, u64) {
     let plain = limits.encode_to_vec();
     let packed = lz4_flex::block::compress_prepend_size_with_dict(&plain, DICTIONARY);
@@ -136,7 +136,8 @@ fn remove_white_space(text: &mut String) {
     });
 }
 
-/// The error with the share of each part, packed by itself; for tags, the ten largest by name.
+/// The error that lists the size of each part when it is packed by itself. Of the tags, the ten largest are listed by
+/// name.
 fn too_large(limits: &Limits, total: u64) -> TooLarge {
     let alone = |limits: &Limits| weighed(limits).1;
     let mut bill = Vec::new();

@@ -28,7 +28,7 @@ const MAX_UNPACKED_HEADER_BYTES: u32 = 65_536;
 /// connection with more than (this / 2 / 256) unread short pieces, so it must allow a short one for each
 /// stream.
 const CONNECTION_WINDOW: u32 = 262_144;
-/// The time between asking a client to close the connection and closing it.
+/// How long a client may take to close the connection after it was asked to.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves HTTP on a connection until it ends.
@@ -98,8 +98,8 @@ pub(super) async fn run<S>(
     }
 }
 
-/// Releases the unsent answers when the connection ends, even if its task is dropped. Calls that it has begun
-/// may last longer.
+/// Releases the answers that were not sent when the connection ends, even if its task is dropped. Calls that were begun
+/// on the connection may still be running.
 struct Over(Arc<Served>);
 
 impl Drop for Over {
@@ -110,7 +110,7 @@ impl Drop for Over {
 
 enum End<T> {
     Over(T),
-    /// The connection broke a limit; holds the reason.
+    /// The broker closed the connection because it broke a limit. Holds the reason.
     Cut(&'static str),
 }
 

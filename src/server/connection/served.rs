@@ -1,4 +1,5 @@
-//! The calls of one connection: admitted or refused, counted, and watched for pauses that are too long.
+//! The calls of one connection: each is admitted or refused, and counted. The connection is closed if its client pauses
+//! for too long.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,9 +24,9 @@ use crate::{ops, routes};
 
 /// The most headers of one request.
 pub(super) const MAX_HEADERS: usize = 64;
-/// How many bytes a header takes in memory besides its text.
+/// How many bytes of memory a header takes besides its name and value.
 const HEADER_OVERHEAD: usize = 128;
-/// The age of a connection and the times of its calls.
+/// When a connection was opened, and when its calls ended. This decides when an idle connection is closed.
 struct Activity {
     born: Instant,
     calls: AtomicUsize,
@@ -60,7 +61,7 @@ pub(super) struct Certified {
     pub(super) ca: [u8; 32],
 }
 
-/// What the calls of a connection share.
+/// The state that all calls of a connection share.
 pub(super) struct Served {
     shared: Arc<Shared>,
     peer: Client,
@@ -91,8 +92,8 @@ impl Drop for InProgress {
     }
 }
 
-/// The future of a call. It is boxed, since hyper moves the future of each HTTP/2 call into a task, and keeps
-/// its memory until the answer is read.
+/// The future of a call. It is boxed because hyper moves the future of each HTTP/2 call into a task of its own, which
+/// keeps its memory until the client has read the answer.
 pub(super) type Serving =
     Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
 
@@ -125,8 +126,8 @@ impl Served {
         self.activity.served.load(Ordering::Relaxed) != 0
     }
 
-    /// The certificate of the client, if the broker still trusts the CA that it was verified by. The
-    /// certificate of a trusted proxy says nothing about its clients.
+    /// The certificate of the client, if the broker still trusts the CA that verified it. The certificate of a trusted
+    /// proxy says nothing about its clients.
     fn certificate(&self) -> Option<Arc<ClientCertificate>> {
         let certified = self.certificate.as_ref()?;
         let is_proxy = self.peer.may_forward && self.shared.listener.is_trusted(self.peer.ip);
@@ -140,7 +141,7 @@ impl Served {
         self.activity.verdict(&self.shared.limits)
     }
 
-    /// Admits a request, or refuses it before anything of it is kept.
+    /// Admits a request, or refuses it before any of it is kept in memory.
     pub(super) fn serve(self: &Arc<Self>, request: Request<Incoming>) -> Serving {
         let in_progress = InProgress::new(self.clone());
         let is_http2 = request.version() == Version::HTTP_2;
@@ -192,8 +193,8 @@ impl Served {
         }
     }
 
-    /// Called once a second. Cuts the connection if a head takes too long to arrive, or the client does not
-    /// read an answer.
+    /// Closes the connection if a request's head takes too long to arrive, or if the client does not read an answer.
+    /// Must be called once a second.
     pub(super) fn tick(&self) {
         self.notes.tick();
         if self.unsent.tick() {

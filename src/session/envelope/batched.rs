@@ -1,5 +1,5 @@
-//! Envelopes that share a signature with others that are issued together:
-//! `base64url( form ‖ key id ‖ salt ‖ AES-256-GCM( proof ‖ body ) )`. Each is encrypted by itself.
+//! Envelopes that share a signature with others that are issued together: `base64url( form ‖ key id ‖ salt ‖
+//! AES-256-GCM( proof ‖ body ) )`. Each envelope is encrypted by itself.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl Unsigned {
         })
     }
 
-    /// What must be signed. `keyring` is the one for which the envelope was made.
+    /// The leaf that must be signed. `keyring` must be the keyring for which the envelope was made.
     pub fn leaf(&self, keyring: Arc<Keyring>) -> Leaf {
         let scope = Scope {
             purpose: self.purpose.name,
@@ -77,12 +77,11 @@ impl Unsigned {
     }
 }
 
-/// Opens an envelope that was signed together with others. Returns the body and the key that
-/// signed it. The signature is not checked again if `roots` remembers that it was.
+/// Opens an envelope that was signed together with others. Returns the body and the key that signed it. If `roots`
+/// remembers that the signature was found valid, it is not checked again.
 ///
 /// # Errors
-/// [`OpenError`] if the text was altered, or no key of the keyring made it. The error does not say
-/// which.
+/// [`OpenError`] if the text was altered, or no key of the keyring made it. The error does not say which.
 pub fn open_batched<'k>(
     mut received: Received,
     keyring: &'k Keyring,

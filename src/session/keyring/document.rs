@@ -29,7 +29,7 @@ struct Document {
 struct KeyDocument {
     key_id: String,
     state: KeyState,
-    /// When the key got this state, in seconds since 1970.
+    /// When the key entered its present state, in seconds since 1970.
     since: i64,
     sealing_key: Zeroizing<String>,
     signing_seed: Zeroizing<String>,

@@ -17,7 +17,7 @@ use crate::session::signing_key::{Algorithm, SigningKey};
 const PUBLISHED: Duration = Duration::from_secs(90_000);
 
 impl Keyring {
-    /// Adds a current and a next key for each of these algorithms that has none.
+    /// Adds a current and a next key of web identity tokens for each of these algorithms that has no keys.
     ///
     /// # Errors
     /// [`KeyringError::Entropy`] if there are no random bytes.
@@ -41,13 +41,12 @@ impl Keyring {
         Ok(self)
     }
 
-    /// Makes the next key the current one and the current key a previous one, and adds a new next
-    /// key. Previous keys are removed once every session that they sealed has ended.
+    /// Makes the next key the current one and the current key a previous one, and adds a new next key. Previous keys
+    /// are removed once every session that they sealed has ended.
     ///
     /// # Errors
-    /// [`KeyringError::Content`] if there is no next key, since other brokers could not open what a
-    /// new key seals, or if there would be too many keys. [`KeyringError::Entropy`] if there are no
-    /// random bytes.
+    /// [`KeyringError::Content`] if there is no next key, because other brokers could not open the tokens of a key that
+    /// was never published; or if there would be too many keys. [`KeyringError::Entropy`] if there are no random bytes.
     pub fn rotate(mut self, entropy: &dyn Entropy, now: Timestamp) -> Result<Self, KeyringError> {
         let before = self.ids();
         let next = self.keys.iter().position(|k| k.state == KeyState::Next);
@@ -114,8 +113,8 @@ impl Keyring {
         self.with_signing_keys(&Algorithm::ALL, entropy, now)
     }
 
-    /// The shortest time between two rotations of the keys of web identity tokens, as far as the keys
-    /// tell. `None` if only one rotation is known, because all earlier keys are no longer published.
+    /// The shortest time between two rotations of the keys of web identity tokens, judged by the keys in the keyring.
+    /// `None` if these keys show only one rotation.
     pub fn rotated_every(&self) -> Option<Duration> {
         let of_one = |algorithm: Algorithm| {
             let keys = self.web_identity.iter();
@@ -153,8 +152,7 @@ impl Keyring {
         SessionKey::new(id, state, now, Secret::new(raw))
     }
 
-    /// Removes keys. The next key takes the place of a removed current one, and new keys are made
-    /// where one is missing.
+    /// Removes keys. If the current key is removed, the next key becomes current; missing keys are made anew.
     ///
     /// # Errors
     /// [`KeyringError::Entropy`] if there are no random bytes.
