@@ -1,4 +1,4 @@
-//! The agent: hands out credentials on the addresses that every SDK asks, beside the workloads.
+//! The agent: runs next to workloads, and serves the endpoints from which every AWS SDK gets credentials.
 //!
 //! A face (the instance metadata service, the container endpoint, the Unix socket) finds out which role a caller
 //! may have, and asks [`handouts`] for a session of that role. [`handouts`] answers from memory, fetches from the

@@ -154,8 +154,8 @@ async fn connection<F: Face>(
     http().serve_connection(TokioIo::new(stream), service).await
 }
 
-/// HTTP/1.1 with limits on size: hyper's own of 100 headers, because any other one costs it time at each request, and
-/// one on the whole head. The code that serves a connection must limit its time.
+/// Configures HTTP/1.1 with a limit on the size of a request's head. The number of headers is limited to 100 by hyper's
+/// default, since any other limit costs time at each request. The code that serves a connection must limit its time.
 pub fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
     http.max_buf_size(MAX_HEAD_BYTES);
@@ -171,11 +171,11 @@ struct Limited {
 }
 
 impl Limited {
-    /// The operating system cannot set the limit. Nothing must then be written, because a token would travel
-    /// further than allowed.
+    /// Sets the hop limit that the last answer asked for, unless it is set already.
+    ///
     /// # Errors
-    /// The operating system does not set the limit. Nothing is written then: a token must not travel further than
-    /// it may.
+    /// The operating system cannot set the limit. Nothing must be written then, because a token would travel further
+    /// than allowed.
     fn limit(&mut self) -> io::Result<()> {
         let wanted = self.wanted.load(Ordering::Relaxed);
         if wanted == self.set {

@@ -27,15 +27,15 @@ use crate::base::secret::Secret;
 /// The path of the page with the credentials.
 const PATH: &str = "/credentials";
 
-/// A running endpoint, which ends when this is dropped.
+/// A running endpoint, which stops when this value is dropped.
 pub struct OwnEndpoint {
     /// The value for AWS_CONTAINER_CREDENTIALS_FULL_URI. It contains an address and a port, which old SDKs need.
     pub full_uri: String,
     /// The value for AWS_CONTAINER_AUTHORIZATION_TOKEN.
     pub token: Secret<String>,
-    /// A copy of the listening socket that every started program inherits. As long as one of them runs, nobody
-    /// else can listen on the port, even if this process was killed. Otherwise somebody could receive the token
-    /// there, or hand out credentials of somebody else.
+    /// A copy of the listening socket that every started program inherits. As long as one of these programs runs,
+    /// nobody else can listen on the port, even if this process was killed. Otherwise another user could listen there,
+    /// and receive the token or hand out other credentials.
     _inherited: OwnedFd,
     _tasks: JoinSet<()>,
 }

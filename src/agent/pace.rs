@@ -34,8 +34,8 @@ impl Pace {
         }
     }
 
-    /// Whether an address may try a token, which counts until it is accepted. A token counts once, however often
-    /// it is shown, because the broker's answer is remembered.
+    /// Whether an address may try a token. The token counts as tried until the broker accepts it. It counts only once,
+    /// however often it is shown, because the broker's answer is remembered.
     pub fn may_try(&self, address: IpAddr, token: [u8; 32]) -> bool {
         let now = self.clock.monotonic();
         let mut addresses = self.lock();

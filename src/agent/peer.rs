@@ -1,10 +1,10 @@
-//! Identifies the process at the other end of a Unix socket: its user and group by what the kernel says, and its
-//! program and systemd unit by /proc, read in such a way that they are those of the process that connected.
+//! Identifies the process at the other end of a Unix socket: its user and group as the kernel reports them, and its
+//! program and systemd unit from /proc.
 //!
-//! The kernel notes the process id when a process connects. By the time /proc is read, that process may have ended and
-//! its id may belong to another one. Therefore the process must have started before a moment at which the listener had
-//! no connections waiting: it was then there when the connection was made, so the id was its own. After /proc was read it
-//! must still be there, which its start time shows: another process with its id has a later one.
+//! The kernel records the process id when a process connects. By the time /proc is read, that process may have ended,
+//! and its id may belong to another process. Two checks exclude this. The process must have started before a moment at
+//! which the listener had no waiting connections, and therefore before the connection was made. And after /proc was
+//! read, the process must still have the same start time; another process with its id has a later one.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -66,7 +66,8 @@ fn file(path: &Path) -> Option<(u64, u64)> {
 pub enum Unknown {
     /// The process has ended, or is in a namespace that this agent does not see.
     Gone,
-    /// The process may have started after the connection was made. If it connects again, that is settled.
+    /// The process may have started after the connection was made. The same process can be identified if it connects
+    /// again.
     TooNew,
 }
 
@@ -84,7 +85,7 @@ impl Who {
     /// Whether a peer meets the conditions.
     ///
     /// # Errors
-    /// [`Unknown`] if that cannot be known.
+    /// [`Unknown`] if the process could not be identified, and the conditions need more than its user and group.
     pub fn fits(&self, peer: &Peer) -> Result<bool, Unknown> {
         if self.uid.is_some_and(|uid| uid != peer.uid)
             || self.gid.is_some_and(|gid| gid != peer.gid)

@@ -24,7 +24,7 @@ use crate::base::clock::Clock;
 /// The path of the page with the credentials: Amazon EKS, "Learn how EKS Pod Identity works".
 pub const PATH: &str = "/v1/credentials";
 
-/// The face that answers as the EKS Pod Identity agent does.
+/// The EKS Pod Identity endpoint as a [`Face`] of a listener.
 pub struct PodIdentity {
     /// The name of the cluster in the broker's directory.
     cluster: String,
@@ -55,8 +55,8 @@ impl PodIdentity {
         }
     }
 
-    /// Describes the session for a pod with this token. Sessions are kept by the whole token, because only its
-    /// signature proves to whom it belongs: another token with the same claims is sent to the broker again.
+    /// Describes the session for a pod with this token. The agent finds a session by the whole token, because only the
+    /// signature proves to whom a token belongs: another token with the same claims is sent to the broker again.
     fn wanted(&self, token: PodToken) -> Wanted {
         Wanted::Workload(Box::new(WorkloadWanted {
             workload: WorkloadId::Pod {

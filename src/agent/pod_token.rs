@@ -1,5 +1,5 @@
-//! The service-account token of a pod, as it was received. The broker verifies it. This module only reads it, so
-//! that the broker is not asked about what cannot be a pod's token, and an expired token gets nothing.
+//! The service-account token of a pod, as it was received. The broker verifies the token. This module only reads it, so
+//! that the agent refuses expired tokens, and values that cannot be a pod's token, without a call to the broker.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -11,8 +11,8 @@ pub const MARGIN: Duration = Duration::from_secs(60);
 /// The period over which agents that start together spread their first attempts. A workload that asks for
 /// credentials does not have to wait for it.
 pub const START_SPREAD: Duration = Duration::from_secs(30);
-/// How long agents whose streams have ended together take to open them again. Until then, they do not hear of
-/// revocations.
+/// The period over which agents spread the attempts to open their streams again, if many streams ended at the same
+/// time. An agent without a stream does not hear of revocations.
 pub const REOPEN_SPREAD: Duration = Duration::from_secs(10);
 /// The pause after a failed attempt if there are still credentials that can be handed out.
 const RELAXED: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ pub fn first_at(now: Timestamp, random: u16) -> Timestamp {
     now.plus(part(START_SPREAD, random))
 }
 
-/// When a stream is opened again that the broker could not go on serving, as all of its streams when it restarts.
+/// When to open a stream again that the broker ended because it could not continue, for example before a restart.
 pub fn reopen_at(now: Timestamp, random: u16) -> Timestamp {
     now.plus(part(REOPEN_SPREAD, random))
 }

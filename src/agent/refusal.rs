@@ -48,8 +48,8 @@ impl From<FetchError> for Refusal {
     }
 }
 
-/// Whether a refusal lasts until somebody changes something. All do, except those that come from load, a fault or
-/// a wrong clock.
+/// Whether a refusal lasts until somebody changes something. Every refusal does, except one that is caused by load, a
+/// fault or a wrong clock.
 fn is_definite(code: &str) -> bool {
     !matches!(
         code,

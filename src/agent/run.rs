@@ -118,7 +118,7 @@ struct Assembly {
 /// Starts an agent. All its listeners accept connections when this returns.
 ///
 /// # Errors
-/// See [`StartError`]. Nothing listens then.
+/// See [`StartError`]. In that case no listener is left open.
 pub async fn start(
     config: AgentConfig,
     source: Arc<BrokerSource>,
@@ -235,8 +235,8 @@ impl Assembly {
         })
     }
 
-    /// Restores the sessions in the sealed file, and keeps the file up to date from now on. Returns the number of
-    /// the last change of the broker's feed that was taken into account, which is negative if there is none.
+    /// Restores the sessions in the sealed file, and keeps the file up to date from now on. Returns the number of the
+    /// last change of the broker's feed that the file takes into account; the number is negative if there is none.
     fn restore(
         &mut self,
         config: Option<&CacheConfig>,

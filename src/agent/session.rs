@@ -34,8 +34,8 @@ impl fmt::Debug for RoleSession {
     }
 }
 
-/// The document with credentials, with AWS's names. `Expiration` has no fraction of a second, which botocore
-/// could not read.
+/// The document with credentials, with AWS's names. `Expiration` is written in whole seconds, because botocore cannot
+/// read fractions.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Document<'a> {

@@ -216,8 +216,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens on a path. A socket that a stopped agent has left behind is replaced; one that is in use is not. At no
-/// time can anybody connect whom the mode excludes.
+/// Listens on a path. Replaces a socket that a stopped agent has left behind, but not one that is in use. The mode
+/// applies from the moment the socket exists, so nobody whom it excludes can ever connect.
 ///
 /// # Errors
 /// The path cannot be used, or another agent listens there.
@@ -277,8 +277,8 @@ pub async fn serve(listener: AsyncFd<UnixListener>, most: usize, face: Arc<UnixS
     }
 }
 
-/// Accepts a connection. Before it does, `idle_at` becomes the latest time at which no connection was waiting,
-/// which is therefore before this connection was made.
+/// Accepts a connection. Sets `idle_at` to the last time at which no connection was waiting; the accepted connection
+/// was made after that time.
 async fn accept(
     listener: &AsyncFd<UnixListener>,
     idle_at: &mut Duration,

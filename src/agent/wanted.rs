@@ -20,7 +20,7 @@ const LONGEST_SECONDS: i32 = 129_600;
 /// The description of a session. The agent holds one session for each.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Wanted {
-    /// A session for a command that the agent runs, which it gets by AssumeRole in its own name.
+    /// A session for a command that the agent runs. The agent calls AssumeRole for it with its own identity.
     Role(Box<AssumeRole>),
     /// A session for a workload on this node, by AssumeRoleForWorkload.
     Workload(Box<WorkloadWanted>),
@@ -54,7 +54,7 @@ pub enum WorkloadId {
         cluster: String,
         token: PodToken,
     },
-    /// What the configuration says of the program or the container.
+    /// A program or a container, identified by its entry in the configuration.
     Process {
         uid: Option<u32>,
         unit: Option<String>,
@@ -85,9 +85,9 @@ impl PodToken {
 }
 
 impl Wanted {
-    /// A text by which the session is found again after a restart of the agent. Only equal descriptions have the
-    /// same text. `None` if the session does not outlive the agent: that of a pod, which only its token proves,
-    /// and that of a command.
+    /// A text by which the session is found again after a restart of the agent. Only equal descriptions have the same
+    /// text. `None` if the session must not outlive the agent: a pod's, because only the pod's token proves who it is,
+    /// and a command's.
     pub fn lasting_id(&self) -> Option<String> {
         let Self::Workload(wanted) = self else {
             return None;
@@ -114,7 +114,7 @@ impl Wanted {
         Some(id.to_string())
     }
 
-    /// The longest time for which such a session can be valid.
+    /// The longest time for which a session of this description can be valid.
     pub fn longest_life(&self) -> Duration {
         let seconds = match self {
             // The command says how long, and the broker allows at most 36 hours.

@@ -37,7 +37,7 @@ pub struct Watch {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub metrics: Arc<Metrics>,
-    /// The number of the last change of the broker's feed that was taken into account; negative if there is none.
+    /// The number of the last change of the broker's feed that the agent has applied; negative if there is none.
     pub seen: Arc<AtomicI64>,
     pub state: State,
 }
@@ -45,11 +45,11 @@ pub struct Watch {
 /// The state of the streams, for readiness and metrics.
 #[derive(Default)]
 pub struct State {
-    /// How many streams there should be.
+    /// How many streams are needed to watch all sessions.
     wanted: AtomicUsize,
     heard: AtomicUsize,
-    /// Whether it is unknown if the sessions are still valid: because they were kept over a restart, or because
-    /// the broker has ended a stream with a refusal.
+    /// Whether sessions may have been revoked without this agent knowing: because they were kept over a restart, or
+    /// because the broker has refused to continue a stream.
     in_doubt: AtomicBool,
 }
 
@@ -124,8 +124,8 @@ impl Streams {
 }
 
 impl Watch {
-    /// Watches until the agent ends. Each new session gets a stream, and a stream that ends is opened again; what ended
-    /// in between is in its first message.
+    /// Watches until the agent ends. Each new session gets a stream, and a stream that ends is opened again. The first
+    /// message of a stream lists the sessions that have ended in the meantime.
     pub async fn run(self: Arc<Self>) {
         let mut changed = self.handouts.changes();
         let mut streams = Streams::default();

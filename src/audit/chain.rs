@@ -1,7 +1,6 @@
-//! The hash chain of the log. Each line carries its number, and a hash over the line and the hash of
-//! the line before it. Deleting, moving, editing or cutting off lines breaks the chain, unless
-//! somebody computes the rest of the chain anew, which the head of the chain, kept in another file,
-//! reveals.
+//! The hash chain of the log. Each line carries its number, and a hash over the line and the hash of the line before
+//! it. Deleting, moving, editing or cutting off lines breaks the chain. Somebody who computes all later hashes anew is
+//! still found out, because another file contains the head of the original chain.
 
 use crate::base::digest::hex;
 

@@ -16,8 +16,8 @@ use crate::files::{self, Audience, FileError};
 const LENGTH: usize = 128;
 /// The highest number of a line that is accepted, which no log reaches.
 const MAX_SEQUENCE: u64 = 1 << 53;
-/// The interval between syncs of the file. In between, its content survives the broker but not the
-/// machine.
+/// The interval between syncs of the file. A crash of the broker loses nothing, but a crash of the machine may lose the
+/// writes since the last sync.
 const SYNC_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Serialize, Deserialize)]

@@ -25,7 +25,7 @@ const MAX_ITEMS: usize = 10;
 /// Brevet itself writes at the top of a record (identifiers, times, an address, an error code), are
 /// shorter.
 const FLOOR: usize = 64;
-/// The members that contain whatever the operation records. The strongest cut leaves them out.
+/// The members of a record whose content depends on the operation. The strongest cut leaves them out.
 const SECTIONS: [&[u8]; 3] = [
     b"requestParameters",
     b"responseElements",

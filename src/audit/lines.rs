@@ -12,7 +12,7 @@ pub(super) struct Lines {
     pub changes: Vec<u8>,
     /// Lines of successful calls that issued nothing and have been answered.
     pub reads: Vec<u8>,
-    /// Lines of refusals, each of a single one or of several that were counted together.
+    /// Lines of refusals. A line stands for one refusal, or for several that were counted together.
     pub refusals: Vec<u8>,
 }
 

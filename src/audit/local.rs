@@ -1,6 +1,5 @@
-//! The audit log of commands on the broker's own machine: a file beside the broker's log, in the same
-//! shape. A command never appends to the broker's own log, whose lines must be written in order by
-//! one process.
+//! The audit log of commands on the broker's own machine: a file next to the broker's log, in the same format. A
+//! command never appends to the broker's own log, whose lines must be written in order by one process.
 //!
 //! A command writes a record before it does anything, and another one when it has ended. The file is
 //! opened for each record, so that log rotation may rename it at any time.

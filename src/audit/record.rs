@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use crate::base::clock::Timestamp;
 
-/// One call, in the fields of CloudTrail's record contents. It may borrow its texts, since a line is
-/// made of it at once.
+/// One call, in the fields of CloudTrail's record contents. It may borrow its texts, since it is formatted as a line at
+/// once and then dropped.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record<'a> {
@@ -54,7 +54,8 @@ pub struct Record<'a> {
     pub recipient_account_id: Option<Cow<'a, str>>,
     /// `Management`, or `Data` for a request to an object store.
     pub event_category: &'static str,
-    /// The hash of the session token that the call issued, as the leaf of the tree that was signed.
+    /// The leaf of the issued session token in the hash tree that the broker signed; `None` if the call issued no such
+    /// token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_leaf: Option<String>,
 }

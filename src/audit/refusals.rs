@@ -133,7 +133,7 @@ impl Counted {
         }
     }
 
-    /// Adds the counts of another value, which could not be written.
+    /// Adds the counts of `other`, whose records could not be written.
     pub(super) fn merge(&mut self, other: Self) {
         for (kind, tally) in other.kinds {
             self.add(Some(kind), tally);

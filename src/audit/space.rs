@@ -1,4 +1,4 @@
-//! The free space of the log's file system, and how it is divided.
+//! The free space of the log's file system, and which kinds of lines may still use it.
 
 /// Single refusals are written while more than a fifth of the file system, or more than this many
 /// bytes, is free.
@@ -28,8 +28,8 @@ impl Space {
             .saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
-    /// Whether more than one part in `share` of the file system, or more than `most` bytes, stays
-    /// free after `queued` bytes are written.
+    /// Whether more than `1/share` of the file system, or more than `most` bytes, stays free after
+    /// `queued` bytes are written.
     fn leaves(&self, queued: usize, share: u64, most: u64) -> bool {
         let mut rest = *self;
         rest.take(queued);

@@ -24,7 +24,7 @@ const PROVEN_PER_SECOND: i64 = 256 << 10;
 const IDENTITIES_PER_SECOND: i64 = 1 << 20;
 /// The seconds for which each rate can save unused bytes while the log is quiet.
 const BURST_SECONDS: i64 = 4;
-/// If the lines that nobody waits for exceed this many bytes, they wake the writer.
+/// The writer is woken early if more than this many bytes of lines that no call waits for are queued.
 const FLUSH_AT: usize = 256 << 10;
 pub(super) struct Shared {
     pub state: Mutex<State>,
@@ -49,7 +49,7 @@ pub(super) struct Waiter {
     pub sender: oneshot::Sender<Outcome>,
 }
 
-/// The queues, and what is known about the file.
+/// The queues, and the state of the file and of the writer.
 pub(super) struct State {
     pub queued: Lines,
     /// The lengths of the parts that are being written, which count towards the bounds.
@@ -67,7 +67,7 @@ pub(super) struct State {
     pub failing: bool,
     /// Whether the writer is waiting for work.
     pub idle: bool,
-    /// With how many waiters it is woken.
+    /// The number of waiting calls at which the writer is woken.
     pub enough: usize,
     pub reopen: bool,
     pub closing: bool,
@@ -160,8 +160,8 @@ impl Shared {
         }
     }
 
-    /// Records whether the log can be written, and logs it if that has changed. The state must not
-    /// be locked meanwhile, since the reader of the broker's own log may be slow.
+    /// Records whether the log can be written, and logs each change. The caller must not hold the lock of the state,
+    /// because writing to the broker's own log may be slow.
     pub fn tell(&self, is_up: bool, reason: &str) {
         let was_up = {
             let mut state = self.lock();

@@ -192,8 +192,8 @@ async fn a_file_that_somebody_cut_is_not_filled_with_zeros() {
     assert_eq!(lines(&path).len(), 1);
 }
 
-/// 10,000 refusals a second by a clock that is moved, beside calls that succeed: for a minute, or for as
-/// many seconds as `BREVET_FLOOD` says.
+/// Floods the log with 10,000 refusals a second by a simulated clock, together with calls that succeed. The flood lasts
+/// a minute, or as many seconds as `BREVET_FLOOD` says.
 #[tokio::test]
 async fn au_07_a_flood_of_refusals_is_bounded_and_counted() {
     const A_SECOND: u64 = 10_000;
@@ -726,7 +726,7 @@ async fn au_01_what_comes_first_does_not_fail_with_what_comes_later() {
     is_whole(&[&path]);
 }
 
-/// Texts that become longest in a record's line.
+/// Texts that are longest when they are escaped in a line, and texts at the limits of what is escaped.
 const HOSTILE: &[&str] = &[
     "\u{1f600}",
     "\0",

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::line;
 use crate::base::digest;
 
-/// Limits a caller's text to 512 characters, for records that are not refusals, whose lines are not
-/// shortened.
+/// Limits a caller's text to 512 characters. Only the lines of refusals are shortened as a whole, so the texts of other
+/// records are limited one by one.
 pub fn clip(text: &str) -> String {
     match text.char_indices().nth(line::MAX_TEXT) {
         Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),

@@ -136,7 +136,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier. `head` is the link of the last line that is known to have been written.
+    /// Creates a verifier. `head` is the link of the last line that is known to have been written.
     pub fn new(head: Option<Link>) -> Self {
         Self {
             head,

@@ -1,5 +1,5 @@
-//! Answers the calls of a round. Each runtime on which some of them wait is woken once, because a wake from
-//! another thread is a system call, and all calls of a round are answered together.
+//! Answers the calls of a round. Waking a task from another thread costs a system call, so the answers are grouped by
+//! runtime, and each runtime is woken only once.
 
 use tokio::runtime::Handle;
 
