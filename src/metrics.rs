@@ -18,9 +18,10 @@ pub struct Call {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reload {
-    /// What was read again: `directory`, `keyring` or `certificate`.
+    /// What was read again from disk: `directory`, `keyring` or `certificate`.
     pub what: &'static str,
-    /// Whether the new content is used: `ok` or `failed`.
+    /// `ok` if the new content is in use, or `failed` if it was refused and the earlier content
+    /// stays in use.
     pub outcome: &'static str,
 }
 
@@ -59,7 +60,8 @@ pub struct StorePool {
     pub pool: &'static str,
 }
 
-/// An empty set of labels, for a metric that is only shown once it has a value.
+/// An empty set of labels. A [`Family`] with it has no value, and is not shown, until a value is
+/// first set.
 pub type Unlabelled = [(&'static str, &'static str); 0];
 
 pub struct Metrics {
@@ -73,7 +75,7 @@ pub struct Metrics {
     pub calls_in_flight: Gauge,
     /// Bytes of memory that requests and unsent answers take.
     pub request_memory_bytes: Gauge,
-    /// Bytes of the budget for long requests that are taken.
+    /// Bytes of the memory budget for long requests that are in use.
     pub long_request_bytes: Gauge,
     /// 1 while the session store answers, else 0.
     pub sessions_up: Gauge,
@@ -81,11 +83,12 @@ pub struct Metrics {
     pub sessions_fit: Gauge,
     /// Session records that could not be written, or for which there was no room.
     pub sessions_lost: Counter,
-    /// Session records that fail authentication: this cluster did not write them.
+    /// Session records that fail authentication, so no broker of this cluster wrote them.
     pub sessions_forged: Counter,
     /// Seconds by which the clock is behind the latest time that this node has seen.
     pub clock_behind_seconds: Gauge,
-    /// 1 while the store confirms the change feed, else 0.
+    /// 1 while the store answers reads of the change feed, so that this broker knows of every
+    /// revocation; else 0.
     pub feed_up: Gauge,
     /// The number of the last change that this broker has applied.
     pub feed_sequence: Gauge,
@@ -93,7 +96,7 @@ pub struct Metrics {
     pub feed_digest: Gauge,
     /// Seconds since all rows of the store were last checked.
     pub store_unverified_seconds: Gauge,
-    /// Seconds since the change feed was last confirmed.
+    /// Seconds since the store last confirmed that this broker has every change of the feed.
     pub feed_age_seconds: Gauge,
     /// Brokers that had not confirmed the last revocation when it was answered.
     pub revocations_pending_nodes: Gauge,
@@ -120,10 +123,12 @@ pub struct Metrics {
     pub mfa_refused: Family<MfaRefused, Counter>,
     /// Brokers that share the budgets, this one included.
     pub brokers: Gauge,
-    /// Access keys that will be switched off within the time of notice.
+    /// Access keys that the broker will deactivate because of their age within the configured time
+    /// of notice.
     pub access_keys_ending: Gauge,
     pub throttled: Family<Throttled, Counter>,
-    /// Signatures of which it was unknown whether another broker had seen them.
+    /// Signatures that were accepted although the broker could not ask the shared store whether
+    /// another broker had seen them.
     pub signatures_unshared: Counter,
     pub reloads: Family<Reload, Counter>,
 }
@@ -134,7 +139,8 @@ const CALL_SECONDS: [f64; 13] = [
 ];
 
 impl Metrics {
-    /// Registers all metrics. They start at 0, except those that say that something works, which start at 1.
+    /// Registers all metrics. They start at 0, except for those that report a healthy state, such
+    /// as `feed_up`, and the number of brokers: these start at 1.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("brevet");
         let of = &mut registry;

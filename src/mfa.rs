@@ -3,9 +3,9 @@
 //!
 //! A code is valid once: the time step for which it was generated is marked as spent in the store,
 //! where steps only increase. Wrong codes are counted in the same transaction, by user and not by
-//! session, which bounds guessing in any case. Without the store no code is accepted. What the
-//! store has already said about a user who is locked out or a code that is spent is not asked
-//! again.
+//! session, so more sessions do not give more guesses. Without the store no code is accepted. The
+//! broker remembers which users are locked out and which codes are spent, and does not ask the
+//! store about them again.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ const WINDOW: i64 = 1;
 /// How far a device's clock may be off when the device is enabled or synchronised, in steps: ten
 /// minutes.
 const SYNCHRONISATION: i64 = MAX_DRIFT;
-/// A user may give five wrong codes, and another one every 15 minutes, which is at most about a
-/// hundred a day.
+/// Limits wrong codes: a user may give five, and then one more for every 15 minutes that pass,
+/// which is at most about a hundred a day.
 pub const LOCKOUT: Lockout = Lockout {
     failures: 5,
     forgiven_after_seconds: 900,
 };
 
-/// An MFA device and its code as a caller gave them.
+/// An MFA device and its code as the caller sent them, before any check.
 pub struct Code {
     serial_number: Option<SerialNumber>,
     token_code: Option<Secret<String>>,
@@ -48,14 +48,14 @@ impl Code {
         }
     }
 
-    /// The serial number of the device, for the audit record.
+    /// The serial number of the device, for the audit record; `None` if the request has no valid
+    /// one.
     pub fn serial_number(&self) -> Option<&str> {
         self.serial_number.as_ref().map(SerialNumber::as_str)
     }
 }
 
-/// Proof that the caller gave a code of its own device, which was not used before. Only this module
-/// can create it.
+/// Proof that the caller gave an unused code of its own MFA device. Only this module can create it.
 pub struct Proven {
     at: Timestamp,
 }
@@ -69,7 +69,7 @@ impl Proven {
 
 pub struct Refused {
     pub error: Error,
-    /// The outcome in the audit record: `wrong`, `spent` or `locked`.
+    /// The outcome for the audit record: `wrong`, `spent` or `locked`; `None` for all other errors.
     pub remark: Option<&'static str>,
 }
 
@@ -82,16 +82,16 @@ impl<E: Into<Error>> From<E> for Refused {
     }
 }
 
-/// The state of the directory at an instant.
+/// The directory and the time on which a check of a code is based. Each wait for the store makes it
+/// outdated.
 pub struct Moment {
-    /// The snapshot at that instant.
     pub directory: Arc<Directory>,
-    /// The time by which codes are checked.
+    /// The current time, which selects the time step of a code.
     pub now: Timestamp,
 }
 
-/// A code that is being checked. After each wait for the store it is checked against the current
-/// state.
+/// A check of one code. After each wait for the store it continues with the current directory and
+/// time.
 struct Attempting<'a, R> {
     broker: &'a Broker,
     moment: Moment,
@@ -301,14 +301,15 @@ impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
     }
 }
 
-/// Whether the device shows this code at this time, as far as its clock is known. The code may have been
-/// used before, so this proves nothing.
+/// Returns whether the device shows this code at `now`, given that its clock is off by `drift`
+/// steps. The code may have been used before, so a match is no proof of the second factor.
 pub fn shows_now(device: &MfaDevice, code: &str, now: Timestamp, drift: i64) -> bool {
     let here = step_of(now) + drift;
     (here - WINDOW..=here + WINDOW).any(|step| shows(device, code, step))
 }
 
-/// Whether the device shows this code in a step. The comparison takes constant time.
+/// Returns whether the device shows this code in the time step `step`. The comparison takes
+/// constant time.
 fn shows(device: &MfaDevice, code: &str, step: i64) -> bool {
     let Ok(seconds) = u64::try_from(step.saturating_mul(STEP_SECONDS)) else {
         return false;

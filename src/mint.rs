@@ -34,15 +34,15 @@ pub struct Credentials {
     pub expires_at: Timestamp,
 }
 
-/// A session token on its way to its holder. It is signed when the audit record of its call is
-/// written, together with the tokens of other calls whose records are written then. Until that,
-/// nobody has it.
+/// A session token, which is empty until it is signed. The broker signs it when it writes the audit
+/// record of the call, together with the tokens of other calls whose records are written at the
+/// same time.
 #[derive(Debug, Clone, Default)]
 pub struct SessionToken(Arc<OnceLock<Secret<String>>>);
 
 impl SessionToken {
-    /// The token as text, for its holder. It is empty until the token is signed; a call is answered
-    /// only after that.
+    /// Returns the token as text for the answer. The text is empty until the token is signed, and
+    /// no call is answered before that.
     pub fn expose(&self) -> &String {
         static NONE: String = String::new();
         self.0.get().map_or(&NONE, Secret::expose)
@@ -53,12 +53,13 @@ impl SessionToken {
 pub struct UnsignedToken {
     token: Unsigned,
     keyring: Arc<Keyring>,
-    /// The place in the session's credentials that the sealed token goes to.
+    /// The token in the session's credentials, which [`Self::complete`] fills in.
     signed: SessionToken,
 }
 
 impl UnsignedToken {
-    /// The leaf of the token, which must be signed before [`Self::complete`].
+    /// The leaf of the token in the hash tree that is signed. Its signature's proof goes into
+    /// [`Self::complete`].
     pub fn leaf(&self) -> Leaf {
         self.token.leaf(self.keyring.clone())
     }
@@ -124,9 +125,9 @@ pub struct SessionDetails {
     pub mfa: Option<Proven>,
 }
 
-/// Makes a session from a grant, and its token, which must still be signed. It expires after `term`.
-/// `issued_under` is the last change of the feed in force on this node, with the id of its store: any
-/// later revocation ends the session.
+/// Makes a session, which expires after `term`, from a grant, and returns it with its token, which
+/// must still be signed. `issued_under` is the last change of the feed that is in force on this
+/// node, with the id of its store: any later revocation ends the session.
 ///
 /// # Errors
 /// [`Error`] if there are no random bytes or no current signing key, or if the token would be too
@@ -213,7 +214,7 @@ pub fn session(
     Ok((session, unsigned))
 }
 
-/// The record of a session, which the broker keeps.
+/// Builds the session's record for the session store, where administrators list and find it.
 fn record(claims: Claims, tags: Vec<TagClaim>, narrowing: Option<Narrowing>) -> SessionRecord {
     let filled_in = match lineage::ancestors(&claims) {
         Cow::Owned(ancestors) => Some(ancestors),

@@ -1,6 +1,6 @@
-//! The OAuth 2.0 and OpenID Connect face: token exchange, client credentials, the flows of sign-ins, and the
-//! broker's documents as an OpenID provider.
-//! Holds no rule.
+//! The OAuth 2.0 and OpenID Connect endpoints: token exchange, client credentials, sign-ins, and
+//! the documents that the broker publishes as an OpenID provider. They only convert requests and
+//! answers; the operations make all decisions.
 
 mod answer;
 mod client_credentials;

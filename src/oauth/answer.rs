@@ -1,4 +1,4 @@
-//! The answers of the OAuth endpoints: JSON that no cache keeps.
+//! Builds the JSON answers of the OAuth endpoints, which tell caches not to store them.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};

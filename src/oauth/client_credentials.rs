@@ -1,6 +1,7 @@
-//! The client credentials grant (RFC 6749 section 4.4): whoever has an access key gets a bearer token for an hour,
-//! for the interfaces whose clients cannot sign. The id and the secret of the key are the client's; the token of a
-//! session comes in the parameter `session_token`.
+//! The client credentials grant (RFC 6749 section 4.4): the holder of an access key gets a bearer
+//! token that is valid for an hour, for interfaces whose clients cannot sign requests. The access
+//! key id is the client id and the secret key is the client secret; a temporary key's session token
+//! comes in the parameter `session_token`.
 
 use std::sync::Arc;
 
@@ -25,8 +26,8 @@ use crate::routes::TOKEN;
 
 const GRANT: &str = "client_credentials";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-/// Parameters that clients send along and that are ignored: the token has all permissions of its holder,
-/// wherever it is used.
+/// Parameters that many clients send and that are ignored: the token always has all permissions of
+/// its holder, at every interface.
 const IGNORED: [&str; 3] = ["scope", "audience", "resource"];
 
 /// Whether a request of the token endpoint is for this grant.
@@ -34,7 +35,8 @@ pub(super) fn is_asked(parameters: &Parameters) -> bool {
     parameters.get("grant_type") == Some(GRANT)
 }
 
-/// Answers a request. The key is proven by a call of GetCallerIdentity, which is recorded as such.
+/// Answers a request with a bearer token. The broker verifies the access key as in a call of
+/// GetCallerIdentity, and writes that call to the audit log.
 pub(super) async fn token(
     broker: &Arc<Broker>,
     origin: Origin,
@@ -64,7 +66,7 @@ pub(super) async fn token(
     }
 }
 
-/// Reads the key of the client, from the header `Authorization` or from the form.
+/// Reads the client's access key from the header `Authorization` or from the form.
 fn read(headers: &HeaderMap, mut form: Parameters, now: Timestamp) -> Result<Bearer, Error> {
     let _ = form.take("grant_type");
     for name in IGNORED {
@@ -88,8 +90,9 @@ fn read(headers: &HeaderMap, mut form: Parameters, now: Timestamp) -> Result<Bea
     Bearer::new(&id, &secret, session_token.as_deref(), now)
 }
 
-/// The id and the secret in a header of HTTP's Basic scheme (RFC 6749 section 2.3.1). A `+` stands for itself
-/// and not for a space, since few clients encode the two, and secrets contain `+`.
+/// The id and the secret in a header of HTTP's Basic scheme (RFC 6749 section 2.3.1). A `+` stands
+/// for itself and not for a space, since few clients percent-encode the id and the secret, and
+/// secret keys contain `+`.
 fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Error> {
     let Some(value) = headers.get(AUTHORIZATION) else {
         return Ok(None);

@@ -1,11 +1,11 @@
-//! From a refusal ([`Error`]) to an HTTP status and an error code of OAuth.
+//! Maps a refused request ([`Error`]) to an HTTP status and an OAuth error code.
 
 use http::StatusCode;
 
 use crate::error::{Class, Error, GrantErrorKind};
 
-/// The HTTP status and the OAuth error code for each class of refusals (RFC 6749 section 5.2, RFC 8693
-/// section 2.2.2). Nothing else in the OAuth endpoints chooses them.
+/// Returns the HTTP status and the OAuth error code for an error (RFC 6749 section 5.2, RFC 8693
+/// section 2.2.2). All OAuth endpoints take both from here.
 pub(super) fn fault(error: &Error) -> (StatusCode, &'static str) {
     if let Error::Grant(error) = error {
         let status = match error.kind {

@@ -1,6 +1,6 @@
-//! The standards' side of sign-ins, for programs other than AWS's: the metadata of an authorization server (RFC
-//! 8414), the device flow (RFC 8628), the token endpoint for codes and refresh tokens, and revocation (RFC 7009).
-//! All clients are public.
+//! Standard OAuth 2.0 endpoints for sign-ins, for clients that do not speak AWS's protocols: the
+//! metadata of an authorization server (RFC 8414), the device flow (RFC 8628), the token endpoint
+//! for codes and refresh tokens, and revocation (RFC 7009). All clients are public.
 
 use std::sync::Arc;
 
@@ -25,7 +25,8 @@ use crate::sign_in::registration::{self, AUTHORIZATION_CODE, DEVICE_CODE, REFRES
 use crate::sign_in::tokens::{self, Tokens};
 use crate::sign_in::{authorize, budget, device, settings};
 
-/// Serves a request of an endpoint for sign-ins.
+/// Serves a request for the authorization server's metadata, for a device code, or to revoke a
+/// token.
 pub async fn serve<B>(
     broker: &Arc<Broker>,
     origin: Origin,
@@ -83,7 +84,8 @@ where
     }
 }
 
-/// Whether a request of the token endpoint is one of sign-ins, and not a token exchange.
+/// Returns whether a request to the token endpoint has a grant type of a sign-in: a device code, an
+/// authorization code or a refresh token.
 pub(super) fn is_for_sign_in(parameters: &Parameters) -> bool {
     let grant = parameters.get("grant_type");
     grant.is_some_and(|grant| [DEVICE_CODE, AUTHORIZATION_CODE, REFRESH_TOKEN].contains(&grant))
@@ -133,7 +135,7 @@ async fn create_token(
     Ok((request_id, shown(&tokens)))
 }
 
-/// The tokens as the answer of a token endpoint: RFC 6749 section 5.1.
+/// Returns the tokens in the form of a token endpoint's answer: RFC 6749 section 5.1.
 fn shown(tokens: &Tokens) -> Value {
     let mut body = json!({
         "access_token": tokens.access_token.expose(),
@@ -236,7 +238,7 @@ fn concluded(
     }
 }
 
-/// Counts a request that proves nothing, for its source address.
+/// Counts a request without a valid credential against the budget of its source address.
 fn count_unproven(broker: &Broker, origin: &Origin) -> Result<(), Error> {
     let source = budgets::source(origin.source_ip);
     let counted = broker.budgets.unproven(source, broker.clock.monotonic());

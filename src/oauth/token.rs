@@ -36,14 +36,15 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-/// The type of session credentials, for which OAuth has no registered type.
+/// The token type of an answer with session credentials. OAuth has no registered type for them.
 const SESSION: &str = "urn:brevet:params:oauth:token-type:aws-session";
-/// The default name of the session.
+/// The session's name if the request has no `scope`.
 const SESSION_NAME: &str = "token-exchange";
 
 struct Asked {
     login: AssumeRoleWithWebIdentityInput,
-    /// The type and the audience of the JWT that was asked for; without them the answer is the session itself.
+    /// The type and the audience of the requested JWT; `None` if the answer is to contain the
+    /// session credentials.
     token: Option<(&'static str, String)>,
 }
 
@@ -51,7 +52,8 @@ struct Asked {
 /// parsed.
 struct Refused(&'static str, String);
 
-/// Serves one request of the token endpoint.
+/// Serves one request to `/oauth2/token`. A request for a client credential or a sign-in goes on to
+/// its own module.
 pub async fn serve<B>(
     broker: &Arc<Broker>,
     origin: Origin,
@@ -150,7 +152,8 @@ async fn exchange(
     }
 }
 
-/// Calls GetWebIdentityToken with the new session. The call is signed, authorized and recorded like any other.
+/// Calls GetWebIdentityToken with the new session's credentials and answers with the JWT. The call
+/// is signed, authorized and recorded like any other.
 async fn vouched(
     broker: &Arc<Broker>,
     origin: Origin,
@@ -182,7 +185,8 @@ async fn vouched(
     }
 }
 
-/// Signs a request with the key of the session.
+/// Signs a request for GetWebIdentityToken with the session's own key, so that it is authenticated
+/// like a request from a client.
 fn signed(broker: &Broker, output: &AssumeRoleWithWebIdentityOutput) -> Result<Evidence, Error> {
     let host = &broker.names.load().example();
     let credentials = &output.credentials;

@@ -16,9 +16,9 @@ use crate::session::key_state::KeyState;
 use crate::session::keyring::Keyring;
 use crate::session::signing_key::{Algorithm, SigningKey};
 
-/// The longest time for which the documents may be cached.
+/// The longest `max-age` that the broker sends with the documents.
 const LONGEST: Duration = Duration::from_secs(3_600);
-/// The claims that every token has.
+/// The claims in every token that the broker issues, for the metadata's `claims_supported`.
 const OWN_CLAIMS: [&str; 8] = [
     "iss",
     "sub",
@@ -33,9 +33,9 @@ const OWN_CLAIMS: [&str; 8] = [
 /// A document that the broker publishes as an OpenID Connect provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Document {
-    /// The provider's metadata, with the address of its keys.
+    /// The provider's metadata, which contains the address of the key set.
     Configuration,
-    /// The public keys of the tokens' signatures.
+    /// The public keys with which relying parties verify the tokens' signatures.
     KeySet,
 }
 
@@ -90,14 +90,15 @@ pub fn answer(
     Some(response)
 }
 
-/// How long the documents may be cached. A key is published one rotation before it signs, and until its
-/// last token has expired; whoever caches for a quarter of that time meets no unknown key.
+/// How long the documents may be cached. A key is published one rotation before it signs, and until
+/// its last token has expired; a client that caches the documents for a quarter of a rotation never
+/// meets an unknown key.
 fn max_age(keyring: &Keyring) -> Duration {
     let quarter = keyring.rotated_every().map(|every| every / 4);
     quarter.map_or(LONGEST, |quarter| quarter.min(LONGEST))
 }
 
-/// The place of a key in the published set: keys that sign come first, then those that will.
+/// Orders the published keys: the current key first, then the next one, then the previous ones.
 fn place(state: KeyState) -> u8 {
     match state {
         KeyState::Current => 0,

@@ -1,5 +1,5 @@
-//! [`Context`]: one request while it is being served. It waits for the store, refuses calls, issues
-//! sessions and fills in the audit record for any operation, and knows none of them.
+//! [`Context`]: one request while it is being served. It contains what every operation needs:
+//! waiting for the store, refusing calls, issuing sessions and filling in the audit record.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -41,21 +41,25 @@ pub struct Context<'a> {
     pub directory: Arc<Directory>,
     /// The time on which decisions are based. [`Context::wait`] replaces it.
     pub now: Timestamp,
-    /// The last change of the feed that was in force before anything was decided.
+    /// The number of the last change of the feed that was in force when the current decision began.
+    /// Revocations with a higher number end the sessions that the call issues.
     pub issued_under: i64,
     pub(super) caller: Arc<Caller>,
     /// The request as the caller signed it; `None` if the caller was authenticated by a token.
     pub(super) signed: Option<Box<Presented>>,
-    /// The certificate that authenticated the caller, if one did.
+    /// The client certificate that authenticated the caller; `None` if the caller used another
+    /// credential.
     pub(super) certificate: Option<Arc<ClientCertificate>>,
-    /// The sign-in that authenticated the caller, if one did, with the account of the requested role.
+    /// The sign-in that authenticated the caller, with the account of the requested role; `None` if
+    /// the caller used another credential.
     pub(super) sign_in: Option<(Arc<SignIn>, AccountId)>,
     pub(super) service: Service,
     pub(super) origin: &'a Origin,
     pub(super) record: &'a mut Draft,
-    /// The number in the feed of the last change that this call made.
+    /// The number in the feed of the last change that this call made; `None` if it made none.
     pub(super) change: &'a mut Option<i64>,
-    /// The token of the session that this call issues, which is signed with its record.
+    /// The token of the session that this call issues. It is signed when the call's audit record is
+    /// written.
     pub(super) unsigned: &'a OnceLock<UnsignedToken>,
 }
 
@@ -65,7 +69,7 @@ impl Context<'_> {
         &self.caller
     }
 
-    /// The caller as the author of a change.
+    /// The caller as the feed names the author of a change.
     pub fn actor(&self) -> Actor {
         Actor {
             r#type: self.caller.audited().r#type.into_owned(),
@@ -92,7 +96,11 @@ impl Context<'_> {
         Ok(done)
     }
 
-    /// Updates the state as if the call arrived now.
+    /// Replaces the directory, the time and the caller by their current state, as if the request
+    /// arrived now.
+    ///
+    /// # Errors
+    /// The error with which the caller would now be refused.
     pub fn renew(&mut self) -> Result<(), Error> {
         // Read before the snapshot, so that what an older snapshot decides does not count as newer.
         self.issued_under = self.broker.feed.sequence();
@@ -145,12 +153,14 @@ impl Context<'_> {
         renewed
     }
 
-    /// Notes a change that this call made by its number in the feed, which the answer contains.
+    /// Notes the number in the feed of a change that this call made, so that the answer can contain
+    /// it.
     pub(super) fn changed(&mut self, sequence: i64) {
         *self.change = Some(sequence);
     }
 
-    /// The condition keys that every request has.
+    /// Returns the facts for condition keys that every request has, such as `aws:SourceIp` and
+    /// `aws:CurrentTime`.
     pub fn facts(&self) -> Facts<'_> {
         Facts::new(
             &self.caller,
@@ -161,7 +171,8 @@ impl Context<'_> {
         )
     }
 
-    /// The condition keys of a request that a service of AWS makes for a workload of the caller.
+    /// Returns the facts for condition keys of a request that an AWS service makes on behalf of the
+    /// caller's workload.
     pub fn facts_of_service<'f>(&'f self, service: &'f ServicePrincipal) -> Facts<'f> {
         let (caller, directory) = (&self.caller, &*self.directory);
         Facts::of_service(
@@ -179,26 +190,29 @@ impl Context<'_> {
         self.origin
     }
 
-    /// The certificate that authenticated the caller, if one did.
+    /// The client certificate that authenticated the caller; `None` if the caller used another
+    /// credential.
     pub fn certificate(&self) -> Option<&Arc<ClientCertificate>> {
         self.certificate.as_ref()
     }
 
-    /// The region in the signature, or the broker's first one if nothing is signed.
+    /// The region in the request's signature, or the broker's first region if the request is not
+    /// signed.
     pub fn region(&self) -> &str {
         let signed = self.signed.as_deref();
         signed.map_or(&self.broker.region, Presented::unverified_region)
     }
 
-    /// Records why a proof besides the caller's own was not accepted, and returns the error for the
-    /// caller.
+    /// Records why an additional proof, such as a web identity token, was not accepted, and returns
+    /// the error for the caller.
     pub fn unproven(&mut self, unproven: &authn::Unproven) -> Error {
         self.record.additional_event_data =
             unproven.reason.as_ref().and_then(AuditedReason::audited);
         unproven.error.clone()
     }
 
-    /// Records the reason of a refusal, and returns AWS's error with the sealed reason.
+    /// Records why a policy check refused the call, and returns AccessDenied with the sealed
+    /// reason, which DecodeAuthorizationMessage opens.
     pub fn refuse(&mut self, denied: &Denied, resource: &str) -> Error {
         self.record.additional_event_data = denied.audited();
         Error::AccessDenied {
@@ -209,8 +223,8 @@ impl Context<'_> {
         }
     }
 
-    /// Seals the reason why something is refused to a principal; empty if it cannot be sealed, since it is
-    /// refused even then.
+    /// Seals the reason of a refusal for the answer to `principal`. Returns an empty text if
+    /// sealing fails, since the call is refused in any case.
     pub fn sealed(&self, principal: &Caller, denied: &Denied, resource: &str) -> String {
         let sealed = self.broker.tokens.with_keyring(|keyring| {
             let message = Message::new(
@@ -241,13 +255,14 @@ impl Context<'_> {
         }
     }
 
-    /// Refuses a call for a reason that is not a policy. `note` explains it to those who may know.
+    /// Refuses a call for a reason other than a policy. Only principals that may decode the sealed
+    /// reason see `note`.
     pub fn refuse_because(&mut self, action: &str, resource: &str, note: &'static str) -> Error {
         let denied = Denied::because(action.to_owned(), &self.facts(), note);
         self.refuse(&denied, resource)
     }
 
-    /// Replaces the request parameters in the audit record, when more of them have become known.
+    /// Replaces the request parameters in the audit record, once the operation knows more of them.
     pub fn asked(&mut self, parameters: &impl Serialize) {
         self.record.request_parameters = serde_json::value::to_raw_value(parameters).ok();
     }
@@ -280,8 +295,8 @@ impl Context<'_> {
         done.map_err(|refused| self.record_mfa_failure(refused))
     }
 
-    /// The current state, and a function that returns the state after a wait and authenticates the
-    /// caller again.
+    /// Returns the current state for a check of MFA codes, and a function that renews the state and
+    /// authenticates the caller again after each wait.
     fn moments(&mut self) -> (Moment, impl FnMut() -> Result<Moment, Error> + Send) {
         let moment = self.moment();
         let renew = || self.renew().map(|()| self.moment());
@@ -347,8 +362,12 @@ impl Context<'_> {
         counted.map_err(|exceeded| self.broker.throttled(exceeded.name()))
     }
 
-    /// Issues a session and records it. Its token is signed with the call's own record, so that a call
-    /// issues one session at most.
+    /// Issues a session and records it. The token is signed together with the call's own audit
+    /// record, so a call can issue only one session.
+    ///
+    /// # Errors
+    /// [`Error::Throttling`] if the budget for sessions is used up, [`Error::ServiceUnavailable`]
+    /// without a signing key, and the errors of [`mint::session`].
     pub async fn issue(
         &self,
         grant: Grant<'_>,
@@ -402,14 +421,16 @@ impl Context<'_> {
         Ok(session)
     }
 
-    /// Records the elements of the answer in the audit record.
+    /// Puts the elements of the answer and the account that owns the resource into the audit
+    /// record.
     pub fn answered(&mut self, elements: &impl Serialize, recipient: AccountId) {
         self.record.response_elements = serde_json::value::to_raw_value(elements).ok();
         self.record.recipient = Some(recipient);
     }
 }
 
-/// The address and the program of a request, in at most 160 characters.
+/// Returns the source address and the user agent of a request in at most 160 characters, so that
+/// people recognize the device of a sign-in.
 fn given_to(origin: &Origin) -> String {
     let program = origin.user_agent.as_deref().unwrap_or_default();
     let program: String = program.chars().take(110).collect();

@@ -1,4 +1,4 @@
-//! The audit record of a call while the call is served, and how it becomes a line.
+//! The audit record of a call in progress, and its conversion to a line of the audit log.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,22 +19,22 @@ use crate::origin::Origin;
 /// signed, so anybody with a signed request can choose it.
 pub(super) const MAX_USER_AGENT: usize = 512;
 
-/// The record of a call while the call is served: what only the call knows. The rest follows from its
-/// origin and its caller, and is put into words when a line is written: most calls of a flood are only
-/// counted.
+/// The part of an audit record that only the call itself knows. [`Self::complete`] adds the rest
+/// from the call's origin and caller, and only when a line is written: during a flood, most calls
+/// are only counted.
 pub(super) struct Draft {
     service: Service,
     name: Cow<'static, str>,
-    /// The action, under which the call is counted: one of a fixed set of names.
+    /// The name under which metrics and the audit log count the call: one of a fixed set.
     action: &'static str,
     read_only: bool,
     now: Timestamp,
-    /// The id of the call, which its answer has, too.
+    /// The request id, which the answer contains, too.
     pub request_id: String,
     event_id: [u8; 16],
-    /// The caller, once it is authenticated.
+    /// The caller; `None` until it is authenticated.
     pub caller: Option<Arc<Caller>>,
-    /// The access key that was claimed by a caller who could not be authenticated.
+    /// The access key id in the request of a caller that could not be authenticated.
     pub claimed_key: Option<String>,
     pub request_parameters: Option<Box<RawValue>>,
     pub response_elements: Option<Box<RawValue>>,
@@ -44,8 +44,8 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Begins the record of a call by the name of the action in the request. `action` is the name under which
-    /// it is counted, and `read_only` says whether the action changes nothing.
+    /// Begins the record of a call. `name` is the action in the request, `action` the name under
+    /// which the call is counted, and `read_only` says whether the action changes nothing.
     ///
     /// # Errors
     /// [`Error`] if there are no random bytes for the ids.
@@ -73,7 +73,8 @@ impl Draft {
         })
     }
 
-    /// How the call is counted if it does not get a line.
+    /// Returns the key under which the audit log counts the call if it does not write a line for
+    /// it.
     pub fn counting(&self, origin: &Origin) -> Counting {
         Counting {
             event_source: event_source(self.service),
@@ -83,7 +84,8 @@ impl Draft {
         }
     }
 
-    /// The record. It takes the parameters, the elements and the data out of the draft.
+    /// Returns the complete audit record. Moves the request parameters, the response elements and
+    /// the additional data out of the draft.
     pub fn complete<'r>(&'r mut self, broker: &'r Broker, origin: &Origin) -> Record<'r> {
         let parts = [
             self.request_parameters.take(),
@@ -119,7 +121,7 @@ impl Draft {
     }
 }
 
-/// The service as records name it.
+/// Returns the `eventSource` of a service in audit records.
 fn event_source(service: Service) -> &'static str {
     match service {
         Service::Sts | Service::Brevet => "sts.amazonaws.com",
@@ -127,7 +129,7 @@ fn event_source(service: Service) -> &'static str {
     }
 }
 
-/// The ids of the request and of the audit event.
+/// Returns a new request id and a new id for the audit event, both as UUIDs made from `random`.
 pub(super) fn ids(random: [u8; 32]) -> (String, String) {
     let [request_id, event_id] = halves(random);
     (uuid(request_id), uuid(event_id))

@@ -1,4 +1,4 @@
-//! EndSignIn: ends the sign-in of a person, and all that came from it.
+//! EndSignIn: ends the sign-in of a person, with all tokens and sessions that came from it.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -22,7 +22,7 @@ pub struct EndSignIn {
 }
 
 pub struct EndSignInOutput {
-    /// The number of the change in the feed.
+    /// The number in the change feed of the revocation that ended the sign-in.
     pub sequence_number: i64,
 }
 
@@ -58,7 +58,8 @@ impl Operation for EndSignIn {
     const OPEN_TO: OpenTo = OpenTo::UserSessions;
     const READ_ONLY: bool = false;
     const HANDS_OUT: bool = false;
-    /// The change feed, which is durable, has the revocation, as it has those of RevokeSessions.
+    /// The call succeeds even if its audit record cannot be written: the durable change feed
+    /// contains the revocation, as it does for RevokeSessions.
     const MUST_BE_RECORDED: bool = false;
     type Output = EndSignInOutput;
 

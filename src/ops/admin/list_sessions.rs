@@ -32,9 +32,11 @@ pub struct ListSessionsOutput {
     pub sessions: Vec<SessionView>,
     /// The marker of the next page; empty on the last page.
     pub marker: String,
-    /// Whether all brokers share the records.
+    /// `true` if the records of all brokers are listed; `false` if only this broker's own records
+    /// are.
     pub shared: bool,
-    /// How many records could not be read: they were altered, or moved to another name.
+    /// How many records could not be read, because somebody altered them or stored them under
+    /// another record's name.
     pub unreadable: usize,
 }
 

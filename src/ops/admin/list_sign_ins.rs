@@ -28,10 +28,10 @@ pub struct ListSignInsOutput {
     pub marker: String,
 }
 
-/// A sign-in as the administrators of its account see it.
+/// A sign-in with its last use, as the administrators of its account see it.
 pub struct SignInView {
     pub sign_in: SignIn,
-    /// When the browser was last seen, in seconds since 1970.
+    /// When the broker last noted a request from the person's browser, in seconds since 1970.
     pub seen_at: i64,
 }
 

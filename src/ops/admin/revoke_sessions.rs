@@ -1,5 +1,6 @@
-//! RevokeSessions: ends sessions early, including those that came from them. The revocation is
-//! durable before the call is answered, and in force on every connected broker within two seconds.
+//! RevokeSessions: ends sessions early, including the sessions that were made with them. The
+//! revocation is durable before the call is answered, and in force on every connected broker within
+//! two seconds.
 
 mod hit;
 mod selected;
@@ -36,27 +37,27 @@ pub struct RevokeSessions {
     /// The account in the given ARN, which must be the caller's.
     account: Option<String>,
     issued_before: Option<i64>,
-    /// Whether to deactivate the long-term access key that is named.
+    /// Whether to deactivate the long-term access key that the request names.
     deactivate: bool,
 }
 
-/// What a revocation ended, and how far it has spread.
+/// The effect of a revocation, and the brokers that have it in force.
 pub struct RevokeSessionsOutput {
-    /// The number of the change in the feed.
+    /// The number of the revocation in the change feed.
     pub sequence_number: i64,
     /// The number of brokers that may accept sessions, including this one. `None` if the store did not
     /// say which brokers there are.
     pub nodes_connected: Option<usize>,
     /// The brokers on which the revocation is not confirmed to be in force.
     pub pending: Vec<Node>,
-    /// What the revocation applied to.
+    /// What the directory and the session records say about the revoked sessions.
     pub target: Target,
     /// Whether the long-term access key is now inactive, so that no new sessions can be made with
     /// it.
     pub access_key_deactivated: bool,
 }
 
-/// What a revocation applies to, as far as this broker knows.
+/// What this broker knows about the principal, key or sessions that a request selects.
 pub struct Target {
     /// Whether the directory contains the role, user, identity provider or long-term access key that
     /// the selector names; `None` if the selector names something else.
@@ -125,8 +126,8 @@ impl Operation for RevokeSessions {
     /// A revocation must not wait for other calls: they may be made with the very sessions that it
     /// ends.
     const IS_URGENT: bool = true;
-    /// The change feed, which is durable, has the revocation. An audit log that cannot be written
-    /// must not keep anybody from ending a session.
+    /// The call succeeds even if its audit record cannot be written: the durable change feed
+    /// contains the revocation, and a broken audit log must not keep anybody from ending a session.
     const MUST_BE_RECORDED: bool = false;
     type Output = RevokeSessionsOutput;
 
@@ -210,7 +211,7 @@ impl Operation for RevokeSessions {
 }
 
 impl RevokeSessions {
-    /// Checks that the caller may revoke this. Returns the caller's account.
+    /// Checks that the caller may revoke the selected sessions. Returns the caller's account.
     pub(super) fn admit(&self, cx: &mut Context<'_>) -> Result<AccountId, Error> {
         let resource = match self.selector {
             Selector::Principal | Selector::Role => self.value.clone(),
@@ -246,7 +247,9 @@ impl RevokeSessions {
         Ok(account)
     }
 
-    /// The mark that follows the last change of the feed.
+    /// Returns the mark for this revocation, together with the mark that it replaces. Without
+    /// `IssuedBefore`, the mark ends every matching session that was issued under `last_change` or
+    /// an earlier change of the feed.
     pub(super) fn hit(&self, cx: &Context<'_>, account: &str, last_change: i64) -> Hit {
         let key = RevocationKey::new(self.selector, account, &self.value);
         let mark = Mark {
@@ -307,7 +310,8 @@ impl RevokeSessions {
         Ok(Command::edit(name, Edit::SetActive(false)))
     }
 
-    /// Looks up in the directory what the selector names, in the caller's account only.
+    /// Looks up the entity that the selector names, in the caller's account only. Does not count
+    /// sessions.
     pub(super) fn known(&self, directory: &Directory, account: &str) -> Target {
         let mut access_key_goes_on = false;
         let exists = match self.selector {
@@ -341,15 +345,16 @@ impl RevokeSessions {
     }
 }
 
-/// The prefix of the ids of temporary access keys.
+/// The prefix of temporary access key ids. The directory contains only long-term keys.
 const TEMPORARY_KEY: &str = "ASIA";
 
-/// Whether the value of a mark names a provider or a subject of one.
+/// Returns whether the value of a mark names an identity provider, with or without a subject.
 fn is_provider(value: &str) -> bool {
     federation::account_of(provider_of(value)).is_some()
 }
 
-/// The provider's ARN in the value of a mark, which may have a space and a subject behind it.
+/// Returns the provider's ARN from the value of a mark, which is the ARN alone or the ARN, a space
+/// and a subject.
 fn provider_of(value: &str) -> &str {
     value.split(' ').next().unwrap_or_default()
 }

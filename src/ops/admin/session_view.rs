@@ -5,7 +5,7 @@ use crate::revocations::{RevocationKey, Revocations};
 use crate::session::token::Ancestor;
 use crate::sessions::SessionRecord;
 
-/// A session as the administrators of its account see it.
+/// A session's record, with what the broker derives from it for administrators.
 #[derive(Debug)]
 pub struct SessionView {
     /// The record as the broker that issued the session wrote it.
@@ -13,7 +13,7 @@ pub struct SessionView {
     pub arn: String,
     /// The chain of principals behind the session, oldest first.
     pub came_from: Vec<String>,
-    /// Whether a revocation on this node ended the session.
+    /// Whether a revocation that is in force on this node ended the session.
     pub revoked: bool,
 }
 
@@ -37,7 +37,7 @@ impl SessionView {
     }
 }
 
-/// The session itself as the last principal of its chain.
+/// Returns the session itself in the form of an ancestor, the last in its own chain of principals.
 fn own_ancestor(record: &SessionRecord) -> Ancestor {
     Ancestor {
         arn: record.principal_arn.clone(),

@@ -1,6 +1,7 @@
-//! Kinds of credentials that no user of this broker can have: SSH keys, signing certificates, service-specific
-//! credentials and server certificates. Clients list them before they delete a user, so the lists are
-//! empty; every single one is unknown.
+//! Kinds of credentials that no user of this broker can have: SSH keys, signing certificates,
+//! service-specific credentials and server certificates. Clients list them before they delete a
+//! user, so Brevet answers with empty lists. Actions on a single credential answer that it does not
+//! exist.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +45,8 @@ pub struct OneOfAccount {
     server_certificate_name: String,
 }
 
-/// An empty page, with the name of the list in the answer of each action.
+/// An empty page that contains the list of every kind of credential, under the name that its action
+/// uses.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct NoItems {

@@ -95,7 +95,7 @@ impl Action for CreateAccessKey {
     }
 }
 
-/// An id that no key of the directory has. Ids have 39 random bits.
+/// Returns a new access key id that no key of the directory has. The id has 39 random bits.
 fn new_id(cx: &Context<'_>) -> Result<String, Error> {
     loop {
         let random = entropy::bytes(&*cx.broker.entropy)?;
@@ -139,7 +139,7 @@ impl Action for UpdateAccessKey {
     }
 }
 
-/// Deletes an access key, which ends the sessions that were made with it.
+/// Deletes an access key and ends the sessions that were made with it.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteAccessKey {
@@ -162,7 +162,7 @@ impl Action for DeleteAccessKey {
     }
 }
 
-/// The key of a user that the caller may change.
+/// Returns the name of a user's access key, after checking that the caller may change the key.
 fn own_key<A: Action>(
     cx: &mut Context<'_>,
     user_name: Option<&str>,
@@ -238,7 +238,7 @@ impl Action for ListAccessKeys {
     }
 }
 
-/// Says when an access key was last used, and whose it is.
+/// Returns when an access key was last used, and the user that it belongs to.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetAccessKeyLastUsed {
@@ -284,8 +284,9 @@ impl Action for GetAccessKeyLastUsed {
 }
 
 impl GetAccessKeyLastUsed {
-    /// The key, if it belongs to the caller's account. A key that does not exist is judged like one
-    /// of a user of whom nothing is known, and refused like one that exists.
+    /// Returns the key if the caller may read it; `None` if the caller's account has no such key. A
+    /// missing key is authorized on `user/*` without tags, so a caller without permission gets the
+    /// same refusal whether or not the key exists.
     fn readable_key(&self, cx: &mut Context<'_>) -> Result<Option<Arc<AccessKey>>, Error> {
         let account = cx.caller().account();
         let key = cx.directory.access_key(&self.access_key_id).cloned();

@@ -14,7 +14,7 @@ use crate::directory::resource::{Name, ResourceKind};
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// Gives the caller's account an alias, in place of the one before.
+/// Sets the alias of the caller's account and replaces the earlier one.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateAccountAlias {

@@ -1,5 +1,5 @@
-//! The whole account: IAM API Reference, "GetAccountAuthorizationDetails". An answer can be imported
-//! unchanged.
+//! Returns the complete account: IAM API Reference, "GetAccountAuthorizationDetails". `brevet
+//! import` accepts the answer unchanged.
 
 use std::collections::HashSet;
 
@@ -108,7 +108,7 @@ impl Action for GetAccountAuthorizationDetails {
     }
 }
 
-/// The instance profiles of the roles on a page.
+/// Returns the instance profiles that contain a role on the page.
 async fn profiles_of(cx: &mut Context<'_>, page: &[Resource]) -> Result<Vec<Resource>, Error> {
     let account = cx.caller().account();
     let roles = page.iter().filter_map(|resource| match resource {
@@ -129,7 +129,8 @@ async fn profiles_of(cx: &mut Context<'_>, page: &[Resource]) -> Result<Vec<Reso
     Ok(arns.iter().filter_map(|arn| found.remove(arn)).collect())
 }
 
-/// Percent-encodes the policy documents of a resource, as answers contain them.
+/// Replaces the policy documents of a resource by their percent-encoded text, as IAM's answers
+/// contain them.
 fn encode(resource: &mut Resource) -> Result<(), Error> {
     for document in resource.documents_mut().into_iter().flatten() {
         let text = Value::String(entities::document(document)?);
@@ -138,7 +139,8 @@ fn encode(resource: &mut Resource) -> Result<(), Error> {
     Ok(())
 }
 
-/// Entries in the form of AWS's export, with the members that are there even if they are empty.
+/// Converts entries to the form of AWS's export. The members in `always` are present even if they
+/// are empty.
 fn shown<T: Serialize>(entries: &[T], always: &[(&str, Value)]) -> Result<Vec<Value>, Error> {
     let mut all = Vec::with_capacity(entries.len());
     for entry in entries {

@@ -1,4 +1,4 @@
-//! How much an account has, and how much it may have: IAM API Reference, "GetAccountSummary".
+//! The number of entities in an account, and its quotas: IAM API Reference, "GetAccountSummary".
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,13 @@ use crate::directory::limits::{
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// The value for what has no quota: the largest number that clients can read.
+/// The value for a quota that Brevet does not have: the largest number that clients can read.
 const NO_QUOTA: usize = i32::MAX as usize;
-/// The version of tokens that are valid in all regions. All of the broker's are.
+/// The value of `GlobalEndpointTokenVersion`: version 2 tokens are valid in all regions, as all
+/// tokens of the broker are.
 const TOKEN_VERSION: usize = 2;
 
-/// Counts what is in the account.
+/// Counts the entities in the caller's account.
 #[derive(Deserialize)]
 pub struct GetAccountSummary {}
 

@@ -73,7 +73,7 @@ impl<A: Action> Operation for Iam<A> {
     }
 }
 
-/// The name of an action in policies, such as `iam:EnableMFADevice`.
+/// Returns the name of an action in policies, such as `iam:EnableMFADevice`.
 pub(super) fn permission<A: Action>() -> String {
     format!("{}:{}", Service::Iam.prefix(), A::NAME)
 }
@@ -81,8 +81,8 @@ pub(super) fn permission<A: Action>() -> String {
 pub(super) struct Resource<'a> {
     /// The ARN for `Resource` elements, or `*` if the action concerns no particular resource.
     pub arn: &'a str,
-    /// What a refusal calls the resource. It is what the request named, where the ARN would tell a
-    /// caller without permission that the resource exists.
+    /// The resource's name in a refusal: what the request named. The ARN could tell a caller
+    /// without permission that the resource exists.
     pub shown_as: &'a str,
     /// The tags for `aws:ResourceTag/…`.
     pub tags: &'a [Tag],
@@ -95,7 +95,7 @@ pub(super) struct Resource<'a> {
 }
 
 impl<'a> Resource<'a> {
-    /// An existing resource, for a request without tags.
+    /// Describes an existing resource for a request that sends no tags.
     pub fn new(arn: &'a str, tags: &'a [Tag]) -> Self {
         Self {
             arn,
@@ -107,12 +107,13 @@ impl<'a> Resource<'a> {
         }
     }
 
-    /// The resource `*`, for actions that concern no particular one.
+    /// Describes the resource `*`, for actions that concern no particular resource.
     pub fn any() -> Self {
         Self::new("*", &[])
     }
 
-    /// A resource that is to be created with these tags, which count as its own already.
+    /// Describes a resource that the request creates with these tags. They count both as the
+    /// request's tags and as the resource's own.
     pub fn to_be_made(arn: &'a str, tags: &'a [Tag]) -> Self {
         Self {
             requested_tags: tags,
@@ -128,7 +129,7 @@ impl<'a> Resource<'a> {
     }
 }
 
-/// The tags of a request as condition keys take them.
+/// Converts the tags of a request to the type that condition keys use.
 pub(super) fn requested(tags: &[declaration::Tag]) -> Vec<Tag> {
     let tags = tags.iter().map(|tag| Tag {
         key: tag.key.clone(),
@@ -148,8 +149,8 @@ pub(super) fn permit<A: Action>(
     permit_as(cx, &permission::<A>(), resource)
 }
 
-/// Checks that the caller's own policies allow an action that the called one includes, such as
-/// `iam:TagRole` for a role that is created with tags.
+/// Checks that the caller's own policies allow a further action that the called action implies,
+/// such as `iam:TagRole` for a role that is created with tags.
 ///
 /// # Errors
 /// The same as for [`permit`].

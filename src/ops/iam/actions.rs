@@ -1,5 +1,4 @@
-//! The supported actions of the IAM API. The Query interface dispatches on this list, and only this
-//! file knows all of them.
+//! The supported actions of the IAM API. The Query interface dispatches on this list.
 
 use super::absent::{
     DeleteServerCertificate, DeleteServiceSpecificCredential, DeleteSigningCertificate,
@@ -73,11 +72,11 @@ use super::tags::{
 };
 use super::users::{CreateUser, DeleteUser, GetUser, ListUsers, UpdateUser};
 
-/// Code that works with any action; see [`visit`].
+/// Code that is generic over actions. [`visit`] calls it with the action of a given name.
 pub trait Visitor {
     type Output;
 
-    /// Called with the type of the action that was found.
+    /// Runs the code for the action that has the name given to [`visit`].
     fn visit<A: Action>(self) -> Self::Output;
 }
 
@@ -89,7 +88,7 @@ macro_rules! actions {
         /// Calls the visitor with the action of this name.
         ///
         /// # Errors
-        /// The visitor itself, if there is no such action.
+        /// Returns the visitor if there is no action of this name.
         pub fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output, V> {
             match name {
                 $($action::NAME => Ok(visitor.visit::<$action>()),)+

@@ -19,10 +19,11 @@ use crate::ops::context::Context;
 
 pub use entities::ListEntitiesForPolicy;
 
-/// The condition key with the policy that is attached or detached.
+/// The condition key for the ARN of the policy that a request attaches or detaches.
 const POLICY_ARN: &str = "iam:PolicyARN";
 
-/// The three actions for one kind of entity, whose requests name it in `$field`.
+/// Defines the actions that attach, detach and list policies for one kind of entity. `$field` is
+/// the request's field with the entity's name.
 macro_rules! actions {
     ($owner:ident, $field:literal, $attach:ident, $detach:ident, $list:ident) => {
         #[derive(Deserialize)]

@@ -1,9 +1,9 @@
-//! All actions of AWS's IAM API: which of them Brevet answers or is to answer, and which it refuses by name,
-//! with the reason.
+//! All actions of AWS's IAM API: which of them Brevet supports, and which it refuses with a reason
+//! of their own.
 
 use Tier::{Must, Refused, Should};
 
-/// What Brevet does with an action.
+/// How Brevet treats an action of the IAM API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tier {
     /// Clients need the action to administer an account.
@@ -20,7 +20,7 @@ const NO_ORGANIZATION: &str = "it reports on the services of an AWS organization
 const FOR_PARTNERS: &str = "delegation requests are for products of AWS's partners";
 const NO_CLIENT: &str = "no client calls it yet";
 
-/// What Brevet does with the action of this name; `None` if IAM has no such action.
+/// Returns how Brevet treats the action of this name; `None` if IAM has no such action.
 pub fn tier(action: &str) -> Option<Tier> {
     let at = ACTIONS.binary_search_by_key(&action, |(name, _)| *name);
     at.ok()

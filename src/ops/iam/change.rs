@@ -14,16 +14,13 @@ use crate::master_key::MasterKey;
 use crate::ops::context::Context;
 use crate::store::{StoreError, Writer, unless_abandoned};
 
-/// How long an answer waits for its own change to be in force on this node, and a change for those
-/// before it.
+/// How long an answer waits until its own change is in force on this node. A new change waits as
+/// long for the changes before it.
 const IN_FORCE: Duration = Duration::from_secs(2);
-/// How long a change waits for other changes.
+/// How long a change waits until the changes of other calls on this node are done.
 const TURN: Duration = Duration::from_secs(5);
 
-/// The key that seals the secrets of the directory, with which every change is made.
-///
-/// # Errors
-/// [`Error::ReadOnlyDirectory`] if the directory is managed in a file.
+/// Returns the master key, which seals the secrets in the directory and authenticates every change.
 pub(super) fn master_key(cx: &Context<'_>) -> Result<Arc<MasterKey>, Error> {
     let master_key = cx
         .broker
@@ -36,12 +33,12 @@ pub(super) fn master_key(cx: &Context<'_>) -> Result<Arc<MasterKey>, Error> {
 }
 
 /// Changes the directory and waits until the change is in force on this node, so that the caller's
-/// next call sees it. The answer contains the number of the change. `decide` returns the commands or
-/// a refusal. It is called before the store is asked, and again once this call may write. The feed
-/// records the change as `action`.
+/// next call sees it. The answer contains the number of the change. `decide` returns the commands
+/// or a refusal. It is called twice: before the call waits for the store, and again when the call
+/// holds the right to write. The feed records the change under the name `action`.
 ///
 /// # Errors
-/// The errors of `decide`, of the commands and of the store. Nothing was changed then.
+/// The errors of `decide`, of the commands and of the store. After an error, nothing has changed.
 pub(super) async fn change(
     cx: &mut Context<'_>,
     action: &'static str,
@@ -50,8 +47,8 @@ pub(super) async fn change(
     make(cx, action, true, decide).await
 }
 
-/// Does what [`change`] does, even if nobody can administer the directory afterwards, because
-/// access that leaked must end.
+/// Does what [`change`] does, even if no administrator remains afterwards or this node lags behind,
+/// because access with a leaked credential must end.
 ///
 /// # Errors
 /// The same as for [`change`].
@@ -124,11 +121,11 @@ pub(super) async fn delete<A: Action>(
     .await
 }
 
-/// Waits until the changes that other calls make on this node are in force, and holds back further
-/// ones.
+/// Waits until the changes that other calls make on this node are in force. Other calls cannot make
+/// a change while the caller holds the permit.
 ///
 /// # Errors
-/// [`Error::Throttling`] if there are too many.
+/// [`Error::Throttling`] if the wait takes longer than [`TURN`].
 async fn turn(broker: &Broker) -> Result<SemaphorePermit<'_>, Error> {
     let turn = unless_abandoned(broker.changes.acquire());
     match tokio::time::timeout(TURN, turn).await {
@@ -137,11 +134,11 @@ async fn turn(broker: &Broker) -> Result<SemaphorePermit<'_>, Error> {
     }
 }
 
-/// Takes the right to write, once this node has every change that is in the store. Another node may
-/// change something at the same time.
+/// Takes the right to write once this node has applied every change that is in the store. While it
+/// waits, it lets other nodes write.
 ///
 /// # Errors
-/// [`Error::ServiceUnavailable`] if this node lags behind.
+/// [`Error::ServiceUnavailable`] if this node lags behind for longer than [`IN_FORCE`].
 async fn up_to_date<'a>(cx: &mut Context<'a>) -> Result<Writer<'a>, Error> {
     let broker = cx.broker;
     let mut patience = IN_FORCE;
@@ -171,9 +168,9 @@ async fn in_force(broker: &Broker, sequence: i64) {
     }
 }
 
-/// Converts the error of a change whose entity lacks a part, such as an inline policy, to one with
-/// `sentence`, AWS's words for that. Whether the entity itself exists must have been checked
-/// before.
+/// Converts [`Error::NotFound`] of a change to one with AWS's text `sentence`, for a part of an
+/// entity that does not exist, such as an inline policy. The caller must have checked that the
+/// entity itself exists.
 pub(super) fn part_not_found(sentence: String) -> impl FnOnce(Error) -> Error {
     |error| match error {
         Error::NotFound(_) => Error::NotFound(sentence),
@@ -181,7 +178,8 @@ pub(super) fn part_not_found(sentence: String) -> impl FnOnce(Error) -> Error {
     }
 }
 
-/// The error of a change of an identity provider: AWS calls a rule that it breaks InvalidInput.
+/// Converts the error of a change of an identity provider. AWS answers InvalidInput if the change
+/// breaks a rule.
 pub(super) fn invalid_input(error: Error) -> Error {
     match error {
         Error::Malformed(rule) => Error::InvalidInput(rule),

@@ -8,15 +8,17 @@ use super::simulation::{SourcePolicy, StoredPrincipal, input_policies};
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// GetContextKeysForCustomPolicy: the condition keys that policies in the request name.
+/// GetContextKeysForCustomPolicy: lists the condition keys in the policies that the request
+/// contains.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetContextKeysForCustomPolicy {
     policy_input_list: Vec<String>,
 }
 
-/// GetContextKeysForPrincipalPolicy: the condition keys that the policies of a user, group or role
-/// name, with those of a user's groups and of the permissions boundary, and policies in the request.
+/// GetContextKeysForPrincipalPolicy: lists the condition keys in the policies of a user, group or
+/// role, including those of the user's groups and the permissions boundary, and in the policies
+/// that the request contains.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetContextKeysForPrincipalPolicy {

@@ -1,5 +1,5 @@
-//! What the actions that create an entity have in common: its authorization, the rules for its tags,
-//! and the values that IAM generates.
+//! Code that all actions creating an entity share: the authorization, the rules for tags, and the
+//! values that IAM generates.
 
 use super::action::{Action, Resource, permit, permit_as, requested};
 use super::node_tags::permit_profile;
@@ -9,14 +9,14 @@ use crate::directory::{Defaults, resource};
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// An entity that is to be created.
+/// An entity that a request creates, before it exists.
 pub(super) struct New<'a> {
-    /// The ARN that it will have.
+    /// The ARN that the entity will have.
     pub arn: &'a str,
     pub tags: &'a [Tag],
-    /// The ARN of its permissions boundary, if it will have one.
+    /// The ARN of the entity's permissions boundary; `None` if the request sets none.
     pub boundary: Option<&'a str>,
-    /// The permission that is needed in addition if it has tags, such as `iam:TagUser`.
+    /// The further permission that the caller needs if the request has tags, such as `iam:TagUser`.
     pub tagging: &'static str,
 }
 
@@ -36,7 +36,7 @@ impl New<'_> {
         permit_profile(cx, self.arn, &tags)
     }
 
-    /// Checks the tags by every rule for tags.
+    /// Checks the number, the keys and the values of the tags.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] with the rule that they break.
@@ -79,7 +79,7 @@ pub(super) fn check_keys<'a>(keys: impl Iterator<Item = &'a str>) -> Result<(), 
     Ok(())
 }
 
-/// The entity with the id and the date that IAM generates, which its answer shows.
+/// Fills in the id and the creation date that IAM generates for a new entity.
 ///
 /// # Errors
 /// [`Error::ServiceUnavailable`] if there are no random bytes for the id.

@@ -2,8 +2,8 @@
 //! Reference, "GenerateCredentialReport" and "GetCredentialReport"; IAM User Guide, "Generate
 //! credential reports".
 //!
-//! It is made when it is read. The store records that a report was generated, so that all brokers
-//! know it.
+//! The broker computes the report when a caller reads it. The store only records that a report was
+//! generated, so that all brokers know it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,9 +24,9 @@ use crate::store::LastUse;
 
 /// How long a report can be read, in seconds.
 const VALID_SECONDS: i64 = 4 * 3_600;
-/// The most users of a report.
+/// The maximum number of users in a report. A larger account gets LimitExceeded.
 const MAX_USERS: usize = 20_000;
-/// The number of users that are read at once.
+/// The number of users whose rows are read from the store at once.
 const PORTION: usize = 500;
 const COLUMNS: &str = "user,arn,user_creation_time,password_enabled,password_last_used,password_last_changed,\
 password_next_rotation,mfa_active,\
@@ -105,19 +105,19 @@ impl Action for GetCredentialReport {
     }
 }
 
-/// The name under which it is recorded when an account's report was generated.
+/// The id under which the store records when an account's report was generated.
 fn report_id(account: AccountId) -> String {
     format!("credential-report/{account}")
 }
 
-/// What is known about the credentials of users besides the rows of the users.
+/// The facts about users' credentials that are not in the users' own rows.
 #[derive(Default)]
 struct Known {
-    /// The ids of access keys by the ARN of their user, sorted.
+    /// The sorted ids of each user's access keys, by the user's ARN.
     keys: HashMap<String, Vec<String>>,
     /// The ARNs of users with an MFA device.
     with_mfa: HashSet<String>,
-    /// The age in days at which passwords expire.
+    /// The age in days at which passwords expire; `None` if they do not.
     max_age_days: Option<u32>,
 }
 
@@ -172,7 +172,7 @@ async fn report(cx: &mut Context<'_>, account: AccountId) -> Result<String, Erro
     }
 }
 
-/// The lines of a portion of users.
+/// Returns one line of the report for each of these users.
 async fn lines(cx: &mut Context<'_>, known: &Known, users: &[UserDetail]) -> Result<String, Error> {
     let key_ids: Vec<String> = users
         .iter()
@@ -218,7 +218,8 @@ async fn lines(cx: &mut Context<'_>, known: &Known, users: &[UserDetail]) -> Res
     Ok(text)
 }
 
-/// The line of the root user, which does not exist here.
+/// Returns the line of the root user. Brevet has no root user, but readers of the report expect the
+/// line.
 fn root(account: AccountId) -> String {
     let mut fields = vec![
         "<root_account>".to_owned(),
@@ -238,7 +239,8 @@ fn root(account: AccountId) -> String {
     fields.join(",")
 }
 
-/// The four fields about a user's password.
+/// Returns the four fields about a user's password: enabled, last used, last changed and next
+/// rotation.
 fn password(
     profile: Option<&LoginProfileDetail>,
     used: Option<&LastUse>,
@@ -299,19 +301,19 @@ fn no_certificates() -> [String; 4] {
     ["false", NOT_APPLICABLE, "false", NOT_APPLICABLE].map(str::to_owned)
 }
 
-/// A date of a row in seconds since 1970.
+/// Converts a date in a stored row to seconds since 1970; `None` if the row has no valid date.
 fn seconds(date: Option<&String>) -> Option<i64> {
     let at: jiff::Timestamp = date?.parse().ok()?;
     Some(at.as_second())
 }
 
-/// A time as clients of the report parse it: `2026-01-31T12:00:00+00:00`.
+/// Formats a time as clients of the report expect it: `2026-01-31T12:00:00+00:00`.
 fn time(seconds: i64) -> String {
     let text = Timestamp::from_seconds(seconds).to_string();
     format!("{}+00:00", text.trim_end_matches('Z'))
 }
 
-/// A field, in quotes if it has a comma (RFC 4180), which names of users may have.
+/// Returns a field of the CSV, in quotes if RFC 4180 requires them: user names may contain a comma.
 fn quoted(field: &str) -> String {
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))

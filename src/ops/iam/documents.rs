@@ -1,4 +1,4 @@
-//! Policy documents in requests, which are refused in AWS's words.
+//! Checks of policy documents in requests, with AWS's error texts.
 
 use crate::directory::declaration::Document;
 use crate::error::Error;
@@ -8,8 +8,8 @@ use crate::evaluator::{ParseError, Policy, PolicyKind};
 /// that writes it checks that.
 ///
 /// # Errors
-/// [`Error::MalformedPolicyDocument`] in AWS's words where clients look for them, otherwise with the rule
-/// and its place in the document.
+/// [`Error::MalformedPolicyDocument`], with AWS's text where clients compare it, otherwise with the
+/// broken rule and its place in the document.
 pub(super) fn checked(kind: PolicyKind, text: &str) -> Result<Document, Error> {
     let invalid = || Error::MalformedPolicyDocument("This policy contains invalid Json".to_owned());
     let document = Document::new(text).map_err(|_| invalid())?;
@@ -27,7 +27,8 @@ pub(super) fn checked(kind: PolicyKind, text: &str) -> Result<Document, Error> {
     }
 }
 
-/// What an answer says about an error in a document.
+/// Returns the error text for a document: AWS's text where clients compare it, otherwise the broken
+/// rule and its place.
 fn words(error: &ParseError, kind: PolicyKind, text: &str) -> String {
     let pointer = &error.place.pointer;
     let element = pointer.rsplit('/').next().unwrap_or_default();

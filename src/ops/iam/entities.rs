@@ -10,7 +10,7 @@ use crate::directory::declaration::{
 };
 use crate::error::Error;
 
-/// The date that stands in for an unknown one, because the model requires a date.
+/// The date in answers for an entity whose date is unknown, because AWS's model requires one.
 pub(super) const UNKNOWN_DATE: &str = "1970-01-01T00:00:00Z";
 /// The characters that are percent-encoded in policy documents: all but the unreserved ones of RFC
 /// 3986 section 2.3.
@@ -23,7 +23,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 /// How much of an entity an answer shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// Everything, as the actions that return one entity do.
+    /// Everything, for the actions that return one entity.
     Whole,
     /// Only what lists show: no tags, no boundary and no last use.
     Listed,
@@ -37,7 +37,7 @@ pub struct User {
     user_id: String,
     arn: String,
     create_date: String,
-    /// When the user last gave its password. Only GetUser says so.
+    /// When the user last signed in with its password. Only GetUser returns it.
     pub(super) password_last_used: Option<String>,
     permissions_boundary: Option<AttachedBoundary>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -142,8 +142,11 @@ impl Group {
 }
 
 impl Role {
+    /// Converts a stored role to the form of answers.
+    ///
     /// # Errors
-    /// [`Error::InternalFailure`] if the trust policy cannot be read, which a stored one always can.
+    /// [`Error::InternalFailure`] if the trust policy is unreadable, which cannot happen to a
+    /// stored one.
     pub(super) fn new(role: RoleDetail, extent: Extent) -> Result<Self, Error> {
         let whole = extent == Extent::Whole;
         let trust = role.assume_role_policy_document.as_ref();
@@ -164,7 +167,8 @@ impl Role {
 }
 
 impl Role {
-    /// The role as the answer to its creation shows it: without the maximum session duration.
+    /// Returns the role as the answer of CreateRole contains it: without the maximum session
+    /// duration and the last use.
     pub(super) fn once_created(self) -> Self {
         Self {
             max_session_duration: None,
@@ -172,7 +176,7 @@ impl Role {
         }
     }
 
-    /// The role without its last use, which only GetRole shows.
+    /// Returns the role without its last use, which only GetRole returns.
     pub(super) fn without_last_use(self) -> Self {
         Self {
             role_last_used: None,
@@ -182,7 +186,8 @@ impl Role {
 }
 
 impl Profile {
-    /// An instance profile with its role, which the caller looks up.
+    /// Converts a stored instance profile to the form of answers. The caller looks up the role that
+    /// it names.
     pub(super) fn new(profile: InstanceProfile, role: Option<Role>, extent: Extent) -> Self {
         let whole = extent == Extent::Whole;
         Self {
@@ -202,8 +207,8 @@ impl Profile {
 }
 
 impl Policy {
-    /// A managed policy, with the number of its attachments, and of the entities whose boundary it
-    /// is.
+    /// Converts a stored managed policy to the form of answers. The two numbers are how many
+    /// entities the policy is attached to, and how many have it as their permissions boundary.
     pub(super) fn new(
         policy: ManagedPolicyDetail,
         (attachments, boundaries): (usize, usize),
@@ -238,10 +243,10 @@ impl Policy {
     }
 }
 
-/// A policy document as answers contain it: its text, percent-encoded.
+/// Returns a policy document in the form of answers: its percent-encoded text.
 ///
 /// # Errors
-/// [`Error::InternalFailure`] if the document cannot be read, which a stored one always can.
+/// [`Error::InternalFailure`] if the document is unreadable, which cannot happen to a stored one.
 pub(super) fn document(document: &Document) -> Result<String, Error> {
     let text = document.text().map_err(|rule| {
         tracing::error!(rule, "a stored policy document cannot be read");
@@ -250,13 +255,13 @@ pub(super) fn document(document: &Document) -> Result<String, Error> {
     Ok(utf8_percent_encode(&text, RESERVED).to_string())
 }
 
-/// Tags in the order of their keys.
+/// Sorts tags by key.
 pub(super) fn sorted(mut tags: Vec<Tag>) -> Vec<Tag> {
     tags.sort_by(|a, b| a.key.cmp(&b.key));
     tags
 }
 
-/// The date, or the one that stands in for an unknown one.
+/// Returns the date, or [`UNKNOWN_DATE`] if there is none.
 pub(super) fn date(date: Option<String>) -> String {
     date.unwrap_or_else(|| UNKNOWN_DATE.to_owned())
 }

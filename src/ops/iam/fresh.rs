@@ -1,7 +1,7 @@
-//! The rule for users who change their own credentials. A user that has an MFA device may change its
-//! own devices, access keys and password only with an MFA code from the last 15 minutes, and not
-//! through a role. Otherwise, whoever finds the user's access key could remove the second factor or
-//! make more keys.
+//! The rule for users who change their own credentials. A user that has an MFA device may change
+//! its own devices, access keys and password only with an MFA code from the last 15 minutes, and
+//! not through a role. Without this rule, a thief of the user's access key could remove the second
+//! factor or make more keys.
 
 use super::action::{Action, permission};
 use crate::directory::User;
@@ -11,8 +11,8 @@ use crate::ops::context::Context;
 /// The maximum age in seconds of the MFA code with which a user may change its own credentials.
 const FRESH_SECONDS: i64 = 900;
 
-/// Checks that a caller that changes its own credentials, and has an MFA device, has given a code
-/// recently.
+/// Checks that a caller who changes its own credentials has given an MFA code recently, if it has
+/// an MFA device.
 ///
 /// # Errors
 /// [`Error::AccessDenied`] if the code is older than [`FRESH_SECONDS`], or if there was none.

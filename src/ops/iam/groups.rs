@@ -58,7 +58,7 @@ impl Action for CreateGroup {
     }
 }
 
-/// Shows a group with its users, page by page.
+/// Returns a group with its users, page by page.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetGroup {
@@ -163,7 +163,7 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// The groups among these entries.
+    /// Builds the answer from a page of stored groups.
     pub(super) fn new(entries: Vec<resource::Resource>, end: PageEnd) -> Result<Self, Error> {
         let groups = entries.into_iter().map(shown).collect::<Result<_, _>>()?;
         Ok(Self { groups, end })

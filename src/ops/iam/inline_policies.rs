@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::evaluator::PolicyKind;
 use crate::ops::context::Context;
 
-/// The four actions for one kind of entity, whose requests name it in `$field`.
+/// Defines the actions that put, get, delete and list inline policies for one kind of entity.
+/// `$field` is the request's field with the entity's name.
 macro_rules! actions {
     ($owner:ident, $field:literal, $put:ident, $get:ident, $shown:ident, $delete:ident, $list:ident) => {
         /// Adds an inline policy, or replaces the one with the same name.
@@ -199,7 +200,7 @@ async fn delete<A: Action>(
     changed.map_err(part_not_found(not_found(owner, policy)))
 }
 
-/// AWS's words for an inline policy that does not exist.
+/// Returns AWS's error text for an inline policy that does not exist.
 fn not_found(owner: Owner, policy: &str) -> String {
     format!(
         "The {} policy with name {policy} cannot be found.",

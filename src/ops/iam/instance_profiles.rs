@@ -20,8 +20,8 @@ pub use lists::{ListInstanceProfiles, ListInstanceProfilesForRole};
 pub use role::{AddRoleToInstanceProfile, RemoveRoleFromInstanceProfile};
 pub(super) use role::{PASS_ROLE, PASSED_TO};
 
-/// The instance profiles among these entries, with their roles. The caller must be authorized again
-/// afterwards.
+/// Converts stored instance profiles to the form of answers, with their roles. Waits for the store,
+/// so the caller must be authorized again afterwards.
 async fn shown(
     cx: &mut Context<'_>,
     entries: Vec<Resource>,
@@ -60,7 +60,8 @@ async fn shown(
     Ok(shown)
 }
 
-/// The ARN of the role that a profile names.
+/// Returns the ARN of the role in an instance profile; `None` if it has no role or the role does
+/// not exist.
 fn arn_of_role(cx: &Context<'_>, profile: &InstanceProfile) -> Option<String> {
     let name = &profile.roles.first()?.role_name;
     let role = cx.directory.role_named(cx.caller().account(), name);

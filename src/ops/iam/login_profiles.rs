@@ -21,7 +21,7 @@ use crate::login::{self, Place, Refused};
 use crate::ops::context::Context;
 use crate::password::hash;
 
-/// Gives a user a password.
+/// Sets the first password of a user.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateLoginProfile {
@@ -95,7 +95,7 @@ impl Action for CreateLoginProfile {
     }
 }
 
-/// Says whether a user has a password, and since when.
+/// Returns when a user's password was set; NotFound if the user has none.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetLoginProfile {
@@ -127,7 +127,8 @@ impl Action for GetLoginProfile {
     }
 }
 
-/// Sets another password, or whether the user must choose one at the next sign-in.
+/// Replaces a user's password, or changes whether the user must choose a new one at the next
+/// sign-in.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct UpdateLoginProfile {
@@ -174,7 +175,7 @@ impl Action for UpdateLoginProfile {
     }
 }
 
-/// Takes a user's password away.
+/// Deletes a user's password, so that the user can no longer sign in with one.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteLoginProfile {
@@ -254,7 +255,8 @@ impl Action for ChangePassword {
     }
 }
 
-/// When a user last gave its password, if it has one. The caller must be authorized again afterwards.
+/// Returns when a user last signed in with its password; `None` if it has none or never used it.
+/// Waits for the store, so the caller must be authorized again afterwards.
 pub(super) async fn password_last_used(
     cx: &mut Context<'_>,
     user: &User,
@@ -268,8 +270,8 @@ pub(super) async fn password_last_used(
     Ok(last.map(|last| last.at.to_string()))
 }
 
-/// Checks that the user has a password, and that the caller may change it as far as its own credentials
-/// are concerned.
+/// Checks that the user has a password, and that the caller has given a recent MFA code if the
+/// password is its own.
 ///
 /// # Errors
 /// The same as for [`fresh`], and then [`Error::NotFound`] if the user has no password.
@@ -296,7 +298,7 @@ fn missing(user: &User) -> Error {
     ))
 }
 
-/// Refuses a limit that would have no effect.
+/// Refuses a request with `MaxSigninSessionDuration`, which would have no effect.
 fn unsupported(is_given: bool) -> Result<(), Error> {
     if !is_given {
         return Ok(());
@@ -305,7 +307,7 @@ fn unsupported(is_given: bool) -> Result<(), Error> {
     Err(Error::InvalidInput(text.to_owned()))
 }
 
-/// Checks a new password by the account's password policy and the list of passwords that nobody may choose.
+/// Checks a new password against the account's password policy and the list of blocked passwords.
 fn check(cx: &Context<'_>, user: &User, password: &str) -> Result<(), Error> {
     let settings = cx.directory.account_settings(user.account);
     let alias = settings.and_then(|settings| settings.alias.as_deref());
@@ -326,7 +328,7 @@ fn check(cx: &Context<'_>, user: &User, password: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The hash of a new password. The caller must be authorized again afterwards.
+/// Hashes a new password. The hash takes time, so the caller must be authorized again afterwards.
 async fn hashed(
     cx: &mut Context<'_>,
     password: &Zeroizing<String>,
@@ -339,12 +341,13 @@ async fn hashed(
     Ok(hash)
 }
 
-/// The hash of a password that replaces another one, after a comparison with the earlier passwords
-/// of the profile, and the version of that profile. The caller must be authorized again afterwards.
+/// Hashes the new password of a user who has one already, and compares it with the passwords that
+/// the profile remembers. Returns the hash and the profile's version. The caller must be authorized
+/// again afterwards.
 ///
 /// # Errors
-/// [`Error::PasswordPolicyViolation`] if it was used before, and the account's password policy does
-/// not allow that.
+/// [`Error::PasswordPolicyViolation`] if the user had the password before and the account's
+/// password policy prevents its reuse; [`Error::NotFound`] if the user has no password.
 async fn replacement(
     cx: &mut Context<'_>,
     user: &User,

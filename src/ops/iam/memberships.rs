@@ -1,4 +1,4 @@
-//! Who is in which group: IAM API Reference, "AddUserToGroup", "RemoveUserFromGroup",
+//! Memberships of users in groups: IAM API Reference, "AddUserToGroup", "RemoveUserFromGroup",
 //! "ListGroupsForUser".
 
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use crate::directory::resource::{Resource, ResourceKind};
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// Adds a user to a group, in which the user may be already.
+/// Adds a user to a group. Succeeds if the user is a member already.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct AddUserToGroup {
@@ -50,8 +50,8 @@ impl Action for RemoveUserFromGroup {
     }
 }
 
-/// Changes the groups of a user. The change is authorized on the group, because whoever adds users to
-/// a group gives them its policies.
+/// Adds a user to a group or removes it. The action is authorized on the group, because its members
+/// get its policies.
 async fn edit<A: Action>(
     cx: &mut Context<'_>,
     group_name: &str,

@@ -17,7 +17,10 @@ pub use assignment::{DeactivateMfaDevice, EnableMfaDevice, ResyncMfaDevice};
 pub use lists::{ListMfaDevices, ListVirtualMfaDevices};
 pub use virtual_device::{CreateVirtualMfaDevice, DeleteVirtualMfaDevice};
 
-/// The device with this serial number, if it belongs to the caller's account.
+/// Returns the device with this serial number if it belongs to the caller's account.
+///
+/// # Errors
+/// [`Error::NotFound`] if it does not.
 fn device(cx: &Context<'_>, serial_number: &str) -> Result<Arc<MfaDevice>, Error> {
     let account = cx.caller().account();
     let own = |d: &&Arc<MfaDevice>| {
@@ -34,7 +37,10 @@ fn device(cx: &Context<'_>, serial_number: &str) -> Result<Arc<MfaDevice>, Error
         .ok_or_else(missing)
 }
 
-/// The device with this serial number, if it is assigned to the user.
+/// Returns the device with this serial number if it is assigned to the user.
+///
+/// # Errors
+/// [`Error::NotFound`] if it is not.
 fn device_of(cx: &Context<'_>, user: &User, serial_number: &str) -> Result<Arc<MfaDevice>, Error> {
     Some(device(cx, serial_number)?)
         .filter(|d| d.user_arn.as_deref() == Some(&*user.arn))

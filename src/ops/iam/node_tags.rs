@@ -1,6 +1,6 @@
 //! The tag that makes a user or a role a node with an instance profile: see [`crate::ops::node`].
-//! Whoever sets it gives the role of the profile away, as whoever puts the role into the profile does,
-//! and needs the same permission.
+//! Such a node gets the role of the instance profile, so setting the tag requires `iam:PassRole`,
+//! as adding the role to the profile does.
 
 use super::action::{Resource, permit_as};
 use super::instance_profiles::{PASS_ROLE, PASSED_TO};
@@ -11,11 +11,12 @@ use crate::error::Error;
 use crate::ops::context::Context;
 use crate::ops::node;
 
-/// Checks that the caller may pass the role of the instance profile that a tag gives to a node. Without
-/// a role in the profile, or without the profile, every role might be in it later.
+/// Checks that the caller may pass the role of the instance profile that a tag assigns to a node.
+/// If the profile does not exist or has no role, the caller must be allowed to pass every role,
+/// because any role might be added later.
 ///
 /// # Errors
-/// [`Error::AccessDenied`] if the caller may not. It does not reveal which role that is.
+/// [`Error::AccessDenied`] if the caller may not pass the role. The error does not reveal its name.
 pub(super) fn permit_profile(
     cx: &mut Context<'_>,
     node_arn: &str,

@@ -98,7 +98,7 @@ pub struct GetOpenIdConnectProvider {
     arn: String,
 }
 
-/// A provider in the form of answers. `Url` has no scheme, as in AWS's.
+/// A provider in the form of answers. As in AWS's answers, `Url` has no scheme.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Shown {
@@ -137,7 +137,7 @@ impl Action for GetOpenIdConnectProvider {
     }
 }
 
-/// Lists the ARNs of the account's providers, all at once.
+/// Lists the ARNs of all providers of the account, without paging.
 #[derive(Deserialize)]
 pub struct ListOpenIdConnectProviders {}
 
@@ -173,7 +173,7 @@ impl Action for ListOpenIdConnectProviders {
     }
 }
 
-/// Deletes a provider. Sessions for which it vouched end.
+/// Deletes a provider and ends the sessions that were issued for its tokens.
 #[derive(Deserialize)]
 pub struct DeleteOpenIdConnectProvider {
     #[serde(rename = "OpenIDConnectProviderArn")]

@@ -24,7 +24,8 @@ impl Owner {
         }
     }
 
-    /// The entity with this name in the caller's account.
+    /// Returns the user, group or role with this name in the caller's account as the target of an
+    /// action.
     ///
     /// # Errors
     /// The same as for [`Target::user`].
@@ -37,7 +38,7 @@ impl Owner {
     }
 }
 
-/// The policies of an entity, and what answers say about the entity itself.
+/// The policies of a user, group or role, with its name, id and path.
 #[derive(Default)]
 pub(super) struct Owned {
     pub(super) name: String,
@@ -49,7 +50,7 @@ pub(super) struct Owned {
 }
 
 impl Owned {
-    /// The policies of a user, group or role; nothing for another resource.
+    /// Copies the policies from a user, group or role; empty for any other resource.
     pub(super) fn of(resource: &Resource) -> Self {
         let boundary = |boundary: &Option<Boundary>| {
             let boundary = boundary.as_ref();

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// The first character of every marker.
+/// The first character of every marker, which tells markers of this broker from other texts.
 const MARKED: char = '~';
 /// The number of items of a page if the request does not say.
 const DEFAULT_ITEMS: usize = 100;
@@ -17,7 +17,7 @@ pub(super) struct PageRequest {
     max_items: Option<usize>,
 }
 
-/// The part of an answer that says where the page ends.
+/// The part of an answer that says whether more items follow, and the marker for the next page.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct PageEnd {
@@ -26,15 +26,15 @@ pub(super) struct PageEnd {
 }
 
 impl PageRequest {
-    /// The maximum number of items of the page.
+    /// The maximum number of items on the page, at least 1.
     pub(super) fn limit(&self) -> usize {
         self.max_items.unwrap_or(DEFAULT_ITEMS).max(1)
     }
 
-    /// The key after which the page begins; an empty text for the first page.
+    /// Returns the key of the last item before the page; an empty text for the first page.
     ///
     /// # Errors
-    /// [`Error::InvalidMarker`] if the marker is not one that a page ended with.
+    /// [`Error::InvalidMarker`] if the marker was not issued by this API.
     pub(super) fn after(&self) -> Result<&str, Error> {
         match self.marker.as_deref() {
             None => Ok(""),
@@ -42,8 +42,8 @@ impl PageRequest {
         }
     }
 
-    /// The place at which the page of an answer with several lists begins: the index of the list, and
-    /// the key in it after which the page begins.
+    /// Returns where the page begins in an answer with several lists: the index of the list, and
+    /// the key of the last item of that list before the page.
     ///
     /// # Errors
     /// The same as for [`Self::after`].
@@ -58,9 +58,9 @@ impl PageRequest {
             .ok_or(Error::InvalidMarker)
     }
 
-    /// The items of the page, sorted by key, and its end. The marker contains the key of the last
-    /// item before the page, so that it stays valid if that item is deleted. Keys must be unique, and
-    /// at most 319 characters of printable ASCII.
+    /// Returns the items of the page, sorted by key, and its end. A marker contains a key and not a
+    /// position, so it stays valid if items before the page are created or deleted. Keys must be
+    /// unique, and at most 319 characters of printable ASCII.
     ///
     /// # Errors
     /// The same as for [`Self::after`].
@@ -84,7 +84,7 @@ impl PageRequest {
 }
 
 impl PageEnd {
-    /// The end of the last page.
+    /// Returns the end of a page after which no items follow.
     pub(super) fn of_the_list() -> Self {
         Self {
             is_truncated: false,
@@ -92,7 +92,8 @@ impl PageEnd {
         }
     }
 
-    /// The end of a page after which the next one begins behind `key`.
+    /// Returns the end of a page whose last item has the key `key`, and after which more items
+    /// follow.
     pub(super) fn after(key: &str) -> Self {
         Self {
             is_truncated: true,
@@ -100,7 +101,7 @@ impl PageEnd {
         }
     }
 
-    /// The same end in an answer with several lists, where it is the end of the list with this index.
+    /// Adds the index of the list to the marker, for an answer with several lists.
     pub(super) fn in_list(self, index: usize) -> Self {
         let key = self.marker.as_deref().and_then(|m| m.strip_prefix(MARKED));
         match key {
@@ -109,7 +110,7 @@ impl PageEnd {
         }
     }
 
-    /// Whether the list goes on after this page.
+    /// Returns whether more items follow after this page.
     pub(super) fn is_truncated(&self) -> bool {
         self.is_truncated
     }

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::ops::context::Context;
 use crate::password::policy::{Characters, PasswordPolicy};
 
-/// Sets the whole policy. What the request leaves out gets its default.
+/// Replaces the account's password policy. Fields that the request leaves out get their default.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct UpdateAccountPasswordPolicy {
@@ -99,7 +99,7 @@ impl Action for GetAccountPasswordPolicy {
     }
 }
 
-/// Removes the policy, so that AWS's default applies.
+/// Deletes the account's password policy, so that AWS's default policy applies.
 #[derive(Deserialize)]
 pub struct DeleteAccountPasswordPolicy {}
 
@@ -121,7 +121,7 @@ impl Action for DeleteAccountPasswordPolicy {
     }
 }
 
-/// The policy that the account has set, without AWS's default.
+/// Returns the password policy that the account has set; `None` if AWS's default applies.
 fn own<'a>(cx: &'a Context<'_>) -> Option<&'a PasswordPolicy> {
     let settings = cx.directory.account_settings(cx.caller().account());
     settings.and_then(|settings| settings.password_policy.as_ref())

@@ -23,7 +23,7 @@ pub use versions::{
     SetDefaultPolicyVersion,
 };
 
-/// Reads a managed policy.
+/// Reads the managed policy that an action concerns, and authorizes the action on it.
 ///
 /// # Errors
 /// The same as for [`rows::one`].
@@ -37,7 +37,8 @@ async fn one<A: Action>(
     }
 }
 
-/// The name of a policy for a change. Must be called after the authorization.
+/// Returns the name of a policy that the account may change. The caller must have authorized the
+/// action before, because the error tells whether the policy exists.
 ///
 /// # Errors
 /// [`Error::AccessDenied`] for one of AWS's own policies, which no account may change, and
@@ -50,7 +51,6 @@ fn changeable<A: Action>(cx: &mut Context<'_>, target: &Target) -> Result<Name, 
     target.name()
 }
 
-/// The command for a change of a policy.
 fn edited(name: Name, edit: Edit) -> Vec<Command> {
     vec![Command::edit(name, edit)]
 }

@@ -1,4 +1,4 @@
-//! New names and paths of users and groups: IAM API Reference, "UpdateUser", "UpdateGroup".
+//! Changes of names and paths of users and groups: IAM API Reference, "UpdateUser", "UpdateGroup".
 
 use super::action::{Action, Resource, permit};
 use super::change::change;
@@ -8,17 +8,17 @@ use crate::commands::{Command, Edit};
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// What changes of a user's or group's ARN.
+/// The parts of a user's or group's ARN that a request changes.
 pub(super) struct Rename {
-    /// The new name, if one is given.
+    /// The new name; `None` leaves the name as it is.
     pub name: Option<String>,
-    /// The new path, if one is given.
+    /// The new path; `None` leaves the path as it is.
     pub path: Option<String>,
 }
 
 impl Rename {
-    /// Renames the entity. The caller must be allowed to perform the action both on its present ARN
-    /// and on the new one. A name and path that the entity has already are no change.
+    /// Renames the entity. The caller must be allowed to perform the action on the current ARN and
+    /// on the new one. If the entity has the name and the path already, nothing is written.
     ///
     /// # Errors
     /// [`Error::AccessDenied`], then [`Error::NotFound`] if it does not exist, and
@@ -60,7 +60,7 @@ impl Rename {
         .await
     }
 
-    /// The ARN after the change.
+    /// Returns the entity's ARN with the new name and path. `present` is its current ARN.
     fn arn(&self, present: &str) -> String {
         let kind = IamArn::parse(present).map_or("", |arn| arn.kind);
         let path = self.path.clone().unwrap_or_else(|| path_of(present));

@@ -27,8 +27,8 @@ pub struct OneRole {
     role: Role,
 }
 
-/// The roles among these entries, with the principals of their trust policies as people read them. The
-/// caller must be authorized again afterwards.
+/// Converts stored roles to the form of answers, with ARNs instead of unique ids as the principals
+/// of their trust policies. Waits for the store, so the caller must be authorized again afterwards.
 pub(super) async fn shown(
     cx: &mut Context<'_>,
     mut entries: Vec<Resource>,
@@ -42,11 +42,11 @@ pub(super) async fn shown(
     entries.into_iter().filter_map(role).collect()
 }
 
-/// The trust policy in a request.
+/// Checks the trust policy in a request.
 ///
 /// # Errors
-/// [`Error::MalformedPolicyDocument`] if it breaks a rule of trust policies, or names actions of another
-/// service than STS.
+/// [`Error::MalformedPolicyDocument`] if the document breaks a rule of trust policies, or names
+/// actions of another service than STS.
 fn trust_policy(text: &str) -> Result<Document, Error> {
     let document = documents::checked(PolicyKind::Trust, text)?;
     // A document that is too long for the quota has not been parsed yet, and may be nested too deeply.
@@ -65,7 +65,7 @@ fn trust_policy(text: &str) -> Result<Document, Error> {
     Ok(document)
 }
 
-/// The items of an element that may be a list or a single item.
+/// Iterates over an element of a policy that may be a list or a single item.
 fn each(element: Option<&Value>) -> impl Iterator<Item = &Value> {
     let items = match element {
         Some(Value::Array(items)) => items.as_slice(),
@@ -75,10 +75,11 @@ fn each(element: Option<&Value>) -> impl Iterator<Item = &Value> {
     items.iter()
 }
 
-/// Refuses a limit of sessions that begin by signing in to AWS's console, which Brevet does not have.
+/// Refuses a request with `MaxSigninSessionDuration`, which limits sessions of AWS's console.
+/// Brevet has no console.
 ///
 /// # Errors
-/// [`Error::Validation`] if the request has such a limit.
+/// [`Error::Validation`] if the request has the field.
 fn no_signin(is_given: bool) -> Result<(), Error> {
     let rule = "must not be set, because Brevet has no console sessions";
     match is_given {
@@ -87,7 +88,8 @@ fn no_signin(is_given: bool) -> Result<(), Error> {
     }
 }
 
-/// The only role among these entries, whole.
+/// Returns the answer for one stored role, with all its fields. Waits for the store, so the caller
+/// must be authorized again afterwards.
 async fn answer(cx: &mut Context<'_>, entry: Resource) -> Result<OneRole, Error> {
     let mut roles = shown(cx, vec![entry], Extent::Whole).await?;
     let role = roles.pop().ok_or(Error::InternalFailure)?;

@@ -1,5 +1,5 @@
-//! Reads entries in their declared form for answers: from the rows of the store, or from the
-//! directory file. Every read is authorized before and after it waits for the store.
+//! Reads entities for answers: from the rows of the store, or from the directory file. Every read
+//! is authorized before and after it waits for the store.
 
 use std::collections::HashMap;
 
@@ -13,27 +13,28 @@ use crate::error::Error;
 use crate::ops::context::Context;
 use crate::store::Listed;
 
-/// The most rows that one call looks at to fill a page. A page that ends there may be shorter than
-/// asked for, or empty, and says that the list goes on.
+/// The maximum number of rows that one call reads to fill a page. If a call reaches it, the page
+/// may be shorter than requested, or empty, and its marker continues the list.
 const MOST_ROWS: usize = 5_000;
-/// The number of rows that are read at once if not every row belongs to the list.
+/// The minimum number of rows that are read from the store at once.
 const PORTION: usize = 500;
 
-/// The entries of a list, in the order of their names.
+/// A list of entities, sorted by name.
 pub(super) enum List<'a> {
-    /// The entries of one kind in an account, which is `aws` for AWS's own policies.
+    /// All entities of one kind in an account. The account of AWS's own policies is `aws`.
     Of(ResourceKind, &'a str),
-    /// The entries of one kind in the caller's account that refer to an entry.
+    /// The entities of one kind in the caller's account that refer to the target, such as the users
+    /// of a group.
     Referring(ResourceKind, &'a Target),
     /// The built-in AWS managed policies for which the directory has no document.
     BuiltIn,
 }
 
-/// The entry that an action concerns.
+/// Reads the entity that an action concerns, and authorizes the action on it.
 ///
 /// # Errors
-/// [`Error::AccessDenied`] if the caller may not read it, and then [`Error::NotFound`] in AWS's words
-/// if there is none.
+/// [`Error::AccessDenied`] if the caller may not read it, and then [`Error::NotFound`] with AWS's
+/// text if it does not exist.
 pub(super) async fn one<A: Action>(
     cx: &mut Context<'_>,
     target: &Target,
@@ -41,7 +42,7 @@ pub(super) async fn one<A: Action>(
     one_on::<A>(cx, target, &target.resource()).await
 }
 
-/// The entry that an action concerns, for an action that is authorized on `resource`.
+/// Does what [`one`] does, but authorizes the action on `resource`.
 ///
 /// # Errors
 /// The same as for [`one`].
@@ -57,11 +58,12 @@ pub(super) async fn one_on<A: Action>(
     found.remove(&name.id).ok_or_else(|| target.not_found())
 }
 
-/// A page of the wanted entries of a list, for an action that is authorized on `resource`.
+/// Returns a page of the entities in a list for which `wanted` returns `true`. Authorizes the
+/// action on `resource`.
 ///
 /// # Errors
-/// [`Error::AccessDenied`] if the caller may not list them, and [`Error::Malformed`] for a wrong
-/// marker.
+/// [`Error::AccessDenied`] if the caller may not list them, and [`Error::InvalidMarker`] for a
+/// wrong marker.
 pub(super) async fn page<A: Action>(
     cx: &mut Context<'_>,
     resource: &action::Resource<'_>,
@@ -75,8 +77,8 @@ pub(super) async fn page<A: Action>(
     Ok(found)
 }
 
-/// A page of the entries of one kind in the caller's account whose path begins with a prefix, which is
-/// `/` if the request has none, for an action that is authorized on `resource`.
+/// Returns a page of the entities of one kind in the caller's account whose path begins with
+/// `prefix`, by default `/`. Authorizes the action on `resource`.
 ///
 /// # Errors
 /// The same as for [`page`].
@@ -94,7 +96,7 @@ pub(super) async fn page_in_path<A: Action>(
     page::<A>(cx, resource, &list, request, is_in_path).await
 }
 
-/// The path of an entry, if it has one that is stored.
+/// The path of an entity; `None` if it has the default path `/`, or its kind has no paths.
 fn path(entry: &Resource) -> Option<&str> {
     match entry {
         Resource::User(user) => user.path.as_deref(),
@@ -106,8 +108,8 @@ fn path(entry: &Resource) -> Option<&str> {
     }
 }
 
-/// A page of the wanted entries of several lists that share the items of a page, for an action that is
-/// authorized on `resource`. The lists follow each other.
+/// Returns a page of an answer with several lists, one after the other. The lists share the maximum
+/// number of items. Authorizes the action on `resource`.
 ///
 /// # Errors
 /// The same as for [`page`].
@@ -136,8 +138,9 @@ pub(super) async fn pages<A: Action>(
     Ok((all, end))
 }
 
-/// The wanted entries after a key, at most `limit` of them. The caller must have been authorized,
-/// and must be authorized again.
+/// Returns at most `limit` entities that come after the key `after` and for which `wanted` returns
+/// `true`. The caller must be authorized before this call, and again afterwards, because it waits
+/// for the store.
 pub(super) async fn select(
     cx: &mut Context<'_>,
     list: &List<'_>,
@@ -175,7 +178,7 @@ pub(super) async fn select(
     }
 }
 
-/// The account that owns the entries of a list.
+/// The account that owns the entities of a list.
 fn account_of_list(cx: &Context<'_>, list: &List<'_>) -> String {
     match list {
         List::Of(_, account) => (*account).to_owned(),
@@ -184,8 +187,8 @@ fn account_of_list(cx: &Context<'_>, list: &List<'_>) -> String {
     }
 }
 
-/// The prefix of all folded names of one kind in one account. It is empty for kinds whose names are
-/// unique in all accounts.
+/// The prefix of the folded (lower-case) names of all entities of one kind in one account. It is
+/// empty for kinds whose names are unique in all accounts.
 fn prefix(kind: ResourceKind, account: &str) -> String {
     match kind {
         ResourceKind::User
@@ -197,8 +200,8 @@ fn prefix(kind: ResourceKind, account: &str) -> String {
     }
 }
 
-/// Reads the entries of a list after a key, at most `limit` of them, each with its key, which is its
-/// folded name without the account.
+/// Reads at most `limit` entities of a list that come after the key `after`. Returns each with its
+/// key: the folded (lower-case) name without the account.
 async fn read(
     cx: &mut Context<'_>,
     list: &List<'_>,
@@ -254,7 +257,8 @@ async fn read(
     ))
 }
 
-/// Cuts the account and its `/` off the folded names of entries.
+/// Removes the account and its `/` from the folded names of entities, which makes them the keys of
+/// a list.
 fn without_account<K: AsRef<str>>(
     prefix: &str,
     entries: impl IntoIterator<Item = (K, Resource)>,
@@ -266,8 +270,8 @@ fn without_account<K: AsRef<str>>(
         .collect()
 }
 
-/// The entries of one kind with these ids, among them built-in policies. Those that do not exist are
-/// left out. The caller must be authorized again afterwards.
+/// Reads the entities of one kind with these ids, including built-in policies, and omits ids that
+/// do not exist. Waits for the store, so the caller must be authorized again afterwards.
 pub(super) async fn by_id(
     cx: &mut Context<'_>,
     kind: ResourceKind,
@@ -306,8 +310,9 @@ async fn declared_by_id(
     parsed.collect()
 }
 
-/// Replaces the unique ids in the trust policies of roles and in the policies of buckets by the ARNs of their users and roles, as
-/// people read them. Ids that nobody has stay. The caller must be authorized again afterwards.
+/// Replaces unique ids by the ARNs of their users and roles in the trust policies of roles and in
+/// bucket policies, as AWS shows them. An id without an owner stays. Waits for the store, so the
+/// caller must be authorized again afterwards.
 pub(super) async fn show_principals(
     cx: &mut Context<'_>,
     resources: &mut [Resource],

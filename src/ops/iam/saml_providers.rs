@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::ops::context::Context;
 use crate::proof::saml::Metadata;
 
-/// Parameters of AWS's requests that Brevet does not support.
+/// The parameters of AWS's requests that Brevet does not support, read only to refuse them.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct NotAvailable {
@@ -31,8 +31,10 @@ struct NotAvailable {
 }
 
 impl NotAvailable {
+    /// Checks that the request uses none of these parameters.
+    ///
     /// # Errors
-    /// [`Error::InvalidInput`] if the request has such a part.
+    /// [`Error::InvalidInput`] with the name of the unsupported parameter.
     fn check(&self) -> Result<(), Error> {
         let rule = if self.assertion_encryption_mode.as_deref() == Some("Required") {
             "AssertionEncryptionMode cannot be Required: assertions that are not encrypted are accepted, too."
@@ -49,7 +51,7 @@ impl NotAvailable {
     }
 }
 
-/// Parses a metadata document, which must be usable now.
+/// Parses a metadata document, and checks that it has not expired.
 ///
 /// # Errors
 /// [`Error::InvalidInput`] with the rule that it breaks.
@@ -149,7 +151,7 @@ pub struct GetSamlProvider {
     arn: String,
 }
 
-/// A provider in the form of answers. Of private keys, it shows only the ids and dates.
+/// A provider in the form of answers. Private keys appear only with their ids and dates.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Shown {
@@ -238,11 +240,11 @@ impl Action for UpdateSamlProvider {
     }
 }
 
-/// Checks that new metadata is that of the same identity provider, because roles trust the provider
-/// for whom it vouches.
+/// Checks that new metadata belongs to the same identity provider as before, because roles trust
+/// the SAML provider for the people of that identity provider.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] if it has another entity ID.
+/// [`Error::InvalidInput`] if the metadata has another entity ID.
 fn same_identity_provider(cx: &Context<'_>, arn: &str, idp: &Metadata) -> Result<(), Error> {
     let old = cx.directory.saml_provider(arn);
     let old = old.and_then(|provider| provider.metadata.as_ref().ok());
@@ -257,7 +259,7 @@ fn same_identity_provider(cx: &Context<'_>, arn: &str, idp: &Metadata) -> Result
     }
 }
 
-/// Deletes a provider. Sessions for which it vouched end.
+/// Deletes a provider and ends the sessions that were issued for its assertions.
 #[derive(Deserialize)]
 pub struct DeleteSamlProvider {
     #[serde(rename = "SAMLProviderArn")]
@@ -274,7 +276,7 @@ impl Action for DeleteSamlProvider {
     }
 }
 
-/// Lists the account's providers, all at once.
+/// Lists all SAML providers of the account, without paging.
 #[derive(Deserialize)]
 pub struct ListSamlProviders {}
 

@@ -13,11 +13,11 @@ use crate::revocations::{Mark, RevocationKey, Revocations};
 use crate::sessions::SessionRecord;
 use crate::store::Node;
 
-/// How long the answer waits for other brokers.
+/// How long the answer to RevokeSessions waits for other brokers to confirm the revocation.
 const SPREAD: Duration = Duration::from_secs(2);
 /// The time limit for counting records, so that a large store does not delay a revocation.
 const COUNTING: Duration = Duration::from_millis(500);
-/// The pause between two looks at the other brokers.
+/// The pause between two reads of the other brokers' progress from the store.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The number of records to which a revocation applies.
@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub struct Counted {
     /// How many of the examined records the revocation applies to.
     pub hit: usize,
-    /// Whether there are records that were not examined.
+    /// Whether some records were not examined, so that the real number may be higher.
     pub more: bool,
 }
 
@@ -37,8 +37,8 @@ pub(in crate::parts::ops::admin) struct Hit {
 }
 
 impl Hit {
-    /// Counts the account's recorded sessions that the mark ends and that had not ended before, for
-    /// at most [`COUNTING`].
+    /// Counts the account's recorded sessions that only this mark ends: no earlier mark had ended
+    /// them. Stops after [`COUNTING`].
     pub(in crate::parts::ops::admin) async fn count(
         &self,
         broker: &Broker,
@@ -86,8 +86,9 @@ impl Hit {
 }
 
 /// Waits until the change is in force on every broker that responds. Returns how many brokers may
-/// accept sessions, and which of them have not confirmed the change; a broker that does not respond
-/// is among these but is not waited for. `None` if the store did not say which brokers there are.
+/// accept sessions, and which of them have not confirmed the change. The function does not wait for
+/// a broker that does not respond, but lists it as one that has not confirmed. `None` if the store
+/// did not say which brokers there are.
 pub(super) async fn spread(broker: &Broker, sequence: i64) -> Option<(usize, Vec<Node>)> {
     let mut seen = (!broker.store.is_shared()).then(|| (1, Vec::new()));
     let look = async {

@@ -1,5 +1,5 @@
-//! The selection of sessions in a request to revoke them: checked, and converted to the key of a
-//! mark.
+//! The sessions that a request selects to revoke: checks the selection and converts it to the key
+//! of a revocation mark.
 
 use crate::base::arn::{AccountId, IamArn, RoleArn};
 use crate::base::field::{self, FieldError};
@@ -10,7 +10,7 @@ use crate::proof::saml::MAX_NAME_ID;
 use crate::revocations::{Selector, provider_subject};
 use crate::sessions;
 
-/// What the sessions to revoke have in common, as the request names it and not yet checked.
+/// The request's selection of the sessions to revoke, before any check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
     SessionId(String),
@@ -25,7 +25,7 @@ pub enum Asked {
     All(bool),
 }
 
-/// The key of a mark, except for its account.
+/// The key of a revocation mark without the account, which the caller determines.
 pub(super) struct Selected {
     pub(super) selector: Selector,
     pub(super) value: String,
@@ -45,7 +45,7 @@ impl Selected {
 }
 
 impl Asked {
-    /// Checks the selection.
+    /// Checks the selection and converts it to the key of a mark.
     ///
     /// # Errors
     /// [`Error`] that names the field and the rule.
@@ -95,7 +95,8 @@ impl Asked {
     }
 }
 
-/// Selects the sessions for which a provider vouched: those of one subject, or all of them.
+/// Selects the sessions that were issued on the word of an identity provider: all of them, or those
+/// of one subject.
 fn vouched_for(provider_arn: String, subject: Option<String>) -> Result<(Selector, String), Error> {
     match subject {
         None => Ok((Selector::Principal, provider_arn)),

@@ -1,4 +1,4 @@
-//! Lists the instance profiles of an account, and those with a role.
+//! Lists the instance profiles of an account, or of a role.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub struct Profiles {
     end: PageEnd,
 }
 
-/// The answer with a page of profiles, for an action that is authorized on `resource`.
+/// Returns a page of instance profiles for an action that is authorized on `resource`.
 async fn answer<A: Action>(
     cx: &mut Context<'_>,
     resource: &Resource<'_>,
@@ -58,7 +58,7 @@ impl Action for ListInstanceProfiles {
     }
 }
 
-/// Lists the instance profiles with a role.
+/// Lists the instance profiles that contain a role.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListInstanceProfilesForRole {

@@ -1,4 +1,4 @@
-//! Puts a role into an instance profile, and takes it out.
+//! Adds a role to an instance profile, and removes it.
 
 use serde::Deserialize;
 
@@ -10,12 +10,12 @@ use crate::ops::iam::action::{Action, permit, permit_as};
 use crate::ops::iam::change::change;
 use crate::ops::iam::target::Target;
 
-/// The permission to give a role away.
+/// The permission to give a role to a service or a workload.
 pub(in crate::parts::ops::iam) const PASS_ROLE: &str = "iam:PassRole";
-/// The service to which a role is passed with its instance profile.
+/// The service in `iam:PassedToService` when a role is given away with its instance profile.
 pub(in crate::parts::ops::iam) const PASSED_TO: &str = "ec2.amazonaws.com";
 
-/// Puts a role into an instance profile that has none. The caller must also be allowed to pass the
+/// Adds a role to an instance profile that has none. The caller also needs `iam:PassRole` for the
 /// role.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -45,7 +45,7 @@ impl Action for AddRoleToInstanceProfile {
     }
 }
 
-/// Takes the role out of an instance profile.
+/// Removes the role from an instance profile.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RemoveRoleFromInstanceProfile {

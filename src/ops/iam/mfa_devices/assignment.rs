@@ -1,4 +1,4 @@
-//! Assigns MFA devices to users, synchronises their clocks, and takes them away.
+//! Assigns MFA devices to users, synchronises their clocks, and deactivates them.
 
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -13,7 +13,7 @@ use crate::ops::iam::change::change;
 use crate::ops::iam::fresh::fresh;
 use crate::ops::iam::target::permitted_user;
 
-/// Assigns a device to a user, who gives two consecutive codes of it.
+/// Assigns a device to a user, who proves possession of it with two consecutive codes.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct EnableMfaDevice {
@@ -58,7 +58,7 @@ impl Action for EnableMfaDevice {
     }
 }
 
-/// Synchronises with a device's clock by two consecutive codes.
+/// Learns the offset of a device's clock from two consecutive codes.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ResyncMfaDevice {

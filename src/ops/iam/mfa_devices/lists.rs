@@ -139,7 +139,7 @@ impl Action for ListVirtualMfaDevices {
     }
 }
 
-/// One page of devices, sorted by serial number.
+/// Returns one page of the devices that the caller collected, sorted by serial number.
 fn page(
     cx: &Context<'_>,
     wanted: impl Fn(&MfaDevice) -> bool,

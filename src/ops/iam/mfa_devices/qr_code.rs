@@ -10,10 +10,11 @@ const MODULE: usize = 8;
 /// Light modules around the code: ISO/IEC 18004, "quiet zone".
 const QUIET_ZONE: usize = 4;
 
-/// The text as a grey-scale PNG image.
+/// Encodes a text as a QR code in a grey-scale PNG image.
 ///
 /// # Errors
-/// [`Error::InternalFailure`] when the text is longer than a QR code holds, which is about 2,300 bytes.
+/// [`Error::InternalFailure`] if the text is longer than the about 2,300 bytes that a QR code can
+/// hold.
 pub fn png(text: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
     let code = QrCode::encode_text(text, QrCodeEcc::Medium).map_err(|_| Error::InternalFailure)?;
     let modules = usize::try_from(code.size()).map_err(|_| Error::InternalFailure)?;

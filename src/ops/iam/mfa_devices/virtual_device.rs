@@ -19,10 +19,10 @@ use crate::ops::iam::creation::{New, permit_creation};
 
 /// The number of bytes in a seed: RFC 4226 section 4, R6.
 const SEED_BYTES: usize = 20;
-/// The name under which an authenticator app shows the codes.
+/// The issuer name that an authenticator app shows with the codes.
 const ISSUER: &str = "Brevet";
 
-/// Creates a device in the account, which is not assigned to a user yet.
+/// Creates a device in the account. EnableMFADevice assigns it to a user later.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateVirtualMfaDevice {

@@ -1,4 +1,5 @@
-//! Versions of managed policies. Each change of a policy is a new version; one of them is in force.
+//! Versions of managed policies. Each change of a policy creates a version; the default version is
+//! in force.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,7 @@ use crate::ops::iam::page::{PageEnd, PageRequest};
 use crate::ops::iam::rows;
 use crate::ops::iam::target::Target;
 
-/// A version of a policy in the form of answers; lists leave out the document.
+/// A version of a policy in the form of answers. Lists do not contain the document.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(in crate::parts::ops::iam) struct Version {
@@ -29,7 +30,7 @@ pub(in crate::parts::ops::iam) struct Version {
 }
 
 impl Version {
-    /// A version without its document.
+    /// Converts a stored version to the form of lists, without its document.
     fn listed(policy: &ManagedPolicyDetail, version: &PolicyVersion) -> Self {
         let created = version.create_date.as_ref().or(policy.create_date.as_ref());
         Self {
@@ -40,10 +41,11 @@ impl Version {
         }
     }
 
-    /// A version with its document.
+    /// Converts a stored version to the form of answers, with its document.
     ///
     /// # Errors
-    /// [`Error::InternalFailure`] if the document cannot be read, which a stored one always can.
+    /// [`Error::InternalFailure`] if the document is unreadable, which cannot happen to a stored
+    /// one.
     pub(in crate::parts::ops::iam) fn whole(
         policy: &ManagedPolicyDetail,
         version: &PolicyVersion,
@@ -62,7 +64,7 @@ pub struct Shown {
     policy_version: Version,
 }
 
-/// Creates a version of a policy, and puts it in force if the request says so.
+/// Creates a version of a policy. With `SetAsDefault`, the new version becomes the one in force.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CreatePolicyVersion {
@@ -226,7 +228,10 @@ impl Action for SetDefaultPolicyVersion {
     }
 }
 
-/// Changes a version that exists.
+/// Applies a change to an existing version of a policy.
+///
+/// # Errors
+/// [`Error::NotFound`] with AWS's text if the version does not exist, and the errors of [`change`].
 async fn change_version<A: Action>(
     cx: &mut Context<'_>,
     policy_arn: &str,
@@ -244,7 +249,7 @@ async fn change_version<A: Action>(
     changed.map_err(part_not_found(no_such_version(policy_arn, version_id)))
 }
 
-/// AWS's words for a version that does not exist.
+/// Returns AWS's error text for a version that does not exist.
 fn no_such_version(policy_arn: &str, version_id: &str) -> String {
     format!("Policy {policy_arn} version {version_id} does not exist or is not attachable.")
 }

@@ -11,7 +11,8 @@ use crate::ops::iam::change::change;
 use crate::ops::iam::rows;
 use crate::ops::iam::target::Target;
 
-/// Changes the description and the maximum session duration of a role. What is left out stays.
+/// Changes the description and the maximum session duration of a role. Fields that the request
+/// leaves out stay as they are.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct UpdateRole {
@@ -61,7 +62,7 @@ impl Action for UpdateRole {
     }
 }
 
-/// Changes the description of a role, and shows the role.
+/// Changes the description of a role, and returns the role.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct UpdateRoleDescription {

@@ -31,7 +31,7 @@ pub(super) struct ActionResult {
 }
 
 impl ActionResult {
-    /// The number of matched statements in the result.
+    /// Counts the matched statements in the result, including those of single resources.
     pub(super) fn statements(&self) -> usize {
         let single = self.resource_specific_results.iter().flatten();
         let single: usize = single.map(|result| result.matched_statements.len()).sum();
@@ -84,7 +84,8 @@ pub(super) struct BoundaryDecision {
     pub(super) allowed_by_permissions_boundary: bool,
 }
 
-/// What each kind of policy says about a request across accounts.
+/// Returns the decision of each kind of policy on a request across accounts, for
+/// `EvalDecisionDetails`.
 pub(super) fn by_kind(
     simulation: &Simulation,
 ) -> impl Iterator<Item = (&'static str, Outcome)> + use<> {
@@ -111,7 +112,7 @@ pub(super) fn boundary_decision(allowed_by_permissions_boundary: bool) -> Bounda
     }
 }
 
-/// The rank of a decision: the more restrictive it is, the higher.
+/// Orders decisions: a more restrictive decision has a higher rank.
 pub(super) fn rank(outcome: &Outcome) -> u8 {
     match outcome {
         Outcome::Allowed => 0,
@@ -120,7 +121,7 @@ pub(super) fn rank(outcome: &Outcome) -> u8 {
     }
 }
 
-/// The decision in the API's words.
+/// Returns the decision in the spelling of the API, such as `implicitDeny`.
 pub(super) fn decision(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Allowed => "allowed",

@@ -22,7 +22,7 @@ pub(in crate::parts::ops::iam) struct StoredPrincipal {
     pub policies: PolicySet,
 }
 
-/// The policies that entities have, before managed ones are looked up.
+/// The policies of one entity. Managed policies are only named, and must still be read.
 #[derive(Default)]
 struct Held {
     inline: Vec<InlinePolicy>,
@@ -31,13 +31,13 @@ struct Held {
 }
 
 impl StoredPrincipal {
-    /// Authorizes the action on the entity with this ARN, and reads its policies, with those of a
-    /// user's groups.
+    /// Authorizes the action on the entity with this ARN, and reads its policies. For a user, this
+    /// includes the policies of its groups.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] unless the text is the ARN of a user, group or role;
-    /// [`Error::AccessDenied`] if the caller may not read it, and then [`Error::NotFound`] if there is
-    /// none; [`Error::ConcurrentModification`] if its policies change at the same time.
+    /// [`Error::AccessDenied`] if the caller may not read it, and then [`Error::NotFound`] if it
+    /// does not exist; [`Error::ConcurrentModification`] if its policies change at the same time.
     pub async fn read<A: Action>(cx: &mut Context<'_>, arn: &str) -> Result<Self, Error> {
         let mut principal = scenario::principal(arn)?;
         let asked = IamArn::parse(arn).ok_or(Error::InternalFailure)?;
@@ -103,7 +103,8 @@ impl StoredPrincipal {
     }
 }
 
-/// Service control policies by level. Their names and texts are not shown to an account.
+/// Converts service control policies, level by level, for a simulation. Results do not show their
+/// names and texts to an account.
 fn of_organization(levels: Vec<Vec<&Policy>>) -> Vec<Vec<SourcePolicy>> {
     let one = |policy: &Policy| SourcePolicy {
         id: String::new(),
@@ -145,7 +146,8 @@ async fn groups_named(
     groups.collect()
 }
 
-/// The policies that the entities hold, each once.
+/// Reads the managed policies, and returns all policies of the entities. A managed policy that
+/// several entities have occurs once.
 async fn compiled(cx: &mut Context<'_>, held: Vec<(String, Held)>) -> Result<PolicySet, Error> {
     let boundary = held
         .iter()
@@ -179,8 +181,8 @@ async fn compiled(cx: &mut Context<'_>, held: Vec<(String, Held)>) -> Result<Pol
     })
 }
 
-/// The default version of a managed policy. An AWS managed policy whose document is missing could
-/// deny anything, so it denies everything.
+/// Returns the default version of a managed policy. An AWS managed policy whose document is missing
+/// counts as a policy that denies everything, because nobody knows what it denies.
 fn default_version(
     arn: &str,
     managed: &HashMap<String, resource::Resource>,
