@@ -1,8 +1,8 @@
 //! The audit log: one JSON line per call in CloudTrail's event shape. The line is on stable storage
 //! before the response with the credentials is sent.
 //!
-//! One thread writes. It has three queues, each with its own bound, so that what anybody can cause
-//! does not delay what somebody was granted:
+//! One thread writes. It has three queues, each with its own bound, so that calls that anybody can make, such as
+//! refused ones, do not delay credentials:
 //!
 //! - lines of calls that issue credentials or change something: their response waits for the write
 //!   (and the sync) that covers the line, and one write covers all lines that wait;
@@ -13,9 +13,8 @@
 //! The thread also signs the session tokens of the calls whose lines it is about to write, with one
 //! signature for all of them, and writes what it signed.
 //!
-//! When the disk is nearly full, refusals are only counted; when it is fuller, calls that read are
-//! refused, so that the rest is left for the first queue. `docs/reference/audit.md` describes this
-//! for operators.
+//! When the disk is nearly full, refusals are only counted. When it is fuller still, calls that read are refused, so
+//! that the remaining space is left for the first queue. `docs/reference/audit.md` describes this for operators.
 
 mod chain;
 pub mod head;
@@ -94,7 +93,7 @@ pub enum Target {
     },
     /// Standard output. Whoever reads it is responsible for storing it.
     Stdout,
-    /// Nowhere: lines are dropped, which is for development only.
+    /// Nowhere: lines are dropped. For development only.
     Discard,
 }
 
@@ -263,11 +262,10 @@ impl Audit {
         Ok(())
     }
 
-    /// Records a successful call that issues nothing, by a line of its own. It is only counted if the
-    /// disk is nearly full, so that a caller who fills the log does not stop others. A call that only
-    /// asks for the caller's identity (`is_identity`) is also counted when such calls are beyond
-    /// their rate, since a signed request can be repeated any number of times. The record is only made if
-    /// it gets a line.
+    /// Records a successful call that issues nothing, by a line of its own. If the disk is nearly full, the call is
+    /// counted instead, so that a caller who fills the log does not stop others. A call that only asks for the caller's
+    /// identity (`is_identity`) is also counted if such calls exceed their rate, since a signed request can be repeated
+    /// any number of times. `record` is called only if the call gets a line.
     ///
     /// # Errors
     /// [`AuditError`] if too many lines are waiting already. The call must then be refused.
@@ -305,9 +303,9 @@ impl Audit {
         Ok(())
     }
 
-    /// Records a refusal by a line of its own. It is only counted if refusals are beyond their rate,
-    /// the disk is nearly full, or too many lines are waiting. `is_proven` says whether its caller was
-    /// authenticated: others have a rate of their own. The record is only made if it gets a line.
+    /// Records a refusal by a line of its own. The refusal is counted instead if refusals exceed their rate, the disk
+    /// is nearly full, or too many lines are waiting. `is_proven` says whether the caller was authenticated; callers
+    /// who were not have a separate rate. `record` is called only if the refusal gets a line.
     pub fn refuse<'r>(
         &self,
         record: impl FnOnce() -> Record<'r>,

@@ -28,7 +28,7 @@ use crate::tokens::OpenedSession;
 pub use crate::unproven::{Reason, Unproven};
 use signature::SignatureContext;
 
-/// How many seconds the clock of a node that issues a session may be ahead of ours.
+/// How many seconds the clock of the node that issued a session may be ahead of this node's clock.
 pub const ISSUED_AHEAD_SECONDS: i64 = 60;
 
 /// What a request contains to identify its caller.
@@ -235,8 +235,8 @@ pub fn signed_for_store(
     signature::signer(presented, &context, now)
 }
 
-/// Authenticates again a caller who was authenticated before, by what is in force now: its key or session must
-/// still be valid.
+/// Authenticates again a caller who was authenticated before: the caller's key or session must still be valid according
+/// to the current directory and revocations.
 ///
 /// # Errors
 /// The error with which the caller would be refused.
@@ -263,7 +263,8 @@ pub fn stands(
     signature::stands(session, &context, now)
 }
 
-/// Finds out who signed a request to another service. The caller must check the host, the scope and the time.
+/// Authenticates the signer of a request to another service. The caller of this function must check the host, the scope
+/// and the time.
 ///
 /// # Errors
 /// The same as for [`signature::authenticate`].

@@ -1,10 +1,10 @@
 //! The reason of a refusal, sealed for those who may know it: AccessDenied contains it, and
 //! DecodeAuthorizationMessage opens it. STS API Reference, "DecodeAuthorizationMessage".
 //!
-//! A message contains the request, its caller and its circumstances, but nothing of any policy.
-//! Whoever may not open it learns nothing, not even from its length, which depends only on the
-//! caller's own session. What every statement does with the request is determined when the message
-//! is opened, by the policies in force then.
+//! A message contains the request, its caller and its condition keys, but no part of the policies of the directory.
+//! Somebody who may not open a message learns nothing from it, not even from its length, which depends only on the
+//! caller's own session. What every statement does with the request is determined when the message is opened, by the
+//! policies in force then.
 
 mod decoded;
 mod disclosure;
@@ -38,8 +38,8 @@ const PURPOSE: Purpose = Purpose {
     form: 2,
     max_characters: 10_240,
 };
-/// Text that many messages have in common, so that they pack well. If the dictionary changes,
-/// messages need a new form.
+/// Text that many messages have in common, with which they are compressed better. Messages that were sealed with
+/// another dictionary cannot be opened, so a new dictionary needs a new format of messages.
 const DICTIONARY: &[u8] = br#"{"request_id":"","at":,"sequence":,"session":null,"principal_arn":"arn:aws:iam::","principal_id":"AROA","arn":"arn:aws:sts::","action":"sts:AssumeRole","resource":"arn:aws:iam::","explicit_deny":false,"note":null,"keys":[["aws:currenttime",["2026-"]],["aws:epochtime",[""]],["aws:sourceip",["127.0.0.1"]],["aws:securetransport",["false"]],["aws:requestedregion",["us-east-1"]],["aws:useragent",["aws-cli/2 Boto3/1 md/Botocore#1 ua/2.1 os/linux lang/python md/pyimpl#CPython cfg/retry-mode#legacy"]],["aws:principalaccount",[""]],["aws:userid",["AIDA"]],["aws:principaltype",["AssumedRole"]],["aws:principalarn",["arn:aws:iam::"]],["aws:multifactorauthpresent",["true"]],["aws:tokenissuetime",[""]],["aws:username",[""]],["sts:rolesessionname",[""]],["sts:externalid",[""]]],"cut":false}"#;
 
 /// A refused request, with what is needed to explain the refusal.
@@ -48,7 +48,7 @@ pub struct Message {
     request_id: String,
     /// The time of the refusal, in seconds since 1970.
     at: i64,
-    /// The last change of the feed that was in force.
+    /// The number of the last change of the feed that was in force when the request was refused.
     sequence: i64,
     /// How the principal's session was issued, as a [`SessionKind`]; `None` for a long-term key.
     session: Option<i32>,
@@ -136,10 +136,9 @@ impl Message {
         )?)
     }
 
-    /// Packs the message with as many condition keys as fit. Tags and claims come last, so that
-    /// they are the first to be left out, since they can be found out elsewhere. The caller
-    /// determines how many keys there are, so each is written only once, and the number that fits
-    /// is found by bisection.
+    /// Packs the message with as many condition keys as fit. Tags and claims come last and are left out first, since a
+    /// reader can find them out elsewhere. The number of keys is up to the caller, so each key is serialized only once,
+    /// and the number that fits is found by bisection.
     fn pack(&mut self) -> Result<Vec<u8>, Error> {
         let keys = std::mem::take(&mut self.keys);
         let text = serde_json::to_vec(self).map_err(|_| Error::InternalFailure)?;
@@ -203,7 +202,7 @@ impl Message {
         read().ok_or(Error::InvalidAuthorizationMessage)
     }
 
-    /// How the principal's session was issued; `None` for a long-term key.
+    /// How the principal's session was issued; `None` for a long-term key. The reader uses it to explain the refusal.
     pub fn session(&self) -> Option<SessionKind> {
         self.session
             .and_then(|kind| SessionKind::try_from(kind).ok())
@@ -234,7 +233,7 @@ impl Message {
         &self.keys
     }
 
-    /// The last change of the feed that was in force.
+    /// The number of the last change of the feed that was in force when the request was refused.
     pub fn sequence(&self) -> i64 {
         self.sequence
     }

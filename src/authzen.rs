@@ -42,7 +42,8 @@ pub enum Endpoint {
     Evaluations,
 }
 
-/// Serves one request of the API.
+/// Serves one request of the API within the time limit of a call. Copies the request's `X-Request-ID` into the
+/// response.
 pub async fn serve<B>(
     broker: &Arc<Broker>,
     origin: Origin,

@@ -1,5 +1,5 @@
-//! The vocabulary of everything else: names and ARNs that are checked when they are parsed,
-//! secrets, the clock, randomness and digests. It does no input or output.
+//! The basic types that all other modules use: names and ARNs that are checked when they are parsed, secrets, the
+//! clock, randomness and digests. It does no input or output.
 
 pub mod arn;
 pub mod clock;

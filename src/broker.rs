@@ -72,11 +72,11 @@ pub struct Broker {
     pub key_use: KeyUse,
     /// How old and how long unused an access key may become.
     pub key_ages: KeyAges,
-    /// The passwords that nobody may choose.
+    /// The passwords that nobody may choose; `None` if the configuration names no list.
     pub blocked_passwords: Option<BlockList>,
     /// Computes the hashes of passwords.
     pub hashing: Hashing,
-    /// The signatures that were used already, if each may be used only once.
+    /// The signatures that were used already; `None` if a signature may be used more than once.
     pub single_use: Option<SingleUse>,
     /// The revocations that are in force on this node, against which every session is checked.
     pub revocations: Revocations,

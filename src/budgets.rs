@@ -24,8 +24,8 @@ use sessions::Sessions;
 pub struct BudgetLimits {
     /// Calls per second of one principal that issue, change or look up something.
     pub principal_calls: Option<NonZeroU32>,
-    /// Calls per second of one principal that only ask: for its own identity, or whether somebody else
-    /// is who and may do what a service believes.
+    /// Calls per second of one principal that change nothing and issue nothing: GetCallerIdentity, and a service's
+    /// questions about its own callers (who signed a request, and what a principal may do).
     pub principal_reads: Option<NonZeroU32>,
     /// Requests per second of one principal to object stores.
     pub principal_object_requests: Option<NonZeroU32>,
@@ -71,8 +71,8 @@ pub enum CountedAs {
     /// The call issues, changes or looks up something. It counts for the principal and for its
     /// account.
     Call,
-    /// The call returns what the caller's own credentials say, or answers the question of a service.
-    /// It counts for the principal, separately from other calls.
+    /// The call is GetCallerIdentity, or a service's question about one of its own callers. It counts for the
+    /// principal, separately from other calls.
     Read,
     /// A request to an object store. It counts for the principal, separately from calls.
     ObjectRequest,
@@ -106,8 +106,7 @@ pub enum Exceeded {
     ObjectRequests,
     /// A tenth of `[budgets.principal] calls_per_second`, for calls that end sessions.
     Revocations,
-    /// Half of the principal's budget, which is what one signature may use however often it is
-    /// repeated.
+    /// Half of the principal's budget: the most that calls with one and the same signature may use.
     Repeats,
     /// `[budgets.account] calls_per_second`.
     Account,

@@ -65,7 +65,8 @@ impl Caller {
         }
     }
 
-    /// The ARN of the caller's user or role, as its own policies name it.
+    /// The ARN that identity policies and their owner use for the caller: the role's for a role session, otherwise the
+    /// same as [`Self::arn`].
     pub fn own_arn(&self) -> &str {
         match &self.identity {
             Identity::RoleSession { role, .. } => &role.arn,
@@ -86,7 +87,7 @@ impl Caller {
         *self.account_ref()
     }
 
-    /// The account, for whoever keeps its text for as long as the caller.
+    /// The caller's account, borrowed for as long as the caller.
     pub fn account_ref(&self) -> &AccountId {
         match &self.identity {
             Identity::User(user) => &user.account,

@@ -30,7 +30,7 @@ const COUNTED_EVERY: Duration = Duration::from_secs(1);
 /// The workload to which something was handed out, and how it showed who it is.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq, Hash)]
 pub struct Recipient {
-    /// `imds`, `container` or `unix`.
+    /// The kind of listener: `imds`, `container` or `unix`.
     pub listener: &'static str,
     /// The instance, pod, task or program, by the name that the configuration or its token gives it.
     pub workload: String,
@@ -47,7 +47,7 @@ struct Line {
     /// The address and port, or the user and group, of the first of the hand-outs that this line stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<String>,
-    /// `ok`, the AWS code of a refusal, or `Unavailable`.
+    /// The result of the hand-out: `ok`, the AWS code of a refusal, or `Unavailable`.
     outcome: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     role_arn: Option<String>,

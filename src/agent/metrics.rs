@@ -14,15 +14,16 @@ use crate::client::ClientError;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HandOutLabel {
-    /// `imds`, `container` or `unix`.
+    /// The kind of listener: `imds`, `container` or `unix`.
     listener: &'static str,
-    /// `ok`, `denied` (by the broker), `unavailable`, or `unproven` (the workload did not prove who it is).
+    /// The result of a hand-out: `ok`, `denied` (by the broker), `unavailable`, or `unproven` (the workload did not
+    /// prove who it is).
     outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FetchLabel {
-    /// `ok`, `refused` or `unreachable`.
+    /// The result of a call to the broker: `ok`, `refused` or `unreachable`.
     pub outcome: &'static str,
 }
 

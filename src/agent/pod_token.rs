@@ -14,7 +14,7 @@ const LONGEST: usize = 20_000;
 /// A token whose signature has not been checked.
 pub struct UnverifiedPodToken {
     pub token: PodToken,
-    /// `NAMESPACE/POD`, for the audit log.
+    /// The pod as `NAMESPACE/POD`, for the audit log.
     pub pod: String,
 }
 

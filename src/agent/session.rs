@@ -14,7 +14,7 @@ use crate::client::{AssumedRole, ClientError, Credentials};
 /// A session of a role, ready to be handed out.
 pub struct RoleSession {
     pub role_arn: String,
-    /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`
+    /// The ARN of the session: `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     pub arn: String,
     /// The role's unique id and the name of the session: `AROA…:SESSION`.
     pub assumed_role_id: String,

@@ -52,7 +52,7 @@ pub struct Record<'a> {
     pub management_event: bool,
     /// The account that owns the resource of the request.
     pub recipient_account_id: Option<Cow<'a, str>>,
-    /// `Management`, or `Data` for a request to an object store.
+    /// The category of the event: `Management`, or `Data` for a request to an object store.
     pub event_category: &'static str,
     /// The leaf of the issued session token in the hash tree that the broker signed; `None` if the call issued no such
     /// token.
@@ -63,8 +63,9 @@ pub struct Record<'a> {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserIdentity<'a> {
-    /// `IAMUser`, `AssumedRole`, `FederatedUser`, `WebIdentityUser`, `SAMLUser`, `Operator`,
-    /// `AWSAccount` for a request to an object store without credentials, or `Unknown` for a call that was not authenticated.
+    /// The kind of caller: `IAMUser`, `AssumedRole`, `FederatedUser`, `WebIdentityUser`, `SAMLUser`, `Operator`,
+    /// `AWSAccount` for a request to an object store without credentials, or `Unknown` for a call that was not
+    /// authenticated.
     pub r#type: Cow<'static, str>,
     /// The unique id, `AIDA…` for a user or `AROA…:SESSION` for a role session.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,7 +102,7 @@ pub struct SessionContext<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionIssuer<'a> {
-    /// `Role` or `IAMUser`.
+    /// The kind of issuer: `Role` or `IAMUser`.
     pub r#type: &'static str,
     pub principal_id: Cow<'a, str>,
     pub arn: Cow<'a, str>,
@@ -116,7 +117,7 @@ pub struct SessionAttributes {
     /// The time when the session was issued.
     #[serde(serialize_with = "as_text")]
     pub creation_date: Timestamp,
-    /// `true` or `false`.
+    /// Whether the session was opened with an MFA code, as the text `true` or `false`.
     pub mfa_authenticated: &'static str,
 }
 

@@ -1,5 +1,5 @@
-//! The writing thread. Each round writes the most important lines first, which must not fail because
-//! of others: lines that credentials wait for, changes, reads, refusals.
+//! The writing thread. Each round writes the most important lines first, so that less important ones cannot make them
+//! fail: lines that credentials wait for, then changes, reads and refusals.
 
 mod answers;
 mod chaining;
@@ -27,11 +27,11 @@ const RETRY_EVERY: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The interval between records of counted calls.
 const COUNTED_EVERY: Duration = Duration::from_secs(10);
-/// The same interval while the disk is nearly full: 257 records of 600 bytes are then 257 bytes per
-/// second.
+/// The interval between records of counted calls while the disk is nearly full. 257 records of 600 bytes then take 257
+/// bytes per second.
 const COUNTED_EVERY_WHEN_SHORT: Duration = Duration::from_secs(600);
-/// The maximum time that a round waits for further calls while calls come in parallel, unless a sync takes
-/// less. A single call does not wait, and neither does any call if the log is not synced.
+/// The maximum time that a round waits for further calls while calls arrive in parallel; a shorter sync shortens it. A
+/// single call does not wait, and no call waits if the log is not synced.
 const GATHER: Duration = Duration::from_millis(1);
 /// About how long a processor takes to decide a call.
 const DECISION: Duration = Duration::from_micros(50);
@@ -82,7 +82,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Waits for work and does it. Returns whether there will be more.
+    /// Waits for work and does it. Returns false once the log is closed and everything is written.
     fn round(&mut self) -> bool {
         self.wait();
         let now = self.shared.clock.monotonic();
@@ -202,12 +202,12 @@ impl Writer<'_> {
         }
     }
 
-    /// With how many calls the next round begins at once, if so many wait already.
+    /// The number of waiting calls at which the next round begins at once.
     ///
-    /// Calls that were answered together come again together, so those of the last round come again, and if
-    /// others came during its sync, those of the round before it as well. If they are decided within the
-    /// time of a sync, the round waits for all of them. If they take longer, it waits for half of them: one
-    /// half is decided while the other is written, so that neither the processor nor the disk waits.
+    /// Calls that were answered together tend to arrive together again. So the round expects the calls of the last
+    /// round and, if others arrived during its sync, those of the round before it as well. If all of them can be
+    /// decided within the time of a sync, the round waits for all. Otherwise it waits for half of them: one half is
+    /// decided while the other is written, so that neither the processor nor the disk waits.
     fn enough(&self, waiting: usize) -> usize {
         let [last, before] = self.answered;
         let in_parallel = if waiting == 0 { last } else { last + before };
@@ -218,7 +218,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Waits for the calls of the next round, or if none come in parallel, for any work.
+    /// Waits for the calls of the next round. If calls do not arrive in parallel, waits for any work.
     fn wait(&self) {
         let mut state = self.shared.lock();
         let enough = self.enough(state.waiters.len());

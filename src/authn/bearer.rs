@@ -1,6 +1,6 @@
-//! Bearer tokens that stand for an access key, for clients that cannot sign: stores that know OpenStack's Identity
-//! API, and clients that know OAuth 2.0. A token holds the key, sealed. The broker signs the holder's requests
-//! with it, so that they are authenticated like all others: the key must be active whenever the token is used.
+//! Bearer tokens that stand for an access key, for clients that cannot sign: stores that know OpenStack's Identity API,
+//! and clients that know OAuth 2.0. A token contains the sealed key. The broker signs the holder's requests with that
+//! key, so they are authenticated like all others, and the key must be active whenever the token is used.
 
 use std::time::Duration;
 
@@ -92,8 +92,8 @@ impl Bearer {
     /// Opens a token that a broker of the cluster has made.
     ///
     /// # Errors
-    /// [`Error::InvalidClientTokenId`] if no broker of the cluster has made it, and [`Error::ExpiredToken`] after
-    /// its hour.
+    /// [`Error::InvalidClientTokenId`] if no broker of the cluster has made it, and [`Error::ExpiredToken`] once it has
+    /// expired.
     pub fn open(
         broker: &Broker,
         purpose: &Purpose,
@@ -112,8 +112,8 @@ impl Bearer {
         }
     }
 
-    /// Opens the bearer token in the header `Authorization`, which is that of a client. `None` if the header has
-    /// another form.
+    /// Opens a client's bearer token in the header `Authorization`. `None` if the header is missing, duplicate or of
+    /// another scheme.
     ///
     /// # Errors
     /// The same as for [`Self::open`].

@@ -14,10 +14,9 @@ use crate::federation::saml::{self, ServiceProvider};
 use crate::store::unless_abandoned;
 use crate::unproven::Unproven;
 
-/// Authenticates a caller as [`authenticate`] does, on a thread of its own: a long response takes
-/// milliseconds, for which other calls must not wait. The semaphore `verifications` of the broker
-/// limits how many responses are verified at once. A call whose client disconnects while it waits
-/// loses its turn.
+/// Authenticates a caller as [`authenticate`] does, but on a separate thread, because verifying a long response takes
+/// milliseconds and would delay other calls. The semaphore `verifications` of the broker limits how many responses are
+/// verified at once. A call whose client disconnects while it waits loses its turn.
 ///
 /// # Errors
 /// The same as for [`authenticate`].
@@ -34,11 +33,11 @@ pub async fn prove(
     .await
 }
 
-/// The destination and the request that a response must name if a person signs in with it.
+/// The values that a response must contain if a person signs in with it.
 pub struct Expected {
-    /// The URL to which the response must have been sent.
+    /// The URL to which the identity provider must have sent the response.
     pub consumer: String,
-    /// The ID of the request that it must answer; `None` if it must answer no request.
+    /// The ID of the request that the response must answer; `None` if it must not answer any request.
     pub request: Option<String>,
 }
 
@@ -68,7 +67,7 @@ pub async fn sign_in(
     .await
 }
 
-/// Waits for a turn, and then runs a verification on a thread of its own.
+/// Waits for a turn, and then runs a verification on a separate thread.
 async fn in_turn<T: Send + 'static>(
     broker: &Broker,
     verify: impl FnOnce() -> Result<T, Box<Unproven>> + Send + 'static,
@@ -89,9 +88,9 @@ async fn in_turn<T: Send + 'static>(
     verified.unwrap_or_else(|_| Err(failed(Error::InternalFailure)))
 }
 
-/// Returns the caller for whom a response vouches. `provider` is the provider that was named, if the
-/// account of the role has it. This contacts no identity provider, because the keys are in the
-/// provider's metadata document.
+/// Returns the caller for whom a response vouches. `provider` is the provider that the caller named; `None` if the
+/// account of the role has no such provider. No identity provider is contacted, because its keys are in the metadata
+/// document.
 ///
 /// # Errors
 /// `InvalidIdentityToken`, `ExpiredTokenException` or `IDPRejectedClaim`, each with a reason for the

@@ -11,8 +11,9 @@ use crate::error::Error;
 use crate::signed_in::{SignIn, Who};
 use crate::unproven::{Reason, Unproven};
 
-/// Returns the caller who signed in, by the directory and the revocations in force now. `account` is
-/// that of the requested role; if the caller is a user, it makes no difference.
+/// Returns the caller who signed in, according to the directory and the revocations in force now.
+/// `account` is the account of the requested role, in which a provider must vouch for a federated
+/// person; it has no effect if the caller is a user.
 ///
 /// # Errors
 /// [`Unproven`] if the sign-in is over, or no provider of the account vouches for the person.

@@ -95,8 +95,8 @@ pub fn signer(
     }
 }
 
-/// Returns the holder of a session that can be used now. The caller of this function must have found out
-/// in another way than by a signature that somebody holds the session.
+/// Returns the holder of a session that can be used now. This function checks no signature, so its caller must have
+/// verified in another way that the request comes from the holder.
 ///
 /// # Errors
 /// The error with which the session's own calls would be refused.

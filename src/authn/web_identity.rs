@@ -15,10 +15,11 @@ use crate::federation::providers::{KeyError, Providers};
 use crate::proof::jwt::{TokenError, Unverified, Verified};
 use crate::unproven::{Reason, Unproven};
 
-/// Authenticates the holder of a token. The caller is told what is wrong with the token only if it can do
-/// something about it; the full reason is for the audit log. The broker's own issuer, `own_issuer`, is
-/// refused, because the limits and revocations of a session would be lost. If the provider's keys have to
-/// be fetched, the token is checked against the directory and the clock that `moment` returns after that.
+/// Authenticates the holder of a token. The caller is told what is wrong with the token only if it can do something
+/// about it; the full reason is for the audit log. Tokens of the broker's own issuer, `own_issuer`, are refused,
+/// because a new session for such a token would not be bound by the limits and revocations of the session that got the
+/// token. If the provider's keys have to be fetched, the token is checked against the directory and the clock that
+/// `moment` returns after that.
 ///
 /// # Errors
 /// [`Unproven`] with `InvalidIdentityToken`, `ExpiredTokenException` or `IDPCommunicationError`, and the

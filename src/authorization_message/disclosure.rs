@@ -33,8 +33,8 @@ const PRIVATE_KEYS: [&str; 8] = [
     "aws:principaltag/",
 ];
 
-/// Condition keys, in lower case, that say where the account of the requested role belongs. They are
-/// not shown to the caller's account.
+/// Condition keys, in lower case, that reveal the organization and organizational units of the requested role's
+/// account. They are not shown to the caller's account.
 const KEYS_OF_RESOURCE: [&str; 2] = ["aws:resourceorgid", "aws:resourceorgpaths"];
 
 impl Disclosure {
@@ -69,7 +69,7 @@ impl Disclosure {
         controls.iter().find(|c| c.source == report.at.source)
     }
 
-    /// Says in words where the statement is.
+    /// Describes where the statement is: its number, and the policy that contains it.
     pub(super) fn place(&self, report: &StatementReport) -> String {
         let sid = report.sid.as_ref();
         let sid = sid.map(|sid| format!(" ({sid})")).unwrap_or_default();

@@ -186,7 +186,7 @@ impl Whole<'_> {
         Ok(item)
     }
 
-    /// Makes the item whose subject is at this place of the list.
+    /// Makes the item whose subject is the one at index `subject` of the list of subjects.
     fn item_of(&self, subject: usize) -> Result<Item, String> {
         let action = match self.action_name.contains(':') {
             true => self.action_name.to_owned(),

@@ -83,8 +83,8 @@ fn decode(text: &[u8]) -> Result<String, FormError> {
     String::from_utf8(decoded).map_err(|_| FormError::Encoding)
 }
 
-/// The parameters of a form by name. Each can be taken once. Those that nobody has taken in the end
-/// are unknown ones.
+/// The parameters of a form by name. Each can be taken once. A parameter that has not been taken
+/// when the request was read is unknown, and makes the request invalid.
 #[derive(Default)]
 pub struct Parameters {
     by_name: BTreeMap<String, String>,
@@ -93,7 +93,8 @@ pub struct Parameters {
     folded: HashSet<String>,
 }
 
-/// As many names are compared one by one, which is faster than to keep them in lower case.
+/// Up to this many names are compared one by one, which is faster than keeping a set of them in
+/// lower case.
 const FEW: usize = 16;
 
 impl Parameters {
@@ -163,7 +164,7 @@ impl Parameters {
         self.by_name.remove(name)
     }
 
-    /// The value of the parameter with this name, which stays.
+    /// The value of the parameter with this name, which can still be taken later.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.by_name.get(name).map(String::as_str)
     }

@@ -2,8 +2,9 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-/// Makes hashers that take the number that a key writes as its hash. The key must be the result of a
-/// keyed hash function such as [`std::hash::RandomState`]'s, or others could choose keys that collide.
+/// Makes hashers for keys that are already hashes: a key writes a number, and that number is the
+/// hash. The key must be the result of a keyed hash function such as [`std::hash::RandomState`]'s,
+/// or others could choose keys that collide.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hashed;
 

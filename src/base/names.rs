@@ -72,8 +72,8 @@ name!(
 );
 
 impl RoleSessionName {
-    /// Makes a session name from a name that others chose, such as that of an identity provider. Other characters
-    /// are replaced by `-`, and the name is cut to 64 characters or padded to the minimum length.
+    /// Makes a session name from a name that others chose, such as that of an identity provider. Characters that are
+    /// not allowed are replaced by `-`, and the name is cut to 64 characters or padded to the minimum length.
     pub fn fitted(text: &str) -> Self {
         let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
         let fit = |c: char| if legal(c) { c } else { '-' };

@@ -76,7 +76,8 @@ fn print(settings: &Settings, answer: &Answer, format: Format) -> Result<(), Fai
     print::json(&shown)
 }
 
-/// The members of the response about the user of an identity provider, as `aws sts` prints them.
+/// The claims about the user of an identity provider, with the names that `aws sts` prints for them; empty for
+/// AssumeRole.
 fn vouched(answer: &Answer) -> Vec<(&'static str, &str)> {
     match answer {
         Answer::Role(_) => Vec::new(),

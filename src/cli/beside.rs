@@ -1,4 +1,4 @@
-//! Runs a command on the store while a broker may be running.
+//! Runs a command on the store, even if a broker that uses the same store is running.
 
 use super::Failure;
 use crate::base::clock::Timestamp;
@@ -8,7 +8,8 @@ use crate::master_key::MasterKey;
 use crate::server;
 use crate::store::{Access, Store};
 
-/// Opens the store beside the broker, runs `work` on it, and writes the watermark.
+/// Opens the store, which a broker may be using at the same time, runs `work` on it, and writes the
+/// watermark.
 ///
 /// # Errors
 /// The store cannot be opened, or is older than what this node has seen of it; otherwise the errors

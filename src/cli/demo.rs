@@ -1,5 +1,5 @@
-//! The demo account of `brevet serve --dev`, which is made anew at each start, and the lines to paste for
-//! trying it.
+//! The demo account of `brevet serve --dev`, which has new keys and secrets at each start, and the lines to paste into
+//! a shell to try it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -153,7 +153,7 @@ pub(super) fn with_passwords(
     Ok(made)
 }
 
-/// Compiles a declaration, and collects what is printed about it.
+/// Compiles a declaration, and collects the users and roles with the secrets that are printed for trying them.
 pub(super) fn compile(
     declaration: Declaration,
     passwords: &BTreeMap<String, String>,
@@ -234,7 +234,7 @@ impl Demo {
     }
 }
 
-/// Prints lines to paste to standard output. Each can be pasted again, and in any folder.
+/// Prints lines to standard output that can be pasted into a shell, any number of times and in any folder.
 pub(super) fn greet(world: &World) {
     // The demo serves whether or not anybody reads this.
     let _ = print::block(greeting(world));
@@ -286,7 +286,7 @@ fn greeting(world: &World) -> String {
     out
 }
 
-/// The path of this program, quoted for a shell if necessary.
+/// The path of this program as a word of a shell command, quoted if necessary.
 fn program() -> String {
     let path = std::env::current_exe()
         .ok()

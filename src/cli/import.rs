@@ -166,7 +166,7 @@ fn read(file: &Path, name: &str) -> Result<Declaration, Failure> {
     Ok(declaration)
 }
 
-/// The text of an error, without the prefixes that do not help the person at the terminal.
+/// The text of an error, without the internal prefixes `ValidationError: ` and `directory: `.
 fn message(error: &CommandError) -> String {
     if matches!(error, CommandError::LastAdministrator) {
         return format!("{error}, or add --allow-lockout");
@@ -228,8 +228,8 @@ fn apply(
     })
 }
 
-/// Writes the entries that an import changes or deletes to a file. Importing the file restores them.
-/// Returns `None` if the import only creates entries.
+/// Writes the entries that an import changes or deletes to a file, from which they can be imported again. Returns the
+/// file's path, or `None` if the import only creates entries.
 fn keep(
     config: &Config,
     runtime: &tokio::runtime::Runtime,

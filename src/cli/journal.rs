@@ -17,7 +17,7 @@ pub(super) fn of(config: &Config) -> LocalLog {
     LocalLog::of(&config.audit, files::folder(&config.keyring))
 }
 
-/// The log of commands for a command that has only a keyring. It is beside the keyring file.
+/// The log of commands for a command that has only a keyring. The log is in the folder of the keyring file.
 pub(super) fn beside(keyring: &Path) -> LocalLog {
     LocalLog::of(&crate::audit::Target::Stdout, files::folder(keyring))
 }

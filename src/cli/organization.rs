@@ -77,7 +77,7 @@ fn declare(arguments: &DeclareArguments) -> Result<(), Failure> {
     print::json(&file)
 }
 
-/// The files to read. The JSON files of a folder are sorted by name.
+/// Lists the files to read. A folder stands for its JSON files, sorted by name.
 fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut all = Vec::new();
     for path in given {
@@ -102,7 +102,7 @@ fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(all)
 }
 
-/// Finds the id of the parent or policy, which a file's name contains between dots.
+/// Finds the id of the requested parent or policy, which the file's name contains between dots.
 fn asked_for(path: &Path) -> Option<String> {
     let stem = path.file_stem()?.to_str()?;
     let is_id = |part: &&str| {
@@ -131,7 +131,7 @@ struct Printed {
 }
 
 impl Printed {
-    /// Adds the content of one file. `asked_for` is the id of the parent or policy.
+    /// Adds the content of one file. `asked_for` is the id of the parent or policy in the file's name, if there is one.
     fn take(&mut self, asked_for: Option<String>, value: Value) -> Result<(), String> {
         let Value::Object(mut answer) = value else {
             return Err("must be a JSON object, as `aws organizations` prints it".to_owned());
@@ -298,7 +298,7 @@ fn list(value: Value) -> Result<Vec<Value>, String> {
     }
 }
 
-/// Adds to each member of a list the parent for which the list was made.
+/// Adds the id of the parent to each member of a list that AWS printed for this parent.
 fn with_parent(value: Value, parent: &str) -> Result<Vec<Value>, String> {
     let mut list = list(value)?;
     for member in &mut list {

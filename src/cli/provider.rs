@@ -1,5 +1,4 @@
-//! `brevet provider`: sets what the directory has to know about an identity provider and AWS's API cannot
-//! say.
+//! `brevet provider`: sets properties of an identity provider that AWS's API cannot set, such as a client secret.
 
 use std::path::PathBuf;
 

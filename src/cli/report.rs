@@ -79,7 +79,8 @@ fn is_credential_process(error: &clap::Error) -> bool {
     matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if value == "credential-process")
 }
 
-/// Prints lines whose `eval` fails and leaves the shell without credentials, for a failed `--format env`.
+/// Prints lines for a shell after `--format env` has failed: `eval` of them fails, and leaves the shell without
+/// credentials.
 pub(super) fn nothing_for_the_shell() {
     // Without a reader, nothing evaluates the lines.
     let _ = print::block(variables::failed_exports());

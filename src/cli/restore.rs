@@ -1,5 +1,4 @@
-//! `brevet restore`: replaces the store by a backup of it, or accepts a store that was put back by other
-//! means.
+//! `brevet restore`: replaces the store by a backup of it, or accepts a store that was restored by other means.
 
 mod accept;
 

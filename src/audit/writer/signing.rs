@@ -1,5 +1,5 @@
-//! Signs the leaves of a round together, and records what was signed, before the round is written.
-//! Knows nothing of what the leaves stand for.
+//! Signs the leaves of a round together, and records what was signed, before the round is written. This module does not
+//! know what the leaves stand for.
 
 use serde_json::json;
 use serde_json::value::to_raw_value;
@@ -19,9 +19,10 @@ struct Signed {
     record: Option<Vec<u8>>,
 }
 
-/// Signs the leaves of these waiters. `lines` are the lines of all of them, in their order. The lines
-/// of calls whose leaf cannot be signed are taken out, and the record of each signature for several
-/// calls is put after the line of the last of them. `spare` is a buffer that is kept between rounds.
+/// Signs the leaves of these waiters, and returns the answer for each waiter. `lines` contains the lines of all
+/// waiters, in the same order. Lines of calls whose leaf cannot be signed are removed from it. A line that records a
+/// signature for several calls is inserted after the line of the last of them. `spare` is a buffer that is kept between
+/// rounds.
 pub(super) fn sign(
     shared: &Shared,
     waiters: Vec<Waiter>,

@@ -69,7 +69,8 @@ impl Sink {
         matches!(self, Self::File { file, .. } if file.metadata().is_ok_and(|meta| meta.is_file()))
     }
 
-    /// Removes what a failed write left behind, and checks that there is space again.
+    /// Prepares the file for another attempt after a failed write: opens a new file if this one was deleted, removes
+    /// what the failed write left behind, and checks that there is space again.
     pub fn recover(&mut self) -> io::Result<()> {
         self.replace_if_deleted()?;
         if let Self::File { file, length, .. } = self {
@@ -171,8 +172,8 @@ impl Sink {
         }
     }
 
-    /// Puts what was appended on stable storage, if the configuration asks for that. If it fails, it
-    /// is unknown what is on the disk, and those bytes are removed.
+    /// Puts what was appended on stable storage, if the configuration asks for that. If this fails, nobody knows which
+    /// of the bytes are on the disk, so they are removed from the file.
     pub fn sync(&mut self) -> io::Result<()> {
         let Self::File {
             file,
@@ -242,9 +243,8 @@ fn append_to_file(
     (done, failure)
 }
 
-/// Removes what a failed write left behind, and writes and removes a test byte. Therefore the message that
-/// the log is written again appears only when there is space, and not merely because there is nothing to
-/// write.
+/// Removes what a failed write left behind, then writes and removes a test byte. Without the test, an empty queue would
+/// count as a success, and the broker would report that the log is written again while the disk is still full.
 fn probe(file: &mut File, length: u64) -> io::Result<()> {
     file.set_len(length)?;
     let room = file

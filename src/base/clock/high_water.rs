@@ -86,8 +86,9 @@ impl HighWaterClock {
         );
     }
 
-    /// Goes back to `mark`, or to the wall clock's time if that is later. Before that, everything
-    /// that was issued must have been ended.
+    /// Goes back to `mark`, or to the wall clock's time if that is later. The caller must first
+    /// have ended all sessions that were issued before, because an earlier time would make expired
+    /// ones valid again.
     pub fn accept(&self, mark: Timestamp) {
         let time = self.wall.now().max(mark);
         self.offset.store(

@@ -44,7 +44,7 @@ pub(super) struct WaitArguments {
 /// Which brokers of a store have the change.
 struct Progress {
     connected: usize,
-    /// The brokers that do not have the change yet: a text about each.
+    /// A text about each broker that does not have the change yet.
     pending: Vec<String>,
 }
 
@@ -117,7 +117,7 @@ fn among(change: i64, nodes: &[Seen]) -> Progress {
     }
 }
 
-/// Finds out from its operators' endpoint whether the only broker of a store has the change.
+/// Asks the operators' endpoint of a store's only broker whether the broker has the change.
 fn one(change: i64, address: SocketAddr) -> Progress {
     let pending = match health::ask(address, "/metrics", LOOK_TIMEOUT) {
         Err(why) => Some(format!(

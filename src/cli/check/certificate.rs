@@ -42,7 +42,7 @@ impl Look<'_> {
         });
     }
 
-    /// Checks the dates and the names of a certificate, which is known to fit its key.
+    /// Checks the dates and the names of a certificate whose key was found to be the right one.
     fn judge(&self, path: &Path, identity: &Identity, names: Option<&HostNames>) -> Line {
         let path = path.display();
         let Some((from, until)) = identity.validity else {
@@ -98,7 +98,7 @@ impl Look<'_> {
     }
 }
 
-/// The `names` that `others` do not cover.
+/// The `names` that no name in `others` covers.
 fn uncovered(names: &HostNames, others: &HostNames) -> Vec<String> {
     let missing = names.iter().filter(|name| !covers(others, name));
     missing.map(ToString::to_string).collect()

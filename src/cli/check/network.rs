@@ -132,7 +132,8 @@ impl Look<'_> {
     }
 }
 
-/// A text about the client with whose secret people are signed in; empty if there is none.
+/// The part of a provider's line that names the client with which people sign in; empty if the
+/// provider has no client with a secret.
 fn client(provider: &OidcProvider) -> String {
     let client = provider.sign_in_client.as_ref();
     let client = client.filter(|client| client.secret.is_some());

@@ -64,8 +64,8 @@ impl Look<'_> {
         Some(store)
     }
 
-    /// Opens the store. `None` if it cannot be opened or does not have to exist yet, which a line then
-    /// says.
+    /// Opens the store. If that fails, adds a line that says why and returns `None`; a store that the broker makes at
+    /// its first start is not a failure.
     async fn opened(&mut self, key: Option<&MasterKey>) -> Option<Store> {
         let config = self.config;
         let is_new = config

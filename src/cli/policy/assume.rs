@@ -22,7 +22,7 @@ Examples:
   brevet policy may-assume --config /var/lib/brevet/brevet.toml bob
   brevet policy may-assume --config brevet.toml bob --context aws:MultiFactorAuthPresent=true";
 
-/// The action that is decided about.
+/// The action about which these commands decide.
 const ASSUME_ROLE: &str = "sts:AssumeRole";
 
 /// List who may assume a role
@@ -172,8 +172,7 @@ fn way(
     }))
 }
 
-/// Whether a principal in a trust policy is a user or role of the directory, for which there is a line
-/// of its own.
+/// Whether a principal in a trust policy is a user or role of this directory. Such principals are listed by themselves.
 fn is_here(live: &Live, principal: &str) -> bool {
     let directory = &live.directory;
     directory.user(principal).is_some()

@@ -40,8 +40,8 @@ impl ContextArgument {
     }
 }
 
-/// The directory of a broker, and the store that has its entries in their declared form, if it is
-/// not a file.
+/// The directory of a broker. If the directory is in a store, the store is kept open, because it has the declared form
+/// of each entry.
 pub(super) struct Live {
     pub directory: Directory,
     store: Option<(tokio::runtime::Runtime, Store)>,

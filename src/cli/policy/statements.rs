@@ -1,9 +1,9 @@
-//! Formats for people what the statements of a decision did.
+//! Formats, for people, what each statement contributed to a decision.
 
 use crate::cli::print;
 use crate::evaluator::StatementReport;
 
-/// The statement's effect, as policies write it.
+/// The statement's effect: `Allow` or `Deny`.
 pub(super) fn effect(statement: &StatementReport) -> &'static str {
     if statement.denies { "Deny" } else { "Allow" }
 }

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::master_key::MasterKey;
 use crate::store::{self, Access, Head, Place, Shown, Store, Watermark};
 
-/// Accepts the store as it is, and prints how it differs from what brokers wrote.
+/// Accepts the store with all its rows, and prints which rows differ from what brokers wrote.
 pub(super) fn accept(config: &Config) -> Result<(), Failure> {
     let watermark = config.watermark.as_deref();
     // A watermark that cannot be read is ignored: all sessions end in either case.
@@ -39,8 +39,8 @@ pub(super) fn accept(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Records the time of the acceptance, before which everything has ended. If the clock is ahead now and
-/// is corrected later, the broker therefore notices it when it starts, and says what to do.
+/// Records the time of the acceptance; everything that was issued before it has ended. If the clock is ahead now and is
+/// corrected later, the broker then notices this when it starts, and says what to do.
 pub(super) fn remember_time(config: &Config, now: Timestamp) -> Result<(), Failure> {
     let Some(file) = config.watermark.as_deref().map(ClockMarkFile::beside) else {
         return Ok(());
