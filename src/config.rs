@@ -79,7 +79,7 @@ pub struct Config {
     /// The file with the CA certificates by which client certificates are verified; without it no client
     /// is asked for one.
     pub client_ca: Option<PathBuf>,
-    /// The address of the operators' endpoints.
+    /// The address of the endpoints for operators: metrics and health checks.
     pub operator: SocketAddr,
     /// The regions that a signature's scope may name; the first is the broker's own.
     pub regions: Vec<String>,
@@ -98,7 +98,8 @@ pub struct Config {
     pub master_key: Option<PathBuf>,
     /// The SQLite file or the PostgreSQL database of the store.
     pub store: Place,
-    /// The file that records what this node has seen of the store.
+    /// The file in which this node records how far it has read the store, to notice if the store is put back to an
+    /// earlier state.
     pub watermark: Option<PathBuf>,
     /// How long a node may be without confirmation that it knows the change feed. After that it accepts
     /// nobody: 10 s to 36 h.

@@ -112,7 +112,7 @@ pub struct Directory {
     decoy: Arc<Role>,
     /// The policy that stands in for a policy whose document is missing. It denies everything.
     closed: Arc<Policy>,
-    /// The policy with what a password policy may allow each user.
+    /// The policy that users get if the account's password policy lets them change their passwords.
     password_change: Arc<Policy>,
     clear_secrets: usize,
     /// The accounts that the file or the store declares, with their settings.
@@ -478,7 +478,7 @@ impl Directory {
             .unwrap_or(&PasswordPolicy::DEFAULT)
     }
 
-    /// The numbers of users, roles and access keys.
+    /// The numbers of users, roles and access keys, in this order.
     pub fn counts(&self) -> (usize, usize, usize) {
         (self.users.len(), self.roles.len(), self.keys.len())
     }

@@ -25,8 +25,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// A connection without calls is closed after this time.
     pub idle: Duration,
-    /// A connection is closed after this time once its calls are done, so that no old TLS session outlives a
-    /// replaced certificate by more than that.
+    /// A connection is closed after this time once its calls are done, so that no TLS session outlives a replaced
+    /// certificate by more than this time.
     pub connection_age: Duration,
     /// How long calls in progress may take after the first signal to stop.
     pub shutdown_grace: Duration,
@@ -107,7 +107,7 @@ pub(super) fn limits(section: Option<LimitsSection>) -> Result<Limits, ConfigErr
     })
 }
 
-/// The ages at which access keys are switched off. There is no limit for a key that the file does not set.
+/// Reads the ages at which the broker deactivates access keys. A setting that is left out means that there is no limit.
 pub(super) fn key_ages(section: &CredentialsSection) -> Result<KeyAges, ConfigError> {
     const DAY: Duration = Duration::from_secs(86_400);
     let limit = |key, days: Option<u32>| {

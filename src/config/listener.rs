@@ -52,8 +52,8 @@ pub enum Names {
     Any,
 }
 
-/// Refuses an address other than loopback without TLS, unless the configuration says that a proxy
-/// in front has it.
+/// Refuses an address other than loopback without TLS, unless the configuration says that a proxy in front terminates
+/// TLS.
 ///
 /// # Errors
 /// [`ConfigError::Value`] that names `[listen] address` and says what to set.
@@ -122,7 +122,8 @@ pub(super) fn listener(section: Listen, has_certificate: bool) -> Result<Listene
     })
 }
 
-/// The error about a listener on all addresses without a certificate, for which no names can be derived.
+/// Makes the error message for a listener on all addresses without a certificate: no host names can be derived, so
+/// `names` must be set.
 pub fn names_are_needed(address: SocketAddr) -> String {
     format!(
         "is required, since {} means every address of this machine and no certificate names a host. Set the names by \

@@ -12,7 +12,7 @@ use crate::base::names::is_bucket;
 use crate::proof::sigv4;
 use crate::s3::cors::CorsRule;
 
-/// The maximum number of stores, and so of key files that are watched.
+/// The maximum number of stores. The broker watches the key file of each.
 const MAX_STORES: usize = 64;
 /// Names that cannot be buckets, because Ceph RGW uses them for its administration and Swift APIs.
 const RESERVED: [&str; 3] = ["admin", "auth", "swift"];
@@ -20,14 +20,15 @@ const RESERVED: [&str; 3] = ["admin", "auth", "swift"];
 const MAX_SECRETS: usize = 2;
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// The listener for proxies, and the stores about which they may ask.
+/// The listener for the proxies in front of object stores, and the settings of these stores.
 #[derive(Debug, Clone)]
 pub struct S3 {
     /// The address of the listener; port 0 takes any free port.
     pub address: SocketAddr,
     /// The files with the listener's certificate chain and private key; without them there is no TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// The file with the CA certificates by which the proxies' certificates are verified.
+    /// The file with the CA certificates by which the proxies' certificates are verified. Without it, a proxy must show
+    /// one of the secrets.
     pub client_ca: Option<PathBuf>,
     /// The names that a proxy's certificate may have; `None` accepts every certificate of the CA.
     pub client_names: Option<Vec<String>>,
@@ -64,7 +65,7 @@ pub struct StoreSettings {
     pub cors: Vec<CorsRule>,
 }
 
-/// Reads the section.
+/// Checks the section `[s3]`. Relative paths in it start at `base`.
 ///
 /// # Errors
 /// [`ConfigError::Value`] with the first key that breaks a rule.

@@ -74,8 +74,8 @@ pub(super) fn service_provider(
     Ok(made)
 }
 
-/// Adds the URL to which identity providers post their responses when people sign in, in the first place,
-/// so that the broker's metadata names it first.
+/// Puts the URL at the front of the list to which identity providers post their responses when people sign in. The
+/// broker's metadata then names it first.
 pub(super) fn for_sign_in(made: &mut ServiceProvider, public_url: &str) {
     let consumer = format!("{public_url}{CONSUMER_PATH}");
     made.recipients.retain(|url| *url != consumer);

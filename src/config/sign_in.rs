@@ -16,7 +16,8 @@ const MAX_VALUES: usize = 50;
 /// The maximum length in characters of the name of a provider or program.
 const MAX_NAME: usize = 128;
 
-/// Checks the section.
+/// Checks the section `[sign_in]`. It is refused unless the configuration has a master key, which `has_master_key`
+/// says.
 ///
 /// # Errors
 /// [`ConfigError::Value`] with the key and the rule that its value breaks.
@@ -126,7 +127,7 @@ fn providers(
     Ok(shown)
 }
 
-/// Checks the settings with which people sign in at one provider.
+/// Checks the settings of one provider with which people sign in.
 fn details(provider: &super::document::SignInProvider) -> Result<ProviderDetails, ConfigError> {
     const KEY: &str = "[sign_in] providers";
     let is_saml = provider.arn.contains(":saml-provider/");

@@ -1,6 +1,6 @@
-//! How a principal that may administer is named in messages and lists.
+//! Principals that can administer the directory, and how messages and lists name them.
 
-/// A principal that may administer, by ARN.
+/// A principal that can administer the directory, given by ARN.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Administrator {
     /// A user with an active access key.

@@ -8,7 +8,7 @@ use crate::base::arn::{AccountId, IamArn};
 use crate::base::names::{self, Tag, is_iam_name};
 use crate::evaluator::{Policy, PolicyKind};
 
-/// Compiles a policy document, which must not be missing.
+/// Compiles a policy document. A missing document is an error.
 pub(super) fn compile(
     place: &str,
     kind: PolicyKind,
@@ -32,7 +32,7 @@ pub(super) fn deny_all(kind: PolicyKind) -> Result<Policy, DirectoryError> {
     Policy::parse(kind, &text).map_err(|e| fault("closed", e.to_string()))
 }
 
-/// Checks a unique id by AWS's rule.
+/// Checks that a unique id consists of 16 to 128 letters and digits.
 pub(super) fn unique_id(place: &str, id: &str) -> Result<(), DirectoryError> {
     if !(16..=128).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return Err(fault(

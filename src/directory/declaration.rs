@@ -41,7 +41,7 @@ shape! {
         /// Instance profiles that are not in the list of any role of the export.
         instance_profiles: Vec<InstanceProfile>,
         access_keys: Vec<AccessKeyDetail>,
-        /// The users who may sign in with a client certificate.
+        /// The client certificates by which the broker recognizes users.
         certificates: Vec<CertificateDetail>,
         #[serde(rename = "MFADevices")]
         mfa_devices: Vec<MfaDeviceDetail>,
@@ -50,9 +50,9 @@ shape! {
         open_id_connect_providers: Vec<OidcProviderDetail>,
         #[serde(rename = "SAMLProviders")]
         saml_providers: Vec<SamlProviderDetail>,
-        /// The roles of pods, by cluster, namespace and service account.
+        /// The roles of Kubernetes pods, by cluster, namespace and service account.
         pod_associations: Vec<AssociationDetail>,
-        /// The roles of tasks, by cluster and family.
+        /// The roles of Amazon ECS tasks, by cluster and family.
         task_associations: Vec<AssociationDetail>,
         /// The policies of buckets, which decide about requests to object stores.
         bucket_policies: Vec<BucketPolicyDetail>,

@@ -34,13 +34,13 @@ pub(super) trait Declared {
         self.id().to_ascii_lowercase()
     }
 
-    /// The account that owns the resource.
+    /// The account that owns the resource. The default is the account in the ARN that is the id.
     fn account(&self) -> &str {
         account_of(self.id())
     }
 
-    /// The account with which the resource is deleted: if a complete declaration of that account
-    /// leaves out the resource.
+    /// The account whose declaration decides whether the resource stays: an import with `prune` deletes the resource if
+    /// a declaration of this account leaves it out.
     fn pruned_with(&self) -> &str {
         self.account()
     }
@@ -70,12 +70,12 @@ pub(super) trait Declared {
         Vec::new()
     }
 
-    /// The policy in which rows name users and roles by their unique ids.
+    /// The policy whose principals are bound to unique ids when the resource is stored; `None` if the kind has none.
     fn naming_policy(&self) -> Option<&Document> {
         None
     }
 
-    /// The same policy, for changing its text.
+    /// The policy that [`Declared::naming_policy`] returns, for changing it.
     fn naming_policy_mut(&mut self) -> Option<&mut Option<Document>> {
         None
     }
@@ -98,8 +98,8 @@ pub(super) trait Declared {
     /// Checks the rules and quotas that concern only this resource.
     fn check(&self, limits: &mut Limits<'_>);
 
-    /// The first of the things that must be removed before the resource can be deleted; `None` if
-    /// there are none.
+    /// Something that must be removed before the resource can be deleted; `None` if the resource can be deleted at
+    /// once.
     fn must_go_first(&self) -> Option<Remains> {
         None
     }
@@ -131,7 +131,7 @@ pub(super) trait Declared {
 
 /// A policy that is part of a resource.
 pub struct PolicyOf<'a> {
-    /// The kind of policy, which determines the rules that it must keep.
+    /// The kind of policy, which determines the rules for the document.
     pub kind: PolicyKind,
     /// The place of the policy in the resource, such as `inline policy NAME`.
     pub place: String,
@@ -151,11 +151,11 @@ pub(super) enum Source<'a> {
     Stored,
 }
 
-/// How a resource is added to a snapshot.
+/// What [`Declared::insert`] must know about a resource in addition to its content.
 pub(super) struct Insertion<'a> {
     /// The place of the resource in messages, such as `RoleDetailList[3] Deploy`.
     pub place: &'a str,
-    /// The origin of the resource.
+    /// Whether the resource comes from a file, from an import or command, or from the store.
     pub source: Source<'a>,
     /// The key that opens the resource's secret; `None` if secrets must be in clear.
     pub master_key: Option<&'a MasterKey>,
@@ -194,14 +194,14 @@ impl Defaults<'_> {
     }
 }
 
-/// Keeps the old value if the declaration leaves it out.
+/// Sets `new` to `old` if the declaration leaves the value out.
 pub(super) fn keep<T: Clone>(new: &mut Option<T>, old: &Option<T>) {
     if new.is_none() {
         new.clone_from(old);
     }
 }
 
-/// Keeps the old unique id if the declaration leaves it out.
+/// Sets the unique id to the old one if the declaration leaves it out.
 pub(super) fn keep_id(new: &mut String, old: &str) {
     if new.is_empty() {
         old.clone_into(new);

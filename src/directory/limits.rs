@@ -9,13 +9,13 @@ use crate::base::arn::{AccountId, IamArn, account_of};
 use crate::base::names::{MAX_TAGS, is_iam_name};
 
 pub const GROUPS_PER_USER: usize = 10;
-/// The maximum number of access keys of a user.
+/// The maximum number of access keys of a user, which AWS does not raise.
 pub const ACCESS_KEYS_PER_USER: usize = 2;
-/// The maximum number of MFA devices of a user.
+/// The maximum number of MFA devices of a user, which AWS does not raise.
 pub const MFA_DEVICES_PER_USER: usize = 8;
 /// The maximum number of managed policies attached to a user (10 in AWS, up to 20 on request).
 pub const POLICIES_PER_USER: usize = 20;
-/// The maximum number of managed policies attached to a group.
+/// The maximum number of managed policies attached to a group, which AWS does not raise.
 pub const POLICIES_PER_GROUP: usize = 10;
 /// The maximum number of managed policies attached to a role (10 in AWS, up to 25 on request).
 pub const POLICIES_PER_ROLE: usize = 25;
@@ -30,13 +30,13 @@ pub const POLICY_SIZE: usize = 6_144;
 /// The maximum number of characters, without white space, of a trust policy (2,048 in AWS, up to
 /// 8,192 on request).
 pub const ASSUME_ROLE_POLICY_SIZE: usize = 8_192;
-/// The maximum number of versions of a managed policy.
+/// The maximum number of versions of a managed policy that exist at the same time, including the default version.
 pub const VERSIONS_PER_POLICY: usize = 5;
-/// The maximum number of client ids of an OpenID Connect provider.
+/// The maximum number of client ids (audiences) of an OpenID Connect provider.
 pub const CLIENT_IDS_PER_PROVIDER: usize = 100;
-/// The maximum number of thumbprints of an OpenID Connect provider.
+/// The maximum number of certificate thumbprints of an OpenID Connect provider.
 pub const THUMBPRINTS_PER_PROVIDER: usize = 5;
-/// The maximum number of roles in an instance profile.
+/// The maximum number of roles in an instance profile, which AWS does not raise.
 pub const ROLES_PER_INSTANCE_PROFILE: usize = 1;
 /// The maximum number of characters in a path.
 const MAX_PATH: usize = 512;
@@ -78,7 +78,7 @@ pub struct Limits<'a> {
 }
 
 impl Limits<'_> {
-    /// Records that a field has an invalid value.
+    /// Records that a field has an invalid value. `rule` names the field and says what it must be.
     pub(super) fn invalid(&mut self, rule: impl Into<String>) {
         self.broken.push(BrokenRule::Invalid(rule.into()));
     }

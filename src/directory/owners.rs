@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use crate::base::arn::Arn;
 use crate::base::names::RoleSessionName;
 
-/// A principal in a trust policy that is named by ARN and has a unique id, or is a session of one
-/// that has.
+/// A principal that a policy names by ARN and the store by unique id: a user, a role, or a session of a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Named<'a> {
     /// A user, `arn:aws:iam::ACCOUNT:user/PATH/NAME`.
@@ -26,7 +25,7 @@ pub enum Named<'a> {
         account: &'a str,
         /// The role's name without its path.
         role: &'a str,
-        /// The name of the session, which trust policies keep next to the role's unique id.
+        /// The name of the session. In rows of the store it follows the unique id of the role.
         session: &'a str,
     },
 }
@@ -74,8 +73,8 @@ impl<'a> Named<'a> {
         }
     }
 
-    /// The text by which rows of the store name this principal, if the user or role has this unique
-    /// id.
+    /// Returns the principal as rows of the store name it. `id` is the unique id of the user or role; the name of a
+    /// session comes after it.
     pub fn bound(&self, id: &str) -> String {
         match self {
             Self::User { .. } | Self::Role { .. } => id.to_owned(),
@@ -105,8 +104,8 @@ impl Owners {
         self.roles.insert(arn.to_owned(), id.to_owned());
     }
 
-    /// The text with the unique id of a principal that is named by ARN; `None` if this file has no
-    /// such user or role.
+    /// Returns a principal that is named by ARN as rows of the store name it; `None` if the file has no such user or
+    /// role.
     pub fn bound(&self, principal: &str) -> Option<String> {
         let named = Named::parse(principal)?;
         let id = match named {

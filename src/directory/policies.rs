@@ -21,8 +21,8 @@ pub fn is_aws_managed(policy_arn: &str) -> bool {
         .is_some_and(|name| !name.is_empty())
 }
 
-/// The policy that `AllowUsersToChangePassword` of a password policy stands for. Names are unique in an
-/// account whatever the path, so the resource is the user itself.
+/// The policy that users get if `AllowUsersToChangePassword` of the password policy is set. It lets users change only
+/// their own passwords, because no two users of an account have the same name, whatever their paths.
 pub(super) const PASSWORD_CHANGE: &str = r#"{"Version": "2012-10-17", "Statement": [
     {"Sid": "PasswordPolicy", "Effect": "Allow", "Action": "iam:ChangePassword",
         "Resource": ["arn:aws:iam::*:user/${aws:username}", "arn:aws:iam::*:user/*/${aws:username}"],
@@ -50,7 +50,7 @@ impl EntityPolicies {
     }
 }
 
-/// The policies that allow and limit what a principal may do, in one snapshot.
+/// The policies that decide what a principal may do.
 #[derive(Debug, Default)]
 pub struct Effective {
     /// Managed and inline policies, including those of groups.

@@ -43,8 +43,8 @@ pub fn written(thing: &Resource) -> Vec<String> {
         .collect()
 }
 
-/// Replaces AWS principals in a role's trust policy or in a bucket's policy, and leaves the rest of its text as
-/// written. A malformed document is not changed; compiling it reports the error.
+/// Replaces each AWS principal in a role's trust policy or a bucket's policy for which `with` returns a text. The rest
+/// of the policy's text stays as written. A malformed document is not changed; compiling it reports the error.
 pub fn exchange(thing: &mut Resource, with: impl FnMut(&str) -> Option<String>) {
     if let Some(document) = thing.naming_policy_mut() {
         exchange_in(document, with);
@@ -73,13 +73,14 @@ fn exchange_in(policy: &mut Option<Document>, mut with: impl FnMut(&str) -> Opti
     }
 }
 
-/// The unique id in the text of a principal, which is the unique id of a user or role, or that of a session.
+/// Returns the unique id from a stored principal, which is `ID` for a user or role, and `ID:SESSION` for a session of a
+/// role.
 pub fn id(principal: &str) -> &str {
     principal.split_once(':').map_or(principal, |(id, _)| id)
 }
 
-/// Replaces unique ids in all trust policies and policies of buckets by ARNs, if they are those of users or roles
-/// among `things`.
+/// Replaces the unique ids of users and roles among `things` by their ARNs, in the trust policies and bucket policies
+/// of `things`. Other unique ids stay.
 pub fn show(things: &mut [Resource]) {
     let wanted: HashSet<String> = things
         .iter()

@@ -22,7 +22,7 @@ pub enum Remains {
 }
 
 impl Remains {
-    /// The instruction for an operator, as a clause.
+    /// Tells an operator what to remove, as part of a sentence.
     pub fn instruction(self) -> &'static str {
         match self {
             Self::InlinePolicies | Self::AttachedPolicies => "delete or detach its policies first",
@@ -33,7 +33,7 @@ impl Remains {
         }
     }
 
-    /// AWS's answer to the deletion of a resource of the kind `of`.
+    /// AWS's message when a resource of the kind `of` cannot be deleted because of this.
     pub fn at_aws(self, of: ResourceKind) -> String {
         let first = match self {
             Self::Versions => {

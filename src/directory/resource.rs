@@ -132,8 +132,8 @@ impl Resource {
         with!(self, form => form.account())
     }
 
-    /// The account with which the resource is deleted: if a complete declaration of that account
-    /// leaves out the resource.
+    /// The account whose declaration decides whether the resource stays: an import with `prune` deletes the resource if
+    /// a declaration of this account leaves it out.
     pub fn pruned_with(&self) -> &str {
         with!(self, form => form.pruned_with())
     }
@@ -157,7 +157,7 @@ impl Resource {
         with!(self, form => form.policies())
     }
 
-    /// The documents of all policies, for changing their form.
+    /// The documents of all policies of the resource, for changing their text.
     pub fn documents_mut(&mut self) -> Vec<&mut Option<Document>> {
         with!(self, form => form.documents_mut())
     }
@@ -168,7 +168,7 @@ impl Resource {
         with!(self, form => form.naming_policy())
     }
 
-    /// The same policy, for changing its text; `None` if the kind has none.
+    /// The policy that [`Resource::naming_policy`] returns, for changing it.
     pub fn naming_policy_mut(&mut self) -> Option<&mut Option<Document>> {
         with!(self, form => form.naming_policy_mut())
     }
@@ -189,7 +189,8 @@ impl Resource {
         with!(self, form => form.set_secret(text));
     }
 
-    /// The resource without its secret, if the secret is in clear.
+    /// Returns the resource with an empty sealed secret in place of a secret in clear. A secret that is already sealed
+    /// stays.
     #[must_use]
     pub(super) fn without_clear_secret(mut self) -> Self {
         if self.secret().is_some_and(|field| field.clear.is_some()) {
@@ -212,8 +213,8 @@ impl Resource {
         with!(self, form => form.check(limits));
     }
 
-    /// The first of the things that must be removed before the resource can be deleted; `None` if
-    /// there are none.
+    /// Something that must be removed before the resource can be deleted; `None` if the resource can be deleted at
+    /// once.
     pub fn must_go_first(&self) -> Option<Remains> {
         with!(self, form => form.must_go_first())
     }

@@ -3,13 +3,13 @@
 
 use zeroize::Zeroizing;
 
-/// The secret of a declared resource: in which fields it is, and how it is checked and sealed.
+/// The secret of a declared resource: its two fields, and how it is checked and sealed.
 pub struct SecretField<'a> {
     /// The field of a file that holds the secret in clear, such as `SecretAccessKey`. The field for
     /// the sealed secret has the prefix `Sealed`.
     pub name: &'static str,
-    /// The context to which a sealed secret is bound: the kind, the id and the owner of its
-    /// resource. It cannot be opened for another owner.
+    /// The context to which a sealed secret is bound: the kind, the id and the owner of its resource. A sealed secret
+    /// that was copied to another owner cannot be opened.
     pub bound_to: String,
     /// The secret in clear, as files may contain it.
     pub clear: Option<&'a str>,
@@ -28,7 +28,8 @@ pub enum SecretText {
 }
 
 impl SecretText {
-    /// The values of the two fields, in clear and sealed.
+    /// Returns the values of two fields: that of the secret in clear, and that of the sealed secret. One of them is
+    /// `None`.
     pub(super) fn into_fields(self) -> (Option<Zeroizing<String>>, Option<String>) {
         match self {
             Self::Clear(text) => (Some(text), None),

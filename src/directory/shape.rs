@@ -32,7 +32,7 @@ macro_rules! shape {
 
 pub(super) use shape;
 
-/// Says whether a field is left out when it is written, which is so for missing and empty values.
+/// A value of a field that is left out of the written form if it is missing or empty.
 pub(super) trait Absent {
     fn is_absent(&self) -> bool;
 }
@@ -56,7 +56,7 @@ impl Absent for String {
 }
 
 impl Absent for bool {
-    /// Never left out: `false` is written too.
+    /// Returns false: a field with the value `false` is written like one with `true`.
     fn is_absent(&self) -> bool {
         false
     }

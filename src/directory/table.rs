@@ -137,7 +137,7 @@ impl<T: Named> Names<T> {
 }
 
 impl<E: Clone> Shards<E> {
-    /// The shard for a hash, to be changed in this copy only.
+    /// The shard for a hash. If another copy of the map shares the shard, the shard is duplicated first.
     fn shard_mut(&mut self, hash: u64) -> Option<&mut HashSet<E, Hashed>> {
         let shards = Arc::make_mut(&mut self.shards);
         Some(Arc::make_mut(shards.get_mut(place(hash))?))
@@ -202,7 +202,7 @@ impl<T> Clone for ByKey<T> {
     }
 }
 
-/// A key with its hash, either that of an entry or that which is looked up.
+/// A key and its hash: those of an entry, or those that are looked up.
 trait HashedKey {
     fn hashed(&self) -> (u64, &str);
 }
@@ -267,7 +267,7 @@ impl<T> Clone for ByName<T> {
     }
 }
 
-/// An account and a name with their hash, either those of an entry or those which are looked up.
+/// An account, a name and their hash: those of an entry, or those that are looked up.
 trait HashedName {
     fn hashed(&self) -> (u64, AccountId, &str);
 }

@@ -1,6 +1,6 @@
-//! Finds the roles whose trust policies can allow a principal, in the order of account and name. The
-//! roles of one person are thereby found among very many others without evaluating each policy.
-//! Whether a role really admits the person is decided by its policies.
+//! Finds the roles whose trust policies can allow a principal, in the order of account and name. It finds the roles
+//! that a person may assume among very many others without evaluating each trust policy. Callers must evaluate the
+//! trust policies of the roles that it finds.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::evaluator::AllowedPrincipal;
 /// is duplicated.
 const CHUNK: usize = 512;
 
-/// The roles, by the principals that their trust policies name.
+/// An index of the roles by each principal that their trust policies name.
 #[derive(Clone, Default)]
 pub(super) struct Trusting(Table<Trusted>);
 

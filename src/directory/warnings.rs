@@ -137,9 +137,9 @@ impl Directory {
         all.filter(|(id, _)| wanted.contains(id)).collect()
     }
 
-    /// The principals of known accounts that trust policies and bucket policies name by ARN, sorted by the
-    /// policies' owners. In rows they come from an earlier version or from a time when the account was unknown. In
-    /// a file they are principals that the file does not declare.
+    /// The principals of known accounts that trust policies and bucket policies name by ARN, sorted by the policies'
+    /// owners. A row of the store has such a principal if an earlier version of Brevet wrote the row, or if the account
+    /// was unknown then. A file has one if it does not declare the user or role.
     fn named_by_arn(&self) -> Vec<NamedByArn<'_>> {
         let mut all = Vec::new();
         for (owner, policy) in self.naming_policies() {
@@ -181,7 +181,7 @@ impl Directory {
     }
 }
 
-/// The name in messages of the policy in which a role or a bucket names principals.
+/// Names in messages the trust policy of a role, or the policy of a bucket.
 pub fn naming_policy(owner: &Name) -> String {
     match owner.kind {
         ResourceKind::Role => format!("the trust policy of role {}", owner.id),
@@ -189,8 +189,8 @@ pub fn naming_policy(owner: &Name) -> String {
     }
 }
 
-/// Makes one sentence for each unique id in a trust policy or bucket policy that nobody has. `arns` contains the
-/// ARNs of the ids that somebody has.
+/// Makes one sentence for each unique id in a trust policy or bucket policy that no user or role has. `arns` has the
+/// ARN of each unique id that a user or role has.
 fn of_unknown_ids(owner: &Name, policy: &Policy, arns: &HashMap<&str, &str>) -> Vec<String> {
     let ids = policy.named_principals().filter_map(|named| match named {
         NamedPrincipal::ById(id) => Some(id),

@@ -7,8 +7,8 @@ use crate::directory::Directory;
 use crate::directory::resource::{Name, ResourceKind};
 use crate::revocations::Selector;
 
-/// An entry that was removed, was disabled, or was replaced by another one of the same name, and from which
-/// sessions came.
+/// An entry of a directory file whose sessions must end, because the entry was removed, disabled, or replaced by
+/// another one of the same name.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Departure {
     pub selector: Selector,

@@ -13,7 +13,7 @@ use crate::store::Node;
 pub struct Serves {
     /// A digest of the names of the file's entries; empty if the directory is not a file.
     pub digest: String,
-    /// How many entries this file does not have but another broker's file has. Their sessions end when no
+    /// How many entries are missing from this file, but not from the file of another broker. Their sessions end when no
     /// broker's file has them any more.
     pub left: usize,
 }
@@ -31,8 +31,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Starts with the directory file that is read at the start, and warns if other brokers' files have more
-    /// entries.
+    /// Starts to track the first directory file of this process, and warns if other brokers' files have more entries.
     pub fn new(serves: Serves) -> Self {
         serves.warn_of_what_is_left();
         Self {
@@ -48,7 +47,7 @@ impl Serving {
         self.now.store(Arc::new(serves));
     }
 
-    /// Sets the reason why the store does not record the file's entries; `None` if it does.
+    /// Sets why the store does not record the file's entries; `None` after the store has recorded them.
     pub fn is_not_kept(&self, why: Option<String>) {
         self.not_kept.store(why.map(Arc::new));
     }

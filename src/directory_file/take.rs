@@ -56,12 +56,12 @@ pub struct Taken {
     pub ended: Vec<(RevocationKey, Mark)>,
     /// The number of the last change of the feed before these revocations.
     pub after: i64,
-    /// How many entries this file does not have but another broker's file has. Their sessions end when no
+    /// How many entries are missing from this file, but not from the file of another broker. Their sessions end when no
     /// broker's file has them any more.
     pub left: usize,
 }
 
-/// The differences between a file and the store, which must be recorded.
+/// What differs between a file and the entries that the store has recorded.
 struct Change<'a> {
     came: Vec<(&'a Name, &'a str)>,
     went: Vec<&'a Name>,
@@ -203,7 +203,7 @@ impl Taker<'_> {
         })
     }
 
-    /// Writes one change of the feed and its rows. Returns the marks of the sessions that it ends.
+    /// Writes one change of the feed and its rows. Returns the revocation marks that the change contains.
     async fn write_portion(
         &self,
         writer: &mut Writer<'_>,
@@ -244,8 +244,8 @@ impl Taker<'_> {
         Ok(marks)
     }
 
-    /// Finds what must be recorded. Entries that are missing from the file count as removed only if
-    /// `gone_is_gone` says that no other broker's file has them.
+    /// Compares a compiled file with the recorded entries. Entries that are missing from the file count as removed only
+    /// if `gone_is_gone` says that no other broker's file has them.
     fn change<'a>(
         &self,
         compiled: &'a Compiled,
@@ -286,7 +286,7 @@ struct Portion<'a> {
 }
 
 impl Portion<'_> {
-    /// Makes the detail of the change in the feed. `mark` ends the sessions.
+    /// Makes the detail of the change in the feed. `mark` is the revocation mark for all removed entries.
     fn detail(&self, mark: Mark) -> Detail {
         let entry = |name: &Name, identity: Option<&str>| {
             let kind = name.kind.as_str().to_owned();

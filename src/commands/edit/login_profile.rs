@@ -1,5 +1,5 @@
 //! Changes passwords of users. The hashes of earlier passwords are kept, because the password policy of the account may
-//! forbid to use them again.
+//! forbid their reuse.
 
 use zeroize::Zeroizing;
 

@@ -11,13 +11,13 @@ pub(super) struct Entry {
 pub(super) enum Grants {
     /// All actions on all resources.
     Everything,
-    /// Nothing, whatever other policies allow.
+    /// No action, even if another policy allows it.
     Nothing,
-    /// All actions but these, on all resources.
+    /// All actions except the listed ones, on all resources.
     AllBut(&'static [&'static str]),
-    /// These actions on all resources.
+    /// The listed actions on all resources.
     Actions(&'static [&'static str]),
-    /// Actions on certain resources.
+    /// Pairs of a resource and the actions that are allowed on it.
     On(&'static [(&'static str, &'static [&'static str])]),
 }
 

@@ -88,9 +88,9 @@ impl PasswordPolicyDetail {
 /// The alias and the password policy of an account in a snapshot.
 #[derive(Debug, Clone, Default)]
 pub struct AccountSettings {
-    /// The alias, if the account has one.
+    /// The alias that people may enter instead of the account id when they sign in; `None` if there is none.
     pub alias: Option<Box<str>>,
-    /// The password policy, if the account has one of its own.
+    /// The password policy that the account has set; `None` if AWS's default applies.
     pub password_policy: Option<PasswordPolicy>,
 }
 
@@ -99,7 +99,7 @@ impl Declared for Account {
         &self.account_id
     }
 
-    /// The alias in lower case, because it must be unique among all accounts.
+    /// The alias in lower case, because no two accounts may have the same; the account id if there is no alias.
     fn folded(&self) -> String {
         let alias = self.account_alias.as_ref();
         alias.map_or_else(|| self.account_id.clone(), |a| a.to_ascii_lowercase())

@@ -21,10 +21,10 @@ const MAX_NAME: usize = 100;
 const MAX_KUBERNETES_NAME: usize = 253;
 
 shape! {
-    /// Gives a role to the pods that run under a service account of Kubernetes, or to the tasks of a family of
-    /// Amazon ECS. The first sets `Namespace`, `ServiceAccount` and `ProviderArn`, the second `Family`.
+    /// Gives a role to the pods that run under a service account of Kubernetes, or to the tasks of a family of Amazon
+    /// ECS. For pods, it sets `Namespace`, `ServiceAccount` and `ProviderArn`; for tasks, `Family`.
     AssociationDetail {
-        /// The ARN. It may be left out, because the other fields determine it.
+        /// The ARN, which may be left out, because it is made of the other fields.
         arn: String,
         role_arn: String,
         cluster: String,
@@ -65,12 +65,12 @@ impl Keyed for Association {
 }
 
 impl AssociationDetail {
-    /// Whether the association is one of tasks and not of pods.
+    /// Whether the association gives its role to tasks of Amazon ECS and not to pods.
     pub fn is_of_tasks(&self) -> bool {
         self.family.is_some()
     }
 
-    /// The ARN that the other fields determine.
+    /// Makes the ARN from the other fields.
     fn made_arn(&self) -> String {
         let account = account_of(&self.role_arn);
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
@@ -166,7 +166,7 @@ impl Declared for AssociationDetail {
         provider.into_iter().chain([role]).collect()
     }
 
-    /// Drops the ARN, because the other fields determine it.
+    /// Sets the ARN if it was left out.
     fn drop_what_is_observed(&mut self) {
         if self.arn.is_empty() {
             self.arn = self.made_arn();

@@ -33,13 +33,13 @@ shape! {
 #[derive(Debug)]
 pub struct BucketPolicy {
     pub bucket: Box<str>,
-    /// The account to which the policy belongs. It is in force only if that account owns the bucket.
+    /// The account that declares the policy. The policy is in force only if this account owns the bucket.
     pub account: AccountId,
     pub policy: Policy,
 }
 
 impl BucketPolicy {
-    /// A warning if the policy allows everybody in, even without credentials.
+    /// Returns a warning if the policy allows requests of everybody, including those without credentials.
     pub fn warning(&self) -> Option<String> {
         strangers::public_statement(&self.policy).map(|at| {
             format!(
@@ -135,9 +135,9 @@ impl Declared for BucketPolicyDetail {
     }
 }
 
-/// Finds a resource in the policy that can match neither the bucket nor one of its objects, to which S3 answers
-/// `Policy has invalid resource`: Amazon S3 User Guide, "Policies and permissions in Amazon S3". The document
-/// was compiled before, so that its elements have the right form.
+/// Finds a resource in the policy that can match neither the bucket nor one of its objects. S3 refuses such a policy
+/// with `Policy has invalid resource`: Amazon S3 User Guide, "Policies and permissions in Amazon S3". The document must
+/// have been compiled, so that its elements have the right form.
 fn foreign(document: &Document, bucket: &str) -> Option<String> {
     let whole: Value = serde_json::from_str(&document.text().ok()?).ok()?;
     let statements = several(whole.get("Statement")?);
@@ -159,7 +159,8 @@ fn several(value: &Value) -> Vec<&Value> {
     }
 }
 
-/// Whether a pattern of resources can match the bucket or one of its objects.
+/// Whether a resource in the policy, which may have wildcards and variables, can match the bucket or one of its
+/// objects.
 fn may_match(pattern: &str, bucket: &str) -> bool {
     let own = [ARN, bucket].concat();
     let open = pattern.find(['*', '?']).or_else(|| pattern.find("${"));

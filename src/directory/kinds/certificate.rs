@@ -1,5 +1,5 @@
-//! Client certificates. They say which user a program is that connects with a certificate of the
-//! trusted CA. A certificate counts as a long-term credential of the user.
+//! Client certificates. A program that connects with a certificate of the trusted CA acts as the user to whom the
+//! directory assigns this certificate. It counts as a long-term credential of the user.
 
 use std::sync::Arc;
 
@@ -33,10 +33,10 @@ shape! {
     }
 }
 
-/// A compiled mapping from a certificate to its user.
+/// A client certificate in a snapshot, which stands for a user.
 #[derive(Debug)]
 pub struct Certificate {
-    /// The SPIFFE ID or the subject, which must be equal to the certificate's.
+    /// The SPIFFE ID or the subject, by which the certificate is recognized.
     pub id: Box<str>,
     /// The ARN of the user that the certificate stands for.
     pub user_arn: Arc<str>,

@@ -13,8 +13,8 @@ use crate::directory::table::Keyed;
 use crate::directory::{Directory, DirectoryError, fault};
 
 shape! {
-    /// An instance profile, which has at most one role. In an account's export it is inside its
-    /// role, and the role is repeated inside it.
+    /// An instance profile, which has at most one role. AWS's export of an account lists it inside its role, and
+    /// repeats the role inside the profile.
     InstanceProfile {
         path: Option<String>,
         instance_profile_name: String,
@@ -52,7 +52,7 @@ pub struct Profile {
     pub arn: Box<str>,
     /// `ACCOUNT/name` in lower case.
     folded: Box<str>,
-    /// The role, by its folded name.
+    /// The folded name of the role in the profile; `None` if the profile is empty.
     pub role: Option<Box<str>>,
     pub tags: Box<[names::Tag]>,
 }

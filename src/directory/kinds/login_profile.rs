@@ -42,9 +42,9 @@ pub struct LoginProfile {
     pub user_arn: Arc<str>,
     /// The hash of the current password.
     pub hash: Secret<String>,
-    /// A mark by which another password is noticed.
+    /// A digest that changes when the user gets another password.
     pub mark: Mark,
-    /// How expensive the hash is.
+    /// The memory and the number of passes that computing the hash takes.
     pub cost: Cost,
     /// Whether the user must choose another password at the next sign-in.
     pub must_be_reset: bool,
@@ -106,7 +106,8 @@ impl Declared for LoginProfileDetail {
         }
     }
 
-    /// The password is revoked like an access key, under a name of its own.
+    /// Sessions that began with a password are revoked like those of an access key; `password_key` makes
+    /// the id.
     fn sessions(&self) -> Option<Selector> {
         Some(Selector::AccessKey)
     }
@@ -143,12 +144,11 @@ impl Declared for LoginProfileDetail {
     }
 }
 
-/// The most costs of hashes that each comparison of a password covers.
+/// The maximum number of costs that [`Directory::password_costs`] returns.
 const MAX_COSTS: usize = 4;
 
 impl Directory {
-    /// The costs of the hashes that users have. If there are more than four, the four that most users
-    /// have.
+    /// The different costs of the users' password hashes: the four most frequent ones, if there are more.
     pub fn password_costs(&self) -> Vec<Cost> {
         let mut all: Vec<(&Cost, &usize)> = self.password_costs.iter().collect();
         all.sort_by(|a, b| b.1.cmp(a.1));

@@ -50,14 +50,14 @@ pub struct MfaDevice {
     algorithm: totp_rs::Algorithm,
     /// When the device was created, in seconds since 1970; 0 if that is not known.
     pub made_at: i64,
-    /// When the device was assigned to its user.
+    /// When the device was assigned to its user; `None` if that is not known or the device is not assigned.
     pub enable_date: Option<Box<str>>,
     pub tags: Box<[names::Tag]>,
 }
 
 impl MfaDevice {
-    /// The generator of the device's codes, one for each 30 seconds. Every device of a snapshot has
-    /// one.
+    /// Returns the generator of the device's codes, which change every 30 seconds. `None` if the seed is unusable,
+    /// which a snapshot does not accept.
     pub fn totp(&self) -> Option<totp_rs::Totp> {
         let secret = totp_rs::Secret::try_from_base32(self.seed.expose()).ok()?;
         let builder = totp_rs::Builder::new()

@@ -18,7 +18,7 @@ use crate::directory::{Directory, DirectoryError, fault};
 use crate::proof::jwt::KeySet;
 use crate::revocations::Selector;
 
-/// The error about a declaration in which the broker itself is one of its identity providers.
+/// The error about a provider whose issuer is this broker itself.
 pub const OWN_ISSUER: &str = "is this broker's own [web_identity] issuer: a session that exchanged its own token for \
      another session would lose its session policies, its chain and whatever revokes it; remove the provider";
 
@@ -56,14 +56,14 @@ shape! {
         certificate_authority: Option<String>,
         /// The provider's keys (RFC 7517), for a broker that cannot fetch them.
         json_web_key_set: Option<Box<RawValue>>,
-        /// Whether each token is accepted only once, which its `jti` shows.
+        /// Whether each token is accepted only once. Its `jti` shows whether it was used before.
         one_time: Option<bool>,
-        /// The client id with which people sign in, one of `ClientIDList`. It may be left out if there is
-        /// only one.
+        /// The client id, out of `ClientIDList`, with which people sign in. It may be left out if the list has only
+        /// one.
         #[serde(rename = "ClientID")]
         client_id: Option<String>,
-        /// The secret that the provider gave to this client; a public client has none. This field has it
-        /// in clear, and `SealedClientSecret` sealed under the master key.
+        /// The client secret of `ClientID`, in clear; a public client has none. `SealedClientSecret` holds the secret
+        /// sealed under the master key instead.
         client_secret: Option<Zeroizing<String>>,
         sealed_client_secret: Option<String>,
         create_date: Option<String>,
@@ -88,7 +88,7 @@ pub struct OidcProvider {
     pub keys: Option<KeySet>,
     /// The PEM certificate of the CA for the provider's endpoints.
     pub ca: Option<Box<[u8]>>,
-    /// Whether each token is accepted only once.
+    /// Whether each token, recognized by its `jti`, is accepted only once.
     pub one_time: bool,
     /// The client with which people sign in; `None` if there are several client ids and the entry does not
     /// say which one.
@@ -96,7 +96,7 @@ pub struct OidcProvider {
     pub tags: Box<[names::Tag]>,
 }
 
-/// The client of a provider with which people sign in.
+/// The OAuth client of the broker at a provider with which people sign in.
 #[derive(Debug)]
 pub struct SignInClient {
     pub id: Box<str>,
@@ -105,7 +105,8 @@ pub struct SignInClient {
 }
 
 impl OidcProviderDetail {
-    /// The client id with which people sign in, if it is known.
+    /// The client id with which people sign in; `None` if there are several client ids and the entry does not say which
+    /// one.
     pub fn sign_in_client_id(&self) -> Option<&str> {
         match (&self.client_id, self.client_id_list.as_slice()) {
             (Some(id), _) => Some(id),
@@ -119,7 +120,7 @@ impl OidcProviderDetail {
         self.client_secret.is_some() || self.sealed_client_secret.is_some()
     }
 
-    /// Drops the client with which people sign in, and its secret.
+    /// Clears the client id with which people sign in, and its secret.
     pub fn drop_sign_in_client(&mut self) {
         self.client_id = None;
         (self.client_secret, self.sealed_client_secret) = (None, None);
@@ -127,8 +128,7 @@ impl OidcProviderDetail {
 }
 
 impl OidcProvider {
-    /// Whether the keys of both providers are fetched in the same way, so that one can use those of the
-    /// other.
+    /// Whether the keys of both providers are fetched from the same URL with the same CA, so that both can share them.
     pub fn asks_like(&self, other: &Self) -> bool {
         self.url == other.url && self.ca == other.ca
     }

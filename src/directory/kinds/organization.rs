@@ -136,7 +136,7 @@ shape! {
 }
 
 impl OrganizationPolicy {
-    /// The kind of document; `None` for a type that is not supported.
+    /// The kind of the compiled policy; `None` if Brevet does not support the type.
     fn kind(&self) -> Option<PolicyKind> {
         match self.policy_summary.r#type.as_str() {
             SERVICE_CONTROL_POLICY => Some(PolicyKind::ServiceControl),
@@ -145,12 +145,13 @@ impl OrganizationPolicy {
         }
     }
 
-    /// Whether this is the resource control policy that AWS attaches everywhere, which is implied.
+    /// Whether this is the resource control policy that AWS attaches everywhere. It is not compiled, because it allows
+    /// everything.
     fn is_implied(&self) -> bool {
         self.policy_summary.id == RCP_FULL_AWS_ACCESS
     }
 
-    /// The place of the document for messages.
+    /// Names the policy in messages: `policy p-… (NAME)`.
     fn place(&self) -> String {
         let summary = &self.policy_summary;
         match &summary.name {
@@ -161,7 +162,7 @@ impl OrganizationPolicy {
 }
 
 impl OrganizationDetail {
-    /// Gives the AWS managed policy that allows everything its document, which may be left out.
+    /// Adds the document of the AWS managed policy that allows everything, if the declaration leaves it out.
     fn fill_in_full_access(&mut self) {
         for policy in &mut self.policies {
             if policy.policy_summary.id == FULL_AWS_ACCESS && policy.content.is_none() {
@@ -186,8 +187,8 @@ impl Declared for OrganizationDetail {
         "organization".to_owned()
     }
 
-    /// The id of the organization itself. It does not belong to one of the broker's accounts,
-    /// because the broker may not know the management account.
+    /// The id of the organization, in place of an account: an organization belongs to none, because the broker may not
+    /// know the management account.
     fn account(&self) -> &str {
         &self.id
     }
@@ -213,7 +214,7 @@ impl Declared for OrganizationDetail {
         policies.map(|policy| &mut policy.content).collect()
     }
 
-    /// Drops paths, because they only repeat what `ParentId` says.
+    /// Drops the paths. A `ParentId` that is left out is taken from the path first.
     fn drop_what_is_observed(&mut self) {
         self.fill_in_full_access();
         for unit in &mut self.organizational_units {

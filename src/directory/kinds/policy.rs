@@ -32,8 +32,8 @@ shape! {
         create_date: Option<String>,
         update_date: Option<String>,
         policy_version_list: Vec<PolicyVersion>,
-        /// A field of Brevet: the id of the version with the highest number that was ever given, if
-        /// that version was deleted. It keeps numbers from being given again.
+        /// A field of Brevet: the id of the version with the highest number, if that version was deleted. It keeps the
+        /// number from being used again.
         highest_version_id: Option<String>,
         /// The tags; `None` leaves them as they are, since AWS's export does not contain them.
         tags: Option<Vec<Tag>>,
@@ -74,7 +74,8 @@ impl ManagedPolicyDetail {
         ids.map(version_number).max().unwrap_or_default()
     }
 
-    /// Records a number that was given to a version, if no version has it any more.
+    /// Records that a version had the number `highest`, unless the policy has a version with that number or a higher
+    /// one.
     pub fn keep_highest_version(&mut self, highest: u32) {
         if highest > self.highest_version() {
             self.highest_version_id = Some(format!("v{highest}"));

@@ -263,8 +263,8 @@ struct Trust {
     closed: Option<Box<str>>,
 }
 
-/// Checks whom a trust policy allows. A stored role that would let strangers in by a rule that is
-/// newer than its row trusts nobody instead.
+/// Checks whom a trust policy allows. If the role is from the store and breaks a rule about strangers, which may be
+/// newer than the row, the returned policy trusts nobody.
 fn checked(
     mut policy: Policy,
     tags: &[names::Tag],

@@ -176,7 +176,7 @@ impl Declared for SamlProviderDetail {
 /// The maximum number of private keys. The second one allows a rollover: IAM API Reference,
 /// "CreateSAMLProvider".
 const MAX_PRIVATE_KEYS: usize = 2;
-/// The maximum length of all private keys together in characters, from the same page.
+/// The maximum length of all private keys together in characters: IAM API Reference, "CreateSAMLProvider".
 const MAX_PRIVATE_KEY_CHARACTERS: usize = 2 * 16_384;
 
 /// Checks a PEM text of private keys, and returns it as it is stored, without white space around it.

@@ -18,7 +18,7 @@ pub struct Organization {
     members: HashMap<AccountId, Member>,
 }
 
-/// The place of an account in the organization, and the policies on the way to it.
+/// The place of an account in the organization, and the policies of each level above it.
 #[derive(Debug)]
 pub struct Member {
     /// The value of `aws:PrincipalOrgID`.
@@ -55,7 +55,7 @@ pub struct ControlPolicy {
 pub type Levels<'a> = Vec<Vec<&'a Policy>>;
 
 impl Organization {
-    /// Compiles the declared form.
+    /// Compiles a declared organization and its policies.
     ///
     /// # Errors
     /// [`DirectoryError`] for the first rule that is broken.
@@ -170,8 +170,8 @@ fn attached<'a>(
 }
 
 impl Member {
-    /// The service control policies that bind the account's principals, from the root down. `None` if
-    /// they are not in force, or not for this account.
+    /// The service control policies that bind the account's principals, from the root down. `None` if service control
+    /// policies are not in force, or the account is the management account.
     pub fn service_control(&self) -> Option<Levels<'_>> {
         self.has_service_control
             .then(|| self.by_level(|level| &level.service))
@@ -208,7 +208,7 @@ impl Member {
         Some((policies.get(at)?, &level.target))
     }
 
-    /// The root, unit or account at this level, where 0 is the root.
+    /// The id of the root, unit or account at this level, where 0 is the root.
     pub fn target(&self, level: usize) -> Option<&str> {
         self.levels.get(level).map(|level| &*level.target)
     }

@@ -1,8 +1,8 @@
-//! The rules that an organization must keep: the forms of ids, the tree, and what is attached to it.
+//! The rules for a declared organization: the forms of ids, the tree, and the attachments of policies.
 //!
-//! The sources are the AWS Organizations API Reference and the page "Quotas and service limits for
-//! AWS Organizations". If a declaration left something out, a request that AWS denies could be
-//! allowed. Therefore everything to which it refers must be declared.
+//! The sources are the AWS Organizations API Reference and the page "Quotas and service limits for AWS Organizations".
+//! Everything to which a declaration refers must be declared too, because a missing policy could allow a request that
+//! AWS denies.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,14 +19,14 @@ pub(super) const MAX_DEPTH: usize = 5;
 /// The maximum number of policies of one type that are attached to a root, unit or account.
 const ATTACHED_PER_TARGET: usize = 10;
 
-/// Adds the rules that the organization breaks to `limits`.
+/// Checks the organization, and adds each broken rule to `limits`.
 pub(super) fn check(organization: &OrganizationDetail, limits: &mut Limits<'_>) {
     for rule in broken(organization) {
         limits.invalid(rule);
     }
 }
 
-/// The rules that the organization breaks, one sentence each.
+/// Checks the organization. Returns one sentence for each broken rule.
 pub(super) fn broken(organization: &OrganizationDetail) -> Vec<String> {
     let mut all = Vec::new();
     if !is_id(&organization.id, "o-", 10..=32) {
@@ -51,7 +51,7 @@ pub(super) fn broken(organization: &OrganizationDetail) -> Vec<String> {
     all
 }
 
-/// Whether a text is the prefix, followed by lower-case letters and digits of this number.
+/// Whether a text is `prefix`, followed by as many lower-case letters and digits as `length` allows.
 fn is_id(text: &str, prefix: &str, length: std::ops::RangeInclusive<usize>) -> bool {
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     text.strip_prefix(prefix)
@@ -125,7 +125,7 @@ fn check_tree(organization: &OrganizationDetail, all: &mut Vec<String>) {
     all.sort();
 }
 
-/// The number of units from `parent` up to the root, including `parent`.
+/// Counts the units from `parent` up to the root, including `parent`.
 fn depth(
     parent: &str,
     parents: &HashMap<&str, &str>,
@@ -248,7 +248,7 @@ fn check_attachments(organization: &OrganizationDetail, all: &mut Vec<String>) {
     all.sort();
 }
 
-/// Whether policies of a type may be attached. A root whose `PolicyTypes` are left out has all types.
+/// Whether policies of a type may be attached. If the root leaves out `PolicyTypes`, all types may be.
 fn may_be_attached(organization: &OrganizationDetail, kind: &str) -> bool {
     let mut types = organization
         .roots
@@ -262,7 +262,7 @@ fn may_be_attached(organization: &OrganizationDetail, kind: &str) -> bool {
     all_features && (types.peek().is_none() || types.any(|summary| summary.r#type == kind))
 }
 
-/// Whether policies of a type are in force: the root says so, or one is attached.
+/// Whether policies of a type are in force: the root enables the type, or a policy of the type is attached.
 pub(super) fn is_in_force(organization: &OrganizationDetail, kind: &str) -> bool {
     let mut types = organization
         .roots
