@@ -179,7 +179,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Parses the command line.
+/// Parses the command line, and refuses flags that need another flag which is missing ([`only_with`]).
 fn understood(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
     let mut command = Arguments::command();
     let matches = command.try_get_matches_from_mut(words)?;

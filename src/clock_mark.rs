@@ -1,6 +1,6 @@
 //! The highest time that this node has seen, kept in a file next to the watermark, so that
 //! everything that expired before a restart stays expired, whatever the wall clock says afterwards.
-//! Reads no clock.
+//! This module does not read a clock.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::Timestamp;
 use crate::files::{self, Audience, FileError};
 
-/// How often to try to lock the file, with a pause after each attempt: two seconds in all.
+/// The maximum number of attempts to lock the file. With the pauses between them, they take two
+/// seconds.
 const LOCK_TRIES: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 

@@ -84,7 +84,7 @@ pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
     }
 }
 
-/// The state of one run of `brevet restore FILE`.
+/// One run of `brevet restore FILE`: its arguments, and what it needs from the configuration.
 struct Restore<'a> {
     arguments: &'a RestoreArguments,
     config: &'a Config,
@@ -116,7 +116,7 @@ impl Restore<'_> {
     /// Checks everything, then replaces the store.
     ///
     /// # Errors
-    /// [`Failure`] with the reason why a broker could not serve the backup. Nothing is then replaced.
+    /// [`Failure`] with the reason why a broker could not serve the backup. In that case nothing is replaced.
     fn run(self) -> Result<Head, Failure> {
         let runtime = runtime()?;
         let now = clock::now(self.config)?;
@@ -170,7 +170,8 @@ impl Restore<'_> {
         Ok(placed.head)
     }
 
-    /// Revokes the signing keys that the present store has revoked, in the backup too.
+    /// Adds to the backup the revocations of signing keys that the present store has, so that a restore does not undo
+    /// them. If that is impossible, prints which keys to revoke again.
     fn keep_keys_revoked(
         &self,
         runtime: &tokio::runtime::Runtime,
@@ -252,8 +253,8 @@ impl Restore<'_> {
         Ok(seen.into_iter().flatten().max().unwrap_or_default())
     }
 
-    /// Checks that the changes of the backup are those of the present store, and says with which of them
-    /// it ends.
+    /// Checks that the backup and the present store have the same history, and prints the change with which the backup
+    /// ends.
     ///
     /// # Errors
     /// [`Failure`] if the backup ends with a change that the present store does not have.
@@ -299,8 +300,8 @@ impl Restore<'_> {
         Ok(())
     }
 
-    /// Opens every secret and loads everything, as a broker would. Returns the master key file if keys
-    /// were added to it.
+    /// Opens every secret of the backup and loads the backup completely, as a broker would. Returns the path of the
+    /// master key file if keys were added to it.
     ///
     /// # Errors
     /// A secret cannot be opened, or a broker could not serve the backup.

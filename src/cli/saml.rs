@@ -58,9 +58,8 @@ pub(super) enum SamlCommand {
 
 /// Show what a SAML response says, every rule that it breaks, and what to change
 ///
-/// Prints the assertion if it is signed by a key of the metadata, and for each broken rule what to
-/// change at the identity provider or here. Nothing is printed of a response without a valid
-/// signature. Exits with 1 if any rule is broken.
+/// Prints the assertion if it is signed by a key of the metadata, and for each broken rule what to change at the
+/// identity provider or here. A response without a valid signature is not printed. Exits with 1 if any rule is broken.
 #[derive(Debug, Args)]
 #[command(after_long_help = INSPECT_EXAMPLES)]
 pub(super) struct InspectArguments {

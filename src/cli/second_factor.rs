@@ -5,11 +5,11 @@ use crate::base::arn::AccountId;
 use crate::directory::{Directory, Role, User};
 use crate::evaluator::{self, Policies, Policy, Principal, Request, RequestContext};
 
-/// The action by which administrators of users are recognized: whoever may call it for all users is one.
+/// The action that identifies administrators of users: a principal that may call it for all users counts as one.
 const ADMINISTERS: &str = "iam:DeactivateMFADevice";
 
-/// Makes a warning for each user with an active access key that administers users without an MFA code, and
-/// for each role that administers users and that such a user may assume without one.
+/// Makes a warning for each user who can administer other users with only an access key, and for each role that
+/// administers users and that such a user can assume without an MFA code.
 pub(super) fn warnings(directory: &Directory) -> Vec<String> {
     let mut roles: Vec<_> = directory
         .roles()

@@ -106,9 +106,9 @@ pub(super) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     })
 }
 
-/// What the log says about a broker that starts.
+/// The properties of a broker that the log names when the broker starts.
 struct About {
-    /// The files that the broker writes, whose file systems are checked for free space.
+    /// The files that the broker writes. Their file systems are checked for free space.
     files: Vec<PathBuf>,
     store: String,
     audit: String,

@@ -1,5 +1,5 @@
-//! `brevet export`, which reads the store directly; and functions with which commands open the store
-//! beside a broker.
+//! `brevet export`, which reads the store directly; and functions with which commands open a store that a broker may be
+//! using.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ pub(super) struct ExportArguments {
     config: ConfigArgument,
 }
 
-/// Opens the store for a command that works beside the broker.
+/// Opens the store for a command, even if a broker is using it.
 ///
 /// # Errors
 /// The store cannot be opened, or is older than what this node has seen of it.

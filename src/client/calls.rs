@@ -265,7 +265,7 @@ impl Client {
         })
     }
 
-    /// Calls GetAccessKeyInfo: the number of the account that an access key belongs to.
+    /// Calls GetAccessKeyInfo: the id of the account that an access key belongs to.
     ///
     /// # Errors
     /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
@@ -431,7 +431,7 @@ impl Client {
         Ok(answer.map_err(|s| self.failed(&s))?.into_inner())
     }
 
-    /// Calls VerifyRequest of the service Relying: whose signature a request has.
+    /// Calls VerifyRequest of the service Relying: who signed a request to another service.
     ///
     /// # Errors
     /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.

@@ -30,7 +30,7 @@ pub enum ClientError {
         /// The URL of the endpoint, which was not called.
         url: String,
     },
-    /// The answer lacks a field, which is named, that every answer must have.
+    /// The answer lacks a field that every answer must have. Contains the name of the field.
     #[error("the broker's answer has no {0}")]
     Incomplete(&'static str),
 }

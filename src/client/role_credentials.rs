@@ -33,14 +33,14 @@ struct Held {
     refresh_at: Timestamp,
 }
 
-/// What to do with the credentials in memory.
+/// How to proceed, depending on the age of the credentials in memory.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    /// They are good: use them.
+    /// The credentials are good: use them.
     Use,
-    /// They can be used, but it is time to fetch new ones.
+    /// The credentials can be used, but it is time to fetch new ones.
     Refresh,
-    /// They must not be used: wait for new ones.
+    /// There are no credentials, or they must not be used any more: wait for new ones.
     Wait,
 }
 
@@ -74,8 +74,8 @@ impl RoleCredentials {
         }))
     }
 
-    /// Returns credentials that are valid for at least another minute. If they cannot be refreshed, the old
-    /// ones are returned as long as that holds.
+    /// Returns credentials that are valid for at least another minute. If a refresh fails, the old credentials are
+    /// returned as long as they are valid for another minute.
     ///
     /// # Errors
     /// The error of AssumeRole, if there are no old credentials that can still be used.

@@ -121,11 +121,11 @@ pub struct AssumeRoleWithWebIdentity {
 pub struct WebIdentityRole {
     /// The session, with its credentials.
     pub role: AssumedRole,
-    /// The token's `sub`.
+    /// The subject of the token, its claim `sub`: the user's id at the provider.
     pub subject: String,
-    /// The token's `iss`.
+    /// The issuer of the token, its claim `iss`.
     pub provider: String,
-    /// The token's `aud`.
+    /// The audience of the token, its claim `aud`: the client id that the provider has for the caller's application.
     pub audience: String,
 }
 

@@ -7,7 +7,8 @@ use super::{Client, ClientError};
 use crate::api::relying::v1 as pb;
 use crate::base::secret::Secret;
 
-/// A session to watch: AssumeRoleForWorkload issued it to the caller, or the caller may verify requests.
+/// A session to watch. AssumeRoleForWorkload must have issued the session to the caller, unless the caller has
+/// permission to verify requests.
 #[derive(Debug, Clone)]
 pub struct WatchedSession {
     /// The id of the session's access key, `ASIA…`.
@@ -57,7 +58,7 @@ impl RevocationWatch {
 
 impl Client {
     /// Calls WatchRevocations for 1 to 100 sessions. `after_sequence_number` is the highest
-    /// number that an earlier stream had.
+    /// [`RevocationsSeen::sequence_number`] of an earlier stream; `None` if there was no earlier stream.
     ///
     /// # Errors
     /// See [`ClientError`].

@@ -15,8 +15,8 @@ use crate::process;
 
 /// The sidecar of Brevet: gives workloads credentials the way an instance profile does
 ///
-/// `brevet-agent agent` answers the addresses that every SDK asks. The broker itself is `brevet serve`, which is
-/// another program.
+/// `brevet-agent agent` serves the endpoints from which AWS SDKs get credentials. The broker itself is `brevet serve`,
+/// which is another program.
 #[derive(Debug, Parser)]
 #[command(
     name = "brevet-agent",

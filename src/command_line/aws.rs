@@ -1,5 +1,5 @@
-//! How a command finds its broker and the credentials to sign with: flags, the environment, `~/.aws/config`
-//! and `~/.aws/credentials`, in the order of AWS's SDKs. Knows no command.
+//! How a command finds its broker and the credentials to sign with: flags, the environment, `~/.aws/config` and
+//! `~/.aws/credentials`, in the order of AWS's SDKs. The same rules apply to all commands.
 
 mod credentials;
 mod identity;
@@ -132,7 +132,7 @@ impl Files {
             .and_then(|header| self.config.get(header))
     }
 
-    /// The section of a profile in the configuration file, without what the credentials file says.
+    /// The section of a profile in the configuration file only. Options in the credentials file are not included.
     fn in_config(&self, name: &str) -> Option<&Section> {
         let plain = if name == "default" {
             self.config.get(name)
@@ -285,8 +285,8 @@ impl Settings {
             .map_or("default", |p| p.value.as_str())
     }
 
-    /// The endpoints that the chosen profile sets, each under the variable that means the same. A shell that
-    /// no longer uses the profile needs them to reach the same servers.
+    /// The endpoints that the chosen profile sets, each under the name of the equivalent environment variable. A shell
+    /// that no longer uses the profile needs these variables to reach the same servers.
     pub(crate) fn endpoints_of_profile(&self) -> BTreeMap<String, String> {
         let section = self.files.profile(self.profile_name()).unwrap_or_default();
         let services =

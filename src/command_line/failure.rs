@@ -59,8 +59,8 @@ fn describe(failure: &Failure) -> String {
     }
 }
 
-/// Adds to a failure that a file system is full, if that is so for one of `files`. SQLite reports a full disk
-/// only as an "I/O error".
+/// Adds to a failure that the file system of one of `files` is full, if it is. SQLite reports a full disk only as an
+/// "I/O error".
 pub(crate) fn with_free_space(failure: Failure, files: &[&Path]) -> Failure {
     let full = files
         .iter()

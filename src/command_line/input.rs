@@ -35,7 +35,7 @@ pub(crate) fn read_text(path: &Path, max_bytes: u64) -> Result<String, Failure> 
     Ok(text.to_owned())
 }
 
-/// Reads a file. A path `-` is the name of a file here.
+/// Reads a file. The path `-` stands for a file of that name, not for standard input.
 ///
 /// # Errors
 /// The file cannot be read, or has more than `max_bytes` bytes; the message names the file.

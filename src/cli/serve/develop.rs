@@ -1,4 +1,4 @@
-//! Development mode: a broker that needs no files, makes up its keys and keeps nothing.
+//! Development mode: a broker that needs no files, generates its keys, and loses all data when it ends.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -31,7 +31,7 @@ use crate::sessions::{self, Mode, RedisOptions};
 use crate::sign_ins::Settings;
 use crate::store::{Access, Place, Store};
 
-/// Starts a broker in development mode on loopback, and prints lines to paste.
+/// Starts a broker in development mode on loopback, and prints lines to paste into a shell.
 pub(super) async fn start(arguments: &ServeArguments) -> Result<(Running, About), Failure> {
     let (listen, operator) = addresses(arguments)?;
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
@@ -135,8 +135,8 @@ fn declared(
     Ok((declaration, compiled, demo))
 }
 
-/// Imports the directory into the store. If the import refuses it, the compiled directory is returned, which
-/// is then served read-only.
+/// Imports the directory into the store. Returns `None` if that succeeds. If the import is refused, returns the
+/// compiled directory, which the broker then serves read-only.
 async fn imported(
     context: CommandContext<'_>,
     declaration: Declaration,

@@ -27,8 +27,8 @@ const OPTIONS: [&str; 13] = [
     "web_identity_token_file",
 ];
 
-/// The variables that determine which credentials sign a call, and such options of the chosen profile and
-/// of those to which it refers by `source_profile`.
+/// The variables and options that determine which credentials sign a call: those in [`VARIABLES`], and those in
+/// [`OPTIONS`] of the chosen profile and of the profiles to which it refers by `source_profile`.
 pub(super) fn of(settings: &Settings) -> Vec<String> {
     let mut parts = Vec::new();
     for name in VARIABLES {

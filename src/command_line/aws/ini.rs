@@ -1,6 +1,6 @@
-//! The format of `~/.aws/config` and `~/.aws/credentials`, as botocore reads it: sections, options
-//! (`=` or `:`), full-line comments (`#` and `;`), values that continue in indented lines, and one level
-//! of nested options. Does not know what a profile is.
+//! The format of `~/.aws/config` and `~/.aws/credentials`, as botocore reads it: sections, options (`=` or `:`),
+//! full-line comments (`#` and `;`), values that continue in indented lines, and one level of nested options. This
+//! module does not know what a profile is.
 
 use std::collections::BTreeMap;
 
@@ -59,8 +59,8 @@ type Options = BTreeMap<String, (usize, Vec<String>)>;
 /// Parses a file.
 ///
 /// # Errors
-/// [`IniError`] for the first line that is no section, option, comment or continuation, that repeats a
-/// section or an option, or that is nested and has no `=`.
+/// [`IniError`] for the first line that is not a section, option, comment or continuation, that repeats a section or
+/// option, or that is a nested option without `=`.
 pub(super) fn parse(text: &str) -> Result<Document, IniError> {
     let fault = |line: usize, rule: String| IniError {
         line: line + 1,

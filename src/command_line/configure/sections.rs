@@ -1,6 +1,6 @@
 //! Puts a section into the text of `~/.aws/config`, and leaves everything else as it is.
 
-/// A section to write.
+/// A section of `~/.aws/config` that is to be written, such as a profile.
 pub(super) struct Section {
     /// The text between the brackets, such as `profile dev`.
     pub(super) header: String,

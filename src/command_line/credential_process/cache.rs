@@ -23,8 +23,8 @@ const LONGEST_LIFE: Duration = Duration::from_secs(129_600);
 /// The maximum number of files that one run looks at.
 const MAX_SWEPT: usize = 1_000;
 
-/// The place of one session in the cache: a file for the session, and a file next to it that a run
-/// locks while it gets new credentials. The lock ends with its process.
+/// The place of one session in the cache: a file for the session, and a file next to it that a run locks while it gets
+/// new credentials. The lock is released when the process ends.
 pub(super) struct Entry {
     file: PathBuf,
     lock: PathBuf,
@@ -120,8 +120,8 @@ impl Entry {
         }
     }
 
-    /// Waits for the lock, which is held until the file is dropped. `None` if it cannot be had within
-    /// `max_wait`, or if the folder cannot be written.
+    /// Waits for the lock, which is held until the returned file is dropped. `None` if another run holds the lock for
+    /// longer than `max_wait`, or if the folder cannot be written.
     pub(super) async fn lock(&self, max_wait: Duration) -> Option<File> {
         let file = files::create_private_dir(files::folder(&self.lock))
             .and_then(|()| files::create_private(&self.lock))
@@ -143,8 +143,8 @@ impl Entry {
     }
 }
 
-/// Whether a file has the name of a cache's file. Others are left alone, because somebody may have chosen a
-/// folder that contains other files.
+/// Whether a file's name is one that a cache uses. Files with other names are never removed, because somebody may have
+/// chosen a folder that contains other files.
 fn is_of_a_cache(file: &Path) -> bool {
     let name = file.file_name().and_then(|name| name.to_str());
     let Some((digest, kind)) = name.and_then(|name| name.split_once('.')) else {

@@ -124,8 +124,8 @@ fn handle_of(child: &Child) -> io::Result<OwnedFd> {
     Ok(pidfd_open(id, PidfdFlags::empty())?)
 }
 
-/// Receives the signals that are passed on, except those that this process was told to ignore (as `nohup` does): the
-/// program ignores them too.
+/// Receives the signals that are passed on. Signals that this process was told to ignore (as `nohup` does) are left
+/// out, because the program ignores them too.
 fn caught() -> Result<mpsc::Receiver<Signal>, Failure> {
     let (sender, receiver) = mpsc::channel(16);
     let ignored = std::fs::read_to_string("/proc/self/status")
@@ -151,15 +151,14 @@ fn ignored_signals(status: &str) -> u64 {
         .unwrap_or_default()
 }
 
-/// Whether this process is in the foreground of a terminal. The terminal then sends Ctrl-C and Ctrl-\ to the
-/// program too. If they were passed on as well, the program would get them twice, at which many programs end at
-/// once.
+/// Whether this process is in the foreground of a terminal. The terminal then sends Ctrl-C and Ctrl-\ to the program
+/// too. Passing these signals on would deliver them twice, and many programs end at once on the second one.
 fn is_in_foreground() -> bool {
     std::fs::read_to_string("/proc/self/stat").is_ok_and(|stat| has_foreground(&stat))
 }
 
-/// Whether the process group is the foreground's, by proc_pid_stat(5): the fields after the name in parentheses are
-/// state, ppid, pgrp, session, tty_nr, tpgid.
+/// Whether the process group is in the foreground of its terminal, according to proc_pid_stat(5). The fields after the
+/// name in parentheses are state, ppid, pgrp, session, tty_nr, tpgid.
 fn has_foreground(stat: &str) -> bool {
     let Some((_, fields)) = stat.rsplit_once(')') else {
         return false;

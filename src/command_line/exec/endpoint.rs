@@ -16,8 +16,8 @@ pub(super) struct Endpoint {
     _running: OwnEndpoint,
 }
 
-/// The source of sessions: the broker, called as the command line says. The settings are read anew for each
-/// session, because those of a profile may change.
+/// The source of sessions: calls the broker as the command line says. The settings are read again
+/// for each session, because the options of a profile may change.
 struct Asked {
     arguments: SessionArguments,
     /// The session that was fetched before the program was started.
