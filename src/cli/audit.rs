@@ -17,7 +17,7 @@ Examples:
   brevet audit verify --config /var/lib/brevet/brevet.toml audit.jsonl-20261124 audit.jsonl
       Checks the files of two days, the older one first, up to the last line that the broker wrote.
   zcat audit.jsonl-20261123.gz | brevet audit verify - audit.jsonl-20261124
-      Checks without a head: lines that were cut off at the end are not found.
+      Checks without a head, so lines that were cut off the end are not noticed.
   brevet audit verify --config /var/lib/brevet/brevet.toml --commands audit.commands.jsonl
       Checks what operators did on the broker's machine.
   brevet audit verify --head 81344:6d0b…2e audit.jsonl
@@ -110,14 +110,14 @@ fn conclude(report: &Report, head: Option<Link>) -> Result<(), Failure> {
     }
     if head.is_none() {
         print::note(
-            "No head was given (--config or --head), so lines that were cut off at the end, or a log whose hashes were \
-             all recomputed, would not be found.",
+            "No head was given (--config or --head), so this check cannot notice that lines were cut off the end, or \
+             that somebody recomputed all hashes.",
         );
     }
     let faults = report.more + u64::try_from(report.faults.len()).unwrap_or(u64::MAX);
     match faults {
         0 => Ok(()),
-        1 => Err("the audit log was changed: 1 fault".into()),
+        1 => Err("the audit log was tampered with: 1 fault".into()),
         _ => Err(format!("the audit log was changed: {faults} faults").into()),
     }
 }
@@ -142,7 +142,7 @@ fn head_of(arguments: &VerifyArguments) -> Result<Option<Link>, Failure> {
         let watermark = config.watermark.as_deref();
         watermark
             .map(head::beside)
-            .ok_or("[store] watermark: is not set, so no head is kept; give one with --head")?
+            .ok_or("[store] watermark: is not set, so the broker keeps no head file; give the head with --head")?
     };
     let head = head::load(&path)?;
     head.map(Some)

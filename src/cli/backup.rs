@@ -49,14 +49,14 @@ pub(super) fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
         },
     )?;
     print::note(format_args!(
-        "{} holds the store as it was at change {} or later.",
+        "{} contains the store with all changes up to number {}, and perhaps later ones.",
         file.display(),
         head.sequence
     ));
     print::note("Its secrets are sealed under the master key: back that up too, in another place.");
     if let Some(Ok(key)) = config.master_key.as_deref().map(MasterKey::load) {
         print::note(format_args!(
-            "The master key is now {}; a restore needs a file that holds it.",
+            "The current master key is {}; to restore this backup you need a key file that contains this key.",
             key.id()
         ));
     }

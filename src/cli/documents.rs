@@ -23,8 +23,8 @@ pub(super) fn add(line: &mut Value, sequence: i64, documents: Documents) -> Resu
         let Some(text) = text else {
             if digest.is_some() {
                 return Err(format!(
-                    "change {sequence}: its {name} is missing, although the change contains its digest, so it was removed \
-                     from the database; to print the feed, omit --documents"
+                    "change {sequence}: its {name} is missing, although the change contains its digest, so somebody \
+                     removed it from the database. Leave out --documents to print the feed itself"
                 )
                 .into());
             }

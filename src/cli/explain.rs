@@ -71,10 +71,11 @@ fn encoded(text: &str) -> Result<&str, Failure> {
     match (words.next(), words.next()) {
         (Some(word), None) => Ok(word),
         (None, _) => {
-            Err("there is no encoded message: paste the one in an AccessDenied error, or the whole error".into())
+            Err("the input is empty: paste the encoded message of an AccessDenied error, or the whole error".into())
         }
         (Some(_), Some(_)) => {
-            Err("this text contains no encoded message: only an AccessDenied that policies decided has one".into())
+            Err("this text contains no encoded message: only an AccessDenied error that a policy decision caused \
+                contains one".into())
         }
     }
 }
@@ -97,7 +98,7 @@ fn describe(decoded: &Value) -> String {
     for s in statements {
         out.push_str(&statement(&s));
     }
-    out.push_str("\nThe condition keys of the request:\n");
+    out.push_str("\nCondition keys of the request:\n");
     for item in all(&context, "/conditions/items") {
         let values = all(&item, "/values/items")
             .iter()
@@ -215,7 +216,7 @@ mod tests {
             encoded(" ")
                 .unwrap_err()
                 .to_string()
-                .contains("there is no encoded message")
+                .contains("the input is empty")
         );
         assert!(
             encoded("error: NoSuchEntity: x")

@@ -61,9 +61,9 @@ pub(super) fn run(arguments: &HealthArguments) -> Result<(), Failure> {
         200 if body.starts_with("ready") => print::line(body),
         503 if body.starts_with("not ready") => Err(body.into()),
         _ => {
-            let next = "name the [operator] address of the broker's configuration, by default 127.0.0.1:7481";
+            let next = "give the [operator] address of the broker's configuration, by default 127.0.0.1:7481";
             Err(format!(
-                "{address} answers HTTP {status}, so it is not the operators' endpoint; {next}"
+                "{address} answered with HTTP status {status}, so it is not the [operator] address of a broker; {next}"
             )
             .into())
         }
@@ -106,8 +106,9 @@ pub(super) fn ask(
         .take(MAX_ANSWER_BYTES)
         .read_to_end(&mut answer)
         .map_err(text)?;
-    parse(&String::from_utf8_lossy(&answer))
-        .ok_or_else(|| "this is not an operators' endpoint".to_owned())
+    parse(&String::from_utf8_lossy(&answer)).ok_or_else(|| {
+        "the answer is not HTTP, so this is not the [operator] address of a broker".to_owned()
+    })
 }
 
 /// Splits an HTTP/1.1 answer into its status and its body.

@@ -103,7 +103,8 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
     let shown = if has_plan { show(&import) } else { Ok(()) };
     if import.kept > 0 && !prune && has_plan {
         print::note(format_args!(
-            "Entries that the file does not declare stay; --prune deletes those in the accounts of the file."
+            "Entries that the file does not declare are kept; --prune deletes them in the accounts that the file \
+             declares."
         ));
     }
     if !errors.is_empty() {
@@ -142,13 +143,14 @@ fn check_directory(config: &Config) -> Result<(), Failure> {
 fn refused(name: &str, errors: usize) -> Failure {
     let more = match errors.saturating_sub(SHOWN) {
         0 => String::new(),
-        more => format!(", {more} of them not shown"),
+        more => format!("; {more} more errors are not shown"),
     };
     let counted = match errors {
         1 => "1 error".to_owned(),
         n => format!("{n} errors"),
     };
-    format!("{name}: nothing was changed: {counted}, see above{more}").into()
+    format!("{name}: nothing was changed, because the file has {counted}, listed above{more}")
+        .into()
 }
 
 /// Reads the declaration. A file with unsealed secrets must be readable by its owner only; standard input
@@ -215,11 +217,11 @@ fn apply(
             .block_on(server::entrance(config, Some(context.master_key)).leave(context.store))?;
         if let Some(kept) = &kept {
             print::note(format_args!(
-                "What was changed or deleted is kept in {}.",
+                "The entries that were changed or deleted are kept, as they were before, in {}.",
                 kept.display()
             ));
             print::note(format_args!(
-                "To bring it back: brevet import --config {} {} --apply",
+                "To restore them: brevet import --config {} {} --apply",
                 print::word(&config_file.display().to_string()),
                 print::word(&kept.display().to_string())
             ));

@@ -242,7 +242,7 @@ fn say_what_is_next(
         "        --role-arn arn:aws:iam::{account}:role/Administrator --role-session-name first"
     ));
     print::note(
-        "\nAnybody with that key is administrator, until these two commands make it require a second factor:",
+        "\nAnybody who has this access key is an administrator. To require a second factor as well, run:",
     );
     print::note("  brevet mfa enroll --endpoint http://127.0.0.1:7480");
     print::note(format_args!(

@@ -37,7 +37,7 @@ pub(super) fn recorded<T>(
     let entropy = SystemEntropy::new();
     let deed = deed(name, parameters, &entropy)?;
     log.write(&deed, Phase::Begun, SystemClock.now(), &entropy).map_err(|error| {
-        format!("the log of commands, which must record this, cannot be written: {error}; nothing was done")
+        format!("the log of commands, which must record this command, cannot be written: {error}; nothing was done")
     })?;
     let result = work();
     conclude(

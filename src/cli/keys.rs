@@ -201,7 +201,9 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
     ))?;
     print::note("Every connected broker stops using them within 2 s. This cannot be undone.");
     let keyring = keyring.map_err(|error| {
-        format!("the keys are revoked, but the keyring file could not be written anew: {error}")
+        format!(
+            "the keys are revoked, but the keyring file could not be updated with new keys: {error}"
+        )
     })?;
     let there = keyring.ids();
     let unknown: Vec<&str> = list
@@ -211,7 +213,7 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
         .collect();
     if !unknown.is_empty() {
         print::note(format_args!(
-            "Not in {} (check the spelling): {}",
+            "Revoked, but not found in {} (check the spelling): {}",
             file.display(),
             unknown.join(", ")
         ));
@@ -221,7 +223,9 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
     }
     let renewed = keyring.without(&ids, &entropy, now)?;
     keyring_file::save(&renewed, file).map_err(|error| {
-        format!("the keys are revoked, but the keyring file could not be written anew: {error}")
+        format!(
+            "the keys are revoked, but the keyring file could not be updated with new keys: {error}"
+        )
     })?;
     print::note(format_args!(
         "{} has new keys. Copy it to every broker now: a broker whose current key was revoked issues no \

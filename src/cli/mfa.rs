@@ -76,7 +76,7 @@ async fn enroll(
     };
     let user = user_name
         .or_else(own)
-        .ok_or("--user-name: is required here, since the credentials are not those of a user")?;
+        .ok_or("--user-name: is required, since your credentials are not those of a user")?;
     let name = device_name.unwrap_or_else(|| user.clone());
 
     let created = client

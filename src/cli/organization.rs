@@ -19,9 +19,9 @@ const AWS_MANAGED: [&str; 2] = ["p-FullAWSAccess", "p-RCPFullAWSAccess"];
 const EXAMPLES: &str = "\
 Examples:
   brevet organization declare printed/ > organization.json
-      Puts together what the files in a folder say.
+      Combines the files in a folder into one declaration.
   brevet organization declare printed/ | brevet import --config brevet.toml -
-      Shows what it would change in the directory.";
+      Shows what the declaration would change in the directory.";
 
 const DECLARE_EXAMPLES: &str = "\
 Examples:
@@ -148,7 +148,8 @@ impl Printed {
         }
         let parent = || {
             asked_for.clone().ok_or_else(|| {
-                "the name of the file must contain the id of the parent or policy that was asked for, between dots: \
+                "the name of the file must contain, between dots, the id of the parent or policy that the command was \
+                 run for: \
                  `units.r-exam.json`, `accounts.r-exam.json`, `targets.p-example.json`"
                     .to_owned()
             })
@@ -288,7 +289,9 @@ impl Printed {
 }
 
 fn missing(command: &str, file: &str) -> String {
-    format!("what `aws organizations {command}` prints is missing: put it in a file such as {file}")
+    format!(
+        "the output of `aws organizations {command}` is missing: save it in a file such as {file}"
+    )
 }
 
 fn list(value: Value) -> Result<Vec<Value>, String> {
@@ -309,7 +312,11 @@ fn with_parent(value: Value, parent: &str) -> Result<Vec<Value>, String> {
 
 fn set(object: &mut Value, name: &str, value: Value) -> Result<(), String> {
     let fields = object.as_object_mut();
-    let fields = fields.ok_or_else(|| "must have an object where AWS prints one".to_owned())?;
+    let fields = fields.ok_or_else(|| {
+        "must have a JSON object for each entry, as `aws organizations` prints \
+        it"
+        .to_owned()
+    })?;
     fields.insert(name.to_owned(), value);
     Ok(())
 }

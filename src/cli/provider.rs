@@ -121,7 +121,7 @@ fn secret(arguments: &SecretArguments) -> Result<(), Failure> {
         None => "as a public client",
     };
     print::line(format_args!(
-        "{arn} signs people in with the client {id}, {what}, since change {sequence}."
+        "As of change {sequence}, the broker signs people in at {arn} as the client {id}, {what}."
     ))?;
     print::note("Every connected broker applies the change within 2 s.");
     Ok(())
@@ -133,6 +133,10 @@ fn read_secret(path: &std::path::Path) -> Result<Secret<String>, Failure> {
     let text = std::str::from_utf8(&bytes).map(|text| text.trim_end_matches(['\r', '\n']));
     match text {
         Ok(text) if !text.is_empty() => Ok(Secret::new(text.to_owned())),
-        _ => Err(format!("{}: must hold the secret, as text", path.display()).into()),
+        _ => Err(format!(
+            "{}: must contain the client secret as UTF-8 text, and must not be empty",
+            path.display()
+        )
+        .into()),
     }
 }

@@ -101,12 +101,12 @@ impl Run<'_> {
             )?;
         } else {
             print::note(format_args!(
-                "{} already holds a published key.",
+                "{} already contains a new key that is published and not yet in use.",
                 self.path.display()
             ));
         }
         print::note(
-            "Copy it to every broker; each notices the new file within a second. Then: brevet rekey",
+            "Copy the file to every broker; each broker notices the new file within a second. Then: brevet rekey",
         );
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Run<'_> {
         key.save(self.path)?;
         let id = key.next_id().unwrap_or_default();
         print::note(format_args!(
-            "{} now holds the new key {id}; nothing is sealed under it yet.",
+            "{} now contains the new key {id}; no secret is sealed under this key yet.",
             self.path.display()
         ));
         Ok(key)
@@ -136,7 +136,7 @@ impl Run<'_> {
             };
             return Err(format!(
                 "{closed} of the {} secrets in the store cannot be opened with {}{keys}; nothing was \
-                 changed. Restore the key file that opens them",
+                 changed. Restore the master key file under which they were sealed",
                 found.count(),
                 self.path.display()
             )
@@ -159,7 +159,8 @@ impl Run<'_> {
                 .collect();
             if !others.is_empty() {
                 return Err(format!(
-                    "brokers on other hosts would not have the new key: {}; nothing was changed\n  next: brevet rekey \
+                    "these brokers on other hosts would not get the new key: {}; nothing was changed\n  next: brevet \
+                     rekey \
                      --publish, copy {} to each of them, then brevet rekey",
                     others.join(", "),
                     self.path.display()
@@ -194,8 +195,8 @@ impl Run<'_> {
     fn say_what_it_does(&self, key: &MasterKey, goes_on: bool, brokers: &[Broker]) {
         if goes_on {
             print::note(format_args!(
-                "Some secrets are sealed under keys that are older than {}; they are now sealed under that one, and no new \
-                 key is made. Run this again afterwards for a new key.",
+                "Some secrets are still sealed under older keys than {}. This run seals them under {0} and makes no \
+                 new key; for a new key, run the command again afterwards.",
                 key.id()
             ));
         }
@@ -209,7 +210,7 @@ impl Run<'_> {
                 Err(crate::store::StoreError::InUse(_))
             );
             let what = if runs {
-                "A broker is running; it notices the new file."
+                "A broker is running; it notices the new key file by itself."
             } else {
                 "No broker is running."
             };
@@ -220,7 +221,8 @@ impl Run<'_> {
             let what = match broker.is_connected {
                 true => "is connected",
                 false => {
-                    "has not reported for more than ten seconds; it needs this file before it is started again"
+                    "has not reported for more than ten seconds; copy the new key file to its machine before it \
+                     starts again"
                 }
             };
             print::note(format_args!("{} {what}.", print::visible(&broker.name())));
@@ -281,7 +283,7 @@ impl Run<'_> {
             key.id()
         ));
         print::note(format_args!(
-            "{} keeps {} for older backups. To go back, restore such a backup with this file.",
+            "{} keeps {} for older backups. To return to the previous state, restore such a backup with this key file.",
             self.path.display(),
             retired.join(", ")
         ));
@@ -338,7 +340,8 @@ impl Run<'_> {
         let behind: Vec<String> = brokers.iter().filter(behind).map(Broker::name).collect();
         if !behind.is_empty() {
             return Err(format!(
-                "brokers that seal with another key than {1}: {0}; nothing was changed\n  next: copy {2} to each of them, \
+                "these brokers seal with another key than {1}: {0}; nothing was changed\n  next: copy {2} to each of \
+                 them, \
                  wait for a few seconds, then brevet rekey --forget",
                 behind.join(", "),
                 key.id(),
@@ -360,7 +363,8 @@ impl Run<'_> {
                     retired.join(", ")
                 ));
                 print::note(
-                    "Backups from before the last `brevet rekey` can only be opened with a copy of the file from then.",
+                    "To restore a backup from before the last `brevet rekey`, you need an earlier copy of the key \
+                     file.",
                 );
                 Ok(((), Value::Null))
             },
@@ -383,8 +387,8 @@ fn refuse_if_any(lacking: &[&Broker], key: &str, path: &Path) -> Result<(), Fail
         })
         .collect();
     Err(format!(
-        "brokers that do not have the key {key}: {}; no secret was sealed under it\n  next: copy {} to each of them; a broker \
-         notices the new file within a second and reports it within a few. Then: brevet rekey",
+        "these brokers do not have the key {key}: {}; no secret was sealed under it\n  next: copy {} to each of them; \
+         a broker reports the new key within a few seconds. Then: brevet rekey",
         names.join(", "),
         path.display()
     )

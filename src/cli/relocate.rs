@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &MoveArguments) -> Result<(), Failure> {
     };
     if is_same {
         return Err(format!(
-            "--to {}: the store is already there; name another database",
+            "--to {}: is the database that the store is already in; give another one",
             arguments.to
         )
         .into());
@@ -79,7 +79,8 @@ pub(super) fn run(arguments: &MoveArguments) -> Result<(), Failure> {
     print::note("Then: brevet check, and brevet serve. Keep the watermark file as it is.");
     if let Place::Sqlite(path) = &config.store {
         print::note(
-            "To go back, before a broker has served the new store, with this configuration:",
+            "To go back to the old store (only before a broker has used the new one), run this with the old \
+             configuration:",
         );
         print::note(format_args!(
             "  brevet restore --config {} {}",
@@ -170,8 +171,8 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
         let found = commands::open_all(&from, &key).await?;
         if !found.all_open() {
             return Err(format!(
-                "{} secrets in the store cannot be opened with {}; nothing was changed. Restore the key file that opens \
-                 them",
+                "{} secrets in the store cannot be opened with {}; nothing was changed. Restore the master key file \
+                 under which they were sealed",
                 found.missing.values().sum::<usize>() + found.broken_count,
                 path.display()
             )
@@ -180,7 +181,9 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
     }
     let relocation = store::relocate(&from, &target).await?;
     for (table, rows) in &relocation.tables {
-        print::note(format_args!("{table:<16} {rows:>10} rows, equal in both"));
+        print::note(format_args!(
+            "{table:<16} {rows:>10} rows, the same in both stores"
+        ));
     }
     print::note(format_args!(
         "The store {} is at change {}.",

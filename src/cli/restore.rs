@@ -24,9 +24,9 @@ const RESTORE_EXAMPLES: &str = "\
 Examples:
   brevet restore --config /var/lib/brevet/brevet.toml /backup/store.db
   brevet restore --config brevet.toml /backup/store.db --master-key /backup/master.key
-      For a backup from before a `brevet rekey --forget`; its key is added to the key file.
+      Restores a backup from before a `brevet rekey --forget`, and adds its key to the key file.
   brevet restore --config /var/lib/brevet/brevet.toml --accept
-      After `pg_restore` put a PostgreSQL store back.";
+      Accepts a PostgreSQL store that `pg_restore` has restored.";
 
 /// Replace the store by a backup, and end every session that was issued before
 ///
@@ -136,7 +136,7 @@ impl Restore<'_> {
         let kept = files::name_for_replaced(&self.place, now);
         if self.place.exists() {
             print::note(format_args!(
-                "The present store is kept as {}.",
+                "The current store is kept as {}.",
                 kept.display()
             ));
         }
@@ -154,7 +154,7 @@ impl Restore<'_> {
         remember_time(self.config, now)?;
         ended(&placed.head);
         if let Some(kept) = placed.kept {
-            print::note("To go back to the store that was replaced, with the broker stopped:");
+            print::note("To go back to the store that was replaced, stop the broker and run:");
             let config = self.arguments.config.config.display();
             print::note(format_args!(
                 "  brevet restore --config {config} {} --another-store",
@@ -180,8 +180,8 @@ impl Restore<'_> {
     ) -> Result<(), Failure> {
         match runtime.block_on(store::revoked_keys(&self.place)) {
             Some(ids) if ids.is_empty() => print::note(
-                "The current store names no signing key as revoked. If you revoked one, revoke it again with `brevet \
-                 keyring revoke`.",
+                "The current store records no revoked signing key. If you have ever revoked one, revoke it again with \
+                 `brevet keyring revoke`.",
             ),
             // A backup that must be accepted cannot be written to before it is.
             Some(_) if self.arguments.accept => print::note(
@@ -198,13 +198,14 @@ impl Restore<'_> {
                 ))?;
                 let ids: Vec<&str> = ids.collect();
                 print::note(format_args!(
-                    "Signing keys that were revoked stay revoked: {}.",
+                    "These signing keys were revoked in the current store, and are now revoked in the restored store \
+                     too: {}.",
                     ids.join(", ")
                 ));
             }
             None => print::note(
-                "If signing keys were revoked after the backup was made, revoke them again with `brevet keyring \
-                 revoke`: the store that knew them cannot be read.",
+                "The current store cannot be read, so its revoked signing keys are unknown. If signing keys were \
+                 revoked after the backup was made, revoke them again with `brevet keyring revoke`.",
             ),
         }
         Ok(())
@@ -232,7 +233,7 @@ impl Restore<'_> {
         if let Some(other) = other.filter(|_| !self.arguments.another_store) {
             return Err(format!(
                 "{}: is a backup of the store {}, but the store here is {other}, with other users, roles and revocations. \
-                 Nothing was replaced; name a backup of this store, or add --another-store if this is intended",
+                 Nothing was replaced; choose a backup of this store, or add --another-store if this is intended",
                 self.file.display(),
                 head.store_id
             )
@@ -284,17 +285,18 @@ impl Restore<'_> {
             Some(true) => print::note(format_args!("The backup ends with {last}.")),
             Some(false) => {
                 return Err(format!(
-                    "{}: is a backup of this store with another history: it ends with {last}, which is not a change of \
-                     the present store. It was made of a copy of the store, or the store has been restored since. With \
-                     this backup, changes that were made elsewhere would be in force here. Nothing was replaced; name \
-                     another backup, or add --another-store if this is intended",
+                    "{}: is a backup of this store, but with other changes: it ends with {last}, which the current \
+                     store does not contain. Either the backup was made from a copy of the store, or the store has \
+                     been restored since the backup. If you restored this backup, changes that were made elsewhere \
+                     would apply here. Nothing was replaced; choose another backup, or add --another-store if this is \
+                     intended",
                     self.file.display()
                 )
                 .into());
             }
             None => print::note(format_args!(
-                "The backup ends with {last}. Check that this was a change of this store; this machine \
-                 has no record of it."
+                "The backup ends with {last}. This machine has no record of that change, so check yourself that it \
+                 belongs to this store."
             )),
         }
         Ok(())
@@ -352,7 +354,8 @@ impl Restore<'_> {
         files::keep(path, &kept)?;
         key.save(path)?;
         print::note(format_args!(
-            "{} now also holds the keys of this backup, for opening only; the previous file is kept as {}.",
+            "{} now also contains the master keys of this backup, which are used for decryption only; the previous \
+             file is kept as {}.",
             path.display(),
             kept.display()
         ));
@@ -372,13 +375,13 @@ fn author(actor: &str) -> String {
 /// that hold the key.
 fn unreadable(file: &Path, master_key: &Path, id: &str) -> String {
     let mut text = format!(
-        "{}: its rows cannot be checked: they were written under the master key {id}, which {} does not hold",
+        "{}: its rows cannot be checked: their MACs were made with the master key {id}, which is not in {}",
         file.display(),
         master_key.display()
     );
     for holder in holders(master_key, id) {
         text.push_str(&format!(
-            "\n  that key is in {}: add --master-key {0}",
+            "\n  this key is in {}: add --master-key {0}",
             holder.display()
         ));
     }
@@ -386,32 +389,32 @@ fn unreadable(file: &Path, master_key: &Path, id: &str) -> String {
 }
 
 /// The advice for a backup whose key file is missing.
-const FIND_KEY: &str = "find the key file from when the backup was made (on another broker, or where the keys are kept \
-                        apart from the backups), and add --master-key FILE";
+const FIND_KEY: &str = "find the master key file of the time of the backup (on another broker, or where you keep key \
+    files apart from the backups), and add --master-key FILE";
 
 /// The error about a backup whose secrets cannot be opened. It names the files that hold the missing keys.
 fn unopened(file: &Path, master_key: &Path, found: &Secrets) -> String {
     let mut text = format!(
-        "{}: {} of its {} secrets cannot be opened",
+        "{}: {} of the {} secrets in the backup cannot be decrypted",
         file.display(),
         closed(found),
         found.count()
     );
     for (id, number) in &found.missing {
         text.push_str(&format!(
-            "\n  {number} are sealed under the master key {id}, which {} does not hold",
+            "\n  {number} are sealed under the master key {id}, which is not in {}",
             master_key.display()
         ));
         for holder in holders(master_key, id) {
             text.push_str(&format!(
-                "\n    that key is in {}: add --master-key {0}",
+                "\n    this key is in {}: add --master-key {0}",
                 holder.display()
             ));
         }
     }
     for name in &found.broken {
         text.push_str(&format!(
-            "\n  {name}: was altered, or copied from another owner"
+            "\n  {name}: was altered, or copied from another entry"
         ));
     }
     let next = match found.missing.is_empty() {

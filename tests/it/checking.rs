@@ -295,7 +295,7 @@ const CASES: &[Case] = &[
         },
         "audit log",
         "FAIL",
-        &["gone", "nothing is issued"],
+        &["gone", "issues no credentials"],
     ),
     (
         "a Redis that is not there",

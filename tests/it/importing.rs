@@ -559,7 +559,7 @@ fn what_an_import_replaces_can_be_brought_back() {
     );
     let way_back = said
         .lines()
-        .find_map(|l| l.strip_prefix("To bring it back: brevet import --config "))
+        .find_map(|l| l.strip_prefix("To restore them: brevet import --config "))
         .unwrap();
     let (config, kept) = way_back
         .strip_suffix(" --apply")

@@ -83,7 +83,9 @@ async fn a_store_moves_to_postgres_and_back_with_all_that_it_knows() {
 
     let said = home.run(&["move", "--to", &postgres.url()]);
     assert!(
-        said.contains("revocations") && said.contains("equal in both") && said.contains("[store]"),
+        said.contains("revocations")
+            && said.contains("the same in both stores")
+            && said.contains("[store]"),
         "{said}"
     );
     println!("{said}");
@@ -200,7 +202,7 @@ fn a_new_master_key_waits_for_every_connected_broker() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     println!("{said}");
     assert!(
-        refused.status.code() == Some(1) && said.contains("brokers that do not have the key"),
+        refused.status.code() == Some(1) && said.contains("these brokers do not have the key"),
         "{said}"
     );
     assert!(said.contains("Earlier backups need the key"), "{said}");
@@ -234,7 +236,7 @@ fn a_new_master_key_waits_for_every_connected_broker() {
     let refused = first.try_run(&["rekey", "--forget"]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
-        refused.status.code() == Some(1) && said.contains("brokers that seal with another key"),
+        refused.status.code() == Some(1) && said.contains("these brokers seal with another key"),
         "{said}"
     );
     copy();

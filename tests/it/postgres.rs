@@ -1066,7 +1066,7 @@ fn what_cannot_be_read_in_postgresql_is_named_and_an_operator_gets_past_it() {
         );
         let checked = text(home.try_run(&["check"]));
         assert!(
-            checked.contains("every row is as a broker wrote it"),
+            checked.contains("every row is unchanged since a broker wrote it"),
             "{statement}: {checked}"
         );
     }

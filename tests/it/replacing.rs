@@ -500,7 +500,10 @@ fn backup_rekey_restore_and_what_comes_between() {
     let revoked = revoke.output().unwrap();
     assert!(revoked.status.success(), "{}", text(&revoked));
     let said = case.done(&["restore", &case.file(backup)]);
-    assert!(said.contains(&format!("stay revoked: {id}")), "{said}");
+    assert!(
+        said.contains(&format!("are now revoked in the restored store too: {id}")),
+        "{said}"
+    );
     let feed = case.done(&["changes", "--after", "0"]);
     assert!(
         feed.lines()

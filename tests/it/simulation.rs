@@ -541,7 +541,7 @@ fn the_live_directory_answers_who_may_do_what() {
             "Plain",
         ]);
         assert!(
-            !allowed && said.contains("user/eve may not do this"),
+            !allowed && said.contains("user/eve is not allowed to perform this action"),
             "{said}"
         );
         let (known, said) = ask(&[
@@ -587,7 +587,7 @@ fn the_live_directory_answers_who_may_do_what() {
         assert_eq!(
             partner["When"],
             json!([
-                "what its own account or provider decides",
+                "the decision of its own account or provider",
                 "StringEquals sts:externalid [x]"
             ])
         );

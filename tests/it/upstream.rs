@@ -83,7 +83,13 @@ fn a_client_secret_is_sealed_in_the_store_and_never_printed() {
 
     for (arn, client, more, input, named) in [
         (ARN, "other", &["--file", "-"][..], SECRET, "client id"),
-        (ARN, "brevet", &["--file", "-"], "", "must hold the secret"),
+        (
+            ARN,
+            "brevet",
+            &["--file", "-"],
+            "",
+            "must contain the client secret",
+        ),
         (ARN, "brevet", &["--file", "-"], "a\tb", "printable ASCII"),
         (
             "arn:aws:iam::111122223333:oidc-provider/x.example.com",
@@ -139,7 +145,7 @@ fn check_says_what_to_enter_at_each_identity_provider() {
     let (_, said) = run_with(&home, &["check"], "");
     let slug = brevet::upstream::offered::slug(ARN);
     for text in [
-        "people sign in at https://sts.example.com/sign-in, users of the directory by password",
+        "people sign in at https://sts.example.com/sign-in, including directory users with a password",
         &format!("redirect URI https://sts.example.com/sign-in/oidc/{slug}/callback"),
         &format!("back-channel logout URI https://sts.example.com/sign-in/oidc/{slug}/logout"),
         "the client is brevet, which has a secret",

@@ -73,7 +73,10 @@ pub(super) fn run(arguments: &WaitArguments) -> Result<(), Failure> {
         ));
     }
     let pending = pending.join("; ");
-    Err(format!("change {change} is not in force everywhere after {seconds} s: {pending}").into())
+    Err(
+        format!("change {change} is not in force on every broker after {seconds} s: {pending}")
+            .into(),
+    )
 }
 
 /// Repeats `look` until nothing is pending or the time is over, at least once.
@@ -98,7 +101,7 @@ fn among(change: i64, nodes: &[Seen]) -> Progress {
         .map(|seen| {
             let node = &seen.node;
             let silent = if seen.is_silent {
-                " and has not reported lately, but may still accept sessions"
+                " (it has stopped reporting, but may still accept sessions)"
             } else {
                 ""
             };
@@ -126,9 +129,13 @@ fn one(change: i64, address: SocketAddr) -> Progress {
         Ok((200, body)) => match in_force(&body) {
             Some(at) if at >= change => None,
             Some(at) => Some(format!("the broker is at change {at}")),
-            None => Some(format!("{address} is not the operators' endpoint")),
+            None => Some(format!(
+                "{address} is not the [operator] address of a broker"
+            )),
         },
-        Ok((status, _)) => Some(format!("{address} answers HTTP {status}")),
+        Ok((status, _)) => Some(format!(
+            "the [operator] address {address} answered with HTTP status {status}"
+        )),
     };
     Progress {
         connected: 1,

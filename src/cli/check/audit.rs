@@ -25,12 +25,11 @@ impl Look<'_> {
             return self.lines.push(failed(
                 "audit log",
                 says,
-                "make the broker's account its owner: nothing is issued without an audit log",
+                "make the broker's account the owner; the broker issues no credentials without an audit log",
             ));
         }
         if let Err(error) = journal::of(self.config).is_writable() {
-            let fix =
-                "make it writable: backup, restore, export and keyring rotation are recorded there";
+            let fix = "make the file writable; commands such as backup, restore and export record themselves in it";
             self.lines.push(failed("audit log", error, fix));
             return;
         }
@@ -47,17 +46,21 @@ impl Look<'_> {
                     Room::Enough => ok("audit log", says),
                     Room::CountsRefusals => warning(
                         "audit log",
-                        format!("{says}: refusals are counted but not recorded"),
+                        format!(
+                            "{says}: the broker counts refused calls but does not record each one"
+                        ),
                         fix,
                     ),
                     Room::RefusesReads => failed(
                         "audit log",
-                        format!("{says}: calls that only read are refused"),
+                        format!("{says}: the broker refuses calls that only read"),
                         fix,
                     ),
-                    Room::Full => {
-                        failed("audit log", format!("{says}: all calls are refused"), fix)
-                    }
+                    Room::Full => failed(
+                        "audit log",
+                        format!("{says}: the broker refuses all calls"),
+                        fix,
+                    ),
                 }
             }
         };

@@ -48,8 +48,8 @@ impl Look<'_> {
         let Some((from, until)) = identity.validity else {
             return failed(
                 "certificate",
-                format!("{path}: its dates cannot be read"),
-                "replace it by another certificate",
+                format!("{path}: the certificate has no readable validity dates"),
+                "replace it with another certificate",
             );
         };
         if self.now < from {

@@ -16,14 +16,15 @@ impl Look<'_> {
             Err(error) => {
                 return self
                     .lines
-                    .push(failed("clock", error, "do what the message says"));
+                    .push(failed("clock", error, "follow the advice in the message"));
             }
             Ok(highest) if highest.since(self.now) > MAX_CLOCK_OFFSET => {
                 let says = format!(
                     "{}: is behind {highest}, the latest time that the broker has seen",
                     self.now
                 );
-                let fix = "correct this machine's clock; if it was ahead before and is right now: brevet clock accept";
+                let fix = "correct this machine's clock; if the clock is right now but was ahead before, run `brevet \
+                    clock accept`";
                 return self.lines.push(failed("clock", says, fix));
             }
             Ok(_) => {}
@@ -48,7 +49,8 @@ impl Look<'_> {
                     _ if behind > most => failed(
                         "clock",
                         format!("is {behind} s behind the last change of the store"),
-                        "correct this machine's clock: with a clock that was put back, ended sessions become valid again",
+                        "correct this machine's clock; while it is behind, the broker accepts sessions that have \
+                         expired",
                     ),
                     Some(off) => ok(
                         "clock",

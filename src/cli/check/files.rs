@@ -74,7 +74,7 @@ impl Look<'_> {
             false => failed(
                 "file modes",
                 unfit.join("; "),
-                "do what the message says, as the owner of the files",
+                "follow the advice in the message, as the owner of the files",
             ),
         });
     }
@@ -94,7 +94,8 @@ impl Look<'_> {
                 Some(Arc::new(key))
             }
             Err(error) => {
-                let fix = "copy the file from another broker, or restore it from a backup; without it no secret can be opened";
+                let fix = "copy the file from another broker, or restore it from a backup; without it the broker \
+                    cannot decrypt any secret";
                 self.lines.push(failed("master key", error, fix));
                 None
             }
@@ -118,7 +119,7 @@ impl Look<'_> {
                     true => ok("keyring", says),
                     false => warning(
                         "keyring",
-                        format!("{says}, but none in the state `next`, so the keyring cannot be rotated"),
+                        format!("{says}, but no key in the state `next`, so the keyring cannot be rotated"),
                         "copy the file from another broker of the cluster, or restore it from a backup",
                     ),
                 });

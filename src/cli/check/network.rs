@@ -34,11 +34,12 @@ impl Look<'_> {
             Err(error) => Err(error.to_string()),
         };
         self.lines.push(match examined {
-            Ok(()) => ok("redis", format!("{urls}: accepts the broker, and evicts nothing")),
+            Ok(()) => ok("redis", format!("{urls}: the broker can sign in, and Redis evicts no records")),
             Err(why) => failed(
                 "redis",
                 format!("{urls}: {why}"),
-                "start it, or correct [sessions.redis]: address, user, password file, maxmemory-policy noeviction",
+                "start Redis, set its maxmemory-policy to noeviction, or correct the address, user and password file \
+                 in [sessions.redis]",
             ),
         });
     }
@@ -58,7 +59,7 @@ impl Look<'_> {
                 return self.lines.push(failed(
                     "provider",
                     error,
-                    "report this as a fault of Brevet",
+                    "report this as a bug in Brevet",
                 ));
             }
         };
@@ -85,16 +86,16 @@ impl Look<'_> {
                 Err(why) => failed(
                     "provider",
                     format!("{url}: {why}"),
-                    "let this machine reach its discovery document and its keys, or correct Url and CertificateAuthority of \
-                     the provider",
+                    "let this machine fetch the provider's discovery document and keys over the network, or correct \
+                     Url and CertificateAuthority of the provider",
                 ),
             });
         }
         if unasked > 0 {
             self.lines.push(warning(
                 "provider",
-                format!("{unasked} more providers were not asked"),
-                "check the broker's log for them",
+                format!("{unasked} more providers were not checked"),
+                "look in the broker's log for errors of these providers",
             ));
         }
     }
@@ -123,7 +124,8 @@ impl Look<'_> {
                     check,
                     format!("{address}: {error}"),
                     format!(
-                        "set an address of this machine in [{check}] address; ports below 1024 need a capability"
+                        "set an address of this machine in [{check}] address; a port below 1024 needs the capability \
+                         CAP_NET_BIND_SERVICE"
                     ),
                 ),
             };
@@ -139,7 +141,7 @@ fn client(provider: &OidcProvider) -> String {
     let client = client.filter(|client| client.secret.is_some());
     client.map_or_else(String::new, |client| {
         format!(
-            "; people sign in with the client {}, which has a secret",
+            "; the broker signs people in as the client {}, which has a secret",
             client.id
         )
     })

@@ -15,13 +15,13 @@ impl Look<'_> {
                 let stores = names.join(", ");
                 ok(
                     "object stores",
-                    format!("{stores}; proxies ask {}", s3.address),
+                    format!("{stores}; proxies call {}", s3.address),
                 )
             }
             Err(error) => failed(
                 "object stores",
                 error,
-                "put the file there, with mode 0600 if it is secret, or correct [s3]",
+                "create the file, with mode 0600 if it holds a secret or a private key, or correct [s3]",
             ),
         };
         self.lines.push(line);

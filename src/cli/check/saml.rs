@@ -34,12 +34,13 @@ impl Look<'_> {
         if here.accepts_nobody() {
             return failed(
                 "saml",
-                "no assertion is accepted, since the broker has no entity ID or ACS URL",
-                "set [web_identity] issuer to the URL that this broker is reached by, or set [saml] audiences and recipients",
+                "the broker accepts no SAML assertion, since it has no entity ID or no ACS URL",
+                "set [web_identity] issuer to the URL by which clients reach this broker, or set [saml] audiences and \
+                 recipients",
             );
         }
         let says = format!(
-            "to enter at the identity provider: entity ID (audience) {}; ACS URL (recipient) {}; attributes {}",
+            "configure the identity provider with: entity ID (audience) {}; ACS URL (recipient) {}; attributes {}",
             here.audiences.join(" or "),
             here.recipients.join(" or "),
             ATTRIBUTES.join(" and "),
@@ -48,7 +49,7 @@ impl Look<'_> {
         if of_aws {
             return warning(
                 "saml",
-                format!("{says}; an assertion that was made for AWS is accepted here too"),
+                format!("{says}; the broker also accepts assertions that were issued for AWS"),
                 "remove urn:amazon:webservices from [saml] audiences, unless this is intended",
             );
         }
@@ -81,7 +82,10 @@ impl Look<'_> {
             return ok("saml provider", says);
         };
         if end <= now {
-            let says = format!("{says}; none of its responses has been accepted since {end}");
+            let says = format!(
+                "{says}; the metadata expired at {end}, and the broker has refused all responses of \
+                the provider since then"
+            );
             return failed("saml provider", says, RENEW);
         }
         let remarks = metadata_warnings(idp, now);

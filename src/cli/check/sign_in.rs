@@ -19,8 +19,8 @@ impl Look<'_> {
             return;
         };
         let by_password = match settings.passwords {
-            true => "users of the directory by password",
-            false => "no user of the directory by password",
+            true => "including directory users with a password",
+            false => "but not directory users with a password",
         };
         let url = &settings.public_url;
         self.lines.push(ok(
@@ -36,7 +36,7 @@ impl Look<'_> {
                         "{}: is not in the directory, so nobody can sign in there",
                         shown.arn
                     ),
-                    "put it into the directory, or remove it from [sign_in] providers",
+                    "add the provider to the directory, or remove it from [sign_in] providers",
                 ));
             }
         }
@@ -54,7 +54,8 @@ impl Look<'_> {
         let here = &self.config.service_provider;
         let entity_id = here.entity_id.as_deref().unwrap_or("none");
         let says = format!(
-            "{arn}: to enter at the identity provider: entity ID {entity_id}; ACS URL {url}{CONSUMER_PATH}; attribute Role"
+            "{arn}: configure the identity provider with: entity ID {entity_id}; ACS URL {url}{CONSUMER_PATH}; \
+             attribute Role"
         );
         let provider = directory.saml_provider(arn)?;
         // A document that is not accepted has a line of its own.
@@ -72,9 +73,11 @@ impl Look<'_> {
             return Some(warning(
                 CHECK,
                 format!(
-                    "{says}; an assertion without the attribute Role gives every role whose trust policy admits the provider's people"
+                    "{says}; with an assertion that has no attribute Role, a person may choose every role whose trust \
+                     policy allows it"
                 ),
-                "make sure that these trust policies restrict who is admitted by more than SAML:aud; or remove roles_by_trust_policies",
+                "make sure that these trust policies have conditions on more than SAML:aud, or remove \
+                 roles_by_trust_policies",
             ));
         }
         if idp.wants_signed_requests() && here.request_signer.is_none() {
@@ -107,7 +110,8 @@ fn of_oidc(url: &str, directory: &Directory, offered: &Offered) -> Option<Line> 
             ok(
                 CHECK,
                 format!(
-                    "{arn}: to enter at the identity provider: redirect URI {url}{}; back-channel logout URI {url}{}; \
+                    "{arn}: configure the identity provider with: redirect URI {url}{}; back-channel logout URI \
+                     {url}{}; \
                      post-logout redirect URI {url}/sign-in; the client is {}, {kind}",
                     offered.callback_path(),
                     offered.logout_path(),

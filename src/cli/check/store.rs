@@ -41,24 +41,25 @@ impl Look<'_> {
             Ok(off) if !off.is_empty() => self.lines.push(warning(
                 "durability",
                 format!(
-                    "off in PostgreSQL: {}; a crash of its machine may lose changes and revocations that were acknowledged",
+                    "switched off in PostgreSQL: {}; if its machine crashes, changes and revocations that were \
+                     acknowledged may be lost",
                     off.join(", ")
                 ),
-                "switch them on in postgresql.conf",
+                "switch these settings on in postgresql.conf",
             )),
             Ok(_) => {}
             Err(error) => {
                 let says = format!("the database's settings cannot be read: {error}");
                 self.lines
-                    .push(warning("durability", says, "look at the database's log"));
+                    .push(warning("durability", says, "check the database's log"));
             }
         }
         self.lines.push(match store.verify(self.now).await {
-            Ok(_) => ok("integrity", "every row is as a broker wrote it"),
+            Ok(_) => ok("integrity", "every row is unchanged since a broker wrote it"),
             Err(error) => failed(
                 "integrity",
                 error,
-                "docs/explanation/integrity.md says what this means; `brevet restore --accept` accepts the store as it is",
+                "read docs/explanation/integrity.md; to use the store as it is, run `brevet restore --accept`",
             ),
         });
         Some(store)
@@ -83,12 +84,22 @@ impl Look<'_> {
             WatermarkError::Store(StoreError::Missing(path))
                 if config.directory.is_some() && is_new =>
             {
-                let says = format!("{}: will be made at the first start", path.display());
+                let says = format!(
+                    "{}: the broker creates it when it starts for the first time",
+                    path.display()
+                );
                 ok("store", says)
             }
             WatermarkError::Store(error @ StoreError::Older { .. }) => {
-                let says = format!("{}: {error}; its content was not checked", config.store);
-                warning("store", says, "back it up, then start the broker")
+                let says = format!(
+                    "{}: {error}; the content of the store was not checked",
+                    config.store
+                );
+                warning(
+                    "store",
+                    says,
+                    "back up the store, then start the broker, which upgrades it",
+                )
             }
             error => {
                 let fix = match error {
@@ -96,9 +107,9 @@ impl Look<'_> {
                         StoreError::Unavailable(_) | StoreError::Disconnected(_),
                     ) => "start the database, or correct [store]",
                     WatermarkError::Store(_) | WatermarkError::File(_) => {
-                        "do what the message says"
+                        "follow the advice in the message"
                     }
-                    _ => "first find out who put it back or changed it",
+                    _ => "find out who restored or changed the store before you do anything else",
                 };
                 failed("store", format!("{}: {error}", config.store), fix)
             }
@@ -130,7 +141,7 @@ impl Look<'_> {
             self.lines.push(ok(
                 "unique ids",
                 format!(
-                    "new entries without a unique id: {}; the broker makes one for each when it reads the file",
+                    "new entries without a unique id: {}; the broker generates one for each when it reads the file",
                     compiled.made
                 ),
             ));
@@ -144,10 +155,10 @@ impl Look<'_> {
             self.lines.push(warning(
                 "departures",
                 format!(
-                    "no longer in the file: {}{more}; their sessions end when the broker reads it",
+                    "removed from the directory file: {}{more}; their sessions end when the broker reads the file",
                     named.join(", ")
                 ),
-                "to keep them, put them back before the broker reads the file",
+                "to keep these entries, add them to the file again before the broker reads it",
             ));
         }
         Ok(compiled.directory)
@@ -214,7 +225,7 @@ impl Look<'_> {
     fn content(&mut self, place: &str, directory: &Directory) {
         let (users, roles, keys) = directory.counts();
         let says = format!(
-            "{place}: {users} users, {roles} roles, {keys} access keys; every secret can be opened"
+            "{place}: {users} users, {roles} roles, {keys} access keys; every secret can be decrypted"
         );
         self.lines.push(match directory.clear_secrets() {
             0 => ok("directory", says),
@@ -230,7 +241,8 @@ impl Look<'_> {
             self.lines.push(ok(
                 "policies",
                 format!(
-                    "AWS managed policies with documents of Brevet's own, because AWS's were not imported: {}",
+                    "AWS managed policies whose documents Brevet wrote itself, because AWS's documents were not \
+                     imported: {}",
                     names.join(", ")
                 ),
             ));
@@ -257,7 +269,7 @@ impl Look<'_> {
                 false => format!("will be switched off at {}", ending.end.at),
             };
             self.warnings.push(format!(
-                "access key {} of {} {when} ([credentials] {}): make another one for its user before then",
+                "access key {} of {} {when} ([credentials] {}): create another access key for the user before then",
                 ending.access_key_id,
                 ending.user_arn,
                 ending.end.reason.setting()
@@ -300,7 +312,8 @@ impl Look<'_> {
                 "brokers with the keyring of another cluster: {}",
                 strangers.join(", ")
             );
-            let fix = "copy keyring.json from one broker to all: sessions of one cluster are refused by the other";
+            let fix = "copy keyring.json from one broker to all others; brokers with different keyrings refuse each \
+                other's sessions";
             return self.lines.push(failed("brokers", says, fix));
         }
         let lacks = |b: &&&crate::store::Broker| {
@@ -315,7 +328,7 @@ impl Look<'_> {
             false => failed(
                 "brokers",
                 format!(
-                    "brokers without the master key that seals here: {}",
+                    "brokers that do not have the current master key of this machine: {}",
                     lacking.join(", ")
                 ),
                 "copy master.key to each of them; a running broker notices the new file",

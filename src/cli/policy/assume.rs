@@ -100,7 +100,7 @@ pub(super) fn who_may_assume(arguments: &WhoMayAssumeArguments) -> Result<(), Fa
     if let Some(found) = live.directory.role(&role) {
         let others = outsiders(&found.trust, found.account.as_str()).into_iter();
         for other in others.filter(|other| !is_here(&live, &other.principal)) {
-            let mut when = vec!["what its own account or provider decides".to_owned()];
+            let mut when = vec!["the decision of its own account or provider".to_owned()];
             if !other.conditions.is_empty() {
                 when.push(other.conditions.join(" and "));
             }
@@ -195,7 +195,10 @@ fn show(ways: &[Way], subject: fn(&Way) -> &str, as_json: bool) -> Result<(), Fa
                 text.push_str(&format!(" on {}", way.when.join("; ")));
             }
             if !way.unless.is_empty() {
-                text.push_str(&format!(", and is denied if {}", way.unless.join(" or ")));
+                text.push_str(&format!(
+                    ", and is denied under the condition {}",
+                    way.unless.join(" or ")
+                ));
             }
             writeln!(out, "{}", print::visible(&text))?;
         }

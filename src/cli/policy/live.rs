@@ -113,7 +113,7 @@ impl Live {
             )
             .into()),
             several => Err(format!(
-                "{field}: `{text}` is the name of {}; use the ARN",
+                "{field}: `{text}` is ambiguous, since it names {}; use the ARN",
                 several.join(" and ")
             )
             .into()),

@@ -117,7 +117,7 @@ fn ask(asked: &Question<'_>) -> Result<(), Failure> {
         &keys,
         live.now,
     )?;
-    let question = question.ok_or("--principal: is no longer in the directory")?;
+    let question = question.ok_or("--principal: is not in the directory")?;
     let (simulation, explanation) = question.explain();
     let answer = Answer {
         principal: &principal,
@@ -136,7 +136,7 @@ fn ask(asked: &Question<'_>) -> Result<(), Failure> {
     if answer.simulation.outcome == Outcome::Allowed {
         Ok(())
     } else {
-        Err(format!("{principal} may not do this").into())
+        Err(format!("{principal} is not allowed to perform this action").into())
     }
 }
 

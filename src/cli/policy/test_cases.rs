@@ -95,7 +95,8 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Result<(), Failure> {
         return Ok(());
     }
     Err(format!(
-        "{path}: has no case `{wanted}` that can be decided; `brevet policy simulate --cases {path}` prints the name of each",
+        "{path}: has no valid case named `{wanted}`; `brevet policy simulate --cases {path}` prints the names of all \
+         cases",
         path = path.display()
     )
     .into())

@@ -56,18 +56,20 @@ pub(super) fn remember_time(config: &Config, now: Timestamp) -> Result<(), Failu
 pub(super) async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<Shown, Failure> {
     let shown = store.show(now).await?;
     if store.is_unsealed() {
-        print::note("The rows have no MACs yet; they are accepted as they are.");
+        print::note(
+            "The rows of this store have no MACs yet, so they cannot be checked and are accepted as they are.",
+        );
     } else if shown.findings.is_empty() && shown.mended.is_empty() {
-        print::note("Every row is as a broker wrote it.");
+        print::note("Every row is unchanged since a broker wrote it.");
     }
     if !shown.mended.is_empty() {
-        print::note("Rows that cannot be read, and triggers or the like:");
+        print::note("Repaired or removed, because a broker could not read or use them:");
         for what in &shown.mended {
             print::note(format_args!("  {}", print::visible(what)));
         }
     }
     if !store.is_unsealed() && !shown.findings.is_empty() {
-        print::note("Accepted, though no broker wrote it:");
+        print::note("Accepted, although something other than a broker wrote it:");
         shown
             .findings
             .iter()
@@ -78,7 +80,7 @@ pub(super) async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<S
 
 pub(super) fn ended(head: &Head) {
     print::note(format_args!(
-        "The store is in use from change {} on. Every session that was issued before now has ended,",
+        "The store now continues from change {}. Every session that was issued before now has ended,",
         head.sequence
     ));
     print::note("and MFA codes and assertions from before now are refused.");
