@@ -1,7 +1,6 @@
-//! Session records: who has which session until when. They are in memory by default, or in Redis if
-//! brokers share them. They decide nothing: a session is verified by its token alone, so that a
-//! missing record, or a Redis that does not answer, refuses nobody. They serve the list of sessions
-//! and the time of last use.
+//! Session records: which principals have which sessions, and until when. They are in memory by default, or in Redis if
+//! brokers share them. They decide nothing: a session is verified by its token alone, so that a missing record, or a
+//! Redis that does not answer, refuses nobody. They serve the list of sessions and the time of last use.
 
 mod memory;
 mod record;
@@ -28,7 +27,7 @@ pub enum SessionsError {
     /// The store did not answer, or answered with an error. The record may exist.
     #[error("the session store is unavailable: {0}")]
     Unreachable(String),
-    /// The record is not what a broker of this cluster wrote under this name.
+    /// No broker of this cluster wrote the record under this name: it was altered, or copied from another name.
     #[error("the session record fails authentication")]
     Forged,
 }
@@ -51,7 +50,7 @@ pub enum Standing {
 pub struct Sessions {
     kind: Kind,
     metrics: Arc<Metrics>,
-    /// The tokens in this process, if there is no Redis.
+    /// The tokens in the memory of this process; unused if Redis keeps them.
     tokens: TokensByKey,
 }
 
@@ -102,8 +101,8 @@ impl Sessions {
         }
     }
 
-    /// Keeps the token of a session until it expires, so that the session is found by its access key. If
-    /// Redis does not answer, it is not found, and refused where only its key is known.
+    /// Keeps the token of a session until it expires, so that it is found by the session's access key id. If Redis does
+    /// not answer, the token is lost, and requests that carry only the access key id are refused.
     pub async fn keep_token(
         &self,
         keyring: &Keyring,
@@ -127,8 +126,8 @@ impl Sessions {
     /// The token of the session with this access key; `None` if it is not kept.
     ///
     /// # Errors
-    /// [`SessionsError::Unreachable`] if Redis does not answer, and [`SessionsError::Forged`] if no broker of
-    /// this cluster wrote what is there.
+    /// [`SessionsError::Unreachable`] if Redis does not answer, and [`SessionsError::Forged`] if no broker of this
+    /// cluster wrote the value that Redis has.
     pub async fn token_of(
         &self,
         keyring: &Keyring,
@@ -157,11 +156,11 @@ impl Sessions {
         }
     }
 
-    /// Marks a signature as used for a time. Returns `false` if another broker has done so before. If
-    /// records are in memory, there is no other broker to ask.
+    /// Marks a signature as used for a time. Returns `false` if another broker has done so before. If records are in
+    /// memory, there is no other broker to ask.
     ///
     /// # Errors
-    /// [`SessionsError::Unreachable`] if Redis does not answer, so that nobody knows.
+    /// [`SessionsError::Unreachable`] if Redis does not answer, so that it is unknown whether the signature was used.
     pub async fn claim_signature(
         &self,
         keyring: &Keyring,
@@ -221,10 +220,9 @@ impl Sessions {
         Ok(found.filter(|r| now.seconds() < r.expires_at))
     }
 
-    /// Lists records of sessions that have not ended and that `wanted` accepts, ordered by expiry: at
-    /// most `limit` of those after the marker (empty for the beginning), and no more than fit in an
-    /// answer of [`MAX_PAGE_BYTES`]. A record that fails authentication is left out and counted,
-    /// since nobody knows whose it was.
+    /// Lists records of sessions that have not ended and that `wanted` accepts, ordered by expiry: at most `limit` of
+    /// those after the marker (empty for the beginning), and no more than fit in an answer of [`MAX_PAGE_BYTES`]. A
+    /// record that fails authentication is left out and counted in [`Listed::unreadable`].
     ///
     /// # Errors
     /// [`SessionsError::Unreachable`] if the store does not answer.
@@ -240,7 +238,7 @@ impl Sessions {
             .await
     }
 
-    /// As [`Sessions::list`], only of the sessions that came from a sign-in.
+    /// Lists records like [`Sessions::list`], but only those of sessions that came from a sign-in.
     ///
     /// # Errors
     /// [`SessionsError::Unreachable`] if the store does not answer.
@@ -323,7 +321,7 @@ impl Sessions {
     /// Checks once that the settings of a shared store suit a broker.
     ///
     /// # Errors
-    /// The reason why they do not, as a sentence.
+    /// The reason why the settings do not suit a broker, as a sentence.
     pub async fn examine(&self, keyring: &Keyring, now: Timestamp) -> Result<(), String> {
         match &self.kind {
             Kind::Redis(redis) => Box::pin(redis.examine(keyring, now)).await,
@@ -331,7 +329,7 @@ impl Sessions {
         }
     }
 
-    /// Whether other brokers see these records.
+    /// Whether the records are in Redis, so that other brokers see them.
     pub fn are_shared(&self) -> bool {
         matches!(self.kind, Kind::Redis(_))
     }
@@ -343,7 +341,7 @@ impl Sessions {
         }
     }
 
-    /// Asks a store whether it answers again, and whether its settings suit a broker.
+    /// Asks Redis, if it keeps the records, whether it answers again and whether its settings suit a broker.
     pub async fn probe(&self, keyring: &Keyring, now: Timestamp) {
         if let Kind::Redis(redis) = &self.kind {
             Box::pin(redis.probe(keyring, now)).await;
@@ -357,11 +355,11 @@ pub struct Listed {
     pub records: Vec<SessionRecord>,
     /// The marker to continue with; empty at the end of the list.
     pub marker: String,
-    /// The number of records that failed authentication; each may have been a session of anybody.
+    /// The number of records that failed authentication. It is unknown whose sessions they were.
     pub unreadable: usize,
 }
 
-/// The number of records that one step reads, and below the number of steps of one call.
+/// The number of records that one step of a list reads.
 const PAGE: usize = 250;
 const MAX_LOOKS: usize = 20;
 /// The longest page of a list, in bytes of the answer; a single session may be longer.

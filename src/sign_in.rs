@@ -1,5 +1,5 @@
-//! Sign-ins of people: they begin when a person has proven who they are, are found again by the cookie
-//! of a browser or the token of a program, and end by time, by the person, or by an administrator.
+//! Sign-ins of people. A sign-in begins when a person has proven their identity. It is found again by the cookie of a
+//! browser or the token of a program. It ends when its time is up, or when the person or an administrator ends it.
 
 pub mod authorize;
 pub mod budget;
@@ -39,30 +39,30 @@ use seal::Sealer;
 
 pub use crate::signed_in::{Method, SignIn};
 
-/// How often it is recorded that the browser of a sign-in was seen.
+/// The shortest time between two updates of `seen_at`, the time when the browser of a sign-in was last seen.
 const SEEN_EVERY: Duration = Duration::from_secs(60);
-/// A sign-in that was not compared with the revocations for this long is over, because a revocation of
-/// it may have been forgotten since.
+/// If a sign-in was not compared with the revocations for longer than this, it counts as over, because a revocation
+/// that ends it may have been forgotten meanwhile.
 pub const CHECKED_WITHIN: Duration = Duration::from_secs(36 * 3_600);
-/// How long a node waits until it knows what was in force where the person signed in.
+/// How long a node waits until it has applied the changes that were in force on the node where the person signed in.
 const KNOWN_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How often a change of a sign-in is tried while others change it.
+/// How often a change of a sign-in is attempted if other requests change it at the same time.
 const ATTEMPTS: usize = 4;
-/// The most sign-ins of one person. The one that was used least recently ends for a new one.
+/// The maximum number of sign-ins of one person. If a new one exceeds it, the one that was used least recently ends.
 const MAX_OF_PERSON: usize = 100;
 
 /// The value of a browser's cookie: 256 random bits. The store has only its digest.
 pub struct Handle(Secret<String>);
 
 impl Handle {
-    /// The value for the cookie.
+    /// The secret value, for the `Set-Cookie` header only.
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
 }
 
-/// What a person has proven.
+/// What a person has proven, from which [`begin`] makes a sign-in.
 pub struct NewSignIn {
     pub who: Who,
     pub factors: Vec<Factor>,
@@ -88,12 +88,12 @@ fn sign_ins(broker: &Broker) -> Result<&SignIns, Error> {
     sign_ins.ok_or_else(|| Error::NotAvailable("Sign-in".into()))
 }
 
-/// Begins a sign-in. It is on record before the handle is returned: as ConsoleLogin for a user of the
-/// directory, as UserAuthentication for others.
+/// Begins a sign-in. The audit record is written before the handle is returned: ConsoleLogin for a user of the
+/// directory, UserAuthentication for others.
 ///
 /// # Errors
-/// [`Error::Ended`] if the user has another password than the one that was given; [`Error`] if the person is
-/// not in the directory any more, or the sign-in cannot be stored or recorded.
+/// [`Error::Ended`] if the user has another password than the one that was given; [`Error`] if the person is not in the
+/// directory any more, or the sign-in cannot be stored or recorded.
 pub async fn begin(
     broker: &Broker,
     new: NewSignIn,
@@ -160,8 +160,8 @@ pub async fn begin(
     Ok((sign_in, handle))
 }
 
-/// The sign-in to which the value of a browser's cookie belongs. `None` if there is none, if it is over, or
-/// if the browser was away for too long.
+/// The sign-in to which the value of a browser's cookie belongs. `None` if there is no such sign-in, if it is over, or
+/// if the browser was away for longer than `idle` of `[sign_in]`.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer, or the broker does not know what is revoked.
@@ -203,7 +203,7 @@ pub async fn of_id(broker: &Broker, id: &str) -> Result<Option<SignIn>, Error> {
     }
 }
 
-/// Adds a factor that the person has given now, and changes the value of the cookie.
+/// Adds a factor that the person has just given. Returns a new value for the cookie; the old one is no longer accepted.
 ///
 /// # Errors
 /// [`Error::NotSignedIn`] if the sign-in is over.
@@ -211,17 +211,17 @@ pub async fn add_factor(broker: &Broker, id: &SignInId, factor: Factor) -> Resul
     change(broker, id, Some(factor)).await
 }
 
-/// Records that the user has chosen another password, so that this sign-in goes on while the others end.
-/// Changes the value of the cookie.
+/// Records that the user has chosen another password, so that this sign-in goes on while the others end. Returns a new
+/// value for the cookie; the old one is no longer accepted.
 ///
 /// # Errors
-/// [`Error::NotSignedIn`] if the sign-in was ended in another way.
+/// [`Error::NotSignedIn`] if something else than the change of the password has ended the sign-in.
 pub async fn password_changed(broker: &Broker, sign_in: &SignIn) -> Result<Handle, Error> {
     change(broker, &sign_in.id, None).await
 }
 
-/// Adds a factor to a sign-in, or without one records the present password of its user in it. Tries again
-/// if somebody else changes the sign-in at the same time.
+/// Adds a factor to a sign-in or, if `factor` is `None`, records the present password of its user in it. Tries again if
+/// another request changes the sign-in at the same time.
 async fn change(broker: &Broker, id: &SignInId, factor: Option<Factor>) -> Result<Handle, Error> {
     for _ in 0..ATTEMPTS {
         let row = broker.store.sign_in(&hex(id)).await?;
@@ -253,8 +253,8 @@ fn with_factor(mut sign_in: SignIn, factor: &Factor) -> SignIn {
     sign_in
 }
 
-/// The sign-in in a row with the password that its user has now, unless it was ended by anything but the
-/// change of the password.
+/// Opens a row and records the present password of the user in the sign-in. Fails if something else than the change of
+/// the password has ended the sign-in.
 fn with_new_password(broker: &Broker, row: &SignInRow) -> Result<SignIn, Error> {
     // Read before it is compared with the revocations, so that none is skipped.
     let known = broker.feed.sequence();
@@ -274,8 +274,8 @@ fn with_new_password(broker: &Broker, row: &SignInRow) -> Result<SignIn, Error> 
     }
 }
 
-/// Opens a row, and returns the sign-in unless it is over. One that was revoked is deleted, so that it cannot
-/// come back when its revocation is forgotten.
+/// Opens a row, and returns the sign-in unless it is over. A revoked sign-in is deleted, so that it does not become
+/// valid again when its revocation is forgotten.
 async fn still_there(broker: &Broker, row: &SignInRow) -> Result<Option<SignIn>, Error> {
     broker.must_know_what_is_revoked()?;
     let Some(sign_in) = opened(broker, row)? else {
@@ -297,7 +297,8 @@ async fn still_there(broker: &Broker, row: &SignInRow) -> Result<Option<SignIn>,
     Ok(Some(sign_in))
 }
 
-/// Waits until this node knows all that was in force where the person signed in.
+/// Waits until this node has applied the change `sequence`, the last one in force on the node where the person signed
+/// in.
 async fn wait_for(broker: &Broker, sequence: i64) -> Result<(), Error> {
     for _ in 0..KNOWN_WITHIN.as_millis() / LOOK_EVERY.as_millis() {
         if broker.feed.sequence() >= sequence {
@@ -313,8 +314,8 @@ async fn wait_for(broker: &Broker, sequence: i64) -> Result<(), Error> {
     }
 }
 
-/// Removes a sign-in that is over although its time has not passed. What came from it ends as well, also
-/// where the revocation names something else: the password of the user, or the provider of one account.
+/// Removes a sign-in that is over before its time. A deleted user or provider, or a revocation in one of several
+/// accounts, does not end the sessions that came from the sign-in, so these are revoked as well.
 async fn remove(broker: &Broker, sign_in: &SignIn) -> Result<(), Error> {
     let directory = broker.directory.load_full();
     let is_of_several = match &sign_in.who {
@@ -349,8 +350,8 @@ fn secret(broker: &Broker) -> Result<Secret<String>, Error> {
     Ok(Secret::new(spelled(&bytes)))
 }
 
-/// Bytes as base64url, with `A` in place of a `-` at the beginning: command lines would take a text that begins
-/// with `-` for an option. Less than a bit of 32 bytes is lost.
+/// Encodes bytes in base64url. A `-` at the beginning is replaced by `A`, because a command line would take a text that
+/// begins with `-` for an option. This loses less than one bit of randomness.
 fn spelled(bytes: &[u8]) -> String {
     let mut text = URL_SAFE_NO_PAD.encode(bytes);
     if text.starts_with('-') {
@@ -364,7 +365,8 @@ fn digest(secret: &str) -> String {
     hex(&sha256(secret.as_bytes()))
 }
 
-/// The unique id of the user, or the ARN of the provider.
+/// The column by which the store finds sign-ins of a user or a provider: the unique id of the user, or the ARN of the
+/// provider.
 fn holder(sign_in: &SignIn) -> &str {
     match &sign_in.who {
         Who::User { id, .. } => id,
@@ -372,7 +374,7 @@ fn holder(sign_in: &SignIn) -> &str {
     }
 }
 
-/// A digest of the subject for which the provider vouched.
+/// A digest of the subject for which the provider vouched; empty for a user of the directory.
 fn subject(sign_in: &SignIn) -> String {
     match &sign_in.who {
         Who::User { .. } => String::new(),
@@ -396,7 +398,7 @@ fn provider_session(provider_arn: &str, session: &str) -> String {
     }
 }
 
-/// Selects the sign-ins of the person who has this one.
+/// Selects all sign-ins of the person to whom this sign-in belongs.
 fn of_person(sign_in: &SignIn) -> SignInsOf {
     match &sign_in.who {
         Who::User { id, .. } => SignInsOf::Holder(id.clone()),

@@ -1,4 +1,4 @@
-//! How people may sign in, and which device flows are open on this node. It decides nothing about a
+//! The settings of sign-ins, and the device flows that are open on this node. This module decides nothing about a
 //! person.
 
 mod devices;

@@ -1,5 +1,5 @@
-//! [`Compiled`]: the policies that limit a session, ready to be evaluated. Everything that decides for
-//! a session takes its limits from here, so that none of them can be left out.
+//! [`Compiled`]: the policies that limit a session, ready to be evaluated. Every decision about a session's requests
+//! uses this type, so that none of its policies can be left out.
 
 use super::packing::Limits;
 use crate::evaluator::{ParseError, Policy, PolicyKind};
@@ -9,10 +9,10 @@ use crate::evaluator::{ParseError, Policy, PolicyKind};
 pub struct Compiled {
     /// The inline session policy with which the session was requested.
     pub inline: Option<Policy>,
-    /// The ARNs of the managed session policies with which it was requested.
+    /// The ARNs of the managed session policies with which the session was requested.
     pub arns: Box<[String]>,
-    /// The scope-down policies by which it was narrowed later, the oldest first. Each limits what is
-    /// left by those before it.
+    /// The scope-down policies by which the session was narrowed later, the oldest first. An action is allowed only if
+    /// every one of them allows it.
     pub scope_down: Box<[Policy]>,
 }
 
@@ -20,7 +20,8 @@ impl Compiled {
     /// Compiles the policies among the limits of a session.
     ///
     /// # Errors
-    /// [`ParseError`] if one of them is not a session policy, which no token that a broker issued has.
+    /// [`ParseError`] if one of them is not a valid session policy. This does not happen with the limits in a token
+    /// that a broker has issued.
     pub fn new(limits: &Limits) -> Result<Self, ParseError> {
         let parse = |text: &str| Policy::parse(PolicyKind::Session, text);
         let scope_down = limits.scope_down.iter().map(|s| parse(&s.policy));
@@ -39,7 +40,7 @@ impl Compiled {
         self.was_passed() || !self.scope_down.is_empty()
     }
 
-    /// Whether the session was requested with session policies.
+    /// Whether the session was requested with session policies; scope-down policies, which came later, do not count.
     pub fn was_passed(&self) -> bool {
         self.inline.is_some() || !self.arns.is_empty()
     }

@@ -1,5 +1,5 @@
-//! The keys that sign tokens for other services: JSON Web Signatures (RFC 7515), and the public key
-//! set for verifying them (RFC 7517). RS256 and ES384 as in AWS, and also ES256 and EdDSA (RFC 8037).
+//! The keys that sign tokens for other services: JSON Web Signatures (RFC 7515), and the public key set for verifying
+//! them (RFC 7517). The algorithms are RS256 and ES384 as in AWS, and also ES256 and EdDSA (RFC 8037).
 
 mod certificate;
 
@@ -87,7 +87,7 @@ pub struct SigningKey {
     pair: Pair,
     /// The signature of the key's certificate, if it has one.
     certificate_signature: Option<Vec<u8>>,
-    /// The public key as a JSON Web Key (RFC 7517).
+    /// The public key as a JSON Web Key (RFC 7517), with its certificate in `x5c`.
     jwk: Value,
     pkcs8: Secret<Vec<u8>>,
 }
@@ -135,7 +135,7 @@ impl SigningKey {
         Self::new(id, algorithm, state, now, Secret::new(pkcs8))?.certified()
     }
 
-    /// The key with a certificate, which is signed now unless there is one.
+    /// Returns the key with a certificate. A key that has no certificate yet signs one now.
     ///
     /// # Errors
     /// [`BadKey`] if signing fails, which does not happen with a valid key.
@@ -147,7 +147,10 @@ impl SigningKey {
         self.with_certificate(signature)
     }
 
-    /// The key with the certificate that this signature makes.
+    /// Adds the certificate with this signature to the key.
+    ///
+    /// # Errors
+    /// [`BadKey`] if the signature is not valid.
     fn with_certificate(mut self, signature: Vec<u8>) -> Result<Self, BadKey> {
         let verifier: &'static dyn VerificationAlgorithm = match self.algorithm {
             Algorithm::RS256 => &RSA_PKCS1_2048_8192_SHA256,
@@ -169,7 +172,8 @@ impl SigningKey {
         certificate::to_be_signed(&self.id, self.algorithm, self.public_key())
     }
 
-    /// The key's self-signed certificate in DER; `None` for a key of an earlier version.
+    /// The key's self-signed certificate in DER; `None` if an earlier version made the key and it was not rotated
+    /// since.
     pub fn certificate(&self) -> Option<Vec<u8>> {
         let signature = self.certificate_signature.as_ref()?;
         let signed = self.to_be_signed();
@@ -330,7 +334,7 @@ struct Curve {
     verification: &'static dyn VerificationAlgorithm,
 }
 
-/// The curve of an algorithm with ECDSA.
+/// The curve of an algorithm that uses ECDSA.
 fn curve(algorithm: Algorithm) -> Curve {
     match algorithm {
         Algorithm::ES256 => Curve {

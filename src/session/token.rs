@@ -1,9 +1,9 @@
-//! Session tokens: the claims of a session in an [envelope](crate::session::envelope). The secret
-//! access key is not in the token and cannot be derived from it.
+//! Session tokens: the claims of a session in an [envelope](crate::session::envelope). The secret access key is not in
+//! the token and cannot be derived from it.
 //!
-//! Tokens that are issued together have one signature (form 4). Those of form 3, which an earlier
-//! version issued, have one each. Tokens of narrowed sessions have form 5, so that a broker that does
-//! not know what limits them refuses them.
+//! Tokens that are issued together share one signature (form 4). Tokens of form 3, which an earlier version issued,
+//! have a signature each. Tokens of narrowed sessions have form 5, so that brokers of earlier versions, which would
+//! ignore their limits, refuse them.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use crate::session::batch::{Batch, VerifiedRoots};
 use crate::session::envelope::{OpenError, Purpose, Received, Unsigned, open_batched};
 use crate::session::keyring::{Keyring, SessionKey};
 
-/// The maximum length of a token in characters, as the signature of a request limits it.
+/// The maximum length of a token in characters. Requests with a longer token are refused when their signature is read.
 pub const MAX_CHARACTERS: usize = crate::proof::sigv4::MAX_TOKEN_BYTES;
-/// What the envelopes of session tokens are for.
+/// The purpose that the envelopes of session tokens are sealed for.
 pub const PURPOSE: Purpose = Purpose {
     name: "brevet session token v1",
     form: 4,
     max_characters: MAX_CHARACTERS,
 };
-/// The form of tokens that were signed one by one. They are opened until they have expired.
+/// The purpose of tokens that an earlier version has signed one by one. Such tokens are accepted until they expire.
 const SIGNED_ALONE: Purpose = Purpose { form: 3, ..PURPOSE };
-/// The form of tokens of narrowed sessions.
+/// The purpose of tokens of sessions that GetScopedCredentials has narrowed.
 const NARROWED: Purpose = Purpose { form: 5, ..PURPOSE };
 
 /// How a session was issued.
@@ -81,28 +81,29 @@ pub struct Claims {
     /// the sessions in between. A revocation of any of them ends this session.
     #[prost(message, repeated, tag = "12")]
     pub ancestors: Vec<Ancestor>,
-    /// The last change of the feed that was in force when the session was issued. A revocation
-    /// refuses sessions issued under an earlier change than its own, whatever the clocks say.
+    /// The last change of the feed that was in force when the session was issued. A revocation is a change with a
+    /// number, too: it ends the sessions that it concerns if they were issued under an earlier change, whatever the
+    /// clocks say.
     #[prost(int64, tag = "13")]
     pub issued_under: i64,
-    /// The store to which that change belongs. Another store does not know what was revoked in this
-    /// one.
+    /// The id of the store to which the change in [`Self::issued_under`] belongs. A broker on another store refuses the
+    /// session, because that store does not know what was revoked in this one.
     #[prost(string, tag = "14")]
     pub store_id: String,
     /// The holder as an identity provider describes it, if the session was issued for a token or an
     /// assertion. The provider is then the session's only ancestor.
     #[prost(oneof = "Holder", tags = "15, 16")]
     pub holder: Option<Holder>,
-    /// The workload for which a node got the session, if it did.
+    /// The workload for which a node requested the session; `None` for other sessions.
     #[prost(message, optional, tag = "17")]
     pub workload: Option<Workload>,
-    /// How the session was narrowed, if it was. Its identity, its times of issue and of MFA, and
-    /// [`Self::issued_under`] are those of the session with which its identity began, so that
-    /// whatever applies to that session applies to this one, and whatever ends it ends this one.
+    /// How the session was narrowed by GetScopedCredentials; `None` if it was not. A narrowed session keeps the
+    /// identity, the times of issue and of MFA, and [`Self::issued_under`] of the original session, so that a condition
+    /// on these values or a revocation of the original session applies to it as well.
     #[prost(message, optional, tag = "18")]
     pub narrowed: Option<Narrowed>,
     // Tag 19 is kept free for caveats that a holder adds without the broker.
-    /// Zeros that make the token as long as its caller asked.
+    /// Zero bytes that make the token as long as the caller requested.
     #[prost(bytes = "vec", tag = "20")]
     pub padding: Vec<u8>,
 }
@@ -113,8 +114,8 @@ pub struct Narrowed {
     /// When these credentials were issued, in seconds since 1970.
     #[prost(int64, tag = "1")]
     pub at: i64,
-    /// How many of the last [`Claims::ancestors`] are earlier credentials of the same session, from
-    /// the one that was narrowed first to the one that was narrowed last.
+    /// How often the session was narrowed. As many entries at the end of [`Claims::ancestors`] are earlier credentials
+    /// of this session, the oldest first.
     #[prost(uint32, tag = "2")]
     pub times: u32,
 }
@@ -129,15 +130,14 @@ impl Claims {
         self.ancestors.get(..count).unwrap_or_default()
     }
 
-    /// When every session that is assumed from this one must have ended, in seconds since 1970, if this
-    /// one or one that it came from was narrowed: a narrowed session is not prolonged by another one.
+    /// The latest expiry of sessions that are assumed from this one, in seconds since 1970. `None` unless this session
+    /// or one of its ancestors was narrowed: a narrowed session must not be prolonged by assuming another one.
     pub fn outlasted_by_none(&self) -> Option<i64> {
         let is_narrowed = self.narrowed.is_some() || self.ancestors.iter().any(|a| a.narrowed);
         is_narrowed.then_some(self.expires_at)
     }
 
-    /// Pads the claims so that a token of them has at least so many characters. The envelope makes it
-    /// longer still.
+    /// Pads the claims so that their token has at least `min_characters` characters. The envelope adds more.
     pub fn pad(&mut self, min_characters: usize) {
         let bytes = (min_characters * 3).div_ceil(4);
         self.padding = vec![0; bytes.saturating_sub(self.encoded_len())];
@@ -156,8 +156,8 @@ pub struct Workload {
     pub name: String,
 }
 
-/// The holder of a session as an identity provider describes it: the part of a token or an assertion that
-/// policies see on every request of the session.
+/// The holder of a session as an identity provider describes it: the claims of a token, or the attributes of an
+/// assertion, that become condition keys of every request of the session.
 #[derive(Clone, PartialEq, Eq, prost::Oneof, serde::Serialize, serde::Deserialize)]
 pub enum Holder {
     /// From a token of an OpenID Connect provider.
@@ -178,8 +178,8 @@ impl Holder {
     }
 }
 
-/// The subject of an assertion. The requests of the session have these keys and no others of the
-/// assertion: IAM User Guide, "Available keys for SAML-based AWS STS federation".
+/// The subject of an assertion. These values become condition keys of the session's requests; other attributes of the
+/// assertion do not: IAM User Guide, "Available keys for SAML-based AWS STS federation".
 #[derive(Clone, PartialEq, Eq, Message, serde::Serialize, serde::Deserialize)]
 pub struct SamlSubject {
     #[prost(string, tag = "1")]
@@ -192,8 +192,8 @@ pub struct SamlSubject {
     pub name_qualifier: String,
 }
 
-/// The claims of a provider's token that policies see in requests of the session. IAM User Guide,
-/// "Available keys for AWS OIDC federation": exactly these are "available in session".
+/// The claims of a provider's token that become condition keys of the session's requests: those that IAM User Guide,
+/// "Available keys for AWS OIDC federation", calls "available in session".
 #[derive(Clone, PartialEq, Eq, Message, serde::Serialize, serde::Deserialize)]
 pub struct WebIdentity {
     #[prost(string, tag = "1")]
@@ -204,11 +204,11 @@ pub struct WebIdentity {
     /// The claim `amr`; empty if the token has none.
     #[prost(string, repeated, tag = "3")]
     pub authentication_methods: Vec<String>,
-    /// Whether the claim `amr` is a list.
+    /// Whether the claim `amr` is a list; otherwise it is a single string.
     #[prost(bool, tag = "4")]
     pub methods_are_a_list: bool,
-    /// The node on which the pod runs that holds a token of a Kubernetes service account; empty for
-    /// other tokens.
+    /// For a token of a Kubernetes service account, the node on which the pod with this token runs; empty for other
+    /// tokens.
     #[prost(string, tag = "5")]
     pub node: String,
 }
@@ -232,15 +232,15 @@ pub struct Ancestor {
     /// The id of the session; empty for a user with a long-term key.
     #[prost(bytes = "vec", tag = "5")]
     pub session_id: Vec<u8>,
-    /// Whether session policies limit the session, or it was narrowed; such a session must not assume
-    /// its own role again, because it would be rid of these limits.
+    /// Whether the session has session policies or was narrowed. Such a session must not assume its own role again,
+    /// because it would lose these limits.
     #[prost(bool, tag = "6")]
     pub restricted: bool,
-    /// The subject for which a provider vouched, as its tokens (`sub`) or assertions (NameID) name it;
-    /// empty for other principals.
+    /// For an identity provider, the subject for which it vouched: the claim `sub` or the NameID. Empty for other
+    /// principals.
     #[prost(string, tag = "7")]
     pub subject: String,
-    /// Whether the session was narrowed. No session that comes from it outlasts it.
+    /// Whether the session was narrowed. Sessions that are assumed from a narrowed session must not outlast it.
     #[prost(bool, tag = "8")]
     pub narrowed: bool,
 }
@@ -302,12 +302,11 @@ pub fn secret_access_key(
     Ok(Secret::new(STANDARD.encode(secret.as_ref())))
 }
 
-/// Opens a token and checks its signature, unless `roots` remembers that one for the same root was
-/// checked. The caller must check whether the token has expired.
+/// Opens a token and checks its signature, unless `roots` remembers that the signature of the same batch was found
+/// valid. The caller must check whether the token has expired.
 ///
 /// # Errors
-/// [`OpenError`] if the token is malformed or altered, or no key of the keyring made it. The error does
-/// not say which.
+/// [`OpenError`] if the token is malformed or altered, or no key of the keyring made it. The error does not say which.
 pub fn open<'k>(
     keyring: &'k Keyring,
     roots: &VerifiedRoots,

@@ -1,4 +1,5 @@
-//! Session records in this process, limited in number and in bytes, which are deleted when they end.
+//! Keeps session records in the memory of this process, with limits of their number and their bytes. Records of
+//! sessions that have ended are deleted.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -131,8 +132,8 @@ impl MemorySessions {
         lost
     }
 
-    /// Lists at most `limit` records after the marker, by their members of Redis's index, in the
-    /// order of expiry: all of them, or those that came from a sign-in.
+    /// Lists at most `limit` records after the marker, ordered by expiry: those of all sessions, or of the sessions
+    /// that came from the sign-in `of`. Each is returned in the form `EXPIRY:ID`, as in the index in Redis.
     pub fn list(
         &self,
         of: Option<&SessionId>,

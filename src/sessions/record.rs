@@ -35,25 +35,24 @@ pub struct SessionRecord {
     pub issued_at: i64,
     #[prost(int64, tag = "9")]
     pub expires_at: i64,
-    /// The sessions and users from which the session was made, the direct one first.
+    /// The sessions and users from which the session was assumed; the direct one comes first.
     #[prost(message, repeated, tag = "10")]
     pub ancestors: Vec<Ancestor>,
-    /// The number of the last change that was in force on the broker that issued the session.
+    /// The last change of the feed that was in force on the broker when it issued the session.
     #[prost(int64, tag = "11")]
     pub issued_under: i64,
-    /// The operation that issued the session.
+    /// The kind of operation that issued the session, as a [`SessionKind`].
     #[prost(enumeration = "SessionKind", tag = "12")]
     pub kind: i32,
-    /// The address and the program to which the session was given, if a person who signed in got it;
-    /// otherwise empty.
+    /// The address and the program of the person who signed in and requested the session; empty for other sessions.
     #[prost(string, tag = "13")]
     pub given_to: String,
-    /// The workload for which a node got the session, such as `pod 5f2a9c1e-…`; empty for other sessions.
+    /// The workload for which a node requested the session, such as `pod 5f2a9c1e-…`; empty for other sessions.
     #[prost(string, tag = "14")]
     pub workload: String,
-    /// How the session was narrowed by GetScopedCredentials, if it was. Its last ancestor is the
-    /// session that it was narrowed from, and [`Self::issued_at`] is that of the session that was
-    /// narrowed first.
+    /// How the session was narrowed by GetScopedCredentials; `None` if it was not. The last ancestor of a narrowed
+    /// session is the session from which it was narrowed, and [`Self::issued_at`] is the time of issue of the original
+    /// session.
     #[prost(message, optional, tag = "15")]
     pub narrowing: Option<Narrowing>,
 }
@@ -64,14 +63,14 @@ pub struct Narrowing {
     /// When the narrowed credentials were issued, in seconds since 1970.
     #[prost(int64, tag = "1")]
     pub at: i64,
-    /// What the caller said that the narrowed credentials are for; empty if it said nothing.
+    /// The purpose of the narrowed credentials in the caller's words; empty if the caller gave none.
     #[prost(string, tag = "2")]
     pub description: String,
 }
 
 impl SessionRecord {
-    /// The id of the sign-in of a person from which the session came; `None` if it came from none. Other
-    /// principals with an id have an access key.
+    /// The id of the person's sign-in from which the session came; `None` if it did not come from a sign-in. Among the
+    /// ancestors, a sign-in has an id but no access key, while other ancestors with an id have both.
     pub(super) fn sign_in(&self) -> Option<SessionId> {
         let mut ancestors = self.ancestors.iter();
         let sign_in =
@@ -97,7 +96,8 @@ pub(super) fn answer_bytes(record: &SessionRecord) -> usize {
         + ancestors.sum::<usize>()
 }
 
-/// `EXPIRY:ID`, both in hexadecimal of fixed length, so that sorting by text sorts by time.
+/// The name of a session in the lists: `EXPIRY:ID`, both in hexadecimal of fixed length, so that sorting by text sorts
+/// by time.
 pub(super) fn member(expires_at: i64, id: &[u8]) -> String {
     format!("{:012x}:{}", expires_at.max(0), hex(id))
 }

@@ -36,7 +36,7 @@ use crate::session::keyring::Keyring;
 
 pub use self::options::{Mode, RedisOptions, UNVERIFIED_SENTENCE, check_redis_url};
 
-/// The longest wait for one answer.
+/// How long a call waits for the answer of Redis before it counts as a failure.
 pub const DEADLINE: Duration = Duration::from_millis(250);
 
 /// The session records, counters and revocation marks that one cluster of brokers keeps in Redis.
@@ -47,12 +47,13 @@ pub(super) struct RedisSessions {
     born: Instant,
     /// The time until which no calls are made, in milliseconds after `born`; 0 if Redis answers.
     paused_until: AtomicU64,
-    /// The reason why Redis must not be used as it is set up, found by the probe or in an answer.
+    /// The reason why the settings of Redis do not suit a broker, which the probe or an answer has shown; `None` if
+    /// they do.
     unfit: std::sync::Mutex<Option<String>>,
-    /// The time until which a value of a wrong type is reported, in milliseconds after `born`.
+    /// Until when `Standing::Odd` is reported, in milliseconds after `born`.
     odd_until: AtomicU64,
     probes: AtomicU64,
-    /// Random bytes that distinguish this process in claims of signatures.
+    /// Random bytes by which this process recognises its own marks of used signatures.
     claimant: [u8; 8],
 }
 
@@ -104,7 +105,7 @@ impl RedisSessions {
         self.ask(&commands).await.map(|_| ())
     }
 
-    /// Reads a record. An error means that it is unknown whether there is one.
+    /// Reads a record. An error means that it is unknown whether Redis has the record.
     pub async fn find(
         &self,
         keyring: &Keyring,
@@ -146,9 +147,9 @@ impl RedisSessions {
         record.map(Some).ok_or(SessionsError::Forged)
     }
 
-    /// Lists at most `limit` members of the index after `after`, ordered by expiry: of that of all
-    /// sessions, or of that of a sign-in. Returns them, and the last member that was read, or `None`
-    /// at the end. Members that no broker wrote are skipped and removed.
+    /// Lists at most `limit` members of an index after the member `after`, ordered by expiry. It is the index of all
+    /// sessions, or of the sessions that came from the sign-in `of`. Returns the members, and the last member that was
+    /// read, or `None` at the end. Members that no broker wrote are skipped and removed.
     pub async fn list(
         &self,
         keyring: &Keyring,

@@ -1,5 +1,5 @@
-//! The session tokens of live sessions by their access keys, for servers that do not pass on the token of a
-//! request. A token is worth nothing without its secret, which is not here.
+//! The session tokens of live sessions by their access keys, for servers that do not pass on the token of a request.
+//! Nobody can use a token without the secret access key of its session, which is not kept here.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 
-/// The most bytes of tokens and keys in memory; those that end first are dropped beyond.
+/// The maximum number of bytes of tokens and keys in memory. Beyond it, the tokens that expire first are dropped.
 const MAX_BYTES: usize = 128 << 20;
 /// The bytes that an entry takes besides its texts.
 const OVERHEAD: usize = 192;
@@ -42,8 +42,8 @@ impl State {
 }
 
 impl TokensByKey {
-    /// Adds a token until it expires. A later session with the same key takes the place of an earlier one,
-    /// whose requests are refused from then on.
+    /// Adds a token until it expires. If two sessions have the same access key id, the later one replaces the earlier
+    /// one, whose requests are then refused.
     pub fn add(&self, key: &str, token: &str, expires_at: i64, now: Timestamp) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while state

@@ -28,15 +28,15 @@ const LASTS: Duration = Duration::from_secs(60);
 /// How long a code is remembered after its use, so that a second use is noticed.
 const REMEMBERED: Duration = Duration::from_secs(600);
 const MAX_STATE: usize = 1_024;
-/// The number of characters of a challenge: a SHA-256 in base64url.
+/// The length of a code challenge in characters: a SHA-256 in base64url.
 const CHALLENGE: usize = 43;
 
 const UNUSED: i64 = 0;
 const USED: i64 = 1;
-/// The code was shown again after its use.
+/// The state of a code that was presented again after its use.
 const SHOWN_AGAIN: i64 = 2;
 
-/// A request that was checked, for the person to decide on.
+/// An authorization request that was found valid, and that the person must allow or deny.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub client: Client,
@@ -46,12 +46,12 @@ pub struct Request {
     challenge: String,
 }
 
-/// Why a request is not put to the person.
+/// Why a request is refused before the person is asked.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// The program or the place to return to is unknown, so the person is told here.
+    /// The client or its redirect URI is unknown, so the broker shows the error on a page of its own.
     Page(Error),
-    /// The browser is sent back to the program with the error.
+    /// The URL of the program to which the browser is redirected; it contains the error.
     Redirect(String),
 }
 
@@ -64,7 +64,7 @@ struct Code {
     scopes: Vec<String>,
 }
 
-/// Checks the query of a request.
+/// Checks the query of an authorization request.
 ///
 /// # Errors
 /// [`Wrong`] with the page or the redirection to answer with.
@@ -140,8 +140,8 @@ pub fn check(broker: &Broker, query: &str) -> Result<Request, Wrong> {
 }
 
 impl Request {
-    /// The origin to which the answer to the form redirects, such as `http://127.0.0.1:8123`, for the
-    /// page's security policy.
+    /// The origin of the redirect URI, such as `http://127.0.0.1:8123`. The Content-Security-Policy of the page must
+    /// name it, since the answer to the page's form redirects there.
     pub fn origin(&self) -> &str {
         let uri = &self.redirect_uri;
         let begin = uri.find("://").map_or(0, |at| at + 3);
@@ -150,7 +150,7 @@ impl Request {
     }
 }
 
-/// Allows a request. Returns where the browser goes, with a code for the program.
+/// Allows a request. Returns the URL to which the browser is redirected, with a code for the program.
 ///
 /// # Errors
 /// [`Error::NotSignedIn`] if the sign-in is over, or [`Error`] if the code cannot be stored or recorded.
@@ -171,7 +171,7 @@ pub async fn allow(
     ))
 }
 
-/// Denies a request. Returns where the browser goes, with the refusal for the program.
+/// Denies a request. Returns the URL to which the browser is redirected, with the refusal for the program.
 ///
 /// # Errors
 /// [`Error`] if the decision cannot be recorded.
@@ -237,11 +237,11 @@ async fn new_code(broker: &Broker, request: &Request, sign_in: &SignIn) -> Resul
     Ok(code.expose().clone())
 }
 
-/// Issues tokens for a code. A code that is used twice also ends what came of its first use.
+/// Issues tokens for a code. If a code is used twice, the tokens of its first use end, too.
 ///
 /// # Errors
-/// `InvalidGrant` if the code is unknown, was used, is over, belongs to another program or another
-/// `redirect_uri`, or the verifier is not that of its challenge.
+/// `InvalidGrant` if the code is unknown, was used before, has expired, belongs to another program or another
+/// `redirect_uri`, or the verifier does not match its challenge.
 pub async fn redeem(
     broker: &Broker,
     client: &Client,
@@ -336,7 +336,7 @@ async fn redeemed(
     Ok(tokens)
 }
 
-/// Whether a verifier belongs to a challenge: RFC 7636 section 4.6.
+/// Whether a code verifier matches a code challenge: RFC 7636 section 4.6.
 fn is_verifier(verifier: &str, challenge: &str) -> bool {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     let is_one = (43..=128).contains(&verifier.len()) && verifier.bytes().all(legal);
@@ -355,8 +355,8 @@ fn refusal(error: &Error) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The address to which the browser goes. It names this broker as the issuer, so that a program that uses
-/// several cannot confuse them (RFC 9207).
+/// The URL to which the browser is redirected, with these parameters and the program's `state`. It names this broker in
+/// `iss`, so that a program that uses several brokers cannot confuse them (RFC 9207).
 fn answer(
     broker: &Broker,
     redirect_uri: &str,

@@ -1,14 +1,14 @@
-//! Requests for tokens that prove nothing are counted for the address that they come from.
+//! Limits the requests for tokens that present no valid code or token, by the address from which they come.
 
 use crate::broker::Broker;
 use crate::budgets;
 use crate::error::{Class, Error, GrantError, GrantErrorKind};
 use crate::origin::Origin;
 
-/// Runs a request for tokens within the budget of its source address. The store is asked about codes and
-/// refresh tokens, so such a request is counted first, and taken back if it was good. A question whether a
-/// person has decided (`is_poll`) is answered from memory, so it is counted only if nobody knows its code:
-/// others at the same address cannot shut it out.
+/// Runs a request for tokens within the budget of its source address. A request with a code or a refresh token costs a
+/// query of the store, so it is counted before it runs, and the count is taken back if it succeeds. A poll of the
+/// device flow (`is_poll`) is answered from memory, so it is counted only if its device code is unknown. Therefore a
+/// program with a valid device code is served even if others at its address have used up the budget.
 ///
 /// # Errors
 /// [`Error::Throttling`] if the address is over its budget, or the error of the request.
@@ -35,8 +35,8 @@ pub async fn counted<T>(
     result
 }
 
-/// Whether a refused request has not even shown that it knows a device code. An internal failure proves
-/// nothing about whoever asked.
+/// Whether the refusal shows that the request came without a valid device code. A failure of the broker is not held
+/// against the sender.
 fn proves_nothing(error: &Error) -> bool {
     match error {
         Error::Grant(GrantError { kind, .. }) => !matches!(

@@ -1,6 +1,6 @@
-//! A person who signed in chooses a role, and gets credentials of it. This is a call of AssumeRole,
-//! AssumeRoleWithWebIdentity or AssumeRoleWithSAML, with the sign-in in place of a signature, token or
-//! assertion: the same decision, budgets and audit record.
+//! A person who signed in chooses a role, and gets credentials for it. This is a call of AssumeRole,
+//! AssumeRoleWithWebIdentity or AssumeRoleWithSAML, with the sign-in in place of a signature, token or assertion: the
+//! same decision, budgets and audit record.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub struct Chosen {
     pub expires_at: Timestamp,
 }
 
-/// The sign-in as the proof of a call about its own person, for example a change of the password.
+/// Makes the sign-in the evidence for a call that concerns the person itself, for example a change of its password.
 pub fn evidence(sign_in: &SignIn) -> Evidence {
     Evidence::Shown(Shown::SignIn {
         account: sign_in.account(),

@@ -23,9 +23,9 @@ use crate::sign_ins::Poll;
 use crate::signed_in::SignIn;
 use crate::store::{Attempt, GrantKind, GrantRow, Lockout};
 
-/// How long a person has for the decision.
+/// How long a person has to decide on a device flow.
 const LASTS: Duration = Duration::from_secs(600);
-/// How often a program may ask, in seconds.
+/// How many seconds a program must wait between two polls.
 pub const INTERVAL: u64 = 1;
 /// The symbols of user codes: 32 of them, without `I` and `O`.
 const SYMBOLS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
@@ -33,7 +33,8 @@ const SYMBOLS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 const LENGTH: usize = 8;
 /// The longest text that is read as a user code.
 const MAX_TYPED: usize = 64;
-/// A person may give 10 wrong codes in ten minutes, and an address 30.
+/// After 10 wrong user codes a person is locked out; one of them is forgiven each minute. For an address the number is
+/// 30, and one is forgiven every 20 seconds.
 const WRONG_OF_PERSON: Lockout = Lockout {
     failures: 10,
     forgiven_after_seconds: 60,
@@ -43,13 +44,13 @@ const WRONG_OF_SOURCE: Lockout = Lockout {
     forgiven_after_seconds: 20,
 };
 
-/// The states of a flow.
+/// The states of a flow: nobody has decided yet, the person has allowed or denied it, or its tokens were issued.
 const PENDING: i64 = 0;
 const ALLOWED: i64 = 1;
 const DENIED: i64 = 2;
 const USED: i64 = 3;
 
-/// A device flow that has begun, as the program learns of it.
+/// The answer to a program that has begun a device flow.
 pub struct Started {
     pub device_code: Secret<String>,
     /// What the person types at the browser, as `XXXX-XXXX`.
@@ -58,7 +59,7 @@ pub struct Started {
     pub request_id: String,
 }
 
-/// What the person who decides is told of the program that asks.
+/// What the page tells the person who decides about the program that asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asking {
     /// The name by which the program calls itself.
@@ -169,12 +170,12 @@ async fn started(
     }
 }
 
-/// Answers a program that asks whether the person has decided, with tokens if it was allowed. As long as
-/// nobody has decided, this costs no question to the store.
+/// Answers a program that polls whether the person has decided. If the person has allowed the flow, the answer has
+/// tokens. As long as nobody has decided, the store is not queried.
 ///
 /// # Errors
-/// `AuthorizationPending`, `SlowDown`, `ExpiredToken`, `AccessDenied`, or `InvalidGrant` for a code that is
-/// unknown, was used, or belongs to another program.
+/// `AuthorizationPending`, `SlowDown`, `ExpiredToken`, `AccessDenied`, or `InvalidGrant` for a code that is unknown,
+/// was used, or belongs to another program.
 pub async fn poll(
     broker: &Broker,
     client: &Client,
@@ -257,7 +258,7 @@ pub async fn poll(
     }
 }
 
-/// Uses an allowed flow once on all nodes, and issues its tokens.
+/// Issues the tokens of an allowed flow. Only one node can do so, and only once.
 async fn redeemed(
     broker: &Broker,
     client: &Client,
@@ -285,7 +286,7 @@ async fn redeemed(
     tokens::issue(broker, &family, &sign_in, client, &flow.scopes).await
 }
 
-/// Whether a flow was decided on another node, of which this node has not heard yet.
+/// Asks the store, if it is time, which flows were decided on other nodes. Returns whether this flow is one of them.
 async fn was_decided_elsewhere(
     broker: &Broker,
     id: &[u8; 32],
@@ -317,8 +318,8 @@ fn device_id(text: &str) -> Option<[u8; 32]> {
     Some(id)
 }
 
-/// A device code: 256 random bits, the time until which it is good, and a MAC of both. The time outlives the
-/// row of the flow, so that a program learns that it was too slow.
+/// Makes a device code: 256 random bits, the time at which the code expires, and a MAC of both. Since the code contains
+/// its expiry, a program learns that it was too slow even if the row of the flow has been deleted.
 fn new_device_code(
     broker: &Broker,
     sealer: &Sealer,
@@ -331,7 +332,7 @@ fn new_device_code(
     Ok(Secret::new(format!("{code}.{mark}")))
 }
 
-/// Until when a device code is good, in seconds since 1970; `None` if no node of this cluster has made it.
+/// When a device code expires, in seconds since 1970; `None` if no node of this cluster has made it.
 fn end_of(sealer: &Sealer, device_code: &str) -> Option<i64> {
     let (code, mark) = device_code.rsplit_once('.')?;
     let (_, until) = code.rsplit_once('.')?;
@@ -353,12 +354,12 @@ fn pending() -> Error {
     GrantErrorKind::AuthorizationPending.because(text).into()
 }
 
-/// Looks up who asks under a code that a person has typed, or that came with a link. A wrong code is counted
-/// for the person and the address.
+/// Finds the program that waits for a user code that a person has typed, or that a link contained. A wrong code is
+/// counted against the person and the source address.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a code that does not exist or was decided, and [`Error::Throttling`] after too many
-/// wrong ones.
+/// [`Error::NotFound`] for a code that does not exist or was decided, and [`Error::Throttling`] after too many wrong
+/// ones.
 pub async fn look(
     broker: &Broker,
     user_code: &str,
@@ -380,9 +381,9 @@ fn asking(flow: Flow, origin: &Origin) -> Asking {
     }
 }
 
-/// Looks up who asks under a code that came with a link. Links are counted apart from codes that are typed, so
-/// that links of others cannot use up what a person may type; `None` for a code that does not exist, and
-/// after too many links.
+/// Finds the program that waits for the user code in a link; `None` for a code that does not exist, and after too many
+/// links. Codes in links are counted apart from typed codes, so that nobody can lock a person out by sending links with
+/// wrong codes.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer.
@@ -405,7 +406,7 @@ pub async fn of_link(
     Ok(found.map(|(_, flow)| asking(flow, origin)))
 }
 
-/// Decides on a flow. The code is good for one decision.
+/// Records the person's decision on a flow. The user code cannot be used again.
 ///
 /// # Errors
 /// The same as for [`look`]; [`Error::NotSignedIn`] if the sign-in is over.
@@ -464,7 +465,7 @@ async fn decided(
     Ok(())
 }
 
-/// The pending flow with a code.
+/// The flow with this user code that still waits for a decision; `None` if there is none.
 async fn with_code(
     broker: &Broker,
     user_code: &str,
@@ -486,9 +487,8 @@ async fn with_code(
     Ok(None)
 }
 
-/// Finds the flow with a code, or counts the code as wrong. Each code is counted before it is looked up, where
-/// all nodes count, so that guesses at the same time are compared no more often than others; a right one is
-/// taken back.
+/// Finds the flow with a user code, or counts the code as wrong. Each code is counted in the shared store before it is
+/// looked up, so that simultaneous guesses cannot exceed the limit. The count is taken back if the code is right.
 async fn find(
     broker: &Broker,
     user_code: &str,
@@ -544,8 +544,8 @@ fn unknown_code() -> Error {
     )
 }
 
-/// A code as it is stored: eight symbols in upper case. It may be typed in any case, with or without dashes
-/// and spaces.
+/// Normalises a typed user code to eight symbols in upper case. It may be typed in any case, with or without dashes and
+/// spaces. `None` if it cannot be a user code.
 fn normal(typed: &str) -> Option<String> {
     if typed.len() > MAX_TYPED {
         return None;

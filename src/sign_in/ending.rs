@@ -1,4 +1,4 @@
-//! Ends sign-ins, and with them all that came from them: one revocation on all nodes.
+//! Ends sign-ins, and all sessions and tokens that came from them, by one revocation that applies on all nodes.
 
 use serde_json::json;
 
@@ -14,11 +14,11 @@ use super::record::{self, Draft, Event};
 use super::{opened, provider_session, subject_of_provider};
 use crate::base::digest::hex;
 
-/// The action of the feed by which a sign-in or a session of one ends.
+/// The name of the action, in the change feed, that ends a sign-in or a session that came from one.
 const ACTION: &str = "EndSignIn";
 
-/// Ends a sign-in and all that came from it. The revocation is durable, and in force on this node, before
-/// this returns. A sign-in that is over already is no error.
+/// Ends a sign-in and all that came from it. The revocation is durable, and in force on this node, before this returns.
+/// A sign-in that is already over is not an error.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer.
@@ -75,7 +75,7 @@ pub async fn end_other(
 /// Ends one session that came from a sign-in, and what came from that session, and records that.
 ///
 /// # Errors
-/// [`Error::NotFound`] if the session did not come from the sign-in, as far as is known.
+/// [`Error::NotFound`] unless the records of sessions show that the session came from the sign-in.
 pub async fn end_session(
     broker: &Broker,
     sign_in: &SignIn,
@@ -102,8 +102,8 @@ fn no_such_session() -> Error {
     Error::NotFound("There is no such session.".to_owned())
 }
 
-/// Ends the sign-ins of an identity provider: those of a subject, of a session at the provider (`sid`), or
-/// those that are both. Returns how many there were.
+/// Ends the sign-ins at an identity provider by its subject, by the session at the provider (`sid`), or by both, which
+/// must then both match. Returns how many sign-ins ended.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer; some may have ended.
@@ -147,12 +147,12 @@ pub async fn end_of_provider(
     }
 }
 
-/// Ends a sign-in whose row was read.
+/// Ends a sign-in on behalf of its own person.
 pub(super) async fn end_row(broker: &Broker, sign_in: &SignIn) -> Result<(), Error> {
     end_as(broker, sign_in, &actor(sign_in)).await.map(drop)
 }
 
-/// Ends a sign-in on behalf of somebody. Returns the number of the change.
+/// Ends a sign-in on behalf of `actor`. Returns the number of the change in the feed.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer.
@@ -173,7 +173,7 @@ pub async fn end_as(broker: &Broker, sign_in: &SignIn, actor: &Actor) -> Result<
     Ok(sequence)
 }
 
-/// Revokes sessions by account and id, in one transaction. Returns the number of the change.
+/// Revokes sessions by account and id, in one transaction. Returns the number of the change in the feed.
 async fn revoke(broker: &Broker, actor: &Actor, ids: Vec<(String, String)>) -> Result<i64, Error> {
     let now = broker.clock.now();
     let mut writer = broker.store.write_revocation().await?;
@@ -221,7 +221,7 @@ async fn revoke(broker: &Broker, actor: &Actor, ids: Vec<(String, String)>) -> R
     Ok(sequence)
 }
 
-/// The person as the author of a change.
+/// The person of a sign-in as the actor of a change in the feed.
 fn actor(sign_in: &SignIn) -> Actor {
     let r#type = match &sign_in.who {
         Who::User { .. } => "IAMUser",

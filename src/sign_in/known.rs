@@ -1,6 +1,6 @@
-//! Browsers in which a user has signed in before. Each has a number of wrong passwords of its own, so that
-//! nobody who guesses elsewhere can lock the user out of them: OWASP, "Slow Down Online Guessing Attacks
-//! with Device Cookies".
+//! Browsers in which a user has signed in before. Wrong passwords are counted separately for each known browser, so
+//! that somebody who guesses elsewhere cannot lock the user out there: OWASP, "Slow Down Online Guessing Attacks with
+//! Device Cookies".
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::error::Error;
 
 /// How long a browser is known after a sign-in.
 pub const KNOWN_FOR: Duration = Duration::from_secs(90 * 86_400);
-/// The longest text of a known browser that is read, in bytes.
+/// The longest cookie of a known browser that is read, in bytes.
 pub const MAX_BYTES: usize = 512;
-/// The kind under which the text is sealed.
+/// The kind of value by which the cookie is sealed: nothing else sealed can take its place.
 const KIND: &str = "known browser";
 
-/// What a browser keeps of a user who signed in.
+/// The sealed content of the cookie of a known browser.
 #[derive(Serialize, Deserialize)]
 struct Known {
     user_id: String,
@@ -28,10 +28,11 @@ struct Known {
     at: Timestamp,
 }
 
-/// The text that a browser keeps after a user has signed in. Nobody else can make or read it.
+/// Makes the cookie that a browser keeps after a user has signed in. Only brokers with the same master key can make or
+/// read it.
 ///
 /// # Errors
-/// [`Error`] if it cannot be sealed.
+/// [`Error`] if the cookie cannot be sealed.
 pub fn remember(broker: &Broker, user_id: &str) -> Result<String, Error> {
     let known = Known {
         user_id: user_id.to_owned(),
@@ -41,7 +42,7 @@ pub fn remember(broker: &Broker, user_id: &str) -> Result<String, Error> {
     Sealer::of(broker)?.seal(KIND, "", &known, &*broker.entropy)
 }
 
-/// The id of the browser that keeps a text, if this user has signed in there.
+/// The id of the browser that sent this cookie; `None` unless this user has signed in there within [`KNOWN_FOR`].
 pub fn recognise(broker: &Broker, text: &str, user_id: &str) -> Option<String> {
     if text.len() > MAX_BYTES {
         return None;

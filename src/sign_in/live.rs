@@ -1,5 +1,5 @@
-//! What is live at the moment: the sign-ins of an account, and the sessions that came from a sign-in as
-//! far as this broker has them on record.
+//! Lists the sign-ins of an account, and the sessions that came from a sign-in, that have not ended. Sessions without a
+//! record are missing from the list.
 
 use crate::base::arn::{AccountId, IamArn};
 use crate::base::clock::Timestamp;
@@ -13,9 +13,9 @@ use crate::store::{SIGN_INS_AT_ONCE, SignInRow};
 
 use super::{of_person, opened};
 
-/// The most sessions that are listed.
+/// The maximum number of sessions in a list.
 const MOST: usize = 1_000;
-/// The most pages of records that are read for a list.
+/// The maximum number of pages of records that are read to list the sessions of one sign-in.
 const MAX_PAGES: usize = 20;
 
 /// A session that came from a sign-in and has not ended.
@@ -26,7 +26,7 @@ pub struct Live {
     pub role_name: String,
     pub issued_at: Timestamp,
     pub expires_at: Timestamp,
-    /// The address and the program to which it was given; empty if they are not known.
+    /// The address and the program that received the credentials; empty if they are not known.
     pub given_to: String,
 }
 
@@ -57,7 +57,7 @@ pub async fn sessions(broker: &Broker, sign_in: &SignIn) -> Result<Vec<Live>, Er
     Ok(found)
 }
 
-/// The account of a session, if it came from this sign-in and is on record.
+/// The account of a session; `None` unless the session has a record which shows that it came from this sign-in.
 ///
 /// # Errors
 /// [`Error`] if the record cannot be read.
@@ -118,7 +118,7 @@ pub fn listed(
     Ok((listed, last.map(|row| row.id.clone())))
 }
 
-/// The sign-in in a row, over or not; `None` if it cannot be opened.
+/// Opens the row of a sign-in, whether or not the sign-in is over. `None` if the row was altered or its key is gone.
 ///
 /// # Errors
 /// [`Error`] if there is no master key.

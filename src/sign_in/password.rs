@@ -1,4 +1,4 @@
-//! The sign-in of a user of the directory: its password, and a code of its device if it has one.
+//! The sign-in of a user of the directory by its password, and by a code of its MFA device if it has one.
 
 use std::sync::Arc;
 
@@ -20,27 +20,28 @@ use crate::origin::Origin;
 use crate::password::text::MAX_BYTES;
 use crate::signed_in::{Factor, Who};
 
-/// What somebody who signs in has given.
+/// The input of somebody who signs in as a user.
 pub struct Given<'a> {
     /// The number or the alias of the account. If it is empty, the user name must be that of one account only.
     pub account: &'a str,
     pub user_name: &'a str,
     pub password: &'a Zeroizing<String>,
-    /// What the browser keeps of the user who signed in there last.
+    /// The cookie of a known browser ([`known`](super::known)), if the browser sent one.
     pub known_browser: Option<&'a str>,
 }
 
-/// A user that has given its password, and perhaps a code. It is not signed in yet.
+/// A user whose password, and perhaps a code, was accepted, but who is not signed in yet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Proven {
     pub user_id: String,
     user_arn: String,
     pub user_name: String,
-    /// A mark of the password that was given.
+    /// The mark of the password that was given. If the user's password is changed meanwhile, the mark no longer
+    /// matches.
     mark: Option<String>,
     /// When the password was given.
     password_at: Timestamp,
-    /// When a code was given, and the device's serial number.
+    /// When a code was given, and the serial number of its device; `None` if no code was given yet.
     code: Option<(Timestamp, String)>,
 }
 
@@ -80,8 +81,8 @@ pub async fn check(broker: &Broker, given: &Given<'_>, origin: &Origin) -> Resul
     })
 }
 
-/// The account in which a user signs in. An account that does not exist, or a user name that several accounts
-/// have, becomes one that has no users.
+/// The account in which a user signs in. If the account does not exist, or no account was given and several accounts
+/// have this user name, returns an account without users, so that the check fails as for a wrong password.
 fn account(directory: &Directory, account: &str, user_name: &str) -> AccountId {
     let account = account.trim();
     let digits: String = account.chars().filter(|c| *c != '-').collect();
@@ -98,15 +99,15 @@ fn account(directory: &Directory, account: &str, user_name: &str) -> AccountId {
 }
 
 impl Proven {
-    /// The user as it is now, if it is still the one that gave its password.
+    /// The present state of the user in the directory.
     ///
     /// # Errors
-    /// [`Error::Ended`] if it was deleted or replaced.
+    /// [`Error::Ended`] if the user was deleted, or deleted and created again, since the password was given.
     pub fn user(&self, broker: &Broker) -> Result<Arc<User>, Error> {
         user_of(broker, &self.user_arn, &self.user_id)
     }
 
-    /// Checks a code of one of the user's devices and spends it.
+    /// Checks a code of one of the user's MFA devices. A code cannot be used a second time.
     ///
     /// # Errors
     /// [`Error::Mfa`] if the code is not accepted.
@@ -122,11 +123,10 @@ impl Proven {
         self.code.is_none() && has_device(&broker.directory.load(), &self.user_arn)
     }
 
-    /// What a sign-in is made of.
+    /// The facts from which [`begin`](super::begin) makes a sign-in.
     ///
     /// # Errors
-    /// [`Error::Ended`] if the user was deleted or has no password by now, and [`Error::Mfa`] if a code is
-    /// needed.
+    /// [`Error::Ended`] if the user was deleted or has no password by now, and [`Error::Mfa`] if a code is needed.
     pub fn sign_in(&self, broker: &Broker) -> Result<NewSignIn, Error> {
         let user = self.user(broker)?;
         let (directory, now) = (broker.directory.load(), broker.clock.now());
@@ -176,8 +176,8 @@ fn devices<'d>(
         .filter(move |device| device.user_arn.as_deref() == Some(user_arn))
 }
 
-/// Checks a code of one of the user's devices and spends it. Returns when that was, and the device's serial
-/// number.
+/// Checks a code of one of the user's MFA devices, which cannot be used a second time. Returns the time of the check,
+/// and the device's serial number.
 async fn spend_code(
     broker: &Broker,
     user: &Arc<User>,
@@ -205,9 +205,9 @@ async fn spend_code(
     }
 }
 
-/// The serial number of the device that shows a code now, or of the first device if none does: a person does
-/// not say which of its devices it looks at. The code is checked afterwards. Nothing is compared while the
-/// user is locked out, and all devices are compared otherwise, so that the time tells nothing.
+/// The serial number of the device that shows this code now, or of the first device if none does: a person does not say
+/// which of its devices it uses. This does not accept the code; the caller must check it. No device is compared while
+/// the user is locked out, and otherwise all of them are, so that the time of the answer reveals nothing.
 async fn device_that_shows(
     broker: &Broker,
     user: &User,
@@ -234,27 +234,28 @@ async fn device_that_shows(
     Ok(device.map(|device| device.serial_number.as_str().to_owned()))
 }
 
-/// What shows that it is still the same person who changes its own credentials.
+/// The proof by which a person confirms a change of its own credentials.
 pub enum Confirmation<'a> {
     /// A code of one of the user's devices.
     Code(&'a str),
     /// The user's password, if the user has no device.
     Password(&'a Zeroizing<String>),
-    /// Nothing, if the sign-in is recent and the user has no device.
+    /// No further proof; accepted if the sign-in is recent and the user has no device.
     Recent,
 }
 
-/// How long after a factor was given a user without a device may change its own credentials without giving
-/// its password again, in seconds.
+/// For how many seconds after it gave a factor a user without a device may change its own credentials without giving
+/// its password again.
 const RECENT_SECONDS: i64 = 300;
 
-/// Whether a factor of this sign-in was given recently.
+/// Whether a factor of this sign-in was given within the last five minutes.
 pub fn is_recent(sign_in: &SignIn, now: Timestamp) -> bool {
     let newest = sign_in.factors.iter().map(|factor| factor.at).max();
     newest.is_some_and(|at| now.since(at).as_secs() <= RECENT_SECONDS.unsigned_abs())
 }
 
-/// Checks that it is still the user itself who uses a sign-in. Returns the new factor, if one was given.
+/// Checks that the person at the browser is still the one who signed in. Returns the factor that was given, or `None`
+/// for [`Confirmation::Recent`].
 ///
 /// # Errors
 /// [`Refused`] if the password or the code is not accepted, or is missing.

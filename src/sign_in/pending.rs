@@ -1,5 +1,6 @@
-//! What a browser waits for between two requests, such as the answer of an identity provider. It is kept
-//! sealed on the server under a random handle, and is taken once on all nodes.
+//! Keeps values on the server between two requests of a browser, for example while the browser is at an identity
+//! provider. A value is sealed and kept under a random handle. It can be taken only once, whichever node the browser
+//! reaches.
 
 use std::time::Duration;
 
@@ -46,8 +47,8 @@ pub async fn keep(
     }
 }
 
-/// Takes the value that was kept under a handle. Of several who ask, one gets it; `None` for the others, and
-/// if its time is up.
+/// Takes the value that was kept under a handle. If several requests ask for it, only one gets it. `None` for the
+/// others, and if the time of the value is up.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer.

@@ -1,6 +1,6 @@
-//! The audit records of sign-ins and of what programs are granted. They have the shapes of CloudTrail's
-//! sign-in events: CloudTrail User Guide, "AWS Management Console sign-in events", and IAM Identity Center
-//! User Guide, "Logging IAM Identity Center API calls".
+//! The audit records of sign-ins and of tokens for programs. They have the shapes of CloudTrail's sign-in events:
+//! CloudTrail User Guide, "AWS Management Console sign-in events", and IAM Identity Center User Guide, "Logging IAM
+//! Identity Center API calls".
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use crate::signed_in::{Method, SignIn, Who};
 /// The maximum length of a user agent in a record, in bytes as written.
 const MAX_USER_AGENT: usize = 512;
 
-/// A kind of event, by the names of CloudTrail.
+/// A kind of event: the name, the source and the type that CloudTrail gives it.
 #[derive(Debug, Clone, Copy)]
 pub struct Event {
     source: &'static str,
@@ -77,7 +77,7 @@ impl Event {
     }
 }
 
-/// An event that is being recorded.
+/// A record that is being filled in; [`Self::conclude`] or [`Self::noted`] writes it.
 pub struct Draft {
     record: Record<'static>,
     event: Event,
@@ -113,12 +113,12 @@ impl Draft {
         })
     }
 
-    /// The id of the request, for its answer.
+    /// The id of the request, which the answer carries, too.
     pub fn request_id(&self) -> &str {
         &self.record.request_id
     }
 
-    /// Sets the person who acted.
+    /// Sets the person of this sign-in as the one who acted.
     #[must_use]
     pub fn by(mut self, sign_in: &SignIn) -> Self {
         self.record.user_identity = identity(sign_in);
@@ -126,7 +126,7 @@ impl Draft {
         self
     }
 
-    /// Sets who acted, as far as it is known before anything was proven.
+    /// Sets the user name and the account that somebody has claimed without proof.
     #[must_use]
     pub fn claimed(mut self, user_name: &str, account: Option<&str>) -> Self {
         self.record.user_identity = UserIdentity {
@@ -146,15 +146,15 @@ impl Draft {
         self
     }
 
-    /// Sets details that the person or program is not told.
+    /// Adds details that the answer to the person or program does not contain, such as the reason of a refusal.
     #[must_use]
     pub fn with(mut self, details: &Value) -> Self {
         self.record.additional_event_data = raw(details);
         self
     }
 
-    /// Writes the record with the result of the event, which is on stable storage before the result is
-    /// returned. A success that cannot be recorded becomes a refusal.
+    /// Writes the record with the result of the event. The record is on stable storage before the result is returned. A
+    /// success that cannot be recorded becomes a refusal.
     ///
     /// # Errors
     /// The error of the result, or that of the audit log.
@@ -162,8 +162,8 @@ impl Draft {
         self.write(broker, result, true).await
     }
 
-    /// As [`Self::conclude`], for an event that hands nothing out and changes nothing; it may only be
-    /// counted.
+    /// Like [`Self::conclude`], for an event that issues nothing and changes nothing. If there are too many such
+    /// events, the record may be left out and only counted.
     ///
     /// # Errors
     /// The error of the result, or that of the audit log.
@@ -261,7 +261,7 @@ pub(super) async fn of_sign_in<T>(
         .await
 }
 
-/// Records that somebody failed to sign in. `user_name` is what was given; it may be anything.
+/// Records that somebody failed to sign in. `user_name` is the unverified input.
 pub async fn failed(
     broker: &Broker,
     event: Event,

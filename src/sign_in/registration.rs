@@ -1,7 +1,7 @@
-//! Programs that ask for tokens on behalf of a person. Anybody can register one, so nothing is kept: the
-//! client id contains what was registered, sealed, and the client secret belongs to it. It proves nothing
-//! about the program. Programs with other redirect URIs than those on loopback are registered by an
-//! administrator, in the configuration.
+//! Programs that ask for tokens on behalf of a person. Anybody can register a program, so the broker stores nothing:
+//! the client id contains the registration, sealed, and the client secret is derived from the client id. A registration
+//! proves nothing about the program. A program whose redirect URIs are not on loopback must be registered by an
+//! administrator in the configuration.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 pub const AUTHORIZATION_CODE: &str = "authorization_code";
 pub const REFRESH_TOKEN: &str = "refresh_token";
 
-/// What a program says of itself when it registers.
+/// The unverified statements of a program that registers.
 #[derive(Debug, Default)]
 pub struct Registration {
     pub name: String,
@@ -37,7 +37,7 @@ pub struct Registration {
     pub grant_types: Option<Vec<String>>,
 }
 
-/// A registered program, as its own client keeps it.
+/// The answer to a program that has registered: the id and the secret that it must keep.
 #[derive(Debug)]
 pub struct Registered {
     pub client_id: String,
@@ -56,7 +56,7 @@ struct Sealed {
     expires_at: Timestamp,
 }
 
-/// A program that makes a request, as its registration describes it.
+/// The program that makes a request, with the content of its registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
     /// A digest of the client id, to which codes and tokens are bound.
@@ -71,7 +71,7 @@ pub struct Client {
 /// Registers a program.
 ///
 /// # Errors
-/// The rule that the registration breaks.
+/// An [`Error`] that names the rule that the registration breaks.
 pub fn register(broker: &Broker, asked: Registration) -> Result<Registered, Error> {
     let invalid =
         |text: &str| Error::from(GrantErrorKind::InvalidClientMetadata.because(text.to_owned()));
@@ -121,10 +121,10 @@ pub fn register(broker: &Broker, asked: Registration) -> Result<Registered, Erro
     })
 }
 
-/// The program with this client id and secret, for AWS's API.
+/// The program with this client id and secret, as AWS's API requires both.
 ///
 /// # Errors
-/// `InvalidClient` if there is none, its secret is another one, or its registration is over.
+/// `InvalidClient` if the client id is unknown, the secret does not belong to it, or the registration has expired.
 pub fn with_secret(broker: &Broker, client_id: &str, secret: &str) -> Result<Client, Error> {
     let sealer = Sealer::of_registrations(broker)?;
     let expected = sealer.secret_of(client_id).unwrap_or_default();
@@ -134,11 +134,11 @@ pub fn with_secret(broker: &Broker, client_id: &str, secret: &str) -> Result<Cli
     opened(broker, &sealer, client_id)
 }
 
-/// The program with this client id: one that was registered, or one of the configuration. It shows no
-/// secret, so what it gets is bound to a verifier (RFC 7636) or to its device code.
+/// The program with this client id: one that was registered, or one of the configuration. The program presents no
+/// secret, so it must prove by a code verifier (RFC 7636) or a device code that the tokens are for it.
 ///
 /// # Errors
-/// `InvalidClient` if there is none, or its registration is over.
+/// `InvalidClient` if the client id is unknown, or the registration has expired.
 pub fn public(broker: &Broker, client_id: &str) -> Result<Client, Error> {
     let configured = settings(broker)?.clients.iter().find(|c| c.id == client_id);
     match configured {
@@ -184,7 +184,7 @@ impl Client {
     /// Checks that the program may use a type of grant.
     ///
     /// # Errors
-    /// `UnauthorizedClient` if it is registered for others only.
+    /// `UnauthorizedClient` if the program is registered for other types of grants only.
     pub fn may_use(&self, grant: &str) -> Result<(), Error> {
         match &self.grant_types {
             Some(grants) if !grants.iter().any(|known| known == grant) => {
@@ -195,8 +195,8 @@ impl Client {
         }
     }
 
-    /// Whether the browser may be sent back to this URL: it is registered as it is, or on loopback with
-    /// any port (RFC 8252 section 7.3). URLs are compared as text.
+    /// Whether the browser may be redirected to this URL. The URL must be registered exactly as it is; only the port of
+    /// a URL on loopback may be another one (RFC 8252 section 7.3). URLs are compared as text.
     pub fn may_redirect_to(&self, uri: &str) -> bool {
         self.redirect_uris.iter().any(|known| {
             known == uri
@@ -210,8 +210,8 @@ pub fn is_on_loopback(uri: &str) -> bool {
     without_port(uri).is_some()
 }
 
-/// The path of a URL `http://127.0.0.1[:PORT]/PATH`, by which two of them are compared. `None` for any other
-/// text, also for other spellings of the same address.
+/// Removes the host and the port of a URL `http://127.0.0.1[:PORT]/PATH`, so that two such URLs can be compared by
+/// their paths. `None` for any other text, including other spellings of the same address.
 fn without_port(uri: &str) -> Option<&str> {
     let rest = uri.strip_prefix("http://127.0.0.1")?;
     let path = match rest.strip_prefix(':') {

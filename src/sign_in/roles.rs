@@ -1,5 +1,5 @@
-//! Which roles a person who signed in may have: those whose trust policies admit the sign-in, as the
-//! evaluator judges it now. There is no other list.
+//! Finds the roles that a person who signed in may assume: those whose trust policies admit the sign-in, as the
+//! evaluator judges them now. There is no separate list of assignments.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::ops::sts::{assume_role, federated_session};
 use crate::origin::Origin;
 use crate::signed_in::{SignIn, Who};
 
-/// The most roles of one answer.
+/// The maximum number of roles in one answer.
 pub const MAX_CHOICES: usize = 1_000;
-/// The number of roles that are judged before other work has its turn.
+/// How many roles are judged before the task yields to other tasks.
 const AT_ONCE: usize = 100;
-/// The most roles that are judged for one answer. A person whom very many trust policies may concern
-/// continues with the next page.
+/// The most roles that are judged for one answer. If more trust policies may concern the person, the others are judged
+/// on the next page.
 const MAX_JUDGED: usize = 20_000;
 
-/// A role that a person may have.
+/// A role that a person may assume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
     pub account_id: AccountId,
@@ -35,7 +35,7 @@ pub struct Choice {
     pub role_arn: String,
 }
 
-/// A page of the roles that a person may have.
+/// A page of the roles that a person may assume.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Page {
     pub choices: Vec<Choice>,
@@ -43,8 +43,8 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-/// The roles that a person may have, at most [`MAX_CHOICES`], ordered by the name of the account and then by
-/// the name of the role.
+/// The roles that a person may assume, at most [`MAX_CHOICES`], ordered by the name of the account and then by the name
+/// of the role.
 ///
 /// # Errors
 /// The same as for [`page`].
@@ -69,11 +69,10 @@ pub async fn roles(
     Ok(page.choices)
 }
 
-/// A page of the roles that a person may have. `next` is where it begins, from an earlier page.
+/// A page of the roles that a person may assume. It begins at `next`, which an earlier page has returned.
 ///
 /// # Errors
-/// [`Error::NotSignedIn`] if the sign-in is over, [`Error::InvalidMarker`] if `next` is not from an earlier
-/// page.
+/// [`Error::NotSignedIn`] if the sign-in is over, [`Error::InvalidMarker`] if `next` is not from an earlier page.
 pub async fn page(
     broker: &Broker,
     sign_in: &SignIn,
@@ -135,7 +134,7 @@ pub async fn page(
     Ok(page)
 }
 
-/// The accounts in which a person may have a role, with their names, ordered by name.
+/// The accounts in which a person may assume a role, with their names, ordered by name.
 ///
 /// # Errors
 /// [`Error::NotSignedIn`] if the sign-in is over.
@@ -174,7 +173,7 @@ pub async fn accounts(
     Ok(admitted)
 }
 
-/// Judges the roles of one person by one snapshot.
+/// Judges which roles a person may assume, all by the same snapshot of the directory and at the same time.
 struct Judge<'a> {
     broker: &'a Broker,
     sign_in: Arc<SignIn>,
@@ -202,14 +201,15 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// The person as a caller for the roles of an account; `None` if no provider of the account vouches
-    /// for the person.
+    /// The person as a caller of AssumeRole in this account; `None` if the person signed in at an identity provider
+    /// which the account does not have.
     fn caller(&self, account: AccountId) -> Option<Caller> {
         let (broker, directory) = (self.broker, &*self.directory);
         authn::sign_in::authenticate(broker, &self.sign_in, account, directory, self.now).ok()
     }
 
-    /// The accounts with roles that may admit the person, with their names, ordered by name.
+    /// The accounts in which a trust policy may admit the person, with their names, ordered by name. `only` limits the
+    /// list to one account.
     fn accounts(&self, only: Option<AccountId>) -> Vec<(AccountId, String)> {
         let accounts = match &self.sign_in.who {
             Who::Federated(kept) => kept.accounts(&self.directory),
@@ -227,7 +227,8 @@ impl<'a> Judge<'a> {
         accounts
     }
 
-    /// Roles that may admit the person, by whom their trust policies name.
+    /// The roles whose trust policies name the person, its account or its provider, or everybody. The conditions of the
+    /// policies are not judged yet.
     fn candidates(&self, account: AccountId, after: Option<&str>, limit: usize) -> Vec<Arc<Role>> {
         let directory = &self.directory;
         match &self.sign_in.who {
@@ -286,7 +287,7 @@ pub fn account_name(directory: &Directory, account: AccountId) -> String {
     alias.map_or_else(|| account.to_string(), str::to_owned)
 }
 
-/// Where a page begins: after a role of an account.
+/// The place where a page begins: after this role of this account.
 struct Place {
     account: AccountId,
     role: String,

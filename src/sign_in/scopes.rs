@@ -4,14 +4,14 @@ use crate::error::{Error, GrantErrorKind};
 
 /// Access to the accounts and roles of the person. With it, a program gets refresh tokens.
 const ACCOUNT_ACCESS: &str = "sso:account:access";
-/// What older programs ask for, or nothing at all: the same access, without refresh tokens.
+/// The scope of older programs, some of which request no scope: the same access, without refresh tokens.
 const PORTAL: &str = "sso-portal:*";
 const MAX_SCOPES: usize = 10;
 
 /// Checks the scopes of a request.
 ///
 /// # Errors
-/// `InvalidScope` for one that does not exist.
+/// `InvalidScope` if a scope does not exist, or there are too many of them.
 pub(super) fn checked<'a>(asked: impl IntoIterator<Item = &'a str>) -> Result<Vec<String>, Error> {
     let mut scopes: Vec<String> = Vec::new();
     for scope in asked {
@@ -26,10 +26,10 @@ pub(super) fn checked<'a>(asked: impl IntoIterator<Item = &'a str>) -> Result<Ve
     Ok(scopes)
 }
 
-/// The scopes of a request that asks for some, or else those for which the program is registered.
+/// The scopes that a request asks for, or if it asks for none, all scopes for which the program is registered.
 ///
 /// # Errors
-/// `InvalidScope` if it asks for one that does not exist or for which it is not registered.
+/// `InvalidScope` if a scope does not exist, or the program is not registered for it.
 pub(super) fn granted(registered: &[String], asked: Option<&str>) -> Result<Vec<String>, Error> {
     let Some(asked) = asked else {
         return Ok(registered.to_vec());

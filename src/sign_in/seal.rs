@@ -1,5 +1,5 @@
-//! Seals what the store keeps of sign-ins, and what programs keep of their registrations. The keys are
-//! derived from the master key, which all nodes share. What is sealed is bound to its kind and its id.
+//! Seals the rows of sign-ins in the store, and the registrations that programs keep. The keys are derived from the
+//! master key, which all nodes share. A sealed value can only be opened as the same kind of value with the same id.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +13,7 @@ use crate::base::entropy::{self, Entropy};
 use crate::broker::Broker;
 use crate::error::Error;
 
-/// The id of the fixed key of registrations in development.
+/// The key id of the fixed key by which `brevet dev` seals registrations.
 const FIXED: &str = "dev";
 
 /// The keys of one purpose; the first one seals.
@@ -26,7 +26,7 @@ struct Key {
 }
 
 impl Sealer {
-    /// The keys of what the store keeps.
+    /// The keys for the rows in the store.
     ///
     /// # Errors
     /// [`Error::ServiceUnavailable`] if there is no master key.
@@ -34,8 +34,8 @@ impl Sealer {
         Self::derive(broker, "brevet sign-in")
     }
 
-    /// The keys of registrations, which outlive the broker: retired master keys still open them. In
-    /// development there is one fixed key.
+    /// The keys for registrations. Programs keep registrations for long, so retired master keys still open them. For
+    /// development the settings can ask for one fixed key instead.
     ///
     /// # Errors
     /// [`Error::ServiceUnavailable`] if there is no master key.
@@ -64,7 +64,7 @@ impl Sealer {
             .ok_or(Error::InternalFailure)
     }
 
-    /// Seals a value of this kind and id. Returns `KEYID.TEXT` in base64url.
+    /// Seals a value, and binds it to its kind and its id. Returns `KEYID.TEXT` in base64url.
     ///
     /// # Errors
     /// [`Error`] if there are no random bytes.
@@ -88,7 +88,8 @@ impl Sealer {
         Ok(format!("{}.{body}", key.id))
     }
 
-    /// Opens what was sealed for this kind and id; `None` if it was not, or its key is gone.
+    /// Opens a text that was sealed for this kind and id; `None` if it was sealed for another one or altered, or if its
+    /// key is gone.
     pub(super) fn open<T: DeserializeOwned>(&self, kind: &str, id: &str, text: &str) -> Option<T> {
         let (key_id, body) = text.split_once('.')?;
         let key = self.0.iter().find(|key| key.id == key_id)?;
@@ -99,15 +100,16 @@ impl Sealer {
         serde_json::from_slice(opened.ok()?).ok()
     }
 
-    /// A MAC of a short code under each key, the sealing one first. The store knows such codes only by
-    /// their MACs, because their digests could be guessed.
+    /// The MACs of a short code, one under each key; that of the sealing key is the first. The store has only the MACs
+    /// of such codes, because a plain digest of a short code would reveal the code by trying all of them.
     pub(super) fn marks(&self, code: &str) -> impl Iterator<Item = String> {
         self.0
             .iter()
             .map(move |key| hex(hmac::sign(&key.mac, code.as_bytes()).as_ref()))
     }
 
-    /// The secret that belongs to a sealed text, under the key that sealed it.
+    /// The client secret that belongs to a sealed client id: a MAC of the text under the key that sealed it. `None` if
+    /// that key is gone.
     pub(super) fn secret_of(&self, text: &str) -> Option<String> {
         let (key_id, _) = text.split_once('.')?;
         let key = self.0.iter().find(|key| key.id == key_id)?;

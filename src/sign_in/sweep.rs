@@ -1,5 +1,5 @@
-//! Compares all sign-ins with the revocations in force, and deletes those that are over. A revocation is
-//! forgotten when every role session that it ends has expired, but a sign-in may last longer.
+//! Compares all sign-ins with the revocations in force, and deletes those that are over. This must happen in time,
+//! because a revocation is forgotten when every role session that it ends has expired, while a sign-in may last longer.
 
 use crate::broker::Broker;
 use crate::error::Error;
@@ -7,7 +7,7 @@ use crate::store::{SIGN_INS_AT_ONCE, SignInsOf};
 
 use super::{opened, remove};
 
-/// Compares all sign-ins with the revocations in force.
+/// Compares all sign-ins with the revocations in force, and deletes those that are over.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer, or this node does not know what is revoked.

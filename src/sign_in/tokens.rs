@@ -1,5 +1,5 @@
-//! The tokens of programs that a person has approved: access tokens, and families of refresh tokens. The
-//! store has only digests of them. They end with the sign-in that they came from.
+//! The tokens of programs that a person has approved: access tokens, and families of refresh tokens. The store has only
+//! their digests. They end with the sign-in of the person who approved the program.
 
 use std::time::Duration;
 
@@ -24,22 +24,22 @@ use crate::store::{GrantKind, GrantRow};
 const ACCESS_LASTS: Duration = Duration::from_secs(3_600);
 /// The longest lifetime of an access token without a refresh token.
 const LAST_ACCESS_LASTS: Duration = Duration::from_secs(8 * 3_600);
-/// How long the tokens of the last generation but one can still be used, so that two programs which share
-/// one cache do not end each other's sign-in.
+/// How long the tokens of the previous generation can still be used, so that two programs which share one cache can
+/// refresh at the same time without ending their family.
 const OVERLAP: Duration = Duration::from_secs(60);
-/// The most tokens of one generation of a family.
+/// The maximum number of refresh tokens in one generation of a family.
 const MAX_OF_GENERATION: usize = 16;
-/// The most valid access tokens of a family; older ones are withdrawn.
+/// The maximum number of valid access tokens of a family. Beyond it, the oldest ones are withdrawn.
 const MAX_ACCESS: i64 = 32;
-/// How often the change of a family is tried while other programs change it.
+/// How often the change of a family is attempted if other requests change it at the same time.
 const ATTEMPTS: usize = 8;
-/// The longest token in characters; all have far fewer.
+/// The longest token that is read, in characters. Real tokens are much shorter.
 pub const MAX_TOKEN: usize = 256;
 
-/// The tokens for a program.
+/// The tokens that a program receives for a code, an allowed device flow or a refresh token.
 pub struct Tokens {
     pub access_token: Secret<String>,
-    /// How long the access token lasts.
+    /// The lifetime of the access token, for `expires_in`.
     pub lasts: Duration,
     pub refresh_token: Option<Secret<String>>,
     pub scopes: Vec<String>,
@@ -72,7 +72,7 @@ pub struct Bearer {
     family: String,
 }
 
-/// A new family of tokens, whose id is known before its tokens are issued.
+/// Makes the random id of a new family of tokens, so that it is known before the tokens are issued.
 pub(super) fn new_family(broker: &Broker) -> Result<String, Error> {
     Ok(hex(&entropy::bytes::<16>(&*broker.entropy)?))
 }
@@ -125,12 +125,12 @@ pub(super) async fn issue(
     })
 }
 
-/// Issues tokens for a refresh token. Each use of it gets a successor of its own. A token can be used until
-/// 60 seconds after its generation ended; a use later than that, or of an older generation, means that
-/// somebody has copied it, and ends the family.
+/// Issues tokens for a refresh token. Each use of a refresh token returns a new one of the next generation. A token can
+/// be used until 60 seconds after its generation ended. A later use means that somebody has copied the token, and ends
+/// the whole family.
 ///
 /// # Errors
-/// `InvalidGrant` if the token is unknown, of another program, or no longer good.
+/// `InvalidGrant` if the token is unknown, belongs to another program, or can no longer be used.
 pub async fn refresh(
     broker: &Broker,
     client: &Client,
@@ -290,10 +290,10 @@ fn too_many() -> Error {
     GrantErrorKind::AccessDenied.because(text).into()
 }
 
-/// The sign-in behind an access token that a program shows.
+/// The sign-in behind an access token that a program presents.
 ///
 /// # Errors
-/// [`Error::NotSignedIn`] if the token is unknown or over, or the sign-in is.
+/// [`Error::NotSignedIn`] if the token is unknown or has expired, or the sign-in is over.
 pub async fn bearer(broker: &Broker, token: &str) -> Result<Bearer, Error> {
     if token.is_empty() || token.len() > MAX_TOKEN {
         return Err(Error::NotSignedIn);
@@ -314,11 +314,11 @@ pub async fn bearer(broker: &Broker, token: &str) -> Result<Bearer, Error> {
     Ok(Bearer { sign_in, family })
 }
 
-/// Ends the tokens of the program that shows one of them: all that its approval granted. What came from them
-/// goes on until the sign-in ends.
+/// Ends all tokens of the family to which this access token belongs, and records that. Sessions that were obtained with
+/// these tokens last until they expire or the sign-in ends.
 ///
 /// # Errors
-/// [`Error::NotSignedIn`] if the token is unknown or over.
+/// [`Error::NotSignedIn`] if the token is unknown or has expired.
 pub async fn log_out(broker: &Broker, token: &str, origin: &Origin) -> Result<String, Error> {
     let bearer = bearer(broker, token).await?;
     let ended = broker.store.delete_family(&bearer.family).await;
@@ -328,7 +328,7 @@ pub async fn log_out(broker: &Broker, token: &str, origin: &Origin) -> Result<St
     Ok(request_id)
 }
 
-/// Ends the tokens of the program to which a token belongs (RFC 7009). A token that is unknown is no error.
+/// Ends all tokens of the family to which a token of this program belongs (RFC 7009). An unknown token is not an error.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer.
@@ -394,7 +394,7 @@ fn refresh_token(broker: &Broker, family: &str) -> Result<Secret<String>, Error>
     refresh_token_of(broker, family, 1)
 }
 
-/// A refresh token: the id of its family, its generation and 256 random bits.
+/// Makes a refresh token from the id of its family, its generation and 256 random bits.
 fn refresh_token_of(
     broker: &Broker,
     family: &str,
@@ -407,7 +407,7 @@ fn refresh_token_of(
     )))
 }
 
-/// The id of the family and the generation of a refresh token.
+/// Splits a refresh token into the id of its family and its generation; `None` for any other text.
 fn parts(token: &str) -> Option<(&str, u64)> {
     if token.len() > MAX_TOKEN {
         return None;

@@ -1,5 +1,5 @@
-//! The device flows that are open on this node, in memory, so that a program that asks again and again
-//! costs nothing. The store has the same flows; what it says decides.
+//! The open device flows that this node knows, in memory, so that a program that polls again and again does not cost
+//! queries of the store. The store has the same flows and is authoritative.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::budgets::Source;
 
-/// The most device flows that are open on a node at a time.
+/// The maximum number of device flows that a node keeps in memory at a time.
 const MAX_OPEN: usize = 10_000;
 /// The most device flows that one source address may have open.
 const MAX_OF_SOURCE: usize = 1_000;
@@ -23,13 +23,13 @@ pub struct Full;
 /// The answer to a program that asks whether its flow was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Poll {
-    /// This node does not know the flow: the store must be asked.
+    /// This node does not know the flow, so the caller must ask the store.
     Unknown,
     /// The program asks more often than twice in an interval.
     TooOften,
     /// As far as this node knows, nobody has decided yet.
     Pending,
-    /// Somebody has decided, or the time is up: the store must be asked.
+    /// Somebody has decided, or the time is up, so the caller must ask the store.
     Decided,
 }
 
@@ -54,7 +54,8 @@ struct Flow {
     /// one.
     source: Option<Source>,
     until: Duration,
-    /// When a question of the program last counted as in time, and how many questions came since.
+    /// When the program last polled after at least [`INTERVAL`]; `since` counts the polls that came too early after
+    /// that.
     accepted_at: Option<Duration>,
     since: u32,
     is_decided: bool,
@@ -91,8 +92,8 @@ impl Devices {
         Ok(())
     }
 
-    /// Remembers a flow that the store has and this node did not know. If there is no room for it, the
-    /// store is asked each time.
+    /// Adds a flow of another node, which this node has found in the store. If there is no room for it, the store is
+    /// asked at every poll.
     pub fn learn(&self, id: DeviceId, until: Duration, now: Duration) {
         let mut all = self.all();
         if all.flows.len() >= MAX_OPEN {
@@ -105,7 +106,7 @@ impl Devices {
         }
     }
 
-    /// Counts a question of a program, and answers it from memory.
+    /// Counts a poll of a program, and answers it from memory.
     pub fn poll(&self, id: &DeviceId, now: Duration) -> Poll {
         let mut all = self.all();
         let Some(flow) = all.flows.get_mut(id) else {
@@ -131,7 +132,7 @@ impl Devices {
         }
     }
 
-    /// Records that a flow was decided.
+    /// Records that a person has allowed or denied a flow.
     pub fn decided(&self, id: &DeviceId) {
         if let Some(flow) = self.all().flows.get_mut(id) {
             flow.is_decided = true;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How people may sign in.
+/// The settings of sign-ins: how people may sign in, for how long, and for which programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The URL at which browsers reach the broker, without a slash at the end. `{address}` in it stands
@@ -17,15 +17,15 @@ pub struct Settings {
     pub passwords: bool,
     /// Whether programs may use the device flow (RFC 8628).
     pub device_flow: bool,
-    /// How old the last factor may be when a person approves a program; `None` for any age.
+    /// How old the newest factor of a sign-in may be when the person approves a program; `None` for any age.
     pub mfa_max_age: Option<Duration>,
-    /// The identity providers that are offered, in this order; `None` for all that can be used, which is for
-    /// development only: otherwise an operator names them.
+    /// The identity providers that are offered, in this order; `None` offers all providers that can be used. This is
+    /// for development only; in production the operator names them.
     pub providers: Option<Vec<ProviderShown>>,
     /// The programs that an administrator has registered.
     pub clients: Vec<AppClient>,
-    /// Whether registrations of programs are sealed with a fixed key, so that they outlive a broker that
-    /// keeps nothing. It is for development only: such a registration proves nothing.
+    /// Whether registrations of programs are sealed with a fixed key, so that they stay valid when a broker without a
+    /// store restarts. This is for development only, since the key is public.
     pub fixed_registration_key: bool,
 }
 
@@ -42,20 +42,20 @@ pub struct ProviderShown {
 /// How people sign in at an identity provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderDetails {
-    /// The client id, if it is not that of the directory's entry. OpenID Connect only.
+    /// The client id; `None` for that of the provider's entry in the directory. OpenID Connect only.
     pub client_id: Option<String>,
-    /// The scopes that are asked for. OpenID Connect only.
+    /// The scopes that the broker requests from the provider. OpenID Connect only.
     pub scopes: Vec<String>,
-    /// How long ago the person may have signed in at the provider. OpenID Connect only.
+    /// How long ago the person may have signed in at the provider; `None` for any time. OpenID Connect only.
     pub max_age: Option<Duration>,
-    /// The values of `acr`, or of AuthnContextClassRef, that prove a factor, with its name of RFC 8176.
+    /// Maps values of `acr`, or of AuthnContextClassRef, to the factor that they prove, by its name of RFC 8176.
     pub acr: BTreeMap<String, String>,
-    /// The values of `amr` that prove a factor, with its name of RFC 8176.
+    /// Maps values of `amr` to the factor that they prove, by its name of RFC 8176.
     pub amr: BTreeMap<String, String>,
     /// Whether the provider may begin a sign-in. SAML only.
     pub idp_initiated: bool,
-    /// Whether an assertion without the attribute `Role` leaves it to the trust policies which roles the person
-    /// may have. SAML only.
+    /// Whether an assertion without the attribute `Role` is accepted, so that the trust policies alone decide which
+    /// roles the person may assume. SAML only.
     pub roles_by_trust_policies: bool,
 }
 
@@ -78,7 +78,7 @@ impl Default for ProviderDetails {
 pub struct AppClient {
     /// The value of `client_id`.
     pub id: String,
-    /// The name that people see when they approve it.
+    /// The name that people see when they approve the program.
     pub name: String,
     /// The URLs to which the browser may be sent back. They are compared as text.
     pub redirect_uris: Vec<String>,

@@ -1,9 +1,9 @@
-//! The self-signed certificate of a key that signs tokens, for services that read the member `x5c` of a
-//! key set (RFC 7517 section 4.7).
+//! The self-signed certificate of a key that signs tokens, for services that read the member `x5c` of a key set (RFC
+//! 7517 section 4.7).
 //!
-//! It says nothing that the key does not: it is as good as the key set in which it is published. All of it
-//! but its signature follows from the key, and the keyring file has the signature, so that every broker
-//! publishes the same certificate. It is DER by X.690 and RFC 5280.
+//! It vouches for nothing: a verifier can trust it only as far as the key set in which it is published. All of it
+//! except its signature is computed from the key, and the keyring file contains the signature, so that every broker
+//! publishes the same certificate. It is encoded in DER by X.690 and RFC 5280.
 
 use super::Algorithm;
 use crate::base::digest::sha256;
@@ -11,7 +11,7 @@ use crate::base::digest::sha256;
 /// The start of the validity, a `UTCTime`. It is the same for every key, since the key set says which keys
 /// are valid.
 const NOT_BEFORE: &[u8] = b"250101000000Z";
-/// "No well-defined expiration date": RFC 5280 section 4.1.2.5.
+/// The end of the validity: by RFC 5280 section 4.1.2.5 this value means "no well-defined expiration date".
 const NOT_AFTER: &[u8] = b"99991231235959Z";
 
 const INTEGER: u8 = 0x02;
@@ -37,7 +37,7 @@ const ECDSA_WITH_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x0
 const ECDSA_WITH_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03];
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
-/// The part of the certificate that is signed. `public_key` is the key as ring gives it: an
+/// Encodes the part of the certificate that is signed (`TBSCertificate`). `public_key` is the key as ring gives it: an
 /// `RSAPublicKey`, an uncompressed point, or the 32 bytes of Ed25519.
 pub(super) fn to_be_signed(key_id: &str, algorithm: Algorithm, public_key: &[u8]) -> Vec<u8> {
     let key_algorithm = match algorithm {
@@ -79,8 +79,8 @@ pub(super) fn to_be_signed(key_id: &str, algorithm: Algorithm, public_key: &[u8]
     ])
 }
 
-/// The certificate, out of its signed part and the signature. `signature` has the form of a token's
-/// signature.
+/// Assembles the certificate from its signed part and the signature. `signature` has the format of signatures of tokens
+/// (RFC 7518 section 3), which is converted to that of X.509.
 pub(super) fn certificate(to_be_signed: &[u8], algorithm: Algorithm, signature: &[u8]) -> Vec<u8> {
     let signature = match algorithm {
         Algorithm::RS256 | Algorithm::EdDSA => signature.to_vec(),
@@ -118,7 +118,7 @@ fn sequence(elements: &[&[u8]]) -> Vec<u8> {
     element(SEQUENCE, &elements.concat())
 }
 
-/// A positive number, without needless zeros in front.
+/// Encodes an INTEGER that is not negative, in the shortest form as DER requires.
 fn unsigned(bytes: &[u8]) -> Vec<u8> {
     let zeros = bytes.iter().take_while(|b| **b == 0).count();
     let digits = bytes.get(zeros..).unwrap_or_default();
@@ -129,7 +129,7 @@ fn unsigned(bytes: &[u8]) -> Vec<u8> {
     element(INTEGER, &[padding, digits].concat())
 }
 
-/// A tag, a length and a content. No content here has 65,536 bytes.
+/// Encodes an element of DER: the tag, the length and the content, which is shorter than 65,536 bytes.
 fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(content.len())
         .unwrap_or(u16::MAX)

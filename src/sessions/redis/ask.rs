@@ -9,13 +9,13 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
 use super::{DEADLINE, RedisSessions};
 use crate::sessions::SessionsError;
 
-/// The time after a failure in which only the probe asks.
+/// How long no commands are sent after a failure.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
-/// Error codes which mean that Redis is not set up for a broker. They do not go away by themselves.
+/// Error codes by which Redis reports that its configuration does not suit a broker. Only an operator can remedy them.
 const UNFIT: &[&str] = &["NOAUTH", "WRONGPASS", "NOPERM", "READONLY", "DENIED"];
-/// The error code for a key with a value of another type. It says nothing about other keys.
+/// The error code for a key with a value of another type. Redis still serves all other keys.
 pub(super) const WRONG_TYPE: &str = "WRONGTYPE";
-/// The time for which a value of a wrong type is reported.
+/// How long `Standing::Odd` is reported after a key with a value of another type was found.
 const ODD_FOR: Duration = Duration::from_secs(10);
 
 impl RedisSessions {
@@ -32,8 +32,8 @@ impl RedisSessions {
             .map_err(|e| SessionsError::Unreachable(e.to_string()))
     }
 
-    /// Sends commands in one round trip and returns their answers in order. Errors with the codes in
-    /// `odd` are returned as answers, since they concern one key and not Redis.
+    /// Sends commands in one round trip and returns their answers in order. Errors with the codes in `odd` are returned
+    /// as answers, since they concern one key only; any other error counts as a failure of Redis.
     pub(super) async fn ask_each(
         &self,
         commands: &[Cmd],
@@ -85,7 +85,8 @@ impl RedisSessions {
         Err(SessionsError::Unreachable(failure))
     }
 
-    /// Records for a while that a key holds a value of another type, and logs it.
+    /// Looks for the error that a key holds a value of another type. Such an error is logged, and reported for
+    /// [`ODD_FOR`].
     fn look_for_wrong_type(&self, commands: &[Cmd], answers: &[RedisResult<Value>], now: u64) {
         let of_wrong_type =
             |a: &RedisResult<Value>| a.as_ref().is_err_and(|e| e.code() == Some(WRONG_TYPE));
@@ -142,7 +143,7 @@ impl RedisSessions {
         futures_util::future::try_join_all(asked).await
     }
 
-    /// The milliseconds since this value was made.
+    /// The milliseconds since this process began to use Redis, which the times in [`RedisSessions`] count from.
     pub(super) fn age(&self) -> u64 {
         millis(self.born.elapsed())
     }

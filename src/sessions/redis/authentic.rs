@@ -12,14 +12,14 @@ const MAX_RECORD_BYTES: usize = 262_144;
 const KEY_ID: usize = 4;
 const MAC: usize = 32;
 
-/// Adds the MAC to the bytes; `None` if there is no key.
+/// Adds the MAC to the bytes; `None` if the keyring has no current key.
 pub(super) fn authenticated(keyring: &Keyring, name: &str, body: &[u8]) -> Option<Vec<u8>> {
     let key = keyring.current()?;
     let mac = tag(&keyring.record_mac(key).ok()?, name, body);
     Some([key.id().to_be_bytes().as_slice(), mac.as_ref(), body].concat())
 }
 
-/// Whether the bytes name a key that was revoked.
+/// Whether a revoked key made the MAC of the bytes, by the key id in them.
 pub(super) fn is_of_revoked(keyring: &Keyring, bytes: &[u8]) -> bool {
     bytes
         .first_chunk::<KEY_ID>()

@@ -16,19 +16,19 @@ use crate::base::clock::Timestamp;
 use crate::session::keyring::Keyring;
 use crate::sessions::SessionsError;
 
-/// The code of the answer for a counter that is not a number, or is too large.
+/// The error code of Redis for a counter that is not a number, or that would become too large.
 const NO_COUNTER: &str = "ERR";
-/// The time for which a counter is kept without a call.
+/// How long Redis keeps a counter after the last call that added to it.
 const KEEP_COUNTER: Duration = Duration::from_secs(60);
-/// A broker is counted for this long after its announcement, and if its clock is ahead by at most
-/// this much.
+/// How long a broker counts as running after its last announcement. An announcement whose time is further than this in
+/// the future does not count either.
 const BROKER_GONE: Duration = Duration::from_secs(10);
-/// The most announcements that are read.
+/// The maximum number of announcements that are read to count the brokers.
 const MAX_ANNOUNCEMENTS: usize = 1_024;
 
 impl RedisSessions {
-    /// Adds to counters, and returns their new values. A value is `None` if the key is not a counter,
-    /// or cannot be added to.
+    /// Adds to counters, and returns their new values. A value is `None` if the Redis key is not a counter, or the
+    /// counter would become too large.
     ///
     /// # Errors
     /// [`SessionsError::Unreachable`] if Redis does not answer in time.
@@ -158,7 +158,7 @@ impl RedisSessions {
         }
     }
 
-    /// The error for a mark that no broker of this cluster wrote.
+    /// Counts and logs that something other than a broker wrote the mark of a signature, and returns the error for it.
     fn no_claim(&self) -> SessionsError {
         self.metrics.sessions_forged.inc();
         tracing::debug!("the key of a used signature holds something that no broker wrote");

@@ -1,4 +1,4 @@
-//! Connects to one server, to the primary that Sentinels name, or to a cluster.
+//! Connects to a single Redis server, to the primary that Sentinels name, or to a Redis Cluster.
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};

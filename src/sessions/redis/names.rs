@@ -1,4 +1,4 @@
-//! The Redis keys of a cluster, the members of the index of sessions, and the parsing of answers.
+//! The names of a cluster's keys in Redis, the members of the indexes of sessions, and the parsing of answers.
 
 use redis::Value;
 
@@ -6,17 +6,17 @@ use crate::base::digest::hex;
 use crate::session::keyring::Keyring;
 use crate::sessions::{SessionsError, session_id};
 
-/// The key of a session's record.
+/// The name of the Redis key with a session's record.
 pub(super) fn name(keyring: &Keyring, id: &[u8]) -> String {
     format!("brevet:{}:session:{}", keyring.cluster_id(), hex(id))
 }
 
-/// The key of a session's token, by the session's access key.
+/// The name of the Redis key with a session's token, which is found by the session's access key id.
 pub(super) fn token_name(keyring: &Keyring, access_key_id: &str) -> String {
     format!("brevet:{}:token:{access_key_id}", keyring.cluster_id())
 }
 
-/// The key of a used signature.
+/// The name of the Redis key that marks a signature as used.
 pub(super) fn signature_name(keyring: &Keyring, signature: &[u8; 16]) -> String {
     format!(
         "brevet:{}:signature:{}",
@@ -25,18 +25,19 @@ pub(super) fn signature_name(keyring: &Keyring, signature: &[u8; 16]) -> String 
     )
 }
 
-/// The key of the index of all sessions. All scores are equal, so that members are sorted by text,
+/// The name of the Redis key with the index of all sessions. All scores are equal, so that members are sorted by text,
 /// which is by expiry.
 pub(super) fn index_name(keyring: &Keyring) -> String {
     format!("brevet:{}:sessions", keyring.cluster_id())
 }
 
-/// The key of the index of the sessions that came from a sign-in, which is sorted like that of all sessions.
+/// The name of the Redis key with the index of the sessions that came from a sign-in. It is sorted like the index of
+/// all sessions.
 pub(super) fn sign_in_name(keyring: &Keyring, sign_in: &[u8; 16]) -> String {
     format!("brevet:{}:sign-in:{}", keyring.cluster_id(), hex(sign_in))
 }
 
-/// Whether a text has the form that [`member`](crate::sessions::record::member) makes.
+/// Whether a text has the form of [`member`](crate::sessions::record::member).
 pub(super) fn is_member(text: &str) -> bool {
     let digits = |text: &str| {
         text.bytes()
@@ -60,7 +61,7 @@ pub(super) fn members(value: Value) -> Result<Vec<Vec<u8>>, SessionsError> {
     items.into_iter().map(bytes).collect()
 }
 
-/// Collects every text in an answer, since each node of a cluster answers with one.
+/// Collects the texts in an answer: a Redis Cluster answers with one text of each of its nodes.
 pub(super) fn texts(value: &Value, into: &mut String) {
     match value {
         Value::BulkString(bytes) => into.push_str(&String::from_utf8_lossy(bytes)),

@@ -1,4 +1,5 @@
-//! The address of a Redis, and the check that TLS is used to another machine. Opens no connection.
+//! The addresses and credentials of the Redis servers, and the check that servers on other machines are reached by TLS.
+//! This module opens no connection.
 
 use crate::base::host_names::is_loopback;
 use crate::base::secret::Secret;
@@ -28,17 +29,17 @@ pub struct RedisOptions {
     pub ca: Option<Vec<u8>>,
 }
 
-/// The required value of `[sessions.redis] unverified_off_loopback`. It says what an operator accepts
-/// who uses Redis without TLS on another machine.
+/// The required value of `[sessions.redis] unverified_off_loopback`. By this sentence an operator accepts the risk of
+/// using Redis on another machine without TLS.
 pub const UNVERIFIED_SENTENCE: &str =
     "whoever is on the network in between can read and change session records";
 
-/// Checks the address of a Redis, which must use TLS unless it is on this machine. `names_others`
-/// says that it is a Sentinel or a node of a cluster, which names further servers.
-/// `may_be_unverified` says that the configuration contains [`UNVERIFIED_SENTENCE`].
+/// Checks the URL of a Redis server, which must use TLS unless the server is on this machine. `names_others` says that
+/// the server is a Sentinel or a node of a Redis Cluster, which can name servers on other machines. `may_be_unverified`
+/// says that the configuration contains [`UNVERIFIED_SENTENCE`].
 ///
 /// # Errors
-/// A sentence for people with the rule that the address breaks.
+/// The rule that the URL breaks, for the operator.
 pub fn check_redis_url(
     url: &str,
     names_others: bool,

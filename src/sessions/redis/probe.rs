@@ -13,9 +13,9 @@ use crate::session::keyring::Keyring;
 use crate::sessions::record::member;
 use crate::sessions::{SessionsError, Standing};
 
-/// The most attempts of [`RedisSessions::examine`].
+/// How often [`RedisSessions::examine`] asks a Redis that does not answer.
 const EXAMINED: u32 = 3;
-/// The number of probes between two checks of the settings.
+/// After how many probes, of which there is one a second, the settings of Redis are checked again.
 const CHECK_EVERY: u64 = 5;
 
 impl RedisSessions {
@@ -29,8 +29,7 @@ impl RedisSessions {
         }
     }
 
-    /// Called once a second: asks whether Redis answers again, and from time to time checks its
-    /// settings.
+    /// Asks whether Redis answers again, and at every fifth call checks its settings. Must be called once a second.
     pub async fn probe(&self, keyring: &Keyring, now: Timestamp) {
         let due = self
             .probes
@@ -47,8 +46,8 @@ impl RedisSessions {
         }
     }
 
-    /// The reason why Redis must not be used as it is set up, if it answers: it may evict records, or
-    /// does not keep what is written.
+    /// Checks the settings of Redis. Returns the reason why a broker must not use it, because it may evict records, or
+    /// `None` if its settings are suitable.
     async fn check(
         &self,
         keyring: &Keyring,
@@ -82,8 +81,8 @@ impl RedisSessions {
         Ok(None)
     }
 
-    /// Checks that Redis answers, accepts this broker, and has suitable settings. It may be slow at
-    /// first and is asked up to [`EXAMINED`] times.
+    /// Checks that Redis answers, accepts this broker, and has suitable settings. Since Redis may just be starting, it
+    /// is asked up to [`EXAMINED`] times.
     ///
     /// # Errors
     /// The reason why Redis cannot be used, as a sentence.
@@ -102,8 +101,7 @@ impl RedisSessions {
         Err(why)
     }
 
-    /// Records why Redis must not be used as it is set up, or that it may be, and logs a change of
-    /// that.
+    /// Records the reason why the settings of Redis do not suit a broker, or `None` if they do, and logs a change.
     pub(super) fn fit(&self, why: Option<String>) {
         let mut unfit = self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
         if *unfit != why {

@@ -1,4 +1,4 @@
-//! The tokens of sessions by their access keys.
+//! Keeps the tokens of sessions in Redis, by the access key ids of the sessions.
 
 use redis::Value;
 
@@ -29,7 +29,7 @@ impl RedisSessions {
         self.ask(&[set]).await.map(|_| ())
     }
 
-    /// The token of the session with this access key. An error means that it is unknown whether there is one.
+    /// The token of the session with this access key. An error means that it is unknown whether Redis has the token.
     pub async fn token_of(
         &self,
         keyring: &Keyring,
