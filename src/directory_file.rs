@@ -135,7 +135,7 @@ impl DirectoryFile {
     }
 }
 
-/// The entries of a file whose removal must be noticed.
+/// Lists the entries of a file whose removal ends sessions, each with its identity.
 fn entries(file: &Declaration) -> Entries {
     let mut all = Entries::new();
     let mut put = |kind, id: &str, identity: &str| {

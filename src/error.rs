@@ -1,5 +1,6 @@
-//! [`Error`]: every way in which a call can be refused. There is one variant for each answer that a caller
-//! can act on, named as AWS names it. Knows no HTTP status and no gRPC code: each face maps [`Class`] once.
+//! [`Error`]: every way in which a call can be refused. There is one variant for each answer that a caller can act on,
+//! named as AWS names it. This module knows no HTTP status and no gRPC code: each API of the broker maps [`Class`] to
+//! its own.
 
 mod cause;
 mod class;
@@ -210,7 +211,8 @@ pub enum Error {
     /// The entity can never be changed in this way, such as the permissions of a service-linked role.
     #[error("{0}")]
     UnmodifiableEntity(String),
-    /// Parameters of the request break a rule together, or a rule that AWS does not call a validation.
+    /// Parameters contradict each other, or one breaks a rule for which AWS answers `InvalidInput` instead of
+    /// `ValidationError`.
     #[error("{0}")]
     InvalidInput(String),
     /// The value of `Marker` is not one that a page of this list returned.
@@ -286,7 +288,7 @@ impl Error {
         self.kind().0
     }
 
-    /// The class of the refusal; each face maps a class to its own status.
+    /// The class of the refusal, from which each API of the broker takes its own status.
     pub fn class(&self) -> Class {
         self.kind().1
     }

@@ -44,7 +44,8 @@ pub struct FederatedIdentity {
     /// The condition keys from the token or assertion, in the order in which they are set: of two with
     /// the same name, the later one applies.
     pub keys: Vec<(String, Flat)>,
-    /// The tags and the source identity that the token or assertion requests for the session.
+    /// The tags and the source identity that the token or assertion sets for the session; an error if they are
+    /// malformed.
     pub asked: Result<Asked, Error>,
     /// The ARNs of the roles for which the token is valid, or `None` if it does not say.
     pub roles: Result<Option<Vec<String>>, Error>,
@@ -166,8 +167,8 @@ impl FederatedIdentity {
         }
     }
 
-    /// How and when an identity provider authenticated the user, in the words of a new assertion. `None` if
-    /// a token proves the identity.
+    /// How and when an identity provider authenticated the user, as the assertion states. `None` if the proof is a
+    /// token, or the claims of an earlier sign-in.
     pub fn authentication(&self) -> Option<&AuthnStatement> {
         match &self.source {
             Source::Oidc { .. } | Source::SignIn(_) => None,
@@ -216,8 +217,7 @@ impl FederatedIdentity {
     /// Checks that the provider still vouches: the token or assertion has not expired, and the
     /// provider's current entry in the directory accepts it.
     ///
-    /// # Errors
-    /// The same as if the token were shown now.
+    /// # Errors The error with which the token or assertion would be refused if a caller showed it now.
     pub fn still_good(&self, directory: &Directory, now: Timestamp) -> Result<(), Box<Unproven>> {
         match &self.source {
             Source::Oidc { provider, token } => oidc::still_good(provider, token, directory, now),

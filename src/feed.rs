@@ -1,5 +1,5 @@
-//! Tracks how much of the change feed is in force on this node, and when it was last confirmed that
-//! nothing is missing. Knows no store.
+//! Tracks which change of the feed is the last in force on this node, and when the store last confirmed that there is
+//! no later one. This module knows no store.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +19,7 @@ pub struct Feed {
     confirmed_at: AtomicU64,
     refuse_after: Duration,
     fault: Mutex<Option<String>>,
-    /// Whether the fault is that the database contains something that no broker wrote.
+    /// Whether nothing is accepted, because the database contains something that no broker wrote.
     is_distrusted: AtomicBool,
     nudge: Notify,
 }
@@ -73,7 +73,8 @@ impl Feed {
         self.is_distrusted.store(false, Ordering::Release);
     }
 
-    /// How far this node can be trusted to know what is revoked.
+    /// Records that the database contains something that no broker wrote. Nothing is accepted until the next
+    /// [`Feed::confirm`]. Returns whether `why` is a new reason.
     pub fn distrust(&self, why: String) -> bool {
         self.is_distrusted.store(true, Ordering::Release);
         self.fail(why)
@@ -120,7 +121,7 @@ impl Feed {
         ))
     }
 
-    /// The number of the last change that is in force.
+    /// The number of the last change that is in force on this node.
     pub fn sequence(&self) -> i64 {
         self.sequence.load(Ordering::Acquire)
     }

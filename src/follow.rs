@@ -1,5 +1,5 @@
-//! Follows the change feed, so that a change by another node or a command takes effect here within
-//! a second. Revocations are applied first, and do not depend on anything else.
+//! Follows the change feed, so that a change by another node or a command takes effect here within a second.
+//! Revocations are applied first, even if other changes cannot be applied.
 
 mod announce;
 mod applied;
@@ -42,7 +42,7 @@ const MAX_AUDITED: usize = 256;
 pub struct FollowContext {
     /// The broker whose directory and revocations are kept up to date.
     pub broker: Arc<Broker>,
-    /// The description of this node for the others that share its store.
+    /// What this node reports about itself to the other nodes that share its store.
     pub node: Node,
     /// The directory file that is in force here.
     pub serving: Arc<Serving>,

@@ -1,4 +1,4 @@
-//! The gRPC face: turns calls into operations, and their results into answers. It has no rules of its own.
+//! The gRPC API: turns calls into operations, and their results into answers. It has no rules of its own.
 
 mod call;
 mod framing;
@@ -80,7 +80,7 @@ async fn administer(call: Call, name: &str) -> Response<Body> {
     }
 }
 
-/// Runs the operation of a call of the service Relying that has one answer.
+/// Runs the operation of a call of the Relying service, except WatchRevocations, whose answer is a stream.
 async fn rely(call: Call, name: &str) -> Response<Body> {
     match name {
         Authorize::NAME => call.run::<Authorize>().await,

@@ -1,6 +1,5 @@
-//! Computes hashes of passwords, each of which occupies a processor and much memory for a while.
-//! Only a limited number is computed at once, on threads that serve no calls. No single user or
-//! role can occupy all places in the queue.
+//! Computes hashes of passwords, each of which occupies a processor and much memory for a while. Only a limited number
+//! is computed at once, on threads that serve no calls. A single user or role cannot fill the whole queue.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,12 +37,12 @@ pub struct Hashing {
     running: Arc<Semaphore>,
     of_each: Arc<OfEach>,
     cost: Cost,
-    /// The parts of hashes of no password.
+    /// A random salt and output, of which [`Hashing::compared`] makes hashes that no password has.
     decoy: ([u8; SALT_BYTES], [u8; OUTPUT_BYTES]),
 }
 
 impl Hashing {
-    /// Creates the value. `at_once` is the number of hashes that are computed at once.
+    /// Sets the limits. At most `at_once` hashes are computed at the same time, and new hashes have this cost.
     ///
     /// # Errors
     /// [`NoEntropy`] if the operating system gives no random bytes.
@@ -74,10 +73,9 @@ impl Hashing {
         Ok(hash.await??)
     }
 
-    /// Whether a hash is that of the password. Without a hash, the answer is `false` after the same
-    /// work. `costs` are those of the hashes that users have: one hash of each cost is computed, so that
-    /// the time does not tell which cost the user's own hash has, and whether it has one. The work of a
-    /// hash whose cost is not among them is done beside that of the others.
+    /// Whether a hash is a hash of the password; `false` if the user has no hash. One hash is computed for each of
+    /// `costs`, the costs that occur in the directory. The time therefore does not tell whether the user has a hash,
+    /// and which cost it has, unless the cost is not among `costs`.
     ///
     /// # Errors
     /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
@@ -100,8 +98,7 @@ impl Hashing {
         Ok(found.await??)
     }
 
-    /// The hashes that are computed to compare one, and whether each is that one. The others are of no
-    /// password.
+    /// Lists the hashes to compute for a comparison. The flag marks the user's own hash; no password has the others.
     fn compared(
         &self,
         hash: Option<&str>,
@@ -120,8 +117,8 @@ impl Hashing {
         decoys.chain(own).collect()
     }
 
-    /// The hash of a password at the cost at which new ones are made, if `hash`, which is that of the
-    /// same password, has another one.
+    /// Returns a new hash of the password if the cost of `hash`, its present hash, is not that of new hashes. Returns
+    /// `None` if it is.
     ///
     /// # Errors
     /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
@@ -140,7 +137,7 @@ impl Hashing {
         Ok(Some(new.await??))
     }
 
-    /// Whether any of these hashes is that of the password.
+    /// Whether any of these hashes is a hash of the password.
     ///
     /// # Errors
     /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
@@ -189,14 +186,14 @@ impl Hashing {
 #[derive(Default)]
 struct OfEach(Mutex<HashMap<Box<str>, usize>>);
 
-/// A computation for a user or role, which counts until this is dropped.
+/// A computation for a user or role. It counts toward [`OF_ONE`] until this value is dropped.
 struct Own {
     all: Arc<OfEach>,
     of: Box<str>,
 }
 
 impl OfEach {
-    /// Counts one more computation; `None` if there are too many.
+    /// Counts one more computation for the user or role `of`; `None` if it has [`OF_ONE`] already.
     fn one_more(all: &Arc<Self>, of: &str) -> Option<Own> {
         let mut counts = all.0.lock().unwrap_or_else(PoisonError::into_inner);
         match counts.get_mut(of) {

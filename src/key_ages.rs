@@ -1,22 +1,22 @@
-//! How old an access key may become, and for how long it may stay unused. No call is decided by
-//! this: a key that is due is switched off by a change of the directory.
+//! How old an access key may become, and for how long it may stay unused. These limits decide no call: when a key is
+//! due, the broker changes the directory so that the key is inactive.
 
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 
-/// The limits of `[credentials]`. A limit that is not set switches off no key.
+/// The limits of `[credentials]` on access keys. `None` means that there is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyAges {
-    /// The age at which a key is switched off.
+    /// The age at which a key is deactivated.
     pub max_age: Option<Duration>,
-    /// The time without use after which a key is switched off.
+    /// The time without use after which a key is deactivated.
     pub unused_after: Option<Duration>,
-    /// How long before a key is switched off there is a warning.
+    /// How long before a key is deactivated the broker begins to warn about it.
     pub notice: Duration,
 }
 
-/// Why a key is switched off.
+/// The limit because of which a key is deactivated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     Age,
@@ -24,7 +24,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The key of the configuration that sets the limit, for messages.
+    /// The name of the setting in `[credentials]` that sets the limit, for messages.
     pub fn setting(self) -> &'static str {
         match self {
             Self::Age => "access_key_max_age_days",
@@ -33,7 +33,7 @@ impl Reason {
     }
 }
 
-/// When a key is switched off, and why.
+/// When a key will be deactivated, and because of which limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct End {
     pub at: Timestamp,
@@ -53,8 +53,8 @@ impl KeyAges {
         self.max_age.is_some() || self.unused_after.is_some()
     }
 
-    /// When a key is switched off. `last_used` is the last use that is known; a key that was never
-    /// used counts from its creation.
+    /// Computes when a key will be deactivated; `None` if no limit applies. `last_used` is the last use that is known;
+    /// a key that was never used counts from its creation.
     pub fn end(&self, created_at: Timestamp, last_used: Option<Timestamp>) -> Option<End> {
         let age = self.max_age.map(|limit| End {
             at: created_at.plus(limit),

@@ -1,10 +1,10 @@
 //! The part of the OpenStack Identity API v3 (Keystone) with which Ceph RGW and OpenStack Swift ask who
 //! signed an S3 request. This module has no rules of its own.
 //!
-//! The store logs in with the long-term access key of a user of Brevet (as user name and password), and gets
-//! a sealed token for its later calls, which the broker signs in its name. Such a call is authenticated like
-//! any other: the key must still be active. The credentials of users are never handed out to the store. It
-//! must therefore ask about each request, so that a revocation takes effect at once.
+//! The store logs in with the long-term access key of a user of Brevet (as user name and password), and gets a sealed
+//! token for its later calls. The broker signs these calls with the key in the token and authenticates them like any
+//! others, so the key must still be active. The store never gets the credentials of users. It must therefore ask about
+//! each request, and a revocation takes effect at once.
 
 use std::sync::Arc;
 
@@ -31,18 +31,18 @@ use crate::routes::{KEYSTONE_S3_TOKENS, KEYSTONE_TOKENS};
 const X_SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
-/// The endpoints of the API.
+/// The endpoints of the API that a store calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
-    /// With this endpoint the store logs in.
+    /// `/v3/auth/tokens`, with which the store logs in.
     Tokens,
-    /// With this endpoint the store asks who signed a request.
+    /// `/v3/s3tokens`, with which the store asks who signed a request.
     S3Tokens,
-    /// With this endpoint the store asks for the secret of a user, which it never gets.
+    /// The endpoint with which the store asks for the secret of a user. The answer is always 404.
     Credentials,
 }
 
-/// Serves one request of the API.
+/// Serves one request to an endpoint of the API, within [`CALL_TIMEOUT`].
 pub async fn serve<B>(
     broker: &Arc<Broker>,
     origin: Origin,
@@ -117,7 +117,7 @@ async fn log_in(
     response
 }
 
-/// Reads the user name and the password, which are the id and the secret of an access key.
+/// Reads the user name and the password from the body of a login: the id and the secret of an access key.
 fn login(body: &[u8], now: Timestamp) -> Result<Bearer, Error> {
     let body = parsed(body)?;
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str);
@@ -133,7 +133,7 @@ fn login(body: &[u8], now: Timestamp) -> Result<Bearer, Error> {
     Bearer::new(name, password, None, now)
 }
 
-/// Answers POST /v3/s3tokens: the store asks who signed a request.
+/// Answers POST /v3/s3tokens: tells the store who signed a request.
 async fn s3_token(
     broker: &Arc<Broker>,
     origin: Origin,
@@ -166,7 +166,7 @@ async fn s3_token(
     }
 }
 
-/// Takes the store's credentials out of its token.
+/// Opens the store's token in the headers, and returns the credentials that it contains.
 fn store(broker: &Broker, headers: &HeaderMap, now: Timestamp) -> Result<Bearer, Error> {
     let sealed = headers.get(X_AUTH_TOKEN).and_then(|v| v.to_str().ok());
     let sealed = sealed.ok_or(Error::MissingAuthenticationToken)?;

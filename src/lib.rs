@@ -13,29 +13,31 @@
 //! A change goes the other way: [`commands`] checks it, [`store`] writes it with its number in the
 //! feed, and every broker takes it from there into [`revocations`] and a new [`directory`] snapshot.
 //!
-//! The modules are in five bands. Each module uses only its own band and those above it, and no
-//! module depends on itself by way of modules other than its own children. A test checks both.
+//! The modules are in five bands. A module uses only modules of its own band and of the bands above it,
+//! and modules do not depend on each other in a circle, except a module and its children. A test
+//! checks both.
 //!
-//! Words, the vocabulary of everything else:
+//! Words, the types that all other modules use:
 //! - [`base`]: names and ARNs that are checked when they are parsed, secrets, clock, randomness,
 //!   digests
 //!
 //! Rules, which are pure functions:
 //! - [`evaluator`]: decides a request by the policies in force; knows no roles and no store
-//! - [`proof`]: turns foreign bytes and keys into verified claims; knows no clock and no network
+//! - [`proof`]: verifies signatures, tokens and assertions, and returns their claims; knows no clock and
+//!   no network
 //! - [`key_ages`]: how old and how long unused an access key may become
 //! - [`password`]: hashes of passwords, and the rules of password policies
-//! - [`s3`]: requests to object stores: what their heads ask for, and how they are signed
+//! - [`s3`]: requests to object stores: the action and the resource of each, and how it is signed
 //! - [`session`]: the keyring, session tokens, and the limits of a session's duration and size
 //!
 //! State, which makes no decisions:
 //! - [`admission`]: which calls are served if there is not enough capacity for all
 //! - [`audit`]: one line for each call, on stable storage before a credential is returned
-//! - [`budgets`]: how much a principal, an account and a source address may ask for
+//! - [`budgets`]: how many calls a principal, an account and a source address may make
 //! - [`clock_mark`]: the highest time that this node has seen
 //! - [`directory`]: accounts, users, roles, policies and providers as one immutable snapshot
 //! - [`error`]: one variant for each answer that a caller can act on; knows no status code
-//! - [`feed`]: how much of the store's change feed is in force on this node
+//! - [`feed`]: which change of the store's change feed is the last in force on this node
 //! - [`files`], [`keyring_file`]: files with secrets, which are read and written completely or not
 //!   at all
 //! - [`hashing`]: computes the hashes of passwords, a bounded number at once
@@ -44,15 +46,14 @@
 //! - [`revocations`]: what has been revoked, ready for lookup by every call
 //! - [`sessions`]: records of live sessions, in memory or in Redis, on which no decision depends
 //! - [`sign_ins`]: how people may sign in, and the device flows that are open on this node
-//! - [`single_use`]: signatures that have already been used for something that they may do only
-//!   once
+//! - [`single_use`]: signatures that were used for calls for which a signature is accepted only once
 //! - [`store`]: everything that must not be lost, in SQL
 //! - [`watches`]: how many streams of revocations are open
 //!
 //! Flow, which may wait and knows no wire format:
 //! - [`broker`]: the state that all operations share
 //! - [`origin`]: where a request came from
-//! - [`administrators`]: who may undo any change of the directory
+//! - [`administrators`]: the principals that can administer the directory
 //! - [`authn`]: authenticates a caller, with one file for each kind of proof
 //! - [`unproven`]: why a caller could not be authenticated
 //! - [`caller`]: the authenticated caller
@@ -61,24 +62,24 @@
 //! - [`login`]: checks the password of a user
 //! - [`federation`]: identities for which an external provider vouches
 //! - [`signed_in`]: a person who signed in
-//! - [`mfa`]: checks a device's code and spends it
-//! - [`trust`]: decides on a role, a caller and the facts of a request, and makes a
-//!   [`trust::Grant`]
+//! - [`mfa`]: checks the code of an MFA device, and records that it was used
+//! - [`trust`]: decides whether a caller may assume a role, and makes a [`trust::Grant`]
 //! - [`mint`]: makes credentials from a grant; knows no policies
 //! - [`authorization_message`]: the reason of a refusal, sealed for those who may know it
 //! - [`commands`]: the only way to change the directory
-//! - [`directory_file`]: a directory that is managed in a file, and what ends when an entry disappears
+//! - [`directory_file`]: a directory that is managed in a file, and the sessions that end when an entry is
+//!   removed
 //! - [`follow`]: follows the change feed, and puts revocations and new snapshots in force
 //! - [`upkeep`]: checks and sweeps the store in the background
-//! - [`ops`]: the only way into a call, and one file for each action
+//! - [`ops`]: runs every call, with one file for each action
 //! - [`upstream`]: signs people in at an identity provider of the directory
-//! - [`sign_in`]: begins and ends sign-ins of people, and what programs may have because of them
+//! - [`sign_in`]: begins and ends sign-ins of people, and gives tokens and credentials to the programs that they use
 //!
-//! The agent, a program of its own that hands out credentials beside the workloads, is [`agent`]. It knows
-//! [`client`] and shares [`files`], [`log`], [`process`] and [`service_manager`] with the broker.
+//! The [`agent`] is a program of its own, which runs on the machines of workloads and gives them credentials.
+//! It uses [`client`], and shares [`files`], [`log`], [`process`] and [`service_manager`] with the broker.
 //!
-//! Faces, each of which knows a wire format or serves an operator, and has no rules: see their
-//! documentation.
+//! Faces are the interfaces to callers and operators. Each has a wire format or a command line, and no rules;
+//! see the documentation of each module.
 
 #![cfg_attr(
     not(test),
@@ -112,7 +113,7 @@ pub use cli::main;
 #[cfg(feature = "agent")]
 pub use command_line::agent_main;
 
-/// The agent, and the modules that it shares with the broker. It uses the client, and knows nothing about the
+/// The agent, and the modules that it shares with the broker. These modules use [`client`] and no module of the
 /// broker.
 #[cfg(feature = "agent")]
 #[path = ""]

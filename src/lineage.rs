@@ -9,9 +9,8 @@ use crate::error::Error;
 use crate::revocations::{RevocationKey, Selector, provider_subject};
 use crate::session::token::{self, Ancestor, Claims};
 
-/// The principals behind a session, in the form in which sessions made from it record them. In the
-/// session of a provider's token or assertion, the subject is stored in another field and is added
-/// here.
+/// The principals behind a session, as the tokens of sessions that are made from it record them. If a provider's token
+/// or assertion began the session, the subject is added, which the claims have in another field.
 pub fn ancestors(claims: &Claims) -> Cow<'_, [Ancestor]> {
     match (claims.ancestors.as_slice(), &claims.holder) {
         ([provider], Some(holder)) if provider.subject.is_empty() => Cow::Owned(vec![Ancestor {
@@ -133,7 +132,8 @@ pub fn federated_user_arn(account: AccountId, name: &str) -> String {
     format!("arn:aws:sts::{account}:federated-user/{name}")
 }
 
-/// The ARN of a principal: that of a user without a session name, or else the session's.
+/// The ARN of a user if there is no session name. With a session name, the ARN of the session of the role or federated
+/// user.
 pub fn principal_arn(arn: &str, session_name: &str) -> String {
     match IamArn::parse(arn) {
         Some(parsed) if session_name.is_empty() || parsed.name.is_empty() => arn.to_owned(),
@@ -144,7 +144,7 @@ pub fn principal_arn(arn: &str, session_name: &str) -> String {
 }
 
 impl Ancestor {
-    /// The ARN of the user or session that this principal is.
+    /// The ARN of this user or session, as CloudTrail and policies name it.
     pub fn principal_arn(&self) -> String {
         principal_arn(&self.arn, &self.session_name)
     }

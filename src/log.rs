@@ -1,5 +1,5 @@
-//! The log on standard error, which has one line for each event even if its text comes from strangers; and the
-//! flags that choose what is logged.
+//! The log on standard error, with one line for each event even if strangers supply its text, and the flags that choose
+//! what is logged.
 
 use std::io::{self, Write};
 
@@ -56,21 +56,20 @@ pub fn to_stderr(
     }
 }
 
-/// Writes each event to standard error as one line, with control characters escaped. An identity
-/// provider's answer, a database's error or a caller's header can then neither command the terminal nor
-/// forge a line of the log.
+/// Writes each event to standard error as one line, with control characters escaped. The text of an identity provider,
+/// a database or a caller can then neither control the terminal nor forge a line of the log.
 #[derive(Debug, Clone, Copy)]
 struct Log {
     form: Form,
 }
 
 impl Log {
-    /// Makes a log that writes events as text.
+    /// Makes the writer for events that are formatted as text.
     fn text() -> Self {
         Self { form: Form::Line }
     }
 
-    /// Makes a log that writes events as JSON, one object per line.
+    /// Makes the writer for events that are formatted as JSON.
     fn json() -> Self {
         Self { form: Form::Json }
     }

@@ -98,7 +98,7 @@ pub struct Verified {
         allow(dead_code, reason = "a sign-in asks again when it begins")
     )]
     pub must_change: Option<MustChange>,
-    /// A mark of the password that was given. It differs if the password has been changed since.
+    /// The mark of the user's password (see [`password_mark`]), by which a later change of the password is noticed.
     pub mark: Option<String>,
 }
 
@@ -213,9 +213,9 @@ pub async fn verify(
     })
 }
 
-/// Makes the hash of a user anew if it has other costs than the broker's hashes, which an import can
-/// bring. The password stays the same, and so does everything that began with it. If that fails, the next
-/// right password is another chance.
+/// Replaces the hash of a user's password if its cost is not that of the broker's new hashes, for example after an
+/// import. The password and the sessions that began with it stay. If it fails, the broker tries again at the next right
+/// password.
 async fn make_anew(
     broker: &Broker,
     whom: &str,
@@ -292,7 +292,7 @@ fn profile_of(
     Some((user.clone(), profile.clone()))
 }
 
-/// Makes the refusal of a call because a hash was not computed.
+/// Converts the error of a hash that was not computed into the refusal of the call.
 pub fn refused(broker: &Broker, error: HashingError) -> Error {
     match error {
         HashingError::Busy => broker.throttled("passwords"),

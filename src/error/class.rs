@@ -1,4 +1,4 @@
-//! The classes of refusals, each of which every face maps to one status of its own.
+//! The classes of refusals. Each API of the broker gives every class a status of its own protocol.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {

@@ -35,7 +35,7 @@ pub enum GrantErrorKind {
 }
 
 impl GrantErrorKind {
-    /// Makes the refusal of this kind with this text.
+    /// Makes a refusal of this kind. `text` tells the program's author or user what is wrong.
     pub fn because(self, text: impl Into<Cow<'static, str>>) -> GrantError {
         GrantError {
             kind: self,

@@ -54,7 +54,6 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Creates a reader of `text`.
     pub fn new(text: &'a str) -> Self {
         Self {
             text,

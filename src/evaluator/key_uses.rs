@@ -27,8 +27,8 @@ impl Policy {
         keys
     }
 
-    /// Adds the condition keys, in lower case, that the request lacks and that decide whether a
-    /// statement applies to it. Without such a key, no further key can change what the policy says.
+    /// Adds the condition keys, in lower case, that the request lacks and that decide whether a statement applies to
+    /// it. If none is added, further keys in the request cannot change the result of this policy.
     pub(super) fn missing_keys<'a>(
         &'a self,
         request: &Request<'_>,

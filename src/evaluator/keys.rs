@@ -138,7 +138,7 @@ const fn unknown(
     one(source, name, r#type, presence, "")
 }
 
-/// The reason shared by several keys of IAM and STS.
+/// The reason why no request has certain keys of IAM and STS.
 const NO_ACTION: &str = "Brevet has no action that sets it";
 
 /// All keys in the order of AWS's pages.

@@ -1,8 +1,8 @@
 //! Findings about policies that are legal but probably not what their author meant.
 //!
-//! The checks are those of AWS's Access Analyzer, and two of Brevet's own. One finds a condition on
-//! a key that no request to this broker has, if that decides the outcome. The other finds a
-//! condition on a key whose value only an object store knows.
+//! Most checks are those of AWS's IAM Access Analyzer. Two are Brevet's own: one finds a condition on a key that no
+//! request to this broker has, if that decides the outcome, and the other a condition on a key whose value only an
+//! object store knows.
 
 mod outsiders;
 mod principals;

@@ -7,8 +7,7 @@ use super::request::{Principal, Request};
 use super::shared_issuers::is_unbound;
 use super::statement::{Effect, Statement};
 
-/// In which form a resource policy names the principal that it allows, from the weakest to the
-/// strongest.
+/// The form in which a resource policy names the principal that it allows, from the weakest to the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Named {
     /// The policy names the principal's account: the account's own policies must allow the request
@@ -48,9 +47,9 @@ pub(super) fn principal_matches(
     }
 }
 
-/// In which form a statement's Principal element names the principal; `None` if it does not. `*` in
-/// an Allow does not name an identity provider that many organisations share unless the conditions
-/// say whose tokens are meant.
+/// Returns the form in which a statement's Principal element names the principal; `None` if it does not. `*` in an
+/// Allow does not name an identity provider that many organisations share unless the conditions say whose tokens are
+/// meant.
 pub(super) fn names_in(
     statement: &Statement,
     pattern: &PrincipalPattern,
@@ -66,9 +65,8 @@ pub(super) fn names_in(
     (!stranger).then_some(named)
 }
 
-/// In which form an entry names the principal; `None` if it does not. AWS's documentation leaves
-/// open whether `{"AWS": "*"}` names an identity provider: here it does if `effect` is Deny, and
-/// does not if it is Allow.
+/// Returns the form in which an entry names the principal; `None` if it does not. AWS's documentation leaves open
+/// whether `{"AWS": "*"}` names an identity provider: here it does if `effect` is Deny, and does not if it is Allow.
 pub(super) fn names(
     pattern: &PrincipalPattern,
     principal: &Principal<'_>,

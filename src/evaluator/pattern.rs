@@ -10,7 +10,7 @@ use super::context::{RequestContext, Value};
 /// at every position of a text.
 const MAX_ONES: usize = 64;
 
-/// One element of a compiled pattern.
+/// One element of a compiled pattern: fixed text, a wildcard, or a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Atom {
     /// Bytes that must match exactly.

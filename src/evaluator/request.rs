@@ -105,7 +105,7 @@ pub struct Policies<'a> {
     pub resource_control: Option<&'a [&'a [&'a Policy]]>,
 }
 
-/// The policies that limit a session. The default limits nothing.
+/// The policies that limit what a session may do. The default value limits nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SessionPolicies<'a> {
     /// The session policies with which the session was requested, which are combined as one

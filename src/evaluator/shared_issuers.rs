@@ -49,9 +49,9 @@ pub fn shared_providers() -> &'static [SharedProvider] {
         .unwrap_or_default()
 }
 
-/// Whether anybody can get the provider's tokens and no condition says whose are meant. A condition
-/// says so only if it compares a claim that identifies an owner for equality, with no variable and
-/// with no wildcard before the end of the owner's name.
+/// Whether many organisations share the provider and no condition limits its tokens to those of one owner. A condition
+/// does so only if it compares a claim that identifies an owner for equality, with no variable and with no wildcard
+/// before the end of the owner's name.
 pub(super) fn is_unbound(provider_arn: &str, conditions: &[Condition]) -> bool {
     let Some(issuer) = issuer(provider_arn) else {
         return false;

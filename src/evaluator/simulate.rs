@@ -104,7 +104,7 @@ fn organization(request: &Request<'_>, policies: &Policies<'_>) -> Option<bool> 
     Some(allowed && !denied)
 }
 
-/// Whether a policy without Principal elements has a statement that allows the request.
+/// Whether a policy without Principal elements has an Allow statement that applies to the request.
 fn allows(policy: &Policy, request: &Request<'_>) -> bool {
     !applying(policy, Effect::Allow, request, |s| {
         applies_to_resource(s, request)

@@ -117,9 +117,8 @@ pub(super) fn foreign(pattern: &PrincipalPattern, account: &str) -> Option<Strin
     }
 }
 
-/// The first of these providers (ARNs) that is shared, if an Allow statement with `"Principal":
-/// "*"` does not say whose of its tokens are meant. Such a statement does not allow the provider's
-/// tokens.
+/// Finds a shared provider among `providers` (ARNs) whose tokens an Allow statement with `"Principal": "*"` does not
+/// limit to one owner. The evaluator does not let such a statement allow the provider's tokens.
 pub fn unbound_by_everybody<'a>(trust: &Policy, providers: &[&'a str]) -> Option<&'a str> {
     allows(trust).find_map(|(_, statement)| {
         let Principals::Are(patterns) = &statement.principals else {

@@ -1,6 +1,5 @@
-//! The claims of a provider about a person who signed in, kept for as long as the sign-in lasts. Whenever the
-//! person chooses a role, the identity is made from them again, and is checked against the directory of that
-//! time.
+//! The claims of a provider about a person who signed in, kept for as long as the sign-in lasts. Whenever the person
+//! chooses a role, Brevet makes the identity from these claims again, and checks it against the current directory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +42,7 @@ pub struct Kept {
     source_identity: Option<String>,
     roles: Option<Vec<String>>,
     session_seconds: Option<u64>,
-    /// When role sessions must end at the latest, and the sign-in too.
+    /// When the sign-in and its role sessions must end at the latest; `None` if the provider does not say.
     pub session_ends_by: Option<Timestamp>,
     remembered: token::Holder,
     assertion: Option<KeptAssertion>,
@@ -61,7 +60,7 @@ struct KeptAssertion {
     trust_decides: bool,
 }
 
-/// An identity that was made from kept claims, together with these claims.
+/// An identity that was made from the claims of a sign-in. It also holds these claims.
 pub(super) struct OfSignIn {
     kept: Arc<Kept>,
     provider_arn: Box<str>,
@@ -69,7 +68,7 @@ pub(super) struct OfSignIn {
 }
 
 impl Kept {
-    /// Keeps the claims of a verified identity.
+    /// Takes the claims to keep from a verified identity.
     ///
     /// # Errors
     /// The error of a claim about tags, the source identity or roles that is malformed.
@@ -143,7 +142,7 @@ impl Kept {
         claimed.unwrap_or(&self.subject)
     }
 
-    /// The name of [`Self::name`], cut to 128 characters.
+    /// The name that [`Self::name`] returns, cut to 128 characters.
     pub fn shown_name(&self) -> String {
         self.name().chars().take(MAX_SHOWN).collect()
     }

@@ -46,7 +46,7 @@ pub enum KeyError {
     Unreachable,
 }
 
-/// The cached keys of all providers that were in use.
+/// A cache of the keys and endpoints of the providers that were in use.
 pub struct Providers {
     entries: Mutex<HashMap<Box<str>, Arc<Entry>>>,
     metadata: MetadataCache,

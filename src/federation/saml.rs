@@ -282,7 +282,7 @@ pub fn sign_in(
     made(text, (provider, service), verified, accepted, claims)
 }
 
-/// Makes the identity for which an accepted assertion vouches.
+/// Makes the identity from an assertion that was verified and accepted.
 fn made(
     text: Secret<String>,
     (provider, service): (&Arc<SamlProvider>, &Arc<ServiceProvider>),
@@ -425,8 +425,8 @@ fn not_vouched(reason: Reason) -> Box<Unproven> {
     Unproven::because(Error::InvalidIdentityToken(text.to_owned()), reason)
 }
 
-/// Makes the refusal of a response that breaks a rule. The caller gets its code, and the audit log also the
-/// reason.
+/// Makes the refusal of a response that breaks a rule. The caller gets the error code of the rule, and the audit log
+/// also the reason.
 fn refused(refusal: Refusal) -> Box<Unproven> {
     let error = match refusal.code() {
         AwsCode::InvalidIdentityToken => {

@@ -1,4 +1,4 @@
-//! Writes private files atomically, and keeps previous content under another name.
+//! Writes private files atomically, and keeps the old content of a replaced file under another name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -83,8 +83,8 @@ pub fn keep(path: &Path, kept: &Path) -> Result<(), FileError> {
     sync_folder(kept)
 }
 
-/// Puts the entries of a file's folder on stable storage: so that files which were created, renamed or
-/// removed there stay so.
+/// Puts the entries of a file's folder on stable storage, so that a power failure does not undo that a file was
+/// created, renamed or removed there.
 ///
 /// # Errors
 /// [`FileError::Io`] if the folder cannot be opened or synced.

@@ -12,8 +12,8 @@ use crate::commands::{Actor, Detail};
 use crate::directory::Directory;
 use crate::store::{Change, StoreError};
 
-/// Writes the changes after number `after` that revoke something to this node's audit log. Those
-/// are changes that were made before this node followed the feed.
+/// Writes the changes after number `after` that revoke something to this node's audit log. These changes were made
+/// before this node began to follow the feed.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] if the store does not answer in time, and [`StoreError::Row`] if the

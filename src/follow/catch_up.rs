@@ -1,5 +1,5 @@
-//! Applies many changes at once, or loads the whole store again. Both take long, so that they run in
-//! their own task, beside the one that follows the feed.
+//! Applies many changes at once, or loads the whole store again. This takes long, so it runs in a task of its own while
+//! another task goes on following the feed.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Reports to the nodes that share the store that this node is alive, and which change it has
-//! reached.
+//! Reports to the store that this node is alive and which change it has reached, for the other nodes that share the
+//! store.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// Reports if the last report is two seconds old, or at once if the node `has_moved` along the
-    /// feed.
+    /// Sends a report if the last one is two seconds old, and at once if the node `has_moved` along the feed. Does
+    /// nothing if the store is not shared.
     pub(super) async fn send_if_due(&mut self, context: &FollowContext, has_moved: bool) {
         let broker = &context.broker;
         let now = broker.clock.monotonic();

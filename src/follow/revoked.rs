@@ -47,7 +47,7 @@ pub(super) fn revoke_one(
     Ok(detail)
 }
 
-/// Stops using the signing keys that the store lists as revoked.
+/// Makes this broker refuse the signing keys that the store lists as revoked.
 pub(super) fn bind_revoked_keys(broker: &Broker) {
     if broker.tokens.revoke(&broker.revocations.signing_keys()) {
         broker.tokens.warn_unless_it_can_sign();

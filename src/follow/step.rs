@@ -29,7 +29,7 @@ pub(super) struct Follower {
     /// The task that applies many changes or loads the whole store, and the monotonic time at which it
     /// started.
     work: Option<(AbortOnDrop<Result<Applied, FollowError>>, Duration)>,
-    /// The next task for many changes must not start before this time.
+    /// The earliest time at which the next task for many changes may start.
     pause_until: Instant,
 }
 

@@ -1,6 +1,6 @@
 //! One gRPC call, from its message to its operation and its answer.
 //!
-//! A signature covers the bytes of the message, so they are kept until it was read from the headers.
+//! A signature covers the bytes of the message, so the bytes are kept until the signature was read from the headers.
 
 use std::sync::Arc;
 

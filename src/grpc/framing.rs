@@ -83,7 +83,7 @@ where
     }
 }
 
-/// How many bytes of a message are still to arrive; `None` while that is not known.
+/// How many bytes of the message are missing from the received bytes `come`; `None` if its length is not known yet.
 fn left(come: &[u8]) -> Result<Option<usize>, Unreadable> {
     let Some(([compressed, length @ ..], message)) = come.split_first_chunk::<PREFIX>() else {
         return Ok(None);

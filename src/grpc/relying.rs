@@ -1,5 +1,5 @@
-//! Translates the messages of the service Relying that have one answer: requests into inputs of operations,
-//! and outputs into responses.
+//! Translates the messages of the Relying service, except those of WatchRevocations: requests into inputs of
+//! operations, and outputs into responses.
 
 use super::messages::Rpc;
 use crate::api::relying::v1 as pb;

@@ -9,7 +9,7 @@ use crate::evaluator::shared_issuers::is_unbound;
 use crate::evaluator::statement::Statement;
 use crate::evaluator::strangers;
 
-/// Warns about principals that a statement allows, probably against its author's intention.
+/// Warns about principals that a statement allows, but that its author probably did not intend to allow.
 pub(super) fn check(
     kind: PolicyKind,
     statement: &Statement,

@@ -1,5 +1,4 @@
-//! Checks whether the conditions of a statement say who is meant, for a statement whose Principal does
-//! not.
+//! Checks whether the conditions of a statement limit it to certain callers, because its Principal element does not.
 
 use std::net::IpAddr;
 
