@@ -1,6 +1,6 @@
-//! The actions of the IAM API. Each parses its input by AWS's model, is authorized on the resource
-//! that it concerns, and answers in the form of the model. A new action is an [`action::Action`] and a line
-//! in [`actions`].
+//! The actions of the IAM API. Each parses its input according to AWS's model, authorizes the
+//! caller on the resource that it concerns, and returns the output that the model defines. A new
+//! action is an [`action::Action`] and a line in [`actions`].
 
 mod absent;
 pub mod access_keys;

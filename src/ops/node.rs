@@ -1,4 +1,4 @@
-//! The node that calls, and what the directory says of it.
+//! The node that makes a call, and its instance profile and tags in the directory.
 
 use crate::base::arn::AccountId;
 use crate::base::digest::sha256;
@@ -6,26 +6,28 @@ use crate::base::names::Tag;
 use crate::caller::{Caller, Identity};
 use crate::session::token::{self, Holder};
 
-/// The tag of a node with the name of its instance profile.
+/// The key of a node's tag whose value is the name of its instance profile.
 pub(in crate::parts::ops) const INSTANCE_PROFILE: &str = "brevet:instance-profile";
-/// The tag of a node with a long-term credential that says which node of a Kubernetes cluster it is:
-/// `CLUSTER/NODE`.
+/// The key of the tag that assigns a node with a long-term credential to a node of a Kubernetes
+/// cluster. Its value is `CLUSTER/NODE`.
 const KUBERNETES_NODE: &str = "brevet:node";
 
-/// The node that calls: a user with a long-term credential, or a session that AssumeRoleWithWebIdentity
-/// issued to the node's own token, without a source identity or transitive tags. Tags count only as the
-/// directory has them, because a session's tags are what its caller asked for.
+/// A calling node: a user with a long-term credential, or a session that AssumeRoleWithWebIdentity
+/// issued for the node's own token, without a source identity or transitive tags. Only tags in the
+/// directory count, because the caller chooses the tags of a session.
 pub(in crate::parts::ops) struct Node {
     pub(in crate::parts::ops) account: AccountId,
-    /// Identifies the node; stays the same when the session of the node is renewed.
+    /// Identifies the node in digests. It stays the same when the node renews its session.
     id: String,
-    /// The provider and the node's name, if the node showed a token of a Kubernetes service account.
+    /// The identity provider's ARN and the node's name, if the node authenticated with a Kubernetes
+    /// service-account token.
     provider: Option<(String, String)>,
     tags: Vec<Tag>,
 }
 
 impl Node {
-    /// The node, if the caller can be one.
+    /// Returns the node that makes the call; `None` if the caller's credentials are not those of a
+    /// node.
     pub(in crate::parts::ops) fn of(caller: &Caller) -> Option<Self> {
         match &caller.identity {
             Identity::User(user) => Some(Self {
@@ -65,12 +67,13 @@ impl Node {
         }
     }
 
-    /// The name of the node's instance profile.
+    /// The name of the node's instance profile, from its tag; `None` without the tag.
     pub(in crate::parts::ops) fn instance_profile(&self) -> Option<&str> {
         self.tag(INSTANCE_PROFILE)
     }
 
-    /// Whether this is the node with this name in a cluster, whose tokens the provider signs.
+    /// Returns whether this is the node called `name` in the cluster `cluster`. A node with a
+    /// service-account token must come from the provider `provider_arn`.
     pub(in crate::parts::ops) fn is(&self, cluster: &str, provider_arn: &str, name: &str) -> bool {
         match &self.provider {
             Some((provider, node)) => provider == provider_arn && node == name,
@@ -78,7 +81,7 @@ impl Node {
         }
     }
 
-    /// What the session of a workload records of the node and of itself.
+    /// Returns the part of a workload's session token that names the node and the workload.
     pub(in crate::parts::ops) fn lineage(&self, workload: &str) -> token::Workload {
         token::Workload {
             node: self.digest(),
@@ -86,7 +89,7 @@ impl Node {
         }
     }
 
-    /// The digest by which sessions name the node that they were issued to.
+    /// Returns the digest that names the node in the tokens of the sessions issued to it.
     pub(in crate::parts::ops) fn digest(&self) -> Vec<u8> {
         sha256(self.id.as_bytes())
             .iter()

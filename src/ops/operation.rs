@@ -1,4 +1,4 @@
-//! [`Operation`]: what [`serve`](super::serve) needs to know about an action.
+//! [`Operation`]: an action as [`serve`](super::serve) runs it.
 
 use std::future::Future;
 
@@ -15,25 +15,27 @@ use crate::error::Error;
 pub trait Operation: Sized + Send + 'static {
     /// The name of the action in AWS.
     const NAME: &'static str;
-    /// The service to which the action belongs.
+    /// The service that the action belongs to, whose name is in the scope of the signature.
     const SERVICE: Service = Service::Sts;
-    /// The kind of proof that authenticates the caller. No other kind is accepted.
+    /// The kind of proof that authenticates the caller. Requests with another kind are refused.
     const PROOF: Proof = Proof::Signature;
     /// The kinds of credentials that may call the action.
     const OPEN_TO: OpenTo = OpenTo::UsersAndRoles;
-    /// Whether a presigned URL, which can be passed on, may always call the action. Otherwise the
-    /// configuration decides.
+    /// Whether callers may always use a presigned URL, which anybody can use who gets it. If
+    /// `false`, the configuration decides.
     const TAKES_PRESIGNED: bool = false;
-    /// The budget towards which its calls count.
+    /// The budget that calls of the action count towards.
     const COUNTED_AS: CountedAs;
     /// Whether the action changes nothing. Issuing a session does not count as a change.
     const READ_ONLY: bool = true;
     /// Whether the answer contains credentials. If so, its audit record must be on stable storage
     /// first.
     const HANDS_OUT: bool;
-    /// Whether an answer needs an audit record. An action that only revokes something does not.
+    /// Whether a successful call fails if its audit record cannot be written. It is `false` for
+    /// actions that only revoke something.
     const MUST_BE_RECORDED: bool = true;
-    /// Whether the action must not wait for other calls.
+    /// Whether calls of the action run apart from all other calls, so that they never wait behind
+    /// them.
     const IS_URGENT: bool = false;
     /// What a successful call returns; each interface converts it to its wire format.
     type Output: Send + 'static;
@@ -41,8 +43,8 @@ pub trait Operation: Sized + Send + 'static {
     /// The parameters for the audit record, without secrets.
     fn parameters(&self) -> Option<Box<RawValue>>;
 
-    /// Makes the decisions and performs the action. The caller is authenticated and counted
-    /// already.
+    /// Makes the decisions and performs the action, after the caller has been authenticated and the
+    /// call counted.
     fn run(self, cx: &mut Context<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
 }
 
@@ -52,11 +54,14 @@ pub trait Operation: Sized + Send + 'static {
 pub enum OpenTo {
     /// Long-term keys, role sessions, and callers with a token of an identity provider.
     UsersAndRoles,
-    /// In addition, a user's own sessions.
+    /// The kinds of [`Self::UsersAndRoles`], and sessions that a user got for itself, such as those
+    /// of GetSessionToken.
     UserSessions,
-    /// In addition, a user's own sessions for which an MFA code was given.
+    /// The kinds of [`Self::UsersAndRoles`], and sessions that a user got for itself with an MFA
+    /// code.
     UserSessionsWithMfa,
-    /// All kinds. An operation that refuses some of them with AWS's own text uses this, too.
+    /// All kinds of credentials. An operation that refuses some of them with AWS's own text uses
+    /// this value, too.
     All,
 }
 

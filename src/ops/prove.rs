@@ -1,5 +1,5 @@
-//! Authenticates the caller of a request, counts the call and fills in the audit record before
-//! anything is run.
+//! Authenticates the caller of a request, counts the call and fills in the audit record before the
+//! operation runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +36,8 @@ impl<'a> Unproven<'a> {
         }
     }
 
-    /// The refusal of an unauthenticated call: the given error, or throttling if there were too
-    /// many.
+    /// Counts a refused call whose caller is not authenticated. Returns `error`, or throttling if
+    /// there were too many such calls.
     pub(super) fn refuse(&self, error: Error) -> Error {
         self.count().err().unwrap_or(error)
     }
@@ -47,8 +47,8 @@ impl<'a> Unproven<'a> {
         counted.map_err(|exceeded| self.broker.throttled(exceeded.name()))
     }
 
-    /// Counts a call for its caller and the caller's account. `presented` is what the caller signed;
-    /// `None` if it was authenticated by its certificate.
+    /// Counts a call of an authenticated caller for the caller and its account. `presented` is the
+    /// signature of the request; `None` if a certificate authenticated the caller.
     pub(super) fn count_signed(
         &self,
         counted_as: CountedAs,
@@ -70,8 +70,8 @@ impl<'a> Unproven<'a> {
     }
 }
 
-/// Authenticates the caller by the directory, the time and the service for which the proof must be
-/// valid. Returns the caller and what it signed.
+/// Authenticates the caller of a request to `service`, with the directory and the time given.
+/// Returns the caller and, for a signed request, the signature.
 pub(super) async fn caller(
     unproven: &Unproven<'_>,
     (service, directory, now): (Service, &Directory, Timestamp),

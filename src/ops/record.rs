@@ -1,4 +1,5 @@
-//! When the audit record of a call must be written, and what becomes of a call without a record.
+//! When the broker must write the audit record of a call, and how it answers if it cannot write the
+//! record.
 
 use super::draft::Draft;
 use super::operation::Operation;
@@ -12,7 +13,7 @@ use crate::origin::Origin;
 use crate::session::batch::NoKey;
 
 /// Writes the result of a call to the audit log, and completes the token of the session that it
-/// issued. An answer that must be recorded but cannot be becomes a refusal.
+/// issued. If the record is required and cannot be written, the call is refused.
 pub(super) async fn write<O: Operation>(
     broker: &Broker,
     origin: &Origin,

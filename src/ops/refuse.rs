@@ -17,15 +17,15 @@ use crate::error::Error;
 use crate::metrics;
 use crate::origin::Origin;
 
-/// The answer to a call that was refused and recorded.
+/// The error for a call that was refused, after its audit record was written.
 pub struct Refusal {
-    /// The id of the call in its answer, in the audit log and in log messages.
+    /// The id of the call in the answer, in the audit log and in log messages.
     pub request_id: String,
     pub error: Error,
 }
 
-/// Records the refusal of a call to an unknown or unsupported action. A caller that cannot be
-/// authenticated gets that error first.
+/// Refuses and records a call to an unknown or unsupported action. If the caller cannot be
+/// authenticated, it gets the authentication error instead.
 pub async fn refuse(
     broker: &Arc<Broker>,
     service: Service,
@@ -50,8 +50,8 @@ pub async fn refuse(
     }
 }
 
-/// Records the refusal of a request that cannot be parsed, whose caller is therefore not
-/// authenticated.
+/// Refuses and records a request that cannot be parsed, so that its caller cannot be authenticated
+/// either.
 pub async fn refuse_unread(
     broker: &Arc<Broker>,
     name: impl Into<String>,
@@ -70,8 +70,8 @@ pub async fn refuse_unread(
     .await
 }
 
-/// Counts a call that is turned away because the broker is overloaded. Returns the error for the
-/// caller.
+/// Counts a call that the broker does not accept because it is overloaded. Returns the error for
+/// the caller.
 pub fn shed(broker: &Broker, shed: Shed) -> Error {
     broker
         .metrics
@@ -83,7 +83,7 @@ pub fn shed(broker: &Broker, shed: Shed) -> Error {
     Error::ServiceUnavailable("capacity for this request")
 }
 
-/// A placeholder for calls without an operation.
+/// The operation type of calls that never reach an operation. It has no values, so it never runs.
 enum Nothing {}
 
 impl Operation for Nothing {

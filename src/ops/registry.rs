@@ -1,5 +1,4 @@
-//! All actions by name. The interfaces dispatch on this list, and only this file of `ops` knows all
-//! of them.
+//! The names of all actions. The interfaces dispatch on these lists.
 
 use super::admin::describe_session::DescribeSession;
 use super::admin::end_sign_in::EndSignIn;
@@ -43,8 +42,8 @@ pub const ACTIONS: &[(&str, bool)] = &[
     not(any(test, feature = "internals")),
     allow(dead_code, reason = "tests compare it with the protocols")
 )]
-/// The actions for administrators of sessions. They exist only in gRPC, because AWS has no such
-/// actions.
+/// The actions with which administrators list and end sessions. They exist only in gRPC, because
+/// AWS has no such actions.
 pub const ADMINISTRATION: &[&str] = &[
     ListSessions::NAME,
     DescribeSession::NAME,
@@ -58,17 +57,19 @@ pub const ADMINISTRATION: &[&str] = &[
     not(any(test, feature = "internals")),
     allow(dead_code, reason = "tests compare it with the protocols")
 )]
-/// Brevet's own actions in the SecurityTokenService. They exist only in gRPC, too.
+/// Brevet's own actions in the gRPC service SecurityTokenService. AWS does not have them.
 pub const OWN: &[&str] = &[AssumeRoleForWorkload::NAME];
 
 #[cfg_attr(
     not(any(test, feature = "internals")),
     allow(dead_code, reason = "tests compare it with the protocols")
 )]
-/// The actions for programs that accept or hand out sessions. They exist only in gRPC, too.
+/// The actions for programs that accept sessions or give them to others. They exist only in gRPC,
+/// because AWS has no such actions.
 pub const RELYING: &[&str] = &[Authorize::NAME, VerifyRequest::NAME, WatchRevocations::NAME];
 
-/// The error for an action that AWS has but this version does not support, or that does not exist.
+/// Returns the error for an action that this version does not support, or that does not exist in
+/// AWS either.
 pub fn unanswered(action: &str, version: &str) -> Error {
     match ACTIONS
         .iter()

@@ -1,4 +1,5 @@
-//! The actions for programs that accept or hand out sessions, named as the gRPC service names them.
+//! The actions for programs that accept sessions or give them to others, named as in the gRPC
+//! service.
 
 pub mod authorize;
 pub mod keys;

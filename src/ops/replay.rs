@@ -1,6 +1,6 @@
-//! Refuses signatures that have already been used for credentials or a change, if `[sts]
-//! single_use_signatures` is set. A repeated signature is answered with Throttling, which makes
-//! clients sign again.
+//! Refuses a signature that has already been used for a call that returns credentials or changes
+//! something, if `[sts] single_use_signatures` is set. A repeated signature is answered with
+//! Throttling, which makes clients sign again.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use crate::error::Error;
 use crate::proof::sigv4::{MAX_SKEW, Presented};
 use crate::single_use::{Digest, Refused, SingleUse};
 
-/// A signature in use. It stays used unless the call fails and releases it.
+/// A signature that this call has marked as used. [`Self::release`] undoes that if the call fails.
 pub(super) struct Claim<'a> {
     broker: &'a Broker,
     single_use: &'a SingleUse,
     signature: Digest,
 }
 
-/// Marks a signature as used, on this broker and on those that share its Redis. Returns `None` if
-/// signatures may be repeated while they are valid.
+/// Marks a signature as used, on this broker and in the Redis that it shares with others. Returns
+/// `None` if the configuration allows repeated signatures.
 ///
 /// # Errors
 /// [`Error::Throttling`] if the signature was used before or cannot be remembered.
@@ -67,7 +67,7 @@ pub(super) async fn claim<'a>(
 }
 
 impl Claim<'_> {
-    /// Releases the signature of a call that failed, so that it may be used again.
+    /// Forgets the signature of a call that failed, so that the client may send the request again.
     pub(super) async fn release(self) {
         self.single_use.release(&self.signature);
         self.broker

@@ -1,4 +1,4 @@
-//! Requests to object stores: whether they are allowed, and their signature for the store.
+//! Decisions on requests to object stores, and the signing of allowed requests for the store.
 
 pub mod decide;
 pub(super) mod refused;

@@ -1,5 +1,6 @@
-//! Simulated requests: IAM API Reference, "SimulateCustomPolicy" and "SimulatePrincipalPolicy", in the
-//! form that results have had since 2026: one for each action, and in it one for each resource.
+//! Simulated requests: IAM API Reference, "SimulateCustomPolicy" and "SimulatePrincipalPolicy",
+//! with results in the form that AWS has used since 2026: one result for each action, which
+//! contains one for each resource.
 //!
 //! The evaluator that decides real requests decides simulated ones, too. A simulation uses the
 //! policies and condition keys that its request names, not the trust policies, tags or network
@@ -26,7 +27,7 @@ use crate::ops::context::Context;
 pub(super) use principal::StoredPrincipal;
 pub(super) use sources::{SourcePolicy, input_policies};
 
-/// SimulateCustomPolicy: what policies that the request contains would allow.
+/// SimulateCustomPolicy: simulates requests with the policies that the request contains.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SimulateCustomPolicy {
@@ -75,8 +76,8 @@ impl Action for SimulateCustomPolicy {
     }
 }
 
-/// SimulatePrincipalPolicy: what the policies of a user, group or role would allow, with those of a
-/// user's groups, and within the permissions boundary.
+/// SimulatePrincipalPolicy: simulates requests with the stored policies of a user, group or role,
+/// including those of a user's groups and the permissions boundary.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SimulatePrincipalPolicy {

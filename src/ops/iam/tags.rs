@@ -18,9 +18,10 @@ use crate::directory::declaration::Tag;
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// The longest text that stands for a tag in a marker. Clients refuse markers that are longer.
+/// The maximum length of a tag's position in a marker. Clients refuse longer markers.
 const MAX_POSITION: usize = 319;
-/// How many characters of a longer text are kept; a digest replaces the rest.
+/// The number of characters that remain of a longer position. A digest of the position follows
+/// them.
 const KEPT: usize = 240;
 
 /// One page of an entity's tags, sorted by key.
@@ -32,8 +33,9 @@ pub struct Tags {
     end: PageEnd,
 }
 
-/// Defines the three actions for the tags of one kind of entity: AWS's noun, the names of the types,
-/// and the parameter that names the entity with how it is found.
+/// Defines the actions that tag, untag and list the tags of one kind of entity. The arguments are
+/// AWS's noun, the names of the three types, the parameter that names the entity, and the function
+/// that finds it.
 macro_rules! tagged {
     ($($noun:literal: $tag:ident, $untag:ident, $list:ident, $field:literal => $target:expr;)+) => {$(
         #[doc = concat!("Tag", $noun, ": sets tags, and replaces the values of keys that exist.")]
@@ -208,8 +210,8 @@ async fn list<A: Action>(
 }
 
 /// The position of a tag in the list, for use in a marker: its key in printable ASCII, so that
-/// positions sort as the keys do. Only keys that are too long for a marker and begin alike sort by
-/// their digests.
+/// positions sort as the keys do. Keys that are too long for a marker and have the same first
+/// [`KEPT`] characters sort by their digests.
 fn position(key: &str) -> String {
     let mut text = String::with_capacity(key.len());
     for byte in key.bytes() {

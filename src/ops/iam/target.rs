@@ -1,4 +1,4 @@
-//! The entity that an action concerns, before it is known whether the caller may know that entity.
+//! The entity that an action concerns, before the caller is authorized to learn whether it exists.
 
 use std::sync::Arc;
 
@@ -10,26 +10,26 @@ use crate::directory::{ManagedPolicy, MfaDevice, OidcProvider, Profile, Role, Sa
 use crate::error::{Error, no_such};
 use crate::ops::context::Context;
 
-/// The prefix of the paths of service-linked roles.
+/// The prefix of the paths of service-linked roles, which only AWS may change.
 const SERVICE_LINKED: &str = "/aws-service-role/";
 
-/// The entity that an action concerns: as it is in the directory, or as it would be called if it
-/// existed. Finding it does not ask the store, because it is not decided yet whether the caller may
-/// know the answer.
+/// The entity that an action concerns. If the directory does not contain it, its ARN is the one
+/// that it would have. It is looked up in memory only: a read from the store would take a time that
+/// tells an unauthorized caller whether it exists.
 pub(super) struct Target {
     kind: ResourceKind,
     /// The name or ARN in the request.
     asked: String,
     /// The ARN in the directory, or the ARN that the entity would have if it existed.
     pub(super) arn: String,
-    /// The ARN that the entity would have if it existed, which refusals contain: the path and the
-    /// spelling of the name in the directory would reveal that it exists.
+    /// The name of the entity in refusals: the ARN with the path `/` and the name as the request
+    /// spells it. The ARN in the directory would reveal that the entity exists.
     shown_as: String,
     found: Option<Found>,
 }
 
-/// An entity in the directory. Nothing of it is copied, so that the time that a refusal takes does
-/// not reveal how much there is.
+/// An entity in the directory. It is shared and not copied, so that the time of a refusal does not
+/// reveal how large the entity is.
 enum Found {
     User(Arc<User>),
     Role(Arc<Role>),
@@ -88,7 +88,7 @@ impl Target {
         })
     }
 
-    /// Lets refusals contain the ARN in the directory, because the caller knows it.
+    /// Makes refusals contain the ARN from the directory, for a caller that knows it already.
     pub(super) fn known_by_arn(mut self) -> Self {
         self.shown_as.clone_from(&self.arn);
         self
@@ -197,7 +197,7 @@ impl Target {
         }
     }
 
-    /// The resource on which the action is authorized.
+    /// The entity as the resource on which the action is authorized, with its tags.
     pub(super) fn resource(&self) -> Resource<'_> {
         let tags = self.found.as_ref().map_or(&[][..], Found::tags);
         Resource {
@@ -206,17 +206,18 @@ impl Target {
         }
     }
 
-    /// The resource, with the key `iam:PermissionsBoundary` for the boundary that the user or role
-    /// has now. Only the actions that AWS documents for that key are authorized on it.
+    /// Like [`Self::resource`], with the current boundary of the user or role as
+    /// `iam:PermissionsBoundary`. Use it only for actions for which AWS documents that condition
+    /// key.
     pub(super) fn bounded(&self) -> Resource<'_> {
         let boundary = self.found.as_ref().and_then(Found::boundary);
         self.resource().with("iam:PermissionsBoundary", boundary)
     }
 
-    /// Checks that the entity may be changed by callers: a service-linked role may not.
+    /// Checks that the entity is not a service-linked role, which callers may not change.
     ///
     /// # Errors
-    /// [`Error::UnmodifiableEntity`] for a service-linked role, in AWS's words.
+    /// [`Error::UnmodifiableEntity`] with AWS's text for a service-linked role.
     pub(super) fn modifiable(&self) -> Result<(), Error> {
         // A path may contain what looks like the beginning of another one.
         if self.kind != ResourceKind::Role || !path_of(&self.arn).starts_with(SERVICE_LINKED) {
@@ -228,11 +229,11 @@ impl Target {
         )))
     }
 
-    /// The name of the entity for commands and rows. Must be called after the authorization, so that
-    /// a caller without permission learns nothing.
+    /// The entity's name for commands and rows. The action must be authorized first, because the
+    /// error tells whether the entity exists.
     ///
     /// # Errors
-    /// [`Error::NotFound`] in AWS's words if it does not exist.
+    /// [`Error::NotFound`] with AWS's text if it does not exist.
     pub(super) fn name(&self) -> Result<Name, Error> {
         if self.found.is_some() {
             Ok(Name::new(self.kind, self.arn.as_str()))
@@ -241,15 +242,16 @@ impl Target {
         }
     }
 
-    /// The folded name by which other entries refer to it.
+    /// The account and the lower-case name, by which other entities refer to this one.
     pub(super) fn folded(&self) -> String {
         folded(account_of(&self.arn), name_of(&self.arn))
     }
 
-    /// The user. Must be called after the authorization.
+    /// Returns the user from the directory. The action must be authorized first, because the error
+    /// tells whether the user exists.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such user.
+    /// [`Error::NotFound`] if the user does not exist.
     pub(super) fn existing_user(&self, cx: &Context<'_>) -> Result<Arc<User>, Error> {
         let user = cx
             .directory
@@ -258,7 +260,8 @@ impl Target {
         user.cloned().ok_or_else(|| self.not_found())
     }
 
-    /// The user to whom the MFA device is assigned.
+    /// Returns the user to whom the MFA device is assigned; `None` if it is not assigned or is no
+    /// MFA device.
     pub(super) fn user_of_device(&self, cx: &Context<'_>) -> Option<Arc<User>> {
         let device = (self.kind == ResourceKind::MfaDevice)
             .then(|| cx.directory.mfa_device(&self.arn))
@@ -266,14 +269,14 @@ impl Target {
         cx.directory.user(device.user_arn.as_deref()?).cloned()
     }
 
-    /// The error for an entity that does not exist, in AWS's words.
+    /// Returns the error for this entity if it does not exist, with AWS's text.
     pub(super) fn not_found(&self) -> Error {
         Error::NotFound(no_such(self.kind, &self.asked))
     }
 }
 
-/// The user on which an action is authorized: the one with this name in the caller's account, or the
-/// calling user if no name is given.
+/// Authorizes an action on a user and returns the user: the one with this name in the caller's
+/// account, or the calling user if no name is given.
 ///
 /// # Errors
 /// [`Error::UserNameRequired`] if no name is given and the caller is not a user,

@@ -68,7 +68,7 @@ impl Action for CreateUser {
     }
 }
 
-/// Shows a user: the caller if no name is given.
+/// Returns a user: the calling user if the request names none.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetUser {
@@ -90,7 +90,8 @@ impl Action for GetUser {
     }
 }
 
-/// Changes the name or the path of a user. What belongs to the user or refers to it follows.
+/// Changes the name or the path of a user. Its policies, keys, memberships and all references to it
+/// stay valid.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct UpdateUser {
@@ -114,7 +115,7 @@ impl Action for UpdateUser {
     }
 }
 
-/// Deletes a user who has nothing left.
+/// Deletes a user that has no keys, devices, password, policies or groups left.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteUser {
@@ -167,7 +168,7 @@ impl Action for ListUsers {
     }
 }
 
-/// The users among these entries, as lists show them.
+/// Converts stored users to the form of lists.
 pub(super) fn listed(entries: Vec<resource::Resource>) -> Vec<User> {
     let user = |entry| match entry {
         resource::Resource::User(user) => Some(User::new(user, Extent::Listed)),

@@ -1,5 +1,5 @@
-//! Authorize: may this session, user or role do these actions on these resources? The answer is for a
-//! service that acts on it.
+//! Authorize: decides whether a session, user or role may perform actions on resources. A service
+//! asks, and enforces the answer itself.
 //!
 //! The service itself must be allowed `brevet:Authorize` on every resource that it asks about, which is
 //! checked before anything about the subject is looked up.
@@ -24,29 +24,29 @@ use crate::ops::service::Service;
 use crate::trust::{self, Denied, Elsewhere, Judged, RequestElsewhere};
 
 const ACTION: &str = "brevet:Authorize";
-/// The most requests that one call asks about.
+/// The maximum number of items, each with one action and resource, in a call.
 pub const MAX_ITEMS: usize = 100;
-/// The longest name of an action and ARN of a resource, in bytes.
+/// The maximum length in bytes of an action's name and of a resource's ARN.
 const MAX_ACTION: usize = 128;
 const MAX_RESOURCE: usize = 2_048;
-/// How many requests are decided before other calls have their turn.
+/// The number of items that are decided before the task yields to other calls.
 const AT_ONCE: usize = 8;
-/// The longest time for which an answer may be kept. A revocation is in force on every broker within two
-/// seconds; whoever keeps an answer adds this to it.
+/// The longest time for which a service may cache an answer. A revocation is in force on every
+/// broker within two seconds; at a service with a cached answer, it takes effect this much later.
 const CACHED: Duration = Duration::from_secs(2);
 
-/// One request of the subject to the service.
+/// One item of a call: a request that the subject made to the service.
 pub struct Item {
-    /// Which of the call's subjects makes the request.
+    /// The index in [`Authorize::subjects`] of the subject that makes the request.
     pub subject: usize,
-    /// The action, as `service:Name`.
+    /// The name of the action as policies spell it: `service:Name`.
     pub action: String,
     pub resource: Resource,
-    /// The condition keys that the service knows, with their values.
+    /// The condition keys that the service sets, with their values.
     pub keys: Vec<(String, Vec<String>)>,
 }
 
-/// A resource of the service.
+/// A resource of the calling service, which the request is about.
 pub enum Resource {
     Arn(String),
     /// A resource of the caller's account that has no ARN of its own: `arn:aws:KIND::ACCOUNT:NAME`.
@@ -56,7 +56,7 @@ pub enum Resource {
     },
 }
 
-/// When a call with several items stops.
+/// The decision after which a call with several items stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Semantic {
     #[default]
@@ -70,30 +70,30 @@ pub enum Semantic {
 /// A call of Authorize whose parameters have been checked.
 pub struct Authorize {
     pub subjects: Vec<Subject>,
-    /// The items in order. `Err` holds the reason why an item cannot be read; such an item is not
-    /// allowed.
+    /// The items in the order of the request. `Err` contains the reason why an item could not be
+    /// parsed; such an item is denied.
     pub items: Vec<Result<Item, String>>,
     pub semantic: Semantic,
 }
 
-/// The decisions, and the state on which they are based.
+/// The result of a call: the decisions, and the change of the feed on which they are based.
 pub struct Authorized {
-    /// One for each item in order; fewer if the semantic ended the call early.
+    /// One decision for each item in order. There are fewer if the semantic stopped the call early.
     pub decisions: Vec<Decided>,
-    /// The last change of the feed that is taken into account.
+    /// The number of the last change of the feed that the decisions take into account.
     pub change: i64,
 }
 
 /// The decision on one item.
 pub struct Decided {
     pub code: Code,
-    /// A sentence for whoever operates the service.
+    /// A sentence that explains the decision to the operators of the service.
     pub reason: String,
     /// The sealed reason, which `brevet explain` opens; empty if there is none.
     pub encoded_message: String,
-    /// When the session of the subject expires.
+    /// When the session of the subject expires; `None` if the subject is not a session.
     pub expires_at: Option<Timestamp>,
-    /// For how long the answer may be kept.
+    /// How long the service may cache the decision.
     pub cached: Duration,
 }
 
@@ -103,7 +103,7 @@ impl Decided {
     }
 }
 
-/// The kinds of answers.
+/// The kinds of decisions on an item, from which a program can tell why it was denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
     Allowed,
@@ -117,7 +117,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// The code in answers.
+    /// The code as it is spelled in answers, such as `ExplicitDeny`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Allowed => "Allowed",
@@ -133,7 +133,7 @@ impl Code {
 }
 
 impl Item {
-    /// Checks the parts of an item.
+    /// Checks the length and the form of an item's fields.
     ///
     /// # Errors
     /// [`FieldError`] that names the field and the rule.
@@ -179,7 +179,7 @@ fn is_text(text: &str, most: usize) -> bool {
 }
 
 impl Authorize {
-    /// Checks how many items there are.
+    /// Checks that the call has from 1 to [`MAX_ITEMS`] items.
     ///
     /// # Errors
     /// [`Error`] that names the field and the rule.
@@ -273,7 +273,8 @@ impl Operation for Authorize {
 }
 
 impl Authorize {
-    /// Checks that the caller may ask about every resource.
+    /// Checks that the calling service has the permission `brevet:Authorize` on every resource of
+    /// the call.
     fn permit(&self, cx: &mut Context<'_>, arns: &[Option<String>]) -> Result<(), Error> {
         let denied = {
             let facts = cx.facts();
@@ -380,7 +381,7 @@ impl Decided {
 #[serde(rename_all = "camelCase")]
 struct Parameters<'a> {
     items: usize,
-    /// The subject and the action of the first item.
+    /// The subject of the first item. The record does not list the other items.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

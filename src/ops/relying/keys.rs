@@ -1,24 +1,28 @@
-//! Which condition keys a service may set for a request to it: its own, and the tags of its resources and
-//! requests. The keys of the principal, of its session and of the time are set by the broker alone.
+//! The condition keys that a service may set for a request to it: keys with its own prefix, and the
+//! tags of its resources and requests. Only the broker sets the keys of the principal, of its
+//! session and of the time.
 
-/// The most keys of one request.
+/// The maximum number of condition keys in one request.
 pub const MAX_KEYS: usize = 64;
-/// The most values of one key.
+/// The maximum number of values of one key.
 const MAX_VALUES: usize = 32;
-/// The most bytes of the names and values of one request, together.
+/// The maximum total length in bytes of all names and values in one request.
 pub const MAX_BYTES: usize = 16_384;
-/// The longest name of a key and the longest value, in bytes.
+/// The maximum length in bytes of a key's name and of a value.
 const MAX_NAME: usize = 256;
 const MAX_VALUE: usize = 2_048;
-/// Families of global keys that describe what a request is about: IAM User Guide, "AWS global condition
-/// context keys", "Properties of the resource" and "Properties of the request".
+/// Prefixes of global condition keys that a service may set, because they describe the request and
+/// its resource: IAM User Guide, "AWS global condition context keys", "Properties of the resource"
+/// and "Properties of the request".
 const FAMILIES: [&str; 2] = ["aws:resourcetag/", "aws:requesttag/"];
 const TAG_KEYS: &str = "aws:tagkeys";
-/// Prefixes of keys and actions that are the broker's own. A service with such a name could speak for it.
+/// Prefixes that no service may use, because the broker sets these condition keys and performs
+/// these actions itself.
 const RESERVED: [&str; 6] = ["aws", "brevet", "iam", "localhost", "saml", "sts"];
 
-/// Whether a text is the prefix of the actions of a service that may ask: letters, digits and hyphens, and
-/// not one of the broker's own. It has no dot, so no key of it is a claim of an OpenID Connect provider.
+/// Returns whether a text may be the prefix of a service's actions and condition keys: letters,
+/// digits and hyphens, and no reserved prefix. Since it has no dot, a service cannot set a key for
+/// a claim of an OpenID Connect provider.
 pub fn is_service(prefix: &str) -> bool {
     (1..=64).contains(&prefix.len())
         && prefix
@@ -30,7 +34,7 @@ pub fn is_service(prefix: &str) -> bool {
 /// Checks the keys that a service sets for one of its actions.
 ///
 /// # Errors
-/// The rule that a key breaks, as a clause.
+/// The rule that a key breaks, as a clause that follows the field's name: "must have …".
 pub fn check(keys: &[(String, Vec<String>)], service: &str) -> Result<(), String> {
     if keys.len() > MAX_KEYS || bytes(keys) > MAX_BYTES {
         return Err(format!(
@@ -59,7 +63,7 @@ pub fn check(keys: &[(String, Vec<String>)], service: &str) -> Result<(), String
     Ok(())
 }
 
-/// The bytes of the names and values.
+/// The total length in bytes of all names and values.
 pub fn bytes(keys: &[(String, Vec<String>)]) -> usize {
     let of_one = |(name, values): &(String, Vec<String>)| {
         name.len() + values.iter().map(String::len).sum::<usize>()

@@ -1,4 +1,4 @@
-//! The principal about whom a service asks: how it is named, and who that is.
+//! The principal that a service asks about, and its lookup in the directory.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use crate::ops::context::Context;
 use crate::session::token;
 use crate::trust::Judged;
 
-/// A principal as a service names it.
+/// A principal as a service names it in a call, before it is looked up.
 pub enum Subject {
-    /// The holder of a session, who showed its token to the service.
+    /// The holder of a session, which presented its session token to the service.
     Session {
         access_key_id: AccessKeyId,
         session_token: Secret<String>,
@@ -61,7 +61,8 @@ impl Subject {
         Ok(Self::Principal(arn))
     }
 
-    /// The subject for the audit log.
+    /// The subject's name in the audit record: an access key id, an ARN or a name, and never a
+    /// session token.
     pub fn audited(&self) -> &str {
         match self {
             Self::Session { access_key_id, .. } => access_key_id.as_str(),
@@ -72,8 +73,8 @@ impl Subject {
     /// Finds the principal in the caller's account.
     ///
     /// # Errors
-    /// `Err(Unknown)` in the result says why nothing is allowed to the subject; [`Error`] if the directory is
-    /// inconsistent.
+    /// The inner `Err` says why the subject is denied everything. The outer [`Error`] is returned
+    /// if the directory is inconsistent.
     pub fn find(&self, cx: &Context<'_>) -> Result<Result<Judged, Unknown>, Error> {
         let account = cx.caller().account();
         let directory = &cx.directory;
@@ -132,13 +133,13 @@ enum Found {
     Role(Arc<Role>),
 }
 
-/// Why nothing is allowed to a subject, whatever the policies say.
+/// The reasons for which a subject is denied everything, whatever the policies say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown {
     /// No session of the account has this key and token.
     NoSuchSession,
     Expired,
-    /// The session was revoked, or something behind it was deleted or disabled.
+    /// The session was revoked, or a principal or key that it came from was deleted or disabled.
     Ended,
     /// The account has no such user or role.
     NoSuchPrincipal,

@@ -1,9 +1,10 @@
-//! VerifyRequest: whose signature does a request to another service have? The service passes on the head of
-//! the request as it received it, and says what it expects of it.
+//! VerifyRequest: finds out who signed a request to another service. The service sends the head of
+//! the request as it received it, and the properties that a valid request must have.
 //!
-//! What is expected comes from the service and never from the request: the name of the service, the hosts
-//! by which clients call it, and for proofs of identity that clients hand over also the method, the path
-//! and a signed header that names the audience.
+//! The service states the expected properties itself and never copies them from the request: its
+//! name in the signature's scope and the host names by which clients call it. For a signed request
+//! that clients hand over as a proof of identity, it also states the method, the path and a signed
+//! header that names the audience.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
@@ -39,35 +40,38 @@ const MAX_HOSTS: usize = 16;
 /// The head of a request as the service received it.
 pub struct SignedRequest {
     pub method: String,
-    /// The path and the query, as they were sent.
+    /// The path and the query, exactly as the client sent them.
     pub uri: String,
-    /// All headers in order, with `host`.
+    /// All headers in the order of the request, including `host`.
     pub headers: Vec<(String, Vec<u8>)>,
     pub payload: Payload,
 }
 
-/// What the signature must cover of the body.
+/// The body that the signature must cover.
 pub enum Payload {
     Body(Vec<u8>),
-    /// The SHA-256 that the service computed of the body.
+    /// The SHA-256 of the body, which the service computed.
     Sha256(Vec<u8>),
-    /// Nothing: the body is empty. A request in S3's form declares its body itself.
+    /// The body is empty. For S3, the body is not checked here: the request declares its hash
+    /// itself.
     Absent,
 }
 
-/// What the service expects of the request.
+/// The properties that the service requires of the request.
 pub struct Expected {
-    /// The service in the scope of the signature.
+    /// The name of the service that must be in the scope of the signature.
     pub service: String,
     /// The hosts by which clients call the service, with the port if it is not the usual one.
     pub hosts: Vec<String>,
     pub region: Option<String>,
     pub method: Option<String>,
-    /// The path without the query.
+    /// The path without the query; `None` accepts every path.
     pub path: Option<String>,
-    /// A header that must be signed and have this value.
+    /// A header and its value: the request must have it, and the signature must cover it. `None`
+    /// requires no header.
     pub audience: Option<(String, String)>,
-    /// Whether the signature may be in the query, so that anybody with the URL can use it.
+    /// Whether the signature may be in the query of a presigned URL, which anybody can use who gets
+    /// it.
     pub presigned: bool,
 }
 
@@ -80,35 +84,37 @@ pub struct VerifyRequest {
     expected: Expected,
 }
 
-/// What the signature of a request proved, or why it proved nothing.
+/// The result of a call: the signer of the request, or the reason for which its signature is not
+/// valid.
 pub struct Verified {
     pub outcome: Result<Box<Signer>, Refused>,
-    /// The last change of the feed that is taken into account.
+    /// The number of the last change of the feed that the result takes into account.
     pub change: i64,
 }
 
-/// Why the request proves nothing, in the codes of AWS, which the service may pass on.
+/// Why the request is not validly signed, as an AWS error code and message that the service may
+/// return to its client.
 pub struct Refused {
     pub code: &'static str,
     pub message: String,
 }
 
-/// The principal that signed the request, as the service learns of it.
+/// The principal that signed the request, with everything that the calling service learns about it.
 pub struct Signer {
     pub arn: String,
     pub account: String,
     pub user_id: String,
-    /// The ARN of the role of a role session.
+    /// The ARN of the role if the signer is a role session.
     pub role_arn: Option<String>,
     pub access_key_id: String,
-    /// The tags of the principal, overridden by those of its session.
+    /// The principal's tags. Session tags replace tags with the same key.
     pub tags: Vec<Tag>,
     pub session: Option<Session>,
     pub region: String,
     pub signed_at: Timestamp,
     pub is_presigned: bool,
-    /// Of a request in S3's form: what it declares of its body, a SHA-256 in hexadecimal digits or a word
-    /// instead of it.
+    /// The value of `x-amz-content-sha256` in a request to S3: a SHA-256 in hexadecimal digits, or
+    /// a keyword such as `UNSIGNED-PAYLOAD`. `None` for other services.
     pub declared_payload: Option<String>,
 }
 
@@ -119,14 +125,14 @@ pub struct Session {
     pub source_identity: String,
     pub issued_at: Timestamp,
     pub expires_at: Timestamp,
-    /// Whether an MFA code was given for the session.
+    /// Whether the principal gave an MFA code when the session was issued.
     pub has_mfa: bool,
-    /// Whether session policies limit what the session may do, or it was narrowed.
+    /// Whether session policies limit the session's permissions, or the session was narrowed.
     pub is_restricted: bool,
 }
 
 impl VerifyRequest {
-    /// Checks the request and what is expected of it.
+    /// Checks the form of the request's head and of the expected properties.
     ///
     /// # Errors
     /// [`Error`] that names the field and the rule.
@@ -255,10 +261,10 @@ impl Operation for VerifyRequest {
     }
 }
 
-/// Why a request proves nothing, or nothing is known of it.
+/// Why no signer could be determined: the signature is not valid, or the broker cannot decide.
 enum Unproven {
     Error(Error),
-    /// In the terms of Amazon S3.
+    /// A refusal with the error code and message of Amazon S3.
     S3(S3Refusal),
 }
 
@@ -294,7 +300,8 @@ fn unlike(what: &str) -> Error {
 }
 
 impl VerifyRequest {
-    /// Finds the principal that signed the request, and checks that the request is as expected.
+    /// Returns the principal that signed the request, after checking that the request has the
+    /// expected properties.
     fn signer(&self, cx: &Context<'_>) -> Result<Box<Signer>, Unproven> {
         let expected = &self.expected;
         if expected.method.as_ref().is_some_and(|m| *m != self.method) {
@@ -329,12 +336,13 @@ impl VerifyRequest {
         Ok(signer)
     }
 
-    /// The path and the query.
+    /// Splits the URI into the path and the query.
     fn target(&self) -> (&str, &str) {
         self.uri.split_once('?').unwrap_or((&self.uri, ""))
     }
 
-    /// Checks what is expected of the signature, besides its scope.
+    /// Checks that a presigned URL is allowed and that the signed audience is the expected one. The
+    /// scope is checked elsewhere.
     fn check(&self, presented: &Presented) -> Result<(), Error> {
         if presented.is_presigned() && !self.expected.presigned {
             let text = "The signature must be in the Authorization header.".to_owned();
@@ -379,8 +387,9 @@ impl VerifyRequest {
         Signer::of(&caller, &presented, None).map(Box::new)
     }
 
-    /// The same in S3's form: the path is encoded once, every header of Amazon's own is signed, and the
-    /// body is what the request declares.
+    /// Returns the signer of a request to S3, whose signature has rules of its own: the path is
+    /// encoded once, every `x-amz-` header must be signed, and the request declares the hash of its
+    /// body.
     fn signer_for_s3(&self, cx: &Context<'_>, host: &str) -> Result<Box<Signer>, Unproven> {
         let named = self
             .headers

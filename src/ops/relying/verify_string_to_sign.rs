@@ -1,5 +1,6 @@
-//! VerifyStringToSign: whose signature is it, if a server passes on the string to sign? For object stores
-//! that ask an OpenStack Keystone, which know the access key and not the session token.
+//! VerifyStringToSign: finds out who made the signature of a string to sign. It is for object
+//! stores that verify signatures with an OpenStack Keystone: they send the access key id, but no
+//! session token.
 //!
 //! Such a store applies no policy of Brevet to the request, so the principal must be allowed to use the store
 //! as a whole: `brevet:UseObjectStore` on the ARN of the store's own user or role.
@@ -32,7 +33,7 @@ pub struct VerifyStringToSign {
     signature: String,
 }
 
-/// The principal that made the signature, as the object store learns of it.
+/// The principal that made the signature, with everything that the object store learns about it.
 pub struct StoreUser {
     pub arn: String,
     pub account: String,
@@ -133,7 +134,8 @@ impl Operation for VerifyStringToSign {
     }
 }
 
-/// Checks that the principal may use the store, to which no other policy applies.
+/// Checks that the principal has the permission to use the object store. No other policy of Brevet
+/// applies to its requests there.
 fn may_use(cx: &mut Context<'_>, user: Caller, store: &str) -> Result<(), Error> {
     let arn = user.arn().to_owned();
     let judged = Judged::Caller(user);

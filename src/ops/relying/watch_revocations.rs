@@ -1,5 +1,6 @@
-//! WatchRevocations: says which of the sessions that a node handed out, or that clients showed to a service,
-//! have ended early. The call begins the watch; [`Watching`] looks again and again.
+//! WatchRevocations: reports which sessions end early, for a node that handed them out or a service
+//! to which clients presented them. The call only starts the watch; the interface then calls
+//! [`Watching::look`] repeatedly.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,13 +31,13 @@ use crate::watches::Watch;
 
 /// The action that the caller's policies must allow on its own ARN.
 const ACTION: &str = "brevet:WatchRevocations";
-/// The action that they must allow besides for sessions that were not issued to the caller.
+/// The permission that the caller also needs to watch sessions that were not issued to it.
 const OF_OTHERS: &str = "brevet:VerifyRequest";
-/// The most sessions that one stream watches.
+/// The maximum number of sessions in one stream.
 const MAX_SESSIONS: usize = 100;
-/// How long the call waits for the change that the caller has already seen.
+/// How long a call waits until this broker has applied the change that the caller has already seen.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The pause between two looks at the position in the feed.
+/// The pause between two checks of how far this broker has followed the feed.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A call of WatchRevocations whose parameters have been checked.
@@ -46,7 +47,8 @@ pub struct WatchRevocations {
 }
 
 impl WatchRevocations {
-    /// Checks the access keys and session tokens to watch, and the number after which the caller begins.
+    /// Checks the access keys and session tokens to watch. `after` is the number of the last change
+    /// of the feed that the caller has seen.
     ///
     /// # Errors
     /// [`Error`] that names the field and the rule.
@@ -76,15 +78,17 @@ impl WatchRevocations {
     }
 }
 
-/// A watch that has begun.
+/// A watch in progress: the caller, which is authenticated again at every look, and the sessions
+/// that it watches.
 pub struct Watching {
     caller: Caller,
-    /// The ARN of the caller's user or role, on which its policies must allow the action.
+    /// The ARN of the caller's user or role: the resource on which the caller's policies must allow
+    /// the watch.
     own: String,
-    /// The actions that they must allow.
+    /// The permissions that the caller needs throughout the watch.
     actions: &'static [&'static str],
-    /// The access keys with their tokens, which are opened again at every look, since their signing key
-    /// may have been revoked.
+    /// The watched sessions. Each look opens their tokens again, because a token's signing key may
+    /// have been revoked.
     sessions: Vec<(AccessKeyId, Secret<String>)>,
     certificate: Option<Arc<ClientCertificate>>,
     origin: Origin,
@@ -92,9 +96,9 @@ pub struct Watching {
     _counted: Watch,
 }
 
-/// What one look at the sessions of a watch has found.
+/// The result of one look at the watched sessions.
 pub struct Seen {
-    /// The last change of the feed that is taken into account.
+    /// The number of the last change of the feed that the look took into account.
     pub sequence: i64,
     /// The access keys of the sessions that have ended since the last look.
     pub ended: Vec<String>,
@@ -177,15 +181,18 @@ impl Operation for WatchRevocations {
 }
 
 impl Watching {
-    /// Whether there may be something new since a look at this position and this snapshot.
+    /// Returns whether another look could find a difference: whether the feed has moved past
+    /// `seen`, or the broker has a newer directory.
     pub fn may_have_ended(broker: &Broker, seen: i64, directory: &Arc<Directory>) -> bool {
         broker.feed.sequence() != seen || !Arc::ptr_eq(&broker.directory.load(), directory)
     }
 
-    /// Finds out which sessions have ended. Returns them with the snapshot that was examined.
+    /// Returns the sessions that have ended since the last look, with the directory that was
+    /// examined.
     ///
     /// # Errors
-    /// Why the caller may not watch any more, or why nobody can say what is revoked.
+    /// The error with which the caller would now be refused, or [`Error::ServiceUnavailable`] while
+    /// this broker does not know all revocations.
     pub fn look(&mut self, broker: &Broker) -> Result<(Seen, Arc<Directory>), Error> {
         // Read before the snapshot and the marks, so that an older state does not count as a newer one.
         let sequence = broker.feed.sequence();

@@ -1,6 +1,6 @@
-//! [`decide`], the entry point of all requests to object stores. The head of a request is understood,
-//! its caller proven, every permission judged and the decision recorded, in this order. What is allowed
-//! is signed for the store. It knows no proxy and no wire.
+//! [`decide`], the entry point for all requests to object stores. It parses the head of a request,
+//! authenticates the caller, checks every permission, records the decision, and signs an allowed
+//! request for the store. It does not depend on a proxy or a wire format.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,19 +29,21 @@ use crate::s3::{
 };
 use crate::trust::{self, Denied, Facts, OwnedBucket};
 
-/// What becomes of a request to an object store.
+/// The decision on a request to an object store.
 pub enum Decision {
-    /// The request may go to the store, changed like this.
+    /// The proxy may send the request to the store with these changes.
     Allow {
-        /// Headers that replace those of the client. They are a live signature, and must not be logged.
+        /// Headers that replace those of the client. They contain a valid signature for the store,
+        /// so they must not be logged.
         set: Vec<(&'static str, Secret<String>)>,
         /// The names of headers to remove.
         remove_headers: Vec<String>,
         /// The names of query parameters to remove.
         remove_query: Vec<String>,
-        /// The `Host` with which the store is called.
+        /// The value of `Host` for the request to the store, which the new signature covers.
         host: String,
-        /// Whether the host names the bucket, so that no other host will do.
+        /// Whether the host contains the bucket's name, so that the request must go to exactly this
+        /// host.
         names_bucket: bool,
     },
     /// The answer to a CORS preflight request, which does not go to the store.
@@ -49,7 +51,8 @@ pub enum Decision {
     Refuse(S3Refusal),
 }
 
-/// Decides on a request by its head. The record of what was allowed is not waited for.
+/// Decides on a request by its head. The answer does not wait until the audit record is on stable
+/// storage.
 pub async fn decide(
     broker: &Arc<Broker>,
     store: &S3Store,
@@ -85,7 +88,7 @@ pub async fn decide(
     }
 }
 
-/// Answers a preflight request by the rules of the bucket.
+/// Answers a CORS preflight request according to the bucket's CORS rules.
 fn preflight(store: &S3Store, head: &Head<'_>) -> Decision {
     // The path is read as that of the request to come.
     let read = route(
@@ -110,7 +113,7 @@ fn preflight(store: &S3Store, head: &Head<'_>) -> Decision {
     }
 }
 
-/// Makes the decision, and notes in `seen` what is known of the request.
+/// Makes the decision, and notes the facts for the audit record in `seen` as they become known.
 fn judge(
     broker: &Broker,
     store: &S3Store,
@@ -191,7 +194,7 @@ fn judge(
     Ok(sign(store, head, &routed, payload, now))
 }
 
-/// The object that a check of a list of objects to delete is about, for the record.
+/// Returns the object for the audit record if the check is for one object of DeleteObjects.
 fn deleted(check: &Check<'_>) -> Option<Deleted> {
     let (key, version) = check.deleted()?;
     Some(Deleted {
@@ -200,7 +203,7 @@ fn deleted(check: &Check<'_>) -> Option<Deleted> {
     })
 }
 
-/// Authenticates the signer of a request.
+/// Verifies the signature of a request and returns its signer.
 fn prove(
     broker: &Broker,
     store: &S3Store,
@@ -221,7 +224,7 @@ fn prove(
     })
 }
 
-/// Refuses what a caller without credentials cannot ask for.
+/// Refuses requests without a signature that have a session token or override response headers.
 fn check_unsigned(head: &Head<'_>, routed: &Routed<'_>) -> Result<(), S3Refusal> {
     let invalid = |message: &str| Err(S3Refusal::new(Code::InvalidRequest, message));
     if head.header("x-amz-security-token").is_some() {
@@ -236,8 +239,8 @@ fn check_unsigned(head: &Head<'_>, routed: &Routed<'_>) -> Result<(), S3Refusal>
     Ok(())
 }
 
-/// Records the use of a proven caller's key, and that its connection has carried a call of a proven
-/// caller.
+/// Records when the caller's access key was last used, and marks the connection as one with an
+/// authenticated caller.
 fn note_use(
     broker: &Broker,
     origin: &Origin,
@@ -257,7 +260,7 @@ fn note_use(
     }
 }
 
-/// A request whose caller is known.
+/// A request after authentication. `caller` is `None` if it has no signature.
 struct Asked<'a> {
     store: &'a S3Store,
     directory: &'a Directory,
@@ -266,7 +269,7 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// The condition keys that all actions of the request have.
+    /// Returns the facts for condition keys that all permission checks of the request share.
     fn facts(
         &self,
         origin: &'a Origin,
@@ -294,7 +297,7 @@ impl<'a> Asked<'a> {
         facts
     }
 
-    /// Judges every permission that the request needs.
+    /// Checks every permission that the request needs, and refuses it at the first that is missing.
     fn permit(
         &self,
         checks: &'a [Check<'a>],
@@ -337,7 +340,8 @@ impl<'a> Asked<'a> {
         Ok(())
     }
 
-    /// The account that owns the bucket of a check, which the client may have named as well.
+    /// Returns the account that owns the bucket of a check. Refuses the request if it has an
+    /// `x-amz-expected-bucket-owner` header with another account.
     fn owner(&self, check: &Check<'_>, facts: &Facts<'_>) -> Result<AccountId, Box<Denied>> {
         let refuse = |note| {
             Err(Box::new(Denied::because(
@@ -395,7 +399,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The policy of a bucket, if the account that owns the bucket made it.
+/// Returns the policy of a bucket. A policy that another account set for the same name does not
+/// count.
 fn policy_of<'d>(directory: &'d Directory, bucket: &str, owner: AccountId) -> Option<&'d Policy> {
     let made = directory.bucket_policy(bucket)?;
     (made.account == owner).then_some(&made.policy)

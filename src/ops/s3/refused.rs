@@ -1,26 +1,26 @@
-//! Why a request to an object store was refused, and what its caller is told about it.
+//! Why the broker refused a request to an object store, and the error that its caller gets.
 
 use crate::error::{Class, Error};
 use crate::proof::sigv4::S3SigError;
 use crate::s3::{Code, S3Refusal};
 use crate::trust::Denied;
 
-/// Why a request to an object store was refused.
+/// The reason for refusing a request to an object store, with the details for the audit record.
 pub(in crate::parts::ops) enum Refused {
-    /// The head is not accepted.
+    /// The head of the request breaks a rule of S3, or its signature does.
     Head(S3Refusal),
-    /// The caller is not accepted, or the broker cannot decide.
+    /// The caller could not be authenticated, or the broker cannot decide at the moment.
     Broker(Error),
-    /// The caller may not do it.
+    /// The policies do not allow the caller to make the request.
     Denied(Box<Unpermitted>),
 }
 
-/// A permission that the caller does not have.
+/// A permission that the request needs and the caller does not have.
 pub(in crate::parts::ops) struct Unpermitted {
     pub denied: Box<Denied>,
-    /// The ARN of the resource.
+    /// The ARN of the bucket or object that the permission is for.
     pub resource: String,
-    /// A sentence for the caller.
+    /// The error message for the caller.
     pub message: String,
 }
 
@@ -42,7 +42,7 @@ impl From<Error> for Refused {
     }
 }
 
-/// An error of the broker in the terms of Amazon S3.
+/// Converts an error of the broker to an error code and message of Amazon S3.
 pub(in crate::parts::ops) fn translated(error: &Error) -> S3Refusal {
     let (code, message) = match error {
         Error::ExpiredToken => (Code::ExpiredToken, "The provided token has expired.".into()),

@@ -1,5 +1,5 @@
-//! What is known of a request to an object store while it is decided, and its record. CloudTrail calls
-//! such records data events: they are written, but not waited for.
+//! The facts about a request to an object store that its audit record needs. CloudTrail calls such
+//! records data events: the answer does not wait until they are on stable storage.
 
 use std::sync::Arc;
 
@@ -20,26 +20,26 @@ use crate::origin::Origin;
 use crate::s3::{Code, DataEvents, Head, Routed, S3Refusal, S3Store, SignedForStore, route};
 use crate::trust::Denied;
 
-/// The service in the records.
+/// The `eventSource` of the records.
 const EVENT_SOURCE: &str = "s3.amazonaws.com";
 
-/// What is known so far of a request to an object store.
+/// The facts that are known so far about a request to an object store.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// The name of the operation, such as `GetObject`, once it is known.
+    /// The name of the operation, such as `GetObject`; `None` until the head is parsed.
     pub operation: Option<&'static str>,
-    /// The key with which the request claims to be signed.
+    /// The access key id in the request, before the signature is verified.
     pub claimed: Option<String>,
     pub caller: Option<Arc<Caller>>,
-    /// The account that owns the bucket that was judged last.
+    /// The account that owns the bucket of the last permission check.
     pub owner: Option<AccountId>,
-    /// The objects that DeleteObjects names.
+    /// The objects in a DeleteObjects request.
     pub objects: Vec<Deleted>,
-    /// The last change of the feed that was in force.
+    /// The number of the last change of the feed that was in force at the decision.
     pub sequence: i64,
 }
 
-/// An object that DeleteObjects names, in the audit record.
+/// One object of a DeleteObjects request, for the audit record.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Deleted {
@@ -48,7 +48,7 @@ pub(super) struct Deleted {
     pub version_id: Option<String>,
 }
 
-/// The request parameters in the audit record.
+/// The `requestParameters` of the audit record.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Parameters<'a> {
@@ -61,18 +61,20 @@ struct Parameters<'a> {
     version_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     copy_source: Option<String>,
-    /// At most 1,000 in one request; the record of a refusal has ten.
+    /// The objects of DeleteObjects: at most 1,000, and at most ten in the record of a refused
+    /// request.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     objects: &'a [Deleted],
 }
 
 impl Seen {
-    /// The name of the operation in records and metrics.
+    /// The name of the operation in records and metrics; `none` while it is unknown.
     pub fn operation(&self) -> &'static str {
         self.operation.unwrap_or("none")
     }
 
-    /// Records the decision, if it has to be recorded, and turns it into what the caller is told.
+    /// Writes the audit record, unless the configuration records only refusals. Returns the signed
+    /// request or the error for the caller.
     pub fn conclude(
         &self,
         broker: &Broker,
@@ -133,7 +135,8 @@ impl Seen {
         })
     }
 
-    /// The sealed reason of a refusal. A caller without credentials is told none.
+    /// Seals the reason of a refusal for the caller. Returns an empty text for a request without a
+    /// signature.
     fn sealed(
         &self,
         broker: &Broker,

@@ -30,11 +30,11 @@ use crate::session::token::Claims;
 use crate::tokens::OpenedSession;
 use crate::trust::{self, Denied, Facts, Grant, SessionRequest};
 
-/// The maximum number of roles in a chain of sessions. The token names each of them, so that a
-/// revocation of one ends everything that came from it.
+/// The maximum number of roles in a chain of sessions. The session token contains each of them, so
+/// that revoking one session of the chain also ends all that follow.
 pub(super) const MAX_CHAIN: usize = 10;
 
-/// The parameters as the caller sent them, not checked yet. AWS documents the fields.
+/// The parameters as the caller sent them, before any check. AWS documents the fields.
 #[derive(Default)]
 pub struct AssumeRoleInput {
     pub role_arn: Option<String>,
@@ -48,7 +48,7 @@ pub struct AssumeRoleInput {
     pub serial_number: Option<String>,
     pub token_code: Option<String>,
     pub source_identity: Option<String>,
-    /// Whether contexts of a trusted provider were passed.
+    /// Whether the request has `ProvidedContexts`, which Brevet does not support.
     pub provided_contexts: bool,
 }
 
@@ -67,14 +67,14 @@ pub struct AssumeRole {
 }
 
 pub struct AssumeRoleOutput {
-    /// The temporary credentials, which are returned only here.
+    /// The temporary credentials. No other call returns them again.
     pub credentials: Credentials,
     /// The role's unique id and the session's name, `AROA…:SESSION`.
     pub assumed_role_id: String,
     pub arn: String,
     /// The size of the packed session policies and tags, in percent of the limit.
     pub packed_policy_size: u64,
-    /// The source identity in force; empty if there is none.
+    /// The source identity of the new session; empty if it has none.
     pub source_identity: String,
 }
 
@@ -209,8 +209,8 @@ impl Operation for AssumeRole {
     }
 }
 
-/// Limits the duration, so that the new session does not outlast a narrowed session that it comes
-/// from. A requested duration that is too long is refused; the default is shortened.
+/// Limits the duration of a session that is assumed with a narrowed session, which it must not
+/// outlast. A requested duration that is too long is refused; the default duration is shortened.
 fn not_beyond(cx: &Context<'_>, term: Duration, is_asked: bool) -> Result<Duration, Error> {
     let claims = cx.caller().session().map(|session| &session.claims);
     let Some(end) = claims.and_then(Claims::outlasted_by_none) else {
@@ -226,7 +226,8 @@ fn not_beyond(cx: &Context<'_>, term: Duration, is_asked: bool) -> Result<Durati
 }
 
 impl AssumeRole {
-    /// The role's current entry in the directory, or the decoy role that trusts nobody.
+    /// Returns the role from the directory, or a decoy role that trusts nobody, so that a missing
+    /// role is refused like any other.
     fn role(&self, cx: &Context<'_>) -> Arc<Role> {
         cx.directory
             .role(self.role_arn.as_str())
@@ -252,7 +253,8 @@ impl AssumeRole {
         trust::admit(role, asked, caller, &cx.directory, facts, actions)
     }
 
-    /// Decides whether the caller could assume the role if its MFA code were valid.
+    /// Decides whether the caller could assume the role if its MFA code were valid, before the code
+    /// is checked and spent.
     fn foresee(
         &self,
         cx: &Context<'_>,
@@ -277,8 +279,8 @@ impl AssumeRole {
     }
 }
 
-/// Whether a user could assume a role now without an MFA code of this request. Nothing is counted or
-/// recorded.
+/// Returns whether a user could now assume a role with its present credentials, without giving a
+/// further MFA code. Does not count or record anything.
 pub fn would_admit(
     caller: &Caller,
     role: &Arc<Role>,
@@ -296,8 +298,8 @@ pub fn would_admit(
     trust::admit(role, &wanted, caller, seen.directory, facts, actions).is_ok()
 }
 
-/// The actions that policies must allow. Passing tags and setting a source identity are actions of
-/// their own.
+/// Returns the actions that policies must allow for a call. Session tags and a source identity need
+/// permissions of their own.
 fn actions(tags: bool, source_identity: bool) -> &'static [&'static str] {
     match (tags, source_identity) {
         (false, false) => &["sts:AssumeRole"],
@@ -307,14 +309,16 @@ fn actions(tags: bool, source_identity: bool) -> &'static [&'static str] {
     }
 }
 
-/// The source identity of the new session. Once set, it is inherited along the chain.
+/// The source identity of the new session. Sessions inherit it along a chain, and cannot change it.
 #[derive(PartialEq, Eq)]
 enum InForce {
-    /// There is no source identity.
+    /// Neither the caller's session nor the request has a source identity.
     Nobody,
-    /// The caller's session has this source identity, or this request sets it first.
+    /// The session gets this source identity: the caller's session has it, or the request sets the
+    /// first one.
     Named(String),
-    /// The request names another source identity than the caller's session has.
+    /// The request names a source identity that differs from that of the caller's session, so the
+    /// call is refused.
     Changed,
 }
 
@@ -331,7 +335,8 @@ impl InForce {
         }
     }
 
-    /// The source identity that policies see. An attempt to change it shows them none.
+    /// The value of `sts:SourceIdentity` in policies; `None` also if the request tries to change
+    /// it.
     fn named(&self) -> Option<&str> {
         match self {
             Self::Named(name) => Some(name),

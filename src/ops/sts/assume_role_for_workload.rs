@@ -1,5 +1,6 @@
-//! AssumeRoleForWorkload: issues a session of a role to a workload on the node that calls. It is
-//! Brevet's own action, and the broker's side of instance profiles, task roles and EKS Pod Identity.
+//! AssumeRoleForWorkload: issues a session of a role for a workload to the node that it runs on.
+//! Brevet's instance profiles, task roles and EKS Pod Identity use this action, which AWS does not
+//! have.
 
 mod workload;
 
@@ -31,7 +32,7 @@ pub use self::workload::Workload;
 /// The action that the node's policies must allow on the role.
 const ACTION: &str = "brevet:AssumeRoleForWorkload";
 
-/// The parameters as the caller sent them, not checked yet. The proto describes the fields.
+/// The parameters as the caller sent them, before any check. The proto documents the fields.
 #[derive(Default)]
 pub struct AssumeRoleForWorkloadInput {
     pub workload: Option<Workload>,

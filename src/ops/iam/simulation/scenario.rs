@@ -1,4 +1,4 @@
-//! What a simulation asks: actions, resources, the caller and the condition keys.
+//! The parameters of a simulation: actions, resources, the caller and the condition keys.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,16 +12,17 @@ use crate::evaluator::{AnnotatedPolicy, PolicyKind, RequestContext, ValueType};
 use crate::ops::iam::page::PageRequest;
 use crate::trust::SimulatedPrincipal;
 
-/// The maximum number of decisions of one request: its actions times its resources.
+/// The maximum number of decisions in one simulation: the number of its actions times that of its
+/// resources.
 pub(super) const MAX_DECISIONS: usize = 10_000;
-/// The maximum number of condition keys that a request may supply, and of values for one of them.
+/// The maximum number of condition keys in a request, and of values for each of them.
 const MAX_CONTEXT: usize = 256;
 /// The maximum length in bytes of one value of a condition key.
 const MAX_VALUE_BYTES: usize = 2_048;
-/// The parameter with the resource policy, whose length has a limit of its own in AWS.
+/// The name of the parameter with the resource policy, which is also the policy's name in results.
 const RESOURCE_POLICY: &str = "ResourcePolicy";
 
-/// The parameters that both simulators have.
+/// The parameters that SimulateCustomPolicy and SimulatePrincipalPolicy share.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Scenario {
@@ -35,7 +36,7 @@ pub(super) struct Scenario {
     pub page: PageRequest,
 }
 
-/// The values of one condition key.
+/// A condition key with its values as the request sends it, before any check.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct ContextEntry {
@@ -44,7 +45,7 @@ pub(super) struct ContextEntry {
     context_key_type: Option<String>,
 }
 
-/// A condition key with the values that the request supplies for it, checked by their type.
+/// A condition key whose values have been checked against their type.
 #[derive(Debug)]
 pub(super) struct ContextKey {
     name: String,
@@ -53,7 +54,8 @@ pub(super) struct ContextKey {
 }
 
 impl Scenario {
-    /// The resources, and whether the request names single ones.
+    /// Returns the resources, which are `*` if the request names none, and whether any of them is
+    /// an ARN.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if a resource is neither `*` nor an ARN.
@@ -73,7 +75,8 @@ impl Scenario {
         Ok((resources, single))
     }
 
-    /// Checks the names of the actions, and how many decisions they take.
+    /// Checks the names of the actions, and that the simulation has at most [`MAX_DECISIONS`]
+    /// decisions.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] for the first rule that is broken.
@@ -107,10 +110,10 @@ impl Scenario {
         Ok(())
     }
 
-    /// The policy of each resource, and whether it has the form of a trust policy.
+    /// Parses the policy that all resources have, and returns it with whether it is a trust policy.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] if it is malformed.
+    /// [`Error::InvalidInput`] if the policy is malformed.
     pub fn resource_policy(&self) -> Result<Option<(SourcePolicy, bool)>, Error> {
         let Some(text) = &self.resource_policy else {
             return Ok(None);
@@ -129,7 +132,7 @@ impl Scenario {
         Ok(Some((SourcePolicy { id: id(), policy }, is_trust)))
     }
 
-    /// The principal of the requests, by `CallerArn`.
+    /// Returns the principal that `CallerArn` names; `None` if the request has no such parameter.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] unless it is the ARN of a user, group or role.
@@ -137,7 +140,7 @@ impl Scenario {
         self.caller_arn.as_deref().map(principal).transpose()
     }
 
-    /// The account that owns resources whose ARN names none.
+    /// Returns the account in `ResourceOwner`, which owns the resources whose ARN names no account.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] unless it is an account id, or the ARN of an account.
@@ -153,7 +156,7 @@ impl Scenario {
             })
     }
 
-    /// The condition keys that the request supplies.
+    /// Checks the condition keys that the request supplies.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] for the first entry that breaks a rule.
@@ -225,7 +228,7 @@ impl ContextEntry {
 }
 
 impl ContextKey {
-    /// Sets the key in the context of a request.
+    /// Sets the condition key in the context of a simulated request.
     pub fn set<'a>(&'a self, context: &mut RequestContext<'a>) {
         match self.values.as_slice() {
             [value] if !self.multivalued => context.set(self.name.as_str(), value.as_str()),
@@ -237,7 +240,7 @@ impl ContextKey {
     }
 }
 
-/// The user, group or role with this ARN, of which nothing but the ARN is known.
+/// Returns the user, group or role with this ARN, without an id or tags.
 ///
 /// # Errors
 /// [`Error::InvalidInput`] for any other text.

@@ -1,4 +1,4 @@
-//! Decides every action on every resource of a simulation, within bounds of size and time.
+//! Decides every action on every resource of a simulation, within limits on size and time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,43 +19,44 @@ use crate::ops::context::Context;
 use crate::ops::iam::page::PageEnd;
 use crate::trust::{self, SimulatedPrincipal};
 
-/// When an answer has taken this long to compute, it ends after the present action, and the next
-/// request goes on from there.
+/// The time limit for computing a page. Once it is reached, the page ends after the current action,
+/// and its marker continues with the next one.
 const PAGE_TIME: Duration = Duration::from_millis(500);
-/// An answer with this many matched statements also ends after the present action.
+/// The number of matched statements after which a page ends with the current action.
 const PAGE_STATEMENTS: usize = 10_000;
 /// The longest time that the decisions for one action may take.
 const ACTION_TIME: Duration = Duration::from_secs(5);
-/// The maximum of resources times statements, which bounds the size of one result.
+/// The maximum number of resources times statements, which limits the size of one result.
 const MAX_COMPARISONS: usize = 10_000;
 
 /// A simulation whose parameters were checked and whose policies were compiled.
 pub(super) struct Simulator {
     actions: Vec<String>,
     resources: Vec<String>,
-    /// Whether the request names single resources, which then have results of their own.
+    /// Whether the request names resources other than `*`. Each resource then has a result of its
+    /// own.
     has_single_resources: bool,
     policies: PolicySet,
     resource_policy: Option<(SourcePolicy, bool)>,
     caller: Option<SimulatedPrincipal>,
-    /// The account of the simulated caller; without one, that of the principal who asks for the
-    /// simulation.
+    /// The account of the simulated caller, or that of the calling principal if the simulation has
+    /// no caller.
     account: AccountId,
     /// The owner of resources whose ARN names no account.
     owner: AccountId,
     context: Vec<ContextKey>,
     now: Timestamp,
-    /// The first action of this page, and the number of actions in it.
+    /// The index of the first action on this page, and the maximum number of actions on it.
     page: (usize, usize),
 }
 
 impl Simulator {
-    /// Checks a simulation. `source` is the principal of the policies, if they are those of one;
-    /// `account` is the account of whoever asks.
+    /// Checks the parameters of a simulation. `source` is the principal that the policies belong
+    /// to, if they belong to one; `account` is the account of the calling principal.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for the first parameter that breaks a rule, and [`Error::Validation`]
-    /// for a marker that no answer of this request had.
+    /// [`Error::InvalidInput`] for the first parameter that breaks a rule, and
+    /// [`Error::InvalidMarker`] for a marker that no answer to this request contained.
     pub fn new(
         scenario: Scenario,
         policies: PolicySet,
@@ -116,7 +117,7 @@ impl Simulator {
         })
     }
 
-    /// Computes one page of results, without delaying other calls.
+    /// Computes one page of results on a separate thread, so that it does not delay other calls.
     ///
     /// # Errors
     /// [`Error::PolicyEvaluation`] if the decisions for one action take too long.
@@ -133,7 +134,7 @@ impl Simulator {
         page.map_err(|_| Error::InternalFailure)?
     }
 
-    /// Computes one page; `elapsed` is the time that it has taken.
+    /// Computes one page. `elapsed` returns the time since the computation began.
     fn page(&self, elapsed: impl Fn() -> Duration) -> Result<Results, Error> {
         let (first, items) = self.page;
         let mut evaluation_results = Vec::new();
@@ -159,7 +160,7 @@ impl Simulator {
         })
     }
 
-    /// The result of one action: the most restrictive of its decisions on all resources.
+    /// Simulates one action on all resources. Its result is the most restrictive of the decisions.
     fn action(&self, action: &str, elapsed: &impl Fn() -> Duration) -> Result<ActionResult, Error> {
         let begun = elapsed();
         let mut simulated: Vec<(&String, Simulation)> = Vec::with_capacity(self.resources.len());
@@ -270,7 +271,8 @@ impl Simulator {
         )
     }
 
-    /// The account that owns a resource: that in its ARN, or the one that the request names.
+    /// Returns the account that owns a resource: the account in its ARN, or else the one in
+    /// `ResourceOwner`.
     fn owner_of(&self, resource: &str) -> AccountId {
         Arn::parse(resource)
             .and_then(|arn| AccountId::parse(arn.account))
@@ -303,7 +305,8 @@ impl Simulator {
         matched.iter().filter_map(shown).collect()
     }
 
-    /// Condition keys as the first policy that names them spells them.
+    /// Returns condition keys in the spelling of the first policy that uses them, because the
+    /// evaluator knows them in lower case.
     fn spelt(&self, keys: &[String]) -> Vec<String> {
         let policies = || {
             let identity = self.policies.identity.iter();

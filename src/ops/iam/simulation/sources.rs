@@ -10,18 +10,18 @@ const MAX_DOCUMENT_BYTES: usize = 262_144;
 
 #[derive(Debug)]
 pub(in crate::parts::ops::iam) struct SourcePolicy {
-    /// The name in results: that of the policy, or `LIST.N` for a document of the request.
+    /// The policy's name in results: its own name, or `LIST.N` for a document in the request.
     pub id: String,
-    /// The policy, with the places of its statements.
+    /// The parsed policy, with the positions of its statements in the document.
     pub policy: AnnotatedPolicy,
 }
 
-/// The policies of a principal, and those that limit it.
+/// The identity policies of a principal, and the policies that limit it.
 #[derive(Debug, Default)]
 pub(in crate::parts::ops::iam) struct PolicySet {
     pub identity: Vec<SourcePolicy>,
     pub boundary: Option<SourcePolicy>,
-    /// Service control policies from the root down; `None` outside an organization.
+    /// Service control policies by level, from the root down; `None` outside an organization.
     pub service_control: Option<Vec<Vec<SourcePolicy>>>,
 }
 
@@ -32,14 +32,15 @@ impl SourcePolicy {
 }
 
 impl PolicySet {
-    /// The number of statements of all policies.
+    /// Counts the statements of all policies, which determine the cost of a simulation.
     pub fn statements(&self) -> usize {
         let levels = self.service_control.iter().flatten().flatten();
         let all = self.identity.iter().chain(&self.boundary).chain(levels);
         all.map(SourcePolicy::statements).sum()
     }
 
-    /// Calls `judge` with these policies and the policy of a resource.
+    /// Calls `judge` with these policies and the resource's policy, in the form that the evaluator
+    /// takes.
     pub fn with<T>(
         &self,
         resource: Option<&SourcePolicy>,
@@ -68,7 +69,7 @@ impl PolicySet {
     }
 }
 
-/// The documents of `PolicyInputList`.
+/// Parses the documents of `PolicyInputList`.
 ///
 /// # Errors
 /// [`Error::InvalidInput`] if a document is malformed, or there are too many.
@@ -78,7 +79,7 @@ pub(in crate::parts::ops::iam) fn input_policies(
     parsed("PolicyInputList", PolicyKind::AwsManaged, documents)
 }
 
-/// The document of `PermissionsBoundaryPolicyInputList`, which may have only one.
+/// Parses the document of `PermissionsBoundaryPolicyInputList`, which may contain only one.
 ///
 /// # Errors
 /// [`Error::InvalidInput`] if the document is malformed, or there are several.
@@ -95,8 +96,8 @@ pub(super) fn input_boundary(
     Ok(parsed.pop())
 }
 
-/// Parses the documents of a list of the request. Customer quotas do not apply to them, as AWS's own
-/// managed policies can be simulated, too.
+/// Parses the documents of a list of the request. The size quotas for customer policies do not
+/// apply, because clients also simulate AWS managed policies, which are larger.
 ///
 /// # Errors
 /// [`Error::InvalidInput`] if a document is malformed, or there are too many, or they are too long.

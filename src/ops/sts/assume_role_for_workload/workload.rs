@@ -1,4 +1,4 @@
-//! The workload that gets the credentials, and its role by the directory.
+//! The workload that gets the credentials, and the role that the directory assigns to it.
 
 use serde::Serialize;
 
@@ -15,14 +15,14 @@ use crate::ops::sts::session_input::trimmed;
 use crate::proof::jwt;
 use crate::trust::ServicePrincipal;
 
-/// The longest name of a cluster or a family, in characters.
+/// The maximum length of the names of clusters and task families, in characters.
 const MAX_NAME: usize = 100;
-/// The longest id of an instance or a task, in characters.
+/// The maximum length of the ids of instances and tasks, in characters.
 const MAX_ID: usize = 40;
-/// The longest name of a role session.
+/// The maximum length of a role session's name in STS, in characters.
 const MAX_SESSION_NAME: usize = 64;
 
-/// The workload as the caller described it, not checked yet.
+/// The workload as the caller describes it, before any check.
 pub enum Workload {
     Instance {
         instance_id: String,
@@ -64,18 +64,20 @@ pub(super) enum Parsed {
     },
 }
 
-/// A pod whose token was verified.
+/// The facts from a pod's verified token: its service account, the identity provider and the
+/// audience.
 pub(super) struct Pod {
     account: ServiceAccount,
     provider_arn: String,
     audience: String,
 }
 
-/// The role of a workload, and who assumes it.
+/// The role of a workload, and the principal that assumes it.
 pub(super) enum Role {
-    /// The node assumes it with its own identity, for a process.
+    /// The node assumes the role for a process, with its own identity.
     OfNode(RoleArn),
-    /// A service of AWS, which an imported trust policy names.
+    /// An AWS service assumes the role, because trust policies that were imported from AWS name
+    /// that service.
     OfService {
         arn: RoleArn,
         service: ServicePrincipal,
@@ -90,20 +92,21 @@ impl Role {
     }
 }
 
-/// A workload with everything that the directory and its token say of it.
+/// A workload whose role and session name are determined, from the directory and the workload's
+/// token.
 pub(super) struct Identified {
     pub(super) role: Role,
-    /// The default name of the workload's session.
+    /// The name of the workload's session if the request has none.
     pub(super) session_name: String,
-    /// The transitive session tags that the token of the workload gives it.
+    /// The transitive session tags that come from the workload's token.
     pub(super) tags: Vec<Tag>,
-    /// The name by which the session records the workload.
+    /// The workload's name in the record and the token of its session.
     pub(super) name: String,
 }
 
 impl Parsed {
-    /// Checks the description. `given` says whether a role and a session name were given, which a process
-    /// needs.
+    /// Checks the description. `given` says whether the request has a role and a session name: a
+    /// process needs both.
     pub(super) fn parse(
         workload: Option<Workload>,
         given: (bool, bool),
@@ -166,11 +169,13 @@ impl Parsed {
         })
     }
 
-    /// Verifies the token of a pod like one of AssumeRoleWithWebIdentity. `None` for other workloads. It may wait
-    /// for the provider's keys; afterwards the request sees the directory and the revocations of that moment.
+    /// Verifies the token of a pod as AssumeRoleWithWebIdentity does. Returns `None` for other
+    /// workloads. The call may wait for the provider's keys, so it renews the state in `cx`
+    /// afterwards.
     ///
     /// # Errors
-    /// The same as for AssumeRoleWithWebIdentity, and `InvalidIdentityToken` if the token is not one of a pod.
+    /// The same as for AssumeRoleWithWebIdentity, and `InvalidIdentityToken` if the token is not
+    /// bound to a pod.
     pub(super) async fn verify(&self, cx: &mut Context<'_>) -> Result<Option<Pod>, Error> {
         let Self::Pod { token, .. } = self else {
             return Ok(None);
@@ -197,10 +202,10 @@ impl Parsed {
         }))
     }
 
-    /// The workload's role by the directory.
+    /// Determines the workload's role and the name of its session.
     ///
     /// # Errors
-    /// Why the node may not hand out credentials to it.
+    /// The reason for which the node may not get credentials for the workload.
     pub(super) fn identify(
         &self,
         node: &Node,
@@ -235,7 +240,8 @@ impl Parsed {
         }
     }
 
-    /// The workload for the audit record.
+    /// Returns the workload's description for the audit record, with the details from a pod's
+    /// token.
     pub(super) fn audited<'a>(&'a self, pod: Option<&'a Pod>) -> Audited<'a> {
         match self {
             Self::Instance { id } => Audited {
@@ -279,7 +285,8 @@ impl Parsed {
     }
 }
 
-/// The EC2 instance that is the node itself, which has the role of the node's instance profile.
+/// Identifies the EC2 instance that the node runs on. Its role is that of the node's instance
+/// profile.
 fn instance(id: &str, node: &Node, cx: &Context<'_>) -> Result<Identified, &'static str> {
     let (account, region) = (node.account, cx.region());
     let profile = node
@@ -306,7 +313,7 @@ fn instance(id: &str, node: &Node, cx: &Context<'_>) -> Result<Identified, &'sta
     })
 }
 
-/// An ECS task, which has the role of the association of its family.
+/// Identifies an ECS task. Its role comes from the directory's association for the task family.
 fn task(
     cluster: &str,
     family: &str,
