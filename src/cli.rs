@@ -65,9 +65,9 @@ Examples:
   brevet init /var/lib/brevet
       Makes a configuration, its keys and a first administrator, for production.
   brevet whoami
-      Shows who the broker says you are, and which settings decided that.
+      Shows your identity as the broker sees it, and which credentials and settings were used.
 
-Exit status: 0 success, 1 failure, 2 the command line was not understood.";
+Exit status: 0 for success, 1 for a failure, 2 for an error in the command line.";
 
 /// A self-hosted broker of temporary credentials that speaks AWS STS and gRPC
 ///

@@ -221,7 +221,7 @@ impl Config {
         let keyring = document.keyring.ok_or_else(|| {
             missing(
                 "[keyring] file",
-                "it names the file with the keys of session tokens",
+                "the file with the keys that seal and sign session tokens",
             )
         })?;
         listener::check_plaintext(&listen, document.tls.is_some())?;
@@ -233,7 +233,7 @@ impl Config {
         if config.directory.is_none() && config.master_key.is_none() {
             return Err(missing(
                 "[directory] master_key",
-                "it names the key file under which the secrets in the store are sealed",
+                "the file with the keys under which the secrets in the store are sealed",
             ));
         }
         let client_ca = document.tls.as_ref().and_then(|t| t.client_ca.clone());
@@ -386,8 +386,8 @@ fn claims(names: Vec<String>) -> Result<Vec<String>, ConfigError> {
     match names.iter().find(|name| !lifted_claims::is_allowable(name)) {
         Some(name) => {
             let rule = format!(
-                "`{name}` cannot be set by a tag: a name has up to 64 letters, digits, `_` and `-`, begins with \
-                 a letter, and is not a claim that the broker itself sets, such as `sub`"
+                "`{name}` cannot be a claim that a tag sets: a name must have 1 to 64 letters, digits, `_` and `-`, \
+                 begin with a letter, and differ from the claims that the broker itself sets, such as `sub`"
             );
             Err(value("[web_identity] claims", rule))
         }
@@ -441,7 +441,7 @@ fn ranged<T: PartialOrd + std::fmt::Display + Copy>(
         Some(asked) => Err(value(
             key,
             format!(
-                "must be from {} to {}, and is {asked}",
+                "must be from {} to {}, but is {asked}",
                 range.start(),
                 range.end()
             ),

@@ -44,7 +44,7 @@ Examples:
   brevet saml inspect --metadata idp.xml --at 2026-01-02T03:04:05Z --output json -
       Reads standard input, and checks the response as of the time when it was sent.
   brevet saml inspect --config brevet.toml --provider-arn \"$IDP\" --role-arn \"$ROLE\" response
-      Checks it as the broker does: by its directory and its [saml] section.";
+      Checks the response as the broker does: with its directory and its [saml] section.";
 
 /// Inspect SAML responses, and renew the metadata of SAML providers
 ///

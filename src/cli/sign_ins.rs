@@ -125,7 +125,8 @@ async fn all(client: &Client) -> Result<Vec<pb::SignIn>, Failure> {
             return Ok(found);
         }
         if marker.as_ref() == Some(&page.marker) {
-            return Err("the broker repeats a marker, so the list would never end".into());
+            return Err("the broker answered twice with the same marker, so the list would never end; this is a bug in \
+                the broker".into());
         }
         marker = Some(page.marker);
     }
@@ -135,7 +136,7 @@ async fn end(arguments: EndArguments) -> Result<(), Failure> {
     let client = Settings::of(&arguments.call)?.client().await?;
     let ended = client.end_sign_in(&arguments.sign_in_id).await?;
     print::note(format_args!(
-        "The sign-in has ended, with everything that came from it (change {}).",
+        "The sign-in and all its sessions and programs have ended (change {}).",
         ended.sequence_number
     ));
     Ok(())

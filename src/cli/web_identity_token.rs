@@ -127,7 +127,7 @@ async fn fetch(arguments: &WebIdentityTokenArguments) -> Result<WebIdentityToken
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if !token.token.expose().bytes().all(legal) {
         return Err(
-            "the broker's answer cannot be trusted: its token contains characters that no token has"
+            "the broker's answer cannot be trusted: its token contains characters that a JSON Web Token never has"
                 .into(),
         );
     }
@@ -142,7 +142,7 @@ fn check_folder(path: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     Err(format!(
-        "--write {}: the folder {} does not exist; make it first",
+        "--write {}: the folder {} does not exist; create it first",
         path.display(),
         folder.display()
     )
@@ -152,7 +152,7 @@ fn check_folder(path: &Path) -> Result<(), Failure> {
 fn write(path: &Path, token: &WebIdentityToken) -> Result<(), Failure> {
     files::write_private(path, token.token.expose().as_bytes())
         .map_err(|error| format!("--write {error}"))?;
-    tracing::info!(file = %path.display(), until = %token.expires_at, "the token is written");
+    tracing::info!(file = %path.display(), until = %token.expires_at, "the token was written to the file");
     Ok(())
 }
 
@@ -172,7 +172,8 @@ async fn keep_fresh(
                 Ok(token) => break token,
                 Err(error) => {
                     let left = token.expires_at.since(SystemClock.now()).as_secs();
-                    tracing::warn!(%error, seconds_left = left, "the token is not replaced; trying again");
+                    tracing::warn!(%error, seconds_left = left, "the token could not be replaced; the command tries \
+                        again");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RETRY.1);
                 }

@@ -111,7 +111,8 @@ impl RoleCredentials {
             }
             Err(error) => match (self.judge(held.as_ref()), held.as_ref()) {
                 ((Next::Refresh, _), Some(held)) => {
-                    tracing::warn!(%error, "credentials could not be refreshed; using the old ones until they expire");
+                    tracing::warn!(%error, "the credentials could not be refreshed; the old ones are used until they \
+                        expire");
                     let refresh_at = inner.client.clock.now().plus(RETRY_AFTER);
                     self.hold(Held {
                         refresh_at,

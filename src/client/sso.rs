@@ -371,7 +371,8 @@ impl Sso {
         let Some(code) = code.filter(|code| !code.is_empty()) else {
             let status = head.status;
             return Err(unreachable(format!(
-                "the answer is not that of a broker with [sign_in]: HTTP status {status}"
+                "the server answered with HTTP status {status}, and not as a broker with [sign_in] does; check the \
+                 endpoint"
             )));
         };
         let said: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);

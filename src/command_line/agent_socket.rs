@@ -58,13 +58,18 @@ pub(super) async fn session(socket: &Path, role_arn: &str) -> Result<SessionCred
         let asked = tokio::time::timeout(TIMEOUT, ask(socket, role_arn)).await;
         let (status, body) = asked
             .map_err(|_| fault("the agent does not answer".to_owned()))?
-            .map_err(|error| fault(format!("{error}; `brevet agent` must listen there")))?;
+            .map_err(|error| {
+                fault(format!(
+                    "{error}; check that `brevet agent` is running and listens on this \
+                socket"
+                ))
+            })?;
         if status == StatusCode::OK {
             return read(&body).map_err(|error| fault(format!("the agent's answer: {error}")));
         }
         let refusal: Refusal = serde_json::from_slice(&body).map_err(|_| {
             fault(format!(
-                "the program that listens there is not an agent: it answered {status}"
+                "the program that listens on this socket is not an agent: it answered with HTTP status {status}"
             ))
         })?;
         if refusal.code != "TryAgain" || attempt == ATTEMPTS {
@@ -81,8 +86,8 @@ async fn ask(socket: &Path, role_arn: &str) -> Result<(StatusCode, Zeroizing<Vec
     let own = rustix::process::getuid().as_raw();
     if !may_be_the_agent(listens, own, fs::metadata(files::folder(socket))?.uid()) {
         return Err(format!(
-            "the program that listens there runs as uid {listens}, which could hand out somebody else's credentials; the agent's \
-             socket must be in a folder that belongs to the agent's user"
+            "the program that listens on this socket runs as uid {listens}, which does not own the folder of the \
+             socket, so it may not be the agent; put the agent's socket into a folder that the agent's user owns"
         )
         .into());
     }

@@ -335,7 +335,10 @@ impl Settings {
                 .ok()
                 .filter(|pem| pem.contains("-----BEGIN CERTIFICATE-----"));
             endpoint.ca_pem = Some(pem.ok_or_else(|| {
-                format!("{} {}: must hold certificates in PEM", ca.from, ca.value)
+                format!(
+                    "{} {}: must contain at least one certificate in PEM",
+                    ca.from, ca.value
+                )
             })?);
         }
         Ok(endpoint)

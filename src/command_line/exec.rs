@@ -24,9 +24,9 @@ Examples:
   brevet exec --role Deploy -- aws s3 ls
       Runs `aws` with credentials of the role, which are replaced before they expire.
   brevet exec --role Deploy --policy-arn arn:aws:iam::aws:policy/ReadOnlyAccess -- ./report
-      Limits what the program may do to what the policy allows too.
+      Limits the program to the actions that both the role and this policy allow.
   brevet exec --role Deploy --env -- terraform plan
-      Puts the credentials into the environment, for programs that look nowhere else.";
+      Puts the credentials into the environment, for programs that cannot use an endpoint.";
 
 /// Run a program with credentials of a role
 ///

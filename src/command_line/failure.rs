@@ -39,13 +39,16 @@ fn describe(failure: &Failure) -> String {
         Some(ClientError::Unreachable { url, reason }) => unreachable(url, reason),
         _ => {
             let (text, next) = match failure.downcast_ref::<NoRoom>() {
-                Some(full) => (full.to_string(), Some("make room there, and try again")),
+                Some(full) => (
+                    full.to_string(),
+                    Some("free some space there, and try again"),
+                ),
                 None => {
                     let text = failure.to_string();
                     let full = text.contains("No space left on device");
                     (
                         text,
-                        full.then_some("make room on that file system, and try again"),
+                        full.then_some("free some space on that file system, and try again"),
                     )
                 }
             };
@@ -105,7 +108,9 @@ fn refused(code: &str, message: &str, request_id: &str) -> String {
 /// The next step after a refusal with this code and message, if one is known.
 fn step(code: &str, sentence: &str) -> Option<&'static str> {
     Some(match code {
-        _ if sentence.contains("valid region") => "name one of these with --region or AWS_REGION",
+        _ if sentence.contains("valid region") => {
+            "set one of these regions with --region or AWS_REGION"
+        }
         _ if sentence.contains("MaxSessionDuration") => {
             "ask for fewer seconds with --duration-seconds, or raise MaxSessionDuration of the role"
         }
@@ -122,15 +127,15 @@ fn step(code: &str, sentence: &str) -> Option<&'static str> {
              AWS_SESSION_TOKEN` for a long-term key)"
         }
         "InvalidClientTokenId" => {
-            "check the access key id and the endpoint: this broker does not know the key, or its session has ended. \
-             `brevet serve --dev` makes new keys at each start: paste its lines again"
+            "check the access key id and the endpoint: this broker does not know the key, or the session has ended. \
+             `brevet serve --dev` makes new keys at each start, so paste the lines that it printed again"
         }
         "ExpiredToken" => {
             "get new credentials: assume the role again, or export the long-term key and unset AWS_SESSION_TOKEN"
         }
         "ExpiredTokenException" => "get a new token from the identity provider",
         "InvalidAuthorizationMessageException" => {
-            "paste the whole message, and ask a broker of the cluster that it came from"
+            "paste the whole message, and call a broker of the cluster that made the message"
         }
         "RequestExpired" => "correct this machine's clock, or the broker's",
         "OutboundWebIdentityFederationDisabledException" => {
@@ -140,7 +145,7 @@ fn step(code: &str, sentence: &str) -> Option<&'static str> {
             "wait a moment and try again; [budgets] in the broker's configuration sets the limits"
         }
         "ServiceUnavailable" => {
-            "try again; on the broker's machine `brevet health` says what is missing"
+            "try again; if this lasts, run `brevet health` on the broker's machine, which prints the cause"
         }
         _ => return None,
     })
@@ -155,12 +160,15 @@ fn unreachable(url: &str, reason: &str) -> String {
     );
     let has = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     let next = if has(&["Connection refused"]) {
-        "no program listens there. Start the broker (`brevet serve --dev` to try it), or name another one with --endpoint"
+        "no program listens at this address. Start the broker (`brevet serve --dev` for a try), or give another \
+         address with --endpoint"
             .to_owned()
     } else if has(&["failed to lookup", "dns error", "Name or service not known"]) {
         "the host name has no address. Check --endpoint, BREVET_ENDPOINT, AWS_ENDPOINT_URL_STS and the profile".to_owned()
     } else if has(&["UnknownIssuer"]) {
-        "name the CA that signed the broker's certificate: --ca FILE, or AWS_CA_BUNDLE".to_owned()
+        "give the certificate of the CA that signed the broker's certificate, with --ca FILE or \
+         AWS_CA_BUNDLE"
+            .to_owned()
     } else if has(&["invalid peer certificate"]) {
         "the broker's certificate is not valid for this call: check the host in --endpoint, the certificate's names and \
          its dates"
@@ -168,10 +176,10 @@ fn unreachable(url: &str, reason: &str) -> String {
     } else {
         match (port::scheme_is_https(url), port::look(url)) {
             (false, port::Speaks::Tls) => {
-                format!("this port speaks TLS; use {}", print::visible(&port::with_scheme(url, "https")))
+                format!("this port expects TLS; use {}", print::visible(&port::with_scheme(url, "https")))
             }
             (true, port::Speaks::Http | port::Speaks::Else) => {
-                format!("this port does not speak TLS; use {}", print::visible(&port::with_scheme(url, "http")))
+                format!("this port does not use TLS; use {}", print::visible(&port::with_scheme(url, "http")))
             }
             (false, port::Speaks::Http) => {
                 "this port speaks HTTP but not gRPC: it may be the operators' port, or a proxy without HTTP/2. A broker \

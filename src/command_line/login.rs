@@ -30,7 +30,7 @@ const SLOW_DOWN_SECONDS: u64 = 5;
 const EXAMPLES: &str = "\
 Examples:
   brevet login --profile dev
-      Opens the browser, and signs in for the profile and all others with its sso-session.
+      Opens the browser, and signs in for this profile and all others with the same sso-session.
   brevet login --profile dev --no-browser
       Shows a code and an address, for a browser on another computer.";
 
@@ -233,7 +233,7 @@ fn open_browser(url: &str) {
     match started {
         // It is not waited for: a browser may run for as long as it likes.
         Ok(child) => drop(child),
-        Err(error) => tracing::debug!(%error, program, "no browser was opened"),
+        Err(error) => tracing::debug!(%error, program, "the browser could not be started"),
     }
 }
 

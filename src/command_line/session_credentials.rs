@@ -30,14 +30,16 @@ impl SessionCredentials {
     /// A text for the operator, if a value is missing or has a character that such values never have.
     pub(crate) fn of(role: &AssumedRole) -> Result<Self, Failure> {
         let credentials = &role.credentials;
-        let (received_at, expires_at) = credentials.life.ok_or("the answer has no expiration")?;
+        let (received_at, expires_at) = credentials
+            .life
+            .ok_or("the broker's answer has no Expiration")?;
         Self {
             access_key_id: credentials.access_key_id.clone(),
             secret_access_key: credentials.secret_access_key.clone(),
             session_token: credentials
                 .session_token
                 .clone()
-                .ok_or("the answer has no session token")?,
+                .ok_or("the broker's answer has no SessionToken")?,
             received_at,
             expires_at,
             account_id: account_of(&role.arn).to_owned(),
@@ -59,7 +61,7 @@ impl SessionCredentials {
         ] {
             if !has_only_letters_and(value, more) {
                 return Err(format!(
-                    "its {what} contains characters that no credential has"
+                    "its {what} contains characters that such a value never has"
                 ));
             }
         }

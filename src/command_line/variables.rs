@@ -137,7 +137,7 @@ fn checked<'a>(
         .into_iter()
         .map(|(name, value, more)| {
             if !has_only_letters_and(value, more) || !has_only_letters_and(name, "_") {
-                let fault = "contains characters that no credential has";
+                let fault = "contains characters that such a value never has";
                 return Err(
                     format!("the broker's answer cannot be trusted: {name} {fault}").into(),
                 );

@@ -215,8 +215,8 @@ async fn close(
             policy_of = %thing.name(),
             principal = %principal,
             id = %id,
-            "a policy names a principal by an ARN that nobody has; it now names an unused unique id instead, \
-                            so that whoever gets the name later is not trusted"
+            "a policy named a principal by the ARN of no user or role; the broker replaced the ARN by an unused \
+             unique id, so that a later user or role with this name is not trusted"
         );
         closed.insert(principal, id);
     }

@@ -223,8 +223,9 @@ pub(super) async fn check_folded_name_is_free(
     match writer.find(name.kind, &new.folded()).await? {
         Some(_) if name.kind == ResourceKind::Organization => Err(second_organization()),
         Some(other) if other != own.id => {
-            let by =
-                format!("{other}, whose name is the same as that of {name} without regard to case");
+            let by = format!(
+                "{other}, which has the same name as {name} (upper and lower case count as equal)"
+            );
             Err(CommandError::taken(&name, by))
         }
         _ => Ok(()),

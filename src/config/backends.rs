@@ -61,7 +61,8 @@ pub(super) fn place(section: &StoreSection, base: &Path) -> Result<Place, Config
         )),
         _ => Err(value(
             "[store]",
-            "must have either `file`, or `url` (and `password_file`, `ca_file`, `unverified_off_loopback`)",
+            "must have either `file`, or `url`; only `url` can be combined with `password_file`, `ca_file` and \
+             `unverified_off_loopback`",
         )),
     }
 }
@@ -75,7 +76,7 @@ fn said(key: &'static str, text: Option<&str>, sentence: &str) -> Result<bool, C
         Some(_) => Err(value(
             key,
             format!(
-                "must be left out, or be the sentence that says which protection is given up: \"{sentence}\""
+                "must be left out, or be exactly this sentence, by which you accept the risk: \"{sentence}\""
             ),
         )),
     }
@@ -90,7 +91,10 @@ fn certificates(key: &'static str, path: &Path) -> Result<(PathBuf, Vec<u8>), Co
         Ok(found) if !found.is_empty() => Ok((path.to_owned(), bytes)),
         _ => Err(value(
             key,
-            format!("{}: must hold certificates in PEM", path.display()),
+            format!(
+                "{}: must contain at least one certificate in PEM",
+                path.display()
+            ),
         )),
     }
 }

@@ -63,7 +63,8 @@ pub(super) fn check_plaintext(section: &Listen, has_certificate: bool) -> Result
         && section.plaintext_off_loopback.as_deref() != Some(PLAINTEXT_SENTENCE)
     {
         let rule = format!(
-            "{} is not a loopback address, so TLS is required: name a certificate in [tls], or set plaintext_off_loopback = \
+            "{} is not a loopback address, so TLS is required: name a certificate in [tls], or set \
+             plaintext_off_loopback = \
              \"{PLAINTEXT_SENTENCE}\"",
             section.address
         );
@@ -106,7 +107,7 @@ pub(super) fn listener(section: Listen, has_certificate: bool) -> Result<Listene
     if section.proxy_protocol && trusted_proxies.is_empty() {
         return Err(value(
             "[listen] proxy_protocol",
-            "requires trusted_proxies: name there the proxies whose PROXY header is trusted",
+            "requires trusted_proxies: list in it the addresses of the proxies whose PROXY header the broker trusts",
         ));
     }
     Ok(Listener {

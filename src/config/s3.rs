@@ -81,7 +81,8 @@ pub(super) fn s3(section: S3Section, base: &Path) -> Result<S3, ConfigError> {
     };
     if tls.is_none() && !section.address.ip().is_loopback() {
         let rule = format!(
-            "{} is not a loopback address, so TLS is required, since answers hold signatures that the store accepts: set certificate and private_key",
+            "{} is not a loopback address, so TLS is required, because the answers contain signatures that the object \
+             store accepts: set certificate and private_key",
             section.address
         );
         return Err(value("[s3] address", rule));
@@ -91,12 +92,11 @@ pub(super) fn s3(section: S3Section, base: &Path) -> Result<S3, ConfigError> {
         return Err(value("[s3] client_ca", rule));
     }
     if section.client_ca.is_none() && section.secret_files.is_empty() {
-        let rule =
-            "must have client_ca, secret_files or both, so that only your proxies can call it";
+        let rule = "must have client_ca, secret_files or both, so that only your proxies can call this listener";
         return Err(value("[s3]", rule));
     }
     if section.client_names.is_some() && section.client_ca.is_none() {
-        let rule = "requires client_ca, by which the certificates are verified";
+        let rule = "requires client_ca, the CA with which the broker verifies client certificates";
         return Err(value("[s3] client_names", rule));
     }
     if section.client_names.as_ref().is_some_and(Vec::is_empty) {
@@ -104,7 +104,8 @@ pub(super) fn s3(section: S3Section, base: &Path) -> Result<S3, ConfigError> {
         return Err(value("[s3] client_names", rule));
     }
     if section.secret_files.len() > MAX_SECRETS {
-        let rule = "must be at most two files: that of the secret in use, and that of the next one";
+        let rule =
+            "must be at most two files: one for the secret in use, and one for the next secret";
         return Err(value("[s3] secret_files", rule));
     }
     let s3 = S3 {
@@ -132,14 +133,15 @@ fn stores(sections: Vec<S3StoreSection>, base: &Path) -> Result<Vec<StoreSetting
         }
         for other in &all {
             if let Some(host) = store.hosts.iter().find(|host| other.hosts.contains(host)) {
-                let rule = format!("`{host}` belongs to two stores");
+                let rule = format!("`{host}` is a host of two stores, but may belong to one only");
                 return Err(value("[[s3.stores]] hosts", rule));
             }
             // Policies name a bucket without its store.
             let twice = |bucket: &&String| other.buckets.contains_key(*bucket);
             if let Some(bucket) = store.buckets.keys().find(twice) {
                 let rule = format!(
-                    "`{bucket}` belongs to two stores, and policies could not tell them apart"
+                    "`{bucket}` is a bucket of two stores; policies name a bucket without its store, so each name may \
+                     occur once"
                 );
                 return Err(value("[[s3.stores]] buckets", rule));
             }
@@ -173,7 +175,8 @@ fn store(section: S3StoreSection, base: &Path) -> Result<StoreSettings, ConfigEr
         }
         Some(HostName::Address(_)) if section.style == S3Style::VirtualHost => {
             let rule = format!(
-                "`{text}` is an address, and a bucket's name cannot come before one: name a host, or set style = \"path\""
+                "`{text}` is an IP address, but the bucket's name must come before a host name (BUCKET.HOST): use a \
+                 host name, or set style = \"path\""
             );
             Err(value("[[s3.stores]] hosts", rule))
         }
@@ -235,7 +238,7 @@ fn buckets(named: BTreeMap<String, String>) -> Result<BTreeMap<String, AccountId
     let one = |(bucket, account): (String, String)| {
         let rule = if RESERVED.contains(&bucket.as_str()) {
             format!(
-                "`{bucket}` cannot be a bucket here: stores have an API of their own under this path"
+                "`{bucket}` cannot be used as a bucket: object stores have another API under this path"
             )
         } else if !is_bucket(&bucket) {
             format!(
@@ -265,7 +268,7 @@ fn cors(section: S3CorsSection) -> Result<CorsRule, ConfigError> {
     }
     let methods = &section.allowed_methods;
     if methods.is_empty() || !methods.iter().all(|m| METHODS.contains(&m.as_str())) {
-        let rule = format!("must be some of {}", METHODS.join(", "));
+        let rule = format!("must be a list with at least one of {}", METHODS.join(", "));
         return Err(value("[[s3.stores.cors]] allowed_methods", rule));
     }
     if !section.allowed_headers.iter().all(is_pattern) {

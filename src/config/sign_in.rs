@@ -26,7 +26,7 @@ pub(super) fn settings(
     has_master_key: bool,
 ) -> Result<Settings, ConfigError> {
     if !has_master_key {
-        let rule = "requires [directory] master_key, whose keys seal what is kept of sign-ins";
+        let rule = "requires [directory] master_key, since sign-ins are stored encrypted under the master key";
         return Err(value("[sign_in]", rule));
     }
     let defaults = Settings::at(public_url(section.public_url)?);
@@ -155,7 +155,7 @@ fn details(provider: &super::document::SignInProvider) -> Result<ProviderDetails
             "an OpenID Connect"
         };
         let rule = format!(
-            "`{name}` is not for {kind} provider such as `{}`",
+            "`{name}` cannot be set for {kind} provider such as `{}`",
             provider.arn
         );
         return Err(value(KEY, rule));

@@ -557,7 +557,7 @@ def test_a_token_file_is_kept_fresh(person):
         time.sleep(0.01)
     assert process.poll() is None, "it goes on"
     process.terminate()
-    assert process.wait(10) == 0 and "the token is written" in process.stderr.read()
+    assert process.wait(10) == 0 and "the token was written to the file" in process.stderr.read()
     assert not list(person.home.glob("token.new*")), "nothing is left beside it"
     refused = person.run(*call, "--write", str(person.home / "no/such/folder"), "--once", expect=1)
     assert "--write" in refused and "no/such/folder" in refused

@@ -111,7 +111,7 @@ async fn a_database_beyond_this_machine_must_show_who_it_is() {
     });
     home.refused("unverified_off_loopback");
     home.edit(|toml| toml.replace("[store]\n", "[store]\nunverified_off_loopback = \"yes\"\n"));
-    home.refused("must be left out, or be the sentence");
+    home.refused("must be left out, or be exactly this sentence");
     home.edit(|toml| toml.replace("unverified_off_loopback = \"yes\"", UNVERIFIED));
     let mut daemon = home.serve();
     assert!(home.client(&daemon).assume_role(&role).await.is_ok());

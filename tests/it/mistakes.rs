@@ -238,7 +238,7 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
         (
             "brevet web-identity-token --audience x --write gone/token",
             1,
-            &["--write gone/token", "the folder gone", "make it first"],
+            &["--write gone/token", "the folder gone", "create it first"],
         ),
         (
             "setsid brevet assume-role --role-arn Administrator --serial-number arn:aws:iam::111122223333:mfa/x",
@@ -268,7 +268,7 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
         (
             "brevet sessions revoke --role-arn Adminstrator",
             0,
-            &["nothing with this name", "spelling"],
+            &["no entry with this name", "spelling"],
         ),
         (
             "brevet sessions show 1234",
@@ -330,12 +330,12 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
         (
             "brevet whoami --endpoint {tls_as_http}",
             1,
-            &["speaks TLS", "{tls}"],
+            &["expects TLS", "{tls}"],
         ),
         (
             "brevet whoami --endpoint {broker_as_https}",
             1,
-            &["does not speak TLS", "http://localhost"],
+            &["does not use TLS", "http://localhost"],
         ),
         (
             "brevet whoami --endpoint {tls}",
@@ -411,7 +411,7 @@ fn typical_mistakes_are_answered_with_the_thing_and_the_next_step() {
             1,
             &[
                 "InvalidClientTokenId",
-                "paste its lines again",
+                "paste the lines that it printed",
                 "request id",
             ],
         ),

@@ -62,8 +62,12 @@ pub(super) fn run(arguments: &PutProviderArguments) -> Result<(), Failure> {
         .usable_until()
         .filter(|end| *end <= now && !arguments.force)
     {
-        let fix = "get its current metadata, or add --force";
-        return Err(format!("{name}: the metadata has been unusable since {end}; {fix}").into());
+        let fix = "get the identity provider's current metadata, or add --force";
+        return Err(format!(
+            "{name}: the metadata expired at {end}, or the last of its signing certificates did; \
+            {fix}"
+        )
+        .into());
     }
     let (_, master_key) = master_key(&config)?;
     let (runtime, store) = opened(&config, Some(&master_key))?;

@@ -148,7 +148,7 @@ async fn imported(
     };
     let error = imported.err()?;
     print::note(format_args!(
-        "the directory is read-only, because `brevet import` would refuse it: {error}"
+        "the directory cannot be changed while this broker runs, because `brevet import` would refuse the file: {error}"
     ));
     Some(compiled)
 }
@@ -226,7 +226,7 @@ fn add_rsa_key(
         match keyring {
             Ok(keyring) => broker.tokens.replace(keyring),
             Err(error) => {
-                tracing::warn!(%error, "no RS256 key could be made; RS256 tokens are refused")
+                tracing::warn!(%error, "the RS256 key could not be generated; the broker refuses to issue RS256 tokens")
             }
         }
     });

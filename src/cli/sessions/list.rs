@@ -86,14 +86,15 @@ pub(super) async fn run(arguments: ListArguments) -> Result<(), Failure> {
     }
     if !answer.shared {
         print::note(
-            "These are only the records of the broker that answered; with Redis, all brokers share their records.",
+            "The list contains only the records of the broker that answered; with [sessions.redis], all brokers share \
+             their records.",
         );
     }
     match answer.unreadable {
         0 => Ok(()),
         count => Err(format!(
-            "{count} session records could not be read: something other than a broker wrote to Redis, and each may be a \
-             session that is not listed. Such sessions can still be revoked"
+            "{count} session records in Redis could not be read, because something other than a broker wrote them. \
+             Each may stand for a session that is missing from this list; such sessions can still be revoked"
         )
         .into()),
     }
@@ -123,7 +124,8 @@ async fn pages(
         let page = client.list_sessions(next).await?;
         if page.marker == all.marker {
             return Err(format!(
-                "the broker repeats the marker {}, so the list would never end",
+                "the broker answered twice with the marker {}, so the list would never end; this is a bug in the \
+                 broker",
                 print::visible(&page.marker)
             )
             .into());

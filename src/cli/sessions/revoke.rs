@@ -19,7 +19,7 @@ use crate::store::Store;
 const REVOKE_EXAMPLES: &str = "\
 Examples:
   brevet sessions revoke --role-arn Demo --dry-run
-      Shows what would end, and ends nothing.
+      Counts the sessions that would end, and ends none.
   brevet sessions revoke --access-key-id ASIA0123456789ABCDEF
       Ends the session with this key, and the sessions assumed from it.
   brevet sessions revoke --principal-arn arn:aws:iam::111122223333:user/alice
@@ -193,11 +193,11 @@ fn report(
     match output {
         Output::Json => print::json(&revoked(answer, &target))?,
         Output::Table if answer.other_nodes_unknown => print::line(format_args!(
-            "Revoked by change {}; in force on the broker that answers.",
+            "Revoked by change {}, which is in force on the broker that answered.",
             answer.sequence_number
         ))?,
         Output::Table => print::line(format_args!(
-            "Revoked by change {}; in force on {} of {} connected brokers.",
+            "Revoked by change {}, which is in force on {} of {} connected brokers.",
             answer.sequence_number, answer.nodes_confirmed, answer.nodes_connected
         ))?,
     }
@@ -210,7 +210,7 @@ fn report(
         ));
     } else if is_role && target.exists == Some(true) {
         print::note(
-            "The role can be assumed again at once by everybody whom its trust policy admits.",
+            "Everybody whom the role's trust policy allows can assume the role again at once.",
         );
     }
     if answer.access_key_deactivated {
@@ -218,15 +218,15 @@ fn report(
     }
     if answer.other_nodes_unknown {
         print::note(
-            "The revocation is stored, but the list of other brokers could not be read. Each of them \
-             applies the revocation within 2 s. A broker that cannot read the change feed is not ready \
-             after 10 s, and refuses all calls after its `refuse_after_seconds`.",
+            "The revocation is stored, but the list of other brokers could not be read. Every other broker that reads \
+             the change feed applies the revocation within 2 s. A broker that cannot read the change feed becomes \
+             unready after 10 s, and refuses all calls after its `refuse_after_seconds`.",
         );
     }
     if !answer.pending.is_empty() {
         print::note(
-            "The revocation is stored. The pending brokers have not confirmed it yet: each is not ready \
-             after 10 s without the change feed, and refuses all calls after its `refuse_after_seconds`.",
+            "The revocation is stored, but the pending brokers have not confirmed it yet. A broker that cannot read \
+             the change feed becomes unready after 10 s, and refuses all calls after its `refuse_after_seconds`.",
         );
         if output == Output::Table {
             for node in &answer.pending {
@@ -280,7 +280,7 @@ async fn end_beside(
         Output::Table => print::line(format_args!("Revoked by change {sequence}."))?,
     }
     print::note(format_args!(
-        "Every session of {of} that was issued before now ends, on every connected broker within 2 s."
+        "Every session of {of} that was issued before now has ended; every connected broker applies this within 2 s."
     ));
     print::note("Long-term access keys stay active, and roles can be assumed again.");
     Ok(())
@@ -290,7 +290,7 @@ async fn end_beside(
 fn summary(target: &pb::RevocationTarget, dry_run: bool) -> String {
     let sessions = match (target.sessions_on_record, target.more) {
         (None, _) => {
-            "the session records cannot be read, so the sessions are not counted; they end nevertheless".to_owned()
+            "the sessions end, but they could not be counted, because the session records cannot be read".to_owned()
         }
         (Some(count), more) => {
             let at_least = if more { "at least " } else { "" };
@@ -305,7 +305,7 @@ fn summary(target: &pb::RevocationTarget, dry_run: bool) -> String {
     };
     match target.exists {
         Some(false) => {
-            format!("The directory has nothing with this name (check the spelling); {sessions}.")
+            format!("The directory has no entry with this name (check the spelling); {sessions}.")
         }
         _ => {
             let mut chars = sessions.chars();

@@ -79,7 +79,8 @@ fn of_environment(environment: &Environment) -> Result<Option<Found>, Failure> {
         .get("AWS_SESSION_TOKEN")
         .or_else(|| environment.get("AWS_SECURITY_TOKEN"));
     if token.is_some() && id.starts_with("AKIA") {
-        let rule = "AWS_SESSION_TOKEN is also set, which belongs to other credentials; run `unset AWS_SESSION_TOKEN`";
+        let rule = "AWS_SESSION_TOKEN is also set, although long-term keys have no session token; run `unset \
+            AWS_SESSION_TOKEN`";
         return Err(format!("AWS_ACCESS_KEY_ID is {id}, a long-term key, but {rule}").into());
     }
     Ok(Some(Found::new(
@@ -112,7 +113,8 @@ async fn role(settings: &Settings, name: &str, visited: Vec<String>) -> Result<F
             .into());
         }
         (None, None) => {
-            let rule = "has role_arn but no source_profile; name there the profile whose credentials may assume the role";
+            let rule = "has role_arn but no source_profile; set source_profile to the profile whose credentials may \
+                assume the role";
             return Err(format!("the profile `{name}` {rule}").into());
         }
         (None, Some("Environment")) => {
@@ -216,7 +218,7 @@ async fn of_profile(
     }
     let refused = |option: &str, what: &str| -> Failure {
         format!(
-            "the profile `{name}` has {option}, but brevet does not {what}. Export its credentials first: \
+            "the profile `{name}` has {option}, but brevet cannot {what}. Export the profile's credentials first: \
              eval \"$(aws configure export-credentials --profile {name} --format env)\""
         )
         .into()
@@ -225,7 +227,8 @@ async fn of_profile(
         .sso_credentials(name, profile, SystemClock.now())
         .await?
     {
-        let from = format!("the role of the profile `{name}`, by the sign-in in ~/.aws/sso/cache");
+        let from =
+            format!("the role of the profile `{name}`, with the sign-in in ~/.aws/sso/cache");
         return Ok(Some(Found::new(credentials, from)));
     }
     if let Some(keys) = settings.files.credentials.get(name)
@@ -345,7 +348,7 @@ fn process(settings: &Settings, name: &str, command: &str) -> Result<Found, Fail
     let running = settings.environment.get(RUNNING).unwrap_or_default();
     if running.lines().any(|profile| profile == name) {
         return Err(fault(
-            "calls brevet with the same profile, which would never end; give it other credentials"
+            "calls brevet with the same profile again, which would never end; let it use another profile"
                 .into(),
         ));
     }
@@ -378,8 +381,11 @@ fn process(settings: &Settings, name: &str, command: &str) -> Result<Found, Fail
     if !status.success() {
         return Err(fault(format!("failed ({status}): {errors}")));
     }
-    let printed: Printed = serde_json::from_slice(&output)
-        .map_err(|error| fault(format!("did not print JSON: {error}")))?;
+    let printed: Printed = serde_json::from_slice(&output).map_err(|error| {
+        fault(format!(
+            "did not print JSON in the format of `credential_process`: {error}"
+        ))
+    })?;
     if printed.version != Some(1) {
         return Err(fault(
             "must print `\"Version\": 1`, the only version that is supported".into(),

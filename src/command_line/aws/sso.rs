@@ -143,7 +143,11 @@ impl Settings {
     /// Neither AWS_CONFIG_FILE nor HOME is set.
     pub(crate) fn config_path(&self) -> Result<PathBuf, Failure> {
         let path = self.files.config_path.clone();
-        path.ok_or_else(|| "AWS_CONFIG_FILE: is not set, and neither is HOME".into())
+        path.ok_or_else(|| {
+            "AWS_CONFIG_FILE: is not set, and neither is HOME, so no configuration file can be \
+            found"
+                .into()
+        })
     }
 
     /// The CA of the broker's certificate, if one is set.
@@ -153,7 +157,8 @@ impl Settings {
 
     fn cached_token(&self, sso: &SsoSettings) -> Result<PathBuf, Failure> {
         let home = self.environment.get("HOME");
-        let home = home.ok_or("HOME: is not set, so there is no cache of tokens")?;
+        let home =
+            home.ok_or("HOME: is not set, so the token cache ~/.aws/sso/cache cannot be found")?;
         let folder = PathBuf::from(home).join(".aws").join("sso").join("cache");
         Ok(folder.join(sso.file_name()))
     }
@@ -216,7 +221,7 @@ impl Settings {
             .await;
         let credentials = handed_out.map_err(|error| match &error {
             ClientError::Refused { code, .. } if code == "UnauthorizedException" => Failure::from(
-                format!("the sign-in is over ({error}); run `brevet login --profile {name}`"),
+                format!("the sign-in has ended ({error}); run `brevet login --profile {name}`"),
             ),
             _ => error.into(),
         })?;
@@ -234,15 +239,19 @@ impl Settings {
         let path = self.cached_token(sso)?;
         let bytes = files::read(&path, Audience::Owner, MAX_BYTES)
             .map_err(|error| format!("nobody is signed in ({error}); {again}"))?;
-        let mut cached: Cached = serde_json::from_slice(bytes.expose())
-            .map_err(|_| format!("{}: is not a token of AWS's tools; {again}", path.display()))?;
+        let mut cached: Cached = serde_json::from_slice(bytes.expose()).map_err(|_| {
+            format!(
+                "{}: is not a token file that the AWS CLI or `brevet login` wrote; {again}",
+                path.display()
+            )
+        })?;
         let end = |text: &str| text.parse::<jiff::Timestamp>().map(|at| at.as_second());
         let left = end(&cached.expires_at).map_or(0, |at| at.saturating_sub(now.seconds()));
         if left >= NEAR_SECONDS {
             return Ok(Secret::new(std::mem::take(&mut *cached.access_token)));
         }
         let Some(refresh) = cached.refresh_token.take() else {
-            return Err(format!("the sign-in is over; {again}").into());
+            return Err(format!("the sign-in has expired; {again}").into());
         };
         let registration = Registration {
             client_id: cached.client_id.clone(),
@@ -253,8 +262,8 @@ impl Settings {
         let refreshed = client
             .create_token(&registration, Grant::Refresh(&refresh))
             .await;
-        let token =
-            refreshed.map_err(|error| format!("the sign-in cannot go on ({error}); {again}"))?;
+        let token = refreshed
+            .map_err(|error| format!("the sign-in could not be refreshed ({error}); {again}"))?;
         self.keep_token(sso, &registration, &token)?;
         Ok(Secret::new(token.access_token.expose().clone()))
     }

@@ -251,7 +251,7 @@ async fn what_is_not_supported_is_refused_by_name() {
         ),
         (
             "[default]\nlogin_session = x\n",
-            "login_session, but brevet does not use sessions of `aws login`",
+            "login_session, but brevet cannot use sessions of `aws login`",
         ),
         (
             "[default]\nrole_arn = r\n",

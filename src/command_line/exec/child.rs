@@ -98,7 +98,8 @@ pub(super) async fn run(words: &[OsString], set: &[(String, String)]) -> Result<
             child.kill()?;
             child.wait()?;
             return Err(format!(
-                "the program was ended: its signals could not be passed on: {error}"
+                "the program was stopped, because this command could not set up the forwarding of signals to it: \
+                 {error}"
             )
             .into());
         }

@@ -75,7 +75,8 @@ impl Source for Asked {
                 return Ok(first);
             }
             if self.arguments.role.proves_only_once() {
-                let rule = "the proof can be used for one session only; run the command again";
+                let rule = "the web identity token or SAML response can be used for one session only; run the command \
+                    again with a new one";
                 return Err(FetchError::Identity(rule.to_owned()));
             }
             let settings = Settings::of(&self.arguments.role.call).map(Settings::without_questions);

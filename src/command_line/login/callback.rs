@@ -61,7 +61,8 @@ impl Callback {
             let stream = tokio::select! {
                 accepted = self.listener.accept() => accepted?.0,
                 outcome = &mut receiver => {
-                    let outcome = outcome.map_err(|_| "the listener for the browser ended")?;
+                    let outcome = outcome.map_err(|_| "the local listener that waits for the browser stopped \
+                        unexpectedly; run the command again")?;
                     return outcome.map_err(Into::into);
                 }
             };
@@ -81,7 +82,7 @@ impl Callback {
                     .keep_alive(false)
                     .serve_connection(TokioIo::new(stream), service);
                 if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection of the browser failed");
+                    tracing::debug!(%error, "a connection from the browser failed");
                 }
             });
         }
@@ -101,7 +102,7 @@ fn answer<B>(
     }
     let query = request.uri().query().unwrap_or_default();
     let refused = || {
-        let text = "This is not the answer that `brevet login` waits for.";
+        let text = "This page is not the result of the sign-in that `brevet login` waits for. Run the command again.";
         (page(StatusCode::BAD_REQUEST, text), None)
     };
     let Ok(mut parameters) = Parameters::read(query.as_bytes()) else {

@@ -51,7 +51,7 @@ pub(super) fn make_anew(resource: &mut Resource, new: &str) -> Result<(), Comman
             Ok(())
         }
         _ => Err(CommandError::Validation(format!(
-            "{name}: the new hash is not of the current password"
+            "{name}: the new hash was computed from another password than the current one"
         ))),
     }
 }

@@ -61,7 +61,7 @@ fn metadata(cx: &Context<'_>, document: &str) -> Result<Metadata, Error> {
         Metadata::parse(document.as_bytes()).map_err(|error| invalid(error.to_string()))?;
     match metadata.usable_until().filter(|end| *end <= cx.now) {
         Some(end) => Err(invalid(format!(
-            "the metadata has been unusable since {end}"
+            "the metadata expired at {end}, or the last of its signing certificates did"
         ))),
         None => Ok(metadata),
     }
