@@ -1,5 +1,6 @@
-//! [`serve`], the entry point of all calls. Whatever arrives over any wire is authenticated, run,
-//! recorded and only then answered, in this order and in this file. It knows no action by name.
+//! [`serve`], the entry point of all calls. It authenticates the caller, runs the operation,
+//! records the call and only then answers, whichever interface received the request. It is generic
+//! over operations.
 
 pub mod admin;
 pub mod context;
@@ -44,20 +45,21 @@ use crate::mint::UnsignedToken;
 use crate::origin::Origin;
 use crate::proof::sigv4::Rules;
 
-/// The time limit from a call's headers to its answer, on all wires. Work that has begun is
-/// finished even if the caller has gone.
+/// The time limit from a call's headers to its answer, on all interfaces. Work that has begun is
+/// completed even if the caller has disconnected.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct Reply<T> {
-    /// The id of the call in its answer, in the audit log and in log messages.
+    /// The id of the call in the answer, in the audit log and in log messages.
     pub request_id: String,
     /// The operation's output, or the error for the caller.
     pub result: Result<T, Error>,
-    /// The number in the feed of the last change that the call made, even if it failed after that.
+    /// The number in the feed of the last change that the call made; `None` if it made none. It is
+    /// set even if the call failed after the change.
     pub change: Option<i64>,
 }
 
-/// What a call leaves behind, whatever its result is.
+/// The effects of a call that remain even if it fails: its audit record, its change and its token.
 struct Traces {
     record: Draft,
     change: Option<i64>,
@@ -94,7 +96,8 @@ pub async fn serve<O: Operation>(
     .await
 }
 
-/// Runs a call and records its result. Without a record there is no answer.
+/// Runs a call and writes its audit record. If the record is required and cannot be written, the
+/// call is refused.
 async fn conclude<O: Operation>(
     broker: &Broker,
     service: Service,
@@ -252,8 +255,11 @@ async fn run<O: Operation>(
     result
 }
 
-/// Checks that the broker knows what it must know before it serves the operation: what is revoked, and
-/// the time if the operation hands something out or changes something.
+/// Checks that this broker knows the current revocations, and, if the operation issues credentials
+/// or changes something, that its clock is plausible.
+///
+/// # Errors
+/// [`Error::ServiceUnavailable`] if either is not the case.
 fn must_know_enough<O: Operation>(broker: &Broker) -> Result<(), Error> {
     broker.must_know_what_is_revoked()?;
     if (O::HANDS_OUT || !O::READ_ONLY) && O::MUST_BE_RECORDED {
@@ -262,8 +268,8 @@ fn must_know_enough<O: Operation>(broker: &Broker) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks that the evidence is of the kind that the operation requires. The input is returned with it,
-/// because errors in the input are only reported to an authenticated caller.
+/// Checks that the caller sent the kind of evidence that the operation requires. Returns the input
+/// with the evidence, because only an authenticated caller learns of errors in the input.
 fn shown<O: Operation>(
     evidence: Result<Evidence, Error>,
     input: Result<O, Error>,
@@ -277,8 +283,8 @@ fn shown<O: Operation>(
     }
 }
 
-/// The refusal of a caller without evidence. Errors in the request are only reported if the action
-/// needs no proof to see them.
+/// Returns the error for a caller without evidence. It reports an error in the request only if the
+/// action does not require a signature.
 fn of_nobody<O: Operation>(input: Result<O, Error>) -> Error {
     match input {
         Err(
@@ -291,7 +297,8 @@ fn of_nobody<O: Operation>(input: Result<O, Error>) -> Error {
     }
 }
 
-/// Whether an action may be called by a presigned URL, which can be passed on.
+/// Returns whether callers may use a presigned URL for the action. Anybody can use such a URL who
+/// gets it.
 fn takes_presigned<O: Operation>(rules: &Rules) -> bool {
     O::SERVICE == Service::Sts
         && (O::TAKES_PRESIGNED || rules.presigned_actions.iter().any(|a| a == O::NAME))

@@ -1,4 +1,4 @@
-//! The origin of a request: what its connection says about the client.
+//! The origin of a request: the client's address, its certificate and some of its headers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,27 +6,28 @@ use std::sync::Arc;
 use crate::admission::{Call, Shed};
 use crate::proof::certificate::ClientCertificate;
 
-/// What a connection and the headers say about the sender of a request.
+/// The facts about the sender of a request that come from its connection and headers.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// The client's address: that of the peer, or the one that a trusted proxy reports (`[listen]
-    /// trusted_proxies`).
+    /// The client's address: the peer of the connection, or the address that a trusted proxy
+    /// reports (`[listen] trusted_proxies`).
     pub source_ip: IpAddr,
-    /// Whether the client's connection uses TLS: this connection, or the one that a trusted proxy
-    /// reports.
+    /// Whether the client uses TLS, on this connection or on the one that a trusted proxy reports.
     pub secure_transport: bool,
     /// The `User-Agent` header, cut to 512 characters.
     pub user_agent: Option<String>,
     /// The `Referer` header, cut to 512 characters.
     pub referer: Option<String>,
-    /// The certificate with which the client connected to this broker, if the broker trusts its CA.
+    /// The client certificate of the connection, if a CA that the broker trusts issued it.
     pub certificate: Option<Arc<ClientCertificate>>,
-    /// How the call is counted while it is served; `None` if it did not arrive over a connection.
+    /// The call's place in the limits on memory and calls in progress; `None` if the call did not
+    /// arrive over a connection.
     pub call: Option<Arc<Call>>,
 }
 
 impl Origin {
-    /// Why the body of the request was not accepted, if that was for lack of capacity.
+    /// Returns the exhausted resource if the body of the request was not accepted for lack of
+    /// capacity.
     pub fn shed(&self) -> Option<Shed> {
         self.call.as_ref().and_then(|call| call.shed())
     }

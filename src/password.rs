@@ -1,4 +1,5 @@
-//! Passwords: how they are kept, and what an account demands of them. Knows no users and no store.
+//! Passwords: their hashes, their normal form, and the rules for new ones. This module does not
+//! depend on users or the store.
 
 pub mod block_list;
 pub mod hash;

@@ -1,4 +1,4 @@
-//! The actions of the Security Token Service, each in a file with AWS's name for it.
+//! The actions of the Security Token Service. Each has a file of its own with AWS's name.
 
 pub mod assume_role;
 pub mod assume_role_for_workload;

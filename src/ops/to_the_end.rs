@@ -1,5 +1,5 @@
-//! [`ToTheEnd`]: lets a call run to its end after its caller has disconnected, so that nothing is
-//! half done.
+//! [`ToTheEnd`]: completes a call even if its caller disconnects, so that no change is left half
+//! made.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,12 +7,12 @@ use std::task::{Context, Poll};
 
 use crate::store;
 
-/// A future that always runs to its end: if it is dropped, it continues on a task of its own. If it
-/// is still waiting for the store then, it leaves that queue.
+/// A future that always completes: if it is dropped, it continues on a task of its own. If it is
+/// waiting for a connection to the store at that time, it gives up the wait.
 pub struct ToTheEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
 
 impl<T: Send + 'static> ToTheEnd<T> {
-    /// A future that runs to its end.
+    /// Wraps a call in a future that always completes.
     pub fn new(call: impl Future<Output = T> + Send + 'static) -> Self {
         Self(Some(Box::pin(call)))
     }

@@ -1,14 +1,16 @@
-//! Passwords that nobody may choose, because guesses begin with them: NIST SP 800-63B-4 section 3.1.1.2.
+//! A list of passwords that nobody may choose, because attackers try them first: NIST SP 800-63B-4
+//! section 3.1.1.2.
 
 use std::sync::Arc;
 
 use super::text::prepared;
 use crate::base::digest::sha256;
 
-/// The most passwords of a list. A longer list adds little where guesses are counted.
+/// The maximum number of passwords in a list. More would add little protection, because wrong
+/// passwords are counted and limited.
 const MAX_ENTRIES: usize = 1_000_000;
 
-/// A list of passwords, of which only digests are kept.
+/// A list of blocked passwords, stored as digests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BlockList {
     /// The digests in ascending order, for binary search.
@@ -19,7 +21,7 @@ impl BlockList {
     /// Reads a list with one password in each line. Empty lines are ignored.
     ///
     /// # Errors
-    /// The rule that the text breaks.
+    /// The rule that the text breaks, as a clause.
     pub fn read(text: &str) -> Result<Self, String> {
         let lines = text.lines().filter(|line| !line.is_empty());
         let mut digests: Vec<[u8; 16]> = lines.take(MAX_ENTRIES + 1).map(digest).collect();
@@ -35,7 +37,7 @@ impl BlockList {
         })
     }
 
-    /// Whether a password is in the list, whatever the case of its letters.
+    /// Returns whether a password is in the list, without regard to case.
     pub fn has(&self, password: &str) -> bool {
         !self.digests.is_empty() && self.digests.binary_search(&digest(password)).is_ok()
     }

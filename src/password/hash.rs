@@ -1,8 +1,9 @@
 //! Password hashes: Argon2id (RFC 9106) in the PHC string format.
 //!
-//! A user has the hash of its password and those of earlier passwords, which it may not use again.
-//! They are one text, separated by spaces, the current one first. The store keeps that text sealed
-//! under the master key, so that a copy of the database alone is of no use for guessing.
+//! A user has one text with the hashes of its current password and of earlier ones, which it may
+//! not use again. The hashes are separated by spaces, the current one first. The store keeps the
+//! text sealed under the master key, so that nobody can guess passwords with a copy of the database
+//! alone.
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -11,58 +12,59 @@ use zeroize::Zeroizing;
 use crate::base::digest::sha256;
 use crate::base::secret::is_same_secret;
 
-/// The maximum number of passwords of a user whose hashes are kept, with the current one: the
-/// highest `PasswordReusePrevention` of a password policy.
+/// The maximum number of hashes that are kept for a user, including the current one: the highest
+/// `PasswordReusePrevention` of a password policy.
 pub const MAX_HASHES: usize = 24;
-/// The number of bytes of a salt: RFC 9106 section 3.1.
+/// The length of a salt in bytes: RFC 9106 section 3.1.
 pub const SALT_BYTES: usize = 16;
-/// The number of bytes of a hash.
+/// The length of a new hash's output in bytes.
 pub const OUTPUT_BYTES: usize = 32;
-/// The most memory that a hash from elsewhere may demand, in KiB, and the highest product of memory and
-/// passes: somewhat more than three times the work of [`Cost::DEFAULT`]. Each check of a password may
-/// have to do that work.
+/// The maximum memory in KiB of an imported hash, and the maximum product of its memory and passes:
+/// somewhat more than three times the work of [`Cost::DEFAULT`]. Every check of the password does
+/// that work.
 const MAX_MEMORY_KIB: u32 = 131_072;
 const MAX_WORK: u32 = 2 * MAX_MEMORY_KIB;
-/// The most lanes that a hash from elsewhere may demand.
+/// The maximum number of lanes of an imported hash.
 const MAX_LANES: u32 = 4;
-/// The least memory of a hash, in KiB, and the least product of memory and passes. All minimum
-/// configurations of OWASP's Password Storage Cheat Sheet satisfy both.
+/// The minimum memory in KiB of a hash, and the minimum product of its memory and passes. All
+/// minimum configurations of OWASP's Password Storage Cheat Sheet satisfy both.
 const MIN_MEMORY_KIB: u32 = 7_168;
 const MIN_WORK: u32 = 5 * MIN_MEMORY_KIB;
 
-/// What begins the salt of a hash that was made anew. The mark of the password follows, which makes the
-/// salt unique. No program makes such a salt by chance.
+/// The prefix of the salt in a hash that was recomputed at another cost. The password's mark
+/// follows it and makes the salt unique. A random salt practically never has this prefix.
 const MADE_ANEW: &[u8] = b"made anew";
-/// The number of bytes of a mark.
+/// The length of a mark in bytes.
 const MARK_BYTES: usize = 16;
 
-/// A digest by which another password is noticed. It stays the same when the hash of a password is made
-/// anew.
+/// A digest that identifies a user's current password: it changes when the password changes, and
+/// stays the same when the hash is recomputed at another cost.
 pub type Mark = [u8; MARK_BYTES];
 
-/// How expensive a hash is to compute.
+/// The parameters of Argon2id, which determine how expensive a hash is to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cost {
     /// The memory in KiB.
     pub memory_kib: u32,
-    /// The number of passes over the memory.
+    /// The number of passes over the memory (`t` in the PHC string).
     pub passes: u32,
-    /// The number of lanes, which are computed one after the other.
+    /// The number of lanes (`p` in the PHC string). They are computed one after the other.
     pub lanes: u32,
 }
 
 impl Cost {
-    /// Twice the memory of OWASP's first recommendation for Argon2id.
+    /// The cost of new hashes unless the configuration sets another: twice the memory of OWASP's
+    /// first recommendation for Argon2id.
     pub const DEFAULT: Self = Self {
         memory_kib: 38_912,
         passes: 2,
         lanes: 1,
     };
 
-    /// The cost of a hash.
+    /// Reads the cost from a hash.
     ///
     /// # Errors
-    /// [`HashError::Malformed`] if the text is no hash.
+    /// [`HashError::Malformed`] if the text is not a hash.
     pub fn of(hash: &str) -> Result<Self, HashError> {
         let params = parse(hash).map_err(|_| HashError::Malformed)?.params;
         Ok(Self {
@@ -84,7 +86,8 @@ pub enum HashError {
     /// There is not enough memory.
     #[error("there is not enough memory to compute the hash of a password")]
     Memory,
-    /// The text is not a hash of this module. Nothing that was checked with [`normal`] causes this.
+    /// The text is not a hash of this module. Texts that [`normal`] has accepted never cause this
+    /// error.
     #[error("this is not an Argon2id hash")]
     Malformed,
 }
@@ -100,10 +103,10 @@ pub fn hash(password: &str, salt: &[u8], cost: Cost) -> Result<Zeroizing<String>
     text(salt, &output, cost)
 }
 
-/// The hash in the PHC string format.
+/// Formats a hash in the PHC string format.
 ///
 /// # Errors
-/// [`HashError::Malformed`] if the cost or the salt is out of the bounds of Argon2.
+/// [`HashError::Malformed`] if Argon2 does not allow the cost or the salt.
 pub fn text(
     salt: &[u8],
     output: &[u8; OUTPUT_BYTES],
@@ -120,7 +123,8 @@ pub fn text(
     Ok(Zeroizing::new(hash.to_string()))
 }
 
-/// Whether a hash is that of this password. It takes as long as computing the hash.
+/// Returns whether `hash` is the hash of this password. The check takes as long as computing a
+/// hash.
 ///
 /// # Errors
 /// [`HashError`] if the hash is malformed, or if there is no memory to compute it.
@@ -135,10 +139,10 @@ pub fn matches(password: &str, hash: &str) -> Result<bool, HashError> {
     Ok(is_same_secret(&computed, output.as_bytes()))
 }
 
-/// The mark of the password of a hash.
+/// Returns the mark of the password that the hash was computed from.
 ///
 /// # Errors
-/// [`HashError::Malformed`] if the text is no hash.
+/// [`HashError::Malformed`] if the text is not a hash.
 pub fn mark(hash: &str) -> Result<Mark, HashError> {
     let salt = parse(hash).map_err(|_| HashError::Malformed)?.salt;
     let carried = salt.strip_prefix(MADE_ANEW);
@@ -150,8 +154,8 @@ pub fn mark(hash: &str) -> Result<Mark, HashError> {
     mark.copied().ok_or(HashError::Malformed)
 }
 
-/// Computes the hash of a password at another cost than that of `old`, which is a hash of the same
-/// password. Both have the same mark.
+/// Computes a hash of a password at a new cost. `old` is a hash of the same password, and both have
+/// the same mark.
 ///
 /// # Errors
 /// [`HashError`] if the old hash is malformed, or if there is no memory.
@@ -160,12 +164,12 @@ pub fn anew(password: &str, old: &str, cost: Cost) -> Result<Zeroizing<String>, 
     hash(password, &salt, cost)
 }
 
-/// The hashes of a user, the current one first.
+/// Splits a user's text into its hashes, the current one first.
 pub fn each(hashes: &str) -> impl Iterator<Item = &str> {
     hashes.split(' ')
 }
 
-/// The hashes of a user whose current one was made anew.
+/// Replaces the current hash in a user's text by one of the same password at a new cost.
 pub fn with_anew(new: &str, hashes: &str) -> Zeroizing<String> {
     let earlier = hashes.split_once(' ').map(|(_, earlier)| earlier);
     Zeroizing::new(match earlier {
@@ -174,7 +178,7 @@ pub fn with_anew(new: &str, hashes: &str) -> Zeroizing<String> {
     })
 }
 
-/// The hashes of a user after a change of its password, of which at most [`MAX_HASHES`] are kept.
+/// Puts the hash of a new password in front of a user's text, and keeps at most [`MAX_HASHES`].
 pub fn with_new(new: &str, hashes: &str) -> Zeroizing<String> {
     let mut all = Zeroizing::new(String::with_capacity(new.len() + 1 + hashes.len()));
     all.push_str(new);
@@ -185,10 +189,10 @@ pub fn with_new(new: &str, hashes: &str) -> Zeroizing<String> {
     all
 }
 
-/// Checks the hashes of a user, which may come from elsewhere.
+/// Checks a user's text of hashes, which may be imported.
 ///
 /// # Errors
-/// The rule that the text breaks. The message contains nothing of the text.
+/// The rule that the text breaks. The message does not contain any part of the text.
 pub fn normal(hashes: &str) -> Result<Zeroizing<String>, &'static str> {
     if each(hashes).take(MAX_HASHES + 1).count() > MAX_HASHES {
         return Err("must have at most 24 hashes, separated by spaces");
@@ -199,7 +203,7 @@ pub fn normal(hashes: &str) -> Result<Zeroizing<String>, &'static str> {
     Ok(Zeroizing::new(hashes.to_owned()))
 }
 
-/// The parts of a hash in the PHC string format.
+/// The parsed parts of a hash in the PHC string format.
 struct Parts {
     params: Params,
     salt: Salt,

@@ -1,37 +1,39 @@
-//! What an account demands of its users' passwords: IAM User Guide, "Set an account password policy
-//! for IAM users".
+//! The password policy of an account: IAM User Guide, "Set an account password policy for IAM
+//! users".
 
 use super::hash::MAX_HASHES;
 
 /// The characters that count as symbols.
 const SYMBOLS: &str = "!@#$%^&*()_+-=[]{}|'";
-/// The maximum number of characters of a password.
+/// The maximum length of a password in characters.
 const MAX_LENGTH: usize = 128;
-/// A name that is shorter than this may occur in a password by chance, but must not be all of it.
+/// The length in characters from which on a password must not contain a name. A shorter name may be
+/// part of a password by chance, but must not be the whole password.
 const MIN_NAME: usize = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PasswordPolicy {
-    /// The least number of characters.
+    /// The minimum length of a password in characters.
     pub minimum_length: usize,
-    /// Which kinds of characters a password must have.
+    /// The kinds of characters that a password must contain.
     pub characters: Characters,
     /// Whether each user may change its own password without a policy that allows it.
     pub allow_users_to_change: bool,
-    /// The number of days after which a password has expired.
+    /// The number of days after which a password expires; `None` if passwords do not expire.
     pub max_age_days: Option<u32>,
-    /// The number of a user's last passwords, with the current one, that must not be used again.
+    /// The number of a user's last passwords, including the current one, that the user must not
+    /// choose again; 0 allows all.
     pub reuse_prevention: usize,
     /// Whether a user cannot set a new password after the old one has expired.
     pub hard_expiry: bool,
 }
 
-/// The kinds of characters that a password must have.
+/// The rule about which kinds of characters a password must contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Characters {
-    /// Three of the four kinds.
+    /// At least three of the four kinds: upper case, lower case, digits and symbols.
     ThreeKinds,
-    /// Each of the kinds that is `true`.
+    /// At least one character of each kind that is `true`.
     Each {
         /// A letter of `A` to `Z`.
         uppercase: bool,
@@ -55,11 +57,11 @@ impl PasswordPolicy {
         hard_expiry: false,
     };
 
-    /// Checks a new password of a user. `names` are those of the user and the account, each with
-    /// what it is.
+    /// Checks a new password of a user. `names` contains the names that must not occur in it, each
+    /// with its description for the error text, such as "the user name".
     ///
     /// # Errors
-    /// What the password lacks, in AWS's words.
+    /// AWS's sentence about the rules that the password breaks.
     pub fn check(&self, password: &str, names: &[(&str, &str)]) -> Result<(), String> {
         let length = password.chars().count();
         if length > MAX_LENGTH {
@@ -111,19 +113,20 @@ impl PasswordPolicy {
         Ok(())
     }
 
-    /// The number of a user's hashes with which a new password is compared.
+    /// The number of a user's stored hashes that a new password is compared with.
     pub fn remembered(&self) -> usize {
         self.reuse_prevention.min(MAX_HASHES)
     }
 
-    /// Whether a password has expired, given its age in seconds.
+    /// Returns whether a password of this age, in seconds, has expired.
     pub fn has_expired(&self, age_seconds: i64) -> bool {
         self.max_age_days
             .is_some_and(|days| age_seconds >= i64::from(days) * 86_400)
     }
 }
 
-/// The kinds of characters that a password does not have: upper case, lower case, numbers, symbols.
+/// Returns AWS's text for each kind of characters that a password lacks: upper case, lower case,
+/// numbers, symbols.
 fn lacking(password: &str) -> [Option<&'static str>; 4] {
     let lacks = |has: fn(char) -> bool, what| (!password.chars().any(has)).then_some(what);
     [
@@ -141,7 +144,7 @@ fn several(count: usize, requirements: &[&str]) -> String {
     )
 }
 
-/// Whether a password is or contains a name, whatever the case of letters.
+/// Returns whether a password is or contains a name, without regard to case.
 fn contains(password: &str, name: &str) -> bool {
     let (password, name) = (password.to_lowercase(), name.to_lowercase());
     password == name || (name.chars().count() >= MIN_NAME && password.contains(&name))

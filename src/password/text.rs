@@ -1,15 +1,15 @@
-//! The form in which a password is hashed and compared, whatever keyboard it was typed on: the profile
-//! OpaqueString of RFC 8265 section 4.2.
+//! Normalizes passwords before they are hashed and compared, so that they match on every keyboard:
+//! the profile OpaqueString of RFC 8265 section 4.2.
 
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
-/// The maximum length in bytes of a password that is hashed. IAM's limit is 128 characters, each of which
-/// has at most four bytes.
+/// The maximum length in bytes of a password that is hashed. It has room for IAM's limit of 128
+/// characters of up to four bytes.
 pub const MAX_BYTES: usize = 1_024;
 
-/// The form in which a password is hashed: other spaces become U+0020, and the result is in NFC. No letter
-/// changes its case, and nothing is cut off.
+/// Returns the normalized password: other spaces become U+0020, and the result is in NFC. Case
+/// stays as it is, and nothing is cut off.
 pub fn prepared(password: &str) -> Zeroizing<String> {
     // NFC makes a text at most three times as long, so the buffer never moves and leaves no copy behind.
     let mut prepared = Zeroizing::new(String::with_capacity(password.len().saturating_mul(3)));
@@ -18,13 +18,13 @@ pub fn prepared(password: &str) -> Zeroizing<String> {
     prepared
 }
 
-/// Whether a password has a character that cannot be typed: RFC 8264 section 4.2.3. IAM's API takes tabs and
-/// line breaks; a page does not.
+/// Returns whether a password contains a control character: RFC 8264 section 4.2.3. IAM's API
+/// accepts tabs and line breaks; the pages do not, because nobody can type them.
 pub fn has_control(password: &str) -> bool {
     password.chars().any(char::is_control)
 }
 
-/// The general category `Zs` of Unicode.
+/// Returns whether a character is in Unicode's general category `Zs`.
 fn is_space(c: char) -> bool {
     matches!(
         c,

@@ -1,4 +1,5 @@
-//! Actions of the IAM API that a user takes in the pages, on its own account and in its own name.
+//! Calls actions of the IAM API for a user of the pages, on the user's own account and with its own
+//! permissions.
 
 use serde_json::{Map, Value};
 
@@ -9,7 +10,7 @@ use crate::ops;
 use crate::ops::iam::action::{Action, Iam};
 use crate::sign_in::choose;
 
-/// A refused action, with the id under which the audit log has it.
+/// The error of a refused action, with its id in the audit log.
 pub(super) struct Refused {
     pub(super) error: Error,
     pub(super) request_id: String,
@@ -21,11 +22,11 @@ impl From<Refused> for Problem {
     }
 }
 
-/// Calls an action as this user, with parameters in the form of AWS's model. `secret` are parameters that
-/// the audit log must not have.
+/// Calls an action as this user, with parameters in the form of AWS's model. The parameters in
+/// `secret` are left out of the audit log.
 ///
 /// # Errors
-/// [`Refused`] if the user's policies do not allow it, or the action itself refuses.
+/// [`Refused`] if the user's policies do not allow the action, or the action fails.
 pub(super) async fn call<A: Action>(
     visit: &Visit<'_>,
     me: &SignedInUser,

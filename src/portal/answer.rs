@@ -1,4 +1,4 @@
-//! The answers of the pages, and the headers that all of them have.
+//! The HTML answers of the pages, with the headers that they all have.
 
 use askama::Template;
 use bytes::Bytes;
@@ -9,14 +9,15 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-/// An answer before it has its headers.
+/// An answer before [`Answer::finish`] adds its headers.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: String,
-    /// The address to which the browser is redirected.
+    /// The address to which the answer redirects the browser; `None` for a page.
     location: Option<String>,
     cookies: Vec<HeaderValue>,
-    /// The origin outside of this broker to which the answer to a form of this page redirects.
+    /// The origin of another site to which the browser may be redirected after it submits a form of
+    /// this page.
     form_target: Option<String>,
     pub(super) retry_after: Option<u64>,
     pub(super) allow: Option<&'static str>,
@@ -24,7 +25,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// A page.
+    /// Renders a page with status 200.
     ///
     /// # Errors
     /// [`askama::Error`] if the template cannot be rendered.
@@ -32,7 +33,8 @@ impl Answer {
         Ok(Self::content(StatusCode::OK, template.render()?))
     }
 
-    /// Sends the browser to another address with a GET (RFC 9110 section 15.4.4).
+    /// Redirects the browser to another address, which it requests with GET (303 See Other, RFC
+    /// 9110 section 15.4.4).
     pub(super) fn go_to(address: impl Into<String>) -> Self {
         Self {
             location: Some(address.into()),
@@ -53,7 +55,7 @@ impl Answer {
         }
     }
 
-    /// An answer with this content.
+    /// An answer with a status and an HTML body.
     pub(super) fn content(status: StatusCode, body: String) -> Self {
         Self {
             body,
@@ -73,8 +75,8 @@ impl Answer {
         self
     }
 
-    /// Allows that the answer to a form of this page redirects to this address of another site: browsers
-    /// apply `form-action` to redirects, too.
+    /// Lets a form of this page redirect to the origin of this address after it is submitted.
+    /// Browsers apply the policy `form-action` to redirects, too.
     #[must_use]
     pub(super) fn with_form_target(self, address: &str) -> Self {
         Self {
@@ -83,7 +85,7 @@ impl Answer {
         }
     }
 
-    /// Adds the time in seconds after which another attempt makes sense.
+    /// Sets the `Retry-After` header in seconds; `None` sends no header.
     #[must_use]
     pub(super) fn with_retry_after(self, seconds: Option<u64>) -> Self {
         Self {
@@ -92,7 +94,7 @@ impl Answer {
         }
     }
 
-    /// Makes the browser forget what it has cached.
+    /// Makes the browser clear its cache for this site.
     #[must_use]
     pub(super) fn clearing_cache(self) -> Self {
         Self {
@@ -101,7 +103,7 @@ impl Answer {
         }
     }
 
-    /// The response, with all headers. `is_secure` is whether the browser used TLS.
+    /// Returns the response with all headers. `is_secure` says whether the browser used TLS.
     pub(super) fn finish(self, request_id: &str, is_secure: bool) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(Bytes::from(self.body)));
         *response.status_mut() = self.status;
@@ -139,7 +141,7 @@ impl Answer {
     }
 }
 
-/// Sets the headers that protect everything under the address of the pages.
+/// Sets the security headers that every response under the address of the pages has.
 pub(super) fn protect(headers: &mut HeaderMap, is_secure: bool) {
     for (name, value) in [
         (X_FRAME_OPTIONS, "DENY"),
@@ -163,8 +165,8 @@ pub(super) fn protect(headers: &mut HeaderMap, is_secure: bool) {
     }
 }
 
-/// The content security policy of a page: nothing but the broker's own style sheet, script and
-/// images.
+/// Returns the content security policy of a page, which allows only the broker's own style sheet,
+/// script and images.
 fn policy(form_target: Option<&str>) -> String {
     let more = form_target.map(|origin| format!(" {origin}"));
     format!(
@@ -173,7 +175,8 @@ fn policy(form_target: Option<&str>) -> String {
     )
 }
 
-/// The scheme, host and port of an address; `None` if it is not one that can stand in a policy.
+/// Returns the scheme, host and port of an address; `None` if they cannot be written in a content
+/// security policy.
 fn origin_of(address: &str) -> Option<String> {
     let uri: http::Uri = address.parse().ok()?;
     let scheme = uri.scheme_str().filter(|s| ["http", "https"].contains(s))?;

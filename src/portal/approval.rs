@@ -1,4 +1,5 @@
-//! The page on which a person allows or denies a program, whichever way the program has asked.
+//! The page on which a person allows or denies a program. It serves both the device flow and the
+//! authorization code flow.
 
 use askama::Template;
 use http::StatusCode;
@@ -14,24 +15,27 @@ use crate::error::Error;
 use crate::sign_in::SignIn;
 use crate::sign_in::password;
 
-/// The page that asks a person to allow a program: who asks, and for what.
+/// The page that asks a person whether to allow a program. It shows the program's name, its origin
+/// and the person who is signed in.
 #[derive(Template)]
 #[template(path = "approve.html", config = "src/portal/askama.toml")]
 pub(super) struct ApprovePage<'a> {
     pub(super) frame: Frame<'a>,
-    /// The code to compare with the one that the program shows.
+    /// The user code of the device flow, which the person compares with the one that the program
+    /// shows.
     pub(super) code: Option<&'a str>,
-    /// The name that the program gives itself.
+    /// The name of the program.
     pub(super) client: &'a str,
-    /// Whether an administrator has registered the program under that name.
+    /// Whether an administrator has registered the program. Otherwise the program chose its name
+    /// itself.
     pub(super) is_registered: bool,
-    /// What the program runs in, from its `User-Agent`.
+    /// The program and the system that the `User-Agent` of its request names.
     pub(super) program: Option<&'a str>,
     pub(super) address: Option<&'a str>,
     pub(super) is_same_address: bool,
     pub(super) at: Option<Moment>,
     pub(super) ago: Option<String>,
-    /// The address to which the answer goes.
+    /// The origin to which the browser returns after the decision; `None` in the device flow.
     pub(super) returns: Option<&'a str>,
     pub(super) who: &'a str,
     pub(super) action: &'a str,
@@ -49,7 +53,7 @@ struct DecidedPage<'a> {
     text: &'a str,
 }
 
-/// A page that says what was done.
+/// Returns a page that confirms the person's decision.
 pub(super) fn decided(visit: &Visit<'_>, title: &str, text: &str) -> Result<Answer, Problem> {
     Ok(Answer::page(&DecidedPage {
         title,
@@ -58,11 +62,11 @@ pub(super) fn decided(visit: &Visit<'_>, title: &str, text: &str) -> Result<Answ
     })?)
 }
 
-/// What this person must prove again before it may allow a program: a factor that is older than the limit of
-/// the configuration does not count.
+/// Returns the factors that the person must give again before it may allow a program, because they
+/// are older than the configuration's limit.
 ///
 /// # Errors
-/// [`Problem`] if only the identity provider can say that it is still the same person.
+/// [`Problem`] if the person signed in at an identity provider and must sign in there again.
 pub(super) fn asks(visit: &Visit<'_>, sign_in: &SignIn) -> Result<Asks, Problem> {
     let now = visit.broker.clock.now();
     let limit = visit.settings.mfa_max_age;
@@ -90,11 +94,12 @@ pub(super) fn asks(visit: &Visit<'_>, sign_in: &SignIn) -> Result<Asks, Problem>
     }
 }
 
-/// Checks the code or the password that [`asks`] demands. The sign-in then has a new factor and a
+/// Checks the code or the password that [`asks`] requires, and adds it to the sign-in, which gets a
 /// new cookie.
 ///
 /// # Errors
-/// The page with the form again, if the code or the password is not accepted.
+/// The inner [`Refused`] if the code or the password is not accepted; [`Problem`] if no form can be
+/// shown.
 pub(super) async fn prove(
     visit: &mut Visit<'_>,
     signed_in: &SignedIn,
@@ -109,19 +114,19 @@ pub(super) async fn prove(
     Ok(confirmation::confirm_with(visit, &mut me, asks, code, given).await)
 }
 
-/// Marks a page of approval as refused.
+/// Sets the status of a page that shows the form again after a refused code or password.
 pub(super) fn refused(answer: Answer, error: &Error) -> Answer {
     answer
         .with_status(form_status(error))
         .with_retry_after(retry_after(error))
 }
 
-/// The text of a refusal on a page of approval.
+/// Returns the text of a refusal, for the alert on the page.
 pub(super) fn alert(visit: &Visit<'_>, refused: Option<&Refused>) -> Option<String> {
     refused.map(|refused| text_of(visit.t, &refused.error))
 }
 
-/// A `User-Agent` in words: the first product and its version, and the system if it is named.
+/// Summarizes a `User-Agent`: the first product with its version, and the system if it is named.
 pub(super) fn program(user_agent: &str) -> Option<String> {
     let first = user_agent.split_whitespace().next()?;
     let first: String = first.replacen('/', " ", 1).chars().take(60).collect();

@@ -1,5 +1,5 @@
-//! The style sheet, the script and the icon of the pages. They are part of the binary, and the digest of
-//! the content is in the name, so that browsers can keep them for ever.
+//! The style sheet, the script and the icon of the pages. They are part of the binary, and their
+//! names contain a digest of the content, so that browsers can cache them without a time limit.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use http_body_util::Full;
 
 use crate::base::digest::{hex, sha256};
 
-/// The folder of the assets in a URL.
+/// The path under which all assets are served.
 pub(super) const FOLDER: &str = "/portal/assets/";
 
 struct Asset {
@@ -56,7 +56,8 @@ pub(super) fn icon() -> &'static str {
     &ICON.path
 }
 
-/// The response with the asset of this path; `None` if there is none, or its content has changed.
+/// Returns the asset with this path; `None` if there is none, or the path has the digest of another
+/// version.
 pub(super) fn answer(path: &str) -> Option<Response<Full<Bytes>>> {
     let assets: [&Asset; 3] = [&STYLE, &SCRIPT, &ICON];
     let asset = assets.into_iter().find(|asset| asset.path == path)?;

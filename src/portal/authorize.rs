@@ -1,6 +1,6 @@
-//! The page that asks a person whether to allow a program that has sent the browser here: RFC 6749 section
-//! 4.1.1. The request was checked by [`crate::sign_in::authorize`]; it comes back with the form, and is
-//! checked again.
+//! The page that asks a person whether to allow a program that redirected the browser here: RFC
+//! 6749 section 4.1.1. [`crate::sign_in::authorize`] checks the program's request before the page
+//! is shown, and again when the browser submits the form with it.
 
 use http::StatusCode;
 
@@ -14,7 +14,7 @@ use crate::base::form;
 use crate::error::Error;
 use crate::sign_in::authorize::{self, Request, Wrong};
 
-/// The page that asks whether to allow the program.
+/// Shows the page that asks whether to allow the program, after the person has signed in.
 pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let query = visit.head.uri.query().unwrap_or_default();
     // What is wrong is said before anybody signs in for it.
@@ -28,7 +28,7 @@ pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     }
 }
 
-/// Checks a program's request. `Err` holds the answer to one that is not accepted.
+/// Checks a program's request. `Err` contains the answer to a request that is not accepted.
 fn check(visit: &Visit<'_>, query: &str) -> Result<Request, Box<Result<Answer, Problem>>> {
     authorize::check(visit.broker, query).map_err(|wrong| {
         Box::new(match wrong {
@@ -74,7 +74,8 @@ fn approve_page(
     Ok(answer.with_form_target(&request.redirect_uri))
 }
 
-/// Whether an administrator has registered the program of a request, which may then be called by its name.
+/// Returns whether an administrator has registered the program. Otherwise the program chose its
+/// name itself.
 fn is_registered(visit: &Visit<'_>, query: &str) -> bool {
     let pairs = form::pairs(query.as_bytes()).unwrap_or_default();
     let id = pairs.into_iter().find(|(name, _)| name == "client_id");
@@ -82,7 +83,7 @@ fn is_registered(visit: &Visit<'_>, query: &str) -> bool {
     id.is_some_and(|(_, id)| clients.iter().any(|client| client.id == id))
 }
 
-/// Carries out the decision, and sends the browser back to the program.
+/// Carries out the person's decision, and redirects the browser back to the program.
 pub(super) async fn decide(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
     let (query, decision) = (form.take("request"), form.take("decision"));
     let (mfa, password) = (form.code("mfa_code"), form.secret("password"));

@@ -1,5 +1,5 @@
-//! Changes of one's own credentials, each of which is confirmed with a fresh code of a device, or with the
-//! password by somebody who has no device.
+//! The pages on which users change their own credentials. Each change must be confirmed with a new
+//! code of an MFA device, or with the password by a user without a device.
 
 use askama::Template;
 use http::StatusCode;
@@ -17,7 +17,7 @@ use crate::ops::iam::access_keys::{DeleteAccessKey, UpdateAccessKey};
 use crate::ops::iam::mfa_devices::{DeactivateMfaDevice, DeleteVirtualMfaDevice};
 use crate::sign_in::{self, password};
 
-/// A change of one's own credentials.
+/// A change of a user's own credentials that needs a confirmation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     AddDevice,
@@ -28,27 +28,28 @@ pub(super) enum Change {
     DeleteKey,
 }
 
-/// What a change asks for, to know that it is still the same person.
+/// The factors that the user must give to confirm a change; none if the password was given
+/// recently.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Asks {
     pub(super) code: bool,
     pub(super) password: bool,
 }
 
-/// A page that asks once before something is done.
+/// A page that asks for a confirmation before a change is made.
 #[derive(Template)]
 #[template(path = "confirm.html", config = "src/portal/askama.toml")]
 pub(super) struct ConfirmPage<'a> {
     pub(super) frame: Frame<'a>,
     pub(super) title: &'a str,
     pub(super) text: &'a str,
-    /// The name of what is changed.
+    /// The name of the device or key that is changed.
     pub(super) name: Option<&'a str>,
     pub(super) action: &'a str,
     pub(super) fields: Vec<(&'static str, &'a str)>,
     pub(super) asks: Asks,
     pub(super) user_name: &'a str,
-    /// The address for somebody who does not confirm.
+    /// The address of the link with which the user cancels.
     pub(super) back: &'a str,
 }
 
@@ -62,7 +63,7 @@ impl Change {
         Self::DeleteKey,
     ];
 
-    /// The change whose page has this path.
+    /// Returns the change whose page has this path; `None` for any other path.
     pub(super) fn at(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|change| change.path() == path)
     }
@@ -78,15 +79,16 @@ impl Change {
         }
     }
 
-    /// The change's name in an address.
+    /// The last segment of the change's path, which is its value in the parameter `done`.
     fn word(self) -> &'static str {
         self.path().rsplit('/').next().unwrap_or_default()
     }
 
-    /// What a page says after a change, from the parameter `done` of its address.
+    /// Returns the text that a page shows after a change, which the parameter `done` of its address
+    /// names.
     ///
     /// # Errors
-    /// [`Problem`] if the query cannot be read.
+    /// [`Problem`] if the query cannot be parsed.
     pub(super) fn done(visit: &Visit<'_>) -> Result<Option<&'static str>, Problem> {
         let (t, word) = (visit.t, visit.parameter("done")?);
         let is_done =
@@ -102,7 +104,7 @@ impl Change {
         }))
     }
 
-    /// The path of the page that shows what is changed.
+    /// The path of the page that lists the devices or keys, to which the browser returns.
     fn back(self) -> &'static str {
         match self {
             Self::AddDevice | Self::RemoveDevice => "/portal/mfa",
@@ -112,7 +114,7 @@ impl Change {
         }
     }
 
-    /// The parameter that names what is changed.
+    /// The form's field with the device or key to change; `None` if the change makes a new one.
     fn parameter(self) -> Option<&'static str> {
         match self {
             Self::AddDevice | Self::MakeKey => None,
@@ -122,7 +124,7 @@ impl Change {
     }
 }
 
-/// The page that asks for the confirmation of a change.
+/// Shows the page that asks the user to confirm a change.
 pub(super) async fn page(visit: &mut Visit<'_>, change: Change) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,
@@ -166,7 +168,7 @@ fn ask(
     })?)
 }
 
-/// What a change of this user's credentials asks for now.
+/// Returns the factors that this user must give now to confirm a change.
 fn asks(visit: &Visit<'_>, me: &SignedInUser) -> Asks {
     let broker = visit.broker;
     let code = password::has_device(&broker.directory.load(), &me.user.arn);
@@ -174,17 +176,18 @@ fn asks(visit: &Visit<'_>, me: &SignedInUser) -> Asks {
     Asks { code, password }
 }
 
-/// What happens after the form of a change was submitted.
+/// The result of a submitted form.
 pub(super) enum Next {
-    /// The change was made or refused.
+    /// The change was made or refused, and this is the answer.
     Answered(Answer),
-    /// The change is confirmed; the page of the devices makes it.
+    /// The user confirmed; the caller must show the page on which a device is enrolled.
     AddDevice(SignedInUser),
-    /// The change is confirmed; the page of the keys makes it.
+    /// The user confirmed; the caller must create the key and show the page with it.
     MakeKey(SignedInUser),
 }
 
-/// Checks the confirmation and makes the change, unless it needs a page of its own ([`Next`]).
+/// Checks the confirmation and makes the change. Two kinds of changes are left to the caller: see
+/// [`Next`].
 pub(super) async fn submit(
     visit: &mut Visit<'_>,
     change: Change,
@@ -214,7 +217,7 @@ pub(super) async fn submit(
     }))
 }
 
-/// The page again, with the reason why the change was refused.
+/// Shows the page again, with the reason why the change was refused.
 pub(super) fn again(
     visit: &mut Visit<'_>,
     me: &SignedInUser,
@@ -232,7 +235,8 @@ pub(super) fn again(
         .with_retry_after(retry_after(error)))
 }
 
-/// The status of a form that is shown again. A wrong code is a mistake in the form, not a lack of permission.
+/// Returns the status for a form that is shown again. A wrong code is a mistake in the form, and
+/// not a lack of permission.
 pub(super) fn form_status(error: &Error) -> StatusCode {
     match error {
         Error::Mfa(MfaError::Locked) => StatusCode::TOO_MANY_REQUESTS,
@@ -243,7 +247,8 @@ pub(super) fn form_status(error: &Error) -> StatusCode {
     }
 }
 
-/// Checks that it is still the user, and gives its sign-in the new factor and a new cookie.
+/// Checks the factors that a change requires, and adds the new factor to the sign-in, which gets a
+/// new cookie.
 ///
 /// # Errors
 /// [`Refused`] if the code or the password is not accepted.
@@ -257,7 +262,8 @@ pub(super) async fn confirm(
     confirm_with(visit, me, asks, code, given).await
 }
 
-/// Checks the code or the password, as `asks` demands.
+/// Checks the code or the password that `asks` requires, and adds the new factor to the sign-in,
+/// which gets a new cookie.
 ///
 /// # Errors
 /// [`Refused`] if the code or the password is not accepted.
@@ -297,7 +303,7 @@ pub(super) async fn confirm_with(
     Ok(())
 }
 
-/// The error of a password that was not accepted.
+/// Returns the error for a password that was not accepted.
 pub(super) fn error_of(visit: &Visit<'_>, refused: login::Refused) -> Error {
     let t = visit.t;
     match refused {
@@ -312,7 +318,7 @@ pub(super) fn error_of(visit: &Visit<'_>, refused: login::Refused) -> Error {
     }
 }
 
-/// Takes a device away from the user, and deletes it if it is a virtual one.
+/// Deactivates a user's MFA device, and deletes it if it is a virtual one.
 async fn remove_device(visit: &Visit<'_>, me: &SignedInUser, serial: &str) -> Result<(), Refused> {
     let of = [("UserName", &*me.user.name), ("SerialNumber", serial)];
     account::call::<DeactivateMfaDevice>(visit, me, &of, &[]).await?;

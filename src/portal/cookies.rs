@@ -1,5 +1,5 @@
-//! The cookies of the pages: RFC 6265bis. Their prefix `__Host-` keeps every other host, also one of
-//! the same domain, from reading or setting them.
+//! The cookies of the pages: RFC 6265bis. Because of the prefix `__Host-`, no other host can read
+//! or set them, not even one in the same domain.
 
 use std::time::Duration;
 
@@ -8,26 +8,30 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::sign_in::known::MAX_BYTES;
 
-/// The cookie of a sign-in. Its value is a handle of it.
+/// The cookie of a sign-in. Its value is the secret handle of the sign-in.
 pub const SESSION: &str = "__Host-brevet";
-/// The cookie of a browser that has not signed in yet, to which the forms before the sign-in are bound.
+/// The cookie of a browser that has not signed in yet. The tokens of the sign-in forms are bound to
+/// it.
 pub const BEFORE: &str = "__Host-brevet-pre";
 
-/// The cookie that marks a browser in which a user has signed in before. It reveals nothing and signs nobody
-/// in.
+/// The cookie that marks a browser in which a user has signed in before. It does not reveal who,
+/// and does not sign anybody in.
 pub const KNOWN: &str = "__Host-brevet-known";
 
-/// The length of a value: 32 bytes in base64url.
+/// The length of a cookie's value: 32 bytes in base64url. The value of [`KNOWN`] has a form of its
+/// own.
 const LENGTH: usize = 43;
-/// What every cookie of the pages has in common. A cookie without `Max-Age` ends with the browser.
+/// The attributes that all cookies of the pages share. Without `Max-Age`, the browser deletes a
+/// cookie when it is closed.
 const ATTRIBUTES: &str = "; Path=/; Secure; HttpOnly; SameSite=Lax";
 
-/// The request has several cookies of one name, of which at most one is this broker's.
+/// The error for a request with several cookies of one name: it is unknown which of them this
+/// broker has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ambiguous;
 
-/// The value of a cookie; `None` if there is none, or its value does not have the form of these
-/// cookies.
+/// Returns the value of a cookie; `None` if the request has none, or its value has another form
+/// than this broker's cookies.
 ///
 /// # Errors
 /// [`Ambiguous`] if there are several of this name.
@@ -63,7 +67,7 @@ fn is_value(name: &str, value: &str) -> bool {
     }
 }
 
-/// The `Set-Cookie` header that sets a cookie until the browser is closed.
+/// Returns the `Set-Cookie` header for a cookie that lasts until the browser is closed.
 pub(super) fn set(name: &str, value: &str) -> HeaderValue {
     let mut header = HeaderValue::from_str(&format!("{name}={value}{ATTRIBUTES}"))
         .unwrap_or_else(|_| HeaderValue::from_static(""));
@@ -71,14 +75,14 @@ pub(super) fn set(name: &str, value: &str) -> HeaderValue {
     header
 }
 
-/// The `Set-Cookie` header that sets a cookie for a time.
+/// Returns the `Set-Cookie` header for a cookie that expires after `lasts`.
 pub(super) fn set_for(name: &str, value: &str, lasts: Duration) -> HeaderValue {
     let seconds = lasts.as_secs();
     let text = format!("{name}={value}; Max-Age={seconds}{ATTRIBUTES}");
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// The `Set-Cookie` header that removes a cookie.
+/// Returns the `Set-Cookie` header that deletes a cookie.
 pub(super) fn remove(name: &str) -> HeaderValue {
     HeaderValue::from_str(&format!("{name}=; Max-Age=0{ATTRIBUTES}"))
         .unwrap_or_else(|_| HeaderValue::from_static(""))

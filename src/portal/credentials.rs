@@ -1,4 +1,5 @@
-//! The credentials of a role, ready to paste, and how to get them without the page.
+//! The page with the credentials of a role to copy, and the guide for getting them with the AWS
+//! CLI.
 
 use askama::Template;
 
@@ -11,7 +12,7 @@ use crate::base::arn::{AccountId, IamArn, account_of, name_of};
 use crate::mint::Credentials;
 use crate::sign_in::{choose, roles};
 
-/// The name of the portal, which AWS's tools want in this form. Nothing is requested from it.
+/// The start URL for `aws configure sso`. AWS's tools require this form, but send no request to it.
 const START_URL: &str = "https://brevet.awsapps.com/start";
 
 #[derive(Template)]
@@ -29,7 +30,7 @@ struct Page<'a> {
     guide: String,
 }
 
-/// Credentials as one kind of shell or file takes them.
+/// The credentials in the syntax of one shell or file.
 struct Format {
     name: &'static str,
     hint: &'static str,
@@ -40,14 +41,15 @@ struct Format {
 #[template(path = "guide.html", config = "src/portal/askama.toml")]
 struct Guide<'a> {
     frame: Frame<'a>,
-    /// The name of the profile.
+    /// The name of the AWS CLI profile in the guide.
     name: &'a str,
     profile: String,
     login: String,
     brevet: String,
 }
 
-/// Chooses a role, and shows its credentials this once.
+/// Issues credentials of the chosen role, and shows them. Reloading the page does not show them
+/// again.
 pub(super) async fn hand_out(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
     let role_arn = form.take("role");
     let Some(signed_in) = visit.signed_in.clone() else {
@@ -85,7 +87,8 @@ pub(super) async fn hand_out(visit: &mut Visit<'_>, mut form: Form) -> Result<An
     })?)
 }
 
-/// The page for a refused role. It names the role, so that the person can ask for it.
+/// Returns the error page for a refused role, with the role's name, so that the person can ask an
+/// administrator for access.
 fn no_access(error: &crate::error::Error, request_id: String, role_arn: &str) -> Problem {
     let problem = Problem::refused(error, Some(request_id));
     let (account, role) = (account_of(role_arn), name_of(role_arn));
@@ -95,7 +98,8 @@ fn no_access(error: &crate::error::Error, request_id: String, role_arn: &str) ->
     }
 }
 
-/// The name of a profile for a role, as AWS's portal makes it. Other characters would need quotes.
+/// Returns the name of a CLI profile for a role, in the form that AWS's portal uses. Characters
+/// that would need quotes become `-`.
 fn profile_name(account: &str, role: &str) -> String {
     let legal = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
     let role: String = role
@@ -146,7 +150,8 @@ fn formats(visit: &Visit<'_>, credentials: &Credentials, profile: &str) -> [Form
     ]
 }
 
-/// How the AWS CLI and the SDKs get credentials of a role by themselves.
+/// Shows how to configure the AWS CLI and the SDKs so that they get credentials of a role by
+/// themselves.
 pub(super) fn guide(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     if let Err(answer) = visit.must_be_signed_in() {
         return Ok(*answer);

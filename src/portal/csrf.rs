@@ -1,4 +1,5 @@
-//! Shows that a form was sent from a page of this broker, by the browser for which the page was made.
+//! Protects forms against cross-site request forgery: a form must come from a page that this broker
+//! made for the same browser.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,14 +7,14 @@ use http::header::ORIGIN;
 use http::{HeaderMap, HeaderValue};
 use ring::hmac;
 
-/// The token of a form: a MAC of its address under the value of the cookie to which it is bound. The
-/// cookie has 256 random bits that no page can read, so only this broker can make the token, and a
-/// token ends with its cookie.
+/// Returns the token of a form: a MAC of the form's address under the cookie to which it is bound.
+/// The cookie has 256 random bits that scripts cannot read, so only this broker can make the token.
+/// The token becomes invalid with its cookie.
 pub(super) fn token(cookie: &str, action: &str) -> String {
     URL_SAFE_NO_PAD.encode(hmac::sign(&key(cookie), &message(action)))
 }
 
-/// Whether a token is that of this form and cookie, in constant time.
+/// Returns whether a token belongs to this form and cookie. The comparison takes constant time.
 pub(super) fn is_token(token: &str, cookie: &str, action: &str) -> bool {
     URL_SAFE_NO_PAD
         .decode(token)
@@ -28,14 +29,15 @@ fn message(action: &str) -> Vec<u8> {
     format!("form of a page\n{action}").into_bytes()
 }
 
-/// Whether the browser reports that a form came from a page of this broker; `true` if it reports
-/// nothing. Not every browser sends both headers; the token is required in any case.
+/// Returns whether the headers `Origin` and `Sec-Fetch-Site`, as far as they are present, say that
+/// the form came from a page of this broker. Not every browser sends them, so the token is required
+/// in any case.
 pub(super) fn is_from_here(headers: &HeaderMap, public_origin: &str) -> bool {
     is_only(headers, ORIGIN.as_str(), public_origin)
         && is_only(headers, "sec-fetch-site", "same-origin")
 }
 
-/// Whether a header is absent, or has only this value.
+/// Returns whether a header is absent or has the expected value.
 fn is_only(headers: &HeaderMap, name: &str, expected: &str) -> bool {
     let is_expected = |value: &HeaderValue| value.as_bytes() == expected.as_bytes();
     headers.get_all(name).iter().all(is_expected)

@@ -1,7 +1,7 @@
-//! Where a browser goes after it has signed in. Only pages of this broker can be named, so that a link
-//! to the sign-in leads nowhere else.
+//! The page to which the browser goes after a sign-in. It is always a page of this broker, so that
+//! a link to the sign-in cannot lead to another site.
 
-/// The pages to which a sign-in may lead. Each changes nothing.
+/// The pages to which a sign-in may lead. Opening one of them changes nothing.
 const PAGES: [&str; 8] = [
     "/portal",
     "/portal/sessions",
@@ -12,10 +12,11 @@ const PAGES: [&str; 8] = [
     "/authorize",
     "/oauth2/authorize",
 ];
-/// The maximum length of a destination in bytes: the request of a client that asks for a code.
+/// The maximum length of a destination in bytes, with room for the authorization request of a
+/// client in its query.
 const MAX_BYTES: usize = 4_096;
 
-/// A page of this broker, with its query.
+/// The path and the query of a page of this broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination(String);
 
@@ -26,8 +27,8 @@ impl Default for Destination {
 }
 
 impl Destination {
-    /// Reads a path, which may be followed by `?` and a query. The path must be that of a page, letter
-    /// by letter; the query must need no interpretation by a browser.
+    /// Parses a path, which may be followed by `?` and a query. Returns `None` unless the path is
+    /// exactly that of a page and the query has only characters that browsers do not change.
     pub fn parse(text: &str) -> Option<Self> {
         let (path, query) = match text.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -38,18 +39,19 @@ impl Destination {
         (is_page && is_query && text.len() <= MAX_BYTES).then(|| Self(text.to_owned()))
     }
 
-    /// The path and query.
+    /// The path and the query, for the `Location` header of a redirect.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether this is the page to which a sign-in leads by default.
+    /// Whether this is the portal's start page, to which a sign-in leads by default.
     pub fn is_default(&self) -> bool {
         self.0 == "/portal"
     }
 }
 
-/// The characters of a query (RFC 3986 section 3.4) without `'`.
+/// Returns whether a byte may be in a query (RFC 3986 section 3.4). `'` is left out, because it
+/// ends an attribute in HTML.
 fn is_query_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&()*+,;=:@/?%".contains(&byte)
 }

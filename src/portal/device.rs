@@ -19,12 +19,14 @@ use crate::sign_in::device::{self, Asking};
 struct Page<'a> {
     frame: Frame<'a>,
     code: &'a str,
-    /// The address from which the program asked, if it is not that of the browser.
+    /// The address from which the program sent its request, if it differs from the browser's
+    /// address.
     asked: Option<String>,
 }
 
-/// The page for the code. A complete link fills the code in only if the program asked from the address of
-/// this browser: whoever sends such a link from elsewhere wants somebody else to approve.
+/// Shows the page for the code. A link with the code fills it in only if the program's request came
+/// from the same address as the browser: otherwise, somebody else may have sent the link to get an
+/// approval.
 pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,
@@ -63,7 +65,7 @@ fn code_page(
     })?)
 }
 
-/// The answer to a code that was refused: the page for the code again, or an error page.
+/// Returns the answer to a code that was refused: the page for the code again, or an error page.
 fn refused(visit: &Visit<'_>, code: &str, error: &Error) -> Result<Answer, Problem> {
     let t = visit.t;
     let (status, text) = match error.class() {
@@ -77,7 +79,7 @@ fn refused(visit: &Visit<'_>, code: &str, error: &Error) -> Result<Answer, Probl
     Ok(answer.with_retry_after(retry_after(error)))
 }
 
-/// Looks the code up, and asks whether to allow the program.
+/// Looks up the program that shows the code, and asks the person whether to allow it.
 pub(super) async fn submit(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
     must_be_on(visit)?;
     let code = form.take("code");

@@ -1,5 +1,5 @@
-//! Reads the forms of the pages: strictly, bounded, and only those that were sent from a page of this
-//! broker.
+//! Reads the forms of the pages. It limits their size, and accepts only forms that were sent from a
+//! page of this broker.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
@@ -13,28 +13,29 @@ use crate::base::http::media_type;
 use crate::error::Error;
 use crate::request_body;
 
-/// The maximum size of a form in bytes: enough for a request for a code of 4,096 bytes, encoded twice.
+/// The maximum size of a form in bytes. It has room for an authorization request of 4,096 bytes
+/// that is percent-encoded twice.
 const MAX_BYTES: usize = 40_960;
-/// The maximum number of fields.
+/// The maximum number of fields in a form.
 const MAX_FIELDS: usize = 16;
 
-/// To which cookie the token of a form is bound.
+/// The cookie to which the token of a form is bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bound {
-    /// To the cookie of the sign-in.
+    /// The cookie of the sign-in, [`cookies::SESSION`](super::cookies::SESSION).
     SignIn,
-    /// To the cookie of a browser that has not signed in.
+    /// The cookie of a browser that has not signed in, [`cookies::BEFORE`](super::cookies::BEFORE).
     Before,
 }
 
-/// The fields of a form that was sent from a page of this broker.
+/// The fields of a form that passed all checks of [`Form::receive`].
 pub(super) struct Form(Parameters);
 
 impl Form {
-    /// Receives a form and checks where it comes from, before anything of it is used.
+    /// Reads a form, after checking that it was sent from a page of this broker.
     ///
     /// # Errors
-    /// [`Problem`] if the form comes from another site, has no valid token, or cannot be read.
+    /// [`Problem`] if the form comes from another site, has no valid token, or cannot be parsed.
     pub(super) async fn receive<B>(
         visit: &Visit<'_>,
         body: B,
@@ -90,7 +91,8 @@ impl Form {
         Zeroizing::new(self.take(name))
     }
 
-    /// Takes a code of a device. People type the space that their app shows in it.
+    /// Takes a code of an MFA device, without spaces: many apps show a space in it, and people type
+    /// that, too.
     pub(super) fn code(&mut self, name: &str) -> Zeroizing<String> {
         let mut code = self.secret(name);
         code.retain(|c| c != ' ');
@@ -98,7 +100,7 @@ impl Form {
     }
 }
 
-/// Whether the content type is that of a form, and there is one content type.
+/// Returns whether the request has exactly one content type, and it is that of a form.
 fn is_form(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     types

@@ -1,4 +1,5 @@
-//! What every page has around its content: the links, who is signed in, and the tokens of its forms.
+//! The frame around the content of every page: the links, the name of the person who is signed in,
+//! and the tokens of its forms.
 
 use super::assets;
 use super::csrf;

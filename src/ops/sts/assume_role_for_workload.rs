@@ -52,7 +52,7 @@ pub struct AssumeRoleForWorkload {
 }
 
 pub struct AssumeRoleForWorkloadOutput {
-    /// The temporary credentials, which are returned only here.
+    /// The temporary credentials. No other call returns them again.
     pub credentials: Credentials,
     /// The role's unique id and the session's name, `AROA…:SESSION`.
     pub assumed_role_id: String,
@@ -171,7 +171,8 @@ impl Operation for AssumeRoleForWorkload {
 }
 
 impl AssumeRoleForWorkload {
-    /// The parameters for the audit record, with what the token says of a pod once that is known.
+    /// Returns the parameters for the audit record. `pod` adds the facts from a pod's token, once
+    /// it is verified.
     fn asked<'a>(&'a self, pod: Option<&'a workload::Pod>) -> Parameters<'a> {
         Parameters {
             workload: self.workload.audited(pod),
@@ -183,7 +184,7 @@ impl AssumeRoleForWorkload {
     }
 }
 
-/// The session of a workload, which has tags but no session policies.
+/// Returns the details of a workload's session, which has tags but no session policies.
 ///
 /// # Errors
 /// [`Error::PackedPolicyTooLarge`] if the tags are too long.
@@ -209,8 +210,8 @@ fn details(name: String, tags: &[Tag], transitive: bool) -> Result<SessionDetail
     })
 }
 
-/// Decides whether the node may hand out the role to the workload: by the node's own policies, then by
-/// the role's trust policy.
+/// Decides whether the node may give credentials of the role to the workload: first by the node's
+/// own policies, then by the role's trust policy.
 fn decide<'c>(
     cx: &'c Context<'_>,
     role: &std::sync::Arc<crate::directory::Role>,

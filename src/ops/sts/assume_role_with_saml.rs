@@ -1,5 +1,6 @@
-//! AssumeRoleWithSAML: issues a session of a role to the user for whom a SAML identity provider
-//! vouches. The provider's response is the only proof: STS API Reference, "AssumeRoleWithSAML".
+//! AssumeRoleWithSAML: issues a session of a role to a user whom a SAML identity provider has
+//! authenticated. The provider's signed response is the only proof: STS API Reference,
+//! "AssumeRoleWithSAML".
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::trust::Denied;
 
 const ACTION: &str = "sts:AssumeRoleWithSAML";
 
-/// The parameters as the caller sent them, not checked yet. AWS documents the fields.
+/// The parameters as the caller sent them, before any check. AWS documents the fields.
 #[derive(Default)]
 pub struct AssumeRoleWithSamlInput {
     pub role_arn: Option<String>,
@@ -41,8 +42,8 @@ pub struct AssumeRoleWithSamlInput {
     pub duration_seconds: Option<i64>,
 }
 
-/// A call of AssumeRoleWithSAML whose parameters have been checked, without the response, which is the
-/// evidence.
+/// A call of AssumeRoleWithSAML whose parameters have been checked. The SAML response is not part
+/// of it, but is the evidence that authenticates the caller.
 pub struct AssumeRoleWithSaml {
     role_arn: RoleArn,
     provider_arn: SamlProviderArn,
@@ -60,20 +61,22 @@ pub struct AssumeRoleWithSamlOutput {
     /// The size of the packed session policies and tags, in percent of the limit.
     pub packed_policy_size: u64,
     pub subject: String,
-    /// The format of the NameID, without the prefix of SAML 2.0.
+    /// The format of the NameID, without the URN prefix of SAML 2.0, such as `persistent`.
     pub subject_type: String,
     /// The entity ID of the identity provider.
     pub issuer: String,
-    /// The URL to which the assertion was sent.
+    /// The URL of the recipient that the assertion names.
     pub audience: String,
-    /// A hash of the issuer, the account and the provider's name, with which the subject is unique.
+    /// A hash of the issuer, the account and the provider's name. Together with the subject, it
+    /// identifies a user uniquely.
     pub name_qualifier: String,
     /// The source identity of the session; empty if it has none.
     pub source_identity: String,
 }
 
 impl AssumeRoleWithSaml {
-    /// Checks the parameters. Returns the evidence for the caller apart from the call.
+    /// Checks the parameters. Returns the SAML response as the caller's evidence, and the rest as
+    /// the call.
     ///
     /// # Errors
     /// [`Error`] that names the first field that breaks a rule, and the rule.
@@ -101,7 +104,7 @@ impl AssumeRoleWithSaml {
         Ok((Evidence::Shown(shown), request))
     }
 
-    /// The request of a person who signed in through this provider.
+    /// Builds the call for a person who signed in through this provider, without session policies.
     pub fn by_sign_in(role_arn: RoleArn, provider_arn: SamlProviderArn) -> Self {
         Self {
             role_arn,
@@ -123,8 +126,8 @@ impl AssumeRoleWithSaml {
         }
     }
 
-    /// Checks that the assertion names the role together with the provider. This is required even if
-    /// the role's trust policy allows the session.
+    /// Checks that the assertion contains the pair of the role and the provider. This is required
+    /// even if the role's trust policy allows the session.
     fn check_role_pair(
         &self,
         cx: &mut Context<'_>,

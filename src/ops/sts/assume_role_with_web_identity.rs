@@ -1,5 +1,5 @@
-//! AssumeRoleWithWebIdentity: issues a session of a role to the holder of an OpenID Connect
-//! provider's token. The token is the only proof: STS API Reference, "AssumeRoleWithWebIdentity".
+//! AssumeRoleWithWebIdentity: issues a session of a role to the holder of a token from an OpenID
+//! Connect provider. The token is the only proof: STS API Reference, "AssumeRoleWithWebIdentity".
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -23,25 +23,26 @@ use crate::ops::operation::Operation;
 use crate::proof::jwt;
 use crate::session::durations;
 
-/// The parameters as the caller sent them, not checked yet. AWS documents the fields.
+/// The parameters as the caller sent them, before any check. AWS documents the fields.
 #[derive(Default)]
 pub struct AssumeRoleWithWebIdentityInput {
     pub role_arn: Option<String>,
     pub role_session_name: Option<String>,
     pub web_identity_token: Option<String>,
-    /// The provider of an OAuth 2.0 access token, which is refused.
+    /// The parameter `ProviderId`, which AWS uses for OAuth 2.0 access tokens. Brevet refuses it.
     pub provider_id: Option<String>,
     pub policy_arns: Vec<String>,
     pub policy: Option<String>,
     pub duration_seconds: Option<i64>,
 }
 
-/// The checked request without its token, which is the evidence.
+/// A call of AssumeRoleWithWebIdentity whose parameters have been checked. The token is not part of
+/// it, but is the evidence that authenticates the caller.
 pub struct AssumeRoleWithWebIdentity(FederatedSession);
 
-/// The session that AssumeRoleWithWebIdentity issued, and what was read from the token.
+/// The session that AssumeRoleWithWebIdentity issued, and the claims of the token that AWS returns.
 pub struct AssumeRoleWithWebIdentityOutput {
-    /// The temporary credentials, which are returned only here.
+    /// The temporary credentials. No other call returns them again.
     pub credentials: Credentials,
     /// The role's unique id and the session's name, `AROA…:SESSION`.
     pub assumed_role_id: String,
@@ -54,12 +55,13 @@ pub struct AssumeRoleWithWebIdentityOutput {
     pub audience: String,
     /// The token's subject, from the claim `sub`.
     pub subject: String,
-    /// The source identity in force; empty if there is none.
+    /// The source identity of the session; empty if it has none.
     pub source_identity: String,
 }
 
 impl AssumeRoleWithWebIdentity {
-    /// Checks each parameter by itself. Returns the evidence and the request.
+    /// Checks each parameter by itself. Returns the token as the caller's evidence, and the rest as
+    /// the call.
     ///
     /// # Errors
     /// [`Error`] that names the first field that breaks a rule, and the rule.
@@ -91,7 +93,8 @@ impl AssumeRoleWithWebIdentity {
         Ok((Evidence::Shown(shown), Self(request)))
     }
 
-    /// The request of a person who signed in through an OpenID Connect provider.
+    /// Builds the call for a person who signed in through an OpenID Connect provider, without
+    /// session policies.
     pub fn by_sign_in(role_arn: RoleArn, role_session_name: RoleSessionName) -> Self {
         Self(FederatedSession {
             role_arn,

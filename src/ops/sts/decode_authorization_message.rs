@@ -26,7 +26,7 @@ pub struct DecodeAuthorizationMessageOutput {
 }
 
 impl DecodeAuthorizationMessage {
-    /// Checks the parameter.
+    /// Checks that the parameter is present and has a valid length.
     ///
     /// # Errors
     /// [`Error`] that names the field and the rule.
@@ -94,8 +94,8 @@ impl Operation for DecodeAuthorizationMessage {
     }
 }
 
-/// A sentence if the requested role does not exist, with the role that may have been meant: role
-/// names are unique without regard to case and path.
+/// Returns a sentence if the requested role does not exist, with the role whose ARN differs only in
+/// case or path, if there is one.
 fn missing(cx: &Context<'_>, message: &Message) -> Option<String> {
     let role = IamArn::parse(message.resource()).filter(|arn| arn.kind == "role");
     let arn = role.filter(|_| cx.directory.role(message.resource()).is_none())?;

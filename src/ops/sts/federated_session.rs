@@ -1,5 +1,5 @@
-//! Issues a role session to a federated caller, whatever the kind of provider: the part that all
-//! AssumeRoleWith… actions have in common once the caller is authenticated.
+//! Issues a role session to a federated caller after its authentication. The AssumeRoleWith…
+//! actions share this code for every kind of provider.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::session::durations;
 use crate::session::packing::{self, Limits, Packed, TagClaim};
 use crate::trust::{self, Denied, Grant, SessionRequest};
 
-/// The requested session, whose parameters have each been checked by themselves.
+/// A request for a session. Each parameter has been checked by itself.
 pub(super) struct FederatedSession {
     pub(super) role_arn: RoleArn,
     pub(super) role_session_name: RoleSessionName,
@@ -42,14 +42,15 @@ struct Limited {
 }
 
 impl FederatedSession {
-    /// Issues the session, if the role's trust policy allows `action` and what the token requests.
-    /// `authorized` is the value of `sts:RoleAuthorizedByIdp`; with `None` the key is absent.
+    /// Issues the session if the role's trust policy allows `action`, and the session tags and
+    /// source identity that the token requests. `authorized` is the value of
+    /// `sts:RoleAuthorizedByIdp`; with `None` the key is absent.
     ///
     /// # Errors
-    /// [`Error`] if what the token requests is malformed, the trust policy does not allow the
-    /// session, the token was used before, the duration or the packed policies and tags exceed a
-    /// limit, or a budget is exhausted. A refusal by the trust policy does not tell whether the
-    /// role exists.
+    /// [`Error`] if the token's tags or source identity are malformed, the trust policy does not
+    /// allow the session, the token was used before, the duration or the packed policies and tags
+    /// exceed a limit, or a budget is exhausted. A refusal by the trust policy does not tell
+    /// whether the role exists.
     pub(super) async fn make(
         self,
         cx: &mut Context<'_>,
@@ -112,7 +113,8 @@ impl FederatedSession {
         })
     }
 
-    /// The role's current entry in the directory, or the decoy role that trusts nobody.
+    /// Returns the role from the directory, or a decoy role that trusts nobody, so that a missing
+    /// role is refused like any other.
     fn role(&self, cx: &Context<'_>) -> Arc<Role> {
         cx.directory
             .role(self.role_arn.as_str())
@@ -160,8 +162,7 @@ impl FederatedSession {
         Ok(term)
     }
 
-    /// The duration of the session, which the provider may limit, and its session policies and
-    /// tags.
+    /// Returns the duration of the session, and its checked and packed session policies and tags.
     fn limits(
         &self,
         cx: &Context<'_>,
@@ -198,7 +199,8 @@ impl FederatedSession {
     }
 }
 
-/// The request of a federated identity for a session with this name.
+/// Builds the session's condition keys from the identity's request, the session's name and the
+/// provider's authorization.
 fn request<'a>(
     asked: &'a Asked,
     role_session_name: &'a RoleSessionName,
@@ -214,8 +216,8 @@ fn request<'a>(
     }
 }
 
-/// The actions that the trust policy must allow. Passing tags and setting a source identity are actions
-/// of their own.
+/// Returns the actions that the trust policy must allow. Session tags and a source identity need
+/// permissions of their own.
 fn actions(action: &'static str, asked: &SessionRequest<'_>) -> Vec<&'static str> {
     let mut actions = vec![action];
     actions.extend((!asked.tags.is_empty()).then_some("sts:TagSession"));
@@ -224,8 +226,8 @@ fn actions(action: &'static str, asked: &SessionRequest<'_>) -> Vec<&'static str
     actions
 }
 
-/// Whether a federated caller could assume a role now, by AssumeRoleWithSAML if an assertion vouches for
-/// it and by AssumeRoleWithWebIdentity otherwise. Nothing is counted or recorded.
+/// Returns whether a federated caller could assume a role now: with AssumeRoleWithSAML if it has an
+/// assertion, otherwise with AssumeRoleWithWebIdentity. Does not count or record anything.
 pub fn would_admit(
     caller: &Caller,
     identity: &FederatedIdentity,
@@ -260,7 +262,7 @@ pub fn would_admit(
     trust::admit(role, &wanted, caller, seen.directory, facts, &actions).is_ok()
 }
 
-/// Marks a token or assertion that is valid only once as used.
+/// Marks a token or assertion that is valid only once as used, in the store.
 async fn spend(
     cx: &mut Context<'_>,
     identity: &FederatedIdentity,

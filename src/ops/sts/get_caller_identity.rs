@@ -1,5 +1,5 @@
-//! GetCallerIdentity: returns to whom the credentials belong. It needs no permission, and works
-//! even with an explicit deny: STS API Reference, "GetCallerIdentity".
+//! GetCallerIdentity: returns the principal that the credentials belong to. The call needs no
+//! permission, and succeeds even with an explicit deny: STS API Reference, "GetCallerIdentity".
 
 use serde_json::value::RawValue;
 
@@ -11,7 +11,7 @@ use crate::ops::operation::{OpenTo, Operation};
 /// The request of GetCallerIdentity, which has no parameters.
 pub struct GetCallerIdentity;
 
-/// The identity to which the credentials belong.
+/// The principal that the credentials belong to.
 pub struct GetCallerIdentityOutput {
     /// The caller's unique id: `AIDA…`, `AROA…:SESSION` or `ACCOUNT:NAME`.
     pub user_id: String,

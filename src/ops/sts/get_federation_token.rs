@@ -1,6 +1,6 @@
-//! GetFederationToken: issues a session for a federated user, for whom the calling user vouches.
-//! The session can do what both the user's policies and the session policies allow; without session
-//! policies it can do nothing. STS API Reference, "GetFederationToken".
+//! GetFederationToken: issues a session for a federated user, whom the calling user has
+//! authenticated. The session has the permissions that both the user's policies and the session
+//! policies allow; without session policies it has none. STS API Reference, "GetFederationToken".
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::session::durations;
 use crate::session::packing::{self, Limits, TagClaim};
 use crate::trust::{self, SessionRequest};
 
-/// The parameters as the caller sent them, not checked yet. AWS documents the fields.
+/// The parameters as the caller sent them, before any check. AWS documents the fields.
 #[derive(Default)]
 pub struct GetFederationTokenInput {
     pub name: Option<String>,
@@ -42,9 +42,9 @@ pub struct GetFederationToken {
     tags: Vec<Tag>,
 }
 
-/// The session that GetFederationToken issued.
+/// The session that GetFederationToken issued, as AWS's answer describes it.
 pub struct GetFederationTokenOutput {
-    /// The temporary credentials, which are returned only here.
+    /// The temporary credentials. No other call returns them again.
     pub credentials: Credentials,
     /// The id of the federated user, `ACCOUNT:NAME`.
     pub federated_user_id: String,
@@ -75,7 +75,8 @@ impl GetFederationToken {
 impl Operation for GetFederationToken {
     const NAME: &'static str = "GetFederationToken";
     const COUNTED_AS: CountedAs = CountedAs::Call;
-    /// Every kind, because the action refuses temporary credentials itself, with AWS's own text.
+    /// Accepts all kinds of credentials here, because the action itself refuses temporary ones with
+    /// AWS's own text.
     const OPEN_TO: OpenTo = OpenTo::All;
     const HANDS_OUT: bool = true;
     type Output = GetFederationTokenOutput;

@@ -1,6 +1,6 @@
-//! GetScopedCredentials: issues credentials of the calling session itself with fewer permissions, for a
-//! shorter time, or both. The identity stays what it is, and so does what ends it. STS API Reference,
-//! "GetScopedCredentials".
+//! GetScopedCredentials: issues new credentials of the calling session with fewer permissions, for
+//! a shorter time, or both. The identity stays the same, and every revocation of the calling
+//! session also ends the new credentials. STS API Reference, "GetScopedCredentials".
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const ACTION: &str = "sts:GetScopedCredentials";
 /// The largest `MinimumSessionTokenSize`.
 const MAX_MIN_SIZE: i64 = 4_096;
 
-/// The parameters as the caller sent them, not checked yet. AWS documents the fields.
+/// The parameters as the caller sent them, before any check. AWS documents the fields.
 #[derive(Default)]
 pub struct GetScopedCredentialsInput {
     pub policy: Option<String>,
@@ -43,21 +43,22 @@ pub struct GetScopedCredentials {
     description: Option<String>,
 }
 
-/// The credentials that GetScopedCredentials issued.
+/// The narrowed credentials that GetScopedCredentials issued, as AWS's answer describes them.
 pub struct GetScopedCredentialsOutput {
-    /// The temporary credentials, which are returned only here.
+    /// The temporary credentials. No other call returns them again.
     pub credentials: Credentials,
     /// The `UserId` of the session, which narrowing does not change.
     pub scoped_session_id: String,
     pub arn: String,
-    /// How many scope-down policies the session has now.
+    /// The number of scope-down policies that now limit the session, including those of earlier
+    /// calls.
     pub scoped_policies_count: usize,
     /// The source identity of the session; empty if it has none.
     pub source_identity: String,
 }
 
 impl GetScopedCredentialsOutput {
-    /// The length of the session token in bytes, once it is signed.
+    /// The length of the session token in bytes; 0 until the token is signed.
     pub fn session_token_size(&self) -> usize {
         self.credentials.session_token.expose().len()
     }
@@ -69,7 +70,7 @@ impl GetScopedCredentialsOutput {
 }
 
 impl GetScopedCredentials {
-    /// Checks the parameters.
+    /// Checks each parameter by itself.
     ///
     /// # Errors
     /// [`Error`] that names the first field that breaks a rule, and the rule.
@@ -117,7 +118,8 @@ fn check_description(text: &str) -> Result<(), FieldError> {
 impl Operation for GetScopedCredentials {
     const NAME: &'static str = "GetScopedCredentials";
     const COUNTED_AS: CountedAs = CountedAs::Call;
-    /// Every kind, because the action refuses long-term credentials itself, with AWS's own code.
+    /// Accepts all kinds of credentials here, because the action itself refuses long-term ones with
+    /// AWS's own code.
     const OPEN_TO: OpenTo = OpenTo::All;
     const HANDS_OUT: bool = true;
     type Output = GetScopedCredentialsOutput;
@@ -187,8 +189,12 @@ impl Operation for GetScopedCredentials {
     }
 }
 
-/// How long the narrowed credentials last: as long as the calling session, or for the time that was
-/// asked for, which must not be longer.
+/// Returns the duration of the narrowed credentials: the requested one, or the calling session's
+/// remaining time.
+///
+/// # Errors
+/// [`Error::InsufficientSessionLifetime`] if the requested duration is longer than the remaining
+/// time.
 fn term(asked: Option<Duration>, parent: &OpenedSession, now: i64) -> Result<Duration, Error> {
     let left = parent.claims.expires_at.saturating_sub(now).max(0);
     let remaining = Duration::from_secs(left.unsigned_abs());

@@ -1,5 +1,5 @@
-//! GetSessionToken: issues a session of the calling user itself. STS API Reference,
-//! "GetSessionToken".
+//! GetSessionToken: issues a session with the calling user's own identity and permissions. STS API
+//! Reference, "GetSessionToken".
 
 use std::time::Duration;
 
@@ -23,9 +23,9 @@ pub struct GetSessionToken {
     mfa: Option<Code>,
 }
 
-/// The session that GetSessionToken issued.
+/// The session that GetSessionToken issued for the calling user.
 pub struct GetSessionTokenOutput {
-    /// The temporary credentials, which are returned only here.
+    /// The temporary credentials. No other call returns them again.
     pub credentials: Credentials,
 }
 
@@ -49,7 +49,8 @@ impl GetSessionToken {
 impl Operation for GetSessionToken {
     const NAME: &'static str = "GetSessionToken";
     const COUNTED_AS: CountedAs = CountedAs::Call;
-    /// Every kind, because the action refuses temporary credentials itself, with AWS's own text.
+    /// Accepts all kinds of credentials here, because the action itself refuses temporary ones with
+    /// AWS's own text.
     const OPEN_TO: OpenTo = OpenTo::All;
     const HANDS_OUT: bool = true;
     type Output = GetSessionTokenOutput;
@@ -102,7 +103,8 @@ impl Operation for GetSessionToken {
     }
 }
 
-/// Decides whether the caller gets a session now, given the proof of its MFA code.
+/// Decides whether the caller gets a session now. `proven` is the proof of an MFA code, if the call
+/// has one.
 fn decide<'c>(cx: &'c Context<'_>, proven: Option<&Proven>) -> Result<Grant<'c>, Box<Denied>> {
     let facts = cx.facts();
     let facts = match proven {

@@ -30,10 +30,10 @@ const MAX_AUDIENCES: usize = 10;
 const MIN_SECONDS: i64 = 60;
 const MAX_SECONDS: i64 = 3_600;
 const DEFAULT: Duration = Duration::from_secs(300);
-/// The claim that holds AWS's own claims.
+/// The claim that contains AWS's own claims as a JSON object.
 const NAMESPACE: &str = "https://sts.amazonaws.com/";
 
-/// The parameters as the caller sent them, not checked yet. AWS documents the fields.
+/// The parameters as the caller sent them, before any check. AWS documents the fields.
 #[derive(Default)]
 pub struct GetWebIdentityTokenInput {
     /// The parameter `Audience`: from 1 to 10 audiences.
@@ -54,7 +54,7 @@ pub struct GetWebIdentityToken {
     tags: Vec<Tag>,
 }
 
-/// The token that GetWebIdentityToken issued.
+/// The JSON Web Token that GetWebIdentityToken issued, and its expiration.
 pub struct GetWebIdentityTokenOutput {
     pub web_identity_token: Secret<String>,
     pub expiration: Timestamp,
@@ -283,7 +283,7 @@ struct Answered<'a> {
     jwt_id: &'a str,
     key_id: &'a str,
     expiration: String,
-    /// The claims from tags of the role or user.
+    /// The claims that come from the tags of the role or user.
     #[serde(skip_serializing_if = "Map::is_empty")]
     claims: Map<String, Value>,
 }

@@ -1,5 +1,5 @@
-//! The state on which a decision about a role is based outside of a call, such as for the list of a
-//! person's roles.
+//! The state for a decision about a role outside of an STS call, such as for the list of a person's
+//! roles.
 
 use crate::base::clock::Timestamp;
 use crate::caller::Caller;
@@ -7,7 +7,7 @@ use crate::directory::Directory;
 use crate::origin::Origin;
 use crate::trust::Facts;
 
-/// The directory, the time and the request of a decision.
+/// The directory, the time and the origin of the request on which a decision is based.
 #[derive(Clone, Copy)]
 pub struct Seen<'a> {
     pub directory: &'a Directory,
@@ -17,7 +17,7 @@ pub struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    /// The condition keys that every request of this caller has.
+    /// Returns the facts for condition keys that every request of this caller has.
     pub fn facts(self, caller: &'a Caller) -> Facts<'a> {
         Facts::new(caller, self.directory, self.origin, self.region, self.now)
     }

@@ -1,5 +1,4 @@
-//! Parameters that several operations share (session policies, tags and MFA codes), each of which
-//! is checked in one place.
+//! Checks of the parameters that several operations share: session policies, tags and MFA codes.
 
 use serde::Serialize;
 
@@ -22,8 +21,8 @@ pub(super) fn required(field: &'static str, value: Option<String>) -> Result<Str
     value.ok_or_else(|| FieldError::new(field, "must not be null"))
 }
 
-/// Removes the white space around a token or a response, since a file often ends with a line break. It
-/// is removed in place, so that no copy of the secret is left in memory.
+/// Removes the white space around a token or a SAML response, since a file often ends with a line
+/// break. The function changes the text in place, so that no copy of the secret is left in memory.
 pub(super) fn trimmed(mut token: String) -> String {
     const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
     token.truncate(token.trim_end_matches(BLANK).len());
@@ -64,15 +63,15 @@ pub(super) fn check_policy_arns(
     Ok(())
 }
 
-/// Checks the length of the parameter, including white space. The content is checked later, and the
-/// packed size has a limit of its own.
+/// Checks the length of the parameter `Policy`, including white space. [`check_session_policy`]
+/// checks the content later, and the packed size has a limit of its own.
 pub(super) fn session_policy(text: String) -> Result<String, FieldError> {
     field::length("Policy", &text, 1, PolicyKind::Session.max_characters())?;
     Ok(text)
 }
 
-/// Checks that a session policy is valid. Callers pass the same policies again and again, so the
-/// digests of valid ones are remembered.
+/// Checks that a session policy is valid. The digests of valid policies are remembered, because
+/// callers send the same policies repeatedly.
 pub(super) fn check_session_policy(cx: &Context<'_>, text: &str) -> Result<(), Error> {
     if text.is_empty() {
         return Ok(());
@@ -86,8 +85,8 @@ pub(super) fn check_session_policy(cx: &Context<'_>, text: &str) -> Result<(), E
     Ok(())
 }
 
-/// The MFA device and its code as the caller gave them. The form of the code is checked where wrong
-/// codes are counted.
+/// Returns the MFA device and its code from the request; `None` without both. [`crate::mfa::prove`]
+/// checks the form of the code, because it also counts wrong codes.
 pub(super) fn mfa(
     serial_number: Option<String>,
     token_code: Option<String>,
