@@ -132,7 +132,7 @@ pub struct Config {
     pub key_ages: KeyAges,
     /// The passwords that nobody may choose.
     pub blocked_passwords: Option<BlockList>,
-    /// The networks on which identity providers may be.
+    /// The networks in which the broker may connect to identity providers.
     pub reach: Reach,
     /// How many calls and sessions are allowed to a principal, an account and a source address.
     pub budgets: BudgetLimits,

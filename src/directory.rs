@@ -102,7 +102,7 @@ pub struct Directory {
     managed: Table<ManagedPolicy>,
     mfa_devices: Table<MfaDevice>,
     login_profiles: Table<LoginProfile>,
-    /// How many login profiles have a hash of each cost.
+    /// How many login profiles have a hash of each cost, for [`Directory::password_costs`].
     password_costs: Arc<BTreeMap<Cost, usize>>,
     oidc_providers: Table<OidcProvider>,
     saml_providers: Table<SamlProvider>,
@@ -318,7 +318,7 @@ impl Directory {
         &self.decoy
     }
 
-    /// The long-term access key with this id.
+    /// Looks up a long-term access key by its id (`AKIA…`). It may be inactive.
     pub fn access_key(&self, id: &str) -> Option<&Arc<AccessKey>> {
         self.keys.get(id)
     }
@@ -343,7 +343,7 @@ impl Directory {
         &self.closed
     }
 
-    /// The OpenID Connect provider with this ARN.
+    /// Looks up an OpenID Connect provider by its ARN, in any account.
     pub fn oidc_provider(&self, arn: &str) -> Option<&Arc<OidcProvider>> {
         self.oidc_providers.get(arn)
     }
@@ -360,7 +360,7 @@ impl Directory {
             .find(|provider| is_issuer(&provider.url, issuer))
     }
 
-    /// The SAML provider with this ARN.
+    /// Looks up a SAML provider by its ARN, in any account.
     pub fn saml_provider(&self, arn: &str) -> Option<&Arc<SamlProvider>> {
         self.saml_providers.get(arn)
     }
@@ -370,7 +370,7 @@ impl Directory {
         self.saml_providers.values()
     }
 
-    /// The association of the pods with a service account, in an account.
+    /// Looks up the association that gives a role to the pods with this service account.
     pub fn pod_association(
         &self,
         account: AccountId,
@@ -382,7 +382,7 @@ impl Directory {
         self.associations.get(&arn)
     }
 
-    /// The association of the tasks of a family, in an account.
+    /// Looks up the association that gives a role to the tasks of this family.
     pub fn task_association(
         &self,
         account: AccountId,

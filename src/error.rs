@@ -114,7 +114,7 @@ pub enum Error {
     /// AWS has the action, but Brevet refuses it on purpose.
     #[error("Brevet does not answer {action}: {why}")]
     RefusedAction {
-        /// The name of the action.
+        /// The parameter `Action` of the request.
         action: String,
         /// The reason why it is refused, without a full stop.
         why: &'static str,

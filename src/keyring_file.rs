@@ -15,7 +15,7 @@ pub enum KeyringFileError {
     #[error("{path}: {error}")]
     Content {
         path: PathBuf,
-        /// The field of the keyring, and the rule that it breaks.
+        /// The field of the keyring that breaks a rule, and the rule.
         error: KeyringError,
     },
 }

@@ -33,7 +33,7 @@
 //! State, which makes no decisions:
 //! - [`admission`]: which calls are served if there is not enough capacity for all
 //! - [`audit`]: one line for each call, on stable storage before a credential is returned
-//! - [`budgets`]: how many calls a principal, an account and a source address may make
+//! - [`budgets`]: how many calls and sessions a principal, an account and a source address may have
 //! - [`clock_mark`]: the highest time that this node has seen
 //! - [`directory`]: accounts, users, roles, policies and providers as one immutable snapshot
 //! - [`error`]: one variant for each answer that a caller can act on; knows no status code

@@ -186,7 +186,7 @@ impl MasterKey {
         }
     }
 
-    /// The ids of all keys; the sealing key comes first.
+    /// The ids of all keys, beginning with that of the sealing key.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(|k| &*k.id)
     }

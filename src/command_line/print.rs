@@ -192,7 +192,7 @@ pub(crate) fn json_line(value: &impl serde::Serialize) -> Result<(), Failure> {
     data(|out| Ok(writeln!(out, "{}", Form::Json.of(&text))?))
 }
 
-/// Escapes control characters as `form` says, except sequences that only set colours and weights.
+/// Escapes control characters as `form` says, but keeps sequences that only set colours and weights.
 pub(crate) fn in_colours(text: &str, form: Form) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -69,7 +69,8 @@ pub(crate) struct RoleArguments {
     saml_provider_arn: Option<String>,
 }
 
-/// The flags of commands that get a session for another program, from a broker or from the agent of this machine.
+/// The flags of commands that get a session for another program, either from a broker or from the agent of this
+/// machine.
 #[derive(Debug, Args)]
 pub(crate) struct SessionArguments {
     #[command(flatten)]

@@ -54,7 +54,7 @@ pub(crate) fn policy(text: &str) -> Result<String, String> {
     }
 }
 
-/// Parses an instant in RFC 3339.
+/// Parses an instant in RFC 3339, such as `2026-01-02T03:04:05Z`.
 pub(crate) fn instant(text: &str) -> Result<jiff::Timestamp, String> {
     text.parse()
         .map_err(|_| "must be a time such as 2026-01-02T03:04:05Z".to_owned())

@@ -41,8 +41,8 @@ pub(super) fn named(verb: Verb, kind: ResourceKind) -> &'static str {
     }
 }
 
-/// The name of a change if the resource still exists after it. An action with the name of a
-/// deletion may also change other resources, which must not be recorded as deleted.
+/// The name under which a change of this kind of resource is recorded if the resource still exists afterwards. This
+/// matters for an action that deletes one resource and changes others: the others must not be recorded as deleted.
 pub(super) fn kept(action: &'static str, kind: ResourceKind) -> &'static str {
     let is_deletion = ResourceKind::ALL
         .iter()

@@ -114,7 +114,7 @@ impl Detail {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Revoked {
-    /// The name of the [`Selector`], which says what kind of thing was revoked.
+    /// The name of the [`Selector`]: whether an access key, a principal, a role or something else was revoked.
     pub selector: String,
     pub account: String,
     /// The value to which the selector applies, such as a principal's ARN.

@@ -201,7 +201,7 @@ impl Import {
         Ok(bound)
     }
 
-    /// Records why a resource cannot be imported, up to [`MAX_ERRORS`].
+    /// Adds the reason why a resource cannot be imported to the errors, unless there are [`MAX_ERRORS`] already.
     fn refuse(&mut self, error: CommandError) {
         if self.errors.len() < MAX_ERRORS {
             self.errors.push(error);
@@ -227,10 +227,7 @@ impl Import {
         Ok(self.write(cx, actor).await?.commit().await?)
     }
 
-    /// Does everything that [`Import::apply`] does, and rolls it back.
-    ///
-    /// # Errors
-    /// The same as for [`Import::apply`].
+    /// Makes all changes in a transaction and rolls it back, to find out whether [`Import::apply`] would succeed.
     pub async fn rehearse(
         &self,
         cx: CommandContext<'_>,

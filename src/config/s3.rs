@@ -49,7 +49,7 @@ pub struct StoreSettings {
     pub authority: String,
     /// The region of the signatures that the store accepts.
     pub region: String,
-    /// The file with the store's access key.
+    /// The file with the access key by which requests to the store are signed.
     pub key_file: PathBuf,
     /// Whether the bucket is the first label of the host and not the first segment of the path.
     pub virtual_host: bool,

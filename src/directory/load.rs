@@ -135,7 +135,7 @@ pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryErro
     Ok(resources)
 }
 
-/// The names and unique ids seen so far, each with the place where it was seen.
+/// The names and unique ids that were read so far, each with the place in the file that declares it.
 #[derive(Default)]
 struct Unique(HashMap<String, String>);
 

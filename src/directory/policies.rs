@@ -1,4 +1,4 @@
-//! The policies of a user, group or role: compiling them, referring to them and looking them up.
+//! Compiles and looks up the policies of users, groups and roles.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -7,11 +7,11 @@ use super::name::ResourceKind;
 /// resource can be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remains {
-    /// Inline policies.
+    /// Inline policies that are embedded in the user, group or role.
     InlinePolicies,
-    /// Attached managed policies.
+    /// Managed policies that are attached to the user, group or role.
     AttachedPolicies,
-    /// The groups of a user.
+    /// Groups of which the user is a member.
     Groups,
     /// The role in an instance profile.
     Role,

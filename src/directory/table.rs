@@ -20,7 +20,7 @@ pub trait Keyed {
 
 /// An entry that is found by its account and its name, without regard to case, for [`Names`].
 pub trait Named {
-    /// The account that owns the entry.
+    /// The account in which the name is unique.
     fn account(&self) -> AccountId;
     /// The name of the entry, without a path.
     fn name(&self) -> &str;

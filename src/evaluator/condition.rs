@@ -131,8 +131,8 @@ impl Condition {
         self.holds(&RequestContext::new(), false)
     }
 
-    /// Whether the operator is a negation that also holds when the key is absent because it is not
-    /// written with `…IfExists` or a set operator.
+    /// Whether the operator is a negation, such as `StringNotEquals`, that an absent key satisfies, and is written
+    /// without `…IfExists` and without a set operator.
     pub fn is_negated(&self) -> bool {
         self.negated && !self.if_exists && self.set == Set::Plain
     }

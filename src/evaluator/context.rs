@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// The value of a condition key.
+/// The value of a condition key: one text, or the list of a multivalued key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value<'a> {
     /// The value of a single-valued key. Numbers, booleans and dates are text; binary values are
@@ -53,7 +53,7 @@ impl<'a> RequestContext<'a> {
         self.put(name.into(), Value::One(value.into()));
     }
 
-    /// Sets a multivalued key.
+    /// Sets a multivalued key; a later call for the same name replaces the earlier list.
     pub fn set_many(&mut self, name: impl Into<Cow<'a, str>>, values: Vec<Cow<'a, str>>) {
         self.put(name.into(), Value::Many(values));
     }

@@ -66,7 +66,7 @@ impl Policy {
         })
     }
 
-    /// The number of statements.
+    /// The number of statements in the document; the index of a `StatementRef` is below it.
     pub fn statement_count(&self) -> usize {
         self.statements.len()
     }

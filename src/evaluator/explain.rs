@@ -28,7 +28,7 @@ pub struct Explanation {
 pub struct StatementReport {
     /// The policy and the statement's position in it.
     pub at: StatementRef,
-    /// The statement's Sid, if it has one.
+    /// The statement's Sid; `None` if the policy gives it none.
     pub sid: Option<String>,
     /// Whether the statement's Effect is Deny.
     pub denies: bool,

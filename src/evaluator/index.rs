@@ -34,8 +34,8 @@ impl Index {
         }
     }
 
-    /// The positions of the statements with this effect that may cover the action, each with
-    /// whether it certainly does. A position may occur twice.
+    /// The positions of the statements with this effect that may cover the action. The flag says that the statement
+    /// certainly covers it. A position may occur twice.
     pub fn candidates<'a>(
         &'a self,
         effect: Effect,

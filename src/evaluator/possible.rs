@@ -20,9 +20,8 @@ pub enum Possibility {
     Always,
     /// The decision depends on the values.
     Depends {
-        /// The conditions on unknown keys of the Allow statements that can apply, one text for each
-        /// statement. Those of one statement must hold in every kind of policy that has to allow the
-        /// request.
+        /// The conditions on unknown keys under which Allow statements apply, one text for each statement. Every kind
+        /// of policy that must allow the request needs a statement whose conditions hold.
         when: Vec<String>,
         /// The conditions of Deny statements, one text for each statement. The request is denied if
         /// all conditions of one statement hold.
@@ -74,9 +73,9 @@ pub fn possible(
     Possibility::Depends { when, unless }
 }
 
-/// Collects the conditions on unknown keys of the statements that apply. If, in a policy of a
-/// principal, a statement applies without such a condition, the conditions of the others do not
-/// matter.
+/// Adds to `notes` the conditions on unknown keys of the statements for which `applies` is true. It adds none for a
+/// policy without Principal elements of which a statement applies unconditionally, because the other statements then
+/// make no difference.
 fn note(
     policy: &Policy,
     applies: impl Iterator<Item = bool>,

@@ -13,7 +13,7 @@ pub enum Principal<'a> {
     User {
         /// The 12-digit id of the user's account.
         account: &'a str,
-        /// The user's ARN.
+        /// The user's ARN, `arn:aws:iam::ACCOUNT:user/PATH/NAME`.
         arn: &'a str,
         /// The user's unique id (`AIDA…`), if known.
         id: Option<&'a str>,
@@ -26,16 +26,16 @@ pub enum Principal<'a> {
         role: &'a str,
         /// The role's ARN with its path, if known. Without it, the role is identified by its name.
         role_arn: Option<&'a str>,
-        /// The session's ARN.
+        /// The session's ARN, which contains the role's name without its path.
         arn: &'a str,
         /// The role's unique id (`AROA…`), if known.
         id: Option<&'a str>,
     },
     /// A session of GetFederationToken: `arn:aws:sts::ACCOUNT:federated-user/NAME`.
     FederatedUser {
-        /// The 12-digit id of the account.
+        /// The 12-digit id of the account whose user made the session.
         account: &'a str,
-        /// The session's ARN.
+        /// The session's ARN, which contains `NAME`, the `Name` of the call.
         arn: &'a str,
     },
     /// An identity provider, by ARN or domain. Only `Federated` entries name it.
@@ -80,7 +80,7 @@ pub struct Request<'a> {
     pub resource: &'a str,
     /// The account that owns the resource, which is needed because not every ARN contains it.
     pub resource_account: &'a str,
-    /// The condition keys of the request.
+    /// The values that the request has for condition keys.
     pub context: &'a RequestContext<'a>,
 }
 

@@ -70,7 +70,7 @@ pub(super) fn binary_equals(got: &str, wanted: &[u8]) -> bool {
     rest.is_empty()
 }
 
-/// An IP address range.
+/// A range of IPv4 or IPv6 addresses, which `IpAddress` and `NotIpAddress` compare with an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,

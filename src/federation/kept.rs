@@ -26,7 +26,7 @@ const MAX_SHOWN: usize = 128;
 pub struct Kept {
     /// The ARN of the provider at which the person signed in.
     pub provider_arn: String,
-    /// The account in which that provider is declared.
+    /// The account that declares the provider at which the person signed in.
     pub account: AccountId,
     /// The provider's URL or entity ID.
     pub issuer: String,
@@ -103,8 +103,8 @@ impl Kept {
         })
     }
 
-    /// Lets the trust policies alone determine which roles the person may have. It must be called only for an
-    /// assertion without the attribute `Role`, of a provider for which the configuration says so.
+    /// Lets the trust policies alone determine which roles the person may have. Callers must do this only for an
+    /// assertion without the attribute `Role`, and only if the configuration allows it for the provider.
     #[must_use]
     pub fn by_trust_policies(mut self) -> Self {
         if let Some(assertion) = &mut self.assertion {

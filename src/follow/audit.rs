@@ -87,7 +87,7 @@ pub(super) fn write_down_overridden(broker: &Broker, directory: &Directory) {
     }
 }
 
-/// Makes two random UUIDs, for a record of the audit log.
+/// Makes two random UUIDs, the request id and the event id of an audit record; `None` if there are no random bytes.
 fn ids(broker: &Broker) -> Option<(String, String)> {
     let uuid = || {
         let bytes = entropy::bytes::<16>(&*broker.entropy).ok()?;

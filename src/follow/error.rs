@@ -1,4 +1,4 @@
-//! The errors of following the change feed.
+//! The errors that occur while a node follows the change feed.
 
 use crate::store::StoreError;
 

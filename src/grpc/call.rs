@@ -31,7 +31,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Makes a call, with everything that its headers and its connection tell about the caller.
+    /// Makes a call from the headers and the message of a request, and from the connection's facts in `origin`.
     pub(super) fn new(broker: &Arc<Broker>, origin: Origin, parts: &Parts, message: Bytes) -> Self {
         Self {
             broker: broker.clone(),

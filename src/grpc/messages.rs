@@ -35,7 +35,7 @@ use crate::ops::sts::get_web_identity_token::{
     GetWebIdentityToken, GetWebIdentityTokenInput, GetWebIdentityTokenOutput,
 };
 
-/// An operation that can be called over gRPC.
+/// An operation that can be called over gRPC, with its messages.
 pub(super) trait Rpc: Operation {
     type Request: Message + Default;
     type Response: Message + From<Self::Output>;

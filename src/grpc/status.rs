@@ -29,7 +29,7 @@ pub fn failure(request_id: &str, error: &Error) -> Status {
     Status::with_error_details(status(error), error.to_string(), details)
 }
 
-/// The gRPC code for each class of refusals. No other code chooses one.
+/// The gRPC code for each class of refusals. Every refusal over gRPC gets its code here.
 fn status(error: &Error) -> Code {
     match error.class() {
         Class::Forbidden | Class::WrongCredentials | Class::RejectedToken => Code::PermissionDenied,

@@ -167,7 +167,7 @@ impl After {
     }
 }
 
-/// Checks a declared resource against the other declared resources and those that stay.
+/// Finds the resources that a declared resource refers to, among the other declared ones and those that stay.
 impl Whole for &After {
     /// An AWS managed policy may be missing, because exports leave out deprecated ones;
     /// [`After::closed`] warns about it.

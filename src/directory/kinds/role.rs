@@ -1,4 +1,4 @@
-//! Roles, and the check of whom their trust policies allow.
+//! Roles, and the check that a trust policy does not let strangers in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,7 @@ shape! {
 pub struct Role {
     /// The ARN, `arn:aws:iam::ACCOUNT:role/PATH/NAME`.
     pub arn: Box<str>,
-    /// The name without its path, unique in the account.
+    /// The name without its path, which is unique in the account without regard to case.
     pub name: Box<str>,
     /// The unique id, `AROA…`.
     pub id: Box<str>,
@@ -254,7 +254,7 @@ impl Declared for RoleDetail {
     }
 }
 
-/// The trust policy that is in force for a role.
+/// The result of [`checked`]: the trust policy that is in force for a role.
 struct Trust {
     policy: Policy,
     /// The tags of the role that override a rule.

@@ -37,7 +37,7 @@ shape! {
 pub struct User {
     /// The ARN, `arn:aws:iam::ACCOUNT:user/PATH/NAME`.
     pub arn: Arc<str>,
-    /// The name without its path.
+    /// The name without its path, which is unique in the account without regard to case.
     pub name: Box<str>,
     /// The unique id, `AIDA…`.
     pub id: Box<str>,

@@ -55,7 +55,7 @@ impl AnnotatedPolicy {
         })
     }
 
-    /// The compiled policy.
+    /// The compiled policy, which the evaluator takes.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }

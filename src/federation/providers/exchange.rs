@@ -25,9 +25,9 @@ const MAX_FOREIGN: usize = 200;
 /// A code, and the values which prove that this broker requested it.
 pub struct Code<'a> {
     pub code: &'a str,
-    /// The PKCE code verifier.
+    /// The PKCE code verifier, whose challenge was in the authorization request: RFC 7636.
     pub verifier: &'a str,
-    /// The redirect URI of the authorization request.
+    /// The redirect URI of the authorization request, which the provider compares: RFC 6749 section 4.1.3.
     pub redirect_uri: &'a str,
 }
 

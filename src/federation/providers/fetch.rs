@@ -134,7 +134,7 @@ impl Fetcher {
         .await
     }
 
-    /// Fetches a provider's discovery document.
+    /// Fetches a provider's discovery document, and checks that its `issuer` is the provider's URL.
     async fn discovery(
         &self,
         http: &Http,
@@ -242,7 +242,7 @@ fn bad_url(url: &str) -> FetchError {
     FetchError::Url(url.chars().take(255).collect())
 }
 
-/// Runs `work`, but gives up after [`DEADLINE`].
+/// Runs `work`; the error is that of a timeout if it takes longer than [`DEADLINE`].
 async fn in_time<T>(work: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
     tokio::time::timeout(DEADLINE, work)
         .await
