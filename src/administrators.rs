@@ -186,9 +186,8 @@ fn role_administers(directory: &Directory, role: &Role, now: Timestamp) -> bool 
     })
 }
 
-/// Whether a user with an access key may call the action `asked` on its resource in an account. `code` says
-/// whether the call carries a code of an MFA device. `trust` is the trust policy of the resource, if it is a
-/// role.
+/// Whether a user with an access key may call the action `asked` on its resource in an account. `code` says whether the
+/// call carries a code of an MFA device. `trust` is the trust policy of the resource; only a role has one.
 fn user_may(
     directory: &Directory,
     user: &User,

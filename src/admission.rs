@@ -2,11 +2,11 @@
 //! calls in flight and the bytes that requests hold, for the whole process and for each source
 //! address.
 //!
-//! There are five rules. A quarter of the calls and bytes is reserved for proven connections: those
-//! on which a signature or token was verified that was seen on no other connection. No source
-//! address and no principal may use more than a quarter of anything. A caller that exceeds either
-//! limit is refused at once and never waits. If there is no capacity at all, whoever uses most
-//! gives way. Revocations have capacity of their own, and so have long requests of IAM. This module knows no protocol and no socket.
+//! There are five rules. A quarter of the calls and bytes is reserved for proven connections: those on which a
+//! signature or token was verified that was seen on no other connection. No source address and no principal may use
+//! more than a quarter of anything. A caller that exceeds either limit is refused at once and never waits. If there is
+//! no capacity at all, the source or principal that uses most gives way. Revocations, and long requests of the IAM API,
+//! have separate capacity. This module contains no protocols and opens no sockets.
 
 mod awaited;
 mod call;
@@ -64,10 +64,10 @@ pub struct Bounds {
 /// Why a call or connection was turned away. Each reason is a label of the metric `shed_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Shed {
-    /// Too many calls are in flight.
+    /// Too many calls are in flight in the whole process.
     #[error("too many calls are in flight")]
     Calls,
-    /// Requests hold too much memory.
+    /// The requests of the whole process hold too much memory.
     #[error("requests hold too much memory")]
     Memory,
     /// The source address has used up its share.
@@ -97,11 +97,11 @@ pub enum Purpose {
     Call,
     /// The answer to a call that is turned away for lack of capacity.
     Refusal,
-    /// A call that ends sessions.
+    /// A call that ends sessions. It must succeed even while the process is overloaded.
     Revocation,
 }
 
-/// The used capacity of one process.
+/// Counts the connections, calls and bytes in use, and decides who gets more. A process has one.
 pub struct Admission {
     calls: Account,
     revocations: Account,

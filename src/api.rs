@@ -1,5 +1,5 @@
-//! The gRPC API as `proto/` defines it: generated types, descriptors and names. It knows nothing
-//! about the broker, so that a program can use the client alone.
+//! The gRPC API as `proto/` defines it: generated types, descriptors and names. It does not depend
+//! on the broker, so that a program can use the client alone.
 
 /// The protobuf packages below `brevet.sts`.
 pub mod sts {

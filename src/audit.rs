@@ -71,7 +71,7 @@ const MAX_CHANGES: usize = MAX_AWAITED / 2;
 const MAX_READS: usize = 8 << 20;
 /// The maximum size in bytes of the lines of single refusals in memory.
 const MAX_REFUSALS: usize = 2 << 20;
-/// What is counted about a call that does not get a line of its own.
+/// The properties by which a call is counted if it does not get a line of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Counting {
     /// The service, as [`Record::event_source`] names it.
@@ -91,7 +91,7 @@ pub enum Target {
         /// Whether a line must be on stable storage before the response is sent.
         sync: bool,
     },
-    /// Standard output. Whoever reads it is responsible for storing it.
+    /// Standard output. The program that reads it is responsible for storing the lines.
     Stdout,
     /// Nowhere: lines are dropped. For development only.
     Discard,
@@ -111,7 +111,7 @@ pub enum SignError {
     Key(#[from] NoKey),
 }
 
-/// What the log needs from the broker.
+/// The parts of the broker that the log needs.
 pub struct Surroundings {
     /// The clock for the rate of refusals and for the times in records of counted ones.
     pub clock: Arc<dyn Clock>,

@@ -31,7 +31,7 @@ use signature::SignatureContext;
 /// How many seconds the clock of the node that issued a session may be ahead of this node's clock.
 pub const ISSUED_AHEAD_SECONDS: i64 = 60;
 
-/// What a request contains to identify its caller.
+/// The evidence in a request of who sent it.
 pub enum Evidence {
     /// The request contains no proof of who sent it.
     Anonymous,
@@ -39,7 +39,7 @@ pub enum Evidence {
     Shown(Shown),
 }
 
-/// The proof that a caller showed.
+/// The proof that a caller showed. It has not been checked yet.
 pub enum Shown {
     /// A signature, with the session token that accompanied it.
     Signature(Box<Presented>),
@@ -52,7 +52,7 @@ pub enum Shown {
         account: AccountId,
     },
     Saml {
-        /// The response in base64.
+        /// The SAML response in base64, as the form field `SAMLResponse` contains it.
         response: Secret<String>,
         /// The provider that is claimed to have made the response.
         provider: SamlProviderArn,

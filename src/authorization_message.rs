@@ -59,7 +59,7 @@ pub struct Message {
     action: String,
     resource: String,
     explicit_deny: bool,
-    /// The reason, if it is not that of a policy.
+    /// The reason as text, if the refusal does not come from a policy.
     note: Option<String>,
     /// The condition keys in lower case, without the tags of the resource.
     keys: Vec<(String, Vec<String>)>,
@@ -71,7 +71,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Describes the refusal of a caller.
+    /// Describes the refused request of a caller.
     pub fn new(
         request_id: &str,
         caller: &Caller,
@@ -238,7 +238,7 @@ impl Message {
         self.sequence
     }
 
-    /// The account of the principal, and that of the resource if it is known.
+    /// The account of the principal, and the account of the resource if it is known.
     pub fn accounts(&self) -> (&str, Option<&str>) {
         let of_resource = Some(account_of(&self.resource)).filter(|account| !account.is_empty());
         (

@@ -140,8 +140,8 @@ fn evidence(
     })
 }
 
-/// The metadata of the broker as a policy decision point. `None` if the configuration has no issuer, whose URL is
-/// that of the broker.
+/// The metadata of the broker as a policy decision point. `None` if the configuration has no `issuer`, because the
+/// metadata must contain the URL of the broker.
 pub fn configuration(broker: &Broker, method: &Method) -> Option<Response<Full<Bytes>>> {
     let base = broker.issuer.as_ref()?;
     if method != Method::GET {

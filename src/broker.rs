@@ -58,7 +58,7 @@ pub struct Broker {
     /// A semaphore with one permit, for the call that changes the directory. The call holds it
     /// until its change is in force here.
     pub changes: Semaphore,
-    /// The keys of OpenID Connect providers.
+    /// The signing keys of OpenID Connect providers, with which their tokens are verified.
     pub providers: Arc<Providers>,
     /// The records of live sessions, for listing them. No decision depends on these.
     pub sessions: Sessions,
@@ -74,17 +74,17 @@ pub struct Broker {
     pub key_ages: KeyAges,
     /// The passwords that nobody may choose; `None` if the configuration names no list.
     pub blocked_passwords: Option<BlockList>,
-    /// Computes the hashes of passwords.
+    /// Computes the hashes of passwords, and limits how many are computed at once.
     pub hashing: Hashing,
     /// The signatures that were used already; `None` if a signature may be used more than once.
     pub single_use: Option<SingleUse>,
     /// The revocations that are in force on this node, against which every session is checked.
     pub revocations: Revocations,
-    /// How much of the store's change feed is in force on this node.
+    /// The position of this node in the store's change feed: which changes are in force here.
     pub feed: Feed,
     /// Limits on how many streams of revocations are open.
     pub watches: Arc<Watches>,
-    /// The runtime for urgent calls, on a thread of its own, so that other calls cannot delay them.
+    /// The runtime for urgent calls. It has a separate thread, so that other calls cannot delay urgent ones.
     pub urgent: Handle,
     /// The audit log, in which each call is recorded before it is answered.
     pub audit: Audit,

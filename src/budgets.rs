@@ -1,8 +1,8 @@
 //! Limits on how much a principal, an account and a source address may ask for: calls per second,
 //! and live sessions. A caller that exceeds a budget is refused; others are not affected.
 //!
-//! Each broker decides from its own counts. Of a limit that several brokers share, it uses an equal
-//! share, or whatever the others leave if it knows what they use: see [`Budgets::unsent`] and
+//! Each broker decides from its own counts. If several brokers share a limit, each uses an equal share. If a broker
+//! knows how many calls the others have admitted, it also uses what they leave: see [`Budgets::unsent`] and
 //! [`Budgets::heard`].
 
 mod calls;
@@ -29,11 +29,11 @@ pub struct BudgetLimits {
     pub principal_reads: Option<NonZeroU32>,
     /// Requests per second of one principal to object stores.
     pub principal_object_requests: Option<NonZeroU32>,
-    /// Unexpired sessions of one principal.
+    /// The maximum number of unexpired sessions of one principal.
     pub principal_sessions: Option<NonZeroU32>,
     /// Calls per second of all principals of one account that issue, change or look up something.
     pub account_calls: Option<NonZeroU32>,
-    /// Unexpired sessions of one account.
+    /// The maximum number of unexpired sessions of one account.
     pub account_sessions: Option<NonZeroU32>,
     /// Calls per second from one source address whose caller was not authenticated.
     pub unproven_calls: Option<NonZeroU32>,
@@ -146,7 +146,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// The source to which an address belongs.
+/// The source to which the calls from an address are counted.
 pub fn source(ip: IpAddr) -> Source {
     match ip.to_canonical() {
         IpAddr::V4(ip) => Source(ip.to_ipv6_mapped().octets()),
@@ -223,9 +223,8 @@ impl Budgets {
         }
     }
 
-    /// Counts a call of an authenticated principal. Whoever captures a signed request can send it
-    /// again for 15 minutes, or for the 7 days of a presigned URL, so one signature may use at most
-    /// half of a budget.
+    /// Counts a call of an authenticated principal. An attacker who captures a signed request can send it again for 15
+    /// minutes, or for the 7 days of a presigned URL, so one signature may use at most half of a budget.
     ///
     /// # Errors
     /// The budget that is used up: the principal's, the account's, or the part for one signature.
@@ -296,7 +295,7 @@ impl Budgets {
         }
     }
 
-    /// Counts a call that was authenticated by a token of `provider` but refused.
+    /// Counts a call that a token of `provider` authenticated, but that was refused.
     ///
     /// # Errors
     /// [`Exceeded::Principal`] if there were too many such calls.
@@ -377,8 +376,8 @@ impl Budgets {
         unsent
     }
 
-    /// Records the total number of calls that all brokers have reported for a key, including those
-    /// of `sent`. With `None`, or an impossible number, the use of the others is unknown.
+    /// Records the total number of calls that all brokers have reported for a key, including those of `sent`. If
+    /// `total` is `None` or an impossible number, this broker does not know how many calls the others have admitted.
     pub fn heard(&self, sent: &Unsent, total: Option<i64>, now: Duration) {
         if let Some(calls) = self.counted_in(sent.budget) {
             calls.heard(&sent.key, sent.calls, total, now);

@@ -265,8 +265,8 @@ impl Caller {
         }
     }
 
-    /// The tags of the user or role, which an administrator chose; not those of the session, which its
-    /// caller chose.
+    /// The tags of the user or role in the directory, which an administrator chose. Session tags are not included,
+    /// because the caller of AssumeRole chose them.
     pub fn own_tags(&self) -> &[Tag] {
         match &self.identity {
             Identity::User(user)

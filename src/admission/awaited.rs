@@ -17,7 +17,7 @@ pub(super) struct Awaited {
     by_bytes: BTreeSet<(usize, Source)>,
 }
 
-/// The waiting calls of one source.
+/// The waiting calls of one source, and the bytes that they use.
 #[derive(Default)]
 struct Held {
     /// The calls by number, oldest first.

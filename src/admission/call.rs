@@ -17,9 +17,9 @@ use crate::budgets::{self, Source};
 /// [`ANSWER_BYTES`].
 pub(super) const SHORT_ANSWER: usize = 2_048;
 impl Connection {
-    /// Counts a call whose headers have `header_bytes`. `address` is the client's, as reported by a
-    /// trusted proxy if there is one. Revocations are counted separately, so that other calls of
-    /// their source or a full process cannot keep them out.
+    /// Counts a call whose headers have `header_bytes`. `address` is the address of the client; a
+    /// trusted proxy reports it for its clients. Revocations are counted separately, so that other
+    /// calls of their source or a full process cannot keep them out.
     ///
     /// # Errors
     /// [`Shed`] with the resource that is used up.
@@ -47,7 +47,7 @@ impl Connection {
     /// Counts the answer to a call that is turned away.
     ///
     /// # Errors
-    /// [`Shed`] if there is no capacity even for that. The connection should then be closed.
+    /// [`Shed`] if there is no capacity even for the answer. The connection should then be closed.
     pub fn refusal(self: &Arc<Self>, address: IpAddr) -> Result<Arc<Call>, Shed> {
         let call = self.counted(address, Purpose::Refusal, ANSWER_BYTES, ANSWER_BYTES);
         self.admission.take_bytes(

@@ -34,7 +34,7 @@ pub struct Recipient {
     pub listener: &'static str,
     /// The instance, pod, task or program, by the name that the configuration or its token gives it.
     pub workload: String,
-    /// What the workload showed, such as `imds-token`.
+    /// The name of the proof that the workload showed, such as `imds-token`.
     pub proof: &'static str,
 }
 
@@ -62,7 +62,8 @@ struct Line {
 }
 
 impl Line {
-    /// What distinguishes the counted lines of one recipient: the access key, or the outcome if nothing was handed out.
+    /// The text by which the counted lines of one recipient are found: the access key, or the outcome if nothing was
+    /// handed out.
     fn session(&self) -> &str {
         self.access_key_id.as_deref().unwrap_or(&self.outcome)
     }
@@ -87,7 +88,7 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Opens the log.
+    /// Opens the log, and starts the thread that writes it.
     ///
     /// # Errors
     /// The file cannot be opened, or others may read or write it.

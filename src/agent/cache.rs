@@ -58,7 +58,7 @@ pub struct Kept {
 /// A session in the file, with its secrets.
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct KeptSession {
-    /// What the session was fetched for: [`super::wanted::Wanted::lasting_id`].
+    /// The description of the session, as [`super::wanted::Wanted::lasting_id`] returns it.
     pub wanted: String,
     role_arn: String,
     arn: String,
@@ -115,8 +115,8 @@ impl KeptSession {
 }
 
 impl Cache {
-    /// Reads the key. `agent` says which broker the agent calls, and as whom: the file of another agent cannot be
-    /// opened, even if both have the same key.
+    /// Reads the key. `agent` is [`super::config::AgentConfig::owner`], which names the broker and the agent's
+    /// identity. The file of another agent cannot be opened, even if both have the same key.
     ///
     /// # Errors
     /// See [`CacheError`].

@@ -45,7 +45,7 @@ pub enum ConfigError {
     #[error("{path}: {error}")]
     Syntax {
         path: PathBuf,
-        /// The error, with line and column.
+        /// The parser's error, with the line and column of the mistake.
         error: Box<toml::de::Error>,
     },
     /// A key is missing, or its value breaks a rule.
@@ -63,18 +63,18 @@ pub enum ConfigError {
 pub struct AgentConfig {
     pub broker: BrokerConfig,
     pub identity: AgentIdentity,
-    /// The address of `/healthz` and `/metrics`.
+    /// The address of the operators' listener, which serves `/healthz`, `/readyz` and `/metrics`.
     pub operator: SocketAddr,
     pub audit: AuditTarget,
     /// The sealed file in which sessions outlive a restart; without it, they are lost.
     pub cache: Option<CacheConfig>,
-    /// The instance metadata service; without it there is none.
+    /// The instance metadata service; `None` if it is not offered.
     pub imds: Option<ImdsConfig>,
-    /// The container endpoint in the form of Amazon ECS; without it there is none.
+    /// The container endpoint in the form of Amazon ECS; `None` if it is not offered.
     pub container: Option<ContainerConfig>,
-    /// The container endpoint in the form of EKS Pod Identity; without it there is none.
+    /// The container endpoint in the form of EKS Pod Identity; `None` if it is not offered.
     pub pod_identity: Option<PodIdentityConfig>,
-    /// The Unix socket; without it there is none.
+    /// The Unix socket; `None` if it is not offered.
     pub unix_socket: Option<UnixSocketConfig>,
 }
 
@@ -117,7 +117,7 @@ pub struct CacheConfig {
     pub key_file: PathBuf,
 }
 
-/// Where audit lines are written.
+/// Where the agent writes its audit lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuditTarget {
     File(PathBuf),
@@ -127,7 +127,7 @@ pub enum AuditTarget {
 }
 
 impl AgentConfig {
-    /// Reads and checks a configuration file. Relative paths in it start at its own folder.
+    /// Reads and checks a configuration file. Relative paths in the file are resolved against the folder of the file.
     ///
     /// # Errors
     /// The file cannot be read, is not TOML, or breaks a rule; see [`ConfigError`].
@@ -184,7 +184,7 @@ impl AgentConfig {
         })
     }
 
-    /// The number of listeners for workloads.
+    /// The number of listeners, including the operators' listener. They share the file descriptors of the process.
     pub fn listeners(&self) -> usize {
         let pods = self.pod_identity.as_ref();
         let others = [
@@ -373,7 +373,7 @@ fn session_of(
     })
 }
 
-/// Checks session tags.
+/// Checks session tags by the rules of STS. `key` is the name of the configuration key, for errors.
 fn tags(key: &'static str, tags: Tags) -> Result<Vec<(String, String)>, ConfigError> {
     let given = tags.into_iter().map(|(key, value)| Tag { key, value });
     match names::tags(given.collect()) {

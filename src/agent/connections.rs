@@ -50,12 +50,12 @@ impl Pulse {
     /// The value of `answered` while a request is being answered.
     const BUSY: u32 = u32::MAX;
 
-    /// Records that a request has arrived.
+    /// Records that a request has arrived. The connection is not idle until the answer.
     pub fn begins(&self) {
         self.answered.store(Self::BUSY, Ordering::Relaxed);
     }
 
-    /// Records that the request was answered.
+    /// Records that the request was answered. From now on the connection is idle.
     pub fn answered(&self) {
         let now = self.looks.load(Ordering::Relaxed);
         self.answered.store(now, Ordering::Relaxed);
@@ -136,7 +136,7 @@ impl<K: Copy + Eq + Hash> Connections<K> {
         }
     }
 
-    /// Serves a connection in a task of its own, and lists it as open.
+    /// Serves a connection in a separate task, and lists it as open.
     pub fn spawn<F>(&mut self, owner: K, serve: impl FnOnce(Arc<Pulse>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,

@@ -1,5 +1,5 @@
-//! The container endpoint in the form of Amazon ECS: every workload has a path and a token of its own, and gets the
-//! role that is configured for it.
+//! The container endpoint in the form of Amazon ECS: each workload has its own path and token, and gets the role that
+//! is configured for it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -9,11 +9,11 @@ use http::{Method, Request, StatusCode};
 use crate::base::host_names::HostNames;
 use crate::base::http::host;
 
-/// Why a request is refused.
+/// The refusal of a request, as an HTTP status and a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
     pub status: StatusCode,
-    /// A sentence for the client.
+    /// A sentence for the client that says which rule the request breaks.
     pub message: &'static str,
 }
 
@@ -23,10 +23,10 @@ impl Refused {
     }
 }
 
-/// Checks the head of a request.
+/// Checks the host, the path and the headers of a request, before its body is read.
 ///
 /// # Errors
-/// [`Refused`], which says what to answer.
+/// [`Refused`] with the answer for the client.
 pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> {
     let headers = request.headers();
     let host = host(request.uri(), headers).map_err(|_| {

@@ -27,7 +27,7 @@ const MAX_SLOTS: usize = 1_000;
 /// The interval at which the agent looks for sessions that are due for renewal.
 const ROUND: Duration = Duration::from_millis(250);
 
-/// What all slots share: the source of sessions, the clock, randomness and metrics.
+/// The dependencies that all slots share: the source of sessions, the clock, randomness and metrics.
 struct Shared {
     source: Arc<dyn Source>,
     clock: Arc<dyn Clock>,
@@ -51,7 +51,7 @@ impl Shared {
     }
 }
 
-/// The sessions that the agent holds.
+/// The sessions that the agent holds: pinned ones, and those for which workloads have asked.
 pub struct Handouts {
     shared: Arc<Shared>,
     slots: Mutex<HashMap<Wanted, Arc<Slot>>>,
@@ -140,7 +140,7 @@ impl Handouts {
         self.lock().values().any(|slot| slot.is_restored())
     }
 
-    /// Makes every session due for renewal at once, because the broker no longer says which of them have ended.
+    /// Makes every session due for renewal at once, because the broker no longer reports which sessions have ended.
     pub fn renew_all(&self) {
         let now = self.shared.clock.now();
         for slot in self.lock().values() {
@@ -148,7 +148,7 @@ impl Handouts {
         }
     }
 
-    /// The sessions that are held now.
+    /// The sessions that can be handed out now.
     #[cfg(test)]
     pub fn sessions(&self) -> Vec<Arc<RoleSession>> {
         self.lock()

@@ -172,9 +172,9 @@ impl Imds {
     }
 }
 
-/// The answer if there are no credentials. For a definite refusal it is the document with status 200, a code
-/// and no keys, with which EC2 reports a role that it cannot assume and which makes an SDK stop. Where trying
-/// again may help, it is status 503.
+/// The answer if there are no credentials. A definite refusal is reported as EC2 reports a role that it cannot assume:
+/// status 200 and a document with a code but without keys, which makes an SDK stop. If trying again may help, the
+/// status is 503.
 fn no_credentials(refusal: &Refusal, now: Timestamp) -> Answer {
     match refusal {
         Refusal::Denied { code, message } => {

@@ -1,5 +1,5 @@
-//! The instance identity document (EC2 User Guide, "Instance identity documents"), and its signature by a key of
-//! this node. Whoever trusts the key can tell from the document with which instance it communicates.
+//! The instance identity document (EC2 User Guide, "Instance identity documents"), and its signature by a key of this
+//! node. A program that trusts the key can tell from the document which instance it is communicating with.
 
 use std::path::PathBuf;
 

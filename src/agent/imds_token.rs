@@ -1,7 +1,7 @@
-//! Tokens of the instance metadata service, version 2. A token is a MAC over its own expiry by a key that this
-//! agent makes when it starts, so that none has to be remembered, and a token of another agent, or from before a
-//! restart, is not valid. A few that were valid are remembered, because checking a MAC takes longer than finding the
-//! credentials.
+//! Tokens of the instance metadata service, version 2. A token contains its expiry and a MAC over it. The agent
+//! generates the key of the MAC when it starts, so it need not remember tokens, and tokens of another agent, or from
+//! before a restart, are not valid. A few valid tokens are remembered nevertheless, because checking a MAC takes longer
+//! than finding the credentials.
 
 use std::hint::black_box;
 use std::sync::{Mutex, PoisonError};
@@ -57,7 +57,7 @@ impl Known {
 pub struct InvalidToken;
 
 impl TokenKey {
-    /// Makes a key.
+    /// Generates a key. Tokens that were made with another key are not valid.
     ///
     /// # Errors
     /// [`NoEntropy`] if there are no random bytes.

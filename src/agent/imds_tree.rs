@@ -8,7 +8,7 @@ use crate::base::digest::{hex, sha256};
 /// The maximum number of entries in the tree.
 const MAX_ENTRIES: usize = 1_000;
 const MAX_VALUE: usize = 16_384;
-/// The maximum depth of folders.
+/// How deeply folders may be nested.
 const MAX_DEPTH: usize = 8;
 
 /// The metadata of the configuration, with defaults for the entries that SDKs need.
@@ -71,7 +71,8 @@ impl MetaData {
         self.value("instance-id").unwrap_or_default()
     }
 
-    /// The value at a path without a slash at its beginning or end; `None` for a folder too.
+    /// The value at a path without a slash at its beginning or end; `None` if the path does not
+    /// exist or is a folder.
     pub fn value(&self, path: &str) -> Option<&str> {
         let mut entries = &self.0;
         let mut names = path.split('/').peekable();
@@ -91,7 +92,7 @@ impl MetaData {
         found
     }
 
-    /// The names at the top of the tree; those of folders end with a slash.
+    /// The names at the top of the tree. The names of folders end with a slash.
     pub fn names(&self) -> Vec<String> {
         names(&self.0)
     }

@@ -81,7 +81,7 @@ impl Answer {
         self
     }
 
-    /// Makes the response for a connection on which hops cannot be limited, such as that of a Unix socket.
+    /// Makes the response for a connection on which hops cannot be limited, such as one of a Unix socket.
     pub fn into_response(self) -> Response<Full<Bytes>> {
         self.response
     }

@@ -27,7 +27,7 @@ pub struct Peer {
     pub program: Result<Program, Unknown>,
 }
 
-/// The process that connected.
+/// The process that connected, with the file that it runs and its systemd unit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Program {
     /// The file that the process runs; `None` if this agent is not allowed to see it.

@@ -3,7 +3,7 @@
 use super::source::FetchError;
 use crate::client::{ClientError, split_encoded_message};
 
-/// Why there are no credentials.
+/// Why a workload gets no credentials, and whether asking again may help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The broker refused, and will do so again until somebody changes something. A face passes this on as an
@@ -24,7 +24,7 @@ pub enum Refusal {
     },
 }
 
-/// Decides what an error means for workloads: whether asking again can help.
+/// Decides, for an error, whether it can help the workload to ask again.
 impl From<FetchError> for Refusal {
     fn from(error: FetchError) -> Self {
         match error {

@@ -102,7 +102,7 @@ impl Drop for Running {
     }
 }
 
-/// What is needed to start listeners, and what was started so far.
+/// The parts that the listeners need, and the tasks that were started so far.
 struct Assembly {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,

@@ -27,7 +27,7 @@ pub struct RoleSession {
     pub container_document: Bytes,
 }
 
-/// Prints no secrets.
+/// Prints the ARN and the expiry, but no credentials.
 impl fmt::Debug for RoleSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RoleSession({}, until {})", self.arn, self.expires_at)

@@ -28,7 +28,7 @@ pub type Fetch<'a> = Pin<Box<dyn Future<Output = Result<RoleSession, FetchError>
 
 /// A source of sessions. Tests have their own instead of the broker.
 pub trait Source: Send + Sync {
-    /// Fetches a new session.
+    /// Fetches a new session as `wanted` describes it.
     ///
     /// # Errors
     /// See [`FetchError`].
@@ -63,7 +63,7 @@ pub struct BrokerSource {
     known: tokio::sync::Mutex<Option<Known>>,
 }
 
-/// A client, and what is known about the identity that it uses.
+/// A client, and the state of the identity with which it signs.
 struct Known {
     client: Client,
     /// The digest of the credential files, which shows whether they have changed.
@@ -297,7 +297,7 @@ fn text<'a>(bytes: &'a Secret<Vec<u8>>, path: &Path) -> Result<&'a str, FetchErr
         .map_err(|_| FetchError::Identity(format!("{}: must be UTF-8", path.display())))
 }
 
-/// Reads an access key from JSON.
+/// Reads an access key from the JSON of a [`KeyFile`]. `path` names the file in errors.
 fn access_key(bytes: &Secret<Vec<u8>>, path: &Path) -> Result<Credentials, FetchError> {
     let pair = match serde_json::from_slice(bytes.expose()) {
         Ok(KeyFile::Created { access_key } | KeyFile::Pair(access_key)) => access_key,

@@ -1,5 +1,6 @@
-//! Credentials for local programs over a Unix socket. The kernel says who connected: a user, a group, a program, a
-//! systemd unit. The first entry of the configuration that fits says which role the caller gets.
+//! Credentials for local programs over a Unix socket. The kernel reports which process connected, and from this the
+//! agent finds the user, the group, the program and the systemd unit. The first entry of the configuration that matches
+//! determines the caller's role.
 
 use std::convert::Infallible;
 use std::fs;

@@ -26,7 +26,7 @@ pub enum Wanted {
     Workload(Box<WorkloadWanted>),
 }
 
-/// The description of a session for a workload.
+/// The description of a session that AssumeRoleForWorkload issues for a workload.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WorkloadWanted {
     pub workload: WorkloadId,
@@ -39,7 +39,7 @@ pub struct WorkloadWanted {
     pub tags: Vec<(String, String)>,
 }
 
-/// The workload, by what identifies it; `sts.proto` describes the kinds.
+/// The identity of a workload. `sts.proto` describes the kinds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum WorkloadId {
     Instance {
@@ -78,7 +78,7 @@ impl PodToken {
         }
     }
 
-    /// The SHA-256 of the token.
+    /// The SHA-256 of the token, by which tokens are compared.
     pub fn digest(&self) -> [u8; 32] {
         self.digest
     }

@@ -218,7 +218,7 @@ impl Watch {
         self.metrics.watch_up.set(i64::from(is_up));
     }
 
-    /// Runs one stream until it ends.
+    /// Opens one stream for these sessions, and applies its messages until it ends.
     async fn stream(&self, sessions: &[WatchedSession]) -> Ended {
         let mut heard = None;
         let result = self.follow(sessions, &mut heard).await;

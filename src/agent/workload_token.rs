@@ -11,7 +11,7 @@ use crate::base::entropy::{self, Entropy, NoEntropy};
 use crate::base::secret::{Secret, is_same_secret};
 use crate::files::{self, Audience, FileError};
 
-/// The minimum length of a token in bytes: that of 128 random bits in hexadecimal digits.
+/// The minimum length of a token in bytes: 128 random bits as hexadecimal digits.
 const SHORTEST: usize = 32;
 /// The maximum length of a token in bytes.
 const LONGEST: u64 = 1_024;

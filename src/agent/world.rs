@@ -20,7 +20,7 @@ pub struct World {
     pub ops_endpoint: String,
 }
 
-/// Where the instance metadata service is, and what it hands out.
+/// The address of the instance metadata service, and the role that it hands out.
 #[derive(Debug, Serialize)]
 pub struct ImdsWorld {
     pub endpoint: String,
@@ -31,7 +31,7 @@ pub struct ImdsWorld {
     pub account_id: String,
 }
 
-/// What the first configured container needs to fetch credentials in the way of Amazon ECS: the URL and the token.
+/// The URL and the token with which the first configured container fetches credentials in the way of Amazon ECS.
 #[derive(Debug, Default, Serialize)]
 pub struct ContainerWorld {
     pub full_uri: String,

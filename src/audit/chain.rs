@@ -126,7 +126,7 @@ impl<'a> Chained<'a> {
         })
     }
 
-    /// Whether this line was written after the one with this hash.
+    /// Whether this line was written directly after the line with the hash `before`.
     pub fn follows(&self, before: &[u8; 32]) -> bool {
         hash(before, self.link.sequence, self.record) == self.link.hash
     }

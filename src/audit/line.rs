@@ -107,7 +107,7 @@ fn write_ascii<W: ?Sized + Write>(writer: &mut W, fragment: &str) -> io::Result<
 /// A way to shorten a record: the maximum length of its texts, in bytes as written. [`MAX_TEXT`] and
 /// [`MAX_ITEMS`] apply as well.
 struct Cut {
-    /// The maximum length of a text in `userIdentity`, which says who called and is shortened last.
+    /// The maximum length of a text in `userIdentity`. This section says who called, and is shortened last.
     identity: usize,
     /// The maximum length of a text in the rest of the record.
     text: usize,
@@ -181,7 +181,7 @@ impl Cut {
     }
 }
 
-/// A record that is being shortened.
+/// The state of [`Cut::apply`]: the shortened copy so far, and the place in the record.
 struct Copy<'a> {
     cut: &'a Cut,
     out: Vec<u8>,

@@ -3,7 +3,7 @@
 /// The number of parts: see [`Lines::parts`].
 pub(super) const PARTS: usize = 4;
 
-/// Lines that wait to be written.
+/// Lines that wait to be written, in four buffers by their importance.
 #[derive(Default)]
 pub(super) struct Lines {
     /// Lines that a response waits for.

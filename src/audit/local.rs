@@ -45,7 +45,7 @@ pub struct Deed {
     pub request_id: String,
 }
 
-/// The progress of a command.
+/// How far a command has come when it writes a record.
 pub enum Phase<'a> {
     /// The command is about to begin; nothing has been done.
     Begun,

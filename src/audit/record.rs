@@ -98,7 +98,7 @@ pub struct SessionContext<'a> {
     pub source_identity: Option<Cow<'a, str>>,
 }
 
-/// The principal behind a session.
+/// The role or user that issued a session: CloudTrail's `sessionIssuer`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionIssuer<'a> {

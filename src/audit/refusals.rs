@@ -20,14 +20,14 @@ pub(super) struct Rate {
     per_second: i64,
     /// How much can be saved at most, in thousandths of a byte.
     most: i64,
-    /// The bytes that are left, in thousandths; negative after a line that was longer than what was
-    /// left.
+    /// The bytes that may still be written, in thousandths. Negative after a line that was longer than the bytes that
+    /// were left.
     left: i64,
     at: Duration,
 }
 
 impl Rate {
-    /// A rate with `burst` bytes saved.
+    /// Creates a rate that can save at most `burst` bytes, and has saved as many.
     pub(super) fn new(per_second: i64, burst: i64, now: Duration) -> Self {
         Self {
             per_second,

@@ -19,8 +19,8 @@ pub enum Room {
 /// Less free space than this, in bytes, counts as none.
 const NONE: u64 = 1 << 20;
 
-/// Reads the free space of the file system of a folder. Returns what it means for the log, and the
-/// number of free bytes.
+/// Reads the free space of the file system of a folder. Returns how the free space restricts the
+/// log, and the number of free bytes.
 ///
 /// # Errors
 /// [`io::Error`] if the folder cannot be examined.

@@ -61,7 +61,7 @@ pub(super) struct State {
     pub unproven: Rate,
     pub proven: Rate,
     pub identities: Rate,
-    /// The free space as last read, less what was written since; `None` if it is not known.
+    /// The free space as last read, minus the bytes that were written since; `None` if it is not known.
     pub space: Option<Space>,
     /// Whether the last attempt to write failed.
     pub failing: bool,

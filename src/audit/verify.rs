@@ -30,11 +30,11 @@ pub enum Fault {
     UnchainedBefore(u64),
     /// The lines with the numbers from the first to the second are missing before this line.
     Missing(u64, u64),
-    /// The number of the line is lower than that of an earlier one.
+    /// The number of the line is lower than the number of an earlier line.
     Moved(u64),
     /// An earlier line has the same number.
     Twice(u64),
-    /// The line has no line feed.
+    /// The line has no line feed, so it was not written completely.
     Torn,
     /// The line is longer than any line of the log.
     TooLong,
@@ -117,7 +117,7 @@ impl Report {
     }
 }
 
-/// Checks lines in order.
+/// Checks the lines of the log's files in order: call [`Verifier::read`] for each file, and then [`Verifier::finish`].
 #[derive(Debug, Default)]
 pub struct Verifier {
     head: Option<Link>,
@@ -144,7 +144,7 @@ impl Verifier {
         }
     }
 
-    /// Reads the next file.
+    /// Reads and checks the next file of the log.
     ///
     /// # Errors
     /// [`io::Error`] if it cannot be read.
@@ -229,7 +229,7 @@ impl Verifier {
         self.before = Some(link);
     }
 
-    /// Handles a line whose number is not higher than that of an earlier one.
+    /// Handles a line whose number is not higher than the numbers of all earlier lines.
     fn late(&mut self, place: Place, sequence: u64) {
         let gap = self
             .missing

@@ -1,6 +1,7 @@
-//! Bearer tokens that stand for an access key, for clients that cannot sign: stores that know OpenStack's Identity API,
-//! and clients that know OAuth 2.0. A token contains the sealed key. The broker signs the holder's requests with that
-//! key, so they are authenticated like all others, and the key must be active whenever the token is used.
+//! Bearer tokens that stand for an access key, for clients that cannot sign: object stores that use OpenStack's
+//! Identity API, and clients that use OAuth 2.0. A token contains the sealed key. The broker signs the holder's
+//! requests with that key, so they are authenticated like all others, and the key must be active whenever the token is
+//! used.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Authenticates a client certificate: the directory says which user it is.
+//! Authenticates a client certificate: the directory maps the certificate to a user.
 
 use std::sync::Arc;
 

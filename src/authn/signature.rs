@@ -132,8 +132,7 @@ pub fn is_active(
     }
 }
 
-/// Authenticates again a caller who was authenticated before, by the directory and the revocations in
-/// force now.
+/// Authenticates again a caller who was authenticated before, against the current directory and revocations.
 ///
 /// # Errors
 /// `InvalidClientTokenId` if its long-term credential or its user is gone or inactive, or the error for a

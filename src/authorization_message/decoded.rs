@@ -133,7 +133,7 @@ impl Disclosure {
         })
     }
 
-    /// Describes what a statement does with the request, in a format of Brevet's own.
+    /// Describes, in a format of Brevet's own, how a statement applies to the request.
     fn reported(&self, statement: &StatementReport) -> Value {
         let (policy, number) = self.policy(statement);
         let control = self.control(statement);

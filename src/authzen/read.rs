@@ -12,18 +12,18 @@ use crate::error::Error;
 use crate::ops::relying::authorize::{Authorize, Item, MAX_ITEMS, Resource, Semantic};
 use crate::ops::relying::subject::Subject;
 
-/// The form of the answer, which depends on that of the request.
+/// The form of the answer, which depends on the form of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// One decision.
+    /// One decision, because the request has no list of evaluations.
     Single,
-    /// A list of decisions.
+    /// A list of decisions, in the order of the request's `evaluations`.
     List,
 }
 
 type Object = Map<String, Value>;
 
-/// Reads a request.
+/// Reads the body of a request to `endpoint`.
 ///
 /// # Errors
 /// [`Error::Malformed`] if the request as a whole breaks the form of the API.

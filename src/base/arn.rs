@@ -1,4 +1,4 @@
-//! [`AccountId`], [`IamArn`] and [`RoleArn`]: the grammar of ARNs, regardless of what exists. ARNs
+//! [`AccountId`], [`IamArn`] and [`RoleArn`]: the grammar of ARNs. Whether a resource exists is not checked here. ARNs
 //! of the directory are parsed only here.
 
 use std::fmt;
@@ -140,7 +140,7 @@ impl<'a> IamArn<'a> {
     }
 }
 
-/// The path in `arn:aws:iam::ACCOUNT:KIND/PATH/NAME`: `/PATH/`, or `/` if there is none.
+/// The path in `arn:aws:iam::ACCOUNT:KIND/PATH/NAME`: `/PATH/`, or `/` for an ARN without a path.
 pub fn path_of(arn: &str) -> String {
     let resource = arn.splitn(6, ':').nth(5).and_then(|r| r.split_once('/'));
     match resource.and_then(|(_, rest)| rest.rsplit_once('/')) {

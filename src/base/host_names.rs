@@ -1,8 +1,8 @@
 //! The names by which clients call this broker, and the check whether a `Host` is one of them.
 //!
 //! A signature covers the host that the client meant to call. A request that was signed for another
-//! host was meant for somebody else, who may be passing it on. This module knows no certificates
-//! and no listeners.
+//! host was meant for another server, which may be passing it on. This module reads no certificates
+//! and opens no listeners.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv6Addr};
 const MAX_NAME_LENGTH: usize = 253;
 
 /// Whether a host, with or without the brackets of an IPv6 address, denotes this machine:
-/// `localhost`, or a loopback address. Nothing is looked up.
+/// `localhost`, or a loopback address. No name is looked up.
 pub fn is_loopback(host: &str) -> bool {
     let address = host
         .trim_start_matches('[')

@@ -1,10 +1,9 @@
-//! Makes foreign text safe to display: characters that could mislead a terminal or a reader of a
-//! log are escaped. This module knows no terminals and no logs.
+//! Makes foreign text safe to display: characters that could mislead a terminal or a reader of a log are escaped. This
+//! module writes to no terminal and no log.
 //!
-//! These are control characters (of which ESC and U+009B begin terminal commands, and a line feed
-//! begins a line that its author did not write), the line and paragraph separators of Unicode, the
-//! marks that change the direction of text (Unicode Technical Report 36, section 2.8), and
-//! invisible characters.
+//! The escaped characters are control characters (of which ESC and U+009B begin terminal commands, and a line feed
+//! begins a line that its author did not write), the line and paragraph separators of Unicode, the marks that change
+//! the direction of text (Unicode Technical Report 36, section 2.8), and invisible characters.
 
 use std::fmt::{self, Write};
 

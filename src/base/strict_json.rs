@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 /// Parses a text in UTF-8, with at most 128 levels of nesting.
 ///
 /// # Errors
-/// The parser's error, which may also say that a name is repeated.
+/// The parser's error. A repeated name is such an error, too.
 pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Strict>(text).map(|Strict(value)| value)
 }

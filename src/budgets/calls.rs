@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::base::digest::sha256;
 
-/// What one call adds to a bucket. The unit is a thousandth of a call per second, times a
-/// microsecond.
+/// The amount that one call adds to a bucket. The unit is a thousandth of a call per second, times
+/// a microsecond.
 const CALL: u64 = 1_000_000_000;
 /// How many seconds' worth of calls may come at once.
 const BURST_SECONDS: u64 = 2;
@@ -18,12 +18,13 @@ const SHARDS: usize = 16;
 /// The maximum number of keys that one shard counts separately, 65,536 in a whole table. All others
 /// share a bucket.
 const MAX_KEYS: usize = 4_096;
-/// A key that is longer than this is replaced by its digest, so that the table's size in bytes is
-/// bounded too.
+/// A key that is longer than this is replaced by its digest, so that the size of the table in bytes
+/// is bounded.
 const MAX_KEY_BYTES: usize = 64;
 /// The minimum interval between searches of a full shard for empty buckets.
 const SEARCH_EVERY: Duration = Duration::from_millis(100);
-/// If a key has had no call for this long, what the other brokers reported for it is forgotten.
+/// How long a key must have had no call until the reports of the other brokers about it are
+/// forgotten.
 const IDLE: Duration = Duration::from_secs(10);
 /// The period over which the calls of the other brokers are averaged.
 const AVERAGED: Duration = Duration::from_secs(1);
@@ -55,7 +56,7 @@ struct Bucket {
     exchange: Option<Exchange>,
 }
 
-/// What is known about the calls of one key at the other brokers.
+/// The calls of one key at the other brokers, as far as they have been reported.
 struct Exchange {
     /// The total that all brokers had reported at the instant `at`.
     total: i64,
@@ -207,8 +208,8 @@ impl Bucket {
         level.is_some_and(|level| level <= burst)
     }
 
-    /// This broker's part of the limit: an equal share, or what the others do not use if that is
-    /// more.
+    /// This broker's part of the limit: an equal share, or the calls that the others leave unused
+    /// if these are more.
     fn share(&self, limit: u64, brokers: u64) -> u64 {
         let others = self.exchange.as_ref().and_then(|e| e.others);
         let left_over = others.map_or(0, |others| limit.saturating_sub(others));

@@ -35,11 +35,10 @@ pub(super) enum AuditCommand {
 
 /// Find lines of the audit log that were deleted, moved, edited, added or cut off
 ///
-/// Checks that each line follows from the line before it. Give the files of the log oldest first.
-/// Prints one line for each fault, as FILE:LINE and what is wrong, and exits with 1 if there is one.
-/// Lines cut off at the end leave no gap, so they are found only against the head of the chain: give
-/// --config to read it from the file that the broker keeps beside its watermark file, or --head as the
-/// broker's own log has it.
+/// Checks that each line follows from the line before it. Give the files of the log oldest first. Prints one line for
+/// each fault, as FILE:LINE and what is wrong, and exits with 1 if there is one. Lines cut off at the end leave no gap,
+/// so they are found only against the head of the chain: give --config to read it from the file that the broker keeps
+/// beside its watermark file, or --head with the number and hash that the broker's own log reports.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct VerifyArguments {

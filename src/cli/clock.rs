@@ -1,4 +1,4 @@
-//! `brevet clock accept`, and the time that commands beside a broker use.
+//! `brevet clock accept`, and the current time for commands that run next to a broker.
 
 use clap::{Args, Subcommand};
 
@@ -91,8 +91,8 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The time that a command beside a broker uses: the machine's, or the latest time that the broker has
-/// recorded if that is later.
+/// The current time for a command that runs next to a broker: the machine's time, or the latest time that the broker
+/// has recorded if that is later.
 ///
 /// # Errors
 /// The file with the recorded time cannot be read.

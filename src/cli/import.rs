@@ -47,7 +47,7 @@ pub(super) struct ImportArguments {
     /// A file that `aws iam get-account-authorization-details` or `brevet export` printed; `-` for
     /// standard input
     file: PathBuf,
-    /// Make the changes
+    /// Make the changes; without this flag they are only shown
     #[arg(long)]
     apply: bool,
     /// Delete everything in the file's accounts that the file does not declare

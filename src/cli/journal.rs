@@ -86,7 +86,7 @@ fn deed(name: &'static str, parameters: Value, entropy: &SystemEntropy) -> Resul
     })
 }
 
-/// Records the result of the command.
+/// Writes the second record of a command, with its result or its error. Prints a warning if that fails.
 fn conclude(log: &LocalLog, deed: &Deed, result: Result<&Value, &Failure>) {
     let text = result.err().map(ToString::to_string);
     let phase = match (result, &text) {

@@ -191,7 +191,7 @@ impl Printed {
         Ok(())
     }
 
-    /// Makes the organization out of the parts.
+    /// Makes the organization from the content of all files.
     ///
     /// # Errors
     /// A text that says which part is missing.

@@ -30,8 +30,8 @@ Examples:
 
 /// Manage what an identity provider needs for signing people in
 ///
-/// Providers themselves are made with `aws iam create-open-id-connect-provider` or `brevet import`. These
-/// commands set what AWS's API has no parameter for.
+/// Providers themselves are made with `aws iam create-open-id-connect-provider` or `brevet import`. These commands set
+/// properties for which AWS's API has no parameter.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum ProviderCommand {

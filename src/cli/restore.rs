@@ -41,7 +41,7 @@ Examples:
 pub(super) struct RestoreArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// The backup file
+    /// The backup file to restore
     #[arg(required_unless_present = "accept")]
     file: Option<PathBuf>,
     /// Accept the store, or the backup, as it is, though it was put back or changed by other means

@@ -30,7 +30,7 @@ const MAX_KEY_BYTES: u64 = 20_000;
 /// `proof::saml` limits the response itself.
 const MAX_RESPONSE_BYTES: u64 = 2 * MAX_CHARACTERS as u64;
 
-/// How long before the metadata expires there is a warning.
+/// A warning is printed if the metadata expires within this time.
 pub(super) const NEAR: Duration = Duration::from_secs(30 * 86_400);
 
 const EXAMPLES: &str = "\
@@ -213,8 +213,8 @@ fn declared(config: &Config, arn: &str) -> Result<Option<String>, Failure> {
     Ok(found.map(|provider| provider.saml_metadata_document))
 }
 
-/// The service provider for which assertions must be made: that of the arguments, or else that of the
-/// broker's configuration.
+/// The service provider for which assertions must be made: the one in the arguments, or else the one in the broker's
+/// configuration.
 fn service_provider(arguments: &InspectArguments, config: Option<&Config>) -> ServiceProvider {
     let mut here = config.map_or_else(ServiceProvider::default, |c| c.service_provider.clone());
     if !arguments.audience.is_empty() {

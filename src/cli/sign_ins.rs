@@ -53,9 +53,9 @@ pub(super) struct ListArguments {
 
 /// End a sign-in, and all that came from it
 ///
-/// Ends the tokens of programs that the person has approved, and the sessions of roles that the person
-/// or these programs have. It is in force on every broker within two seconds. The person can sign in
-/// again, unless the identity provider or a change of the password prevents it.
+/// Ends the tokens of programs that the person has approved, and the sessions of roles that the person or these
+/// programs have. Every broker enforces this within two seconds. The person can sign in again, unless the identity
+/// provider or a change of the password prevents it.
 #[derive(Debug, Args)]
 #[command(after_long_help = END_EXAMPLES)]
 pub(super) struct EndArguments {

@@ -55,7 +55,7 @@ pub(super) fn opened(
 /// Does what [`opened`] does, with the master key of the configuration, if there is one.
 ///
 /// # Errors
-/// The same as for [`opened`]. Also if the master key file cannot be read.
+/// The same as for [`opened`], and an error if the master key file cannot be read.
 pub(super) fn opened_to_read(config: &Config) -> Result<(tokio::runtime::Runtime, Store), Failure> {
     let master_key = config
         .master_key

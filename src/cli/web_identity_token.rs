@@ -114,7 +114,7 @@ pub(super) fn run(arguments: &WebIdentityTokenArguments) -> Result<(), Failure> 
     })
 }
 
-/// Gets one token. The credentials are looked up for each call, because those of a profile may change.
+/// Gets one token. The credentials are looked up again for each call, because the credentials of a profile may change.
 async fn fetch(arguments: &WebIdentityTokenArguments) -> Result<WebIdentityToken, Failure> {
     let client = Settings::of(&arguments.call)?.client().await?;
     let algorithm = arguments.signing_algorithm.as_str();

@@ -11,7 +11,7 @@ pub enum ClientError {
         /// The error and its causes, on one line.
         reason: String,
     },
-    /// The broker refused the call.
+    /// The broker refused the call with an AWS error code.
     #[error("{code}: {message}{}", named(.request_id))]
     Refused {
         /// The AWS error code, such as `AccessDenied`.

@@ -38,7 +38,7 @@ pub struct Credentials {
     pub access_key_id: String,
     /// The secret access key, with which calls are signed.
     pub secret_access_key: Arc<Secret<String>>,
-    /// The session token, for temporary credentials.
+    /// The session token of temporary credentials; `None` for a long-term key.
     pub session_token: Option<Arc<Secret<String>>>,
     /// When the credentials were received and when they expire, for temporary credentials.
     pub life: Option<(Timestamp, Timestamp)>,
@@ -74,9 +74,9 @@ pub struct AssumeRole {
     pub role_session_name: String,
     /// The duration of the session in seconds, from 900 to 129600; 3600 by default.
     pub duration_seconds: Option<i32>,
-    /// An inline session policy, as JSON.
+    /// An inline session policy as JSON, which limits what the session may do.
     pub policy: Option<String>,
-    /// The ARNs of managed session policies.
+    /// The ARNs of managed policies that limit what the session may do.
     pub policy_arns: Vec<String>,
     /// Keys and values of session tags.
     pub tags: Vec<(String, String)>,
@@ -110,9 +110,9 @@ pub struct AssumeRoleWithWebIdentity {
     pub token: Arc<Secret<String>>,
     /// The duration of the session in seconds, from 900 to 129600; 3600 by default.
     pub duration_seconds: Option<i32>,
-    /// An inline session policy, as JSON.
+    /// An inline session policy as JSON, which limits what the session may do.
     pub policy: Option<String>,
-    /// The ARNs of managed session policies.
+    /// The ARNs of managed policies that limit what the session may do.
     pub policy_arns: Vec<String>,
 }
 
@@ -141,9 +141,9 @@ pub struct AssumeRoleWithSaml {
     /// The duration of the session in seconds, from 900 to 129600; by default the assertion's, or one
     /// hour.
     pub duration_seconds: Option<i32>,
-    /// An inline session policy, as JSON.
+    /// An inline session policy as JSON, which limits what the session may do.
     pub policy: Option<String>,
-    /// The ARNs of managed session policies.
+    /// The ARNs of managed policies that limit what the session may do.
     pub policy_arns: Vec<String>,
 }
 
@@ -152,7 +152,7 @@ pub struct AssumeRoleWithSaml {
 pub struct SamlRole {
     /// The session, with its credentials.
     pub role: AssumedRole,
-    /// The assertion's NameID.
+    /// The NameID of the assertion, which identifies the user at the identity provider.
     pub subject: String,
     /// The format of the NameID, without the prefix of SAML 2.0.
     pub subject_type: String,

@@ -1,4 +1,4 @@
-//! WatchRevocations: tells which sessions have ended before their expiry.
+//! WatchRevocations: reports which sessions have ended before their expiry.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub struct WatchedSession {
     pub session_token: Arc<Secret<String>>,
 }
 
-/// A message of the stream.
+/// A message of the stream: a heartbeat, or a report of sessions that have ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevocationsSeen {
     /// The number of the last change that the message takes into account. Pass the highest one to the next

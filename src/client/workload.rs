@@ -60,7 +60,7 @@ impl AssumeRoleForWorkload {
     }
 }
 
-/// The answer to AssumeRoleForWorkload.
+/// The answer to AssumeRoleForWorkload: the session, and the ARN of its role.
 #[derive(Debug, Clone)]
 pub struct WorkloadRole {
     /// The session, with its credentials.

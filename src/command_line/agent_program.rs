@@ -1,4 +1,4 @@
-//! The program `brevet-agent`, which runs beside workloads and does not contain the broker.
+//! The program `brevet-agent`, which runs next to workloads and does not contain the broker.
 
 use std::process::ExitCode;
 

@@ -61,8 +61,8 @@ impl Environment {
             .find_map(|name| self.get(name).map(|value| Setting::new(value, *name)))
     }
 
-    /// The path in the variable `name`, in which `~/` stands for the home folder. If the variable is not set,
-    /// `at_home` in the home folder.
+    /// The path in the variable `name`, in which `~/` stands for the home folder. If the variable is not set, the path
+    /// is `at_home` in the home folder.
     fn path(&self, name: &str, at_home: &str) -> Option<PathBuf> {
         let home = self.get("HOME").map(PathBuf::from);
         match self.get(name) {
@@ -270,7 +270,7 @@ impl Settings {
         })
     }
 
-    /// The same settings for a call at any time, when nobody is there to be asked for a code.
+    /// The same settings for calls that may happen when nobody is at the terminal: no MFA code is asked for.
     pub(crate) fn without_questions(self) -> Self {
         Self {
             may_ask: false,

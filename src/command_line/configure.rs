@@ -30,8 +30,8 @@ Examples:
 
 /// Write profiles of ~/.aws/config
 ///
-/// Writes what AWS's tools, SDKs and `brevet` itself need to use this broker, and leaves everything else in
-/// the file as it is.
+/// Writes the settings that AWS's tools, SDKs and `brevet` itself need to use this broker, and leaves everything else
+/// in the file as it is.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) enum ConfigureCommand {

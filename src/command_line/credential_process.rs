@@ -63,10 +63,9 @@ pub(crate) fn run(arguments: &CredentialProcessArguments) -> Result<(), Failure>
     print::json_line(&session.printed(Some(1)))
 }
 
-/// The place of these credentials in the cache. `None` if the cache is off or has no folder, or if an
-/// agent is asked, which has a cache of its own. `None` also if the proof comes from standard input:
-/// otherwise another run could get the credentials of somebody
-/// else.
+/// The place of these credentials in the cache. `None` if the cache is off or has no folder, or if an agent is asked,
+/// which has a cache of its own. `None` also if the proof comes from standard input, because the cache could then give
+/// one user's credentials to another.
 fn entry(
     settings: &Settings,
     arguments: &CredentialProcessArguments,

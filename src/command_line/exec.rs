@@ -45,12 +45,12 @@ pub(crate) struct ExecArguments {
     env: bool,
     #[command(flatten)]
     pub(crate) log: LogArguments,
-    /// The program and its arguments
+    /// The program to run, and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
-/// Runs the program.
+/// Gets credentials, and runs the program with them.
 ///
 /// # Errors
 /// There are no credentials, or the program cannot be run. Once it has run, the error is [`Ended`], with its exit

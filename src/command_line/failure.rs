@@ -151,7 +151,7 @@ fn step(code: &str, sentence: &str) -> Option<&'static str> {
     })
 }
 
-/// Describes that a broker did not answer, and what is most likely wrong with the address.
+/// Describes that a broker did not answer, and the most likely mistake in its address.
 fn unreachable(url: &str, reason: &str) -> String {
     let text = format!(
         "cannot reach {}: {}",

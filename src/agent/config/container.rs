@@ -9,7 +9,7 @@ use super::listener::{ListenerConfig, listener};
 use super::{ConfigError, LONGEST, ranged, session_of, tags, value};
 use crate::agent::wanted::{Wanted, WorkloadId, WorkloadWanted};
 
-/// The maximum number of workloads of one agent.
+/// The maximum number of `[[container.workload]]` entries.
 const MAX_WORKLOADS: usize = 1_000;
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct WorkloadConfig {
     /// The file with the workload's token, which is made if it does not exist. Without a file, the agent makes a
     /// token that only the file of `--world` contains.
     pub token_file: Option<PathBuf>,
-    /// The session that the workload gets.
+    /// The description of the session whose credentials the workload gets.
     pub wanted: Wanted,
 }
 
@@ -103,8 +103,8 @@ fn workload(entry: ContainerWorkload, base: &Path) -> Result<WorkloadConfig, Con
     })
 }
 
-/// The session for an entry: either that of a task, whose role is in the broker's directory, or that of the role
-/// that the entry names.
+/// Describes the session for an entry. An entry with a task gets the task's role in the broker's directory; any other
+/// entry names its role.
 fn wanted(entry: &ContainerWorkload) -> Result<Wanted, ConfigError> {
     const ROLE: &str = "[[container.workload]] role_arn";
     let duration_key = "[[container.workload]] duration_seconds";

@@ -10,7 +10,7 @@ use super::{ConfigError, LONGEST, ranged, role, session_name, tags, value};
 use crate::agent::imds_tree::MetaData;
 use crate::base::arn::{account_of, name_of};
 
-/// The checked section `[imds]`.
+/// The section `[imds]`, after its values were checked and its defaults were filled in.
 #[derive(Debug)]
 pub struct ImdsConfig {
     pub listener: ListenerConfig,
@@ -29,7 +29,7 @@ pub struct ImdsConfig {
     pub token_hop_limit: u32,
     /// The ARN of the instance profile, which `iam/info` shows.
     pub instance_profile_arn: String,
-    /// The pages below `/latest/meta-data/`, except those below `iam/`.
+    /// The pages below `/latest/meta-data/`. The agent makes the pages below `iam/` itself.
     pub meta_data: MetaData,
     /// The PEM file with the key that signs the identity document; without it the document has no signature.
     pub identity_document_key: Option<PathBuf>,

@@ -16,12 +16,13 @@ pub const OFF_LOOPBACK_SENTENCE: &str =
 pub struct ListenerConfig {
     /// The address to listen on. Port 0 takes any free port.
     pub address: SocketAddr,
-    /// The hosts that a request may name: the address itself, `localhost` on loopback, and those of the
+    /// The hosts that a request may name: the address itself, `localhost` on loopback, and the names in the
     /// configuration.
     pub hosts: HostNames,
 }
 
-/// Checks the address and the further names of a listener. `keys` are the section's `address` and `hosts`.
+/// Checks the address and the additional host names of a listener. `keys` are the names of the two keys in the
+/// configuration, for error messages.
 ///
 /// # Errors
 /// [`ConfigError`] with the key and what to write instead.

@@ -7,10 +7,10 @@ use super::document::PodIdentity;
 use super::listener::{ListenerConfig, listener};
 use super::{ConfigError, LONGEST, ranged, value};
 
-/// The maximum number of addresses on which the endpoint listens.
+/// The maximum number of `[pod_identity] addresses`.
 const MAX_ADDRESSES: usize = 8;
 
-/// The container endpoint for pods.
+/// The section `[pod_identity]`, after its values were checked and its defaults were filled in.
 #[derive(Debug)]
 pub struct PodIdentityConfig {
     /// The listeners, one for each address.

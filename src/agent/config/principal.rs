@@ -1,4 +1,4 @@
-//! The key `principal`, which says what principal the trust policy of a role must name.
+//! The key `principal`: which principal the trust policy of a role must name to give the role to this node.
 
 use serde::Deserialize;
 

@@ -8,14 +8,15 @@ use super::{ConfigError, session_of, tags, value};
 use crate::agent::peer::Who;
 use crate::agent::wanted::{Wanted, WorkloadId, WorkloadWanted};
 
-/// The maximum number of programs.
+/// The maximum number of `[[unix_socket.program]]` entries.
 const MAX_PROGRAMS: usize = 1_000;
 /// The maximum length of a socket's path in bytes: unix(7) has 108 bytes, of which the last is the
 /// terminating zero.
 const LONGEST_PATH: usize = 107;
 /// The maximum length of an entry's name in characters: `ProcessWorkload` of `sts.proto`.
 const LONGEST_NAME: usize = 256;
-/// Everybody may connect, since the entries say who gets what.
+/// The default mode of the socket: everybody may connect, since the entries decide who gets
+/// credentials.
 const MODE: u32 = 0o666;
 
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub struct ProgramConfig {
     pub name: String,
     pub who: Who,
     pub role_arn: String,
-    /// The session that the program gets.
+    /// The description of the session whose credentials the program gets.
     pub wanted: Wanted,
 }
 

@@ -33,7 +33,7 @@ pub struct Slot {
     is_restored: AtomicBool,
     current: ArcSwapOption<RoleSession>,
     plan: Mutex<Plan>,
-    /// Locked by the task that fetches, so that there is one fetch at a time.
+    /// Locked by the task that fetches, so that there is only one fetch at a time.
     fetching: tokio::sync::Mutex<()>,
     /// When the session was last asked for, in milliseconds since 1970.
     asked: AtomicI64,
@@ -43,11 +43,11 @@ pub struct Slot {
 struct Plan {
     /// From this time on, a request that finds no fresh session starts a fetch.
     on_demand_at: Timestamp,
-    /// From this time on, a fetch is started even if there is no request.
+    /// From this time on, a fetch is started even without a request.
     ahead_at: Timestamp,
-    /// How many attempts have failed in a row.
+    /// How many attempts have failed in a row, which determines the pause before the next one.
     failures: u32,
-    /// Why the last attempt failed.
+    /// Why the last attempt failed; `None` if it succeeded, or if there was no attempt yet.
     refusal: Option<Refusal>,
 }
 
@@ -246,7 +246,7 @@ impl Slot {
         }
     }
 
-    /// Fetches a session if `is_due` still says so once no other fetch is running.
+    /// Waits until no other fetch is running. Then fetches a session if `is_due` says that the slot still needs one.
     async fn fetch(&self, is_due: fn(&Plan, Timestamp) -> bool) {
         let _turn = self.fetching.lock().await;
         if !is_due(&self.plan(), self.shared.clock.now()) {

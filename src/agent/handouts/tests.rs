@@ -13,7 +13,7 @@ use crate::client::{AssumeRole, ClientError};
 const ROLE: &str = "arn:aws:iam::111122223333:role/App";
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// What the broker of a test answers.
+/// The answers of the broker in a test.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Broker {
     Answers,

@@ -13,7 +13,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Sends the answer to the waiter. `is_written` says whether its line is on stable storage.
+    /// Sends the answer to the waiter. `is_written` says whether the waiter's line is on stable storage.
     pub fn give(self, is_written: bool) {
         let outcome = match is_written {
             true => self.outcome,
@@ -23,7 +23,7 @@ impl Answer {
     }
 }
 
-/// Sends their answers to all waiters of a round. `is_written` says whether their lines are on stable storage.
+/// Sends the answers of a round to all its waiters. `is_written` says whether the lines are on stable storage.
 pub(super) fn give(answers: Vec<Answer>, is_written: bool) {
     let mut runtimes: Vec<(Handle, Vec<Answer>)> = Vec::new();
     for answer in answers {

@@ -11,7 +11,7 @@ use crate::audit::lines::{Lines, PARTS};
 
 /// The hash chain of a running log. The writer decides the order of lines, so it makes the chain too.
 pub(in crate::parts::audit) struct Chain {
-    /// The link of the last line.
+    /// The link of the last written line. The next round continues after it.
     pub link: Link,
     /// The file that keeps the head; `None` if no file does.
     pub head: Option<HeadFile>,
@@ -78,8 +78,8 @@ impl Chain {
     }
 }
 
-/// The link after which the chain continues: that of the last line, or that of the head if the file
-/// ends before it. Logs an error if the two disagree. `is_first` says that no head was ever kept.
+/// The link after which the chain continues: the link of the last line, or the head if the file ends before the line
+/// that the head names. Logs an error if the two disagree. `is_first` says that no head was ever kept.
 fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink) -> Link {
     match (known, last) {
         (None, None) => Link::START,

@@ -64,7 +64,7 @@ impl Sink {
             .map(<[u8]>::to_vec))
     }
 
-    /// Whether this is a regular file.
+    /// Whether the log is a regular file, and not a pipe, a device or standard output.
     pub fn is_file(&self) -> bool {
         matches!(self, Self::File { file, .. } if file.metadata().is_ok_and(|meta| meta.is_file()))
     }
@@ -85,8 +85,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Opens a new file if the present one has been deleted, since what is written to a deleted file is lost
-    /// when the process ends.
+    /// Opens a new file if the present one has been deleted, since the content of a deleted file is lost when the
+    /// process ends.
     fn replace_if_deleted(&mut self) -> io::Result<()> {
         if let Self::File { file, path, .. } = self
             && is_deleted(&file.metadata()?)

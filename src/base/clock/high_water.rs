@@ -65,7 +65,8 @@ impl HighWaterClock {
         self.now().since(wall)
     }
 
-    /// How far the wall clock is behind, if that is more than allowed. Nothing may then be issued.
+    /// How far the wall clock is behind, if it is further behind than allowed. In that case nothing
+    /// may be issued.
     pub fn is_behind(&self) -> Option<Duration> {
         Some(self.lag()).filter(|lag| *lag > self.allowed)
     }
@@ -78,7 +79,7 @@ impl HighWaterClock {
             .saturating_mul(slowed_by)
     }
 
-    /// Continues from `mark`, if that is later than now.
+    /// Continues from `mark`, if `mark` is later than now.
     pub fn raise(&self, mark: Timestamp) {
         self.offset.fetch_max(
             mark.millis().saturating_sub(self.passed()),

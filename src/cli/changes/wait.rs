@@ -32,7 +32,7 @@ Examples:
 pub(super) struct WaitArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// The number of the change
+    /// The number of the change to wait for
     #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(i64).range(0..))]
     change: i64,
     /// How long to wait, in seconds: 0 to 3600

@@ -7,8 +7,8 @@ use crate::cli::journal;
 use crate::files;
 
 impl Look<'_> {
-    /// Checks that the audit log and the log of commands beside it can be written, and how much space
-    /// their file system has.
+    /// Checks that the audit log, and the log of commands next to it, can be written, and how much
+    /// space their file system has.
     pub(super) fn audit(&mut self) {
         let Target::File { path, .. } = &self.config.audit else {
             return self.lines.push(ok("audit log", "standard output"));

@@ -79,7 +79,7 @@ impl Found<'_> {
     }
 }
 
-/// Lists who from outside an account may assume its roles.
+/// Prints which principals from outside an account may assume the account's roles.
 ///
 /// # Errors
 /// [`Failure`] if the file cannot be read or is not a directory file, or if there is a finding.

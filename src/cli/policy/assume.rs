@@ -181,7 +181,7 @@ fn is_here(live: &Live, principal: &str) -> bool {
         || directory.roles().any(|role| &*role.id == principal)
 }
 
-/// Prints one line for each answer.
+/// Prints one line for each way, as JSON or for people.
 fn show(ways: &[Way], subject: fn(&Way) -> &str, as_json: bool) -> Result<(), Failure> {
     print::legibly(if as_json { Form::Json } else { Form::Lines }, |out| {
         for way in ways {

@@ -30,7 +30,7 @@ pub(in crate::cli) struct CheckArguments {
     /// The kind of the documents [default: guessed from their elements]
     #[arg(long, value_enum)]
     kind: Option<KindArgument>,
-    /// The account that owns the documents; there is a warning about principals of other accounts
+    /// The account that owns the documents; principals of other accounts cause a warning
     #[arg(long, value_name = "ACCOUNT_ID")]
     account: Option<String>,
     /// Print JSON; the same as --output json

@@ -49,8 +49,8 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Loads what the broker of this configuration serves: its directory file, or the directory in
-    /// its store.
+    /// Loads the directory that the broker of this configuration serves: its directory file, or the directory in its
+    /// store.
     pub fn load(config: &Path) -> Result<Self, Failure> {
         let config = Config::load(config)?;
         let now = clock::now(&config)?;

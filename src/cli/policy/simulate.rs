@@ -153,7 +153,7 @@ fn boundary<'a>(directory: &'a Directory, principal: &str) -> Option<&'a str> {
     of_user.or_else(|| directory.role(principal).and_then(|role| role.boundary()))
 }
 
-/// The decision about a question, and what is needed to explain it.
+/// The decision about a question, and the names with which it is explained.
 struct Answer<'a> {
     principal: &'a str,
     action: &'a str,

@@ -52,7 +52,8 @@ pub(super) fn remember_time(config: &Config, now: Timestamp) -> Result<(), Failu
     Ok(())
 }
 
-/// Prints every row that differs from what brokers wrote, with its content.
+/// Prints how the store differs from what brokers wrote: changed rows with their content, rows that cannot be read, and
+/// unknown triggers.
 pub(super) async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<Shown, Failure> {
     let shown = store.show(now).await?;
     if store.is_unsealed() {

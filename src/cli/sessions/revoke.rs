@@ -52,7 +52,7 @@ pub(in crate::cli) struct RevokeArguments {
     /// With --access-key-id of a long-term key: also deactivate the key
     #[arg(long, requires = "access_key_id", conflicts_with = "dry_run")]
     deactivate_access_key: bool,
-    /// Show what would end, and end nothing
+    /// Show which sessions would end, without ending them
     #[arg(long)]
     dry_run: bool,
     /// With --all: work on the store of this configuration, without credentials, for all accounts
@@ -182,7 +182,8 @@ async fn revoke(
     Ok(answer)
 }
 
-/// Prints what was revoked, and what can still be used.
+/// Prints what was revoked, and warns about access that remains: an access key that is still active, or a role that can
+/// be assumed again.
 fn report(
     answer: &pb::RevokeSessionsResponse,
     output: Output,

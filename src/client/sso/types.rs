@@ -18,7 +18,7 @@ pub struct Registration {
     pub expires_at: Timestamp,
 }
 
-/// What a program says about itself when it registers.
+/// The properties with which a program registers.
 #[derive(Debug, Clone, Copy)]
 pub struct Registering<'a> {
     /// The name of the program that the person sees.
@@ -28,11 +28,11 @@ pub struct Registering<'a> {
     /// The address on this computer to which the browser is redirected, without a port; `None` for the
     /// device flow.
     pub redirect_uri: Option<&'a str>,
-    /// The URL that names the portal.
+    /// The start URL, which names the portal. Nothing is requested from this URL.
     pub start_url: &'a str,
 }
 
-/// A device flow that has begun.
+/// The answer to StartDeviceAuthorization: the codes of a device flow that has begun.
 #[derive(Debug, Clone)]
 pub struct DeviceAuthorization {
     /// The code with which the program polls for a token.
@@ -49,14 +49,14 @@ pub struct DeviceAuthorization {
     pub interval: u64,
 }
 
-/// What a program presents to get a token.
+/// The code or token that a program exchanges for an access token.
 #[derive(Debug, Clone, Copy)]
 pub enum Grant<'a> {
     /// A code of the authorization code flow.
     Code {
         /// The code from the redirect to the program.
         code: &'a str,
-        /// The PKCE code verifier.
+        /// The PKCE code verifier (RFC 7636), whose hash was in the authorization request.
         verifier: &'a str,
         /// The redirect URI of the request, with its port.
         redirect_uri: &'a str,

@@ -405,7 +405,7 @@ fn process(settings: &Settings, name: &str, command: &str) -> Result<Found, Fail
     ))
 }
 
-/// The error about missing credentials, which says where they were looked for and what to do.
+/// The error about missing credentials. It says where credentials were looked for, and what to do.
 fn nothing(settings: &Settings) -> Failure {
     for variable in [
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",

@@ -3,7 +3,7 @@
 
 use super::{Settings, text};
 
-/// Variables that contain credentials or say where they are.
+/// Variables that contain credentials, or the place of credentials.
 const VARIABLES: [&str; 4] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",

@@ -120,7 +120,7 @@ impl Lines {
         }
     }
 
-    /// Continues the value of the open option, if there is one.
+    /// Adds a continuation line to the value of the open option. Does nothing if no option is open.
     fn append(&mut self, line: &str) {
         let Some((section, option)) = &self.open else {
             return;

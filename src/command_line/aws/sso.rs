@@ -21,8 +21,8 @@ use crate::files::{self, Audience};
 
 /// The scope that allows a program to list and to assume the roles of the person.
 pub(crate) const ACCOUNT_ACCESS: &str = "sso:account:access";
-/// The start URL if none is given, which names the portal. AWS's tools accept only names of this form.
-/// Nothing is ever requested from this URL.
+/// The default start URL, which names the portal. AWS's tools accept only names of this form. Nothing is ever requested
+/// from this URL.
 pub(crate) const DEFAULT_START_URL: &str = "https://brevet.awsapps.com/start";
 /// The maximum size in bytes of a file in the cache.
 const MAX_BYTES: u64 = 64 << 10;

@@ -4,12 +4,12 @@
 pub(super) struct Section {
     /// The text between the brackets, such as `profile dev`.
     pub(super) header: String,
-    /// The lines below the header.
+    /// The lines below the header, such as `region = us-east-1`.
     pub(super) lines: Vec<String>,
 }
 
-/// Returns the text with the section in it. A section of the same name is replaced if its lines are the same,
-/// or if `replaces` says so; a comment after its last line stays.
+/// Returns the text with the section in it. A section of the same name is replaced if its lines are
+/// the same, or if `replaces` is set. A comment after its last line stays.
 ///
 /// # Errors
 /// A text that says which rule is broken: there is another section of this name, or several.

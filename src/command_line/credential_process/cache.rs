@@ -30,14 +30,14 @@ pub(super) struct Entry {
     lock: PathBuf,
 }
 
-/// The content of a file.
+/// The content of a cache file: one session.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Stored {
     access_key_id: String,
     secret_access_key: Zeroizing<String>,
     session_token: Zeroizing<String>,
-    /// Both instants are in milliseconds since 1970.
+    /// When the session was received, in milliseconds since 1970, like `expires_at`.
     received_at: i64,
     expires_at: i64,
     account_id: String,

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::command_line::{Failure, variables};
 
-/// The result of a program that has run: its exit status, which becomes that of this command.
+/// The end of a program that was run. Contains its exit status, which becomes the exit status of this command.
 #[derive(Debug, thiserror::Error)]
 #[error("the program has ended")]
 pub(crate) struct Ended(pub(crate) u8);
@@ -46,8 +46,8 @@ const PASSED_ON: [Signal; 6] = [
     Signal::USR2,
 ];
 
-/// Makes the command. Its environment is that of this process, without other credentials and with the variables
-/// `set`.
+/// Makes the command. The program gets the environment of this process, without other credentials and with the
+/// variables in `set`.
 fn prepared(words: &[OsString], set: &[(String, String)]) -> Result<Command, Failure> {
     let (program, arguments) = words.split_first().ok_or("there is no program to run")?;
     let mut command = Command::new(program);
@@ -72,7 +72,7 @@ fn not_run(words: &[OsString], source: io::Error) -> Failure {
     .into()
 }
 
-/// Replaces this process by the program. Returns only if that fails, with the reason.
+/// Replaces this process by the program. Returns only if that is impossible, with the reason.
 pub(super) fn replace(words: &[OsString], set: &[(String, String)]) -> Failure {
     match prepared(words, set) {
         Ok(mut command) => not_run(words, command.exec()),
