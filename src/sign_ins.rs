@@ -9,7 +9,7 @@ pub use devices::Full;
 pub use devices::{Devices, Poll};
 pub use settings::{AppClient, ProviderDetails, ProviderShown, Settings};
 
-/// The settings of sign-ins, and what this node remembers of those that have begun.
+/// The settings of sign-ins, and the device flows that this node keeps in memory.
 pub struct SignIns {
     pub settings: Settings,
     pub devices: Devices,

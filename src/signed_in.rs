@@ -1,5 +1,5 @@
-//! [`SignIn`]: a person who signed in. Everything that comes from a sign-in has its id in its lineage,
-//! so that a revocation of the id ends the sign-in and all that came from it.
+//! [`SignIn`]: a person who signed in. Every session and token that comes from a sign-in has its id among its
+//! ancestors, so that a revocation of the id ends the sign-in and all of them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,26 +21,27 @@ use crate::session::token::Ancestor;
 /// The id of a sign-in: 16 random bytes.
 pub type SignInId = [u8; 16];
 
-/// A person who signed in, with the facts that were proven then.
+/// A sign-in: the person, the factors that were proven, and where and until when the sign-in is valid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SignIn {
     pub id: SignInId,
     pub who: Who,
     pub at: Timestamp,
-    /// When the sign-in is over, whatever happens until then.
+    /// The latest end of the sign-in; it can be ended earlier.
     pub ends_at: Timestamp,
     /// The factors in the order in which they were given.
     pub factors: Vec<Factor>,
     /// The address from which the person signed in.
     pub source: IpAddr,
     pub user_agent: String,
-    /// The session at the identity provider: the claim `sid`, or the SessionIndex.
+    /// The session at the identity provider: the claim `sid`, or the SessionIndex. `None` for a user of the directory,
+    /// or if the provider names none.
     pub provider_session: Option<String>,
-    /// Whether the person must choose another password before anything else.
+    /// Whether the person must choose another password before they can do anything else.
     pub must_change_password: bool,
     /// The last change of the feed that was in force when the person signed in.
     pub issued_under: i64,
-    /// The store to which that change belongs.
+    /// The id of the store to which the change in [`Self::issued_under`] belongs. In another store the sign-in is over.
     pub store_id: String,
     /// The mark of the user's password ([`password_mark`]). A sign-in ends when the password changes.
     pub password: Option<String>,
@@ -49,7 +50,7 @@ pub struct SignIn {
 /// The person who signed in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Who {
-    /// A user of the directory.
+    /// A user of the directory, who signed in with a password.
     User {
         account: AccountId,
         /// The unique id, `AIDA…`.
@@ -66,7 +67,7 @@ pub enum Who {
 pub struct Factor {
     pub method: Method,
     pub at: Timestamp,
-    /// The serial number of the device, if one was used.
+    /// The serial number of the MFA device; `None` for other factors.
     pub device: Option<String>,
 }
 
@@ -76,13 +77,13 @@ pub struct Factor {
 pub enum Method {
     /// A password.
     Pwd,
-    /// A one-time password of a device.
+    /// A one-time password of an MFA device.
     Otp,
-    /// A key in hardware.
+    /// Proof of possession of a key in hardware.
     Hwk,
     /// The identity provider says that it asked for several factors.
     Mfa,
-    /// The word of an identity provider, which has no name in RFC 8176.
+    /// An identity provider vouches for the person. RFC 8176 has no name for this.
     Fed,
 }
 
@@ -104,7 +105,7 @@ impl Method {
 }
 
 impl SignIn {
-    /// The id in hexadecimal, as people and the store see it.
+    /// The id in hexadecimal, as pages and rows of the store contain it.
     pub fn id_text(&self) -> String {
         hex(&self.id)
     }
@@ -125,7 +126,7 @@ impl SignIn {
         }
     }
 
-    /// The name of the person for people.
+    /// The name of the person for pages and audit records.
     pub fn name(&self) -> String {
         match &self.who {
             Who::User { name, .. } => name.clone(),
@@ -133,7 +134,7 @@ impl SignIn {
         }
     }
 
-    /// The unique id of the user, or the id under which calls of the federated person are counted.
+    /// The unique id of the user, or for a federated person the id by which budgets count its calls.
     pub fn principal_id(&self) -> &str {
         match &self.who {
             Who::User { id, .. } => id,
@@ -141,11 +142,11 @@ impl SignIn {
         }
     }
 
-    /// The name of the role sessions of the person: the user name, or that for which an identity
-    /// provider vouches, with `-` in place of characters that such a name cannot have.
+    /// The role session name of the person: the user name, or the name for which an identity provider vouches.
+    /// Characters that are not allowed in a role session name are replaced by `-`.
     ///
     /// # Errors
-    /// [`Error`], which does not happen, because the text is made to be a valid name.
+    /// [`Error`] is never returned, because the text is converted to a valid name.
     pub fn role_session_name(&self) -> Result<RoleSessionName, Error> {
         let name = match &self.who {
             Who::User { name, .. } => name,
@@ -154,21 +155,21 @@ impl SignIn {
         Ok(RoleSessionName::fitted(name))
     }
 
-    /// When the person last gave a second factor.
+    /// When the person last gave a second factor; `None` if they gave none.
     pub fn mfa_at(&self) -> Option<Timestamp> {
         let second = self.factors.iter().filter(|f| f.method.is_second());
         second.map(|factor| factor.at).max()
     }
 
-    /// Whether the last factor of this person is older than `limit`, so that an important step needs a
-    /// new one.
+    /// Whether the newest factor of the sign-in is older than `limit`, so that the person must give a new one before an
+    /// important step.
     pub fn is_older_than(&self, limit: Duration, now: Timestamp) -> bool {
         let last = self.factors.iter().map(|factor| factor.at).max();
         now.since(last.unwrap_or(self.at)) > limit
     }
 
-    /// The sign-in as the first principal of everything that comes from it. `arn` is the ARN of the
-    /// user, or of the provider that vouches in the account of the role.
+    /// The sign-in as the first entry in the ancestors of the sessions that come from it. `arn` is the ARN of the user,
+    /// or of the provider that vouches in the account of the role.
     pub fn ancestor(&self, arn: &str) -> Ancestor {
         let (unique_id, access_key_id) = match &self.who {
             // A change of the password ends everything that began with it.
@@ -184,7 +185,7 @@ impl SignIn {
         }
     }
 
-    /// The revocation keys, any of which ends the sign-in.
+    /// The revocation keys of the sign-in. A revocation of any of them ends it.
     ///
     /// # Errors
     /// `InvalidClientTokenId` if the ARN is not that of a principal.
@@ -192,7 +193,7 @@ impl SignIn {
         self.came_from_as(self.ancestor(self.arn()))
     }
 
-    /// The revocation keys without that of the password, for a person who has just changed it.
+    /// The revocation keys except that of the password, for a person who has just changed the password.
     ///
     /// # Errors
     /// The same as for [`Self::came_from`].
@@ -228,7 +229,7 @@ impl SignIn {
             || !self.is_there(directory)
     }
 
-    /// Whether the user with its password, or the provider, is still in the directory.
+    /// Whether the directory still has the user with the same password, or the provider.
     pub fn is_there(&self, directory: &Directory) -> bool {
         match &self.who {
             Who::User { arn, id, .. } => {
@@ -240,7 +241,7 @@ impl SignIn {
     }
 }
 
-/// Serializes what is shared like the value itself.
+/// Serializes the value in an `Arc` like the value itself, for `#[serde(with)]`.
 mod shared {
     use std::sync::Arc;
 
@@ -257,14 +258,14 @@ mod shared {
     }
 }
 
-/// The text by which everything that began with the password of a user is revoked. It takes the place of
-/// an access key in the lineage, and no access key has this form.
+/// The text that takes the place of an access key id in the ancestors of a session that began with a user's password. A
+/// revocation of this text ends all such sessions. No access key id has this form.
 pub fn password_key(user_arn: &str) -> String {
     format!("password of {user_arn}")
 }
 
-/// A text by which another password of the user is noticed; `None` if the user has no password. It stays
-/// the same when the hash of the password is made anew.
+/// A text that changes with every new password of the user; `None` if the user has no password. It stays the same when
+/// only the hash of the password is computed anew.
 pub fn password_mark(directory: &Directory, user_arn: &str) -> Option<String> {
     Some(hex(&directory.login_profile(user_arn)?.mark))
 }

@@ -1,6 +1,5 @@
-//! Signatures that have already been used for something that they may do only once, kept in memory
-//! for as long as they would be accepted again. This module does not know what other brokers have
-//! seen.
+//! Remembers, in the memory of this process, signatures that may be used only once, for as long as they would otherwise
+//! be accepted again. This module does not know which signatures other brokers have seen.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,13 +16,13 @@ pub type Digest = [u8; 16];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// The signature was used, or is being used.
+    /// The signature was used before, or a call with it is still in progress.
     Used,
     /// There is no room to remember the signature.
     Full,
 }
 
-/// The signatures that were used. Times are those of the monotonic clock.
+/// The signatures that have been used. Times are those of the monotonic clock.
 pub struct SingleUse {
     max: usize,
     used: Mutex<Used>,
@@ -78,7 +77,7 @@ impl SingleUse {
         self.used().until.remove(signature);
     }
 
-    /// Forgets signatures that would not be accepted again anyway.
+    /// Forgets signatures that are too old to be accepted again.
     pub fn sweep(&self, now: Duration) {
         self.used().sweep(now);
     }

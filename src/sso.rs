@@ -1,5 +1,5 @@
-//! AWS's APIs `sso-oidc` and `sso`, which the AWS CLI and the SDKs call for a person who signs in. They are at
-//! the root of the broker's origin. This face holds no rule.
+//! AWS's APIs `sso-oidc` and `sso`, which the AWS CLI and the SDKs call for a person who signs in. They are at the root
+//! of the broker's origin. This module contains no rules of its own.
 
 mod answer;
 mod oidc;
@@ -80,7 +80,7 @@ fn not_allowed(action: Sso) -> Response<Full<Bytes>> {
     response
 }
 
-/// Counts a request that proves nothing, for its source address.
+/// Counts a request without a valid token against the budget of its source address.
 ///
 /// # Errors
 /// [`Error::Throttling`] if there were too many.

@@ -13,7 +13,7 @@ use crate::base::entropy::{self, Entropy};
 use crate::broker::Broker;
 use crate::error::Error;
 
-/// The key id of the fixed key by which `brevet dev` seals registrations.
+/// The key id of the fixed key by which `brevet serve --dev` seals registrations.
 const FIXED: &str = "dev";
 
 /// The keys of one purpose; the first one seals.

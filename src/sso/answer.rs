@@ -1,4 +1,4 @@
-//! The answers of AWS's APIs for sign-ins: JSON, with the name of an error in a header.
+//! The answers of AWS's APIs `sso-oidc` and `sso`: JSON, with the name of an error in a header.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -11,12 +11,12 @@ use crate::error::{Class, Error, GrantErrorKind};
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// A successful answer.
+/// The answer to a successful request.
 pub(super) fn ok(request_id: &str, body: &Value) -> Response<Full<Bytes>> {
     answer(StatusCode::OK, request_id, body)
 }
 
-/// An error of `sso-oidc`.
+/// The answer of `sso-oidc` to a request that failed.
 pub(super) fn oidc_error(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     let kind = match (error, error.class()) {
         (Error::Grant(error), _) => Some(error.kind),
@@ -43,8 +43,8 @@ pub(super) fn oidc_error(error: &Error, request_id: &str) -> Response<Full<Bytes
     named(answer(status, request_id, &body), name)
 }
 
-/// An error of `sso`, the portal. Clients take 401 as the advice to sign in again, so no other refusal has
-/// that status.
+/// The answer of `sso`, the portal, to a request that failed. The status 401 makes clients sign in again, so it is used
+/// only if a new sign-in helps.
 pub(super) fn portal_error(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     let (status, name) = match error.class() {
         _ if matches!(
@@ -79,7 +79,7 @@ pub(super) fn portal_error(error: &Error, request_id: &str) -> Response<Full<Byt
     response
 }
 
-/// The refusal of a role that the person may not have.
+/// The answer to a request for a role that the person may not assume.
 pub(super) fn no_access(role: &str, account: &str, request_id: &str) -> Response<Full<Bytes>> {
     let text = format!("No access to the role {role} in the account {account}");
     let body = json!({"message": text});

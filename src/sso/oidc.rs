@@ -168,7 +168,7 @@ fn invalid(text: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     GrantErrorKind::InvalidRequest.because(text).into()
 }
 
-/// The members of a request in JSON. Members that nobody takes are ignored, as AWS does.
+/// The members of a request in JSON. Unknown members are ignored, as AWS does.
 struct Members(Map<String, Value>);
 
 impl Members {
@@ -183,7 +183,7 @@ impl Members {
         self.0.get(name).and_then(Value::as_str) == Some(text)
     }
 
-    /// The text of a member that must be there and not be empty.
+    /// The text of a required member, which must not be empty.
     fn required(&self, name: &str) -> Result<String, Error> {
         match self.0.get(name) {
             Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),

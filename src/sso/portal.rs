@@ -81,7 +81,10 @@ pub(super) async fn answer(
     }
 }
 
-/// Counts a call for the person and its account.
+/// Counts a call in the budgets of the person and its account.
+///
+/// # Errors
+/// [`Error::Throttling`] if one of them is used up.
 fn count(broker: &Broker, bearer: &Bearer) -> Result<(), Error> {
     let account = bearer.sign_in.account();
     let counted = Counted {
@@ -119,8 +122,8 @@ fn refused(
     portal_error(&counted(broker, origin, error.clone()), request_id)
 }
 
-/// The number of items of an answer: as many as possible unless the client asks for fewer, because many
-/// clients forget the next page.
+/// The number of items in an answer. By default it is as large as possible, because many clients never request the next
+/// page.
 fn max_results(parameters: &mut Parameters) -> Result<usize, Error> {
     match parameters.number("max_result").map_err(Error::from)? {
         None => Ok(MAX_CHOICES),

@@ -1,10 +1,10 @@
-//! Checks the address of a PostgreSQL server. A server on another machine must be verified, which is
-//! what `sslmode=verify-full` does. Opens no connection.
+//! Checks the address of a PostgreSQL server. The identity of a server on another machine must be verified, as
+//! `sslmode=verify-full` does. This module opens no connection.
 //!
-//! The modes of the driver: `disable` and `allow` never use TLS; `prefer` uses TLS if the server
-//! offers it, and `require` insists on TLS, but neither verifies the server; `verify-ca` verifies
-//! that a trusted CA signed the certificate, whatever its name; `verify-full` verifies the name too.
-//! The trusted CAs are those that Mozilla publishes, which are compiled in, and those of `ca_file`.
+//! The modes of the driver: `disable` and `allow` never use TLS; `prefer` uses TLS if the server offers it, and
+//! `require` insists on TLS, but neither verifies the server; `verify-ca` verifies that a trusted CA signed the
+//! certificate, whatever its name; `verify-full` verifies the name too. The trusted CAs are those that Mozilla
+//! publishes, which are compiled in, and those of `ca_file`.
 
 use std::path::Path;
 
@@ -15,8 +15,8 @@ use super::error::{StoreError, UNVERIFIED_SENTENCE};
 use crate::base::host_names::is_loopback;
 use crate::base::secret::Secret;
 
-/// The options that an address may have. The driver knows more options, but with them an address
-/// could name another server than it seems to, or contain a password.
+/// The options that an address may have. The driver knows more options. With these an address could lead to another
+/// server than it seems to name, or contain a password.
 const OPTIONS: [&str; 8] = [
     "sslmode",
     "sslrootcert",
@@ -30,17 +30,17 @@ const OPTIONS: [&str; 8] = [
 const VERIFIED: &str = "verify-full";
 const UNVERIFIED: [&str; 5] = ["disable", "allow", "prefer", "require", "verify-ca"];
 
-/// The configuration key that is at fault, and the rule that its value breaks.
+/// The configuration key with a wrong value, and the rule that the value breaks.
 type Fault = (&'static str, String);
 
 const URL: &str = "[store] url";
 const CA_FILE: &str = "[store] ca_file";
 
-/// Checks the address of a PostgreSQL server, and adds the TLS options that the configuration
-/// implies. `may_be_unverified` says whether the configuration contains [`UNVERIFIED_SENTENCE`].
+/// Checks the address of a PostgreSQL server, and adds the TLS options that the configuration implies.
+/// `may_be_unverified` says whether the configuration contains [`UNVERIFIED_SENTENCE`].
 ///
 /// # Errors
-/// The configuration key that is at fault, and the rule that its value breaks.
+/// The configuration key with a wrong value, and the rule that the value breaks.
 pub fn postgres_url(
     text: &str,
     ca_file: Option<&Path>,
@@ -107,7 +107,7 @@ pub fn postgres_url(
 
 #[derive(Default)]
 struct Asked {
-    /// The value of `sslmode`, in lower case.
+    /// The value of `sslmode` in lower case; `None` if the address does not set it.
     mode: Option<String>,
     /// Whether `host` names the folder of a Unix socket.
     has_socket: bool,
@@ -210,7 +210,7 @@ pub(super) fn driver_options(url: &str) -> Result<AnyConnectOptions, StoreError>
     Ok(options.disable_statement_logging())
 }
 
-/// As [`driver_options`], with the password for PostgreSQL.
+/// Parses an address like [`driver_options`], and adds the password for PostgreSQL.
 pub(super) fn postgres_options(
     url: &str,
     password: Option<&Secret<String>>,

@@ -1,4 +1,5 @@
-//! One administrator, remembered between transactions, so that not each change has to look for one.
+//! Remembers one administrator between transactions. Every change must leave an administrator, and this saves a search
+//! through the directory for each change.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
@@ -9,10 +10,10 @@ use crate::base::clock::Timestamp;
 use crate::directory::Administrator;
 use crate::directory::resource::Name;
 
-/// How long after a search that found nobody the next one may begin.
+/// The shortest time between a search that found no administrator and the next search.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// An administrator: somebody who may administer the directory, by the rows as a change left them.
+/// Somebody who may administer the directory, in the state of the directory after the change [`Self::at`].
 #[derive(Debug, Clone)]
 pub struct KnownAdministrator {
     pub who: Administrator,
@@ -31,7 +32,7 @@ pub(super) struct Memory {
 }
 
 impl Store {
-    /// The administrator that was remembered last.
+    /// The administrator that was last remembered; `None` if none is known.
     pub fn known_administrator(&self) -> Option<KnownAdministrator> {
         let memory = self.administrators.lock();
         let memory = memory.unwrap_or_else(PoisonError::into_inner);
@@ -47,7 +48,7 @@ impl Store {
         memory.looked_at = None;
     }
 
-    /// Remembers that there was no administrator at a time.
+    /// Records that a search at this time found no administrator.
     pub fn found_no_administrator(&self, now: Timestamp) {
         let memory = self.administrators.lock();
         let mut memory = memory.unwrap_or_else(PoisonError::into_inner);
@@ -55,7 +56,7 @@ impl Store {
         memory.looked_at = Some(now);
     }
 
-    /// Whether it is time to look for an administrator: the last search that found none is not recent.
+    /// Whether a search for an administrator may begin: no search has found nobody within the last minute.
     pub fn may_look_for_administrators(&self, now: Timestamp) -> bool {
         let memory = self.administrators.lock();
         let memory = memory.unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,4 @@
-//! Reads the change feed. The MAC of each change is checked, and that it follows the change before
-//! it.
+//! Reads the change feed. Each change must have a valid MAC, and its digest must follow from the change before it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,8 +14,8 @@ use super::rows::{ResourceRow, is_deletion};
 use super::{DEADLINE, MAX_STEP, SCAN_DEADLINE, Store, StoreError, clip};
 use crate::directory::resource::ResourceKind;
 
-/// The action of the change that `brevet restore` records. It ends everything that was issued before,
-/// and the feed need not be continuous across it.
+/// The action of the change that `brevet restore` records. It ends all sessions that were issued before, and the chain
+/// of digests may be interrupted at it.
 pub(super) const RESTORED: &str = "RestoreStore";
 /// The number of rows that one query reads.
 pub(super) const PAGE: i64 = 1_000;
@@ -35,7 +34,7 @@ pub struct Change {
     pub id: String,
     /// The entry before and after the change, or the revocations that were made, as JSON.
     pub detail: String,
-    /// The entry as it is now. `None` if it was deleted or was not asked for.
+    /// The present state of the entry as JSON. `None` if the entry was deleted, or if the caller did not ask for it.
     pub body: Option<String>,
     /// The SHA-256 digest of this change and of all changes before it, in hexadecimal.
     pub chain: String,
@@ -44,8 +43,8 @@ pub struct Change {
 /// The answer to a request for the changes after a given one.
 pub enum Step {
     Changes(Vec<Change>),
-    /// There are more than [`MAX_STEP`], or the feed no longer has some of them; the
-    /// caller must load all rows.
+    /// There are more changes than [`MAX_STEP`], or the feed no longer has some of them, so the caller must load all
+    /// rows.
     Reload,
 }
 
@@ -159,21 +158,21 @@ impl Feed<'_> {
 type VersionsOf = HashMap<(String, String), i64>;
 
 impl Store {
-    /// Reads the changes after `sequence`, whose digest is `chain`, each with the entry as it is now.
-    /// All rows are read in one transaction.
+    /// Reads the changes after `sequence`, whose digest is `chain`, each with the present state of its entry. All rows
+    /// are read in one transaction.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if a change or an entry is not as a broker wrote it.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if a change or
+    /// an entry is not as a broker wrote it.
     pub async fn changes_after(&self, sequence: i64, chain: &str) -> Result<Step, StoreError> {
         self.step(Purpose::Feed, DEADLINE, sequence, chain).await
     }
 
-    /// As [`Store::changes_after`] for a caller that may be far behind. It uses the connection for
-    /// long work, so that it delays nothing urgent.
+    /// Reads changes like [`Store::changes_after`], for a caller that may be far behind. It uses the connection for
+    /// background work, so that it does not delay urgent work.
     ///
     /// # Errors
-    /// As for [`Store::changes_after`].
+    /// The same as for [`Store::changes_after`].
     pub async fn many_changes_after(&self, sequence: i64, chain: &str) -> Result<Step, StoreError> {
         self.step(Purpose::Background, SCAN_DEADLINE, sequence, chain)
             .await
@@ -196,11 +195,11 @@ impl Store {
         })
     }
 
-    /// Reads at most `limit` changes after `sequence`, without the entries as they are now.
+    /// Reads at most `limit` changes after `sequence`, without the present state of their entries.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if a change is not as a broker wrote it.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if a change is
+    /// not as a broker wrote it.
     pub async fn feed_after(&self, sequence: i64, limit: usize) -> Result<Vec<Change>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.read(Purpose::Background, SCAN_DEADLINE, move |c| {
@@ -221,12 +220,11 @@ impl Store {
             .collect()
     }
 
-    /// Reads at most `limit` changes after `sequence` that revoke sessions: their numbers and
-    /// details, in order.
+    /// Reads the numbers and the details of at most `limit` changes after `sequence` that revoke sessions, in order.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if one of them is not as a broker wrote it.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if one of them
+    /// is not as a broker wrote it.
     pub async fn revoking_after(
         &self,
         sequence: i64,

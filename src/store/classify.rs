@@ -1,4 +1,4 @@
-//! From errors of the database to errors of the store.
+//! Converts errors of the database to errors of the store.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub(super) fn late(deadline: Duration) -> StoreError {
     StoreError::Unavailable(format!("no answer within {} s", deadline.as_secs()))
 }
 
-/// The error for a database that has the tables of a store but not the row that identifies it.
+/// The error for a database that has the tables of a store but not the store's own row.
 pub(super) fn no_store() -> StoreError {
     StoreError::Row("the row that identifies the store is missing".to_owned())
 }

@@ -1,7 +1,6 @@
-//! The entries of a directory file when a broker last read it, with the unique ids that were
-//! generated for them. An entry keeps its unique id this way, and an entry that was removed while no
-//! broker ran is noticed at the next start. The reader of the file decides which entries are new or
-//! gone.
+//! Records the entries that a directory file had when a broker last read it, with the unique ids that were generated
+//! for them. This way an entry keeps its unique id, and the next start notices an entry that was removed while no
+//! broker was running. The reader of the file decides which entries are new or were removed.
 
 mod changing;
 
@@ -20,9 +19,9 @@ use super::writer::Writer;
 use super::{BoxFuture, DEADLINE, Engine, SCAN_DEADLINE, Store, StoreError, clip, kind, salvage};
 use crate::directory::resource::Name;
 
-/// The kind of a change that records which entries of the directory file are new or gone.
+/// The kind of a change in the feed that records which entries of the directory file are new or were removed.
 pub const DIRECTORY_ENTRIES: &str = "directory-entries";
-/// The most rows that are named when more of them are wrong.
+/// The maximum number of wrong rows that a message names.
 const MAX_NAMED: usize = 20;
 
 #[derive(Debug, Default)]
@@ -36,9 +35,8 @@ struct Kept {
 }
 
 impl DirectoryEntries {
-    /// Tells an entry from a later one of the same name: its unique id, the ARN of the user for an
-    /// access key, or an empty string for a kind that has neither. `None` if the entry is not
-    /// recorded.
+    /// The identity of an entry, which distinguishes it from a later entry of the same name: its unique id, or for an
+    /// access key the ARN of its user. Empty for a kind that has neither; `None` if the entry is not recorded.
     pub fn identity(&self, name: &Name) -> Option<&str> {
         self.0.get(name).map(|kept| kept.identity.as_str())
     }
@@ -102,7 +100,7 @@ async fn rows(engine: Engine, connection: &mut AnyConnection) -> Result<Vec<Entr
     }
 }
 
-/// Calls a function for each row, with its MAC.
+/// Calls `each` for every row of the table, with the MAC of the row.
 pub(super) async fn look(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -114,7 +112,7 @@ pub(super) async fn look(
     Ok(())
 }
 
-/// Returns a finding if the sum or the number of the rows is not as expected.
+/// Describes how the sum or the number of the rows differs from the sealed one; `None` if they are equal.
 pub(super) fn differs(found: &Contents, expected: &Contents) -> Option<String> {
     let set = Set::DirectoryEntries;
     let (found, expected) = (found.sum(set), expected.sum(set));
@@ -122,8 +120,8 @@ pub(super) fn differs(found: &Contents, expected: &Contents) -> Option<String> {
         .then(|| super::scan::differing("that are directory entries", found.count, expected.count))
 }
 
-/// Returns findings if the sum or the number of the rows is not as expected. They name the rows as
-/// far as the feed goes back.
+/// Describes how the rows differ from the sealed sum; empty if they do not. Wrong rows are named as far as the changes
+/// in the feed reveal them.
 pub(super) async fn differing(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -138,16 +136,16 @@ pub(super) async fn differing(
     Ok(named)
 }
 
-/// The entries that a change of the feed says are new or gone.
+/// The detail of a change in the feed, which lists entries that are new or were removed.
 #[derive(Deserialize)]
 struct Said {
-    /// The kind, the id and the identity; an identity of `None` means that the entry is gone.
+    /// The kind, the id and the identity; an identity of `None` means that the entry was removed.
     #[serde(rename = "Entries", default)]
     entries: Vec<(String, String, Option<String>)>,
 }
 
-/// Compares the rows with the feed, as far as it goes back: rows that are missing, of an earlier
-/// version, deleted and there again, or doubled.
+/// Compares the rows with the changes in the feed. Names rows that are missing, doubled or of an earlier version, and
+/// rows that a change has deleted but that exist.
 async fn missing(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -309,8 +307,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Records in the list of nodes which directory file this broker serves. A broker that has not
-    /// reported yet is listed by it until it counts as silent.
+    /// Records in the list of nodes which directory file this broker serves. This adds a broker that has not reported
+    /// yet to the list; it counts as connected until it has been silent for too long.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -344,7 +342,7 @@ impl Writer<'_> {
         .map(|_| ())
     }
 
-    /// As [`Store::has_other_directories`], within this transaction.
+    /// Does the same as [`Store::has_other_directories`] within this transaction.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

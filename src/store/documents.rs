@@ -1,5 +1,5 @@
-//! The entries before and after each change of the feed, complete but without secrets, for `brevet
-//! changes --documents`.
+//! Stores the complete entry before and after each change of the feed, without secrets, for `brevet changes
+//! --documents`.
 
 use sqlx::Row as _;
 

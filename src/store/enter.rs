@@ -1,5 +1,5 @@
-//! Opens a store for the broker and for commands, and compares it with what this node has seen: a
-//! store that was put back to an earlier state, or replaced by another one, is refused.
+//! Opens a store for the broker and for commands, and compares it with the node's watermark. A store that was put back
+//! to an earlier state, or replaced by another one, is refused.
 
 use std::path::Path;
 
@@ -9,23 +9,24 @@ use crate::base::clock::Timestamp;
 use crate::base::entropy::Entropy;
 use crate::master_key::MasterKey;
 
-/// The parameters of opening a store.
+/// The parameters that are needed to open a store.
 #[derive(Clone, Copy)]
 pub struct Entrance<'a> {
     pub place: &'a Place,
-    /// The master key of the MACs. `None` is for a directory file without sealed secrets.
+    /// The master key from which the keys of the MACs are derived. `None` is allowed only if the directory is a file
+    /// without sealed secrets.
     pub master_key: Option<&'a MasterKey>,
     /// The watermark file of this node; `None` if the node keeps none.
     pub watermark: Option<&'a Path>,
 }
 
 impl Entrance<'_> {
-    /// Opens the store and checks that it continues from what this node has seen. The rows of a store
-    /// of an earlier version get their MACs here, if `access` allows that.
+    /// Opens the store and checks that it continues from the change in the watermark file. If the rows come from an
+    /// earlier version without MACs, they get their MACs here, provided that `access` allows this.
     ///
     /// # Errors
-    /// [`WatermarkError`] says how the store differs from what this node has seen, or why it cannot
-    /// be opened, and what an operator can do.
+    /// [`WatermarkError`] says how the store differs from what this node has seen, or why it cannot be opened, and what
+    /// an operator can do.
     pub async fn open(
         self,
         access: Access,
@@ -69,11 +70,11 @@ impl Entrance<'_> {
         Ok(store)
     }
 
-    /// Writes the watermark file, with the last change of the store.
+    /// Updates the watermark file to the last change of the store, for example before the store is closed.
     ///
     /// # Errors
-    /// [`WatermarkError::Store`] if the database does not answer or the store's own row is not as a
-    /// broker wrote it, and [`WatermarkError::File`] if the file cannot be written.
+    /// [`WatermarkError::Store`] if the database does not answer or the store's own row is not as a broker wrote it,
+    /// and [`WatermarkError::File`] if the file cannot be written.
     pub async fn leave(self, store: &Store) -> Result<Head, WatermarkError> {
         let head = store.head().await?;
         if let Some(path) = self.watermark {
@@ -84,8 +85,8 @@ impl Entrance<'_> {
 }
 
 impl Store {
-    /// Checks that the database has all tables of a store, without triggers or anything else that
-    /// changes them.
+    /// Checks that the database has all tables of a store, and no triggers or other objects that could change their
+    /// rows.
     async fn has_its_tables(&self) -> Result<(), StoreError> {
         let mut moment = self.moment().await?;
         let found = shape::deviations(self.engine, moment.connection()?).await?;

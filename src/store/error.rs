@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::base::entropy::NoEntropy;
 use crate::files::FileError;
 
-/// The required value of `[store] unverified_off_loopback`. It says what an operator accepts who uses an
+/// The required value of `[store] unverified_off_loopback`. By this sentence an operator accepts the risk of an
 /// unverified database on another machine.
 pub const UNVERIFIED_SENTENCE: &str =
     "whoever is on the network in between can read and change the store";
@@ -47,7 +47,7 @@ pub enum StoreError {
     Missing(PathBuf),
     #[error("{0}; restore a backup: `brevet restore FILE`")]
     Damaged(String),
-    /// A file to restore from is not a complete backup.
+    /// The file for `brevet restore` is not a complete backup.
     #[error(
         "{path}: is not a complete backup of a store: {why}; name another file. Nothing was replaced"
     )]
@@ -63,7 +63,7 @@ pub enum StoreError {
         "this is an incomplete copy of a store, since `brevet move` was interrupted; run `brevet move` again"
     )]
     Arriving,
-    /// The store cannot be moved to the database that was named; holds the reason.
+    /// `brevet move` cannot move the store to this database; holds the reason.
     #[error("the store cannot be moved: {0}")]
     Unmovable(String),
     /// Another process has locked the SQLite store.
@@ -74,13 +74,13 @@ pub enum StoreError {
     /// The disk is full, or the process or database user may not write.
     #[error("the store cannot be written: {0}")]
     NotWritable(String),
-    /// A unique constraint: another entry has the name, alias or unique id.
+    /// The change breaks a unique constraint: another entry already has the name, alias or unique id.
     #[error("another entry already has that name, alias or unique id")]
     Taken,
     /// The address of the store, or an option in it, breaks a rule.
     #[error("[store]: {0}")]
     Address(String),
-    /// The PostgreSQL server did not prove by a certificate that it is the right one.
+    /// The PostgreSQL server did not prove its identity by a certificate.
     #[error(
         "the database at {server} is not verified: {reason}. Give the server a certificate for that name, and name its CA \
          in [store] ca_file if it is your own (`brevet move --ca-file`, `brevet init --store-ca-file`); or accept an \
@@ -90,7 +90,7 @@ pub enum StoreError {
     Unverified {
         /// The server as `HOST:PORT`.
         server: String,
-        /// What is wrong with the certificate of the server, or that it has none.
+        /// The fault in the server's certificate, or that the server has none.
         reason: String,
     },
     /// A file beside the store, such as its lock or its watermark, cannot be read or written.
@@ -98,22 +98,22 @@ pub enum StoreError {
     File(#[from] FileError),
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// A row cannot be read as this program would have written it.
+    /// A row does not have the form in which this program writes rows.
     #[error("the store holds a row that cannot be read: {0}")]
     Row(String),
-    /// The database holds something that no broker wrote, or lacks something that one wrote.
+    /// The database has rows that no broker wrote, or lacks rows that a broker wrote.
     #[error(
         "{0}: the database was changed by something other than a broker. Undo the change, or, if it is intended, accept it \
          with `brevet restore --accept`, which ends every session that was issued before"
     )]
     Tampered(String),
-    /// The rows were written under a master key that the key file does not hold.
+    /// The rows are sealed under a master key that is not in the master key file.
     #[error(
         "the store is sealed under the master key {0}, which the master key file does not hold; copy the file from a broker \
          that has it"
     )]
     Key(String),
-    /// The store is at an earlier change than this node has seen.
+    /// The last change of the store is earlier than one that this node has already seen.
     #[error(
         "the store is at change {found}, but this broker has seen change {seen}: it was put back to an earlier state"
     )]

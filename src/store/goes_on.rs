@@ -1,4 +1,4 @@
-//! Checks that the store continues from a change that this broker has seen.
+//! Checks that the store continues from a change that this broker has seen before.
 
 use super::changes::{Change, PAGE, RESTORED, page};
 use super::head::Head;
@@ -7,15 +7,14 @@ use super::lanes::Purpose;
 use super::{SCAN_DEADLINE, Store, StoreError};
 
 impl Store {
-    /// Checks that the store continues from a change that was seen before, whose digest is `chain`:
-    /// the feed leads from that change to the last one without a gap, or an operator's restore lies
-    /// in between, which ended all that was issued before. Calls `each` with every change whose MAC
-    /// is right, in order; that the changes follow one another is known only when the function
-    /// returns.
+    /// Checks that the store continues from a change that was seen before, whose digest is `chain`: the feed leads from
+    /// that change to the last one without a gap, or an operator's restore lies in between, which has ended all
+    /// sessions that were issued before. Calls `each` with every change that has a valid MAC, in order. Whether the
+    /// changes follow from one another is known only when the function returns.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if the store does not continue from that change.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the store
+    /// does not continue from that change.
     pub async fn goes_on_from(
         &self,
         sequence: i64,

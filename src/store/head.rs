@@ -1,4 +1,4 @@
-//! The store's own row: the id of the store, its last change, and the sealed sums of all other rows.
+//! Reads and checks the store's own row: the id of the store, its last change, and the sealed sums of all other rows.
 
 use std::sync::PoisonError;
 
@@ -16,7 +16,7 @@ use crate::master_key::{MasterKey, MasterKeyError};
 pub struct Head {
     pub store_id: String,
     pub sequence: i64,
-    /// MFA codes and assertions from before this time, in seconds since 1970, count as used.
+    /// MFA codes and single-use tokens from before this time, in seconds since 1970, count as used.
     pub not_before: i64,
     /// The SHA-256 digest of the last change and of all changes before it, in hexadecimal.
     pub chain: String,
@@ -24,7 +24,7 @@ pub struct Head {
     pub key: String,
 }
 
-/// The row as the database returns it, not checked.
+/// The store's own row as the database returns it. Its seal has not been checked.
 #[derive(Debug, Clone)]
 pub(super) struct RawHead {
     pub store_id: String,
@@ -70,14 +70,14 @@ impl RawHead {
         self.seal.split_once(':').map_or("", |(id, _)| id)
     }
 
-    /// Whether the row has no seal, which is so if an earlier version wrote it.
+    /// Whether the row has no seal, because an earlier version wrote it.
     pub fn is_unsealed(&self) -> bool {
         self.seal.is_empty()
     }
 }
 
-/// Turns an unreadable store's own row into [`StoreError::Damaged`], since nothing else says what
-/// belongs there.
+/// Converts the error for an unreadable row to [`StoreError::Damaged`]: the store's own row cannot be reconstructed, so
+/// only a backup helps.
 pub(super) fn unreadable(error: StoreError) -> StoreError {
     match error {
         StoreError::Row(why) => StoreError::Damaged(format!(
@@ -98,11 +98,11 @@ pub(super) async fn read(connection: &mut AnyConnection) -> Result<Option<RawHea
         .transpose()
 }
 
-/// What this process has seen of the store.
+/// The latest state of the store that this process has seen.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SeenSoFar {
     sequence: i64,
-    /// The digest of the feed up to it; empty if it is not known.
+    /// The digest of the feed up to the change `sequence`; empty if it is not known.
     chain: String,
     /// The id of the master key under which the store's own row was last sealed; empty if it is not
     /// known.
@@ -120,10 +120,10 @@ impl Store {
         self.head_by(Purpose::Background).await
     }
 
-    /// As [`Store::head`], on the connection that follows the feed.
+    /// Reads and checks the row like [`Store::head`], on the connection that follows the feed.
     ///
     /// # Errors
-    /// As for [`Store::head`].
+    /// The same as for [`Store::head`].
     pub async fn feed_head(&self) -> Result<Head, StoreError> {
         self.head_by(Purpose::Feed).await
     }
@@ -173,8 +173,8 @@ impl Store {
         }
     }
 
-    /// Records a finding and returns it as an error. Until [`Store::verify`] finds nothing, nobody is
-    /// authenticated.
+    /// Records a sign of tampering and returns it as an error. From then on the broker authenticates nobody, until
+    /// [`Store::verify`] finds no fault.
     pub(super) fn tampered(&self, what: String) -> StoreError {
         let mut suspicion = self
             .suspicion
@@ -184,7 +184,7 @@ impl Store {
         StoreError::Tampered(what)
     }
 
-    /// Records the finding of a [`StoreError::Tampered`]; returns every error unchanged.
+    /// Records the sign of tampering if the error is [`StoreError::Tampered`]. Returns every error unchanged.
     pub(super) fn noted(&self, error: StoreError) -> StoreError {
         match error {
             StoreError::Tampered(what) => self.tampered(what),
@@ -192,8 +192,8 @@ impl Store {
         }
     }
 
-    /// The recorded finding that something other than a broker wrote to the database. It is cleared
-    /// when [`Store::verify`] finds nothing.
+    /// The recorded sign that something other than a broker wrote to the database; `None` if there is none. It is
+    /// cleared when [`Store::verify`] finds no fault.
     pub fn suspicion(&self) -> Option<StoreError> {
         let suspicion = self
             .suspicion
@@ -218,8 +218,8 @@ impl Store {
         }
     }
 
-    /// Records under which master key the store's own row was sealed. A row that is sealed under a
-    /// key that this one replaced is refused from now on.
+    /// Records under which master key the store's own row was sealed. From now on, a row that is sealed under an older
+    /// key is refused.
     pub(super) fn sealed_under(&self, key: &str) {
         self.reached
             .lock()
@@ -233,7 +233,8 @@ impl Store {
         self.seen_so_far().key
     }
 
-    /// What this process has seen of the store. It must be taken before the store is read.
+    /// The latest state that this process has seen, for [`Self::must_not_go_back`]. It must be taken before the store
+    /// is read.
     pub(super) fn seen_so_far(&self) -> SeenSoFar {
         self.reached
             .lock()
@@ -241,13 +242,13 @@ impl Store {
             .clone()
     }
 
-    /// Refuses a state of the store that is earlier than one that this process had seen before the
-    /// read, or that branches off from it. A database could return an old row together with the old
-    /// rows that match it.
+    /// Refuses a state of the store that is earlier than one that this process had seen before the read, or that
+    /// branches off from it. Without this check, a database could return an old copy of all rows, whose MACs and sums
+    /// are valid.
     ///
     /// # Errors
-    /// [`StoreError::WentBack`] for an earlier change, and [`StoreError::Tampered`] for another
-    /// change of the same number or for a master key that was replaced.
+    /// [`StoreError::WentBack`] for an earlier change, and [`StoreError::Tampered`] for another change of the same
+    /// number, or for a seal under a master key that was replaced.
     pub(super) fn must_not_go_back(
         &self,
         raw: &RawHead,
@@ -283,18 +284,18 @@ impl Store {
         Ok(())
     }
 
-    /// Replaces the keys by those of another master key file.
+    /// Derives the keys of the store anew from another master key file.
     ///
     /// # Errors
-    /// [`MasterKeyError`] if a key cannot be derived from it; the old keys are then kept.
+    /// [`MasterKeyError`] if a key cannot be derived; the old keys are then kept.
     pub fn use_master_key(&self, master_key: &MasterKey) -> Result<(), MasterKeyError> {
         self.keys
             .store(Keys::derive(Some(master_key), &self.id)?.into());
         Ok(())
     }
 
-    /// Reads and checks the store's own row, and returns it with the sums that it seals. It is called
-    /// first in a transaction that then compares the other rows with these sums.
+    /// Reads and checks the store's own row, and returns it with the sums that it seals. Must be called first in a
+    /// transaction that then compares the other rows with these sums.
     pub(super) async fn checked_head(
         &self,
         connection: &mut AnyConnection,

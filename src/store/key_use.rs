@@ -1,5 +1,5 @@
-//! Records when long-term access keys and passwords were last used, for their owners. A password is
-//! named by the unique id of its user. No decision on a call depends on it.
+//! Records when long-term access keys and passwords were last used, for the information of their owners. A password is
+//! recorded under the unique id of its user. No decision depends on these times.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +22,7 @@ pub struct LastUse {
     pub region: Box<str>,
 }
 
-/// The last uses that are not yet written to the store.
+/// The last uses of keys and passwords that are not yet written to the store.
 #[derive(Default)]
 pub struct KeyUse(Mutex<HashMap<String, LastUse>>);
 
@@ -50,7 +50,7 @@ impl KeyUse {
         }
     }
 
-    /// The last use that is not yet written to the store, if there is one.
+    /// The last use of an access key or password, if it is not yet written to the store.
     pub fn last(&self, id: &str) -> Option<LastUse> {
         let used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         used.get(id).cloned()
@@ -63,7 +63,7 @@ impl KeyUse {
             .collect()
     }
 
-    /// Puts uses back that could not be written.
+    /// Puts uses back that could not be written, so that the next attempt includes them.
     pub fn put_back(&self, uses: Vec<(String, LastUse)>) {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, last) in uses {
@@ -73,11 +73,11 @@ impl KeyUse {
 }
 
 impl Store {
-    /// Writes when long-term keys and passwords were last used, in batches, so that other writers do
-    /// not wait long. A later use that another broker has written stays.
+    /// Writes when long-term keys and passwords were last used, in batches, so that other writers do not wait long. If
+    /// another broker has already written a later use, that one is kept.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time; some were not written.
+    /// [`StoreError::Unavailable`] if the database does not answer in time; some uses were then not written.
     pub async fn note_key_use(&self, used: &[(String, LastUse)]) -> Result<(), StoreError> {
         for portion in used.chunks(256) {
             let portion = portion.to_vec();
@@ -96,8 +96,8 @@ impl Store {
         Ok(())
     }
 
-    /// The last use of an access key or password that a broker has written, if there is one. A
-    /// broker writes its own once a minute.
+    /// The last use of an access key or password that a broker has written, if there is one. Brokers write the uses
+    /// once a minute.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

@@ -1,5 +1,5 @@
-//! The version of each entry as this process last saw it. No change may be based on a row of an
-//! earlier version, whose MAC would be right.
+//! The version of each entry as this process last saw it. A row of an earlier version has a valid MAC, too, so a change
+//! compares the version of a row with this one before it builds on it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use super::Store;
 use crate::base::hashed::Hashed;
 
-/// The versions by a hash of kind and id, which takes 16 bytes for each entry.
+/// The version of each entry, by a hash of its kind and id. This takes 16 bytes for each entry.
 #[derive(Default)]
 pub(super) struct Versions {
     hasher: RandomState,
@@ -19,7 +19,7 @@ pub(super) struct Versions {
 pub(super) struct Known {
     /// The number of the change that last wrote the entry; `None` if the entry did not exist.
     pub version: Option<i64>,
-    /// The change up to which this is known.
+    /// The number of the last change that [`Self::version`] takes into account.
     pub place: i64,
 }
 
@@ -38,7 +38,7 @@ impl Versions {
 }
 
 impl Store {
-    /// Replaces the versions of all entries, which are current up to a change.
+    /// Replaces the versions of all entries. They take changes up to `place` into account.
     pub(super) fn know(&self, versions: Versions, place: i64) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((versions, place));
     }
@@ -63,7 +63,7 @@ impl Store {
         *at = place.max(*at);
     }
 
-    /// The version of an entry; `None` if all rows have not been read yet.
+    /// The version of an entry; `None` if this process has not yet read all rows.
     pub(super) fn known(&self, kind: &str, id: &str) -> Option<Known> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (versions, place) = known.as_ref()?;

@@ -1,5 +1,5 @@
-//! The store's connections. Each purpose has its own, so that nothing urgent waits for something that
-//! is not. The only statements here are those that set up a connection.
+//! The store's connections. Each purpose has connections of its own, so that urgent work never waits for other work.
+//! The only SQL statements here set up a connection.
 
 mod lease;
 mod purpose;
@@ -27,7 +27,7 @@ tokio::task_local! {
     pub static ABANDONED: ();
 }
 
-/// Waits in a queue. Returns `None` as soon as the client of the call has gone away.
+/// Waits in a queue. Returns `None` when it is polled after the client of the call has gone away.
 pub async fn unless_abandoned<T>(queue: impl Future<Output = T>) -> Option<T> {
     let mut queue = std::pin::pin!(queue);
     poll_fn(|cx| {
@@ -50,15 +50,15 @@ pub(super) struct Lane {
 struct Connections {
     free: Semaphore,
     idle: Mutex<Vec<AnyConnection>>,
-    /// Whether a connection came back in the middle of a transaction. This is set only for a store in
-    /// memory, whose connection cannot be replaced.
+    /// Whether a connection was returned in the middle of a transaction, which the next user must roll back. This is
+    /// set only for a store in memory, whose connection cannot be replaced.
     unclean: AtomicBool,
 }
 
 pub(super) struct Lanes {
     all: [Lane; 5],
-    /// SQLite allows one writer at a time. The writers of this process take turns in the order in
-    /// which they came, so that a writer waits for at most one of each other purpose.
+    /// SQLite allows one writer at a time. The writers of this process take turns in the order of their arrival. Since
+    /// each purpose has one connection for writing, a writer waits for at most one writer of each other purpose.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -123,7 +123,7 @@ impl Connections {
 }
 
 impl Lane {
-    /// Waits for a free connection, until the given time.
+    /// Waits for a free connection, at most until the given time.
     async fn enter(
         &self,
         until: Instant,
@@ -183,7 +183,7 @@ impl Lane {
     }
 }
 
-/// A place in the queue of a lane.
+/// A place in the queue for the connections of one purpose, which is freed on drop.
 struct Place<'l> {
     lane: &'l Lane,
     metrics: &'l Metrics,

@@ -1,16 +1,15 @@
-//! Deletes what was recorded of MFA codes under a clock that was ahead. It would keep users out until
-//! the true time reaches that of the clock.
+//! Corrects the records of MFA codes that were made while the clock was ahead. They would otherwise lock users out
+//! until the true time reaches the time of that clock.
 
 use super::{Lockout, STEP_SECONDS, StoreError, Writer};
 use crate::base::clock::Timestamp;
 
-/// The number of steps by which a device's clock may be ahead; its last code may then be later than
-/// now.
+/// How many time steps a device's clock may be ahead, so that its last accepted code may be later than now.
 const AHEAD: i64 = 20;
 
 impl Writer<'_> {
-    /// Shortens the locks of users to what failures of now would cause, and lets codes be accepted
-    /// again that are later than ten minutes from now.
+    /// Shortens the lockout of users to the longest one that wrong codes can cause now. Codes for times later than ten
+    /// minutes from now are accepted again.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

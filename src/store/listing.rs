@@ -1,5 +1,5 @@
-//! Reads checked rows for lists: those of one kind in one account, those that refer to an entry, and
-//! those with certain unique ids.
+//! Reads rows for lists, and checks them: rows of one kind in one account, rows that refer to an entry, and rows with
+//! certain unique ids.
 
 use std::collections::HashSet;
 
@@ -14,18 +14,18 @@ use crate::directory::resource::{Name, ResourceKind};
 /// A checked row with the names by which lists are ordered.
 #[derive(Debug)]
 pub struct Listed {
-    /// The folded name, which is unique in the kind.
+    /// The name with its case folded, which is unique among the entries of one kind.
     pub folded: String,
     pub stored: Stored,
 }
 
 impl Store {
-    /// Reads at most `limit` rows of one kind that belong to `account` and whose folded name comes
-    /// after `after`, in the order of their folded names.
+    /// Reads at most `limit` rows of one kind that belong to `account` and whose folded name comes after `after`, in
+    /// the order of their folded names.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if a row is not as a broker wrote it, or does not belong here.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if a row is
+    /// not as a broker wrote it, or does not belong to this list.
     pub async fn list_by_name(
         &self,
         kind: ResourceKind,
@@ -57,10 +57,10 @@ impl Store {
         rows.await?.iter().map(listed).collect()
     }
 
-    /// Reads at most `limit` rows of one kind that refer to `target`, by its id or by its folded
-    /// name, and whose own folded name comes after `after`, in the order of their folded names. A
-    /// row may refer to the target in more than one way, or have done so in an earlier version of
-    /// this program: look at its body.
+    /// Reads at most `limit` rows of one kind that refer to `target`, by its id or by its folded name, and whose own
+    /// folded name comes after `after`, in the order of their folded names. The caller must look at the body of a row
+    /// to see whether and how it refers to the target: there are several ways, and a reference may stem from an earlier
+    /// version of this program.
     ///
     /// # Errors
     /// The same as for [`Self::list_by_name`].
@@ -95,8 +95,7 @@ impl Store {
         rows.await?.iter().map(listed).collect()
     }
 
-    /// The names of the entries with these unique ids, with the unique id of each. Ids that nobody
-    /// has are left out.
+    /// The names of the entries with these unique ids, with the unique id of each. Ids that no entry has are left out.
     ///
     /// # Errors
     /// The same as for [`Self::list_by_name`].

@@ -1,6 +1,6 @@
-//! MFA codes: the time steps that were spent, the drift of each device's clock, and the wrong codes
-//! of each user. They are shared by all nodes and survive restarts. If the database does not answer,
-//! no code is accepted. The caller decides how many wrong codes are too many.
+//! The records of MFA codes: the time steps whose codes were used, the drift of each device's clock, and the wrong
+//! codes of each user. All nodes share them, and they survive restarts. If the database does not answer, no code is
+//! accepted. The caller decides how many wrong codes are too many.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,33 +16,34 @@ use crate::base::clock::Timestamp;
 pub const STEP_SECONDS: i64 = 30;
 /// The largest drift of a device's clock that is recorded, in steps: ten minutes.
 pub const MAX_DRIFT: i64 = 20;
-/// Two codes that are off to the same side, and at least this many steps (one day) apart, change the
-/// recorded drift of the device.
+/// The recorded drift of a device changes only if two codes that are at least this many steps (one day) apart deviate
+/// in the same direction.
 const LEARN_AFTER_STEPS: i64 = 2_880;
 
-/// The number of wrong codes that a user may give. The caller sets it.
+/// How many wrong codes a user may give before it is locked out, and how fast they are forgiven. The caller sets these
+/// limits.
 #[derive(Debug, Clone, Copy)]
 pub struct Lockout {
-    /// The number of wrong codes at once that lock a user.
+    /// The number of unforgiven wrong codes at which a user is locked out.
     pub failures: i64,
     /// The time after which one wrong code is forgiven, in seconds.
     pub forgiven_after_seconds: i64,
 }
 
-/// The time step that a code belongs to.
+/// The time step of a device to which a right code belongs.
 #[derive(Debug, Clone)]
 pub struct Matched {
     pub serial_number: String,
-    /// The number of the step since 1970.
+    /// The number of the step, counted from 1970.
     pub step: i64,
     /// The difference from the step that the device's clock was expected to show.
     pub offset: i64,
-    /// The time when the device was made, in seconds since 1970; 0 if it is unknown. Codes of a
-    /// device that is younger than the store cannot have been used before the store existed.
+    /// The time when the device was registered, in seconds since 1970; 0 if it is unknown. Codes of a device that is
+    /// younger than the store cannot have been used before the store existed.
     pub made_at: i64,
 }
 
-/// What the store has recorded of a device's codes.
+/// The record of the codes of one device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DevicePast {
     /// The drift of the device's clock, in steps.
@@ -53,29 +54,29 @@ pub struct DevicePast {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
-    /// The code is right, and is now spent.
+    /// The code is right. It cannot be used again.
     Accepted,
-    /// The code is right but was used before, or is older than one that was.
+    /// The code is right, but it or a later code of the device was used before.
     Spent,
     /// The code is wrong, and was counted.
     Counted,
-    /// The user has given too many wrong codes.
+    /// The user is locked out, because it has given too many wrong codes.
     Locked,
 }
 
-/// What this process remembers of MFA. For everything else the store is asked.
+/// The locked users and used codes that this process keeps in memory, so that fewer attempts have to query the store.
 #[derive(Default)]
 pub(super) struct Remembered {
-    /// The users who are locked, and the time until which they are, in seconds since 1970.
+    /// The users who are locked out, and the time until which each of them is, in seconds since 1970.
     locked: Mutex<HashMap<Box<str>, i64>>,
-    /// The users who gave wrong codes to this process, and the time when all of them are forgiven, in
-    /// seconds since 1970. It counts even if the database shows fewer.
+    /// The users who gave wrong codes to this process, and the time when all of them are forgiven, in seconds since
+    /// 1970. It applies even if the database has fewer wrong codes.
     failed: Mutex<HashMap<Box<str>, i64>>,
     /// The last step for which a code was accepted, by device.
     spent: Mutex<HashMap<Box<str>, i64>>,
 }
 
-/// The most users and the most devices that are remembered.
+/// The maximum number of users, and of devices, that are kept in memory.
 const MAX_REMEMBERED: usize = 16_384;
 /// The number of steps for which a code may still match, whatever the device's drift: one hour.
 const SPENT_FOR_STEPS: i64 = 120;
@@ -85,7 +86,7 @@ impl Remembered {
         remember(&self.locked, user_id, until, |until| until > now);
     }
 
-    /// Counts a wrong code. Returns the time until which the user is locked, if these are too many.
+    /// Counts a wrong code. If the user now has too many, returns the time until which the user is locked out.
     fn count(&self, user_id: &str, lockout: Lockout, now: i64) -> Option<i64> {
         let known = self
             .failed
@@ -99,7 +100,8 @@ impl Remembered {
         locked_until(lockout, forgiven_at, now)
     }
 
-    /// Takes back one wrong code. `until` is the time until which the user is locked nevertheless.
+    /// Takes back the count of one wrong code. `until` is the time until which the user is still locked out; `None` if
+    /// it no longer is.
     fn take_back(&self, user_id: &str, lockout: Lockout, until: Option<i64>) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(forgiven_at) = failed.get_mut(user_id) {
@@ -138,7 +140,8 @@ fn is_recent(step: i64, now: i64) -> bool {
     step + SPENT_FOR_STEPS > now.div_euclid(STEP_SECONDS)
 }
 
-/// Keeps the greater of two values. A full map is first cleared of entries that have expired.
+/// Stores a value under a name unless a greater value is already stored. If the map is full, expired entries are
+/// removed first.
 fn remember(
     all: &Mutex<HashMap<Box<str>, i64>>,
     name: &str,
@@ -220,7 +223,7 @@ impl Store {
         .map(|_| ())
     }
 
-    /// Forgets what this process remembers of codes and failures, so that the store is asked.
+    /// Empties this process's memory of codes and failures, so that only the records in the store count.
     pub fn forget_mfa(&self) {
         self.mfa
             .locked
@@ -239,8 +242,8 @@ impl Store {
             .clear();
     }
 
-    /// Whether this process remembers that a user is locked. `false` does not mean that the store
-    /// agrees.
+    /// Whether this process remembers that a user is locked out. If it does not, the store may still have enough wrong
+    /// codes to lock the user out.
     pub fn is_locked(&self, user_id: &str, now: Timestamp) -> bool {
         let locked = self
             .mfa
@@ -252,7 +255,7 @@ impl Store {
             .is_some_and(|until| now.seconds() < *until)
     }
 
-    /// The last step that this process remembers of a device for which a code was accepted.
+    /// The last step of a device for which a code was accepted, as far as this process remembers.
     pub fn last_spent_step(&self, serial_number: &str) -> Option<i64> {
         self.mfa
             .spent
@@ -262,16 +265,14 @@ impl Store {
             .copied()
     }
 
-    /// Records an MFA code of a user, which matched a time step of one of the user's devices or none.
-    /// A step is accepted once, and no earlier step after it (RFC 6238 section 5.2); a step that
-    /// began before this store knew the device counts as spent. A code that matches nothing is
-    /// counted. Once a user is locked by `lockout`, even a right code is refused without being
-    /// compared, so that simultaneous guesses gain nothing. A lock that this process remembers is
-    /// checked before the store is asked and again after waiting for it.
+    /// Records an MFA code of a user, which matched a time step of one of the user's devices or none. A step is
+    /// accepted only once, and afterwards no earlier step is accepted (RFC 6238 section 5.2). A step counts as used if
+    /// it began before this store knew the device. A code that matches nothing is counted. Once a user is locked by
+    /// `lockout`, even a right code is refused without being compared, so that simultaneous guesses gain nothing. A
+    /// lock that this process remembers is checked before the store is asked and again after waiting for it.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time; the code must then be
-    /// refused.
+    /// [`StoreError::Unavailable`] if the database does not answer in time; the code must then be refused.
     pub async fn attempt(
         &self,
         user_id: &str,
@@ -318,7 +319,7 @@ impl Store {
 }
 
 impl Store {
-    /// Takes back a wrong code that [`Store::attempt`] has counted, because it was right after all.
+    /// Takes back the count of a wrong code by [`Store::attempt`], because the code was right after all.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time. The code stays counted.
@@ -349,8 +350,8 @@ impl Store {
     }
 }
 
-/// The time until which wrong codes lock a user that are all forgiven at `forgiven_at`; `None` if
-/// they do not.
+/// The time until which a user is locked out whose wrong codes are all forgiven at `forgiven_at`; `None` if these are
+/// too few to lock the user out.
 fn locked_until(lockout: Lockout, forgiven_at: i64, now: i64) -> Option<i64> {
     Some(forgiven_at - (lockout.failures - 1) * lockout.forgiven_after_seconds)
         .filter(|at| *at > now)

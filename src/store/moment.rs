@@ -1,4 +1,4 @@
-//! A transaction that reads all rows as they are at one moment, with a deadline for the whole of it.
+//! A transaction that reads all rows in their state at one moment, with one deadline for the whole transaction.
 
 use sqlx::AnyConnection;
 use tokio::time::{Instant, timeout_at};
@@ -7,7 +7,8 @@ use super::classify::{classify, late};
 use super::lanes::{Lease, Purpose};
 use super::{Engine, SCAN_DEADLINE, Store, StoreError};
 
-/// The transaction. If it is dropped before [`Moment::end`], its connection is closed.
+/// A transaction that sees all rows in their state when it began. If it is dropped before [`Moment::end`], its
+/// connection is closed.
 pub(super) struct Moment<'s> {
     lease: Lease<'s>,
     until: Deadline,
@@ -31,7 +32,7 @@ impl Deadline {
 }
 
 impl Store {
-    /// Begins a transaction that reads all rows. All of it has [`SCAN_DEADLINE`].
+    /// Begins a transaction that reads all rows. The whole transaction must end within [`SCAN_DEADLINE`].
     pub(super) async fn moment(&self) -> Result<Moment<'_>, StoreError> {
         let mut lease = self.lease(Purpose::Background).await?;
         let until = Deadline(Instant::now() + SCAN_DEADLINE);
@@ -46,7 +47,7 @@ impl Store {
 }
 
 impl Store {
-    /// As [`Store::moment`], for changes that are only tried and are undone with [`Moment::undo`].
+    /// Begins a transaction like [`Store::moment`], in which changes may be tried. [`Moment::undo`] rolls them back.
     pub(super) async fn trial(&self) -> Result<Moment<'_>, StoreError> {
         let mut lease = self.lease_to_write(Purpose::Background).await?;
         let until = Deadline(Instant::now() + SCAN_DEADLINE);
@@ -73,7 +74,7 @@ impl Moment<'_> {
         self.end_by("COMMIT").await
     }
 
-    /// As [`Moment::end`], but rolls back all changes.
+    /// Ends the transaction like [`Moment::end`], but rolls back all changes.
     pub async fn undo(self) -> Result<(), StoreError> {
         self.end_by("ROLLBACK").await
     }

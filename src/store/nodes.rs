@@ -1,4 +1,4 @@
-//! The brokers on a shared store, as they report themselves to one another.
+//! The list of brokers on a shared store. Each broker reports itself in it for the others.
 
 use sqlx::Row as _;
 use tokio::time::Instant;
@@ -7,19 +7,19 @@ use super::classify::classify;
 use super::lanes::Purpose;
 use super::{DEADLINE, Store, StoreError};
 
-/// The seconds after which a node that has not reported counts as silent.
+/// A node counts as silent if it has not reported for this many seconds.
 pub(super) const SILENT_AFTER_SECONDS: i64 = 10;
-/// The seconds by which a node's last confirmation of the feed may be later than its last report.
-/// There is some margin, since the database counts whole seconds.
+/// By how many seconds a node may have read the feed later than its last report says. This includes a margin, since the
+/// database counts whole seconds.
 const REPORT_LAG_SECONDS: i64 = 10;
 
-/// The longest time in seconds after which a broker refuses everybody, which is the most that the
-/// configuration allows. A row with a longer time is not believed.
+/// The maximum of [`Node::refuse_after_seconds`], which is also the maximum in the configuration. A greater value in a
+/// row is ignored.
 const LONGEST_REFUSE_AFTER: i64 = 129_600;
-/// A broker whose last report is later than now by more than this many seconds is not waited for.
+/// If the time of a broker's last report is further than this many seconds in the future, nobody waits for the broker.
 const MAX_AHEAD: i64 = 60;
 
-/// The seconds since a node last reported. The row may contain any number.
+/// How many seconds ago a node last reported. This does not overflow, whatever number the row contains.
 fn silence(now: i64, seen_at: i64) -> i64 {
     now.saturating_sub(seen_at)
 }
@@ -28,7 +28,7 @@ fn is_silent(silence: i64) -> bool {
     !(-MAX_AHEAD..=SILENT_AFTER_SECONDS).contains(&silence)
 }
 
-/// A broker on the store, as it reports itself.
+/// The report of a broker about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// The random id of the process, made at its start.
@@ -36,7 +36,7 @@ pub struct Node {
     pub host: String,
     /// The number of the last change that is in force on the broker.
     pub confirmed: i64,
-    /// The seconds without the feed after which the broker refuses everybody.
+    /// After how many seconds without reading the feed the broker refuses all callers.
     pub refuse_after_seconds: i64,
     /// The ids of the broker's master keys, separated by commas; the first one seals.
     pub master_keys: String,
@@ -50,8 +50,8 @@ pub struct Node {
 pub struct Seen {
     /// The broker as it last reported.
     pub node: Node,
-    /// Whether the broker has not reported lately. It may have ended, or it may have lost the
-    /// database and accept sessions until it refuses everybody.
+    /// Whether the broker has not reported lately. It may have stopped, or it may have lost the database, in which case
+    /// it still accepts sessions until [`Node::refuse_after_seconds`] have passed.
     pub is_silent: bool,
 }
 
@@ -115,7 +115,7 @@ impl Store {
         .map(|_| ())
     }
 
-    /// Removes this node from the list, so that nobody waits for it.
+    /// Removes this node from the list when it stops, so that no other broker waits for it.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -148,9 +148,8 @@ impl Store {
         Ok(usize::try_from(count).unwrap_or_default())
     }
 
-    /// Lists the nodes of a shared store that may be accepting sessions, at some time after `moment`:
-    /// those that report, and silent ones until they must have begun to refuse everybody. Callers
-    /// that ask at the same time share one query.
+    /// Lists the nodes of a shared store that may be accepting sessions at some time after `moment`: those that report,
+    /// and silent ones until [`Node::refuse_after_seconds`] have passed for them. Simultaneous callers share one query.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -251,8 +250,8 @@ impl Store {
             .map_err(classify)
     }
 
-    /// The settings of a PostgreSQL server that are off although a crash of its machine may then lose or
-    /// damage acknowledged changes. Empty for SQLite, whose settings the broker sets itself.
+    /// The settings of a PostgreSQL server that are off, so that a crash of its machine can lose or damage acknowledged
+    /// changes. Empty for SQLite, whose settings the broker sets itself.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

@@ -1,4 +1,4 @@
-//! The ids of tokens and assertions that can be used once, shared by all nodes and kept across
+//! Records the ids of tokens and assertions that can be used only once. All nodes share the records, and they survive
 //! restarts. If the database does not answer, no token is accepted.
 
 use std::time::Duration;
@@ -8,18 +8,19 @@ use super::lanes::Purpose;
 use super::{Store, StoreError};
 use crate::base::clock::Timestamp;
 
-/// The action of a change by which an operator accepts the clock, after which the past is not known.
+/// The action of the change by which an operator accepts the clock. Times that were recorded before it are not
+/// reliable.
 pub const ACCEPT_CLOCK: &str = "AcceptClock";
 
 impl Store {
-    /// Records the id of a token or an assertion, and returns whether this is its first use. The id
-    /// is kept for some minutes longer than until `expires_at`, which must be the time from which the
-    /// token itself is refused, whatever leeway is configured. A token that was issued before this store knew the past counts as used.
-    /// After a restore so does one that may have been: its `issued_at` can be `ahead` of the clock.
+    /// Records the id of a token or an assertion, and returns whether this is its first use. `expires_at` must be the
+    /// time from which the token is refused, including any configured leeway; the id is kept for some minutes longer. A
+    /// token counts as used if it was issued before [`Head::not_before`](super::Head::not_before), the time from which
+    /// this store has records. After a restore or an accepted clock, this applies also to a token whose `issued_at` is
+    /// at most `ahead` later than that time, since the clock of its issuer may be ahead.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time; the token must then be
-    /// refused.
+    /// [`StoreError::Unavailable`] if the database does not answer in time; the token must then be refused.
     pub async fn mark_used(
         &self,
         issuer: &str,

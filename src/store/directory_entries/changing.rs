@@ -86,7 +86,7 @@ impl Writer<'_> {
         )))
     }
 
-    /// Accepts all entries as they are, and makes their MACs and their sum.
+    /// Accepts all entries in their present state, and computes their MACs and their sum.
     pub(in crate::parts::store) async fn reseal_directory_entries(
         &mut self,
     ) -> Result<(), StoreError> {
@@ -109,8 +109,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Makes the MACs of the next page of entries anew, after a given one. Returns how many were
-    /// renewed, and the last entry of the page if there may be more.
+    /// Computes new MACs for one page of entries, which begins after a given entry. Returns the number of MACs, and the
+    /// last entry of the page if there may be more entries.
     pub(in crate::parts::store) async fn renew_directory_entries(
         &mut self,
         after: (String, String),
@@ -135,7 +135,7 @@ impl Writer<'_> {
     }
 }
 
-/// Reads the next page of entries after a given one, ordered by kind and id.
+/// Reads one page of entries, which begins after a given entry. Entries are ordered by kind and id.
 fn page(
     connection: &mut AnyConnection,
     (kind, id): (String, String),
@@ -153,7 +153,7 @@ fn page(
     })
 }
 
-/// The statement for SQLite, and the one for PostgreSQL.
+/// The statement that records entries, first for SQLite, then for PostgreSQL.
 const KEEP: [&str; 2] = [
     "INSERT INTO directory_entries (kind, id, identity, version, mac) \
      SELECT json_extract(j.value, '$[0]'), json_extract(j.value, '$[1]'), json_extract(j.value, '$[2]'), \

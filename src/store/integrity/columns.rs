@@ -1,5 +1,4 @@
-//! The columns of each kind of row, and their encoding as bytes, in which no two different rows are
-//! equal.
+//! The columns of each kind of row, and their encoding as bytes for MACs. No two different rows have the same encoding.
 
 use ring::digest;
 
@@ -12,9 +11,9 @@ pub(in crate::parts::store) enum Row<'a> {
     /// An entry of the directory.
     Resource(Resource<'a>),
     Revocation(Revocation<'a>),
-    /// A change of the feed, with its digest.
+    /// A change of the feed, and the digest of the feed up to it.
     Change(&'a Fields<'a>, &'a str),
-    /// A recorded entry of a directory file.
+    /// An entry that was recorded when a broker read a directory file.
     DirectoryEntry(DirectoryEntry<'a>),
 }
 
@@ -82,7 +81,7 @@ impl Bytes<'_> {
 }
 
 impl<'a> Field<'a> {
-    /// The length prefix and the bytes. The prefix of a number and of NULL is one that no text has.
+    /// The length prefix and the bytes. Numbers and NULL have prefixes that are larger than the length of any text.
     pub fn parts(self) -> (u64, Bytes<'a>) {
         match self {
             Self::Text(text) => (text.len() as u64, Bytes::Text(text.as_bytes())),
@@ -106,7 +105,7 @@ impl Row<'_> {
         }
     }
 
-    /// Calls `put` for each field, in order.
+    /// Calls `put` for each column of the row, in a fixed order, after the name of the kind of row.
     pub(super) fn each(&self, mut put: impl FnMut(Field<'_>)) {
         let text = Field::Text;
         match self {
@@ -183,8 +182,8 @@ impl Fields<'_> {
         numbers.into_iter().chain(fields).for_each(put);
     }
 
-    /// The SHA-256 digest of this change and of all before it, whose digest is `before`, in
-    /// hexadecimal.
+    /// Computes the digest of the feed up to this change: the SHA-256 of `before`, the digest up to the change before
+    /// it, and of the change itself, in hexadecimal.
     pub fn chained(&self, before: &str) -> String {
         let mut context = digest::Context::new(&digest::SHA256);
         let mut put = |field: Field<'_>| {
@@ -227,7 +226,7 @@ impl Place<'_> {
     }
 }
 
-/// The digest that precedes the first change of a store.
+/// The digest from which the chain of digests of a store's feed begins.
 pub(in crate::parts::store) fn beginning(store_id: &str) -> String {
     let text = format!("brevet feed v1\n{store_id}");
     hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())

@@ -10,15 +10,15 @@ use super::sums::{Contents, Term};
 use crate::master_key::{MasterKey, MasterKeyError};
 use crate::store::clip;
 
-/// The key id in the MACs of a store without a master key.
+/// The key id in the MACs and the seal of a store without a master key.
 pub(super) const PUBLIC: &str = "00000000";
 
 /// The reason why a MAC or a seal was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::parts::store) enum Wrong {
-    /// The MAC or seal names a key that is not among the keys; holds the id of that key.
+    /// The MAC or seal names a key that is not in the master key file; holds the id of that key.
     Key(String),
-    /// The MAC or seal is not that of these bytes.
+    /// The MAC or seal does not match these bytes.
     Mac,
 }
 
@@ -28,7 +28,7 @@ pub(in crate::parts::store) struct Keys(Vec<Key>);
 /// The keys that are derived from one master key for one store.
 pub(in crate::parts::store) struct Key {
     id: String,
-    /// Whether it is the next key: it is published, but seals nothing yet.
+    /// Whether this is the next key, which is published but not used for sealing yet.
     is_next: bool,
     row: hmac::Key,
     set: hmac::Key,
@@ -37,8 +37,8 @@ pub(in crate::parts::store) struct Key {
 }
 
 impl Keys {
-    /// Derives the keys of the store with this id. Without a master key the keys are public, and the
-    /// MACs show only that nothing was damaged by accident.
+    /// Derives the keys of the store with this id. Without a master key the keys can be computed by anybody, so the
+    /// MACs reveal accidental damage only.
     ///
     /// # Errors
     /// [`MasterKeyError::Sealed`] if a key cannot be derived.
@@ -60,7 +60,7 @@ impl Keys {
         keys.map(Self).ok_or(MasterKeyError::Sealed)
     }
 
-    /// The first key of the master key file, which seals.
+    /// The first key of the master key file, which makes new MACs and seals.
     pub fn first(&self) -> Result<&Key, MasterKeyError> {
         self.0.first().ok_or(MasterKeyError::Sealed)
     }
@@ -130,7 +130,7 @@ impl Key {
         })
     }
 
-    /// The id of the master key from which it is derived.
+    /// The id of the master key from which this key is derived.
     pub fn id(&self) -> &str {
         &self.id
     }

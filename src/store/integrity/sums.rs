@@ -1,11 +1,11 @@
-//! Sums over all rows. They show that no row is missing, doubled or of an earlier version.
+//! Sums over all rows. If the sums are right, no row is missing, doubled or of an earlier version.
 
 use crate::directory::resource::ResourceKind;
 
-/// The version of the encoding of the sums: each has the name of its set.
+/// The version of the encoding in which each sum carries the name of its set.
 const FORM: u8 = 2;
-/// The earlier version: the sums of these kinds in this order, then those of revocations and of
-/// recorded entries, without names.
+/// The version of the earlier encoding, without names: the sums of the kinds in [`NAMELESS`], then the sums of the
+/// revocations and of the recorded entries.
 const NAMELESS_FORM: u8 = 1;
 const NAMELESS: [ResourceKind; 10] = [
     ResourceKind::Account,
@@ -105,7 +105,7 @@ pub(in crate::parts::store) struct Contents {
 }
 
 impl Contents {
-    /// The contents for a store without rows, whose next change has this number.
+    /// The contents for a store without rows. `next` is the number of its next change.
     pub fn empty(next: i64) -> Self {
         Self {
             sums: [Sum::default(); SETS],
@@ -129,8 +129,8 @@ impl Contents {
         }
     }
 
-    /// Encodes the contents: the version, the number of the first change that is kept, and for each
-    /// set the length of its name, the name and the sum.
+    /// Encodes the contents: the version, [`Self::kept_from`], and for each set the length of its name, the name and
+    /// the sum.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(1 + 8 + SETS * (SUM + 20) + 16);
         bytes.push(FORM);
@@ -148,8 +148,8 @@ impl Contents {
         bytes
     }
 
-    /// Decodes the contents. A set that an earlier version did not have is empty; `None` for a set
-    /// that this version does not have, and for another version of the encoding.
+    /// Decodes the contents. A set that is missing, because an earlier version did not have it, is empty. `None` for an
+    /// unknown set or an unknown version of the encoding.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let (form, rest) = bytes.split_first()?;
         let (kept_from, mut rest) = rest.split_first_chunk::<8>()?;
@@ -174,7 +174,7 @@ impl Contents {
     }
 }
 
-/// Takes an encoded sum from the front.
+/// Reads a sum from the front of `bytes` and removes it there.
 fn read_sum(bytes: &mut &[u8]) -> Option<Sum> {
     let (sum, rest) = bytes.split_first_chunk::<SUM>()?;
     *bytes = rest;

@@ -1,5 +1,5 @@
-//! A connection that is in use. Every statement has a deadline, and a connection that was dropped in
-//! the middle of something is closed.
+//! A connection that is in use. Every statement has a deadline. A connection that is dropped during a statement or a
+//! transaction is closed.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,10 +18,10 @@ const POSTGRES_IDLE: &str = "SET idle_in_transaction_session_timeout = '10s'";
 /// Makes PostgreSQL stop waiting for a lock when the client has given up too.
 const POSTGRES_LOCK: &str = "SET lock_timeout = '2s'";
 
-/// Overrides settings that the server or the role may have. Names are looked up only in the schema
-/// that holds the store and in PostgreSQL's own. A query fails instead of leaving out rows by row
-/// security. A commit waits for stable storage. The store's schema need not be the first one of the
-/// role's search path: one with the role's own name may have been created later.
+/// Overrides settings that the server or the role may have. Names are looked up only in the schema of the store and in
+/// that of PostgreSQL. Queries fail instead of leaving out rows because of row security, and commits wait for stable
+/// storage. The schema of the store is looked up explicitly, because it need not be the first one in the search path: a
+/// schema with the name of the role may have been created later.
 const POSTGRES_OWN: &str = "SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident(COALESCE( \
     (SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
     ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
@@ -91,7 +91,7 @@ impl Store {
         Ok(lease)
     }
 
-    /// As [`Store::lease`], for writing; on SQLite it also waits for this process's turn to write.
+    /// Takes a connection for writing. On SQLite it also waits until no other task of this process is writing.
     pub(in crate::parts::store) async fn lease_to_write(
         &self,
         purpose: Purpose,
@@ -203,13 +203,13 @@ impl<'s> Lease<'s> {
             .ok_or_else(|| StoreError::Unavailable("the connection was lost".to_owned()))
     }
 
-    /// Whether the error only means that the connection had ended while it was idle. If it came from
-    /// the first statement, nothing was done.
+    /// Whether the error only means that the server had ended the connection while it was idle. If the error came from
+    /// the first statement, this statement was not executed and can be tried again.
     pub fn had_ended(&self, error: &StoreError) -> bool {
         self.was_idle && matches!(error, StoreError::Disconnected(_))
     }
 
-    /// Gives each further statement its own deadline.
+    /// Gives each further statement its own deadline in place of the common one.
     pub fn take_time(&mut self) {
         self.until = None;
     }

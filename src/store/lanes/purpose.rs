@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crate::store::{DEADLINE, SCAN_DEADLINE};
 
-/// The number of connections that answer look-ups of calls.
+/// The number of connections that answer the queries of calls.
 const READERS: usize = 4;
-/// The number of callers that may wait for a connection of calls.
+/// The maximum number of calls that wait for a connection of [`Purpose::Read`] or [`Purpose::Write`].
 pub(super) const MAX_WAITING: usize = 64;
-/// The number of waiters for any other connection. Callers cannot cause so many.
+/// The maximum number of tasks that wait for a connection of any other purpose. Calls alone cannot cause that many.
 const MAX_WAITING_INSIDE: usize = 1_024;
-/// The longest time that a revocation waits for those before it.
+/// How long a revocation waits for the revocations before it.
 const REVOCATION_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::parts::store) enum Purpose {
@@ -18,7 +18,7 @@ pub(in crate::parts::store) enum Purpose {
     Feed,
     /// Writing revocations, and asking which nodes have applied them.
     Revocation,
-    /// Look-ups of a call.
+    /// Queries that answer a call.
     Read,
     Write,
     /// Loading all rows, sweeping, and the commands that run beside a broker.
@@ -45,7 +45,7 @@ impl Purpose {
         }
     }
 
-    /// Whether calls cause the work, so that its amount has no other limit.
+    /// Whether the work is caused by calls, so that only the queue limits its amount.
     pub fn is_of_requests(self) -> bool {
         matches!(self, Self::Read | Self::Write)
     }
