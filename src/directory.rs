@@ -229,7 +229,7 @@ impl Directory {
                 continue;
             }
             let hint = if link.kind == ResourceKind::Policy {
-                " in Policies; add it there with its document"
+                " in Policies; add the policy with its document"
             } else {
                 ""
             };

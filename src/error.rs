@@ -112,7 +112,7 @@ pub enum Error {
     #[error("{0} is not available yet")]
     NotAvailable(Cow<'static, str>),
     /// AWS has the action, but Brevet refuses it on purpose.
-    #[error("Brevet does not answer {action}: {why}")]
+    #[error("Brevet does not support {action}: {why}")]
     RefusedAction {
         /// The parameter `Action` of the request.
         action: String,

@@ -232,7 +232,8 @@ async fn make_anew(
         Ok(Some(hash)) => Secret::new(hash.to_string()),
         Ok(None) => return,
         Err(error) => {
-            tracing::debug!(%error, user = %user.arn, "the hash of a password was not made anew");
+            tracing::debug!(%error, user = %user.arn, "the hash of a password could not be updated to the current \
+                parameters");
             return;
         }
     };
@@ -258,7 +259,8 @@ async fn make_anew(
     match done {
         Ok(_) => broker.feed.nudge(),
         Err(error) => {
-            tracing::debug!(%error, user = %user.arn, "the hash of a password was not made anew");
+            tracing::debug!(%error, user = %user.arn, "the hash of a password could not be updated to the current \
+                parameters");
         }
     }
 }

@@ -25,7 +25,8 @@ const PREFIX: &str = "arn:aws:iam::aws:policy/";
 /// The date that all built-in documents have as their creation date.
 const DATE: &str = "2026-11-01T00:00:00Z";
 /// The description that every built-in policy has.
-const DESCRIPTION: &str = "The document of this policy is Brevet's own. It is meant to do what AWS's policy of this name does, and does not follow AWS's changes; import AWS's document to use that.";
+const DESCRIPTION: &str = "This document was written for Brevet. It is meant to allow what AWS's policy of the same \
+    name allows, but does not follow AWS's changes; to use AWS's own document, import it.";
 
 /// A built-in policy, which is compiled when it is first used.
 struct BuiltIn {

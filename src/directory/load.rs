@@ -159,7 +159,10 @@ impl Unique {
     fn insert(&mut self, place: &str, key: String, what: &str) -> Result<(), DirectoryError> {
         match self.0.insert(key, place.to_owned()) {
             None => Ok(()),
-            Some(first) => Err(fault(place, format!("has {what} as {first}"))),
+            Some(first) => Err(fault(
+                place,
+                format!("has {what} as {first}, which comes earlier in the file"),
+            )),
         }
     }
 }

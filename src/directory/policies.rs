@@ -61,7 +61,7 @@ pub struct Effective {
 /// The error about a resource that refers to a policy or group which the snapshot does not have.
 /// Nothing can then be decided.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the directory does not contain `{0}`, to which it refers")]
+#[error("an entry of the directory refers to `{0}`, which does not exist in the directory")]
 pub struct Dangling(pub String);
 
 /// Links to the managed policies and the permissions boundary of a user, group or role.
@@ -145,7 +145,7 @@ impl Directory {
             if IamArn::parse(arn).is_some_and(|a| a.account != account) {
                 return Err(fault(
                     format!("{place}: {field}"),
-                    format!("`{arn}` is a policy of another account"),
+                    format!("`{arn}` is a policy of another account, which cannot be used here"),
                 ));
             }
             let known = self.managed(arn);

@@ -22,7 +22,8 @@ pub(super) fn overriding_tags(trust: &Policy, tags: &[Tag]) -> Result<Vec<String
     if let Some(at) = strangers::public_statement(trust) {
         if value(PUBLIC) != Some("true") {
             return Err(format!(
-                "statement {at} allows everybody: its Principal is `*`, and no condition demands anything that a stranger does not have; name the principals, or tag the role with `{PUBLIC}` = `true`"
+                "statement {at} allows everybody: its Principal is `*`, and no condition restricts who is meant; name \
+                 the principals, or tag the role with `{PUBLIC}` = `true`"
             ));
         }
         overridden.push(format!("{PUBLIC} = true"));
@@ -33,7 +34,9 @@ pub(super) fn overriding_tags(trust: &Policy, tags: &[Tag]) -> Result<Vec<String
         if !named {
             let (issuer, name, control) = (issuer.issuer, issuer.name, issuer.control);
             return Err(format!(
-                "anybody can get tokens of `{issuer}` ({name}): add a condition on `{control}`, or on another claim that identifies the owner, without a wildcard before the owner's name; or tag the role with `{UNBOUND_SUBJECT}` = `{issuer}`"
+                "anybody can get tokens of `{issuer}` ({name}): add a condition on `{control}`, or on another claim \
+                 that identifies the owner, without a wildcard before the owner's name; or tag the role with \
+                 `{UNBOUND_SUBJECT}` = `{issuer}`"
             ));
         }
         overridden.push(format!("{UNBOUND_SUBJECT} = {}", issuer.issuer));
@@ -62,7 +65,8 @@ pub fn check_everybody(
         None => Ok(()),
         Some(provider) => {
             let rule = format!(
-                "Principal `*` would allow anybody with a token of `{provider}`, which anybody can get: name the principals, or name the provider and add a condition that says whose tokens are meant"
+                "Principal `*` would allow anybody with a token of `{provider}`, which anybody can get: name the \
+                 principals, or name the provider and add a condition on the subject of its tokens"
             );
             Err(fault(place, rule))
         }

@@ -25,8 +25,8 @@ impl Declaration {
             .flat_map(|role| &role.instance_profile_list);
         for profile in in_roles.chain(&self.brevet.instance_profiles) {
             all.push(format!(
-                "instance profile {}: it is kept, but no machine gets credentials through it, because this broker has no instance \
-                                 metadata service",
+                "instance profile {}: the directory keeps it, but a machine gets credentials of its role only through \
+                 `brevet agent`, because this broker has no instance metadata service",
                 profile.arn
             ));
         }

@@ -29,7 +29,8 @@ impl Directory {
         let mut all = self.of_missing_policies(&roles);
         all.extend(self.named_by_arn().into_iter().filter(|named| !named.is_here).map(|named| {
             let (whose, principal) = (naming_policy(&named.owner), named.principal);
-            format!("{whose} names {principal}, but no user or role has that ARN: whoever gets it later is trusted; remove the entry")
+            format!("{whose} names {principal}, but no user or role has this ARN. A user or role that gets the ARN \
+                later would be trusted; remove the ARN from the policy")
         }));
         all.extend(self.of_saml_providers());
         let naming = self.naming_policies();
@@ -199,7 +200,9 @@ fn of_unknown_ids(owner: &Name, policy: &Policy, arns: &HashMap<&str, &str>) -> 
     let gone: BTreeSet<&str> = ids.filter(|id| !arns.contains_key(id)).collect();
     let whose = naming_policy(owner);
     let sentence = |id| {
-        format!("{whose} names the unique id {id}, which no user or role has: remove the entry")
+        format!(
+            "{whose} names the unique id {id}, which no user or role has: remove the id from the policy"
+        )
     };
     gone.into_iter().map(sentence).collect()
 }
@@ -239,6 +242,7 @@ pub fn closed_warning(owner: &str, policy_arn: &str) -> String {
 /// The warning about a role that a principal of another account may assume without an external id.
 pub fn external_id_warning(role: &str, principal: &str) -> String {
     format!(
-        "role {role} trusts {principal} of another account without a condition on sts:ExternalId: if that account acts for others, any of them may have it assume this role"
+        "role {role} trusts {principal} of another account without a condition on sts:ExternalId: if that account \
+         acts on behalf of customers, any of them may make it assume this role"
     )
 }

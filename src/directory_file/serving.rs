@@ -81,7 +81,7 @@ impl Serving {
         {
             Ok(others) => !others,
             Err(error) => {
-                tracing::debug!(%error, "cannot find out whether other brokers have another directory file");
+                tracing::debug!(%error, "the broker could not check whether other brokers use another directory file");
                 false
             }
         }
@@ -93,8 +93,8 @@ impl Serves {
         if self.left > 0 {
             tracing::warn!(
                 entries = self.left,
-                "another broker on this store has a directory file with entries that are not in this one; their sessions \
-                 do not end until that broker has the same file or has stopped"
+                "another broker on this store uses a directory file with entries that this broker's file does not \
+                 have; the sessions of these entries end only when that broker gets the same file or stops"
             );
         }
     }

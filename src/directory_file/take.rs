@@ -30,8 +30,8 @@ pub enum TakeError {
     )]
     Store(#[from] StoreError),
     #[error(
-        "the new directory file is not used, because other brokers recorded theirs at the same time, {ATTEMPTS} times in a \
-         row; it is tried again"
+        "the new directory file is not used yet, because other brokers recorded their files at the same time, \
+         {ATTEMPTS} times in a row; the broker tries again"
     )]
     Contended,
 }

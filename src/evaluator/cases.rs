@@ -69,7 +69,9 @@ pub fn explain_case(line: &str) -> Result<(String, Explanation), String> {
     let case = read(line).map_err(|e| e.text)?;
     match case.body {
         Body::Request(request) => Ok((case.name, request.with(explain))),
-        Body::Document(_) => Err("this case is about a document, which has no decision".to_owned()),
+        Body::Document(_) => {
+            Err("this case checks a policy document, so there is no decision to explain".to_owned())
+        }
     }
 }
 

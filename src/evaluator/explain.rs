@@ -187,7 +187,7 @@ impl StatementReport {
                 .map(|n| format!(" ({n})"))
                 .unwrap_or_default();
             reasons.push(format!(
-                "{} {}: wanted `{wanted}`, got {got}{near}",
+                "{} {}: requires `{wanted}`, but the request has {got}{near}",
                 condition.operator, condition.key
             ));
         }

@@ -139,7 +139,7 @@ const fn unknown(
 }
 
 /// The reason why no request has certain keys of IAM and STS.
-const NO_ACTION: &str = "Brevet has no action that sets it";
+const NO_ACTION: &str = "Brevet has no action whose requests have this key";
 
 /// All keys in the order of AWS's pages.
 pub fn all() -> impl Iterator<Item = &'static ConditionKey> {
@@ -196,7 +196,7 @@ pub fn why_unknown(name: &str) -> Option<&'static str> {
 /// can.
 pub fn why_absent(name: &str, kind: PolicyKind) -> Option<&'static str> {
     let Some(key) = find(name) else {
-        return Some("it is not one of the keys that this broker knows");
+        return Some("this broker does not know the key");
     };
     match key.presence {
         Presence::Never(why) => Some(why),

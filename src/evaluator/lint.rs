@@ -82,12 +82,12 @@ pub fn lint(kind: PolicyKind, text: &str, account: Option<&str>) -> Vec<Finding>
                 let outcome = match statement.effect {
                     Effect::Allow => "the statement never allows a request to an object store",
                     Effect::Deny => {
-                        "the statement denies every request to an object store that it covers otherwise"
+                        "the statement denies every request to an object store that its other elements match"
                     }
                 };
                 warn(
                     "unknown-key",
-                    format!("the value of `{key}` is not known here ({why}): {outcome}"),
+                    format!("this broker does not know the value of `{key}` ({why}): {outcome}"),
                 );
             }
         }

@@ -92,7 +92,7 @@ fn note(
         }
         for key in resources(statement).flat_map(ArnPattern::variables) {
             if unknown(key) {
-                open.push(format!("the value of {key} fits the resource"));
+                open.push(format!("the resource matches the value of {key}"));
             }
         }
         match &statement.principals {

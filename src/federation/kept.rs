@@ -258,7 +258,7 @@ impl Kept {
         match self.session_ends_by {
             Some(end) if now >= end => Err(Unproven::because(
                 Error::ExpiredWebIdentityToken(
-                    "The session of the user at the identity provider has ended".to_owned(),
+                    "The user's session at the identity provider has ended".to_owned(),
                 ),
                 Reason::Expired,
             )),

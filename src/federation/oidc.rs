@@ -29,7 +29,7 @@ const ROLES: &str = "https://aws.amazon.com/roles";
 /// The message of the refusal. It is the same for a token of an unknown provider as for a forged
 /// one.
 const NOT_VOUCHED: &str =
-    "No identity provider of the role's account vouches for the web identity token that was passed";
+    "The web identity token is not valid for any identity provider in the account of the role";
 
 /// Makes the refusal of a token for which no provider of the role's account vouches.
 pub(crate) fn not_vouched(reason: Reason) -> Box<Unproven> {

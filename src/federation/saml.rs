@@ -421,7 +421,8 @@ fn key(key: ContextKey) -> (String, Flat) {
 
 /// Makes the refusal of a response that is not valid. Only the audit log has the reason.
 fn not_vouched(reason: Reason) -> Box<Unproven> {
-    let text = "The SAML response is not a valid proof from the SAML provider for this broker and this time. The audit log of the broker says why";
+    let text = "The SAML response is not valid: the SAML provider must have signed it, for this broker and for the \
+        present time. The broker's audit log contains the reason";
     Unproven::because(Error::InvalidIdentityToken(text.to_owned()), reason)
 }
 

@@ -83,7 +83,8 @@ impl Applied {
             tracing::info!(
                 first = first.sequence,
                 last = reached,
-                "these changes are in the change feed but not in the audit log, because too many arrived together"
+                "the changes from `first` to `last` are in the change feed but not in the audit log, because too many \
+                 arrived at once"
             );
         }
     }

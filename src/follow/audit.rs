@@ -63,7 +63,7 @@ pub(super) fn write_down(broker: &Broker, change: &Change, detail: Detail) {
     if broker.audit.note(&record).is_err() {
         tracing::error!(
             sequence = change.sequence,
-            "the audit log did not accept the record of this change, which is now only in the change feed"
+            "this change could not be written to the audit log; it is only in the change feed"
         );
     }
 }
@@ -82,7 +82,8 @@ pub(super) fn write_down_overridden(broker: &Broker, directory: &Directory) {
         record.request_parameters = raw(&serde_json::json!({"kind": "role", "id": role.arn}));
         record.additional_event_data = raw(&serde_json::json!({"overridden": role.overridden}));
         if broker.audit.note(&record).is_err() {
-            tracing::error!(role = %role.arn, "the audit log did not accept the record that a tag of this role overrides a rule");
+            tracing::error!(role = %role.arn, "the audit log has no record that a tag of this role overrides a rule, \
+                because the record could not be written");
         }
     }
 }

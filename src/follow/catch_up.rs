@@ -85,7 +85,7 @@ async fn reload(broker: &Arc<Broker>, here: i64, chain: &str) -> Result<Applied,
         sequence = head.sequence,
         after = here,
         in_the_feed_only = more,
-        "the whole store was loaded again"
+        "this broker loaded the whole store again instead of single changes"
     );
     Ok(Applied {
         directory,

@@ -34,7 +34,10 @@ pub async fn load(
                 return Ok(());
             }
             sender.send(batch.take()).map_err(|_| {
-                FollowError::Change(version, "an earlier row cannot be compiled".to_owned())
+                FollowError::Change(
+                    version,
+                    "a row that was read before this one could not be compiled".to_owned(),
+                )
             })
         })
         .await;

@@ -41,7 +41,8 @@ impl Reports {
             ..context.node.clone()
         };
         if let Err(error) = broker.store.report(&node).await {
-            tracing::debug!(%error, "this node could not report to the store; the next step tries again");
+            tracing::debug!(%error, "this broker could not report its state to the store; it tries again in the next \
+                step");
         }
         self.sent_at = Some(now);
     }

@@ -60,8 +60,8 @@ impl Follower {
         if head.store_id != broker.store.id() || head.sequence < here {
             // This node does not give up what it knows for a store that knows less.
             return Err(FollowError::WentBack(format!(
-                "the store went back from change {here} to {}, or is another store; restart this broker, \
-                 which then says what to do",
+                "the store is at change {}, although this broker has applied change {here}: the store was restored, \
+                 or it is another store. Restart this broker; its message then says what to do",
                 head.sequence
             )));
         }

@@ -40,6 +40,7 @@ pub fn save_watermark(broker: &Broker, path: Option<&Path>, (sequence, chain): (
         key: Some(broker.store.sealing_key()).filter(|key| !key.is_empty()),
     };
     if let Err(error) = watermark.advance(path) {
-        tracing::error!(%error, "the watermark cannot be written; if the store goes back, the next start may not notice it");
+        tracing::error!(%error, "the watermark file cannot be written; if the store is restored to an earlier state, \
+            the broker may not notice at its next start");
     }
 }

@@ -189,7 +189,7 @@ def test_mf_01_mf_05_guesses_are_counted_by_user(world, alice):
 
 def test_actions_that_are_left_out_are_refused_by_name(world):
     assert refused(lambda: iam(world).list_organizations_features()) == ("InvalidAction", 400)
-    with pytest.raises(Exception, match="Brevet does not answer ListOrganizationsFeatures: there is no root user"):
+    with pytest.raises(Exception, match="Brevet does not support ListOrganizationsFeatures: there is no root user"):
         iam(world).list_organizations_features()
 
 

@@ -168,7 +168,7 @@ async fn what_is_left_out_on_purpose_is_refused_by_name_with_the_reason() {
         let answer = broker.iam(&user("alice"), action, &[]).await;
         assert_eq!((answer.code(), answer.status), ("InvalidAction", 400));
         let message = answer.element("Message").unwrap();
-        let expected = format!("Brevet does not answer {action}: ");
+        let expected = format!("Brevet does not support {action}: ");
         assert!(
             message.starts_with(&expected) && message.contains(says),
             "{message}"

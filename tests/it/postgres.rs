@@ -960,9 +960,9 @@ fn the_log_says_when_the_feed_is_back_and_has_no_notices_of_libraries() {
     };
     says("brevet listens");
     postgres.kill();
-    says("the change feed cannot be followed");
+    says("the change feed cannot be read");
     postgres.restart();
-    says("the change feed is followed again");
+    says("this broker can read the change feed again");
     child.kill().unwrap();
     child.wait().unwrap();
     let log = std::fs::read_to_string(&path).unwrap();

@@ -115,11 +115,12 @@ impl AssociationDetail {
                 let Some(provider_arn) = &self.provider_arn else {
                     return broken(
                         "ProviderArn",
-                        "is required: the ARN of the OpenID Connect provider of the cluster's service accounts",
+                        "is required: the ARN of the OpenID Connect provider for the service-account tokens of the \
+                         cluster",
                     );
                 };
                 if account_of(provider_arn) != account_of(&self.role_arn) {
-                    return broken("ProviderArn", "must be in the account of the role");
+                    return broken("ProviderArn", "must be in the same account as RoleArn");
                 }
                 let audience = self.audience.as_deref().unwrap_or(POD_AUDIENCE);
                 if !(1..=255).contains(&audience.chars().count()) {
@@ -202,7 +203,7 @@ impl Declared for AssociationDetail {
         if self.arn != self.made_arn() {
             return broken(
                 "Arn",
-                "must be left out, or be the one that an export contains",
+                "must be left out, or be the ARN that `brevet export` prints for this association",
             );
         }
         directory.associations.put(Association {

@@ -43,7 +43,8 @@ impl BucketPolicy {
     pub fn warning(&self) -> Option<String> {
         strangers::public_statement(&self.policy).map(|at| {
             format!(
-                "the policy of bucket {} lets everybody in, also without credentials: statement {at} has the Principal `*` and no condition that keeps strangers out",
+                "the policy of bucket {} allows everybody, even without credentials: statement {at} has the Principal \
+                 `*` and no condition that restricts who is meant",
                 self.bucket
             )
         })

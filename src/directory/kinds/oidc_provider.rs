@@ -19,8 +19,9 @@ use crate::proof::jwt::KeySet;
 use crate::revocations::Selector;
 
 /// The error about a provider whose issuer is this broker itself.
-pub const OWN_ISSUER: &str = "is this broker's own [web_identity] issuer: a session that exchanged its own token for \
-     another session would lose its session policies, its chain and whatever revokes it; remove the provider";
+pub const OWN_ISSUER: &str = "is this broker's own [web_identity] issuer. A session that exchanged a token of this \
+    broker for another session would lose its session policies and its chain of sessions, and would escape \
+    revocation; remove the provider";
 
 /// Whether a provider's URL names an issuer. The comparison ignores the scheme, the case of the host, the
 /// https port and trailing slashes.
@@ -199,7 +200,7 @@ impl Declared for OidcProviderDetail {
                 limits.invalid("ClientID must be one of ClientIDList");
             }
             None if self.has_client_secret() => {
-                limits.invalid("ClientID must say whose secret ClientSecret is, if ClientIDList does not have exactly one member");
+                limits.invalid("ClientID is required with ClientSecret, unless ClientIDList has exactly one member");
             }
             _ => {}
         }

@@ -16,7 +16,7 @@ const NO_SERVICE: &str = "no AWS service calls this broker";
 const WORKLOAD: Presence =
     When("in the trust policy on AssumeRoleForWorkload, for an instance, a task or a pod");
 const NO_VPC: &str = "no request comes through a VPC endpoint";
-const NO_RUNTIME: &str = "no AWS service hands out sessions of this broker";
+const NO_RUNTIME: &str = "no AWS service passes sessions of this broker to its workloads";
 const NO_MCP: &str = "no AWS MCP server calls this broker";
 
 /// The keys in the order of AWS's page.
@@ -75,7 +75,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "aws:PrincipalServiceNamesList",
         String,
         WORKLOAD,
-        "the one name of `aws:PrincipalServiceName`",
+        "a list with the name in `aws:PrincipalServiceName`",
     ),
     one(
         Global,
@@ -162,7 +162,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         Global,
         "identitystore:UserId",
         String,
-        "there are no users of IAM Identity Center",
+        "this broker has no users of IAM Identity Center",
     ),
     one(
         Global,
@@ -255,7 +255,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "aws:SecureTransport",
         Bool,
         Always,
-        "whether the connection is TLS",
+        "`true` if the connection uses TLS",
     ),
     one(
         Global,

@@ -10,10 +10,10 @@ use super::{ConditionKey, Presence, many, one, unknown};
 const SIGNED: Presence = When("on signed requests to object stores");
 const LISTING: Presence = When("on a list of objects or versions, if the parameter is sent");
 const HEADER: Presence =
-    When("on the actions that have it, if the header is sent; not on parts of an upload");
+    When("on the actions that have this header, if it is sent; not on the parts of an upload");
 
 const OBJECT: Presence =
-    Unknown("its value is known to the object store only, and not in the head of a request");
+    Unknown("only the object store knows its value; the head of the request does not contain it");
 
 /// The keys in alphabetical order.
 pub(super) const KEYS: &[ConditionKey] = &[
@@ -45,7 +45,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         S3,
         "s3:locationconstraint",
         String,
-        Unknown("it is in the body of the request"),
+        Unknown("its value is in the body of the request, which the broker does not see"),
     ),
     one(
         S3,
@@ -60,7 +60,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         S3,
         "s3:object-lock-remaining-retention-days",
         Numeric,
-        Unknown("it depends on how the object store counts the days"),
+        Unknown("its value depends on how the object store counts days"),
     ),
     one(
         S3,
@@ -110,7 +110,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         S3,
         "s3:TlsVersion",
         Numeric,
-        Unknown("it is known to the proxy in front of the object store only"),
+        Unknown("only the proxy in front of the object store knows its value"),
     ),
     one(
         S3,
@@ -125,7 +125,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "s3:x-amz-content-sha256",
         String,
         When("on requests to object stores"),
-        "what the request declares of its payload: a hash, or a word in its place",
+        "the hash of the payload that the request declares, or a word such as `UNSIGNED-PAYLOAD`",
     ),
     one(
         S3,

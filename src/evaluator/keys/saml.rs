@@ -9,7 +9,7 @@ use super::{ConditionKey, Presence, many, one};
 const HERE: Presence = When("on AssumeRoleWithSAML");
 const KEPT: Presence = When("on AssumeRoleWithSAML and on the session that it issued");
 const SENT: Presence = When("on AssumeRoleWithSAML, if the assertion has the attribute");
-const ATTRIBUTE: &str = "the attribute that AWS maps to it";
+const ATTRIBUTE: &str = "the attribute that AWS maps to this key";
 
 /// The SAML condition keys, in the order in which the IAM User Guide lists them.
 pub(super) const KEYS: &[ConditionKey] = &[

@@ -27,7 +27,8 @@ pub(super) fn check(
         Principals::AreNot(_) => {
             warn(
                 "not-principal-allow",
-                "NotPrincipal with Allow allows everybody who is not listed, including strangers: list those who are meant in Principal".to_owned(),
+                "NotPrincipal with Allow allows everybody who is not listed, even people outside your accounts: list \
+                 the allowed principals in Principal instead".to_owned(),
             );
         }
         Principals::Are(patterns) => {
@@ -36,13 +37,13 @@ pub(super) fn check(
                     PrincipalPattern::Any | PrincipalPattern::AnyAws
                         if !statement.conditions.iter().any(Condition::restricts) =>
                     {
-                        let message = "Principal `*` allows everybody, and no condition demands anything that a \
-                                           stranger does not have: name the principals or add such a condition";
+                        let message = "Principal `*` allows everybody, and no condition restricts who is meant: name \
+                            the principals, or add a condition that only your principals meet";
                         warn("public", message.to_owned());
                     }
                     PrincipalPattern::Any | PrincipalPattern::AnyAws if !is_named(statement) => {
-                        let message = "Principal `*` allows everybody who meets the conditions, and none of them says who \
-                                           is meant: add a condition on aws:PrincipalAccount or aws:PrincipalArn";
+                        let message = "Principal `*` allows everybody who meets the conditions, and none of these \
+                            restricts the principal: add a condition on aws:PrincipalAccount or aws:PrincipalArn";
                         warn("public", message.to_owned());
                     }
                     _ if kind == PolicyKind::Trust
@@ -128,7 +129,8 @@ fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'stat
     }
     if is_unbound(provider, &statement.conditions) {
         let message = format!(
-            "anybody can get tokens of `{provider}`, and no condition says whose tokens are meant: a role with this trust policy is refused"
+            "anybody can get tokens of `{provider}`, and no condition restricts their subject: the broker refuses a \
+             role with this trust policy"
         );
         warn("unbound-subject", message);
     }

@@ -156,7 +156,7 @@ impl FederatedSession {
         let left = identity.session_ends_by.map(|end| end.since(now));
         let term = left.map_or(term, |left| term.min(left));
         if term < Duration::from_secs(1) {
-            let text = "The session of the user at the identity provider has ended";
+            let text = "The user's session at the identity provider has ended";
             return Err(Error::ExpiredWebIdentityToken(text.to_owned()));
         }
         Ok(term)

@@ -163,12 +163,14 @@ fn check_policy(policy: &OrganizationPolicy, all: &mut Vec<String>) {
     }
     if policy.kind().is_none() {
         all.push(format!(
-            "`{id}` in Policies has the Type `{}`: only {SERVICE_CONTROL_POLICY} and {RESOURCE_CONTROL_POLICY} are supported; leave it out",
+            "`{id}` in Policies has the Type `{}`: only {SERVICE_CONTROL_POLICY} and {RESOURCE_CONTROL_POLICY} are \
+             supported; leave it out",
             policy.policy_summary.r#type
         ));
     }
     if policy.is_implied() && !policy.content.as_ref().is_none_or(allows_only) {
-        all.push(format!("`{id}` in Policies is the policy of AWS that allows everything, and must not deny anything"));
+        all.push(format!("`{id}` in Policies has the id of AWS's policy that allows everything, so it must not deny \
+            anything"));
     }
     let mut targets = HashSet::new();
     for target in &policy.targets {
@@ -232,7 +234,8 @@ fn check_attachments(organization: &OrganizationDetail, all: &mut Vec<String>) {
         let attached = counts.keys().any(|(_, of)| *of == kind);
         if attached && !may_be_attached(organization, kind) {
             all.push(format!(
-                "Policies of the type {kind} are attached, although the FeatureSet or the root's PolicyTypes say that they are not in force"
+                "Policies of the type {kind} are attached, although the FeatureSet or the root's PolicyTypes do not \
+                 enable this type"
             ));
         }
     }
@@ -240,7 +243,8 @@ fn check_attachments(organization: &OrganizationDetail, all: &mut Vec<String>) {
         for target in targets {
             if !counts.contains_key(&(target, SERVICE_CONTROL_POLICY)) {
                 all.push(format!(
-                    "no service control policy is attached to `{target}`, so that nothing would be allowed there: attach one, such as `{FULL_AWS_ACCESS}`"
+                    "no service control policy is attached to `{target}`, so every action would be denied there: \
+                     attach one, such as `{FULL_AWS_ACCESS}`"
                 ));
             }
         }
@@ -423,12 +427,12 @@ mod tests {
                     RESOURCE_CONTROL_POLICY,
                     json!([{"TargetId": unit}]),
                 ),
-                "are not in force",
+                "do not enable this type",
             ),
             (
                 "/FeatureSet",
                 json!("CONSOLIDATED_BILLING"),
-                "are not in force",
+                "do not enable this type",
             ),
         ] {
             let found = with(place, value.clone());
