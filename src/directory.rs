@@ -464,7 +464,7 @@ impl Directory {
         self.accounts.get(&account)
     }
 
-    /// The account that has this alias.
+    /// Finds the account with this alias. No two accounts have the same.
     pub fn account_with_alias(&self, alias: &str) -> Option<AccountId> {
         let mut all = self.accounts.iter();
         all.find(|(_, settings)| settings.alias.as_deref() == Some(alias))

@@ -142,8 +142,8 @@ pub enum Error {
     /// the key.
     #[error("The security token included in the request is invalid")]
     InvalidClientTokenId,
-    /// The session was ended before its expiry: it was revoked, or a principal behind it was deleted. The
-    /// caller gets the message for unknown credentials; the audit record has the reason.
+    /// The session was ended before its expiry: it was revoked, or a principal behind it was deleted. The caller gets
+    /// the same message as for unknown credentials; only the audit record has the reason.
     #[error("The security token included in the request is invalid")]
     Ended,
     #[error("The security token included in the request is expired")]

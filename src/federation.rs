@@ -74,7 +74,7 @@ pub struct Asked {
 /// The identification of a token or assertion that is accepted only once.
 #[derive(Debug)]
 pub struct Once {
-    /// The issuer. The id is unique among those of this issuer.
+    /// The issuer of the token or assertion. Two issuers may use the same id.
     pub issuer: Box<str>,
     pub id: String,
     /// The token's `iat`, which dates its use in the store.
@@ -99,7 +99,7 @@ enum Source {
 /// The parts of a verified assertion that AssumeRoleWithSAML needs in addition to the identity.
 pub struct Assertion<'a> {
     pub id: &'a str,
-    /// The format of the NameID, without the prefix of SAML 2.0.
+    /// The format of the NameID, such as `persistent` or `transient`.
     pub subject_type: &'a str,
     /// The NameQualifier as AWS computes it.
     pub name_qualifier: &'a str,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// A node that has not confirmed the head of the feed for this long is not ready.
+/// A node that has not confirmed the head of the feed, its latest change, for this long is not ready.
 pub const NOT_READY_AFTER: Duration = Duration::from_secs(10);
 
 /// This node's position in the change feed.
@@ -27,7 +27,7 @@ pub struct Feed {
 /// How far a node's knowledge of revocations may be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// The node knows what is revoked.
+    /// The head was confirmed recently, so the node knows what is revoked.
     Fresh,
     /// The head has not been confirmed for this long: the node is not ready, but still accepts
     /// sessions.

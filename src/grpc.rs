@@ -144,8 +144,8 @@ where
 
 const COMPRESSED: &str = "Compressed messages are not accepted.";
 
-/// Makes the answer to a call whose message is compressed, which says that only plain messages are accepted:
-/// "Compression", "Specification".
+/// Makes the answer to a call whose message is compressed, which says that only plain messages are accepted: gRPC
+/// documentation, "Compression", section "Specification".
 fn compressed() -> Response<Body> {
     let mut response = Status::unimplemented(COMPRESSED).into_http();
     let accepted = HeaderValue::from_static("identity");

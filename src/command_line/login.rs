@@ -45,7 +45,7 @@ Examples:
 pub(crate) struct LoginArguments {
     #[command(flatten)]
     pub(crate) call: CallArguments,
-    /// The sso-session of ~/.aws/config [default: that of the profile]
+    /// The sso-session of ~/.aws/config to sign in with [default: the profile's]
     #[arg(long, value_name = "NAME")]
     pub(crate) sso_session: Option<String>,
     #[command(flatten)]

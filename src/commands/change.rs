@@ -75,7 +75,7 @@ pub struct Detail {
     /// The SHA-256 of the whole resource after the change; `None` if the change deleted it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after_sha256: Option<String>,
-    /// The sessions that the change ended.
+    /// The revocations by which the change ended sessions; empty if it ended none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub revoked: Vec<Revoked>,
     /// Tags of a role that switch off a rule about whom its trust policy may allow.

@@ -228,6 +228,9 @@ impl Import {
     }
 
     /// Makes all changes in a transaction and rolls it back, to find out whether [`Import::apply`] would succeed.
+    ///
+    /// # Errors
+    /// The same as for [`Import::apply`].
     pub async fn rehearse(
         &self,
         cx: CommandContext<'_>,

@@ -46,7 +46,7 @@ pub enum Names {
     /// The address that the broker listens on, and the names in its certificate.
     #[default]
     Derived,
-    /// The names in the configuration.
+    /// The names that `[listen] names` lists.
     Listed(HostNames),
     /// Any name, in development mode.
     Any,

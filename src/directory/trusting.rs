@@ -145,7 +145,7 @@ enum Place<'a> {
 }
 
 impl Place<'_> {
-    /// Whether a role is before this place.
+    /// Whether this place comes after the role in the order, so that a list which begins here leaves the role out.
     fn is_after(&self, role: &Role) -> bool {
         match self {
             Self::AtAccount(account) => role.account < *account,

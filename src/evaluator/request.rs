@@ -38,9 +38,9 @@ pub enum Principal<'a> {
         /// The session's ARN, which contains `NAME`, the `Name` of the call.
         arn: &'a str,
     },
-    /// An identity provider, by ARN or domain. Only `Federated` entries name it.
+    /// An identity provider, by ARN or domain. Only `Federated` entries of a Principal element name it.
     Federated(&'a str),
-    /// A service. Only `Service` entries name it.
+    /// A service, such as `ec2.amazonaws.com`. Only `Service` entries of a Principal element name it.
     Service(&'a str),
     /// Nobody: the request has no credentials. Only `*` names it, and only the policy of a resource
     /// can let it in.

@@ -21,7 +21,7 @@ use crate::unproven::{Reason, Unproven};
 /// The maximum length in characters of a name that is shown to people.
 const MAX_SHOWN: usize = 128;
 
-/// The claims of a provider about a person who signed in, which were verified at that time.
+/// The claims of a provider about a person, which were verified when the person signed in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
     /// The ARN of the provider at which the person signed in.

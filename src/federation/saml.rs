@@ -179,7 +179,7 @@ impl Shown {
         &self.accepted.assertion().id
     }
 
-    /// The format of the NameID, without the prefix of SAML 2.0.
+    /// The format of the NameID, without the prefix `urn:oasis:names:tc:SAML:2.0:nameid-format:`.
     pub fn subject_type(&self) -> &str {
         self.accepted.assertion().subject.subject_type()
     }

@@ -12,8 +12,8 @@ use super::revoked::{revoke, revoke_one};
 use super::{AbortOnDrop, FollowContext};
 use crate::store::{Step, StoreError};
 
-/// The maximum number of changes that a step applies itself. A task beside it applies more than that,
-/// so that a revocation behind them does not wait.
+/// The maximum number of changes that a step applies itself. A separate task applies more, so that a revocation among
+/// later changes does not wait for them.
 const FEW: i64 = 64;
 /// The minimum time between the end of a task for many changes and the start of the next one, whether
 /// the first one failed or succeeded.

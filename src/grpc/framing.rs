@@ -1,5 +1,5 @@
-//! Length-prefixed messages: reads the one message of a request, and writes those of an answer. "gRPC over HTTP2",
-//! "Requests" and "Responses". Messages are not compressed.
+//! Length-prefixed messages: reads the one message of a request, and writes those of an answer. The format is in the
+//! gRPC documentation, "gRPC over HTTP2", sections "Requests" and "Responses". Messages are not compressed.
 //!
 //! Brevet has its own code for this for two reasons: the signature of a call covers the bytes of its message, and
 //! tonic's codecs, which are made for streams, would copy a single message twice.

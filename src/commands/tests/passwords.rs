@@ -1,4 +1,4 @@
-//! Login profiles, password policies and aliases.
+//! Tests commands on login profiles, password policies and account aliases.
 
 use super::*;
 use crate::base::secret::Secret;

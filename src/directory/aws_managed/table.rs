@@ -1,4 +1,4 @@
-//! What the built-in AWS managed policies grant, in Brevet's own words.
+//! The permissions that each built-in AWS managed policy grants.
 
 pub(super) struct Entry {
     /// The name, with its path if it has one.

@@ -1,5 +1,5 @@
-//! Associations, which say what role a workload gets if a node hands out its credentials: pods of a Kubernetes
-//! cluster by their service account, and tasks by their family.
+//! Associations of workloads with roles: pods of a Kubernetes cluster by their service account, and tasks of Amazon ECS
+//! by their family. They decide which role AssumeRoleForWorkload gives to a workload of a node.
 
 use crate::base::arn::{AccountId, account_of, name_of};
 use crate::base::entropy::NoEntropy;

@@ -1,4 +1,5 @@
-//! Instance profiles. A snapshot does not contain them, because no decision depends on them.
+//! Instance profiles, each of which has at most one role. AssumeRoleForWorkload gives this role to the EC2 instance
+//! of a node whose tag names the profile.
 
 use crate::base::arn::account_of;
 use crate::base::entropy::NoEntropy;

@@ -13,7 +13,7 @@ use super::metadata::Metadata;
 use crate::base::secret::Secret;
 use crate::directory::{OidcProvider, SignInClient};
 
-/// The characters that are encoded in a form: all but those that no decoder changes.
+/// The characters that are percent-encoded in a form: all except letters, digits, `-`, `.`, `_` and `~`.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
