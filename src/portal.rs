@@ -1,8 +1,10 @@
 //! The pages for people: sign in, my roles and their credentials, my sessions, my devices, keys and
-//! password, and the approval of programs. Holds no rule: what may be done is decided by the operations.
+//! password, and the approval of programs. The pages make no decisions: they call the same
+//! operations as programs do.
 //!
-//! The pages are made here, need no script, and load nothing from elsewhere. A GET changes nothing; a form
-//! is accepted only from a page that was made for the same browser.
+//! The broker renders the pages itself. They work without scripts, and load nothing from other
+//! hosts. A GET changes nothing; a form is accepted only from a page that was made for the same
+//! browser.
 
 mod account;
 mod answer;
@@ -49,7 +51,8 @@ use form::{Bound, Form};
 use problem::Problem;
 use visit::Visit;
 
-/// Whether a request comes from a browser whose user has entered nothing but the name of the broker.
+/// Returns whether a browser requests `/`, as it does when somebody enters only the broker's host
+/// name. It is then redirected to the pages.
 pub fn is_front_door<B>(request: &Request<B>) -> bool {
     let accepts = request.headers().get(ACCEPT);
     *request.method() == Method::GET
@@ -128,7 +131,8 @@ where
     answer.finish(&visit.request_id, is_secure)
 }
 
-/// Records a refusal, and makes its page.
+/// Writes a refused request to the audit log if the problem asks for that, and returns its error
+/// page.
 async fn refuse(visit: &mut Visit<'_>, mut problem: Problem) -> Answer {
     if let Some(error) = problem.take_record() {
         let name = format!("{} {}", visit.head.method, visit.path());
@@ -146,7 +150,7 @@ async fn refuse(visit: &mut Visit<'_>, mut problem: Problem) -> Answer {
     problem.answer(visit.frame())
 }
 
-/// Which requests an address takes: for its page, with a form, or both.
+/// The methods that an address accepts: GET for its page, POST for its form, or both.
 #[derive(Clone, Copy)]
 enum Takes {
     Page,
@@ -155,7 +159,7 @@ enum Takes {
 }
 
 impl Takes {
-    /// Which requests the address with this path takes; `None` if there is no such address.
+    /// Returns the methods that a path accepts; `None` if there is no such page.
     fn at(path: &str) -> Option<Self> {
         Some(match path {
             "/" | "/portal" | "/portal/guide" | "/signed-out" => Self::Page,
@@ -183,7 +187,7 @@ impl Takes {
     }
 }
 
-/// Passes a request to its page.
+/// Calls the page for the path and the method of a request.
 async fn route<B>(visit: &mut Visit<'_>, body: B) -> Result<Answer, Problem>
 where
     B: http_body::Body + Send + 'static,
@@ -239,7 +243,7 @@ where
     }
 }
 
-/// Whether a request is for the host of the public URL.
+/// Returns whether a request's host is that of the configured public URL.
 fn is_here(settings: &Settings, head: &Parts) -> bool {
     let uri: Option<Uri> = settings.public_url.parse().ok();
     let Some(authority) = uri.as_ref().and_then(Uri::authority) else {
@@ -253,7 +257,7 @@ fn is_here(settings: &Settings, head: &Parts) -> bool {
     host(&head.uri, &head.headers).is_ok_and(|host| plain(host) == plain(authority.as_str()))
 }
 
-/// The id of a request, in the form of those of calls.
+/// Returns a new request id: a UUID, like the ids of API calls.
 fn new_id(broker: &Broker) -> String {
     let random = entropy::bytes(&*broker.entropy).unwrap_or_default();
     uuid::Builder::from_random_bytes(random)

@@ -1,9 +1,10 @@
-//! What this process asks of the operating system for itself.
+//! Settings of the operating system for this process: the privacy of its memory, and the number of
+//! file descriptors.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Keeps the memory of this process, which contains keys, out of core files, and other processes of
-/// the account from reading it. RLIMIT_CORE alone does not help where core files are piped to a
+/// Keeps the keys in the memory of this process secret: out of core files, and from other processes
+/// of the same account. RLIMIT_CORE alone is not enough on systems that pipe core files to a
 /// program.
 pub fn keep_memory_private() {
     use rustix::process::Rlimit;
@@ -21,8 +22,8 @@ pub fn keep_memory_private() {
     }
 }
 
-/// Raises the soft limit of file descriptors to the hard limit. The soft limit is 1,024 on most systems, for
-/// the sake of programs that use select(2).
+/// Raises the soft limit of file descriptors to the hard limit. Most systems set the soft limit to
+/// 1,024, because programs that use select(2) cannot handle more.
 pub fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -31,7 +32,7 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// How many file descriptors this process may have.
+/// Returns the soft limit of file descriptors of this process.
 pub fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

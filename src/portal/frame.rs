@@ -6,35 +6,35 @@ use super::csrf;
 use super::texts::Texts;
 use crate::base::clock::Timestamp;
 
-/// What surrounds the content of a page.
+/// The parts of a page around its content, which all pages share.
 pub(super) struct Frame<'a> {
     pub(super) t: &'static Texts,
-    /// The path of the page, to mark its link.
+    /// The path of the page, whose link in the navigation is highlighted.
     pub(super) path: &'a str,
     /// The person who is signed in; `None` on pages without a sign-in.
     pub(super) me: Option<Me>,
-    /// The value of the cookie to which the forms are bound.
+    /// The value of the cookie to which the tokens of the page's forms are bound.
     pub(super) cookie: &'a str,
     pub(super) request_id: &'a str,
-    /// Why the form of the page was not accepted.
+    /// The reason why the submitted form was not accepted, shown above the content.
     pub(super) alert: Option<String>,
-    /// The message about what was done just now.
+    /// The message that confirms the last change, shown above the content.
     pub(super) done: Option<&'static str>,
-    /// Whether the page is a short form.
+    /// Whether the page is a short form, which is shown in a narrow column.
     pub(super) is_narrow: bool,
 }
 
-/// Who is signed in, as the pages show it.
+/// The person who is signed in, as the pages show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Me {
     pub(super) name: String,
     /// The account of a user, or the provider of a federated identity.
     pub(super) from: String,
-    /// Whether this is a user of the directory, who has keys and devices here.
+    /// Whether the person is a user of the directory, who can have keys and devices.
     pub(super) is_user: bool,
 }
 
-/// A link of the navigation.
+/// A link in the navigation of the pages.
 pub(super) struct Link {
     pub(super) path: &'static str,
     pub(super) text: &'static str,
@@ -42,7 +42,7 @@ pub(super) struct Link {
 }
 
 impl<'a> Frame<'a> {
-    /// Marks the page as a short form.
+    /// Marks the page as a short form, which is shown in a narrow column.
     #[must_use]
     pub(super) fn narrow(self) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Adds the reason why the form of the page was not accepted.
+    /// Adds the reason why the submitted form was not accepted.
     #[must_use]
     pub(super) fn alert(self, alert: Option<impl Into<String>>) -> Self {
         Self {
@@ -60,18 +60,19 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Adds the message about what was done just now.
+    /// Adds the message that confirms the last change.
     #[must_use]
     pub(super) fn done(self, done: Option<&'static str>) -> Self {
         Self { done, ..self }
     }
 
-    /// The token of a form with this address.
+    /// Returns the token against cross-site request forgery for a form that is sent to `action`.
     pub(super) fn token(&self, action: &str) -> String {
         csrf::token(self.cookie, action)
     }
 
-    /// The title of a page, which says if its form was not accepted.
+    /// Returns the text of the page's `<title>`, which begins with "Error" if its form was not
+    /// accepted.
     pub(super) fn state(&self, title: &str) -> String {
         match &self.alert {
             Some(_) => format!("{} {title}", self.t.error_prefix),
@@ -112,7 +113,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A time in two spellings, one for people and one for programs, always in UTC.
+/// A time in UTC, formatted for people (`text`) and for programs (`iso`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Moment {
     pub(super) iso: String,
@@ -124,7 +125,7 @@ impl Moment {
         Self::of(&at.to_string())
     }
 
-    /// A moment from its text in ISO 8601, such as `2026-11-24T12:00:00Z`.
+    /// Formats a time that is given in ISO 8601, such as `2026-11-24T12:00:00Z`.
     pub(super) fn of(iso: &str) -> Self {
         let text = match (iso.get(..10), iso.get(11..19)) {
             (Some(day), Some(time)) if iso.ends_with('Z') => format!("{day} {time} UTC"),
@@ -137,7 +138,8 @@ impl Moment {
     }
 }
 
-/// A span of time in words, rounded down: `3 minutes`.
+/// Formats a number of seconds for people, in the largest suitable unit and rounded down: `3
+/// minutes`.
 pub(super) fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (count, unit) = match seconds {

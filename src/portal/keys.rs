@@ -1,4 +1,4 @@
-//! The access keys of the user who is signed in.
+//! The page with the access keys of the signed-in user, on which the user can also create one.
 
 use askama::Template;
 
@@ -33,7 +33,7 @@ struct NewKeyPage<'a> {
     text: String,
 }
 
-/// The page with the user's keys.
+/// Shows the page with the user's access keys.
 pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,
@@ -72,7 +72,7 @@ fn keys(listed: &serde_json::Value) -> Vec<Key> {
     all.into_iter().flatten().filter_map(key).collect()
 }
 
-/// Makes a key, and shows its secret this once.
+/// Creates an access key, and shows its secret. Reloading the page does not show it again.
 pub(super) async fn make(visit: &mut Visit<'_>, me: &SignedInUser) -> Result<Answer, Problem> {
     let of = [("UserName", &*me.user.name)];
     let made = match account::call::<CreateAccessKey>(visit, me, &of, &[]).await {

@@ -1,5 +1,5 @@
-//! The MFA devices of the user who is signed in, and how a new one is added: an image to scan, and two codes
-//! in a row.
+//! The page with the MFA devices of the signed-in user, and the enrolment of a new one: the user
+//! scans a QR code and enters two consecutive codes.
 
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ use crate::ops::iam::mfa_devices::{
 };
 use crate::sign_in::pending;
 
-/// The kind of [`pending`] value for a device that was made and is not assigned yet.
+/// The kind of [`pending`] value for a device that was created and is not assigned yet.
 const ENROLMENT: &str = "enrolment";
-/// How long adding a device may take.
+/// The time limit for entering the two codes of a new device.
 const WITHIN: Duration = Duration::from_secs(900);
 /// Light modules around a QR code: ISO/IEC 18004, "quiet zone".
 const QUIET_ZONE: i32 = 4;
@@ -51,13 +51,13 @@ struct EnrolPage<'a> {
     seed: &'a str,
 }
 
-/// A QR code as a path of SVG.
+/// A QR code as an SVG path, in modules.
 struct Drawing {
     side: i32,
     path: String,
 }
 
-/// A device that was made for a user, and waits for its two codes.
+/// A device that was created for a user, who must still enter its two codes.
 #[derive(Serialize, Deserialize)]
 struct Enrolment {
     user_id: String,
@@ -71,7 +71,7 @@ impl Drop for Enrolment {
     }
 }
 
-/// The page with the user's devices.
+/// Shows the page with the user's MFA devices.
 pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,
@@ -107,7 +107,7 @@ fn devices(listed: &serde_json::Value) -> Vec<Device> {
     all.into_iter().flatten().filter_map(device).collect()
 }
 
-/// Makes a device, and shows its image.
+/// Creates a device, and shows its seed as a QR code for the user to scan.
 pub(super) async fn begin(visit: &mut Visit<'_>, me: &SignedInUser) -> Result<Answer, Problem> {
     let name = free_name(visit, me);
     // What an earlier attempt has left behind is of no use, because nobody has its seed any more.
@@ -141,7 +141,8 @@ pub(super) async fn begin(visit: &mut Visit<'_>, me: &SignedInUser) -> Result<An
     enrol_page(visit, me, &enrolment, handle.expose(), None)
 }
 
-/// A name for a new device: that of the user, with a number if the user has more than one.
+/// Returns a free name for a new device: the user's name, with a number if a device of that name is
+/// assigned already.
 fn free_name(visit: &Visit<'_>, me: &SignedInUser) -> String {
     let directory = visit.broker.directory.load();
     let is_taken = |name: &str| {
@@ -183,7 +184,7 @@ fn enrol_page(
     })?)
 }
 
-/// A text as a QR code; `None` if it is too long for one.
+/// Encodes a text as a QR code; `None` if the text is too long for one.
 fn draw(text: &str) -> Option<Drawing> {
     let code = QrCode::encode_text(text, QrCodeEcc::Medium).ok()?;
     let mut path = String::new();
@@ -211,7 +212,7 @@ fn draw(text: &str) -> Option<Drawing> {
     })
 }
 
-/// Assigns a device to the user, who gives two codes in a row of it.
+/// Assigns a new device to the user, after checking two consecutive codes of it.
 pub(super) async fn enrol(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
     let Some(signed_in) = visit.signed_in.clone() else {
         return Err(Problem::ended());

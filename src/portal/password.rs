@@ -1,4 +1,4 @@
-//! The page on which a user chooses another password, by choice or because it must.
+//! The page on which a user changes its password, voluntarily or because it has to.
 
 use askama::Template;
 use http::StatusCode;
@@ -25,16 +25,16 @@ use crate::sign_in::{self, password};
 struct Page<'a> {
     frame: Frame<'a>,
     title: &'a str,
-    /// The sentence that says why the user must choose another password, if the user must.
+    /// The reason why the user has to change its password; `None` if the user does so voluntarily.
     why: Option<&'a str>,
     user_name: &'a str,
-    /// The sentence that says what the account demands of a password.
+    /// The account's password policy in one sentence.
     rule: String,
     asks_code: bool,
     to: Option<&'a str>,
 }
 
-/// The page with the form for a new password.
+/// Shows the form for a new password.
 pub(super) fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,
@@ -76,7 +76,7 @@ fn why(t: &'static Texts, directory: &Directory, user_arn: &str) -> &'static str
     }
 }
 
-/// The rules of an account for passwords, in one sentence.
+/// Returns one sentence with the rules of a password policy.
 fn rule(policy: &PasswordPolicy) -> String {
     let wants = match policy.characters {
         Characters::ThreeKinds => {
@@ -114,7 +114,7 @@ fn rule(policy: &PasswordPolicy) -> String {
     format!("At least {length} characters; spaces are allowed.{wants}{reused}")
 }
 
-/// Changes the password. The sign-in of this browser goes on; all others of the user end.
+/// Changes the password. This browser's sign-in continues; all other sign-ins of the user end.
 pub(super) async fn submit(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
     let Some(signed_in) = visit.signed_in.clone() else {
         return Err(Problem::ended());

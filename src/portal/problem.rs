@@ -1,4 +1,4 @@
-//! What went wrong, for a page that says what happened and what to do next.
+//! Error pages: each says what happened and what the person can do next.
 
 use askama::Template;
 use http::StatusCode;
@@ -8,7 +8,7 @@ use super::frame::Frame;
 use super::texts::{ENGLISH, Texts};
 use crate::error::{Class, Error};
 
-/// Why a request is answered with an error page.
+/// The content of an error page, with its status and its entry in the audit log.
 pub(super) struct Problem(Box<Parts>);
 
 struct Parts {
@@ -16,19 +16,19 @@ struct Parts {
     title: &'static str,
     what: String,
     next: String,
-    /// A message of an identity provider, which is shown as foreign text.
+    /// A message that an identity provider sent. The page marks it as not written by this broker.
     foreign: Option<String>,
     link: Option<Link>,
     retry_after: Option<u64>,
     allow: Option<&'static str>,
-    /// The error that the audit log must still record; `None` if the refusal is not recorded, or was
-    /// recorded already.
+    /// The error that must still be written to the audit log; `None` if it was written already or
+    /// is not recorded at all.
     recorded: Option<Error>,
     request_id: Option<String>,
     is_signed_out: bool,
 }
 
-/// A link that leads away from an error page.
+/// The link on an error page to a page where the person can continue.
 pub(super) struct Link {
     pub(super) href: String,
     pub(super) text: &'static str,
@@ -46,7 +46,7 @@ struct Page<'a> {
 }
 
 impl Problem {
-    /// A problem of this kind. `what` says what happened, `next` what to do.
+    /// Creates an error page. `what` says what happened, and `next` what the person can do.
     pub(super) fn new(
         status: StatusCode,
         title: &'static str,
@@ -75,7 +75,7 @@ impl Problem {
             .leading_to("/portal", t.to_roles)
     }
 
-    /// The method of the request is not one that the address takes; `allow` lists those.
+    /// The address does not accept the request's method. `allow` lists the methods that it accepts.
     pub(super) fn method(allow: &'static str) -> Self {
         let t = &ENGLISH;
         let status = StatusCode::METHOD_NOT_ALLOWED;
@@ -85,7 +85,8 @@ impl Problem {
         problem
     }
 
-    /// The form does not come from a page of this broker, or comes from one of an earlier sign-in.
+    /// The form was not sent from a page of this broker, or from a page that belongs to an earlier
+    /// sign-in.
     pub(super) fn forged() -> Self {
         let t = &ENGLISH;
         let status = StatusCode::FORBIDDEN;
@@ -105,14 +106,14 @@ impl Problem {
         problem
     }
 
-    /// The request is for another host than that of the public URL.
+    /// The request's host is not that of the configured public URL.
     pub(super) fn misdirected(public_url: &str) -> Self {
         let t = &ENGLISH;
         let next = format!("{} {public_url}/portal", t.host_next);
         Self::new(StatusCode::MISDIRECTED_REQUEST, t.host_title, t.host, next)
     }
 
-    /// The request has two cookies of one name.
+    /// The request has two cookies of the same name.
     pub(super) fn cookies() -> Self {
         let t = &ENGLISH;
         let error = Error::Malformed("Duplicate cookie.".to_owned());
@@ -120,13 +121,13 @@ impl Problem {
         Self::new(status, t.cookies_title, t.cookies, t.cookies_next).recorded_as(error)
     }
 
-    /// The form lacks a field, or a field has an impossible value.
+    /// The form lacks a field, or a field has a value that no page of this broker sends.
     pub(super) fn form(status: StatusCode, error: Error) -> Self {
         let t = &ENGLISH;
         Self::new(status, t.form_title, t.form, t.form_next).recorded_as(error)
     }
 
-    /// A request that cannot be read, or is too long.
+    /// The request could not be parsed, or is too long.
     pub(super) fn of_request(error: Error) -> Self {
         match status_of(&error) {
             StatusCode::BAD_REQUEST => Self::form(StatusCode::BAD_REQUEST, error),
@@ -134,14 +135,14 @@ impl Problem {
         }
     }
 
-    /// A fault of the broker, which was logged.
+    /// The broker has an internal error, which is in its log.
     pub(super) fn internal() -> Self {
         let t = &ENGLISH;
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Self::new(status, t.internal_title, t.internal, t.internal_next)
     }
 
-    /// The page is for users of the directory, and somebody else is signed in.
+    /// The page is only for users of the directory, and a federated person is signed in.
     pub(super) fn users_only() -> Self {
         let t = &ENGLISH;
         let status = StatusCode::FORBIDDEN;
@@ -149,14 +150,14 @@ impl Problem {
             .leading_to("/portal", t.to_roles)
     }
 
-    /// A refusal by an operation, which is in the audit log under this id.
+    /// An operation refused the request. `request_id` is the id of its audit record.
     pub(super) fn refused(error: &Error, request_id: Option<String>) -> Self {
         let mut problem = Self::of(error);
         problem.0.request_id = request_id.filter(|id| !id.is_empty());
         problem
     }
 
-    /// Converts an error to the problem that is shown for it.
+    /// Converts an error to the status and the texts of a page.
     fn of(error: &Error) -> Self {
         let t = &ENGLISH;
         let status = status_of(error);
@@ -176,19 +177,20 @@ impl Problem {
         problem
     }
 
-    /// Replaces the sentence that says what happened.
+    /// Replaces the sentence about what happened.
     #[must_use]
     pub(super) fn saying(mut self, what: impl Into<String>) -> Self {
         self.0.what = what.into();
         self
     }
 
-    /// Whether the problem is a missing permission.
+    /// Whether the status is 403 Forbidden.
     pub(super) fn is_forbidden(&self) -> bool {
         self.0.status == StatusCode::FORBIDDEN
     }
 
-    /// Adds a message of an identity provider, which is shown as foreign text.
+    /// Adds a message that an identity provider sent. The page marks it as not written by this
+    /// broker.
     #[must_use]
     #[allow(dead_code, reason = "the pages of identity providers use it")]
     pub(super) fn said(mut self, text: impl Into<String>) -> Self {
@@ -196,7 +198,7 @@ impl Problem {
         self
     }
 
-    /// Adds a link that leads away from the page.
+    /// Adds a link to a page where the person can continue.
     #[must_use]
     pub(super) fn leading_to(mut self, href: impl Into<String>, text: &'static str) -> Self {
         self.0.link = Some(Link {
@@ -206,19 +208,21 @@ impl Problem {
         self
     }
 
-    /// Makes the audit log say that the request was refused, with this error.
+    /// Asks for an audit record of the refused request with this error.
     #[must_use]
     pub(super) fn recorded_as(mut self, error: Error) -> Self {
         self.0.recorded = Some(error);
         self
     }
 
-    /// Takes the error that the audit log must still record, if there is one.
+    /// Takes the error that must still be written to the audit log; `None` if nothing must be
+    /// written.
     pub(super) fn take_record(&mut self) -> Option<Error> {
         self.0.recorded.take()
     }
 
-    /// Sets the id of the audit record that was written; `error` is the error in that record.
+    /// Sets the id of the audit record that was written. If the record says that the request was
+    /// throttled, the page says so, too.
     pub(super) fn was_recorded(self, error: &Error, request_id: String) -> Self {
         let mut problem = match error {
             Error::Throttling => Self::of(error),
@@ -228,17 +232,17 @@ impl Problem {
         problem
     }
 
-    /// Whether nobody is signed in any more.
+    /// Whether the person's sign-in has ended, so that the page must not show a name.
     pub(super) fn is_signed_out(&self) -> bool {
         self.0.is_signed_out
     }
 
-    /// The id under which the logs have the problem, if it is not that of the request.
+    /// The id of the problem in the logs; `None` if it is the id of the request.
     pub(super) fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
     }
 
-    /// The answer with the error page.
+    /// Renders the error page with its status and headers.
     pub(super) fn answer(&self, frame: Frame<'_>) -> Answer {
         let parts = &self.0;
         let page = Page {
@@ -263,7 +267,7 @@ impl From<askama::Error> for Problem {
     }
 }
 
-/// The HTTP status of an error on a page.
+/// Returns the HTTP status with which the pages answer an error.
 pub(super) fn status_of(error: &Error) -> StatusCode {
     match error.class() {
         Class::Forbidden
@@ -289,7 +293,7 @@ pub(super) fn status_of(error: &Error) -> StatusCode {
     }
 }
 
-/// After how many seconds another attempt makes sense, if it does.
+/// Returns the seconds to wait before another attempt; `None` if another attempt would not help.
 pub(super) fn retry_after(error: &Error) -> Option<u64> {
     match status_of(error) {
         StatusCode::TOO_MANY_REQUESTS => Some(60),
@@ -298,8 +302,8 @@ pub(super) fn retry_after(error: &Error) -> Option<u64> {
     }
 }
 
-/// The text with which a form shows the refusal of an operation. Messages that are meant for programs
-/// are replaced by texts for people.
+/// Returns the text with which a form shows an error of an operation. Errors whose messages are
+/// written for programs have texts of their own.
 pub(super) fn text_of(t: &Texts, error: &Error) -> String {
     match error {
         Error::Throttling => t.too_many.to_owned(),

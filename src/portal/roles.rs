@@ -1,4 +1,5 @@
-//! The roles that somebody may choose, by account, with a search that needs no script.
+//! The page with the roles that a person may choose, by account, and their search, which works
+//! without a script.
 
 use askama::Template;
 
@@ -11,10 +12,10 @@ use crate::error::Error;
 use crate::sign_in::SignIn;
 use crate::sign_in::roles::{self, Choice, MAX_CHOICES};
 
-/// The number of roles on a page, which keeps it below 30 kB.
+/// The number of roles on a page, which limits its size to 30 kB.
 const ON_A_PAGE: usize = 100;
 
-/// The most roles that a search looks at, in pages of the list.
+/// The maximum number of pages of the list that a search reads.
 const SEARCHED_PAGES: usize = 5;
 
 #[derive(Template)]
@@ -22,7 +23,7 @@ const SEARCHED_PAGES: usize = 5;
 struct Page<'a> {
     frame: Frame<'a>,
     who: &'a str,
-    /// Whether no role admits this person.
+    /// Whether the person may not choose any role, so that the page explains what to do.
     has_none: bool,
     query: &'a str,
     count: String,
@@ -31,7 +32,7 @@ struct Page<'a> {
     next: Option<String>,
 }
 
-/// An account and its roles, as the page groups them.
+/// An account and those of its roles that are on the page.
 struct Group<'a> {
     id: &'a str,
     name: &'a str,
@@ -43,7 +44,7 @@ struct Shown<'a> {
     name: &'a str,
 }
 
-/// The roles that a page shows.
+/// A page of roles, or the result of a search.
 #[derive(Default)]
 struct Found {
     choices: Vec<Choice>,
@@ -51,7 +52,7 @@ struct Found {
     next: Option<String>,
 }
 
-/// The page with the roles of the person: one page of all roles, or those that match a search.
+/// Shows one page of all roles that the person may choose, or the roles that match a search.
 pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,
@@ -78,7 +79,8 @@ pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     })?)
 }
 
-/// Counts a list of roles like a call of the person: each role is judged for it.
+/// Counts a request for the list as a call of the person, because the broker evaluates the policies
+/// of each role for it.
 fn count(visit: &Visit<'_>, sign_in: &SignIn) -> Result<(), Problem> {
     let broker = visit.broker;
     let account = sign_in.account();
@@ -92,7 +94,7 @@ fn count(visit: &Visit<'_>, sign_in: &SignIn) -> Result<(), Problem> {
     counted.map_err(|exceeded| Problem::refused(&broker.throttled(exceeded.name()), None))
 }
 
-/// One page of all roles.
+/// Returns one page of all roles. `from` continues an earlier page.
 async fn list(visit: &Visit<'_>, sign_in: &SignIn, from: Option<&str>) -> Result<Found, Error> {
     let (broker, origin) = (visit.broker, visit.origin);
     let page = roles::page(broker, sign_in, None, from, ON_A_PAGE, origin).await?;
@@ -110,7 +112,7 @@ async fn list(visit: &Visit<'_>, sign_in: &SignIn, from: Option<&str>) -> Result
     })
 }
 
-/// The roles that match a query, of all accounts.
+/// Returns the roles in all accounts that match a query.
 async fn search(visit: &Visit<'_>, sign_in: &SignIn, query: &str) -> Result<Found, Error> {
     let (broker, origin) = (visit.broker, visit.origin);
     let mut found = Found::default();
@@ -134,7 +136,8 @@ async fn search(visit: &Visit<'_>, sign_in: &SignIn, query: &str) -> Result<Foun
     Ok(found)
 }
 
-/// Whether each word of a query is in the account's name or number, or in the role's name or ARN.
+/// Returns whether the account's name or the role's ARN contains each word of a query, without
+/// regard to case.
 fn matches(role: &Choice, query: &str) -> bool {
     let text = format!("{} {}", role.account_name, role.role_arn).to_lowercase();
     query

@@ -1,5 +1,5 @@
-//! The sign-in of this browser, the sessions that came from it and the other sign-ins of the same person, and how
-//! to end them.
+//! The page with this browser's sign-in, the sessions that came from it and the person's other
+//! sign-ins. The person can end each of them here.
 
 use askama::Template;
 use http::StatusCode;
@@ -17,7 +17,7 @@ use crate::sign_in::ending;
 use crate::sign_in::live::{self, Live};
 use crate::sign_in::{SignIn, roles};
 
-/// The number of sessions on a page, which keeps it below 30 kB.
+/// The number of sessions on a page, which limits its size to 30 kB.
 const ON_A_PAGE: usize = 40;
 
 #[derive(Template)]
@@ -31,13 +31,13 @@ struct Page<'a> {
     program: &'a str,
     factors: String,
     sessions: Vec<Shown>,
-    /// The addresses of the pages with newer and with older sessions.
+    /// The address of the page with newer sessions; `older` is that of the page with older ones.
     newer: Option<String>,
     older: Option<String>,
     others: Vec<Other>,
 }
 
-/// Another sign-in of the same person.
+/// Another sign-in of the same person, such as one on another computer.
 struct Other {
     id: String,
     program: String,
@@ -55,7 +55,7 @@ struct Shown {
     given_to: String,
 }
 
-/// The message that the page shows above the list.
+/// The message above the list about the sign-in or session that the person wanted to end.
 pub(super) enum Said {
     Ended,
     Gone,
@@ -63,7 +63,7 @@ pub(super) enum Said {
     SignInGone,
 }
 
-/// The page with this sign-in and its sessions.
+/// Shows the page with this sign-in and its sessions.
 pub(super) async fn page(visit: &mut Visit<'_>, said: Option<Said>) -> Result<Answer, Problem> {
     let signed_in = match visit.must_be_signed_in() {
         Ok(signed_in) => signed_in,
@@ -145,7 +145,8 @@ fn shown(visit: &Visit<'_>, live: Live) -> Shown {
     }
 }
 
-/// Ends one session or one other sign-in, and says so only if it did.
+/// Ends one session of this sign-in, or another sign-in of the person. The page says whether that
+/// succeeded.
 pub(super) async fn end(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
     let Some(signed_in) = visit.signed_in.clone() else {
         return Err(Problem::ended());
@@ -192,13 +193,13 @@ async fn end_other(
     }
 }
 
-/// The id of a session or sign-in from its 32 hexadecimal digits.
+/// Parses the id of a session or sign-in, which is 32 hexadecimal digits in lower case.
 fn session_id(text: &str) -> Option<[u8; 16]> {
     let number = u128::from_str_radix(text, 16).ok()?;
     Some(number.to_be_bytes()).filter(|id| hex(id) == text)
 }
 
-/// The page that asks whether everything should end.
+/// Shows the page that asks the person to confirm the end of this sign-in and all its sessions.
 pub(super) fn ask_all(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     if let Err(answer) = visit.must_be_signed_in() {
         return Ok(*answer);

@@ -1,4 +1,4 @@
-//! The pages before and after a sign-in: name and password, the code of a device, and signing out.
+//! The pages for signing in with a name, a password and an MFA code, and for signing out.
 
 use std::time::Duration;
 
@@ -25,18 +25,20 @@ use crate::sign_in::record::{Draft, Event};
 use crate::sign_in::{ending, pending};
 use crate::store::{Attempt, Lockout};
 
-/// The kind of a pending sign-in whose password was given, and whose code is missing.
+/// The kind of [`pending`] value for a sign-in whose password was accepted and whose MFA code is
+/// missing.
 const WAITS_FOR_CODE: &str = "waits for a code";
-/// How many sign-ins of one user may wait for a code: 20, and another one every 30 seconds.
+/// Limits the sign-ins of one user that wait for a code: 20, and one more for every 30 seconds that
+/// pass.
 const WAITING: Lockout = Lockout {
     failures: 20,
     forgiven_after_seconds: 30,
 };
-/// How long a user may take to enter the code after the password.
+/// The time limit for entering the MFA code after the password.
 const CODE_WITHIN: Duration = Duration::from_secs(600);
-/// After how many seconds another password may be tried, if there were too many wrong ones.
+/// The `Retry-After` in seconds for a user with too many wrong passwords.
 const RETRY_PASSWORD: u64 = 300;
-/// After how many seconds another code may be tried, if there were too many wrong ones.
+/// The `Retry-After` in seconds for a user with too many wrong codes.
 const RETRY_CODE: u64 = 900;
 
 #[derive(Template)]
@@ -65,16 +67,18 @@ struct SignedOutPage<'a> {
     provider: Option<&'a Provider>,
 }
 
-/// A user who has given its password, and not yet a code.
+/// A sign-in whose password was accepted and whose MFA code is missing, as it is kept between the
+/// two forms.
 #[derive(Serialize, Deserialize)]
 struct WaitsForCode {
     proven: Proven,
     to: String,
-    /// The digest of the cookie of the browser that gave the password.
+    /// The digest of the cookie of the browser that sent the password. Only this browser may send
+    /// the code.
     browser: String,
 }
 
-/// The page with all ways to sign in.
+/// Shows the page with all ways to sign in.
 pub(super) fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let to = visit.parameter("to")?;
     let to = to.as_deref().and_then(Destination::parse);
@@ -86,7 +90,7 @@ pub(super) fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     form_again(visit, &Entered::new(&to), why, None)
 }
 
-/// What was entered into the form, to show it again.
+/// The fields that the person filled in, to show the form with them again.
 struct Entered<'a> {
     to: &'a Destination,
     account: &'a str,
@@ -122,7 +126,7 @@ fn form_again(
     })?)
 }
 
-/// Checks a name, a password and, if one was entered, a code.
+/// Checks the name and the password, and the MFA code if the person entered one.
 pub(super) async fn submit(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
     let t = visit.t;
     let to = Destination::parse(&form.take("to")).unwrap_or_default();
@@ -173,7 +177,7 @@ pub(super) async fn submit(visit: &mut Visit<'_>, mut form: Form) -> Result<Answ
     }
 }
 
-/// Checks the code of a user who has given its password.
+/// Checks the MFA code of a user whose password was accepted before.
 pub(super) async fn code(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
     let (handle, code) = (form.take("pending"), form.code("code"));
     let waits = pending::look::<WaitsForCode>(visit.broker, WAITS_FOR_CODE, &handle).await;
@@ -205,7 +209,7 @@ fn too_late(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     Ok(answer.with_status(StatusCode::BAD_REQUEST))
 }
 
-/// Asks for the code again, after one that was not accepted.
+/// Records a code that was not accepted, and shows the form for the code again.
 async fn code_refused(
     visit: &mut Visit<'_>,
     user_name: &str,
@@ -226,7 +230,8 @@ async fn code_refused(
     })
 }
 
-/// Keeps what was proven, and returns the handle of it for the form that asks for a code.
+/// Keeps the accepted password's proof until the code comes. Returns the handle for the form that
+/// asks for the code.
 async fn wait_for_code(
     visit: &mut Visit<'_>,
     proven: &Proven,
@@ -263,14 +268,14 @@ fn code_page(
     })?)
 }
 
-/// The digest of the cookie to which a pending sign-in is bound.
+/// Returns the digest of this browser's cookie, to which a sign-in that waits for a code is bound.
 fn browser(visit: &Visit<'_>) -> String {
     hex(&sha256(
         visit.before.as_deref().unwrap_or_default().as_bytes(),
     ))
 }
 
-/// Begins the sign-in of a user who has given everything that is required.
+/// Begins the sign-in of a user who has given all required factors.
 async fn finish(
     visit: &mut Visit<'_>,
     proven: &Proven,
@@ -288,7 +293,7 @@ async fn finish(
     }
 }
 
-/// How a form says that a password was not accepted.
+/// The status and text with which a form answers a password that was not accepted.
 struct Refusal {
     status: StatusCode,
     text: &'static str,
@@ -328,7 +333,7 @@ fn refusal(t: &'static Texts, refused: &Refused) -> Refusal {
     }
 }
 
-/// Writes a refused sign-in into the audit log.
+/// Writes a refused sign-in to the audit log.
 async fn record(visit: &mut Visit<'_>, refused: &Refused, account: &str, user_name: &str) {
     let error = match refused {
         Refused::Wrong | Refused::Locked | Refused::Expired => {
@@ -346,7 +351,7 @@ async fn record(visit: &mut Visit<'_>, refused: &Refused, account: &str, user_na
     let _: Result<(), Error> = draft.conclude(visit.broker, Err(error)).await;
 }
 
-/// Ends the sign-in and all that came from it.
+/// Signs the person out: ends the sign-in, with all sessions and tokens that came from it.
 pub(super) async fn sign_out(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     let mut page = "/signed-out".to_owned();
     if let Some(signed_in) = &visit.signed_in {
@@ -362,7 +367,7 @@ pub(super) async fn sign_out(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
         .clearing_cache())
 }
 
-/// The page after signing out.
+/// Shows the page after signing out, with a link for signing out at the identity provider as well.
 pub(super) async fn signed_out(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     if visit.signed_in.is_some() {
         return Ok(Answer::go_to("/portal"));

@@ -1,4 +1,4 @@
-//! Every text of the pages, by key. Another language is another value of [`Texts`].
+//! The texts of the pages, by key. A translation is another value of [`Texts`].
 
 use crate::sign_in::Method;
 
@@ -9,7 +9,7 @@ macro_rules! texts {
             $(pub(super) $key: &'static str,)*
         }
 
-        /// The pages in English.
+        /// The English texts of the pages.
         pub(super) static ENGLISH: Texts = Texts { $($key: $text,)* };
 
         #[cfg(test)]
@@ -280,7 +280,7 @@ texts! {
 }
 
 impl Texts {
-    /// The name of a factor on the pages.
+    /// Returns the name that the pages show for a factor of authentication.
     pub(super) fn factor(&self, method: Method) -> &'static str {
         match method {
             Method::Pwd => self.by_password,

@@ -1,4 +1,5 @@
-//! The addresses by which people sign in at an identity provider, and at which the providers answer.
+//! The addresses for signing in at an identity provider: those that people open, and those to which
+//! the provider sends its answer.
 
 use std::sync::Arc;
 
@@ -28,28 +29,29 @@ use crate::signed_in::Who;
 use crate::upstream::offered::{self, Kind};
 use crate::upstream::{Browser, Refused, SignedIn, logout, oidc, saml};
 
-/// The address to which a browser is sent after its answer was posted.
+/// The address to which the browser is redirected after it posted the answer of a SAML provider.
 const FINISH: &str = "/sign-in/saml/finish";
-/// The maximum number of parameters in what an identity provider posts.
+/// The maximum number of parameters in a form that an identity provider posts.
 const MAX_PARAMETERS: usize = 32;
 
-/// The steps of a sign-in at an identity provider, each of which has an address.
+/// The steps of a sign-in at an identity provider. Each has an address of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step<'p> {
-    /// Sends the browser to an identity provider.
+    /// Redirects the browser to an identity provider. The text is the provider's name in the
+    /// address.
     Start(Kind, &'p str),
-    /// The browser comes back from an OpenID Connect provider.
+    /// Receives the browser that an OpenID Connect provider redirected back.
     Callback(&'p str),
-    /// A page of a SAML identity provider posts its answer.
+    /// Receives the answer that a page of a SAML provider posts, without cookies of this broker.
     Consume,
-    /// The browser comes back after its answer was posted ([`Self::Consume`]).
+    /// Receives the browser after [`Self::Consume`], now with its cookies.
     Finish,
-    /// An OpenID Connect provider reports that somebody signed out.
+    /// Receives an OpenID Connect provider's notice that somebody signed out there.
     Logout(&'p str),
 }
 
 impl<'p> Step<'p> {
-    /// The step with this path, if it is one.
+    /// Returns the step with this path; `None` for any other path.
     pub(super) fn at(path: &'p str) -> Option<Self> {
         if path == CONSUMER_PATH {
             return Some(Self::Consume);
@@ -84,15 +86,16 @@ impl<'p> Step<'p> {
     }
 }
 
-/// A link to an identity provider.
+/// A link to an identity provider, for signing in or out there.
 pub(super) struct Provider {
-    /// The name of the provider on the page.
+    /// The provider's name that the page shows.
     pub(super) name: String,
-    /// The address that begins a sign-in there, or ends it.
+    /// The address where a sign-in at the provider begins or ends.
     pub(super) href: String,
 }
 
-/// The identity providers on the page for signing in. They lead to `to` afterwards.
+/// Returns the links to the identity providers for the sign-in page. After the sign-in, the browser
+/// goes to `to`.
 pub(super) fn offered(visit: &Visit<'_>, to: &Destination) -> Vec<Provider> {
     let query = match to.is_default() {
         true => String::new(),
@@ -179,8 +182,8 @@ async fn callback(visit: &mut Visit<'_>, name: &str) -> Result<Answer, Problem> 
     }
 }
 
-/// Takes an answer that a page of an identity provider has posted. The browser sends none of this broker's
-/// cookies with it, so nobody is signed in here.
+/// Handles the answer that a page of a SAML provider posts. Browsers send no cookies of this broker
+/// with a request from another site, so the sign-in is only completed at [`Step::Finish`].
 async fn consume(visit: &mut Visit<'_>, posted: Parameters) -> Result<Answer, Problem> {
     let mut posted = posted;
     let response = posted.take("SAMLResponse").map(Secret::new);
@@ -213,7 +216,8 @@ async fn finish(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     }
 }
 
-/// Asks whether the person wants to be signed in as the identity provider says.
+/// Shows the page that asks a person to confirm a sign-in that began at the identity provider and
+/// not here.
 fn ask(visit: &Visit<'_>, question: &saml::Question) -> Result<Answer, Problem> {
     let text = format!("{} {}", question.provider, visit.t.ask_sign_in);
     let mut frame = visit.frame().narrow();
@@ -245,7 +249,8 @@ async fn go_on(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem>
     }
 }
 
-/// Ends what a logout token names: OpenID Connect Back-Channel Logout 1.0 sections 2.7 and 2.8.
+/// Ends the sign-ins that a logout token names: OpenID Connect Back-Channel Logout 1.0 sections 2.7
+/// and 2.8.
 async fn end(visit: &mut Visit<'_>, name: &str, mut posted: Parameters) -> Answer {
     let ended = async {
         count(visit.broker, visit.origin)?;
@@ -290,8 +295,8 @@ async fn end(visit: &mut Visit<'_>, name: &str, mut posted: Parameters) -> Answe
     }
 }
 
-/// Sends the browser of somebody who has signed in on, with the cookie of the sign-in and without any
-/// earlier one.
+/// Redirects a browser after a successful sign-in, and replaces its earlier cookies by that of the
+/// new sign-in.
 fn arrive(visit: &mut Visit<'_>, signed_in: &SignedIn) -> Answer {
     visit
         .broker
@@ -305,8 +310,8 @@ fn arrive(visit: &mut Visit<'_>, signed_in: &SignedIn) -> Answer {
         .with_cookie(cookies::remove(cookies::BEFORE))
 }
 
-/// Counts a step, by which nobody has proven anything yet, for its source address. The count of a
-/// step that succeeds is taken back.
+/// Counts a step against the budget of its source address, because nobody is authenticated yet. A
+/// successful sign-in takes the count back.
 fn count(broker: &Arc<Broker>, origin: &Origin) -> Result<(), Error> {
     let counted = broker
         .budgets
@@ -314,8 +319,8 @@ fn count(broker: &Arc<Broker>, origin: &Origin) -> Result<(), Error> {
     counted.map_err(|exceeded| broker.throttled(exceeded.name()))
 }
 
-/// Receives a form that a page or a server of an identity provider posts. It has no token of this
-/// broker.
+/// Reads a form that a page or a server of an identity provider posts. Such a form has no token of
+/// this broker against cross-site request forgery.
 async fn posted<B>(visit: &Visit<'_>, body: B) -> Result<Parameters, Problem>
 where
     B: http_body::Body + Send + 'static,
@@ -342,7 +347,7 @@ where
     Ok(posted)
 }
 
-/// Records a refusal, and makes its page.
+/// Writes a refused sign-in to the audit log, and returns its error page.
 async fn problem(visit: &mut Visit<'_>, name: &str, refused: Refused) -> Problem {
     let (error, reason) = (refused.error(), refused.reason());
     let details = json!({"Provider": name, "Reason": reason});
@@ -379,7 +384,8 @@ async fn problem(visit: &mut Visit<'_>, name: &str, refused: Refused) -> Problem
     problem.leading_to("/sign-in", t.to_sign_in)
 }
 
-/// The name in URLs of the OpenID Connect provider at which a person signed in.
+/// Returns the name that addresses use for the OpenID Connect provider at which a person signed in;
+/// `None` for all other sign-ins.
 pub(super) fn provider_of(sign_in: &SignIn) -> Option<String> {
     match &sign_in.who {
         Who::Federated(kept) if !kept.is_saml() => Some(offered::slug(&kept.provider_arn)),
@@ -387,8 +393,9 @@ pub(super) fn provider_of(sign_in: &SignIn) -> Option<String> {
     }
 }
 
-/// The link with which a person who has signed out here signs out at the provider as well; `None` if the
-/// provider has none. It is only a link, because it ends other programs' sessions, too.
+/// Returns the link for signing out at the provider as well; `None` if the provider has no such
+/// address. The broker does not redirect there by itself, because that would also end the person's
+/// sessions in other programs.
 pub(super) async fn end_session_link(broker: &Broker, slug: &str) -> Option<Provider> {
     let offered = offered::find(broker, Kind::Oidc, slug)?;
     let href = oidc::end_session_url(broker, &offered).await?;

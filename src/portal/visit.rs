@@ -1,4 +1,4 @@
-//! One request for a page: who is signed in, by which browser, and under which id the logs have it.
+//! One request for a page, with the sign-in of its browser and its id in the logs.
 
 use std::sync::Arc;
 
@@ -24,31 +24,31 @@ use crate::sign_in::{self, Handle, NewSignIn, SignIn, ending};
 use crate::sign_ins::Settings;
 use crate::signed_in::Who;
 
-/// A request for a page.
+/// A request for a page, with everything that is known about the browser.
 pub(super) struct Visit<'a> {
     pub(super) broker: &'a Arc<Broker>,
     pub(super) origin: &'a Origin,
     pub(super) settings: &'a Settings,
     pub(super) head: &'a Parts,
     pub(super) request_id: String,
-    /// The value of the cookie of a browser that has not signed in ([`cookies::BEFORE`]); one is
-    /// made if there is none.
+    /// The value of the cookie [`cookies::BEFORE`] of a browser that has not signed in;
+    /// [`Self::before`] makes one if there is none.
     pub(super) before: Option<String>,
-    /// The sign-in of this browser, if it has one in force.
+    /// The sign-in of this browser; `None` if it has none that is in force.
     pub(super) signed_in: Option<SignedIn>,
-    /// Cookies that the answer sets.
+    /// The cookies that the answer will set.
     pub(super) new_cookies: Vec<HeaderValue>,
     pub(super) t: &'static Texts,
 }
 
-/// A sign-in that is in force, and the value of its cookie.
+/// A sign-in that is in force, with the value of its cookie.
 #[derive(Clone)]
 pub(super) struct SignedIn {
     pub(super) sign_in: SignIn,
     pub(super) handle: Secret<String>,
 }
 
-/// A user of the directory who is signed in.
+/// A signed-in person who is a user of the directory.
 pub(super) struct SignedInUser {
     pub(super) sign_in: SignIn,
     pub(super) account: AccountId,
@@ -56,7 +56,7 @@ pub(super) struct SignedInUser {
 }
 
 impl<'a> Visit<'a> {
-    /// A request of which nothing is known yet.
+    /// Creates the visit for a request whose cookies have not been read yet.
     pub(super) fn unknown(
         broker: &'a Arc<Broker>,
         settings: &'a Settings,
@@ -80,7 +80,7 @@ impl<'a> Visit<'a> {
     /// Reads the cookies, and looks up the sign-in.
     ///
     /// # Errors
-    /// [`Problem`] if the request has two cookies of a name, or the store does not answer.
+    /// [`Problem`] if the request has two cookies of the same name, or the store does not answer.
     pub(super) async fn look_up(&mut self) -> Result<(), Problem> {
         let read = |name| cookies::read(&self.head.headers, name).map_err(|_| Problem::cookies());
         let (handle, before) = (read(cookies::SESSION)?, read(cookies::BEFORE)?);
@@ -107,10 +107,10 @@ impl<'a> Visit<'a> {
         self.head.uri.path()
     }
 
-    /// The value of a parameter of the URL, if it is there once.
+    /// Returns the value of a parameter in the URL; `None` if it is absent.
     ///
     /// # Errors
-    /// [`Problem`] if the query cannot be read.
+    /// [`Problem`] if the query cannot be parsed, or has the parameter twice.
     pub(super) fn parameter(&self, name: &str) -> Result<Option<String>, Problem> {
         let query = self.head.uri.query().unwrap_or_default();
         let pairs = form::pairs(query.as_bytes()).map_err(|e| Problem::of_request(e.into()))?;
@@ -122,13 +122,14 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// The page and query of this request, to which a sign-in leads back.
+    /// The path and query of this request, as the destination after a sign-in.
     pub(super) fn here(&self) -> Destination {
         let here = self.head.uri.path_and_query().map(|p| p.as_str());
         here.and_then(Destination::parse).unwrap_or_default()
     }
 
-    /// The sign-in, or the answer that leads to it. Who must choose another password gets no other page.
+    /// Returns the sign-in of this browser. Otherwise returns the redirect to the page for signing
+    /// in, or to the page for a new password if the user must choose one first.
     pub(super) fn must_be_signed_in(&self) -> Result<SignedIn, Box<Answer>> {
         match &self.signed_in {
             Some(signed_in) if self.must_change_first() => {
@@ -152,10 +153,10 @@ impl<'a> Visit<'a> {
         must && !["/portal/password", "/sign-out"].contains(&self.path())
     }
 
-    /// Who is signed in, if it is a user of the directory.
+    /// Returns the signed-in person as a user of the directory.
     ///
     /// # Errors
-    /// [`Problem`] for everybody else.
+    /// [`Problem`] if the person is not a user, or the user was deleted.
     pub(super) fn user_of(&self, sign_in: &SignIn) -> Result<SignedInUser, Problem> {
         let Who::User {
             account, id, arn, ..
@@ -175,7 +176,8 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// The value of the cookie to which the forms before a sign-in are bound. The first page sets it.
+    /// Returns the value of the cookie to which the forms before a sign-in are bound. The first
+    /// call for a browser creates the cookie.
     ///
     /// # Errors
     /// [`Problem`] if there are no random bytes.
@@ -189,8 +191,8 @@ impl<'a> Visit<'a> {
         Ok(made)
     }
 
-    /// Begins a sign-in, and sends the browser to its destination with a new cookie. Whatever the browser had
-    /// before is thrown away.
+    /// Begins a sign-in, and redirects the browser to its destination with a new cookie. An earlier
+    /// sign-in of the browser ends.
     ///
     /// # Errors
     /// [`Error`] if the sign-in is refused.
@@ -222,7 +224,8 @@ impl<'a> Visit<'a> {
             .with_cookie(cookies::remove(cookies::BEFORE)))
     }
 
-    /// Gives the browser the new cookie of its sign-in, which has changed.
+    /// Gives the browser the new cookie of its sign-in. A sign-in gets a new handle whenever a
+    /// factor is added.
     pub(super) fn rotate(&mut self, handle: &Handle, sign_in: &SignIn) {
         let handle = handle.expose();
         self.new_cookies
@@ -233,7 +236,7 @@ impl<'a> Visit<'a> {
         });
     }
 
-    /// What surrounds a page of this request.
+    /// Returns the frame for a page that answers this request.
     pub(super) fn frame(&self) -> Frame<'_> {
         let cookie = match &self.signed_in {
             Some(signed_in) => signed_in.handle.expose().as_str(),
@@ -252,7 +255,7 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// The address of a page that leads to another one afterwards.
+/// Returns the address of a page that leads to `to` afterwards.
 pub(super) fn page_for(page: &str, to: &Destination) -> String {
     match to.is_default() {
         true => page.to_owned(),
@@ -260,19 +263,19 @@ pub(super) fn page_for(page: &str, to: &Destination) -> String {
     }
 }
 
-/// A text as the value of a parameter in a URL.
+/// Percent-encodes a text as the value of a parameter in a URL.
 pub(super) fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// 256 random bits in base64url.
+/// Returns 256 random bits in base64url, for a cookie.
 pub(super) fn random(broker: &Broker) -> Result<String, Problem> {
     use base64::Engine;
     let bytes = entropy::bytes::<32>(&*broker.entropy).map_err(|_| Problem::internal())?;
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Who is signed in, as the pages show it.
+/// Returns the signed-in person as the pages show it.
 pub(super) fn me(sign_in: &SignIn) -> Me {
     let (name, from, is_user) = match &sign_in.who {
         Who::User { account, name, .. } => (name.clone(), account.to_string(), true),

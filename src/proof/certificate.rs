@@ -1,5 +1,5 @@
-//! The names and the dates of a client certificate. The TLS handshake has verified its chain up to the CA
-//! that the broker trusts, and that the client holds its private key.
+//! The names and the dates in a client certificate. The TLS handshake has verified that a trusted
+//! CA issued the certificate, and that the client has its private key.
 
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -8,25 +8,25 @@ use x509_parser::x509::X509Name;
 use crate::base::clock::Timestamp;
 use crate::base::digest::{hex, sha256};
 
-/// The prefix of SPIFFE IDs.
+/// The scheme of SPIFFE IDs, which identify workloads by URI.
 const SPIFFE: &str = "spiffe://";
 
-/// What the broker needs to know about the certificate with which a client connected.
+/// The name and the validity of the certificate with which a client connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The name by which the directory knows the certificate: its SPIFFE ID, or its subject if it
-    /// has none.
+    /// The certificate's SPIFFE ID, or its subject if it has none. The directory maps this name to
+    /// a user.
     name: String,
     not_before: Timestamp,
     not_after: Timestamp,
-    /// A digest of what only the two ends of the connection know.
+    /// A digest of a secret that only the two ends of the connection know.
     connection: [u8; 16],
 }
 
 impl ClientCertificate {
-    /// Reads a certificate in DER. `connection` is a secret that only this connection has. `None` if the
-    /// certificate cannot be read, or has several URIs in its subject alternative names, of which a SPIFFE ID
-    /// must be the only one (X509-SVID section 2).
+    /// Parses a certificate in DER. `connection` is a secret that only the two ends of this
+    /// connection know. Returns `None` if the certificate is malformed, or has several URIs in its
+    /// subject alternative names: a SPIFFE ID must be the only one (X509-SVID section 2).
     pub fn read(der: &[u8], connection: &[u8]) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
         let names = parsed.subject_alternative_name().ok()?;
@@ -52,24 +52,26 @@ impl ClientCertificate {
         })
     }
 
-    /// The name by which the directory maps the certificate to a user.
+    /// The certificate's SPIFFE ID or subject, which the directory maps to a user.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether the certificate is valid at this time (RFC 5280 section 4.1.2.5: both ends belong to it).
+    /// Returns whether the certificate is valid at this time. The first and the last second of its
+    /// validity are included: RFC 5280 section 4.1.2.5.
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
         (self.not_before.seconds()..=self.not_after.seconds()).contains(&now.seconds())
     }
 
-    /// A digest that is different for each connection.
+    /// A digest that identifies the connection, so that it differs from that of every other
+    /// connection.
     pub fn connection(&self) -> [u8; 16] {
         self.connection
     }
 }
 
-/// A subject in the form of RFC 4514: the most specific name first, characters with a meaning and bytes
-/// beyond ASCII escaped, so that two different subjects never have the same text.
+/// Formats a subject as RFC 4514 does: the most specific name first, with special characters and
+/// non-ASCII bytes escaped. Two different subjects never have the same text.
 fn subject(name: &X509Name<'_>) -> String {
     let mut relative: Vec<String> = name
         .iter_rdn()
@@ -92,7 +94,7 @@ fn subject(name: &X509Name<'_>) -> String {
     relative.join(",")
 }
 
-/// The short names of RFC 4514 section 3.
+/// Returns the short name of an attribute type, such as `CN`: RFC 4514 section 3.
 fn short_name(oid: &str) -> Option<&'static str> {
     Some(match oid {
         "2.5.4.3" => "CN",
@@ -108,7 +110,7 @@ fn short_name(oid: &str) -> Option<&'static str> {
     })
 }
 
-/// The value of an attribute with the escapes of RFC 4514 section 2.4.
+/// Escapes the value of an attribute: RFC 4514 section 2.4.
 fn escaped(text: &str) -> String {
     let last = text.len().saturating_sub(1);
     let mut out = String::with_capacity(text.len());

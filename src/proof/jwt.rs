@@ -1,9 +1,10 @@
 //! Strict verification of foreign JSON Web Tokens: RFC 7519, RFC 7515, RFC 7517, RFC 8725, OpenID
-//! Connect Core 1.0 section 3.1.3.7. It knows bytes and keys, but no clock, no network and no
-//! provider.
+//! Connect Core 1.0 section 3.1.3.7. This module works on bytes and keys; it does not use a clock,
+//! the network or the directory.
 //!
-//! No decision relies on what a token says about itself: the key is the provider's own, and the key
-//! determines the algorithm. The bytes whose signature was checked are parsed once.
+//! A token does not choose how it is verified: the key comes from the provider, and the key
+//! determines the algorithm. A token is parsed only once, so the parsed claims are those that were
+//! signed.
 
 mod adapter;
 mod claims;
@@ -18,7 +19,7 @@ pub use unverified::{MAX_CHARACTERS, Unverified};
 /// The maximum length of a key id in bytes.
 const MAX_KEY_ID: usize = 512;
 
-/// Why a token was refused. The reasons are coarse, except where a caller can act on them.
+/// The reasons for refusing a token. They are detailed only where a caller can act on the detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// The token is not three parts of strict base64url with strict JSON in the first two.

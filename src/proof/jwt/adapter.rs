@@ -7,7 +7,8 @@ use jsonwebtoken::errors::{Error as JwtError, ErrorKind};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, EncodingKey};
 use ring::signature::{self as sig, UnparsedPublicKey, VerificationAlgorithm};
 
-/// Whether the key made a signature (in base64url) over a message with an algorithm.
+/// Returns whether `signature`, in base64url, is a valid signature of `message` with this key and
+/// algorithm.
 pub(super) fn verify(
     message: &str,
     signature: &str,
@@ -19,7 +20,8 @@ pub(super) fn verify(
         .is_ok_and(|good| good)
 }
 
-/// This provider only verifies. Tokens are signed elsewhere, with `ring` directly.
+/// The cryptography that `jsonwebtoken` uses. It only verifies, because Brevet signs tokens with
+/// `ring` directly.
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: |_: &Algorithm, _: &EncodingKey| {
         Err(JwtError::from(ErrorKind::InvalidAlgorithm))

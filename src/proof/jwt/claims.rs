@@ -16,12 +16,12 @@ const MAX_CLAIM_DEPTH: usize = 4;
 pub struct Verified(Map<String, Value>);
 
 impl Verified {
-    /// Must be called only with claims whose signature has been verified.
+    /// Wraps claims. The caller must have verified their signature.
     pub(super) fn new(claims: Map<String, Value>) -> Self {
         Self(claims)
     }
 
-    /// Claims that nobody has signed.
+    /// Wraps claims without a signature, for unit tests.
     #[cfg(test)]
     pub fn for_tests(claims: Map<String, Value>) -> Self {
         Self(claims)
@@ -31,14 +31,14 @@ impl Verified {
         &self.0
     }
 
-    /// The value of a claim, if it is a text.
+    /// Returns the value of a claim if it is a text.
     pub fn text(&self, claim: &str) -> Option<&str> {
         self.0.get(claim).and_then(Value::as_str)
     }
 
-    /// The value of a claim as a time in seconds since 1970, or `None` if there is no such claim.
-    /// RFC 7519 section 2 allows fractions, which must be rounded so that the token is not valid
-    /// for longer.
+    /// Returns the value of a claim as a time in seconds since 1970, or `None` if the claim is
+    /// absent. RFC 7519 section 2 allows fractions, which must be rounded so that the token is not
+    /// valid for longer.
     ///
     /// # Errors
     /// [`TokenError::Malformed`] if the claim is not a number, or is negative or after the year
@@ -65,10 +65,10 @@ impl Verified {
         }
     }
 
-    /// Every claim that a condition can check, by its path: the names of nested claims are joined
-    /// with slashes; texts, numbers and booleans become texts, and a list becomes several of them.
-    /// `None` if two claims have the same path ignoring case, because it would be ambiguous which
-    /// one is meant, or if there are more than 500 claims.
+    /// Returns every claim that a condition can check, by its path: the names of nested claims are
+    /// joined with slashes; texts, numbers and booleans become texts, and a list becomes several of
+    /// them. Returns `None` if two paths differ only in case, because a condition could mean either
+    /// claim, or if there are more than 500 claims.
     pub fn flattened(&self) -> Option<Vec<(String, Flat)>> {
         let (mut flat, mut seen) = (Vec::new(), HashSet::new());
         let mut open: Vec<(String, &Value, usize)> =
@@ -95,8 +95,8 @@ impl Verified {
         Some(flat)
     }
 
-    /// The value of a claim that is a text or a list of texts. `None` if it is absent, of another
-    /// type, or empty.
+    /// Returns the texts in a claim that is a text or a list of texts; `None` if the claim is
+    /// absent, of another type, or empty.
     pub fn texts(&self, claim: &str) -> Option<Vec<&str>> {
         let texts: Vec<&str> = match self.0.get(claim)? {
             Value::String(text) => vec![text.as_str()],
@@ -107,7 +107,7 @@ impl Verified {
     }
 }
 
-/// How a fraction of a second is rounded.
+/// The direction in which a time with a fraction of a second is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rounded {
     /// Down to the current second, for the end of a period.
@@ -116,7 +116,7 @@ pub enum Rounded {
     Up,
 }
 
-/// The value of a claim as conditions see it.
+/// The value of a claim in the form that policy conditions compare.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Flat {
     /// A text, number or boolean.

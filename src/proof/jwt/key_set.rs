@@ -19,7 +19,7 @@ const MAX_KEYS: usize = 200;
 /// The permitted sizes of RSA moduli in bytes: 2,048 to 8,192 bits.
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1_024;
 
-/// A provider's key, which determines the algorithms with which it may sign.
+/// A public key of a provider, with the algorithms that it may be used with.
 #[derive(Clone)]
 pub struct VerifyingKey {
     pub(super) key: DecodingKey,
@@ -93,7 +93,7 @@ const RSA: &[Algorithm] = &[
     Algorithm::PS512,
 ];
 
-/// The algorithm with this name, if it is accepted.
+/// Returns the algorithm with this name; `None` if Brevet does not accept it.
 pub(super) fn algorithm(name: &str) -> Option<Algorithm> {
     let all = RSA
         .iter()
@@ -141,8 +141,8 @@ fn key(jwk: &Value) -> Option<VerifyingKey> {
     Some(VerifyingKey { key, algorithms })
 }
 
-/// Keys that belong to nobody, for checking signatures without effect: the base points of the
-/// curves themselves (SP 800-186).
+/// Decoy keys that nobody has the private keys of, so that a check of a signature with them always
+/// fails: the base points of the curves (SP 800-186).
 pub(super) static DECOY_KEYS: LazyLock<KeySet> = LazyLock::new(|| {
     let keys = json!({"keys": [
         {"kid": "ES256", "kty": "EC", "crv": "P-256", "x": "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY", "y": "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"},
@@ -156,8 +156,8 @@ pub(super) static DECOY_KEYS: LazyLock<KeySet> = LazyLock::new(|| {
     KeySet::parse(keys.to_string().as_bytes()).unwrap_or_default()
 });
 
-/// A key that belongs to nobody, for an algorithm. For RSA it is a modulus of ones, as long as the
-/// signature.
+/// Returns a decoy key for an algorithm, with which the check of a signature always fails. For RSA,
+/// its modulus is all ones and as long as the signature.
 pub(super) fn decoy_key(algorithm: Algorithm, signature: usize) -> Option<DecodingKey> {
     if RSA.contains(&algorithm) {
         let length = signature.clamp(*RSA_BYTES.start(), *RSA_BYTES.end());

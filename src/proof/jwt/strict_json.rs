@@ -19,7 +19,7 @@ pub(super) fn object(part: &str) -> Result<Map<String, Value>, TokenError> {
     }
 }
 
-/// Whether no name and no text in a claim contains a control character. A postal address may
+/// Returns whether a claim's names and texts contain no control characters. A postal address may
 /// contain line breaks: OpenID Connect Core 1.0 section 5.1.1.
 pub(super) fn is_plain(name: &str, value: &Value) -> bool {
     fn printable(text: &str) -> bool {

@@ -15,7 +15,7 @@ use super::{MAX_KEY_ID, TokenError, adapter};
 /// The maximum length of a token in characters: STS API Reference, "AssumeRoleWithWebIdentity".
 pub const MAX_CHARACTERS: usize = 20_000;
 
-/// A parsed token, none of whose content may be trusted yet.
+/// A parsed token. None of its content may be trusted before [`Self::verify`].
 #[derive(Debug)]
 pub struct Unverified<'a> {
     message: &'a str,
@@ -38,8 +38,9 @@ impl<'a> Unverified<'a> {
         Self::parse(token, &["jwt", "jose"])
     }
 
-    /// Parses a logout token: OpenID Connect Back-Channel Logout 1.0 section 2.4. The type `logout+jwt` is
-    /// only recommended there; what else a logout token must and must not contain tells it from an ID token.
+    /// Parses a logout token: OpenID Connect Back-Channel Logout 1.0 section 2.4. Providers need
+    /// not set the type `logout+jwt`, so the caller must tell a logout token from an ID token by
+    /// its claims.
     ///
     /// # Errors
     /// The same as for [`Self::read`].
@@ -47,7 +48,7 @@ impl<'a> Unverified<'a> {
         Self::parse(token, &["logout+jwt", "application/logout+jwt", "jwt"])
     }
 
-    /// Parses a token of one of these types, in lower case, or without a type.
+    /// Parses a token whose header has one of these types, in lower case, or no type.
     fn parse(token: &'a str, types: &[&str]) -> Result<Self, TokenError> {
         if token.len() > MAX_CHARACTERS {
             return Err(TokenError::Malformed);
@@ -93,18 +94,19 @@ impl<'a> Unverified<'a> {
         })
     }
 
-    /// The id of the key with which the token claims to be signed.
+    /// The id of the key that the token's header names.
     pub fn key_id(&self) -> &str {
         &self.key_id
     }
 
-    /// A claim that is not verified yet, for finding out whose key to use.
+    /// Returns a claim before the signature is verified, to find the provider whose key is needed.
     pub fn unverified_text(&self, claim: &str) -> Option<&str> {
         self.claims.get(claim).and_then(Value::as_str)
     }
 
-    /// The value that the claim `at_hash` must have for an access token: OpenID Connect Core 1.0 section
-    /// 3.1.3.6. The digest is that of the token's own algorithm; EdDSA with Ed25519 uses SHA-512.
+    /// Returns the value that the claim `at_hash` must have for an access token: OpenID Connect
+    /// Core 1.0 section 3.1.3.6. The digest algorithm follows from the token's signature algorithm;
+    /// EdDSA with Ed25519 uses SHA-512.
     pub fn half_digest(&self, access_token: &str) -> String {
         let algorithm = match self.algorithm {
             Algorithm::RS384 | Algorithm::PS384 | Algorithm::ES384 => &SHA384,
@@ -116,9 +118,9 @@ impl<'a> Unverified<'a> {
         URL_SAFE_NO_PAD.encode(digest.as_ref().get(..half).unwrap_or_default())
     }
 
-    /// Checks the signature. Without a key that could have made it, a check is made with a key that
-    /// belongs to nobody; otherwise the time would show whether the provider or key exists. The
-    /// time for finding them, about a microsecond, is not compensated.
+    /// Verifies the signature. If there is no suitable key, a decoy key is used instead, so that
+    /// the time of a refusal does not show whether the provider or key exists. The lookup of
+    /// provider and key still shows in the time, but takes only about a microsecond.
     ///
     /// # Errors
     /// [`TokenError::Signature`] if there is no key, or the key did not make the signature with
@@ -137,8 +139,9 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    /// Whether the key may be used with this algorithm and `ring` would not refuse the signature
-    /// without any work: an RSA signature is a number below the modulus and of the same length.
+    /// Returns whether a check with this key takes the usual time: the key allows the algorithm,
+    /// and an RSA signature is below the modulus and of the same length. `ring` refuses all others
+    /// at once.
     fn may_be_by(&self, key: &VerifyingKey) -> bool {
         key.algorithms.contains(&self.algorithm)
             && match key.key.kind() {

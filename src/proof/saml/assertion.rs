@@ -1,5 +1,5 @@
-//! Reads a response and its assertion into types: SAML Core 2.0 sections 2 and 3. It does not check for
-//! whom or when they are valid; `rules` does.
+//! Reads a response and its assertion into types: SAML Core 2.0 sections 2 and 3. The module
+//! `rules` checks their audience and validity.
 
 use roxmltree::Node;
 
@@ -10,7 +10,7 @@ use super::signature::NAMESPACE as XMLDSIG;
 use super::xml;
 use crate::base::clock::Timestamp;
 
-/// The namespaces of assertions and of the protocol.
+/// The XML namespaces of SAML assertions and of the SAML protocol.
 pub(super) const SAML: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
 pub(super) const SAMLP: &str = "urn:oasis:names:tc:SAML:2.0:protocol";
 
@@ -19,12 +19,13 @@ const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
 const ENTITY: &str = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity";
 const SUBJECT_TYPE_PREFIX: &str = "urn:oasis:names:tc:SAML:2.0:nameid-format:";
 const UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";
-/// The maximum length of a name identifier and of its format, in characters, because the session
-/// carries them. SAML Core 2.0 section 8.3.7 has the same limit for persistent identifiers.
+/// The maximum length of a name identifier and of its format, in characters. The session token
+/// contains both, so they must be short. SAML Core 2.0 section 8.3.7 has the same limit for
+/// persistent identifiers.
 pub const MAX_NAME_ID: usize = 256;
 
-/// The part of a response outside the assertion. Unless the response itself is signed, nobody vouches
-/// for this part, which is then only used to refuse a response.
+/// The part of a response outside the assertion. Unless the response itself is signed, an attacker
+/// can change this part, so it is only used to refuse a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     pub id: String,
@@ -41,15 +42,16 @@ pub struct Envelope {
 /// An assertion: statements of an identity provider about one subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assertion {
-    /// The assertion's ID, which is unique among those of its issuer. The assertion may be used once.
+    /// The assertion's ID, which is unique for its issuer. It marks the assertion as used, since
+    /// each may be used once.
     pub id: String,
     pub issue_instant: Timestamp,
     /// The entity ID of the identity provider.
     pub issuer: String,
     pub subject: NameId,
-    /// The ways in which a bearer may prove to be the subject.
+    /// The ways to confirm that the sender of the assertion is its subject.
     pub confirmations: Vec<SubjectConfirmation>,
-    /// When and for whom the assertion is valid.
+    /// The period in which the assertion is valid, and its audiences.
     pub conditions: Conditions,
     /// When and how the subject was authenticated.
     pub authn_statements: Vec<AuthnStatement>,
@@ -57,7 +59,7 @@ pub struct Assertion {
     pub attributes: Vec<Attribute>,
 }
 
-/// A name identifier, which names the subject of an assertion.
+/// A name identifier (NameID), which names the subject of an assertion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameId {
     /// The name itself, such as an email address.
@@ -71,23 +73,25 @@ pub struct NameId {
 }
 
 impl NameId {
-    /// The format as STS returns it in `SubjectType`: SAML 2.0 formats have no prefix.
+    /// Returns the format as STS returns it in `SubjectType`: without the URN prefix of SAML 2.0
+    /// formats.
     pub fn subject_type(&self) -> &str {
         let format = self.format.as_deref().unwrap_or(UNSPECIFIED);
         format.strip_prefix(SUBJECT_TYPE_PREFIX).unwrap_or(format)
     }
 }
 
-/// A way in which whoever presents the assertion may prove to be its subject.
+/// A SubjectConfirmation element: a way to confirm that the sender of the assertion is its subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubjectConfirmation {
-    /// Whether the method is bearer and anybody may present the assertion. A confirmation that contains
-    /// an identifier is only for the identified party (SAML Core 2.0 section 2.4.1.1), which a request
-    /// cannot prove to be.
+    /// Whether the method is bearer and anybody may present the assertion. If the confirmation
+    /// contains an identifier, only the identified party may present it (SAML Core 2.0 section
+    /// 2.4.1.1), and a request has no way to prove that it comes from that party.
     pub is_bearer: bool,
     /// The URL to which the assertion may be presented.
     pub recipient: Option<String>,
-    /// The ID of the request that the assertion answers.
+    /// The ID of the request that the assertion answers; `None` if the sign-in began at the
+    /// identity provider.
     pub in_response_to: Option<String>,
     /// The confirmation is not valid before this time.
     pub not_before: Option<Timestamp>,
@@ -102,7 +106,8 @@ pub struct Conditions {
     pub not_before: Option<Timestamp>,
     /// The assertion is not valid at this time or later.
     pub not_on_or_after: Option<Timestamp>,
-    /// The audiences of each restriction. Every restriction must contain an accepted audience.
+    /// The audiences of each AudienceRestriction element. Every restriction must contain an
+    /// audience that the verifier accepts.
     pub audience_restrictions: Vec<Vec<String>>,
 }
 
@@ -111,11 +116,12 @@ pub struct Conditions {
 pub struct AuthnStatement {
     /// When the subject was authenticated, by the clock of the identity provider.
     pub authn_instant: Timestamp,
-    /// The end of the session at the identity provider.
+    /// When the session at the identity provider ends; `None` if the provider does not say.
     pub session_not_on_or_after: Option<Timestamp>,
-    /// The identity provider's name for its session with the subject.
+    /// The identity provider's id of its session with the subject, which a logout request names.
     pub session_index: Option<String>,
-    /// The class of authentication, such as one with a hardware token.
+    /// The AuthnContextClassRef, a URI for the kind of authentication, such as one with a hardware
+    /// token.
     pub context_class: Option<String>,
 }
 
@@ -130,7 +136,8 @@ pub struct Attribute {
 }
 
 impl Envelope {
-    /// Reads the part of a response outside the assertion, and refuses a status other than success.
+    /// Reads the part of a response outside the assertion. Refuses a response whose status is not
+    /// success.
     pub(super) fn read(response: Node<'_, '_>, is_signed: bool) -> Result<Self, Refusal> {
         let element = Element(response, "Response");
         if !xml::is(response, SAMLP, "Response") {

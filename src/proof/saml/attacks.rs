@@ -8,10 +8,10 @@ mod xmlsec1;
 use super::tests::{GOOD, accept, data, made_at, metadata, sign};
 use super::*;
 
-/// A valid response that is attacked, and its content.
+/// A valid response to attack, with the content that a verifier reads from it.
 struct Target {
     name: &'static str,
-    /// The `PROVIDER` in `tests/data/saml/PROVIDER-metadata.xml`.
+    /// The name of the provider, whose metadata is in `tests/data/saml/PROVIDER-metadata.xml`.
     provider: &'static str,
     xml: String,
     idp: Metadata,
@@ -35,14 +35,15 @@ fn targets() -> Vec<Target> {
 }
 
 impl Target {
-    /// Whether the response is accepted. Fails the test if it is accepted with another content.
+    /// Returns whether the response is accepted. Fails the test if it is accepted with another
+    /// content.
     #[track_caller]
     fn accepts(&self, attack: &[u8], how: &str) -> bool {
         self.refusal(attack, how).is_none()
     }
 
-    /// Why the response is refused, or `None` if it is accepted. Fails the test if it is accepted with
-    /// another content.
+    /// Returns why the response is refused, or `None` if it is accepted. Fails the test if it is
+    /// accepted with another content.
     #[track_caller]
     fn refusal(&self, attack: &[u8], how: &str) -> Option<Refusal> {
         match accept(attack, &self.idp, made_at()) {
@@ -84,7 +85,7 @@ impl Numbers {
     }
 }
 
-/// A forged copy of a response, with the subject `mallory` and another role.
+/// Returns a forged copy of a response, with the subject `mallory` and another role.
 fn evil(xml: &str) -> String {
     let text = for_mallory(xml);
     assert!(text.contains("mallory"));
@@ -104,8 +105,8 @@ fn for_mallory(xml: &str) -> String {
     text.replace("role/Deploy", "role/Admin")
 }
 
-/// The positions in a document at which an element can be inserted: before and after each element, and
-/// after each start tag.
+/// Returns the positions in a document at which an element can be inserted: before and after each
+/// element, and after each start tag.
 fn positions(xml: &str) -> Vec<usize> {
     let document = Document::parse(xml).unwrap();
     let mut positions = Vec::new();
@@ -137,8 +138,9 @@ fn the_attacks_would_succeed_without_the_signature() {
     }
 }
 
-/// Attributes that only some parsers take for a namespace, that make canonicalization fail, or that give
-/// an element a second ID: PortSwigger, "The Fragile Lock" (2025).
+/// Tries attributes that only some parsers take for namespace declarations, that make
+/// canonicalization fail, or that give an element a second ID: PortSwigger, "The Fragile Lock"
+/// (2025).
 #[test]
 fn sa_02_attributes_that_parsers_disagree_about_are_refused() {
     const ATTRIBUTES: [&str; 8] = [
@@ -169,7 +171,7 @@ fn sa_02_attributes_that_parsers_disagree_about_are_refused() {
     }
 }
 
-/// Changes that do not alter the meaning of XML.
+/// Tries changes of the text that do not change its meaning in XML, such as CDATA sections.
 #[test]
 fn sa_02_other_spellings_of_a_value_are_read_whole() {
     for target in targets() {

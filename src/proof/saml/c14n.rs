@@ -1,19 +1,19 @@
 //! Exclusive XML Canonicalization 1.0 (W3C Recommendation of 18 July 2002) of one element, without
-//! comments. A reference by ID never covers comments, whichever of the two algorithms is named (XML
-//! Signature 1.1 section 4.4.3.3), so the form with comments is not needed.
+//! comments. A reference by ID never covers comments, even if it names the algorithm with comments
+//! (XML Signature 1.1 section 4.4.3.3), so this module does not implement that algorithm.
 
 use roxmltree::Node;
 
 use super::xml::{attribute_name, qualified_name};
 
-/// The error if the canonical text would be longer than the limit.
+/// The error for an element whose canonical text would exceed the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooLong;
 
 /// Returns the canonical text of an element.
 ///
-/// The element `without`, which is the enveloped signature, is left out with its content. `inclusive`
-/// has the prefixes of an `InclusiveNamespaces` list (`#default` is the empty prefix), whose
+/// `without` is the enveloped signature, an element that is left out with its content. `inclusive`
+/// contains the prefixes of an `InclusiveNamespaces` list (`#default` is the empty prefix); their
 /// declarations are written even where no name uses them.
 ///
 /// # Errors
@@ -46,7 +46,7 @@ struct Writer<'a, 'i, 'l> {
 }
 
 impl<'a, 'i> Writer<'a, 'i, '_> {
-    /// Writes an element with its content. `limits` bounds the depth of this recursion.
+    /// Writes an element with its content. The function is recursive; `limits` bounds its depth.
     fn element(&mut self, element: Node<'a, 'i>) -> Result<(), TooLong> {
         let name = qualified_name(element);
         let outer = self.declared.len();

@@ -18,14 +18,15 @@ const PREFIX: &str = "https://aws.amazon.com/SAML/Attributes/";
 const ROLE: &str = "https://aws.amazon.com/SAML/Attributes/Role";
 const PRINCIPAL_TAG: &str = "https://aws.amazon.com/SAML/Attributes/PrincipalTag:";
 
-/// A role, and the provider whose assertion allows the user to assume it.
+/// A pair from the attribute `Role`: the ARN of a role, and the ARN of the provider whose users may
+/// assume it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RolePair {
     pub role: String,
     pub provider: String,
 }
 
-/// The parameters of a session that an assertion contains.
+/// The session parameters in an assertion, from the attributes that AWS defines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsClaims {
     /// The attribute `RoleSessionName`, which is required.
@@ -34,13 +35,13 @@ pub struct AwsClaims {
     pub session_duration: Option<Duration>,
     /// The session tags, from the attributes `PrincipalTag:KEY`.
     pub tags: Vec<Tag>,
-    /// The keys of the tags that are passed on when the session assumes another role.
+    /// The keys of the transitive tags: sessions that are chained to this one inherit them.
     pub transitive_tag_keys: Vec<String>,
-    /// The attribute `SourceIdentity`, which the session and those chained to it keep.
+    /// The attribute `SourceIdentity`, which also applies to sessions that are chained to this one.
     pub source_identity: Option<SourceIdentity>,
-    /// The pairs of role and provider in the attribute `Role`.
+    /// The valid pairs of role and provider in the attribute `Role`.
     pub roles: Vec<RolePair>,
-    /// Whether the assertion has the attribute `Role`, even if none of its values can be read.
+    /// Whether the assertion has the attribute `Role`, even if none of its values is valid.
     pub has_roles: bool,
 }
 
@@ -60,8 +61,9 @@ impl AwsClaims {
         Self::read_others(assertion, role_session_name, roles(assertion)?)
     }
 
-    /// Reads the attributes of an assertion that signs a person in. It need not name roles, because the
-    /// person chooses one later, and the name of a session is made from the NameID.
+    /// Reads the attributes of an assertion for signing in to the pages. Such an assertion need not
+    /// contain roles or a session name: the person chooses a role later, and the session name comes
+    /// from the NameID.
     ///
     /// # Errors
     /// [`Refusal::RepeatedAttribute`] if an attribute is repeated, and [`Refusal::Attribute`] if a value
@@ -129,7 +131,7 @@ impl AwsClaims {
         Ok(claims)
     }
 
-    /// The pairs of role and provider in the attribute `Role`.
+    /// Returns the valid pairs of role and provider in the attribute `Role`.
     pub fn roles(&self) -> &[RolePair] {
         &self.roles
     }
@@ -219,7 +221,8 @@ fn tags(assertion: &Assertion) -> Result<Vec<Tag>, Refusal> {
     Ok(tags)
 }
 
-/// The value of an attribute that may have only one; `None` if the attribute is missing.
+/// Returns the value of an attribute that may have only one value; `None` if the attribute is
+/// missing.
 fn single<'a>(assertion: &'a Assertion, name: &str) -> Result<Option<&'a str>, Refusal> {
     match values(assertion, name)?.as_slice() {
         [] => Ok(None),
@@ -228,7 +231,8 @@ fn single<'a>(assertion: &'a Assertion, name: &str) -> Result<Option<&'a str>, R
     }
 }
 
-/// The values of an attribute, which must be texts. The attribute may occur only once.
+/// Returns the values of an attribute, all of which must be texts. The attribute may occur only
+/// once.
 fn values<'a>(assertion: &'a Assertion, name: &str) -> Result<Vec<&'a str>, Refusal> {
     let is_named = |attribute: &str| attribute.strip_prefix(PREFIX) == Some(name);
     let mut named = assertion.attributes.iter().filter(|a| is_named(&a.name));

@@ -2,7 +2,7 @@
 //! `BREVET_SAML_MUTATIONS` sets the number of mutations, which is 20,000 by default.
 //! `tests/data/saml/README.md` has the command for a long run.
 //!
-//! Every accepted mutation is also verified by xmlsec1, and so is one in a hundred refused ones.
+//! The test also verifies every accepted mutation with xmlsec1, and one in a hundred refused ones.
 
 use super::xmlsec1::Xmlsec1;
 use super::*;
@@ -102,8 +102,8 @@ fn mutate_bytes(numbers: &mut Numbers, text: &mut Vec<u8>) {
     }
 }
 
-/// Changes the tree: removes, doubles, moves, wraps or renames elements and attributes, or gives them
-/// the content of others. `None` if the text is not XML any more.
+/// Changes the tree: removes, duplicates, moves, wraps or renames elements and attributes, or gives
+/// them the content of others. Returns `None` if the text is not XML any more.
 fn mutate_tree(numbers: &mut Numbers, xml: &str) -> Option<String> {
     let document = Document::parse(xml).ok()?;
     let elements: Vec<_> = document.descendants().filter(Node::is_element).collect();
@@ -155,8 +155,8 @@ fn mutate_tree(numbers: &mut Numbers, xml: &str) -> Option<String> {
     })
 }
 
-/// Removes an attribute, gives it the value of another, or copies one to `element`. `None` if no
-/// element has an attribute.
+/// Removes an attribute, gives it the value of another one, or copies an attribute to `element`.
+/// Returns `None` if no element has an attribute.
 fn mutate_attributes(
     numbers: &mut Numbers,
     xml: &str,
@@ -184,7 +184,7 @@ fn replaced(xml: &str, range: std::ops::Range<usize>, with: &str) -> String {
     format!("{}{with}{}", &xml[..range.start], &xml[range.end..])
 }
 
-/// The text of an element with another name in its tags.
+/// Returns the text of an element with another name in its start and end tags.
 fn renamed(xml: &str, element: Node<'_, '_>, name: &str) -> String {
     let old = xml::qualified_name(element);
     let text = &xml[element.range()];
@@ -198,7 +198,7 @@ fn renamed(xml: &str, element: Node<'_, '_>, name: &str) -> String {
     }
 }
 
-/// Splits a name after the colon of its prefix.
+/// Splits a qualified name into its prefix, including the colon, and its local part.
 fn split(name: &str) -> (&str, &str) {
     name.split_at(name.find(':').map_or(0, |colon| colon + 1))
 }
@@ -218,13 +218,13 @@ fn mutation(numbers: &mut Numbers, xml: &str) -> Vec<u8> {
     text
 }
 
-/// The results of the mutations of one response.
+/// The number of mutations of one response with each result.
 #[derive(Default)]
 struct Count {
     accepted: usize,
     asked: usize,
-    /// The number of mutations that only xmlsec1 accepts. It supports more forms of signatures, and does
-    /// not check the rules of SAML.
+    /// The number of mutations that Brevet refuses and xmlsec1 accepts. xmlsec1 supports more forms
+    /// of signatures, and does not check the rules of SAML.
     stricter: usize,
 }
 
@@ -301,7 +301,7 @@ fn sa_07_no_mutation_is_accepted_as_anybody_else() {
     );
 }
 
-/// Checks that the mutations reach every step of the verifier.
+/// Checks that the mutations reach every step of the verifier, by the reasons of its refusals.
 #[test]
 fn mutations_are_refused_for_many_reasons() {
     let targets = targets();

@@ -1,9 +1,9 @@
-//! Signature wrapping: a forged copy and the signed original in one response.
+//! Tests of signature wrapping: a response with a forged copy besides the signed original.
 
 use super::*;
 
-/// The eight wrappings of Somorovsky et al., "On Breaking SAML: Be Whoever You Want to Be" (USENIX
-/// Security 2012), as testing tools number them.
+/// Tries the eight wrappings of Somorovsky et al., "On Breaking SAML: Be Whoever You Want to Be"
+/// (USENIX Security 2012), with the numbers that testing tools use.
 #[test]
 fn sa_01_the_eight_wrappings_are_refused() {
     for target in targets() {
@@ -32,7 +32,8 @@ fn sa_01_the_eight_wrappings_are_refused() {
     }
 }
 
-/// The wrappings of a signed response, by number: the forged response contains the original one.
+/// Returns the wrappings of a signed response with their numbers: the forged response contains the
+/// original one.
 fn wrappings_of_the_response(xml: &str) -> Vec<(u8, String)> {
     let document = Document::parse(xml).unwrap();
     let response = document.root_element();
@@ -60,8 +61,8 @@ fn wrappings_of_the_response(xml: &str) -> Vec<(u8, String)> {
     attacks
 }
 
-/// The wrappings of a signed assertion, by number: the response contains a forged assertion and the
-/// original one.
+/// Returns the wrappings of a signed assertion with their numbers: the response contains a forged
+/// assertion and the original one.
 fn wrappings_of_the_assertion(xml: &str) -> Vec<(u8, String)> {
     let parts = Parts::of(xml);
     let all = &parts.assertion;
@@ -99,8 +100,8 @@ fn wrappings_of_the_assertion(xml: &str) -> Vec<(u8, String)> {
     attacks
 }
 
-/// Puts a forged assertion, the original and its signature at all other positions. Only a sample of
-/// the attacks is tried, which is the same in every run.
+/// Puts a forged assertion, the original and its signature at all other positions. The test tries a
+/// sample of these attacks, the same in every run.
 #[test]
 fn sa_01_no_placement_of_an_evil_copy_is_accepted() {
     let each = mutations::number() / 10 / targets().len();
@@ -168,13 +169,14 @@ fn sa_01_no_placement_of_an_evil_copy_is_accepted() {
     }
 }
 
-/// The parts of a response, of which attacks are composed.
+/// The parts of a response that the attacks combine in other ways.
 struct Parts {
-    /// The texts before and after the assertion.
+    /// The text before the assertion; `after` is the text behind it.
     before: String,
     assertion: String,
     after: String,
-    /// The position of the signature in the assertion, or in the response if that is signed.
+    /// The byte range of the signature in the assertion, or in the response if the response is
+    /// signed.
     signature: std::ops::Range<usize>,
 }
 
@@ -198,7 +200,7 @@ impl Parts {
     }
 }
 
-/// Keeps (0), replaces (1) or removes (2) the first ID of a text.
+/// Keeps (0), replaces (1) or removes (2) the first ID attribute of a text.
 fn with_id(xml: &str, id: usize) -> String {
     let at = xml.find(" ID=\"").unwrap();
     let end = at + 5 + xml[at + 5..].find('"').unwrap() + 1;

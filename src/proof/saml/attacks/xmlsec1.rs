@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::*;
 
-/// The element by which signatures are counted.
+/// The XPath expression that counts the signatures of a response.
 const SIGNATURES: &str =
     "//*[local-name()='Signature' and namespace-uri()='http://www.w3.org/2000/09/xmldsig#']";
 
@@ -17,7 +17,7 @@ pub(super) struct Xmlsec1 {
 }
 
 impl Xmlsec1 {
-    /// Uses the certificate of the key that signed the target.
+    /// Prepares xmlsec1 with the certificate that verifies the target's signature.
     pub fn new(target: &Target) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let metadata = data(&format!("{}-metadata.xml", target.provider));
@@ -49,7 +49,7 @@ impl Xmlsec1 {
         panic!("xmlsec1 does not accept {} itself", target.name);
     }
 
-    /// Whether every signature of the response is valid.
+    /// Returns whether every signature of the response is valid.
     pub fn accepts(&self, response: &[u8]) -> bool {
         let file = self.write(0, response);
         let signatures = signatures(response).max(1);
@@ -83,7 +83,7 @@ impl Xmlsec1 {
         file
     }
 
-    /// Whether the signature with this number is valid in all of the files.
+    /// Returns whether the signature with this number is valid in all of the files.
     fn verifies(&self, number: usize, files: &[impl AsRef<Path>]) -> bool {
         let output = Command::new("xmlsec1")
             .args(["--verify", "--enabled-reference-uris", "same-doc"])
