@@ -117,7 +117,7 @@ pub struct Admission {
     /// Connections in their TLS handshake, oldest first.
     shaking: Mutex<VecDeque<Weak<Connection>>>,
     max_newcomers: usize,
-    /// Clients of trusted proxies that were authenticated, with their principals.
+    /// The clients of trusted proxies on whose behalf a call was authenticated, with their principals.
     proven_sources: Cache<Source, Arc<Holdings>>,
     /// Where each proof was first seen.
     proofs: Cache<[u8; 16], Place>,

@@ -251,7 +251,7 @@ pub fn again(
     signature::again(caller, &context, now)
 }
 
-/// Whether a session can be used now.
+/// Whether a session can be used now: it has not expired, was not ended early, and its principal still exists.
 pub fn stands(
     broker: &Broker,
     session: &Arc<OpenedSession>,

@@ -98,21 +98,21 @@ pub struct Counted<'a> {
 /// The limit because of which a call or session was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exceeded {
-    /// `[budgets.principal] calls_per_second`.
+    /// The limit `[budgets.principal] calls_per_second`.
     Principal,
-    /// `[budgets.principal] reads_per_second`.
+    /// The limit `[budgets.principal] reads_per_second`.
     Reads,
-    /// `[budgets.principal] object_requests_per_second`.
+    /// The limit `[budgets.principal] object_requests_per_second`.
     ObjectRequests,
     /// A tenth of `[budgets.principal] calls_per_second`, for calls that end sessions.
     Revocations,
     /// Half of the principal's budget: the most that calls with one and the same signature may use.
     Repeats,
-    /// `[budgets.account] calls_per_second`.
+    /// The limit `[budgets.account] calls_per_second`.
     Account,
-    /// `[budgets.source] unproven_calls_per_second`.
+    /// The limit `[budgets.source] unproven_calls_per_second`.
     Source,
-    /// `live_sessions` of the principal or of the account.
+    /// The limit `live_sessions` of the principal or of the account.
     Sessions,
 }
 
@@ -178,7 +178,7 @@ pub struct Budgets {
     principal_reads: Option<Calls>,
     principal_object_requests: Option<Calls>,
     revocations: Option<Calls>,
-    /// Calls with the same signature, counted by signature.
+    /// The calls of each signature. Copies of a captured request have the same signature, so they are limited together.
     repeated_calls: Option<Calls>,
     repeated_reads: Option<Calls>,
     repeated_object_requests: Option<Calls>,

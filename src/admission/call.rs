@@ -13,8 +13,8 @@ use super::{ANSWER_BYTES, CALL_BYTES, Place, Purpose, Shed, lock, remember};
 use crate::base::digest::sha256;
 use crate::budgets::{self, Source};
 
-/// The maximum length in bytes of an answer that is covered by
-/// [`ANSWER_BYTES`].
+/// The maximum length in bytes of a short answer. [`ANSWER_BYTES`] covers the memory of such an
+/// answer.
 pub(super) const SHORT_ANSWER: usize = 2_048;
 impl Connection {
     /// Counts a call whose headers have `header_bytes`. `address` is the address of the client; a

@@ -27,7 +27,7 @@ const MAX_COUNTED: usize = 1_024;
 /// How often the lines that count several hand-outs are written.
 const COUNTED_EVERY: Duration = Duration::from_secs(1);
 
-/// The workload to which something was handed out, and how it showed who it is.
+/// The workload to which something was handed out, and the proof that the workload showed.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq, Hash)]
 pub struct Recipient {
     /// The kind of listener: `imds`, `container` or `unix`.
@@ -75,7 +75,7 @@ struct Rate {
     lines: u32,
     /// The lines that each count several hand-outs, until the writer takes them.
     counted: Vec<Line>,
-    /// Where each line is: for each recipient, by [`Line::session`].
+    /// The index of each line in `counted`: by recipient, and then by [`Line::session`].
     places: HashMap<Recipient, HashMap<String, usize>>,
     /// The place of the line that was counted last. Most hand-outs belong to the same line, so it is tried first.
     last: usize,
@@ -116,7 +116,7 @@ impl Audit {
     }
 
     /// Records that a session was handed out, or was refused, to a caller that asked at `now`. `peer` describes the
-    /// other end of the connection, for listeners where the recipient alone does not.
+    /// other end of the connection, on listeners whose recipients do not identify it.
     pub fn handed_out(
         &self,
         now: Timestamp,

@@ -1,5 +1,5 @@
-//! The sealed file in which sessions of configured roles outlive a restart of the agent, so that it can also start while
-//! the broker is away.
+//! The sealed file in which sessions of configured roles outlive a restart of the agent, so that the agent can also
+//! start while the broker cannot be reached.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -58,7 +58,7 @@ pub struct Handouts {
 }
 
 impl Handouts {
-    /// Creates an agent's holdings, which are empty at first.
+    /// Creates an empty set of sessions.
     pub fn new(
         source: Arc<dyn Source>,
         clock: Arc<dyn Clock>,

@@ -134,8 +134,8 @@ impl Imds {
         }
     }
 
-    /// How the caller proved that it may ask: by a token, or by nothing if version 1 is on. `None` if it did not;
-    /// a token that is not valid is never ignored.
+    /// The recipient for the audit log, by how the caller proved that it may ask: by a token, or without one if version
+    /// 1 is on. `None` if the caller must be refused. An invalid token is always refused, even if version 1 is on.
     fn proof(&self, headers: &HeaderMap, now: Timestamp) -> Option<&Recipient> {
         let mut given = headers.get_all(&TOKEN).iter();
         match (given.next(), given.next()) {

@@ -109,7 +109,7 @@ impl Who {
                 .is_none_or(|wanted| Some(wanted) == unit.as_ref()))
     }
 
-    /// The conditions that were compared, for the audit log.
+    /// The name, in the audit log, of the most specific condition that was compared, such as `peer-unit`.
     pub fn proof(&self) -> &'static str {
         match (&self.unit, &self.executable) {
             (Some(_), _) => "peer-unit",

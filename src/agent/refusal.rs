@@ -6,8 +6,8 @@ use crate::client::{ClientError, split_encoded_message};
 /// Why a workload gets no credentials, and whether asking again may help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The broker refused, and will do so again until somebody changes something. A face passes this on as an
-    /// error that makes an SDK stop.
+    /// The broker refused, and will do so again until somebody changes something. The endpoints report this as an error
+    /// that makes an SDK stop.
     #[error("{code}: {message}")]
     Denied {
         /// The broker's AWS error code, such as `AccessDenied`.

@@ -101,7 +101,7 @@ impl RoleSession {
     }
 }
 
-/// The document as bytes that are wiped after they were last sent.
+/// Serializes the document into memory that is wiped when no answer uses it any more.
 fn document(document: &Document<'_>) -> Result<Bytes, ClientError> {
     // Room for the longest session token, so that no copy is left behind by growing.
     let mut text = Zeroizing::new(Vec::with_capacity(document.token.len() + 1_024));

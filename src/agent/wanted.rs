@@ -1,4 +1,4 @@
-//! Describes the session that a face asks for: which role, and for which workload. Equal descriptions share one
+//! Describes the session that an endpoint asks for: which role, and for which workload. Equal descriptions share one
 //! session.
 
 use std::fmt;

@@ -19,8 +19,8 @@ use crate::client::{ClientError, RevocationWatch, WatchedSession};
 
 /// The maximum number of sessions that one stream watches (`relying.proto`).
 const PER_STREAM: usize = 100;
-/// The maximum number of streams. If more would be needed, fewer and fuller ones are opened. The broker allows a
-/// node 32.
+/// The maximum number of streams. If new sessions would need more, the agent closes all streams, and opens as few as
+/// possible for all sessions. The broker allows a node 32.
 const MOST_STREAMS: usize = 16;
 /// A stream without a message for this long is dead, because a heartbeat arrives every 5 seconds.
 const SILENCE: Duration = Duration::from_secs(12);

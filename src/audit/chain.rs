@@ -106,7 +106,8 @@ pub struct Chained<'a> {
 }
 
 impl<'a> Chained<'a> {
-    /// Parses a line without its line feed; `None` if it does not end as the broker writes lines.
+    /// Parses a line without its line feed; `None` if the line does not end with its number and hash in the form in
+    /// which the broker writes them.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
         let rest = line.strip_suffix(AFTER_HASH)?;
         let (rest, hash) = rest.split_at_checked(rest.len().checked_sub(64)?)?;

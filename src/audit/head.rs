@@ -14,7 +14,7 @@ use crate::files::{self, Audience, FileError};
 
 /// The length of the file. It is constant, so that the file can be overwritten in place.
 const LENGTH: usize = 128;
-/// The highest number of a line that is accepted, which no log reaches.
+/// The highest line number that the file may contain. No log reaches it.
 const MAX_SEQUENCE: u64 = 1 << 53;
 /// The interval between syncs of the file. A crash of the broker loses nothing, but a crash of the machine may lose the
 /// writes since the last sync.
@@ -59,7 +59,7 @@ pub(super) struct HeadFile {
     file: File,
     path: PathBuf,
     synced_at: Instant,
-    /// Whether the last write failed, which has been logged.
+    /// Whether the last write failed. A failure is logged only if the write before it succeeded.
     failing: bool,
 }
 

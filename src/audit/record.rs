@@ -44,9 +44,9 @@ pub struct Record<'a> {
     pub event_id: Cow<'a, str>,
     /// Whether the call changes nothing in the directory. As in CloudTrail, this is true of every STS call.
     pub read_only: bool,
-    /// `AwsApiCall`; `BrevetChange` for a change of the feed; `BrevetAggregate` for counted refusals;
-    /// `BrevetSignature` for a signature of several tokens; `BrevetCommand` for a command on the
-    /// broker's machine.
+    /// The type of the event: `AwsApiCall`; `BrevetChange` for a change of the feed; `BrevetAggregate` for counted
+    /// refusals; `BrevetSignature` for a signature of several tokens; `BrevetCommand` for a command on the broker's
+    /// machine.
     pub event_type: &'static str,
     /// `false` for a request to an object store, which is a data event.
     pub management_event: bool,

@@ -1,6 +1,5 @@
-//! Counts calls instead of writing a line for each: refusals, which anybody can cause in any number,
-//! and calls that only ask for the caller's identity. Limits how many bytes of lines they may take.
-//! Reads no clock.
+//! Counts calls instead of writing a line for each: refusals, which anybody can cause in any number, and calls that
+//! only ask for the caller's identity. This module also limits the bytes of lines per second. It does not read a clock.
 
 use std::collections::HashMap;
 use std::time::Duration;

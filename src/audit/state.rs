@@ -19,8 +19,8 @@ use crate::session::batch::{Leaf, Proof};
 /// The bytes of refusals that are written per second for callers who were not authenticated.
 pub(super) const UNPROVEN_PER_SECOND: i64 = 64 << 10;
 const PROVEN_PER_SECOND: i64 = 256 << 10;
-/// The bytes of lines of GetCallerIdentity, which anybody with a signed request can repeat, that are
-/// written per second.
+/// How many bytes of lines of GetCallerIdentity are written per second. There is a limit because anybody with a signed
+/// request can repeat it.
 const IDENTITIES_PER_SECOND: i64 = 1 << 20;
 /// The seconds for which each rate can save unused bytes while the log is quiet.
 const BURST_SECONDS: i64 = 4;
@@ -115,7 +115,8 @@ impl State {
             .is_none_or(|space| space.has_room_for_reads(self.lengths().iter().sum()))
     }
 
-    /// The rate that applies to the line of a refusal, by whether its caller was authenticated.
+    /// The rate that limits the lines of refusals. `is_proven` says whether the caller was authenticated, since there
+    /// is a separate rate for callers who were not.
     pub fn rate(&mut self, is_proven: bool) -> &mut Rate {
         match is_proven {
             true => &mut self.proven,

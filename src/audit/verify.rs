@@ -23,7 +23,7 @@ pub struct Place {
 pub enum Fault {
     /// The hash of the line does not match its text and the line before it.
     Edited,
-    /// The line does not end as the broker writes lines.
+    /// The line does not end with its number and hash in the form in which the broker writes them.
     Unchained,
     /// This many lines without a link precede the first line with one, although that line is not the
     /// beginning of the chain.

@@ -235,7 +235,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Waits until so many calls wait, something else must be done, or the time has passed.
+    /// Waits until `calls` calls are waiting, something else must be done, or `time` has passed.
     fn wait_for<'s>(
         &self,
         mut state: MutexGuard<'s, State>,

@@ -22,7 +22,7 @@ use crate::session::envelope::{self, Purpose};
 
 /// How long a token is valid, unless its access key ends before.
 pub const LIFETIME: Duration = Duration::from_secs(3_600);
-/// The purpose of a token that a store gets when it logs in by OpenStack's Identity API.
+/// The purpose of a token that an object store gets when it logs in by OpenStack's Identity API.
 pub const OF_STORE: Purpose = Purpose {
     name: "brevet keystone token v1",
     form: 1,
@@ -36,8 +36,8 @@ pub const OF_CLIENT: Purpose = Purpose {
 };
 /// The maximum length in bytes of the id of a key, and of its secret.
 const MAX_KEY: usize = 128;
-/// The maximum length in characters of a session token that a bearer token can hold: 4,096, and 256 for the
-/// longest path of a token that was signed together with others.
+/// The maximum length in characters of a session token that a bearer token can hold: 4,096, and 256 for the longest
+/// hash path of a token that was signed together with others.
 const MAX_SESSION_TOKEN: usize = 4_096 + 256;
 
 /// The content of a token: an access key, and when the token expires.

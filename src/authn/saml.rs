@@ -41,7 +41,7 @@ pub struct Expected {
     pub request: Option<String>,
 }
 
-/// Verifies a response with which a person signs in. It waits for its turn like the responses of
+/// Verifies a response with which a person signs in. The verification waits for its turn together with those of
 /// [`prove`].
 ///
 /// # Errors

@@ -168,7 +168,7 @@ pub fn again(
     })
 }
 
-/// Whether a session can be used now.
+/// Whether a session can be used now: it has not expired, was not ended early, and its principal still exists.
 pub fn stands(
     session: &Arc<OpenedSession>,
     context: &SignatureContext<'_>,

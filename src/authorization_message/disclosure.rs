@@ -54,8 +54,7 @@ impl Disclosure {
         self.of_principal || !PRIVATE_KEYS.iter().any(is_private)
     }
 
-    /// Whether the reader may see a statement, because the policies of each account are visible only to
-    /// that account.
+    /// Whether the reader may see a statement. The policies of each account are visible only to that account.
     pub(super) fn shows(&self, report: &StatementReport) -> bool {
         match report.at.source {
             Source::Resource | Source::ResourceControl(..) => self.of_resource,

@@ -1,8 +1,8 @@
 //! Translates the JSON of a request into the input of Authorize: OpenID AuthZEN Authorization API 1.0,
 //! sections "Access Evaluation API" and "Access Evaluations API".
 //!
-//! A request that breaks the form of the API is refused as a whole. A well-formed request whose subject,
-//! action or resource cannot be named by policies is decided: nothing is allowed.
+//! A request that breaks the form of the API is refused as a whole. A well-formed request whose subject, action or
+//! resource no policy can name is not refused: its decision is `false`.
 
 use serde_json::{Map, Value};
 
@@ -106,7 +106,7 @@ struct Entities<'a> {
     context: Option<&'a Object>,
 }
 
-/// The entities of an evaluation that has all that are required.
+/// The entities of an evaluation after a check that none of the required ones is missing.
 struct Whole<'a> {
     subject: &'a Object,
     subject_type: &'a str,

@@ -58,7 +58,7 @@ struct WorldUser {
     secret_access_key: Option<String>,
     mfa_serial: Option<String>,
     mfa_seed: Option<String>,
-    /// The password, if this program has made it up.
+    /// The password that this program has generated for the user; `None` if it generated none.
     password: Option<String>,
 }
 

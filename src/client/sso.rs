@@ -1,4 +1,4 @@
-//! A client for AWS's APIs `sso-oidc` and `sso`, by which programs sign a person in. Their calls are not
+//! A client for AWS's APIs `sso-oidc` and `sso`, by which programs sign a person in. The calls of these APIs are not
 //! signed: AWS IAM Identity Center OIDC API Reference, and Portal API Reference.
 
 mod types;

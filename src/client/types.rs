@@ -132,7 +132,7 @@ pub struct WebIdentityRole {
 /// The parameters of AssumeRoleWithSAML. `sts.proto` has the bounds of each field.
 #[derive(Debug, Clone)]
 pub struct AssumeRoleWithSaml {
-    /// The ARN of the role to assume.
+    /// The ARN of the role to assume. It must be in the same account as the provider.
     pub role_arn: String,
     /// The ARN of the SAML provider that made the response.
     pub principal_arn: String,

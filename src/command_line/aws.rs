@@ -344,7 +344,7 @@ impl Settings {
         Ok(endpoint)
     }
 
-    /// Makes a client that signs with these credentials.
+    /// Makes a client for the chosen endpoint that signs with these credentials.
     pub(crate) fn client_with(&self, credentials: Credentials) -> Result<Client, Failure> {
         let endpoint = self.endpoint()?;
         Ok(if self.plaintext_off_loopback {
@@ -379,7 +379,7 @@ impl Settings {
             .map(|folder| folder.join("brevet"))
     }
 
-    /// Makes a client that does not sign its calls.
+    /// Makes a client for the chosen endpoint that does not sign its calls.
     pub(crate) fn anonymous(&self) -> Result<Client, Failure> {
         Ok(Client::anonymous(
             &self.endpoint()?,
@@ -387,7 +387,7 @@ impl Settings {
         )?)
     }
 
-    /// Finds the credentials to sign with, and where they are.
+    /// Finds the credentials to sign with, and describes where they were found.
     pub(crate) async fn credentials(&self) -> Result<Found, Failure> {
         credentials::find(self).await
     }

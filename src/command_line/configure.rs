@@ -137,7 +137,7 @@ async fn configure(arguments: &SsoArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes the sections of the new profile.
+/// Makes the sections that are written for the new profile.
 fn written(
     settings: &Settings,
     arguments: &SsoArguments,

@@ -1,4 +1,4 @@
-//! Checks of the audit log.
+//! Checks of the audit log: whether it can be written, and how much space is left for it.
 
 use super::Look;
 use super::line::{failed, ok, warning};

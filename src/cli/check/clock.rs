@@ -1,4 +1,4 @@
-//! Checks of this machine's clock.
+//! Checks of this machine's clock, against the database's clock and the time of the last change.
 
 use std::time::Duration;
 

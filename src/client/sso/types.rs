@@ -21,7 +21,7 @@ pub struct Registration {
 /// The properties with which a program registers.
 #[derive(Debug, Clone, Copy)]
 pub struct Registering<'a> {
-    /// The name of the program that the person sees.
+    /// The name of the program, which is shown to the person.
     pub client_name: &'a str,
     /// The scopes, such as `sso:account:access`.
     pub scopes: &'a [String],

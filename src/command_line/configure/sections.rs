@@ -2,7 +2,7 @@
 
 /// A section of `~/.aws/config` that is to be written, such as a profile.
 pub(super) struct Section {
-    /// The text between the brackets, such as `profile dev`.
+    /// The text between the brackets of the section's header, such as `profile dev`.
     pub(super) header: String,
     /// The lines below the header, such as `region = us-east-1`.
     pub(super) lines: Vec<String>,

@@ -145,7 +145,7 @@ fn caught() -> Result<mpsc::Receiver<Signal>, Failure> {
     Ok(receiver)
 }
 
-/// The mask of ignored signals in proc_pid_status(5).
+/// Reads the mask of ignored signals from the text of proc_pid_status(5): bit `n - 1` stands for signal `n`.
 fn ignored_signals(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
