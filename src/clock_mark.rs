@@ -24,8 +24,8 @@ pub struct ClockMark {
     pub milliseconds: i64,
     /// How often an operator has confirmed the clock while the mark was ahead of it.
     pub accepted: u64,
-    /// The number of the change by which the last of these confirmations ended everything issued
-    /// before.
+    /// The number of the change that ended everything issued before the last of these
+    /// confirmations.
     pub sequence: i64,
 }
 

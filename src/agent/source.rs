@@ -264,7 +264,7 @@ impl Source for BrokerSource {
     }
 }
 
-/// Whether a refusal means that the credentials of the caller are not accepted.
+/// Whether an error code means that the broker does not accept the credentials of the caller.
 pub fn is_about_the_caller(code: &str) -> bool {
     matches!(code, "ExpiredToken" | "InvalidClientTokenId")
 }

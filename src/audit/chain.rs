@@ -28,7 +28,7 @@ impl Link {
         hash: [0; 32],
     };
 
-    /// The link of the next line. `record` is its JSON without the last brace.
+    /// The link of the next line. `record` is the JSON of that line without the last brace.
     fn next(self, record: &[u8]) -> Self {
         let sequence = self.sequence.saturating_add(1);
         Self {

@@ -18,9 +18,9 @@ pub struct Record<'a> {
     #[serde(serialize_with = "as_text")]
     pub event_time: Timestamp,
     pub event_source: &'static str,
-    /// The action; for an unknown one, the name in the request.
+    /// The action. For an unknown action, the name that the request contains.
     pub event_name: Cow<'a, str>,
-    /// The region of the signature's scope, or the broker's own.
+    /// The region in the scope of the signature, or else the broker's own region.
     pub aws_region: Cow<'a, str>,
     /// The address of the client. For counted refusals it may be a /64 network.
     #[serde(rename = "sourceIPAddress")]

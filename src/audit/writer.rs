@@ -82,7 +82,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Waits for work and does it. Returns false once the log is closed and everything is written.
+    /// Waits for work and does it. Returns false once the log is closed.
     fn round(&mut self) -> bool {
         self.wait();
         let now = self.shared.clock.monotonic();

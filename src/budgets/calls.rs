@@ -221,7 +221,7 @@ impl Bucket {
             .saturating_sub(now.saturating_sub(self.at).saturating_mul(share))
     }
 
-    /// Whether the bucket admits as many calls as a new one would.
+    /// Whether the bucket admits as many calls as a new one, so that it can be dropped.
     fn is_empty(&self, limit: u64, brokers: u64, now: u64) -> bool {
         self.level_at(self.share(limit, brokers), now) == 0
     }

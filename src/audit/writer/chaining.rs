@@ -67,7 +67,7 @@ impl Chain {
         places
     }
 
-    /// Sets the link of the last line.
+    /// Moves on to `link`, the link of the last written line, and writes it to the head file.
     pub fn go_to(&mut self, link: Link) {
         if link != self.link {
             self.link = link;
