@@ -98,8 +98,8 @@ fn has_keys(profile: &Section) -> bool {
     profile.contains_key("aws_access_key_id") || profile.contains_key("aws_secret_access_key")
 }
 
-/// Assumes the role of a profile. `visited` lists the profiles that refer to this one by `source_profile`; a profile
-/// that occurs twice refers to itself and is refused.
+/// Assumes the role of a profile. `visited` lists the profiles that refer to this one by `source_profile`, so that a
+/// circle of profiles is refused.
 async fn role(settings: &Settings, name: &str, visited: Vec<String>) -> Result<Found, Failure> {
     let profile = settings.files.profile(name).unwrap_or_default();
     let source = match (
