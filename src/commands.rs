@@ -123,9 +123,9 @@ impl<'a> CommandContext<'a> {
 }
 
 #[cfg(any(test, feature = "internals"))]
-/// Executes all commands in order, or none of them if one fails, and returns the number of the last
-/// change. The feed records the changes as `action`, the name of the call (`TagUser`); a deletion
-/// is named after the kind of resource that it deletes.
+/// Executes all commands in order, or none of them if one fails, and returns the number of the last change. The feed
+/// records each change under the name `action`, such as `TagUser`, except that a deletion is named after the kind of
+/// resource that it deletes.
 ///
 /// # Errors
 /// The error of the first command that breaks a rule; nothing was changed.

@@ -1,6 +1,7 @@
-//! The directory as a file: it is read and compiled as a whole, then compared with the entries that the store
-//! has recorded. Entries without a unique id get one, and the sessions of removed entries end. The store
-//! records both, so that an id is made only once, and that removals are noticed even if no broker was running.
+//! The directory as a file: it is read and compiled as a whole, then compared with the entries that the store has
+//! recorded. Entries without a unique id get one, and the sessions of removed entries end. The store records the
+//! entries with their ids, so that an id is generated only once, and a removal is noticed even if no broker was
+//! running.
 
 mod departures;
 mod serving;

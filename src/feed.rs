@@ -39,9 +39,9 @@ pub enum Standing {
 }
 
 impl Feed {
-    /// Creates a feed at the change with which the snapshot was loaded. `chain` is the digest of
-    /// the feed up to it, `monotonic` the time of confirmation, and `refuse_after` the age of the
-    /// last confirmation after which nothing is accepted.
+    /// Creates a feed at the change up to which the snapshot was loaded. `chain` is the digest of the feed up to this
+    /// change, and `monotonic` is when the head was confirmed. If no confirmation follows for `refuse_after`, nothing
+    /// is accepted.
     pub fn new(sequence: i64, chain: &str, monotonic: Duration, refuse_after: Duration) -> Self {
         let feed = Self {
             sequence: AtomicI64::new(sequence),

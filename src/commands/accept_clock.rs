@@ -9,9 +9,9 @@ use crate::store::{Entry, Lockout, Store, StoreError};
 /// The name under which the feed records that an operator confirmed the clock.
 pub use crate::store::ACCEPT_CLOCK;
 
-/// Ends every session issued so far, and forgets codes and assertions dated after `now`. `highest`
-/// is the latest time by which a session may have been dated; `lockout` is how many wrong MFA codes
-/// a user may give. Returns the number of the change.
+/// Ends every session issued so far, and forgets codes and assertions dated after `now`. `highest` is the latest time
+/// that the wrong clock may have given to a session; `lockout` is the limit on wrong MFA codes. Returns the number of
+/// the change.
 ///
 /// # Errors
 /// [`CommandError::Store`] if the store does not answer in time; nothing was changed.

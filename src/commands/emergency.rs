@@ -50,7 +50,7 @@ async fn end_keys(
     writer.commit().await
 }
 
-/// Records that rotations have removed the signing keys with these ids. From then on they are refused like
+/// Records that rotations have removed the signing keys with these ids. From then on, brokers refuse these keys like
 /// revoked ones, even if an older keyring file is put back. Returns the number of the last change.
 ///
 /// # Errors

@@ -44,9 +44,8 @@ pub(super) fn overriding_tags(trust: &Policy, tags: &[Tag]) -> Result<Vec<String
     Ok(overridden)
 }
 
-/// Checks that a role that trusts everybody does not thereby trust all tenants of a shared issuer
-/// for which its account has a provider. A policy that is meant to trust them must name the
-/// provider.
+/// Refuses a trust policy that allows everybody, and thereby all tenants of a shared issuer, if the role's account has
+/// a provider with this issuer. A policy that is meant to allow them must name the provider.
 ///
 /// # Errors
 /// [`DirectoryError`] with the provider that a role would trust for all tenants.

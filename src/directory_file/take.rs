@@ -69,9 +69,9 @@ struct Change<'a> {
 }
 
 impl Taker<'_> {
-    /// Compiles a file, and records its new and removed entries in one transaction, so that the second of two
-    /// brokers finds what the first has written. `early` is the file as it was compiled before the store was
-    /// opened, `old` is the directory that is used at present.
+    /// Compiles a file, and records its new and removed entries in one transaction. If two brokers do this at the same
+    /// time, the second compiles its file again with the entries that the first has recorded. `early` is the file as it
+    /// was compiled before the store was opened, and `old` is the directory in use; `None` at the start.
     ///
     /// # Errors
     /// The file is wrong, or the store cannot be written; see [`TakeError`]. Nothing was changed.
@@ -123,10 +123,9 @@ impl Taker<'_> {
         Err(TakeError::Contended)
     }
 
-    /// Returns the directory to use while the store cannot record the new and removed entries of a
-    /// file, and the revocation keys of the removed entries, whose sessions end. The directory is
-    /// that of the file if the store already records all its entries, and otherwise the previous
-    /// one without the removed entries.
+    /// Returns the directory to use while the store cannot record the new and removed entries of a file, and the
+    /// revocation keys of the removed entries. If the store has all entries of the file already, the directory is that
+    /// of the file. Otherwise it is the directory in use without the removed entries.
     ///
     /// # Errors
     /// [`TakeError`] if the file or the recorded entries cannot be read.

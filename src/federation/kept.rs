@@ -147,9 +147,10 @@ impl Kept {
         self.name().chars().take(MAX_SHOWN).collect()
     }
 
-    /// Makes the identity for the roles of an account, if a provider in the directory vouches for it now. An
-    /// OpenID Connect provider with the same URL vouches in every account in which it has the client to which the
-    /// token was issued, as it would for the token itself. A SAML provider vouches in its own account.
+    /// Makes the identity for the roles of an account, if a provider in the directory vouches for it now. An OpenID
+    /// Connect provider vouches in every account that declares a provider with the same URL and with the client to
+    /// which the token was issued, because these accounts would accept the token itself. A SAML provider vouches in its
+    /// own account only.
     ///
     /// # Errors
     /// [`Unproven`] if no provider of the account vouches any more.

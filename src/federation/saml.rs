@@ -404,9 +404,9 @@ fn metadata(provider: &SamlProvider) -> Result<&Metadata, Box<Unproven>> {
     metadata.map_err(|_| not_vouched(Reason::SamlMetadata))
 }
 
-/// Computes the digest by which a used assertion is remembered, from the public key that signed it, its
-/// issuer and its ID. Without the key, a provider of another account could use an issuer's name and use up
-/// its IDs. The identity provider chooses both texts, so the length says where the first one ends.
+/// Computes the digest by which a used assertion is remembered, from the public key that signed it, its issuer and its
+/// ID. The key is included because a provider of another account could otherwise claim the same issuer and use up its
+/// IDs. The digest includes the length of the issuer, because the identity provider chooses both the issuer and the ID.
 fn digest(signer: &[u8; 32], issuer: &str, id: &str) -> String {
     let text = format!("{} {} {issuer} {id}", hex(signer), issuer.len());
     hex(&sha256(text.as_bytes()))

@@ -40,8 +40,8 @@ pub(super) trait Rpc: Operation {
     type Request: Message + Default;
     type Response: Message + From<Self::Output>;
 
-    /// Checks the message, and makes the operation from it. `evidence` holds the signature of the request;
-    /// an operation whose proof is in its message replaces it by that proof.
+    /// Checks the message, and makes the operation from it. `evidence` holds the signature of the request. An operation
+    /// that is authenticated by its message, such as by a token, replaces the signature by this proof.
     ///
     /// # Errors
     /// [`Error::Validation`] for the first field that breaks a rule, or [`Error::Malformed`].

@@ -74,10 +74,9 @@ impl Accept {
 }
 
 impl Test {
-    /// Compiles the wanted values of the operator called `name`, which has no qualifiers. Also
-    /// returns whether the operator is a negation; the result is `None` if there is no such
-    /// operator. `variables` says whether the document's version supports policy variables. The
-    /// error is the rule that a value breaks.
+    /// Compiles the wanted values of the operator called `name`, without `…IfExists` and set operators. Also returns
+    /// whether the operator is a negation. The result is `None` if there is no such operator. `variables` says whether
+    /// the document's version supports policy variables. The error is the rule that a value breaks.
     pub fn compile(
         name: &str,
         values: &[Cow<'_, str>],
