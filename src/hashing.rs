@@ -42,7 +42,8 @@ pub struct Hashing {
 }
 
 impl Hashing {
-    /// Sets the limits. At most `at_once` hashes are computed at the same time, and new hashes have this cost.
+    /// Creates the queue of computations. At most `at_once` hashes are computed at the same time, and new hashes have
+    /// this cost.
     ///
     /// # Errors
     /// [`NoEntropy`] if the operating system gives no random bytes.

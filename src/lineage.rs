@@ -10,7 +10,7 @@ use crate::revocations::{RevocationKey, Selector, provider_subject};
 use crate::session::token::{self, Ancestor, Claims};
 
 /// The principals behind a session, as the tokens of sessions that are made from it record them. If a provider's token
-/// or assertion began the session, the subject is added, which the claims have in another field.
+/// or assertion began the session, the provider's entry gets the subject, which the claims keep in another field.
 pub fn ancestors(claims: &Claims) -> Cow<'_, [Ancestor]> {
     match (claims.ancestors.as_slice(), &claims.holder) {
         ([provider], Some(holder)) if provider.subject.is_empty() => Cow::Owned(vec![Ancestor {
@@ -132,8 +132,7 @@ pub fn federated_user_arn(account: AccountId, name: &str) -> String {
     format!("arn:aws:sts::{account}:federated-user/{name}")
 }
 
-/// The ARN of a user if there is no session name. With a session name, the ARN of the session of the role or federated
-/// user.
+/// Returns the ARN of a user or, if there is a session name, the ARN of the session of the role or federated user.
 pub fn principal_arn(arn: &str, session_name: &str) -> String {
     match IamArn::parse(arn) {
         Some(parsed) if session_name.is_empty() || parsed.name.is_empty() => arn.to_owned(),

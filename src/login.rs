@@ -214,8 +214,8 @@ pub async fn verify(
 }
 
 /// Replaces the hash of a user's password if its cost is not that of the broker's new hashes, for example after an
-/// import. The password and the sessions that began with it stay. If it fails, the broker tries again at the next right
-/// password.
+/// import. The password and the sessions that began with it stay. If this fails, the broker tries again at the next
+/// right password.
 async fn make_anew(
     broker: &Broker,
     whom: &str,

@@ -108,7 +108,7 @@ impl RoleArguments {
     }
 
     /// Whether the proof of the caller works only once, like an MFA code, a SAML response, or a token from standard
-    /// input. The program then cannot get another session when this one expires.
+    /// input. If it does, the program cannot get another session when this one expires.
     pub(crate) fn proves_only_once(&self) -> bool {
         self.serial_number.is_some()
             || self.saml_response_file.is_some()

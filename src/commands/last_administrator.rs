@@ -1,8 +1,8 @@
 //! Refuses a change that would leave the directory without an administrator.
 //!
 //! The store remembers one administrator and the rows that make it one. A transaction that changes none of these rows
-//! needs no check. After any other, that administrator is checked again, and if it is one no longer, another is
-//! searched for.
+//! needs no check. After any other transaction, the remembered administrator is checked again. If it is no longer an
+//! administrator, the guard searches for another one.
 
 use std::collections::HashSet;
 use std::sync::Arc;

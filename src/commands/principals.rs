@@ -186,7 +186,8 @@ pub async fn bind_stored(
     }
 }
 
-/// Replaces each ARN that no user or role of a known account has by a new, unused unique id.
+/// Replaces the ARNs of users and roles that do not exist in a known account. A new, unused unique id takes the place
+/// of each.
 async fn close(
     cx: CommandContext<'_>,
     writer: &mut Writer<'_>,

@@ -74,8 +74,8 @@ pub(super) fn service_provider(
     Ok(made)
 }
 
-/// Puts the URL at the front of the list to which identity providers post their responses when people sign in. The
-/// broker's metadata then names it first.
+/// Puts the URL for responses of sign-ins first in the list of recipients, so that the broker's metadata names it
+/// first.
 pub(super) fn for_sign_in(made: &mut ServiceProvider, public_url: &str) {
     let consumer = format!("{public_url}{CONSUMER_PATH}");
     made.recipients.retain(|url| *url != consumer);

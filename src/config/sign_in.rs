@@ -127,7 +127,7 @@ fn providers(
     Ok(shown)
 }
 
-/// Checks the settings of one provider with which people sign in.
+/// Checks the settings of one provider at which people sign in.
 fn details(provider: &super::document::SignInProvider) -> Result<ProviderDetails, ConfigError> {
     const KEY: &str = "[sign_in] providers";
     let is_saml = provider.arn.contains(":saml-provider/");

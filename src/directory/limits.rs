@@ -9,13 +9,13 @@ use crate::base::arn::{AccountId, IamArn, account_of};
 use crate::base::names::{MAX_TAGS, is_iam_name};
 
 pub const GROUPS_PER_USER: usize = 10;
-/// The maximum number of access keys of a user, which AWS does not raise.
+/// The maximum number of access keys of a user. AWS does not raise this quota.
 pub const ACCESS_KEYS_PER_USER: usize = 2;
-/// The maximum number of MFA devices of a user, which AWS does not raise.
+/// The maximum number of MFA devices of a user. AWS does not raise this quota.
 pub const MFA_DEVICES_PER_USER: usize = 8;
 /// The maximum number of managed policies attached to a user (10 in AWS, up to 20 on request).
 pub const POLICIES_PER_USER: usize = 20;
-/// The maximum number of managed policies attached to a group, which AWS does not raise.
+/// The maximum number of managed policies attached to a group. AWS does not raise this quota.
 pub const POLICIES_PER_GROUP: usize = 10;
 /// The maximum number of managed policies attached to a role (10 in AWS, up to 25 on request).
 pub const POLICIES_PER_ROLE: usize = 25;
@@ -36,7 +36,7 @@ pub const VERSIONS_PER_POLICY: usize = 5;
 pub const CLIENT_IDS_PER_PROVIDER: usize = 100;
 /// The maximum number of certificate thumbprints of an OpenID Connect provider.
 pub const THUMBPRINTS_PER_PROVIDER: usize = 5;
-/// The maximum number of roles in an instance profile, which AWS does not raise.
+/// The maximum number of roles in an instance profile. AWS does not raise this quota.
 pub const ROLES_PER_INSTANCE_PROFILE: usize = 1;
 /// The maximum number of characters in a path.
 const MAX_PATH: usize = 512;

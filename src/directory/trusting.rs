@@ -1,6 +1,6 @@
-//! Finds the roles whose trust policies can allow a principal, in the order of account and name. It finds the roles
-//! that a person may assume among very many others without evaluating each trust policy. Callers must evaluate the
-//! trust policies of the roles that it finds.
+//! Finds the roles whose trust policies can allow a principal, in the order of account and name. The index finds the
+//! roles that a person may assume among very many others, without evaluating each trust policy. Callers must still
+//! evaluate the trust policies of the roles that are found.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

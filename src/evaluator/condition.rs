@@ -131,8 +131,8 @@ impl Condition {
         self.holds(&RequestContext::new(), false)
     }
 
-    /// Whether the operator is a negation, such as `StringNotEquals`, that an absent key satisfies, and is written
-    /// without `…IfExists` and without a set operator.
+    /// Whether the operator is a negation such as `StringNotEquals`, without `…IfExists` and without a set operator. An
+    /// absent key satisfies such an operator.
     pub fn is_negated(&self) -> bool {
         self.negated && !self.if_exists && self.set == Set::Plain
     }

@@ -83,8 +83,8 @@ pub fn keep(path: &Path, kept: &Path) -> Result<(), FileError> {
     sync_folder(kept)
 }
 
-/// Puts the entries of a file's folder on stable storage, so that a power failure does not undo that a file was
-/// created, renamed or removed there.
+/// Puts the entries of a file's folder on stable storage, so that a power failure cannot undo the creation, renaming or
+/// removal of a file there.
 ///
 /// # Errors
 /// [`FileError::Io`] if the folder cannot be opened or synced.

@@ -21,8 +21,8 @@ pub(super) struct Applied {
     pub(super) reached: (i64, String),
 }
 
-/// Applies changes one by one to a copy of the directory, and then checks that every resource exists to which a changed
-/// one refers.
+/// Applies changes one by one to a copy of the directory, and then checks that all resources exist to which the changed
+/// ones refer.
 pub(super) fn apply(
     broker: &Broker,
     changes: Vec<Change>,

@@ -21,14 +21,14 @@ const DIFF_WITHIN: Duration = Duration::from_millis(500);
 pub enum Planned {
     /// Creates a resource that is declared and not in the store.
     Create(Resource),
-    /// Updates a resource that is declared otherwise than it is in the store.
+    /// Updates a resource whose declaration differs from its row in the store.
     Update {
         old: Box<Resource>,
         new: Box<Resource>,
         /// The version of the current content: the number of the change that wrote it.
         version: i64,
-        /// The old and the new content for people, with ARNs in place of the unique ids in its policy; `None` if this
-        /// kind of resource has no policy that contains unique ids.
+        /// The old and the new content for people, with ARNs in place of the unique ids in the resource's policy;
+        /// `None` if this kind of resource has no policy that contains unique ids.
         readable: Option<Box<(Resource, Resource)>>,
     },
     /// Deletes a resource that is in the store and not declared.

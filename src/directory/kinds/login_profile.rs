@@ -106,8 +106,8 @@ impl Declared for LoginProfileDetail {
         }
     }
 
-    /// Sessions that began with a password are revoked like those of an access key; `password_key` makes
-    /// the id.
+    /// Sessions that began with a password are revoked like those of an access key; `password_key` makes the id of the
+    /// revocation.
     fn sessions(&self) -> Option<Selector> {
         Some(Selector::AccessKey)
     }
