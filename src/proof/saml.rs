@@ -1,16 +1,18 @@
-//! Verifies SAML 2.0 responses of identity providers. It gets the response in base64, the pinned keys
-//! and the time, and returns the assertion. It uses no clock, no network and no directory.
+//! Verifies SAML 2.0 responses of identity providers. The caller passes in the response in base64,
+//! the identity provider's keys and the time, and gets the assertion. This module uses no clock, no
+//! network and no directory.
 //!
-//! A response takes this path, and at each step the first thing that is wrong refuses it:
+//! A response goes through these steps. The first rule that it breaks refuses it:
 //!
-//! 1. [`verify`]: the length, before anything else; base64; the scan of `limits`; one parser
-//!    (`xml`); exactly one assertion, and signatures directly in the response or in the assertion.
-//!    An encrypted assertion is decrypted first (`encryption`), and the result takes the same path.
-//! 2. Every signature must be good by a key of the `metadata` (`signature`). What is signed
-//!    comes back as canonical octets, and these are parsed again. From then on nothing else is
-//!    read, so an element that was moved, wrapped or added next to what is signed is not seen.
-//! 3. [`Verified::accept`]: the `rules` about issuer, audience, recipient, request and time.
-//! 4. [`AwsClaims::read`]: the attributes that AWS defines.
+//! 1. [`verify`] checks the length before anything else, then the base64 and the limits of the XML
+//!    text (`limits`), and parses the text (`xml`). The response must have exactly one assertion,
+//!    and signatures only directly in the response or in the assertion. An encrypted assertion is
+//!    decrypted (`encryption`), and the result goes through the same steps.
+//! 2. Every signature must have been made with a key in the `metadata` (`signature`). The check
+//!    returns the signed canonical octets, which are parsed again. From then on nothing else is
+//!    read, so an element that was moved, wrapped or added outside the signed octets has no effect.
+//! 3. [`Verified::accept`] checks the `rules` about issuer, audience, recipient, request and time.
+//! 4. [`AwsClaims::read`] reads the attributes that AWS defines.
 //!
 //! The caller must ensure that an assertion is used only once: see [`Accepted::usable_until`].
 
@@ -61,8 +63,8 @@ use xml::Source;
 /// The maximum length of a response in characters of base64: STS API Reference, "AssumeRoleWithSAML".
 pub const MAX_CHARACTERS: usize = 100_000;
 
-/// A response with an assertion that a key of the identity provider signed. It has not been checked
-/// yet for whom and when the assertion is valid.
+/// A response with an assertion that a key of the identity provider signed. The assertion's
+/// audience and validity have not been checked yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     envelope: Envelope,
@@ -71,8 +73,8 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// The SHA-256 digest of the public key that signed the assertion itself, or the response if the
-    /// assertion has no signature of its own.
+    /// The SHA-256 digest of the public key that verified the assertion's signature, or the
+    /// response's if the assertion has no signature of its own.
     pub fn signer(&self) -> &[u8; 32] {
         &self.signer
     }
@@ -91,7 +93,7 @@ impl Verified {
 /// Checks the form of a response and its signatures.
 ///
 /// # Errors
-/// [`Refusal`] if the response is malformed, reports a failure, is encrypted for none of the
+/// [`Refusal`] if the response is malformed, reports a failure, is encrypted but not for one of the
 /// `keys`, or is not signed with a key of `idp` whose certificate is valid at the time `now`.
 pub fn verify(
     encoded: &str,
@@ -157,17 +159,17 @@ fn verify_signatures(
     })
 }
 
-/// What a response says about its sender before anything of it was verified, for finding out whose keys
-/// to use.
+/// The sender that a response claims to have, before any verification. It is only used to find the
+/// keys to verify the response with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnverifiedSender {
     /// The entity ID in the response or its assertion.
     pub issuer: Option<String>,
-    /// The ID of the request that the response says that it answers.
+    /// The ID of the request that the response claims to answer.
     pub in_response_to: Option<String>,
 }
 
-/// Reads who seems to have sent a response.
+/// Reads the sender that a response claims to have.
 ///
 /// # Errors
 /// [`Refusal`] if the response is too long or malformed.
@@ -191,8 +193,8 @@ pub fn unverified_sender(encoded: &str) -> Result<UnverifiedSender, Refusal> {
     })
 }
 
-/// Does the work of [`verify`] for a response with an encrypted assertion: either the decrypted
-/// assertion is signed itself, or the response around it.
+/// Does the work of [`verify`] for a response with an encrypted assertion. Either the decrypted
+/// assertion or the response around it must be signed.
 fn decrypted(
     encrypted: Node<'_, '_>,
     envelope: Envelope,
@@ -229,7 +231,7 @@ fn decrypted(
     })
 }
 
-/// Reads an assertion from what was signed of it.
+/// Reads an assertion from its signed canonical text.
 fn read_assertion(signed: &str) -> Result<Assertion, Refusal> {
     let source = Source::new(signed.as_bytes(), &CANONICAL)?;
     let document = source.parse()?;
@@ -250,7 +252,7 @@ fn decode(encoded: &str) -> Result<Vec<u8>, Refusal> {
     bytes.map_err(|_| Refusal::Base64)
 }
 
-/// The elements with this name, whatever their namespace.
+/// Returns the elements with this name in any namespace.
 fn named<'a, 'i: 'a>(
     document: &'a Document<'i>,
     name: &'static str,
@@ -260,8 +262,9 @@ fn named<'a, 'i: 'a>(
         .filter(move |node| node.is_element() && node.tag_name().name() == name)
 }
 
-/// The only assertion, which must be a child of the response. A response with another one in any
-/// namespace is refused, and so is one with a signature elsewhere than in these two.
+/// Returns the only assertion, which must be a child of the response. Refuses a response with
+/// another assertion in any namespace, or with a signature that is not directly in the response or
+/// in the assertion.
 fn only_assertion<'a, 'i>(document: &'a Document<'i>) -> Result<Node<'a, 'i>, Refusal> {
     let response = document.root_element();
     let assertion = named(document, "Assertion").next();
@@ -289,8 +292,8 @@ fn alone(document: &Document<'_>, assertion: Node<'_, '_>) -> Result<(), Refusal
     }
 }
 
-/// The only encrypted assertion, which must be a child of the response; `None` if there is none. All
-/// signatures that are not encrypted must then be in the response.
+/// Returns the only encrypted assertion, which must be a child of the response; `None` if there is
+/// none. Signatures outside the encrypted part must then be directly in the response.
 fn only_encrypted<'a, 'i>(document: &'a Document<'i>) -> Result<Option<Node<'a, 'i>>, Refusal> {
     let response = document.root_element();
     let mut all = named(document, "EncryptedAssertion");
@@ -310,7 +313,8 @@ fn only_encrypted<'a, 'i>(document: &'a Document<'i>) -> Result<Option<Node<'a, 
     Ok(Some(encrypted))
 }
 
-/// Whether signatures are children of these elements and nowhere else, one in each at most.
+/// Checks that each of these elements has at most one signature as its child, and that there are no
+/// other signatures.
 fn signatures_are_in(document: &Document<'_>, parents: &[Node<'_, '_>]) -> Result<(), Refusal> {
     let mut seen = Vec::new();
     for signature in named(document, "Signature") {
@@ -326,16 +330,16 @@ fn signatures_are_in(document: &Document<'_>, parents: &[Node<'_, '_>]) -> Resul
     Ok(())
 }
 
-/// The signed text of an element, and the key that signed it.
+/// The canonical text of a signed element, with the key that verified its signature.
 struct Signed {
     /// The canonical text of the element.
     octets: String,
-    /// The SHA-256 digest of the public key.
+    /// The SHA-256 digest of the public key that verified the signature.
     key: [u8; 32],
 }
 
-/// Verifies the signature of an element. Returns the signed canonical text, or `None` if the element
-/// has no signature.
+/// Verifies the signature of an element, and returns the signed canonical text; `None` if the
+/// element has no signature.
 fn signed(
     element: Node<'_, '_>,
     name: &'static str,
@@ -365,7 +369,8 @@ fn signed(
     }))
 }
 
-/// The refusal of a response that reports a failure: what it reports, if the response is signed.
+/// Returns the refusal for a response whose status is a failure. The status is included only if the
+/// response is signed.
 fn failure(response: Node<'_, '_>, idp: &Metadata, now: Timestamp) -> Result<Refusal, Refusal> {
     let Some(Signed { octets, .. }) = signed(response, "Response", idp, now)? else {
         return Ok(Refusal::Unsigned);

@@ -15,8 +15,8 @@ use super::rules::Accepted;
 use super::seen::seen as legible;
 use crate::base::arn::AccountId;
 
-/// The attributes that set a condition key: the name in the assertion, and the key. Other attributes set
-/// none.
+/// The assertion's attributes that set a condition key, each with the key that it sets. All other
+/// attributes are ignored.
 #[rustfmt::skip]
 const ATTRIBUTES: [(&str, &str); 33] = [
     ("urn:oid:1.3.6.1.4.1.5923.1.1.1.1", "saml:edupersonaffiliation"),
@@ -54,7 +54,7 @@ const ATTRIBUTES: [(&str, &str); 33] = [
     ("urn:oid:2.5.4.45", "saml:x500UniqueIdentifier"),
 ];
 
-/// The keys that may have several values.
+/// The condition keys that may have several values. All others have at most one.
 const MULTIVALUED: [&str; 13] = [
     "saml:cn",
     "saml:eduorghomepageuri",
@@ -79,8 +79,8 @@ pub enum ContextKey {
 }
 
 impl Accepted {
-    /// The condition keys for a role session requested with this assertion. `provider` is the name of
-    /// the SAML provider in the account.
+    /// Returns the condition keys for a role session requested with this assertion. `provider` is
+    /// the name of the SAML provider in the account.
     ///
     /// # Errors
     /// The same as for [`Assertion::attribute_keys`].
@@ -103,9 +103,9 @@ impl Accepted {
         Ok(keys)
     }
 
-    /// The hash of issuer, account and provider name with which a subject is unique among all providers:
-    /// STS API Reference, "AssumeRoleWithSAML", `NameQualifier`. Security does not depend on it, so it is
-    /// SHA-1 as at AWS.
+    /// Returns a hash of the issuer, the account and the provider's name, which together with the
+    /// subject identifies a user among all providers: STS API Reference, "AssumeRoleWithSAML",
+    /// `NameQualifier`. It is SHA-1 as in AWS; security does not depend on it.
     pub fn name_qualifier(&self, account: AccountId, provider: &str) -> String {
         let text = format!("{}{}/{provider}", self.assertion().issuer, account.as_str());
         let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
@@ -114,12 +114,12 @@ impl Accepted {
 }
 
 impl Assertion {
-    /// The condition keys that the attributes set.
+    /// Returns the condition keys that the attributes set.
     ///
     /// # Errors
-    /// [`Refusal::RepeatedAttribute`] if a key that has one value would get several.
-    /// [`Refusal::Attribute`] if a value has an element in it, which a condition that lists what is
-    /// allowed, or what is denied, would pass over.
+    /// [`Refusal::RepeatedAttribute`] if a key that may have only one value would get several.
+    /// [`Refusal::Attribute`] if a value contains an element instead of text, because conditions
+    /// would not see that value.
     pub fn attribute_keys(&self) -> Result<Vec<ContextKey>, Refusal> {
         let mut seen: BTreeMap<&'static str, (&str, Vec<String>)> = BTreeMap::new();
         for attribute in &self.attributes {

@@ -1,4 +1,5 @@
-//! Reads the parts of one XML element, and refuses what SAML does not allow there.
+//! Reads the child elements, texts and attributes of an XML element, and refuses those that SAML
+//! does not allow there.
 
 use roxmltree::Node;
 
@@ -6,10 +7,11 @@ use super::refusal::Refusal;
 use super::xml;
 use crate::base::clock::Timestamp;
 
-/// The maximum length of an ID in bytes. It is remembered until the assertion has expired.
+/// The maximum length of an ID in bytes. The store must keep the ID until the assertion has
+/// expired.
 const MAX_ID: usize = 1_024;
 
-/// An element, and its name in messages.
+/// An element, with its name for error messages.
 #[derive(Clone, Copy)]
 pub(super) struct Element<'a, 'i>(pub Node<'a, 'i>, pub &'static str);
 
@@ -21,7 +23,8 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         }
     }
 
-    /// Refuses an element that contains text, or a child element with another name than these.
+    /// Checks that the element contains no text, and no child elements except those with these
+    /// namespaces and names.
     pub fn has_only(self, names: &[(&str, &str)]) -> Result<(), Refusal> {
         let is_named = |child: Node<'_, '_>| {
             names
@@ -38,7 +41,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         }
     }
 
-    /// The only child element with this name.
+    /// Returns the child element with this name. Refuses the element if it has none or several.
     pub fn one(self, namespace: &str, local: &'static str) -> Result<Node<'a, 'i>, Refusal> {
         self.optional(namespace, local)?.ok_or(Refusal::Element {
             element: local,
@@ -46,7 +49,8 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         })
     }
 
-    /// The only child element with this name, or `None` if there is none.
+    /// Returns the child element with this name, or `None` if there is none. Refuses the element if
+    /// it has several.
     pub fn optional(
         self,
         namespace: &str,
@@ -80,14 +84,15 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         }
     }
 
-    /// The text of the element, which must not be empty and must be on one line.
+    /// Returns the element's text, which must not be empty and must be on one line.
     pub fn text(self) -> Result<String, Refusal> {
         xml::text(self.0)
             .filter(|text| is_plain(text))
             .ok_or(self.wrong("its text is empty, or contains a control character or an element"))
     }
 
-    /// The value of an attribute, which must be on one line. `None` if it is missing or empty.
+    /// Returns the value of an attribute, which must be on one line; `None` if it is missing or
+    /// empty.
     pub fn text_attribute(self, name: &str) -> Result<Option<String>, Refusal> {
         match xml::attribute(self.0, name) {
             None | Some("") => Ok(None),
@@ -96,9 +101,9 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         }
     }
 
-    /// The times `NotBefore` and `NotOnOrAfter`. If both are present, the first must be earlier (SAML
-    /// Core 2.0 sections 2.4.1.2 and 2.5.1.2). Otherwise the leeway for clocks could turn an empty span
-    /// of time into one that is not empty.
+    /// Returns the times `NotBefore` and `NotOnOrAfter`. If both are present, the first must be
+    /// earlier (SAML Core 2.0 sections 2.4.1.2 and 2.5.1.2). Without this check, the leeway for
+    /// clocks could make an empty period valid for a while.
     pub fn window(self) -> Result<(Option<Timestamp>, Option<Timestamp>), Refusal> {
         match (self.time("NotBefore")?, self.time("NotOnOrAfter")?) {
             (Some(from), Some(to)) if from >= to => {
@@ -108,7 +113,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         }
     }
 
-    /// The value of an attribute that is a time; `None` if it is missing.
+    /// Returns the value of an attribute that is a time; `None` if the attribute is missing.
     pub fn time(self, name: &str) -> Result<Option<Timestamp>, Refusal> {
         xml::attribute(self.0, name)
             .map(|text| {
@@ -127,8 +132,8 @@ fn is_blank(text: Node<'_, '_>) -> bool {
         .is_none_or(|text| text.trim_matches(super::limits::SPACE).is_empty())
 }
 
-/// Whether a text is not empty and has no control characters, with which it could look like something
-/// else in a log.
+/// Returns whether a text is not empty and has no control characters, which could make it look like
+/// another text in a log.
 fn is_plain(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }

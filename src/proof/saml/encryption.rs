@@ -1,12 +1,13 @@
-//! Decrypts encrypted assertions of one form (XML Encryption 1.1, SAML Core 2.0 section 6.1): it
-//! gets an encrypted element and private keys, and returns the octets of the element. Decryption
-//! does not show who made an assertion, since anybody can encrypt for a public key, so the result
-//! is verified like any other assertion.
+//! Decrypts encrypted assertions of one form (XML Encryption 1.1, SAML Core 2.0 section 6.1): given
+//! an encrypted element and private keys, it returns the octets of the element. Anybody can encrypt
+//! for a public key, so decryption does not show who made an assertion: the result must be verified
+//! like any other assertion.
 //!
-//! The content must be encrypted with AES-GCM, and its key with RSA-OAEP. AES-CBC is not accepted:
-//! it authenticates nothing, so somebody who can find out whether an altered text can be decrypted
-//! can read it (Jager and Somorovsky, "How to Break XML Encryption", 2011). For the same reason all
-//! failures with a key or a ciphertext give the same refusal.
+//! The content must be encrypted with AES-GCM, and its key with RSA-OAEP. AES-CBC is not accepted,
+//! because it does not authenticate the content: an attacker who learns whether an altered
+//! ciphertext could be decrypted can find out the plaintext (Jager and Somorovsky, "How to Break
+//! XML Encryption", 2011). For the same reason, all failures with a key or a ciphertext result in
+//! the same refusal.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -30,16 +31,17 @@ pub use key::{DecryptionKey, DecryptionKeyError};
 const XMLENC: &str = "http://www.w3.org/2001/04/xmlenc#";
 const XMLENC11: &str = "http://www.w3.org/2009/xmlenc11#";
 
-/// The maximum number of copies of the content's key, each encrypted for another private key. Each
-/// copy is tried with each private key of the provider. With 4,096 bits a try takes some
-/// milliseconds.
+/// The maximum number of copies of the content's key, each encrypted for another private key. The
+/// broker tries each copy with each private key of the provider, which takes some milliseconds for
+/// each pair with keys of 4,096 bits.
 const MAX_COPIES: usize = 2;
-/// The maximum number of private keys of a provider. For one that has fewer, or that does not exist, a
-/// key of nobody is tried in their place, so that the time does not tell providers with keys from others.
-/// That key has 2,048 bits: a ciphertext for a longer key is refused sooner where no such key is.
+/// The maximum number of private keys of a provider. If a provider has fewer, or does not exist,
+/// decoy keys fill up the number, so that the time of a refusal does not show which providers have
+/// keys. The decoy has 2,048 bits, so a ciphertext for a longer key is still refused sooner if the
+/// provider has no such key.
 const MAX_KEYS: usize = 2;
 
-/// The parameters of RSA-OAEP: one digest, which is also that of the mask generation function.
+/// The digest of RSA-OAEP, which the mask generation function must use, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Oaep {
     Sha1,
@@ -57,7 +59,7 @@ struct Copy {
 /// # Errors
 /// [`Refusal::Encrypted`] if there are no private keys, [`Refusal::Element`] if the element has
 /// another form, [`Refusal::EncryptionAlgorithm`] if an algorithm is not accepted, and
-/// [`Refusal::Decryption`] if none of the keys opens it.
+/// [`Refusal::Decryption`] if none of the keys decrypts it.
 pub(super) fn decrypt(encrypted: Node<'_, '_>, keys: &[DecryptionKey]) -> Result<Vec<u8>, Refusal> {
     let opened = open_with(encrypted, keys);
     // After as much work as for a provider that has keys.
@@ -102,7 +104,8 @@ fn open_with(encrypted: Node<'_, '_>, keys: &[DecryptionKey]) -> Result<Vec<u8>,
     Err(Refusal::Decryption)
 }
 
-/// The keys that are tried for a provider with these: always as many.
+/// Returns the keys to try for a provider with these keys: always [`MAX_KEYS`], filled up with
+/// decoys.
 fn tried(keys: &[DecryptionKey]) -> Vec<&DecryptionKey> {
     let missing = MAX_KEYS.saturating_sub(keys.len());
     let decoys = key::decoy().into_iter().cycle().take(missing);
@@ -180,8 +183,8 @@ fn cipher_value(of: Element<'_, '_>) -> Result<Vec<u8>, Refusal> {
         .map_err(|_| value.wrong("it is not base64"))
 }
 
-/// Decrypts the content, which is a nonce, the ciphertext and its tag (XML Encryption 1.1 section
-/// 5.2.4). `None` if the key does not open it.
+/// Decrypts the content, which consists of a nonce, the ciphertext and its tag (XML Encryption 1.1
+/// section 5.2.4); `None` if the key is not the right one.
 fn open(
     algorithm: &'static aead::Algorithm,
     key: &Zeroizing<Vec<u8>>,

@@ -1,8 +1,8 @@
-//! Scans XML text in linear time before it is parsed. The scan limits what a parser would spend on the
-//! text, and refuses constructs that parsers read differently. It does not interpret the content:
-//! every text that passes is parsed by one and the same parser.
+//! Scans XML text in linear time before it is parsed. The scan limits the time and memory that the
+//! parser can spend on the text, and refuses constructs that different parsers read differently. It
+//! does not interpret the content.
 
-/// The limits of a document, on which a parser's time and memory depend.
+/// The limits of a document, which bound the parser's time and memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// The maximum length of the text in bytes.
@@ -20,16 +20,16 @@ pub(super) const RESPONSE: Limits = Limits {
     nodes: 20_000,
 };
 
-/// The limits of the canonical text of a response or an assertion. It can be longer than the original,
-/// because a namespace that was declared once is declared again at each element that needs it. Many
-/// identity providers use `xsi` at each value of an attribute, which doubles the text.
+/// The limits of the canonical text of a response or an assertion. It can be longer than the
+/// original, because canonicalization repeats a namespace declaration at each element that needs
+/// it. Many identity providers use `xsi` at each value of an attribute, which doubles the text.
 pub(super) const CANONICAL: Limits = Limits {
     bytes: 225_000,
     ..RESPONSE
 };
 
-/// The limits of a metadata document. The largest known one of a single identity provider (AD FS, with
-/// its claim descriptions) has about 100,000 bytes.
+/// The limits of a metadata document. The largest known document of a single identity provider (AD
+/// FS, with its claim descriptions) has about 100,000 bytes.
 pub(super) const METADATA: Limits = Limits {
     bytes: 1_000_000,
     depth: 32,
@@ -39,8 +39,8 @@ pub(super) const METADATA: Limits = Limits {
 /// The maximum number of attributes of one element, including namespace declarations. Parsers compare
 /// each of them with all others.
 const MAX_ATTRIBUTES: usize = 64;
-/// The maximum number of namespace declarations in scope at one element. Parsers copy them to each
-/// element that declares another.
+/// The maximum number of namespace declarations in scope at one element. Parsers copy all of them
+/// to each element that adds a declaration.
 const MAX_NAMESPACES: usize = 32;
 /// The maximum length in bytes of the name of an element or attribute, and of a namespace.
 const MAX_NAME: usize = 128;
@@ -77,7 +77,7 @@ pub enum XmlError {
     /// An element has the same attribute or declaration twice.
     #[error("an element has the same attribute twice")]
     DuplicateAttribute,
-    /// The text has too many of the parts that are named here, such as elements.
+    /// The text has more of these parts, such as elements, than the limit allows.
     #[error("the document has too many {0}")]
     TooMany(&'static str),
     /// Two elements have the same ID, or an ID is not a valid name.
@@ -147,7 +147,7 @@ fn after<'a>(text: &'a str, end: &str) -> Result<&'a str, XmlError> {
         .ok_or(XmlError::Malformed)
 }
 
-/// A scanned start tag, and the text after it.
+/// A scanned start tag, with the text that follows it.
 struct Tag<'a> {
     name: &'a str,
     namespaces: usize,
@@ -156,7 +156,7 @@ struct Tag<'a> {
 }
 
 impl<'a> Tag<'a> {
-    /// Scans a start tag. The text begins after its `<`.
+    /// Scans a start tag. `markup` begins after the tag's `<`.
     fn scan(markup: &'a str) -> Result<Self, XmlError> {
         let (name, mut rest) = name(markup)?;
         if matches!(name.prefix, "xml" | "xmlns") {
@@ -211,8 +211,8 @@ struct Name<'a> {
 }
 
 impl Name<'_> {
-    /// Whether an attribute with this name declares a namespace. A declaration of `xml` or `xmlns` is
-    /// refused, and so is an attribute `p:xmlns`, which parsers read differently.
+    /// Returns whether an attribute with this name declares a namespace. Refuses a declaration of
+    /// `xml` or `xmlns`, and an attribute `p:xmlns`, which parsers read differently.
     fn declares_namespace(&self) -> Result<bool, XmlError> {
         match (self.prefix, self.local) {
             ("", "xmlns") => Ok(true),
@@ -224,8 +224,8 @@ impl Name<'_> {
     }
 }
 
-/// Reads a qualified name at the beginning of a text. Returns it with the rest of the text. Names must
-/// be ASCII, as all names in SAML, in XML Signature and of known identity providers are.
+/// Reads a qualified name at the beginning of a text. Returns it with the rest of the text. Names
+/// must be ASCII: SAML, XML Signature and all known identity providers use no others.
 fn name(text: &str) -> Result<(Name<'_>, &str), XmlError> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
     let end = text.find(|c| !is_part(c)).unwrap_or(text.len());
@@ -280,8 +280,8 @@ fn namespace(value: &str, is_default: bool) -> Result<(), XmlError> {
     }
 }
 
-/// Whether a text is a host with an optional port (RFC 3986 section 3.2). A user name in front of it
-/// is not accepted.
+/// Returns whether a text is a host with an optional port (RFC 3986 section 3.2), without a user
+/// name.
 fn is_authority(text: &str) -> bool {
     let (host, port) = text.split_once(':').unwrap_or((text, "0"));
     let is_host = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
@@ -291,7 +291,7 @@ fn is_authority(text: &str) -> bool {
         && port.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Checks the references in a text or in the value of an attribute.
+/// Checks the character and entity references in a text or in the value of an attribute.
 fn references(text: &str) -> Result<(), XmlError> {
     let mut rest = text;
     while let Some((_, behind)) = rest.split_once('&') {
@@ -321,7 +321,7 @@ fn references(text: &str) -> Result<(), XmlError> {
 /// The white space characters of XML.
 pub(super) const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
-/// Whether XML allows a character: XML 1.0 section 2.2, `Char`.
+/// Returns whether XML allows a character: XML 1.0 section 2.2, `Char`.
 fn is_xml(c: char) -> bool {
     match c {
         '\t' | '\n' | '\r' => true,

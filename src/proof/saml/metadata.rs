@@ -1,5 +1,6 @@
-//! Reads the metadata document of an identity provider: SAML Metadata 2.0. The administrator vouches
-//! for the document, so signatures in it are ignored. Only its signing keys can sign assertions.
+//! Reads the metadata document of an identity provider: SAML Metadata 2.0. Signatures in the
+//! document are ignored, because an administrator has uploaded it. Only the signing keys in it can
+//! sign assertions.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +39,8 @@ pub enum MetadataError {
     /// The document is not XML, or has a construct that is not accepted.
     #[error(transparent)]
     Xml(#[from] XmlError),
-    /// The document does not contain exactly one identity provider. The number is how many it has.
+    /// The document does not contain exactly one identity provider. The number says how many it
+    /// contains.
     #[error(
         "the metadata must have exactly one EntityDescriptor with an IDPSSODescriptor for SAML \
          2.0, and has {0}; keep only the one that you want to use"
@@ -47,7 +49,8 @@ pub enum MetadataError {
     /// An element breaks a rule, which the text states.
     #[error("{0}")]
     Element(String),
-    /// The document has no usable signing key. The list says what is wrong with each key.
+    /// The document has no usable signing key. The list has a sentence for each key that says why
+    /// it is not usable.
     #[error("the metadata has no signing key that can be used{}", reasons(.0))]
     NoSigningKey(Vec<String>),
 }
@@ -72,7 +75,7 @@ pub struct Metadata {
 /// A URL at which users sign in at the identity provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The way in which a request is sent, such as
+    /// The URI of the SAML binding by which requests are sent, such as
     /// `urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect`.
     pub binding: String,
     /// The URL to which a request is sent.
@@ -101,7 +104,7 @@ impl SigningKey {
         self.not_after
     }
 
-    /// Whether the certificate is valid at the time `now`.
+    /// Returns whether the certificate is valid at the time `now`.
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.not_before <= now && now <= self.not_after
     }
@@ -117,8 +120,8 @@ impl Metadata {
     /// identity provider in it.
     ///
     /// # Errors
-    /// [`MetadataError`] if the document is not accepted as XML, has not exactly one identity provider,
-    /// has an element that breaks a rule, or has no usable signing key.
+    /// [`MetadataError`] if the document is not accepted as XML, does not have exactly one identity
+    /// provider, has an element that breaks a rule, or has no usable signing key.
     pub fn parse(document: &[u8]) -> Result<Self, MetadataError> {
         let source = Source::new(document, &METADATA)?;
         let document = source.parse()?;
@@ -170,7 +173,8 @@ impl Metadata {
         &self.entity_id
     }
 
-    /// The earliest `validUntil` of the document, after which it must not be used. `None` if it has none.
+    /// The earliest `validUntil` in the document, after which it must not be used; `None` if it has
+    /// none.
     pub fn valid_until(&self) -> Option<Timestamp> {
         self.valid_until
     }
@@ -180,7 +184,7 @@ impl Metadata {
         &self.keys
     }
 
-    /// For each signing key that cannot be used, a sentence that says why.
+    /// A sentence for each signing key that cannot be used, which says why.
     pub fn unusable_keys(&self) -> &[String] {
         &self.unusable
     }
@@ -190,21 +194,21 @@ impl Metadata {
         &self.single_sign_on
     }
 
-    /// Whether the identity provider requires signed requests for authentication.
+    /// Whether the identity provider accepts only signed authentication requests.
     pub fn wants_signed_requests(&self) -> bool {
         self.wants_signed_requests
     }
 
-    /// The time after which no response is accepted: when the document or the last of its certificates
-    /// expires.
+    /// The time from which no response is accepted: when the document or the last of its
+    /// certificates expires, whichever is earlier. `None` if neither expires.
     pub fn usable_until(&self) -> Option<Timestamp> {
         let last = self.keys.iter().map(SigningKey::not_after).max();
         [last, self.valid_until].into_iter().flatten().min()
     }
 
-    /// The time until which responses are accepted without a gap, from `now` on; `None` if none is
-    /// accepted now. A certificate that becomes valid only after the last one before it has expired
-    /// is of no use until then.
+    /// Returns until when responses are accepted without interruption from `now` on; `None` if none
+    /// is accepted now. A certificate does not extend this time if it becomes valid only after all
+    /// earlier ones have expired.
     pub fn usable_without_a_gap(&self, now: Timestamp) -> Option<Timestamp> {
         if self.valid_until.is_some_and(|end| end <= now) {
             return None;
@@ -238,8 +242,8 @@ fn endpoint(service: Node<'_, '_>) -> Result<Endpoint, MetadataError> {
     })
 }
 
-/// Reads the signing keys: those whose use is signing or not stated, which means any use. Also returns
-/// why others cannot be used.
+/// Reads the signing keys: those whose use is signing or not stated. Returns the usable ones, and
+/// the reasons why others cannot be used.
 fn signing_keys(role: Node<'_, '_>) -> Result<(Vec<SigningKey>, Vec<String>), MetadataError> {
     let (mut keys, mut unusable) = (Vec::new(), Vec::new());
     let mut fingerprints = BTreeSet::new();
@@ -272,8 +276,8 @@ fn signing_keys(role: Node<'_, '_>) -> Result<(Vec<SigningKey>, Vec<String>), Me
     Ok((keys, unusable))
 }
 
-/// Reads the key of a descriptor, which must have one certificate. If it had several, it would be
-/// unknown which of them signs assertions and which are its issuers.
+/// Reads the key of a descriptor, which must have exactly one certificate. With several, it would
+/// be unclear which of them is the signing certificate and which belong to its issuers.
 fn signing_key(descriptor: Node<'_, '_>) -> Result<SigningKey, String> {
     let certificates: Vec<_> = xml::children(descriptor, XMLDSIG, "KeyInfo")
         .flat_map(|info| xml::children(info, XMLDSIG, "X509Data"))

@@ -1,11 +1,11 @@
-//! Why a response is not accepted: one variant for each rule, with the values that break it. They are
-//! for the operator; callers of the API only learn the AWS code.
+//! Why a response is not accepted. There is one variant for each rule, with the values that break
+//! it. The operator sees them in the log; callers of the API only get the AWS error code.
 
 use super::limits::XmlError;
 use super::signature::SignatureError;
 use crate::base::clock::Timestamp;
 
-/// The AWS error that a refusal becomes: STS API Reference, "AssumeRoleWithSAML", Errors.
+/// The AWS error code for a refusal: STS API Reference, "AssumeRoleWithSAML", Errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwsCode {
     /// The response cannot be read, is not signed as it must be, or is not meant for this broker.
@@ -31,7 +31,7 @@ pub enum Refusal {
     /// The root element is not a response, but has this name.
     #[error("the root element is `{0}` and not a SAML 2.0 Response")]
     NotResponse(String),
-    /// An element lacks what it must have, or has what it must not have.
+    /// An element lacks something that SAML requires, or has something that is not allowed.
     #[error("the element {element} is not accepted: {rule}")]
     Element {
         element: &'static str,
@@ -40,12 +40,12 @@ pub enum Refusal {
     /// The assertion, or a part of it, is encrypted, and the provider has no private key for it.
     #[error("the assertion, or a part of it, is encrypted, and there is no private key for it")]
     Encrypted,
-    /// The assertion is encrypted with an algorithm that is not accepted; holds its URI or its
-    /// description.
+    /// The assertion is encrypted with an algorithm that is not accepted. The text is the
+    /// algorithm's URI or a description of it.
     #[error("the assertion is encrypted with `{0}`, which is not accepted")]
     EncryptionAlgorithm(String),
-    /// The assertion cannot be decrypted. The reason is not distinguished, because it would help an
-    /// attacker.
+    /// The assertion cannot be decrypted. All causes give this same refusal, because the cause
+    /// would help an attacker.
     #[error("the assertion cannot be decrypted with a private key of the provider")]
     Decryption,
     /// The response does not have exactly one assertion as its child, or has another one elsewhere.
@@ -65,7 +65,8 @@ pub enum Refusal {
     /// Neither the response nor the assertion is signed.
     #[error("neither the response nor the assertion is signed")]
     Unsigned,
-    /// The signature of the response or of the assertion is not accepted.
+    /// The signature of the response or of the assertion is not valid, or has a form that is not
+    /// accepted.
     #[error("the signature of the {signed} is not accepted: {why}")]
     Signature {
         /// The name of the element: `Response` or `Assertion`.
@@ -89,7 +90,7 @@ pub enum Refusal {
         valid_until: Timestamp,
         now: Timestamp,
     },
-    /// The issuer is not the identity provider whose metadata the provider has.
+    /// The issuer is not the identity provider in the SAML provider's metadata document.
     #[error("the Issuer of the {element} is `{seen}`; the metadata is that of `{expected}`")]
     Issuer {
         /// The name of the element: `Response` or `Assertion`.
@@ -102,10 +103,10 @@ pub enum Refusal {
         "the Destination of the response is `{0}`, which is not one of the accepted recipients"
     )]
     Destination(String),
-    /// A restriction names no accepted audience, or there is no restriction.
+    /// An AudienceRestriction names no accepted audience, or the assertion has no such restriction.
     #[error("the AudienceRestriction names {seen}, but none of the accepted audiences")]
     Audience {
-        /// The audiences of one restriction, or the words that there is none.
+        /// The audiences of one restriction, or a phrase that says that there is none.
         seen: String,
     },
     /// The assertion has this condition, which is not supported. SAML Core 2.0 section 2.5.1 forbids
@@ -124,20 +125,21 @@ pub enum Refusal {
         /// The recipient in the confirmation, or the word `missing`.
         seen: String,
     },
-    /// The response answers another request, or none.
+    /// The response does not answer the request that this sign-in sent.
     #[error("the InResponseTo of the {element} is {seen}, but must be `{expected}`")]
     InResponseTo {
         /// The name of the element: `Response` or `SubjectConfirmationData`.
         element: &'static str,
         /// The value of `InResponseTo`, or the word `missing`.
         seen: String,
-        /// The ID of the request, or the value in the response.
+        /// The expected ID: that of the sent request, or the `InResponseTo` of the response itself.
         expected: String,
     },
-    /// The response answers a request, although the identity provider is expected to have sent it unasked.
+    /// The response answers a request, although this sign-in began at the identity provider without
+    /// one.
     #[error("the response answers the request {0}, which this browser does not wait for")]
     Solicited(String),
-    /// The bearer confirmation does not state when it ends.
+    /// The bearer confirmation has no `NotOnOrAfter`.
     #[error("the SubjectConfirmationData has no NotOnOrAfter")]
     NoEnd,
     #[error("the NotBefore of the {element} is {at}, but the time is {now}")]
@@ -161,7 +163,8 @@ pub enum Refusal {
     NoAuthnStatement,
     #[error("the assertion has no attribute `{0}`")]
     NoAttribute(String),
-    /// The attribute with this name occurs more than once, or has not exactly one value where it must.
+    /// The attribute with this name occurs more than once, or does not have exactly one value
+    /// although it must.
     #[error("the attribute `{0}` occurs more than once, or does not have exactly one value")]
     RepeatedAttribute(String),
     #[error("the attribute `{name}` is `{seen}`: it {rule}")]
@@ -184,7 +187,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The AWS error that the caller gets.
+    /// Returns the AWS error code that the caller gets.
     pub fn code(&self) -> AwsCode {
         match self {
             Self::TooLong(_)
@@ -221,7 +224,7 @@ impl Refusal {
         }
     }
 
-    /// One or two sentences for the operator on what to change, and where.
+    /// Returns one or two sentences that tell the operator what to change, and where.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::TooLong(_) => {

@@ -1,5 +1,5 @@
-//! Requests for authentication, as they are sent to an identity provider in a URL: SAML Core 2.0 section
-//! 3.4.1, SAML Bindings 2.0 section 3.4 (HTTP Redirect).
+//! Authentication requests in the URL of an identity provider: SAML Core 2.0 section 3.4.1, SAML
+//! Bindings 2.0 section 3.4 (HTTP Redirect).
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use crate::base::clock::Timestamp;
 const REDIRECT: &str = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect";
 const RSA_SHA256: &str = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256";
 const ECDSA_SHA256: &str = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256";
-/// The compression level: requests are short.
+/// The compression level of Deflate. A higher level gains nothing, because requests are short.
 const LEVEL: u8 = 6;
 
 impl Metadata {
-    /// The URL to which a request is sent by a redirect of the browser; `None` if the identity provider
-    /// has no such endpoint at an http or https URL.
+    /// The URL for requests with the HTTP Redirect binding; `None` if the identity provider has no
+    /// such endpoint with an http or https URL.
     pub fn redirect_endpoint(&self) -> Option<&str> {
         let endpoints = self.single_sign_on().iter();
         let mut redirects = endpoints.filter(|Endpoint { binding, .. }| binding == REDIRECT);
@@ -39,29 +39,33 @@ impl Metadata {
     }
 }
 
-/// A request to authenticate a user and to send the answer back by a POST of the browser.
+/// A request that the identity provider authenticate a user and send its answer with the HTTP POST
+/// binding.
 #[derive(Debug, Clone, Copy)]
 pub struct AuthnRequest<'a> {
-    /// The ID, which the answer must repeat in `InResponseTo`: an XML name, at least 128 random bits.
+    /// The ID, which the answer must repeat in `InResponseTo`: an XML name with at least 128 random
+    /// bits.
     pub id: &'a str,
     pub issue_instant: Timestamp,
-    /// The URL of the identity provider to which the request is sent.
+    /// The URL of the identity provider that receives the request.
     pub destination: &'a str,
     /// The entity ID of the service provider.
     pub issuer: &'a str,
-    /// The URL to which the answer is to be sent.
+    /// The URL of this broker to which the identity provider must send the answer.
     pub consumer: &'a str,
-    /// Whether the user must prove who they are, even if they are signed in at the identity provider.
+    /// Whether the user must authenticate again even if it is signed in at the identity provider
+    /// (`ForceAuthn`).
     pub force: bool,
 }
 
 impl AuthnRequest<'_> {
-    /// The URL to which the browser is redirected. `relay_state` comes back with the answer; it must be an
-    /// opaque text of at most 80 octets.
+    /// Returns the URL of the identity provider with the request, for a redirect of the browser.
+    /// The identity provider returns `relay_state` with its answer; it must be an opaque text of at
+    /// most 80 octets.
     ///
     /// # Errors
-    /// [`ring::error::Unspecified`] if the request cannot be signed, which does not happen with a key that
-    /// was accepted.
+    /// [`ring::error::Unspecified`] if the request cannot be signed. This does not happen with a
+    /// key that [`RequestSigner::from_pem`] accepted.
     pub fn url(
         &self,
         relay_state: &str,
@@ -111,7 +115,7 @@ impl AuthnRequest<'_> {
     }
 }
 
-/// Escapes a text for use in XML, between tags or as the value of an attribute in double quotes.
+/// Escapes a text for XML, for use between tags or in the value of an attribute in double quotes.
 pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -119,8 +123,8 @@ pub fn escaped(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// The key with which the service provider signs its requests, and the certificate by which identity
-/// providers know it.
+/// The private key with which this service provider signs its requests, and its certificate, which
+/// identity providers know from the metadata.
 #[derive(Clone)]
 pub struct RequestSigner {
     key: Arc<Key>,
@@ -146,7 +150,7 @@ pub enum RequestSignerError {
 }
 
 impl RequestSignerError {
-    /// The key of the configuration whose value breaks the rule.
+    /// Returns the name of the configuration key whose value breaks the rule.
     pub fn key(self) -> &'static str {
         match self {
             Self::Key => "[saml] request_key",

@@ -1,5 +1,5 @@
 //! Checks who issued an assertion, for whom it was made, and when it is valid: SAML Profiles 2.0
-//! section 4.1.4.3, Web Browser SSO. The time and the configuration are passed in.
+//! section 4.1.4.3, Web Browser SSO. The caller passes in the time and the configuration.
 
 use std::time::Duration;
 
@@ -13,17 +13,18 @@ use crate::base::clock::Timestamp;
 /// says otherwise.
 pub const LEEWAY: Duration = Duration::from_secs(60);
 
-/// How far the time of issue of an assertion may be in the future. Whether the assertion is already
-/// valid depends on its other times, which many identity providers set back by a few minutes
-/// because of clocks that differ.
+/// The maximum time by which an assertion's time of issue may be in the future. The other times of
+/// the assertion decide whether it is valid already; many identity providers set those back by a
+/// few minutes because clocks differ.
 pub const MADE_AHEAD: Duration = Duration::from_secs(360);
 
-/// How long an assertion is remembered after its end: the longest leeway that can be configured,
-/// because the leeway can be raised while the broker is stopped, and one second, because the store
-/// counts whole seconds.
+/// How much longer than its validity an assertion is remembered as used: the longest leeway that
+/// can be configured, because an operator may raise the leeway while the broker is stopped, and one
+/// second, because the store counts whole seconds.
 pub(super) const REMEMBERED_LONGER: Duration = Duration::from_secs(301);
 
-/// What an assertion must name to be accepted. If one of the lists is empty, nothing is accepted.
+/// The requirements that an assertion must meet to be accepted. If one of the lists is empty, no
+/// assertion is accepted.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
     pub now: Timestamp,
@@ -33,14 +34,15 @@ pub struct Rules<'a> {
     pub issuer: &'a str,
     /// The accepted audiences, such as this broker's entity ID as a service provider.
     pub audiences: &'a [String],
-    /// The accepted recipients: the URLs at which assertions are presented to this broker.
+    /// The accepted recipients: the URLs at which this broker receives assertions.
     pub recipients: &'a [String],
-    /// The ID of the request that the response must answer. With `None` it is not compared, because
-    /// the request, if there was one, was made by the caller of the API.
+    /// The ID of the request that the response must answer. With `None` the ID is not compared: a
+    /// caller of the API may have sent a request that the broker does not know.
     pub in_response_to: Option<&'a str>,
 }
 
-/// An assertion that is signed by the identity provider, meant for this broker, and valid now.
+/// An assertion after all checks: the identity provider has signed it, it is meant for this broker,
+/// and it is valid now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     assertion: Assertion,
@@ -65,15 +67,15 @@ impl Accepted {
         self.session_not_on_or_after
     }
 
-    /// The time from which the assertion is refused as too old, whichever confirmation and leeway
-    /// apply. Until then its issuer and ID must be remembered, so that it is used only once.
+    /// The time from which the assertion is too old, whichever confirmation and leeway apply. Until
+    /// then the caller must remember its issuer and ID, so that the assertion is used only once.
     pub fn usable_until(&self) -> Timestamp {
         self.usable_until
     }
 }
 
 impl Verified {
-    /// Accepts the assertion if it follows all rules.
+    /// Accepts the assertion if it breaks no rule.
     ///
     /// # Errors
     /// [`Refusal`] for the first rule that it breaks.
@@ -101,8 +103,8 @@ impl Verified {
         })
     }
 
-    /// All rules that the response and the assertion break, those about the response first. Only
-    /// the first rule that a confirmation breaks is reported.
+    /// Returns all rules that the response and the assertion break, those about the response first.
+    /// Of a confirmation, only the first broken rule is listed.
     pub fn violations(&self, rules: &Rules<'_>) -> Vec<Refusal> {
         let of_response = self.violations_of_response(rules);
         let of_assertion = self.violations_of_assertion(rules);
@@ -170,7 +172,7 @@ impl Verified {
         ]
     }
 
-    /// The response and the assertion must answer the same request, if both name one.
+    /// Checks that the response and the assertion answer the same request, if both name one.
     fn answers_another_request(&self) -> Option<Refusal> {
         let expected = self.envelope.in_response_to.as_deref()?;
         let mut confirmations = self.assertion.confirmations.iter();
@@ -189,7 +191,8 @@ fn issuer(element: &'static str, seen_issuer: &str, rules: &Rules<'_>) -> Option
     })
 }
 
-/// Returns the first bearer confirmation that is valid, or the rule that the first one breaks.
+/// Returns the first bearer confirmation that is valid. If there is none, returns the rule that the
+/// first bearer confirmation breaks.
 fn confirmation<'a>(
     assertion: &'a Assertion,
     rules: &Rules<'_>,
@@ -262,7 +265,8 @@ fn not_on_or_after(
     })
 }
 
-/// Checks that there is a restriction, and that each one names an accepted audience.
+/// Checks that the assertion has an audience restriction, and that each restriction names an
+/// accepted audience.
 fn audience(restrictions: &[Vec<String>], rules: &Rules<'_>) -> Option<Refusal> {
     let is_foreign =
         |audiences: &&Vec<String>| !audiences.iter().any(|name| rules.audiences.contains(name));

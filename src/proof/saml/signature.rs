@@ -1,9 +1,10 @@
-//! Verifies XML signatures of one form (XML Signature 1.1, SAML Core 2.0 section 5.4): a signature in
-//! the element that it signs, with exclusive canonicalization and one reference, to the ID of that
-//! element. This module does not interpret what is signed.
+//! Verifies XML signatures of one form (XML Signature 1.1, SAML Core 2.0 section 5.4): a signature
+//! in the element that it signs, with exclusive canonicalization and one reference, to the ID of
+//! that element. This module does not interpret the signed element.
 //!
-//! Other forms are not implemented: other transforms and references, keyed digests, and keys that the
-//! signature itself contains. The caller gets the signed octets and must read nothing else.
+//! Other forms are not implemented: other transforms and references, keyed digests, and keys that
+//! the signature itself contains. The caller gets the signed octets, and must not read any other
+//! part of the document.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,8 +21,8 @@ use super::xml::{self, Source};
 pub(super) const NAMESPACE: &str = "http://www.w3.org/2000/09/xmldsig#";
 
 const EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
-/// Exclusive canonicalization with comments. It gives the same result as the form without them, because
-/// a reference by ID covers no comments, and a signature that contains a comment is refused.
+/// Exclusive canonicalization with comments. The result is the same as without comments, because a
+/// reference by ID never covers comments, and a signature that contains a comment is refused.
 const EXCLUSIVE_WITH_COMMENTS: &str = "http://www.w3.org/2001/10/xml-exc-c14n#WithComments";
 const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
 /// The maximum number of prefixes in an `InclusiveNamespaces` list.
@@ -50,7 +51,8 @@ pub(super) enum KeyKind {
     P384,
 }
 
-/// A public key in the form that certificates use: an RSA key in PKCS #1, or an uncompressed point.
+/// A public key in the form in which certificates contain it: an RSA key in PKCS #1, or an
+/// uncompressed curve point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PublicKey {
     pub kind: KeyKind,
@@ -126,7 +128,8 @@ use SignatureError::Shape;
 
 const AMBIGUOUS: SignatureError = Shape("SignedInfo cannot be read unambiguously");
 
-/// The content of SignedInfo: what is signed, and by which algorithms.
+/// The content of a SignedInfo element: the reference to the signed element with its digest, and
+/// the algorithms.
 #[derive(Debug, PartialEq)]
 struct SignedInfo {
     canonicalization: Canonicalization,
@@ -196,8 +199,8 @@ impl SignedInfo {
     }
 }
 
-/// Exclusive canonicalization, with the prefixes whose declarations are kept even where no name uses
-/// them.
+/// The parameters of exclusive canonicalization: the prefixes whose declarations are written even
+/// where no name uses them.
 #[derive(Debug, PartialEq)]
 struct Canonicalization {
     inclusive: Vec<String>,
@@ -272,7 +275,7 @@ impl Method {
         }
     }
 
-    /// Returns the index of the key that made the signature `made` over `octets`.
+    /// Returns the index of the key with which the signature `made` of `octets` was made.
     fn verify(
         self,
         octets: &str,
@@ -283,7 +286,8 @@ impl Method {
         keys.iter().position(is_by).ok_or(SignatureError::Key)
     }
 
-    /// Whether the key made the signature; `None` if it is of another kind.
+    /// Returns whether this key made the signature; `None` if the key is of another kind than the
+    /// algorithm needs.
     fn is_by(self, key: &PublicKey, octets: &[u8], made: &[u8]) -> Option<bool> {
         let made = match key.kind {
             KeyKind::Rsa => made.to_vec(),
@@ -306,7 +310,8 @@ impl Method {
     }
 }
 
-/// ECDSA with SHA-512, which `ring` does not have: the feature `saml-encryption` adds a library that does.
+/// ECDSA with SHA-512. `ring` does not support it; the feature `saml-encryption` adds a library
+/// that does.
 #[cfg(feature = "saml-encryption")]
 mod ecdsa_sha512 {
     use aws_lc_rs::signature::{ECDSA_P256_SHA512_ASN1, ECDSA_P384_SHA512_ASN1, UnparsedPublicKey};
@@ -399,7 +404,7 @@ fn is(node: Node<'_, '_>, local: &str) -> bool {
     xml::is(node, NAMESPACE, local)
 }
 
-/// The value of the attribute `Algorithm`, which must be the only attribute of the element.
+/// Returns the value of the attribute `Algorithm`, which must be the only attribute of the element.
 fn algorithm<'a>(node: Node<'a, '_>) -> Result<&'a str, SignatureError> {
     match xml::attribute(node, "Algorithm") {
         Some(algorithm) if node.attributes().count() == 1 => Ok(algorithm),
@@ -431,7 +436,8 @@ mod tests {
         (0..hex.len()).step_by(2).map(digit).collect()
     }
 
-    /// RFC 6979, appendices A.2.5 and A.2.6, with SHA-512 and the message "sample".
+    /// Uses the vectors of RFC 6979, appendices A.2.5 and A.2.6, with SHA-512 and the message
+    /// "sample".
     #[test]
     fn ecdsa_with_sha_512_is_verified_by_the_vectors_of_rfc_6979() {
         let key = |kind, x: &str, y: &str| PublicKey {

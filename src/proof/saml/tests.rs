@@ -1,22 +1,23 @@
-//! Responses that others made (`tests/data/saml`), and what this verifier makes of them.
+//! Tests of the verifier with responses that other programs made (`tests/data/saml`).
 
 use std::time::Duration;
 
 use super::rules::REMEMBERED_LONGER;
 use super::*;
 
-/// A file of `tests/data/saml`.
+/// Reads a file of `tests/data/saml`.
 pub(super) fn data(name: &str) -> String {
     let path = format!("{}/tests/data/saml/{name}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// When the responses were made.
+/// The time at which the test responses were made.
 pub(super) fn made_at() -> Timestamp {
     Timestamp::from_amz(data("now").trim()).unwrap()
 }
 
-/// The good responses: name, and whose metadata.
+/// The valid responses: the name of each file, and the name of the identity provider whose metadata
+/// it needs.
 pub(super) const GOOD: [(&str, &str); 16] = [
     ("pysaml2-assertion", "pysaml2"),
     ("pysaml2-response", "pysaml2"),
@@ -40,12 +41,13 @@ pub(super) fn metadata(of: &str) -> Metadata {
     Metadata::parse(data(&format!("{of}-metadata.xml")).as_bytes()).unwrap()
 }
 
-/// Verifies and checks the rules of the service provider that the responses were made for.
+/// Verifies a response, and checks it by the rules of the service provider that the test responses
+/// were made for.
 pub(super) fn accept(xml: &[u8], idp: &Metadata, now: Timestamp) -> Result<Accepted, Refusal> {
     accept_with(xml, idp, &[], now)
 }
 
-/// As [`accept`], with private keys for encrypted assertions.
+/// Does the same as [`accept`], with private keys for encrypted assertions.
 pub(super) fn accept_with(
     xml: &[u8],
     idp: &Metadata,
@@ -65,12 +67,13 @@ pub(super) fn accept_with(
     verify(&STANDARD.encode(xml), idp, keys, now)?.accept(&rules)
 }
 
-/// Signs the assertion of a response anew with the test key, whatever it says.
+/// Signs the assertion of a response again with the test key, after a test has changed it.
 pub(super) fn sign(xml: &str) -> String {
     sign_element(xml, "Assertion", &[])
 }
 
-/// Signs an element anew that contains the only signature, which keeps the declarations of `prefixes`.
+/// Signs an element again that contains the only signature. The canonical text keeps the
+/// declarations of `prefixes`.
 fn sign_element(xml: &str, local: &str, prefixes: &[&str]) -> String {
     let pem = data("rsa.key");
     let der: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
@@ -240,15 +243,15 @@ fn every_attribute_is_read() {
     );
 }
 
-/// Replacements in a good response, which is then signed again, and a check that the refusal is the
-/// right one.
+/// Replacements in a valid response, which is then signed again, and a check that the response is
+/// refused for the right reason.
 type Change<'a> = (&'a [(&'a str, &'a str)], fn(&Refusal) -> bool);
 
 const CONFIRMATION: &str = "<SubjectConfirmationData ";
 const RECIPIENT: &str = r#" Recipient="https://sts.example.com/saml/acs""#;
 const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
 
-/// The good response with these texts replaced by others.
+/// Returns the valid response with these texts replaced, signed again.
 fn changed(replacements: &[(&str, &str)]) -> String {
     let mut xml = data("xmlsec-rsa-sha256.xml");
     for (old, new) in replacements {
@@ -749,7 +752,8 @@ fn sa_03_sa_04_signatures_of_another_form_are_refused() {
     }
 }
 
-/// By a library that is there only with the feature.
+/// The library that verifies this algorithm is only part of the program with the feature
+/// `saml-encryption`.
 #[test]
 fn ecdsa_with_sha_512_is_accepted_by_a_program_that_can_verify_it() {
     let xml = data("xmlsec-p384-sha512.xml");
@@ -956,7 +960,7 @@ fn sa_05_what_is_read_is_signed() {
     assert!(verified("pysaml2-both", "pysaml2").envelope().is_signed);
 }
 
-/// A certificate for the test key, valid in those years.
+/// Returns a certificate for the test key that is valid between the beginnings of these years.
 fn certificate(from: i32, to: i32) -> String {
     let pem = data("rsa.key");
     let key = rcgen::KeyPair::from_pkcs8_pem_and_sign_algo(&pem, &rcgen::PKCS_RSA_SHA256).unwrap();
@@ -967,7 +971,7 @@ fn certificate(from: i32, to: i32) -> String {
     STANDARD.encode(certificate.der())
 }
 
-/// Metadata with these certificates.
+/// Returns the test metadata with these certificates instead of its own.
 fn metadata_with(certificates: &[String]) -> Metadata {
     let descriptor = |certificate: &String| {
         format!(
@@ -1112,7 +1116,7 @@ fn names_of_roles_can_have_commas() {
     }
 }
 
-/// A text that is near the limit and doubles when it is made canonical.
+/// The response is near the length limit, and its canonical text is twice as long.
 #[test]
 fn the_canonical_text_of_the_longest_response_is_within_its_limit() {
     let value = "<AttributeValue xsi:type=\"xs:string\">g</AttributeValue>";

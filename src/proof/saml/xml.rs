@@ -1,5 +1,5 @@
 //! Parses untrusted XML into a tree, and looks up elements, attributes and texts in it. All XML is
-//! parsed here, including canonical text. This module knows nothing about SAML.
+//! parsed here, including canonical text. This module has no rules of SAML.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -42,8 +42,8 @@ impl<'a> Source<'a> {
         Ok(Self { text, limits })
     }
 
-    /// Parses the document, and checks that its IDs are unique. Every attribute named `ID` is taken for
-    /// an ID, in upper or lower case and in any namespace.
+    /// Parses the document, and checks that its IDs are unique. Every attribute named `ID`, in
+    /// upper or lower case and in any namespace, counts as an ID.
     ///
     /// # Errors
     /// [`XmlError`] if the document is not well-formed, has too many nodes, or has an ID twice.
@@ -77,7 +77,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Removes the XML declaration, which may state UTF-8 or no encoding.
+/// Removes the XML declaration, in which UTF-8 is the only encoding that may be named.
 fn without_declaration(text: &str) -> Result<&str, XmlError> {
     let Some(behind) = text
         .strip_prefix("<?xml")
@@ -122,7 +122,7 @@ fn without_declaration(text: &str) -> Result<&str, XmlError> {
     Ok(document)
 }
 
-/// Whether a text is an ASCII name without a colon, which an ID must be.
+/// Returns whether a text may be an ID: an ASCII name without a colon.
 fn is_ncname(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text
@@ -130,7 +130,7 @@ fn is_ncname(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
 }
 
-/// The name of an element as written, with its prefix.
+/// Returns the name of an element as the document spells it, with its prefix.
 pub(super) fn qualified_name<'a>(element: Node<'a, '_>) -> &'a str {
     let text = element.document().input_text();
     let tag = text
@@ -141,7 +141,7 @@ pub(super) fn qualified_name<'a>(element: Node<'a, '_>) -> &'a str {
         .unwrap_or_default()
 }
 
-/// The name of an attribute as written, with its prefix.
+/// Returns the name of an attribute as the document spells it, with its prefix.
 pub(super) fn attribute_name<'a>(
     element: Node<'a, '_>,
     attribute: &roxmltree::Attribute<'_, '_>,
@@ -150,8 +150,9 @@ pub(super) fn attribute_name<'a>(
     text.get(attribute.range_qname()).unwrap_or_default()
 }
 
-/// Whether a node is an element with this name in this namespace. The parser's `has_tag_name` is not
-/// used, because without a namespace it accepts elements of any.
+/// Returns whether a node is an element with this name in this namespace. The parser's
+/// `has_tag_name` is unsuitable: if it is called without a namespace, it accepts elements of any
+/// namespace.
 pub(super) fn is(node: Node<'_, '_>, namespace: &str, local: &str) -> bool {
     node.is_element()
         && node.tag_name().namespace() == Some(namespace)
@@ -169,8 +170,8 @@ pub(super) fn children<'a, 'i: 'a>(
         .filter(move |child| is(*child, namespace, local))
 }
 
-/// The value of the attribute with this name and no namespace. The parser's own look-up ignores
-/// namespaces.
+/// Returns the value of the attribute with this name and no namespace. The parser's own look-up
+/// ignores namespaces.
 pub(super) fn attribute<'a>(element: Node<'a, '_>, name: &str) -> Option<&'a str> {
     element
         .attributes()
@@ -178,7 +179,7 @@ pub(super) fn attribute<'a>(element: Node<'a, '_>, name: &str) -> Option<&'a str
         .map(|a| a.value())
 }
 
-/// The text of an element, from which comments are left out. `None` if the element contains another one.
+/// Returns the text of an element without comments; `None` if the element contains another element.
 pub(super) fn text(element: Node<'_, '_>) -> Option<String> {
     let mut text = String::new();
     for child in element.children() {
@@ -191,7 +192,8 @@ pub(super) fn text(element: Node<'_, '_>) -> Option<String> {
     Some(text)
 }
 
-/// Whether an element contains only elements and white space, so neither text nor comments.
+/// Returns whether an element contains only elements and white space, and so neither text nor
+/// comments.
 pub(super) fn has_only_elements(element: Node<'_, '_>) -> bool {
     element.children().all(|child| {
         child.is_element()

@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 use super::{ALGORITHM, PathForm, SigError, incomplete, mismatch};
 use crate::base::digest::{Hex, sha256};
 
-/// The path as the canonical request has it. Any path that could be read in two ways is refused.
+/// Returns the path as the canonical request contains it. Refuses a path with `.`, `..` or empty
+/// segments, or with characters that `form` does not allow.
 pub(super) fn canonical_path(path: &str, form: PathForm) -> Result<Cow<'_, str>, SigError> {
     let is_plain = |segment: &str| segment.bytes().all(unreserved);
     let is_legal = |segment: &str| {
@@ -32,8 +33,9 @@ pub(super) fn canonical_path(path: &str, form: PathForm) -> Result<Cow<'_, str>,
     Ok(encoded.join("/").into())
 }
 
-/// The SHA-256 of the canonical request: "Create a canonical request". `path` is already canonical, and
-/// `signed_headers` are the names of the signed headers, separated by semicolons.
+/// Returns the SHA-256 of the canonical request: "Create a canonical request". `path` must be
+/// canonical already. `signed_headers` contains the names of the signed headers, separated by
+/// semicolons.
 pub(super) fn canonical_request(
     method: &str,
     path: &str,
@@ -103,7 +105,7 @@ pub(super) fn push_trimmed(text: &mut String, value: &str) {
     }
 }
 
-/// The text over which the signature is computed: "Create a string to sign".
+/// Returns the text that the signature is an HMAC of: "Create a string to sign".
 pub(super) fn string_to_sign(
     amz_date: &str,
     day: &str,

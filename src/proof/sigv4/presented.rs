@@ -1,4 +1,4 @@
-//! The signature of a request as it was read, and its verification.
+//! The parsed signature of a request, and its verification.
 
 pub(super) mod read;
 pub(super) mod s3;
@@ -15,21 +15,21 @@ use crate::base::clock::Timestamp;
 pub struct Presented {
     texts: Texts,
     signed_at: Timestamp,
-    /// Whether the signature is in the query.
+    /// Whether the signature is in the query of a presigned URL.
     presigned: bool,
     canonical_request_sha256: [u8; 32],
     signature: [u8; 32],
 }
 
-/// What a signature says in words.
+/// The texts that a signature contains or covers, from which [`Presented`] is made.
 struct Sent<'a> {
     access_key_id: &'a str,
-    /// The session token, which is not empty.
+    /// The session token, which is not empty; `None` for a long-term key.
     session_token: Option<&'a str>,
     region: &'a str,
     service: &'a str,
     amz_date: &'a str,
-    /// The `host` that was signed, as it was sent: the server that the client meant to call.
+    /// The signed `host` as the client sent it: the server that the client meant to call.
     host: &'a str,
     /// The names of the signed headers, separated by semicolons.
     signed_headers: &'a str,
@@ -39,7 +39,7 @@ struct Sent<'a> {
 #[derive(Clone)]
 struct Texts {
     all: Box<str>,
-    /// Where each text ends. They are in the order of [`Text`].
+    /// The end of each text in `all`, in the order of [`Text`].
     ends: [usize; 7],
 }
 
@@ -102,7 +102,7 @@ impl Presented {
         }
     }
 
-    /// The id of the access key that the caller claims to have. It must not be relied on before
+    /// The id of the access key that the signature names. It must not be relied on before
     /// [`Self::verify`].
     pub fn unverified_access_key_id(&self) -> &str {
         self.texts.get(Text::AccessKeyId)
@@ -113,26 +113,27 @@ impl Presented {
         self.texts.get(Text::Region)
     }
 
-    /// The session token that was sent with the signature, if any.
+    /// The session token that the request contains; `None` for a long-term key. It must not be
+    /// relied on before [`Self::verify`].
     pub fn unverified_session_token(&self) -> Option<&str> {
         let token = self.texts.get(Text::SessionToken);
         (!token.is_empty()).then_some(token)
     }
 
-    /// The `host` that was signed, with its port if it has one: the server that the client meant to
-    /// call.
+    /// The signed `host` with its port if it has one: the server that the client meant to call. It
+    /// must not be relied on before [`Self::verify`].
     pub fn unverified_host(&self) -> &str {
         self.texts.get(Text::Host)
     }
 
-    /// When the request claims to have been signed. It must not be relied on before
+    /// The time at which the request claims to have been signed. It must not be relied on before
     /// [`Self::verify`].
     pub fn unverified_date(&self) -> Timestamp {
         self.signed_at
     }
 
-    /// The first 16 bytes of the signature, an HMAC-SHA256: enough to tell one that is verified from all
-    /// others, and not enough to send it again.
+    /// The first 16 bytes of the signature, an HMAC-SHA256. They identify a verified signature, but
+    /// are not enough to send the request again.
     pub fn digest(&self) -> [u8; 16] {
         let [digest @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.signature;
         digest
@@ -144,13 +145,13 @@ impl Presented {
         signed.any(|signed| signed == name)
     }
 
-    /// Whether the signature is in the query, so that anybody with the URL can use it.
+    /// Whether the signature is in the query of a presigned URL, which anybody can use who gets it.
     pub fn is_presigned(&self) -> bool {
         self.presigned
     }
 
-    /// Checks what needs no key: the scope and the date. `service` is the service that must be
-    /// named. For IAM, the region `us-east-1` is always accepted.
+    /// Checks the scope and the date of the signature, which needs no key. The scope must name the
+    /// service `service`. For IAM, the region `us-east-1` is always accepted.
     ///
     /// # Errors
     /// [`SigError::Mismatch`] if the scope is wrong, and [`SigError::Expired`] if the date is out
@@ -198,7 +199,7 @@ impl Presented {
         Ok(())
     }
 
-    /// Checks the signature itself in constant time.
+    /// Verifies the signature with a secret key. The comparison takes constant time.
     ///
     /// # Errors
     /// [`SigError::Mismatch`] if the signature was not made with this secret.
@@ -219,7 +220,7 @@ impl Presented {
         )
     }
 
-    /// Checks the signature with a signing key that was derived for [`Self::scope`].
+    /// Verifies the signature with a signing key that was derived for [`Self::scope`].
     pub(super) fn verify_by(&self, key: &hmac::Key) -> Result<(), SigError> {
         let (day, region, service) = self.scope();
         let text = string_to_sign(

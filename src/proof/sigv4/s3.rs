@@ -1,5 +1,6 @@
-//! Signature Version 4 in the form of Amazon S3: the path is encoded once and never normalised, and the
-//! payload counts by the hash that the request declares. It verifies and makes such signatures.
+//! Signature Version 4 in the form of Amazon S3: the path is encoded once and never normalised, and
+//! the signature covers the hash of the payload that the request declares. This module verifies and
+//! makes such signatures.
 //!
 //! Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)".
 
@@ -11,16 +12,16 @@ use super::{ALGORITHM, SigningSecret};
 use crate::base::clock::Timestamp;
 use crate::base::digest::{hex, sha256};
 
-/// The longest time for which a presigned URL may be valid.
+/// The maximum validity of a presigned URL.
 pub const MAX_EXPIRES: Duration = Duration::from_secs(7 * 24 * 3600);
-/// What a request declares instead of the hash of its payload, if that is not signed.
+/// The value of `x-amz-content-sha256` for a payload that the signature does not cover.
 pub const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
-/// The payload comes in chunks without signatures, and a checksum after them.
+/// The value of `x-amz-content-sha256` for a payload in unsigned chunks that a checksum follows.
 pub const UNSIGNED_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
-/// The service in the scope of a signature.
+/// The name of Amazon S3 in the scope of a signature.
 pub const SERVICE: &str = "s3";
 
-/// The parameters of a presigned request, exactly as they must be spelled.
+/// The query parameters of a presigned request. Their spelling is case-sensitive.
 pub const SIGNATURE_PARAMETERS: [&str; 8] = [
     "X-Amz-Algorithm",
     "X-Amz-Content-Sha256",
@@ -36,20 +37,21 @@ pub const SIGNATURE_PARAMETERS: [&str; 8] = [
 #[derive(Debug, Clone, Copy)]
 pub struct S3Request<'a> {
     pub method: &'a str,
-    /// The whole path, decoded once.
+    /// The complete path, percent-decoded once.
     pub path: &'a str,
-    /// The parameters of the query with their decoded values, in the order in which they were sent.
-    /// Their names need no encoding.
+    /// The query parameters with their decoded values, in the order of the request. Their names
+    /// contain only characters that need no encoding.
     pub query: &'a [(&'a str, Cow<'a, str>)],
-    /// All headers with lower-case names, in the order in which they were sent.
+    /// All headers with lower-case names, in the order of the request.
     pub headers: &'a [(String, String)],
-    /// The name by which the client called: `Host` or `:authority`.
+    /// The server that the client called: the value of `Host` or `:authority`.
     pub host: &'a str,
 }
 
 impl S3Request<'_> {
-    /// The SHA-256 of the canonical request without the parameters for which `leave_out` is true.
-    /// `headers` are the signed headers as lines of the canonical request, and `signed` their names.
+    /// Returns the SHA-256 of the canonical request without the query parameters for which
+    /// `leave_out` returns `true`. `headers` contains the signed headers as lines of the canonical
+    /// request, and `signed` their names.
     pub(super) fn digest(
         &self,
         leave_out: impl Fn(&str) -> bool,
@@ -80,7 +82,8 @@ impl S3Request<'_> {
         sha256(text.as_bytes())
     }
 
-    /// The values of a header, joined by commas if there are several. `None` if it is absent.
+    /// Appends a header as a line of the canonical request, with several values joined by commas.
+    /// Returns `None` if the header is absent.
     pub(super) fn push_header(&self, lines: &mut String, name: &str) -> Option<()> {
         lines.push_str(name);
         lines.push(':');
@@ -99,8 +102,9 @@ impl S3Request<'_> {
     }
 }
 
-/// Signs a request that is made with a key of the store: the value of its `Authorization` header.
-/// `headers` are the headers to sign, in ascending order of their lower-case names.
+/// Signs a request with the object store's own access key, and returns the value of the
+/// `Authorization` header. `headers` are the headers to sign, in ascending order of their
+/// lower-case names.
 pub fn authorization(
     (access_key_id, secret): (&str, &SigningSecret),
     region: &str,
@@ -131,8 +135,8 @@ pub fn authorization(
     )
 }
 
-/// Appends a text in the encoding of canonical requests: everything but unreserved characters, and
-/// slashes if they are kept, becomes `%` and two upper-case digits.
+/// Appends a text with the encoding of canonical requests: every character except the unreserved
+/// ones becomes `%` and two upper-case hexadecimal digits. Slashes stay if `keeps_slashes` is set.
 fn encode(out: &mut String, text: &str, keeps_slashes: bool) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let digit = |n: u8| DIGITS.get(usize::from(n)).map_or('0', |d| char::from(*d));

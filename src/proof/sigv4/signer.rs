@@ -1,4 +1,4 @@
-//! Signs requests with Signature Version 4, on the side of a client.
+//! Signs requests with Signature Version 4, as a client does.
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
@@ -16,7 +16,7 @@ use crate::base::digest::{Hex, hex};
 pub struct Signer<'a> {
     /// The id of the access key, `AKIA…` or `ASIA…`.
     pub access_key_id: &'a str,
-    /// The secret from which the signing key is derived.
+    /// The secret access key, from which the signing key is derived.
     pub secret_access_key: &'a [u8],
     pub session_token: Option<&'a str>,
     pub region: &'a str,

@@ -13,16 +13,19 @@ use super::canonical::signing_key;
 use super::presented::Presented;
 use crate::base::secret::Secret;
 
-/// How many signing keys are kept for one secret. A client that calls STS and IAM in two regions uses as many.
+/// The number of signing keys that are cached for one secret. A client that calls STS and IAM in
+/// two regions needs four.
 const KEPT: usize = 4;
 
 /// The secret of an access key or session. Four of the six HMACs of a signature depend only on the
-/// secret and the scope, and a client uses the same few scopes all day, so the signing keys of the scopes
-/// of the last valid signatures are cached. Only valid signatures, and those made with the secret, change
-/// the cache. It is dropped, and wiped, together with the secret.
+/// secret and the scope, and a client uses the same few scopes all day, so the signing keys of the
+/// scopes of the last valid signatures are cached. Only verified signatures, and signatures that
+/// the broker makes itself, change the cache. The cache is wiped from memory together with the
+/// secret.
 pub struct SigningSecret {
     secret: Secret<String>,
-    /// At most [`KEPT`] keys, the newest first; `None` until there is one.
+    /// The cached signing keys, at most [`KEPT`] of them, the newest first; `None` while there are
+    /// none.
     kept: ArcSwapOption<Vec<Arc<Derived>>>,
 }
 
@@ -33,7 +36,7 @@ struct Derived {
     key: Zeroizing<[u8; 32]>,
 }
 
-/// The day, region and service of a signature.
+/// The day, region and service in the scope of a signature.
 type Scope<'a> = (&'a str, &'a str, &'a str);
 
 impl Derived {
@@ -51,12 +54,12 @@ impl SigningSecret {
         }
     }
 
-    /// The secret access key itself, for its owner.
+    /// Returns the secret access key as text, for the answer to its owner.
     pub fn expose(&self) -> &String {
         self.secret.expose()
     }
 
-    /// Signs a text for a day, region and service, and keeps the signing key for the next one.
+    /// Signs a text for a day, region and service. Caches the signing key for the next text.
     pub(super) fn sign(&self, scope: Scope<'_>, text: &str) -> hmac::Tag {
         let sign = |key: &hmac::Key| hmac::sign(key, text.as_bytes());
         if let Some(key) = self.kept_key(scope) {
@@ -93,7 +96,7 @@ impl SigningSecret {
         signing_key(self.secret.expose().as_bytes(), day, region, service)
     }
 
-    /// Keeps a key, and forgets the oldest one if there are too many.
+    /// Puts a signing key into the cache, and drops the oldest one if there are too many.
     fn keep(&self, (day, region, service): Scope<'_>, key: Zeroizing<[u8; 32]>) {
         let Ok(day) = <[u8; 8]>::try_from(day.as_bytes()) else {
             return;

@@ -12,7 +12,8 @@ use crate::base::digest::{hex, sha256};
 
 const SECRET: &[u8] = b"wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// Cases whose requests this server refuses, because they could be read in two ways.
+/// The cases of AWS's test suite whose requests the broker refuses, because servers could read
+/// their paths or headers in two ways.
 const REFUSED: &[&str] = &[
     "get-header-value-multiline",
     "get-relative-normalized",
@@ -174,7 +175,7 @@ fn rules(regions: &[&str]) -> Rules {
     }
 }
 
-/// Signs exactly these headers of a request that has all of them.
+/// Signs a request with exactly these headers, all of which it must have.
 fn signed_by_hand(headers: &mut HeaderMap, names: &[&str], payload: &[u8; 32], date: &str) {
     let canonical = canonical_request(
         "POST",
@@ -531,7 +532,7 @@ fn sv_07_any_region_is_still_a_region() {
     }
 }
 
-/// A presigned request of the test suite with other parameters.
+/// Returns a presigned request of AWS's test suite with other parameters, signed again.
 fn presigned(change: impl Fn(&mut Vec<(String, String)>)) -> Sent {
     let mut sent = Sent::read(Path::new(concat!(
         env!("CARGO_MANIFEST_DIR"),

@@ -1,8 +1,8 @@
-//! The private keys for which assertions are encrypted. This module does not know XML.
+//! The private keys with which the broker decrypts assertions. This module does not handle XML.
 //!
 //! RSA decryption that takes the same time for every ciphertext is available only in aws-lc-rs, a
-//! second cryptographic library, which the feature `saml-encryption` adds. Without the feature no
-//! such key is accepted, and encrypted assertions are refused.
+//! second cryptographic library, which the feature `saml-encryption` adds. Without the feature, the
+//! broker accepts no private keys and refuses encrypted assertions.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::Oaep;
 
-/// Why a text is not accepted as a private key.
+/// Why a PEM text is not accepted as a private key for decrypting assertions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecryptionKeyError {
     /// The text is not a key in the accepted form.
@@ -27,7 +27,8 @@ pub enum DecryptionKeyError {
     NotBuilt,
 }
 
-/// A private key for which assertions are encrypted.
+/// A private key with which the broker decrypts assertions. The identity provider encrypts them for
+/// its public key.
 pub struct DecryptionKey(implementation::Key);
 
 impl fmt::Debug for DecryptionKey {
@@ -57,13 +58,15 @@ impl DecryptionKey {
         implementation::Key::read(der).map(Self)
     }
 
-    /// Decrypts the key in an `EncryptedKey`. `None` if it was encrypted for another private key.
+    /// Decrypts the content's key in an `EncryptedKey`; `None` if it was encrypted for another
+    /// private key.
     pub(super) fn open(&self, how: Oaep, ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         self.0.open(how, ciphertext)
     }
 }
 
-/// A key for which nobody encrypts. `None` in a program without the feature, which decrypts nothing.
+/// Returns a decoy key, for which no identity provider encrypts anything. `None` without the
+/// feature `saml-encryption`, since nothing is decrypted then.
 pub(super) fn decoy() -> Option<&'static DecryptionKey> {
     static DECOY: LazyLock<Option<DecryptionKey>> =
         LazyLock::new(|| implementation::Key::decoy().map(DecryptionKey));
@@ -91,7 +94,8 @@ mod implementation {
                 .ok_or(DecryptionKeyError::Form)
         }
 
-        /// The library takes its own random bytes. Nothing is ever encrypted for this key.
+        /// Generates the decoy with the library's own random bytes. Nothing is ever encrypted for
+        /// this key.
         pub fn decoy() -> Option<Self> {
             let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).ok()?;
             OaepPrivateDecryptingKey::new(key).ok().map(Self)

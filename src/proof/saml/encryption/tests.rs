@@ -1,4 +1,5 @@
-//! Responses that xmlsec1 encrypted (`tests/data/saml/encrypted`), and changes of them.
+//! Tests with responses that xmlsec1 encrypted (`tests/data/saml/encrypted`), and with altered
+//! copies of them.
 
 use aws_lc_rs::rsa::{
     OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPublicEncryptingKey,
@@ -14,7 +15,7 @@ fn key() -> DecryptionKey {
     DecryptionKey::parse(data("encrypted/sp.key").as_bytes()).unwrap()
 }
 
-/// A private key for which no test file was encrypted.
+/// Returns a private key that none of the test files was encrypted for.
 fn other_key() -> DecryptionKey {
     DecryptionKey::parse(data("rsa.key").as_bytes()).unwrap()
 }
@@ -27,7 +28,7 @@ fn named(name: &str) -> String {
     data(&format!("encrypted/{name}.xml"))
 }
 
-/// The test key's public half.
+/// Returns the public key of the test key pair.
 fn public() -> OaepPublicEncryptingKey {
     let pem = data("encrypted/sp.key");
     let der: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
@@ -35,7 +36,7 @@ fn public() -> OaepPublicEncryptingKey {
     OaepPublicEncryptingKey::new(key.public_key()).unwrap()
 }
 
-/// A response whose assertion is this text, encrypted for the test key.
+/// Returns a response with `text` as its assertion, encrypted for the test key.
 fn encrypted(text: &str, how: &'static OaepAlgorithm, method: &str) -> String {
     let (secret, public) = ([7; 32], public());
     let mut copy = vec![0; public.ciphertext_size()];
@@ -67,8 +68,8 @@ fn encrypted(text: &str, how: &'static OaepAlgorithm, method: &str) -> String {
 const MGF1P: &str =
     "<e:EncryptionMethod Algorithm='http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p'/>";
 
-/// The element EncryptionMethod of a key. `digest` and `mask` say which of the two uses SHA-256 and
-/// not SHA-1.
+/// Returns the element EncryptionMethod of a key. `digest` and `mask` select SHA-256 instead of
+/// SHA-1 for the digest and the mask generation function.
 fn method(digest: bool, mask: bool) -> String {
     let digest = if digest {
         "<d:DigestMethod xmlns:d='http://www.w3.org/2000/09/xmldsig#' \
@@ -83,7 +84,7 @@ fn method(digest: bool, mask: bool) -> String {
     )
 }
 
-/// The signed assertion, as a document of its own.
+/// Returns the signed assertion of a test response as a document of its own.
 fn assertion() -> String {
     let xml = data("xmlsec-rsa-sha256.xml");
     let (_, rest) = xml.split_once("<Assertion ").unwrap();

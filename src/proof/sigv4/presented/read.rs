@@ -29,19 +29,20 @@ pub(in crate::proof::sigv4) const PROOF_PARAMETERS: &[&str] = &[
 
 impl Presented {
     /// Reads the signature from the `Authorization` header or from the query of a presigned URL.
-    /// `None` if the request has neither.
+    /// Returns `None` if the request has neither.
     ///
     /// # Errors
-    /// [`SigError`] if the signature is incomplete or ambiguous, or does not cover what it must.
+    /// [`SigError`] if the signature is incomplete or ambiguous, or does not cover everything that
+    /// it must cover.
     pub fn read(incoming: &Incoming<'_>) -> Result<Option<Self>, SigError> {
         Self::read_as(incoming, PathForm::Own)
     }
 
-    /// Reads the signature as [`Self::read`] does, of a request to another service, whose paths
-    /// have another form.
+    /// Reads the signature of a request to another service, whose paths are encoded in the form
+    /// `form`. Otherwise the same as [`Self::read`].
     ///
     /// # Errors
-    /// As for [`Self::read`].
+    /// The same as for [`Self::read`].
     pub fn read_as(incoming: &Incoming<'_>, form: PathForm) -> Result<Option<Self>, SigError> {
         let proof = |name: &str| {
             PROOF_PARAMETERS
@@ -198,19 +199,20 @@ impl Presented {
     }
 }
 
-/// What the headers of a request say about its signature, before the body is there to check it. None
-/// of it must be relied on for more than how the body is received.
+/// The claims of a request's headers about its signature, before the body has arrived and the
+/// signature can be verified. They may only decide how the body is received.
 pub struct Announced<'a> {
-    /// The id of the access key with which the request claims to be signed.
+    /// The id of the access key that the request names in its signature.
     pub access_key_id: &'a str,
     /// The service in the scope of the signature, such as `sts`.
     pub service: &'a str,
-    /// The session token, if one was sent.
+    /// The session token in the headers; `None` if there is none.
     pub session_token: Option<&'a str>,
 }
 
 impl<'a> Announced<'a> {
-    /// Reads the headers; `None` unless they contain one signature that can be read.
+    /// Reads the headers. Returns `None` unless they contain exactly one well-formed
+    /// `Authorization` header with a signature.
     pub fn read(headers: &'a HeaderMap) -> Option<Self> {
         let fields = single(headers, &AUTHORIZATION).ok()??;
         let mut fields = fields
@@ -227,7 +229,7 @@ impl<'a> Announced<'a> {
     }
 }
 
-/// The parts of a signature as they were sent.
+/// The parts of a signature as the request contains them, from the header or the query.
 struct Parts<'a> {
     credential: &'a str,
     signed_headers: &'a str,
@@ -239,7 +241,7 @@ struct Parts<'a> {
     form: PathForm,
 }
 
-/// The fields of an `Authorization` header after the algorithm, each of which must be there once.
+/// The fields that follow the algorithm in an `Authorization` header. Each must occur exactly once.
 pub(super) struct Fields<'a> {
     pub credential: &'a str,
     pub signed_headers: &'a str,
@@ -316,10 +318,10 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// When a request claims to have been signed, and the same in the form of the string to sign: from
-/// `X-Amz-Date`, or else from `Date`, which may also be an HTTP date ("Elements of an AWS API
-/// request signature"). Neither has to be a signed header, because the string to sign contains the
-/// date.
+/// Returns the time of signing that a request claims, also in the form of the string to sign. It
+/// comes from `X-Amz-Date`, or else from `Date`, which may also be an HTTP date ("Elements of an
+/// AWS API request signature"). The signature need not cover either header, because the string to
+/// sign contains the date.
 fn header_date(headers: &HeaderMap) -> Result<(Timestamp, Cow<'_, str>), SigError> {
     if let Some(text) = single(headers, &X_AMZ_DATE)? {
         let at = Timestamp::from_amz(text)
@@ -338,8 +340,8 @@ fn header_date(headers: &HeaderMap) -> Result<(Timestamp, Cow<'_, str>), SigErro
     Ok((at, at.to_amz().into()))
 }
 
-/// Refuses a request that does not sign what the broker acts on and can neither derive nor compare:
-/// the host, the security token, and every header of its own.
+/// Checks that the signature covers the headers that the broker relies on: the host, the security
+/// token, and every `x-brevet-` header.
 fn insist_on_signed(incoming: &Incoming<'_>, signed_headers: &str) -> Result<(), SigError> {
     let is_signed = |name: &str| signed_headers.split(';').any(|signed| signed == name);
     let plain = |n: &str| {
@@ -373,7 +375,7 @@ fn insist_on_signed(incoming: &Incoming<'_>, signed_headers: &str) -> Result<(),
     Ok(())
 }
 
-/// The value of a header that must not be repeated; `None` if it is absent.
+/// Returns the value of a header that may occur only once; `None` if it is absent.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, SigError> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

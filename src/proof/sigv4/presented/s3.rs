@@ -10,8 +10,8 @@ use crate::proof::sigv4::s3::{
 };
 use crate::proof::sigv4::{ALGORITHM, MAX_TOKEN_BYTES, SigError};
 
-/// Why a signature was not accepted. Each variant is an error code of Amazon S3; the text is a sentence
-/// for the caller.
+/// Why a signature was not accepted. Each variant stands for an error code of Amazon S3; its text
+/// is the error message for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum S3SigError {
     /// The `Authorization` header is malformed or incomplete.
@@ -20,28 +20,29 @@ pub enum S3SigError {
     /// The parameters of a presigned request are malformed or incomplete.
     #[error("{0}")]
     Query(String),
-    /// The request is signed in a way that is not accepted, or in two ways.
+    /// The request is signed with a method that is not accepted, or with two methods.
     #[error("{0}")]
     Unsupported(String),
     /// A header that must be signed is not signed.
     #[error("{0}")]
     Unsigned(String),
-    /// The clock of the client differs too much.
+    /// The client's clock differs too much from the broker's.
     #[error("{0}")]
     Skewed(String),
     /// A presigned request is not valid yet, or has expired.
     #[error("{0}")]
     Expired(String),
-    /// The signature is wrong.
+    /// The signature was not made with this secret key for this request.
     #[error("{0}")]
     Mismatch(String),
 }
 
 /// The signature of a request to Amazon S3, parsed but not verified yet.
 pub struct S3Presented<'a> {
-    /// The signature in the form in which keys verify it.
+    /// The parsed signature, for verification with the caller's secret key.
     pub presented: Presented,
-    /// What the request declares of its payload: a hash, or one of the words instead of it.
+    /// The value of `x-amz-content-sha256`: the hash of the payload, or a keyword such as
+    /// `UNSIGNED-PAYLOAD`.
     pub payload: &'a str,
     /// How long a presigned request is valid after its date; `None` if it is signed in a header.
     expires: Option<Duration>,
@@ -51,7 +52,8 @@ impl<'a> S3Presented<'a> {
     /// Reads the signature; `None` if the request has none.
     ///
     /// # Errors
-    /// [`S3SigError`] if the signature is incomplete or ambiguous, or does not cover what it must.
+    /// [`S3SigError`] if the signature is incomplete or ambiguous, or does not cover everything
+    /// that it must cover.
     pub fn read(request: &S3Request<'a>) -> Result<Option<Self>, S3SigError> {
         let header = single(request, "authorization")?;
         let in_query = request
@@ -212,10 +214,10 @@ impl<'a> S3Presented<'a> {
         })
     }
 
-    /// Checks what needs no key: the scope and the date.
+    /// Checks the scope and the date of the signature, which needs no key.
     ///
     /// # Errors
-    /// [`S3SigError`] if the scope is not that of this region, or the date is out of range.
+    /// [`S3SigError`] if the scope names another region, or the date is out of range.
     pub fn check_scope(
         &self,
         now: Timestamp,
@@ -253,13 +255,13 @@ impl<'a> S3Presented<'a> {
         }
     }
 
-    /// How long ago the request was signed.
+    /// Returns the time since the request was signed; zero if its date is in the future.
     pub fn age(&self, now: Timestamp) -> Duration {
         now.since(self.presented.signed_at)
     }
 }
 
-/// The parts of a signature as they were sent.
+/// The parts of a signature as the request contains them, from the header or the query.
 struct Parts<'a, 's> {
     scope: Scope<'s>,
     signed_headers: &'s str,
@@ -270,8 +272,8 @@ struct Parts<'a, 's> {
     expires: Option<Duration>,
 }
 
-/// The lines of the signed headers in the canonical request. A store acts on every header of Amazon's
-/// own, so each must be signed, and so must the host.
+/// Returns the lines of the signed headers in the canonical request. The host and every `x-amz-`
+/// header must be signed, because object stores act on them.
 fn signed_lines(
     request: &S3Request<'_>,
     names: &str,
@@ -318,7 +320,7 @@ fn unsupported_algorithm() -> S3SigError {
     )
 }
 
-/// The value of a header that must not be repeated; `None` if it is absent.
+/// Returns the value of a header that may occur only once; `None` if it is absent.
 fn single<'a>(request: &S3Request<'a>, name: &str) -> Result<Option<&'a str>, S3SigError> {
     let mut values = request.headers.iter().filter(|(n, _)| n == name);
     match (values.next(), values.next()) {

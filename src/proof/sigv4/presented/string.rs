@@ -1,5 +1,5 @@
-//! The signature of a request whose string to sign is all that is known: a server that received the request
-//! computed it, and asks whose signature it is.
+//! Signatures of which the broker knows only the string to sign. A server has received the request,
+//! has computed the string, and asks who signed it.
 
 use super::read::{Scope, lower_hex};
 use super::{Presented, Sent};

@@ -14,7 +14,7 @@ fn at(amz: &str) -> Timestamp {
     Timestamp::from_amz(amz).unwrap()
 }
 
-/// A head in pieces that tests can change.
+/// The head of a request, whose parts tests can change.
 #[derive(Debug, Clone)]
 struct Sent {
     method: String,
@@ -56,7 +56,7 @@ impl Sent {
         })
     }
 
-    /// What is wrong with the signature; `None` if nothing is.
+    /// Returns the error of the signature, or `None` if it is valid.
     fn fault(&self) -> Option<S3SigError> {
         self.with(|request| match S3Presented::read(request) {
             Ok(Some(read)) => {
@@ -73,7 +73,7 @@ impl Sent {
         self.headers.push((name.into(), value.into()));
     }
 
-    /// Signs all headers.
+    /// Signs the request with all of its headers.
     fn sign(&mut self, now: &str, payload: &str) {
         self.set("x-amz-date", now);
         self.set("x-amz-content-sha256", payload);
@@ -107,8 +107,9 @@ fn authorized(signed: &str, signature: &str) -> String {
     )
 }
 
-/// Amazon S3 API Reference, "Signature Calculations for the Authorization Header: Transferring Payload in
-/// a Single Chunk" and "Authenticating Requests: Using Query Parameters".
+/// Verifies the examples in Amazon S3 API Reference, "Signature Calculations for the Authorization
+/// Header: Transferring Payload in a Single Chunk" and "Authenticating Requests: Using Query
+/// Parameters".
 #[test]
 fn sv_06_the_published_examples_of_s3_are_verified() {
     let date = ("x-amz-date", "20130524T000000Z");
@@ -397,7 +398,7 @@ fn sv_01_a_request_is_signed_in_one_way() {
     assert!(doubled.fault().is_some());
 }
 
-/// The canonical request as the reference describes it, without any of the code above.
+/// Builds the canonical request as the reference describes it, independently of the code above.
 fn slow_canonical(sent: &Sent, signed: &[&str], payload: &str) -> String {
     let uri_encode = |text: &str, slash: bool| {
         let mut out = String::new();
