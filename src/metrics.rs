@@ -149,7 +149,7 @@ impl Metrics {
             call_seconds: registered(
                 of,
                 "call_seconds",
-                "Time from request to answer",
+                "Seconds from the arrival of a whole request to the answer",
                 Histogram::new(CALL_SECONDS),
             ),
             connections: made(of, "connections", "Open connections"),
@@ -162,35 +162,39 @@ impl Metrics {
             request_memory_bytes: made(
                 of,
                 "request_memory_bytes",
-                "Bytes of memory that requests and unsent answers take",
+                "Bytes of memory in use by requests and unsent answers",
             ),
             long_request_bytes: made(
                 of,
                 "long_request_bytes",
-                "Bytes of the budget for long requests that are taken",
+                "Bytes in use of the memory budget for long requests",
             ),
-            sessions_up: made(of, "session_store_up", "1 while the session store answers"),
+            sessions_up: made(of, "session_store_up", "1 while Redis answers, otherwise 0"),
             sessions_fit: made(
                 of,
                 "session_store_fit",
-                "1 while the session store is configured as a broker needs it",
+                "1 while the configuration of Redis meets the needs of a broker, otherwise 0",
             ),
             sessions_lost: made(
                 of,
                 "session_records_lost",
-                "Session records that could not be written",
+                "Session records that could not be written to Redis",
             ),
             sessions_forged: made(
                 of,
                 "session_records_forged",
-                "Session records that fail authentication",
+                "Session records in Redis that no broker of this cluster wrote",
             ),
             clock_behind_seconds: made(
                 of,
                 "clock_behind_seconds",
-                "Seconds by which the clock is behind the latest time that this node has seen",
+                "Seconds by which this machine's clock is behind the latest time that this broker has seen",
             ),
-            feed_up: made(of, "feed_up", "1 while the store confirms the change feed"),
+            feed_up: made(
+                of,
+                "feed_up",
+                "1 while this broker can read the change feed from the store, otherwise 0",
+            ),
             feed_sequence: made(
                 of,
                 "feed_sequence",
@@ -209,19 +213,23 @@ impl Metrics {
             feed_age_seconds: made(
                 of,
                 "feed_age_seconds",
-                "Seconds since the change feed was last confirmed",
+                "Seconds since this broker last read the change feed from the store",
             ),
             revocations_pending_nodes: made(
                 of,
                 "revocations_pending_nodes",
-                "Brokers that had not confirmed the last revocation when it was answered",
+                "Brokers that had not confirmed the last revocation when its call was answered",
             ),
             store_waiting: made(
                 of,
                 "store_waiting",
                 "Callers that are waiting for a connection to the database",
             ),
-            audit_up: made(of, "audit_up", "1 while audit records can be written"),
+            audit_up: made(
+                of,
+                "audit_up",
+                "1 while this broker can write to the audit log, otherwise 0",
+            ),
             audit_sequence: made(
                 of,
                 "audit_sequence",
@@ -230,7 +238,7 @@ impl Metrics {
             audit_aggregated: made(
                 of,
                 "audit_aggregated",
-                "Refusals that were only counted in the audit log",
+                "Refused calls that the audit log counts without a line of their own",
             ),
             token_signatures: made(
                 of,
@@ -257,18 +265,22 @@ impl Metrics {
             brokers: made(
                 of,
                 "brokers",
-                "Brokers that share the budgets, this one included",
+                "Brokers that share the rate limits of [budgets], including this one",
             ),
             access_keys_ending: made(
                 of,
                 "access_keys_ending",
-                "Access keys that the broker will switch off within the time of notice",
+                "Access keys that the broker will switch off within access_key_notice_days",
             ),
-            throttled: made(of, "throttled", "Calls that exceeded a budget"),
+            throttled: made(
+                of,
+                "throttled",
+                "Calls refused because they exceeded a rate limit of [budgets]",
+            ),
             signatures_unshared: made(
                 of,
                 "signatures_unshared",
-                "Signatures of which it was unknown whether another broker had seen them",
+                "Single-use signatures accepted although Redis could not tell whether another broker had seen them",
             ),
             reloads: made(of, "reloads", "Reloads from disk"),
             registry: Registry::default(),

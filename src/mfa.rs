@@ -131,7 +131,10 @@ pub async fn prove(
         return Err(at.failed(&user, MfaError::NotAssociated.into()).await);
     };
     if given.len() != usize::from(device.digits) || !given.bytes().all(|b| b.is_ascii_digit()) {
-        let rule = format!("must be the device's {} digits", device.digits);
+        let rule = format!(
+            "must be the code of {} digits that the device shows",
+            device.digits
+        );
         return Err(at
             .failed(&user, FieldError::new("TokenCode", rule).into())
             .await);

@@ -239,7 +239,7 @@ async fn run<O: Operation>(
     failpoint::hit(O::NAME);
     if !is_open {
         let action = format!("{}:{}", O::SERVICE.prefix(), O::NAME);
-        let note = "This action cannot be called with credentials of this kind.";
+        let note = "This action does not accept the kind of credentials with which it was called.";
         return Err(cx.refuse_because(&action, "*", note));
     }
     let claim = match &cx.signed {

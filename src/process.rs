@@ -18,7 +18,7 @@ pub fn keep_memory_private() {
     if let Err(error) =
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
     {
-        tracing::debug!(%error, "the process could not be excluded from core dumps");
+        tracing::debug!(%error, "core dumps of this process could not be switched off");
     }
 }
 

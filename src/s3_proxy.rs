@@ -36,7 +36,8 @@ pub use memory::Memory;
 /// request.
 const MAX_MESSAGE_BYTES: usize = (2 << 20) + (256 << 10);
 /// The message to a sender that has shown neither a certificate nor a secret.
-const NOT_ADMITTED: &str = "Only proxies of the broker's operator may ask: show a client certificate of the CA in [s3] client_ca, or the secret of [s3] secret_files in X-Brevet-Proxy-Secret.";
+const NOT_ADMITTED: &str = "Only the operator's own proxies may call this listener: present a client certificate of \
+    the CA in [s3] client_ca, or send a secret of [s3] secret_files in X-Brevet-Proxy-Secret.";
 
 /// The state of the broker for one question of a proxy, and what the listener has found out about its sender.
 pub struct Question {
@@ -208,7 +209,7 @@ fn origin(
 fn misconfigured(rule: &str) -> Decision {
     tracing::warn!(
         rule,
-        "a proxy's question about an object store cannot be read"
+        "a proxy's request for a decision about an object store could not be read"
     );
     Decision::Refuse(S3Refusal::new(Code::InvalidRequest, rule))
 }

@@ -157,7 +157,7 @@ impl Signer<'_> {
             }
         };
         if host != asked.authority {
-            let message = "The request is for one host but would be signed for another one.";
+            let message = "The host in `uri` and the host in the header 'host' must be the same.";
             return Err(S3Refusal::new(Code::InvalidRequest, message).into());
         }
         // What a proxy would remove reaches the store.
@@ -190,8 +190,9 @@ fn own_signature(
         .iter()
         .find(|name| asked.header(name).is_some())
     {
-        let message =
-            format!("The header '{name}' is part of the answer, so the request must not have it.");
+        let message = format!(
+            "The broker itself sets the header '{name}' in its answer, so the request must not contain it."
+        );
         return Err(S3Refusal::new(Code::InvalidRequest, message));
     }
     let payload = payload(asked)?;

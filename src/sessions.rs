@@ -28,7 +28,7 @@ pub enum SessionsError {
     #[error("the session store is unavailable: {0}")]
     Unreachable(String),
     /// No broker of this cluster wrote the record under this name: it was altered, or copied from another name.
-    #[error("the session record fails authentication")]
+    #[error("the session record fails authentication: no broker of this cluster wrote it")]
     Forged,
 }
 
@@ -95,7 +95,7 @@ impl Sessions {
             Kind::Redis(redis) => {
                 if let Err(error) = Box::pin(redis.record(keyring, record, now)).await {
                     self.metrics.sessions_lost.inc();
-                    tracing::debug!(%error, "a session record was not written");
+                    tracing::debug!(%error, "a session record could not be written to redis");
                 }
             }
         }
@@ -117,7 +117,7 @@ impl Sessions {
                 let kept = Box::pin(redis.keep_token(keyring, key, token, expires_at, now)).await;
                 if let Err(error) = kept {
                     self.metrics.sessions_lost.inc();
-                    tracing::debug!(%error, "a session token was not kept");
+                    tracing::debug!(%error, "a session token could not be stored in redis");
                 }
             }
         }

@@ -26,7 +26,7 @@ pub enum TlsError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A file is not PEM, or does not contain what it should.
-    #[error("{path}: must hold {what} in PEM")]
+    #[error("{path}: must contain {what} in PEM")]
     Pem {
         path: std::path::PathBuf,
         /// What the file should contain, such as `a private key`.

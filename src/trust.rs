@@ -242,7 +242,7 @@ fn admissible(
     let note = if lineage.iter().any(|a| a.restricted && *a.arn == *role.arn) {
         "A session that is narrowed, or limited by session policies, cannot assume its own role again."
     } else if !question.is_within_session_policies() {
-        "The session policies of the calling session do not allow this."
+        "The session policies of the calling session do not allow the request."
     } else {
         return Ok(lineage);
     };
@@ -365,7 +365,7 @@ pub fn narrow<'c>(
         Identity::UserSession { user, session } => (Bearer::User(user.clone()), session),
         Identity::FederatedUser { user, session } => (Bearer::FederatedUser(user.clone()), session),
         Identity::User(_) | Identity::Federated(_) => {
-            let note = "Only a session can be narrowed.";
+            let note = "GetScopedCredentials must be called with the credentials of a session.";
             return Err(Box::new(Denied::because(ACTION.to_owned(), facts, note)));
         }
     };
@@ -406,7 +406,8 @@ pub fn permit_on_bucket(
     // the bucket names.
     let is_session = caller.is_some_and(|caller| caller.session().is_some());
     if is_session && !(question.is_within_session_policies() && question.is_within_boundary()) {
-        let note = "The policy of the bucket allows this, but the session policies or the permissions boundary of the caller do not.";
+        let note = "The bucket policy allows the request, but the session policies or the permissions boundary of the \
+            caller do not.";
         return Err(Box::new(Denied::because(action.to_owned(), facts, note)));
     }
     Ok(())

@@ -63,9 +63,9 @@ impl Reason {
         Cow::Borrowed(match self {
             Self::Saml(refusal) => return refusal.to_string().into(),
             Self::Ended => "ended",
-            Self::Header => "the header is not accepted",
+            Self::Header => "the header of the token is not accepted",
             Self::Malformed => "malformed",
-            Self::OwnIssuer => "the broker's own issuer",
+            Self::OwnIssuer => "the token was issued by this broker itself",
             Self::UnknownIssuer => "unknown issuer",
             Self::UnknownKey => "unknown key",
             Self::KeysUnavailable => "the provider's keys could not be fetched",
@@ -85,7 +85,7 @@ impl Reason {
             Self::UnknownSamlProvider => {
                 "the account of the role has no SAML provider with this ARN"
             }
-            Self::CertificateDates => "the client certificate is not valid now",
+            Self::CertificateDates => "the client certificate has expired, or is not valid yet",
             Self::UnknownCertificate => {
                 "the directory maps the client certificate to no user, or the mapping is inactive"
             }

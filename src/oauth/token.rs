@@ -235,7 +235,7 @@ fn read(parameters: &mut Parameters) -> Result<Asked, Refused> {
         Some(ID_TOKEN | JWT) => {}
         _ => {
             return Err(invalid(
-                "subject_token_type must be the type of an id_token or a jwt.",
+                "subject_token_type must be the URN of the token type `id_token` or `jwt`.",
             ));
         }
     }
@@ -251,7 +251,8 @@ fn read(parameters: &mut Parameters) -> Result<Asked, Refused> {
         }
         _ => {
             return Err(invalid(
-                "requested_token_type must be the type of an aws-session; with an audience, that of an access_token or a jwt.",
+                "requested_token_type must be the URN of the token type `aws-session`; with an audience, that of \
+                 `access_token` or `jwt`.",
             ));
         }
     };

@@ -55,7 +55,8 @@ pub(super) async fn claim<'a>(
         // Another broker has seen it. From now on this broker knows it, too.
         Ok(false) => return Err(broker.throttled("signature")),
         Err(error) => {
-            tracing::debug!(%error, "could not find out whether another broker has seen a signature");
+            tracing::debug!(%error, "Redis could not tell whether another broker has already seen a single-use \
+                signature");
             broker.metrics.signatures_unshared.inc();
         }
     }

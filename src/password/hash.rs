@@ -88,7 +88,7 @@ pub enum HashError {
     Memory,
     /// The text is not a hash of this module. Texts that [`normal`] has accepted never cause this
     /// error.
-    #[error("this is not an Argon2id hash")]
+    #[error("the text is not an Argon2id hash")]
     Malformed,
 }
 
@@ -230,7 +230,8 @@ fn parse(text: &str) -> Result<Parts, &'static str> {
     let (memory, passes) = (params.m_cost(), params.t_cost());
     if memory < MIN_MEMORY_KIB || memory.saturating_mul(passes) < MIN_WORK {
         return Err(
-            "is too cheap to guess: the memory `m` must be at least 7168 KiB, and `m` times `t` at least 35840",
+            "is too cheap to compute, so passwords could be guessed quickly: the memory `m` must be at least 7168 \
+             KiB, and `m` times `t` at least 35840",
         );
     }
     if memory > MAX_MEMORY_KIB

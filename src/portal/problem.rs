@@ -90,7 +90,11 @@ impl Problem {
     pub(super) fn forged() -> Self {
         let t = &ENGLISH;
         let status = StatusCode::FORBIDDEN;
-        let error = Error::Malformed("The form was not sent from a current page.".to_owned());
+        let error = Error::Malformed(
+            "The form was not sent from a page that this broker made for the present \
+            sign-in."
+                .to_owned(),
+        );
         Self::new(status, t.forged_title, t.forged, t.forged_next)
             .leading_to("/portal", t.to_roles)
             .recorded_as(error)

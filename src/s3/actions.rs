@@ -150,7 +150,8 @@ pub fn checks<'a>(
         | "PutBucketAnalyticsConfiguration" => {
             return Err(S3Refusal::new(
                 Code::NotImplemented,
-                "This request lets the store write into a bucket that its body names, and the broker does not see the body: let the operator of the store do it.",
+                "This request names, in its body, a bucket into which the object store will write, and the broker \
+                 does not see the body: ask the operator of the store to do this.",
             ));
         }
         name => return Err(not_supported(name)),

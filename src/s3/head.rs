@@ -168,7 +168,7 @@ fn check_header(name: &str, value: &str, earlier: &[(String, String)]) -> Result
     }
     if PRIVATE.iter().any(|private| is_like(name, private)) {
         return Err(invalid(format!(
-            "The header '{name}' is not accepted, since stores of some kinds act on it without a signature."
+            "The header '{name}' is not accepted, since some object stores act on this header even if it is not signed."
         )));
     }
     let own = name.starts_with("x-amz-");
@@ -191,7 +191,8 @@ fn check_header(name: &str, value: &str, earlier: &[(String, String)]) -> Result
         };
         if !value.split(',').all(harmless) {
             return Err(invalid(
-                "The header 'connection' names headers that would not reach the store.",
+                "The header 'connection' must not list signed headers, since a proxy would remove them before the \
+                 object store reads them.",
             ));
         }
     }

@@ -56,7 +56,8 @@ impl<'a> ObjectKey<'a> {
             }
             if segments.any(str::is_empty) {
                 return invalid(
-                    "The name of an object must not have empty segments, since this store does not keep them.",
+                    "The name of an object must not have empty segments, since this object store removes them \
+                     ([[s3.stores]] keeps_slashes).",
                 );
             }
         }

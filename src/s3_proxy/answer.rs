@@ -200,7 +200,8 @@ fn unsendable() -> S3Refusal {
 pub(super) fn store_refused() -> Response<Body> {
     let refusal = S3Refusal::new(
         Code::ServiceUnavailable,
-        "The store refused a request that the broker had allowed: it does not accept the broker's key or clock, or it keeps the object locked.",
+        "The store refused a request that the broker had allowed: it rejects the access key or the clock of the \
+         broker, or the object is locked.",
     );
     refused(&refusal, Family::Forwarded)
 }

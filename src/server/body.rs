@@ -25,7 +25,7 @@ pub(super) enum BodyError {
     #[error(transparent)]
     Shed(#[from] Shed),
     /// The body took longer than its deadline.
-    #[error("the request did not end in time")]
+    #[error("the client did not send the whole request in time")]
     Late,
 }
 

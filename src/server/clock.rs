@@ -88,7 +88,8 @@ impl Timekeeper {
     /// Saves the time like [`Timekeeper::save`], but logs a failure instead of returning it.
     pub(super) fn save_or_say(&self) {
         if let Err(error) = self.save() {
-            tracing::error!(%error, "the highest time that was seen cannot be saved; what has expired may be valid again after a restart");
+            tracing::error!(%error, "the latest time that this broker has seen cannot be saved; if the clock is \
+                behind after a restart, expired sessions may be valid again");
         }
     }
 
@@ -103,18 +104,18 @@ impl Timekeeper {
 pub(super) fn why(clock: &HighWaterClock, lag: Duration) -> String {
     let wall = clock.wall();
     let behind = format!(
-        "the clock ({wall}) is {} s behind the highest time that this node has seen ({})",
+        "the clock ({wall}) is {} s behind the latest time that this broker has seen ({})",
         lag.as_secs(),
         wall.plus(lag)
     );
     let minutes = clock.until_caught_up().as_secs().div_ceil(60);
     match lag > LONG {
         true => format!(
-            "{behind}: set the clock right; if it is right, run `{ACCEPT}`, which ends every session"
+            "{behind}: correct the clock; if the clock is right, run `{ACCEPT}`, which ends every session"
         ),
         false => format!(
-            "{behind}: nothing is issued until it has caught up, in about {minutes} minutes if it is right; `{ACCEPT}` \
-             ends every session, and continues at once"
+            "{behind}: the broker issues nothing until the clock reaches that time, in about {minutes} minutes; to \
+             continue at once, run `{ACCEPT}`, which ends every session"
         ),
     }
 }
@@ -185,8 +186,8 @@ async fn take(shared: &Shared, mark: ClockMark) {
         if !keeper.refused.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 sequence = mark.sequence,
-                "the clock file says that an operator has accepted the clock, but the change that it names does not say so: \
-                 the file is ignored"
+                "the clock file records that an operator has accepted the clock, but the change with this number in \
+                 the feed does not: the broker ignores the file"
             );
         }
         return;
@@ -231,10 +232,12 @@ impl Look {
             tracing::warn!(
                 %before, %now, seconds,
                 "the clock jumped forward: sessions that have expired by the new time have ended. If the new time is \
-                 wrong, set the clock right and run `{ACCEPT}`, which ends every session; nothing is issued until then"
+                 wrong, correct the clock and run `{ACCEPT}`, which ends every session; until then, the broker issues \
+                 nothing"
             );
         } else if jump < -JUMP {
-            tracing::warn!(%before, %now, seconds, "the clock jumped back; time continues from where it was");
+            tracing::warn!(%before, %now, seconds, "the clock jumped back; the broker's own time does not go back \
+                with it");
         }
     }
 }

@@ -52,13 +52,13 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, slots: Ar
         let Ok(account) = shared.admission.connect(source) else {
             shared.broker.metrics.connections_refused.inc();
             warn(
-                "a source address has reached its share of the connections; its new connections are closed",
+                "a source address has reached its limit of connections; the broker closes its new connections",
             );
             continue;
         };
         let Some(slot) = slot(&slots, &shared).await else {
             shared.broker.metrics.connections_refused.inc();
-            warn("the limit of connections is reached; new connections are closed");
+            warn("the limit of connections is reached; the broker closes new connections");
             continue;
         };
         tokio::spawn(serve(stream, peer, shared.clone(), account, slot));

@@ -16,7 +16,8 @@ pub(super) fn fitting(connections: usize) -> usize {
             connections,
             descriptors,
             fitting,
-            "[limits] connections is reduced, since this process has too few file descriptors; raise `ulimit -n`"
+            "the broker accepts fewer connections than [limits] connections, since this process has too few file \
+             descriptors; raise `ulimit -n`"
         );
     }
     fitting.min(connections)

@@ -58,7 +58,7 @@ pub enum StartError {
     S3(String),
     #[error("the handler for SIGHUP cannot be installed: {0}")]
     Signal(std::io::Error),
-    #[error("{key} {address}: {source}; name another address, or port 0 for any free one")]
+    #[error("{key} {address}: {source}; set another address, or port 0 for any free one")]
     Listen {
         /// The key of the configuration, such as `[listen] address`.
         key: &'static str,

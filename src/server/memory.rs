@@ -20,7 +20,8 @@ pub(super) fn fitting(connections: usize) -> usize {
             connections,
             memory_mib = limit >> 20,
             fitting,
-            "[limits] connections is reduced to what a quarter of the memory is enough for, at 64 KiB each"
+            "the broker accepts fewer connections than [limits] connections: as many as fit into a quarter of the \
+             memory, at 64 KiB each"
         );
     }
     fitting.min(connections)

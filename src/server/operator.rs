@@ -134,7 +134,7 @@ fn saml_providers(shared: &Shared) {
 /// change that, but is mentioned.
 fn ready(shared: &Shared) -> (StatusCode, String) {
     let degraded = match shared.broker.sessions.standing() {
-        Standing::Down => "the session store does not answer; sessions are issued without records",
+        Standing::Down => "redis does not answer; the broker issues sessions without records",
         Standing::Odd => {
             "a key of this cluster in Redis holds a value of another type; delete the key that the log names"
         }

@@ -69,7 +69,8 @@ impl Parts {
             .await?;
         if master_key.is_none() {
             tracing::warn!(
-                "[directory] master_key is not set, so whoever can write to the database can undo revocations unnoticed"
+                "[directory] master_key is not set, so the broker does not notice if somebody with write access to \
+                 the database undoes revocations"
             );
         }
         let mut read = FilesRead {
@@ -281,10 +282,11 @@ async fn bind_principals(context: CommandContext<'_>, directory: &Directory) {
         Ok(0) => {}
         Ok(policies) => tracing::info!(
             policies,
-            "replaced ARNs in policies that name principals by unique ids"
+            "policies of an earlier version named principals by ARN; they now name unique ids"
         ),
         Err(error) => {
-            tracing::warn!(%error, "cannot replace ARNs in policies of an earlier version by unique ids")
+            tracing::warn!(%error, "the ARNs of principals in policies of an earlier version could not be replaced \
+                with unique ids")
         }
     }
 }

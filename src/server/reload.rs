@@ -191,13 +191,15 @@ fn end_what_went(shared: &Shared, taker: &Taker<'_>, file: &DirectoryFile, old: 
             if !gone.is_empty() {
                 tracing::warn!(
                     ended = gone.len(),
-                    "entries that were removed from the directory file have no access on this broker any more; the store has not recorded that yet"
+                    "entries that were removed from the directory file have no access on this broker any more; other \
+                     brokers do not know this yet, because the store could not record the removal"
                 );
             }
         }
         Err(error) => tracing::error!(
             %error,
-            "entries that were removed from the directory file keep their access, since the recorded entries cannot be read"
+            "entries that were removed from the directory file keep their access, because the store does not return \
+             the entries that it has recorded"
         ),
     }
 }
@@ -240,11 +242,11 @@ fn reload_keyring(config: &Config, shared: &Shared) -> Result<(), String> {
 fn report(shared: &Shared, what: &'static str, result: Result<(), String>) {
     let outcome = match result {
         Ok(()) => {
-            tracing::info!("the {what} was read again");
+            tracing::info!("the {what} was reloaded");
             "ok"
         }
         Err(error) => {
-            tracing::error!(%error, "the new {what} is not used; the old one stays in use");
+            tracing::error!(%error, "the new {what} could not be loaded; the broker continues to use the old one");
             "failed"
         }
     };

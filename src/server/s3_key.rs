@@ -50,7 +50,7 @@ fn parse(text: &str) -> Result<StoreKey, &'static str> {
         return Err(FORM);
     };
     if id.contains('/') || id.contains('=') {
-        return Err("has an access key id with a character that no signature can name");
+        return Err("has an access key id with a character that a signature cannot contain");
     }
     Ok(StoreKey {
         access_key_id: id.to_owned(),

@@ -121,7 +121,8 @@ impl Shared {
         }
         if let Some(why) = self.serving.why_not_kept() {
             return Err(format!(
-                "the store cannot record the entries of the directory file, so only removals are in force: {why}"
+                "the store cannot record the entries of the directory file, so this broker applies only their \
+                 removals: {why}"
             ));
         }
         if !self.broker.tokens.can_sign() {
@@ -136,11 +137,9 @@ impl Shared {
             Standing::Fresh => return Ok(()),
             Standing::Stale(age) | Standing::Cut(age) => age.as_secs(),
             Standing::Distrusted => {
-                return Err(self
-                    .broker
-                    .feed
-                    .fault()
-                    .unwrap_or_else(|| "the store is not as brokers left it".to_owned()));
+                return Err(self.broker.feed.fault().unwrap_or_else(|| {
+                    "something other than a broker changed the store".to_owned()
+                }));
             }
         };
         let why = self

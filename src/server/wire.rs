@@ -208,7 +208,7 @@ impl<S> Wire<S> {
                 }
                 notes.partial(frames.is_partial(), seen.began);
                 if seen.flood {
-                    notes.cut("too many HTTP/2 frames that belong to no call");
+                    notes.cut("the client sent too many HTTP/2 frames that belong to no call");
                 }
             }
             framing => {

@@ -38,7 +38,7 @@ pub struct Purpose {
 /// The envelope cannot be opened. The reason is not distinguished, because the holder must not
 /// learn it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the text cannot be opened")]
+#[error("the sealed text cannot be decrypted")]
 pub struct OpenError;
 
 /// Signs and seals a body with the keyring's current key. A `salt` must never be used twice.

@@ -122,7 +122,11 @@ impl RedisSessions {
             }
             Some(Ok(Value::BulkString(bytes))) => bytes,
             Some(Ok(Value::Nil)) => return Ok(None),
-            None => return Err(SessionsError::Unreachable("GET was not answered".into())),
+            None => {
+                return Err(SessionsError::Unreachable(
+                    "redis did not answer GET".into(),
+                ));
+            }
             Some(Ok(other)) => {
                 return Err(SessionsError::Unreachable(format!(
                     "GET answered a {}",
@@ -142,7 +146,8 @@ impl RedisSessions {
             // connection is closed.
             self.connection.lock().await.take();
             self.metrics.sessions_forged.inc();
-            tracing::warn!(session = %crate::base::digest::hex(id), "a session record fails authentication");
+            tracing::warn!(session = %crate::base::digest::hex(id), "a session record in redis fails authentication: \
+                no broker of this cluster wrote it");
         }
         record.map(Some).ok_or(SessionsError::Forged)
     }
@@ -195,7 +200,7 @@ impl RedisSessions {
         if !foreign.is_empty() {
             tracing::warn!(
                 members = foreign.len(),
-                "the index of sessions had members that are not sessions; they were removed"
+                "the index of sessions in redis contained entries that are not sessions; the broker removed them"
             );
             let remove = foreign.iter().map(|member| {
                 let exactly = [b"[", member.as_slice()].concat();

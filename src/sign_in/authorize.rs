@@ -77,9 +77,9 @@ pub fn check(broker: &Broker, query: &str) -> Result<Request, Wrong> {
         )
     };
     let mut parameters = Parameters::read(query.as_bytes())
-        .map_err(|_| page("The address has a parameter twice, or one that cannot be read."))?;
+        .map_err(|_| page("A parameter of the address occurs twice, or cannot be read."))?;
     let client_id = parameters.take("client_id");
-    let client_id = client_id.ok_or_else(|| page("The address has no client_id."))?;
+    let client_id = client_id.ok_or_else(|| page("The address has no parameter client_id."))?;
     let client = registration::public(broker, &client_id).map_err(Wrong::Page)?;
     let redirect_uri = parameters.take("redirect_uri").unwrap_or_default();
     if !client.may_redirect_to(&redirect_uri) {
@@ -231,7 +231,7 @@ async fn new_code(broker: &Broker, request: &Request, sign_in: &SignIn) -> Resul
         ..GrantRow::new(id, now.plus(LASTS), sealed)
     };
     if !broker.store.add_grant(GrantKind::Code, row, now).await? {
-        let text = "Too many programs were allowed within a minute. Try again later.";
+        let text = "You have allowed too many programs within a minute. Try again later.";
         return Err(GrantErrorKind::AccessDenied.because(text).into());
     }
     Ok(code.expose().clone())

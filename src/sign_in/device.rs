@@ -97,7 +97,7 @@ pub async fn start(
     origin: &Origin,
 ) -> Result<Started, Error> {
     if !settings(broker)?.device_flow {
-        let text = "The device flow is switched off here ([sign_in] device_flow).";
+        let text = "The device flow is switched off on this broker ([sign_in] device_flow).";
         return Err(GrantErrorKind::UnauthorizedClient.because(text).into());
     }
     client.may_use(DEVICE_CODE)?;
@@ -271,7 +271,8 @@ async fn redeemed(
         Some(id) => of_id(broker, id).await?,
         None => None,
     };
-    let sign_in = sign_in.ok_or_else(|| invalid("The sign-in is over. Begin again."))?;
+    let sign_in =
+        sign_in.ok_or_else(|| invalid("The sign-in has ended. Start the sign-in again."))?;
     *seen = Some(sign_in.clone());
     let family = tokens::new_family(broker)?;
     let used = GrantRow { state: USED, ..row };
@@ -345,12 +346,12 @@ fn end_of(sealer: &Sealer, device_code: &str) -> Option<i64> {
 }
 
 fn over() -> Error {
-    let text = "Nobody has decided within ten minutes. Begin again.";
+    let text = "Nobody approved or denied the request within ten minutes. Start the sign-in again.";
     GrantErrorKind::ExpiredToken.because(text).into()
 }
 
 fn pending() -> Error {
-    let text = "The person has not decided yet.";
+    let text = "The person has not approved or denied the request yet.";
     GrantErrorKind::AuthorizationPending.because(text).into()
 }
 
@@ -539,7 +540,7 @@ async fn take_back(
 
 fn unknown_code() -> Error {
     Error::NotFound(
-        "No program is waiting for this code. Codes are good for ten minutes and one decision."
+        "No program is waiting for this code. A code is valid for ten minutes, and can be used only once."
             .to_owned(),
     )
 }

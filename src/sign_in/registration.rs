@@ -92,14 +92,15 @@ pub fn register(broker: &Broker, asked: Registration) -> Result<Registered, Erro
         .find(|grant| !is_known(grant))
     {
         let text = format!(
-            "There is no grant type `{}` here.",
+            "This broker does not support the grant type `{}`.",
             crate::audit::clip(unknown)
         );
         return Err(GrantErrorKind::UnsupportedGrantType.because(text).into());
     }
     let is_legal = |uri: &String| uri.len() <= MAX_URI && without_port(uri).is_some();
     if asked.redirect_uris.len() > MAX_REDIRECTS || !asked.redirect_uris.iter().all(is_legal) {
-        let text = "redirectUris must be at most 10 of the form http://127.0.0.1/PATH; others are registered by an administrator in [sign_in] clients.";
+        let text = "redirectUris must be at most 10 of the form http://127.0.0.1/PATH; an administrator can configure \
+            programs with other addresses in [sign_in] clients.";
         return Err(GrantErrorKind::InvalidRedirectUri.because(text).into());
     }
     let now = broker.clock.now().whole_second();

@@ -32,7 +32,7 @@ pub async fn sweep(broker: &Broker) -> Result<(), Error> {
         for row in &rows {
             // What another node sealed under a newer key, or in a newer state, is left to that node.
             let Some(sign_in) = opened(broker, row)? else {
-                tracing::debug!(id = row.id, "a sign-in could not be opened");
+                tracing::debug!(id = row.id, "a stored sign-in could not be decrypted");
                 is_compared = false;
                 continue;
             };

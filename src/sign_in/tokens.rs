@@ -243,7 +243,7 @@ async fn refreshed(
         });
     }
     Err(Error::ServiceUnavailable(
-        "the family of tokens, which others are using,",
+        "the refresh token, which other calls are using at the same time,",
     ))
 }
 
@@ -263,7 +263,7 @@ async fn issue_access(
     };
     let lasts = sign_in.ends_at.since(now).min(longest);
     if lasts < Duration::from_secs(1) {
-        let text = "The sign-in is over. Sign in again.";
+        let text = "The sign-in has ended. Sign in again.";
         return Err(GrantErrorKind::InvalidGrant.because(text).into());
     }
     let token = secret(broker)?;

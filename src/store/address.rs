@@ -144,8 +144,8 @@ impl Asked {
                 "sslrootcert" => asked.has_ca = true,
                 "host" if value.starts_with('/') => asked.has_socket = true,
                 "host" => {
-                    let rule = "the option `host` is for the folder of a socket, such as `host=/run/postgresql`; write the name of \
-                                a server behind `postgres://`";
+                    let rule = "the option `host` is only for the folder of a Unix socket, such as \
+                        `host=/run/postgresql`; write a server's name after `postgres://`";
                     return Err((URL, rule.to_owned()));
                 }
                 _ => {}
@@ -195,8 +195,8 @@ fn no_other_settings(
         .find(|(variable, is_said, _)| !is_said && has(variable))
     {
         Some((variable, _, instead)) => Err(StoreError::Address(format!(
-            "the environment variable {variable} is set, and would override what the configuration leaves open; unset it, \
-             or set {instead}"
+            "the environment variable {variable} is set, and would fill in a value that the configuration leaves out; \
+             unset the variable, or set {instead}"
         ))),
         None => Ok(()),
     }
@@ -317,7 +317,7 @@ mod tests {
         ] {
             let error = refused(url, variable).unwrap_err();
             assert!(
-                error.contains(variable) && error.contains("unset it"),
+                error.contains(variable) && error.contains("unset the variable"),
                 "{error}"
             );
         }

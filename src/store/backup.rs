@@ -23,7 +23,7 @@ pub async fn backup(store: &Store, to: &Path) -> Result<(), StoreError> {
     }
     if to.exists() {
         return Err(StoreError::NotWritable(format!(
-            "{}: exists already; name a new file",
+            "{}: already exists; give the name of a new file",
             to.display()
         )));
     }

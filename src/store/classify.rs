@@ -21,7 +21,8 @@ pub(super) fn classify(error: sqlx::Error) -> StoreError {
                 // A policy that would leave rows out: it is asked for all of them.
                 "42501" if inner.message().contains("row-level security") => {
                     StoreError::Tampered(format!(
-                        "row security hides rows of the store (ALTER TABLE ... DISABLE ROW LEVEL SECURITY ends that): {}",
+                        "row-level security hides rows of the store from the broker; switch it off with ALTER TABLE \
+                         ... DISABLE ROW LEVEL SECURITY: {}",
                         inner.message()
                     ))
                 }

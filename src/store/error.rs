@@ -42,19 +42,20 @@ pub enum StoreError {
     Busy,
     /// The database file does not exist, or the database is empty.
     #[error(
-        "{0}: there is no store; `brevet init` makes one, `brevet restore` brings a backup back"
+        "{0}: there is no store; create one with `brevet init`, or restore a backup with `brevet restore`"
     )]
     Missing(PathBuf),
     #[error("{0}; restore a backup: `brevet restore FILE`")]
     Damaged(String),
     /// The file for `brevet restore` is not a complete backup.
     #[error(
-        "{path}: is not a complete backup of a store: {why}; name another file. Nothing was replaced"
+        "{path}: is not a complete backup of a store: {why}. Nothing was replaced; choose another file"
     )]
     Backup { path: PathBuf, why: String },
     /// `brevet move` has moved the store; holds the address of the new one.
     #[error(
-        "this store was moved to {0}, and this is the old copy: name the new one in [store]. To use the old copy again, run \
+        "this store was moved to {0}, and this is the old copy: set [store] to the new one. To use the old copy \
+         again, run \
          `brevet restore FILE`"
     )]
     Moved(String),
@@ -103,7 +104,8 @@ pub enum StoreError {
     Row(String),
     /// The database has rows that no broker wrote, or lacks rows that a broker wrote.
     #[error(
-        "{0}: the database was changed by something other than a broker. Undo the change, or, if it is intended, accept it \
+        "{0}: the database was changed by something other than a broker. Undo the change, or, if it is intended, \
+         accept it \
          with `brevet restore --accept`, which ends every session that was issued before"
     )]
     Tampered(String),
@@ -115,7 +117,8 @@ pub enum StoreError {
     Key(String),
     /// The last change of the store is earlier than one that this node has already seen.
     #[error(
-        "the store is at change {found}, but this broker has seen change {seen}: it was put back to an earlier state"
+        "the store is at change {found}, but this broker has seen change {seen}: the store was restored to an earlier \
+         state"
     )]
     WentBack {
         /// The number of the store's last change.

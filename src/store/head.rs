@@ -143,7 +143,8 @@ impl Store {
             return Ok(());
         }
         Err(self.tampered(
-            "the path of the store names another file now, or none; restart the broker, which then checks the file".to_owned(),
+            "the store file was replaced or removed while the broker was using it; restart the broker, which then \
+             checks the file".to_owned(),
         ))
     }
 
@@ -165,7 +166,7 @@ impl Store {
             Ok((contents, key)) => Ok((contents, key.id().to_owned())),
             Err(Wrong::Key(id)) => Err(StoreError::Key(id)),
             Err(Wrong::Mac) if raw.is_unsealed() => {
-                Err(self.tampered("the store's own row carries no seal".to_owned()))
+                Err(self.tampered("the store's own row has no MAC".to_owned()))
             }
             Err(Wrong::Mac) => {
                 Err(self.tampered("the store's own row is not as a broker wrote it".to_owned()))

@@ -129,7 +129,8 @@ impl Store {
             .store(Keys::derive(master_key, &raw.store_id)?.into());
         if raw.is_unsealed() && access == Access::Use {
             return Err(StoreError::Address(
-                "the rows of the store have no MACs yet; `brevet serve` makes them".to_owned(),
+                "the rows of the store have no MACs yet; `brevet serve` adds them when it starts"
+                    .to_owned(),
             ));
         }
         store
@@ -185,8 +186,9 @@ impl Store {
         };
         let keys = Keys::derive(master_key, &raw.store_id)?;
         let sealed = keys.first()?.seal(&raw.place(), &Contents::empty(1));
-        raw.seal = sealed
-            .map_err(|_| StoreError::Row("the store's own row cannot be sealed".to_owned()))?;
+        raw.seal = sealed.map_err(|_| {
+            StoreError::Row("the MAC of the store's own row cannot be computed".to_owned())
+        })?;
         let row = raw.clone();
         let done = self.write_one(Purpose::Background, move |c| {
             Box::pin(async move {

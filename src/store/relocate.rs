@@ -101,7 +101,7 @@ async fn copy_all(
                 format!(" {} at change {}", o.head.store_id, o.head.sequence)
             });
             return Err(StoreError::Unmovable(format!(
-                "the other database holds a store{what} already; name an empty one"
+                "the target database already contains a store{what}; give an empty database"
             )));
         }
     }

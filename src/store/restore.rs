@@ -313,7 +313,7 @@ impl Prepared {
         let wal = beside(&self.fresh, "-wal");
         if std::fs::metadata(&wal).is_ok_and(|meta| meta.len() > 0) {
             return Err(StoreError::NotWritable(format!(
-                "{}: its write-ahead log cannot be copied into it",
+                "{}: the write-ahead log of the new file cannot be merged into it",
                 self.fresh.display()
             )));
         }
@@ -372,7 +372,7 @@ async fn fold(place: &Path) -> Result<bool, StoreError> {
             Ok(std::fs::metadata(beside(place, "-wal")).map_or(true, |meta| meta.len() == 0))
         }
         Ok(Ok(_)) | Err(_) => Err(StoreError::NotWritable(format!(
-            "{}: another command is using the store; try again when it is done",
+            "{}: another brevet command is using the store; try again when that command has ended",
             place.display()
         ))),
         Ok(Err(error)) => match classify(error) {

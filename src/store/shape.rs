@@ -194,7 +194,7 @@ impl Deviation {
     pub fn says(&self) -> String {
         match self {
             Self::Lacks(what) => what.clone(),
-            Self::Acts { what, .. } => format!("{what} exists, which no broker made"),
+            Self::Acts { what, .. } => format!("{what} exists, although brokers never create it"),
         }
     }
 }

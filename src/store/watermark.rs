@@ -37,8 +37,9 @@ struct Content {
 pub enum WatermarkError {
     /// The store is at an earlier change than this node has seen.
     #[error(
-        "the store is at change {found}, but this node has seen change {seen}: it was put back to an earlier state, in which revoked \
-         sessions are valid. `brevet restore --accept` ends everything that was issued before, and continues"
+        "the store is at change {found}, but this node has seen change {seen}: the store was restored to an earlier \
+         state, in which revoked sessions are valid. To continue with the store as it is, run `brevet restore \
+         --accept`, which ends everything that was issued before"
     )]
     WentBack {
         /// The number of the store's last change.
@@ -47,8 +48,9 @@ pub enum WatermarkError {
         seen: i64,
     },
     #[error(
-        "this is not the store that this node knows: its id is {found}, not {seen}, and the revocations of that one are not in it. \
-         `brevet restore --accept` ends everything that was issued before, and continues"
+        "the store has the id {found}, but this node has used the store {seen} so far, whose revocations are not in \
+         this one. To continue with this store, run `brevet restore --accept`, which ends everything that was issued \
+         before"
     )]
     Another {
         found: String,
@@ -56,19 +58,20 @@ pub enum WatermarkError {
         seen: String,
     },
     #[error(
-        "{0}: does not exist, although the store does; without this file it is unknown whether the store was put back to an \
-         earlier state, in which revoked sessions are valid. If this node joins other brokers, copy the file from one of them. \
-         Otherwise, `brevet restore --accept` ends everything that was issued before, and continues"
+        "{0}: does not exist, although the store does; without this file, the broker cannot tell whether the store \
+         was restored to an earlier state, in which revoked sessions are valid. If this node joins other brokers, \
+         copy the file from one of them. Otherwise, run `brevet restore --accept`, which ends everything that was \
+         issued before"
     )]
     Missing(PathBuf),
     /// The rows of the store had MACs and have none now.
     #[error(
         "the rows of the store had MACs when this node last saw it, and have none now: the database was changed by \
-         something other than a broker. `brevet restore --accept` accepts it as it is, ends everything that was issued before, \
-         and continues"
+         something other than a broker. To accept the database as it is, run `brevet restore --accept`, which ends \
+         everything that was issued before"
     )]
     Unsealed,
-    #[error("{0}: not a valid watermark file; `brevet restore --accept` replaces it")]
+    #[error("{0}: is not a valid watermark file; `brevet restore --accept` replaces the file")]
     Content(PathBuf),
     #[error(transparent)]
     File(#[from] FileError),

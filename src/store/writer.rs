@@ -135,8 +135,9 @@ impl<'s> Writer<'s> {
     /// written.
     pub async fn commit(mut self) -> Result<i64, StoreError> {
         let seal = self.key()?.seal(&self.head.place(), &self.contents);
-        self.head.seal =
-            seal.map_err(|_| StoreError::Row("the store's own row cannot be sealed".to_owned()))?;
+        self.head.seal = seal.map_err(|_| {
+            StoreError::Row("the MAC of the store's own row cannot be computed".to_owned())
+        })?;
         let (head, sequence) = (self.head.clone(), self.head.sequence);
         let chain = head.chain.clone();
         self.ask(move |c| {
@@ -208,7 +209,7 @@ impl<'s> Writer<'s> {
     ) -> Result<T, StoreError> {
         if self.has_failed {
             return Err(StoreError::Unavailable(
-                "an earlier step of the change failed".to_owned(),
+                "an earlier step of the same transaction failed".to_owned(),
             ));
         }
         let asked = self.lease.ask(deadline, work).await;

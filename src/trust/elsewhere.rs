@@ -149,7 +149,7 @@ fn depends(possibility: Possibility) -> Option<String> {
     };
     let conditions: Vec<String> = when.into_iter().chain(unless).collect();
     Some(format!(
-        "The decision depends on the session and the connection, but only the role is known: {}.",
+        "The decision depends on values of the session and the connection, but this question names only the role: {}.",
         conditions.join("; ")
     ))
 }

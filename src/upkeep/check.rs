@@ -80,8 +80,8 @@ impl Checks {
             self.warned_at = now;
             tracing::warn!(
                 %error, seconds = silent.as_secs(),
-                "no check of all rows of the store has completed for this many seconds; a change that no broker \
-                 made would not be noticed"
+                "the broker has not completed a check of all rows of the store for this many seconds; if something \
+                 other than a broker changed the store, the broker may not notice"
             );
         } else {
             tracing::debug!(%error, "the store could not be checked; the next check tries again");

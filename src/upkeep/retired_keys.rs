@@ -35,7 +35,7 @@ impl RetiredKeys {
                 self.failed_at = None;
                 tracing::info!(
                     keys = news.join(", "),
-                    "retired signing keys are refused from now on"
+                    "this broker now refuses the signing keys that the keyring lists as retired"
                 );
                 for id in &news {
                     broker.revocations.revoke_signing_key(id);

@@ -47,7 +47,8 @@ impl Sweeps {
         let saved = tokio::task::spawn_blocking(move || save_time()).await;
         if !matches!(saved, Ok(Ok(()))) {
             tracing::debug!(
-                "the highest time seen could not be written; nothing expired is deleted until it can"
+                "the latest time that this broker has seen could not be saved; expired rows are not deleted until it \
+                 can be saved"
             );
             return;
         }
@@ -61,10 +62,11 @@ impl Sweeps {
         }
         // Before revocations are dropped from the store, so that each has been compared with them.
         if let Err(error) = sign_in::sweep::sweep(broker).await {
-            tracing::debug!(%error, "sign-ins were not compared with the revocations; the next sweep tries again");
+            tracing::debug!(%error, "the stored sign-ins could not be compared with the revocations; the next sweep \
+                tries again");
         }
         if let Err(error) = broker.store.sweep(broker.clock.now(), history).await {
-            tracing::debug!(%error, "expired rows were not deleted from the store; the next sweep tries again");
+            tracing::debug!(%error, "expired rows could not be deleted from the store; the next sweep tries again");
         }
     }
 

@@ -74,7 +74,7 @@ struct Named {
 fn read(claims: &Verified, client_id: &str, now: Timestamp) -> Result<Named, &'static str> {
     let seconds = |claim, rounded| match claims.seconds(claim, rounded) {
         Ok(Some(seconds)) => Ok(seconds),
-        _ => Err("iat and exp must be times"),
+        _ => Err("iat and exp must be numbers of seconds since 1970"),
     };
     let audiences = claims.texts("aud").unwrap_or_default();
     if !audiences.contains(&client_id) {
@@ -93,21 +93,21 @@ fn read(claims: &Verified, client_id: &str, now: Timestamp) -> Result<Named, &'s
         .and_then(|events| events.get(EVENT))
         .is_some_and(|event| event.is_object())
     {
-        return Err("events has no logout");
+        return Err("events has no back-channel logout event");
     }
     if claims.claims().contains_key("nonce") {
-        return Err("nonce, which only ID tokens have");
+        return Err("nonce must not be present, since only ID tokens have it");
     }
     let id = |claim: &str| match claims.claims().get(claim) {
         None => Ok(None),
         Some(value) => match value.as_str() {
             Some(text) if (1..=MAX_ID).contains(&text.len()) => Ok(Some(text.to_owned())),
-            _ => Err("sub, sid and jti must be texts"),
+            _ => Err("sub, sid and jti must be non-empty strings of limited length"),
         },
     };
     let (subject, session) = (id("sub")?, id("sid")?);
     if subject.is_none() && session.is_none() {
-        return Err("neither sub nor sid");
+        return Err("sub and sid are both missing");
     }
     Ok(Named {
         subject,
@@ -200,6 +200,9 @@ mod tests {
         let claims =
             json!({"aud": "brevet", "iat": now, "exp": now + 1, "jti": "j", "events": {EVENT: {}}});
         let claims = Verified::for_tests(claims.as_object().unwrap().clone());
-        assert_eq!(read(&claims, "brevet", NOW), Err("neither sub nor sid"));
+        assert_eq!(
+            read(&claims, "brevet", NOW),
+            Err("sub and sid are both missing")
+        );
     }
 }

@@ -118,8 +118,8 @@ impl Answer {
     /// [`Refused::Malformed`] if the query is not that of an answer.
     pub fn read(query: &str) -> Result<Self, Refused> {
         let parameters = Parameters::read(query.as_bytes());
-        let mut parameters =
-            parameters.map_err(|_| Refused::Malformed("its parameters are ambiguous"))?;
+        let mut parameters = parameters
+            .map_err(|_| Refused::Malformed("a parameter occurs twice, or cannot be read"))?;
         let state = parameters.take("state").filter(|state| !state.is_empty());
         Ok(Self {
             state: state.ok_or(Refused::Malformed("it has no `state`"))?,
@@ -246,8 +246,7 @@ pub fn client(offered: &Offered, provider: &OidcProvider) -> Result<SignInClient
         (Some(id), _) => id.as_str(),
         (None, Some(client)) => &*client.id,
         (None, None) => {
-            let what =
-                "it has several client ids, and client_id does not say which one is this broker's";
+            let what = "it has several client ids, so [sign_in] providers must set client_id to the one for this broker";
             return Err(Refused::NotSetUp(what.to_owned()));
         }
     };
@@ -363,7 +362,7 @@ impl Expected<'_> {
             let most = i64::try_from(most).unwrap_or(i64::MAX);
             let at = at.ok_or("no auth_time, although max_age was asked for")?;
             if now.seconds().saturating_sub(at) > most.saturating_add(LEEWAY_SECONDS) {
-                return Err("auth_time is longer ago than max_age");
+                return Err("auth_time is longer ago than max_age allows");
             }
         }
         Ok(at.map(|at| Timestamp::from_seconds(at.min(now.seconds()))))

@@ -12,10 +12,13 @@ pub enum Refused {
     Unknown,
     #[error("This sign-in was finished before, or it took longer than ten minutes.")]
     NotWaiting,
-    #[error("This sign-in was begun in another browser, or the browser does not keep cookies.")]
+    #[error("This sign-in was started in another browser, or this browser does not keep cookies.")]
     OtherBrowser,
     /// The identity provider began the sign-in, which the configuration does not allow.
-    #[error("This identity provider may not begin a sign-in: begin it here.")]
+    #[error(
+        "This broker does not accept a sign-in that this identity provider starts: start the sign-in at this \
+        broker."
+    )]
     Unsolicited,
     /// The answer is that of another provider than the one that was asked.
     #[error("The answer came from another identity provider than the one that was asked.")]

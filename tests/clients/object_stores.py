@@ -237,7 +237,7 @@ def what_a_refusal_of_the_store_becomes(endpoint, store, key, token, ca):
             told = error.response
         assert told["ResponseMetadata"]["HTTPStatusCode"] == 503, (name, told)
         if name != "head":
-            assert told["Error"]["Code"] == "ServiceUnavailable" and "broker's key or clock" in told["Error"]["Message"], (name, told)
+            assert told["Error"]["Code"] == "ServiceUnavailable" and "the clock of the broker" in told["Error"]["Message"], (name, told)
         assert STORE_KEY[0] not in str(told) and "Credential" not in str(told) and "Signature" not in str(told), (name, told)
 
 

@@ -157,7 +157,7 @@ def test_nobody_asks_but_the_proxies(setup):
             "X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
     for more in ({}, {"X-Brevet-Proxy-Secret": "x" * 40}, {"X-Brevet-Proxy-Secret": ""}):
         answer = requests.get(url, headers={**head, **more}, verify=verify, timeout=30)
-        assert answer.status_code == 403 and "Only proxies" in answer.text
+        assert answer.status_code == 403 and "Only the operator's own proxies" in answer.text
     asked = requests.get(url, headers={**head, "X-Brevet-Proxy-Secret": stores.SECRET}, verify=verify, timeout=30)
     assert asked.status_code == 403 and "<Code>AccessDenied</Code>" in asked.text, "a request without a signature"
     both = {**head, "X-Forwarded-Uri": f"/{bucket}/home/s", "X-Brevet-Proxy-Secret": stores.SECRET}

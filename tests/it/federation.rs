@@ -1350,7 +1350,7 @@ async fn the_broker_itself_is_no_provider_of_its_own() {
         .unwrap();
     assert_eq!(
         line["additionalEventData"]["reason"],
-        "the broker's own issuer"
+        "the token was issued by this broker itself"
     );
 }
 

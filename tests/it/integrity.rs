@@ -801,11 +801,15 @@ fn of_the_store_itself(world: &World) -> Vec<Case> {
         (
             "store_id",
             "'0000000000000000'",
-            "this is not the store that this node knows",
+            "but this node has used the store",
         ),
         ("sequence", "sequence - 1", own),
         ("sequence", "sequence + 1", own),
-        ("sequence", "1", "it was put back to an earlier state"),
+        (
+            "sequence",
+            "1",
+            "the store was restored to an earlier state",
+        ),
         ("not_before", "0", own),
         (
             "chain",
@@ -829,7 +833,7 @@ fn of_the_store_itself(world: &World) -> Vec<Case> {
     cases.push(case(
         "store: of an earlier state",
         format!("{older} DELETE FROM store; INSERT INTO store SELECT * FROM older.store"),
-        "it was put back to an earlier state",
+        "the store was restored to an earlier state",
     ));
     cases.push(case(
         "store: the sums of an earlier state",
@@ -850,7 +854,7 @@ fn of_the_store_itself(world: &World) -> Vec<Case> {
              INSERT INTO changes SELECT * FROM older.changes; DELETE FROM revocations; \
              INSERT INTO revocations SELECT * FROM older.revocations"
         ),
-        "it was put back to an earlier state",
+        "the store was restored to an earlier state",
     ));
     cases
 }
@@ -924,7 +928,7 @@ async fn an_earlier_state_is_refused_by_a_broker_that_has_seen_a_later_one() {
     assert!(matches!(rows, StoreError::WentBack { .. }), "{rows}");
     let verified = store.verify(now()).await.unwrap_err().to_string();
     assert!(
-        verified.contains("put back to an earlier state"),
+        verified.contains("restored to an earlier state"),
         "{verified}"
     );
     store.close().await;
@@ -1424,12 +1428,12 @@ async fn no_command_works_on_a_store_that_was_changed_or_put_back() {
     };
     // An earlier state, of which this machine has seen a later one by an import alone.
     put("before.db");
-    refused("it was put back to an earlier state");
+    refused("the store was restored to an earlier state");
     // Without the file that says what was seen.
     put("good.db");
     let watermark = std::fs::read(home.path.join("store.watermark")).unwrap();
     std::fs::remove_file(home.path.join("store.watermark")).unwrap();
-    refused("it is unknown whether the store was put back");
+    refused("cannot tell whether the store was restored");
     brevet::files::write_private(&home.path.join("store.watermark"), &watermark).unwrap();
     // A row that grants.
     sql(&store, "UPDATE resources SET body = replace(body, '\"Effect\":\"Allow\"', '\"Effect\": \"Allow\"') WHERE kind = 'role'")

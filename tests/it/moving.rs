@@ -176,7 +176,7 @@ fn another_store_is_not_moved_over() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
         refused.status.code() == Some(1)
-            && said.contains("holds a store")
+            && said.contains("contains a store")
             && said.contains("empty one"),
         "{said}"
     );

@@ -998,7 +998,10 @@ async fn a_refusal_is_explained_to_those_who_may_know() {
     );
     let decoded = explain("owner", "owner", "GET /unlisted/x").await.unwrap();
     let summary = decoded["explanation"]["summary"].as_str().unwrap();
-    assert!(summary.contains("does not have the bucket"), "{summary}");
+    assert!(
+        summary.contains("is not configured for this object store"),
+        "{summary}"
+    );
 }
 
 #[tokio::test]

@@ -915,7 +915,7 @@ async fn two_daemons_by_the_readme_and_a_database_that_was_put_back() {
     restore(&postgres, &dump);
     eventually("it does not follow", async || {
         let refused = first.try_run(&["changes"]);
-        String::from_utf8_lossy(&refused.stderr).contains("put back to an earlier state")
+        String::from_utf8_lossy(&refused.stderr).contains("restored to an earlier state")
             && two.client(&session).get_caller_identity().await.is_err()
     })
     .await;

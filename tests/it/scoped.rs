@@ -194,7 +194,10 @@ async fn az_10_a_fourth_policy_is_refused_on_both_wires_and_a_shorter_life_is_no
         .decode_authorization_message(encoded)
         .await
         .unwrap();
-    assert!(reason.contains("three policies already"), "{reason}");
+    assert!(
+        reason.contains("already been narrowed by three policies"),
+        "{reason}"
+    );
     let shorter = narrow(&broker, &keys, &[("DurationSeconds", "60")]).await;
     assert_eq!(shorter.element("ScopedPoliciesCount"), Some("3"));
     // A chain ends in any case.

@@ -70,7 +70,7 @@ fn unreadable() -> Vec<(String, &'static str)> {
         ),
         (
             "CREATE TRIGGER idle BEFORE DELETE ON resources BEGIN SELECT RAISE(IGNORE); END".to_owned(),
-            "the trigger idle on the table resources exists, which no broker made",
+            "the trigger idle on the table resources exists, although brokers never create it",
         ),
     ]
 }

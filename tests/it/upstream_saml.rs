@@ -280,7 +280,7 @@ async fn oi_08_an_answer_is_good_once_in_its_own_browser_for_its_own_request() {
     let unasked = idp.response(&says(&broker, "four", None));
     refused(
         &post(&broker, &unasked, &asked.relay_state).await,
-        "may not begin",
+        "does not accept a sign-in",
     );
 
     // What does not fit: the destination, the recipient, the audience, the signature, the status.

@@ -297,7 +297,9 @@ async fn ag_06_a_node_gets_the_role_of_its_own_instance_profile_and_no_other() {
         .map(|record| &record["additionalEventData"]["reason"])
         .collect();
     assert!(
-        reasons.contains(&&json!("The directory gives the workload another role.")),
+        reasons.contains(&&json!(
+            "The directory assigns another role than RoleArn to the workload."
+        )),
         "{reasons:?}"
     );
 }

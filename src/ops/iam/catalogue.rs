@@ -18,7 +18,7 @@ const NO_ROOT: &str =
     "there is no root user whose credentials or sessions an organization could manage";
 const NO_ORGANIZATION: &str = "it reports on the services of an AWS organization";
 const FOR_PARTNERS: &str = "delegation requests are for products of AWS's partners";
-const NO_CLIENT: &str = "no client calls it yet";
+const NO_CLIENT: &str = "no client or tool is known to call this action";
 
 /// Returns how Brevet treats the action of this name; `None` if IAM has no such action.
 pub fn tier(action: &str) -> Option<Tier> {
@@ -228,7 +228,7 @@ const ACTIONS: &[(&str, Tier)] = &[
     ),
     (
         "UploadServerCertificate",
-        Refused("it would store private keys that Brevet does not use"),
+        Refused("the action would store private keys, which Brevet does not use"),
     ),
     (
         "UploadSigningCertificate",

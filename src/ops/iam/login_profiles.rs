@@ -371,7 +371,7 @@ async fn replacement(
             .and_then(|field| Some((field, field.sealed?)));
         let (field, sealed) = sealed.ok_or(Error::InternalFailure)?;
         let hashes = master_key.open(&field.bound_to, sealed).map_err(|error| {
-            tracing::error!(%error, user = %user.arn, "the password of a user cannot be opened");
+            tracing::error!(%error, user = %user.arn, "the stored password hashes of a user cannot be decrypted");
             Error::InternalFailure
         })?;
         let last = hash::each(hashes.expose()).take(remembered);

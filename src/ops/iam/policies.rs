@@ -45,7 +45,7 @@ async fn one<A: Action>(
 /// [`Error::NotFound`] if the policy does not exist.
 fn changeable<A: Action>(cx: &mut Context<'_>, target: &Target) -> Result<Name, Error> {
     if account_of(&target.arn) == "aws" {
-        let note = "AWS managed policies belong to no account, and nobody may change them.";
+        let note = "AWS managed policies belong to no account and cannot be changed.";
         return Err(cx.refuse_because(&permission::<A>(), &target.arn, note));
     }
     target.name()

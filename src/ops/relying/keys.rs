@@ -45,7 +45,7 @@ pub fn check(keys: &[(String, Vec<String>)], service: &str) -> Result<(), String
         if !is_allowed(name, service) {
             return Err(format!(
                 "must name keys of the service (`{service}:…`), `aws:ResourceTag/…`, `aws:RequestTag/…` or \
-                 `aws:TagKeys`; all others are set by the broker"
+                 `aws:TagKeys`; the broker itself sets all others"
             ));
         }
         let mut earlier = keys.iter().take(at);

@@ -144,7 +144,7 @@ impl VerifyRequest {
         }
         let plain = request.uri.bytes().all(|b| b.is_ascii_graphic());
         if !request.uri.starts_with('/') || request.uri.len() > MAX_URI || !plain {
-            let rule = "must be the path and query as they were sent, at most 16384 bytes";
+            let rule = "must be the path and query of the request as its client sent them, and at most 16384 bytes";
             return Err(FieldError::new("Uri", rule).into());
         }
         let payload_sha256 = match request.payload {
@@ -168,8 +168,8 @@ impl VerifyRequest {
 
 fn check_expected(expected: &Expected) -> Result<(), FieldError> {
     if !keys::is_service(&expected.service) {
-        let rule = "must be the name of a service in signatures: letters, digits and hyphens; sts and iam are the \
-                    broker's own";
+        let rule = "must be the service name of a signature's scope: letters, digits and hyphens, and neither sts nor \
+            iam, which the broker itself serves";
         return Err(FieldError::new("Service", rule));
     }
     if !(1..=MAX_HOSTS).contains(&expected.hosts.len()) {
@@ -296,7 +296,9 @@ impl From<S3Refusal> for Refused {
 }
 
 fn unlike(what: &str) -> Error {
-    Error::SignatureDoesNotMatch(format!("The {what} is not the one that is expected."))
+    Error::SignatureDoesNotMatch(format!(
+        "The request was signed for another {what} than the caller expects."
+    ))
 }
 
 impl VerifyRequest {

@@ -157,7 +157,9 @@ impl Operation for WatchRevocations {
         {
             &[ACTION, OF_OTHERS]
         } else {
-            let note = "At least one of the sessions was not issued to the caller by AssumeRoleForWorkload. To watch such sessions, the caller needs the permission brevet:VerifyRequest, and they must be of its own account.";
+            let note = "At least one of the sessions was not issued to the caller by AssumeRoleForWorkload. To watch \
+                other sessions, the caller needs the permission brevet:VerifyRequest, and the sessions must belong to \
+                the caller's account.";
             return Err(cx.refuse_because(ACTION, &own, note));
         };
         let digest = sha256(cx.caller().budget_key().as_bytes());

@@ -356,12 +356,15 @@ impl<'a> Asked<'a> {
             return match (owner, self.caller) {
                 (Some(owner), Some(caller)) if owner == caller.account() => Ok(owner),
                 _ => refuse(
-                    "A list of buckets shows all that the store has, so it is allowed only in the account that owns all of them.",
+                    "ListBuckets shows all buckets of the object store, so only the account that owns all of them may \
+                     call it.",
                 ),
             };
         };
         let Some(bucket) = self.store.buckets.get(name) else {
-            return refuse("The configuration of the store does not have the bucket.");
+            return refuse(
+                "The bucket is not configured for this object store: add it to `buckets` of [[s3.stores]].",
+            );
         };
         let is_source =
             self.head.header("x-amz-copy-source").is_some() && check.action.starts_with("s3:Get");
@@ -370,9 +373,10 @@ impl<'a> Asked<'a> {
             false => "x-amz-expected-bucket-owner",
         };
         match self.head.header(expected) {
-            Some(expected) if *expected != *bucket.account.as_str() => {
-                refuse("The bucket belongs to another account than the request expects.")
-            }
+            Some(expected) if *expected != *bucket.account.as_str() => refuse(
+                "The bucket belongs to another account than the one in the header x-amz-expected-bucket-owner \
+                    or x-amz-source-expected-bucket-owner.",
+            ),
             _ => Ok(bucket.account),
         }
     }

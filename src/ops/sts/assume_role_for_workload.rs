@@ -106,7 +106,8 @@ impl Operation for AssumeRoleForWorkload {
             cx.asked(&asked);
         }
         let Some(node) = Node::of(cx.caller()) else {
-            let note = "The caller must be a node: a user with a long-term credential, or a role session that was issued for a token of the node.";
+            let note = "The caller must be a node: a user with a long-term access key or a certificate, or a role \
+                session that was issued for a web identity token of the node.";
             return Err(cx.refuse_because(ACTION, "*", note));
         };
         let found = self
@@ -123,7 +124,7 @@ impl Operation for AssumeRoleForWorkload {
             .as_ref()
             .is_some_and(|asked| *asked != role_arn)
         {
-            let note = "The directory gives the workload another role.";
+            let note = "The directory assigns another role than RoleArn to the workload.";
             let resource = self.role_arn.as_ref().map_or("*", RoleArn::as_str);
             return Err(cx.refuse_because(ACTION, resource, note));
         }

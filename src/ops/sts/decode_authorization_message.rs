@@ -102,7 +102,7 @@ fn missing(cx: &Context<'_>, message: &Message) -> Option<String> {
     let mut text = format!("There is no role {}.", message.resource());
     if let Some(found) = cx.directory.role_named(arn.account, arn.name) {
         text.push_str(&format!(
-            " There is {}, which differs in case or path.",
+            " There is {}, whose name differs from this one in case or path only.",
             found.arn
         ));
     }

@@ -280,7 +280,10 @@ async fn spend(
     if first {
         Ok(())
     } else {
-        let text = format!("The {} has already been used", identity.proof_name());
+        let text = format!(
+            "The {} has already been used, and can be used only once",
+            identity.proof_name()
+        );
         Err(Error::IdpRejectedClaim(text))
     }
 }

@@ -73,8 +73,8 @@ impl Operation for GetAccessKeyInfo {
         let account = account.ok_or_else(|| {
             FieldError::new(
                 "AccessKeyId",
-                "must be an id that contains its account, or the \
-                                                           id of a key in this directory",
+                "must be an access key id that encodes its account, or the id of an access key in this broker's \
+                 directory",
             )
         })?;
         Ok(GetAccessKeyInfoOutput {

@@ -155,7 +155,8 @@ impl Operation for GetScopedCredentials {
             Err(denied) => return Err(cx.refuse(&denied, "*")),
         };
         if self.policy.is_some() && parent.limits.scope_down.len() >= MAX_SCOPE_DOWN {
-            let note = "The session was narrowed by three policies already, which is the most that a session may have. Its duration can still be shortened.";
+            let note = "The session has already been narrowed by three policies, which is the maximum. A call without \
+                Policy can still shorten its duration.";
             return Err(cx.refuse_because(ACTION, "*", note));
         }
         let term = term(self.duration, &parent, cx.now.whole_second().seconds())?;

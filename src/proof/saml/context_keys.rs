@@ -130,7 +130,9 @@ impl Assertion {
                 let value = value.clone().ok_or_else(|| Refusal::Attribute {
                     name: legible(&attribute.name),
                     seen: "an element".to_owned(),
-                    rule: "must be text, since a condition would not see anything else".to_owned(),
+                    rule:
+                        "must contain text only, since a policy condition cannot test other content"
+                            .to_owned(),
                 })?;
                 values.push(value);
             }

@@ -145,7 +145,7 @@ pub enum RequestSignerError {
     Key,
     #[error("must be one certificate as PEM (`BEGIN CERTIFICATE`)")]
     Certificate,
-    #[error("is the certificate of another key")]
+    #[error("does not belong to request_key: it certifies another key")]
     Other,
 }
 

@@ -59,7 +59,8 @@ const LOCK: &[&str] = &[
     "s3:tlsversion",
 ];
 
-const COPIES_TAGS: &str = "A copy takes the tags of its source along, so the caller must be allowed to read and to write tags. Otherwise, set `x-amz-tagging-directive` to REPLACE.";
+const COPIES_TAGS: &str = "CopyObject also copies the tags of its source, so the caller needs permission to read and \
+    to write tags. To copy without these tags, set `x-amz-tagging-directive` to REPLACE.";
 
 /// An object as a resource: its bucket, its name and its version if one is named.
 struct Object<'a, 'k> {

@@ -177,7 +177,8 @@ impl Served {
             }),
             Err(error) => {
                 let Ok(call) = self.account.refusal(address) else {
-                    self.notes.cut("there is no memory even for a refusal");
+                    self.notes
+                        .cut("no memory is left even to refuse the request");
                     return Box::pin(std::future::pending());
                 };
                 let turned = Turned::new(&request);
@@ -198,10 +199,11 @@ impl Served {
     pub(super) fn tick(&self) {
         self.notes.tick();
         if self.unsent.tick() {
-            self.notes.cut("an answer was not read");
+            self.notes.cut("the client did not read an answer in time");
         }
         if Duration::from_secs(self.notes.partial_seconds().into()) > self.shared.limits.handshake {
-            self.notes.cut("a request's head did not arrive in time");
+            self.notes
+                .cut("the head of a request did not arrive in time");
         }
     }
 }

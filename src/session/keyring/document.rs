@@ -49,12 +49,16 @@ impl Keyring {
             return Err(content("ClusterId: must be 16 hexadecimal digits"));
         }
         if document.keys.len() > MAX_KEYS {
-            return Err(content(format!("Keys: at most {MAX_KEYS}")));
+            return Err(content(format!(
+                "Keys: must have at most {MAX_KEYS} entries"
+            )));
         }
         let keys = session_keys(&document.keys)?;
         let most = Algorithm::ALL.len() * MAX_KEYS;
         if document.web_identity_keys.len() > most {
-            return Err(content(format!("WebIdentityKeys: at most {most}")));
+            return Err(content(format!(
+                "WebIdentityKeys: must have at most {most} entries"
+            )));
         }
         let web_identity = document
             .web_identity_keys
@@ -63,11 +67,14 @@ impl Keyring {
             .collect::<Result<_, _>>();
         let web_identity = web_identity.map_err(|e| content(format!("WebIdentityKeys: {e}")))?;
         if document.retired_key_ids.len() > MAX_RETIRED {
-            return Err(content(format!("RetiredKeyIds: at most {MAX_RETIRED}")));
+            return Err(content(format!(
+                "RetiredKeyIds: must have at most {MAX_RETIRED} entries"
+            )));
         }
         let retired = document.retired_key_ids.iter().map(|id| {
-            normal_id(id)
-                .ok_or_else(|| content("RetiredKeyIds: must be 8 or 16 hexadecimal digits each"))
+            normal_id(id).ok_or_else(|| {
+                content("RetiredKeyIds: each entry must be 8 or 16 hexadecimal digits")
+            })
         });
         let retired = retired.collect::<Result<_, _>>()?;
         let mut current = keys
@@ -87,7 +94,9 @@ impl Keyring {
                     revoked,
                 })
             }
-            _ => Err(content("Keys: exactly one must have the State `current`")),
+            _ => Err(content(
+                "Keys: exactly one key must have the State `current`",
+            )),
         }
     }
 

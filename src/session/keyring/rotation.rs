@@ -51,7 +51,8 @@ impl Keyring {
         let before = self.ids();
         let next = self.keys.iter().position(|k| k.state == KeyState::Next);
         let next = next.ok_or_else(|| {
-            content("Keys: none has the State `next`; a key is published before it is used")
+            content("Keys: no key has the State `next`, so there is no published key that a rotation could put into \
+                use")
         })?;
         for (i, key) in self.keys.iter_mut().enumerate() {
             if i == next || key.state == KeyState::Current {

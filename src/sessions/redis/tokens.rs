@@ -46,7 +46,11 @@ impl RedisSessions {
                 return Ok(None);
             }
             Some(Ok(Value::BulkString(bytes))) => bytes,
-            None => return Err(SessionsError::Unreachable("GET was not answered".into())),
+            None => {
+                return Err(SessionsError::Unreachable(
+                    "redis did not answer GET".into(),
+                ));
+            }
             Some(_) => {
                 self.metrics.sessions_forged.inc();
                 return Err(SessionsError::Forged);

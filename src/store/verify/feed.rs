@@ -88,7 +88,7 @@ impl Store {
                 }
                 let ended = unmarked(&change.detail, marks, now).into_iter();
                 lost.extend(
-                    ended.map(|ended| format!("{ended} (change {} made it)", change.sequence)),
+                    ended.map(|ended| format!("{ended} (change {} created it)", change.sequence)),
                 );
                 before = Some((change.sequence, change.chain));
             }
@@ -200,7 +200,7 @@ fn unmarked(detail: &str, marks: &Marks, now: Timestamp) -> Vec<String> {
                         || mark.before_seconds < revoked.before_seconds
                         || mark.expires_at < revoked.expires_at =>
                 {
-                    Some(format!("{name} is weaker than when it was made"))
+                    Some(format!("{name} ends less than when a broker created it"))
                 }
                 Some(_) => None,
             }

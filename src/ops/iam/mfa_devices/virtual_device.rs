@@ -72,7 +72,8 @@ impl Action for CreateVirtualMfaDevice {
         };
         permit_creation::<Self>(cx, &new)?;
         if serial.len() > 256 {
-            let rule = "is too long: the serial number made from Path and VirtualMFADeviceName may have at most 256 characters";
+            let rule = "is too long: the serial number, which contains Path and VirtualMFADeviceName, may have at \
+                most 256 characters";
             return Err(FieldError::new("VirtualMFADeviceName", rule).into());
         }
         let random = Zeroizing::new(entropy::bytes::<SEED_BYTES>(&*cx.broker.entropy)?);

@@ -109,7 +109,8 @@ impl Action for CreatePolicyVersion {
                 policy_version: Version::listed(&policy, version),
             }),
             None => Err(Error::ConcurrentModification(
-                "The version was created, and somebody else has deleted it since.".to_owned(),
+                "The version was created, but somebody else has deleted it in the meantime."
+                    .to_owned(),
             )),
         }
     }

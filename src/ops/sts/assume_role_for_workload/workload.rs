@@ -188,7 +188,8 @@ impl Parsed {
             .map_err(|unproven| cx.unproven(&unproven))?;
         cx.renew()?;
         if identity.once.is_some() {
-            let text = "Tokens of this provider can be used once, but a pod shows its token again whenever its credentials are renewed";
+            let text = "The provider's tokens are single-use, but a pod must present its token again each time its \
+                credentials are renewed";
             return Err(Error::IdpRejectedClaim(text.to_owned()));
         }
         let Some(account) = identity.service_account().filter(|a| a.pod.is_some()) else {
@@ -225,7 +226,7 @@ impl Parsed {
             ) => task(cluster, family, id, node, cx),
             (Self::Pod { cluster, .. }, Some(pod)) => pod.identify(cluster, node, cx),
             (Self::Process { uid, unit, name }, _) => Ok(Identified {
-                role: Role::OfNode(asked.ok_or("No role was named.")?.clone()),
+                role: Role::OfNode(asked.ok_or("RoleArn is required for a process.")?.clone()),
                 // A process always has a name of its session.
                 session_name: "process".to_owned(),
                 tags: Vec::new(),
@@ -236,7 +237,7 @@ impl Parsed {
                     (None, None, None) => "a program".to_owned(),
                 },
             }),
-            (Self::Pod { .. }, None) => Err("The pod showed no token."),
+            (Self::Pod { .. }, None) => Err("The request has no token of the pod."),
         }
     }
 
@@ -292,7 +293,7 @@ fn instance(id: &str, node: &Node, cx: &Context<'_>) -> Result<Identified, &'sta
     let profile = node
         .instance_profile()
         .and_then(|name| cx.directory.instance_profile_named(account, name))
-        .ok_or("The node has no instance profile.")?;
+        .ok_or("The directory has no instance profile for the node.")?;
     let role = profile
         .role
         .as_deref()
@@ -323,7 +324,10 @@ fn task(
 ) -> Result<Identified, &'static str> {
     let (account, region) = (node.account, cx.region());
     let found = cx.directory.task_association(account, cluster, family);
-    let found = found.ok_or("The directory has no association of the task.")?;
+    let found = found.ok_or(
+        "The directory has no association (Brevet.TaskAssociations) for the cluster and family of \
+        the task.",
+    )?;
     Ok(Identified {
         role: Role::OfService {
             arn: role_arn(&found.role_arn)?,
@@ -356,27 +360,33 @@ impl Pod {
             node: on,
         } = &self.account;
         let (account, region) = (node.account, cx.region());
-        let (pod_name, pod_uid) = pod.as_ref().ok_or("The token is bound to no pod.")?;
+        let (pod_name, pod_uid) = pod
+            .as_ref()
+            .ok_or("The service-account token is not bound to a pod.")?;
         let on = on
             .as_deref()
-            .ok_or("The token does not name the pod's node.")?;
+            .ok_or("The service-account token does not contain the name of the pod's node.")?;
         let found = cx
             .directory
             .pod_association(account, cluster, namespace, name);
         let found =
-            found.ok_or("The directory has no association of the pod's service account.")?;
+            found.ok_or("The directory has no association (Brevet.PodAssociations) for the pod's service account in \
+                this cluster.")?;
         let tokens = found
             .tokens
             .as_ref()
-            .ok_or("The association is not one of pods.")?;
+            .ok_or("The association in the directory is for tasks and not for pods.")?;
         if *tokens.provider_arn != *self.provider_arn {
-            return Err("The token is of another cluster.");
+            return Err(
+                "The service-account token was issued by another provider than the ProviderArn of the \
+                association.",
+            );
         }
         if *tokens.audience != *self.audience {
-            return Err("The token is for another audience than the association says.");
+            return Err("The service-account token has another audience than the association.");
         }
         if !node.is(cluster, &self.provider_arn, on) {
-            return Err("The pod runs on another node.");
+            return Err("The pod runs on another node than the caller.");
         }
         let cluster_arn = format!("arn:aws:eks:{region}:{account}:cluster/{cluster}");
         // Amazon EKS User Guide, "Grant Pods access to AWS resources based on tags".
@@ -414,7 +424,8 @@ impl Pod {
 }
 
 fn role_arn(arn: &str) -> Result<RoleArn, &'static str> {
-    RoleArn::parse("RoleArn", arn).map_err(|_| "The role of the workload has no valid ARN.")
+    RoleArn::parse("RoleArn", arn)
+        .map_err(|_| "The directory's entry for the role of the workload has no valid ARN.")
 }
 
 #[derive(Default, Serialize)]
