@@ -92,7 +92,7 @@ pub use writer::{Entry, Writer};
 /// The longest time that one statement may take. For a call this includes the wait for a connection
 /// and all statements of the call.
 pub const DEADLINE: Duration = Duration::from_secs(2);
-/// The longest time that reading all rows may take.
+/// How long reading all rows may take.
 const SCAN_DEADLINE: Duration = Duration::from_secs(300);
 /// The longest time that a backup may take.
 const BACKUP_DEADLINE: Duration = Duration::from_secs(3_600);
@@ -109,15 +109,15 @@ pub struct Store {
     options: AnyConnectOptions,
     lanes: Lanes,
     metrics: Arc<Metrics>,
-    /// The nodes when they were last read, and the time of that read.
+    /// The list of nodes when it was last read, and the time of that read.
     seen: tokio::sync::Mutex<Option<(Instant, Vec<Seen>)>>,
     mfa: Remembered,
     id: String,
-    /// How long a change stays in the feed.
+    /// How long a change stays in the feed: see [`KEEP_CHANGES`].
     keep_changes: Duration,
     /// The keys with which the MACs of rows are made and checked.
     keys: ArcSwap<Keys>,
-    /// The first finding that something other than a broker wrote to the database.
+    /// The first sign that something other than a broker wrote to the database; `None` if there is none.
     suspicion: Mutex<Option<String>>,
     /// The last change that this process has seen, with the digest of the feed up to it. The digest
     /// is empty after a start with a watermark of an earlier version, which recorded only the number
@@ -126,7 +126,7 @@ pub struct Store {
     /// The version of each entry, and the change up to which the versions are current; `None` until
     /// all rows have been read once.
     known: Mutex<Option<(known::Versions, i64)>>,
-    /// One administrator, and the last search for one that found none.
+    /// A known administrator, and the time of the last search that found none.
     administrators: Mutex<administrator::Memory>,
     is_unsealed: AtomicBool,
     is_new: bool,
@@ -142,7 +142,7 @@ enum Engine {
 type BoxFuture<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
 
 impl Store {
-    /// Sets the metrics in which waiting and refused work is counted.
+    /// Sets the metrics that count the work which waits for a connection or is refused.
     #[must_use]
     pub fn counting_in(mut self, metrics: Arc<Metrics>) -> Self {
         self.metrics = metrics;
@@ -166,19 +166,17 @@ impl Store {
         self.is_new
     }
 
-    /// Whether several brokers can use the store, which is so for PostgreSQL.
+    /// Whether several brokers can use the store. This is the case for PostgreSQL.
     pub fn is_shared(&self) -> bool {
         self.engine == Engine::Postgres
     }
 
-    /// Begins a transaction of a call. No other transaction writes until it is committed or dropped.
-    /// The wait for earlier writers and all statements together have [`DEADLINE`]; the commit has
-    /// another [`DEADLINE`].
+    /// Begins a transaction of a call. No other transaction writes until it is committed or dropped. The wait for
+    /// earlier writers and all statements together must end within [`DEADLINE`]; the commit has another [`DEADLINE`].
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if too many callers are waiting already, [`StoreError::Unavailable`] if
-    /// the database does not answer in time, and [`StoreError::Tampered`] if the store's own row is
-    /// not as a broker wrote it.
+    /// [`StoreError::Busy`] if too many callers are waiting already, [`StoreError::Unavailable`] if the database does
+    /// not answer in time, and [`StoreError::Tampered`] if the store's own row is not as a broker wrote it.
     pub async fn write(&self) -> Result<Writer<'_>, StoreError> {
         self.begin(Purpose::Write).await
     }
@@ -192,11 +190,11 @@ impl Store {
         self.begin(Purpose::Revocation).await
     }
 
-    /// Begins a transaction of many statements, each of which has [`DEADLINE`].
+    /// Begins a transaction of many statements. Each statement has [`DEADLINE`] for itself.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if the store's own row is not as a broker wrote it.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the store's
+    /// own row is not as a broker wrote it.
     pub async fn write_much(&self) -> Result<Writer<'_>, StoreError> {
         self.begin(Purpose::Background).await
     }

@@ -25,7 +25,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 pub enum TlsError {
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file is not PEM, or does not contain what it should.
+    /// A file is not in PEM, or does not contain `what`.
     #[error("{path}: must contain {what} in PEM")]
     Pem {
         path: std::path::PathBuf,
@@ -43,14 +43,14 @@ pub struct Identity {
     pub config: Arc<ServerConfig>,
     /// The DNS names and IP addresses in the certificate's subject alternative names.
     pub names: Vec<HostName>,
-    /// The first and the last instant at which the certificate is valid; `None` if it cannot be read.
+    /// The first and the last instant at which the certificate is valid; `None` if the dates cannot be read.
     pub validity: Option<(Timestamp, Timestamp)>,
-    /// A digest of the file with the CA of client certificates, if there is one.
+    /// The SHA-256 of the file with the CA of client certificates; `None` without such a file.
     pub client_ca: Option<[u8; 32]>,
 }
 
-/// Whether clients show a certificate. The file has the CA certificates by which it is verified; a client that shows
-/// another one is refused in the handshake.
+/// Whether clients may or must show a certificate. The file has the CA certificates that verify it. The handshake fails
+/// for a client with a certificate of another CA.
 #[derive(Debug, Clone, Copy)]
 pub enum Clients<'a> {
     /// Clients are not asked for a certificate.
@@ -62,7 +62,7 @@ pub enum Clients<'a> {
 /// Reads a certificate chain and its private key, whose file must be private to its owner.
 ///
 /// # Errors
-/// A file cannot be read or is not PEM, or the key does not fit the certificate; see [`TlsError`].
+/// [`TlsError`] if a file cannot be read or is not in PEM, or if the key does not belong to the certificate.
 pub fn load(
     certificate: &Path,
     private_key: &Path,
@@ -109,7 +109,8 @@ pub fn load(
     })
 }
 
-/// Verifies the certificates of clients by the CA certificates in a file. Returns a digest of the file, too.
+/// Makes a verifier for the certificates of clients from the CA certificates in a file. Also returns the SHA-256 of the
+/// file.
 fn client_verifier(
     path: &Path,
     is_required: bool,
@@ -140,8 +141,8 @@ impl<'a> From<Option<&'a Path>> for Clients<'a> {
     }
 }
 
-/// The subject alternative names of a certificate. Without them, or if the certificate cannot be read, there
-/// are none: the common name is ignored (RFC 9525 section 2).
+/// The subject alternative names of a certificate; empty if it has none or cannot be read. The common name is ignored
+/// (RFC 9525 section 2).
 fn names(certificate: &[u8]) -> Vec<HostName> {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
         return Vec::new();
@@ -171,7 +172,7 @@ fn names(certificate: &[u8]) -> Vec<HostName> {
 /// When the first certificate of a file, which is the broker's own, expires.
 ///
 /// # Errors
-/// The file cannot be read, or does not hold a certificate in PEM.
+/// [`TlsError`] if the file cannot be read, or does not contain a certificate in PEM.
 pub fn not_after(certificate: &Path) -> Result<Timestamp, TlsError> {
     let pem = || TlsError::Pem {
         path: certificate.to_owned(),

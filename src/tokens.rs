@@ -1,5 +1,5 @@
-//! A cache of opened session tokens. What follows from a token alone is remembered until the
-//! keyring changes; `authn` decides whether the session may still be used.
+//! A cache of opened session tokens. The facts that follow from a token alone are cached until the keyring changes.
+//! `authn` decides whether the session may still be used.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,13 +20,13 @@ use crate::session::packing::{self, Limits};
 use crate::session::policies::Compiled;
 use crate::session::token::{self, Claims};
 
-/// The fault of a node whose signing key was revoked, and what to do about it.
+/// The message about a node whose signing key was revoked, with the remedy.
 pub const WITHOUT_SIGNING_KEY: &str = "the keyring's current key was revoked, so that no session can be \
                                        issued; use the keyring file that `brevet keyring revoke` or \
                                        `brevet keyring rotate` has written since then";
-/// An opened session token, and what follows from it alone.
+/// An opened session token, with the facts that follow from the token alone.
 pub struct OpenedSession {
-    /// What the token says about the session.
+    /// The claims of the session in the token.
     pub claims: Claims,
     pub limits: Limits,
     pub account: AccountId,
@@ -37,25 +37,26 @@ pub struct OpenedSession {
     pub user_id: String,
     /// The policies that limit the session, compiled.
     pub policies: Compiled,
-    /// The provider and the claims behind the session, if it was issued for a provider's token.
+    /// The identity provider and the claims or attributes behind the session; `None` if the session was not issued for
+    /// a provider's token or assertion.
     pub vouched: Option<Vouched>,
     pub(crate) secret: SigningSecret,
-    /// The revocation keys of the session and its ancestors.
+    /// The revocation keys of the session and its ancestors. A revocation of any of them ends the session.
     pub(crate) came_from: Box<[RevocationKey]>,
 }
 
 impl OpenedSession {
-    /// Whether session policies limit the session, or it was narrowed.
+    /// Whether the session has session policies or was narrowed, so that it may do less than its principal.
     pub fn is_restricted(&self) -> bool {
         self.policies.is_restricted() || self.claims.narrowed.is_some()
     }
 
-    /// An estimate of the memory that it uses, in bytes, from the lengths of its texts.
+    /// An estimate of the memory that this session takes in the cache, in bytes, from the lengths of its texts.
     pub fn weight(&self) -> usize {
         /// The structure itself, its signing keys, its entry in the cache, and the allocator's
         /// overhead.
         const FIXED: usize = 2_240;
-        /// The overhead of an ancestor, a tag or an ARN.
+        /// The overhead of an ancestor, a tag or an ARN, in bytes besides its texts.
         const ITEM: usize = 160;
         let claims = &self.claims;
         let ancestors = claims.ancestors.iter().map(|a| {
@@ -108,8 +109,8 @@ impl OpenedSession {
     }
 }
 
-/// An estimate of the memory that a policy uses, in text and compiled form, in bytes. Each string
-/// becomes patterns of atoms; an ARN has six patterns, and `:`, `*`, `?` and `$` separate atoms.
+/// An estimate of the memory that a policy takes as text and in compiled form, in bytes. The compiled form has patterns
+/// that consist of atoms: an ARN has six patterns, and `:`, `*`, `?` and `$` separate atoms.
 pub fn compiled_weight(text: &str) -> usize {
     let (mut strings, mut atoms) = (0, 0);
     for byte in text.bytes() {
@@ -143,8 +144,7 @@ impl Default for TokenBounds {
 /// The keyring in force, and a cache of the tokens that it has opened.
 pub struct Tokens {
     keyring: ArcSwap<Generation>,
-    /// The ids of revoked keys, whether or not they are in the keyring. Locked while a keyring is
-    /// put in force.
+    /// The ids of revoked keys, whether or not they are in the keyring. It is locked while the keyring is replaced.
     revoked: Mutex<BTreeSet<String>>,
     /// The cache, by the SHA-256 of a token.
     opened: Cache<[u8; 32], Opened>,
@@ -159,13 +159,14 @@ struct Generation {
 
 #[derive(Clone)]
 struct Opened {
-    /// The number of the keyring that opened the token. The tokens of a removed key go with it.
+    /// The number of the keyring that opened the token. The entry counts only while this keyring is in force, so that
+    /// tokens of a removed key are not accepted from the cache.
     generation: u64,
     session: Arc<OpenedSession>,
 }
 
 impl Tokens {
-    /// Creates a cache with limits; the least used tokens are dropped first.
+    /// Creates a cache with these limits. If it is full, the tokens that are used least are dropped first.
     pub fn new(keyring: Keyring, bounds: TokenBounds) -> Self {
         // One limit enforces both: each token counts for at least its share of the maximum number.
         let least = bounds.max_bytes.checked_div(bounds.max_tokens).unwrap_or(0);
@@ -192,15 +193,15 @@ impl Tokens {
         }
     }
 
-    /// Puts another keyring in force, without the keys that were revoked.
+    /// Replaces the keyring. Keys that were revoked before stay revoked in the new one.
     pub fn replace(&self, keyring: Keyring) {
         let revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         keyring.revoke(&revoked);
         self.next_generation(Arc::new(keyring));
     }
 
-    /// Revokes keys in this keyring and all later ones. Returns whether one of them was not revoked
-    /// yet.
+    /// Revokes keys in the present keyring and all later ones. Returns whether any of these keys was not revoked
+    /// before.
     pub fn revoke(&self, ids: &BTreeSet<String>) -> bool {
         let mut revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         if revoked.is_superset(ids) {
@@ -213,7 +214,7 @@ impl Tokens {
         true
     }
 
-    /// Whether there is a key for issuing sessions.
+    /// Whether the keyring has a current key that is not revoked, so that sessions can be issued.
     pub fn can_sign(&self) -> bool {
         self.with_keyring(|keyring| keyring.current().is_some())
     }
@@ -225,7 +226,7 @@ impl Tokens {
         }
     }
 
-    /// Puts a keyring in force, and forgets all opened tokens and checked signatures.
+    /// Replaces the keyring, and empties the caches of opened tokens and checked signatures.
     fn next_generation(&self, keyring: Arc<Keyring>) {
         let number = self.keyring.load().number.wrapping_add(1);
         self.keyring.store(Arc::new(Generation {

@@ -1,5 +1,5 @@
-//! Decides whether a caller may get a session. Trust, identity, boundary and session policies meet
-//! here, and the result is a [`Grant`]. It waits for nothing.
+//! Decides whether a caller may get a session. Trust, identity, boundary and session policies meet here, and the result
+//! is a [`Grant`]. This module awaits nothing.
 
 mod denied;
 mod elsewhere;
@@ -25,11 +25,11 @@ use crate::evaluator::{Outcome, Principal};
 use crate::session::token::{self, Ancestor, SessionKind};
 use crate::tokens::OpenedSession;
 
-/// The permission to issue a session. Only this file can create it, and `mint` consumes it, so that
-/// no credentials exist without a decision.
+/// The permission to issue a session. Only this file can create it, and `mint` consumes it, so that no credentials
+/// exist without a decision.
 ///
-/// It borrows the caller for whom it was decided: a call that waits authenticates its caller again,
-/// and then needs a new decision.
+/// A grant borrows its caller. A call that has to wait authenticates its caller again afterwards, and the borrow forces
+/// it to make a new decision, too.
 pub struct Grant<'c> {
     to: Bearer,
     lineage: Vec<Ancestor>,
@@ -39,13 +39,13 @@ pub struct Grant<'c> {
     caller: PhantomData<&'c Caller>,
 }
 
-/// The session that a narrowed one continues.
+/// The details of a session that is narrowed by GetScopedCredentials.
 pub struct Narrows {
-    /// The calling session.
+    /// The calling session, which the narrowed session continues.
     pub parent: Arc<OpenedSession>,
-    /// What the caller said that the narrowed session is for; empty if it said nothing.
+    /// The purpose of the narrowed session in the caller's words; empty if the caller gave none.
     pub description: String,
-    /// The least number of characters of the session token.
+    /// The minimum length of the session token in characters.
     pub min_token_size: usize,
 }
 
@@ -73,28 +73,29 @@ impl Grant<'_> {
         }
     }
 
-    /// Takes the principals behind the session out of the grant, the caller last.
+    /// Takes the principals behind the session out of the grant. The last of them is the caller.
     pub fn take_lineage(&mut self) -> Vec<Ancestor> {
         std::mem::take(&mut self.lineage)
     }
 
-    /// What a provider said of the holder, where its token or assertion was shown for this session.
+    /// The holder as an identity provider describes it; `None` if the session is not issued for a provider's token or
+    /// assertion.
     pub fn holder(&self) -> Option<&token::Holder> {
         self.holder.as_ref()
     }
 
-    /// The workload for which a node gets the session, if it does.
+    /// The workload for which a node requests the session; `None` for other sessions.
     pub fn workload(&self) -> Option<&token::Workload> {
         self.workload.as_ref()
     }
 
-    /// The session that the new one continues with fewer permissions or for a shorter time; `None`
-    /// for a session of its own.
+    /// The session that the new one continues with fewer permissions or for a shorter time; `None` if the new one is
+    /// not narrowed.
     pub fn narrows(&self) -> Option<&Narrows> {
         self.narrows.as_ref()
     }
 
-    /// Records the workload for which the caller, a node, gets the session.
+    /// Records the workload for which the caller, a node, requests the session.
     #[must_use]
     pub fn for_workload(self, workload: token::Workload) -> Self {
         Self {
@@ -131,9 +132,9 @@ pub fn admit<'c>(
     })
 }
 
-/// Decides whether a service of AWS may assume the role, for which the caller acts: the trust policy and
-/// the resource control policies decide by themselves, since a service has no policies of its own. Whether
-/// the caller may act for the service must be decided before.
+/// Decides whether a service of AWS, for which the caller acts, may assume the role. The trust policy and the resource
+/// control policies alone decide, since a service has no policies of its own. The caller's right to act for the service
+/// must have been checked before.
 ///
 /// # Errors
 /// [`Denied`] for the first action that is not allowed.
@@ -178,7 +179,7 @@ pub fn admit_service<'c>(
     })
 }
 
-/// The facts of a request for a role, with what they say of the role.
+/// Adds the condition keys that describe the requested role: its account, its organization and its tags.
 fn about_role<'f>(
     facts: Facts<'f>,
     role: &'f Role,
@@ -193,7 +194,7 @@ fn about_role<'f>(
     facts
 }
 
-/// Whether [`admit`] would allow it if the supposed facts were true.
+/// Checks whether [`admit`] would allow the request if the supposed facts were true.
 ///
 /// # Errors
 /// The same as for [`admit`].
@@ -208,7 +209,7 @@ pub fn would_admit(
     admissible(role, asked, caller, directory, facts.0, actions).map(drop)
 }
 
-/// The chain of principals that leads to the role, if the caller may assume it.
+/// Decides whether the caller may assume the role. Returns the principals that will be behind the new session.
 fn admissible(
     role: &Arc<Role>,
     asked: &RoleArn,
@@ -253,9 +254,8 @@ fn admissible(
     )))
 }
 
-/// Decides on a user's own session. It needs no permission (IAM User Guide, "Permissions for
-/// GetSessionToken"), but an explicit deny refuses it, and so do service control policies that do
-/// not allow it.
+/// Decides whether a user may get a session of its own. This requires no permission (IAM User Guide, "Permissions for
+/// GetSessionToken"), but it is refused by an explicit deny, and by service control policies that do not allow it.
 ///
 /// # Errors
 /// [`Denied`] if a policy denies it, or the caller is not a user with a long-term key.
@@ -276,7 +276,7 @@ pub fn own_session<'c>(
     })
 }
 
-/// Whether [`own_session`] would allow it if the supposed facts were true.
+/// Checks whether [`own_session`] would allow the session if the supposed facts were true.
 ///
 /// # Errors
 /// The same as for [`own_session`].
@@ -306,7 +306,7 @@ fn may_have_session<'c>(
     }
 }
 
-/// Decides on a session for a federated user. Every action must be allowed on the federated user's
+/// Decides whether a user may get a session for a federated user. Every action must be allowed on the federated user's
 /// ARN.
 ///
 /// # Errors
@@ -345,9 +345,9 @@ pub fn vouch<'c>(
     }
 }
 
-/// Decides whether the calling session may get narrowed credentials of itself. Its own policies and
-/// limits must allow it, those by which it was narrowed before included: IAM User Guide, "Permissions
-/// for GetScopedCredentials".
+/// Decides whether the calling session may get narrowed credentials of itself. All of its policies must allow it,
+/// including the scope-down policies by which it was narrowed before: IAM User Guide, "Permissions for
+/// GetScopedCredentials".
 ///
 /// # Errors
 /// [`Denied`] if a policy denies it or none allows it, or the caller is not a session.
@@ -383,12 +383,12 @@ pub fn narrow<'c>(
     })
 }
 
-/// Decides whether an action on a bucket, or on something in it, is allowed: by the caller's own policies
-/// and the policy of the bucket, of which one suffices within an account and both are needed between two.
-/// `None` is a caller without credentials.
+/// Decides whether an action on a bucket, or on an object in it, is allowed. If the caller belongs to the account of
+/// the bucket, either its own policies or the policy of the bucket must allow the action; otherwise both must. `caller`
+/// is `None` for a request without credentials.
 ///
 /// # Errors
-/// [`Denied`] if a policy denies the action, or none that must allow it does.
+/// [`Denied`] if a policy denies the action, or a policy that must allow it does not.
 pub fn permit_on_bucket(
     caller: Option<&Caller>,
     directory: &Directory,
@@ -433,7 +433,7 @@ pub fn permit(
     }
 }
 
-/// The account that owns a resource, if its ARN contains one.
+/// The account that owns a resource; `None` if its ARN contains no account.
 fn account_that_owns(resource: &str) -> Option<AccountId> {
     AccountId::parse(account_of(resource))
 }

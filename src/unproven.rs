@@ -1,16 +1,16 @@
-//! Failed authentication: the error for the caller, and the reason for the audit log.
+//! The result of a failed authentication: the error for the caller, and the reason for the audit log.
 
 use std::borrow::Cow;
 
 use crate::error::Error;
 use crate::proof::saml::Refusal;
 
-/// The caller could not be authenticated, or no longer can be.
+/// The caller could not be authenticated, or its credentials have ended meanwhile.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unproven {
     /// What the caller is told, which may say less than `reason`.
     pub error: Error,
-    /// The id of the access key that was claimed.
+    /// The access key id in the request, which is unverified; `None` if the request has none.
     pub claimed_key: Option<String>,
     /// The reason for the audit log; `None` if the error says it all.
     pub reason: Option<Reason>,

@@ -18,10 +18,10 @@ use sweep::Sweeps;
 pub use key_ages::endings;
 pub use sweep::note_key_use;
 
-/// How often the tasks are checked for being due.
+/// How often the broker checks which of the tasks are due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Writes the highest time seen to the disk, and waits until it is there.
+/// A function that writes the highest time seen to the disk, and returns when it is stored there.
 pub type SaveTime = Arc<dyn Fn() -> Result<(), ClockMarkError> + Send + Sync>;
 
 /// Runs these tasks until the daemon ends. `loaded_in` is how long it took to load the store, which was

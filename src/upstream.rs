@@ -1,8 +1,8 @@
-//! Signing people in at an identity provider of the directory: OpenID Connect by the authorization code
-//! flow, SAML by a request or by an answer that nobody asked for, and the logout that a provider reports.
+//! Signs people in at an identity provider of the directory: at OpenID Connect providers by the authorization code
+//! flow, at SAML providers by a request or by an unsolicited answer. Also handles the logout that a provider reports.
 //!
-//! Between two requests of a browser, what it waits for is kept on the server ([`crate::sign_in::pending`]),
-//! bound to the browser by its cookie, and taken out once. All ways end in one
+//! Between two requests of a browser, the state of the sign-in is kept on the server ([`crate::sign_in::pending`]). It
+//! is bound to the browser by a cookie, and can be taken only once. Both protocols result in the same
 //! [`SignIn`](crate::sign_in::SignIn).
 
 pub mod logout;
@@ -27,7 +27,7 @@ use crate::signed_in::Factor;
 pub use offered::{Kind, Offered};
 pub use refused::Refused;
 
-/// The cookie of a browser as it is kept on the server: its digest.
+/// The digest of a browser's cookie, by which the server recognizes the browser that began a sign-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Browser([u8; 32]);
 
@@ -38,11 +38,11 @@ impl Browser {
     }
 }
 
-/// A person has signed in.
+/// The result of a finished sign-in, from which the page makes its answer.
 pub struct SignedIn {
-    /// The value for the cookie of the sign-in.
+    /// The value for the cookie of the new sign-in.
     pub handle: Handle,
-    /// The page to which the browser wanted to go, as it was passed in at the beginning.
+    /// The page that the browser requested before the sign-in, as it was passed to `start`.
     pub destination: String,
 }
 
@@ -57,7 +57,7 @@ fn challenge(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()))
 }
 
-/// The factors of a sign-in at a provider: that the provider vouches, and what it is known to have checked.
+/// The factors of a sign-in at a provider: [`Method::Fed`], and the factors that the provider's answer proves.
 fn factors_of(methods: impl Iterator<Item = Method>, at: Timestamp) -> Vec<Factor> {
     let factor = |method| Factor {
         method,
@@ -73,7 +73,7 @@ fn factors_of(methods: impl Iterator<Item = Method>, at: Timestamp) -> Vec<Facto
     factors
 }
 
-/// Spends the token or assertion, if it is valid only once.
+/// Marks the token or assertion as used, if it may be used only once.
 ///
 /// # Errors
 /// [`Refused::NotProven`] if it has been used, on any node.

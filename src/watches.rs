@@ -1,15 +1,15 @@
-//! How many streams of revocations are open, in total and for each caller.
+//! Counts and limits the open streams of revocations, in total and for each caller.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The most streams of one caller. A node needs one for each 100 sessions that it holds, and a second one
-/// while it changes from one to the next.
+/// The maximum number of streams of one caller. A node needs one stream for each 100 sessions that it holds, and
+/// another one while it replaces a stream.
 const MAX_OF_CALLER: usize = 32;
-/// The most streams of all callers.
+/// The maximum number of streams of all callers together.
 const MAX: usize = 10_000;
 
-/// The open streams, by a digest of the caller.
+/// The number of open streams of each caller, by a digest of the caller.
 #[derive(Default)]
 pub struct Watches(Mutex<HashMap<[u8; 16], usize>>);
 
@@ -20,7 +20,7 @@ pub struct Watch {
 }
 
 impl Watches {
-    /// Counts a stream of a caller. `None` if there are too many.
+    /// Counts a new stream of a caller. `None` if the caller, or all callers together, have too many.
     pub fn open(self: &Arc<Self>, caller: [u8; 16]) -> Option<Watch> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if open.values().sum::<usize>() >= MAX {

@@ -31,7 +31,7 @@ impl From<S3Refusal> for Refused {
     }
 }
 
-/// The HTTP status by which Iceberg's clients recognise an expired token.
+/// The HTTP status by which Iceberg's clients recognize an expired token.
 const AUTHENTICATION_TIMEOUT: u16 = 419;
 
 /// The answer with the signed request. Clients must not cache it, since the broker judges every request anew.

@@ -53,7 +53,7 @@ pub(super) struct RedisSessions {
     /// Until when `Standing::Odd` is reported, in milliseconds after `born`.
     odd_until: AtomicU64,
     probes: AtomicU64,
-    /// Random bytes by which this process recognises its own marks of used signatures.
+    /// Random bytes by which this process recognizes its own marks of used signatures.
     claimant: [u8; 8],
 }
 

@@ -50,10 +50,10 @@ pub enum Access {
     Serve,
     /// Reads or changes the store beside its broker; the schema must be that of this program.
     Use,
-    /// Opens a copy that is to replace a store; it may be one that was moved elsewhere.
+    /// Opens a backup that is to replace a store. It may be the copy of a store that was moved elsewhere.
     Recover,
-    /// Moves the store, or moves another one here. As [`Access::Create`], but the store may also be
-    /// in any state that an interrupted move leaves.
+    /// Moves the store, or moves another one here. The same states are accepted as for [`Access::Create`], and also
+    /// every state that an interrupted move can leave.
     Move,
 }
 
@@ -71,12 +71,12 @@ enum Found {
 }
 
 impl Store {
-    /// Connects to the store, and migrates or checks its schema. [`Entrance`](super::Entrance) then
-    /// compares it with what this node has seen.
+    /// Connects to the store, and migrates or checks its schema. [`Entrance`](super::Entrance) then compares it with
+    /// the node's watermark.
     ///
     /// # Errors
-    /// [`StoreError`] for a store that is missing, moved, locked, damaged, of another schema version
-    /// or sealed under another key. Its text says what an operator can do.
+    /// [`StoreError`] for a store that is missing, moved, locked, damaged, of another schema version or sealed under
+    /// another key. Its text says what an operator can do.
     pub async fn open(
         place: &Place,
         access: Access,
@@ -140,8 +140,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Looks for the store's own row. Without one, returns an error unless `access` may create the
-    /// row.
+    /// Looks for the store's own row. If there is none, returns an error unless `access` may create it.
     async fn present(&self, access: Access) -> Result<Found, StoreError> {
         let found = self.read(Purpose::Background, DEADLINE, |c| Box::pin(head::read(c)));
         if let Some(raw) = found.await.map_err(head::unreadable)? {
@@ -160,9 +159,9 @@ impl Store {
         }
     }
 
-    /// Creates the store's own row. The new store knows nothing of the past, so sessions of another
-    /// store and MFA codes from before now are refused. Also returns whether this call created the
-    /// row, since another node may have been first.
+    /// Creates the store's own row. The new store has no records of the past, so MFA codes from before now are refused,
+    /// and sessions of another store as well. Also returns whether this call created the row, or another node did so
+    /// first.
     async fn found_anew(
         &self,
         master_key: Option<&MasterKey>,

@@ -1,9 +1,8 @@
-//! Moves all rows of a store to another database, from SQLite to PostgreSQL or back, whatever tables
-//! the version has. The old store is marked, so that nobody serves it by mistake.
+//! Moves all rows of a store to another database, from SQLite to PostgreSQL or back, for any version of the schema. The
+//! old store is marked, so that nobody serves it by mistake.
 //!
-//! The copy is made in one transaction of the new database, and is marked as incomplete until the old
-//! store is marked as moved. Wherever a move is interrupted, at most one of the two can be served,
-//! and the same command continues.
+//! The copy is made in one transaction of the new database, and is marked as incomplete until the old store is marked
+//! as moved. Wherever a move is interrupted, at most one of the two can be served, and the same command continues.
 
 mod tables;
 
@@ -15,9 +14,10 @@ use super::classify::{classify, late};
 use super::lanes::{Lease, Purpose};
 use super::{BACKUP_DEADLINE, DEADLINE, Engine, Head, Store, StoreError};
 
-/// The table that is not copied: the brokers of a store are not those of its copy.
+/// The table that is not copied. It lists the running brokers of a store, and none of them serves the copy.
 const LEFT_OUT: &str = "nodes";
-/// The mark of a copy that is not complete. Any other mark is the address that a store was moved to.
+/// The mark (`moved_to`) of an incomplete copy. Any other mark is the address of the database to which the store was
+/// moved.
 pub(super) const ARRIVING: &str = "";
 
 /// A store whose rows are copied to another database. Until [`Relocation::complete`] nobody else can
@@ -31,18 +31,18 @@ pub struct Relocation<'s> {
     pub tables: Vec<(String, i64)>,
 }
 
-/// The store's own row, with its mark.
+/// The store's own row, with the mark that a move leaves in it.
 struct Marked {
     head: Head,
     moved_to: Option<String>,
 }
 
-/// Copies every row of a store to an empty database, or over an interrupted earlier attempt.
+/// Copies every row of a store to another database, which must be empty or contain an incomplete copy of an earlier
+/// attempt.
 ///
 /// # Errors
 /// [`StoreError::Unmovable`] if the other database holds anything else or has other tables, and
-/// [`StoreError::Unavailable`] if a database does not answer in time. Both databases are then
-/// unchanged.
+/// [`StoreError::Unavailable`] if a database does not answer in time. Both databases are then unchanged.
 pub async fn relocate<'s>(from: &'s Store, to: &Store) -> Result<Relocation<'s>, StoreError> {
     let mut source = from.lease_to_write(Purpose::Background).await?;
     let mut target = to.lease_to_write(Purpose::Background).await?;
@@ -136,8 +136,8 @@ async fn copy_tables(
     Ok(())
 }
 
-/// Compares the rows of both databases, and returns the number of rows of each table. The store's own
-/// row may differ once it is marked.
+/// Compares the rows of both databases, and returns the number of rows of each table. The store's own row is not
+/// compared if an earlier attempt has already marked it.
 async fn compare(
     here: &mut AnyConnection,
     there: &mut AnyConnection,
@@ -189,7 +189,8 @@ impl Relocation<'_> {
 }
 
 impl Store {
-    /// The address that the store was moved to; `None` if it was not moved.
+    /// The address of the database to which the store was moved, or [`ARRIVING`] for an incomplete copy; `None` without
+    /// a mark.
     pub(super) async fn moved_to(&self) -> Result<Option<String>, StoreError> {
         let row = self.read(Purpose::Background, DEADLINE, |c| {
             Box::pin(async move {
@@ -204,7 +205,7 @@ impl Store {
         }
     }
 
-    /// Removes the mark from a copy of a store that was moved, so that the copy can be served.
+    /// Removes the mark of a move from this store, so that a broker can serve it.
     pub(super) async fn stay(&self) -> Result<(), StoreError> {
         self.write_one(Purpose::Background, |c| {
             Box::pin(async move {

@@ -1,4 +1,4 @@
-//! Makes the MACs anew under another master key, page by page, while brokers continue.
+//! Computes all MACs anew under another master key, page by page, while brokers keep running.
 
 use super::changes::{Change, PAGE, page};
 use super::integrity::{Row, Set};
@@ -8,14 +8,12 @@ use super::writer::Writer;
 use super::{Store, StoreError};
 
 impl Store {
-    /// Makes every MAC anew under the first key of the master key file, page by page, so that other
-    /// changes do not wait long. Other brokers that have the key write under it meanwhile. Returns
-    /// the number of MACs.
+    /// Computes every MAC anew under the first key of the master key file, page by page, so that other changes do not
+    /// wait long. From the first page on, other brokers use this key, too, if they have it. Returns the number of MACs.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if a row is not as a broker wrote it. The pages before it are done,
-    /// and another call continues after them.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if a row is
+    /// not as a broker wrote it. The pages before the error are then done, and another call continues after them.
     pub async fn renew(&self) -> Result<usize, StoreError> {
         let mut renewed = 0;
         let mut after = (String::new(), String::new());

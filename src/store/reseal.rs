@@ -1,5 +1,5 @@
-//! Makes MACs and sums anew: for a store of an earlier version, and for a database that an operator
-//! accepts as it is.
+//! Computes all MACs and sums anew: for a store of an earlier version without MACs, and for a database whose rows an
+//! operator accepts although no broker wrote them.
 
 use std::collections::BTreeSet;
 
@@ -23,11 +23,12 @@ impl Store {
         self.is_unsealed.load(std::sync::atomic::Ordering::Acquire)
     }
 
-    /// Makes the MACs of a store of an earlier version, whose rows are accepted as they are.
+    /// Computes the MACs of a store of an earlier version. Its rows are accepted without a check, since they have no
+    /// MACs.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Row`]
-    /// for a row of an unknown kind. Nothing is then changed.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Row`] for a row of an
+    /// unknown kind. Nothing is then changed.
     pub(super) async fn seal_for_the_first_time(&self) -> Result<(), StoreError> {
         let (lease, raw) = self.lock(Purpose::Background).await?;
         if raw.is_unsealed() {
@@ -42,14 +43,13 @@ impl Store {
         Ok(())
     }
 
-    /// Accepts the rows of a store as they are, and ends everything that was issued before. `shown`
-    /// is what the operator was shown, and `seen` is the last change that this node has seen. Signing
-    /// keys stay revoked if a change in the feed with a valid MAC revoked them.
+    /// Accepts the rows of a store as they are now, and ends all sessions that were issued before. `shown` is what the
+    /// operator was shown, and `seen` is the last change that this node has seen. Signing keys stay revoked if a change
+    /// in the feed with a valid MAC revoked them.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Row`] for a
-    /// row of an unknown kind, and [`StoreError::Tampered`] if the rows are no longer those that were
-    /// shown. Nothing is then changed.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Row`] for a row of an unknown
+    /// kind, and [`StoreError::Tampered`] if the rows are no longer those that were shown. Nothing is then changed.
     pub async fn accept(
         &self,
         shown: &Shown,
@@ -102,20 +102,20 @@ impl Store {
         Ok(head)
     }
 
-    /// Continues with a store that was put back to an earlier state. The next change gets a number
-    /// beyond every number that was seen, and everything that was issued before now is revoked.
+    /// Continues with a store that was put back to an earlier state. The next change gets a number higher than `seen`,
+    /// the last change that this node has seen, and all sessions that were issued before now are revoked.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if the store's own row is not as a broker wrote it.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the store's
+    /// own row is not as a broker wrote it.
     pub async fn end_the_past(&self, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
         self.write_much().await?.end_the_past(seen, now).await
     }
 }
 
 impl Writer<'_> {
-    /// Accepts all rows as they are, and makes their MACs, their sums and the chain of the feed.
-    /// Returns the ids of the signing keys that were revoked by changes with a valid MAC.
+    /// Accepts all rows as they are now, and computes their MACs, their sums and the chain of the feed. Returns the ids
+    /// of the signing keys that were revoked by changes with a valid MAC.
     pub(super) async fn reseal(&mut self) -> Result<BTreeSet<String>, StoreError> {
         self.reseal_resources().await?;
         self.reseal_revocations().await?;
@@ -207,8 +207,7 @@ impl Writer<'_> {
         Ok(revoked_keys)
     }
 
-    /// Gives the next change a number beyond every number that was seen, and revokes everything that
-    /// was issued before now.
+    /// Gives the next change a number higher than `seen`, and revokes all sessions that were issued before now.
     pub(super) async fn end_the_past(
         mut self,
         seen: i64,
@@ -241,8 +240,8 @@ impl Writer<'_> {
         store.head().await
     }
 
-    /// Updates rows in one statement. Each value is an array that ends with the new MAC and begins
-    /// with the row's primary key. Returns the number of rows that the database reports.
+    /// Updates the MACs of rows in one statement. Each value is an array that begins with the primary key of a row and
+    /// ends with its new MAC. Returns the number of rows that the database reports.
     pub(super) async fn update(
         &mut self,
         statements: [&'static str; 2],
@@ -264,7 +263,8 @@ impl Writer<'_> {
     }
 }
 
-/// The statements for SQLite, and those for PostgreSQL.
+/// The statement that updates the MACs of entries, first for SQLite, then for PostgreSQL. The statements for other rows
+/// follow.
 pub(super) const RESOURCES: [&str; 2] = [
     "UPDATE resources SET mac = json_extract(j.value, '$[2]') FROM json_each($1) AS j \
      WHERE resources.kind = json_extract(j.value, '$[0]') AND resources.id = json_extract(j.value, '$[1]')",
@@ -286,7 +286,7 @@ pub(super) const CHANGES: [&str; 2] = [
      FROM json_array_elements(CAST($1 AS JSON)) AS j(value) WHERE changes.sequence = CAST(j.value->>0 AS BIGINT)",
 ];
 
-/// Reads the next page of entries after a given one, ordered by kind and id.
+/// Reads one page of entries, which begins after a given entry. Entries are ordered by kind and id.
 pub(super) fn resources(
     connection: &mut AnyConnection,
     (kind, id): (String, String),
@@ -304,7 +304,7 @@ pub(super) fn resources(
     })
 }
 
-/// Reads the next page of revocations after a given one.
+/// Reads one page of revocations, which begins after a given revocation.
 pub(super) fn revocations(
     connection: &mut AnyConnection,
     (selector, account, value): (String, String, String),

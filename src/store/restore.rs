@@ -1,9 +1,9 @@
-//! Puts a backup in the place of a SQLite store. The backup is copied next to the store, migrated and
-//! checked there, and then renamed. The old store is kept under another name.
+//! Puts a backup in the place of a SQLite store. The backup is copied next to the store, migrated and checked there,
+//! and then renamed. The old store is kept under another name.
 //!
-//! Wherever this is interrupted, either the old store or the new one is in place, complete: the new
-//! file is complete and synced before the rename, the old store has its second name before it, and
-//! nothing is deleted except the leftovers of an earlier attempt.
+//! If this is interrupted at any point, either the complete old store or the complete new one is in place. The new file
+//! is complete and synced before the rename, and the old store has its second name before that. Nothing is deleted
+//! except the leftovers of an earlier attempt.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -27,16 +27,16 @@ use crate::files::{self, FileError};
 use crate::master_key::MasterKey;
 use crate::revocations::Selector;
 
-/// The longest time that the write-ahead log may take to be copied into the main file.
+/// The deadline for copying the write-ahead log of the old store into its main file.
 const FOLD_DEADLINE: Duration = Duration::from_secs(60);
 
-/// A backup that is copied next to the store but not in its place yet. The copy is deleted on drop.
+/// A copy of a backup next to the store, before it takes the place of the store. The copy is deleted on drop.
 pub struct Prepared {
     store: Store,
     head: Head,
     fresh: PathBuf,
     place: PathBuf,
-    /// Removes the copy on drop. After the rename there is none.
+    /// Removes the copy on drop. After the rename, nothing is left to remove.
     _leftovers: Leftovers,
     _lock: SqliteLock,
 }
@@ -44,7 +44,7 @@ pub struct Prepared {
 #[derive(Debug)]
 pub struct Placed {
     pub head: Head,
-    /// The file of the old store; `None` if there was none.
+    /// The file under which the old store is kept; `None` if there was no old store.
     pub kept: Option<PathBuf>,
 }
 
@@ -150,8 +150,8 @@ pub async fn look_at(place: &Path, by: &Store) -> Option<Head> {
     looked.await.ok()?.ok()?
 }
 
-/// Reads the ids of the signing keys that a SQLite store lists as permanently revoked; `None` if it
-/// cannot be read. The rows are not checked, since one revoked key too many lets nobody in.
+/// Reads the ids of the signing keys that a SQLite store lists as permanently revoked; `None` if it cannot be read. The
+/// rows are not checked: if one of them was forged, a key is revoked needlessly, which gives nobody access.
 pub async fn revoked_keys(place: &Path) -> Option<Vec<String>> {
     let options = place
         .exists()
@@ -183,8 +183,8 @@ pub async fn revoked_keys(place: &Path) -> Option<Vec<String>> {
     looked.await.ok()?.ok()
 }
 
-/// Whether the feed of the store at `place` has a change of this number and digest, with the MAC of a
-/// broker. `None` if it cannot be read, or does not go back so far.
+/// Whether the feed of the store at `place` has a change of this number and digest, with the MAC of a broker. `None` if
+/// the feed cannot be read, or does not go back that far.
 async fn has_change(place: &Path, by: &Store, sequence: i64, chain: &str) -> Option<bool> {
     let options = place
         .exists()
@@ -213,10 +213,9 @@ async fn has_change(place: &Path, by: &Store, sequence: i64, chain: &str) -> Opt
 }
 
 impl Prepared {
-    /// Whether the store in place continued from the backup. `None` if neither that store nor what
-    /// this node has seen of it shows this. A backup that is ahead of both was made elsewhere.
-    /// `known` is the number of the last change that this node has seen, and the digest of the feed
-    /// up to it.
+    /// Whether the store in place is a continuation of the backup. `known` is the last change that this node has seen,
+    /// with the digest of the feed up to it. `None` if neither the store in place nor `known` tells. A backup that has
+    /// later changes than both was made elsewhere, so the answer is then `false`.
     pub async fn is_of_the_same_history(
         &self,
         in_place: Option<&Head>,
@@ -270,21 +269,20 @@ impl Prepared {
         &self.store
     }
 
-    /// The state of the backup when it was made.
+    /// The state of the backup, with its last change.
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// Renames the backup to the store's name. What happened after the backup is unknown, so
-    /// everything from before now counts as revoked and used: sessions end, and earlier MFA codes and
-    /// assertions are refused. `seen` is the last change that this node has seen. `accept` is what
-    /// the operator was shown and accepts; without it, a backup with rows that no broker wrote is
-    /// refused. The old store is kept as `kept`.
+    /// Renames the backup to the store's name. Since revocations and uses after the backup are unknown, all sessions
+    /// from before now end, and MFA codes and single-use tokens from before now are refused. `seen` is the last change
+    /// that this node has seen. `accept` is what the operator was shown and accepts; without it, a backup with rows
+    /// that no broker wrote is refused. The old store is kept as `kept`.
     ///
     /// # Errors
     /// [`StoreError::Unsealed`] or [`StoreError::Tampered`] for a backup that must be accepted first,
-    /// [`StoreError::NotWritable`] or [`StoreError::File`] if a file cannot be written. The old store
-    /// is then in place, or the new one if the error occurred after the rename.
+    /// [`StoreError::NotWritable`] or [`StoreError::File`] if a file cannot be written. The old store is then in place,
+    /// or the new one if the error occurred after the rename.
     pub async fn put_in_place(
         self,
         accept: Option<&Shown>,
@@ -333,8 +331,8 @@ impl Prepared {
     }
 }
 
-/// Keeps the old store under its second name, by a hard link, so that its first name stays until the
-/// rename. The write-ahead log moves to the second name.
+/// Gives the old store a second name by a hard link, so that its first name exists until the rename replaces it. The
+/// write-ahead log is renamed to match the second name.
 async fn keep(place: &Path, kept: &Path) -> Result<(), StoreError> {
     let is_whole = fold(place).await?;
     files::keep(place, kept)?;

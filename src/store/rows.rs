@@ -1,4 +1,4 @@
-//! The rows of the directory and of revocations, with the check that a broker wrote them.
+//! Reads the rows of the directory and of revocations, and checks that a broker wrote them.
 
 use std::collections::HashSet;
 
@@ -28,12 +28,12 @@ const DELETIONS: [&str; 12] = [
     "DeleteOrganization",
 ];
 
-/// Whether an action deletes an entry.
+/// Whether an action of the feed deletes an entry: see [`DELETIONS`].
 pub(super) fn is_deletion(action: &str) -> bool {
     DELETIONS.contains(&action)
 }
 
-/// A checked row of the directory.
+/// A row of the directory whose MAC was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// The number of the change that wrote the entry.
@@ -42,7 +42,7 @@ pub struct Stored {
     pub body: String,
 }
 
-/// A row of the directory, not checked.
+/// A row of the directory whose MAC was not checked yet.
 pub(super) struct ResourceRow {
     pub kind: String,
     pub id: String,
@@ -60,7 +60,7 @@ impl ResourceRow {
         Self::behind(row, 0)
     }
 
-    /// Reads the same columns from a row in which those of a change come first.
+    /// Reads the same columns from a row in which the columns of a change come before them.
     pub fn joined(row: &AnyRow) -> Result<Self, sqlx::Error> {
         Self::behind(row, 9)
     }
@@ -121,7 +121,7 @@ impl RevocationRow {
     }
 }
 
-/// Makes the columns of a revocation.
+/// Arranges a revocation as the columns of its row, for its MAC.
 pub(super) fn revocation<'a>(
     selector: &'a str,
     account: &'a str,
@@ -138,7 +138,7 @@ pub(super) fn revocation<'a>(
     }
 }
 
-/// Describes what is wrong with a row.
+/// Describes for an operator why the MAC of a row was not accepted.
 pub(super) fn wrong(row: &Row<'_>, wrong: &Wrong) -> String {
     match wrong {
         Wrong::Mac => format!("{} is not as a broker wrote it", row.name()),

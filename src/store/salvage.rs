@@ -1,6 +1,6 @@
-//! Rows that cannot be read as a broker wrote them, whatever their MACs: a column has another type,
-//! is not UTF-8, is NULL or too long, or the kind of the entry is unknown. Each of them is found, so
-//! that it can be named, and an operator who accepts the store as it is has them repaired or deleted.
+//! Finds rows that do not have the form in which brokers write rows, whatever their MACs: a column has another type, is
+//! not UTF-8, is NULL or too long, or the kind of the entry is unknown. Messages name each of these rows. If an
+//! operator accepts the store, the rows are repaired or deleted.
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
@@ -12,28 +12,29 @@ use super::{Engine, StoreError, clip};
 use crate::directory::resource::{Resource, ResourceKind};
 use crate::revocations::Selector;
 
-/// The longest text of a column in bytes, except for the detail of a change, which lists every entry
-/// of a directory file.
+/// The longest text of a column in bytes. The detail of a change may be longer, since it can list every entry of a
+/// directory file.
 pub(super) const LONGEST: usize = 32 << 20;
 /// The longest detail of a change, in bytes.
 const LONGEST_DETAIL: usize = 256 << 20;
-/// The most rows that are named when rows cannot be read.
+/// The maximum number of unreadable rows that a message names.
 const MAX_NAMED: usize = 20;
-/// The highest number of a change that is accepted: behind it there must be numbers left.
+/// The highest number of a change that is accepted. It leaves enough higher numbers for later changes.
 const HIGHEST_CHANGE: i64 = 1 << 52;
 
-/// A row that cannot be read.
+/// A row that cannot be read, with the reason.
 pub(super) struct Fault {
     table: &'static Table,
     place: Place,
     /// The name of the row in messages.
     name: String,
     why: String,
-    /// The columns whose value only has the wrong type. If this is empty, the row cannot be repaired.
+    /// The columns whose values would be right if they were converted to this type. If the list is empty, the row
+    /// cannot be repaired.
     convert: Vec<(&'static str, Type)>,
 }
 
-/// The position of the row in the database.
+/// The position of the row in the database: `rowid` or `ctid`.
 enum Place {
     Sqlite(i64),
     Postgres(String),
@@ -44,7 +45,7 @@ impl Fault {
         format!("{} is not as a broker wrote it ({})", self.name, self.why)
     }
 
-    /// A sentence for an operator who accepts the store as it is, about what happens to the row.
+    /// Tells an operator whether accepting the store repairs or deletes this row.
     fn says_what_becomes_of_it(&self) -> String {
         let fate = if self.convert.is_empty() {
             "is deleted"
@@ -92,7 +93,7 @@ pub(super) async fn faults(
     Ok(found)
 }
 
-/// Replaces an error of a query for many rows by one that names the rows that cannot be read.
+/// If the error of a query means that a row cannot be read, replaces it by an error that names all such rows.
 pub(super) async fn named(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -110,8 +111,8 @@ pub(super) async fn named(
     }
 }
 
-/// Repairs or deletes the rows that cannot be read, and drops triggers and the like. Returns a
-/// sentence for each.
+/// Repairs or deletes the rows that cannot be read, and drops triggers, rules and other objects on the tables. Returns
+/// a sentence for each.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] if a table or a column is missing, so that only a backup helps, and
@@ -174,8 +175,8 @@ fn place_of(engine: Engine) -> &'static str {
     }
 }
 
-/// The statement that converts the values of a row to their types; `None` if that does not repair it.
-/// In PostgreSQL a value always has the type of its column.
+/// The statement that converts the values of a row to their types; `None` if a conversion does not repair the row. In
+/// PostgreSQL a value always has the type of its column.
 fn conversion(engine: Engine, fault: &Fault) -> Option<String> {
     if fault.convert.is_empty() || engine == Engine::Postgres {
         return None;
@@ -235,9 +236,9 @@ fn longest(column: &str) -> usize {
     }
 }
 
-/// The value of a column as it is stored.
+/// The stored value of a column, with its real type and length.
 struct Cell {
-    /// `text`, `integer`, `null`, `blob` or `real`.
+    /// The type that SQLite reports, such as `text`, `integer`, `null`, `blob` or `real`.
     kind: String,
     length: i64,
     bytes: Option<Vec<u8>>,
@@ -336,7 +337,7 @@ fn column_of<'c>(table: &Table, cells: &'c [Cell], column: &str) -> Option<&'c s
     columns.find(|((name, _), _)| *name == column)?.1.text()
 }
 
-/// The name of a row in messages, as far as its key can be read.
+/// The name of a row in messages. A part of its key that cannot be read is written as `?`.
 fn name(table: &Table, cells: &[Cell]) -> String {
     let of = |column: &str| {
         let at = table.columns.iter().position(|(name, _)| *name == column);

@@ -1,5 +1,5 @@
-//! Reads all rows: the directory and the revocations as they are at one moment. Each row is checked,
-//! and at the end that no row is missing.
+//! Reads all rows of the directory, or all revocations, in their state at one moment. Each row is checked, and at the
+//! end the sums show whether a row is missing.
 
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use tokio_stream::StreamExt as _;
@@ -15,17 +15,17 @@ use crate::base::clock::Timestamp;
 use crate::directory::resource::ResourceKind;
 use crate::revocations::{RevocationKey, Revocations, Selector};
 
-/// The most rows that are named when more of them are wrong.
+/// The maximum number of wrong rows that a message names.
 const MAX_NAMED: usize = 20;
 
 impl Store {
-    /// Calls `each` with the kind, id, version and body of each entry of the directory, all at one
-    /// moment. Returns the state of the store at that moment. What `each` was given may be used only
-    /// if the function succeeds, since it is known only at the end that no row is missing.
+    /// Calls `each` with the kind, id, version and body of each entry of the directory, all at one moment. Returns the
+    /// state of the store at that moment. The rows may be used only if the function succeeds, since it finds out only
+    /// at the end whether a row is missing.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Tampered`]
-    /// if the rows are not those that brokers wrote, or the first error that `each` returns.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Tampered`] if the rows are
+    /// not those that brokers wrote, or the first error that `each` returns.
     pub async fn scan<E: From<StoreError> + Send + 'static>(
         &self,
         mut each: impl FnMut(ResourceKind, &str, i64, &str) -> Result<(), E> + Send,
@@ -58,11 +58,11 @@ impl Store {
         Ok(head)
     }
 
-    /// Puts every revocation in force that has not expired.
+    /// Loads every revocation that has not expired into `revocations`, so that it applies on this broker.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if the revocations are not those that brokers wrote.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the
+    /// revocations are not those that brokers wrote.
     pub async fn load_revocations(
         &self,
         into: &Revocations,
@@ -103,7 +103,7 @@ impl Store {
     }
 }
 
-/// Calls a function for each row of the directory, with its MAC.
+/// Calls `each` for every row of the directory, with the MAC of the row.
 pub(super) async fn walk<E: From<StoreError>>(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -119,7 +119,8 @@ pub(super) async fn walk<E: From<StoreError>>(
     }
 }
 
-/// Reads the rows of the directory from PostgreSQL. Returns an error if a row cannot be read.
+/// Reads the rows of the directory from PostgreSQL. Returns the error of the first row that cannot be read; `None` if
+/// all can be read.
 async fn walk_postgres<E: From<StoreError>>(
     connection: &mut AnyConnection,
     each: &mut (impl FnMut(Resource<'_>, &str) -> Result<(), E> + Send),
@@ -157,7 +158,8 @@ async fn walk_postgres<E: From<StoreError>>(
     Ok(None)
 }
 
-/// Reads the rows of the directory from SQLite. Returns an error if a row cannot be read.
+/// Reads the rows of the directory from SQLite. Returns the error of the first row that cannot be read; `None` if all
+/// can be read.
 async fn walk_sqlite<E: From<StoreError>>(
     connection: &mut AnyConnection,
     each: &mut (impl FnMut(Resource<'_>, &str) -> Result<(), E> + Send),
@@ -188,7 +190,7 @@ async fn walk_sqlite<E: From<StoreError>>(
     }
 }
 
-/// Calls a function for each row of the revocations.
+/// Calls `each` for every row of the revocations.
 pub(super) async fn walk_revocations(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -213,7 +215,7 @@ pub(super) async fn walk_revocations(
     Err(salvage::named(engine, connection, unreadable).await)
 }
 
-/// Returns a finding for each kind whose sum or number of rows is not as expected.
+/// Describes each kind whose sum or number of rows differs from the sealed one.
 pub(super) fn differing_kinds(found: &Contents, expected: &Contents) -> Vec<String> {
     let differs = |kind: &ResourceKind| {
         let (found, expected) = (found.sum(Set::Of(*kind)), expected.sum(Set::Of(*kind)));
@@ -223,7 +225,7 @@ pub(super) fn differing_kinds(found: &Contents, expected: &Contents) -> Vec<Stri
     ResourceKind::ALL.iter().filter_map(differs).collect()
 }
 
-/// Returns a finding if the sum or the number of the revocations is not as expected.
+/// Describes how the sum or the number of the revocations differs from the sealed one; `None` if they are equal.
 pub(super) fn differing_revocations(found: &Contents, expected: &Contents) -> Option<String> {
     let (found, expected) = (found.sum(Set::Revocations), expected.sum(Set::Revocations));
     (found != expected).then(|| differing("that are revocations", found.count, expected.count))
@@ -239,8 +241,8 @@ pub(super) fn differing(which: &str, found: u64, expected: u64) -> String {
     }
 }
 
-/// Compares the rows with the feed, as far as it goes back. Returns a finding for each row that is
-/// missing, of an earlier version, or doubled.
+/// Compares the rows of the directory with the changes in the feed. Describes at most [`MAX_NAMED`] rows that are
+/// missing or of another version, that exist although a change has deleted them, or that are doubled.
 pub(super) async fn missing(connection: &mut AnyConnection) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT l.kind, l.id, l.last, c.action, r.version \
          FROM (SELECT kind, id, MAX(sequence) AS last FROM changes GROUP BY kind, id) l \

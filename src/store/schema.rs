@@ -47,8 +47,8 @@ fn migrations() -> impl Iterator<Item = Migration> {
     })
 }
 
-/// Returns a sentence for each recorded migration that this program does not have, or has in another
-/// form.
+/// Returns a sentence for each migration that is recorded in the database, but is unknown to this program or differs
+/// from this program's migration.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -117,10 +117,10 @@ impl Store {
         }
     }
 
-    /// Checks that the schema is that of this program.
+    /// Checks that the schema has the version that this program needs.
     ///
     /// # Errors
-    /// [`StoreError::Newer`] or [`StoreError::Older`] if it is not.
+    /// [`StoreError::Newer`] or [`StoreError::Older`] if it has another version.
     pub(super) async fn check_schema(&self) -> Result<(), StoreError> {
         let row = self.read(Purpose::Background, DEADLINE, |c| {
             Box::pin(async move {

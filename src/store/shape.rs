@@ -1,6 +1,5 @@
-//! The tables of a store, and the check that a database has them as the migrations make them: all
-//! columns with their types, and no trigger, rule, row security policy or inheriting table on them.
-//! Further tables do not matter.
+//! Checks that a database has the tables that the migrations create: all columns with their types, and no trigger,
+//! rule, row security policy or inheriting table on them. Additional tables are ignored.
 
 use std::collections::HashMap;
 
@@ -177,15 +176,15 @@ pub(super) const TABLES: [Table; 13] = [
     ),
 ];
 
-/// A difference from the tables that the migrations make.
+/// A difference from the tables that the migrations create.
 pub(super) enum Deviation {
     /// A table or a column is missing or has another type; holds a sentence.
     Lacks(String),
-    /// A trigger or the like changes or hides rows of a table.
+    /// A trigger, a rule, row security or an inheriting table, which could change or hide rows of a table.
     Acts {
-        /// The name of the trigger or the like in messages.
+        /// The kind and the name of this object in messages.
         what: String,
-        /// The statement that removes the trigger or the like.
+        /// The statement that removes this object.
         removal: String,
     },
 }
@@ -217,7 +216,7 @@ const POSTGRES_ACTORS: &str = "SELECT * FROM ( \
      UNION ALL SELECT 'child', CAST(CAST(h.oid AS regclass) AS TEXT), i.inhparent FROM pg_catalog.pg_inherits i \
      JOIN pg_catalog.pg_class h ON h.oid = i.inhrelid) AS actors";
 
-/// Finds the differences from the tables that the migrations make.
+/// Finds the differences from the tables that the migrations create.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -289,7 +288,7 @@ fn texts<const N: usize>(row: &AnyRow) -> Result<[String; N], StoreError> {
     Ok(all)
 }
 
-/// Describes an object on one of the store's tables. `kind` is the one that the queries above return.
+/// Describes an object on one of the store's tables. `kind` is the first column of the queries above.
 fn acts(engine: Engine, kind: &str, name: &str, on: &str) -> Deviation {
     let quoted = format!("\"{}\"", name.replace('"', "\"\""));
     let (what, removal) = match kind {

@@ -1,7 +1,6 @@
-//! What is waited for in a sign-in, and what was granted because of one: requests to an identity
-//! provider, device flows, authorization codes, access tokens and families of refresh tokens. Each
-//! is used once on all nodes, because its state is compared and changed in one statement. What it
-//! says is sealed; this module does not open it.
+//! The grants of sign-ins: pending requests to an identity provider, device flows, authorization codes, access tokens
+//! and families of refresh tokens. The state of a grant is compared and changed in one statement, so that a grant is
+//! used only once, whichever node receives it. The content of a grant is sealed; this module does not open it.
 
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -11,11 +10,11 @@ use super::lanes::Purpose;
 use super::{DEADLINE, Store, StoreError};
 use crate::base::clock::Timestamp;
 
-/// The most grants of one kind that may be open at a time.
+/// The maximum number of pending requests of one kind, and of device flows, that may be open at a time.
 const MAX_OPEN: i64 = 10_000;
-/// The most grants of one kind that browsers of one source address wait for at a time.
+/// The maximum number of such grants that may be open for one source address at a time.
 const MAX_OF_SOURCE: i64 = 300;
-/// The most authorization codes, and the most families of tokens, of one sign-in.
+/// The maximum number of authorization codes, and of families of tokens, that one sign-in may have.
 const MAX_OF_SIGN_IN: i64 = 100;
 const ADD_OF_KIND: &str = "INSERT INTO sign_in_grants (kind, id, also, sign_in, family, state, expires_at, sealed) \
      SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM store WHERE store.id = 1 AND \
@@ -24,13 +23,13 @@ const ADD_OF_KIND: &str = "INSERT INTO sign_in_grants (kind, id, also, sign_in, 
 const ADD_OF_SIGN_IN: &str = "INSERT INTO sign_in_grants (kind, id, also, sign_in, family, state, expires_at, sealed) \
      SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM store WHERE store.id = 1 AND \
      (SELECT COUNT(*) FROM sign_in_grants g WHERE g.sign_in = $4 AND g.kind = $1 AND g.expires_at > $9) < $10";
-/// The most characters of the sealed text of a grant.
+/// The maximum length of the sealed text of a grant in characters.
 const MAX_SEALED: usize = 65_536;
 
 /// The kinds of grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrantKind {
-    /// What a browser waits for between two requests, of the kind that is named.
+    /// A value that is kept for a browser between two requests. The text names what the browser waits for.
     Pending(&'static str),
     Device,
     Code,
@@ -39,7 +38,7 @@ pub enum GrantKind {
 }
 
 impl GrantKind {
-    /// The name of the kind in rows, which is also what the sealed text is bound to.
+    /// The name of the kind in rows. The sealed text of a grant is bound to this name.
     pub fn name(self) -> String {
         match self {
             Self::Pending(kind) => format!("pending {kind}"),
@@ -50,8 +49,8 @@ impl GrantKind {
         }
     }
 
-    /// The statement that adds a grant of this kind, and the most grants that may be there before it: of the
-    /// kind and of one source address, or of the kind and one sign-in.
+    /// The statement that adds a grant of this kind, and the limits that it checks: the number of grants of this kind
+    /// in all and for one source address, or for one sign-in.
     fn addition(self) -> (&'static str, &'static [i64]) {
         match self {
             Self::Pending(_) | Self::Device => (ADD_OF_KIND, &[MAX_OPEN, MAX_OF_SOURCE]),
@@ -61,16 +60,17 @@ impl GrantKind {
     }
 }
 
-/// A grant. `id` and `also` are digests of what its holder shows.
+/// The row of a grant. `id` and `also` are digests of the secrets by which its holder is recognized, such as a token or
+/// a code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantRow {
     pub id: String,
-    /// A second digest by which the grant is found.
+    /// A second digest by which the grant can be found, such as that of a user code; `None` for most grants.
     pub also: Option<String>,
-    /// The id of the sign-in that the grant belongs to; the end of the sign-in ends the grant.
+    /// The id of the sign-in to which the grant belongs. When the sign-in ends, the grant is deleted.
     pub sign_in: Option<String>,
-    /// The id of the family of tokens that the grant belongs to. For [`GrantKind::Pending`], a digest of the
-    /// source address that the grant counts for.
+    /// The id of the family of tokens to which the grant belongs. For [`GrantKind::Pending`], a digest of the source
+    /// address against whose limit the grant counts.
     pub family: Option<String>,
     pub state: i64,
     /// When the grant expires, in seconds since 1970.
@@ -79,7 +79,7 @@ pub struct GrantRow {
 }
 
 impl GrantRow {
-    /// A new grant in the state 0.
+    /// Makes a new grant in the state 0, without a second digest, a sign-in or a family.
     pub fn new(id: String, expires_at: Timestamp, sealed: String) -> Self {
         Self {
             id,
@@ -128,7 +128,7 @@ impl Store {
         .map(|done| done.rows_affected() == 1)
     }
 
-    /// The grant with this id, expired or not.
+    /// The grant with this id, whether or not it has expired; `None` if there is none.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -142,7 +142,7 @@ impl Store {
         .await
     }
 
-    /// The grant that is also found by this digest, expired or not.
+    /// The grant with this second digest ([`GrantRow::also`]), whether or not it has expired; `None` if there is none.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -180,7 +180,8 @@ impl Store {
         row.await?.map(|row| grant(&row)).transpose()
     }
 
-    /// Deletes a grant that has not expired, and returns it. Only one caller gets it.
+    /// Deletes a grant that has not expired, and returns it. If several callers take the same grant at once, only one
+    /// gets it.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -207,8 +208,8 @@ impl Store {
         row.await?.map(|row| grant(&row)).transpose()
     }
 
-    /// Replaces a grant that is in the state `from` and has not expired. Returns whether it was. Of
-    /// callers that do so at once, one succeeds.
+    /// Replaces a grant that is in the state `from` and has not expired. Returns whether it was replaced. If several
+    /// callers replace the same grant at once, only one succeeds.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -244,7 +245,7 @@ impl Store {
         .map(|done| done.rows_affected() == 1)
     }
 
-    /// Deletes all grants of a family of tokens, and the family. Returns how many there were.
+    /// Deletes a family of tokens and all its grants. Returns the number of deleted rows.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -262,7 +263,7 @@ impl Store {
         .map(|done| done.rows_affected())
     }
 
-    /// Deletes the access tokens of a family but for the `keep` that expire last.
+    /// Deletes the access tokens of a family, except the `keep` tokens that expire last.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -285,7 +286,7 @@ impl Store {
         .map(drop)
     }
 
-    /// The ids of device flows that have been decided, of which no token was issued yet.
+    /// The ids of the device flows that a person has allowed or denied, and for which no tokens were issued yet.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

@@ -1,4 +1,4 @@
-//! The rows of sign-ins. What they say of a person is sealed; this module does not open it.
+//! The rows of sign-ins. The facts about the person are sealed; this module does not open them.
 
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -8,10 +8,11 @@ use super::lanes::Purpose;
 use super::{DEADLINE, Store, StoreError};
 use crate::base::clock::Timestamp;
 
-/// The most sign-ins that one statement changes or returns.
+/// The maximum number of sign-ins that one statement changes or returns.
 pub const SIGN_INS_AT_ONCE: usize = 500;
 
-/// A new sign-in. All texts but `account`, `holder` and `sealed` are digests in hexadecimal.
+/// The row of a new sign-in. `id` is in hexadecimal; `handle`, `subject` and `provider_session` are digests in
+/// hexadecimal.
 #[derive(Debug, Clone)]
 pub struct NewSignInRow {
     pub id: String,
@@ -29,23 +30,23 @@ pub struct NewSignInRow {
 #[derive(Debug, Clone)]
 pub struct SignInRow {
     pub id: String,
-    /// When the browser was last seen.
+    /// When a request of the browser was last recorded.
     pub seen_at: i64,
     /// When the sign-in was last compared with the revocations in force.
     pub checked_at: i64,
     pub sealed: String,
 }
 
-/// Which sign-ins are wanted.
+/// Selects the sign-ins that [`Store::sign_ins_of`] returns.
 #[derive(Debug, Clone)]
 pub enum SignInsOf {
     Everybody,
     Account(String),
     /// The sign-ins of a user or of an identity provider.
     Holder(String),
-    /// The sign-ins of one subject of an identity provider.
+    /// The sign-ins of one subject of an identity provider: the ARN of the provider, and the digest of the subject.
     Subject(String, String),
-    /// The sign-ins of one session at an identity provider.
+    /// The sign-ins of one session at an identity provider: the ARN of the provider, and the digest of the session.
     ProviderSession(String, String),
 }
 
@@ -117,7 +118,7 @@ impl Store {
         row.await?.map(|row| sign_in(&row)).transpose()
     }
 
-    /// Records that the browser of a sign-in was seen, and that it is not revoked.
+    /// Records that the browser of a sign-in was seen now, and that the sign-in was compared with the revocations now.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -136,8 +137,8 @@ impl Store {
         .map(drop)
     }
 
-    /// Replaces what is sealed of a sign-in, and the digest of its cookie, if nobody else has since it was
-    /// read. Returns whether it was replaced.
+    /// Replaces the sealed content of a sign-in and the digest of its cookie, provided that nobody has replaced them
+    /// since they were read. Returns whether they were replaced.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -166,7 +167,7 @@ impl Store {
         .map(|done| done.rows_affected() == 1)
     }
 
-    /// Deletes sign-ins, and all that was granted because of them.
+    /// Deletes sign-ins, and all grants that belong to them.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -223,7 +224,7 @@ impl Store {
         .map(drop)
     }
 
-    /// At most `limit` sign-ins after the one with the id `after`, in the order of ids.
+    /// Reads at most `limit` of the selected sign-ins whose ids come after `after`, in the order of their ids.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

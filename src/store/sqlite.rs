@@ -1,4 +1,4 @@
-//! The parts that only SQLite needs: its file, its lock, and reading many rows in one.
+//! The parts that only SQLite needs: the file, the lock, and reading many rows as one.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -52,19 +52,19 @@ pub(super) async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::
     .map(|_| ())
 }
 
-/// The number of rows that are read as one, which is faster than row by row.
+/// The number of rows that the database joins to one row, because reading row by row is slower.
 const PORTION: i64 = 256;
-/// The characters between rows and between columns in a portion. Names do not contain them, and JSON
-/// escapes them; a row that does contain one fails its check, or is counted twice.
+/// The characters between rows and between columns in a portion. Names do not contain them, and JSON escapes them; a
+/// forged row with such a character fails its check, or changes the number of rows.
 const ROW: char = '\u{1e}';
 const COLUMN: char = '\u{1f}';
 
-/// A row of more bytes than this is read alone.
+/// A row with more bytes than this is read alone, not joined with others.
 const LONG: usize = 128 << 10;
 
-/// Rows of the directory as one text.
+/// Several rows of the directory, joined to one text by the database.
 pub(super) struct Portion {
-    /// The number of the last row.
+    /// The row number (`rowid`) of the last row.
     pub last: i64,
     /// The number of rows that the database reports.
     pub count: i64,
@@ -99,12 +99,12 @@ pub(super) async fn portion(
     read(connection, from, long - 1, LONG).await?.into_portion()
 }
 
-/// The result of reading a range of row numbers.
+/// The result of a query for a range of row numbers.
 struct Rows {
     first: Option<i64>,
     last: Option<i64>,
     count: i64,
-    /// The number of the first row that is too long to be read with others.
+    /// The row number of the first row that is too long to be joined with others.
     long: Option<i64>,
     is_typed: bool,
     text: Option<String>,
@@ -128,7 +128,7 @@ impl Rows {
     }
 }
 
-/// Reads at most [`PORTION`] rows, of which those of more than `longest` bytes are only counted.
+/// Reads at most [`PORTION`] rows. Of rows with more than `longest` bytes, only the number is returned.
 async fn read(
     connection: &mut AnyConnection,
     from: i64,

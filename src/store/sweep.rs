@@ -1,5 +1,5 @@
-//! Deletes expired rows in batches, so that other writers do not wait long. What is left is deleted
-//! by the next sweep.
+//! Deletes expired rows in batches, so that other writers do not wait long. The next sweep deletes the rows that are
+//! left.
 
 use sqlx::Row as _;
 
@@ -8,17 +8,17 @@ use super::lanes::Purpose;
 use super::{DEADLINE, Store, StoreError};
 use crate::base::clock::Timestamp;
 
-/// How many seconds longer than a token or assertion its id is kept. A broker whose clock is ahead may
-/// sweep, while one whose clock is behind still accepts the token.
+/// For how many seconds after the expiry of a token or assertion its id is kept. If the broker that sweeps has a clock
+/// that is ahead, another broker may still accept the token.
 const CLOCKS_DIFFER: i64 = 600;
-/// The number of batches that one sweep deletes of a table.
+/// The maximum number of batches that one sweep deletes from a table.
 const MAX_PORTIONS: usize = 16;
-/// How many seconds a session of a role may go on after the sign-in that it came from.
+/// For how many seconds a role session can last after the end of the sign-in from which it came.
 const SESSIONS_OUTLIVE: i64 = 129_600;
 impl Store {
-    /// Deletes revocations whose sessions have all ended, ids of expired tokens, changes that are
-    /// older than the configured time before `history` (or `now`, if that is earlier), sign-ins that are
-    /// over with what was granted because of them, and nodes that are gone.
+    /// Deletes revocations whose sessions have all ended, ids of expired tokens, changes that are older than the
+    /// configured time before `history` (or `now`, if that is earlier), sign-ins that are over, expired grants, and
+    /// nodes that stopped long ago.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -78,8 +78,8 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes rows that the store's own row counts: revocations that expired before `seconds` since
-    /// 1970, and changes from before `millis` milliseconds since 1970.
+    /// Deletes rows whose sums or numbers are sealed in the store's own row: revocations that expired before `seconds`
+    /// since 1970, and changes from before `millis` milliseconds since 1970.
     async fn sweep_sealed(&self, seconds: i64, millis: i64) -> Result<(), StoreError> {
         for _ in 0..MAX_PORTIONS {
             let due = self.read(Purpose::Background, DEADLINE, move |c| {

@@ -1,5 +1,5 @@
-//! Checks the whole store: every row of the directory, every revocation, the feed, and that all of
-//! them match the store's own row.
+//! Checks the whole store: every row of the directory, every revocation, the feed, and whether all of them match the
+//! store's own row.
 
 mod feed;
 
@@ -22,19 +22,19 @@ use crate::revocations::Mark;
 
 pub(super) use feed::revoked_signing_keys;
 
-/// The most findings that a log line or an error names.
+/// The maximum number of faults that a log line or an error names.
 const MAX_LISTED: usize = 100;
-/// The most findings that are shown to an operator who is to accept them.
+/// The maximum number of faults that are shown to an operator who is asked to accept the store.
 const MAX_SHOWN: usize = 10_000;
-/// The most characters of a row that are shown.
+/// The maximum number of characters of a row that are shown.
 const MAX_EXCERPT: usize = 2_000;
 
-/// What an operator is shown of a store before accepting it as it is.
+/// The faults of a store that are shown to an operator before they accept the store.
 pub struct Shown {
-    /// A sentence for each row that no broker wrote like this, and for each row that is missing.
+    /// A sentence for each row that differs from what brokers wrote, and for each row that is missing.
     pub findings: Vec<String>,
-    /// A sentence for each row that cannot be read and each trigger or the like, about what accepting
-    /// the store does to it.
+    /// A sentence for each row that cannot be read, and for each trigger or similar object, which says whether
+    /// accepting the store repairs, deletes or drops it.
     pub mended: Vec<String>,
     /// The sums of all rows, including those that no broker wrote.
     pub(super) rows: Contents,
@@ -51,7 +51,7 @@ fn excerpt(body: &str) -> String {
 #[derive(Default)]
 struct Findings {
     listed: Vec<String>,
-    /// The most findings that are named.
+    /// The maximum number of findings in `listed`; `more` counts the others.
     most: usize,
     more: usize,
 }
@@ -74,11 +74,12 @@ impl Findings {
 }
 
 impl Store {
-    /// Checks all rows at one moment.
+    /// Checks all rows in their state at one moment. If no fault is found, an earlier suspicion of tampering is
+    /// cleared.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] with all findings.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] with all
+    /// findings.
     pub async fn verify(&self, now: Timestamp) -> Result<(), StoreError> {
         self.is_in_place()?;
         let findings = match self.findings(now).await {
@@ -93,8 +94,8 @@ impl Store {
         Err(self.tampered(findings.join("; ")))
     }
 
-    /// Checks all rows at one moment. Returns a sentence for each row that no broker wrote like this,
-    /// and for each row that is missing.
+    /// Checks all rows in their state at one moment. Returns a sentence for each row that differs from what brokers
+    /// wrote, and for each row that is missing.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -102,8 +103,8 @@ impl Store {
         Ok(self.look_at_all(now, false).await?.findings)
     }
 
-    /// As [`Store::findings`], for an operator who is to accept the store as it is. Names every row
-    /// and shows its content, also if the master key file lacks the key of the row.
+    /// Checks all rows like [`Store::findings`], for an operator who is asked to accept the store. Names each wrong row
+    /// and shows its content, even if its key is not in the master key file.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -148,8 +149,8 @@ impl Store {
         Ok(shown)
     }
 
-    /// Adds the findings. Returns the sums of all rows as they are, if the operator is to accept
-    /// them.
+    /// Adds all faults to `findings`. If `to_accept`, returns the sums of all rows as they are now, including wrong
+    /// ones.
     async fn look(
         &self,
         connection: &mut AnyConnection,
@@ -209,8 +210,8 @@ impl Store {
         Ok(rows.as_it_is)
     }
 
-    /// Compares the rows that were found with the sums that the store's own row seals; without them, only
-    /// with the feed.
+    /// Compares the sums of the rows that were found with the sealed sums. Without sealed sums, the rows are only
+    /// compared with the feed.
     async fn look_at_sums(
         &self,
         connection: &mut AnyConnection,
@@ -237,7 +238,8 @@ impl Store {
         Ok(())
     }
 
-    /// The sums of all rows that the store's own row seals; `None` if it is not as a broker wrote it.
+    /// Opens the sums that are sealed in the store's own row; `None` if its seal is not valid, which is added to
+    /// `findings`.
     fn expected(
         &self,
         raw: &RawHead,
@@ -329,9 +331,9 @@ impl Store {
 
 /// The sums of the rows that were read.
 struct Rows {
-    /// The sums of the rows that brokers wrote.
+    /// The sums of the rows with a valid MAC.
     found: Contents,
-    /// The sums of all rows, if the operator is to accept them.
+    /// The sums of all rows, whatever their MACs, computed only if `to_accept`.
     as_it_is: Contents,
     marks: Marks,
 }

@@ -1,5 +1,5 @@
-//! The watermark file next to the store, which records what this node has seen of it. It shows at the
-//! start whether the store was put back to an earlier state or replaced by another one.
+//! The watermark file next to the store, which records the last change of the store that this node has seen. When the
+//! broker starts, it shows whether the store was put back to an earlier state or replaced by another one.
 
 use std::path::{Path, PathBuf};
 
@@ -8,22 +8,21 @@ use serde::{Deserialize, Serialize};
 use super::{Head, StoreError};
 use crate::files::{self, Audience, FileError};
 
-/// The last change that was in force on this node.
+/// The content of the watermark file: the store, and the last change that was in force on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watermark {
     pub store_id: String,
-    /// The number of the change.
+    /// The number of the last change that was in force on this node.
     pub sequence: i64,
-    /// The digest of the change and of all before it. `None` in a file of an earlier version, whose
-    /// store had no MACs.
+    /// The digest of the feed up to this change. `None` in a file of an earlier version, whose store had no MACs.
     pub chain: Option<String>,
     /// The id of the master key under which the store's own row was sealed; `None` if it is not
     /// known.
     pub key: Option<String>,
 }
 
-/// The content of the file. The digest is part of the store's id, so that an earlier version can read
-/// the file and then reports that the store is too new for it.
+/// The content of the file. The digest is written as part of the store's id, so that an earlier version can read the
+/// file; it then reports that the store is too new.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Content {
@@ -32,10 +31,10 @@ struct Content {
     sequence: i64,
 }
 
-/// The reason why the store is not accepted.
+/// The reason why a store is refused after the comparison with the watermark file.
 #[derive(Debug, thiserror::Error)]
 pub enum WatermarkError {
-    /// The store is at an earlier change than this node has seen.
+    /// The last change of the store is earlier than one that this node has seen.
     #[error(
         "the store is at change {found}, but this node has seen change {seen}: the store was restored to an earlier \
          state, in which revoked sessions are valid. To continue with the store as it is, run `brevet restore \
@@ -127,8 +126,7 @@ impl Watermark {
         Ok(files::write_private(path, &text)?)
     }
 
-    /// Writes the file unless it is further on already, since a broker and a command may both write
-    /// it.
+    /// Writes the file unless it already names a later change. A broker and a command may both write it.
     ///
     /// # Errors
     /// [`WatermarkError::Content`] or [`WatermarkError::File`] if it cannot be read or written.
@@ -146,7 +144,7 @@ impl Watermark {
     /// Checks that a store is the one that this node knows, at the same change or a later one.
     ///
     /// # Errors
-    /// [`WatermarkError::Another`] or [`WatermarkError::WentBack`] if it is not.
+    /// [`WatermarkError::Another`] for another store, and [`WatermarkError::WentBack`] for an earlier change.
     pub fn check(&self, store_id: &str, sequence: i64) -> Result<(), WatermarkError> {
         if store_id != self.store_id {
             return Err(WatermarkError::Another {

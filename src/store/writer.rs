@@ -1,7 +1,7 @@
-//! A transaction that changes the store: rows, their MACs and sums, and the feed are all written or
-//! none is.
+//! A transaction that changes the store: either all of its rows, MACs, sums and changes of the feed are written, or
+//! nothing is.
 //!
-//! This file begins and ends the transaction; the files below write one kind of row each.
+//! This file begins and ends the transaction. Each of its submodules writes one kind of row.
 
 mod feed;
 mod resources;
@@ -36,12 +36,13 @@ pub struct Writer<'s> {
     deleted: HashSet<Name>,
     /// The entries that this transaction wrote.
     written: HashSet<Name>,
-    /// The store's own row as it will be written.
+    /// The store's own row as the commit will write it.
     pub(super) head: RawHead,
     /// The sums that will be sealed in the store's own row.
     pub(super) contents: Contents,
     pub(super) keys: Arc<Keys>,
-    /// The id of the master key of this transaction's MACs: that of the store's own row.
+    /// The id of the master key for the MACs of this transaction. It is the key under which the store's own row is
+    /// sealed.
     pub(super) key_id: String,
 }
 
@@ -61,7 +62,7 @@ impl<'s> Writer<'s> {
         RawHead::of(&row.await?).map_err(classify)
     }
 
-    /// A transaction on a store whose own row is as a broker wrote it.
+    /// Begins a transaction on a store after checking the seal of the store's own row.
     pub(super) fn new(
         store: &'s Store,
         lease: Lease<'s>,
@@ -72,7 +73,7 @@ impl<'s> Writer<'s> {
         Ok(Self::of(store, lease, head, contents, key_id))
     }
 
-    /// A transaction that computes the sums of the store anew, beginning with none.
+    /// Begins a transaction that computes the sums of the store anew. All sums begin at zero.
     pub(super) fn anew(
         store: &'s Store,
         lease: Lease<'s>,
@@ -105,12 +106,12 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// The number of the last change, including those of this transaction.
+    /// The number of the last change, including the changes of this transaction.
     pub fn sequence(&self) -> i64 {
         self.head.sequence
     }
 
-    /// The entries that this transaction wrote or deleted; one may come twice.
+    /// The entries that this transaction wrote or deleted. An entry can occur twice.
     pub fn touched(&self) -> impl Iterator<Item = &Name> {
         self.written.iter().chain(&self.deleted)
     }
@@ -121,18 +122,16 @@ impl<'s> Writer<'s> {
             .ok_or_else(|| StoreError::Key(self.key_id.clone()))
     }
 
-    /// Makes MFA codes and assertions from before now count as used.
+    /// Makes MFA codes and single-use tokens from before now count as used.
     pub fn not_before(&mut self, now: Timestamp) {
         self.head.not_before = now.seconds();
     }
 
-    /// Commits the transaction, which is then on stable storage. Returns the number of the last
-    /// change.
+    /// Commits the transaction, which is then on stable storage. Returns the number of the last change.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time; it is then unknown
-    /// whether the change was made. [`StoreError::Tampered`] if the database does not show what was
-    /// written.
+    /// [`StoreError::Unavailable`] if the database does not answer in time; it is then unknown whether the change was
+    /// made. [`StoreError::Tampered`] if the database does not return the rows as they were written.
     pub async fn commit(mut self) -> Result<i64, StoreError> {
         let seal = self.key()?.seal(&self.head.place(), &self.contents);
         self.head.seal = seal.map_err(|_| {
@@ -169,8 +168,8 @@ impl<'s> Writer<'s> {
         Ok(sequence)
     }
 
-    /// Repairs or deletes rows that cannot be read, and drops triggers and the like. Returns a
-    /// sentence for each.
+    /// Repairs or deletes rows that cannot be read, and drops triggers, rules and other objects on the tables. Returns
+    /// a sentence for each.
     pub(super) async fn mend(&mut self) -> Result<Vec<String>, StoreError> {
         let engine = self.store.engine;
         let work = salvage::mend(engine, self.lease.raw()?);
@@ -180,7 +179,8 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// Rolls the transaction back. Dropping it does so too, but closes the connection.
+    /// Rolls the transaction back, and keeps the connection. If the transaction is dropped instead, its connection is
+    /// closed.
     pub async fn abandon(mut self) {
         self.roll_back().await;
     }

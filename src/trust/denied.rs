@@ -1,4 +1,4 @@
-//! A refusal by policy: what the audit log and those who may know are told about it.
+//! Describes a refusal by policy for the audit log, and for callers who may see the reason.
 
 use std::borrow::Cow;
 
@@ -8,17 +8,19 @@ use serde_json::value::RawValue;
 use super::facts::Facts;
 use crate::evaluator::{Decision, Outcome, Source};
 
-/// A refusal: which action was not allowed, and why. The reason is only for those who may know it.
+/// A refusal: the action that was not allowed, and the reason. A caller sees only that the action was refused; the
+/// reason is for the audit log and for authorized readers.
 pub struct Denied {
     /// The action, such as `sts:AssumeRole` or `sts:TagSession`.
     pub action: String,
-    /// The evaluator's decision, with the statement that denied the request if one did.
+    /// The evaluator's decision, with the statement that denied the request, if it was an explicit deny.
     pub decision: Decision,
-    /// The id of the service or resource control policy that denied the request, if one did.
+    /// The id of the service or resource control policy with the statement that denied the request; `None` if no such
+    /// policy did.
     pub control_policy: Option<String>,
     /// The condition keys of the request, in lower case, with their values.
     pub keys: Vec<(String, Vec<String>)>,
-    /// The reason, if it is not in any policy.
+    /// The reason, if it is not found in any policy, as a sentence.
     pub note: Option<Cow<'static, str>>,
 }
 

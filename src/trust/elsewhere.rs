@@ -1,8 +1,10 @@
-//! Decides what a principal may do at another service that asks the broker. The principal's own policies,
-//! boundary and session policies and those of its organization decide, as they would here.
+//! Decides what a principal may do at another service that asks the broker. The decision takes the principal's own
+//! policies, boundary and session policies, and the policies of its organization, as for a request to the broker
+//! itself.
 //!
-//! The broker knows the principal and the time. What it cannot know, such as the address of the service's
-//! client, is left open: a statement that depends on it allows nothing, and denies.
+//! The broker knows the principal and the time. It cannot know some other facts, such as the address of the service's
+//! client. An Allow statement that depends on such a fact does not apply, and a Deny statement that depends on one
+//! does.
 
 use std::sync::Arc;
 
@@ -37,7 +39,7 @@ const OF_CONNECTION: &[&str] = &[
 pub enum Judged {
     /// A user with a long-term credential, or the holder of a session.
     Caller(Caller),
-    /// Any session of a role that has no session policies.
+    /// A role, of which no session is known. An answer must hold for every session without session policies.
     Role(Arc<Role>),
 }
 
@@ -52,7 +54,7 @@ pub struct RequestElsewhere<'a> {
     pub keys: &'a [(String, Vec<String>)],
 }
 
-/// A principal with what is the same for all of its requests.
+/// A principal, with the facts that are the same for all of its requests.
 pub struct Elsewhere<'a> {
     who: Who<'a>,
     directory: &'a Directory,
@@ -65,7 +67,7 @@ enum Who<'a> {
 }
 
 impl<'a> Elsewhere<'a> {
-    /// The principal in this state of the directory.
+    /// Prepares the decisions about a principal in this state of the directory.
     pub fn new(judged: &'a Judged, directory: &'a Directory, now: Timestamp) -> Self {
         let who = match judged {
             Judged::Caller(caller) => {
@@ -82,10 +84,10 @@ impl<'a> Elsewhere<'a> {
         }
     }
 
-    /// Decides a request.
+    /// Decides a request. `Ok(Ok(()))` allows it; `Ok(Err(_))` refuses it and has the reason.
     ///
     /// # Errors
-    /// `Ok(Err)` holds why it is refused; [`Dangling`] if a policy to which the principal refers is missing.
+    /// [`Dangling`] if a policy to which the principal refers is missing.
     pub fn decide(
         &self,
         asked: &RequestElsewhere<'_>,
@@ -142,7 +144,7 @@ impl<'a> Elsewhere<'a> {
     }
 }
 
-/// What a decision would depend on, as a sentence.
+/// Names the conditions on which a decision depends, as a sentence; `None` if it depends on none.
 fn depends(possibility: Possibility) -> Option<String> {
     let Possibility::Depends { when, unless } = possibility else {
         return None;

@@ -13,7 +13,7 @@ use crate::s3;
 use crate::session::policies::Compiled;
 use crate::session::token::SessionKind;
 
-/// A request that was decided before and is to be explained.
+/// A request that was decided before, and whose decision is to be explained.
 pub struct Asked<'a> {
     /// How the principal's session was issued; `None` for a long-term key.
     pub session: Option<SessionKind>,
@@ -29,8 +29,8 @@ pub struct Asked<'a> {
     pub resource: &'a str,
     /// The account that owns the bucket, if the resource is a bucket or in one.
     pub bucket_owner: Option<AccountId>,
-    /// Whether to use the resource's own policy and tags. A reader from another account must not
-    /// even learn whether the resource exists.
+    /// Whether the explanation may use the resource's own policy and tags. It must not if the reader is from another
+    /// account, who must not even learn whether the resource exists.
     pub look_at_resource: bool,
 }
 
@@ -58,11 +58,11 @@ pub struct Explained {
 
 /// A service or resource control policy, as an explanation names it.
 pub struct Control {
-    /// The place of the policy among those in force.
+    /// The place of the policy among the policies in force, by which reports refer to it.
     pub source: Source,
-    /// The id, `p-…`.
+    /// The id of the policy, `p-…`.
     pub id: String,
-    /// The name that its author gave it; empty if it has none.
+    /// The name of the policy; empty if it has none.
     pub name: String,
     /// The root, unit or account to which it is attached.
     pub target: String,
@@ -148,7 +148,7 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explai
     }))
 }
 
-/// The account that a resource's ARN names; `None` if it names none.
+/// The account field of a resource's ARN: `None` if it is empty, and `Some(None)` if it is not an account id.
 fn owner(resource: &str) -> Option<Option<AccountId>> {
     let account = Some(account_of(resource)).filter(|account| !account.is_empty())?;
     Some(AccountId::parse(account))
@@ -164,7 +164,7 @@ struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// The principal as policies see it.
+    /// The principal in the form in which policies are evaluated for it.
     fn principal(&'a self, asked: &Asked<'a>) -> Principal<'a> {
         let (account, name, id) = (self.account.as_str(), self.name, self.id);
         match asked.session {

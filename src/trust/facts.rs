@@ -35,13 +35,13 @@ impl<'a> Facts<'a> {
         Self::about(of_request(origin, region, now), caller, directory, now)
     }
 
-    /// Sets the condition keys of a request that the caller makes to another service. The broker knows the
-    /// principal and the time, and nothing of the connection.
+    /// Sets the condition keys of a request that the caller makes to another service. The broker knows the principal
+    /// and the time, but nothing about the connection.
     pub fn elsewhere(caller: &'a Caller, directory: &'a Directory, now: Timestamp) -> Self {
         Self::about(of_moment(now), caller, directory, now)
     }
 
-    /// Adds what is known of the caller.
+    /// Adds the condition keys that describe the caller.
     fn about(
         mut keys: RequestContext<'a>,
         caller: &'a Caller,
@@ -124,7 +124,7 @@ impl<'a> Facts<'a> {
         self.resource_organization(member);
     }
 
-    /// Sets a condition key of Amazon S3, whose name is in lower case.
+    /// Sets a condition key of Amazon S3. `name` must be in lower case.
     pub fn s3(&mut self, name: impl Into<Cow<'a, str>>, value: Value<'a>) {
         match value {
             Value::One(value) => self.keys.set(name, value),
@@ -132,17 +132,18 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Removes a condition key that was set before, so that the facts serve for another action.
+    /// Removes a condition key, so that the facts can be used for another action of the same request.
     pub fn without(&mut self, name: &str) {
         self.keys.remove(name);
     }
 
-    /// Says which condition keys the request may have without their values being known here.
+    /// Declares condition keys that the request may have, but whose values the broker does not know.
     pub fn unknown(&mut self, names: &'static [&'static str]) {
         self.keys.set_unknown(names);
     }
 
-    /// Sets the requested transitive tag keys and those that the calling session passes on anyway.
+    /// Sets `sts:TransitiveTagKeys` to the requested keys and those of the calling session's transitive tags, which are
+    /// inherited in any case.
     fn transitive_tag_keys(mut self, asked: &'a [String]) -> Self {
         let inherited = self
             .session_tags
@@ -166,7 +167,7 @@ impl<'a> Facts<'a> {
         self.mfa(0)
     }
 
-    /// The facts as if a code that has not been checked yet were valid.
+    /// The facts under the assumption that an MFA code is valid, which was not checked yet.
     pub fn supposing(self, _: &Code) -> Supposed<'a> {
         Supposed(self.mfa(0))
     }
@@ -178,7 +179,7 @@ impl<'a> Facts<'a> {
         self
     }
 
-    /// Adds the keys of a request for a session.
+    /// Adds the condition keys of a request for a session, such as `sts:ExternalId` and `aws:RequestTag/…`.
     #[must_use]
     pub fn session(mut self, request: &SessionRequest<'a>) -> Self {
         let keys = &mut self.keys;
@@ -217,7 +218,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Adds the claims of a provider's token.
+    /// Adds the condition keys for the claims of a provider's token or assertion.
     #[must_use]
     pub fn federated(mut self, identity: &'a FederatedIdentity) -> Self {
         for (key, value) in &identity.keys {
@@ -226,7 +227,7 @@ impl<'a> Facts<'a> {
         self
     }
 
-    /// Adds the keys of a request for a web identity token.
+    /// Adds the condition keys of a request for a web identity token.
     #[must_use]
     pub fn web_identity(
         mut self,
@@ -276,7 +277,8 @@ impl<'a> Facts<'a> {
         self.keys.set_resource_tags(tags, of_user_or_role);
     }
 
-    /// Adds what a service says of a request to it. Which keys it may set must be checked before.
+    /// Adds the condition keys that a service has reported about a request to it. The caller must have checked that the
+    /// service may set these keys.
     pub(super) fn said_by_service(&mut self, keys: &'a [(String, Vec<String>)]) {
         for (name, values) in keys {
             let many = keys::find(name).is_some_and(|key| key.multivalued);
@@ -290,7 +292,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Adds condition keys of an IAM action, and the keys of the tags that it removes.
+    /// Adds condition keys of an IAM action, and the keys of the tags that the action removes.
     pub fn iam(&mut self, keys: &[(&'static str, &'a str)], untagged: &'a [String]) {
         for (key, value) in keys {
             self.keys.set(*key, *value);
@@ -302,7 +304,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// A service of AWS that assumes a role for a workload, as imported trust policies name it.
+/// A service of AWS that assumes a role for a workload. Trust policies that were imported from AWS name such services.
 pub struct ServicePrincipal {
     /// The name of the service, such as `ec2.amazonaws.com`.
     pub name: &'static str,
@@ -310,7 +312,7 @@ pub struct ServicePrincipal {
     pub source_arn: String,
 }
 
-/// The keys that depend on the request but not on its principal.
+/// The condition keys that depend on the request but not on its principal.
 fn of_request<'a>(origin: &'a Origin, region: &'a str, now: Timestamp) -> RequestContext<'a> {
     let mut keys = of_moment(now);
     keys.set("aws:sourceip", origin.source_ip.to_canonical().to_string());
@@ -333,7 +335,7 @@ fn of_request<'a>(origin: &'a Origin, region: &'a str, now: Timestamp) -> Reques
     keys
 }
 
-/// The keys that only the time decides.
+/// The condition keys that depend on nothing but the time, or have the same value in every request.
 fn of_moment<'a>(now: Timestamp) -> RequestContext<'a> {
     let mut keys = RequestContext::new();
     keys.set("aws:currenttime", now.to_string());
@@ -343,8 +345,8 @@ fn of_moment<'a>(now: Timestamp) -> RequestContext<'a> {
     keys
 }
 
-/// Facts of which one has not been proved, to find out whether a caller would be refused anyway. No
-/// [`super::Grant`] is made from them.
+/// Facts that contain an unproven assumption, to find out whether a caller would be refused even if it were true. No
+/// [`super::Grant`] can be made from them.
 pub struct Supposed<'a>(pub(super) Facts<'a>);
 
 /// Sets a key to the value of a claim. A list is multivalued, even if it has one member.
@@ -394,7 +396,7 @@ fn identify<'a>(keys: &mut RequestContext<'a>, caller: &'a Caller) {
     }
 }
 
-/// Sets the keys of the caller's session, if it has one. A user who signed in has them like one with a
+/// Sets the keys of the caller's session, if it has one. A user who signed in has the same keys as a user with a
 /// session of its own.
 fn describe_session<'a>(keys: &mut RequestContext<'a>, caller: &'a Caller) {
     if let (Some(_), Some(sign_in)) = (caller.user(), &caller.sign_in) {

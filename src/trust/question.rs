@@ -1,4 +1,4 @@
-//! A question to the evaluator: a request with the policies that apply to it.
+//! The input of the evaluator: a request, with all policies that apply to it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::evaluator::{
 };
 use crate::session::policies::Compiled;
 
-/// A bucket, as far as it decides who may do something with it.
+/// The facts about a bucket that decide who may access it: its owner and its policy.
 pub struct OwnedBucket<'a> {
     /// The account that owns the bucket.
     pub owner: AccountId,
@@ -42,7 +42,7 @@ pub(super) struct Question<'a> {
     pub(super) resource_member: Option<&'a Member>,
 }
 
-/// The policies that limit a session, as the directory has them now. The default limits nothing.
+/// The policies that limit a session, with the managed ones in their present version. The default limits nothing.
 #[derive(Default)]
 pub(super) struct InForce<'a> {
     /// The session policies; `None` if none were passed.
@@ -51,8 +51,8 @@ pub(super) struct InForce<'a> {
 }
 
 impl<'a> InForce<'a> {
-    /// Looks up the managed policies. One that no longer exists may have denied anything, so a
-    /// session that names it is denied everything.
+    /// Looks up the managed session policies. If one of them no longer exists, the session is denied everything,
+    /// because the policy may have denied anything.
     pub(super) fn new(policies: &'a Compiled, directory: &'a Directory) -> Self {
         let managed = policies.arns.iter().map(|arn| {
             directory
@@ -105,8 +105,8 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// A question about a bucket or what is in it. `None` is a caller without credentials, whom only the
-    /// policy of the bucket can let in.
+    /// A question about a bucket or an object in it. If `caller` is `None`, the request has no credentials, and only
+    /// the policy of the bucket can allow it.
     pub(super) fn on_bucket(
         caller: Option<&'a Caller>,
         directory: &'a Directory,
@@ -152,8 +152,8 @@ impl<'a> Question<'a> {
         self.principal_member.and_then(Member::service_control)
     }
 
-    /// The resource control policies that bind the resource. Of the services that support them, STS and
-    /// Amazon S3 are here: AWS Organizations User Guide, "Resource control policies".
+    /// The resource control policies that bind the resource. Of the services that support such policies, the broker
+    /// decides on STS and Amazon S3: AWS Organizations User Guide, "Resource control policies".
     fn resource_control(&self) -> Option<Levels<'a>> {
         let supported = self.action.starts_with("sts:") || self.is_in_s3();
         let member = self.resource_member.filter(|_| supported);
@@ -189,21 +189,22 @@ impl<'a> Question<'a> {
         self.ask(evaluator::evaluate)
     }
 
-    /// Whether the session policies by themselves allow the request, and each scope-down policy by
-    /// itself. A trust policy that names the session directly does not override them.
+    /// Whether the session policies alone allow the request, and each scope-down policy alone does as well. A trust
+    /// policy that names the session directly does not override them.
     pub(super) fn is_within_session_policies(&self) -> bool {
         let passed = self.session.passed.as_deref();
         passed.is_none_or(|passed| self.is_allowed_by(passed)) && self.silent_scope().is_none()
     }
 
-    /// The number, from 1, of the first scope-down policy that does not allow the request by itself.
+    /// The number, counted from 1, of the first scope-down policy that does not allow the request; `None` if all allow
+    /// it.
     fn silent_scope(&self) -> Option<usize> {
         let mut scope_down = self.session.scope_down.iter();
         let silent = scope_down.position(|policy| !self.is_allowed_by(&[policy]))?;
         Some(silent + 1)
     }
 
-    /// Whether the permissions boundary by itself allows the request.
+    /// Whether the permissions boundary alone allows the request. Without a boundary, this is true.
     pub(super) fn is_within_boundary(&self) -> bool {
         self.boundary
             .is_none_or(|boundary| self.is_allowed_by(&[boundary]))
@@ -214,14 +215,15 @@ impl<'a> Question<'a> {
         self.silent_level().is_none()
     }
 
-    /// The root, unit or account at which no service control policy allows the request.
+    /// The root, unit or account at which no service control policy allows the request; `None` if every level allows
+    /// it.
     pub(super) fn silent_level(&self) -> Option<&'a str> {
         let levels = self.service_control().unwrap_or_default();
         let silent = levels.iter().position(|level| !self.is_allowed_by(level))?;
         self.principal_member?.target(silent)
     }
 
-    /// Whether these policies would allow the request if the principal had no others.
+    /// Whether these policies would allow the request if they were the principal's only policies.
     fn is_allowed_by(&self, policies: &[&Policy]) -> bool {
         let request = Request {
             principal: self.principal,
@@ -257,14 +259,15 @@ impl<'a> Question<'a> {
         })
     }
 
-    /// The id of the service or resource control policy that denied the request, if one did.
+    /// The id of the service or resource control policy with the statement that denied the request; `None` if no such
+    /// policy did.
     fn control_policy(&self, decision: Decision) -> Option<String> {
         let source = decision.by?.source;
         let (control, _) = self.attached(source)?;
         Some(control.id.to_string())
     }
 
-    /// The service or resource control policy at a place, and the root, unit or account to which it is
+    /// The service or resource control policy to which `source` refers, and the root, unit or account to which it is
     /// attached.
     pub(super) fn attached(&self, source: Source) -> Option<(&'a ControlPolicy, &'a str)> {
         let member = match source {

@@ -1,4 +1,4 @@
-//! A principal whose requests are only supposed: what the broker would decide if it asked.
+//! Simulates requests of a principal: computes the broker's decision without a real request.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,9 +27,9 @@ pub struct SimulatedPrincipal {
     pub id: Option<String>,
     /// The tags, if they are known.
     pub tags: Vec<Tag>,
-    /// The id of its account's organization, and the account's path there, if they are known.
+    /// The id of the organization of the principal's account, and the path of the account in it, if they are known.
     pub organization: Option<(String, String)>,
-    /// The ARN of a session, for a role. It has no session name, so no policy can name it.
+    /// The ARN of a session, for a role. Its session name is empty, so no policy can name the session.
     session_arn: String,
 }
 
@@ -37,13 +37,13 @@ pub struct SimulatedPrincipal {
 enum Kind {
     User,
     Role,
-    /// A group is no principal, but its policies can be simulated.
+    /// A group. It cannot make requests, but its policies can be simulated.
     Group,
 }
 
 impl SimulatedPrincipal {
-    /// The user, group or role with this ARN, of which nothing but the ARN is known. `None` for any
-    /// other text.
+    /// Makes a principal from the ARN of a user, group or role, without its unique id, tags and organization. `None`
+    /// for any other text.
     pub fn of(text: &str) -> Option<Self> {
         let arn = IamArn::parse(text)?;
         let kind = match arn.kind {
@@ -64,12 +64,12 @@ impl SimulatedPrincipal {
         })
     }
 
-    /// Whether policies can name it as their principal, which they cannot for a group.
+    /// Whether policies can name this user or role as their principal; `false` for a group.
     pub fn is_principal(&self) -> bool {
         self.kind != Kind::Group
     }
 
-    /// The principal as policies see it.
+    /// The principal in the form in which policies are evaluated for it.
     pub fn principal(&self) -> Principal<'_> {
         let account = self.account.as_str();
         match self.kind {
@@ -114,8 +114,8 @@ impl SimulatedPrincipal {
         }
     }
 
-    /// Whether a request of the principal may have any value for this key, which is in lower case
-    /// and which [`Self::describe`] has not set.
+    /// Whether requests of this principal can have different values for a key that [`Self::describe`] has not set.
+    /// `key` must be in lower case.
     fn leaves_open(&self, key: &str) -> bool {
         const KNOWN: &[&str] = &[
             "aws:principalarn",
@@ -149,7 +149,7 @@ impl SimulatedPrincipal {
     }
 }
 
-/// Sets what is true of every request at this time about resources of this account.
+/// Sets the condition keys that are the same for every request at this time to resources of this account.
 pub fn describe_request<'a>(
     context: &mut RequestContext<'a>,
     resource_account: impl Into<Cow<'a, str>>,
@@ -163,14 +163,15 @@ pub fn describe_request<'a>(
     context.set("aws:resourceaccount", resource_account);
 }
 
-/// A request that a user or role of the directory might make. It is decided by everything that
-/// decides the real one: the trust policy of a role that it asks for, boundaries and tags.
+/// A request that a user or role of the directory might make. The decision takes into account all that a real decision
+/// does: the trust policy of a requested role, boundaries, control policies and tags.
 pub struct WhatIf<'a> {
     principal: SimulatedPrincipal,
     effective: Effective,
-    /// The role that is asked for, whose trust policy decides too.
+    /// The role that the request asks for, whose trust policy is part of the decision; `None` if the request asks for
+    /// no role.
     role: Option<Arc<Role>>,
-    /// The organization whose control policies decide too.
+    /// The organization, whose control policies are part of the decision; `None` if there is none.
     organization: Option<Arc<Organization>>,
     /// The tags of the resource.
     tags: Vec<Tag>,
@@ -183,10 +184,10 @@ pub struct WhatIf<'a> {
 }
 
 impl<'a> WhatIf<'a> {
-    /// A request of the user or role with this ARN. `None` if there is neither.
+    /// A request of the user or role with the ARN `principal`. `None` if the directory has no such user or role.
     ///
     /// # Errors
-    /// [`Dangling`] if a policy or group to which it refers is missing.
+    /// [`Dangling`] if a policy or group to which the user or role refers is missing.
     pub fn new(
         directory: &Directory,
         principal: &str,
@@ -233,7 +234,7 @@ impl<'a> WhatIf<'a> {
         }))
     }
 
-    /// The decision, what led to it, and what each statement did.
+    /// The decision and the policies that led to it, and the effect of each statement.
     pub fn explain(&self) -> (Simulation, Explanation) {
         self.ask(|request, policies| {
             (
@@ -243,8 +244,8 @@ impl<'a> WhatIf<'a> {
         })
     }
 
-    /// Whether the request can be allowed, for whatever values of the condition keys that are not
-    /// supposed and that the principal can have.
+    /// Whether the request is allowed always, never, or depending on the condition keys that are not in `keys` and that
+    /// requests of the principal can have.
     pub fn possible(&self) -> Possibility {
         let supposed = |key: &str| {
             self.keys

@@ -7,19 +7,18 @@ use tokio::time::Instant;
 use crate::broker::Broker;
 use crate::store::StoreError;
 
-/// The shortest pause between two checks of all rows of the store.
+/// The minimum pause between two checks of all rows of the store.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// The pause after a check, as a multiple of the time that the check took, so that checking costs at
 /// most half a percent of a core.
 const CHECK_SHARE: u32 = 200;
-/// The multiple in place of [`CHECK_SHARE`] while something is wrong with the store: checks are then
-/// more frequent, to notice soon that it has been repaired.
+/// The multiple in place of [`CHECK_SHARE`] while the store has a fault: checks are then more frequent, so that the
+/// broker soon notices a repair.
 const SUSPICIOUS_SHARE: u32 = 10;
-/// How long no check may have completed before the log says so, and the time between two such
-/// warnings.
+/// If no check has completed for this long, the log warns of it, and then again at this interval.
 const UNCHECKED_AFTER: Duration = Duration::from_secs(900);
 
-/// When rows were checked, by the monotonic clock.
+/// The times of checks by the monotonic clock, which decide when the next check is due.
 pub(super) struct Checks {
     /// When the last check ended, with or without a result.
     ended_at: Duration,
@@ -27,12 +26,12 @@ pub(super) struct Checks {
     answered_at: Duration,
     /// When the log last warned that checks do not complete.
     warned_at: Duration,
-    /// How long the next check waits after the last one.
+    /// The pause between the last check and the next one.
     pause: Duration,
 }
 
 impl Checks {
-    /// Starts from a store that was checked just now by loading it, which took `loaded_in`.
+    /// The state after a start. Loading the store, which took `loaded_in`, counts as the first check.
     pub(super) fn new(broker: &Broker, loaded_in: Duration) -> Self {
         let now = broker.clock.monotonic();
         Self {

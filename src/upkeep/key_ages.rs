@@ -1,5 +1,5 @@
-//! Switches off access keys that are too old, or that nobody has used for too long, and announces it
-//! before (`[credentials]` in the configuration).
+//! Deactivates access keys that are too old, or that nobody has used for too long, after announcing this in the log
+//! (`[credentials]` in the configuration).
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use crate::directory::resource::{Name, Resource, ResourceKind};
 use crate::key_ages::{End, KeyAges, Reason};
 use crate::store::{Store, StoreError};
 
-/// How often the keys are looked at.
+/// How often the ages of all access keys are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(3_600);
-/// The most keys that are switched off at once; the others follow at the next look.
+/// The maximum number of keys that one check deactivates; the next check continues.
 const MOST_AT_ONCE: usize = 1_000;
-/// How long after its end an unused key is switched off: by then every broker has recorded what was
-/// used until the end ([`super::sweep`]).
+/// How long after its end an unused key is deactivated. By then, every broker has recorded all uses until the end
+/// (`sweep.rs`).
 const RECORDED_AFTER: Duration = Duration::from_secs(120);
 
-/// An active access key that is switched off, now or later.
+/// An active access key that has reached its end, or will reach it soon.
 pub struct Ending {
     pub access_key_id: String,
     pub user_arn: String,
@@ -36,8 +36,7 @@ impl Ending {
     }
 }
 
-/// The active access keys that are switched off before `until`; those that are switched off first
-/// come first.
+/// The active access keys that end by `until`, ordered by their end.
 ///
 /// # Errors
 /// [`StoreError`] if the store does not answer.
@@ -67,7 +66,7 @@ pub async fn endings(
     Ok(all)
 }
 
-/// When the keys were last looked at, and which were announced.
+/// The time of the last check, and the keys whose end was already announced.
 #[derive(Default)]
 pub(super) struct KeyWatch {
     looked_at: Option<Duration>,
@@ -75,8 +74,8 @@ pub(super) struct KeyWatch {
 }
 
 impl KeyWatch {
-    /// Looks at the keys if it is time. This must be called only while the clock is steady, because a
-    /// clock that is ahead makes every key too old.
+    /// Checks the ages of all keys if the last check was more than [`LOOK_EVERY`] ago. This must be called only while
+    /// the clock is steady, because with a clock that is ahead every key looks too old.
     pub(super) async fn look_if_due(&mut self, broker: &Broker, now: Duration) {
         let is_early = |at: Duration| now.saturating_sub(at) < LOOK_EVERY;
         if !broker.directory_is_in_the_store || self.looked_at.is_some_and(is_early) {
@@ -133,7 +132,7 @@ impl KeyWatch {
     }
 }
 
-/// Makes a key inactive, and returns whether it was still active.
+/// Deactivates a key. Returns `false` if it was no longer active.
 async fn switch_off(
     broker: &Broker,
     ending: &Ending,

@@ -1,12 +1,12 @@
-//! Records in the store which signing keys a rotation has removed from the keyring, so that an older
-//! keyring file brings them back on no broker.
+//! Records in the store which signing keys a rotation has removed from the keyring, so that no broker uses them again
+//! because of an older keyring file.
 
 use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::commands::{self, Actor};
 
-/// How long the next attempt waits after one that failed.
+/// The pause after an attempt that failed.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// The state of recording retired keys.

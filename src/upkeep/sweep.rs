@@ -1,4 +1,4 @@
-//! Deletes what has expired, and records when access keys were last used.
+//! Deletes expired rows, and records when access keys were last used.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::sign_in;
 
 /// How often expired rows are deleted, and the last use of access keys is recorded.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// How long the wall clock must have kept pace with the monotonic clock before the history of changes
-/// is deleted by it.
+/// How long the wall clock must have kept pace with the monotonic clock before it decides which changes are old enough
+/// to be deleted.
 const STEADY_FOR: Duration = Duration::from_secs(3_600);
-/// How far the wall clock may get ahead of the monotonic clock and still count as keeping pace.
+/// How far the wall clock may run ahead of the monotonic clock and still count as keeping pace with it.
 const UNSTEADY: Duration = Duration::from_secs(60);
 
-/// When the last sweep was, and whether the clock is steady enough to delete history by it.
+/// The time of the last sweep, and since when the clock has been steady enough to delete old changes by it.
 pub(super) struct Sweeps {
     swept_at: Duration,
     /// Since when the wall clock has kept pace: the time of the monotonic clock, and of the wall clock.
@@ -70,13 +70,13 @@ impl Sweeps {
         }
     }
 
-    /// Whether the wall clock has kept pace for long enough.
+    /// Whether the wall clock has kept pace for at least [`STEADY_FOR`].
     fn is_steady(&self, now: Duration) -> bool {
         now.saturating_sub(self.steady_since.0) >= STEADY_FOR
     }
 
-    /// The time before which the history of changes is deleted. It is far in the past until the clock
-    /// has kept pace for [`STEADY_FOR`], so that a clock that jumps ahead deletes no history.
+    /// The present time for deleting old changes. Until the clock has kept pace for [`STEADY_FOR`], this is far in the
+    /// past, so that no changes are deleted after a clock has jumped ahead.
     fn history_before(&mut self, time: Timestamp, now: Duration) -> Timestamp {
         let (since, at) = self.steady_since;
         if time.since(at.plus(now.saturating_sub(since))) > UNSTEADY {

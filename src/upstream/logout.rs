@@ -1,5 +1,5 @@
-//! A provider reports that somebody signed out of it, or may no longer sign in: OpenID Connect Back-Channel
-//! Logout 1.0. The sign-ins end, and with them everything that came from them.
+//! Handles a provider's report that somebody has signed out there, or may no longer sign in: OpenID Connect
+//! Back-Channel Logout 1.0. The person's sign-ins end, and all sessions and tokens that came from them.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use crate::sign_in::ending::end_of_provider;
 
 /// The member of `events` that makes a token a logout token: section 2.4.
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
-/// How old a logout token may be, and how far ahead the provider's clock, in seconds. Section 2.6 leaves it
-/// to the receiver; section 2.4 recommends that the token itself is valid for at most two minutes.
+/// How old a logout token may be, and how far the provider's clock may be ahead, in seconds. Section 2.6 leaves this to
+/// the receiver; section 2.4 recommends that a logout token is valid for at most two minutes.
 const RECENT_SECONDS: i64 = 120;
 /// The longest `sub`, `sid` and `jti` that are accepted, in bytes.
 const MAX_ID: usize = 1_024;
-/// The issuer under which ids of logout tokens are remembered, in front of the provider's ARN.
+/// The prefix that, before the provider's ARN, names the issuer under which used logout tokens are recorded.
 const ONCE: &str = "logout of";
 
-/// Ends the sign-ins that a logout token names. Returns how many there were.
+/// Ends the sign-ins that a logout token names. Returns how many sign-ins ended.
 ///
 /// # Errors
-/// [`Refused`] if the token is not a logout token of this provider for this broker, was used before, or the
-/// sign-ins could not be ended.
+/// [`Refused`] if the token is not a logout token of this provider for this broker, was used before, or the sign-ins
+/// could not be ended.
 pub async fn logout(broker: &Broker, offered: &Offered, token: &str) -> Result<usize, Refused> {
     let account = crate::federation::account_of(&offered.arn).ok_or(Refused::Unknown)?;
     if offered.kind != Kind::Oidc {
@@ -59,8 +59,7 @@ fn ahead() -> Duration {
     Duration::from_secs(RECENT_SECONDS.unsigned_abs())
 }
 
-/// The sign-ins that a logout token names: those of a subject, of a session at the provider, or of
-/// both.
+/// The claims of a logout token that name the sign-ins to end: a subject, a session at the provider, or both.
 #[derive(Debug, PartialEq, Eq)]
 struct Named {
     subject: Option<String>,

@@ -1,5 +1,5 @@
-//! The identity providers that are offered for signing in: `providers` of `[sign_in]`, or if that is left
-//! out, those of the directory that are set up for it.
+//! The identity providers that are offered for signing in: `providers` of `[sign_in]`, or if that is left out, all
+//! providers of the directory that are set up for it.
 
 use crate::base::arn::name_of;
 use crate::base::digest::{hex, sha256};
@@ -8,10 +8,10 @@ use crate::directory::Directory;
 use crate::sign_in::Method;
 use crate::sign_ins::{ProviderDetails, Settings};
 
-/// The maximum length of the part of a provider's name in URLs that is made from its ARN.
+/// The maximum length of the legible part of a slug, in characters.
 const MAX_WORD: usize = 40;
 
-/// Which protocol a provider speaks.
+/// The protocol of an identity provider: OpenID Connect or SAML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Oidc,
@@ -22,15 +22,15 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offered {
     pub arn: Box<str>,
-    /// The name on the page for signing in.
+    /// The name of the provider on the sign-in page.
     pub name: String,
-    /// The provider's name in URLs of this broker.
+    /// The name of the provider in URLs of this broker: see [`slug`].
     pub slug: String,
     pub kind: Kind,
     pub details: ProviderDetails,
 }
 
-/// The identity providers that this broker offers.
+/// The identity providers that this broker offers for signing in; empty if sign-in is not configured.
 pub fn all(broker: &Broker) -> Vec<Offered> {
     let sign_ins = broker.sign_ins.as_ref();
     sign_ins.map_or_else(Vec::new, |sign_ins| {
@@ -68,7 +68,7 @@ pub fn of(settings: &Settings, directory: &Directory) -> Vec<Offered> {
     offered.collect()
 }
 
-/// The provider of this kind with this name in URLs, if it is offered.
+/// The offered provider of this kind with this slug; `None` if there is none.
 pub fn find(broker: &Broker, kind: Kind, slug: &str) -> Option<Offered> {
     let mut offered = all(broker).into_iter();
     offered.find(|offered| offered.kind == kind && offered.slug == slug)
@@ -87,12 +87,13 @@ impl Offered {
         })
     }
 
-    /// The factor that a value of `acr`, or of AuthnContextClassRef, proves by the configuration.
+    /// The factor that a value of `acr`, or of AuthnContextClassRef, proves; `None` if the configuration does not list
+    /// the value.
     pub fn factor_of_acr(&self, value: &str) -> Option<Method> {
         self.details.acr.get(value).and_then(|name| method(name))
     }
 
-    /// The factor that a value of `amr` proves by the configuration.
+    /// The factor that a value of `amr` proves; `None` if the configuration does not list the value.
     pub fn factor_of_amr(&self, value: &str) -> Option<Method> {
         self.details.amr.get(value).and_then(|name| method(name))
     }
@@ -105,8 +106,8 @@ impl Offered {
         }
     }
 
-    /// The path to which an OpenID Connect provider sends the browser back: the redirect URI, which is
-    /// the provider's own, so that no provider can pass its answers off as another's.
+    /// The path of the redirect URI, to which an OpenID Connect provider sends the browser back. Each provider has its
+    /// own, so that no provider can pass its answers off as those of another one.
     pub fn callback_path(&self) -> String {
         format!("/sign-in/oidc/{}/callback", self.slug)
     }
@@ -117,14 +118,15 @@ impl Offered {
     }
 }
 
-/// The factor with this name of RFC 8176, as the configuration may name it.
+/// The factor with this name of RFC 8176; `None` for names that the configuration must not use.
 fn method(name: &str) -> Option<Method> {
     [Method::Pwd, Method::Otp, Method::Hwk, Method::Mfa]
         .into_iter()
         .find(|method| method.as_str() == name)
 }
 
-/// The kind of a provider, and its name in the ARN.
+/// The kind of the provider with this ARN, and its name in the ARN. `None` if the ARN is not that of an identity
+/// provider.
 fn kind_of(arn: &str) -> Option<(Kind, &str)> {
     crate::federation::account_of(arn)?;
     let oidc = arn.split_once(":oidc-provider/").map(|(_, name)| name);
@@ -134,9 +136,8 @@ fn kind_of(arn: &str) -> Option<(Kind, &str)> {
     })
 }
 
-/// The name of a provider in URLs: legible words of its ARN, and enough of a digest to tell it from every
-/// other one. It stays the same as long as the ARN does, since it is part of what is registered at the
-/// provider.
+/// The name of a provider in URLs: a legible part of its ARN, and enough of a digest to distinguish it from every other
+/// provider. It depends on the ARN alone, because it is part of the redirect URI that is registered at the provider.
 pub fn slug(arn: &str) -> String {
     let name = kind_of(arn).map_or("", |(_, name)| name);
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.';

@@ -1,5 +1,5 @@
-//! Signing in at an OpenID Connect provider by the authorization code flow with PKCE: OpenID Connect Core
-//! 1.0 section 3.1, RFC 7636, RFC 9207, RFC 9700.
+//! Signs people in at an OpenID Connect provider by the authorization code flow with PKCE: OpenID Connect Core 1.0
+//! section 3.1, RFC 7636, RFC 9207, RFC 9700.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,14 +26,14 @@ use crate::signed_in::{Factor, Who};
 const WAITING: &str = "oidc";
 /// How long a browser may be at the provider.
 const LIVES: Duration = Duration::from_secs(600);
-/// How far the clocks of the provider and of this broker may differ, in seconds.
+/// By how many seconds the clocks of the provider and of this broker may differ.
 const LEEWAY_SECONDS: i64 = 60;
 /// The maximum length of a session id of a provider, in bytes.
 const MAX_SID: usize = 512;
-/// The longest text of a provider that is shown, in characters.
+/// The maximum length of a provider's error text that is shown, in characters.
 const MAX_FOREIGN: usize = 200;
 
-/// What is kept while a browser is at the provider, under the value of `state`.
+/// The state of a sign-in that is kept while the browser is at the provider. The value of `state` is its handle.
 #[derive(Serialize, Deserialize)]
 struct Waiting {
     arn: String,
@@ -42,7 +42,7 @@ struct Waiting {
     verifier: String,
     browser: Browser,
     destination: String,
-    /// The age of the authentication that was asked for, in seconds.
+    /// The `max_age` that was sent to the provider, in seconds; `None` if none was sent.
     max_age: Option<u64>,
 }
 
@@ -101,7 +101,7 @@ pub async fn start(
     Ok(with_query(&metadata.authorization_endpoint, &parameters))
 }
 
-/// The provider's answer, as the browser brings it: RFC 6749 section 4.1.2.
+/// The answer of the provider, which the browser brings in the query of the redirect URI: RFC 6749 section 4.1.2.
 pub struct Answer {
     state: String,
     code: Option<Secret<String>>,
@@ -111,11 +111,10 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Reads the query of the redirect URI. Unknown parameters are ignored; a parameter that is there twice
-    /// is refused.
+    /// Reads the query of the redirect URI. Unknown parameters are ignored; a parameter that occurs twice is refused.
     ///
     /// # Errors
-    /// [`Refused::Malformed`] if the query is not that of an answer.
+    /// [`Refused::Malformed`] if a parameter occurs twice, or `state` is missing.
     pub fn read(query: &str) -> Result<Self, Refused> {
         let parameters = Parameters::read(query.as_bytes());
         let mut parameters = parameters
@@ -134,8 +133,8 @@ impl Answer {
 /// Finishes a sign-in with the provider's answer.
 ///
 /// # Errors
-/// [`Refused`] if this browser does not wait for this answer of this provider, or if the answer does not
-/// prove who the person is.
+/// [`Refused`] if the sign-in was not begun in this browser at this provider, or if the answer does not prove the
+/// person's identity.
 pub async fn finish(
     broker: &Broker,
     offered: &Offered,
@@ -213,10 +212,10 @@ pub async fn finish(
     })
 }
 
-/// The URL at the provider that signs the person out there as well, for a link. The person decides whether
-/// to follow it, because it ends other programs' sessions too. `None` if the provider has no such URL, or
-/// does not answer. OpenID Connect RP-Initiated Logout 1.0. The client id takes the place of
-/// `id_token_hint`: the ID token is not kept, because it would be a credential by itself.
+/// The URL that signs the person out at the provider, for a link on a page. The person decides whether to follow it,
+/// because it ends other programs' sessions too. `None` if the provider has no such URL, or does not answer. OpenID
+/// Connect RP-Initiated Logout 1.0. The client id takes the place of `id_token_hint`: the ID token is not kept, because
+/// it would be a credential by itself.
 pub async fn end_session_url(broker: &Broker, offered: &Offered) -> Option<String> {
     let provider = provider(broker, offered).ok()?;
     let client = client(offered, &provider).ok()?;
@@ -236,10 +235,11 @@ fn provider(broker: &Broker, offered: &Offered) -> Result<Arc<OidcProvider>, Ref
     provider.ok_or_else(|| Refused::NotSetUp("the directory does not have it".to_owned()))
 }
 
-/// The client as which this broker signs people in at the provider.
+/// The client id and secret by which this broker signs people in at the provider.
 ///
 /// # Errors
-/// [`Refused::NotSetUp`] if the configuration and the directory do not say which client it is.
+/// [`Refused::NotSetUp`] if neither the configuration nor the directory determines the client id, or the provider does
+/// not have it.
 pub fn client(offered: &Offered, provider: &OidcProvider) -> Result<SignInClient, Refused> {
     let declared = provider.sign_in_client.as_ref();
     let id = match (&offered.details.client_id, declared) {
@@ -272,8 +272,9 @@ fn redirect_uri(broker: &Broker, offered: &Offered) -> Result<String, Refused> {
     Ok(format!("{base}{}", offered.callback_path()))
 }
 
-/// How many seconds ago the person may have signed in at the provider (`max_age`). The limit for approvals of
-/// programs (`mfa_max_age`) is sent, too, because a provider need not return `auth_time` without a `max_age`.
+/// The value of `max_age`: how many seconds ago the person may have signed in at the provider. It is the lower of the
+/// provider's own limit and `mfa_max_age`, the limit for approvals of programs. The latter is included because a
+/// provider need not return `auth_time` if no `max_age` was sent.
 fn max_age(broker: &Broker, offered: &Offered) -> Option<u64> {
     let sign_ins = broker.sign_ins.as_ref();
     let of_approvals = sign_ins.and_then(|sign_ins| sign_ins.settings.mfa_max_age);
@@ -315,14 +316,14 @@ async fn prove(
     Ok(identity)
 }
 
-/// The value that `at_hash` must have, if there is an access token.
+/// The value that `at_hash` must have for the access token; `None` if there is no access token.
 fn at_hash(tokens: &Tokens) -> Option<String> {
     let access_token = tokens.access_token.as_ref()?;
     let token = Unverified::read(tokens.id_token.expose()).ok()?;
     Some(token.half_digest(access_token.expose()))
 }
 
-/// What the ID token of one sign-in must say, in addition to what every ID token must.
+/// The values that the ID token must have in this sign-in, in addition to the checks of every ID token.
 struct Expected<'a> {
     client_id: &'a str,
     nonce: &'a str,
@@ -331,8 +332,8 @@ struct Expected<'a> {
 }
 
 impl Expected<'_> {
-    /// Checks the claims: OpenID Connect Core 1.0 section 3.1.3.7. Returns when the person was
-    /// authenticated, if the token says so.
+    /// Checks the claims: OpenID Connect Core 1.0 section 3.1.3.7. Returns the time of the person's authentication
+    /// (`auth_time`), if the token has it.
     fn check(&self, claims: &Verified, now: Timestamp) -> Result<Option<Timestamp>, &'static str> {
         if claims.text("nonce") != Some(self.nonce) {
             return Err("nonce");
@@ -369,7 +370,7 @@ impl Expected<'_> {
     }
 }
 
-/// The factors that the token proves. `acr` and `amr` mean what the configuration says, and nothing else.
+/// The factors that the token proves. The configuration alone defines which values of `acr` and `amr` prove a factor.
 fn factors(offered: &Offered, claims: &Verified, at: Timestamp) -> Vec<Factor> {
     let acr = claims
         .text("acr")

@@ -1,4 +1,4 @@
-//! Why a sign-in at an identity provider was refused: the words for the person, and the reason for the
+//! The reasons why a sign-in at an identity provider is refused, with the message for the person and the text for the
 //! audit log.
 
 use crate::error::Error;
@@ -20,31 +20,31 @@ pub enum Refused {
         broker."
     )]
     Unsolicited,
-    /// The answer is that of another provider than the one that was asked.
+    /// The answer came from another identity provider than the one at which the sign-in was begun.
     #[error("The answer came from another identity provider than the one that was asked.")]
     OtherProvider,
     #[error("The answer of the identity provider could not be read: {0}.")]
     Malformed(&'static str),
-    /// The provider reports an error. Both texts are the provider's own.
+    /// The provider reports an error. Both texts come from the provider.
     #[error("The identity provider did not sign you in.")]
     Denied { code: String, description: String },
     #[error("The identity provider could not be reached.")]
     Unreachable(String),
-    /// The answer does not prove who the person is. The text is for the audit log.
+    /// The answer does not prove the person's identity. The text is for the audit log.
     #[error(
         "The identity provider's answer could not be accepted. The audit log of the broker says why."
     )]
     NotProven(String),
-    /// Something has to be configured first. The text is for the administrator.
+    /// The provider or the broker is not configured completely. The text tells the administrator what is missing.
     #[error("This identity provider is not set up completely for signing in: {0}.")]
     NotSetUp(String),
-    /// The broker refuses for reasons of its own.
+    /// The broker refuses the sign-in for a reason that does not concern the provider.
     #[error("{0}")]
     Broker(#[from] Error),
 }
 
 impl Refused {
-    /// What the person can do.
+    /// Tells the person what to do next, as a sentence for the page.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Unknown | Self::NotSetUp(_) => "Tell the administrator of this broker.",
@@ -64,7 +64,7 @@ impl Refused {
         }
     }
 
-    /// What the provider itself says: foreign text, which must be shown as such.
+    /// The provider's own error text. It is not trusted, so the page must mark it as a quotation.
     pub fn foreign(&self) -> Option<String> {
         match self {
             Self::Denied { code, description } if description.is_empty() => Some(code.clone()),
@@ -84,7 +84,7 @@ impl Refused {
         }
     }
 
-    /// The reason for the audit log; `None` if the error says it all.
+    /// The reason for the audit log; `None` if the error alone is enough.
     pub fn reason(&self) -> Option<String> {
         match self {
             Self::NotProven(reason) | Self::Unreachable(reason) | Self::NotSetUp(reason) => {

@@ -1,11 +1,11 @@
-//! Signing in at a SAML identity provider: SAML Profiles 2.0 section 4.1, Web Browser SSO.
+//! Signs people in at a SAML identity provider: SAML Profiles 2.0 section 4.1, Web Browser SSO.
 //!
-//! The answer is posted by a page of the identity provider, and browsers leave this broker's cookies out
-//! of such a request. So whoever posts it signs nobody in, which also keeps attackers from signing their
-//! victims in as themselves: the answer is verified, spent and kept for a minute, and the browser is
-//! redirected to a page of this broker. That request brings the cookie, and the person is signed in only
-//! if it is the cookie of the browser in which the sign-in was begun. If the identity provider began the
-//! sign-in, there is no such browser, and the person is asked.
+//! A page of the identity provider posts the answer, and browsers do not send this broker's cookies with such a
+//! request. Therefore the posted answer alone signs nobody in: it is verified, marked as used and kept for a minute,
+//! and the browser is redirected to a page of this broker. The redirected request carries the cookie, and the person is
+//! signed in only if the sign-in was begun in the browser with this cookie. This also keeps attackers from signing
+//! their victims in as themselves. If the identity provider began the sign-in, there is no such cookie, so a page asks
+//! the person for consent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,24 +26,24 @@ use crate::proof::saml::{AuthnRequest, unverified_sender};
 use crate::sign_in::{self, NewSignIn, pending};
 use crate::signed_in::{Factor, Who};
 
-/// The kinds of pending values that are kept: the request that was sent, the answer that was
-/// verified, and the answer about which the person is asked.
+/// The kinds of pending values: a request that was sent, an answer that was verified, and an answer for which the
+/// person is asked for consent.
 const WAITING: &str = "saml";
 const ANSWERED: &str = "saml-answered";
 const ASKED: &str = "saml-asked";
 /// How long a browser may be at the identity provider.
 const LIVES: Duration = Duration::from_secs(600);
-/// How long the browser may take to follow the redirect.
+/// How long the browser may take to follow the redirect after the posted answer.
 const FOLLOWS: Duration = Duration::from_secs(60);
-/// How long the person may take to answer.
+/// How long the person may take to answer whether to sign in.
 const ANSWERS: Duration = Duration::from_secs(300);
 /// The maximum length of a session index, in bytes.
 const MAX_SESSION_INDEX: usize = 512;
 /// The maximum length of RelayState in bytes: SAML Bindings 2.0 section 3.4.3.
 const MAX_RELAY_STATE: usize = 80;
 
-/// What is kept while a browser is at the identity provider. It is kept under the handle that, after an
-/// underscore, is the ID of the request.
+/// The state of a sign-in that is kept while the browser is at the identity provider. The ID of the request is an
+/// underscore and the handle of this value.
 #[derive(Serialize, Deserialize)]
 struct Waiting {
     arn: String,
@@ -51,7 +51,7 @@ struct Waiting {
     destination: String,
 }
 
-/// An answer that was verified and spent.
+/// An answer that was verified and marked as used.
 #[derive(Serialize, Deserialize)]
 struct Answered {
     arn: String,
@@ -59,8 +59,8 @@ struct Answered {
     factors: Vec<Factor>,
     ends_by: Option<Timestamp>,
     session_index: Option<String>,
-    /// The browser that began the sign-in; of an answer about which the person is asked, the one that
-    /// was asked. `None` for an answer that was not asked for.
+    /// The browser in which the sign-in must be finished: the one that began it or, once the person is asked for
+    /// consent, the one that was asked. `None` if the identity provider began the sign-in and nobody was asked yet.
     browser: Option<Browser>,
     destination: Option<String>,
 }
@@ -108,11 +108,11 @@ pub async fn start(
     url.map_err(|_| Refused::Broker(crate::error::Error::InternalFailure))
 }
 
-/// Takes the answer that was posted. It signs nobody in. Returns the handle with which the browser comes
-/// back.
+/// Verifies a posted answer and keeps it; this signs nobody in. Returns the handle with which the browser is redirected
+/// to [`finish`].
 ///
 /// # Errors
-/// [`Refused`] if nobody waits for this answer, or it does not prove who the person is.
+/// [`Refused`] if no browser waits for this answer, or the answer does not prove the person's identity.
 pub async fn answered(
     broker: &Broker,
     offered: &[Offered],
@@ -175,24 +175,24 @@ pub async fn answered(
     Ok(pending::keep(broker, ANSWERED, &answered, FOLLOWS, origin).await?)
 }
 
-/// What follows when a browser has come back with a handle.
+/// The result of [`finish`]: the person is signed in, or must be asked first.
 pub enum Finished {
     SignedIn(SignedIn),
-    /// The identity provider began the sign-in, so the person is asked whether to go on.
+    /// The identity provider began the sign-in, so the page asks the person whether to continue.
     Asks(Question),
 }
 
-/// The question whether a person wants to sign in as somebody.
+/// The question to the person at the browser whether to sign in as `subject`.
 pub struct Question {
     /// The handle with which [`go_on`] finishes the sign-in.
     pub handle: Secret<String>,
     /// The name of the identity provider in the configuration.
     pub provider: String,
-    /// Who the person would be: the name for which the identity provider vouches.
+    /// The name for which the identity provider vouches, and as whom the person would be signed in.
     pub subject: String,
 }
 
-/// Finishes a sign-in for which an answer was posted, in the browser that comes back.
+/// Finishes a sign-in after its answer was posted, when the browser follows the redirect with the handle.
 ///
 /// # Errors
 /// [`Refused`] if the handle was used or is too old, or the sign-in was begun in another browser.
@@ -273,14 +273,14 @@ fn provider(broker: &Broker, offered: &Offered) -> Result<Arc<SamlProvider>, Ref
     provider.ok_or_else(|| Refused::NotSetUp("the directory does not have it".to_owned()))
 }
 
-/// The URL to which answers are posted.
+/// The URL of this broker's assertion consumer service, to which answers are posted.
 fn consumer(broker: &Broker) -> Result<String, Refused> {
     let sign_ins = broker.sign_ins.as_ref().ok_or(Refused::Unknown)?;
     Ok(format!("{}{CONSUMER_PATH}", sign_ins.settings.public_url))
 }
 
-/// What is kept of an assertion. The roles that it names count. If it has no attribute for roles and the
-/// configuration allows that, the trust policies decide alone.
+/// The facts of an assertion that the sign-in keeps. The person may assume only the roles that the assertion lists. If
+/// it has no attribute for roles and the configuration allows that, the trust policies alone decide.
 fn kept(offered: &Offered, identity: &FederatedIdentity) -> Result<Kept, Refused> {
     let kept = Kept::of(identity)?;
     let has_roles = identity.assertion().is_some_and(|a| a.claims.has_roles);

@@ -1,5 +1,4 @@
-//! The tables of a database, with their columns, and how their rows are copied from one engine to
-//! another.
+//! Finds the tables of a database with their columns, and copies their rows from one engine to another.
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
@@ -9,7 +8,7 @@ use crate::base::digest::sha256;
 use crate::store::classify::classify;
 use crate::store::{Engine, StoreError, clip};
 
-/// The number of rows that one statement writes.
+/// The maximum number of rows that one statement writes.
 const BATCH: usize = 100;
 
 /// A table of a store, in either engine.
@@ -88,7 +87,8 @@ pub(super) async fn tables(
     Ok(found)
 }
 
-/// Checks that a name is one of this program's own schema, since it is put into statements unescaped.
+/// Checks that a name has only the characters of names in this program's schema, since it is put into statements
+/// unescaped.
 fn identifier(name: String) -> Result<String, StoreError> {
     match name
         .bytes()

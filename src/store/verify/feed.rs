@@ -1,5 +1,5 @@
-//! Checks the whole change feed: each change follows the one before it, and each revocation of a
-//! change is among the revocations.
+//! Checks the whole change feed: each change must follow from the one before it, and each revocation in a change must
+//! be among the stored revocations.
 
 use serde::Deserialize;
 use sqlx::AnyConnection;
@@ -33,8 +33,8 @@ struct Revoked {
 }
 
 impl Store {
-    /// Checks that each change follows the one before it, from the first one in the feed to the one
-    /// in the store's own row, and that its revocations are among the revocations.
+    /// Checks that each change follows from the one before it, from the first change in the feed to the one in the
+    /// store's own row, and that its revocations are in `marks`, the stored revocations.
     pub(super) async fn look_at_feed(
         &self,
         connection: &mut AnyConnection,
@@ -100,7 +100,7 @@ impl Store {
     }
 }
 
-/// Describes how a change does not follow the one before it; `None` if it does.
+/// Describes the gap or the break before a change; `None` if the change follows from the one before it.
 fn breaks_off(
     change: &Change,
     before: Option<&(i64, String)>,
@@ -128,7 +128,7 @@ fn breaks_off(
     }
 }
 
-/// Describes how the feed does not end at the change in the store's own row; `None` if it does.
+/// Describes how the end of the feed differs from the last change in the store's own row; `None` if they are equal.
 fn ends_elsewhere(
     last: Option<(i64, String)>,
     kept_from: Option<i64>,
@@ -161,7 +161,7 @@ pub(in crate::parts::store) fn revoked_signing_keys(detail: &str) -> Vec<String>
     keys.map(|revoked| revoked.value).collect()
 }
 
-/// The revocations of a change that are missing, or weaker than the change says.
+/// Describes the revocations of a change that are missing among the stored ones, or that end less than the change says.
 fn unmarked(detail: &str, marks: &Marks, now: Timestamp) -> Vec<String> {
     if !detail.contains("\"Revoked\":") {
         return Vec::new();

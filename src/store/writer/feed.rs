@@ -1,4 +1,4 @@
-//! The change feed: each change gets a number and is chained to the one before it.
+//! Writes the change feed: each change gets a number, and its digest is chained to the change before it.
 
 use super::Writer;
 use crate::base::clock::Timestamp;
@@ -7,7 +7,7 @@ use crate::store::changes::{Change, page};
 use crate::store::classify::classify;
 use crate::store::integrity::{Fields, Row};
 
-/// The highest number of a change, which is more than there will ever be and far from an overflow.
+/// The highest number of a change. No store will ever reach it, and it is far below an overflow.
 const MAX_SEQUENCE: i64 = 1 << 53;
 
 pub struct Entry {
@@ -81,8 +81,8 @@ impl Writer<'_> {
         Ok(sequence)
     }
 
-    /// Deletes at most `limit` of the oldest changes from before an instant, in milliseconds since
-    /// 1970, but never the last one. Returns how many were deleted.
+    /// Deletes at most `limit` changes, the oldest ones first, that were made before a time in milliseconds since 1970.
+    /// The last change is never deleted. Returns how many were deleted.
     pub(in crate::parts::store) async fn sweep_changes(
         &mut self,
         before: i64,
@@ -147,8 +147,8 @@ impl Writer<'_> {
         Ok(swept.len())
     }
 
-    /// Gives the next change a number beyond `sequence`. Nodes that follow the feed notice the gap,
-    /// and load all rows.
+    /// Gives the next change a number higher than `sequence`. Nodes that follow the feed notice the gap, and load all
+    /// rows.
     pub(in crate::parts::store) fn skip_to(&mut self, sequence: i64) {
         if self.contents.kept_from > self.head.sequence {
             // The feed is empty, and its first change will be the next one.

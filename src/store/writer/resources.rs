@@ -1,4 +1,4 @@
-//! The rows of the directory: finds, writes and deletes them, and the references between them.
+//! Finds, writes and deletes the rows of the directory and the references between them.
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
@@ -65,7 +65,7 @@ impl Writer<'_> {
         Err(self.store.tampered(what))
     }
 
-    /// The error for a database that returned another row than was asked for.
+    /// The error for a database that returned another row than the query asked for.
     pub(super) fn not_asked_for(&self, asked: &str, kind: &str, id: &str) -> StoreError {
         let (kind, id) = (clip(kind), clip(id));
         self.store.tampered(format!(
@@ -198,11 +198,12 @@ impl Writer<'_> {
         Ok(Some((name(0)?, name(2)?)))
     }
 
-    /// Writes the row of an entry with its references. Its version is the last recorded change.
+    /// Writes the row of an entry with its references. The version of the row is the number of the last recorded
+    /// change.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] if another entry has its name or unique id, and
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// [`StoreError::Taken`] if another entry has the same name or unique id, and [`StoreError::Unavailable`] if the
+    /// database does not answer in time.
     pub async fn put(&mut self, resource: &Resource) -> Result<(), StoreError> {
         let name = resource.name();
         let body = resource
@@ -287,9 +288,8 @@ impl Writer<'_> {
     /// Deletes the row of an entry.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if the row is not the one that brokers wrote or is still there after
-    /// the statement.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the row is
+    /// not as a broker wrote it, or still exists after the statement.
     pub async fn delete(&mut self, name: &Name) -> Result<(), StoreError> {
         // The term of the row that was read and checked leaves the sum, whatever the database reports
         // to have deleted.
@@ -347,7 +347,7 @@ async fn found(
     row.await?.map(|row| row.try_get(0)).transpose()
 }
 
-/// Writes down what a row refers to.
+/// Records the entries to which a row refers.
 async fn link(
     connection: &mut AnyConnection,
     kind: &str,

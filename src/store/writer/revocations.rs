@@ -1,5 +1,5 @@
-//! Revocations. A mark can only be extended, and is deleted when every session that it ends has
-//! expired.
+//! Writes revocations. The mark of a revocation can only be extended. A revocation is deleted when every session that
+//! it ends has expired.
 
 use std::collections::HashSet;
 
@@ -42,7 +42,8 @@ impl Writer<'_> {
             .await
     }
 
-    /// Writes the mark that `with` makes of the existing one. Without one, `with` gets a mark of zeros.
+    /// Computes the new mark of a revocation by `with` from the existing mark, and writes it. For a new revocation,
+    /// `with` gets a mark of zeros.
     async fn write_mark(
         &mut self,
         selector: &'static str,
