@@ -1,4 +1,6 @@
-//! Foreign bytes and keys in, verified claims out: no clock, no network, nothing of the directory.
+//! Verifies proofs of identity: signatures, tokens, assertions and certificates. The input is
+//! untrusted bytes and keys, and the output verified claims. Nothing here uses a clock, the network
+//! or the directory.
 
 #[cfg(feature = "broker")]
 pub mod certificate;

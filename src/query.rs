@@ -1,8 +1,9 @@
-//! The AWS Query face: turns forms into operations, and their results into XML or JSON. Holds no rule.
+//! The AWS Query protocol: converts forms to calls of operations, and their results to XML or JSON.
+//! The operations make all decisions.
 //!
-//! The protocol is that of AWS's "Query API" pages and of botocore's `query` serializer. A request is parsed
-//! once and strictly, for the check of the signature and for the operation, so the two cannot read it
-//! differently.
+//! The protocol is that of AWS's "Query API" pages and of botocore's `query` serializer. A request
+//! is parsed strictly and only once, both for the check of the signature and for the operation, so
+//! that the two cannot read it differently.
 
 mod answer;
 mod call;
@@ -37,13 +38,13 @@ use foreign::Foreign;
 use form::Pairs;
 use respond::Respond;
 
-/// The maximum number of parameters of a long request. A simulation of many actions on many resources has
-/// more than other calls.
+/// The maximum number of parameters in a long request. Simulations of many actions on many
+/// resources need more parameters than other calls.
 const MAX_LONG_PARAMETERS: usize = 4_096;
-/// The memory in bytes that so many parameters use besides their names and values.
+/// The memory in bytes that [`MAX_LONG_PARAMETERS`] parameters use besides their names and values.
 const PARAMETER_BYTES: usize = 256 * MAX_LONG_PARAMETERS;
 
-/// The parameters of a request, and what was shown as a proof.
+/// The parameters of a request, and the evidence that authenticates its caller.
 type Form = (Parameters, Result<Evidence, Error>);
 
 /// Serves one request of the Query protocol.
@@ -141,8 +142,8 @@ fn read(head: &http::request::Parts, body: Bytes, most: usize) -> Result<Form, E
     Ok((parameters, evidence))
 }
 
-/// Does work that would delay other calls on a thread of its own. What the call takes of the limits
-/// is released when the work has ended, even if the caller has gone.
+/// Runs work that would delay other calls on a separate thread. The work keeps the call's share of
+/// the limits until it has ended, even if the caller has disconnected.
 ///
 /// # Errors
 /// [`Error::InternalFailure`] if the work panicked, which is a bug.
@@ -172,7 +173,8 @@ pub async fn refuse(
     closing(Respond::to(headers).failure(&reply.request_id, &reply.error))
 }
 
-/// Reads the signature of a request. It covers the URL's parameters and the body as they were sent.
+/// Reads the signature of a request, which covers the URL's parameters and the body as the client
+/// sent them.
 fn evidence(
     head: &http::request::Parts,
     url: &[(String, String)],

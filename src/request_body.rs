@@ -1,5 +1,5 @@
-//! Receives the body of an HTTP request as a whole and within its limits, for every protocol except
-//! gRPC.
+//! Receives the body of an HTTP request in one piece, within limits on its size. All protocols
+//! except gRPC use this module.
 
 use std::sync::Arc;
 
@@ -13,22 +13,23 @@ use crate::error::Error;
 use crate::ops::{self, CALL_TIMEOUT, Refusal};
 use crate::origin::Origin;
 
-/// The maximum size of a body in bytes: enough for a SAML response of 100,000 characters, encoded
-/// twice.
+/// The maximum size of a body in bytes. It has room for a SAML response of 100,000 characters that
+/// is percent-encoded twice.
 pub const MAX_BODY_BYTES: usize = 262_144;
 
-/// The maximum size in bytes of the body of a call that may be long: enough for the metadata of a
-/// SAML provider with 10,000,000 characters, if at most a quarter of them must be escaped. Two copies
-/// of it fit in the budget of long requests.
+/// The maximum size in bytes of the body of a call that may be long. It has room for SAML metadata
+/// of 10,000,000 characters of which a quarter must be percent-encoded. Two such bodies fit in the
+/// memory budget for long requests.
 pub const MAX_LONG_BODY_BYTES: usize = 15 << 20;
 
-/// Receives the body of a request. `may_be_long` is asked if the client announces more than
-/// [`MAX_BODY_BYTES`], before anything is received.
+/// Receives the body of a request. If the client announces more than [`MAX_BODY_BYTES`],
+/// `may_be_long` is called before anything is received, and decides whether the larger limit
+/// applies.
 ///
 /// # Errors
-/// [`Error::TooLarge`] if the body is longer than [`MAX_BODY_BYTES`], or than [`MAX_LONG_BODY_BYTES`] if
-/// it may be long; [`Error::Malformed`] if it ends early, and [`Error::ServiceUnavailable`] if there is
-/// no capacity for it.
+/// [`Error::TooLarge`] if the body is longer than [`MAX_BODY_BYTES`], or than
+/// [`MAX_LONG_BODY_BYTES`] if `may_be_long` returned `true`; [`Error::Malformed`] if it ends early,
+/// and [`Error::ServiceUnavailable`] if there is no capacity for it.
 pub async fn read<B>(
     broker: &Broker,
     origin: &Origin,
@@ -69,8 +70,8 @@ where
     }
 }
 
-/// Returns a body in one piece. A body of one frame is not copied. Otherwise the frames are copied
-/// together, because each of them keeps the whole buffer alive into which it was read.
+/// Returns a body in one piece. A body of a single frame is not copied. Several frames are copied
+/// into one buffer, because each frame keeps the complete buffer that it was read into in memory.
 async fn in_one_piece<B: http_body::Body>(body: B) -> Result<Bytes, B::Error> {
     let mut body = std::pin::pin!(body);
     let (mut first, mut all) = (Bytes::new(), Vec::new());
@@ -95,7 +96,8 @@ async fn in_one_piece<B: http_body::Body>(body: B) -> Result<Bytes, B::Error> {
     Ok(if all.is_empty() { first } else { all.into() })
 }
 
-/// The origin of a call without its texts, which are rarely needed again, for [`with_agent`].
+/// Returns the origin of a call without its user agent, referer and certificate. It is kept for a
+/// call that may take too long, since [`with_agent`] can restore what its audit record needs.
 pub fn without_texts(origin: &Origin) -> Origin {
     Origin {
         user_agent: None,
@@ -106,7 +108,7 @@ pub fn without_texts(origin: &Origin) -> Origin {
     }
 }
 
-/// An origin of [`without_texts`] with the user agent, which its record has.
+/// Adds the user agent, which the audit record contains, to an origin from [`without_texts`].
 pub fn with_agent(origin: Origin, headers: &HeaderMap) -> Origin {
     let agent = headers.get(USER_AGENT);
     let agent = agent.map(|v| crate::audit::clip(&String::from_utf8_lossy(v.as_bytes())));
@@ -116,16 +118,16 @@ pub fn with_agent(origin: Origin, headers: &HeaderMap) -> Origin {
     }
 }
 
-/// Records the refusal of a call that was not received and answered within [`CALL_TIMEOUT`]. Its
-/// answer must be passed to [`closing`].
+/// Records and refuses a call that was not answered within [`CALL_TIMEOUT`]. The answer must be
+/// passed to [`closing`].
 pub async fn too_late(broker: &Arc<Broker>, origin: Origin, headers: &HeaderMap) -> Refusal {
     let origin = with_agent(origin, headers);
     let error = Error::RequestTimeout(CALL_TIMEOUT.as_secs());
     ops::refuse_unread(broker, "none", error, origin).await
 }
 
-/// Makes an answer close the connection, because the body of its request was not read and the start
-/// of the next request is therefore unknown.
+/// Makes an answer close its connection. This is necessary if the body of the request was not read
+/// completely, because the next request on the connection could not be found.
 pub fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     response
         .headers_mut()

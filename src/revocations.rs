@@ -1,11 +1,11 @@
-//! The revocations in force, in memory: the store's rows in a form that every call can check
-//! quickly. A mark is dropped once every session to which it can apply has ended, and never for
-//! lack of space.
+//! The revocations in force, in memory, so that every call can check them quickly. The store has
+//! the same revocations as rows. A mark is dropped once all sessions to which it can apply have
+//! expired, and never for lack of space.
 //!
 //! A mark applies to *one origin of sessions* (a session, an access key, a principal, a role, a
 //! source identity, an account). It refuses the sessions from that origin that were issued before a
-//! change of the feed, or before an instant. Each session records under which change it was issued,
-//! so that no clock decides whether it is older than a revocation.
+//! change of the feed, or before an instant. Each session records the last change that was in force
+//! when it was issued, so that comparing it with a revocation needs no clock.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,11 +16,12 @@ use crate::base::clock::Timestamp;
 use crate::base::digest::sha256;
 use crate::session::durations;
 
-/// The kind of origin to which a revocation applies.
+/// The kinds of origins of sessions that a revocation can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Selector {
     Session,
-    /// A temporary or long-term access key.
+    /// A long-term access key, for all sessions that came from it, or the temporary key of one
+    /// session.
     AccessKey,
     /// A user, role session or federated user, by ARN; or an identity provider, by ARN.
     Principal,
@@ -38,8 +39,8 @@ pub enum Selector {
 
 const KINDS: usize = 9;
 
-/// The value for [`Selector::ProviderSubject`], which is unambiguous because an ARN contains no
-/// space.
+/// Returns the value of the key for [`Selector::ProviderSubject`]. It is unambiguous, because an
+/// ARN contains no space.
 pub fn provider_subject(provider_arn: &str, subject: &str) -> String {
     format!("{provider_arn} {subject}")
 }
@@ -57,7 +58,7 @@ impl Selector {
         Self::SigningKey,
     ];
 
-    /// The name of the selector in rows and messages.
+    /// The name of the selector in the store's rows and in messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Session => "session",
@@ -72,7 +73,7 @@ impl Selector {
         }
     }
 
-    /// The selector with this name; the reverse of [`Self::as_str`].
+    /// Returns the selector with this name. The inverse of [`Self::as_str`].
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.as_str() == text)
     }
@@ -85,8 +86,8 @@ impl Selector {
     }
 }
 
-/// An origin of sessions as a 16-byte digest. The digest includes the account, so that nobody can
-/// end sessions of another account by a name that exists in both.
+/// An origin of sessions as a 16-byte digest. The digest includes the account, so that a revocation
+/// in one account has no effect on a name that also exists in another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RevocationKey {
     selector: Selector,
@@ -94,7 +95,8 @@ pub struct RevocationKey {
 }
 
 impl RevocationKey {
-    /// The key of an origin in an account (12 digits; empty for [`Selector::Everything`]).
+    /// Returns the key of an origin in an account. `account` has 12 digits, or is empty for
+    /// [`Selector::Everything`].
     pub fn new(selector: Selector, account: &str, value: &str) -> Self {
         let text = format!("{}\n{account}\n{value}", selector.as_str());
         let mut digest = [0; 16];
@@ -105,32 +107,35 @@ impl RevocationKey {
     }
 }
 
-/// Which sessions of an origin are refused.
+/// The part of a revocation that says which sessions of an origin are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mark {
-    /// Sessions issued under an earlier change than this are refused.
+    /// Sessions that were issued before this change of the feed was in force are refused.
     pub before_sequence: i64,
     /// Sessions issued before this time, in seconds since 1970, are refused.
     pub before_seconds: i64,
-    /// When the last of these sessions has ended, in seconds since 1970.
+    /// The time in seconds since 1970 at which all refused sessions have expired, so that the mark
+    /// can be dropped.
     pub expires_at: i64,
 }
 
 impl Mark {
-    /// When the last session that was issued by `now` has ended, in seconds since 1970.
+    /// Returns the time in seconds since 1970 at which all sessions that were issued by `now` have
+    /// expired.
     pub fn outlives(now: Timestamp) -> i64 {
         // The session may have been issued by a broker whose clock is ahead by the tolerated skew.
         now.plus(durations::MAX + Duration::from_secs(60)).seconds()
     }
 
-    /// Whether the mark refuses a session that was issued under this change and at this time, in
-    /// seconds since 1970.
+    /// Returns whether the mark refuses a session that was issued under this change of the feed and
+    /// at this time, in seconds since 1970.
     pub fn refuses(self, issued_under: i64, issued_at: i64) -> bool {
         issued_under < self.before_sequence || issued_at < self.before_seconds
     }
 
-    /// The mark that replaces `old`, whose time may come from a wrong clock: it has the earlier of the
-    /// two times. If `old` belongs to the same change or a later one, only its expiry may get later.
+    /// Returns the mark that replaces `old`. The time of `old` may come from a wrong clock, so the
+    /// result has the earlier of the two times. If `old` belongs to the same change or to a later
+    /// one, the result is `old` with the later expiry of the two.
     #[must_use]
     pub fn in_place_of(self, old: Self) -> Self {
         let expires_at = self.expires_at.max(old.expires_at);
@@ -144,7 +149,7 @@ impl Mark {
         }
     }
 
-    /// Combines two marks, so that the result refuses what either refuses.
+    /// Returns a mark that refuses every session that one of the two marks refuses.
     #[must_use]
     pub fn joined(self, other: Self) -> Self {
         Self {
@@ -155,13 +160,13 @@ impl Mark {
     }
 }
 
-/// The number of shards for each kind of origin. A sweep locks only one shard at a time, and only
-/// briefly.
+/// The number of shards for each kind of origin. A sweep locks one shard at a time, so that calls
+/// wait only briefly.
 const SHARDS: usize = 16;
 
 type Shard = RwLock<HashMap<[u8; 16], Mark>>;
 
-/// Answers for every call whether a session was revoked. Reading takes a short lock on one shard.
+/// The revocations in force, which every call checks. A check takes a short read lock on one shard.
 #[derive(Default)]
 pub struct Revocations {
     kinds: [[Shard; SHARDS]; KINDS],
@@ -170,7 +175,7 @@ pub struct Revocations {
 }
 
 impl Revocations {
-    /// Whether one of the origins of a session was revoked after the session was issued.
+    /// Returns whether one of the origins of a session was revoked after the session was issued.
     pub fn is_revoked(
         &self,
         came_from: &[RevocationKey],
@@ -183,18 +188,20 @@ impl Revocations {
         })
     }
 
-    /// Puts a mark in force, in addition to an existing one for the same origin.
+    /// Puts a mark in force. If the origin has a mark already, the result refuses the sessions of
+    /// both.
     pub fn mark(&self, key: &RevocationKey, mark: Mark) {
         self.put(key, |old| mark.joined(old));
     }
 
-    /// Puts a mark in force that replaces the older one of the same key: see [`Mark::in_place_of`].
+    /// Puts a mark in force that replaces an earlier mark with the same key: see
+    /// [`Mark::in_place_of`].
     pub fn replace(&self, key: &RevocationKey, mark: Mark) {
         self.put(key, |old| mark.in_place_of(old));
     }
 
-    /// Replaces the mark of a key by what `becomes` makes of it. If the key has no mark, `becomes`
-    /// gets the default.
+    /// Replaces the mark of a key by the result of `becomes`, which gets the old mark, or the
+    /// default if the key has none.
     fn put(&self, key: &RevocationKey, becomes: impl FnOnce(Mark) -> Mark) {
         let Some((shard, count)) = self.shard(key) else {
             return;
@@ -207,8 +214,7 @@ impl Revocations {
         shard.insert(key.digest, becomes(old.unwrap_or_default()));
     }
 
-    /// Records that a signing key, given by its id in the keyring, was revoked. This cannot be
-    /// undone.
+    /// Notes that a signing key was revoked. `id` is its id in the keyring. This cannot be undone.
     pub fn revoke_signing_key(&self, id: &str) {
         self.signing_keys
             .write()
@@ -224,7 +230,7 @@ impl Revocations {
             .clone()
     }
 
-    /// Drops the marks whose sessions have all ended.
+    /// Drops the marks whose sessions have all expired.
     pub fn sweep(&self, now: Timestamp) {
         for (shards, count) in self.kinds.iter().zip(&self.counts) {
             for shard in shards {

@@ -1,4 +1,4 @@
-//! The table of routes: which paths of the listeners are served by which face.
+//! The table of routes: which interface serves which path of each listener.
 //!
 //! The paths are the same for every host name of the broker.
 
@@ -8,10 +8,11 @@ use crate::admission::Purpose;
 use crate::api;
 use crate::federation::saml::METADATA_PATH;
 
-/// The face that serves an HTTP request other than a gRPC call.
+/// The interface that serves an HTTP request other than a gRPC call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Http {
-    /// AWS's Query protocol. It also gets every unknown path, and refuses it in the protocol of its client.
+    /// AWS's Query protocol. It also serves unknown paths, and refuses such requests in the
+    /// protocol of their client.
     Query,
     TokenExchange,
     /// The metadata of the broker as an OpenID Connect provider.
@@ -20,19 +21,21 @@ pub enum Http {
     KeySet,
     /// The metadata of the broker as a SAML service provider.
     SamlMetadata,
-    /// The pages for people. Without `[sign_in]` in the configuration, their paths are those of the Query
-    /// protocol.
+    /// The pages for people. Without `[sign_in]` in the configuration, the Query protocol serves
+    /// their paths.
     Portal,
-    /// An action of AWS's APIs for sign-ins. Without `[sign_in]` the path is the Query protocol's.
+    /// An action of AWS's APIs for sign-ins. Without `[sign_in]` in the configuration, the Query
+    /// protocol serves its path.
     Sso(Sso),
-    /// An endpoint of OAuth 2.0 for sign-ins. Without `[sign_in]` the path is the Query protocol's.
+    /// An OAuth 2.0 endpoint for sign-ins. Without `[sign_in]` in the configuration, the Query
+    /// protocol serves its path.
     SignIn(OAuth),
     /// An endpoint of the AuthZEN Authorization API.
     AccessEvaluation,
     AccessEvaluations,
     /// The metadata of the broker as a policy decision point.
     DecisionPoint,
-    /// Endpoints of OpenStack Keystone.
+    /// The endpoint of OpenStack Keystone for tokens.
     KeystoneTokens,
     KeystoneS3Tokens,
     KeystoneCredentials,
@@ -60,7 +63,8 @@ impl Sso {
         }
     }
 
-    /// Whether it belongs to `sso-oidc`, which has errors of another form.
+    /// Whether the action belongs to `sso-oidc`, whose errors have another form than those of
+    /// `sso`.
     pub fn is_of_oidc(self) -> bool {
         matches!(
             self,
@@ -74,9 +78,9 @@ impl Sso {
 pub enum OAuth {
     /// The metadata of the broker as an authorization server (RFC 8414).
     Metadata,
-    /// The beginning of a device flow (RFC 8628).
+    /// Begins a device flow (RFC 8628).
     DeviceAuthorization,
-    /// The end of a program's tokens (RFC 7009).
+    /// Ends the tokens of a program (RFC 7009).
     Revocation,
 }
 
@@ -88,7 +92,7 @@ pub const PROVIDER_CONFIGURATION: &str = "/.well-known/openid-configuration";
 pub const KEY_SET: &str = "/.well-known/jwks.json";
 /// The path of the authorization server metadata (RFC 8414 section 3).
 pub const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
-/// The path of the page on which a person approves a program.
+/// The path of the page on which a person approves a program (RFC 6749 section 3.1).
 pub const AUTHORIZE: &str = "/oauth2/authorize";
 /// The path of the device authorization endpoint (RFC 8628 section 3.1).
 pub const DEVICE_AUTHORIZATION: &str = "/oauth2/device_authorization";
@@ -97,19 +101,21 @@ pub const REVOCATION: &str = "/oauth2/revoke";
 /// The path of the metadata of the broker as a SAML service provider.
 pub const SAML_METADATA: &str = METADATA_PATH;
 
-/// The paths of the AuthZEN Authorization API 1.0, below the URL of the policy decision point.
+/// The path of the AuthZEN Authorization API 1.0 for a single request, relative to the URL of the
+/// policy decision point.
 pub const ACCESS_EVALUATION: &str = "/access/v1/evaluation";
 pub const ACCESS_EVALUATIONS: &str = "/access/v1/evaluations";
-/// The paths of OpenStack Keystone (Identity API v3), for object stores.
+/// The path of OpenStack Keystone's tokens (Identity API v3), which object stores call.
 pub const KEYSTONE_TOKENS: &str = "/v3/auth/tokens";
 pub const KEYSTONE_S3_TOKENS: &str = "/v3/s3tokens";
-/// The path of the S3 Signer API of Apache Iceberg, which is the default of its clients.
+/// The path of the S3 Signer API of Apache Iceberg. It is the default of Iceberg's clients.
 pub const S3_SIGNER: &str = "/v1/aws/s3/sign";
 const KEYSTONE_USERS: &str = "/v3/users/";
-/// The path of the metadata of a policy decision point, before the path of its URL.
+/// The path of the metadata of a policy decision point. If the decision point's URL has a path,
+/// that path follows.
 pub const DECISION_POINT: &str = "/.well-known/authzen-configuration";
 
-/// The face that serves an HTTP request with this path.
+/// Returns the interface that serves an HTTP request with this path.
 pub fn http(path: &str) -> Http {
     match path {
         TOKEN => Http::TokenExchange,
@@ -138,8 +144,8 @@ pub fn http(path: &str) -> Http {
     }
 }
 
-/// Whether a path is that of a page for people, or of a form or an answer of an identity provider that leads
-/// to one.
+/// Returns whether a path belongs to the pages for people. This includes the addresses to which
+/// identity providers send their answers.
 pub fn is_portal(path: &str) -> bool {
     matches!(
         path,
@@ -157,8 +163,9 @@ pub fn is_portal(path: &str) -> bool {
         .any(|folder| path.starts_with(folder))
 }
 
-/// Whether a path is that of the Query protocol. `//` counts as `/`: servers that replay a proof of
-/// identity append the signed path `/` to a base URL that already ends with a slash.
+/// Returns whether the Query protocol serves a path: `/` or `//`. The latter is accepted, because
+/// servers that replay a proof of identity append the signed path `/` to a base URL that already
+/// ends with a slash.
 pub fn is_query(path: &str) -> bool {
     matches!(path, "/" | "//")
 }
@@ -170,11 +177,11 @@ pub enum Grpc {
     SecurityTokenService,
     /// The service for administrators of an account.
     SessionAdministration,
-    /// The service for programs that accept or hand out sessions.
+    /// The service for programs that accept sessions or give them to others.
     Relying,
     Health,
     Reflection,
-    /// The older version of server reflection, which most tools still use.
+    /// The older version of gRPC server reflection, which most tools still use.
     ReflectionAlpha,
     /// A service that the broker does not have.
     Unknown,
@@ -196,7 +203,8 @@ pub fn grpc(path: &str) -> (Grpc, &str) {
     (service, method)
 }
 
-/// The purpose of a call, which decides the capacity that is reserved for it.
+/// Returns the purpose of a gRPC call. Capacity is reserved for revocations, so that they are
+/// served even under full load.
 pub fn purpose(path: &str) -> Purpose {
     match path {
         api::REVOCATION => Purpose::Revocation,
@@ -207,16 +215,16 @@ pub fn purpose(path: &str) -> Purpose {
 /// An endpoint of the operators' listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operator {
-    /// `/healthz`: the process runs.
+    /// `/healthz`: answers as long as the process runs.
     Health,
-    /// `/readyz`: whether the broker can issue credentials safely.
+    /// `/readyz`: answers whether the broker can issue credentials safely.
     Readiness,
     /// `/metrics`: the metrics in Prometheus's text format.
     Metrics,
     Unknown,
 }
 
-/// The endpoint of the operators' listener with this path.
+/// Returns the endpoint of the operators' listener with this path.
 pub fn operator(path: &str) -> Operator {
     match path {
         "/healthz" => Operator::Health,
@@ -229,16 +237,17 @@ pub fn operator(path: &str) -> Operator {
 /// An endpoint of the listener for proxies in front of object stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proxies {
-    /// Envoy's external authorization: whether a request may go on.
+    /// Envoy's external authorization, which asks whether a request is allowed.
     EnvoyCheck,
-    /// `/s3/authorize`: the same question, as nginx, Traefik and Caddy ask it.
+    /// `/s3/authorize`: nginx, Traefik and Caddy ask here whether a request is allowed.
     Authorize,
-    /// `/s3/store-refused`: what Traefik tells a client in place of the store's own refusal.
+    /// `/s3/store-refused`: the answer that Traefik gives a client instead of the store's own
+    /// refusal.
     StoreRefused,
     Unknown,
 }
 
-/// The endpoint of the proxies' listener with this path.
+/// Returns the endpoint of the proxies' listener with this path.
 pub fn proxies(path: &str) -> Proxies {
     match path {
         "/envoy.service.auth.v3.Authorization/Check" => Proxies::EnvoyCheck,

@@ -1,10 +1,11 @@
 //! AWS Signature Version 4: reads the signature of a request and verifies it.
 //!
-//! It knows methods, paths, headers and bytes, but no HTTP server, no key store and no clock. The
-//! rules are in the IAM User Guide, "AWS Signature Version 4 for API requests". Everything on which
-//! the broker acts is signed (the host, the security token, its own headers), derived (the date is
-//! part of the string to sign) or compared (the payload, by its hash), and must not be duplicated.
-//! Headers on which it does not act may be unsigned, since AWS's own SDKs leave some unsigned.
+//! This module works on methods, paths, headers and bytes, and does not depend on an HTTP server, a
+//! key store or a clock. The rules are in the IAM User Guide, "AWS Signature Version 4 for API
+//! requests". Every part of a request that the broker acts on is protected: the signature covers
+//! the host, the security token and the broker's own headers, the date is part of the string to
+//! sign, and the payload is compared by its hash. None of these may occur twice. Other headers may
+//! be unsigned, since AWS's own SDKs leave some unsigned.
 
 mod canonical;
 mod presented;
@@ -24,22 +25,23 @@ pub use signer::Signer;
 pub use signing_secret::SigningSecret;
 
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// How far the date of a request may be from the server's clock, which is AWS's own window. A
-/// presigned request is valid for this long after its date, whatever its `X-Amz-Expires` says.
+/// The maximum difference between a request's date and the server's clock, which is the same as in
+/// AWS. A presigned request is valid for this long after its date; the value of its `X-Amz-Expires`
+/// is ignored.
 pub const MAX_SKEW: Duration = Duration::from_secs(900);
 /// The maximum length of a session token in bytes.
 pub const MAX_TOKEN_BYTES: usize = 16_384;
 
 const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
-/// The prefix of headers that only Brevet uses.
+/// The prefix of Brevet's own headers, which must be signed if they are present.
 const OWN_HEADERS: &str = "x-brevet-";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SigError {
     /// The signature is missing a part, malformed or ambiguous.
     #[error("{0}")]
     Incomplete(String),
-    /// The signature is complete but wrong.
+    /// The signature is complete, but was not made with this key for this request.
     #[error("{0}")]
     Mismatch(String),
     /// The request is too old, or dated in the future.
@@ -47,40 +49,40 @@ pub enum SigError {
     Expired(String),
 }
 
-/// A request as it was received.
+/// A request as the server received it, before its signature is read.
 #[derive(Debug, Clone, Copy)]
 pub struct Incoming<'a> {
     pub method: &'a str,
-    /// The path as sent, still encoded.
+    /// The path as the client sent it, still percent-encoded.
     pub path: &'a str,
-    /// The decoded parameters of the query in the order in which they were sent.
+    /// The decoded query parameters in the order of the request.
     pub query: &'a [(String, String)],
-    /// All headers of the request, of which SignedHeaders names those that are covered.
+    /// All headers of the request. The signature covers those that SignedHeaders names.
     pub headers: &'a HeaderMap,
-    /// The name by which the client called this server: `Host` or `:authority`.
+    /// The server that the client called: the value of `Host` or `:authority`.
     pub host: &'a str,
     /// The SHA-256 of the payload: of the body in the Query API, and of the message's bytes in
     /// gRPC.
     pub payload_sha256: [u8; 32],
 }
 
-/// How the path of a request appears in its canonical request.
+/// The encoding of a request's path in its canonical request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathForm {
-    /// As it was sent. Every path of the broker itself consists of unreserved characters; any other is
-    /// refused.
+    /// As the client sent it. All paths of the broker itself consist of unreserved characters; any
+    /// other path is refused.
     Own,
-    /// Each segment is encoded once more, as all services but S3 do it. Empty segments, `.` and `..` are
-    /// refused, because not everybody understands them in the same way.
+    /// Each segment is percent-encoded once more, as for all AWS services but S3. Empty segments,
+    /// `.` and `..` are refused, because servers resolve them differently.
     EncodedAgain,
 }
 
-/// The configurable rules of a verifier.
+/// The rules for signatures that the configuration sets.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// The regions that a signature may name. If [`ANY_REGION`] is among them, all are accepted.
+    /// The regions that a signature may name. [`ANY_REGION`] accepts all of them.
     pub regions: Vec<String>,
-    /// How far the request's date may be off, at most [`MAX_SKEW`].
+    /// The maximum difference between the request's date and the clock; at most [`MAX_SKEW`].
     pub skew: Duration,
     /// The STS actions that a presigned request may call, besides GetCallerIdentity.
     pub presigned_actions: Vec<String>,
@@ -95,7 +97,7 @@ impl Rules {
     }
 }
 
-/// Whether a text is a valid region name: up to 64 lower-case letters, digits and hyphens.
+/// Returns whether a text is a valid region name: up to 64 lower-case letters, digits and hyphens.
 pub fn is_region(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
@@ -103,8 +105,8 @@ pub fn is_region(text: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// Whether a query parameter belongs to the signature and not to the action: its name begins with
-/// `X-Amz-`, in any case.
+/// Returns whether a query parameter belongs to the signature and not to the action: its name
+/// begins with `X-Amz-`, in upper or lower case.
 pub fn is_signers_parameter(name: &str) -> bool {
     name.get(..6)
         .is_some_and(|prefix| prefix.eq_ignore_ascii_case("x-amz-"))

@@ -1,4 +1,5 @@
-//! Answers and errors as a tree of elements, which is written as XML, or as JSON if the client asks for it.
+//! Answers and errors as a tree of elements. They are written as XML, or as JSON if the client asks
+//! for it.
 
 use std::borrow::Cow;
 
@@ -7,15 +8,15 @@ use serde_json::{Map, Value};
 
 use crate::base::clock::Timestamp;
 
-/// The name of an element, which is one of XML.
+/// The name of an element, which must be a valid XML name.
 type Name = Cow<'static, str>;
 
-/// A named value, or a named group of them.
+/// A named value, or a named group of elements.
 pub(super) enum Element {
     Text(Name, String),
     Number(Name, u64),
     Boolean(Name, bool),
-    /// Written as ISO 8601 in XML, and as seconds since 1970 in JSON.
+    /// A time, which is written as ISO 8601 in XML, and as seconds since 1970 in JSON.
     Time(Name, Timestamp),
     Group(Name, Vec<Element>),
     /// A list: a group whose members all have the same name. In JSON it is an array.
@@ -75,7 +76,8 @@ pub(super) fn success(
     xml
 }
 
-/// The element of a refusal. `side` says whose fault it is: `Sender` or `Receiver`.
+/// Returns the element for an error. `side` is `Sender` if the client made the error, and
+/// `Receiver` if the broker did.
 pub(super) fn error(side: &str, code: &str, message: &str) -> Element {
     group(
         "Error",
@@ -117,7 +119,7 @@ fn in_json(tree: &Element) -> Vec<u8> {
     Value::Object(map).to_string().into_bytes()
 }
 
-/// Appends pieces of XML.
+/// Appends each piece, which must be escaped already.
 fn push(xml: &mut Vec<u8>, pieces: &[&str]) {
     for piece in pieces {
         xml.extend_from_slice(piece.as_bytes());
@@ -146,8 +148,8 @@ fn write(xml: &mut Vec<u8>, element: &Element) {
     push(xml, &["</", name, ">"]);
 }
 
-/// A text with escapes where XML needs them. A carriage return is written as a reference, because XML
-/// parsers turn a plain one into a line feed (XML 1.0 section 2.11).
+/// Escapes the special characters of XML. A carriage return becomes a character reference, because
+/// XML parsers turn a plain one into a line feed (XML 1.0 section 2.11).
 fn escaped(text: &str) -> Cow<'_, str> {
     // Nearly every text is printable ASCII without such characters. The test looks at all bytes, so
     // that the compiler can make it look at many of them at once.
@@ -169,7 +171,7 @@ fn legal(text: &str) -> Cow<'_, str> {
         .collect()
 }
 
-/// Whether XML allows a character (XML 1.0 section 2.2).
+/// Returns whether XML allows a character (XML 1.0 section 2.2).
 fn xml_character(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }

@@ -1,4 +1,4 @@
-//! One request, from its form to its operation.
+//! One request of the Query protocol, from its parsed form to the call of its operation.
 
 use std::sync::Arc;
 
@@ -19,31 +19,33 @@ use crate::origin::Origin;
 
 /// An operation that can be called in the Query protocol.
 pub(super) trait Query: Operation {
-    /// Takes the operation's parameters out of the form, and checks them. `evidence` holds the signature of
-    /// the request; an operation whose proof is in its parameters replaces it by that proof.
+    /// Takes the operation's parameters out of the form, and checks them. `evidence` contains the
+    /// signature of the request. An operation that authenticates its caller by a parameter, such as
+    /// a web identity token, replaces it by that parameter.
     ///
     /// # Errors
     /// [`Error::Validation`] for the first parameter that breaks a rule, or [`Error::Malformed`] for an unknown
     /// parameter.
     fn read(form: &mut Parameters, evidence: &mut Result<Evidence, Error>) -> Result<Self, Error>;
 
-    /// The elements of the result; `None` for an action without a result.
+    /// Returns the elements of the result; `None` for an action without a result.
     fn write(output: Self::Output) -> Option<Vec<Element>>;
 }
 
-/// A request whose form was parsed, but whose action was not yet looked up.
+/// A request whose form has been parsed, and whose action must still be looked up.
 pub(super) struct Call<'a> {
     pub(super) broker: &'a Arc<Broker>,
     pub(super) respond: Respond,
     pub(super) form: Parameters,
     pub(super) evidence: Result<Evidence, Error>,
     pub(super) origin: Origin,
-    /// Whether the form is long, so that reading it would delay other calls.
+    /// Whether the form is so long that reading it would delay other calls. It is then read on a
+    /// separate thread.
     pub(super) is_long: bool,
 }
 
 impl Call<'_> {
-    /// Reads the form as this operation's, and runs it.
+    /// Reads the parameters of the operation from the form, and runs the operation.
     pub(super) async fn run<A: Query>(mut self) -> Response<Full<Bytes>> {
         if A::PROOF != Proof::Signature {
             // The proof is a parameter, so a signature is ignored.

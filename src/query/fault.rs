@@ -1,11 +1,11 @@
-//! From a refusal ([`Error`]) to an HTTP status, and to the side whose fault it is.
+//! Maps an error ([`Error`]) to an HTTP status, and to the side that made the error.
 
 use http::StatusCode;
 
 use crate::error::{Class, Error};
 
-/// The HTTP status and the side (`Sender` or `Receiver`) for each class of refusals. Nothing else in the
-/// Query face chooses them.
+/// Returns the HTTP status and the side (`Sender` or `Receiver`) for an error. All answers of the
+/// Query protocol take both from here.
 pub(super) fn fault(error: &Error) -> (StatusCode, &'static str) {
     match error.class() {
         Class::Forbidden

@@ -1,8 +1,9 @@
-//! Requests for AWS services that Brevet does not have. They are refused in the protocol of that service.
+//! Refuses requests for AWS services that Brevet does not have, in the protocol of the service.
 //!
-//! A client with this broker as its endpoint for all services (`AWS_ENDPOINT_URL`) sends the requests for
-//! other services here, too. To its user, a refusal in XML would be "cannot parse the answer". The service
-//! is read from unverified headers, which is safe: it only decides the format of the refusal.
+//! A client with this broker as its endpoint for all services (`AWS_ENDPOINT_URL`) sends the
+//! requests for other services here, too. Such a client could not parse a refusal in XML, and would
+//! show its user no reason. The service comes from unverified headers, which is safe, because it
+//! only decides the format of the refusal.
 
 use std::sync::Arc;
 
@@ -31,10 +32,10 @@ const REST_XML: &[&str] = &["cloudfront", "route53"];
 /// The services that Brevet implements.
 const OURS: &[&str] = &["sts", "iam"];
 
-/// A protocol of AWS in which Brevet only refuses.
+/// The protocol of another AWS service, in which Brevet can only refuse requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
-    /// AWS JSON 1.0 or 1.1; holds the media type.
+    /// AWS JSON 1.0 or 1.1. The text is the media type of the answer.
     Json(&'static str),
     RestJson,
     S3,
@@ -48,7 +49,8 @@ pub(super) struct Foreign {
 }
 
 impl Foreign {
-    /// Finds the protocol of a request; `None` if it may be the Query protocol.
+    /// Determines the protocol of a request; `None` if the request may be for Brevet, in the Query
+    /// protocol.
     pub(super) fn read(head: &http::request::Parts) -> Option<Self> {
         let kind = head
             .headers
@@ -104,7 +106,7 @@ impl Foreign {
         Self { protocol, asked }
     }
 
-    /// Records the refusal and answers the request.
+    /// Records the refusal, and answers it in the request's own protocol.
     pub(super) async fn refuse(
         self,
         broker: &Arc<Broker>,
@@ -124,7 +126,7 @@ impl Foreign {
     }
 }
 
-/// Whether the Authorization header has a signature for a service that Brevet implements.
+/// Returns whether the Authorization header contains a signature for STS or IAM.
 fn is_signed_for_us(head: &http::request::Parts) -> bool {
     let scopes: [&[u8]; 2] = [b"/sts/aws4_request", b"/iam/aws4_request"];
     let signed = head
@@ -175,7 +177,8 @@ impl Protocol {
     }
 }
 
-/// The service in the scope of an unverified signature, in the header or the URL.
+/// Returns the service in the scope of the signature in the header or the URL. The signature is not
+/// verified.
 fn scope_service(head: &http::request::Parts) -> Option<String> {
     let third = |scope: &str| scope.split('/').nth(3).map(str::to_ascii_lowercase);
     if let Some(header) = head.headers.get(AUTHORIZATION) {

@@ -10,15 +10,17 @@ use crate::error::Error;
 use crate::proof::sigv4;
 use crate::routes;
 
-/// The parameters of a request: those of the URL as they were sent, for the signature, and all of them by name.
+/// The parameters of a request: those in the URL as the client sent them, which the signature
+/// covers, and all parameters by name.
 pub(super) struct Pairs {
     pub(super) url: Vec<(String, String)>,
     pub(super) parameters: Parameters,
 }
 
 impl Pairs {
-    /// Parses the URL, and the body, which may have at most `most` parameters. A name may occur only once, in the URL or in the body. The parameters of a
-    /// presigned URL's signature are left out.
+    /// Parses the parameters in the URL and in the body, which may have at most `most`. A name may
+    /// occur only once, in the URL or in the body. The parameters of a presigned URL's signature
+    /// are left out.
     ///
     /// # Errors
     /// [`Error::Malformed`] if the request is not one of the Query protocol, or is ambiguous.

@@ -1,4 +1,5 @@
-//! The IAM API (version 2010-05-08). Inputs are checked and answers are written by AWS's model of it.
+//! The IAM API (version 2010-05-08). AWS's published model of the API determines how inputs are
+//! checked and outputs are written.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,7 +22,8 @@ use crate::ops::iam::catalogue::{self, Tier};
 pub(super) const VERSION: &str = "2010-05-08";
 const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 
-/// The future of an answer. It is boxed, or every call's future would be as large as the largest action's.
+/// The future of an answer. It is boxed, because otherwise every call's future would be as large as
+/// that of the largest action.
 type Answer<'a> = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send + 'a>>;
 
 pub(super) async fn serve(mut call: Call<'_>, action: &str) -> Response<Full<Bytes>> {

@@ -1,5 +1,6 @@
-//! Requests and answers by AWS's published model, in which the shapes of values are data. The rules of shapes
-//! (type, length, pattern, members) are checked here for every action.
+//! Reads requests and writes answers as AWS's published model describes them. The model contains
+//! the shape of each value as data, and this module checks the shapes' rules (type, length,
+//! pattern, members) for every action.
 //!
 //! `iam_model.json` is botocore's model of IAM (Apache-2.0) without its documentation;
 //! `tests/clients/iam_model.py` writes it.
@@ -34,7 +35,7 @@ pub(super) static IAM: LazyLock<Option<Model>> = LazyLock::new(|| {
 const POLICY_DOCUMENT: &str = "policyDocumentType";
 /// The name of the shape of metadata of SAML providers.
 const SAML_METADATA: &str = "SAMLMetadataDocumentType";
-/// How deeply structures of a request or an answer may be nested.
+/// The maximum nesting depth of the structures in a request or an answer.
 const MAX_DEPTH: usize = 8;
 
 /// The actions of a service, and the shapes of their inputs and outputs.
@@ -97,7 +98,8 @@ impl Default for Shape {
     }
 }
 
-/// A compiled pattern. One that needs look-around cannot be compiled; the command's own rule checks the value.
+/// A compiled pattern. `regex` is `None` for a pattern with look-around, which this crate cannot
+/// compile; the command itself checks such values.
 #[derive(Debug, Deserialize)]
 #[serde(from = "String")]
 struct Pattern {
@@ -142,8 +144,8 @@ impl Model {
         Ok(input)
     }
 
-    /// The input as it is recorded in the audit log: without values that the model marks as sensitive, and with
-    /// digests instead of policy documents and metadata.
+    /// Returns the input for the audit log: without values that the model marks as sensitive, and
+    /// with digests instead of policy documents and metadata.
     pub(super) fn audited(&self, action: &str, input: &Map<String, Value>) -> Map<String, Value> {
         let shape = self
             .operations
@@ -197,8 +199,8 @@ impl Model {
         }
     }
 
-    /// The elements of an action's output; `None` if the action has no output in the model. Members that are
-    /// absent or null are left out; an empty list is an empty element.
+    /// Converts an action's output to elements; `None` if the model has no output for the action.
+    /// Members that are absent or null are left out, and an empty list becomes an empty element.
     pub(super) fn write(&self, action: &str, output: &Value) -> Option<Vec<Element>> {
         let shape = self.operations.get(action)?.output.as_ref()?;
         match self.element("", shape, output, 0) {

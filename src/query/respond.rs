@@ -1,4 +1,5 @@
-//! The HTTP response of an answer: its headers, and its body in XML, or in JSON if the client asks for it.
+//! Builds the HTTP responses of the Query protocol: the headers, and the body in XML, or in JSON if
+//! the client asks for it.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -9,19 +10,19 @@ use super::answer::{self, Element};
 use super::fault::fault;
 use crate::error::Error;
 
-/// The XML namespace of the STS API, and of an answer to a request whose API is not known.
+/// The XML namespace of the STS API. Answers to requests for an unknown API have it, too.
 pub(super) const STS_NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
-/// The format of the response to a request.
+/// The format and the namespace in which a request is answered.
 #[derive(Clone, Copy)]
 pub(super) struct Respond {
     json: bool,
-    /// The XML namespace of the API that was asked for.
+    /// The XML namespace of the API that the request is for.
     namespace: &'static str,
 }
 
 impl Respond {
-    /// The format that the request's headers ask for, with the namespace of STS.
+    /// Returns the format that the request's `Accept` header asks for, with the namespace of STS.
     pub(super) fn to(headers: &HeaderMap) -> Self {
         let json = headers
             .get(ACCEPT)

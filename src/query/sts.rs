@@ -159,7 +159,8 @@ impl Query for GetAccessKeyInfo {
 }
 
 impl Query for GetCallerIdentity {
-    /// Ignores unknown parameters, since requests that other servers replay as proofs of identity carry some.
+    /// Ignores unknown parameters. Servers replay signed requests of this action as proofs of
+    /// identity, and some add parameters.
     fn read(_: &mut Parameters, _: &mut Result<Evidence, Error>) -> Result<Self, Error> {
         Ok(Self)
     }
@@ -325,7 +326,7 @@ fn role_user(assumed_role_id: String, arn: String) -> Element {
     group("AssumedRoleUser", user)
 }
 
-/// The element for a source identity; an empty one is left out.
+/// Returns the element for a source identity; `None` if it is empty.
 fn source_identity(source_identity: String) -> Option<Element> {
     (!source_identity.is_empty()).then(|| text("SourceIdentity", source_identity))
 }

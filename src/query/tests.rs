@@ -1,4 +1,4 @@
-//! What of a form is read, and what is refused because it could be read in two ways.
+//! Tests of how forms are read, and that ambiguous forms are refused.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;

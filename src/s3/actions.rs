@@ -1,7 +1,9 @@
-//! Which permissions an operation needs: actions, resources and the condition keys that the head has.
+//! The permissions that an operation needs: actions, resources, and the condition keys that come
+//! from the head of the request.
 //!
-//! Amazon S3 User Guide, "Required permissions for Amazon S3 API operations", and Service Authorization
-//! Reference, "Actions, resources, and condition keys for Amazon S3". What is not listed here is refused.
+//! Amazon S3 User Guide, "Required permissions for Amazon S3 API operations", and Service
+//! Authorization Reference, "Actions, resources, and condition keys for Amazon S3". Operations that
+//! are not listed here are refused.
 
 mod object;
 
@@ -15,24 +17,27 @@ use super::route::Routed;
 use super::store::StoreRules;
 use crate::evaluator::Value;
 
-/// One permission that a request needs.
+/// One permission that the caller must have for a request.
 #[derive(Debug, Clone)]
 pub struct Check<'a> {
     /// The action, such as `s3:GetObject`.
     pub action: &'static str,
-    /// The bucket that the resource is, or is in; `None` if the resource is the store.
+    /// The bucket that the permission is for, or that contains the object; `None` if the permission
+    /// is for the store.
     pub bucket: Option<&'a str>,
-    /// The ARN of the resource.
+    /// The ARN of the bucket or object, or `arn:aws:s3:::*` for the store.
     pub resource: String,
-    /// The condition keys in lower case that this action has in addition to those of every request.
+    /// The condition keys of this action, in lower case, besides those that every request has.
     pub keys: Vec<(Cow<'static, str>, Value<'a>)>,
-    /// The condition keys whose values only the store knows, or only the body of the request has.
+    /// The condition keys whose values the broker does not know, because they are in the store or
+    /// in the body of the request.
     pub unknown: &'static [&'static str],
-    /// What to do about a refusal, if that is not obvious.
+    /// A sentence for the caller about what to do after a refusal, if that is not obvious.
     pub note: Option<&'static str>,
 }
 
-/// The keys that only the store knows of any resource. The version of TLS is known to the proxy only.
+/// The condition keys whose values the broker never knows: only the store knows tags, and only the
+/// proxy knows the version of TLS.
 const OF_STORE: &[&str] = &["s3:buckettag/", "aws:resourcetag/", "s3:tlsversion"];
 const WITH_TAGS_IN_BODY: &[&str] = &[
     "s3:buckettag/",
@@ -43,8 +48,8 @@ const WITH_TAGS_IN_BODY: &[&str] = &[
     "s3:locationconstraint",
 ];
 
-/// The condition keys of an action that are not known here, whatever the request is: for explanations of
-/// a request that was refused before.
+/// Returns the condition keys of an action whose values the broker does not know, for the
+/// explanation of an earlier refusal.
 pub fn unknown_of(action: &str) -> &'static [&'static str] {
     object::unknown_of(action).unwrap_or(match action {
         "s3:CreateBucket" | "s3:PutBucketTagging" => WITH_TAGS_IN_BODY,
@@ -52,10 +57,11 @@ pub fn unknown_of(action: &str) -> &'static [&'static str] {
     })
 }
 
-/// All permissions that a request needs, each of which must be allowed.
+/// Returns all permissions that a request needs. The caller must have each of them.
 ///
 /// # Errors
-/// [`S3Refusal`] if the operation is not supported, or if the head does not suffice to judge it.
+/// [`S3Refusal`] if the operation is not supported, or the head does not contain enough to decide
+/// on it.
 pub fn checks<'a>(
     head: &Head<'a>,
     routed: &'a Routed<'a>,
@@ -160,8 +166,8 @@ pub fn checks<'a>(
 }
 
 impl<'a> Check<'a> {
-    /// The object of which it is asked whether it may be deleted, and its version if one is named. `None` if
-    /// the check is about something else.
+    /// Returns the name and the version of the object if this is the permission to delete an
+    /// object; `None` for any other permission.
     pub fn deleted(&self) -> Option<(&str, Option<&str>)> {
         if !matches!(self.action, "s3:DeleteObject" | "s3:DeleteObjectVersion") {
             return None;
@@ -199,7 +205,8 @@ fn not_supported(name: &str) -> S3Refusal {
     )
 }
 
-/// The permission to list objects. The parameters that are sent are its condition keys.
+/// Returns the permission to list objects, with the request's parameters, such as `prefix`, as
+/// condition keys.
 fn listing<'a>(action: &'static str, bucket: &'a str, routed: &'a Routed<'a>) -> Check<'a> {
     let parameters = ["prefix", "delimiter", "max-keys"].into_iter();
     let sent = parameters.filter_map(|name| Some((name, routed.parameter(name)?)));
@@ -247,7 +254,8 @@ fn acl<'a>(head: &Head<'a>) -> impl Iterator<Item = (Cow<'static, str>, Value<'a
     ACL.into_iter().filter_map(|name| key_of(head, name))
 }
 
-/// The condition key of a header, `s3:` before its name, if the header is sent.
+/// Returns the condition key for a header, which has the prefix `s3:`; `None` if the request does
+/// not have the header.
 fn key_of<'a>(head: &Head<'a>, name: &str) -> Option<(Cow<'static, str>, Value<'a>)> {
     Some((["s3:", name].concat().into(), one(head.header(name)?)))
 }

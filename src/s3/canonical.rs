@@ -1,9 +1,9 @@
-//! Decodes paths and queries, once, and refuses what two readers could decode in two ways. The canonical
-//! form of a signature is the encoding of what was decoded here.
+//! Percent-decodes paths and queries exactly once, and refuses texts that servers could decode
+//! differently. Signatures are checked and made over the decoded text, which is encoded again.
 
 use std::borrow::Cow;
 
-/// Why a text cannot be decoded.
+/// Why a text is not accepted by [`decode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Undecodable {
     #[error("`{0}` must be percent-encoded")]
@@ -18,17 +18,18 @@ pub(super) enum Undecodable {
     Control,
 }
 
-/// Where a text comes from, which decides what may stand in it without being encoded.
+/// The part of a URL that a text comes from, which determines the characters that need no encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// The path: slashes separate, and must not be encoded.
+    /// The path. A slash separates segments, and must not be encoded.
     Path,
-    /// A value of the query.
+    /// The value of a query parameter.
     Query,
 }
 
 impl Place {
-    /// Whether a byte may stand here as it is. `+` is a blank to some readers, and `;` a separator.
+    /// Returns whether a byte may occur without encoding. `+` may not, since some servers read it
+    /// as a space, and `;` may not, since some read it as a separator.
     fn takes(self, byte: u8) -> bool {
         byte.is_ascii_alphanumeric()
             || b"-._~/!$'()*,:@".contains(&byte)
@@ -39,10 +40,10 @@ impl Place {
     }
 }
 
-/// Decodes a text once.
+/// Percent-decodes a text once.
 ///
 /// # Errors
-/// [`Undecodable`] if another reader could decode it to something else.
+/// [`Undecodable`] if another server could decode the text differently.
 pub(super) fn decode(text: &str, place: Place) -> Result<Cow<'_, str>, Undecodable> {
     let raw = |byte: &u8| *byte != b'%' && !place.takes(*byte);
     if let Some(at) = text.bytes().position(|b| raw(&b)) {

@@ -1,5 +1,5 @@
-//! The object that a request copies, in the header `x-amz-copy-source`. Stores read it in different
-//! ways, so only what all of them read alike is accepted.
+//! The object that a request copies, in the header `x-amz-copy-source`. Stores parse this header
+//! differently, so the broker accepts only values that all of them read in the same way.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use super::key::{ObjectKey, check_bucket, is_id};
 use super::refusal::{Code, S3Refusal};
 use super::store::StoreRules;
 
-/// The object that is copied, and its version if one is named.
+/// The source of a copy: its bucket, its name, and its version if the header names one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopySource<'a> {
     pub bucket: &'a str,
@@ -17,11 +17,11 @@ pub struct CopySource<'a> {
 }
 
 impl<'a> CopySource<'a> {
-    /// Reads `BUCKET/KEY` or `/BUCKET/KEY`, encoded as in a path, with `?versionId=VERSION` if a version
-    /// is meant.
+    /// Parses `BUCKET/KEY` or `/BUCKET/KEY`, percent-encoded as in a path, with
+    /// `?versionId=VERSION` for one version.
     ///
     /// # Errors
-    /// [`S3Refusal`] if it has another form, or if a store could read another object.
+    /// [`S3Refusal`] if the text has another form, or a store could take it for another object.
     pub fn parse(text: &'a str, rules: &StoreRules) -> Result<Self, S3Refusal> {
         let invalid = |message: &str| {
             let message = format!("The header 'x-amz-copy-source' {message}.");
@@ -66,14 +66,14 @@ impl<'a> CopySource<'a> {
         })
     }
 
-    /// The value of the condition key `s3:x-amz-copy-source`: bucket and object, decoded, without a slash
-    /// at the beginning.
+    /// Returns the value of the condition key `s3:x-amz-copy-source`: the decoded bucket and name,
+    /// without a leading slash.
     pub fn as_condition(&self) -> Cow<'a, str> {
         [self.bucket, "/", self.key.as_str()].concat().into()
     }
 
-    /// The object as records name it: that value, and `?versionId=VERSION` if one is named. No key of a
-    /// source has a `?`.
+    /// Returns the source for the audit record: the value of the condition key, and
+    /// `?versionId=VERSION` if there is a version. The name of a source never contains a `?`.
     pub fn recorded(&self) -> String {
         let version = self
             .version
@@ -82,7 +82,8 @@ impl<'a> CopySource<'a> {
     }
 }
 
-/// Whether a decoded text could be decoded once more.
+/// Returns whether a decoded text contains another percent escape, which some stores would decode,
+/// too.
 fn has_escape(text: &str) -> bool {
     let hex = |b: &u8| b.is_ascii_hexdigit();
     text.as_bytes()

@@ -1,26 +1,29 @@
-//! Answers of CORS preflight requests, which browsers send without credentials: Fetch Standard, "CORS
-//! preflight request". They come from the configuration and never reach a store.
+//! Answers of CORS preflight requests, which browsers send without credentials: Fetch Standard,
+//! "CORS preflight request". The broker answers them from its configuration, and never passes them
+//! on to a store.
 
 use super::head::Head;
 use super::refusal::{Code, S3Refusal};
 
-/// What pages of certain origins may do: Amazon S3 User Guide, "Elements of a CORS configuration".
+/// A rule for the requests of web pages from other origins: Amazon S3 User Guide, "Elements of a
+/// CORS configuration".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorsRule {
-    /// Origins such as `https://app.example.com`; one `*` in each stands for any text.
+    /// The origins whose pages the rule allows, such as `https://app.example.com`. One `*` in each
+    /// matches any text.
     pub allowed_origins: Vec<String>,
-    /// Methods of Amazon S3.
+    /// The HTTP methods that the pages may use, such as `GET`.
     pub allowed_methods: Vec<String>,
-    /// Names of headers; one `*` in each stands for any text.
+    /// The request headers that the pages may set. One `*` in each matches any text.
     pub allowed_headers: Vec<String>,
-    /// How long a browser may remember the answer, in seconds.
+    /// How long a browser may cache the answer, in seconds; `None` leaves it to the browser.
     pub max_age_seconds: Option<u32>,
 }
 
-/// The headers of the answer to a preflight request.
+/// Returns the headers of the answer to a preflight request.
 ///
 /// # Errors
-/// [`S3Refusal`] if no rule allows it.
+/// [`S3Refusal`] if no rule allows the request.
 pub fn preflight(
     head: &Head<'_>,
     rules: &[CorsRule],
@@ -73,7 +76,7 @@ pub fn preflight(
     Ok(answer)
 }
 
-/// Whether a text is like a pattern in which one `*` stands for any text.
+/// Returns whether a text matches a pattern, in which one `*` matches any text.
 fn is_like(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,

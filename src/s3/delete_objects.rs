@@ -1,5 +1,6 @@
-//! The body of DeleteObjects: the names of up to a thousand objects, each of which is judged. Amazon S3
-//! API Reference, "DeleteObjects". It is read strictly, since the store reads it with another parser.
+//! The body of DeleteObjects, with the names of up to a thousand objects, each of which needs a
+//! permission: Amazon S3 API Reference, "DeleteObjects". The body is parsed strictly, because the
+//! store uses another parser.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,23 +14,24 @@ use super::refusal::{Code, S3Refusal};
 use super::store::StoreRules;
 use crate::base::digest::{hex, sha256};
 
-/// The most objects of one request.
+/// The maximum number of objects in one request.
 const MAX_OBJECTS: usize = 1_000;
-/// The longest body in bytes.
+/// The maximum length of the body in bytes.
 const MAX_BODY_BYTES: usize = 2 << 20;
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
-/// An object to delete, and its version if one is named.
+/// An object to delete: its name, and its version if the request names one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Condemned {
     pub key: ObjectKey<'static>,
     pub version: Option<String>,
 }
 
-/// Reads the body of a head, after it was compared with what the head declares of it.
+/// Parses the body of a request, after comparing it with the hashes in the head.
 ///
 /// # Errors
-/// [`S3Refusal`] if there is no body, or if it is not exactly what it must be.
+/// [`S3Refusal`] if the proxy sent no body, the body does not match its hashes, or it breaks a
+/// rule.
 pub(super) fn read(
     head: &Head<'_>,
     payload: Payload<'_>,
@@ -59,7 +61,7 @@ pub(super) fn read(
     parse(text, rules)
 }
 
-/// Compares the body with the hashes of the head. The store compares those that are not known here.
+/// Compares the body with the hashes in the head. Hashes of other kinds are left to the store.
 fn compare(head: &Head<'_>, payload: Payload<'_>, body: &[u8]) -> Result<(), S3Refusal> {
     let differs = |code, message: &str| Err(S3Refusal::new(code, message));
     match payload {
@@ -110,7 +112,7 @@ fn compare(head: &Head<'_>, payload: Payload<'_>, body: &[u8]) -> Result<(), S3R
     Ok(())
 }
 
-/// CRC-32 of ISO-HDLC, as in `x-amz-checksum-crc32`, four bits at a time.
+/// Computes the CRC-32 (ISO-HDLC) for `x-amz-checksum-crc32`, four bits at a time.
 fn crc32(bytes: &[u8]) -> u32 {
     const OF_HALF: [u32; 16] = [
         0x0000_0000,
@@ -220,7 +222,7 @@ fn object(node: Node<'_, '_>, rules: &StoreRules) -> Result<Condemned, S3Refusal
     Ok(Condemned { key, version })
 }
 
-/// The elements in an element that has nothing else in it but white space.
+/// Returns the child elements of an element, which may contain nothing else but white space.
 fn elements<'a, 'i>(node: Node<'a, 'i>) -> Result<impl Iterator<Item = Node<'a, 'i>>, S3Refusal> {
     let blank = |n: &Node<'_, '_>| n.text().is_some_and(|t| t.trim_ascii().is_empty());
     let good = |n: Node<'_, '_>| n.is_element() || (n.is_text() && blank(&n));
@@ -230,7 +232,7 @@ fn elements<'a, 'i>(node: Node<'a, 'i>) -> Result<impl Iterator<Item = Node<'a, 
     Err(malformed("it has text outside of values"))
 }
 
-/// The text in an element that has nothing else in it.
+/// Returns the text of an element, which may contain nothing else.
 fn value<'a>(node: Node<'a, '_>) -> Result<&'a str, S3Refusal> {
     let mut children = node.children();
     match (children.next(), children.next()) {

@@ -1,33 +1,35 @@
-//! The head of a request as a proxy reports it, and what makes one ambiguous whatever it asks for.
+//! The head of a request as a proxy reports it, with the checks for ambiguity that apply to all
+//! operations.
 
 use super::refusal::{Code, S3Refusal};
 
-/// The most headers of a request.
+/// The maximum number of headers of a request.
 const MAX_HEADERS: usize = 128;
-/// The most bytes of all names and values of headers together.
+/// The maximum total length in bytes of the names and values of all headers.
 const MAX_HEADER_BYTES: usize = 64 << 10;
-/// The most bytes of the path and the query together. A presigned request has its session token there.
+/// The maximum total length in bytes of the path and the query. The query of a presigned URL
+/// contains its session token.
 const MAX_PATH_BYTES: usize = 32 << 10;
 
 /// The head of a request, exactly as the client sent it.
 #[derive(Clone, Copy)]
 pub struct Head<'a> {
     pub method: &'a str,
-    /// The path as it was sent, still encoded, with the query.
+    /// The path and the query as the client sent them, still percent-encoded.
     pub path: &'a str,
-    /// `Host` or `:authority`.
+    /// The server that the client called: the value of `Host` or `:authority`.
     pub authority: &'a str,
-    /// All other headers with lower-case names, in the order in which they were sent.
+    /// All other headers with lower-case names, in the order of the request.
     pub headers: &'a [(String, String)],
-    /// The body, which is needed for `POST ?delete` only.
+    /// The body. The broker needs it only for `POST ?delete`; `None` if the proxy did not send it.
     pub body: Option<&'a [u8]>,
-    /// The length of the body in bytes, if it is known.
+    /// The length of the body in bytes; `None` if the proxy did not report it.
     pub size: Option<u64>,
 }
 
-/// Headers by which stores and servers can be made to see another request than the one that was signed:
-/// other methods and paths, and the private headers of several stores. A trailing `-` denotes all headers
-/// that begin like that.
+/// Headers that are refused, because they could make a store or server act on another request than
+/// the signed one: they override the method or the path, or are private headers of a store. A
+/// trailing `-` stands for all headers with that prefix.
 const PRIVATE: &[&str] = &[
     "rgwx-",
     "seaweed-",
@@ -58,8 +60,9 @@ const PRIVATE: &[&str] = &[
     "x-seaweedfs-",
 ];
 
-/// Headers of Amazon's own whose values may contain a comma. Proxies join repeated headers with commas, and
-/// a store may read the first or the last of them, so all others must not have one.
+/// The `x-amz-` headers whose values may contain a comma. Proxies join repeated headers with
+/// commas, and a store may use the first or the last value, so all other `x-amz-` headers must not
+/// contain one.
 const LISTS: &[&str] = &[
     // Dates of HTTP have one.
     "x-amz-copy-source-if-modified-since",
@@ -74,7 +77,7 @@ const LISTS: &[&str] = &[
     "x-amz-website-redirect-location",
 ];
 
-/// Other headers that must not be repeated, since a store acts on them.
+/// Other headers that stores act on, and that must therefore occur only once.
 const SINGLE: &[&str] = &[
     "authorization",
     "connection",
@@ -95,7 +98,8 @@ const SINGLE: &[&str] = &[
 ];
 
 impl<'a> Head<'a> {
-    /// The value of a header, or `None` if it is absent. Repeated headers were refused before.
+    /// Returns the value of a header, or `None` if it is absent. [`Self::check`] has refused
+    /// repeated headers that matter.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         let mut headers = self.headers.iter();
         headers
@@ -103,15 +107,15 @@ impl<'a> Head<'a> {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The path without the query, and the query without its question mark.
+    /// Splits the target into the path, and the query without its question mark.
     pub fn target(&self) -> (&'a str, &'a str) {
         self.path.split_once('?').unwrap_or((self.path, ""))
     }
 
-    /// Refuses a head that is too long, or that two readers could understand in two ways.
+    /// Refuses a head that is too long, or that servers could understand differently.
     ///
     /// # Errors
-    /// [`S3Refusal`] that names the header.
+    /// [`S3Refusal`] that names the header or the part that is not accepted.
     pub(super) fn check(&self) -> Result<(), S3Refusal> {
         let bytes = |headers: &[(String, String)]| {
             let lengths = headers.iter().map(|(n, v)| n.len().saturating_add(v.len()));
@@ -199,7 +203,8 @@ fn check_header(name: &str, value: &str, earlier: &[(String, String)]) -> Result
     Ok(())
 }
 
-/// Whether a name is in a list of names and, with a trailing `-`, of beginnings of names.
+/// Returns whether a header's name is the listed one, or has it as its prefix if the listed one
+/// ends with `-`.
 fn is_like(name: &str, listed: &str) -> bool {
     name == listed || (listed.ends_with('-') && name.starts_with(listed))
 }

@@ -1,5 +1,5 @@
-//! Names of objects, from a path, a copy source or a list of objects to delete; and of buckets, versions and
-//! uploads.
+//! Checks the names of objects, buckets, versions and uploads. Names of objects come from a path, a
+//! copy source or a list of objects to delete.
 
 use std::borrow::Cow;
 
@@ -7,14 +7,15 @@ use super::refusal::{Code, S3Refusal};
 use super::store::StoreRules;
 use crate::base::names::is_bucket;
 
-/// The longest name of an object in bytes: Amazon S3 User Guide, "Naming Amazon S3 objects".
+/// The maximum length of an object's name in bytes: Amazon S3 User Guide, "Naming Amazon S3
+/// objects".
 const MAX_KEY_BYTES: usize = 1024;
 
-/// The name of an object, which names the same object to every store.
+/// The name of an object, which is known to mean the same object in every store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectKey<'a> {
     name: Cow<'a, str>,
-    /// Whether the store may take the name without its trailing slash for the same.
+    /// Whether the store may treat the name with and without its trailing slash as the same object.
     is_also_bare: bool,
 }
 
@@ -22,7 +23,7 @@ impl<'a> ObjectKey<'a> {
     /// Checks the decoded name of an object.
     ///
     /// # Errors
-    /// [`S3Refusal`] if it is too long, or a store could take it for the name of another object.
+    /// [`S3Refusal`] if the name is too long, or a store could take it for another object.
     pub fn new(name: Cow<'a, str>, rules: &StoreRules) -> Result<Self, S3Refusal> {
         let invalid = |message: &str| Err(S3Refusal::new(Code::InvalidUri, message));
         if name.is_empty() {
@@ -67,25 +68,27 @@ impl<'a> ObjectKey<'a> {
         })
     }
 
-    /// The name as it was asked for.
+    /// The decoded name as the request has it.
     pub fn as_str(&self) -> &str {
         &self.name
     }
 
-    /// All names under which the store may find the object, each of which must be allowed.
+    /// Returns all names under which the store may find the object. The caller needs permission for
+    /// each of them.
     pub fn readings(&self) -> impl Iterator<Item = &str> {
         let bare = self.name.strip_suffix('/').filter(|_| self.is_also_bare);
         std::iter::once(&*self.name).chain(bare)
     }
 }
 
-/// Whether stores that keep objects as files have parts of uploads, versions or directories under such a
-/// segment, where they would not be judged by the name of their object.
+/// Returns whether stores that keep objects as files use a segment like this for their own data,
+/// such as uploads and versions. A request for it would bypass the permission for the object's own
+/// name.
 fn is_private(segment: &str) -> bool {
     segment == ".uploads" || segment.ends_with(".versions") || segment.ends_with("__XLDIR__")
 }
 
-/// Refuses a bucket whose name is not that of a general purpose bucket: Amazon S3 User Guide, "General
+/// Refuses a name that is not valid for a general purpose bucket: Amazon S3 User Guide, "General
 /// purpose bucket naming rules".
 pub(super) fn check_bucket(bucket: &str) -> Result<(), S3Refusal> {
     if is_bucket(bucket) {
@@ -97,7 +100,8 @@ pub(super) fn check_bucket(bucket: &str) -> Result<(), S3Refusal> {
     ))
 }
 
-/// Whether a text is the id of a version or an upload. Stores that keep them in files make paths of them.
+/// Returns whether a text is a valid id of a version or an upload. Some stores use such ids in
+/// paths of files, so they must not contain slashes or `..`.
 pub(super) fn is_id(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~+=".contains(&b);
     (1..=1024).contains(&text.len())

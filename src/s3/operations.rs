@@ -1,9 +1,9 @@
-//! The operations of Amazon S3 and how each is told from the others: by method, level and parameters of
-//! the query. The table is data from a published model (`generate.py`).
+//! The operations of Amazon S3. Their methods, levels and query parameters distinguish them.
+//! `generate.py` makes the table from a published model.
 
 use std::sync::LazyLock;
 
-/// What an operation is about.
+/// The resource that an operation is about: the store itself, a bucket or an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     Service,
@@ -11,20 +11,20 @@ pub enum Level {
     Object,
 }
 
-/// An operation, and what a request for it looks like.
+/// An operation, and the form of the requests for it.
 #[derive(Debug)]
 pub struct Operation {
-    /// The name as Amazon writes it.
+    /// The name as Amazon spells it, such as `ListObjectsV2`.
     pub name: &'static str,
     method: &'static str,
     level: Level,
-    /// Parameters that have exactly this value.
+    /// The query parameters that must have exactly these values.
     fixed: Vec<(&'static str, &'static str)>,
-    /// Parameters that must be there.
+    /// The query parameters that a request must have, with any value.
     required: Vec<&'static str>,
-    /// Parameters that may be there.
+    /// The query parameters that a request may have.
     optional: Vec<&'static str>,
-    /// Whether the request names the object to copy in a header.
+    /// Whether a request has the header `x-amz-copy-source`.
     copies: bool,
 }
 
@@ -73,8 +73,8 @@ impl Operation {
         Some(operation)
     }
 
-    /// Whether a request is for this operation: it has all parameters that the operation needs, and none
-    /// that the operation does not have.
+    /// Returns whether a request is for this operation: it has all parameters that the operation
+    /// requires, and no others than it allows.
     fn is_asked_for(
         &self,
         method: &str,
@@ -95,7 +95,7 @@ impl Operation {
             })
     }
 
-    /// The one operation that a request is for; `None` if it is for none, or if that is not certain.
+    /// Returns the operation that a request is for; `None` if there is none, or more than one.
     pub(super) fn find(
         method: &str,
         level: Level,
@@ -114,7 +114,7 @@ impl Operation {
 
 #[cfg(test)]
 impl Operation {
-    /// A request line for the operation, and the headers that it needs.
+    /// Returns a valid request line for the operation, with the headers that it needs.
     pub(super) fn example(&self) -> (String, Vec<(&'static str, String)>) {
         let path = match self.level {
             Level::Service => "/",

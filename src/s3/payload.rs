@@ -1,28 +1,30 @@
-//! What a request declares of its payload, as far as it can be passed on without reading the payload.
+//! The declaration of a request's payload in its head, in the forms that a proxy can pass on
+//! without the broker reading the payload.
 
 use super::head::Head;
 use super::refusal::{Code, S3Refusal};
 use super::store::StoreRules;
 use crate::proof::sigv4::s3::{UNSIGNED_PAYLOAD, UNSIGNED_TRAILER};
 
-/// What a request declares of its payload.
+/// The meaning of `x-amz-content-sha256` in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Payload<'a> {
-    /// The SHA-256 in lower-case hexadecimal digits, which the store compares.
+    /// The payload's SHA-256 in lower-case hexadecimal digits. The store compares it with the
+    /// payload.
     Hashed(&'a str),
-    /// Nothing: the signature does not cover the payload.
+    /// `UNSIGNED-PAYLOAD`: the signature does not cover the payload.
     Unsigned,
-    /// Nothing: the signature does not cover the payload, which comes in chunks with a checksum
-    /// after them. The store compares the checksum.
+    /// `STREAMING-UNSIGNED-PAYLOAD-TRAILER`: the signature does not cover the payload, which comes
+    /// in chunks with a checksum at the end. The store compares the checksum.
     UnsignedTrailer,
 }
 
 impl<'a> Payload<'a> {
-    /// Reads what a request declares of its payload.
+    /// Reads the value of `x-amz-content-sha256`, and checks that the other headers agree with it.
     ///
     /// # Errors
-    /// [`S3Refusal`] if it is not known, if the store would not understand it, or if the head does not
-    /// suffice to check it.
+    /// [`S3Refusal`] if the value is unknown, the store does not support it, or the headers
+    /// contradict it.
     pub fn read(declared: &'a str, head: &Head<'_>, rules: &StoreRules) -> Result<Self, S3Refusal> {
         let payload = match declared {
             UNSIGNED_PAYLOAD => Self::Unsigned,

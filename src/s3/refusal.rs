@@ -1,9 +1,9 @@
-//! A refusal in the terms of Amazon S3: its code, status and XML. Amazon S3 API Reference, "Error
+//! An error answer of Amazon S3, with its code, status and XML: Amazon S3 API Reference, "Error
 //! responses".
 
 use crate::proof::sigv4::S3SigError;
 
-/// The error codes that are answered. Their names are those of Amazon S3.
+/// The error codes that the broker returns, with Amazon S3's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
     AccessDenied,
@@ -30,7 +30,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// The code and the HTTP status.
+    /// Returns the error code and its HTTP status.
     fn kind(self) -> (&'static str, u16) {
         match self {
             Self::AccessDenied => ("AccessDenied", 403),
@@ -57,22 +57,22 @@ impl Code {
         }
     }
 
-    /// The code as Amazon S3 writes it.
+    /// The code as Amazon S3 spells it.
     pub fn as_str(self) -> &'static str {
         self.kind().0
     }
 
-    /// The HTTP status.
+    /// The HTTP status with which Amazon S3 returns the code.
     pub fn status(self) -> u16 {
         self.kind().1
     }
 }
 
-/// A refused request, with what its caller is told.
+/// The refusal of a request, with everything that its caller is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Refusal {
     pub code: Code,
-    /// A sentence for the caller.
+    /// The error message for the caller.
     pub message: String,
     /// The sealed reason of an AccessDenied, which `brevet explain` opens; empty if there is none.
     pub encoded_message: String,
@@ -83,7 +83,8 @@ pub struct S3Refusal {
 }
 
 impl S3Refusal {
-    /// A refusal without a sealed reason. The resource and the request id are added when it is recorded.
+    /// Creates a refusal without a sealed reason. The resource and the request id are added when
+    /// the refusal is recorded.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -94,12 +95,12 @@ impl S3Refusal {
         }
     }
 
-    /// The HTTP status.
+    /// The HTTP status of the answer.
     pub fn status(&self) -> u16 {
         self.code.status()
     }
 
-    /// The message with the sealed reason, as STS and IAM append it.
+    /// The message, to which the sealed reason is appended as in answers of STS and IAM.
     pub fn full_message(&self) -> String {
         match self.encoded_message.as_str() {
             "" => self.message.clone(),
@@ -129,7 +130,7 @@ impl S3Refusal {
     }
 }
 
-/// Appends a text with what is special in XML escaped, and without characters that XML cannot have.
+/// Appends a text, with special characters escaped and without characters that XML does not allow.
 fn escape(xml: &mut String, text: &str) {
     for c in text.chars() {
         match c {

@@ -1,5 +1,6 @@
-//! Finds out which operation a head asks for, on which bucket and object. Whatever is not certain is
-//! refused: an unknown parameter, two operations at once, a name that two readers could read in two ways.
+//! Determines the operation, bucket and object that a head asks for. Refuses every ambiguous
+//! request: one with an unknown parameter, one that fits two operations, or one with a name that
+//! stores could read differently.
 
 use std::borrow::Cow;
 
@@ -16,7 +17,7 @@ use crate::proof::sigv4::s3::SIGNATURE_PARAMETERS;
 /// The methods of Amazon S3, besides OPTIONS.
 const METHODS: [&str; 5] = ["DELETE", "GET", "HEAD", "POST", "PUT"];
 
-/// Headers without influence on what is allowed, which SDKs move into the query of a presigned URL.
+/// Headers that SDKs move into the query of a presigned URL. They do not influence what is allowed.
 const MOVED_HEADERS: [&str; 7] = [
     "x-amz-checksum-crc32",
     "x-amz-checksum-crc32c",
@@ -27,41 +28,41 @@ const MOVED_HEADERS: [&str; 7] = [
     "x-amz-sdk-checksum-algorithm",
 ];
 
-/// The parameters of signatures of version 2.
+/// The query parameters of Signature Version 2, which is refused.
 const OLD_SIGNATURE: [&str; 3] = ["AWSAccessKeyId", "Expires", "Signature"];
 
-/// What a head asks for.
+/// The operation that a head asks for, with its bucket, object and parameters.
 #[derive(Debug)]
 pub struct Routed<'a> {
     pub operation: &'static Operation,
-    /// The bucket, unless the operation is about the store.
+    /// The bucket; `None` if the operation is about the store itself.
     pub bucket: Option<&'a str>,
-    /// The object, if the operation is about one.
+    /// The object; `None` if the operation is about a bucket or the store.
     pub key: Option<ObjectKey<'a>>,
-    /// The version of the object, if one is named.
+    /// The version of the object; `None` if the request names none.
     pub version: Option<Cow<'a, str>>,
-    /// The object to copy, if the operation copies one.
+    /// The object to copy; `None` if the operation does not copy one.
     pub source: Option<CopySource<'a>>,
-    /// The whole path, decoded once.
+    /// The complete path, percent-decoded once.
     pub path: Cow<'a, str>,
-    /// The parameters with their decoded values, in the order in which they were sent.
+    /// The query parameters with their decoded values, in the order of the request.
     pub query: Vec<(&'a str, Cow<'a, str>)>,
-    /// Whether the bucket is named by the host.
+    /// Whether the host, and not the path, contains the bucket's name.
     pub in_host: bool,
 }
 
 impl Routed<'_> {
-    /// The decoded value of a parameter.
+    /// Returns the decoded value of a query parameter; `None` if it is absent.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let mut query = self.query.iter();
         query.find(|(n, _)| *n == name).map(|(_, value)| &**value)
     }
 }
 
-/// Reads a head by the rules of the store that it is for.
+/// Determines what a head asks for, by the rules of the store that it is for.
 ///
 /// # Errors
-/// [`S3Refusal`] if it is not certain what the head asks for.
+/// [`S3Refusal`] if the head is ambiguous, or asks for an operation that is not known.
 pub fn route<'a>(head: &Head<'a>, rules: &StoreRules) -> Result<Routed<'a>, S3Refusal> {
     if !METHODS.contains(&head.method) {
         return Err(S3Refusal::new(
@@ -123,10 +124,11 @@ pub fn route<'a>(head: &Head<'a>, rules: &StoreRules) -> Result<Routed<'a>, S3Re
     })
 }
 
-/// The decoded path of a head, and its parameters with their decoded values, whatever it asks for.
+/// Returns the decoded path of a head and its query parameters with their decoded values, without
+/// determining the operation.
 ///
 /// # Errors
-/// [`S3Refusal`] if two readers could understand the head in two ways.
+/// [`S3Refusal`] if servers could understand the head differently.
 pub fn decoded<'a>(head: &Head<'a>) -> Result<Decoded<'a>, S3Refusal> {
     head.check()?;
     let (path, query) = head.target();
@@ -134,10 +136,10 @@ pub fn decoded<'a>(head: &Head<'a>) -> Result<Decoded<'a>, S3Refusal> {
     Ok((path, parameters(query)?))
 }
 
-/// A path, and the parameters of a query.
+/// A decoded path, and the query parameters with their decoded values.
 pub type Decoded<'a> = (Cow<'a, str>, Vec<(&'a str, Cow<'a, str>)>);
 
-/// The bucket that the host names; `None` if the host is the store's own name.
+/// Returns the bucket in the host name; `None` if the host is the store's own name.
 fn bucket_of_host<'a>(
     authority: &'a str,
     rules: &StoreRules,
@@ -233,7 +235,8 @@ fn operation(
     }
 }
 
-/// Whether names of objects can begin like this, so that a store lists by the text that was judged.
+/// Returns whether an object's name can begin with this text. Otherwise a store could list by
+/// another prefix than the one that was authorized.
 fn is_beginning_of_keys(text: &str, rules: &StoreRules) -> bool {
     let odd = text.starts_with('/') || text.contains("//") || text.contains('\\');
     let is_whole = rules.keeps_slashes || !odd;
@@ -244,7 +247,7 @@ fn has_dot_segment(text: &str) -> bool {
     text.split(['/', '\\']).any(|s| matches!(s, "." | ".."))
 }
 
-/// Checks the values on which a decision or the identity of the object depends.
+/// Checks the values of parameters that influence the decision or identify the object.
 fn check_values(routed: &Routed<'_>, rules: &StoreRules) -> Result<(), S3Refusal> {
     let prefix = routed.parameter("prefix").unwrap_or_default();
     let number = |text: &str, most: u32| {

@@ -1,5 +1,5 @@
-//! Signs a judged request once more, with the key of the store: the same method, path and payload, for
-//! the store's own host.
+//! Signs an allowed request again with the store's own key. The method, path and payload stay the
+//! same; the host is the store's own.
 
 use super::head::Head;
 use super::payload::Payload;
@@ -9,8 +9,8 @@ use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 use crate::proof::sigv4::s3::{S3Request, SIGNATURE_PARAMETERS, authorization};
 
-/// Headers of the client that the store must not get: they are about the client's own account and
-/// session, or about a host that is not the store's.
+/// The client's headers that must not reach the store, because they are about the client's account
+/// and session, or about the proxy's host.
 const REMOVED: [&str; 7] = [
     "forwarded",
     "x-amz-expected-bucket-owner",
@@ -21,24 +21,25 @@ const REMOVED: [&str; 7] = [
     "x-forwarded-prefix",
 ];
 
-/// Headers besides Amazon's own on which the decision may depend.
+/// Headers without the prefix `x-amz-` that the decision may depend on, so they are signed, too.
 const JUDGED: [&str; 2] = ["if-match", "if-none-match"];
 
-/// What has to be changed in a head so that the store accepts it.
+/// The changes to a head that make it a signed request to the store.
 pub struct SignedForStore {
-    /// Headers that replace those of the client.
+    /// The headers that replace those of the client.
     pub set: Vec<(&'static str, Secret<String>)>,
-    /// The names of headers to remove.
+    /// The names of the headers to remove.
     pub remove_headers: Vec<String>,
-    /// The names of query parameters to remove.
+    /// The names of the query parameters to remove.
     pub remove_query: Vec<String>,
-    /// The `Host` with which the store is called.
+    /// The value of `Host` for the request to the store, which the new signature covers.
     pub host: String,
-    /// Whether the host names the bucket, so that no other host will do.
+    /// Whether the host contains the bucket's name, so that the request must go to exactly this
+    /// host.
     pub names_bucket: bool,
 }
 
-/// Signs the head for the store.
+/// Returns the changes that sign an allowed head for the store.
 pub fn sign(
     store: &S3Store,
     head: &Head<'_>,

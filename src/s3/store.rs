@@ -1,5 +1,6 @@
-//! An object store behind a proxy: how its requests are read, whose buckets it has, and the key with
-//! which requests are signed for it. The configuration makes it; nothing here knows a network.
+//! An object store behind a proxy, as the configuration describes it: the rules for reading its
+//! requests, its buckets with their owners, and the key that signs requests for it. Nothing here
+//! uses the network.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,76 +12,79 @@ use super::cors::CorsRule;
 use crate::base::arn::AccountId;
 use crate::proof::sigv4::SigningSecret;
 
-/// How a request names its bucket, both from the client and to the store.
+/// The place of the bucket's name in a request. It is the same in the client's request and in the
+/// request to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// As the first segment of the path.
+    /// The first segment of the path.
     Path,
-    /// As the first label of the host, or as the first segment of the path if the host is the store's
-    /// own name.
+    /// The first label of the host, or the first segment of the path if the host is the store's own
+    /// name.
     VirtualHost,
 }
 
-/// How the requests for a store are read.
+/// The rules for reading requests to a store.
 #[derive(Debug, Clone)]
 pub struct StoreRules {
     pub style: Style,
-    /// The names by which clients call the store, in lower case and without a port. A request that was
-    /// signed for another host is refused.
+    /// The host names by which clients call the store, in lower case and without a port. Requests
+    /// that were signed for another host are refused.
     pub names: Vec<String>,
-    /// Whether the store keeps empty segments and trailing slashes in the names of objects. If it does
-    /// not, `a//b` is refused, and `a/` must be allowed as `a` too.
+    /// Whether the store distinguishes names of objects that differ only in empty segments or a
+    /// trailing slash. If not, `a//b` is refused, and a request for `a/` also needs the permission
+    /// for `a`.
     pub keeps_slashes: bool,
-    /// Whether the store takes payloads in chunks without signatures and a checksum after them.
+    /// Whether the store accepts payloads in unsigned chunks with a checksum at the end.
     pub takes_trailers: bool,
-    /// The region for which requests must be signed, and for which they are signed for the store.
+    /// The region in signatures: clients must sign their requests for it, and the broker signs its
+    /// requests to the store for it.
     pub region: String,
 }
 
-/// A bucket of a store, with its owner and its rules for other origins.
+/// A bucket of a store, with its owner and its CORS rules.
 #[derive(Debug, Clone)]
 pub struct Bucket {
-    /// The account that owns the bucket.
+    /// The account that owns the bucket, whose policies decide on requests to it.
     pub account: AccountId,
-    /// What pages of other origins may do with the bucket.
+    /// The rules for requests from web pages of other origins.
     pub cors: Vec<CorsRule>,
 }
 
-/// A long-term key of the store, with which requests are signed for it.
+/// The store's long-term access key with which the broker signs requests to the store.
 #[derive(Debug)]
 pub struct StoreKey {
     pub access_key_id: String,
     pub secret: SigningSecret,
 }
 
-/// Which decisions are written to the audit log. Refusals always are.
+/// The decisions that are written to the audit log. Refusals always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DataEvents {
-    /// Refusals, and what was allowed.
+    /// Refused and allowed requests.
     All,
     #[default]
     Refused,
 }
 
-/// A store, with the buckets that may be asked for.
+/// An object store, with the buckets that clients may use.
 pub struct S3Store {
     /// The name of the store in the configuration.
     pub name: String,
     pub rules: StoreRules,
-    /// The authority of the store itself, as its `Host` header names it.
+    /// The store's own host, as the `Host` header of requests to it names it.
     pub host: String,
-    /// All buckets that may be asked for, by name.
+    /// All buckets that clients may use, by name.
     pub buckets: HashMap<String, Bucket>,
-    /// The key with which requests are signed. A reload of the configuration replaces it.
+    /// The key that signs requests to the store. A reload of the configuration replaces it.
     pub key: ArcSwap<StoreKey>,
     pub data_events: DataEvents,
-    /// Whether requests are signed for clients that call the store themselves. Such a client can add headers, so the
-    /// store must act on none that is not signed.
+    /// Whether the broker also signs requests for clients that call the store directly. Such a
+    /// client can add unsigned headers, so the store must ignore every header that is not signed.
     pub remote_signing: bool,
 }
 
 impl S3Store {
-    /// A store that signs with this key from now on.
+    /// Creates a store without buckets, whose requests are signed with this key.
     pub fn new(name: String, rules: StoreRules, host: String, key: StoreKey) -> Self {
         Self {
             name,
@@ -93,8 +97,8 @@ impl S3Store {
         }
     }
 
-    /// The store whose proxy clients call by this host, with or without a port. In a store with virtual hosts, a
-    /// bucket's name and a dot may come before its own.
+    /// Returns the store whose proxy has this host name, with or without a port. In a store with
+    /// virtual hosts, a bucket's name and a dot may precede the name.
     pub fn behind<'a>(stores: &'a [Arc<Self>], authority: &str) -> Option<&'a Self> {
         let host = match authority.rsplit_once(':') {
             Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
@@ -120,8 +124,8 @@ impl S3Store {
         called.map(|store| &**store)
     }
 
-    /// Converts the host by which a client calls the store itself to the one by which it would call the
-    /// store's proxy. `None` if the host is not the store's.
+    /// Converts the host of a request that a client sends directly to the store to the host by
+    /// which it would call the proxy. Returns `None` if the host is not the store's.
     pub fn as_behind(&self, authority: &str) -> Option<String> {
         let name = self.rules.names.first()?;
         let before = authority.strip_suffix(self.host.as_str())?;

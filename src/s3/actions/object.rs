@@ -11,14 +11,14 @@ use crate::s3::refusal::{Code, S3Refusal};
 use crate::s3::route::Routed;
 use crate::s3::tagging;
 
-/// The keys that only the store knows of an object that exists.
+/// The condition keys of an existing object whose values only the store knows.
 const OF_OBJECT: &[&str] = &[
     "s3:existingobjecttag/",
     "s3:buckettag/",
     "aws:resourcetag/",
     "s3:tlsversion",
 ];
-/// [`OF_OBJECT`], and the keys of tags that are in the body or belong to the object that is copied.
+/// The keys of [`OF_OBJECT`], and those of tags that come from the body or from the copied object.
 const TAGS: &[&str] = &[
     "s3:requestobjecttag/",
     "s3:requestobjecttagkeys",
@@ -27,7 +27,7 @@ const TAGS: &[&str] = &[
     "aws:resourcetag/",
     "s3:tlsversion",
 ];
-/// [`OF_OBJECT`], and the keys of permissions that are in the body.
+/// The keys of [`OF_OBJECT`], and those of an access control list in the body.
 pub(super) const ACL_IN_BODY: &[&str] = &[
     "s3:x-amz-acl",
     "s3:x-amz-grant-full-control",
@@ -40,15 +40,15 @@ pub(super) const ACL_IN_BODY: &[&str] = &[
     "aws:resourcetag/",
     "s3:tlsversion",
 ];
-/// The unknown keys if the retention is in headers: the number of days depends on how the store
-/// counts them.
+/// The unknown condition keys of a request with retention headers: stores count the number of
+/// remaining days differently.
 const LOCKED: &[&str] = &[
     "s3:object-lock-remaining-retention-days",
     "s3:buckettag/",
     "aws:resourcetag/",
     "s3:tlsversion",
 ];
-/// The unknown keys if the retention or the legal hold is in the body.
+/// The unknown condition keys of a request with the retention or the legal hold in its body.
 const LOCK: &[&str] = &[
     "s3:object-lock-legal-hold",
     "s3:object-lock-mode",
@@ -62,7 +62,8 @@ const LOCK: &[&str] = &[
 const COPIES_TAGS: &str = "CopyObject also copies the tags of its source, so the caller needs permission to read and \
     to write tags. To copy without these tags, set `x-amz-tagging-directive` to REPLACE.";
 
-/// An object as a resource: its bucket, its name and its version if one is named.
+/// An object that a permission is for: its bucket, its name, and its version if the request names
+/// one.
 struct Object<'a, 'k> {
     bucket: &'a str,
     key: &'k ObjectKey<'a>,
@@ -70,8 +71,8 @@ struct Object<'a, 'k> {
 }
 
 impl<'a> Object<'a, '_> {
-    /// The checks of an action on the object, under every name that the store could find it by. If a
-    /// version is named, the action is the second one.
+    /// Returns the permission checks of an action on the object, one for each name under which the
+    /// store could find it. The second action applies if the request names a version.
     fn check(
         &self,
         (action, of_version): (&'static str, &'static str),
@@ -97,7 +98,8 @@ impl<'a> Object<'a, '_> {
     }
 }
 
-/// The keys of an action on an object that are not known here, if it has more than other actions.
+/// Returns the condition keys of an action on an object whose values the broker does not know;
+/// `None` if they are those of all actions.
 pub(super) fn unknown_of(action: &str) -> Option<&'static [&'static str]> {
     Some(match action {
         "s3:PutObjectTagging" | "s3:PutObjectVersionTagging" => TAGS,
@@ -118,7 +120,7 @@ pub(super) fn unknown_of(action: &str) -> Option<&'static [&'static str]> {
     })
 }
 
-/// The pair of actions for a request whose action is the same with and without a version.
+/// Returns the pair of actions for a request that needs the same action with and without a version.
 fn just(action: &'static str) -> (&'static str, &'static str) {
     (action, action)
 }
@@ -195,7 +197,7 @@ pub(super) fn checks<'a>(
     Ok(checks)
 }
 
-/// The permissions to delete an object, or one version of it.
+/// Returns the permissions that are needed to delete an object, or one version of it.
 pub(super) fn deletion<'a>(
     head: &Head<'a>,
     bucket: &'a str,
@@ -216,7 +218,7 @@ pub(super) fn deletion<'a>(
     Ok(checks)
 }
 
-/// Whether the request asks for governance retention to be ignored.
+/// Returns whether the request asks to bypass governance retention.
 fn bypasses(head: &Head<'_>) -> Result<bool, S3Refusal> {
     match head.header("x-amz-bypass-governance-retention") {
         None | Some("false") => Ok(false),
@@ -249,14 +251,16 @@ fn source_read<'a>(source: &'a CopySource<'a>) -> Vec<Check<'a>> {
     object_of(source).check(("s3:GetObject", "s3:GetObjectVersion"), OF_OBJECT, &[])
 }
 
-/// The permission to upload a part. What the object will be like was judged when the upload began.
+/// Returns the permissions that are needed to upload a part. The properties of the object were
+/// checked when the upload began.
 fn part<'a>(object: &Object<'a, '_>, keys: &[(Cow<'static, str>, Value<'a>)]) -> Vec<Check<'a>> {
     let keys: Vec<_> = keys.iter().cloned().chain([creation("false")]).collect();
     object.check(just("s3:PutObject"), OF_STORE, &keys)
 }
 
-/// Copying needs the permissions to read the source and to write the object, and the same for tags if
-/// they are copied, which is the default. Whether the source has any is known to the store only.
+/// Returns the permissions that are needed to copy an object: to read the source, to write the
+/// object, and both for tags, unless the request replaces them. The broker does not know whether
+/// the source has tags, so it always requires the permissions for them.
 fn copied<'a>(
     head: &Head<'a>,
     object: &Object<'a, '_>,
@@ -283,7 +287,8 @@ fn copied<'a>(
     Ok(checks)
 }
 
-/// The permissions to write an object with what the headers give it.
+/// Returns the permissions that are needed to write an object with the properties in the headers,
+/// such as tags and retention.
 fn written<'a>(
     head: &Head<'a>,
     object: &Object<'a, '_>,
@@ -338,7 +343,7 @@ fn written<'a>(
     Ok(checks)
 }
 
-/// The headers that make a write conditional.
+/// Returns the condition keys of the headers that make a write conditional.
 fn conditional<'a>(
     head: &Head<'a>,
 ) -> impl Iterator<Item = (Cow<'static, str>, Value<'a>)> + use<'a> {
@@ -346,7 +351,8 @@ fn conditional<'a>(
     names.map(|name| key_of(head, name)).into_iter().flatten()
 }
 
-/// The condition key that says whether the request itself creates the object: `true` or `false`.
+/// Returns the condition key `s3:ObjectCreationOperation`, which says whether the request itself
+/// creates the object.
 fn creation<'a>(creates: &'static str) -> (Cow<'static, str>, Value<'a>) {
     ("s3:objectcreationoperation".into(), one(creates))
 }

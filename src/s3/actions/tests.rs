@@ -11,7 +11,8 @@ const RULES: fn() -> StoreRules = || StoreRules {
     region: "us-east-1".into(),
 };
 
-/// The permissions that a request needs, as `ACTION RESOURCE`, without what all ARNs begin with.
+/// Returns the permissions that a request needs, as `ACTION RESOURCE` without the prefixes `s3:`
+/// and `arn:aws:s3:::`.
 fn needs(line: &str, headers: &[(&str, &str)]) -> Vec<String> {
     found(line, headers, None, |checks| {
         let text = |check: &Check<'_>| {
@@ -52,7 +53,7 @@ fn found<T>(
     )?))
 }
 
-/// The condition keys of the first permission, as `KEY=VALUE`.
+/// Returns the condition keys of the first permission, as `KEY=VALUE`.
 fn keys(line: &str, headers: &[(&str, &str)]) -> Vec<String> {
     found(line, headers, None, |checks| {
         let text = |value: &Value<'_>| match value {
@@ -438,8 +439,7 @@ fn what_only_the_store_knows_is_said_of_each_permission() {
     assert!(unknown("PUT /data/a", &locked).contains(&"s3:object-lock-remaining-retention-days"));
 }
 
-/// Every operation of the table is either judged or refused by name; none is let through without a
-/// permission.
+/// Checks that every operation in the table needs a permission or is refused by name.
 #[test]
 fn an_04_no_operation_is_without_a_permission() {
     let mut judged = 0;

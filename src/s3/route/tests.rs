@@ -12,7 +12,8 @@ fn rules(style: Style, keeps_slashes: bool) -> StoreRules {
     }
 }
 
-/// What a request line asks for: the operation, bucket, key and version; or the code of the refusal.
+/// Returns the operation, bucket, key and version that a request line asks for, or the error code
+/// of its refusal.
 fn ask(line: &str, headers: &[(&str, &str)], rules: &StoreRules, host: &str) -> String {
     let (method, path) = line.split_once(' ').unwrap();
     let headers: Vec<(String, String)> = headers
@@ -550,8 +551,8 @@ fn os_10_headers_that_change_the_request_behind_the_signature_are_refused() {
 
 type Parameters = Vec<(String, String)>;
 
-/// Reads a path-style request as simply as possible: which bucket, key and parameters it has. `None` if
-/// anything in it is unusual.
+/// Parses a path-style request in a simple way, without the code above. Returns the bucket, the key
+/// and the parameters, or `None` for any unusual request.
 fn slow(path: &str) -> Option<(String, String, Parameters)> {
     let decoded = |text: &str| -> Option<String> {
         let mut out = Vec::new();
@@ -624,7 +625,7 @@ fn slow(path: &str) -> Option<(String, String, Parameters)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Whatever is accepted, the slow twin reads alike.
+    /// Checks that the simple parser [`slow`] reads every accepted head in the same way.
     #[test]
     fn os_01_an_accepted_head_is_read_as_the_slow_twin_reads_it(
         method in prop::sample::select(vec!["GET", "PUT", "DELETE", "HEAD", "POST"]),
@@ -645,7 +646,7 @@ proptest! {
         }
     }
 
-    /// A well-formed name comes back whole, however it is encoded.
+    /// Checks that a well-formed name is accepted and read back unchanged, however it is encoded.
     #[test]
     fn os_01_every_plain_name_is_accepted_and_read_back(key in "[a-zA-Z0-9 +%?&=;:@!$'()*,~_ü€-]{1,20}(/[a-z +%ü]{1,8}){0,3}", upper in any::<bool>()) {
         prop_assume!(!key.split('/').any(|s| s == "." || s == ".."));
