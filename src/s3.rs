@@ -2,8 +2,8 @@
 //! permissions that they need, and the signature of the same request for the store. This module has pure rules: it
 //! reads no network and no directory, and awaits nothing.
 //!
-//! A request is refused wherever two readers could understand it in two ways, since the store is the second reader. A
-//! path and a query are never normalised: the store gets them as the client sent them.
+//! A request that the broker and the store could understand in two different ways is refused. A path and a query are
+//! never normalised: the store gets them as the client sent them.
 
 pub mod actions;
 mod canonical;

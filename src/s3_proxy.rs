@@ -1,8 +1,9 @@
-//! The faces by which proxies in front of object stores ask whether a request may go on: Envoy's external
-//! authorization over gRPC, and the questions of nginx, Traefik and Caddy over HTTP. They turn a question into the
-//! head of a request and a decision into an answer; [`decide`] judges.
+//! Answers proxies in front of object stores that ask whether a request may go on: Envoy by its external authorization
+//! filter over gRPC, and nginx, Traefik and Caddy over HTTP. This module converts a question to the head of a request,
+//! and a decision to an answer; [`decide`] makes the decision.
 //!
-//! An answer holds a signature that the store accepts, so it is sent to the operator's proxies only and never logged.
+//! An answer contains a signature that the store accepts, so it is sent to the operator's proxies only and never
+//! logged.
 
 mod answer;
 mod envoy;

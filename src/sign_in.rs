@@ -344,7 +344,7 @@ fn fresh_handle(broker: &Broker) -> Result<Handle, Error> {
     Ok(Handle(secret(broker)?))
 }
 
-/// 256 random bits as text.
+/// Makes a secret of 256 random bits as text, for cookies and tokens.
 fn secret(broker: &Broker) -> Result<Secret<String>, Error> {
     let bytes = entropy::bytes::<32>(&*broker.entropy)?;
     Ok(Secret::new(spelled(&bytes)))
@@ -365,8 +365,8 @@ fn digest(secret: &str) -> String {
     hex(&sha256(secret.as_bytes()))
 }
 
-/// The column by which the store finds sign-ins of a user or a provider: the unique id of the user, or the ARN of the
-/// provider.
+/// The value by which the store finds the sign-ins of a user or a provider: the unique id of the user, or the ARN of
+/// the provider.
 fn holder(sign_in: &SignIn) -> &str {
     match &sign_in.who {
         Who::User { id, .. } => id,

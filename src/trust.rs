@@ -56,7 +56,7 @@ enum Bearer {
 }
 
 impl Grant<'_> {
-    /// How the session is issued, and the ARN and unique id of its principal.
+    /// The kind of the session, and the ARN and unique id of its principal.
     pub fn principal(&self) -> (SessionKind, &str, &str) {
         match &self.to {
             Bearer::Role(role) => (SessionKind::Role, &role.arn, &role.id),

@@ -8,11 +8,11 @@ use crate::proof::saml::Refusal;
 /// The caller could not be authenticated, or its credentials have ended meanwhile.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unproven {
-    /// What the caller is told, which may say less than `reason`.
+    /// The error that the caller receives. It may say less than `reason`.
     pub error: Error,
     /// The access key id in the request, which is unverified; `None` if the request has none.
     pub claimed_key: Option<String>,
-    /// The reason for the audit log; `None` if the error says it all.
+    /// The reason for the audit log; `None` if the error alone is enough.
     pub reason: Option<Reason>,
 }
 

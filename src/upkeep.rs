@@ -1,5 +1,5 @@
-//! The work that a broker does on its store in the background: it checks all rows, deletes what has
-//! expired, switches off access keys that are too old, and records the use of access keys and the retirement of signing keys.
+//! The work that a broker does on its store in the background: it checks all rows, deletes expired rows, deactivates
+//! access keys that are too old, and records the use of access keys and the retirement of signing keys.
 
 mod check;
 mod key_ages;

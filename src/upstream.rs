@@ -32,7 +32,7 @@ pub use refused::Refused;
 pub struct Browser([u8; 32]);
 
 impl Browser {
-    /// The browser that sent this value of the cookie before a sign-in.
+    /// Computes the digest of a cookie's value, which identifies the browser that sent the cookie.
     pub fn of(cookie: &str) -> Self {
         Self(crate::base::digest::sha256(cookie.as_bytes()))
     }
@@ -46,7 +46,7 @@ pub struct SignedIn {
     pub destination: String,
 }
 
-/// 256 random bits in base64url.
+/// Makes 256 random bits in base64url, for nonces and code verifiers.
 fn random(broker: &Broker) -> Result<Secret<String>, Error> {
     let bytes = entropy::bytes::<32>(&*broker.entropy)?;
     Ok(Secret::new(URL_SAFE_NO_PAD.encode(bytes)))

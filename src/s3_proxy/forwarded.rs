@@ -1,9 +1,9 @@
 //! The head of a client's request in the headers of a proxy's question, as nginx (`auth_request`), Traefik
 //! (`forwardAuth`) and Caddy (`forward_auth`) send it.
 //!
-//! nginx is told to write `X-Original-…`; Traefik and Caddy write `X-Forwarded-…` by themselves. A proxy replaces the
-//! names that it writes and passes the others on from its client, so a question with names of both families, or with
-//! one of them twice, is refused: otherwise a client could choose which request is judged.
+//! nginx is configured to write `X-Original-…`; Traefik and Caddy write `X-Forwarded-…` by themselves. A proxy replaces
+//! the headers that it writes, and passes all others on as its client sent them. Therefore a question that has headers
+//! of both families, or one of them twice, is refused: otherwise a client could choose which request is judged.
 
 use std::net::IpAddr;
 

@@ -1,6 +1,6 @@
-//! Who may ask: a proxy that shows a client certificate of the CA that `[s3] client_ca` names, or one of the shared
-//! secrets. An answer is a signature that the store accepts, and the client's address is what the proxy says, so
-//! nobody else is served.
+//! Decides who may ask: only a proxy that shows a client certificate of the CA in `[s3] client_ca`, or one of the
+//! shared secrets. Nobody else is served, because an answer contains a signature that the store accepts, and because
+//! the broker relies on the client address that the proxy reports.
 
 use http::{HeaderMap, HeaderName};
 
@@ -20,8 +20,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Whether the sender of a request is one of the operator's proxies. `certificate` is the one that the TLS
-    /// handshake verified by the CA, if there was one.
+    /// Whether the sender of a request is one of the operator's proxies. `certificate` is the client certificate that
+    /// the TLS handshake has verified by the CA; `None` without one.
     pub fn admits(
         &self,
         certificate: Option<&ClientCertificate>,

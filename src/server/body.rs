@@ -201,7 +201,7 @@ const SECONDS: usize = 16;
 pub(super) const MAX_UNREAD_SECONDS: u32 = 10;
 
 impl Unsent {
-    /// Called once a second. Returns whether an answer has waited for longer than [`MAX_UNREAD_SECONDS`].
+    /// Must be called once a second. Returns whether an answer has waited for longer than [`MAX_UNREAD_SECONDS`].
     pub(super) fn tick(&self) -> bool {
         let now = self.ages.second.fetch_add(1, Ordering::Relaxed) + 1;
         let fresh = |slot: usize| {

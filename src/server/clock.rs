@@ -13,12 +13,12 @@ use crate::commands;
 use crate::config::Config;
 use crate::store::Place;
 
-/// The interval between looks at the clock.
+/// How often the clock is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The highest time is saved when it has risen by this much.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
-/// A difference of more than this many milliseconds between the wall clock and the monotonic clock,
-/// from one look to the next, is logged as a jump.
+/// A jump is logged if the wall clock and the monotonic clock have moved apart by more than this many milliseconds
+/// between two checks.
 const JUMP: i64 = 60_000;
 /// If the wall clock is further behind than this, the log asks the operator to set it right instead of waiting.
 const LONG: Duration = Duration::from_secs(3_600);
@@ -100,7 +100,7 @@ impl Timekeeper {
     }
 }
 
-/// The reason why a node is not ready whose wall clock is behind by `lag`, for the log and `/readyz`.
+/// Explains for the log and `/readyz` why a node is not ready: its wall clock is behind by `lag`.
 pub(super) fn why(clock: &HighWaterClock, lag: Duration) -> String {
     let wall = clock.wall();
     let behind = format!(

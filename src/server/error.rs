@@ -21,7 +21,7 @@ pub enum StartError {
     /// The store cannot be opened, or an operation of it failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The store is older than, or another one than, the store that this node has seen before.
+    /// The store was put back to an earlier state, or is not the store that this node has seen before.
     #[error("[store] watermark: {0}")]
     Watermark(WatermarkError),
     /// The file with the latest time that this node has seen cannot be used.

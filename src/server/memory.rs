@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// How many bytes a connection can take besides its requests: its task, the buffers of TLS and of its
 /// protocol, and a full table of HTTP/2 headers.
 const CONNECTION_BYTES: u64 = 65_536;
-/// Connections may take this fraction of the memory: one fourth.
+/// The divisor for the part of the memory that connections may take: a quarter.
 const PART: u64 = 4;
 
 /// Reduces a limit of connections to the number for which a quarter of the memory is enough.

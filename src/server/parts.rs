@@ -206,7 +206,7 @@ impl FilesRead {
     }
 }
 
-/// What was loaded from the store when a daemon starts.
+/// The state that a daemon loads from the store when it starts.
 pub(super) struct Loaded {
     /// The last change of the feed, read before anything else, so that later changes are applied on top of what was
     /// loaded.

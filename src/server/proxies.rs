@@ -28,7 +28,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Makes a client from the address of the peer of a connection, and from whether the connection uses TLS.
+    /// Makes a client from the address of a connection's peer. `secure_transport` says whether the connection uses TLS.
     pub fn new(ip: IpAddr, secure_transport: bool) -> Self {
         Self {
             ip: ip.to_canonical(),
@@ -225,9 +225,9 @@ fn address(node: &str) -> Option<IpAddr> {
     Some(host.to_canonical())
 }
 
-/// The first bytes of a header of version 2 ("The PROXY protocol", section 2.2).
+/// The first bytes of a PROXY protocol header, version 2 ("The PROXY protocol", section 2.2).
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-/// The longest header, in bytes after the first sixteen.
+/// The maximum length of a PROXY protocol header, in bytes after its first sixteen.
 const MAX_PROXY_HEADER_BYTES: usize = 4_096;
 /// The field `PP2_TYPE_SSL`; the bit [`CLIENT_SSL`] of its first byte says that the client used TLS.
 const TYPE_SSL: u8 = 0x20;

@@ -29,7 +29,7 @@ const MAX_CONNECTIONS: usize = 1_024;
 const MAX_STREAMS: u32 = 256;
 /// The most headers of a question: those of a client's request, and those that a proxy adds.
 const MAX_HEADERS: usize = 128;
-/// The longest header list, in bytes.
+/// The longest header list of a question, in bytes.
 const MAX_HEADER_BYTES: usize = 98_304;
 /// How long a connection may take to complete its handshake and to prove that it comes from one of the operator's
 /// proxies.

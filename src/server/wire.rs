@@ -326,12 +326,12 @@ enum Framing {
     Head(Vec<u8>),
     /// In a body; holds how many bytes are still to arrive.
     Body(u64),
-    /// After a request after which hyper closes the connection, so that its body need not be followed.
+    /// After the last request of the connection. Its body need not be followed, because hyper closes the connection.
     Untracked,
     Frames(Frames),
 }
 
-/// What the head of a request says about the length of its body.
+/// The facts in the head of a request that determine the length of its body.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Lengths {
     content_length: Option<u64>,
@@ -401,8 +401,8 @@ impl Framing {
     }
 }
 
-/// The length of a request's head and what it says about the body; `None` if the head is incomplete. The first
-/// line of HTTP/2's preface counts as a head.
+/// The length of a request's head, and the facts in it about the length of the body; `None` if the head is incomplete.
+/// The first line of HTTP/2's preface counts as a head.
 fn read_head(bytes: &[u8]) -> Option<(usize, Lengths)> {
     let mut lengths = Lengths::default();
     let (mut at, mut lines) = (0, 0);

@@ -10,8 +10,8 @@ use ring::digest::{Context, SHA256};
 use crate::session::keyring::{Keyring, SessionKey};
 use crate::session::merkle::{self, HASH, Hash, MAX_LEAVES, MAX_PATH, Path, Place, Tree};
 
-/// The text with which every signed message of a batch begins. Nothing else that a key of sessions
-/// signs begins like it.
+/// The text with which every signed message of a batch begins. No other message that a session key signs begins with
+/// it.
 const DOMAIN: &[u8] = b"brevet batch of envelopes v1";
 const SIGNATURE: usize = 64;
 /// The number of verified roots that are remembered.
@@ -195,7 +195,8 @@ impl<'b> UnverifiedProof<'b> {
     }
 }
 
-/// The message that is signed. Each part has a fixed length or its length before it.
+/// Encodes the message that is signed. Each part has a fixed length or is preceded by its length, so that no two
+/// messages have the same encoding.
 fn message(cluster_id: &str, scope: Scope, size: u8, root: &Hash) -> Vec<u8> {
     let Scope {
         purpose,
@@ -217,7 +218,7 @@ fn message(cluster_id: &str, scope: Scope, size: u8, root: &Hash) -> Vec<u8> {
 }
 
 /// The hash of the leaf for a text that consists of `header` and `body`. The purpose and the cluster are hashed too, so
-/// that the signature counts for no other.
+/// that the signature counts for no other purpose or cluster.
 pub fn leaf_of(purpose: &str, cluster_id: &str, header: &[u8], body: &[u8]) -> Hash {
     merkle::leaf(&[
         &length(purpose.as_bytes()),

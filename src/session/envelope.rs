@@ -20,10 +20,10 @@ pub use batched::{Unsigned, open_batched};
 /// The length of the header in bytes: the form, the key id and the salt.
 const HEADER: usize = 1 + 4 + 16;
 const SIGNATURE: usize = 64;
-/// The bytes by which encryption makes a text longer.
+/// The length of the authentication tag that AES-256-GCM adds to a text, in bytes.
 const TAG: usize = 16;
 
-/// What an envelope is used for. An envelope cannot be opened for another purpose.
+/// The use of an envelope. It is authenticated, so an envelope for one purpose cannot be opened for another.
 #[derive(Debug, Clone, Copy)]
 pub struct Purpose {
     /// The name of the purpose, which must differ from everything else that is signed or sealed

@@ -45,8 +45,8 @@ const RESERVED: [&str; 25] = [
     "sub_jwk",
 ];
 
-/// Whether the configuration may allow a claim with this name: it must be a plain word, and no claim that only the
-/// broker sets.
+/// Whether the configuration may allow a claim with this name: it must be a plain word of at most 64 characters, and
+/// must not be a claim that only the broker sets.
 pub fn is_allowable(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|b| b.is_ascii_alphabetic())

@@ -70,7 +70,7 @@ pub struct Narrowing {
 
 impl SessionRecord {
     /// The id of the person's sign-in from which the session came; `None` if it did not come from a sign-in. Among the
-    /// ancestors, a sign-in has an id but no access key, while other ancestors with an id have both.
+    /// ancestors, sessions have an access key id of the form `ASIA…`; a sign-in has an id but no such key.
     pub(super) fn sign_in(&self) -> Option<SessionId> {
         let mut ancestors = self.ancestors.iter();
         let sign_in =

@@ -53,13 +53,13 @@ const USED: i64 = 3;
 /// The answer to a program that has begun a device flow.
 pub struct Started {
     pub device_code: Secret<String>,
-    /// What the person types at the browser, as `XXXX-XXXX`.
+    /// The code that the person types into the page, as `XXXX-XXXX`.
     pub user_code: String,
     pub lasts: Duration,
     pub request_id: String,
 }
 
-/// What the page tells the person who decides about the program that asks.
+/// The facts about the waiting program that a page shows to the person who decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asking {
     /// The name by which the program calls itself.
@@ -68,7 +68,7 @@ pub struct Asking {
     pub program: String,
     pub source: IpAddr,
     pub at: Timestamp,
-    /// What the person types at the browser, as `XXXX-XXXX`.
+    /// The code that the person has typed into the page, as `XXXX-XXXX`.
     pub user_code: String,
     /// Whether the program asked from the address of this browser.
     pub from_here: bool,

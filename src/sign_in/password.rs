@@ -244,7 +244,7 @@ pub enum Confirmation<'a> {
     Recent,
 }
 
-/// For how many seconds after it gave a factor a user without a device may change its own credentials without giving
+/// For this many seconds after giving a factor, a user without a device may change its own credentials without giving
 /// its password again.
 const RECENT_SECONDS: i64 = 300;
 

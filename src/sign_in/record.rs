@@ -81,7 +81,7 @@ impl Event {
 pub struct Draft {
     record: Record<'static>,
     event: Event,
-    /// The address of the client.
+    /// The source address, under which the event is counted if it does not get a record of its own.
     source: IpAddr,
 }
 

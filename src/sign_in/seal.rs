@@ -101,7 +101,7 @@ impl Sealer {
     }
 
     /// The MACs of a short code, one under each key; that of the sealing key is the first. The store has only the MACs
-    /// of such codes, because a plain digest of a short code would reveal the code by trying all of them.
+    /// of such codes, because somebody with a plain digest could find the code by trying all possible ones.
     pub(super) fn marks(&self, code: &str) -> impl Iterator<Item = String> {
         self.0
             .iter()

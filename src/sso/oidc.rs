@@ -18,7 +18,7 @@ use crate::sign_in::registration::{
 use crate::sign_in::tokens::Tokens;
 use crate::sign_in::{authorize, budget, device, settings, tokens};
 
-/// The longest list in a request.
+/// The maximum number of members of a list in a request.
 const MAX_LIST: usize = 100;
 
 /// Answers a request for one of the operations of AWS's API `sso-oidc`.

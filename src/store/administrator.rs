@@ -23,7 +23,7 @@ pub struct KnownAdministrator {
     pub at: i64,
 }
 
-/// What a process remembers of administrators.
+/// The administrator that this process remembers, and the time of its last search that found none.
 #[derive(Default)]
 pub(super) struct Memory {
     known: Option<KnownAdministrator>,

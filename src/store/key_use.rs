@@ -1,5 +1,5 @@
-//! Records when long-term access keys and passwords were last used, for the information of their owners. A password is
-//! recorded under the unique id of its user. No decision depends on these times.
+//! Records when long-term access keys and passwords were last used, so that owners can see it and unused keys can be
+//! deactivated. A password is recorded under the unique id of its user. No decision on a call depends on these times.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

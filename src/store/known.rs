@@ -15,7 +15,7 @@ pub(super) struct Versions {
     all: HashMap<u64, i64, Hashed>,
 }
 
-/// What this process knows of an entry.
+/// The version of an entry, as far as this process knows it.
 pub(super) struct Known {
     /// The number of the change that last wrote the entry; `None` if the entry did not exist.
     pub version: Option<i64>,

@@ -14,7 +14,7 @@ pub(super) const SILENT_AFTER_SECONDS: i64 = 10;
 const REPORT_LAG_SECONDS: i64 = 10;
 
 /// The maximum of [`Node::refuse_after_seconds`], which is also the maximum in the configuration. A greater value in a
-/// row is ignored.
+/// row counts as this one.
 const LONGEST_REFUSE_AFTER: i64 = 129_600;
 /// If the time of a broker's last report is further than this many seconds in the future, nobody waits for the broker.
 const MAX_AHEAD: i64 = 60;

@@ -43,9 +43,9 @@ impl Store {
         Ok(())
     }
 
-    /// Accepts the rows of a store as they are now, and ends all sessions that were issued before. `shown` is what the
-    /// operator was shown, and `seen` is the last change that this node has seen. Signing keys stay revoked if a change
-    /// in the feed with a valid MAC revoked them.
+    /// Accepts the rows of a store as they are now, and ends all sessions that were issued before. `shown` has the
+    /// faults that the operator has seen and accepts, and `seen` is the last change that this node has seen. Signing
+    /// keys stay revoked if a change in the feed with a valid MAC revoked them.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Row`] for a row of an unknown

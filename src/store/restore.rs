@@ -123,9 +123,8 @@ pub async fn prepare(
     })
 }
 
-/// Reads the state of the SQLite store at `place`; `None` if it cannot be read or is not a store. The
-/// number of its last change counts only if its row is sealed under the keys of `by`, a backup of the
-/// same store, and is 0 otherwise.
+/// Reads the state of the SQLite store at `place`; `None` if it cannot be read or is not a store. The number of the
+/// last change is 0 unless the row is sealed under the keys of `by`, a backup of the same store, or has no seal at all.
 pub async fn look_at(place: &Path, by: &Store) -> Option<Head> {
     if !place.exists() {
         return None;
@@ -276,8 +275,8 @@ impl Prepared {
 
     /// Renames the backup to the store's name. Since revocations and uses after the backup are unknown, all sessions
     /// from before now end, and MFA codes and single-use tokens from before now are refused. `seen` is the last change
-    /// that this node has seen. `accept` is what the operator was shown and accepts; without it, a backup with rows
-    /// that no broker wrote is refused. The old store is kept as `kept`.
+    /// that this node has seen. `accept` has the faults that the operator has seen and accepts; if it is `None`, a
+    /// backup with rows that no broker wrote is refused. The old store is kept as `kept`.
     ///
     /// # Errors
     /// [`StoreError::Unsealed`] or [`StoreError::Tampered`] for a backup that must be accepted first,

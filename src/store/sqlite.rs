@@ -128,7 +128,7 @@ impl Rows {
     }
 }
 
-/// Reads at most [`PORTION`] rows. Of rows with more than `longest` bytes, only the number is returned.
+/// Reads at most [`PORTION`] rows. Rows with more than `longest` bytes are counted, but their text is not returned.
 async fn read(
     connection: &mut AnyConnection,
     from: i64,

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use super::facts::Facts;
 use crate::evaluator::{Decision, Outcome, Source};
 
-/// A refusal: the action that was not allowed, and the reason. A caller sees only that the action was refused; the
-/// reason is for the audit log and for authorized readers.
+/// A refusal: the action that was not allowed, and the reason. The reason is for the audit log, and for callers who may
+/// see it.
 pub struct Denied {
     /// The action, such as `sts:AssumeRole` or `sts:TagSession`.
     pub action: String,

@@ -45,7 +45,7 @@ impl Asked<'_> {
     }
 }
 
-/// What every statement does with a request under the current policies.
+/// The effect of every statement on a request under the current policies.
 pub struct Explained {
     /// The decision and the reports of all statements.
     pub explanation: Explanation,

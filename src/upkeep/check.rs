@@ -1,4 +1,4 @@
-//! Checks all rows of the store again and again, to find what no broker wrote.
+//! Checks all rows of the store periodically, to find rows that no broker wrote.
 
 use std::time::Duration;
 

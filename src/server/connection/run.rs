@@ -20,12 +20,12 @@ use crate::server::proxies::Client;
 use crate::server::shared::Shared;
 use crate::server::wire::{MAX_HEADER_BYTES, Wire};
 
-/// The longest header list that h2 unpacks, in bytes as HTTP/2 counts them. A list that is longer than
-/// [`MAX_HEADER_BYTES`] but not than this is refused by the broker, with an answer that gRPC clients
-/// understand; h2's own refusal is not one.
+/// The longest header list that h2 unpacks, in bytes as HTTP/2 counts them. It exceeds [`MAX_HEADER_BYTES`], so that
+/// the broker itself can refuse a longer list with an answer that gRPC clients understand. They do not understand h2's
+/// own refusal.
 const MAX_UNPACKED_HEADER_BYTES: u32 = 65_536;
-/// How many bytes of unread bodies h2 accepts on a connection. They are charged as they arrive. h2 closes a
-/// connection with more than (this / 2 / 256) unread short pieces, so it must allow a short one for each
+/// How many bytes of unread bodies h2 accepts on a connection. They are charged as they arrive. h2 closes a connection
+/// that has more unread short pieces than 1/512 of this number, so it must be large enough for a short piece of each
 /// stream.
 const CONNECTION_WINDOW: u32 = 262_144;
 /// How long a client may take to close the connection after it was asked to.

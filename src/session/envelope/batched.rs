@@ -18,7 +18,7 @@ pub struct Unsigned {
 }
 
 impl Unsigned {
-    /// An envelope for the keyring's current key. A `salt` must never be used twice.
+    /// Makes an unsigned envelope for the keyring's current key. A `salt` must never be used twice.
     ///
     /// # Errors
     /// [`ring::error::Unspecified`] if the keyring has no current key.

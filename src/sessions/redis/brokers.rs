@@ -1,4 +1,4 @@
-//! What brokers share besides sessions: counters of calls, announcements of brokers, and used
+//! The data that brokers share in Redis besides sessions: counters of calls, announcements of brokers, and used
 //! signatures.
 
 use std::collections::HashSet;

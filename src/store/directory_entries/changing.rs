@@ -13,12 +13,12 @@ use crate::store::{BoxFuture, StoreError, kind};
 /// The number of rows that one statement writes or deletes.
 const BATCH: usize = 1_000;
 impl Writer<'_> {
-    /// Records entries with their identities, at the version of the last recorded change. `kept` is
-    /// what [`Writer::directory_entries`] returned.
+    /// Records entries with their identities, at the version of the last recorded change. `kept` must be the result of
+    /// [`Writer::directory_entries`].
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if it writes another number of rows.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if it writes
+    /// another number of rows.
     pub async fn keep_directory_entries(
         &mut self,
         kept: &DirectoryEntries,
@@ -48,11 +48,11 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Deletes the records of entries. `kept` is what [`Writer::directory_entries`] returned.
+    /// Deletes the records of entries. `kept` must be the result of [`Writer::directory_entries`].
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if it deletes another number of rows.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if it deletes
+    /// another number of rows.
     pub async fn forget_directory_entries(
         &mut self,
         kept: &DirectoryEntries,

@@ -161,7 +161,8 @@ pub(in crate::parts::store) fn revoked_signing_keys(detail: &str) -> Vec<String>
     keys.map(|revoked| revoked.value).collect()
 }
 
-/// Describes the revocations of a change that are missing among the stored ones, or that end less than the change says.
+/// Describes the revocations of a change that are missing among the stored ones, or that end fewer sessions than the
+/// change says.
 fn unmarked(detail: &str, marks: &Marks, now: Timestamp) -> Vec<String> {
     if !detail.contains("\"Revoked\":") {
         return Vec::new();
