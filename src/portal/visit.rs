@@ -32,7 +32,7 @@ pub(super) struct Visit<'a> {
     pub(super) head: &'a Parts,
     pub(super) request_id: String,
     /// The value of the cookie [`cookies::BEFORE`] of a browser that has not signed in;
-    /// [`Self::before`] makes one if there is none.
+    /// [`Self::before()`] makes one if there is none.
     pub(super) before: Option<String>,
     /// The sign-in of this browser; `None` if it has none that is in force.
     pub(super) signed_in: Option<SignedIn>,

@@ -98,7 +98,7 @@ const SINGLE: &[&str] = &[
 ];
 
 impl<'a> Head<'a> {
-    /// Returns the value of a header, or `None` if it is absent. [`Self::check`] has refused
+    /// Returns the value of a header, or `None` if it is absent. `check` has refused
     /// repeated headers that matter.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         let mut headers = self.headers.iter();
