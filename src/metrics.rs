@@ -56,7 +56,8 @@ pub struct SamlProviderLabel {
 /// The label of one of the store's connection pools.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StorePool {
-    /// The purpose of the pool: `feed`, `revocation`, `read`, `write` or `background`.
+    /// The name of the pool, after the work that it is for: `feed`, `revocation`, `read`, `write`
+    /// or `background`.
     pub pool: &'static str,
 }
 
@@ -79,13 +80,15 @@ pub struct Metrics {
     pub long_request_bytes: Gauge,
     /// 1 while the session store answers, else 0.
     pub sessions_up: Gauge,
-    /// 1 while the session store is configured as a broker needs it, else 0.
+    /// 1 while the session store is configured as a broker needs it, such as never to evict
+    /// records; else 0.
     pub sessions_fit: Gauge,
     /// Session records that could not be written, or for which there was no room.
     pub sessions_lost: Counter,
     /// Session records that fail authentication, so no broker of this cluster wrote them.
     pub sessions_forged: Counter,
-    /// Seconds by which the clock is behind the latest time that this node has seen.
+    /// Seconds by which the clock is behind the latest time that this node has ever seen; 0 on a
+    /// correct clock.
     pub clock_behind_seconds: Gauge,
     /// 1 while the store answers reads of the change feed, so that this broker knows of every
     /// revocation; else 0.
@@ -94,11 +97,11 @@ pub struct Metrics {
     pub feed_sequence: Gauge,
     /// The first 48 bits of the digest of the last applied change and of all changes before it.
     pub feed_digest: Gauge,
-    /// Seconds since all rows of the store were last checked.
+    /// Seconds since the integrity of all rows in the store was last checked.
     pub store_unverified_seconds: Gauge,
     /// Seconds since the store last confirmed that this broker has every change of the feed.
     pub feed_age_seconds: Gauge,
-    /// Brokers that had not confirmed the last revocation when it was answered.
+    /// The number of brokers that had not confirmed the last revocation when the call was answered.
     pub revocations_pending_nodes: Gauge,
     /// Callers that are waiting for a connection to the database.
     pub store_waiting: Family<StorePool, Gauge>,
@@ -108,14 +111,15 @@ pub struct Metrics {
     pub audit_sequence: Gauge,
     /// Refusals that were only counted in the audit log, without a record of their own.
     pub audit_aggregated: Counter,
-    /// Signatures of session tokens, each for one token or for several that were issued together.
+    /// Signatures of session tokens. One signature can cover several tokens that were issued
+    /// together.
     pub token_signatures: Counter,
     /// Free bytes of the audit log's file system; not set if the log is not a file.
     pub audit_free_bytes: Family<Unlabelled, Gauge>,
     /// When the broker's certificate expires, in seconds since 1970; not set without a certificate.
     pub certificate_expiration: Family<Unlabelled, Gauge>,
-    /// Seconds until no response of a SAML provider is accepted any more, by provider: until its
-    /// metadata or its last signing certificate expires, whichever is earlier.
+    /// Seconds until the broker accepts no more responses of a SAML provider: until its metadata or
+    /// its last signing certificate expires, whichever is earlier.
     pub saml_provider_usable_seconds: Family<SamlProviderLabel, Gauge>,
     /// Calls that were refused because a resource was exhausted.
     pub shed: Family<Shed, Counter>,

@@ -19,11 +19,11 @@ use crate::directory::{Directory, MfaDevice, User};
 use crate::error::{Error, MfaError};
 use crate::store::{Attempt, Lockout, MAX_DRIFT, Matched, STEP_SECONDS, StoreError};
 
-/// How many steps before or after the device's current step a code is accepted: RFC 6238 section
-/// 5.2.
+/// The number of time steps before and after the device's current one whose codes are accepted: RFC
+/// 6238 section 5.2.
 const WINDOW: i64 = 1;
-/// How far a device's clock may be off when the device is enabled or synchronised, in steps: ten
-/// minutes.
+/// The maximum error of a device's clock, in time steps (ten minutes), when the device is enabled
+/// or synchronised.
 const SYNCHRONISATION: i64 = MAX_DRIFT;
 /// Limits wrong codes: a user may give five, and then one more for every 15 minutes that pass,
 /// which is at most about a hundred a day.
@@ -234,7 +234,7 @@ pub async fn synchronise(
 }
 
 impl Moment {
-    /// The device with this serial number, if it is assigned to the user.
+    /// Returns the device with this serial number if it is assigned to the user.
     fn device_of(&self, user: &User, serial_number: &str) -> Option<Arc<MfaDevice>> {
         self.directory
             .mfa_device(serial_number)
@@ -253,7 +253,7 @@ impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
         Ok(done)
     }
 
-    /// Spends a code that matched, or counts a failure.
+    /// Marks the time step of a matching code as spent, or counts a failure if no code matched.
     async fn attempt(&mut self, user: &User, matched: Option<Matched>) -> Result<Attempt, Error> {
         let now = self.moment.now;
         let broker = self.broker;
@@ -261,7 +261,8 @@ impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
             .await
     }
 
-    /// Counts a failure of the user. Returns the refusal, or that there were too many failures.
+    /// Counts a failure of the user. Returns `refusal`, or the lockout error after too many
+    /// failures.
     async fn failed(&mut self, user: &User, refusal: Error) -> Refused {
         match self.attempt(user, None).await {
             Ok(Attempt::Locked) => self.locked(),
@@ -289,8 +290,8 @@ impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
         self.refused("locked", MfaError::Locked.into())
     }
 
-    /// Counts the refusal in the metrics, so that guessing shows in monitoring and in the audit
-    /// log.
+    /// Counts the refusal in the metrics, and notes its outcome for the audit record, so that
+    /// guessing is visible in both.
     fn refused(&self, outcome: &'static str, error: Error) -> Refused {
         self.broker
             .metrics

@@ -1,5 +1,5 @@
-//! Makes credentials and a session record from a [`Grant`]. Knows no policies and waits for
-//! nothing.
+//! Makes credentials and a session record from a [`Grant`]. This module makes no decisions about
+//! policies and does not wait for anything.
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -28,9 +28,9 @@ pub struct Credentials {
     pub secret_access_key: Secret<String>,
     /// The session token, which must accompany every request.
     pub session_token: SessionToken,
-    /// The time of issue, cut to the whole second.
+    /// The time of issue, rounded down to the whole second.
     pub issued_at: Timestamp,
-    /// The instant from which the credentials are refused.
+    /// The time at which the credentials expire.
     pub expires_at: Timestamp,
 }
 
@@ -49,7 +49,7 @@ impl SessionToken {
     }
 }
 
-/// The token of a new session, which must still be signed.
+/// The token of a new session before it is signed.
 pub struct UnsignedToken {
     token: Unsigned,
     keyring: Arc<Keyring>,
@@ -65,8 +65,8 @@ impl UnsignedToken {
     }
 
     /// Seals the token with the proof of its signature, and puts it into the session's credentials.
-    /// `in_force` is the keyring as of now, so that a key that was removed or revoked after the call
-    /// was decided is not used.
+    /// `in_force` is the keyring as of now, so that the token is not signed with a key that was
+    /// removed or revoked after the decision.
     ///
     /// # Errors
     /// [`Error::ServiceUnavailable`] if its key was removed or revoked meanwhile.
@@ -95,14 +95,14 @@ impl UnsignedToken {
     }
 }
 
-/// What [`Error::ServiceUnavailable`] names if the keyring has no key to sign a session with.
+/// The text of [`Error::ServiceUnavailable`] if the keyring has no key that may sign a session.
 pub const WITHOUT_KEY: &str = "a signing key that has not been revoked";
 
 /// A new session: credentials for the caller and a record for the broker.
 pub struct Session {
-    /// Credentials that are returned to the caller and kept nowhere.
+    /// The credentials for the answer to the caller.
     pub credentials: Credentials,
-    /// The entry for the list of live sessions, without any secret.
+    /// The session's entry in the list of live sessions. It contains no secret.
     pub record: SessionRecord,
     /// The `UserId`: `AROA…:SESSION`, `ACCOUNT:NAME` or `AIDA…`.
     pub user_id: String,
@@ -111,7 +111,7 @@ pub struct Session {
     pub arn: String,
 }
 
-/// The properties of a session that do not follow from its grant.
+/// The properties of a session that its grant does not determine.
 pub struct SessionDetails {
     /// The name of the session; empty for a user's own session.
     pub session_name: String,
@@ -119,7 +119,7 @@ pub struct SessionDetails {
     pub source_identity: String,
     /// All session tags including inherited ones, for the record.
     pub tags: Vec<TagClaim>,
-    /// The packed session policies and tags.
+    /// The packed session policies and tags for the session token.
     pub packed: Packed,
     /// The proof of the MFA code that was given for the session, if any.
     pub mfa: Option<Proven>,

@@ -150,8 +150,8 @@ async fn conclude<O: Operation>(
     }
 }
 
-/// Turns a panic into an internal failure of this call only, which is recorded like any other
-/// refusal.
+/// Runs an operation. If it panics, only this call fails: with an internal failure, which is
+/// recorded like any other refusal.
 async fn guarded<O: Operation>(
     call: impl Future<Output = Result<O::Output, Error>>,
 ) -> Result<O::Output, Error> {

@@ -61,7 +61,7 @@ pub fn is_front_door<B>(request: &Request<B>) -> bool {
         && accepts.is_some_and(|accept| accept.as_bytes().starts_with(b"text/html"))
 }
 
-/// Serves one request for a page.
+/// Serves one request to the address of a page: shows the page, or handles its form.
 pub async fn serve<B>(
     broker: &Arc<Broker>,
     settings: &Settings,

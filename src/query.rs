@@ -47,7 +47,8 @@ const PARAMETER_BYTES: usize = 256 * MAX_LONG_PARAMETERS;
 /// The parameters of a request, and the evidence that authenticates its caller.
 type Form = (Parameters, Result<Evidence, Error>);
 
-/// Serves one request of the Query protocol.
+/// Serves one request of the Query protocol. A request for an AWS service that Brevet does not have
+/// is refused in that service's protocol.
 pub async fn serve<B>(
     broker: &Arc<Broker>,
     origin: Origin,

@@ -23,7 +23,7 @@ pub enum Selector {
     /// A long-term access key, for all sessions that came from it, or the temporary key of one
     /// session.
     AccessKey,
-    /// A user, role session or federated user, by ARN; or an identity provider, by ARN.
+    /// The ARN of a user, a role session, a federated user or an identity provider.
     Principal,
     Role,
     SourceIdentity,
@@ -252,7 +252,7 @@ impl Revocations {
         self.len() == 0
     }
 
-    /// The mark in force for an origin of sessions.
+    /// Returns the mark in force for an origin of sessions; `None` if it was not revoked.
     pub fn find(&self, key: &RevocationKey) -> Option<Mark> {
         let (shard, count) = self.shard(key)?;
         if count.load(Ordering::Relaxed) == 0 {

@@ -30,10 +30,10 @@ pub enum Http {
     /// An OAuth 2.0 endpoint for sign-ins. Without `[sign_in]` in the configuration, the Query
     /// protocol serves its path.
     SignIn(OAuth),
-    /// An endpoint of the AuthZEN Authorization API.
+    /// The AuthZEN Authorization API for a single request.
     AccessEvaluation,
     AccessEvaluations,
-    /// The metadata of the broker as a policy decision point.
+    /// The metadata of the broker as an AuthZEN policy decision point.
     DecisionPoint,
     /// The endpoint of OpenStack Keystone for tokens.
     KeystoneTokens,
@@ -183,7 +183,7 @@ pub enum Grpc {
     Reflection,
     /// The older version of gRPC server reflection, which most tools still use.
     ReflectionAlpha,
-    /// A service that the broker does not have.
+    /// A service that the broker does not have, so that the call is refused.
     Unknown,
 }
 
@@ -212,7 +212,7 @@ pub fn purpose(path: &str) -> Purpose {
     }
 }
 
-/// An endpoint of the operators' listener.
+/// An endpoint of the listener for operators and monitoring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operator {
     /// `/healthz`: answers as long as the process runs.

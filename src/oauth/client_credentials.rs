@@ -30,7 +30,7 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 /// its holder, at every interface.
 const IGNORED: [&str; 3] = ["scope", "audience", "resource"];
 
-/// Whether a request of the token endpoint is for this grant.
+/// Returns whether a request to the token endpoint uses the client credentials grant.
 pub(super) fn is_asked(parameters: &Parameters) -> bool {
     parameters.get("grant_type") == Some(GRANT)
 }
@@ -121,8 +121,8 @@ fn invalid(text: &'static str) -> Error {
     GrantErrorKind::InvalidRequest.because(text).into()
 }
 
-/// The answer to a refused request. An access key that is not valid is answered as an unknown
-/// client (RFC 6749 section 5.2).
+/// Returns the answer to a refused request. An invalid access key is reported as an unknown client
+/// (RFC 6749 section 5.2).
 fn refuse(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     match error.class() {
         Class::Unauthenticated | Class::UnfitProof | Class::WrongCredentials | Class::Forbidden => {

@@ -48,8 +48,8 @@ struct Asked {
     token: Option<(&'static str, String)>,
 }
 
-/// An error code (RFC 6749 section 5.2, RFC 8693 section 2.2.2) and a message, for a request that cannot be
-/// parsed.
+/// The error code (RFC 6749 section 5.2, RFC 8693 section 2.2.2) and the message for a request that
+/// cannot be parsed.
 struct Refused(&'static str, String);
 
 /// Serves one request to `/oauth2/token`. A request for a client credential or a sign-in goes on to

@@ -45,7 +45,7 @@ pub struct Context<'a> {
     /// Revocations with a higher number end the sessions that the call issues.
     pub issued_under: i64,
     pub(super) caller: Arc<Caller>,
-    /// The request as the caller signed it; `None` if the caller was authenticated by a token.
+    /// The signature of the request; `None` if the caller was authenticated in another way.
     pub(super) signed: Option<Box<Presented>>,
     /// The client certificate that authenticated the caller; `None` if the caller used another
     /// credential.
@@ -64,7 +64,7 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The caller, authenticated against the current state.
+    /// The caller, as it was last authenticated.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
@@ -185,7 +185,7 @@ impl Context<'_> {
         )
     }
 
-    /// The client of the call: its address, its certificate and some of its headers.
+    /// The client's address, its certificate and some headers of the request.
     pub fn origin(&self) -> &Origin {
         self.origin
     }
@@ -318,8 +318,9 @@ impl Context<'_> {
         refused.error
     }
 
-    /// Counts a call of a federated identity that the role's trust policy allows, for the identity
-    /// and the role's account. Before that, the caller has not proved anything to the account.
+    /// Counts a call of a federated identity for the identity and the role's account. Called only
+    /// after the role's trust policy has allowed the call, because nobody can charge an account's
+    /// budget without its permission.
     ///
     /// # Errors
     /// [`Error::Throttling`] if one of the two budgets is used up.
@@ -349,8 +350,8 @@ impl Context<'_> {
         admitted.map_err(|exceeded| broker.throttled(exceeded.name()))
     }
 
-    /// Counts a refused call of a federated identity for its provider. It has already been counted
-    /// for its source address, and nobody else is charged for it.
+    /// Counts a refused call of a federated identity against the budget of its provider. The call
+    /// already counts for its source address, and for nobody else.
     ///
     /// # Errors
     /// [`Error::Throttling`] if there were too many such calls.

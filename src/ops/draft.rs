@@ -15,8 +15,8 @@ use crate::caller::Caller;
 use crate::error::Error;
 use crate::origin::Origin;
 
-/// The maximum length of a user agent in a record, in bytes as written. The user agent is not
-/// signed, so anybody with a signed request can choose it.
+/// The maximum length of a user agent in a record, in bytes of the JSON text. Signatures do not
+/// cover the user agent, so anybody who has a signed request can choose it.
 pub(super) const MAX_USER_AGENT: usize = 512;
 
 /// The part of an audit record that only the call itself knows. [`Self::complete`] adds the rest
@@ -39,7 +39,7 @@ pub(super) struct Draft {
     pub request_parameters: Option<Box<RawValue>>,
     pub response_elements: Option<Box<RawValue>>,
     pub additional_event_data: Option<Box<RawValue>>,
-    /// The account that owns the resource, if that is not the caller's.
+    /// The account that owns the resource; `None` if it is the caller's.
     pub recipient: Option<AccountId>,
 }
 

@@ -1,7 +1,6 @@
-//! A deliberate panic, with which tests check that a bug in one call does not affect others.
+//! Deliberate panics, with which tests check that a bug in one call does not affect others.
 
-/// Panics in the actions that the variable `BREVET_FAILPOINT_PANIC` lists, so that a test can
-/// observe the effect.
+/// Panics if the environment variable `BREVET_FAILPOINT_PANIC` lists the action.
 #[allow(clippy::panic)] // this is its purpose
 pub(super) fn hit(action: &str) {
     static IN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();

@@ -11,15 +11,15 @@ use crate::budgets::CountedAs;
 use crate::caller::{Caller, Identity};
 use crate::error::Error;
 
-/// One action of the API. Its `run` contains all of its decisions, from top to bottom.
+/// An action of an API. Its `run` makes all of its decisions.
 pub trait Operation: Sized + Send + 'static {
-    /// The name of the action in AWS.
+    /// The name of the action, which policies and the audit log use, too.
     const NAME: &'static str;
     /// The service that the action belongs to, whose name is in the scope of the signature.
     const SERVICE: Service = Service::Sts;
     /// The kind of proof that authenticates the caller. Requests with another kind are refused.
     const PROOF: Proof = Proof::Signature;
-    /// The kinds of credentials that may call the action.
+    /// The kinds of credentials with which the action may be called.
     const OPEN_TO: OpenTo = OpenTo::UsersAndRoles;
     /// Whether callers may always use a presigned URL, which anybody can use who gets it. If
     /// `false`, the configuration decides.
@@ -29,7 +29,7 @@ pub trait Operation: Sized + Send + 'static {
     /// Whether the action changes nothing. Issuing a session does not count as a change.
     const READ_ONLY: bool = true;
     /// Whether the answer contains credentials. If so, its audit record must be on stable storage
-    /// first.
+    /// before the answer is sent.
     const HANDS_OUT: bool;
     /// Whether a successful call fails if its audit record cannot be written. It is `false` for
     /// actions that only revoke something.
@@ -37,7 +37,7 @@ pub trait Operation: Sized + Send + 'static {
     /// Whether calls of the action run apart from all other calls, so that they never wait behind
     /// them.
     const IS_URGENT: bool = false;
-    /// What a successful call returns; each interface converts it to its wire format.
+    /// The result of a successful call. Each interface converts it to its wire format.
     type Output: Send + 'static;
 
     /// The parameters for the audit record, without secrets.

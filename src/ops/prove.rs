@@ -17,8 +17,8 @@ use crate::error::{Class, Error};
 use crate::origin::Origin;
 use crate::proof::sigv4::Presented;
 
-/// A call whose caller is not authenticated yet. It counts towards the budget of its source
-/// address.
+/// A call whose caller is not authenticated yet. If authentication fails, the call counts towards
+/// the budget of its source address.
 pub(super) struct Unproven<'a> {
     broker: &'a Broker,
     origin: &'a Origin,

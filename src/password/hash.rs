@@ -80,10 +80,10 @@ impl Cost {
     }
 }
 
-/// Why a hash could not be computed.
+/// Why a hash could not be computed or parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// There is not enough memory.
+    /// There is not enough memory for the computation.
     #[error("there is not enough memory to compute the hash of a password")]
     Memory,
     /// The text is not a hash of this module. Texts that [`normal`] has accepted never cause this

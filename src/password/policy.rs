@@ -3,7 +3,8 @@
 
 use super::hash::MAX_HASHES;
 
-/// The characters that count as symbols.
+/// The characters that count as symbols: IAM User Guide, "Set an account password policy for IAM
+/// users".
 const SYMBOLS: &str = "!@#$%^&*()_+-=[]{}|'";
 /// The maximum length of a password in characters.
 const MAX_LENGTH: usize = 128;
@@ -39,7 +40,7 @@ pub enum Characters {
         uppercase: bool,
         /// A letter of `a` to `z`.
         lowercase: bool,
-        /// A digit.
+        /// A digit of `0` to `9`.
         number: bool,
         /// One of ``! @ # $ % ^ & * ( ) _ + - = [ ] { } | '``.
         symbol: bool,

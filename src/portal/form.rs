@@ -86,7 +86,7 @@ impl Form {
         self.0.take(name).unwrap_or_default()
     }
 
-    /// Takes a secret field; empty if the browser did not send it.
+    /// Takes a secret field, whose memory is wiped after use; empty if the browser did not send it.
     pub(super) fn secret(&mut self, name: &str) -> Zeroizing<String> {
         Zeroizing::new(self.take(name))
     }

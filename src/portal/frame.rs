@@ -28,7 +28,7 @@ pub(super) struct Frame<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Me {
     pub(super) name: String,
-    /// The account of a user, or the provider of a federated identity.
+    /// The account of a user, or the identity provider of a federated person.
     pub(super) from: String,
     /// Whether the person is a user of the directory, who can have keys and devices.
     pub(super) is_user: bool,

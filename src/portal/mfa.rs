@@ -26,7 +26,7 @@ use crate::sign_in::pending;
 const ENROLMENT: &str = "enrolment";
 /// The time limit for entering the two codes of a new device.
 const WITHIN: Duration = Duration::from_secs(900);
-/// Light modules around a QR code: ISO/IEC 18004, "quiet zone".
+/// The width in modules of the light border around a QR code: ISO/IEC 18004, "quiet zone".
 const QUIET_ZONE: i32 = 4;
 
 #[derive(Template)]

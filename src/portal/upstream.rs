@@ -109,7 +109,7 @@ pub(super) fn offered(visit: &Visit<'_>, to: &Destination) -> Vec<Provider> {
     offered.collect()
 }
 
-/// Serves one step of a sign-in at an identity provider.
+/// Serves a request to the address of a step. Each step accepts only its own methods.
 pub(super) async fn serve<B>(
     visit: &mut Visit<'_>,
     step: Step<'_>,

@@ -144,7 +144,7 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// Whether the user must choose another password before it may use this page.
+    /// Returns whether the user must choose a new password before it may open this page.
     pub(super) fn must_change_first(&self) -> bool {
         let must = self
             .signed_in

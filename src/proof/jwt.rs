@@ -16,7 +16,7 @@ pub use claims::{Flat, Rounded, Verified};
 pub use key_set::{KeySet, MAX_KEY_SET_BYTES, VerifyingKey};
 pub use unverified::{MAX_CHARACTERS, Unverified};
 
-/// The maximum length of a key id in bytes.
+/// The maximum length in bytes of a key id in a token's header.
 const MAX_KEY_ID: usize = 512;
 
 /// The reasons for refusing a token. They are detailed only where a caller can act on the detail.
@@ -28,7 +28,7 @@ pub enum TokenError {
     /// The header requires something that is not supported, or an algorithm that is not accepted.
     #[error("the token's header is not accepted")]
     Header,
-    /// The key did not make the signature.
+    /// The signature was not made with the key, or there is no suitable key.
     #[error("the token's signature is not valid")]
     Signature,
 }

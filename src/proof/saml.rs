@@ -241,7 +241,7 @@ fn read_assertion(signed: &str) -> Result<Assertion, Refusal> {
     Assertion::read(document.root_element())
 }
 
-/// Decodes base64 with padding, which may be on one line or several.
+/// Decodes base64 with padding. The text may be on one line or several.
 fn decode(encoded: &str) -> Result<Vec<u8>, Refusal> {
     let is_break = |c: char| matches!(c, '\r' | '\n');
     let bytes = if encoded.contains(is_break) {

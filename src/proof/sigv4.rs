@@ -29,7 +29,7 @@ pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// AWS. A presigned request is valid for this long after its date; the value of its `X-Amz-Expires`
 /// is ignored.
 pub const MAX_SKEW: Duration = Duration::from_secs(900);
-/// The maximum length of a session token in bytes.
+/// The maximum length of a session token in bytes. Requests with a longer one are refused.
 pub const MAX_TOKEN_BYTES: usize = 16_384;
 
 const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
@@ -84,7 +84,7 @@ pub struct Rules {
     pub regions: Vec<String>,
     /// The maximum difference between the request's date and the clock; at most [`MAX_SKEW`].
     pub skew: Duration,
-    /// The STS actions that a presigned request may call, besides GetCallerIdentity.
+    /// The STS actions that a presigned URL may call, besides GetCallerIdentity.
     pub presigned_actions: Vec<String>,
 }
 

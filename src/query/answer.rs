@@ -41,7 +41,8 @@ pub(super) fn group(name: impl Into<Name>, elements: Vec<Element>) -> Element {
     Element::Group(name.into(), elements)
 }
 
-/// Writes `<{Action}Response><{Action}Result>…</…><ResponseMetadata>…`. An action without output has no
+/// Writes the answer of a successful call:
+/// `<{Action}Response><{Action}Result>…</…><ResponseMetadata>…`. An action without output has no
 /// `{Action}Result`.
 pub(super) fn success(
     action: &str,
@@ -89,7 +90,7 @@ pub(super) fn error(side: &str, code: &str, message: &str) -> Element {
     )
 }
 
-/// Writes `<ErrorResponse><Error>…</Error><RequestId>…`.
+/// Writes the answer of a refused call: `<ErrorResponse><Error>…</Error><RequestId>…`.
 pub(super) fn failure(error: Element, namespace: &str, request_id: &str, json: bool) -> Vec<u8> {
     if json {
         // AWS's JSON form of an error has no outer object.
@@ -106,7 +107,7 @@ pub(super) fn failure(error: Element, namespace: &str, request_id: &str, json: b
     xml
 }
 
-/// Writes `<Error>…` without a namespace, as S3 does.
+/// Writes an error of the S3 protocol: `<Error>…` without a namespace.
 pub(super) fn s3_error(elements: Vec<Element>) -> Vec<u8> {
     let mut xml = Vec::with_capacity(512);
     write(&mut xml, &group("Error", elements));

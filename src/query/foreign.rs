@@ -29,7 +29,7 @@ const X_AMZ_TARGET: &str = "x-amz-target";
 const S3: &[&str] = &["s3", "s3express", "s3-outposts", "s3-object-lambda"];
 /// The services with other REST protocols in XML, whose errors look like those of the Query protocol.
 const REST_XML: &[&str] = &["cloudfront", "route53"];
-/// The services that Brevet implements.
+/// The services that Brevet implements, by their names in a signature's scope.
 const OURS: &[&str] = &["sts", "iam"];
 
 /// The protocol of another AWS service, in which Brevet can only refuse requests.
@@ -41,7 +41,7 @@ enum Protocol {
     S3,
 }
 
-/// A request that is certainly for another service.
+/// A request that is certainly for an AWS service that Brevet does not have.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Foreign {
     protocol: Protocol,

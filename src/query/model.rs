@@ -31,9 +31,10 @@ pub(super) static IAM: LazyLock<Option<Model>> = LazyLock::new(|| {
     Some(model)
 });
 
-/// The name of the shape of policy documents.
+/// The name of the model's shape for policy documents, of which the audit log contains only a
+/// digest.
 const POLICY_DOCUMENT: &str = "policyDocumentType";
-/// The name of the shape of metadata of SAML providers.
+/// The name of the model's shape for SAML metadata, of which the audit log contains only a digest.
 const SAML_METADATA: &str = "SAMLMetadataDocumentType";
 /// The maximum nesting depth of the structures in a request or an answer.
 const MAX_DEPTH: usize = 8;

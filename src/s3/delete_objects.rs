@@ -244,7 +244,7 @@ fn value<'a>(node: Node<'a, '_>) -> Result<&'a str, S3Refusal> {
     }
 }
 
-/// Refuses an element with another name or namespace, or with attributes.
+/// Checks that an element has this name, is in no other namespace than S3's, and has no attributes.
 fn expect(node: Node<'_, '_>, name: &str) -> Result<(), S3Refusal> {
     let space = node.tag_name().namespace();
     let good = node.tag_name().name() == name

@@ -36,7 +36,7 @@ static ALL: LazyLock<Vec<Operation>> = LazyLock::new(|| {
 });
 
 impl Operation {
-    /// All operations of the table.
+    /// Returns all operations in the table.
     #[cfg(any(test, feature = "internals"))]
     pub fn all() -> &'static [Self] {
         &ALL

@@ -65,7 +65,7 @@ impl<'a> Payload<'a> {
         Ok(payload)
     }
 
-    /// The value of `x-amz-content-sha256`.
+    /// Returns the value of `x-amz-content-sha256` for this payload.
     pub fn declared(self) -> &'a str {
         match self {
             Self::Hashed(hash) => hash,

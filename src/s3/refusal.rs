@@ -111,7 +111,7 @@ impl S3Refusal {
         }
     }
 
-    /// The refusal as the XML body of an answer.
+    /// Formats the refusal as the XML body of an answer.
     pub fn xml(&self) -> String {
         let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
         for (name, text) in [

@@ -14,7 +14,7 @@ use super::store::{StoreRules, Style};
 use crate::proof::sigv4::is_signers_parameter;
 use crate::proof::sigv4::s3::SIGNATURE_PARAMETERS;
 
-/// The methods of Amazon S3, besides OPTIONS.
+/// The HTTP methods of Amazon S3's operations. OPTIONS is handled separately, for CORS.
 const METHODS: [&str; 5] = ["DELETE", "GET", "HEAD", "POST", "PUT"];
 
 /// Headers that SDKs move into the query of a presigned URL. They do not influence what is allowed.

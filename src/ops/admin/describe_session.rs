@@ -28,7 +28,7 @@ struct Parameters {
 }
 
 impl DescribeSession {
-    /// Checks the parameters.
+    /// Checks the form of the session's id.
     ///
     /// # Errors
     /// [`Error`] that names the field and the rule.

@@ -33,7 +33,7 @@ struct Parameters {
 }
 
 impl EndSignIn {
-    /// Checks the parameters.
+    /// Checks the form of the sign-in's id.
     ///
     /// # Errors
     /// [`Error`] that names the field and the rule.

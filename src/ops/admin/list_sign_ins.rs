@@ -1,4 +1,4 @@
-//! ListSignIns: lists the people of the account who are signed in.
+//! ListSignIns: lists the sign-ins of people in the caller's account.
 
 use serde::Serialize;
 use serde_json::value::RawValue;

@@ -34,7 +34,8 @@ use crate::trust;
 pub struct RevokeSessions {
     selector: Selector,
     value: String,
-    /// The account in the given ARN, which must be the caller's.
+    /// The account in the ARN that the request names, which must be the caller's; `None` if the
+    /// request names no ARN.
     account: Option<String>,
     issued_before: Option<i64>,
     /// Whether to deactivate the long-term access key that the request names.
@@ -48,7 +49,7 @@ pub struct RevokeSessionsOutput {
     /// The number of brokers that may accept sessions, including this one. `None` if the store did not
     /// say which brokers there are.
     pub nodes_connected: Option<usize>,
-    /// The brokers on which the revocation is not confirmed to be in force.
+    /// The brokers that have not confirmed that the revocation is in force there.
     pub pending: Vec<Node>,
     /// What the directory and the session records say about the revoked sessions.
     pub target: Target,
@@ -82,7 +83,7 @@ struct Parameters<'a> {
 }
 
 impl RevokeSessions {
-    /// Checks the parameters.
+    /// Checks the selection of sessions and the other parameters.
     ///
     /// # Errors
     /// [`Error`] that names the field and the rule.
@@ -123,8 +124,8 @@ impl Operation for RevokeSessions {
     const SERVICE: Service = Service::Brevet;
     const OPEN_TO: OpenTo = OpenTo::UserSessions;
     const HANDS_OUT: bool = false;
-    /// A revocation must not wait for other calls: they may be made with the very sessions that it
-    /// ends.
+    /// The call must not wait behind other calls, because those may be made with the very sessions
+    /// that it ends.
     const IS_URGENT: bool = true;
     /// The call succeeds even if its audit record cannot be written: the durable change feed
     /// contains the revocation, and a broken audit log must not keep anybody from ending a session.
@@ -282,7 +283,8 @@ impl RevokeSessions {
         }
     }
 
-    /// The change that deactivates the access key, if the caller is allowed to make it.
+    /// Returns the change that deactivates the access key, after checking that the caller may make
+    /// it.
     fn deactivation(&self, cx: &mut Context<'_>) -> Result<Command, Error> {
         if !cx.broker.directory_is_in_the_store {
             let why = "it is managed in a file ([directory] file). Set the key's `Status` to `Inactive` there, and revoke \

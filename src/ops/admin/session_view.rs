@@ -1,4 +1,5 @@
-//! A session as the administrators of its account see it, including the principals behind it.
+//! A session with the facts that administrators of its account see, such as the principals that it
+//! came from.
 
 use crate::lineage;
 use crate::revocations::{RevocationKey, Revocations};
@@ -11,7 +12,7 @@ pub struct SessionView {
     /// The record as the broker that issued the session wrote it.
     pub record: SessionRecord,
     pub arn: String,
-    /// The chain of principals behind the session, oldest first.
+    /// The ARNs of the principals that the session came from, oldest first.
     pub came_from: Vec<String>,
     /// Whether a revocation that is in force on this node ended the session.
     pub revoked: bool,
@@ -51,8 +52,8 @@ fn own_ancestor(record: &SessionRecord) -> Ancestor {
     }
 }
 
-/// The revocation keys of a session and its ancestors; `None` if the record contains an invalid
-/// ARN.
+/// Returns the revocation keys of a session and its ancestors; `None` if the record contains an
+/// invalid ARN.
 pub(super) fn came_from(record: &SessionRecord) -> Option<Box<[RevocationKey]>> {
     lineage::came_from(
         &own_ancestor(record),

@@ -59,7 +59,7 @@ pub struct NoItems {
     end: PageEnd,
 }
 
-/// The output of an action that never succeeds.
+/// The output of an action that never succeeds. It has no values.
 #[derive(Serialize)]
 pub enum Never {}
 
@@ -122,7 +122,7 @@ impl OneOfAccount {
     }
 }
 
-/// Defines the actions of one kind of request and answer.
+/// Defines the actions that share one kind of request and answer.
 macro_rules! absent {
     ($input:ident -> $output:ident, read_only: $read_only:literal; $($action:ident = $name:literal),+ $(,)?) => {$(
         #[doc = concat!($name, ": IAM API Reference.")]

@@ -28,10 +28,10 @@ use crate::error::Error;
 use crate::ops::context::Context;
 use crate::store::LastUse;
 
-/// The number of random bytes of a secret, which is 40 characters long.
+/// The number of random bytes in a secret key: 30 bytes are 40 characters of base64.
 const SECRET_BYTES: usize = 30;
 
-/// Makes an access key for a user.
+/// Creates an access key for a user. Only the answer contains its secret.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CreateAccessKey {

@@ -46,7 +46,7 @@ impl Action for CreateAccountAlias {
     }
 }
 
-/// Removes the alias of the caller's account.
+/// Deletes the alias of the caller's account.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DeleteAccountAlias {
@@ -73,7 +73,7 @@ impl Action for DeleteAccountAlias {
     }
 }
 
-/// Lists the alias of the caller's account, if it has one.
+/// Returns the alias of the caller's account as a list, which is empty if it has none.
 #[derive(Deserialize)]
 pub struct ListAccountAliases {
     #[serde(flatten)]

@@ -16,7 +16,8 @@ use crate::directory::resource::{Resource, ResourceKind, folded};
 use crate::error::Error;
 use crate::ops::context::Context;
 
-/// Lists users, groups, roles and policies with everything that decides what they may do.
+/// Lists the users, groups, roles and policies of the account with everything that determines their
+/// permissions.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetAccountAuthorizationDetails {
@@ -26,7 +27,7 @@ pub struct GetAccountAuthorizationDetails {
     page: PageRequest,
 }
 
-/// A page of the account. The four lists share `MaxItems`.
+/// A page of the answer. Its four lists share `MaxItems`.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Details {

@@ -20,9 +20,10 @@ use crate::trust::{self, SessionRequest};
 pub trait Action: DeserializeOwned + Send + 'static {
     /// The name of the action in AWS. Policies call it `iam:NAME`.
     const NAME: &'static str;
-    /// Whether the action changes nothing.
+    /// Whether the action only reads.
     const READ_ONLY: bool;
-    /// Whether the answer contains a secret.
+    /// Whether the answer contains a secret, so that its audit record must be on stable storage
+    /// first.
     const HANDS_OUT: bool = false;
     type Output: Serialize;
 
@@ -30,15 +31,15 @@ pub trait Action: DeserializeOwned + Send + 'static {
     fn run(self, cx: &mut Context<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
 }
 
-/// Makes an [`Action`] an [`Operation`].
+/// Wraps an [`Action`] as an [`Operation`], which the broker can serve.
 pub struct Iam<A> {
     action: A,
     parameters: Option<Box<RawValue>>,
 }
 
 impl<A: Action> Iam<A> {
-    /// Creates the operation from an input in the form of AWS's model, and from the part of it that
-    /// may appear in the audit log.
+    /// Creates the operation. `input` has the form of AWS's model, and `audited` is the part of it
+    /// that may appear in the audit log.
     ///
     /// # Errors
     /// [`Error::InternalFailure`] if the input does not have that form, which would be a bug.
@@ -79,18 +80,19 @@ pub(super) fn permission<A: Action>() -> String {
 }
 
 pub(super) struct Resource<'a> {
-    /// The ARN for `Resource` elements, or `*` if the action concerns no particular resource.
+    /// The ARN that `Resource` elements of policies are compared with, or `*` if the action
+    /// concerns no particular resource.
     pub arn: &'a str,
     /// The resource's name in a refusal: what the request named. The ARN could tell a caller
     /// without permission that the resource exists.
     pub shown_as: &'a str,
-    /// The tags for `aws:ResourceTag/…`.
+    /// The tags of the resource, for the condition keys `aws:ResourceTag/…`.
     pub tags: &'a [Tag],
-    /// The tags for `aws:RequestTag/…` and `aws:TagKeys`.
+    /// The tags in the request, for the condition keys `aws:RequestTag/…` and `aws:TagKeys`.
     pub requested_tags: &'a [Tag],
-    /// Only the keys of tags, for `aws:TagKeys`; used by the actions that remove tags.
+    /// The tag keys in a request that removes tags, for the condition key `aws:TagKeys`.
     pub requested_keys: &'a [String],
-    /// The condition keys of IAM that the action has in addition, such as `iam:PolicyARN`.
+    /// The action's own condition keys, such as `iam:PolicyARN`, with their values.
     pub keys: Vec<(&'static str, &'a str)>,
 }
 
@@ -121,7 +123,7 @@ impl<'a> Resource<'a> {
         }
     }
 
-    /// Adds a condition key, if it has a value in this request.
+    /// Adds a condition key of the action. Without a value, the key stays absent.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: Option<&'a str>) -> Self {
         self.keys.extend(value.map(|value| (key, value)));

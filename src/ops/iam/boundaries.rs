@@ -57,7 +57,7 @@ async fn put<A: Action>(
     .await
 }
 
-/// Removes the boundary of an entity. The caller is authorized with the present boundary as
+/// Removes the boundary of an entity. The caller is authorized with the current boundary as
 /// `iam:PermissionsBoundary`.
 async fn delete<A: Action>(
     cx: &mut Context<'_>,

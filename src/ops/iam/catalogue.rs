@@ -6,11 +6,11 @@ use Tier::{Must, Refused, Should};
 /// How Brevet treats an action of the IAM API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tier {
-    /// Clients need the action to administer an account.
+    /// Clients cannot administer an account without the action.
     Must,
-    /// The action is useful, but clients do without it.
+    /// The action is useful, but clients can do without it.
     Should,
-    /// The action is refused with this reason.
+    /// Brevet refuses the action. The text is the reason for the caller.
     Refused(&'static str),
 }
 

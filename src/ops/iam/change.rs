@@ -1,4 +1,4 @@
-//! Changes of the directory by actions of the IAM API.
+//! Makes the changes of the directory for actions of the IAM API.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

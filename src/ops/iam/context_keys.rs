@@ -26,8 +26,8 @@ pub struct GetContextKeysForPrincipalPolicy {
     policy_input_list: Option<Vec<String>>,
 }
 
-/// The condition keys that policies name in Condition elements and in `${…}`, as the policies spell
-/// them, each once.
+/// The condition keys in Condition elements and policy variables (`${…}`), as the policies spell
+/// them, without duplicates.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ContextKeys {

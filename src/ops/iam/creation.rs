@@ -58,10 +58,11 @@ pub(super) fn permit_creation<A: Action>(cx: &mut Context<'_>, new: &New<'_>) ->
     new.permit::<A>(cx)
 }
 
-/// Checks the keys of tags: none may be reserved for AWS, and none may occur twice, whatever its case.
+/// Checks the keys of tags. None may be reserved for AWS, and none may occur twice, without regard
+/// to case.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] in AWS's words.
+/// [`Error::InvalidInput`] with AWS's text.
 pub(super) fn check_keys<'a>(keys: impl Iterator<Item = &'a str>) -> Result<(), Error> {
     let mut seen = Vec::new();
     for key in keys {

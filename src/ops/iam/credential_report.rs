@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::ops::context::Context;
 use crate::store::LastUse;
 
-/// How long a report can be read, in seconds.
+/// How long a generated report can be retrieved, in seconds.
 const VALID_SECONDS: i64 = 4 * 3_600;
 /// The maximum number of users in a report. A larger account gets LimitExceeded.
 const MAX_USERS: usize = 20_000;

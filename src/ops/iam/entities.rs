@@ -1,5 +1,6 @@
 //! The entities of IAM in the form of its answers: IAM API Reference, "User", "Group", "Role",
-//! "Policy" and "InstanceProfile". Lists leave out tags, boundaries and last use, as AWS's do.
+//! "Policy" and "InstanceProfile". As in AWS, lists do not contain tags, boundaries and the last
+//! use.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -12,20 +13,20 @@ use crate::error::Error;
 
 /// The date in answers for an entity whose date is unknown, because AWS's model requires one.
 pub(super) const UNKNOWN_DATE: &str = "1970-01-01T00:00:00Z";
-/// The characters that are percent-encoded in policy documents: all but the unreserved ones of RFC
-/// 3986 section 2.3.
+/// The characters that are percent-encoded in policy documents: all except the unreserved
+/// characters of RFC 3986 section 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// How much of an entity an answer shows.
+/// The fields of an entity that an answer contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
     /// Everything, for the actions that return one entity.
     Whole,
-    /// Only what lists show: no tags, no boundary and no last use.
+    /// The fields that lists contain: no tags, no boundary and no last use.
     Listed,
 }
 
@@ -71,7 +72,7 @@ pub struct Role {
     role_last_used: Option<LastUsed>,
 }
 
-/// When a role was last used, which Brevet does not record.
+/// The last use of a role. It is always empty, because Brevet does not record it.
 #[derive(Serialize)]
 struct LastUsed {}
 

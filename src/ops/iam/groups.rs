@@ -104,7 +104,7 @@ impl Action for GetGroup {
     }
 }
 
-/// Changes the name or the path of a group. Its users stay in it.
+/// Changes the name or the path of a group. Its users stay members.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct UpdateGroup {

@@ -154,7 +154,7 @@ pub struct Names {
     end: PageEnd,
 }
 
-/// The name and the percent-encoded document of an inline policy.
+/// An inline policy in the form of answers, with its percent-encoded document.
 struct Shown {
     owner: String,
     policy_name: String,

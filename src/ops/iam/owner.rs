@@ -15,7 +15,7 @@ pub(super) enum Owner {
 }
 
 impl Owner {
-    /// The kind of the entity in the directory.
+    /// The same kind as a kind of entry in the directory.
     pub(super) fn kind(self) -> ResourceKind {
         match self {
             Self::User => ResourceKind::User,

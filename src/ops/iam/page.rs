@@ -6,10 +6,10 @@ use crate::error::Error;
 
 /// The first character of every marker, which tells markers of this broker from other texts.
 const MARKED: char = '~';
-/// The number of items of a page if the request does not say.
+/// The maximum number of items on a page if the request has no `MaxItems`.
 const DEFAULT_ITEMS: usize = 100;
 
-/// The part of a request that says which page is requested.
+/// The part of a request that selects the page.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct PageRequest {

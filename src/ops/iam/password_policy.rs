@@ -55,7 +55,7 @@ impl Action for UpdateAccountPasswordPolicy {
     }
 }
 
-/// Returns the policy that the account has set.
+/// Returns the password policy that the account has set; NotFound if AWS's default applies.
 #[derive(Deserialize)]
 pub struct GetAccountPasswordPolicy {}
 

@@ -26,7 +26,8 @@ pub(super) enum List<'a> {
     /// The entities of one kind in the caller's account that refer to the target, such as the users
     /// of a group.
     Referring(ResourceKind, &'a Target),
-    /// The built-in AWS managed policies for which the directory has no document.
+    /// The AWS managed policies that are built into Brevet, except those that the directory also
+    /// contains.
     BuiltIn,
 }
 

@@ -18,7 +18,7 @@ const SERVICE_LINKED: &str = "/aws-service-role/";
 /// tells an unauthorized caller whether it exists.
 pub(super) struct Target {
     kind: ResourceKind,
-    /// The name or ARN in the request.
+    /// The name or ARN as the request spells it, for the error if the entity does not exist.
     asked: String,
     /// The ARN in the directory, or the ARN that the entity would have if it existed.
     pub(super) arn: String,
@@ -65,7 +65,8 @@ impl Found {
 }
 
 impl Target {
-    /// The user with this name in the caller's account, or the calling user if no name is given.
+    /// Finds the user with this name in the caller's account, or the calling user if no name is
+    /// given.
     ///
     /// # Errors
     /// [`Error::UserNameRequired`] if no name is given and the caller is not a user.
@@ -94,7 +95,7 @@ impl Target {
         self
     }
 
-    /// The role with this name in the caller's account.
+    /// Finds the role with this name in the caller's account.
     pub(super) fn role(cx: &Context<'_>, name: &str) -> Self {
         let account = cx.caller().account();
         let found = cx.directory.role_named(account, name).cloned();
@@ -102,7 +103,7 @@ impl Target {
         Self::named(ResourceKind::Role, account, name.to_owned(), found)
     }
 
-    /// The group with this name in the caller's account.
+    /// Finds the group with this name in the caller's account.
     pub(super) fn group(cx: &Context<'_>, name: &str) -> Self {
         let account = cx.caller().account();
         let found = cx.directory.group_named(account, name);
@@ -110,7 +111,7 @@ impl Target {
         Self::named(ResourceKind::Group, account, name.to_owned(), found)
     }
 
-    /// The instance profile with this name in the caller's account.
+    /// Finds the instance profile with this name in the caller's account.
     pub(super) fn instance_profile(cx: &Context<'_>, name: &str) -> Self {
         let account = cx.caller().account();
         let found = cx.directory.instance_profile_named(account, name).cloned();
@@ -123,7 +124,8 @@ impl Target {
         )
     }
 
-    /// The managed policy with this ARN: one of the caller's account, or one of AWS's.
+    /// Finds the managed policy with this ARN. Only policies of the caller's account and of AWS are
+    /// found.
     ///
     /// # Errors
     /// [`Error::InvalidArn`] if the text is not the ARN of a policy.
@@ -142,7 +144,8 @@ impl Target {
         Ok(Self::with_arn(ResourceKind::Policy, arn, found))
     }
 
-    /// The OpenID Connect provider with this ARN in the caller's account.
+    /// Finds the OpenID Connect provider with this ARN. Only providers of the caller's account are
+    /// found.
     pub(super) fn oidc_provider(cx: &Context<'_>, arn: &str) -> Self {
         let own = account_of_provider(arn, "oidc-provider") == Some(cx.caller().account());
         let found = cx.directory.oidc_provider(arn).filter(|_| own);
@@ -150,7 +153,7 @@ impl Target {
         Self::with_arn(ResourceKind::OidcProvider, arn, found)
     }
 
-    /// The SAML provider with this ARN in the caller's account.
+    /// Finds the SAML provider with this ARN. Only providers of the caller's account are found.
     pub(super) fn saml_provider(cx: &Context<'_>, arn: &str) -> Self {
         let own = account_of_provider(arn, "saml-provider") == Some(cx.caller().account());
         let found = cx.directory.saml_provider(arn).filter(|_| own);
@@ -158,7 +161,8 @@ impl Target {
         Self::with_arn(ResourceKind::SamlProvider, arn, found)
     }
 
-    /// The MFA device with this serial number in the caller's account.
+    /// Finds the MFA device with this serial number. Only devices of the caller's account are
+    /// found.
     pub(super) fn mfa_device(cx: &Context<'_>, serial_number: &str) -> Self {
         let own = |device: &&Arc<MfaDevice>| {
             let owner = device.user_arn.as_deref();

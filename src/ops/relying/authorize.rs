@@ -49,7 +49,8 @@ pub struct Item {
 /// A resource of the calling service, which the request is about.
 pub enum Resource {
     Arn(String),
-    /// A resource of the caller's account that has no ARN of its own: `arn:aws:KIND::ACCOUNT:NAME`.
+    /// A resource that has no ARN of its own. It gets the ARN `arn:aws:KIND::ACCOUNT:NAME` in the
+    /// caller's account.
     Named {
         kind: String,
         name: String,
@@ -61,9 +62,9 @@ pub enum Resource {
 pub enum Semantic {
     #[default]
     ExecuteAll,
-    /// After the first item that is not allowed.
+    /// Stops after the first item that is denied.
     DenyOnFirstDeny,
-    /// After the first item that is allowed.
+    /// Stops after the first item that is allowed.
     PermitOnFirstPermit,
 }
 

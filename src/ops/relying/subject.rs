@@ -30,7 +30,8 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Checks the form of a session's key and token.
+    /// Creates the subject of a session, after checking the form of its access key id and the
+    /// length of its token.
     ///
     /// # Errors
     /// [`FieldError`] that names the field and the rule.
@@ -48,7 +49,7 @@ impl Subject {
         })
     }
 
-    /// Checks the form of an ARN.
+    /// Creates the subject for an ARN, after checking that it is the ARN of a user or a role.
     ///
     /// # Errors
     /// [`FieldError`] that names the field and the rule.
@@ -136,7 +137,7 @@ enum Found {
 /// The reasons for which a subject is denied everything, whatever the policies say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown {
-    /// No session of the account has this key and token.
+    /// The account has no session with this access key and token.
     NoSuchSession,
     Expired,
     /// The session was revoked, or a principal or key that it came from was deleted or disabled.

@@ -61,7 +61,8 @@ pub enum Payload {
 pub struct Expected {
     /// The name of the service that must be in the scope of the signature.
     pub service: String,
-    /// The hosts by which clients call the service, with the port if it is not the usual one.
+    /// The host names by which clients call the service, with the port if it is not the default
+    /// one.
     pub hosts: Vec<String>,
     pub region: Option<String>,
     pub method: Option<String>,

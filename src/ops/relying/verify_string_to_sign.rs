@@ -23,7 +23,7 @@ use crate::trust::{self, Elsewhere, Judged, RequestElsewhere};
 
 const ACTION: &str = "brevet:VerifyRequest";
 const USE: &str = "brevet:UseObjectStore";
-/// The service in the scope of a signature for an object store.
+/// The name of Amazon S3 in the scope of a signature, which the string to sign must contain.
 const SERVICE: &str = "s3";
 
 /// A call of VerifyStringToSign whose parameters have been checked.
@@ -44,7 +44,7 @@ pub struct StoreUser {
 }
 
 impl VerifyStringToSign {
-    /// Checks the parameters.
+    /// Checks the form of the access key id, the string to sign and the signature.
     ///
     /// # Errors
     /// [`Error`] that names the field and the rule.

@@ -29,7 +29,7 @@ use crate::tokens::OpenedSession;
 use crate::trust::{self, Facts};
 use crate::watches::Watch;
 
-/// The action that the caller's policies must allow on its own ARN.
+/// The permission that the caller needs on its own ARN.
 const ACTION: &str = "brevet:WatchRevocations";
 /// The permission that the caller also needs to watch sessions that were not issued to it.
 const OF_OTHERS: &str = "brevet:VerifyRequest";
@@ -100,7 +100,7 @@ pub struct Watching {
 pub struct Seen {
     /// The number of the last change of the feed that the look took into account.
     pub sequence: i64,
-    /// The access keys of the sessions that have ended since the last look.
+    /// The access key ids of the sessions that have ended since the last look.
     pub ended: Vec<String>,
 }
 

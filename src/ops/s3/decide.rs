@@ -36,9 +36,9 @@ pub enum Decision {
         /// Headers that replace those of the client. They contain a valid signature for the store,
         /// so they must not be logged.
         set: Vec<(&'static str, Secret<String>)>,
-        /// The names of headers to remove.
+        /// The names of the client's headers that the proxy must remove.
         remove_headers: Vec<String>,
-        /// The names of query parameters to remove.
+        /// The names of the client's query parameters that the proxy must remove.
         remove_query: Vec<String>,
         /// The value of `Host` for the request to the store, which the new signature covers.
         host: String,
@@ -46,7 +46,7 @@ pub enum Decision {
         /// host.
         names_bucket: bool,
     },
-    /// The answer to a CORS preflight request, which does not go to the store.
+    /// The headers of the answer to a CORS preflight request. The proxy answers it itself.
     Preflight(Vec<(&'static str, String)>),
     Refuse(S3Refusal),
 }

@@ -344,7 +344,7 @@ impl InForce {
         }
     }
 
-    /// The source identity for the session token; empty if there is none.
+    /// Returns the source identity for the session token; empty if there is none.
     fn into_text(self) -> String {
         match self {
             Self::Named(name) => name,

@@ -29,7 +29,7 @@ use crate::trust::{self, Denied, Grant, SessionRequest};
 
 pub use self::workload::Workload;
 
-/// The action that the node's policies must allow on the role.
+/// The permission that the node needs on the role of the workload.
 const ACTION: &str = "brevet:AssumeRoleForWorkload";
 
 /// The parameters as the caller sent them, before any check. The proto documents the fields.

@@ -222,7 +222,7 @@ struct Parameters<'a> {
     asserted: Option<Asserted<'a>>,
 }
 
-/// The part of a verified assertion that is in the audit record.
+/// The facts from a verified assertion that the audit record contains.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Asserted<'a> {

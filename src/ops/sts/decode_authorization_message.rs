@@ -21,7 +21,8 @@ pub struct DecodeAuthorizationMessage {
 }
 
 pub struct DecodeAuthorizationMessageOutput {
-    /// AWS's JSON document about the refusal, with an additional member `explanation`.
+    /// AWS's JSON document about the refusal. Brevet adds the member `explanation`, a sentence for
+    /// people.
     pub decoded_message: String,
 }
 

@@ -122,7 +122,7 @@ impl FederatedSession {
             .clone()
     }
 
-    /// Decides whether the federated caller may assume the role now.
+    /// Decides whether the role's trust policy allows the federated caller to assume the role now.
     fn admit<'c>(
         &self,
         cx: &'c Context<'_>,
@@ -137,8 +137,8 @@ impl FederatedSession {
         trust::admit(role, wanted, caller, &cx.directory, facts, &actions)
     }
 
-    /// The duration of the session: the requested one, or else the one that the provider sets. It is at
-    /// most what the provider and the role allow.
+    /// Returns the duration of the session: the requested one, or else the one that the provider
+    /// sets, but no longer than the provider and the role allow.
     ///
     /// # Errors
     /// [`Error`] if the requested duration is longer than the role allows, or less than a second is left of

@@ -1,5 +1,5 @@
-//! GetAccessKeyInfo: returns the account to which an access key id belongs, and nothing about the
-//! key's state.
+//! GetAccessKeyInfo: returns the account that an access key id belongs to. The answer says nothing
+//! about the key's state.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -29,7 +29,7 @@ struct Parameters<'a> {
 }
 
 impl GetAccessKeyInfo {
-    /// Checks the parameters.
+    /// Checks the form of the access key id.
     ///
     /// # Errors
     /// [`Error`] that names the field and the rule.

@@ -24,7 +24,7 @@ use crate::session::lifted_claims;
 use crate::session::signing_key::Algorithm;
 use crate::trust::{self, SessionRequest};
 
-/// The maximum size of the claims in bytes.
+/// The maximum length of the token's claims in bytes, as JSON.
 const MAX_CLAIMS: usize = 8_192;
 const MAX_AUDIENCES: usize = 10;
 const MIN_SECONDS: i64 = 60;

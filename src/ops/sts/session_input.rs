@@ -16,7 +16,10 @@ use crate::ops::context::Context;
 /// The maximum number of managed session policies.
 const MAX_POLICY_ARNS: usize = 10;
 
-/// Returns a required parameter, or the error that it is missing.
+/// Returns the value of a required parameter.
+///
+/// # Errors
+/// [`FieldError`] if the request does not have the parameter.
 pub(super) fn required(field: &'static str, value: Option<String>) -> Result<String, FieldError> {
     value.ok_or_else(|| FieldError::new(field, "must not be null"))
 }

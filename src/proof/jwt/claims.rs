@@ -1,4 +1,4 @@
-//! The claims of a token whose signature has been verified.
+//! Typed access to the claims of a token whose signature has been verified.
 
 use std::collections::HashSet;
 
@@ -6,12 +6,13 @@ use serde_json::{Map, Value};
 
 use super::TokenError;
 
-/// The maximum number of claims, including nested ones.
+/// The maximum number of claims that conditions can check, including nested ones.
 const MAX_CLAIMS: usize = 500;
-/// The depth to which nested claims are read.
+/// The maximum nesting depth of claims that conditions can check.
 const MAX_CLAIM_DEPTH: usize = 4;
 
-/// The claims of a token whose signature has been verified.
+/// The claims of a token. Only [`super::Unverified::verify`] creates this type, so their signature
+/// has been verified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verified(Map<String, Value>);
 
@@ -119,9 +120,9 @@ pub enum Rounded {
 /// The value of a claim in the form that policy conditions compare.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Flat {
-    /// A text, number or boolean.
+    /// The text of a claim that is a text, number or boolean.
     One(String),
-    /// A list of texts, numbers or booleans.
+    /// The texts of a claim that is a list of texts, numbers or booleans.
     Many(Vec<String>),
 }
 

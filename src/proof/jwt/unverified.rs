@@ -1,5 +1,4 @@
-//! A token as it was received, parsed but not trusted, and the check of its signature that yields
-//! trusted claims.
+//! A received token that has been parsed, but not verified, and the verification of its signature.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

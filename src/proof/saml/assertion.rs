@@ -33,13 +33,13 @@ pub struct Envelope {
     pub is_signed: bool,
     /// The attribute `Destination`, the URL to which the response was sent.
     pub destination: Option<String>,
-    /// The ID of the request that the response answers.
+    /// The ID of the request that the response answers; `None` if it answers none.
     pub in_response_to: Option<String>,
-    /// The entity ID of the sender.
+    /// The entity ID of the sender; `None` if the response has no Issuer.
     pub issuer: Option<String>,
 }
 
-/// An assertion: statements of an identity provider about one subject.
+/// An assertion: the statements that an identity provider makes about one subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assertion {
     /// The assertion's ID, which is unique for its issuer. It marks the assertion as used, since
@@ -88,7 +88,7 @@ pub struct SubjectConfirmation {
     /// contains an identifier, only the identified party may present it (SAML Core 2.0 section
     /// 2.4.1.1), and a request has no way to prove that it comes from that party.
     pub is_bearer: bool,
-    /// The URL to which the assertion may be presented.
+    /// The URL of the service provider at which the assertion may be presented.
     pub recipient: Option<String>,
     /// The ID of the request that the assertion answers; `None` if the sign-in began at the
     /// identity provider.
@@ -350,7 +350,7 @@ impl Attribute {
     }
 }
 
-/// The entity ID in an Issuer element.
+/// Returns the entity ID in an Issuer element.
 fn issuer_name(issuer: Node<'_, '_>) -> Result<String, Refusal> {
     let element = Element(issuer, "Issuer");
     match xml::attribute(issuer, "Format") {

@@ -1,5 +1,5 @@
-//! Generates attacks on signed responses. Every changed response must be refused, or be read exactly
-//! like the original.
+//! Generates attacks on signed responses. The verifier must refuse every changed response, or read
+//! it exactly like the original.
 
 mod mutations;
 mod wrappings;

@@ -37,8 +37,9 @@ pub(super) fn canonical(
 
 struct Writer<'a, 'i, 'l> {
     out: String,
-    /// The prefixes and namespaces that open elements declare in the output, innermost last. The empty
-    /// prefix stands for the default namespace, and the empty namespace for no namespace.
+    /// The namespace declarations of the open elements in the output, with their prefixes,
+    /// innermost last. The empty prefix stands for the default namespace, and the empty namespace
+    /// for no namespace.
     declared: Vec<(&'a str, &'a str)>,
     without: Option<Node<'a, 'i>>,
     inclusive: &'l [&'l str],
@@ -80,8 +81,8 @@ impl<'a, 'i> Writer<'a, 'i, '_> {
         Ok(())
     }
 
-    /// Declares the namespaces that the element's own names use and those on the inclusive list, unless
-    /// an open element has declared the same in the output.
+    /// Writes declarations of the namespaces that the element's own names use and of those on the
+    /// inclusive list, except for those that an open element has declared in the output already.
     fn namespaces(&mut self, element: Node<'a, 'i>, name: &'a str) {
         let prefix = |name: &'a str| name.split_once(':').map_or("", |(prefix, _)| prefix);
         let mut prefixes = vec![prefix(name)];

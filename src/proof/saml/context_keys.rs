@@ -71,7 +71,7 @@ const MULTIVALUED: [&str; 13] = [
     "saml:edupersontargetedid",
 ];
 
-/// A condition key with its value or values.
+/// A condition key with its value, or with its list of values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContextKey {
     One(&'static str, String),

@@ -48,7 +48,7 @@ enum Oaep {
     Sha256,
 }
 
-/// A copy of the content's key, encrypted for one private key.
+/// The key of the content, encrypted for one private key.
 struct Copy {
     how: Oaep,
     ciphertext: Vec<u8>,

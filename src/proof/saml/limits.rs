@@ -13,7 +13,7 @@ pub(super) struct Limits {
     pub nodes: u32,
 }
 
-/// The limits of a response. 100,000 characters of base64 are 75,000 bytes.
+/// The limits of a response. Its 100,000 characters of base64 are 75,000 bytes of XML.
 pub(super) const RESPONSE: Limits = Limits {
     bytes: 75_000,
     depth: 32,
@@ -36,8 +36,8 @@ pub(super) const METADATA: Limits = Limits {
     nodes: 60_000,
 };
 
-/// The maximum number of attributes of one element, including namespace declarations. Parsers compare
-/// each of them with all others.
+/// The maximum number of attributes of one element, including namespace declarations. The limit
+/// keeps the parser fast, since it compares each attribute with all others.
 const MAX_ATTRIBUTES: usize = 64;
 /// The maximum number of namespace declarations in scope at one element. Parsers copy all of them
 /// to each element that adds a declaration.
@@ -63,7 +63,8 @@ pub enum XmlError {
     Dtd,
     #[error("the document has a processing instruction")]
     ProcessingInstruction,
-    /// The text refers to an entity other than the five of XML, or to a character that XML forbids.
+    /// The text refers to an entity other than the five predefined ones, or to a character that XML
+    /// forbids.
     #[error("the document has a reference to an entity or character that is not allowed")]
     Reference,
     #[error("the document has a character that XML does not allow")]

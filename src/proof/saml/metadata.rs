@@ -46,7 +46,7 @@ pub enum MetadataError {
          2.0, and has {0}; keep only the one that you want to use"
     )]
     Entities(usize),
-    /// An element breaks a rule, which the text states.
+    /// An element breaks the rule that the text states.
     #[error("{0}")]
     Element(String),
     /// The document has no usable signing key. The list has a sentence for each key that says why
@@ -78,11 +78,12 @@ pub struct Endpoint {
     /// The URI of the SAML binding by which requests are sent, such as
     /// `urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect`.
     pub binding: String,
-    /// The URL to which a request is sent.
+    /// The URL at which the identity provider receives requests with this binding.
     pub location: String,
 }
 
-/// A key with which an identity provider signs, and the validity of its certificate.
+/// A public key that verifies the identity provider's signatures, with the validity of its
+/// certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKey {
     key: PublicKey,

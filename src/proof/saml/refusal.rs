@@ -8,7 +8,7 @@ use crate::base::clock::Timestamp;
 /// The AWS error code for a refusal: STS API Reference, "AssumeRoleWithSAML", Errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwsCode {
-    /// The response cannot be read, is not signed as it must be, or is not meant for this broker.
+    /// The response is malformed, has no valid signature, or is meant for another service provider.
     InvalidIdentityToken,
     ExpiredTokenException,
     /// The identity provider reports that authentication failed.
@@ -28,7 +28,7 @@ pub enum Refusal {
     /// The response is not XML, or has a construct that is not accepted.
     #[error(transparent)]
     Xml(#[from] XmlError),
-    /// The root element is not a response, but has this name.
+    /// The root element is not a Response. The text is its name.
     #[error("the root element is `{0}` and not a SAML 2.0 Response")]
     NotResponse(String),
     /// An element lacks something that SAML requires, or has something that is not allowed.
@@ -51,7 +51,8 @@ pub enum Refusal {
     /// The response does not have exactly one assertion as its child, or has another one elsewhere.
     #[error("the response must have exactly one Assertion, as its child, and none elsewhere")]
     Assertions,
-    /// A signature is not directly in the response or the assertion, or one of these has two.
+    /// A signature is not a child of the response or of the assertion, or one of these has two
+    /// signatures.
     #[error(
         "a signature is not directly in the Response or the Assertion, or one of these has two"
     )]
@@ -73,7 +74,7 @@ pub enum Refusal {
         signed: &'static str,
         why: SignatureError,
     },
-    /// The key that made the signature has a certificate that is not valid now.
+    /// The certificate of the key that made the signature is not valid now.
     #[error(
         "the certificate of the signing key is valid from {not_before} to {not_after}, but the time \
          is {now}"
@@ -98,7 +99,7 @@ pub enum Refusal {
         seen: String,
         expected: String,
     },
-    /// The response was sent to this URL, which is not one of the accepted recipients.
+    /// The `Destination` of the response is this URL, which is not one of the accepted recipients.
     #[error(
         "the Destination of the response is `{0}`, which is not one of the accepted recipients"
     )]
@@ -158,7 +159,7 @@ pub enum Refusal {
         at: Timestamp,
         now: Timestamp,
     },
-    /// The assertion has no statement that the subject was authenticated.
+    /// The assertion has no AuthnStatement, which would say when the subject was authenticated.
     #[error("the assertion has no AuthnStatement")]
     NoAuthnStatement,
     #[error("the assertion has no attribute `{0}`")]

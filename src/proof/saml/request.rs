@@ -49,7 +49,7 @@ pub struct AuthnRequest<'a> {
     pub issue_instant: Timestamp,
     /// The URL of the identity provider that receives the request.
     pub destination: &'a str,
-    /// The entity ID of the service provider.
+    /// The entity ID of this broker as a service provider.
     pub issuer: &'a str,
     /// The URL of this broker to which the identity provider must send the answer.
     pub consumer: &'a str,

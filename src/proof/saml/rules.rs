@@ -9,8 +9,8 @@ use super::refusal::Refusal;
 use super::seen::{seen, seen_or_missing};
 use crate::base::clock::Timestamp;
 
-/// How far the clocks of the identity provider and the broker may differ, unless the configuration
-/// says otherwise.
+/// The default of the maximum difference between the clocks of the identity provider and the
+/// broker.
 pub const LEEWAY: Duration = Duration::from_secs(60);
 
 /// The maximum time by which an assertion's time of issue may be in the future. The other times of
@@ -28,9 +28,9 @@ pub(super) const REMEMBERED_LONGER: Duration = Duration::from_secs(301);
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
     pub now: Timestamp,
-    /// How far the clocks of the identity provider and the broker may differ.
+    /// The maximum difference between the clocks of the identity provider and the broker.
     pub leeway: Duration,
-    /// The entity ID of the identity provider.
+    /// The entity ID of the identity provider, which the assertion's issuer must be.
     pub issuer: &'a str,
     /// The accepted audiences, such as this broker's entity ID as a service provider.
     pub audiences: &'a [String],

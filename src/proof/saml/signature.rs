@@ -30,13 +30,13 @@ const MAX_INCLUSIVE: usize = 16;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// The signature does not have the form that is accepted.
+    /// The signature has a form that is not accepted, for the reason in the text.
     #[error("the signature does not have the accepted form: {0}")]
     Shape(&'static str),
     /// The signature uses the algorithm with this URI, which is not accepted.
     #[error("the signature uses an algorithm that is not accepted: `{0}`")]
     Algorithm(String),
-    /// The digest of the element is not the one that was signed, so the element has been changed.
+    /// The element's digest differs from the signed one, so the element was changed after signing.
     #[error("the element is not the one that was signed: its digest differs")]
     Digest,
     /// The signature was not made with a signing key of the identity provider.

@@ -159,7 +159,7 @@ pub(super) fn is(node: Node<'_, '_>, namespace: &str, local: &str) -> bool {
         && node.tag_name().name() == local
 }
 
-/// The child elements with this name in this namespace.
+/// Iterates over the child elements with this name in this namespace.
 pub(super) fn children<'a, 'i: 'a>(
     parent: Node<'a, 'i>,
     namespace: &'a str,

@@ -91,7 +91,8 @@ pub(super) fn canonical_request(
     Ok(sha256(text.as_bytes()))
 }
 
-/// Appends a header value without surrounding white space and with runs of spaces reduced to one.
+/// Appends the value of a header without surrounding white space, and with each run of spaces
+/// replaced by one space.
 pub(super) fn push_trimmed(text: &mut String, value: &str) {
     if !value.contains("  ") {
         text.push_str(value.trim());

@@ -1,4 +1,4 @@
-//! The permissions that operations on one object need.
+//! Determines the permissions that operations on one object need.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,5 @@
-//! Counts the recorded sessions that a revocation ends, and follows how far it has spread.
+//! Counts the recorded sessions that a revocation ends, and waits until other brokers have it in
+//! force.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub struct Counted {
     pub more: bool,
 }
 
-/// A new mark, and the mark on the same key that it replaces.
+/// A new revocation mark, with the earlier mark on the same key.
 pub(in crate::parts::ops::admin) struct Hit {
     pub(super) key: RevocationKey,
     pub(super) mark: Mark,

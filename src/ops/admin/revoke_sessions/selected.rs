@@ -29,7 +29,8 @@ pub enum Asked {
 pub(super) struct Selected {
     pub(super) selector: Selector,
     pub(super) value: String,
-    /// The account in the given ARN, which must be the caller's.
+    /// The account in the ARN that the request names, which must be the caller's; `None` if the
+    /// request names no ARN.
     pub(super) account: Option<String>,
 }
 
@@ -113,7 +114,10 @@ fn vouched_for(provider_arn: String, subject: Option<String>) -> Result<(Selecto
     }
 }
 
-/// The account in the ARN of an OpenID Connect provider or a SAML provider.
+/// Returns the account in the ARN of an OpenID Connect or SAML provider.
+///
+/// # Errors
+/// [`Error`] if the text is not such an ARN.
 fn provider_account(arn: &str) -> Result<String, Error> {
     field::length("ProviderArn", arn, 20, 2048)?;
     let provider = federation::account_of(arn).filter(|_| !arn.contains(' '));
@@ -123,7 +127,10 @@ fn provider_account(arn: &str) -> Result<String, Error> {
         .ok_or_else(|| FieldError::new("ProviderArn", rule).into())
 }
 
-/// The account in the ARN of a user, a role session or a federated user.
+/// Returns the account in the ARN of a user, a role session or a federated user.
+///
+/// # Errors
+/// [`Error`] if the text is not such an ARN.
 fn principal_account(arn: &str) -> Result<String, Error> {
     field::length("PrincipalArn", arn, 20, 2048)?;
     let user = IamArn::parse(arn)

@@ -24,7 +24,7 @@ pub struct ListEntitiesForPolicy {
     page: PageRequest,
 }
 
-/// A page of entities. The three lists share `MaxItems`.
+/// A page of the answer. Its three lists share `MaxItems`.
 #[derive(Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Entities {

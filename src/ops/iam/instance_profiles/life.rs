@@ -70,7 +70,7 @@ impl Action for CreateInstanceProfile {
     }
 }
 
-/// Shows an instance profile with its role.
+/// Returns an instance profile with its role.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetInstanceProfile {

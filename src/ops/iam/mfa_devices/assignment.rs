@@ -85,7 +85,7 @@ impl Action for ResyncMfaDevice {
     }
 }
 
-/// Takes a device away from its user. The device can then be assigned again.
+/// Deactivates a user's device, which can then be assigned again.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DeactivateMfaDevice {

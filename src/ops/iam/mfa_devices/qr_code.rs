@@ -1,13 +1,13 @@
-//! A QR code as a PNG image, which an authenticator scans.
+//! Draws a QR code as a PNG image, which an authenticator app scans.
 
 use qrcodegen::{QrCode, QrCodeEcc};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
 
-/// The side length of a module, in pixels.
+/// The side length in pixels of a module, which is one of the squares of a QR code.
 const MODULE: usize = 8;
-/// Light modules around the code: ISO/IEC 18004, "quiet zone".
+/// The width in modules of the light border around the code: ISO/IEC 18004, "quiet zone".
 const QUIET_ZONE: usize = 4;
 
 /// Encodes a text as a QR code in a grey-scale PNG image.

@@ -17,7 +17,7 @@ use crate::ops::iam::action::{self, Action, permit};
 use crate::ops::iam::change::change;
 use crate::ops::iam::creation::{New, permit_creation};
 
-/// The number of bytes in a seed: RFC 4226 section 4, R6.
+/// The length of a seed in bytes: RFC 4226 section 4, R6.
 const SEED_BYTES: usize = 20;
 /// The issuer name that an authenticator app shows with the codes.
 const ISSUER: &str = "Brevet";
@@ -33,7 +33,7 @@ pub struct CreateVirtualMfaDevice {
     tags: Vec<Tag>,
 }
 
-/// The created device. Its seed is returned only in this answer.
+/// The created device with its seed, which no other answer contains.
 #[derive(Serialize)]
 pub struct Created {
     #[serde(rename = "VirtualMFADevice")]

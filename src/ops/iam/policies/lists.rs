@@ -10,7 +10,7 @@ use crate::ops::iam::entities::{Extent, Policy};
 use crate::ops::iam::page::{PageEnd, PageRequest};
 use crate::ops::iam::rows::{self, List};
 
-/// Lists the managed policies of the account and of AWS.
+/// Lists the managed policies of the account and those of AWS.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListPolicies {

@@ -95,7 +95,7 @@ impl Action for CreatePolicy {
     }
 }
 
-/// Shows a managed policy without its documents.
+/// Returns a managed policy without its documents.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetPolicy {

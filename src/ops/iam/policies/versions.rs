@@ -116,7 +116,7 @@ impl Action for CreatePolicyVersion {
     }
 }
 
-/// Shows a version of a policy with its document.
+/// Returns a version of a policy with its document.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetPolicyVersion {
@@ -185,7 +185,7 @@ impl Action for ListPolicyVersions {
     }
 }
 
-/// Deletes a version that is not the default one.
+/// Deletes a version of a policy other than the default version.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DeletePolicyVersion {
@@ -210,7 +210,7 @@ impl Action for DeletePolicyVersion {
     }
 }
 
-/// Makes another version of a policy the default version, which is the one in force.
+/// Makes another version of a policy the default version, which puts it in force.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SetDefaultPolicyVersion {

@@ -23,7 +23,7 @@ pub struct UpdateRole {
     reset_max_signin_session_duration: Option<bool>,
 }
 
-/// The empty answer that the model has for UpdateRole.
+/// The empty output of UpdateRole, which AWS's model requires.
 #[derive(Serialize)]
 pub struct Updated {}
 

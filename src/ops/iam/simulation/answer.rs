@@ -1,4 +1,4 @@
-//! The results of a simulation in the form of the API.
+//! The results of a simulation in the form that the API returns.
 
 use std::collections::BTreeMap;
 

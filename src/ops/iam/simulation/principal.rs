@@ -1,4 +1,4 @@
-//! The policies of a user, group or role as they are stored, for a simulation.
+//! Reads the stored policies of a user, group or role for a simulation.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use crate::ops::iam::rows::by_id;
 use crate::ops::iam::target::Target;
 use crate::trust::SimulatedPrincipal;
 
-/// A user, group or role with its policies.
+/// A user, group or role from the directory, with the policies that apply to it.
 pub(in crate::parts::ops::iam) struct StoredPrincipal {
     pub principal: SimulatedPrincipal,
     pub policies: PolicySet,

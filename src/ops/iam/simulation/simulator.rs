@@ -24,12 +24,12 @@ use crate::trust::{self, SimulatedPrincipal};
 const PAGE_TIME: Duration = Duration::from_millis(500);
 /// The number of matched statements after which a page ends with the current action.
 const PAGE_STATEMENTS: usize = 10_000;
-/// The longest time that the decisions for one action may take.
+/// The time limit for the decisions on one action.
 const ACTION_TIME: Duration = Duration::from_secs(5);
 /// The maximum number of resources times statements, which limits the size of one result.
 const MAX_COMPARISONS: usize = 10_000;
 
-/// A simulation whose parameters were checked and whose policies were compiled.
+/// A simulation after its parameters have been checked and its policies compiled.
 pub(super) struct Simulator {
     actions: Vec<String>,
     resources: Vec<String>,
@@ -42,7 +42,7 @@ pub(super) struct Simulator {
     /// The account of the simulated caller, or that of the calling principal if the simulation has
     /// no caller.
     account: AccountId,
-    /// The owner of resources whose ARN names no account.
+    /// The account that owns the resources whose ARN names no account.
     owner: AccountId,
     context: Vec<ContextKey>,
     now: Timestamp,

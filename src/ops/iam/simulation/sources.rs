@@ -1,11 +1,11 @@
-//! The policies of a simulation, each with the name under which results refer to it.
+//! The policies of a simulation, with the names that results use for them.
 
 use crate::error::Error;
 use crate::evaluator::{AnnotatedPolicy, Policies, Policy, PolicyKind, SessionPolicies};
 
 /// The maximum number of documents in one list of a request.
 const MAX_DOCUMENTS: usize = 20;
-/// The maximum length in bytes of all documents in one list of a request.
+/// The maximum total length in bytes of the documents in one list of a request.
 const MAX_DOCUMENT_BYTES: usize = 262_144;
 
 #[derive(Debug)]

@@ -14,7 +14,8 @@ pub(super) fn number() -> usize {
     }
 }
 
-/// How many accepted responses one process of xmlsec1 verifies.
+/// The number of accepted responses that one process of xmlsec1 verifies, because starting a
+/// process takes time.
 const BATCH: usize = 200;
 
 const TOKENS: [&str; 46] = [

@@ -56,7 +56,7 @@ impl Xmlsec1 {
         (1..=signatures).all(|number| self.verifies(number, std::slice::from_ref(&file)))
     }
 
-    /// Returns those of the responses that xmlsec1 does not accept.
+    /// Returns the responses that xmlsec1 does not accept.
     pub fn refused<'a>(&self, responses: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
         let files: Vec<_> = responses
             .iter()
@@ -99,7 +99,7 @@ impl Xmlsec1 {
     }
 }
 
-/// The number of signatures in a response, or 0 if it cannot be parsed.
+/// Counts the signatures in a response. Returns 0 if the response cannot be parsed.
 fn signatures(response: &[u8]) -> usize {
     let text = String::from_utf8_lossy(response);
     let is_signature = |node: &Node<'_, '_>| xml::is(*node, signature::NAMESPACE, "Signature");

@@ -16,7 +16,7 @@ use super::Oaep;
 /// Why a PEM text is not accepted as a private key for decrypting assertions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecryptionKeyError {
-    /// The text is not a key in the accepted form.
+    /// The text is not a private key of the required kind and size.
     #[error(
         "must be an RSA key of 2,048 to 4,096 bits in PKCS #8, as PEM without a passphrase, which \
          begins with -----BEGIN PRIVATE KEY-----"

@@ -16,7 +16,7 @@ use crate::proof::sigv4::{
 };
 
 const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
-/// The query parameters that make up the signature of a presigned request.
+/// The query parameters of a presigned URL that contain its signature.
 pub(in crate::proof::sigv4) const PROOF_PARAMETERS: &[&str] = &[
     "X-Amz-Algorithm",
     "X-Amz-Credential",
