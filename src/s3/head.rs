@@ -195,8 +195,8 @@ fn check_header(name: &str, value: &str, earlier: &[(String, String)]) -> Result
         };
         if !value.split(',').all(harmless) {
             return Err(invalid(
-                "The header 'connection' must not list signed headers, since a proxy would remove them before the \
-                 object store reads them.",
+                "The header 'connection' may list only `keep-alive`, `close` and `te`, since a proxy would remove \
+                 other listed headers before they reach the object store.",
             ));
         }
     }
