@@ -74,7 +74,9 @@ impl Reason {
             Self::NotAnIdToken => "not an ID token",
             Self::AmbiguousClaims => "ambiguous claims",
             Self::MethodsTooLong => "amr too long",
-            Self::ProviderChanged => "the provider was changed while this call was waiting for its keys",
+            Self::ProviderChanged => {
+                "the provider was changed while this call was waiting for its keys"
+            }
             Self::Times => "times",
             Self::NoExpiry => "no exp",
             Self::NoIssueTime => "no iat",

@@ -1,4 +1,4 @@
--- Snowflake takes RS256. The user's LOGIN_NAME is the ARN of the role; `scope` names the role of the session, such as
+-- Snowflake accepts only RS256. The user's LOGIN_NAME is the ARN of the role; `scope` names the role of the session, such as
 -- `session:role:ANALYST`.
 CREATE SECURITY INTEGRATION brevet
   TYPE = EXTERNAL_OAUTH
