@@ -51,7 +51,7 @@ pub struct Signer<'a> {
 }
 
 impl Signer<'_> {
-    /// Serves one request of the API.
+    /// Answers one `S3SignRequest` with the headers of a signed request, or with a refusal.
     pub async fn serve<B>(&self, origin: Origin, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: http_body::Body + Send + 'static,

@@ -57,7 +57,7 @@ use tasks::Urgent;
 pub struct Running {
     /// The address of the service, with the port that the system chose.
     pub address: SocketAddr,
-    /// The address of the operators' endpoints.
+    /// The address of the operators' listener: `/healthz`, `/readyz` and `/metrics`.
     pub operator: SocketAddr,
     /// The address of the listener for proxies in front of object stores, if there are stores.
     pub s3: Option<SocketAddr>,

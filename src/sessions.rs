@@ -32,7 +32,7 @@ pub enum SessionsError {
     Forged,
 }
 
-/// The state of the store of records.
+/// The state of the store of records, as `/readyz` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     Up,
@@ -349,7 +349,7 @@ impl Sessions {
     }
 }
 
-/// A page of the list of records.
+/// One page of a list of records, with the marker of the next page.
 #[derive(Debug, Default)]
 pub struct Listed {
     pub records: Vec<SessionRecord>,

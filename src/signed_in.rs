@@ -47,13 +47,13 @@ pub struct SignIn {
     pub password: Option<String>,
 }
 
-/// The person who signed in.
+/// The person who signed in: a user of the directory, or a person for whom an identity provider vouches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Who {
     /// A user of the directory, who signed in with a password.
     User {
         account: AccountId,
-        /// The unique id, `AIDA…`.
+        /// The unique id of the user, `AIDA…`.
         id: String,
         name: String,
         arn: String,
@@ -75,7 +75,7 @@ pub struct Factor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// A password.
+    /// The password of a user of the directory.
     Pwd,
     /// A one-time password of an MFA device.
     Otp,

@@ -72,7 +72,7 @@ impl SingleUse {
         Ok(())
     }
 
-    /// Forgets a signature whose call failed.
+    /// Forgets a signature whose call failed, so that it can be used again.
     pub fn release(&self, signature: &Digest) {
         self.used().until.remove(signature);
     }

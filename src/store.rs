@@ -92,9 +92,9 @@ pub use writer::{Entry, Writer};
 /// The longest time that one statement may take. For a call this includes the wait for a connection
 /// and all statements of the call.
 pub const DEADLINE: Duration = Duration::from_secs(2);
-/// How long reading all rows may take.
+/// The deadline of a transaction that reads all rows.
 const SCAN_DEADLINE: Duration = Duration::from_secs(300);
-/// The longest time that a backup may take.
+/// The deadline of a backup, and of copying all rows in a move.
 const BACKUP_DEADLINE: Duration = Duration::from_secs(3_600);
 /// A node that is at most this many changes behind applies them one by one; one that is further
 /// behind loads all rows anew.

@@ -37,7 +37,7 @@ pub enum TlsError {
     Unusable(#[from] rustls::Error),
 }
 
-/// A certificate with its private key.
+/// The certificate of a server with its private key, and the facts that were read from the certificate.
 pub struct Identity {
     /// The rustls configuration of a server with this certificate.
     pub config: Arc<ServerConfig>,

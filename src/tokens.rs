@@ -123,7 +123,7 @@ pub fn compiled_weight(text: &str) -> usize {
     1_024 + 4 * text.len() + 128 * strings + 80 * atoms
 }
 
-/// The limits of the cache.
+/// The limits of the cache of opened tokens.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenBounds {
     /// The maximum number of tokens; 0 turns the cache off.

@@ -21,7 +21,7 @@ use crate::s3::{Code, S3Refusal};
 
 /// The path and query for the store, without the client's own signature, for a proxy that can send another URI.
 const URI: HeaderName = HeaderName::from_static("x-brevet-uri");
-/// The `Host` of the request for the store.
+/// The value of `Host` with which the proxy must call the store, since the signature covers it.
 const HOST: HeaderName = HeaderName::from_static("x-brevet-host");
 /// The body of a refusal in one line, for a proxy that drops bodies.
 const REFUSAL: HeaderName = HeaderName::from_static("x-brevet-refusal");

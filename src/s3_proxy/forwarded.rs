@@ -35,7 +35,7 @@ pub struct Forwarded {
 pub enum Family {
     /// `X-Original-…`: nginx. It can send another URI and host to the store, and does not pass bodies of refusals on.
     Original,
-    /// `X-Forwarded-…`: Traefik and Caddy.
+    /// `X-Forwarded-…`: Traefik and Caddy. They pass refusals on to the client with their status and body.
     Forwarded,
 }
 

@@ -11,7 +11,7 @@ use super::Added;
 use crate::error::{Class, Error};
 use crate::s3::S3Refusal;
 
-/// Why a request was not signed.
+/// Why a request was not signed. The answers to the two kinds of refusals have different forms.
 pub(super) enum Refused {
     /// The broker does not accept the caller or the question. No audit record says so yet.
     Broker(Error),

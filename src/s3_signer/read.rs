@@ -4,18 +4,18 @@ use serde_json::{Map, Value};
 
 use crate::base::strict_json;
 
-/// A request that a client wants to send.
+/// The request to an object store for which a client wants a signature.
 pub(super) struct Asked {
     pub region: String,
     pub method: String,
-    /// The URI as the client wrote it.
+    /// The URI as the client wrote it; the answer repeats it.
     pub uri: String,
     /// The host of the URI in lower case. The port is left out if it is the default port of the scheme, as clients do
     /// in `Host`.
     pub authority: String,
     /// The path and the query of the URI, still encoded.
     pub target: String,
-    /// The headers with names in lower case.
+    /// The headers that the client will send to the store, with names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body, which clients send for DeleteObjects only.
     pub body: Option<String>,

@@ -218,7 +218,7 @@ impl Look {
         }
     }
 
-    /// Logs that the wall clock jumped.
+    /// Logs a jump of the wall clock since `last`, if there was one.
     fn tell_jump(&self, last: &Self) {
         let passed =
             i64::try_from(self.passed.saturating_sub(last.passed).as_millis()).unwrap_or(i64::MAX);

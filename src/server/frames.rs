@@ -46,7 +46,7 @@ pub(super) struct Frames {
 #[derive(Debug)]
 struct Allowance {
     left: u32,
-    /// When the allowance was last refilled.
+    /// When the allowance was last refilled; the time since then determines the next refill.
     since: Instant,
     sent: u64,
 }

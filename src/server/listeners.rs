@@ -20,9 +20,9 @@ pub(super) struct Listeners {
     pub(super) proxies: Option<TcpListener>,
     /// The address of the service, with the port that the system chose.
     pub(super) address: SocketAddr,
-    /// The address of the operators' endpoints.
+    /// The address of the operators' listener: `/healthz`, `/readyz` and `/metrics`.
     pub(super) operator: SocketAddr,
-    /// The address of the listener for proxies.
+    /// The address of the listener for proxies; `None` if there are no object stores.
     pub(super) proxy: Option<SocketAddr>,
 }
 

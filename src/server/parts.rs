@@ -147,7 +147,7 @@ impl Parts {
 
 /// The names by which this broker is known to the others on its store.
 pub(super) struct NodeName {
-    /// A random id, which is made at each start.
+    /// A random id of this process, so that a broker counts as another node after a restart.
     pub(super) node: String,
     pub(super) host: String,
 }

@@ -16,7 +16,7 @@ use crate::s3_proxy::{Gate, Memory};
 use crate::tls;
 
 const MAX_SECRET_BYTES: u64 = 4_096;
-/// The shortest shared secret, in bytes.
+/// The minimum length of a shared secret in bytes, so that it cannot be guessed.
 const MIN_SECRET: usize = 32;
 
 /// The state of the listener. Its files are read again when they change.

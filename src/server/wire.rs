@@ -58,7 +58,7 @@ pub(super) struct Notes {
     cut: OnceLock<&'static str>,
     /// How many bytes of header blocks were read since the connection was last woken.
     headers: AtomicUsize,
-    /// The age of the connection in seconds.
+    /// The age of the connection in seconds, which [`Self::tick`] counts.
     second: AtomicU32,
     /// The second in which an incomplete head or frame began, plus 1; 0 if nothing is incomplete.
     partial_since: AtomicU32,
@@ -192,7 +192,7 @@ impl<S> Wire<S> {
         }
     }
 
-    /// Inspects bytes that were read.
+    /// Inspects bytes that were read, before hyper gets them.
     fn look(&mut self, bytes: &[u8]) {
         let notes = &self.notes;
         match &mut self.framing {
@@ -341,7 +341,7 @@ struct Lengths {
 }
 
 impl Framing {
-    /// Whether a head or a frame is incomplete.
+    /// Whether a request's head, a header block or an HTTP/2 frame is incomplete.
     fn is_partial(&self) -> bool {
         match self {
             Self::Head(head) => !head.is_empty(),

@@ -20,7 +20,7 @@ const SLOTS: usize = 2_048;
 /// The facts, besides the texts, that a signature covers. Only texts of the same scope are signed together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scope {
-    /// The name of the envelopes' purpose.
+    /// The name of the envelopes' purpose, such as that of session tokens.
     pub purpose: &'static str,
     /// The version of the envelopes' format.
     pub form: u8,
@@ -61,7 +61,7 @@ impl Leaf {
     }
 }
 
-/// Texts that were signed together.
+/// Texts that were signed together: their Merkle tree, and the signature of its root.
 pub struct Batch {
     scope: Scope,
     tree: Tree,
@@ -94,12 +94,12 @@ impl Batch {
         })
     }
 
-    /// The id of the key that signed.
+    /// The id of the key that signed the batch, which its envelopes name.
     pub fn key_id(&self) -> u32 {
         self.scope.key_id
     }
 
-    /// The number of texts.
+    /// The number of texts in the batch, at most [`MAX_LEAVES`].
     pub fn size(&self) -> u8 {
         self.tree.size()
     }
@@ -129,7 +129,7 @@ pub struct Proof {
     path: Path,
 }
 
-/// The most bytes that a proof takes.
+/// The maximum length of a proof in bytes, for a batch of [`MAX_LEAVES`] texts.
 pub const MAX_PROOF: usize = SIGNATURE + 2 + MAX_PATH * HASH;
 
 impl Proof {

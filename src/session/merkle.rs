@@ -10,7 +10,7 @@ pub const MAX_PATH: usize = 6;
 /// The length of a hash in bytes.
 pub const HASH: usize = 32;
 
-/// The hash of a leaf or of a node.
+/// The hash of a leaf or of a node: a SHA-256.
 pub type Hash = [u8; HASH];
 
 /// The byte that is hashed before the content of a leaf. Nodes have another one, so that a leaf can never be taken for
@@ -40,7 +40,7 @@ fn hash(kind: u8, parts: &[&[u8]]) -> Hash {
     hash
 }
 
-/// The place of a leaf in a tree.
+/// The place of a leaf in a tree, which determines how many hashes its path has and on which side each of them is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     index: u8,
@@ -59,7 +59,7 @@ impl Place {
         self.index
     }
 
-    /// The number of leaves of the tree.
+    /// The number of leaves of the tree, from 1 to [`MAX_LEAVES`].
     pub fn size(self) -> u8 {
         self.size
     }
@@ -140,7 +140,7 @@ impl Tree {
         Some(Self { levels, size })
     }
 
-    /// The number of leaves.
+    /// The number of leaves, from 1 to [`MAX_LEAVES`].
     pub fn size(&self) -> u8 {
         self.size
     }

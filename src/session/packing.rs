@@ -27,7 +27,7 @@ pub struct Limits {
     /// The inline session policy without insignificant white space; empty if none was passed.
     #[prost(string, tag = "2")]
     pub policy: String,
-    /// The ARNs of managed session policies.
+    /// The ARNs of managed session policies; empty if none were passed.
     #[prost(string, repeated, tag = "3")]
     pub policy_arns: Vec<String>,
     /// The scope-down policies by which the session was narrowed, the oldest first; at most

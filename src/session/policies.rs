@@ -4,7 +4,7 @@
 use super::packing::Limits;
 use crate::evaluator::{ParseError, Policy, PolicyKind};
 
-/// The policies that limit a session.
+/// The policies that limit a session, compiled from [`Limits`].
 #[derive(Default)]
 pub struct Compiled {
     /// The inline session policy with which the session was requested.
@@ -35,7 +35,7 @@ impl Compiled {
         })
     }
 
-    /// Whether any policy limits the session.
+    /// Whether any session policy or scope-down policy limits the session.
     pub fn is_restricted(&self) -> bool {
         self.was_passed() || !self.scope_down.is_empty()
     }

@@ -29,7 +29,7 @@ const SIGNED_ALONE: Purpose = Purpose { form: 3, ..PURPOSE };
 /// The purpose of tokens of sessions that GetScopedCredentials has narrowed.
 const NARROWED: Purpose = Purpose { form: 5, ..PURPOSE };
 
-/// How a session was issued.
+/// How a session was issued, which determines who its principal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
 pub enum SessionKind {
@@ -160,10 +160,10 @@ pub struct Workload {
 /// assertion, that become condition keys of every request of the session.
 #[derive(Clone, PartialEq, Eq, prost::Oneof, serde::Serialize, serde::Deserialize)]
 pub enum Holder {
-    /// From a token of an OpenID Connect provider.
+    /// The claims of a token of an OpenID Connect provider.
     #[prost(message, tag = "15")]
     WebIdentity(WebIdentity),
-    /// From an assertion of a SAML provider.
+    /// The subject of an assertion of a SAML provider.
     #[prost(message, tag = "16")]
     Saml(SamlSubject),
 }

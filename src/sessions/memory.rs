@@ -20,11 +20,11 @@ const OVERHEAD_BYTES: usize = 128;
 /// sign-ins.
 const SIGN_IN_BYTES: usize = 300;
 
-/// The limits of the records in memory.
+/// The limits of the records in memory. Beyond them, the records that end first are dropped.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     pub max_records: usize,
-    /// The most bytes, including the tables.
+    /// The maximum size of all records in bytes, including the tables that index them.
     pub max_bytes: usize,
 }
 

@@ -14,7 +14,7 @@ pub type SessionId = [u8; 16];
 pub struct SessionRecord {
     #[prost(bytes = "vec", tag = "1")]
     pub session_id: Vec<u8>,
-    /// The access key id, `ASIA…`.
+    /// The access key id of the session, `ASIA…`.
     #[prost(string, tag = "2")]
     pub access_key_id: String,
     /// The ARN of the assumed role, or of the user whose session it is.
@@ -57,7 +57,7 @@ pub struct SessionRecord {
     pub narrowing: Option<Narrowing>,
 }
 
-/// How a session was narrowed.
+/// How a session was narrowed by GetScopedCredentials.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Narrowing {
     /// When the narrowed credentials were issued, in seconds since 1970.
@@ -102,7 +102,7 @@ pub(super) fn member(expires_at: i64, id: &[u8]) -> String {
     format!("{:012x}:{}", expires_at.max(0), hex(id))
 }
 
-/// Parses an id of 32 hexadecimal digits.
+/// Parses a session id of 32 hexadecimal digits; `None` for any other text.
 pub fn session_id(text: &str) -> Option<SessionId> {
     let mut id = [0; 16];
     if text.len() != 32

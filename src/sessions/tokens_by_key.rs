@@ -12,7 +12,7 @@ const MAX_BYTES: usize = 128 << 20;
 /// The bytes that an entry takes besides its texts.
 const OVERHEAD: usize = 192;
 
-/// The tokens in this process.
+/// The tokens in the memory of this process, ordered by expiry and found by access key id.
 #[derive(Default)]
 pub(super) struct TokensByKey(Mutex<State>);
 
@@ -61,7 +61,7 @@ impl TokensByKey {
         while state.bytes > MAX_BYTES && state.remove_first() {}
     }
 
-    /// The token of the session with this key.
+    /// The token of the session with this access key id; `None` if it is not kept.
     pub fn find(&self, key: &str) -> Option<Secret<String>> {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, token) = state.tokens.get(key)?;

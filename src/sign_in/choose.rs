@@ -20,7 +20,7 @@ use crate::signed_in::{SignIn, Who};
 /// The credentials of a role that a person chose.
 pub struct Chosen {
     pub credentials: Credentials,
-    /// The ARN of the session.
+    /// The ARN of the session: `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     pub arn: String,
     pub expires_at: Timestamp,
 }

@@ -64,7 +64,7 @@ pub struct Started {
 pub struct Asking {
     /// The name by which the program calls itself.
     pub client_name: String,
-    /// The program's `User-Agent`.
+    /// The unverified `User-Agent` of the program.
     pub program: String,
     pub source: IpAddr,
     pub at: Timestamp,

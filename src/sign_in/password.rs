@@ -39,7 +39,7 @@ pub struct Proven {
     /// The mark of the password that was given. If the user's password is changed meanwhile, the mark no longer
     /// matches.
     mark: Option<String>,
-    /// When the password was given.
+    /// When the password was given, which is the time of this factor of the sign-in.
     password_at: Timestamp,
     /// When a code was given, and the serial number of its device; `None` if no code was given yet.
     code: Option<(Timestamp, String)>,
@@ -236,7 +236,7 @@ async fn device_that_shows(
 
 /// The proof by which a person confirms a change of its own credentials.
 pub enum Confirmation<'a> {
-    /// A code of one of the user's devices.
+    /// A code of one of the user's MFA devices.
     Code(&'a str),
     /// The user's password, if the user has no device.
     Password(&'a Zeroizing<String>),

@@ -139,7 +139,7 @@ impl Draft {
         self
     }
 
-    /// Sets the parameters of the request.
+    /// Sets the parameters of the request (`requestParameters`).
     #[must_use]
     pub fn asked(mut self, parameters: &Value) -> Self {
         self.record.request_parameters = raw(parameters);

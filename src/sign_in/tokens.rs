@@ -62,11 +62,11 @@ struct Family {
     current: Vec<String>,
     /// The digests of the tokens of the generation before it.
     previous: Vec<String>,
-    /// When this generation began.
+    /// When this generation began, which limits how long tokens of the previous one can still be used.
     turned_at: Timestamp,
 }
 
-/// The sign-in behind an access token.
+/// The sign-in behind an access token, with the family to which the token belongs.
 pub struct Bearer {
     pub sign_in: SignIn,
     family: String,

@@ -33,7 +33,7 @@ pub enum Poll {
     Decided,
 }
 
-/// The digest of a device code.
+/// The SHA-256 of a device code, by which its flow is found.
 pub type DeviceId = [u8; 32];
 
 /// The open device flows of a node. Times are those of the monotonic clock.
@@ -139,7 +139,7 @@ impl Devices {
         }
     }
 
-    /// Forgets a flow that has ended.
+    /// Forgets a flow that has ended, which makes room for another one.
     pub fn forget(&self, id: &DeviceId) {
         self.all().remove(id);
     }
@@ -157,7 +157,7 @@ impl Devices {
         is_due
     }
 
-    /// Forgets flows whose time is up.
+    /// Forgets flows whose time is up, which makes room for others.
     pub fn sweep(&self, now: Duration) {
         self.all().sweep(now);
     }

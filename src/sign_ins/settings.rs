@@ -32,9 +32,9 @@ pub struct Settings {
 /// An identity provider that is offered to people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderShown {
-    /// The ARN of the provider.
+    /// The ARN of the provider's entry in the directory.
     pub arn: String,
-    /// The name on the button of the provider.
+    /// The name on the provider's button on the sign-in page.
     pub name: String,
     pub details: ProviderDetails,
 }
@@ -76,7 +76,7 @@ impl Default for ProviderDetails {
 /// A program that an administrator has registered. It has no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppClient {
-    /// The value of `client_id`.
+    /// The value of `client_id` in requests of the program.
     pub id: String,
     /// The name that people see when they approve the program.
     pub name: String,

@@ -21,7 +21,7 @@ use crate::sign_in::roles::{self, MAX_CHOICES};
 use crate::sign_in::tokens::{self, Bearer};
 use crate::sign_in::{choose, settings};
 
-/// The header with the access token.
+/// The header in which clients send the access token.
 const TOKEN: &str = "x-amz-sso_bearer_token";
 
 /// Answers a request for one of the operations of AWS's API `sso`.

@@ -59,7 +59,7 @@ impl DirectoryEntries {
     }
 }
 
-/// A row of the table, not checked.
+/// A row of the table `directory_entries` whose MAC was not checked yet.
 struct EntryRow {
     kind: String,
     id: String,

@@ -11,7 +11,7 @@ use super::lanes::Purpose;
 use super::{DEADLINE, Store, StoreError, sqlite};
 use crate::master_key::{MasterKey, MasterKeyError};
 
-/// The state of a store at one moment.
+/// The state of a store at one moment: the content of the store's own row, except for the sums.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     pub store_id: String,

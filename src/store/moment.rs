@@ -19,7 +19,7 @@ pub(super) struct Moment<'s> {
 pub(super) struct Deadline(Instant);
 
 impl Deadline {
-    /// Runs work that must end by the deadline.
+    /// Runs work, and fails with [`StoreError::Unavailable`] if it is not done by the deadline.
     pub async fn reached_by<T, E: From<StoreError>>(
         self,
         work: impl Future<Output = Result<T, E>>,

@@ -45,7 +45,7 @@ pub struct Node {
     pub directory: String,
 }
 
-/// A broker that may be accepting sessions.
+/// A broker that may be accepting sessions, and whether it still reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// The broker as it last reported.

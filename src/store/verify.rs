@@ -329,7 +329,7 @@ impl Store {
     }
 }
 
-/// The sums of the rows that were read.
+/// The sums of the rows that were read, and the revocations among these rows.
 struct Rows {
     /// The sums of the rows with a valid MAC.
     found: Contents,

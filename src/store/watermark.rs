@@ -26,7 +26,7 @@ pub struct Watermark {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Content {
-    /// `ID`, `ID/DIGEST`, or `ID/DIGEST/KEY`.
+    /// The id of the store, with the digest and the key if they are known: `ID`, `ID/DIGEST`, or `ID/DIGEST/KEY`.
     store_id: String,
     sequence: i64,
 }

@@ -41,7 +41,7 @@ impl Denied {
     }
 }
 
-/// The audit record of a refusal.
+/// The fields of an audit record that describe a refusal.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Audited<'a> {

@@ -43,12 +43,12 @@ pub enum Judged {
     Role(Arc<Role>),
 }
 
-/// A request to another service.
+/// A request to another service, as that service describes it to the broker.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestElsewhere<'a> {
-    /// The action, as `service:Name`.
+    /// The action at the other service, as `service:Name`.
     pub action: &'a str,
-    /// The ARN of the resource.
+    /// The ARN of the requested resource.
     pub resource: &'a str,
     /// The condition keys that the service knows, with their values.
     pub keys: &'a [(String, Vec<String>)],

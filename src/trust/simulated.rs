@@ -23,9 +23,9 @@ pub struct SimulatedPrincipal {
     pub arn: String,
     kind: Kind,
     name: String,
-    /// The unique id, if it is known.
+    /// The unique id; `None` if it is not known.
     pub id: Option<String>,
-    /// The tags, if they are known.
+    /// The tags; empty if they are not known.
     pub tags: Vec<Tag>,
     /// The id of the organization of the principal's account, and the path of the account in it, if they are known.
     pub organization: Option<(String, String)>,
@@ -173,7 +173,7 @@ pub struct WhatIf<'a> {
     role: Option<Arc<Role>>,
     /// The organization, whose control policies are part of the decision; `None` if there is none.
     organization: Option<Arc<Organization>>,
-    /// The tags of the resource.
+    /// The tags of the requested resource, if it is a role or a user of the directory.
     tags: Vec<Tag>,
     action: &'a str,
     resource: &'a str,

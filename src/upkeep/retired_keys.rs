@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::broker::Broker;
 use crate::commands::{self, Actor};
 
-/// The pause after an attempt that failed.
+/// The pause after an attempt to record retired keys has failed.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// The state of recording retired keys.
+/// Decides when retired keys are recorded, and tries again after a failure.
 #[derive(Default)]
 pub(super) struct RetiredKeys {
     /// When the last attempt failed, by the monotonic clock.

@@ -22,7 +22,7 @@ use crate::server::shared::Shared;
 use crate::server::wire::{MAX_HEADER_BYTES, Notes};
 use crate::{ops, routes};
 
-/// The most headers of one request.
+/// The maximum number of headers of a request. Requests with more are refused.
 pub(super) const MAX_HEADERS: usize = 64;
 /// How many bytes of memory a header takes besides its name and value.
 const HEADER_OVERHEAD: usize = 128;

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use super::DEADLINE;
 use super::options::{Mode, RedisOptions};
 
-/// The servers, and how they are found.
+/// A client of a single Redis server, of Sentinels that name the primary, or of a Redis Cluster.
 pub(super) enum Servers {
     Single(Box<Client>),
     Sentinel(Box<Mutex<SentinelClient>>),

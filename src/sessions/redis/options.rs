@@ -4,7 +4,7 @@
 use crate::base::host_names::is_loopback;
 use crate::base::secret::Secret;
 
-/// The arrangement of the Redis servers.
+/// The arrangement of the Redis servers: a single one, Sentinel or Cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     Single,
@@ -13,7 +13,7 @@ pub enum Mode {
         /// The name of the primary in the Sentinels' configuration.
         primary: String,
     },
-    /// The URLs are those of nodes of a cluster.
+    /// The URLs are those of nodes of a Redis Cluster.
     Cluster,
 }
 

@@ -12,7 +12,7 @@ use crate::session::keyring::Keyring;
 use crate::sessions::SessionsError;
 
 impl RedisSessions {
-    /// Keeps a token until its session expires.
+    /// Keeps a token in Redis until its session expires. An error means that Redis may not have the token.
     pub async fn keep_token(
         &self,
         keyring: &Keyring,

@@ -5,7 +5,7 @@ use ring::digest;
 use crate::base::digest::hex;
 use crate::store::clip;
 
-/// All columns of a row except its MAC.
+/// All columns of a row except its MAC, by the kind of row.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::parts::store) enum Row<'a> {
     /// An entry of the directory.
