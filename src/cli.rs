@@ -72,7 +72,7 @@ Exit status: 0 for success, 1 for a failure, 2 for an error in the command line.
 /// A self-hosted broker of temporary credentials that speaks AWS STS and gRPC
 ///
 /// `brevet serve` is the broker. Commands that take --config work directly on its files and its store;
-/// commands that take --endpoint call it, and sign their calls as AWS's own tools do.
+/// commands that take --endpoint call a running broker, and sign their calls as AWS's own tools do.
 #[derive(Debug, Parser)]
 #[command(name = "brevet", version, styles = STYLES, arg_required_else_help = true, max_term_width = 100, after_long_help = EXAMPLES)]
 struct Arguments {

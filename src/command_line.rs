@@ -41,7 +41,8 @@ pub(crate) struct CallArguments {
     /// profile's; default: http://127.0.0.1:7480]
     #[arg(long, help_heading = CALL, visible_alias = "endpoint-url", value_name = "URL")]
     pub(crate) endpoint: Option<String>,
-    /// The region in signatures [env: AWS_REGION, AWS_DEFAULT_REGION; then the profile's; default: us-east-1]
+    /// The region for which calls are signed [env: AWS_REGION, AWS_DEFAULT_REGION; then the profile's; default:
+    /// us-east-1]
     #[arg(long, help_heading = CALL, value_name = "REGION")]
     pub(crate) region: Option<String>,
     /// A profile of ~/.aws/config; it takes precedence over keys in the environment [env: AWS_PROFILE]

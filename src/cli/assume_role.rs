@@ -23,9 +23,9 @@ Examples:
 
 /// Get credentials for a role, over gRPC
 ///
-/// Asks the broker for a session of a role and prints its credentials. The call is signed with the
-/// credentials that AWS's own tools would use: keys in the environment, or a profile of
-/// ~/.aws/config. A role in your own account can be given by its name instead of its ARN.
+/// Asks the broker for a session of a role and prints its credentials. Signs the call with the credentials that AWS's
+/// own tools would use: keys in the environment, or a profile of ~/.aws/config. A role in your own account can be given
+/// by its name instead of its ARN.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct AssumeRoleArguments {

@@ -25,8 +25,8 @@ Examples:
 
 /// Check the audit log
 ///
-/// Each line of the log carries its number and a hash over itself and the line before it, so lines that
-/// were changed afterwards can be found. Checking needs no broker and no key.
+/// Each line of the log contains its number and a hash over itself and the line before it, so a check can find lines
+/// that were changed afterwards. The check needs no broker and no key.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum AuditCommand {
@@ -42,8 +42,7 @@ pub(super) enum AuditCommand {
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct VerifyArguments {
-    /// The broker's configuration file; the lines must go up to the head that the broker keeps beside its
-    /// watermark file
+    /// The broker's configuration file; the lines must reach the head that the broker keeps beside its watermark file
     #[arg(long, value_name = "FILE", conflicts_with = "head")]
     config: Option<PathBuf>,
     /// The number and the hash of the last line that the log must contain, as the broker's own log reports

@@ -17,9 +17,8 @@ Examples:
 
 /// Copy a SQLite store to a new file, even while the broker runs
 ///
-/// The copy contains the store as of one change of the feed. Its secrets are sealed under the
-/// master key, which the copy does not contain: keep both, in different places. For PostgreSQL use
-/// pg_dump.
+/// The copy contains the store in the state after one change. Its secrets are sealed under the master key, which the
+/// copy does not contain: back up both, in different places. For PostgreSQL use pg_dump.
 #[derive(Debug, Args)]
 #[command(after_long_help = BACKUP_EXAMPLES)]
 pub(super) struct BackupArguments {

@@ -31,8 +31,8 @@ Examples:
 ///
 /// Checks the configuration, files and their modes, keys, the store and every secret in it, the audit
 /// log and its disk, Redis, the certificate, identity providers, the clock and the addresses, whether
-/// the broker runs or not. Prints a line for each: ok, warn or FAIL, and what to do about it. Exits
-/// with 1 if anything fails; warnings do not change the exit status.
+/// the broker runs or not. Prints a line for each check: ok, warn or FAIL, and what to do about a problem. Exits with 1
+/// if anything fails; warnings do not change the exit status.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct CheckArguments {

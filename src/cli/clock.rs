@@ -18,21 +18,20 @@ Examples:
 
 /// Tell the broker that the machine's clock is right
 ///
-/// A broker records the latest time that it has seen and never goes back before it. If the clock was
-/// ahead and has been corrected, the broker is not ready until that time has come, unless an operator
-/// confirms that the clock is right.
+/// A broker records the latest time that it has seen and never goes back before it. If the clock was ahead and has been
+/// corrected, the broker is not ready until the clock reaches that time again, unless an operator confirms that the
+/// clock is right.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum ClockCommand {
     Accept(AcceptArguments),
 }
 
-/// Accept the clock as it is, and end every session that was issued before
+/// Accept the clock as it is, and end every session that was issued before now
 ///
-/// Sets the latest time that this node has seen to now. Earlier sessions were dated by a clock that
-/// was wrong, so all of them end, on every broker of the store; MFA codes and assertions from before
-/// are refused. The broker may run (it notices within seconds) or not. Changes nothing if the clock is
-/// not behind.
+/// Sets the latest time that this node has seen to the present time. Earlier sessions were issued by a wrong clock, so
+/// all of them end, on every broker of the store; MFA codes and assertions from before are refused. The broker may be
+/// running, and then notices the change within seconds. Changes nothing if the clock is not behind.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct AcceptArguments {

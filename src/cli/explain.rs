@@ -21,9 +21,9 @@ Examples:
 
 /// Explain why a call was refused, from the encoded message of an AccessDenied
 ///
-/// Shows who was refused what, which statements were evaluated, which conditions failed and what came
-/// closest. Needs permission for sts:DecodeAuthorizationMessage in the account of the caller or of
-/// the resource; each account is shown only its own policies.
+/// Shows the principal, the action and the resource, the statements that were evaluated, the conditions that failed,
+/// and the statement that came closest to allowing the call. Needs permission for sts:DecodeAuthorizationMessage in the
+/// account of the caller or of the resource; each account is shown only its own policies.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct ExplainArguments {

@@ -25,8 +25,8 @@ Examples:
 
 /// Ask a broker whether it is ready
 ///
-/// Requests /readyz from the operators' endpoint and prints the answer. Exits with 0 if the broker is
-/// ready, even if degraded, and with 1 and the reason if it is not ready or does not answer.
+/// Requests /readyz from the broker's [operator] address and prints the answer. Exits with 0 if the broker is ready,
+/// even if degraded, and with 1 and the reason if it is not ready or does not answer.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct HealthArguments {

@@ -36,9 +36,9 @@ const SHOWN: usize = 200;
 /// Make the directory in the store equal to what a file declares
 ///
 /// Shows what would change (+ created, ~ changed, - deleted), with a diff of each change. With --apply,
-/// either all changes are made or none. Without --apply, everything is tried and undone again, so it exits
-/// with 1 whenever --apply would. Errors are printed first, then warnings, then the plan. The file has
-/// the format that `aws iam get-account-authorization-details` and `brevet export` print.
+/// either all changes are made or none. Without --apply, the command tries all changes and undoes them, so it exits
+/// with 1 whenever it would with --apply. Errors are printed first, then warnings, then the plan. The file has the
+/// format that `aws iam get-account-authorization-details` and `brevet export` print.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct ImportArguments {
@@ -47,13 +47,13 @@ pub(super) struct ImportArguments {
     /// A file that `aws iam get-account-authorization-details` or `brevet export` printed; `-` for
     /// standard input
     file: PathBuf,
-    /// Make the changes; without this flag they are only shown
+    /// Make the changes; without this flag, the command only shows them
     #[arg(long)]
     apply: bool,
     /// Delete everything in the file's accounts that the file does not declare
     #[arg(long)]
     prune: bool,
-    /// Make the changes even if nobody can administer the directory by the IAM API afterwards
+    /// Make the changes even if nobody can administer the directory with the IAM API afterwards
     #[arg(long)]
     allow_lockout: bool,
 }

@@ -77,8 +77,8 @@ Examples:
 /// Make a configuration, its keys, a store and a first administrator
 ///
 /// Makes a folder that only this account can read, with brevet.toml, master.key, keyring.json and
-/// store.db, and prints the administrator's access key once, as lines for a shell. If anything fails,
-/// everything that it made is removed again.
+/// store.db, and prints the administrator's access key once, as lines for a shell. If anything fails, the command
+/// removes everything that it has made.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct InitArguments {

@@ -51,9 +51,9 @@ Examples:
 
 /// List, rotate or revoke the keys that seal session tokens
 ///
-/// A keyring holds the current key, which seals new session tokens, the next one (copied to every
-/// broker before it is used), and previous ones, which open the tokens that they sealed. A running
-/// broker reads the file again when it changes.
+/// A keyring contains the current key, which seals new session tokens, the next key (which must be on every broker
+/// before it becomes current), and previous keys, which open the tokens that they sealed. A running broker reads the
+/// file again when it changes.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum KeyringCommand {
@@ -75,10 +75,10 @@ pub(super) struct ListArguments {
     output: TextOutputArgument,
 }
 
-/// Make the next key current, keep the current one for its sessions, and make a new next one
+/// Make the next key current, keep the current key for existing sessions, and make a new next key
 ///
-/// No session ends. Every broker must have the new file before the next rotation, so that each knows
-/// a key before it seals a token.
+/// No session ends. Copy the new file to every broker before the next rotation, so that each broker has a key before
+/// another broker seals a token with it.
 #[derive(Debug, Args)]
 #[command(after_long_help = ROTATE_EXAMPLES)]
 pub(super) struct RotateArguments {
@@ -88,13 +88,13 @@ pub(super) struct RotateArguments {
     output: TextOutputArgument,
 }
 
-/// Revoke keys for good: tokens that were made with them are refused from now on
+/// Revoke keys for good: brokers refuse all tokens that were made with them
 ///
-/// For keys that leaked. The store keeps the ids of revoked keys for ever, and every connected
-/// broker stops using them within 2 seconds: their sessions end, and they are no longer published.
-/// Putting an old keyring file back does not undo this. Then the keyring file is written anew: the
-/// next key replaces a current one, and a new next key is made. Copy the file to every broker: a
-/// broker whose current key was revoked issues nothing until it has the new file.
+/// For keys that leaked. The store keeps the ids of revoked keys for ever, and every connected broker stops using the
+/// keys within 2 seconds: their sessions end, and the broker no longer publishes them. An old copy of the keyring file
+/// does not undo this. The command then rewrites the keyring file: if the current key was revoked, the next key becomes
+/// current, and a new next key is made. Copy the file to every broker: a broker whose current key was revoked issues
+/// nothing until it has the new file.
 #[derive(Debug, Args)]
 #[command(after_long_help = REVOKE_EXAMPLES)]
 pub(super) struct RevokeArguments {
@@ -115,8 +115,8 @@ fn key_id(text: &str) -> Result<String, &'static str> {
 
 /// Seal the unsealed secrets in a directory file
 ///
-/// For brokers whose directory is a file ([directory] file): replaces secret access keys and MFA seeds
-/// in plain text by ones that are sealed under the master key. Nothing else in the file changes.
+/// For brokers whose directory is a file ([directory] file): encrypts the secret access keys and MFA seeds that are in
+/// plain text in the file under the master key. Nothing else in the file changes.
 #[derive(Debug, Args)]
 #[command(after_long_help = SEAL_EXAMPLES)]
 pub(super) struct SealArguments {

@@ -28,7 +28,7 @@ Examples:
   brevet organization declare printed/ > organization.json
   brevet import --config brevet.toml organization.json --apply";
 
-/// Bring the control policies of an AWS organization into the directory
+/// Import the control policies of an AWS organization into the directory
 ///
 /// The broker enforces the service and resource control policies of the organization that its directory
 /// declares.
@@ -38,14 +38,14 @@ pub(super) enum OrganizationCommand {
     Declare(DeclareArguments),
 }
 
-/// Put together what `aws organizations` printed, as a file for `brevet import`
+/// Combine the output of `aws organizations` into one file for `brevet import`
 ///
 /// Reads the JSON that these commands of `aws organizations` print, each in a file of its own:
 /// describe-organization, list-roots, list-organizational-units-for-parent, list-accounts-for-parent,
-/// list-policies, describe-policy and list-targets-for-policy. What AWS prints does not say which
-/// parent or policy was asked for, so the name of such a file must contain its id between dots:
-/// `units.r-exam.json`, `accounts.ou-exam-11111111.json`, `targets.p-examplepolicy.json`. If a file is
-/// missing, nothing is printed.
+/// list-policies, describe-policy and list-targets-for-policy. The output of some commands does not contain the id of
+/// the parent or policy that they were run for, so the name of such a file must contain that id between dots:
+/// `units.r-exam.json`, `accounts.ou-exam-11111111.json`, `targets.p-examplepolicy.json`. If a file is missing, the
+/// command prints nothing on standard output.
 #[derive(Debug, Args)]
 #[command(after_long_help = DECLARE_EXAMPLES)]
 pub(super) struct DeclareArguments {

@@ -23,8 +23,8 @@ Examples:
 
 /// Check, try and explain policies
 ///
-/// The code that decides is the same as in the broker. `simulate --principal`, `who-may-assume` and
-/// `may-assume` read the directory that a broker serves; the others work on files, without a broker.
+/// These commands decide with the same code as the broker. `simulate --principal`, `who-may-assume` and `may-assume`
+/// read the directory that a broker serves; the others work on files, without a broker.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum PolicyCommand {

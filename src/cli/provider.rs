@@ -28,7 +28,7 @@ Examples:
   brevet provider secret --config brevet.toml --arn \"$IDP\" --client-id brevet --none
       The client is a public one: it has no secret.";
 
-/// Manage what an identity provider needs for signing people in
+/// Manage the properties of an identity provider that sign-in needs
 ///
 /// Providers themselves are made with `aws iam create-open-id-connect-provider` or `brevet import`. These commands set
 /// properties for which AWS's API has no parameter.
@@ -40,9 +40,9 @@ pub(super) enum ProviderCommand {
 
 /// Set the client secret with which the broker signs people in at an OpenID Connect provider
 ///
-/// The secret is what the provider gave to this client. It is sealed under the master key in the store,
-/// and never printed. People sign in with this client from then on. Brokers that are running follow
-/// within two seconds. The change is recorded in the change feed and in the log of commands.
+/// The secret is the client secret that the provider issued to this client. The store keeps it sealed under the master
+/// key, and no command prints it. The broker uses this client for all further sign-ins. Running brokers apply the
+/// change within two seconds. The change is recorded in the change feed and in the log of commands.
 #[derive(Debug, Args)]
 #[command(after_long_help = SECRET_EXAMPLES)]
 pub(super) struct SecretArguments {
@@ -51,7 +51,7 @@ pub(super) struct SecretArguments {
     /// The ARN of the provider: arn:aws:iam::ACCOUNT:oidc-provider/HOST/PATH
     #[arg(long, value_name = "ARN")]
     arn: String,
-    /// The client id that the broker has at the provider; it must be one of the provider's client ids
+    /// The client id of the broker at the provider; it must be one of the provider's client ids in the directory
     #[arg(long, value_name = "ID")]
     client_id: String,
     /// A file with the secret, which may end with a line break; `-` for standard input

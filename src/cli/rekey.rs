@@ -48,7 +48,7 @@ Examples:
 pub(super) struct RekeyArguments {
     #[command(flatten)]
     config: ConfigArgument,
-    /// Only add the new key to the file, so that it can be copied to the other brokers first
+    /// Only add the new key to the file, so that you can copy the file to the other brokers first
     #[arg(long, conflicts_with = "forget")]
     publish: bool,
     /// Remove retired keys from the file; backups from before the last `rekey` cannot be opened without

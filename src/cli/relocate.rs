@@ -21,12 +21,12 @@ Examples:
   brevet move --config brevet.toml --to /var/lib/brevet/store.db
       Moves it back.";
 
-/// Move the store to another database, with every revocation and every spent code
+/// Move the store to another database, with all its revocations and used MFA codes
 ///
 /// Every broker of the store must be stopped. Copies all rows to an empty database in one transaction
 /// and compares both. The old store is kept and marked as moved, so that no broker and no command uses
-/// it by mistake. Sessions stay valid. After an interruption, run the same command again; at no time
-/// are both stores usable.
+/// it by mistake. Sessions stay valid. After an interruption, run the same command again; brokers can never use both
+/// stores at the same time.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct MoveArguments {

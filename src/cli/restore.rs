@@ -28,14 +28,13 @@ Examples:
   brevet restore --config /var/lib/brevet/brevet.toml --accept
       Accepts a PostgreSQL store that `pg_restore` has restored.";
 
-/// Replace the store by a backup, and end every session that was issued before
+/// Replace the store with a backup, and end every session that was issued before now
 ///
-/// First opens every secret of the backup and loads all of it: a backup that this broker could not
-/// serve is refused, and nothing is replaced. The replaced store is kept beside the new one, under a
-/// name that is printed. The backup does not know what was revoked or used after it was made, so every
-/// session from before the restore ends, and MFA codes and assertions from before are refused. A store
-/// or a backup with rows that no broker wrote is refused, and these rows are named; --accept accepts it
-/// as it is.
+/// First decrypts every secret of the backup and loads all of it. If this broker could not serve the backup, the
+/// command refuses it and replaces nothing. The replaced store is kept beside the new one, under a name that the
+/// command prints. The backup does not contain the revocations and used codes of the time after it was made, so every
+/// session from before the restore ends, and MFA codes and assertions from before are refused. A store or a backup with
+/// rows that no broker wrote is refused, and the command prints these rows; --accept accepts them as they are.
 #[derive(Debug, Args)]
 #[command(after_long_help = RESTORE_EXAMPLES)]
 pub(super) struct RestoreArguments {
@@ -44,7 +43,7 @@ pub(super) struct RestoreArguments {
     /// The backup file to restore
     #[arg(required_unless_present = "accept")]
     file: Option<PathBuf>,
-    /// Accept the store, or the backup, as it is, though it was put back or changed by other means
+    /// Accept the store, or the backup, as it is, although something other than a broker restored or changed it
     #[arg(long)]
     accept: bool,
     /// A master key file that opens the backup; its keys are added to [directory] master_key

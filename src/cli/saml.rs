@@ -48,7 +48,7 @@ Examples:
 
 /// Inspect SAML responses, and renew the metadata of SAML providers
 ///
-/// The code that decides about a response is the same as in the broker.
+/// These commands check a response with the same code as the broker.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum SamlCommand {
@@ -56,7 +56,7 @@ pub(super) enum SamlCommand {
     PutProvider(PutProviderArguments),
 }
 
-/// Show what a SAML response says, every rule that it breaks, and what to change
+/// Show the content of a SAML response, every rule that it breaks, and what to change
 ///
 /// Prints the assertion if it is signed by a key of the metadata, and for each broken rule what to change at the
 /// identity provider or here. A response without a valid signature is not printed. Exits with 1 if any rule is broken.
@@ -69,8 +69,8 @@ pub(super) struct InspectArguments {
     /// that --provider-arn names, from the broker's directory]
     #[arg(long, value_name = "FILE", required_unless_present = "config")]
     metadata: Option<PathBuf>,
-    /// The broker's configuration: its directory has the metadata, and its `[saml]` section says for whom
-    /// assertions must be made
+    /// The broker's configuration file: the metadata comes from its directory, and the accepted audiences and
+    /// recipients from its `[saml]` section
     #[arg(long, value_name = "FILE", requires = "provider_arn")]
     config: Option<PathBuf>,
     /// A private key for decrypting assertions: PEM in PKCS #8. The keys in the broker's directory are

@@ -33,7 +33,7 @@ Examples:
 ///
 /// Serves AWS STS and IAM (Query) and gRPC on one port and the operators' endpoints on another, until SIGTERM
 /// or Ctrl-C. On SIGHUP it reads the directory file, the keyring and the certificate again, and reopens
-/// the audit log. With --dev it needs no files: it makes up keys, and keeps nothing.
+/// the audit log. With --dev it needs no files: it generates its keys, and stores nothing.
 #[derive(Debug, Args)]
 #[command(after_long_help = SERVE_EXAMPLES)]
 pub(super) struct ServeArguments {
@@ -46,7 +46,7 @@ pub(super) struct ServeArguments {
         conflicts_with = "dev"
     )]
     config: Option<PathBuf>,
-    /// Development mode: a demo account with made-up keys, on loopback only; nothing is kept
+    /// Development mode: a demo account with generated keys, on loopback only; nothing is stored
     #[arg(long)]
     dev: bool,
     /// With --dev: write endpoints, users, roles and secrets to this file, mode 0600, once the broker

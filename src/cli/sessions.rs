@@ -21,8 +21,8 @@ Examples:
 
 /// List, show and revoke sessions
 ///
-/// For administrators of an account: the calls are signed like any other, and the caller's policies
-/// must allow brevet:ListSessions, brevet:DescribeSession or brevet:RevokeSessions.
+/// For administrators of an account. The calls are signed like all others, and the caller's policies must allow
+/// brevet:ListSessions, brevet:DescribeSession or brevet:RevokeSessions.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum SessionsCommand {

@@ -28,8 +28,8 @@ Examples:
 
 /// List and end sign-ins of people
 ///
-/// For administrators of an account: the calls are signed like any other, and the caller's policies
-/// must allow brevet:ListSignIns or brevet:EndSignIn.
+/// For administrators of an account. The calls are signed like all others, and the caller's policies must allow
+/// brevet:ListSignIns or brevet:EndSignIn.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum SignInsCommand {
@@ -39,9 +39,8 @@ pub(super) enum SignInsCommand {
 
 /// List the people who are signed in
 ///
-/// Shows for each sign-in of your account the person, the beginning, the end and the address. A
-/// sign-in belongs to the account of the user, or of the identity provider that vouched for the
-/// person.
+/// Shows for each sign-in of your account the person, the time when it began, the time when it ends, and the address. A
+/// sign-in belongs to the account of the user, or to that of the identity provider with which the person signed in.
 #[derive(Debug, Args)]
 #[command(after_long_help = LIST_EXAMPLES)]
 pub(super) struct ListArguments {
@@ -51,11 +50,11 @@ pub(super) struct ListArguments {
     output: OutputArgument,
 }
 
-/// End a sign-in, and all that came from it
+/// End a sign-in with all its tokens and sessions
 ///
-/// Ends the tokens of programs that the person has approved, and the sessions of roles that the person or these
-/// programs have. Every broker enforces this within two seconds. The person can sign in again, unless the identity
-/// provider or a change of the password prevents it.
+/// Ends the tokens of the programs that the person has approved, and all role sessions that the person or these
+/// programs got with the sign-in. Every connected broker enforces this within two seconds. The person can sign in
+/// again, unless the identity provider or a change of the password prevents it.
 #[derive(Debug, Args)]
 #[command(after_long_help = END_EXAMPLES)]
 pub(super) struct EndArguments {

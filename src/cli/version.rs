@@ -27,7 +27,7 @@ Examples:
 
 /// Print the version, the commit that it was built from, and that commit's date
 ///
-/// The date is the commit's, not the build's: the same source gives the same program. A build from a
+/// The date is that of the commit and not of the build, so that the same source gives the same program. A build from a
 /// tree without git says `unknown`.
 #[derive(Debug, Args)]
 #[command(after_long_help = VERSION_EXAMPLES)]

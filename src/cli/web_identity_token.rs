@@ -23,12 +23,12 @@ Examples:
   brevet web-identity-token --audience vault --write token.jwt --once
       Writes the file once.";
 
-/// Get a JSON Web Token that proves to others who you are, and keep it fresh in a file
+/// Get a JSON Web Token that proves your identity to other services, and keep it fresh in a file
 ///
 /// Calls GetWebIdentityToken. Services that accept JSON Web Tokens (AWS, Vault, Kubernetes, any OpenID
-/// Connect relying party) verify the token with the broker's published keys. With --write, the file is
-/// replaced atomically, with mode 0600, when half of the token's lifetime is over; if the broker cannot
-/// be reached, the old token stays and the call is retried.
+/// Connect relying party) verify the token with the broker's published keys. With --write, the command replaces the
+/// file atomically, with mode 0600, when half of the token's lifetime is over. If the broker cannot be reached, the old
+/// token stays in the file and the command tries again.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct WebIdentityTokenArguments {

@@ -13,7 +13,7 @@ use crate::agent::{AgentArguments, run_agent};
 use crate::log::{self, LogFormat};
 use crate::process;
 
-/// The sidecar of Brevet: gives workloads credentials the way an instance profile does
+/// The agent of Brevet, which gives workloads credentials as an instance profile does
 ///
 /// `brevet-agent agent` serves the endpoints from which AWS SDKs get credentials. The broker itself is `brevet serve`,
 /// which is another program.

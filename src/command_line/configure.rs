@@ -38,7 +38,7 @@ pub(crate) enum ConfigureCommand {
     Sso(Box<SsoArguments>),
 }
 
-/// Write a profile with which you sign in with a browser
+/// Write a profile for signing in with a browser
 ///
 /// Signs you in at the broker, lists your accounts and roles to choose from, and writes the profile, its
 /// sso-session and the addresses of the broker into ~/.aws/config. AWS's tools and SDKs use the profile as
@@ -54,7 +54,7 @@ pub(crate) struct SsoArguments {
     /// The name of the sso-session to write; profiles that name the same one share a sign-in
     #[arg(long, value_name = "NAME", default_value = "brevet")]
     sso_session: String,
-    /// The start URL, which names the portal; AWS's tools need this form, but nothing is requested from it
+    /// The start URL of the sso-session: a name in the form of a URL, which AWS's tools need but never request
     #[arg(long, value_name = "URL", default_value = DEFAULT_START_URL)]
     start_url: String,
     /// The account of the role [default: asked for on the terminal]

@@ -38,9 +38,9 @@ Examples:
 
 /// Print credentials of a role for `credential_process` in ~/.aws/config
 ///
-/// AWS's tools and SDKs run this command when they need credentials. It prints JSON and nothing else; a
-/// failure is explained on standard error. Credentials are cached in files of mode 0600, and several
-/// runs at the same time make one call. It needs no environment: everything can be given as flags.
+/// AWS's tools and SDKs run this command when they need credentials. It prints only JSON on standard output, and
+/// explains a failure on standard error. It caches credentials in files of mode 0600, and several runs at the same time
+/// make only one call. It needs no environment variables, since every setting has a flag.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct CredentialProcessArguments {

@@ -30,11 +30,11 @@ Examples:
 
 /// Run a program with credentials of a role
 ///
-/// The program gets its credentials from a container endpoint on 127.0.0.1 with a random port and token,
-/// which every AWS SDK knows, and which keeps them fresh as long as the program runs. With --env they
-/// are in the environment instead, and end when they expire. Other credentials are removed from the
-/// program's environment. Signals are passed on, and the exit status is the program's: 128 and the
-/// signal's number if a signal ended it.
+/// The program gets its credentials from a container credentials endpoint on 127.0.0.1 with a random port and token.
+/// Every AWS SDK supports such endpoints, and the credentials are renewed as long as the program runs. With --env, the
+/// credentials are in the environment instead, and are not renewed. Other credentials are removed from the program's
+/// environment. Signals are passed on to the program. The exit status is that of the program, or 128 plus the signal's
+/// number if a signal ended it.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct ExecArguments {

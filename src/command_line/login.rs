@@ -37,9 +37,9 @@ Examples:
 /// Sign in with a browser
 ///
 /// Signs you in at the broker, as `aws sso login` does, and keeps the token in ~/.aws/sso/cache, where AWS's
-/// tools find it. The browser comes back to this computer only, so the sign-in cannot be passed to somebody
-/// else; where no browser can be opened, a code is shown for one on another computer. `brevet configure sso`
-/// makes a profile for this.
+/// tools find it. The browser returns to this computer only, so the sign-in cannot be passed to somebody else. If no
+/// browser can be opened, the command shows a code for a browser on another computer. `brevet configure sso` writes a
+/// profile for this.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct LoginArguments {

@@ -56,12 +56,12 @@ pub(crate) struct RoleArguments {
     /// The current code of the MFA device [default: asked for on the terminal]
     #[arg(long, value_name = "DIGITS", requires = "serial_number")]
     token_code: Option<String>,
-    /// A file with a token of an OpenID Connect provider, `-` for standard input; the token proves who
-    /// you are, and no access key is needed
+    /// A file with a token of an OpenID Connect provider, `-` for standard input; the token proves your identity, so
+    /// you need no access key
     #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "transitive_tag_keys", "external_id", "source_identity", "serial_number"])]
     web_identity_token_file: Option<PathBuf>,
-    /// A file with the form field SAMLResponse of a SAML identity provider, or `-` for standard input;
-    /// with it, no access key is needed
+    /// A file with the form field SAMLResponse of a SAML identity provider, or `-` for standard input; the response
+    /// proves your identity, so you need no access key
     #[arg(long, value_name = "FILE", requires = "saml_provider_arn", conflicts_with_all = ["web_identity_token_file", "role_session_name", "tags", "transitive_tag_keys", "external_id", "source_identity", "serial_number"])]
     saml_response_file: Option<PathBuf>,
     /// The ARN of the SAML provider that issued the response in --saml-response-file
@@ -75,7 +75,7 @@ pub(crate) struct RoleArguments {
 pub(crate) struct SessionArguments {
     #[command(flatten)]
     pub(crate) role: RoleArguments,
-    /// Ask the agent of this machine over its Unix socket instead of a broker; the kernel tells the agent who asks
+    /// Get the credentials from the agent of this machine, over its Unix socket, instead of from a broker
     #[arg(long, value_name = "PATH", conflicts_with_all = ["endpoint", "profile", "role_session_name", "duration_seconds", "policy", "policy_arns", "tags", "transitive_tag_keys", "external_id", "source_identity", "serial_number", "web_identity_token_file", "saml_response_file"])]
     pub(crate) agent_socket: Option<PathBuf>,
 }

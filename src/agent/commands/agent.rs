@@ -36,8 +36,8 @@ const CLOCK_MAY_LAG: Duration = Duration::from_secs(60);
 /// Run the agent, which gives programs on this machine the credentials of a role
 ///
 /// The agent serves the endpoints from which AWS SDKs get credentials, such as the instance metadata service, until
-/// SIGTERM or Ctrl-C. It gets the credentials from the broker, renews them before they expire, and hands them out from
-/// memory.
+/// SIGTERM or Ctrl-C. The agent gets the credentials from the broker, renews them before they expire, and hands them
+/// out from memory.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct AgentArguments {
@@ -63,7 +63,7 @@ pub struct AgentArguments {
     /// With --dev: the role to hand out
     #[arg(long, value_name = "NAME", requires = "dev", default_value = "Demo")]
     role: String,
-    /// With --dev: write audit lines to this file
+    /// With --dev: write the audit log to this file
     #[arg(long, value_name = "FILE", requires = "dev")]
     audit: Option<PathBuf>,
     #[command(flatten)]

@@ -24,9 +24,9 @@ Examples:
 
 /// Wait until a change is in force on every broker
 ///
-/// The number is that of the header x-brevet-change in the answer to a call that changed something, or of a
-/// line of `brevet changes`. Exits with 0 as soon as every broker that may accept calls on this store has
-/// the change, and with 1 if the time runs out first, or if no broker runs.
+/// The number of a change is in the header x-brevet-change of the answer to the call that made it, and in each line of
+/// `brevet changes`. Exits with 0 as soon as every broker that may accept calls on this store has applied the change,
+/// and with 1 if the time runs out first, or if no broker runs.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct WaitArguments {

@@ -21,11 +21,11 @@ Examples:
   brevet policy analyze directory.json
   brevet export --config brevet.toml | brevet policy analyze -";
 
-/// List who from outside an account may assume which of its roles
+/// List the principals outside an account that may assume its roles
 ///
-/// Reads every role of a directory file and prints each principal of another account, each
-/// federated principal and each wildcard that its trust policy admits, with the conditions. Exits
-/// with 1 if it finds any, or a role that an import would refuse.
+/// Reads every role of a directory file and prints each principal of another account, each federated principal and each
+/// wildcard that its trust policy allows, with the conditions. Exits with 1 if it finds such a principal, or a role
+/// that an import would refuse.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(in crate::cli) struct AnalyzeArguments {

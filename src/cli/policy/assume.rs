@@ -30,8 +30,7 @@ const ASSUME_ROLE: &str = "sts:AssumeRole";
 /// Decides for each user and role of the directory whether it may call AssumeRole for this role:
 /// `always`, or `depends` on conditions whose values are not known, such as an MFA code, an address or
 /// an external id. Then lists the other principals that the trust policy names: identity providers, and
-/// principals of accounts that are not in this directory. Those who may not assume the role are left
-/// out.
+/// principals of accounts that are not in this directory. Principals that may not assume the role are left out.
 #[derive(Debug, Args)]
 #[command(after_long_help = WHO_MAY_ASSUME_EXAMPLES)]
 pub(in crate::cli) struct WhoMayAssumeArguments {

@@ -21,16 +21,16 @@ Examples:
   brevet policy simulate --config brevet.toml --principal bob --action s3:Get --context a:b=c
   brevet policy simulate --cases cases.jsonl";
 
-/// Decide whether somebody may do something, or decide test cases
+/// Decide whether a user or role may perform an action, or decide test cases
 ///
-/// With --principal, decides as the broker would if the user or a session of the role asked now, from
-/// everything that the broker would use: policies, groups, boundary, tags, and the trust policy of a
-/// role to be assumed. Prints the decision, what each statement did and why, and which condition keys
-/// were not given. Exits with 0 if it is allowed and with 1 if it is denied.
+/// With --principal, decides as the broker would if the user or a session of the role made the request now. The
+/// decision takes into account everything that the broker would use: policies, groups, the permissions boundary, tags,
+/// and the trust policy of a role to be assumed. Prints the decision, what each statement did and why, and which
+/// condition keys were not given. Exits with 0 if the action is allowed and with 1 if it is denied.
 ///
-/// With --cases, prints the decision of each test case, a JSON object on a line, as a JSON line. Exits
-/// with 1 if a case differs from what it expects. tests/data/policy/FORMAT.md of the source describes
-/// the format.
+/// With --cases, reads one test case as a JSON object from each line of the file, and prints one line of JSON with the
+/// decision of each case. Exits with 1 if a case differs from what it expects. tests/data/policy/FORMAT.md of the
+/// source describes the format.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(in crate::cli) struct SimulateArguments {

@@ -20,12 +20,11 @@ Examples:
       Creates the provider, or renews its metadata; brokers may be running. IDP is its
       ARN: arn:aws:iam::111122223333:saml-provider/corp";
 
-/// Put a SAML provider into the store, or renew its metadata
+/// Create a SAML provider in the store, or renew its metadata
 ///
 /// Checks the metadata document of the identity provider, and creates the provider with it or
-/// replaces the document that it has. Everything else about the provider stays as it is, and so do
-/// sessions. Brokers that are running follow within two seconds. The change is recorded in the
-/// change feed and in the log of commands.
+/// replaces the document that it has. All other properties of the provider and all sessions stay as they are. Running
+/// brokers apply the change within two seconds. The change is recorded in the change feed and in the log of commands.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(in crate::cli) struct PutProviderArguments {
@@ -37,8 +36,7 @@ pub(in crate::cli) struct PutProviderArguments {
     /// The metadata document of the identity provider, as XML; `-` for standard input
     #[arg(long, value_name = "FILE")]
     metadata: PathBuf,
-    /// Accept metadata with another entity ID than the provider has, or metadata that cannot be used
-    /// any more
+    /// Accept metadata with another entity ID than the provider has, or metadata that has expired
     #[arg(long)]
     force: bool,
 }

@@ -22,8 +22,8 @@ Examples:
 /// List the sessions on record that have not ended, ordered by expiry
 ///
 /// Shows for each session of your account its principal, its role, its expiry and the principal that
-/// assumed it. Records are kept in memory, or in Redis where brokers share them. A session that is not
-/// on record is nevertheless valid, and can be revoked.
+/// assumed it. Brokers keep the records in memory, or in Redis, where they share them. A session without a record is
+/// nevertheless valid, and can be revoked.
 #[derive(Debug, Args)]
 #[command(after_long_help = LIST_EXAMPLES)]
 pub(in crate::cli) struct ListArguments {

@@ -37,11 +37,10 @@ Examples:
 
 /// End sessions, whether they are on record or not
 ///
-/// Ends the sessions that you select, and every session that was assumed from them. The answer comes
-/// once the revocation is on stable storage; it says how many connected brokers enforce it already and
-/// how many sessions on record have ended. A revocation cannot be undone. It does not change the role,
-/// user or key: a role can be assumed again, and a long-term access key stays active unless you
-/// deactivate it.
+/// Ends the sessions that you select, and every session that was assumed from them. The command returns once the
+/// revocation is on stable storage, and prints how many connected brokers already enforce it and how many sessions on
+/// record have ended. A revocation cannot be undone. It does not change the role, user or key: a role can be assumed
+/// again, and a long-term access key stays active unless you deactivate it.
 #[derive(Debug, Args)]
 #[command(after_long_help = REVOKE_EXAMPLES)]
 pub(in crate::cli) struct RevokeArguments {
@@ -52,13 +51,13 @@ pub(in crate::cli) struct RevokeArguments {
     /// With --access-key-id of a long-term key: also deactivate the key
     #[arg(long, requires = "access_key_id", conflicts_with = "dry_run")]
     deactivate_access_key: bool,
-    /// Show which sessions would end, without ending them
+    /// Count the sessions that would end, without ending them
     #[arg(long)]
     dry_run: bool,
     /// With --all: work on the store of this configuration, without credentials, for all accounts
     #[arg(long, value_name = "FILE", requires = "all")]
     config: Option<PathBuf>,
-    /// With --all: only the sessions of this account; without --config it must be your own
+    /// With --all: only the sessions of this account, which must be your own without --config
     #[arg(long, value_name = "ACCOUNT_ID", requires = "all")]
     account: Option<String>,
     #[command(flatten)]
