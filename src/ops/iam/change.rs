@@ -20,7 +20,10 @@ const IN_FORCE: Duration = Duration::from_secs(2);
 /// How long a change waits until the changes of other calls on this node are done.
 const TURN: Duration = Duration::from_secs(5);
 
-/// Returns the master key, which seals the secrets in the directory and authenticates every change.
+/// Returns the master key, which seals the secrets in the directory. Every change needs it.
+///
+/// # Errors
+/// [`Error::ReadOnlyDirectory`] if the directory is managed in a file.
 pub(super) fn master_key(cx: &Context<'_>) -> Result<Arc<MasterKey>, Error> {
     let master_key = cx
         .broker

@@ -145,7 +145,7 @@ impl Action for DeleteGroup {
     }
 }
 
-/// Lists the groups of the account whose path begins with a prefix.
+/// Lists the account's groups whose path begins with a prefix.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListGroups {

@@ -132,7 +132,7 @@ impl Action for DeleteUser {
     }
 }
 
-/// Lists the users of the account whose path begins with a prefix.
+/// Lists the account's users whose path begins with a prefix.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListUsers {

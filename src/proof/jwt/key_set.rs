@@ -141,8 +141,8 @@ fn key(jwk: &Value) -> Option<VerifyingKey> {
     Some(VerifyingKey { key, algorithms })
 }
 
-/// Decoy keys that nobody has the private keys of, so that a check of a signature with them always
-/// fails: the base points of the curves (SP 800-186).
+/// Decoy keys, with which signatures are checked only to take the usual time. The result of such a
+/// check is never used. The keys are the base points of the curves (SP 800-186).
 pub(super) static DECOY_KEYS: LazyLock<KeySet> = LazyLock::new(|| {
     let keys = json!({"keys": [
         {"kid": "ES256", "kty": "EC", "crv": "P-256", "x": "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY", "y": "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"},
@@ -156,8 +156,8 @@ pub(super) static DECOY_KEYS: LazyLock<KeySet> = LazyLock::new(|| {
     KeySet::parse(keys.to_string().as_bytes()).unwrap_or_default()
 });
 
-/// Returns a decoy key for an algorithm, with which the check of a signature always fails. For RSA,
-/// its modulus is all ones and as long as the signature.
+/// Returns a decoy key for an algorithm. The check of a signature with it takes the usual time, and
+/// its result must not be used. For RSA, the modulus is all ones and as long as the signature.
 pub(super) fn decoy_key(algorithm: Algorithm, signature: usize) -> Option<DecodingKey> {
     if RSA.contains(&algorithm) {
         let length = signature.clamp(*RSA_BYTES.start(), *RSA_BYTES.end());

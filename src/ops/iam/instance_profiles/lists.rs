@@ -36,7 +36,7 @@ async fn answer<A: Action>(
     })
 }
 
-/// Lists the instance profiles of the account whose path begins with a prefix.
+/// Lists the account's instance profiles whose path begins with a prefix.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListInstanceProfiles {

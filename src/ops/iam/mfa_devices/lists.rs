@@ -139,7 +139,7 @@ impl Action for ListVirtualMfaDevices {
     }
 }
 
-/// Returns one page of the devices that the caller collected, sorted by serial number.
+/// Returns one page of the devices for which `wanted` returns `true`, sorted by serial number.
 fn page(
     cx: &Context<'_>,
     wanted: impl Fn(&MfaDevice) -> bool,

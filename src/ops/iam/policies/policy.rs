@@ -117,7 +117,7 @@ impl Action for GetPolicy {
     }
 }
 
-/// Deletes a managed policy that is attached to nothing and has only its default version.
+/// Deletes a managed policy that nothing uses and that has only its default version.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DeletePolicy {

@@ -11,7 +11,7 @@ use crate::ops::iam::entities::{Extent, Role};
 use crate::ops::iam::page::{PageEnd, PageRequest};
 use crate::ops::iam::rows;
 
-/// Lists the roles of the account whose path begins with a prefix.
+/// Lists the account's roles whose path begins with a prefix.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListRoles {
