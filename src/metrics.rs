@@ -78,7 +78,7 @@ pub struct Metrics {
     pub request_memory_bytes: Gauge,
     /// Bytes of the memory budget for long requests that are in use.
     pub long_request_bytes: Gauge,
-    /// 1 while the session store answers, else 0.
+    /// 1 while the session store (Redis) answers, else 0.
     pub sessions_up: Gauge,
     /// 1 while the session store is configured as a broker needs it, such as never to evict
     /// records; else 0.
@@ -105,7 +105,8 @@ pub struct Metrics {
     pub revocations_pending_nodes: Gauge,
     /// Callers that are waiting for a connection to the database.
     pub store_waiting: Family<StorePool, Gauge>,
-    /// 1 while audit records can be written, else 0.
+    /// 1 while audit records can be written, else 0. While it is 0, calls that need a record are
+    /// refused.
     pub audit_up: Gauge,
     /// The number of the last line of the audit log's hash chain.
     pub audit_sequence: Gauge,
@@ -300,7 +301,7 @@ impl Metrics {
         }
     }
 
-    /// Renders all metrics in Prometheus's text format.
+    /// Renders all metrics in Prometheus's text format, for `/metrics`.
     pub fn render(&self) -> String {
         let mut text = String::new();
         match encode(&mut text, &self.registry) {

@@ -14,9 +14,9 @@ pub struct Origin {
     pub source_ip: IpAddr,
     /// Whether the client uses TLS, on this connection or on the one that a trusted proxy reports.
     pub secure_transport: bool,
-    /// The `User-Agent` header, cut to 512 characters.
+    /// The `User-Agent` header, cut to 512 characters; `None` if the request has none.
     pub user_agent: Option<String>,
-    /// The `Referer` header, cut to 512 characters.
+    /// The `Referer` header, cut to 512 characters; `None` if the request has none.
     pub referer: Option<String>,
     /// The client certificate of the connection, if a CA that the broker trusts issued it.
     pub certificate: Option<Arc<ClientCertificate>>,

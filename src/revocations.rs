@@ -222,7 +222,7 @@ impl Revocations {
             .insert(id.to_owned());
     }
 
-    /// The ids of all revoked signing keys.
+    /// The ids of all revoked signing keys, which the keyring must not use any more.
     pub fn signing_keys(&self) -> BTreeSet<String> {
         self.signing_keys
             .read()

@@ -35,7 +35,7 @@ pub enum Http {
     AccessEvaluations,
     /// The metadata of the broker as an AuthZEN policy decision point.
     DecisionPoint,
-    /// The endpoint of OpenStack Keystone for tokens.
+    /// OpenStack Keystone's endpoint for tokens.
     KeystoneTokens,
     KeystoneS3Tokens,
     KeystoneCredentials,
@@ -170,12 +170,12 @@ pub fn is_query(path: &str) -> bool {
     matches!(path, "/" | "//")
 }
 
-/// The service that a gRPC call is for.
+/// The service that a gRPC call names in its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grpc {
     /// The service that issues credentials.
     SecurityTokenService,
-    /// The service for administrators of an account.
+    /// The service with which administrators list and end the sessions of an account.
     SessionAdministration,
     /// The service for programs that accept sessions or give them to others.
     Relying,

@@ -1,4 +1,4 @@
-//! The services whose actions a request can call.
+//! The services that the broker implements, with their names in policies and signatures.
 
 /// The services that share the broker's endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// The prefix of the service's actions in policies.
+    /// The prefix of the service's actions in policies, such as `sts` in `sts:AssumeRole`.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Sts => "sts",

@@ -44,7 +44,7 @@ pub type Mark = [u8; MARK_BYTES];
 /// The parameters of Argon2id, which determine how expensive a hash is to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cost {
-    /// The memory in KiB.
+    /// The memory in KiB (`m` in the PHC string).
     pub memory_kib: u32,
     /// The number of passes over the memory (`t` in the PHC string).
     pub passes: u32,

@@ -34,15 +34,15 @@ pub struct PasswordPolicy {
 pub enum Characters {
     /// At least three of the four kinds: upper case, lower case, digits and symbols.
     ThreeKinds,
-    /// At least one character of each kind that is `true`.
+    /// At least one character of each kind whose field is `true`.
     Each {
-        /// A letter of `A` to `Z`.
+        /// At least one letter of `A` to `Z`.
         uppercase: bool,
-        /// A letter of `a` to `z`.
+        /// At least one letter of `a` to `z`.
         lowercase: bool,
-        /// A digit of `0` to `9`.
+        /// At least one digit of `0` to `9`.
         number: bool,
-        /// One of ``! @ # $ % ^ & * ( ) _ + - = [ ] { } | '``.
+        /// At least one of ``! @ # $ % ^ & * ( ) _ + - = [ ] { } | '``.
         symbol: bool,
     },
 }

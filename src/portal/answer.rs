@@ -68,7 +68,7 @@ impl Answer {
         Self { status, ..self }
     }
 
-    /// Adds a `Set-Cookie` header.
+    /// Adds a `Set-Cookie` header, besides those that were added before.
     #[must_use]
     pub(super) fn with_cookie(mut self, cookie: HeaderValue) -> Self {
         self.cookies.push(cookie);

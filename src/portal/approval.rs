@@ -24,7 +24,7 @@ pub(super) struct ApprovePage<'a> {
     /// The user code of the device flow, which the person compares with the one that the program
     /// shows.
     pub(super) code: Option<&'a str>,
-    /// The name of the program.
+    /// The program's name: the registered one, or the one that it chose itself.
     pub(super) client: &'a str,
     /// Whether an administrator has registered the program. Otherwise the program chose its name
     /// itself.

@@ -79,12 +79,13 @@ impl Verified {
         &self.signer
     }
 
-    /// The part of the response outside the assertion.
+    /// The part of the response outside the assertion. It is only trustworthy if the response
+    /// itself is signed.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }
 
-    /// The assertion, before the rules have been checked.
+    /// The signed assertion, before [`Self::accept`] checks its issuer, audience and validity.
     pub fn unchecked_assertion(&self) -> &Assertion {
         &self.assertion
     }
@@ -163,7 +164,7 @@ fn verify_signatures(
 /// keys to verify the response with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnverifiedSender {
-    /// The entity ID in the response or its assertion.
+    /// The entity ID in the response or its assertion; `None` if neither has one.
     pub issuer: Option<String>,
     /// The ID of the request that the response claims to answer.
     pub in_response_to: Option<String>,

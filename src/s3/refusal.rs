@@ -76,7 +76,7 @@ pub struct S3Refusal {
     pub message: String,
     /// The sealed reason of an AccessDenied, which `brevet explain` opens; empty if there is none.
     pub encoded_message: String,
-    /// The path of the request without its query.
+    /// The path of the request without its query, for the `Resource` element of the XML.
     pub resource: String,
     /// The id of the request in the audit log; empty until it is recorded.
     pub request_id: String,

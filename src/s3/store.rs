@@ -60,7 +60,7 @@ pub struct StoreKey {
 /// The decisions that are written to the audit log. Refusals always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DataEvents {
-    /// Refused and allowed requests.
+    /// Refused and allowed requests. The default is refused requests only.
     All,
     #[default]
     Refused,

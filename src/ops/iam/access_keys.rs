@@ -107,7 +107,8 @@ fn new_id(cx: &Context<'_>) -> Result<String, Error> {
     }
 }
 
-/// Activates or deactivates an access key.
+/// Activates or deactivates an access key. Requests that are signed with an inactive key are
+/// refused.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct UpdateAccessKey {

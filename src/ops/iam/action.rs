@@ -20,14 +20,15 @@ use crate::trust::{self, SessionRequest};
 pub trait Action: DeserializeOwned + Send + 'static {
     /// The name of the action in AWS. Policies call it `iam:NAME`.
     const NAME: &'static str;
-    /// Whether the action only reads.
+    /// Whether the action only reads. Its audit record says so, too.
     const READ_ONLY: bool;
     /// Whether the answer contains a secret, so that its audit record must be on stable storage
     /// first.
     const HANDS_OUT: bool = false;
     type Output: Serialize;
 
-    /// Authorizes the call and performs it.
+    /// Authorizes the caller and performs the action. Returns the output in the form of AWS's
+    /// model.
     fn run(self, cx: &mut Context<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
 }
 

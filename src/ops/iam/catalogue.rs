@@ -28,7 +28,7 @@ pub fn tier(action: &str) -> Option<Tier> {
         .map(|(_, tier)| *tier)
 }
 
-/// Every action of IAM, sorted by name.
+/// Every action of IAM with its tier, sorted by name for binary search.
 const ACTIONS: &[(&str, Tier)] = &[
     ("AcceptDelegationRequest", Refused(FOR_PARTNERS)),
     ("AcquireRole", Refused(NO_CLIENT)),

@@ -256,7 +256,7 @@ pub(super) fn document(document: &Document) -> Result<String, Error> {
     Ok(utf8_percent_encode(&text, RESERVED).to_string())
 }
 
-/// Sorts tags by key.
+/// Sorts tags by key, which is their order in answers.
 pub(super) fn sorted(mut tags: Vec<Tag>) -> Vec<Tag> {
     tags.sort_by(|a, b| a.key.cmp(&b.key));
     tags

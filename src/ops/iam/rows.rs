@@ -179,7 +179,7 @@ pub(super) async fn select(
     }
 }
 
-/// The account that owns the entities of a list.
+/// Returns the account whose entities a list contains, which is `aws` for the built-in policies.
 fn account_of_list(cx: &Context<'_>, list: &List<'_>) -> String {
     match list {
         List::Of(_, account) => (*account).to_owned(),

@@ -63,7 +63,7 @@ pub fn check(keys: &[(String, Vec<String>)], service: &str) -> Result<(), String
     Ok(())
 }
 
-/// The total length in bytes of all names and values.
+/// The total length in bytes of all names and values, which [`MAX_BYTES`] limits.
 pub fn bytes(keys: &[(String, Vec<String>)]) -> usize {
     let of_one = |(name, values): &(String, Vec<String>)| {
         name.len() + values.iter().map(String::len).sum::<usize>()

@@ -23,7 +23,7 @@ use crate::tokens::OpenedSession;
 use crate::trust;
 
 const ACTION: &str = "sts:GetScopedCredentials";
-/// The largest `MinimumSessionTokenSize`.
+/// The maximum value of the parameter `MinimumSessionTokenSize`, in bytes.
 const MAX_MIN_SIZE: i64 = 4_096;
 
 /// The parameters as the caller sent them, before any check. AWS documents the fields.

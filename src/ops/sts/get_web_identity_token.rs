@@ -40,9 +40,9 @@ pub struct GetWebIdentityTokenInput {
     pub audience: Vec<String>,
     /// The parameter `SigningAlgorithm`, which is required.
     pub signing_algorithm: Option<String>,
-    /// From 60 to 3,600 seconds; 300 by default.
+    /// The parameter `DurationSeconds`: from 60 to 3,600 seconds; 300 by default.
     pub duration_seconds: Option<i64>,
-    /// Claims that the caller adds to the token.
+    /// The parameter `Tags`: claims that the caller adds to the token.
     pub tags: Vec<Tag>,
 }
 

@@ -32,7 +32,7 @@ impl Verified {
         &self.0
     }
 
-    /// Returns the value of a claim if it is a text.
+    /// Returns the text of a claim; `None` if the claim is absent or of another type.
     pub fn text(&self, claim: &str) -> Option<&str> {
         self.0.get(claim).and_then(Value::as_str)
     }

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::{MAX_KEY_ID, TokenError};
 
-/// The maximum size of a key set in bytes.
+/// The maximum size of a key set in bytes. A larger one is refused, so that parsing it cannot take
+/// long.
 pub const MAX_KEY_SET_BYTES: usize = 1 << 20;
 /// The maximum number of keys in a key set.
 const MAX_KEYS: usize = 200;

@@ -46,14 +46,14 @@ pub struct Assertion {
     /// each may be used once.
     pub id: String,
     pub issue_instant: Timestamp,
-    /// The entity ID of the identity provider.
+    /// The entity ID of the identity provider that issued the assertion.
     pub issuer: String,
     pub subject: NameId,
     /// The ways to confirm that the sender of the assertion is its subject.
     pub confirmations: Vec<SubjectConfirmation>,
     /// The period in which the assertion is valid, and its audiences.
     pub conditions: Conditions,
-    /// When and how the subject was authenticated.
+    /// The statements that the subject was authenticated, with the time and the method.
     pub authn_statements: Vec<AuthnStatement>,
     /// The attributes of the subject, in the order of the assertion.
     pub attributes: Vec<Attribute>,
@@ -99,7 +99,7 @@ pub struct SubjectConfirmation {
     pub not_on_or_after: Option<Timestamp>,
 }
 
-/// The conditions under which an assertion is valid.
+/// The Conditions element, which limits when and for whom an assertion is valid.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conditions {
     /// The assertion is not valid before this time.
@@ -111,7 +111,7 @@ pub struct Conditions {
     pub audience_restrictions: Vec<Vec<String>>,
 }
 
-/// A statement that the subject was authenticated.
+/// An AuthnStatement element: the identity provider states that it has authenticated the subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthnStatement {
     /// When the subject was authenticated, by the clock of the identity provider.

@@ -46,7 +46,7 @@ const MAX_NAMESPACES: usize = 32;
 const MAX_NAME: usize = 128;
 const MAX_NAMESPACE_NAME: usize = 512;
 
-/// Why a text is not accepted as XML.
+/// Why a text is not accepted as XML: the construct or the limit that it breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum XmlError {
     /// The text is longer than this limit in bytes.
@@ -319,7 +319,7 @@ fn references(text: &str) -> Result<(), XmlError> {
     Ok(())
 }
 
-/// The white space characters of XML.
+/// The white space characters of XML: XML 1.0 section 2.3.
 pub(super) const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// Returns whether XML allows a character: XML 1.0 section 2.2, `Char`.

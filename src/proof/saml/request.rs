@@ -211,7 +211,7 @@ impl RequestSigner {
         })
     }
 
-    /// The certificate in DER.
+    /// The certificate in DER, for the broker's metadata as a service provider.
     pub fn certificate(&self) -> &[u8] {
         &self.certificate
     }

@@ -1,4 +1,4 @@
-//! Lists managed policies.
+//! ListPolicies: lists the managed policies of an account and those of AWS.
 
 use serde::{Deserialize, Serialize};
 

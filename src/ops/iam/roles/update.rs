@@ -1,4 +1,5 @@
-//! Changes single fields of roles.
+//! Changes single fields of roles: the description, the maximum session duration and the trust
+//! policy.
 
 use serde::{Deserialize, Serialize};
 

@@ -236,7 +236,8 @@ impl Simulator {
         }
     }
 
-    /// Simulates one action on one resource.
+    /// Simulates one action on one resource, with the policies and condition keys of the
+    /// simulation.
     fn decide(&self, action: &str, resource: &str) -> Simulation {
         let owner = self.owner_of(resource);
         let mut context = RequestContext::new();
