@@ -18,7 +18,7 @@ pub struct Call {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reload {
-    /// What was read again from disk: `directory`, `keyring` or `certificate`.
+    /// What the broker read from disk again: `directory`, `keyring` or `certificate`.
     pub what: &'static str,
     /// `ok` if the new content is in use, or `failed` if it was refused and the earlier content
     /// stays in use.

@@ -90,9 +90,9 @@ fn read(headers: &HeaderMap, mut form: Parameters, now: Timestamp) -> Result<Bea
     Bearer::new(&id, &secret, session_token.as_deref(), now)
 }
 
-/// The id and the secret in a header of HTTP's Basic scheme (RFC 6749 section 2.3.1). A `+` stands
-/// for itself and not for a space, since few clients percent-encode the id and the secret, and
-/// secret keys contain `+`.
+/// The id and the secret in a header of HTTP's Basic scheme (RFC 6749 section 2.3.1). A `+` is not
+/// decoded to a space, since few clients percent-encode the id and the secret, and secret keys
+/// contain `+`.
 fn basic(headers: &HeaderMap) -> Result<Option<(String, String)>, Error> {
     let Some(value) = headers.get(AUTHORIZATION) else {
         return Ok(None);

@@ -52,8 +52,8 @@ struct Asked {
 /// cannot be parsed.
 struct Refused(&'static str, String);
 
-/// Serves one request to `/oauth2/token`. A request for a client credential or a sign-in goes on to
-/// its own module.
+/// Serves one request to `/oauth2/token`. The modules for client credentials and for sign-ins
+/// answer requests with their own grant types.
 pub async fn serve<B>(
     broker: &Arc<Broker>,
     origin: Origin,

@@ -31,7 +31,8 @@ struct Page<'a> {
     program: &'a str,
     factors: String,
     sessions: Vec<Shown>,
-    /// The address of the page with newer sessions; `older` is that of the page with older ones.
+    /// The address of the page with newer sessions; `older` is the address of the page with older
+    /// ones.
     newer: Option<String>,
     older: Option<String>,
     others: Vec<Other>,

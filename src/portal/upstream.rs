@@ -295,8 +295,8 @@ async fn end(visit: &mut Visit<'_>, name: &str, mut posted: Parameters) -> Answe
     }
 }
 
-/// Redirects a browser after a successful sign-in, and replaces its earlier cookies by that of the
-/// new sign-in.
+/// Redirects a browser after a successful sign-in, and replaces its earlier cookies by the cookie
+/// of the new sign-in.
 fn arrive(visit: &mut Visit<'_>, signed_in: &SignedIn) -> Answer {
     visit
         .broker

@@ -79,7 +79,7 @@ pub struct AssumeRoleOutput {
 }
 
 impl AssumeRole {
-    /// Checks each parameter by itself.
+    /// Checks the form of each parameter, which needs no directory.
     ///
     /// # Errors
     /// [`Error`] that names the first field that breaks a rule, and the rule.

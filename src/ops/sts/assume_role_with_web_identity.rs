@@ -61,8 +61,8 @@ pub struct AssumeRoleWithWebIdentityOutput {
 }
 
 impl AssumeRoleWithWebIdentity {
-    /// Checks each parameter by itself. Returns the token as the caller's evidence, and the rest as
-    /// the call.
+    /// Checks the form of each parameter, which needs no directory. Returns the token as the
+    /// caller's evidence, and the rest as the call.
     ///
     /// # Errors
     /// [`Error`] that names the first field that breaks a rule, and the rule.

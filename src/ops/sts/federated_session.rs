@@ -19,7 +19,7 @@ use crate::session::durations;
 use crate::session::packing::{self, Limits, Packed, TagClaim};
 use crate::trust::{self, Denied, Grant, SessionRequest};
 
-/// A request for a session. Each parameter has been checked by itself.
+/// A request for a session, after the form of each parameter has been checked.
 pub(super) struct FederatedSession {
     pub(super) role_arn: RoleArn,
     pub(super) role_session_name: RoleSessionName,

@@ -70,7 +70,7 @@ impl GetScopedCredentialsOutput {
 }
 
 impl GetScopedCredentials {
-    /// Checks each parameter by itself.
+    /// Checks the form of each parameter, which needs no directory.
     ///
     /// # Errors
     /// [`Error`] that names the first field that breaks a rule, and the rule.

@@ -30,7 +30,7 @@ pub struct GetSessionTokenOutput {
 }
 
 impl GetSessionToken {
-    /// Checks each parameter by itself.
+    /// Checks the form of each parameter, which needs no directory.
     ///
     /// # Errors
     /// [`Error`] that names the first field that breaks a rule, and the rule.

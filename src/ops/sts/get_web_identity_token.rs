@@ -61,7 +61,7 @@ pub struct GetWebIdentityTokenOutput {
 }
 
 impl GetWebIdentityToken {
-    /// Checks each parameter by itself.
+    /// Checks the form of each parameter, which needs no directory.
     ///
     /// # Errors
     /// [`Error`] that names the first field that breaks a rule, and the rule.

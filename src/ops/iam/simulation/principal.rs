@@ -182,7 +182,8 @@ async fn compiled(cx: &mut Context<'_>, held: Vec<(String, Held)>) -> Result<Pol
 }
 
 /// Returns the default version of a managed policy. An AWS managed policy whose document is missing
-/// counts as a policy that denies everything, because nobody knows what it denies.
+/// counts as a policy that denies everything, because the broker cannot know what its statements
+/// deny.
 fn default_version(
     arn: &str,
     managed: &HashMap<String, resource::Resource>,
