@@ -422,7 +422,8 @@ fn start(
         Err(_) => {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "could not be opened for writing within 2 s: if it is a named pipe, no program reads from it",
+                "the log could not be opened for writing within 2 s: if the path is a named pipe, no program reads \
+                 from the pipe",
             ));
         }
     }

@@ -124,7 +124,7 @@ mod of_the_agent {
         allow(
             dead_code,
             unused_imports,
-            reason = "the broker uses more of it than the agent"
+            reason = "some items of this module are used by the broker but not by the agent"
         )
     )]
     pub mod files;
@@ -133,14 +133,20 @@ mod of_the_agent {
     pub mod agent;
     #[cfg_attr(
         not(feature = "broker"),
-        allow(dead_code, reason = "the broker uses more of it than the agent")
+        allow(
+            dead_code,
+            reason = "some items of this module are used by the broker but not by the agent"
+        )
     )]
     pub mod command_line;
     pub mod log;
     pub mod process;
     #[cfg_attr(
         not(feature = "broker"),
-        allow(dead_code, reason = "the broker uses more of it than the agent")
+        allow(
+            dead_code,
+            reason = "some items of this module are used by the broker but not by the agent"
+        )
     )]
     pub mod service_manager;
 }

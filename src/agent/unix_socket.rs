@@ -224,7 +224,8 @@ impl Drop for SocketFile {
 /// The path cannot be used, or another agent listens there.
 #[allow(
     deprecated,
-    reason = "its replacement is unsafe code; this listener keeps the descriptor open as long as it lives"
+    reason = "the replacement of this function is unsafe code; the listener keeps the descriptor open as long as it \
+        lives"
 )]
 pub fn listen(path: &Path, mode: u32) -> io::Result<(AsyncFd<UnixListener>, SocketFile)> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());

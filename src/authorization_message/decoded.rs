@@ -91,7 +91,7 @@ impl Message {
                             "a value that is shown only to the other account".to_owned()
                         }
                         Some(got) => format!("`{}`", got.join("`, `")),
-                        None => "no value for it".to_owned(),
+                        None => "no value for this key".to_owned(),
                     };
                     let near = c.near_miss.map(|n| format!(" ({n})")).unwrap_or_default();
                     format!(

@@ -127,7 +127,7 @@ async fn fetch(arguments: &WebIdentityTokenArguments) -> Result<WebIdentityToken
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if !token.token.expose().bytes().all(legal) {
         return Err(
-            "the broker's answer cannot be trusted: its token contains characters that a JSON Web Token never has"
+            "the broker's answer cannot be trusted: the token contains characters that a JSON Web Token never has"
                 .into(),
         );
     }

@@ -224,7 +224,9 @@ async fn account(
             false => format!("{} ({})", account.account_name, account.account_id),
         });
     let at = choose("account", "--account-id", &shown.collect::<Vec<_>>())?;
-    let chosen = accounts.get(at).ok_or("there is no such account")?;
+    let chosen = accounts
+        .get(at)
+        .ok_or("the list has no account with this number")?;
     Ok(chosen.account_id.clone())
 }
 
@@ -244,7 +246,9 @@ async fn role(
         };
     }
     let at = choose("role", "--role-name", &roles)?;
-    let chosen = roles.get(at).ok_or("there is no such role")?;
+    let chosen = roles
+        .get(at)
+        .ok_or("the list has no role with this number")?;
     Ok(chosen.clone())
 }
 
@@ -275,7 +279,7 @@ fn choose(what: &str, flag: &str, all: &[String]) -> Result<usize, Failure> {
         io::stderr().flush()?;
         let mut line = String::new();
         if io::stdin().lock().read_line(&mut line)? == 0 {
-            return Err("nothing was chosen, and nothing was written".into());
+            return Err("you made no choice, so no profile was written".into());
         }
         match line.trim().parse::<usize>() {
             Ok(number) if (1..=all.len()).contains(&number) => return Ok(number - 1),

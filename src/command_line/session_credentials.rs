@@ -61,7 +61,7 @@ impl SessionCredentials {
         ] {
             if !has_only_letters_and(value, more) {
                 return Err(format!(
-                    "its {what} contains characters that such a value never has"
+                    "the {what} contains characters that such a value never has"
                 ));
             }
         }

@@ -259,7 +259,7 @@ pub(super) async fn check_deletable(
     {
         return Err(conflict(
             Remains::Referrers(owned.kind),
-            format!("it still has {owned}"),
+            format!("the account still has {owned}"),
         ));
     }
     let referrers = writer
@@ -268,7 +268,7 @@ pub(super) async fn check_deletable(
     match referrers.first() {
         Some(first) => Err(conflict(
             Remains::Referrers(first.kind),
-            format!("{first} depends on it"),
+            format!("{first} still refers to this entry"),
         )),
         None => Ok(()),
     }

@@ -107,7 +107,7 @@ pub(super) fn listener(section: Listen, has_certificate: bool) -> Result<Listene
     if section.proxy_protocol && trusted_proxies.is_empty() {
         return Err(value(
             "[listen] proxy_protocol",
-            "requires trusted_proxies: list in it the addresses of the proxies whose PROXY header the broker trusts",
+            "requires trusted_proxies, the addresses of the proxies whose PROXY header the broker trusts",
         ));
     }
     Ok(Listener {

@@ -75,7 +75,7 @@ pub(super) fn s3(section: S3Section, base: &Path) -> Result<S3, ConfigError> {
         (Some(certificate), Some(key)) => Some((at(certificate), at(key))),
         (None, None) => None,
         _ => {
-            let rule = "must both be set, or neither of them";
+            let rule = "must be set together, or both be left out";
             return Err(value("[s3] certificate and private_key", rule));
         }
     };

@@ -29,7 +29,7 @@ impl Remains {
             Self::Groups => "remove it from its groups first",
             Self::Role => "remove its role first",
             Self::Versions => "delete its other versions first",
-            Self::Referrers(_) => "delete what refers to it first",
+            Self::Referrers(_) => "delete the entries that refer to this one first",
         }
     }
 

@@ -76,7 +76,8 @@ impl Directory {
         let closed = self.saml_providers().filter_map(|provider| {
             let rule = provider.metadata.as_ref().err()?;
             Some(format!(
-                "SAML provider {} cannot be used, because its metadata document is not accepted: {rule}",
+                "SAML provider {} cannot be used, because the broker does not accept the provider's metadata \
+                 document: {rule}",
                 provider.arn
             ))
         });
@@ -243,6 +244,6 @@ pub fn closed_warning(owner: &str, policy_arn: &str) -> String {
 pub fn external_id_warning(role: &str, principal: &str) -> String {
     format!(
         "role {role} trusts {principal} of another account without a condition on sts:ExternalId: if that account \
-         acts on behalf of customers, any of them may make it assume this role"
+         acts on behalf of customers, any customer may be able to use this role through that account"
     )
 }

@@ -190,7 +190,7 @@ async fn consume(visit: &mut Visit<'_>, posted: Parameters) -> Result<Answer, Pr
     let relay_state = posted.take("RelayState");
     let answered = async {
         count(visit.broker, visit.origin)?;
-        let response = response.ok_or(Refused::Malformed("it has no `SAMLResponse`"))?;
+        let response = response.ok_or(Refused::Malformed("`SAMLResponse` is missing"))?;
         let offered = offered::all(visit.broker);
         let (broker, relay_state) = (visit.broker, relay_state.as_deref());
         saml::answered(broker, &offered, response, relay_state, visit.origin).await
@@ -256,7 +256,7 @@ async fn end(visit: &mut Visit<'_>, name: &str, mut posted: Parameters) -> Answe
         count(visit.broker, visit.origin)?;
         let offered = offered::find(visit.broker, Kind::Oidc, name).ok_or(Refused::Unknown)?;
         let token = posted.take("logout_token");
-        let token = token.ok_or(Refused::Malformed("it has no `logout_token`"))?;
+        let token = token.ok_or(Refused::Malformed("`logout_token` is missing"))?;
         logout::logout(visit.broker, &offered, &token).await
     };
     let ended = ended.await;

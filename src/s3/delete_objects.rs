@@ -57,7 +57,7 @@ pub(super) fn read(
         return Err(malformed("it has a Content-Encoding"));
     }
     compare(head, payload, body)?;
-    let text = std::str::from_utf8(body).map_err(|_| malformed("it is not UTF-8"))?;
+    let text = std::str::from_utf8(body).map_err(|_| malformed("the document is not UTF-8"))?;
     parse(text, rules)
 }
 
@@ -154,10 +154,10 @@ fn parse(text: &str, rules: &StoreRules) -> Result<Vec<Condemned>, S3Refusal> {
         Some(rest) => {
             let (declaration, body) = rest
                 .split_once("?>")
-                .ok_or_else(|| malformed("its declaration has no end"))?;
+                .ok_or_else(|| malformed("the XML declaration has no end"))?;
             let lower = declaration.to_ascii_lowercase();
             if lower.contains("encoding") && !lower.contains("utf-8") {
-                return Err(malformed("its encoding must be UTF-8"));
+                return Err(malformed("the encoding must be UTF-8"));
             }
             body
         }
@@ -165,7 +165,7 @@ fn parse(text: &str, rules: &StoreRules) -> Result<Vec<Condemned>, S3Refusal> {
     if body.contains("<?") {
         return Err(malformed("processing instructions are not accepted"));
     }
-    let document = Document::parse(text).map_err(|_| malformed("it cannot be parsed"))?;
+    let document = Document::parse(text).map_err(|_| malformed("the document cannot be parsed"))?;
     let root = document.root_element();
     expect(root, "Delete")?;
     let mut condemned = Vec::new();
@@ -180,12 +180,12 @@ fn parse(text: &str, rules: &StoreRules) -> Result<Vec<Condemned>, S3Refusal> {
         }
         expect(child, "Object")?;
         if condemned.len() == MAX_OBJECTS {
-            return Err(malformed("it names more than 1000 objects"));
+            return Err(malformed("the document names more than 1000 objects"));
         }
         condemned.push(object(child, rules)?);
     }
     if condemned.is_empty() {
-        return Err(malformed("it names no object"));
+        return Err(malformed("the document names no object"));
     }
     Ok(condemned)
 }
@@ -215,7 +215,7 @@ fn object(node: Node<'_, '_>, rules: &StoreRules) -> Result<Condemned, S3Refusal
                 version = Some(value.to_owned());
             }
             "ETag" | "LastModifiedTime" | "Size" => {}
-            _ => return Err(malformed("it has an element that is not known")),
+            _ => return Err(malformed("the document has an unknown element")),
         }
     }
     let key = key.ok_or_else(|| malformed("an object has no key"))?;
@@ -229,7 +229,7 @@ fn elements<'a, 'i>(node: Node<'a, 'i>) -> Result<impl Iterator<Item = Node<'a, 
     if node.children().all(good) {
         return Ok(node.children().filter(Node::is_element));
     }
-    Err(malformed("it has text outside of values"))
+    Err(malformed("the document has text outside of values"))
 }
 
 /// Returns the text of an element, which may contain nothing else.
@@ -240,7 +240,7 @@ fn value<'a>(node: Node<'a, '_>) -> Result<&'a str, S3Refusal> {
         (Some(text), None) if text.node_type() == NodeType::Text => {
             Ok(text.text().unwrap_or_default())
         }
-        _ => Err(malformed("a value has elements in it")),
+        _ => Err(malformed("a value contains elements")),
     }
 }
 
@@ -253,7 +253,7 @@ fn expect(node: Node<'_, '_>, name: &str) -> Result<(), S3Refusal> {
     if good {
         return Ok(());
     }
-    Err(malformed("it has an element that is not known"))
+    Err(malformed("the document has an unknown element"))
 }
 
 fn malformed(what: &str) -> S3Refusal {

@@ -63,7 +63,8 @@ impl Store {
             });
         } else if before != head.chain {
             broken.get_or_insert_with(|| {
-                format!("change {sequence} in the store is not the one that this broker has seen")
+                format!("change {sequence} in the store differs from the change with this number that this broker has \
+                    seen")
             });
         }
         match broken {

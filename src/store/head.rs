@@ -264,7 +264,7 @@ impl Store {
         }
         if sequence == seen.sequence && !seen.chain.is_empty() && raw.chain != seen.chain {
             return Err(self.tampered(format!(
-                "change {sequence} in the store is not the one that this broker has seen"
+                "change {sequence} in the store differs from the change with this number that this broker has seen"
             )));
         }
         if raw.key() == seen.key {

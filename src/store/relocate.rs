@@ -76,7 +76,7 @@ async fn copy_all(
         .map_err(classify)?;
     let own = marked(here)
         .await?
-        .ok_or_else(|| StoreError::Unmovable("it contains no store".to_owned()))?;
+        .ok_or_else(|| StoreError::Unmovable("the database contains no store".to_owned()))?;
     let tables = tables(engine, here).await?;
     begin(other_engine, there).await?;
     if tables != self::tables(other_engine, there).await? {

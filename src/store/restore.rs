@@ -62,9 +62,9 @@ pub async fn prepare(
 ) -> Result<Prepared, StoreError> {
     if !from.is_file() {
         let why = if from.exists() {
-            "it is not a file"
+            "the path does not name a regular file"
         } else {
-            "there is no such file"
+            "the file does not exist"
         };
         return Err(StoreError::Backup {
             path: from.to_owned(),

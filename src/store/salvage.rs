@@ -275,22 +275,22 @@ fn judge(table: &Table, cells: &[Cell]) -> Option<(String, Vec<(&'static str, Ty
             if *kind == Type::TextOrNull {
                 continue;
             }
-            return Some((format!("its {column} is NULL"), Vec::new()));
+            return Some((format!("the column {column} is NULL"), Vec::new()));
         }
         if cell.length > most {
             return Some((
                 format!(
-                    "its {column} has {} bytes, and at most {most} are allowed",
+                    "the column {column} has {} bytes, and at most {most} are allowed",
                     cell.length
                 ),
                 Vec::new(),
             ));
         }
         let Some(text) = cell.text() else {
-            return Some((format!("its {column} is not UTF-8"), Vec::new()));
+            return Some((format!("the column {column} is not UTF-8"), Vec::new()));
         };
         if is_number && text.parse::<i64>().is_err() {
-            return Some((format!("its {column} is not an integer"), Vec::new()));
+            return Some((format!("the column {column} is not an integer"), Vec::new()));
         }
         if cell.kind != (if is_number { "integer" } else { "text" }) {
             convert.push((*column, *kind));
@@ -300,7 +300,12 @@ fn judge(table: &Table, cells: &[Cell]) -> Option<(String, Vec<(&'static str, Ty
         return Some((why, Vec::new()));
     }
     let named: Vec<&str> = convert.iter().map(|(column, _)| *column).collect();
-    (!convert.is_empty()).then(|| (format!("of another type: {}", named.join(", ")), convert))
+    (!convert.is_empty()).then(|| {
+        (
+            format!("columns of another type: {}", named.join(", ")),
+            convert,
+        )
+    })
 }
 
 fn is_unknown(table: &Table, cells: &[Cell]) -> Option<String> {
@@ -308,26 +313,26 @@ fn is_unknown(table: &Table, cells: &[Cell]) -> Option<String> {
     let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     match table.name {
         "resources" => match ResourceKind::parse(text("kind")) {
-            None => Some("its kind is unknown".to_owned()),
+            None => Some("the kind is unknown".to_owned()),
             Some(kind) => Resource::parse(kind, text("body"))
                 .err()
-                .map(|error| format!("its body: {error}")),
+                .map(|error| format!("the body: {error}")),
         },
         "directory_entries" => ResourceKind::parse(text("kind"))
             .is_none()
-            .then(|| "its kind is unknown".to_owned()),
+            .then(|| "the kind is unknown".to_owned()),
         "revocations" => Selector::parse(text("selector"))
             .is_none()
-            .then(|| "its selector is unknown".to_owned()),
+            .then(|| "the selector is unknown".to_owned()),
         "changes"
             if !text("sequence")
                 .parse::<i64>()
                 .is_ok_and(|n| (1..=HIGHEST_CHANGE).contains(&n)) =>
         {
-            Some("no change has its number".to_owned())
+            Some("no change can have this number".to_owned())
         }
         "changes" => (!is_json(text("actor")) || !is_json(text("detail")))
-            .then(|| "its actor or its detail is not JSON".to_owned()),
+            .then(|| "the actor or the detail is not JSON".to_owned()),
         _ => None,
     }
 }

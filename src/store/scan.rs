@@ -264,7 +264,7 @@ pub(super) async fn missing(connection: &mut AnyConnection) -> Result<Vec<String
             let name = format!("{kind} {}", clip(id));
             let Ok(version) = row.try_get::<Option<i64>, _>(4) else {
                 named.push(format!(
-                    "{name} is not as a broker wrote it (its version is of another type)"
+                    "{name} is not as a broker wrote it (the version is of another type)"
                 ));
                 continue;
             };

@@ -187,7 +187,7 @@ impl Portion {
             let version = version.parse().map_err(|_| {
                 let name = format!("{} {}", clip(kind), clip(id));
                 StoreError::Tampered(format!(
-                    "{name} is not as a broker wrote it (its version is `{}`)",
+                    "{name} is not as a broker wrote it (the version is `{}`)",
                     clip(version)
                 ))
             })?;

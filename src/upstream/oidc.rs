@@ -121,7 +121,7 @@ impl Answer {
             .map_err(|_| Refused::Malformed("a parameter occurs twice, or cannot be read"))?;
         let state = parameters.take("state").filter(|state| !state.is_empty());
         Ok(Self {
-            state: state.ok_or(Refused::Malformed("it has no `state`"))?,
+            state: state.ok_or(Refused::Malformed("`state` is missing"))?,
             code: parameters.take("code").map(Secret::new),
             error: parameters.take("error"),
             error_description: parameters.take("error_description"),
@@ -169,7 +169,7 @@ pub async fn finish(
             description: clip(answer.error_description.unwrap_or_default()),
         });
     }
-    let code = answer.code.ok_or(Refused::Malformed("it has no `code`"))?;
+    let code = answer.code.ok_or(Refused::Malformed("`code` is missing"))?;
     let redirect_uri = redirect_uri(broker, offered)?;
     let code = Code {
         code: code.expose(),
@@ -192,7 +192,7 @@ pub async fn finish(
     );
     let claims = identity
         .id_token()
-        .ok_or(Refused::Malformed("it has no token"))?;
+        .ok_or(Refused::Malformed("the ID token is missing"))?;
     let authenticated_at = expected
         .check(claims, now)
         .map_err(|reason| Refused::NotProven(reason.to_owned()))?;
@@ -232,7 +232,8 @@ pub async fn end_session_url(broker: &Broker, offered: &Offered) -> Option<Strin
 fn provider(broker: &Broker, offered: &Offered) -> Result<Arc<OidcProvider>, Refused> {
     let directory = broker.directory.load();
     let provider = directory.oidc_provider(&offered.arn).cloned();
-    provider.ok_or_else(|| Refused::NotSetUp("the directory does not have it".to_owned()))
+    provider
+        .ok_or_else(|| Refused::NotSetUp("the directory does not contain the provider".to_owned()))
 }
 
 /// The client id and secret by which this broker signs people in at the provider.
@@ -246,7 +247,8 @@ pub fn client(offered: &Offered, provider: &OidcProvider) -> Result<SignInClient
         (Some(id), _) => id.as_str(),
         (None, Some(client)) => &*client.id,
         (None, None) => {
-            let what = "it has several client ids, so [sign_in] providers must set client_id to the one for this broker";
+            let what = "the provider has several client ids, so [sign_in] providers must set client_id to the one for \
+                this broker";
             return Err(Refused::NotSetUp(what.to_owned()));
         }
     };

@@ -21,7 +21,9 @@ pub enum Refused {
     )]
     Unsolicited,
     /// The answer came from another identity provider than the one at which the sign-in was begun.
-    #[error("The answer came from another identity provider than the one that was asked.")]
+    #[error(
+        "The answer came from another identity provider than the one to which this broker sent you."
+    )]
     OtherProvider,
     #[error("The answer of the identity provider could not be read: {0}.")]
     Malformed(&'static str),

@@ -81,9 +81,11 @@ pub async fn start(
     let provider = provider(broker, offered)?;
     let unfit = |what: &str| Refused::NotSetUp(what.to_owned());
     let metadata = provider.metadata.as_ref();
-    let metadata = metadata.map_err(|_| unfit("its metadata document is not accepted"))?;
+    let metadata = metadata
+        .map_err(|_| unfit("the broker does not accept the provider's metadata document"))?;
     let url = metadata.redirect_endpoint();
-    let url = url.ok_or_else(|| unfit("its metadata has no SingleSignOnService for redirects"))?;
+    let url = url
+        .ok_or_else(|| unfit("the provider's metadata has no SingleSignOnService for redirects"))?;
     let here = &broker.service_provider;
     let entity_id = here.entity_id.as_deref();
     let entity_id = entity_id.ok_or_else(|| unfit("the broker has no entity ID"))?;
@@ -270,7 +272,8 @@ async fn sign_in(
 fn provider(broker: &Broker, offered: &Offered) -> Result<Arc<SamlProvider>, Refused> {
     let directory = broker.directory.load();
     let provider = directory.saml_provider(&offered.arn).cloned();
-    provider.ok_or_else(|| Refused::NotSetUp("the directory does not have it".to_owned()))
+    provider
+        .ok_or_else(|| Refused::NotSetUp("the directory does not contain the provider".to_owned()))
 }
 
 /// The URL of this broker's assertion consumer service, to which answers are posted.

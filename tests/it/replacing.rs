@@ -422,7 +422,7 @@ fn backup_rekey_restore_and_what_comes_between() {
         "8d a missing file",
         &case,
         &["restore", &case.file("gone.db")],
-        &["gone.db", "there is no such file"],
+        &["gone.db", "the file does not exist"],
     );
 
     let case = fixture.copy();

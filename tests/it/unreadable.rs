@@ -13,31 +13,31 @@ fn unreadable() -> Vec<(String, &'static str)> {
     vec![
         (
             format!("UPDATE resources SET body = CAST(x'7bff7d' AS TEXT) WHERE {user}"),
-            "user/U1 is not as a broker wrote it (its body is not UTF-8)",
+            "user/U1 is not as a broker wrote it (the column body is not UTF-8)",
         ),
         (
             format!("UPDATE resources SET version = 5.5 WHERE {user}"),
-            "user/U1 is not as a broker wrote it (its version is not an integer)",
+            "user/U1 is not as a broker wrote it (the column version is not an integer)",
         ),
         (
             format!("UPDATE resources SET body = CAST(body AS BLOB) WHERE {user}"),
-            "user/U1 is not as a broker wrote it (of another type: body)",
+            "user/U1 is not as a broker wrote it (columns of another type: body)",
         ),
         (
             format!("UPDATE resources SET body = body || hex(zeroblob(20000000)) WHERE {user}"),
-            "user/U1 is not as a broker wrote it (its body has 4",
+            "user/U1 is not as a broker wrote it (the column body has 4",
         ),
         (
             "UPDATE revocations SET value = CAST(value AS BLOB) WHERE selector = 'role'".to_owned(),
-            "the revocation of role arn:aws:iam::111122223333:role/R1 is not as a broker wrote it (of another type: value)",
+            "the revocation of role arn:aws:iam::111122223333:role/R1 is not as a broker wrote it (columns of another type: value)",
         ),
         (
             "UPDATE changes SET detail = CAST(x'ff' AS TEXT) WHERE sequence = 5".to_owned(),
-            "change 5 of the feed is not as a broker wrote it (its detail is not UTF-8)",
+            "change 5 of the feed is not as a broker wrote it (the column detail is not UTF-8)",
         ),
         (
             "UPDATE directory_entries SET identity = CAST(x'ff' AS TEXT) WHERE id LIKE '%F1'".to_owned(),
-            "user/F1 is not as a broker wrote it (its identity is not UTF-8)",
+            "user/F1 is not as a broker wrote it (the column identity is not UTF-8)",
         ),
         (
             "INSERT INTO resources (kind, id, account, folded, version, body, mac) VALUES ('x', 'y', '', 'y', 1, '{}', '')"

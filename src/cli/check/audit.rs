@@ -41,7 +41,7 @@ impl Look<'_> {
             ),
             Ok((room, free)) => {
                 let says = format!("{shown}, {} MiB free", free >> 20);
-                let fix = "make room on that file system, or move [audit] file";
+                let fix = "free some space on the file system of the audit log, or move [audit] file to another one";
                 match room {
                     Room::Enough => ok("audit log", says),
                     Room::CountsRefusals => warning(

@@ -44,7 +44,7 @@ impl Look<'_> {
                     Some(off) if off.abs() > most => failed(
                         "clock",
                         format!("differs by {} s from the database's clock", off.abs()),
-                        "synchronize both clocks by NTP: signatures and sessions depend on them",
+                        "synchronize both clocks by NTP, since signatures and sessions depend on correct clocks",
                     ),
                     _ if behind > most => failed(
                         "clock",

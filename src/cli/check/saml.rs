@@ -61,7 +61,9 @@ impl Look<'_> {
         let idp = match &provider.metadata {
             Ok(idp) => idp,
             Err(rule) => {
-                let says = format!("{arn}: its metadata document is not accepted: {rule}");
+                let says = format!(
+                    "{arn}: the broker does not accept the provider's metadata document: {rule}"
+                );
                 return failed("saml provider", says, RENEW);
             }
         };

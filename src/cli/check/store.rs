@@ -231,7 +231,7 @@ impl Look<'_> {
             0 => ok("directory", says),
             clear => warning(
                 "directory",
-                format!("{says}; {clear} secrets in it are not sealed"),
+                format!("{says}; {clear} secrets in the directory file are not sealed"),
                 "run `brevet seal`",
             ),
         });
@@ -331,7 +331,7 @@ impl Look<'_> {
                     "brokers that do not have the current master key of this machine: {}",
                     lacking.join(", ")
                 ),
-                "copy master.key to each of them; a running broker notices the new file",
+                "copy master.key to each of these brokers; a running broker notices the new file",
             ),
         });
     }

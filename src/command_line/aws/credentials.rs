@@ -187,7 +187,7 @@ async fn source_of(
     })?;
     // A profile may name itself, for its own keys.
     if visited.iter().any(|v| v == source) && !(source == name && has_keys(&profile)) {
-        let rule = "one of these profiles must have credentials of its own";
+        let rule = "at least one profile of this chain must have credentials itself";
         return Err(format!(
             "source_profile is circular: {} -> {source}; {rule}",
             visited.join(" -> ")

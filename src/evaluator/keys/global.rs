@@ -40,7 +40,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "aws:PrincipalOrgPaths",
         String,
         MEMBER,
-        "the one path `o-…/r-…/ou-…/` to the parent of the principal's account",
+        "a list with one path, `o-…/r-…/ou-…/`: that of the parent of the principal's account",
     ),
     one(
         Global,
@@ -197,7 +197,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "aws:ResourceOrgPaths",
         String,
         OF_MEMBER,
-        "the one path `o-…/r-…/ou-…/` to the parent of that account",
+        "a list with one path, `o-…/r-…/ou-…/`: that of the parent of the account in `aws:ResourceAccount`",
     ),
     one(
         Global,
@@ -276,14 +276,14 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "aws:SourceOrgID",
         String,
         WORKLOAD,
-        "the organization's id, `o-…`, if the node's account is in it",
+        "the id of the organization, `o-…`, if the node's account belongs to it",
     ),
     many(
         Global,
         "aws:SourceOrgPaths",
         String,
         WORKLOAD,
-        "the one path `o-…/r-…/ou-…/` to the parent of the node's account",
+        "a list with one path, `o-…/r-…/ou-…/`: that of the parent of the node's account",
     ),
     one(
         Global,

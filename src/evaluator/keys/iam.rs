@@ -38,7 +38,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "iam:PermissionsBoundary",
         Arn,
         When("on the actions of users and roles for which AWS documents it"),
-        "the ARN of the boundary that is asked for, or that the user or role has",
+        "the ARN of the requested permissions boundary, or of the one that the user or role has",
     ),
     one(
         Iam,

@@ -54,7 +54,8 @@ pub enum ExchangeError {
     )]
     Method,
     #[error(
-        "the provider expects a client secret, but the broker has none for it; set it with `brevet provider secret`"
+        "the provider expects a client secret, but the broker has no secret for this provider; set one with `brevet \
+         provider secret`"
     )]
     NoSecret,
 }
@@ -131,7 +132,7 @@ pub(super) async fn exchange(
 
 fn read(body: &[u8]) -> Result<Tokens, ExchangeError> {
     let answer: Answer =
-        serde_json::from_slice(body).map_err(|_| ExchangeError::Answer("it is not JSON"))?;
+        serde_json::from_slice(body).map_err(|_| ExchangeError::Answer("the body is not JSON"))?;
     let is_bearer = |kind: &String| kind.eq_ignore_ascii_case("bearer");
     if answer.access_token.is_some() && !answer.token_type.as_ref().is_some_and(is_bearer) {
         return Err(ExchangeError::Answer("`token_type` is not Bearer"));
@@ -139,7 +140,7 @@ fn read(body: &[u8]) -> Result<Tokens, ExchangeError> {
     let owned = |mut text: Zeroizing<String>| Secret::new(std::mem::take(&mut *text));
     let id_token = answer
         .id_token
-        .ok_or(ExchangeError::Answer("it has no `id_token`"))?;
+        .ok_or(ExchangeError::Answer("`id_token` is missing"))?;
     Ok(Tokens {
         id_token: owned(id_token),
         access_token: answer.access_token.map(owned),

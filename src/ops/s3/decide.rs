@@ -356,8 +356,8 @@ impl<'a> Asked<'a> {
             return match (owner, self.caller) {
                 (Some(owner), Some(caller)) if owner == caller.account() => Ok(owner),
                 _ => refuse(
-                    "ListBuckets shows all buckets of the object store, so only the account that owns all of them may \
-                     call it.",
+                    "ListBuckets shows all buckets of the object store, so only an account that owns all these \
+                     buckets may call this action.",
                 ),
             };
         };

@@ -219,7 +219,7 @@ impl Assertion {
             id: element.id()?,
             issue_instant: element
                 .time("IssueInstant")?
-                .ok_or(element.wrong("its IssueInstant is missing"))?,
+                .ok_or(element.wrong("the IssueInstant is missing"))?,
             issuer: issuer_name(element.one(SAML, "Issuer")?)?,
             subject: NameId::read(subject.one(SAML, "NameID")?)?,
             confirmations: xml::children(subject.0, SAML, "SubjectConfirmation")
@@ -244,7 +244,7 @@ impl NameId {
         let format = element.text_attribute("Format")?;
         let is_long = |text: &str| text.chars().count() > MAX_NAME_ID;
         if is_long(&value) || format.as_deref().is_some_and(is_long) {
-            return Err(element.wrong("it or its Format is longer than 256 characters"));
+            return Err(element.wrong("the value or the Format is longer than 256 characters"));
         }
         Ok(Self {
             value,
@@ -324,7 +324,7 @@ impl AuthnStatement {
         Ok(Self {
             authn_instant: element
                 .time("AuthnInstant")?
-                .ok_or(element.wrong("its AuthnInstant is missing"))?,
+                .ok_or(element.wrong("the AuthnInstant is missing"))?,
             session_not_on_or_after: element.time("SessionNotOnOrAfter")?,
             session_index: element.text_attribute("SessionIndex")?,
             context_class: class
@@ -341,7 +341,7 @@ impl Attribute {
         Ok(Self {
             name: element
                 .text_attribute("Name")?
-                .ok_or(element.wrong("its Name is missing"))?,
+                .ok_or(element.wrong("the Name is missing"))?,
             name_format: element.text_attribute("NameFormat")?,
             values: xml::children(attribute, SAML, "AttributeValue")
                 .map(xml::text)
@@ -355,7 +355,7 @@ fn issuer_name(issuer: Node<'_, '_>) -> Result<String, Refusal> {
     let element = Element(issuer, "Issuer");
     match xml::attribute(issuer, "Format") {
         None | Some(ENTITY | UNSPECIFIED) => element.text(),
-        Some(_) => Err(element.wrong("its Format is not that of an entity ID")),
+        Some(_) => Err(element.wrong("the Format is not that of an entity ID")),
     }
 }
 

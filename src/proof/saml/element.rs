@@ -37,7 +37,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         {
             Ok(())
         } else {
-            Err(self.wrong("it contains text or an element that it may not contain"))
+            Err(self.wrong("the element contains text or a child element that is not allowed"))
         }
     }
 
@@ -45,7 +45,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
     pub fn one(self, namespace: &str, local: &'static str) -> Result<Node<'a, 'i>, Refusal> {
         self.optional(namespace, local)?.ok_or(Refusal::Element {
             element: local,
-            rule: "it is missing",
+            rule: "the element is missing",
         })
     }
 
@@ -65,7 +65,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
             None => Ok(first),
             Some(_) => Err(Refusal::Element {
                 element: local,
-                rule: "it occurs more than once",
+                rule: "the element occurs more than once",
             }),
         }
     }
@@ -73,14 +73,14 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
     pub fn version(self) -> Result<(), Refusal> {
         match xml::attribute(self.0, "Version") {
             Some("2.0") => Ok(()),
-            _ => Err(self.wrong("its Version is not 2.0")),
+            _ => Err(self.wrong("the Version is not 2.0")),
         }
     }
 
     pub fn id(self) -> Result<String, Refusal> {
         match self.text_attribute("ID")? {
             Some(id) if id.len() <= MAX_ID => Ok(id),
-            _ => Err(self.wrong("its ID is missing or longer than 1,024 characters")),
+            _ => Err(self.wrong("the ID is missing or longer than 1,024 characters")),
         }
     }
 
@@ -88,7 +88,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
     pub fn text(self) -> Result<String, Refusal> {
         xml::text(self.0)
             .filter(|text| is_plain(text))
-            .ok_or(self.wrong("its text is empty, or contains a control character or an element"))
+            .ok_or(self.wrong("the text is empty, or contains a control character or an element"))
     }
 
     /// Returns the value of an attribute, which must be on one line; `None` if it is missing or
@@ -97,7 +97,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         match xml::attribute(self.0, name) {
             None | Some("") => Ok(None),
             Some(value) if is_plain(value) => Ok(Some(value.to_owned())),
-            Some(_) => Err(self.wrong("one of its attributes contains a control character")),
+            Some(_) => Err(self.wrong("an attribute contains a control character")),
         }
     }
 
@@ -107,7 +107,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
     pub fn window(self) -> Result<(Option<Timestamp>, Option<Timestamp>), Refusal> {
         match (self.time("NotBefore")?, self.time("NotOnOrAfter")?) {
             (Some(from), Some(to)) if from >= to => {
-                Err(self.wrong("its NotBefore is not earlier than its NotOnOrAfter"))
+                Err(self.wrong("NotBefore is not earlier than NotOnOrAfter"))
             }
             window => Ok(window),
         }
@@ -117,11 +117,8 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
     pub fn time(self, name: &str) -> Result<Option<Timestamp>, Refusal> {
         xml::attribute(self.0, name)
             .map(|text| {
-                time(text).ok_or(
-                    self.wrong(
-                        "one of its times is not in UTC and of the form 2026-01-02T03:04:05Z",
-                    ),
-                )
+                time(text)
+                    .ok_or(self.wrong("a time is not in UTC and of the form 2026-01-02T03:04:05Z"))
             })
             .transpose()
     }

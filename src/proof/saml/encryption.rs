@@ -79,7 +79,7 @@ fn open_with(encrypted: Node<'_, '_>, keys: &[DecryptionKey]) -> Result<Vec<u8>,
         data.text_attribute("Type")?.as_deref(),
         None | Some("http://www.w3.org/2001/04/xmlenc#Element")
     ) {
-        return Err(data.wrong("its Type is not that of an element"));
+        return Err(data.wrong("the Type is not that of an element"));
     }
     let method = Element(data.one(XMLENC, "EncryptionMethod")?, "EncryptionMethod");
     method.has_only(&[])?;
@@ -122,7 +122,7 @@ fn copies(encrypted: Element<'_, '_>, data: Element<'_, '_>) -> Result<Vec<Copy>
     let beside = xml::children(encrypted.0, XMLENC, "EncryptedKey");
     let all: Vec<_> = inside.chain(beside).collect();
     if all.is_empty() || all.len() > MAX_COPIES {
-        return Err(encrypted.wrong("it must have one or two EncryptedKey elements"));
+        return Err(encrypted.wrong("there must be one or two EncryptedKey elements"));
     }
     all.into_iter()
         .map(|copy| {
@@ -176,11 +176,11 @@ fn cipher_value(of: Element<'_, '_>) -> Result<Vec<u8>, Refusal> {
     let data = Element(of.one(XMLENC, "CipherData")?, "CipherData");
     data.has_only(&[(XMLENC, "CipherValue")])?;
     let value = Element(data.one(XMLENC, "CipherValue")?, "CipherValue");
-    let mut text = xml::text(value.0).ok_or(value.wrong("it contains an element"))?;
+    let mut text = xml::text(value.0).ok_or(value.wrong("the text contains an element"))?;
     text.retain(|c| !SPACE.contains(&c));
     STANDARD
         .decode(text)
-        .map_err(|_| value.wrong("it is not base64"))
+        .map_err(|_| value.wrong("the text is not base64"))
 }
 
 /// Decrypts the content, which consists of a nonce, the ciphertext and its tag (XML Encryption 1.1

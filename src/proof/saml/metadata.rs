@@ -155,7 +155,7 @@ impl Metadata {
         let entity_id = descriptor.text_attribute("entityID").map_err(element)?;
         let entity_id = entity_id
             .filter(|id| id.chars().count() <= MAX_ENTITY_ID)
-            .ok_or_else(|| element(descriptor.wrong("its entityID is missing or too long")))?;
+            .ok_or_else(|| element(descriptor.wrong("the entityID is missing or too long")))?;
         let (keys, unusable) = signing_keys(role)?;
         let endpoints = xml::children(role, MD, "SingleSignOnService");
         let wants_signed = xml::attribute(role, "WantAuthnRequestsSigned");
@@ -235,7 +235,7 @@ fn endpoint(service: Node<'_, '_>) -> Result<Endpoint, MetadataError> {
     let service = Element(service, "SingleSignOnService");
     let required = |name| {
         let value = service.text_attribute(name).map_err(element)?;
-        value.ok_or_else(|| element(service.wrong("its Binding or Location is missing")))
+        value.ok_or_else(|| element(service.wrong("the Binding or the Location is missing")))
     };
     Ok(Endpoint {
         binding: required("Binding")?,

@@ -256,8 +256,8 @@ impl Refusal {
                  RSA-OAEP (with SHA-1 or SHA-256 throughout), or not at all."
             }
             Self::Decryption => {
-                "Give the identity provider the certificate of the private key that is declared \
-                 for it, or declare the private key of the certificate that it has."
+                "Give the identity provider the certificate of the private key that is declared for this provider, or \
+                 declare the private key that belongs to the certificate at the identity provider."
             }
             Self::Assertions => {
                 "The identity provider must send one assertion. If it does, the response was \

@@ -153,7 +153,7 @@ impl Verified {
             // Used assertions are remembered by the time at which they were made.
             (assertion.issue_instant.minus(MADE_AHEAD) > rules.now).then_some(Refusal::Element {
                 element: "Assertion",
-                rule: "its IssueInstant is more than six minutes in the future",
+                rule: "the IssueInstant is more than six minutes in the future",
             }),
             not_on_or_after(
                 "Conditions",

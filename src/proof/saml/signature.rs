@@ -37,7 +37,7 @@ pub enum SignatureError {
     #[error("the signature uses an algorithm that is not accepted: `{0}`")]
     Algorithm(String),
     /// The element's digest differs from the signed one, so the element was changed after signing.
-    #[error("the element is not the one that was signed: its digest differs")]
+    #[error("the element was changed after it was signed, so its digest differs")]
     Digest,
     /// The signature was not made with a signing key of the identity provider.
     #[error("no signing key of the identity provider's metadata made the signature")]
@@ -81,7 +81,7 @@ pub(super) fn verify(
         .all(is_legible)
     {
         return Err(Shape(
-            "it contains a comment or text in a place where neither is accepted",
+            "the signature contains a comment or text in a place where neither is accepted",
         ));
     }
     let [signed_info, signature_value, ..] = *children(signature) else {
@@ -94,7 +94,7 @@ pub(super) fn verify(
         || !key_info.iter().all(|node| is(*node, "KeyInfo"))
     {
         return Err(Shape(
-            "it contains other elements than SignedInfo, SignatureValue and KeyInfo",
+            "the signature contains other elements than SignedInfo, SignatureValue and KeyInfo",
         ));
     }
 
@@ -114,7 +114,7 @@ pub(super) fn verify(
     let id = xml::attribute(element, "ID").filter(|id| !id.is_empty());
     if id.is_none() || signed.reference.strip_prefix('#') != id {
         return Err(Shape(
-            "its Reference is not to the ID of the element that contains it",
+            "the Reference does not name the ID of the element that contains the signature",
         ));
     }
     let octets = canonicalized(element, Some(signature), &signed.transform)?;

@@ -65,7 +65,7 @@ pub fn check_redis_url(
         return Ok(());
     }
     let where_to = if is_loopback(host) {
-        "it names further servers, which may be on other machines".to_owned()
+        "this server names further servers, which may be on other machines".to_owned()
     } else {
         format!(
             "`{}` is on another machine",

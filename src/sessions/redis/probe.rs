@@ -63,7 +63,7 @@ impl RedisSessions {
         for policy in policies {
             if policy != "noeviction" {
                 return Ok(Some(format!(
-                    "its maxmemory-policy is `{policy}`; set `noeviction`"
+                    "the maxmemory-policy of redis is `{policy}`; set `noeviction`"
                 )));
             }
         }
