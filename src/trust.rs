@@ -107,7 +107,7 @@ impl Grant<'_> {
 
 /// Decides whether the caller may assume the role: the trust policy and the caller's own policies,
 /// boundary and session policies must allow every action. `asked` is the ARN that the caller named;
-/// if the list has no role with this number, `role` is the directory's decoy.
+/// if there is no such role, `role` is the directory's decoy.
 ///
 /// # Errors
 /// [`Denied`] for the first action that is not allowed.
