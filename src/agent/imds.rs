@@ -209,7 +209,8 @@ impl Face for Imds {
             return Answer::new(
                 StatusCode::UNAUTHORIZED,
                 TEXT,
-                "The header X-aws-ec2-metadata-token must hold a valid token of this agent: PUT /latest/api/token.",
+                "The header X-aws-ec2-metadata-token must hold a valid token of this agent; get a token with PUT \
+                 /latest/api/token.",
             );
         };
         if request.method() != Method::GET {

@@ -174,7 +174,7 @@ impl Shared {
             (true, false) => {
                 tracing::error!(
                     reason,
-                    "the audit log cannot be written; no credentials are issued until it can"
+                    "the audit log cannot be written; the broker issues no credentials until it can be written again"
                 );
             }
             _ => {}

@@ -242,7 +242,7 @@ pub(super) fn greet(world: &World) {
 
 fn greeting(world: &World) -> String {
     let mut out = format!(
-        "Brevet {}, development mode: keys are made up, and nothing is kept.\n  AWS Query and gRPC  {}\n  \
+        "Brevet {}, development mode: keys are generated, and nothing is stored.\n  AWS Query and gRPC  {}\n  \
          operators           {}/readyz  {2}/metrics\n",
         version::text(),
         world.sts_endpoint,

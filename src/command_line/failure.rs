@@ -137,7 +137,7 @@ fn step(code: &str, sentence: &str) -> Option<&'static str> {
         "InvalidAuthorizationMessageException" => {
             "paste the whole message, and call a broker of the cluster that made the message"
         }
-        "RequestExpired" => "correct this machine's clock, or the broker's",
+        "RequestExpired" => "correct this machine's clock, or the clock of the broker",
         "OutboundWebIdentityFederationDisabledException" => {
             "set [web_identity] issuer in the broker's configuration to an https URL at which relying parties reach it"
         }

@@ -80,7 +80,7 @@ fn why(t: &'static Texts, directory: &Directory, user_arn: &str) -> &'static str
 fn rule(policy: &PasswordPolicy) -> String {
     let wants = match policy.characters {
         Characters::ThreeKinds => {
-            " It must have three of these: an upper-case letter, a lower-case letter, a digit, a symbol."
+            " The password must contain three of these: an upper-case letter, a lower-case letter, a digit, a symbol."
                 .to_owned()
         }
         Characters::Each {
@@ -108,8 +108,8 @@ fn rule(policy: &PasswordPolicy) -> String {
     let length = policy.minimum_length;
     let reused = match policy.remembered() {
         0 => String::new(),
-        1 => " It must differ from the current one.".to_owned(),
-        last => format!(" It must differ from the last {last}."),
+        1 => " The password must differ from the current one.".to_owned(),
+        last => format!(" The password must differ from the last {last} passwords."),
     };
     format!("At least {length} characters; spaces are allowed.{wants}{reused}")
 }

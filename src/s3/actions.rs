@@ -201,7 +201,7 @@ impl<'a> Check<'a> {
 fn not_supported(name: &str) -> S3Refusal {
     S3Refusal::new(
         Code::NotImplemented,
-        format!("{name} is not supported through the broker."),
+        format!("This broker does not support {name} for object stores."),
     )
 }
 

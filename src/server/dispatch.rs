@@ -173,7 +173,9 @@ impl tonic_health::pb::health_server::Health for Health {
     ) -> Result<tonic::Response<tonic_health::pb::HealthCheckResponse>, tonic::Status> {
         let known = ["", api::SERVICE, api::ADMINISTRATION, api::RELYING];
         if !known.contains(&request.get_ref().service.as_str()) {
-            return Err(tonic::Status::not_found("There is no such service."));
+            return Err(tonic::Status::not_found(
+                "This port serves no gRPC service with this name.",
+            ));
         }
         let status = match self.0.is_ready() {
             Ok(()) => tonic_health::ServingStatus::Serving,

@@ -61,7 +61,7 @@ pub async fn end_other(
     let others = super::live::others(broker, sign_in).await?;
     let other = others.into_iter().find(|(own, _)| own.id == *other);
     let (other, _) =
-        other.ok_or_else(|| Error::NotFound("There is no such sign-in.".to_owned()))?;
+        other.ok_or_else(|| Error::NotFound("There is no sign-in with this id.".to_owned()))?;
     let ended = end_row(broker, &other).await;
     let details = json!({"signIn": other.id_text()});
     let draft = Draft::new(broker, Event::SIGN_OUT, origin)?;
@@ -99,7 +99,7 @@ pub async fn end_session(
 }
 
 fn no_such_session() -> Error {
-    Error::NotFound("There is no such session.".to_owned())
+    Error::NotFound("There is no session with this id.".to_owned())
 }
 
 /// Ends the sign-ins at an identity provider by its subject, by the session at the provider (`sid`), or by both, which

@@ -43,7 +43,7 @@ impl Store {
                     // Without this check, a database that returns the same page again would be asked
                     // forever.
                     return Err(self.tampered(format!(
-                        "change {} of the feed was returned after change {at}",
+                        "the database returned change {} of the feed after change {at}",
                         change.sequence
                     )));
                 }

@@ -278,7 +278,7 @@ def pages(page, portal, world):
     page.goto(f"{portal}/portal")
     page.get_by_role("button", name="Demo").click()
     yield "credentials"
-    page.get_by_role("link", name="How to set that up").click()
+    page.get_by_role("link", name="How to set up a profile").click()
     yield "guide"
     for name in ("sessions", "sessions/end-all", "mfa", "mfa/add", "keys", "keys/make", "password"):
         page.goto(f"{portal}/portal/{name}")

@@ -582,7 +582,7 @@ async fn who_may_nothing_is_told_so_and_can_sign_out() {
     let profile = [("UserName", "gone"), ("Password", PASSWORD)];
     admin(&broker, "CreateLoginProfile", &profile).await;
     assert_eq!(admins.sign_in("gone", PASSWORD, "").await, 200);
-    assert!(admins.shows("no role admits you"), "{}", admins.page.body);
+    assert!(admins.shows("there is no role that you may use"), "{}", admins.page.body);
     assert!(admins.shows("arn:aws:iam::111122223333:user/gone") && admins.shows("Sign out"));
     // What its policies do not allow is said in the page.
     admins.get("/portal/keys").await;
@@ -786,7 +786,7 @@ async fn oi_08_nobody_is_signed_in_by_somebody_elses_form_or_cookie() {
         headers.insert("cookie", HeaderValue::from_str(&line).unwrap());
         let answer = broker.send("GET", "/portal", headers, vec![]).await;
         assert_eq!(answer.status, 400, "{second}");
-        assert!(answer.body.contains("two cookies of one name"));
+        assert!(answer.body.contains("two cookies with the same name"));
     }
 }
 

@@ -163,7 +163,8 @@ impl Slot {
         // At the latest when it would have been renewed, and not at once with all agents that start now.
         let due_at = refresh::renew_at(session.issued_at, session.expires_at, random);
         let renew_at = due_at.max(refresh::first_at(now, random));
-        tracing::info!(session = session.arn, until = %session.expires_at, "took a session from the sealed file");
+        tracing::info!(session = session.arn, until = %session.expires_at, "loaded a session from the session file of \
+            [cache]");
         self.is_restored.store(true, Ordering::Relaxed);
         self.current.store(Some(Arc::new(session)));
         let mut plan = self.plan();
@@ -235,7 +236,7 @@ impl Slot {
         {
             tracing::info!(
                 session = session.arn,
-                "the session was revoked, and is not handed out any more"
+                "the session was revoked; the agent no longer hands it out"
             );
             let (now, random) = (self.shared.clock.now(), self.shared.random());
             let mut plan = self.plan();

@@ -22,5 +22,7 @@ pub(super) fn statement_line(place: &str, statement: &StatementReport) -> String
 pub(super) fn missing_keys(keys: &[String]) -> Option<String> {
     let keys = Some(keys.join(", ")).filter(|keys| !keys.is_empty())?;
     let keys = print::visible(&keys);
-    Some(format!("keys that the request does not have: {keys}"))
+    Some(format!(
+        "condition keys that the request does not have: {keys}"
+    ))
 }

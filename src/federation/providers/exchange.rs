@@ -44,7 +44,7 @@ pub enum ExchangeError {
     /// The provider refused the code. Both texts come from the provider.
     #[error("the provider refused the code: {code} {description}")]
     Refused { code: String, description: String },
-    #[error("the provider could not be asked: {0}")]
+    #[error("the provider could not be reached: {0}")]
     Unreachable(String),
     /// The answer does not have the form of a token endpoint's.
     #[error("the provider's answer is wrong: {0}")]

@@ -298,8 +298,9 @@ impl RevokeSessions {
             .access_key(&self.value)
             .filter(|key| own(&key.user_arn));
         let user = key.map(|key| key.user_arn.to_string());
-        let user =
-            user.ok_or_else(|| Error::NotFound("There is no such access key.".to_owned()))?;
+        let user = user.ok_or_else(|| {
+            Error::NotFound("The directory has no access key with this id.".to_owned())
+        })?;
         let permitted = trust::permit(
             cx.caller(),
             &cx.directory,

@@ -48,5 +48,5 @@ fn device_of(cx: &Context<'_>, user: &User, serial_number: &str) -> Result<Arc<M
 }
 
 fn missing() -> Error {
-    Error::NotFound("There is no such MFA device.".to_owned())
+    Error::NotFound("There is no MFA device with this serial number.".to_owned())
 }

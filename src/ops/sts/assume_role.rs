@@ -412,7 +412,11 @@ fn transitive_keys(keys: Vec<String>, tags: &[Tag]) -> Result<Vec<String>, Error
         .iter()
         .any(|k| !tags.iter().any(|t| t.key.eq_ignore_ascii_case(k)))
     {
-        return Err(FieldError::new("TransitiveTagKeys", "must name keys of Tags").into());
+        return Err(FieldError::new(
+            "TransitiveTagKeys",
+            "must contain only keys that occur in Tags",
+        )
+        .into());
     }
     Ok(keys)
 }

@@ -70,7 +70,7 @@ pub enum XmlError {
     #[error("the document has a character that XML does not allow")]
     Character,
     /// The name of an element or attribute is not ASCII, longer than 128 bytes, or reserved.
-    #[error("the document has a name of an element or attribute that is not accepted")]
+    #[error("the document has an element or attribute whose name is not accepted")]
     Name,
     /// A namespace is not an absolute URI, is longer than 512 bytes, or has unusual characters.
     #[error("the document declares a namespace that is not an accepted absolute URI")]

@@ -54,7 +54,7 @@ pub enum Refusal {
     /// A signature is not a child of the response or of the assertion, or one of these has two
     /// signatures.
     #[error(
-        "a signature is not directly in the Response or the Assertion, or one of these has two"
+        "a signature is not a child of the Response or the Assertion, or one of these has two signatures"
     )]
     MisplacedSignature,
     #[error("the identity provider reports `{code}`: `{message}`")]

@@ -409,7 +409,7 @@ fn algorithm<'a>(node: Node<'a, '_>) -> Result<&'a str, SignatureError> {
     match xml::attribute(node, "Algorithm") {
         Some(algorithm) if node.attributes().count() == 1 => Ok(algorithm),
         _ => Err(Shape(
-            "an element that must have Algorithm as its only attribute does not",
+            "an element has other attributes than Algorithm, or none",
         )),
     }
 }

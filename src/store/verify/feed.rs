@@ -68,7 +68,7 @@ impl Store {
             let Some((last, _)) = rows.last() else { break };
             if last.sequence <= after {
                 findings.add(format!(
-                    "change {} of the feed was returned after change {after}",
+                    "the database returned change {} of the feed after change {after}",
                     last.sequence
                 ));
                 return Ok(());
