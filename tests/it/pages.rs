@@ -341,7 +341,7 @@ async fn a_person_ends_another_of_its_own_sign_ins() {
     assert_eq!(bob.post("/portal/sessions", &foreign).await, 404);
     assert_eq!(broker.who(&keys).await, "ok");
     assert_eq!(here.post("/portal/sessions", &form).await, 200);
-    assert!(here.shows("The sign-in has ended") && !here.shows("Your other sign-ins"));
+    assert!(here.shows("The sign-in and all its sessions") && !here.shows("Your other sign-ins"));
     assert_ne!(broker.who(&keys).await, "ok");
     assert_eq!(there.get("/portal").await, 303);
     // Once more, which is no success.
@@ -582,7 +582,11 @@ async fn who_may_nothing_is_told_so_and_can_sign_out() {
     let profile = [("UserName", "gone"), ("Password", PASSWORD)];
     admin(&broker, "CreateLoginProfile", &profile).await;
     assert_eq!(admins.sign_in("gone", PASSWORD, "").await, 200);
-    assert!(admins.shows("there is no role that you may use"), "{}", admins.page.body);
+    assert!(
+        admins.shows("there is no role that you may use"),
+        "{}",
+        admins.page.body
+    );
     assert!(admins.shows("arn:aws:iam::111122223333:user/gone") && admins.shows("Sign out"));
     // What its policies do not allow is said in the page.
     admins.get("/portal/keys").await;
