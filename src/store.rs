@@ -176,7 +176,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Busy`] if too many callers are waiting already, [`StoreError::Unavailable`] if the database does
-    /// not answer in time, and [`StoreError::Tampered`] if the store's own row is not as a broker wrote it.
+    /// not answer in time, and [`StoreError::Tampered`] if the store's own row differs from what a broker wrote.
     pub async fn write(&self) -> Result<Writer<'_>, StoreError> {
         self.begin(Purpose::Write).await
     }
@@ -185,7 +185,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if the store's own row is not as a broker wrote it.
+    /// [`StoreError::Tampered`] if the store's own row differs from what a broker wrote.
     pub async fn write_revocation(&self) -> Result<Writer<'_>, StoreError> {
         self.begin(Purpose::Revocation).await
     }
@@ -194,7 +194,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the store's
-    /// own row is not as a broker wrote it.
+    /// own row differs from what a broker wrote.
     pub async fn write_much(&self) -> Result<Writer<'_>, StoreError> {
         self.begin(Purpose::Background).await
     }

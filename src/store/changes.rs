@@ -163,7 +163,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if a change or
-    /// an entry is not as a broker wrote it.
+    /// an entry differs from what a broker wrote.
     pub async fn changes_after(&self, sequence: i64, chain: &str) -> Result<Step, StoreError> {
         self.step(Purpose::Feed, DEADLINE, sequence, chain).await
     }
@@ -182,7 +182,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if the store's own row is not as a broker wrote it.
+    /// [`StoreError::Tampered`] if the store's own row differs from what a broker wrote.
     pub async fn feed(&self) -> Result<Feed<'_>, StoreError> {
         let seen = self.seen_so_far();
         let raw = self.raw_head(Purpose::Background).await?;
@@ -199,7 +199,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if a change is
-    /// not as a broker wrote it.
+    /// different from what a broker wrote.
     pub async fn feed_after(&self, sequence: i64, limit: usize) -> Result<Vec<Change>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.read(Purpose::Background, SCAN_DEADLINE, move |c| {
@@ -224,7 +224,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if one of them
-    /// is not as a broker wrote it.
+    /// differs from what a broker wrote.
     pub async fn revoking_after(
         &self,
         sequence: i64,
@@ -258,7 +258,7 @@ impl Store {
                 .try_get::<i64, _>(0)
                 .map_or_else(|_| "one".to_owned(), |n| n.to_string());
             self.tampered(format!(
-                "change {number} of the feed is not as a broker wrote it ({error})"
+                "change {number} of the feed differs from what a broker wrote ({error})"
             ))
         })?;
         self.check(&Row::Change(&change.fields(), &change.chain), &mac)?;
@@ -332,7 +332,7 @@ impl Store {
             {
                 let there = ResourceRow::joined(row).map_err(|error| {
                     self.tampered(format!(
-                        "{} {} is not as a broker wrote it ({error})",
+                        "{} {} differs from what a broker wrote ({error})",
                         change.kind,
                         clip(&change.id)
                     ))
@@ -397,7 +397,7 @@ impl Store {
                 Some(version) if *version == number => {}
                 Some(version) => {
                     let what = format!(
-                        "{name} is as change {version} wrote it, although change {number} wrote it later"
+                        "{name} has the content of change {version}, although change {number} changed it later"
                     );
                     return Err(self.tampered(what));
                 }

@@ -181,7 +181,7 @@ async fn missing(
                 "{name} exists, although change {change} deleted it"
             )),
             (Some((version, _)), true) if version != change => Some(format!(
-                "{name} is as change {version} wrote it, although change {change} wrote it later"
+                "{name} has the content of change {version}, although change {change} changed it later"
             )),
             _ => None,
         });

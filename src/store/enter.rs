@@ -73,8 +73,8 @@ impl Entrance<'_> {
     /// Updates the watermark file to the last change of the store, for example before the store is closed.
     ///
     /// # Errors
-    /// [`WatermarkError::Store`] if the database does not answer or the store's own row is not as a broker wrote it,
-    /// and [`WatermarkError::File`] if the file cannot be written.
+    /// [`WatermarkError::Store`] if the database does not answer or the store's own row differs from what a
+    /// broker wrote, and [`WatermarkError::File`] if the file cannot be written.
     pub async fn leave(self, store: &Store) -> Result<Head, WatermarkError> {
         let head = store.head().await?;
         if let Some(path) = self.watermark {

@@ -81,7 +81,7 @@ impl RawHead {
 pub(super) fn unreadable(error: StoreError) -> StoreError {
     match error {
         StoreError::Row(why) => StoreError::Damaged(format!(
-            "the store's own row is not as a broker wrote it and cannot be read ({why})"
+            "the store's own row differs from what a broker wrote and cannot be read ({why})"
         )),
         other => other,
     }
@@ -114,7 +114,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Tampered`]
-    /// if the row is not as a broker wrote it, and [`StoreError::WentBack`] if this process has seen
+    /// if the row differs from what a broker wrote, and [`StoreError::WentBack`] if this process has seen
     /// a later change.
     pub async fn head(&self) -> Result<Head, StoreError> {
         self.head_by(Purpose::Background).await
@@ -169,7 +169,8 @@ impl Store {
                 Err(self.tampered("the store's own row has no MAC".to_owned()))
             }
             Err(Wrong::Mac) => {
-                Err(self.tampered("the store's own row is not as a broker wrote it".to_owned()))
+                Err(self
+                    .tampered("the store's own row differs from what a broker wrote".to_owned()))
             }
         }
     }

@@ -25,7 +25,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if a row is
-    /// not as a broker wrote it, or does not belong to this list.
+    /// different from what a broker wrote, or does not belong to this list.
     pub async fn list_by_name(
         &self,
         kind: ResourceKind,

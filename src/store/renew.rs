@@ -13,7 +13,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if a row is
-    /// not as a broker wrote it. The pages before the error are then done, and another call continues after them.
+    /// different from what a broker wrote. The pages before the error are then done, and another call continues
+    /// after them.
     pub async fn renew(&self) -> Result<usize, StoreError> {
         let mut renewed = 0;
         let mut after = (String::new(), String::new());

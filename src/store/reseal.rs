@@ -107,7 +107,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the store's
-    /// own row is not as a broker wrote it.
+    /// own row differs from what a broker wrote.
     pub async fn end_the_past(&self, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
         self.write_much().await?.end_the_past(seen, now).await
     }

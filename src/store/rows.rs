@@ -141,7 +141,7 @@ pub(super) fn revocation<'a>(
 /// Describes for an operator why the MAC of a row was not accepted.
 pub(super) fn wrong(row: &Row<'_>, wrong: &Wrong) -> String {
     match wrong {
-        Wrong::Mac => format!("{} is not as a broker wrote it", row.name()),
+        Wrong::Mac => format!("{} differs from what a broker wrote", row.name()),
         Wrong::Key(id) => {
             format!(
                 "{} is written under the master key {id}, which the master key file does not hold",
@@ -156,7 +156,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if a row is not as a broker wrote it.
+    /// [`StoreError::Tampered`] if a row differs from what a broker wrote.
     pub async fn get_all(
         &self,
         kind: ResourceKind,

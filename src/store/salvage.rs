@@ -42,7 +42,10 @@ enum Place {
 
 impl Fault {
     pub fn says(&self) -> String {
-        format!("{} is not as a broker wrote it ({})", self.name, self.why)
+        format!(
+            "{} differs from what a broker wrote ({})",
+            self.name, self.why
+        )
     }
 
     /// Tells an operator whether accepting the store repairs or deletes this row.

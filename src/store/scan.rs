@@ -264,7 +264,7 @@ pub(super) async fn missing(connection: &mut AnyConnection) -> Result<Vec<String
             let name = format!("{kind} {}", clip(id));
             let Ok(version) = row.try_get::<Option<i64>, _>(4) else {
                 named.push(format!(
-                    "{name} is not as a broker wrote it (the version is of another type)"
+                    "{name} differs from what a broker wrote (the version is of another type)"
                 ));
                 continue;
             };
@@ -279,7 +279,7 @@ pub(super) async fn missing(connection: &mut AnyConnection) -> Result<Vec<String
                 (Some(version), false) if version == last => {}
                 (Some(version), false) => {
                     named.push(format!(
-                        "{name} is as change {version} wrote it, although change {last} wrote it later"
+                        "{name} has the content of change {version}, although change {last} changed it later"
                     ));
                 }
             }

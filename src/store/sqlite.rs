@@ -187,7 +187,7 @@ impl Portion {
             let version = version.parse().map_err(|_| {
                 let name = format!("{} {}", clip(kind), clip(id));
                 StoreError::Tampered(format!(
-                    "{name} is not as a broker wrote it (the version is `{}`)",
+                    "{name} differs from what a broker wrote (the version is `{}`)",
                     clip(version)
                 ))
             })?;

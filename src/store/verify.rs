@@ -260,7 +260,7 @@ impl Store {
                 Ok(None)
             }
             Err(Wrong::Mac) => {
-                findings.add("the store's own row is not as a broker wrote it".to_owned());
+                findings.add("the store's own row differs from what a broker wrote".to_owned());
                 Ok(None)
             }
         }

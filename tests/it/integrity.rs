@@ -464,7 +464,7 @@ fn of_resources(world: &World) -> Vec<Case> {
         cases.push(case(
             format!("{name}: of an earlier state"),
             format!("{older} DELETE FROM resources {this}; INSERT INTO resources SELECT * FROM older.resources {this}"),
-            format!("{name} is as change"),
+            format!("{name} has the content of change"),
         ));
         cases.push(case(
             format!("{name}: twice"),
@@ -522,7 +522,7 @@ fn of_resources(world: &World) -> Vec<Case> {
         format!(
             "{older} DELETE FROM resources; INSERT INTO resources SELECT * FROM older.resources"
         ),
-        "saml-provider/S1 is as change",
+        "saml-provider/S1 has the content of change",
     ));
     cases
 }
@@ -658,7 +658,7 @@ fn of_directory_entries(world: &World) -> Vec<Case> {
             format!(
                 "{older} DELETE FROM {table} {this}; INSERT INTO {table} SELECT * FROM older.{table} {this}"
             ),
-            format!("{name} is as change"),
+            format!("{name} has the content of change"),
         ),
         (
             "twice",
@@ -795,7 +795,7 @@ fn of_the_feed(world: &World) -> Vec<Case> {
 
 fn of_the_store_itself(world: &World) -> Vec<Case> {
     let older = format!("ATTACH '{}' AS older;", world.path("older.db").display());
-    let own = "the store's own row is not as a broker wrote it";
+    let own = "the store's own row differs from what a broker wrote";
     let mut cases = Vec::new();
     for (column, to, named) in [
         (
@@ -1100,7 +1100,7 @@ async fn an_operator_accepts_what_was_shown_and_nothing_else() {
     let shown = store.show(now()).await.unwrap();
     let findings = shown.findings.join("\n");
     assert!(
-        findings.contains("role/R1 is not as a broker wrote it; it is now: {"),
+        findings.contains("role/R1 differs from what a broker wrote; it is now: {"),
         "{findings}"
     );
     let Place::Sqlite(path) = &place else {
@@ -1325,19 +1325,19 @@ async fn a_broker_that_runs_notices_and_accepts_nobody_until_it_is_put_right() {
         (
             format!("UPDATE resources SET body = replace(body, 'Allow', 'Deny') {role}"),
             format!("UPDATE resources SET body = replace(body, 'Deny', 'Allow') {role}"),
-            format!("role {OPEN} is not as a broker wrote it"),
+            format!("role {OPEN} differs from what a broker wrote"),
         ),
         (
             "INSERT INTO changes SELECT sequence + 1, changed_at, actor, 'DeleteUser', kind, id, detail, chain, mac \
              FROM changes ORDER BY sequence DESC LIMIT 1"
                 .to_owned(),
             "DELETE FROM changes WHERE sequence = (SELECT MAX(sequence) FROM changes)".to_owned(),
-            "of the feed is not as a broker wrote it".to_owned(),
+            "of the feed differs from what a broker wrote".to_owned(),
         ),
         (
             "UPDATE store SET sequence = sequence + 1".to_owned(),
             "UPDATE store SET sequence = sequence - 1".to_owned(),
-            "the store's own row is not as a broker wrote it".to_owned(),
+            "the store's own row differs from what a broker wrote".to_owned(),
         ),
         (
             "CREATE TABLE kept AS SELECT * FROM resources WHERE kind = 'policy'; DELETE FROM resources WHERE kind = 'policy'".to_owned(),
@@ -1438,7 +1438,8 @@ async fn no_command_works_on_a_store_that_was_changed_or_put_back() {
     // A row that grants.
     sql(&store, "UPDATE resources SET body = replace(body, '\"Effect\":\"Allow\"', '\"Effect\": \"Allow\"') WHERE kind = 'role'")
         .await;
-    let named = "role arn:aws:iam::111122223333:role/Administrator is not as a broker wrote it";
+    let named =
+        "role arn:aws:iam::111122223333:role/Administrator differs from what a broker wrote";
     for command in [
         &["serve"] as &[&str],
         &["check"],

@@ -388,7 +388,9 @@ async fn what_is_wrong_with_a_store_is_told_with_the_way_out() {
         &store,
         "UPDATE resources SET body = '{\"Surprise\":1}' WHERE kind = 'role'",
     );
-    home.refused("role arn:aws:iam::111122223333:role/Administrator is not as a broker wrote it");
+    home.refused(
+        "role arn:aws:iam::111122223333:role/Administrator differs from what a broker wrote",
+    );
     // A watermark that is none.
     put(&good);
     let watermark = home.path.join("store.watermark");

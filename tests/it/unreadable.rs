@@ -13,60 +13,60 @@ fn unreadable() -> Vec<(String, &'static str)> {
     vec![
         (
             format!("UPDATE resources SET body = CAST(x'7bff7d' AS TEXT) WHERE {user}"),
-            "user/U1 is not as a broker wrote it (the column body is not UTF-8)",
+            "user/U1 differs from what a broker wrote (the column body is not UTF-8)",
         ),
         (
             format!("UPDATE resources SET version = 5.5 WHERE {user}"),
-            "user/U1 is not as a broker wrote it (the column version is not an integer)",
+            "user/U1 differs from what a broker wrote (the column version is not an integer)",
         ),
         (
             format!("UPDATE resources SET body = CAST(body AS BLOB) WHERE {user}"),
-            "user/U1 is not as a broker wrote it (columns of another type: body)",
+            "user/U1 differs from what a broker wrote (columns of another type: body)",
         ),
         (
             format!("UPDATE resources SET body = body || hex(zeroblob(20000000)) WHERE {user}"),
-            "user/U1 is not as a broker wrote it (the column body has 4",
+            "user/U1 differs from what a broker wrote (the column body has 4",
         ),
         (
             "UPDATE revocations SET value = CAST(value AS BLOB) WHERE selector = 'role'".to_owned(),
-            "the revocation of role arn:aws:iam::111122223333:role/R1 is not as a broker wrote it (columns of another type: value)",
+            "the revocation of role arn:aws:iam::111122223333:role/R1 differs from what a broker wrote (columns of another type: value)",
         ),
         (
             "UPDATE changes SET detail = CAST(x'ff' AS TEXT) WHERE sequence = 5".to_owned(),
-            "change 5 of the feed is not as a broker wrote it (the column detail is not UTF-8)",
+            "change 5 of the feed differs from what a broker wrote (the column detail is not UTF-8)",
         ),
         (
             "UPDATE directory_entries SET identity = CAST(x'ff' AS TEXT) WHERE id LIKE '%F1'".to_owned(),
-            "user/F1 is not as a broker wrote it (the column identity is not UTF-8)",
+            "user/F1 differs from what a broker wrote (the column identity is not UTF-8)",
         ),
         (
             "INSERT INTO resources (kind, id, account, folded, version, body, mac) VALUES ('x', 'y', '', 'y', 1, '{}', '')"
                 .to_owned(),
-            "x y is not as a broker wrote it",
+            "x y differs from what a broker wrote",
         ),
         (
             "INSERT INTO revocations (selector, account, value, before_sequence, before_seconds, expires_at, mac) \
              VALUES ('', '', '', 1, 1, 1, '')"
                 .to_owned(),
-            "the revocation of is not as a broker wrote it",
+            "the revocation of differs from what a broker wrote",
         ),
         (
             "INSERT INTO revocations (selector, account, value, before_sequence, before_seconds, expires_at, mac) \
              VALUES ('zz', '', '', 1, 1, 9999999999, '')"
                 .to_owned(),
-            "the revocation of zz is not as a broker wrote it",
+            "the revocation of zz differs from what a broker wrote",
         ),
         (
             "INSERT INTO changes (sequence, changed_at, actor, action, kind, id, detail, chain, mac) VALUES \
              (-9223372036854775808, 0, '', '', '', '', '', '', '')"
                 .to_owned(),
-            "change -9223372036854775808 of the feed is not as a broker wrote it",
+            "change -9223372036854775808 of the feed differs from what a broker wrote",
         ),
         (
             "INSERT INTO changes (sequence, changed_at, actor, action, kind, id, detail, chain, mac) VALUES \
              (9007199254740991, 0, '{}', '', '', '', '{}', '', '')"
                 .to_owned(),
-            "change 9007199254740991 of the feed is not as a broker wrote it",
+            "change 9007199254740991 of the feed differs from what a broker wrote",
         ),
         (
             "CREATE TRIGGER idle BEFORE DELETE ON resources BEGIN SELECT RAISE(IGNORE); END".to_owned(),

@@ -16,7 +16,7 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if the row is not as a broker wrote it or not of the version that
+    /// [`StoreError::Tampered`] if the row differs from what a broker wrote or not of the version that
     /// this process knows.
     pub async fn get(&mut self, name: &Name) -> Result<Option<Stored>, StoreError> {
         let found = self.current(name).await?;
@@ -55,11 +55,13 @@ impl Writer<'_> {
             (None, _) => format!("{name} is missing"),
             (Some(version), Some(last)) => {
                 format!(
-                    "{name} is as change {version} wrote it, although change {last} wrote it later"
+                    "{name} has the content of change {version}, although change {last} changed it later"
                 )
             }
             (Some(version), None) => {
-                format!("{name} exists as change {version} wrote it, although it was deleted")
+                format!(
+                    "{name} exists with the content of change {version}, although it was deleted"
+                )
             }
         };
         Err(self.store.tampered(what))
@@ -289,7 +291,7 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the row is
-    /// not as a broker wrote it, or still exists after the statement.
+    /// different from what a broker wrote, or still exists after the statement.
     pub async fn delete(&mut self, name: &Name) -> Result<(), StoreError> {
         // The term of the row that was read and checked leaves the sum, whatever the database reports
         // to have deleted.

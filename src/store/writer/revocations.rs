@@ -15,7 +15,7 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if the existing row is not as a broker wrote it.
+    /// [`StoreError::Tampered`] if the existing row differs from what a broker wrote.
     pub async fn revoke(
         &mut self,
         selector: &'static str,
