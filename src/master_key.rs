@@ -35,7 +35,9 @@ pub enum MasterKeyError {
     #[error("is sealed under the master key {0}, which is not in the master key file")]
     Unknown(String),
     /// The secret belongs to another owner, or was altered.
-    #[error("cannot be opened with this master key: it was altered, or sealed for another owner")]
+    #[error(
+        "cannot be decrypted with this master key: it was altered, or sealed for another entry"
+    )]
     Sealed,
     /// The file has no room for another key.
     #[error(

@@ -217,7 +217,7 @@ impl AgentConfig {
         let broker = document.broker.ok_or_else(|| {
             value(
                 "[broker] endpoint",
-                "is missing: name the broker, such as \"https://sts.example.com:7480\"",
+                "is missing: set it to the URL of the broker, such as \"https://sts.example.com:7480\"",
             )
         })?;
         let broker = self::broker(broker, base)?;
@@ -285,7 +285,8 @@ fn identity(section: Identity, base: &Path) -> Result<AgentIdentity, ConfigError
     let at = |path: PathBuf| base.join(path);
     let is_web_identity = section.web_identity_token_file.is_some();
     if !is_web_identity && (section.role_arn.is_some() || section.role_session_name.is_some()) {
-        let rule = "must be left out without web_identity_token_file: it is the role that the token is exchanged for";
+        let rule = "must be left out without web_identity_token_file, since the agent assumes this role with the \
+            token in that file";
         return Err(value("[identity] role_arn", rule));
     }
     match (
@@ -302,7 +303,7 @@ fn identity(section: Identity, base: &Path) -> Result<AgentIdentity, ConfigError
         (None, None, None, Some(token_file)) => {
             let role_arn = section.role_arn.ok_or_else(|| {
                 let rule =
-                    "is missing: name the role of this node, which the token is exchanged for";
+                    "is missing: set it to the role of this node, which the agent assumes with its token";
                 value("[identity] role_arn", rule)
             })?;
             Ok(AgentIdentity::WebIdentity {

@@ -84,7 +84,8 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
         return Err(Refused::new(StatusCode::BAD_REQUEST, message));
     }
     if !is_plain(request.uri().path()) {
-        let message = "The path must be written plainly: without `..`, `//`, `\\` and escapes.";
+        let message =
+            "The path must not contain `..`, `//`, `\\`, `;` or percent-encoded characters.";
         return Err(Refused::new(StatusCode::BAD_REQUEST, message));
     }
     Ok(())

@@ -64,8 +64,8 @@ impl fmt::Display for Fault {
             Self::UnchainedBefore(count) => {
                 write!(
                     f,
-                    "{count} lines before the first line of the chain here are not part of the chain, although it \
-                     began before them: they were added or edited"
+                    "{count} lines before the first line of the chain are not part of the chain, although the chain \
+                     began before these lines: they were added or edited"
                 )
             }
             Self::Missing(from, to) if from == to => {
@@ -81,7 +81,7 @@ impl fmt::Display for Fault {
                 f,
                 "this line is incomplete: it was cut off, or is being written"
             ),
-            Self::TooLong => write!(f, "this line is longer than any line of the log"),
+            Self::TooLong => write!(f, "this line is longer than any line that a broker writes"),
             Self::NotTheHead => write!(
                 f,
                 "this line has another hash than the head records for it: it was replaced"

@@ -52,7 +52,10 @@ pub(super) fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
         file.display(),
         head.sequence
     ));
-    print::note("Its secrets are sealed under the master key: back that up too, in another place.");
+    print::note(
+        "The secrets in the backup are sealed under the master key: back up the key file too, in another \
+        place.",
+    );
     if let Some(Ok(key)) = config.master_key.as_deref().map(MasterKey::load) {
         print::note(format_args!(
             "The current master key is {}; to restore this backup you need a key file that contains this key.",

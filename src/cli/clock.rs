@@ -43,7 +43,8 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
     let ClockCommand::Accept(arguments) = command;
     let config = Config::load(&arguments.config.config)?;
     let file = mark_file(&config)
-        .ok_or("[store] watermark: is not set, so this node keeps no time to correct")?;
+        .ok_or("[store] watermark: is not set, so this node does not record the latest time, and there is nothing to \
+            correct")?;
     let now = SystemClock.now();
     let highest = match file.load() {
         Ok(mark) => match mark.map(ClockMark::time).filter(|highest| *highest > now) {
@@ -85,7 +86,8 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
         "The latest time that this node has seen is now {now}; it was {highest}."
     ));
     print::note(format_args!(
-        "Every session that was issued before has ended (change {sequence}). A running broker is ready again within seconds."
+        "Every session that was issued before now has ended (change {sequence}). A running broker is ready again \
+         within seconds."
     ));
     Ok(())
 }

@@ -117,7 +117,7 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
     }
     match tried {
         Ok(Some(sequence)) => print::note(format_args!(
-            "Done, up to change {sequence}; every connected broker uses it within 2 s."
+            "All changes were made, up to change {sequence}; every connected broker applies them within 2 s."
         )),
         _ if !import.planned.is_empty() => {
             print::note("Nothing was changed: add --apply to make these changes.")

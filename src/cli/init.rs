@@ -231,7 +231,8 @@ fn say_what_is_next(
     ))
     .map_err(|error| {
         format!(
-            "the access key could not be printed: {error}. It is stored nowhere unsealed, so remove {folder} and start over"
+            "the access key could not be printed: {error}. The key cannot be shown again, so remove {folder} and \
+             start over"
         )
     })?;
     print::note(format_args!(

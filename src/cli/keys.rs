@@ -199,7 +199,7 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
         "Revoked by change {sequence}: {}",
         list.join(", ")
     ))?;
-    print::note("Every connected broker stops using them within 2 s. This cannot be undone.");
+    print::note("Every connected broker stops using these keys within 2 s. This cannot be undone.");
     let keyring = keyring.map_err(|error| {
         format!(
             "the keys are revoked, but the keyring file could not be updated with new keys: {error}"

@@ -201,7 +201,8 @@ impl Run<'_> {
             ));
         }
         print::note(format_args!(
-            "Earlier backups need the key that sealed them. {} keeps it until `brevet rekey --forget`.",
+            "Restoring an earlier backup requires the key under which it was sealed. {} keeps that key until `brevet \
+             rekey --forget`.",
             self.path.display()
         ));
         if let Place::Sqlite(place) = &self.config.store {
@@ -327,8 +328,8 @@ impl Run<'_> {
         if kept + unnamed > 0 || !found.all_open() {
             let number = found.sealed_otherwise(key.id());
             return Err(format!(
-                "{number} secrets in the store are not sealed under {}; nothing was changed\n  next: brevet rekey, which \
-                 seals them under it, then brevet rekey --forget",
+                "{number} secrets in the store are not sealed under {}; nothing was changed\n  next: brevet rekey, \
+                 which seals them under this key, then brevet rekey --forget",
                 key.id()
             )
             .into());

@@ -208,8 +208,8 @@ async fn must_be_unused(store: &Store) -> Result<(), Failure> {
         return Ok(());
     }
     Err(format!(
-        "brokers use the store: {}; nothing was changed\n  next: stop every broker; one that was killed is forgotten after \
-         [store] refuse_after_seconds",
+        "brokers use the store: {}; nothing was changed\n  next: stop every broker; a broker that was killed no \
+         longer counts after [store] refuse_after_seconds",
         names.join(", ")
     )
     .into())

@@ -54,8 +54,8 @@ fn tips(error: &clap::Error) -> Vec<&'static str> {
     match error.kind() {
         ErrorKind::MissingRequiredArgument if about("--config") => vec![
             "name a configuration with --config FILE, or for the whole shell: export BREVET_CONFIG=FILE",
-            "`brevet init DIR` makes one, with keys, a store and a first administrator",
-            "`brevet serve --dev` needs none: it starts a demo account on this machine only",
+            "`brevet init DIR` makes a configuration, with keys, a store and a first administrator",
+            "`brevet serve --dev` needs no configuration: it starts a demo account on this machine only",
         ],
         ErrorKind::ValueValidation if about("--listen") => {
             vec![

@@ -75,7 +75,7 @@ pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
             })
         }
         (Some(_), _) => Err(
-            "[store] url: put a PostgreSQL store back with `pg_restore`, then run `brevet restore --accept`".into(),
+            "[store] url: restore a PostgreSQL store with `pg_restore`, then run `brevet restore --accept`".into(),
         ),
         (None, _) => journal::note(&journal::of(&config), "AcceptStore", json!({}), || {
             accept(&config)

@@ -117,7 +117,9 @@ async fn by_code(
             ("code_challenge", &challenge(&verifier)),
         ],
     );
-    print::note("Signing in with the browser. If none opens, open this address on this computer:");
+    print::note(
+        "Signing in with the browser. If no browser opens, open this address on this computer:",
+    );
     print::note(format_args!("\n  {url}\n"));
     open_browser(&url);
     let code = tokio::time::timeout(PATIENCE, callback.code())

@@ -81,7 +81,7 @@ fn public_url(url: String) -> Result<String, ConfigError> {
     };
     if url.ends_with(default_port) {
         let rule = format!(
-            "must be without `{default_port}`, which browsers leave out of the origin that they send"
+            "must not contain `{default_port}`, since browsers leave the default port out of the origin that they send"
         );
         return Err(value("[sign_in] public_url", rule));
     }
@@ -232,7 +232,10 @@ fn clients(declared: Vec<super::document::SignInClient>) -> Result<Vec<AppClient
             return Err(value(KEY, rule));
         }
         if clients.iter().any(|known| known.id == client.id) {
-            return Err(value(KEY, format!("has the id `{}` twice", client.id)));
+            return Err(value(
+                KEY,
+                format!("has two entries with the id `{}`", client.id),
+            ));
         }
         check_name(KEY, &client.name)?;
         for uri in &client.redirect_uris {

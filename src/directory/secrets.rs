@@ -31,7 +31,7 @@ impl Directory {
             (None, Some(_), None) => {
                 return Err(fault(
                     format!("{place}: Sealed{name}"),
-                    "needs the master key with which it was sealed ([directory] master_key)",
+                    "is sealed, so it needs the master key under which it was sealed ([directory] master_key)",
                 ));
             }
             _ => {

@@ -208,7 +208,7 @@ pub fn why_absent(name: &str, kind: PolicyKind) -> Option<&'static str> {
                 PolicyKind::Trust | PolicyKind::Resource | PolicyKind::ResourceControl
             ) =>
         {
-            Some("a session has only the claims `amr`, `aud` and `sub` of its token")
+            Some("a session keeps only the claims `amr`, `aud` and `sub` of its token")
         }
         _ if key.source == Source::Saml
             && !["saml:namequalifier", "saml:sub", "saml:sub_type"].contains(&key.name)
@@ -218,7 +218,7 @@ pub fn why_absent(name: &str, kind: PolicyKind) -> Option<&'static str> {
             ) =>
         {
             Some(
-                "a session has only `saml:namequalifier`, `saml:sub` and `saml:sub_type` of its assertion",
+                "a session keeps only `saml:namequalifier`, `saml:sub` and `saml:sub_type` of its assertion",
             )
         }
         _ => None,

@@ -42,7 +42,7 @@ pub enum KeyError {
     #[error("the provider publishes no key with this id")]
     Unknown,
     /// The provider is unreachable, or was asked too recently to be asked again.
-    #[error("the provider cannot be asked now")]
+    #[error("the provider's keys cannot be fetched at the moment")]
     Unreachable,
 }
 

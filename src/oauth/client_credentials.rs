@@ -126,7 +126,10 @@ fn invalid(text: &'static str) -> Error {
 fn refuse(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     match error.class() {
         Class::Unauthenticated | Class::UnfitProof | Class::WrongCredentials | Class::Forbidden => {
-            let unknown = GrantErrorKind::InvalidClient.because("The client is not known.");
+            let unknown = GrantErrorKind::InvalidClient.because(
+                "The broker does not know the client, or its secret \
+                is wrong.",
+            );
             let mut response = refused(&unknown.into(), request_id);
             let basic = HeaderValue::from_static("Basic realm=\"brevet\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, basic);

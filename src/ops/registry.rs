@@ -40,7 +40,7 @@ pub const ACTIONS: &[(&str, bool)] = &[
 
 #[cfg_attr(
     not(any(test, feature = "internals")),
-    allow(dead_code, reason = "tests compare it with the protocols")
+    allow(dead_code, reason = "tests compare this list with the protocols")
 )]
 /// The actions with which administrators list and end sessions. They exist only in gRPC, because
 /// AWS has no such actions.
@@ -55,14 +55,14 @@ pub const ADMINISTRATION: &[&str] = &[
 
 #[cfg_attr(
     not(any(test, feature = "internals")),
-    allow(dead_code, reason = "tests compare it with the protocols")
+    allow(dead_code, reason = "tests compare this list with the protocols")
 )]
 /// Brevet's own actions in the gRPC service SecurityTokenService. AWS does not have them.
 pub const OWN: &[&str] = &[AssumeRoleForWorkload::NAME];
 
 #[cfg_attr(
     not(any(test, feature = "internals")),
-    allow(dead_code, reason = "tests compare it with the protocols")
+    allow(dead_code, reason = "tests compare this list with the protocols")
 )]
 /// The actions for programs that accept sessions or give them to others. They exist only in gRPC,
 /// because AWS has no such actions.

@@ -111,7 +111,8 @@ pub enum StoreError {
     Tampered(String),
     /// The rows are sealed under a master key that is not in the master key file.
     #[error(
-        "the store is sealed under the master key {0}, which the master key file does not hold; copy the file from a broker \
+        "the store is sealed under the master key {0}, which is not in the master key file; copy the file from a \
+         broker \
          that has it"
     )]
     Key(String),

@@ -144,7 +144,7 @@ pub(super) fn wrong(row: &Row<'_>, wrong: &Wrong) -> String {
         Wrong::Mac => format!("{} differs from what a broker wrote", row.name()),
         Wrong::Key(id) => {
             format!(
-                "{} is written under the master key {id}, which the master key file does not hold",
+                "the MAC of {} was made with the master key {id}, which is not in the master key file",
                 row.name()
             )
         }

@@ -72,7 +72,7 @@ pub(super) async fn differing_migrations(
     let differing = migrations().filter(|migration| !is_had(migration));
     let differing = differing.map(|migration| {
         format!(
-            "the schema's migration {} ({}) is not this program's",
+            "the migration {} ({}) of the schema differs from the one in this program",
             migration.version, migration.description
         )
     });

@@ -255,7 +255,8 @@ impl Store {
             Err(Wrong::Key(id)) if !to_accept => Err(StoreError::Key(id)),
             Err(Wrong::Key(id)) => {
                 findings.add(format!(
-                    "the store's own row is sealed under the master key {id}, which the master key file does not hold"
+                    "the MAC of the store's own row was made with the master key {id}, which is not in the master key \
+                     file"
                 ));
                 Ok(None)
             }

@@ -297,7 +297,7 @@ async fn op_05_the_command_says_what_it_does_and_the_log_names_it() {
     );
     let said = accept(&home);
     assert!(
-        said.contains("Every session that was issued before has ended"),
+        said.contains("Every session that was issued before now has ended"),
         "{said}"
     );
     eventually("it issues again", async || {

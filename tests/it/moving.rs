@@ -205,7 +205,10 @@ fn a_new_master_key_waits_for_every_connected_broker() {
         refused.status.code() == Some(1) && said.contains("these brokers do not have the key"),
         "{said}"
     );
-    assert!(said.contains("Earlier backups need the key"), "{said}");
+    assert!(
+        said.contains("Restoring an earlier backup requires the key"),
+        "{said}"
+    );
     let key = |path: &std::path::Path| {
         brevet::master_key::MasterKey::load(&path.join("master.key")).unwrap()
     };

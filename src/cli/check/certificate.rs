@@ -84,7 +84,8 @@ impl Look<'_> {
         if !missing.is_empty() {
             says += &format!("; not for {}", missing.join(", "));
             steps.push(
-                "get a certificate with every name of [listen] names that clients use over TLS",
+                "get a certificate that contains every name in [listen] names by which clients call the broker over \
+                 TLS",
             );
         }
         if !refused.is_empty() {

@@ -66,7 +66,7 @@ impl Look<'_> {
                 format!(
                     "{arn}: its metadata has no SingleSignOnService for HTTP-Redirect, so no sign-in can begin here"
                 ),
-                "get metadata that has one, or remove the provider from [sign_in] providers",
+                "get metadata that contains this endpoint, or remove the provider from [sign_in] providers",
             ));
         }
         if offered.details.roles_by_trust_policies {

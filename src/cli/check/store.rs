@@ -177,7 +177,7 @@ impl Look<'_> {
             Err(error) => {
                 let fix = match config.directory {
                     Some(_) => {
-                        "correct the file, or restore the master key file that sealed its secrets"
+                        "correct the file, or restore the master key file with which its secrets were sealed"
                     }
                     None => {
                         "restore the master key file, or restore the store from a backup (`brevet restore FILE`)"

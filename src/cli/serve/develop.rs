@@ -70,7 +70,7 @@ pub(super) async fn start(arguments: &ServeArguments) -> Result<(Running, About)
         StartError::Listen {
             address, source, ..
         } => format!(
-            "{address}: {source}; name another address with --listen, or port 0 for any free one"
+            "{address}: {source}; give another address with --listen, or port 0 for any free one"
         )
         .into(),
         error => Failure::from(error),

@@ -90,7 +90,9 @@ impl Entry {
             .and_then(|()| files::write_private(&self.file, &bytes));
         match written {
             Ok(()) => self.sweep(folder, now),
-            Err(error) => tracing::debug!(%error, "the credentials are not cached"),
+            Err(error) => {
+                tracing::debug!(%error, "the credentials could not be written to the cache")
+            }
         }
     }
 

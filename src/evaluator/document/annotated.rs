@@ -146,7 +146,10 @@ impl Notes {
         condition: &Node<'_>,
     ) -> Result<(), ParseError> {
         for (_, keys) in reader.object(condition, "Condition must be a JSON object")? {
-            for (key, values) in reader.object(&keys, "an operator must have an object")? {
+            for (key, values) in reader.object(
+                &keys,
+                "a condition operator must have an object of keys and values",
+            )? {
                 self.spellings.push(key);
                 for value in reader.scalars(&values)? {
                     self.read_variables(&value);

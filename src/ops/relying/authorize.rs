@@ -372,7 +372,7 @@ impl Decided {
             ),
             Unknown::NoSuchPrincipal => Self::refused(
                 Code::NoSuchPrincipal,
-                "There is no such user or role in this account.",
+                "This account has no user or role with this ARN.",
             ),
         }
     }

@@ -341,8 +341,8 @@ impl Refusal {
                  assertions have an AuthnStatement."
             }
             Self::NoAttribute(_) => {
-                "Add the attribute to what the identity provider sends to this service provider. \
-                 Its name is case-sensitive."
+                "Configure the identity provider to send this attribute to the broker. The name of the attribute is \
+                 case-sensitive."
             }
             Self::RepeatedAttribute(_) => {
                 "Configure the identity provider to send the attribute once (Keycloak: switch on \

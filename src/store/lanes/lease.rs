@@ -157,8 +157,9 @@ impl<'s> Lease<'s> {
     ) -> Result<T, StoreError> {
         let until = self.until(statement);
         let connection = self.connection.as_mut();
-        let connection = connection
-            .ok_or_else(|| StoreError::Unavailable("the connection was lost".to_owned()))?;
+        let connection = connection.ok_or_else(|| {
+            StoreError::Unavailable("the connection to the database was lost".to_owned())
+        })?;
         self.at_rest = false;
         match timeout_at(until, work(connection)).await {
             Ok(Ok(value)) => {
@@ -198,9 +199,9 @@ impl<'s> Lease<'s> {
     /// The connection itself, for work that [`Lease::ask`] cannot do. Calls [`Lease::begin`].
     pub fn raw(&mut self) -> Result<&mut AnyConnection, StoreError> {
         self.begin();
-        self.connection
-            .as_mut()
-            .ok_or_else(|| StoreError::Unavailable("the connection was lost".to_owned()))
+        self.connection.as_mut().ok_or_else(|| {
+            StoreError::Unavailable("the connection to the database was lost".to_owned())
+        })
     }
 
     /// Whether the error only means that the server had ended the connection while it was idle. If the error came from

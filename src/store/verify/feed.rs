@@ -201,7 +201,9 @@ fn unmarked(detail: &str, marks: &Marks, now: Timestamp) -> Vec<String> {
                         || mark.before_seconds < revoked.before_seconds
                         || mark.expires_at < revoked.expires_at =>
                 {
-                    Some(format!("{name} ends less than when a broker created it"))
+                    Some(format!(
+                        "{name} ends fewer sessions than when a broker created it"
+                    ))
                 }
                 Some(_) => None,
             }

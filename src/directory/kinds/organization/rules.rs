@@ -140,7 +140,7 @@ fn depth(
             Some(next) => at = next,
             None => {
                 return Err(format!(
-                    "has the ParentId `{at}` above it, which is neither the root nor a unit"
+                    "has an ancestor with the ParentId `{at}`, which is neither the root nor a unit"
                 ));
             }
         }
