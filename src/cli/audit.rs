@@ -115,7 +115,7 @@ fn conclude(report: &Report, head: Option<Link>) -> Result<(), Failure> {
     let faults = report.more + u64::try_from(report.faults.len()).unwrap_or(u64::MAX);
     match faults {
         0 => Ok(()),
-        1 => Err("the audit log was tampered with: 1 fault".into()),
+        1 => Err("the audit log was changed: 1 fault".into()),
         _ => Err(format!("the audit log was changed: {faults} faults").into()),
     }
 }

@@ -429,9 +429,9 @@ fn service_endpoint(
 fn no_such_profile(chosen: &Setting, files: &Files) -> String {
     let names = files.names();
     let known = if names.is_empty() {
-        "it has no profiles".to_owned()
+        "no profile is configured".to_owned()
     } else {
-        format!("it has: {}", names.join(", "))
+        format!("the configured profiles are: {}", names.join(", "))
     };
     let failed = if chosen.value == FAILED_PROFILE {
         ". An earlier `brevet assume-role --format env` failed in this shell and left no credentials in it; \

@@ -65,12 +65,12 @@ impl Look<'_> {
                 true => warning(
                     "certificate",
                     says,
-                    "renew it; a running broker notices the new file",
+                    "renew the certificate; a running broker notices the new file",
                 ),
                 false => failed(
                     "certificate",
                     says,
-                    "renew it; a running broker notices the new file",
+                    "renew the certificate; a running broker notices the new file",
                 ),
             };
         }

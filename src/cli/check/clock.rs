@@ -49,7 +49,7 @@ impl Look<'_> {
                     _ if behind > most => failed(
                         "clock",
                         format!("is {behind} s behind the last change of the store"),
-                        "correct this machine's clock; while it is behind, the broker accepts sessions that have \
+                        "correct this machine's clock; while it is behind, the broker may accept sessions that have \
                          expired",
                     ),
                     Some(off) => ok(

@@ -155,7 +155,7 @@ fn a_setting_that_cannot_be_used_is_named_with_its_place() {
         "{message}"
     );
     assert!(
-        message.ends_with("it has: default, general, local, two words"),
+        message.ends_with("the configured profiles are: default, general, local, two words"),
         "{message}"
     );
     assert!(refused(&[("AWS_PROFILE", super::FAILED_PROFILE)]).contains("unset AWS_PROFILE"));
@@ -293,7 +293,10 @@ async fn what_is_not_supported_is_refused_by_name() {
             "[default]\naws_access_key_id = A\n",
             "no aws_secret_access_key",
         ),
-        ("[default]\ncredential_process = 'x\n", "unclosed quote"),
+        (
+            "[default]\ncredential_process = 'x\n",
+            "a quote that is not closed",
+        ),
         (
             "[default]\ncredential_process = /does/not/exist --x\n",
             "cannot be run: /does/not/exist",

@@ -16,7 +16,7 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, &'static str> {
             '\'' => {
                 let word = word.get_or_insert_default();
                 loop {
-                    match chars.next().ok_or("has an unclosed quote")? {
+                    match chars.next().ok_or("contains a quote that is not closed")? {
                         '\'' => break,
                         c => word.push(c),
                     }
@@ -25,9 +25,9 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, &'static str> {
             '"' => {
                 let word = word.get_or_insert_default();
                 loop {
-                    match chars.next().ok_or("has an unclosed quote")? {
+                    match chars.next().ok_or("contains a quote that is not closed")? {
                         '"' => break,
-                        '\\' => match chars.next().ok_or("has an unclosed quote")? {
+                        '\\' => match chars.next().ok_or("contains a quote that is not closed")? {
                             c @ ('"' | '\\') => word.push(c),
                             c => word.extend(['\\', c]),
                         },
