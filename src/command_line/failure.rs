@@ -127,8 +127,8 @@ fn step(code: &str, sentence: &str) -> Option<&'static str> {
              AWS_SESSION_TOKEN` for a long-term key)"
         }
         "InvalidClientTokenId" => {
-            "check the access key id and the endpoint: this broker does not know the key, or the session has ended. \
-             `brevet serve --dev` makes new keys at each start, so paste the lines that it printed again"
+            "get new credentials if your session was ended. Otherwise check the access key id and the endpoint: this broker \
+             does not know the key. `brevet serve --dev` makes new keys at each start, so paste the lines that it printed again"
         }
         "ExpiredToken" => {
             "get new credentials: assume the role again, or export the long-term key and unset AWS_SESSION_TOKEN"

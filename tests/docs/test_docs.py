@@ -109,7 +109,12 @@ def test_what_is_said_to_run_a_command_does(page):
 
 
 # Commands that print a secret. A file that others can read is refused where it is used.
-SECRET = re.compile(r"(create-access-key|create-virtual-mfa-device|openssl (rand|gen)|brevet (init|assume-role|create-access-key)|get-session-token).*[^2&]> *(?!/dev/null)\w")
+SECRET = re.compile(
+    r"(create-access-key|create-virtual-mfa-device|openssl (rand|gen)|brevet (init|assume-role|export)|get-session-token"
+    r"|cat \S*administrator\.env).*[^2&]> *(?!/dev/null)[\w\"$/]"
+)
+# Commands that print a secret which is stored nowhere else unsealed.
+PRINTED_ONCE = re.compile(r"(create-access-key|brevet init).*[^2&]> *(?!/dev/null)[\w\"$/]")
 
 
 def code(file):
@@ -119,7 +124,7 @@ def code(file):
         return []
     if file.suffix != ".md":
         return re.findall(r"`([^`]+)`", re.sub(r"\n# ", " ", text)) + text.splitlines()
-    found = [b.text for b in blocks(file.relative_to(ROOT)) if b.language in COMMANDS]
+    found = [b.text.replace("\\\n", " ") for b in blocks(file.relative_to(ROOT)) if b.language in COMMANDS]
     text = re.sub(r"^( *)```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
     return found + [re.sub(r"\s+", " ", words) for words in re.findall(r"`([^`]+)`", text)]
 
@@ -131,6 +136,20 @@ SETTINGS = sorted(path.relative_to(ROOT) for folder in ("config", "deploy") for 
 def test_a_secret_is_written_for_its_owner_only(file):
     wrong = [words for words in code(ROOT / file) if SECRET.search(words) and "umask 077" not in words]
     assert not wrong, f"{file}: others can read the file that this makes: {wrong}"
+    wrong = [words for words in code(ROOT / file) if PRINTED_ONCE.search(words) and "set -C" not in words]
+    assert not wrong, f"{file}: the shell empties an older file before this runs, and so loses a key: {wrong}"
+
+
+KEPT = [(page, b) for page in PAGES for b in blocks(page) if b.kind == "run" and re.search("brevet init .*> administrator.env", b.text)]
+
+
+@pytest.mark.parametrize("page, block", KEPT, ids=[str(page) for page, _ in KEPT])
+def test_a_page_that_is_begun_twice_keeps_the_administrators_key(page, block, tmp_path, isolation):
+    program = pathlib.Path(os.environ.get("BREVET") or ROOT / "target/debug/brevet").resolve()
+    twice = f"{block.text}\ncp administrator.env first\n{block.text}\ntest -s first && cmp first administrator.env"
+    env = {"HOME": str(tmp_path), "PATH": f"{program.parent}:/usr/bin:/bin"}
+    done = subprocess.run([*isolation, "bash", "-c", twice], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, f"{page}:{block.line}: {done.stdout}{done.stderr}"
 
 
 @pytest.fixture(scope="session")
