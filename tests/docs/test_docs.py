@@ -113,8 +113,8 @@ SECRET = re.compile(
     r"(create-access-key|create-virtual-mfa-device|openssl (rand|gen)|brevet (init|assume-role|export)|get-session-token"
     r"|cat \S*administrator\.env).*[^2&]> *(?!/dev/null)[\w\"$/]"
 )
-# Commands that print a secret which is stored nowhere else unsealed.
-PRINTED_ONCE = re.compile(r"(create-access-key|brevet init).*[^2&]> *(?!/dev/null)[\w\"$/]")
+# Commands that print a secret which is stored nowhere else unsealed, and whatever is written to the file with the first one.
+PRINTED_ONCE = re.compile(r"(create-access-key|brevet init).*[^2&]> *(?!/dev/null)[\w\"$/]|> *administrator\.env")
 
 
 def code(file):
