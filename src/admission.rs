@@ -65,10 +65,10 @@ pub struct Bounds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Shed {
     /// Too many calls are in flight in the whole process.
-    #[error("too many calls are in flight")]
+    #[error("the broker already handles as many calls at once as it may")]
     Calls,
     /// The requests of the whole process hold too much memory.
-    #[error("requests hold too much memory")]
+    #[error("the requests in progress use all of [limits] request_memory_mib")]
     Memory,
     /// The source address has used up its share.
     #[error("the source address has used up its share of connections, calls or memory")]

@@ -31,7 +31,8 @@ pub enum CacheError {
     File(#[from] FileError),
     /// The key file does not hold a key.
     #[error(
-        "{path}: must hold 32 bytes in base64; make it with `openssl rand -base64 32 > {path}` and `chmod 600 {path}`"
+        "{path}: must hold 32 bytes in base64; create the file with `openssl rand -base64 32 > {path}` and `chmod 600 \
+        {path}`"
     )]
     Key { path: PathBuf },
 }
@@ -156,8 +157,8 @@ impl Cache {
         let sealed = files::read(&self.file, Audience::Owner, MAX_FILE_BYTES)?;
         Ok(self.unseal(sealed.expose()).unwrap_or_else(|| {
             let file = self.file.display();
-            tracing::warn!(%file, "the session file is damaged, or was sealed by another agent or with another key; \
-                it is ignored");
+            tracing::warn!(%file, "the agent ignores its session file, which is damaged or was encrypted by another \
+            agent or with another key; it gets new sessions from the broker");
             Kept::default()
         }))
     }

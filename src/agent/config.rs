@@ -285,8 +285,8 @@ fn identity(section: Identity, base: &Path) -> Result<AgentIdentity, ConfigError
     let at = |path: PathBuf| base.join(path);
     let is_web_identity = section.web_identity_token_file.is_some();
     if !is_web_identity && (section.role_arn.is_some() || section.role_session_name.is_some()) {
-        let rule = "must be left out without web_identity_token_file, since the agent assumes this role with the \
-            token in that file";
+        let rule = "must be left out without web_identity_token_file, and so must role_session_name: both say how the \
+        agent assumes a role with the token in that file";
         return Err(value("[identity] role_arn", rule));
     }
     match (
@@ -303,7 +303,8 @@ fn identity(section: Identity, base: &Path) -> Result<AgentIdentity, ConfigError
         (None, None, None, Some(token_file)) => {
             let role_arn = section.role_arn.ok_or_else(|| {
                 let rule =
-                    "is missing: set it to the role of this node, which the agent assumes with its token";
+                    "is missing: set it to the ARN of this node's role, which the agent assumes with the token in \
+                    web_identity_token_file";
                 value("[identity] role_arn", rule)
             })?;
             Ok(AgentIdentity::WebIdentity {

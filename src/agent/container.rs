@@ -83,7 +83,8 @@ impl Face for Container {
             return self.unproven(
                 StatusCode::FORBIDDEN,
                 "AccessDenied",
-                "The header Authorization does not hold the token of this workload.",
+                "The header Authorization does not hold the token of this workload: its \
+                AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE must be the token_file of its [[container.workload]].",
             );
         }
         let now = self.clock.now();
@@ -114,7 +115,9 @@ pub fn authorization(headers: &HeaderMap) -> Result<&[u8], &'static str> {
     match (given.next(), given.next()) {
         (Some(value), None) if !value.is_empty() => Ok(value.as_bytes()),
         (Some(_), Some(_)) => Err("The header Authorization must be sent once."),
-        _ => Err("The header Authorization must hold the token of the workload."),
+        _ => Err(
+            "The header Authorization is missing or empty; it must hold the token of the workload or pod.",
+        ),
     }
 }
 

@@ -32,7 +32,7 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
     let host = host(request.uri(), headers).map_err(|_| {
         Refused::new(
             StatusCode::BAD_REQUEST,
-            "The request must name its host exactly once.",
+            "The request must name exactly one host (in the header Host), in ASCII characters.",
         )
     })?;
     if !hosts.contains(host) {
@@ -67,11 +67,13 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
         }
     }
     if is_forwarded {
-        let message = "This request was forwarded (it has a header such as X-Forwarded-For), and such requests are refused.";
+        let message = "This request was forwarded by a proxy (it has a header such as X-Forwarded-For). Call this \
+        agent without a proxy.";
         return Err(Refused::new(StatusCode::FORBIDDEN, message));
     }
     if is_of_a_page {
-        let message = "This request comes from a web page (it has the header Origin or Sec-Fetch-Site), and such requests are refused.";
+        let message = "This request comes from a web page (it has the header Origin or Sec-Fetch-Site). This agent \
+        answers programs only.";
         return Err(Refused::new(StatusCode::FORBIDDEN, message));
     }
     if matches!(*request.method(), Method::TRACE | Method::CONNECT) {

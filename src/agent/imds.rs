@@ -180,7 +180,7 @@ fn no_credentials(refusal: &Refusal, now: Timestamp) -> Answer {
         Refusal::Denied { code, message } => {
             let document = json!({
                 "Code": "AssumeRoleUnauthorizedAccess",
-                "Message": format!("The broker refused to let this agent assume the role: {code}: {message}"),
+                "Message": format!("The broker refused to let this agent assume the role ({code}): {message}"),
                 "LastUpdated": now.to_string(),
             });
             Answer::new(StatusCode::OK, JSON, document.to_string())
@@ -230,7 +230,11 @@ impl Face for Imds {
         }
         match self.pages.get(path) {
             Some(page) => Answer::new(StatusCode::OK, TEXT, page.clone()),
-            None => Answer::new(StatusCode::NOT_FOUND, TEXT, "This page does not exist."),
+            None => Answer::new(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "This agent has no instance metadata at this path.",
+            ),
         }
     }
 

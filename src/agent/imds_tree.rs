@@ -31,7 +31,9 @@ impl MetaData {
         let mut left = MAX_ENTRIES;
         let mut root = folder(table, "", MAX_DEPTH, &mut left)?;
         if root.contains_key("iam") {
-            return Err("`iam` must be left out: the agent makes it".to_owned());
+            return Err(
+                "`iam` must be left out: the agent itself makes the entries below `iam`".to_owned(),
+            );
         }
         let mut default = |path: [&str; 2], value: &str| {
             let leaf = || Node::Leaf(value.to_owned());

@@ -82,7 +82,8 @@ impl Face for PodIdentity {
             return method_not_allowed();
         }
         if request.uri().path() != PATH {
-            let message = "This page does not exist. Credentials are at /v1/credentials.";
+            let message =
+                "This agent has nothing at this path. Credentials are at /v1/credentials.";
             return self.unproven(StatusCode::NOT_FOUND, "ResourceNotFound", message);
         }
         let given = match authorization(request.headers()) {

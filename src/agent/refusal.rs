@@ -39,7 +39,8 @@ impl From<FetchError> for Refusal {
             }
             // Which files the agent has is not for workloads.
             FetchError::File(_) | FetchError::Identity(_) => Refusal::Unavailable {
-                reason: "this agent cannot authenticate to the broker; its log says why".to_owned(),
+                reason: "this agent cannot authenticate to the broker; the agent's log says why"
+                    .to_owned(),
             },
             error => Refusal::Unavailable {
                 reason: error.to_string(),
@@ -74,7 +75,7 @@ mod tests {
         let error = FetchError::Identity("/etc/brevet-agent/access-key.json: no key".to_owned());
         let refusal = Refusal::from(error).to_string();
         assert!(
-            refusal.contains("its log says why") && !refusal.contains("/etc"),
+            refusal.contains("the agent's log says why") && !refusal.contains("/etc"),
             "{refusal}"
         );
     }

@@ -47,8 +47,8 @@ pub enum StartError {
     Socket { path: PathBuf, source: io::Error },
     /// Two workloads have the same token, so that either could get the credentials of the other.
     #[error(
-        "[[container.workload]] token_file: `{}` and `{}` have the same token; remove one of the two files, and the \
-         agent writes a new token",
+        "[[container.workload]] token_file: `{}` and `{}` have the same token; remove one of the two files and start \
+        the agent again: it writes a new token",
         .names[0], .names[1]
     )]
     SameToken {

@@ -129,7 +129,8 @@ impl BrokerSource {
             // The old session of the node is good until it expires.
             Err(error) => match known.as_ref().and_then(|k| Some((k, k.session?.1))) {
                 Some((known, end)) if refresh::is_good(now, end) => {
-                    tracing::warn!(%error, "the agent's own session could not be renewed");
+                    tracing::warn!(%error, "the agent could not renew its own session with the broker, and uses the \
+                    old one until it expires");
                     Ok(known.client.clone())
                 }
                 _ => Err(error),
@@ -223,7 +224,8 @@ impl BrokerSource {
             }
             _ => {
                 return Err(FetchError::Identity(
-                    "the credential files do not have the configured kind".to_owned(),
+                    "the agent read another number of credential files than [identity] names; this is a bug in the \
+                    agent".to_owned(),
                 ));
             }
         };

@@ -81,7 +81,7 @@ impl UnixSocket {
             return error(
                 StatusCode::NOT_FOUND,
                 "ResourceNotFound",
-                "This page does not exist. Credentials are at /v1/credentials.",
+                "This agent has nothing at this path. Credentials are at /v1/credentials.",
             );
         }
         let wanted = match role_of(request.uri().query()) {
@@ -126,7 +126,8 @@ impl UnixSocket {
                 Ok(true) => return Ok(entry),
                 Ok(false) => {}
                 Err(Unknown::TooNew) => {
-                    let message = "This program has only just started. Connect again.";
+                    let message = "The agent cannot yet identify this program, which has only just started. Connect \
+                    again.";
                     return Err((
                         StatusCode::SERVICE_UNAVAILABLE,
                         "TryAgain",
@@ -134,7 +135,9 @@ impl UnixSocket {
                     ));
                 }
                 Err(Unknown::Gone) => {
-                    let message = "The program that made this connection has ended, or is in another PID namespace.";
+                    let message = "The agent cannot identify the program that made this connection: it has ended, or \
+                    runs in another PID namespace (such as a container). Run both in one PID namespace, or use an \
+                    entry that has only uid or gid.";
                     return Err((StatusCode::FORBIDDEN, "AccessDenied", message.to_owned()));
                 }
             }

@@ -59,7 +59,8 @@ impl fmt::Display for Fault {
             ),
             Self::Unchained => write!(
                 f,
-                "this line is not part of the chain: it was added, or its end was edited"
+                "this line does not end with a number and a hash of the chain: the line was added, or its end was \
+                edited"
             ),
             Self::UnchainedBefore(count) => {
                 write!(
@@ -84,13 +85,12 @@ impl fmt::Display for Fault {
             Self::TooLong => write!(f, "this line is longer than any line that a broker writes"),
             Self::NotTheHead => write!(
                 f,
-                "this line has another hash than the head records for it: it was replaced"
+                "the hash of this line is not the one in the head: the line was replaced"
             ),
             Self::CutOff { last, head } => write!(
                 f,
-                "the lines end at line {last} of the chain, but the head is {head}: the rest was cut off, or is in a \
-                 file that \
-                 was not named"
+                "the lines end at line {last} of the chain, but the head is line {head}: the lines after {last} were \
+                cut off, or are in a file that was not given"
             ),
             Self::NoChain => write!(f, "none of the lines is part of a hash chain"),
         }

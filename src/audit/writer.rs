@@ -59,9 +59,11 @@ pub(super) fn run(shared: &Shared, sink: Sink, chain: Chain) {
         answered: [0; 2],
         took: Duration::ZERO,
     };
-    writer.tell_head("the audit log continues");
+    writer.tell_head(
+        "the broker starts; the audit log continues after the line with this number and hash",
+    );
     while writer.round() {}
-    writer.tell_head("the audit log ends");
+    writer.tell_head("the broker stops; the last line of the audit log has this number and hash");
 }
 
 struct Writer<'a> {

@@ -80,7 +80,8 @@ async fn in_turn<T: Send + 'static>(
         })
     };
     let Some(Ok(permit)) = unless_abandoned(broker.verifications.acquire()).await else {
-        let connection = Error::ServiceUnavailable("the connection of the client");
+        let connection =
+            Error::ServiceUnavailable("the connection to the client, which closed it,");
         return Err(failed(connection));
     };
     let verified = tokio::task::spawn_blocking(verify).await;

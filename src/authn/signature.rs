@@ -210,7 +210,7 @@ fn for_this_broker(host: &str, names: &HostNames) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::SignatureDoesNotMatch(format!(
-        "The request was signed for the host `{}`, which is not a name of this broker. It accepts requests for: {names} \
+        "The request was signed for the host `{}`, which is not a name of this broker. The broker accepts requests for {names} \
          ([listen] names).",
         audit::clip(host)
     )))

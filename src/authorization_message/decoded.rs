@@ -95,14 +95,17 @@ impl Message {
                     };
                     let near = c.near_miss.map(|n| format!(" ({n})")).unwrap_or_default();
                     format!(
-                        "No policy that must allow the request allows it. Closest match: statement {} requires {} {} `{}`, but the request has {got}{near}.",
+                        "No policy denies the request, but at least one policy that must allow it does not (identity, \
+                        resource, session, boundary or organization). Closest match: statement {} requires {} {} \
+                        `{}`, but the request has {got}{near}.",
                         disclosure.place(s),
                         c.operator,
                         c.key,
                         c.wanted.join("`, `"),
                     )
                 }
-                (None, None) => "No policy that must allow the request allows it.".to_owned(),
+                (None, None) => "No policy denies the request, but at least one policy that must allow it does not \
+                (identity, resource, session, boundary or organization).".to_owned(),
             },
         };
         if self.cut && self.limits.is_empty() {
@@ -112,7 +115,7 @@ impl Message {
         }
         if disclosure.changed {
             text.push_str(
-                " Policies have changed since then; this explanation uses the current ones.",
+                " Policies have changed since the request was refused; this explanation uses the current ones.",
             );
         }
         text

@@ -59,7 +59,7 @@ pub(super) fn request(endpoint: Endpoint, body: &[u8]) -> Result<(Form, Authoriz
     let mut last: Option<(&Object, usize)> = None;
     let items = evaluations.iter().map(|evaluation| {
         let Value::Object(evaluation) = evaluation else {
-            return Err("an evaluation must be an object".to_owned());
+            return Err("each item of `evaluations` must be an object".to_owned());
         };
         let whole = Entities::read(evaluation)?.or(defaults).whole()?;
         if let Some((known, at)) = last

@@ -143,6 +143,12 @@ fn head_of(arguments: &VerifyArguments) -> Result<Option<Link>, Failure> {
             .ok_or("[store] watermark: is not set, so the broker keeps no head file; give the head with --head")?
     };
     let head = head::load(&path)?;
-    head.map(Some)
-        .ok_or_else(|| format!("{}: no head has been written yet", path.display()).into())
+    head.map(Some).ok_or_else(|| {
+        format!(
+            "{}: does not exist, since no head has been written yet; give a head with --head, or \
+        leave out --config",
+            path.display()
+        )
+        .into()
+    })
 }

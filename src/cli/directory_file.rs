@@ -19,5 +19,5 @@ pub(super) fn read(path: &Path) -> Result<Declaration, Failure> {
 /// Makes the error about a malformed directory file. `file` is the name that the operator gave.
 pub(super) fn unread(file: &str, error: &DirectoryError) -> Failure {
     let shape = "must be JSON in the format that `aws iam get-account-authorization-details` or `brevet export` prints";
-    format!("{file}: {}: {}; it {shape}", error.place, error.rule).into()
+    format!("{file}: {}: {}; the file {shape}", error.place, error.rule).into()
 }

@@ -24,7 +24,7 @@ pub(super) fn add(line: &mut Value, sequence: i64, documents: Documents) -> Resu
             if digest.is_some() {
                 return Err(format!(
                     "change {sequence}: its {name} is missing, although the change contains its digest, so somebody \
-                     removed it from the database. Leave out --documents to print the feed itself"
+                    removed the document from the database. Leave out --documents to print the feed itself"
                 )
                 .into());
             }

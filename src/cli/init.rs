@@ -394,8 +394,8 @@ fn make(
         if !store.is_new() {
             return Err::<(), Failure>(
                 format!(
-                    "{}: already holds a directory; to join it, copy the other broker's configuration, keys and watermark \
-                     instead of running init",
+                    "{}: this store already holds a directory; to add a broker to this store, copy the configuration, \
+                    keys and watermark of another broker instead of running init",
                     config.store
                 )
                 .into(),

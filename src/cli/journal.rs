@@ -95,7 +95,7 @@ fn conclude(log: &LocalLog, deed: &Deed, result: Result<&Value, &Failure>) {
     };
     if let Err(error) = log.write(deed, phase, SystemClock.now(), &SystemEntropy::new()) {
         print::note(format_args!(
-            "warning: the end of this command could not be written to the log of commands: {error}"
+            "warning: the result of this command could not be written to the log of commands: {error}"
         ));
     }
 }

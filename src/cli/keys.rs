@@ -110,7 +110,7 @@ pub(super) struct RevokeArguments {
 
 fn key_id(text: &str) -> Result<String, &'static str> {
     keyring::normal_id(text)
-        .ok_or("must be 8 hexadecimal digits, or 16 for a key of web identity tokens")
+        .ok_or("must be 8 hexadecimal digits, or 16 for a key that signs web identity tokens")
 }
 
 /// Seal the unsealed secrets in a directory file

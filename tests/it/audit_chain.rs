@@ -159,7 +159,7 @@ async fn au_04_the_chain_goes_on_over_rotation_and_kill_9_and_what_is_changed_is
     call(&home, &daemon, 5).await;
     let said = stop(daemon);
     assert!(
-        said.contains("the audit log was reopened") && said.contains("the audit log ends"),
+        said.contains("the audit log was reopened") && said.contains("the broker stops"),
         "{said}"
     );
     let (whole, text) = verify(&home, true, &[&first, &log]);

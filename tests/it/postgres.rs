@@ -864,7 +864,7 @@ async fn two_daemons_by_the_readme_and_a_database_that_was_put_back() {
         .unwrap();
     let error = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(
-        !again.status.success() && error.contains("to join it"),
+        !again.status.success() && error.contains("to add a broker to this store"),
         "{error}"
     );
     // A second broker: the first one's configuration, keys and watermark, copied.

@@ -93,7 +93,8 @@ pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
             files::write_private(path, &serde_json::to_vec_pretty(&running.world)?)?;
         }
         if rustix::process::geteuid().is_root() {
-            tracing::warn!("the agent runs as root, which it does not need: see docs/how-to/sidecar.md");
+            tracing::warn!("the agent runs as root, although it needs no rights of root; run it as a user of its own \
+            (docs/how-to/sidecar.md)");
         }
         tracing::info!(
             imds = running.world.imds.as_ref().map(|imds| imds.endpoint.as_str()),
@@ -102,7 +103,7 @@ pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
         );
         if let (true, Some(imds)) = (arguments.dev, &running.world.imds) {
             note(&format!(
-                "In another shell, without keys of its own, programs now get credentials of the role {}:\n\n  unset \
+                "To give the programs in another shell credentials of the role {}, run there:\n\n  unset \
                  AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN\n  export \
                  AWS_EC2_METADATA_SERVICE_ENDPOINT={}\n",
                 imds.role, imds.endpoint
@@ -155,8 +156,8 @@ async fn development(arguments: &AgentArguments) -> Result<AgentConfig, Failure>
         variable("AWS_ACCESS_KEY_ID"),
         variable("AWS_SECRET_ACCESS_KEY"),
     ) else {
-        let rule = "--dev: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set; paste the lines that `brevet \
-                    serve --dev` printed";
+        let rule = "--dev: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set; paste into this shell the lines \
+        that `brevet serve --dev` printed";
         return Err(rule.into());
     };
     let endpoint = [

@@ -47,7 +47,10 @@ pub(super) fn container(section: Container, base: &Path) -> Result<ContainerConf
     let workloads = workloads.collect::<Result<Vec<_>, _>>()?;
     for workload in &workloads {
         if !names.insert(workload.name.as_str()) {
-            let rule = format!("`{}` is the name of two workloads", workload.name);
+            let rule = format!(
+                "`{}` is the name of two workloads; give each workload another name",
+                workload.name
+            );
             return Err(value("[[container.workload]] name", rule));
         }
     }
@@ -142,8 +145,8 @@ fn wanted(entry: &ContainerWorkload) -> Result<Wanted, ConfigError> {
             })))
         }
         _ => {
-            let rule = "must be set, or both `cluster` and `family` must be set instead; the role then is the one in \
-                the broker's TaskAssociations";
+            let rule = "must be set, unless `cluster` and `family` are set: then the broker's TaskAssociations name \
+            the role";
             Err(value(ROLE, rule))
         }
     }

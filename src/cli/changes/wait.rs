@@ -124,7 +124,7 @@ fn among(change: i64, nodes: &[Seen]) -> Progress {
 fn one(change: i64, address: SocketAddr) -> Progress {
     let pending = match health::ask(address, "/metrics", LOOK_TIMEOUT) {
         Err(why) => Some(format!(
-            "the broker does not answer at its [operator] address {address}: {why}"
+            "the broker does not answer at its [operator] address {address} ({why})"
         )),
         Ok((200, body)) => match in_force(&body) {
             Some(at) if at >= change => None,

@@ -25,7 +25,8 @@ impl Look<'_> {
             return self.lines.push(failed(
                 "audit log",
                 says,
-                "make the broker's account the owner; the broker issues no credentials without an audit log",
+                "make the user of the broker process the owner of this path; the broker issues no credentials without \
+                an audit log",
             ));
         }
         if let Err(error) = journal::of(self.config).is_writable() {
@@ -37,7 +38,7 @@ impl Look<'_> {
             Err(error) => failed(
                 "audit log",
                 format!("{shown}: {error}"),
-                "check the file system",
+                "check the file system of the audit log",
             ),
             Ok((room, free)) => {
                 let says = format!("{shown}, {} MiB free", free >> 20);

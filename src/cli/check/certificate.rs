@@ -27,7 +27,7 @@ impl Look<'_> {
             Some((path, Err(error))) => failed(
                 "certificate",
                 format!("{}: {error}", path.display()),
-                "put a certificate and its private key there, or correct [tls]",
+                "put a certificate and its private key into the files that [tls] names, or correct [tls]",
             ),
             Some((path, Ok(identity))) => self.judge(path, identity, names.as_ref().ok()),
         };
@@ -49,7 +49,7 @@ impl Look<'_> {
             return failed(
                 "certificate",
                 format!("{path}: the certificate has no readable validity dates"),
-                "replace it with another certificate",
+                "replace the certificate with another one",
             );
         };
         if self.now < from {
@@ -84,8 +84,7 @@ impl Look<'_> {
         if !missing.is_empty() {
             says += &format!("; not for {}", missing.join(", "));
             steps.push(
-                "get a certificate that contains every name in [listen] names by which clients call the broker over \
-                 TLS",
+                "get a certificate for every name in [listen] names that clients call over TLS",
             );
         }
         if !refused.is_empty() {

@@ -20,7 +20,8 @@ impl Look<'_> {
             }
             Ok(highest) if highest.since(self.now) > MAX_CLOCK_OFFSET => {
                 let says = format!(
-                    "{}: is behind {highest}, the latest time that the broker has seen",
+                    "this machine's clock shows {}, which is before {highest}, the latest time that the broker has \
+                    seen",
                     self.now
                 );
                 let fix = "correct this machine's clock; if the clock is right now but was ahead before, run `brevet \
@@ -43,12 +44,17 @@ impl Look<'_> {
                 match off {
                     Some(off) if off.abs() > most => failed(
                         "clock",
-                        format!("differs by {} s from the database's clock", off.abs()),
+                        format!(
+                            "this machine's clock differs by {} s from the database's clock",
+                            off.abs()
+                        ),
                         "synchronize both clocks by NTP, since signatures and sessions depend on correct clocks",
                     ),
                     _ if behind > most => failed(
                         "clock",
-                        format!("is {behind} s behind the last change of the store"),
+                        format!(
+                            "this machine's clock is {behind} s behind the last change of the store"
+                        ),
                         "correct this machine's clock; while it is behind, the broker may accept sessions that have \
                          expired",
                     ),

@@ -94,8 +94,8 @@ impl Look<'_> {
                 Some(Arc::new(key))
             }
             Err(error) => {
-                let fix = "copy the file from another broker, or restore it from a backup; without it the broker \
-                    cannot decrypt any secret";
+                let fix = "copy the master key file from another broker, or restore it from a backup; without this \
+                file the broker cannot decrypt any secret";
                 self.lines.push(failed("master key", error, fix));
                 None
             }
@@ -120,14 +120,13 @@ impl Look<'_> {
                     false => warning(
                         "keyring",
                         format!("{says}, but no key in the state `next`, so the keyring cannot be rotated"),
-                        "copy the file from another broker of the cluster, or restore it from a backup",
+                        "copy the keyring file from another broker of the cluster, or restore it from a backup",
                     ),
                 });
                 Some(keyring)
             }
             Err(error) => {
-                let fix =
-                    "copy the file from another broker of the cluster, or restore it from a backup";
+                let fix = "copy the keyring file from another broker of the cluster, or restore it from a backup";
                 self.lines.push(failed("keyring", error, fix));
                 None
             }

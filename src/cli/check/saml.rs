@@ -7,7 +7,8 @@ use crate::cli::saml::{NEAR, metadata_warnings};
 use crate::directory::{Directory, SamlProvider};
 use crate::federation::saml::ATTRIBUTES;
 
-const RENEW: &str = "brevet saml put-provider --arn ARN --metadata FILE, with the identity provider's current metadata (if the directory is a file, put the document into it)";
+const RENEW: &str = "run `brevet saml put-provider --arn ARN --metadata FILE` with the identity provider's current \
+metadata (if the directory is a file, put the document into that file)";
 
 impl Look<'_> {
     /// Adds a line about the broker as a service provider, and one for each SAML provider. The first is
@@ -62,7 +63,7 @@ impl Look<'_> {
             Ok(idp) => idp,
             Err(rule) => {
                 let says = format!(
-                    "{arn}: the broker does not accept the provider's metadata document: {rule}"
+                    "{arn}: the broker does not accept the provider's metadata document ({rule})"
                 );
                 return failed("saml provider", says, RENEW);
             }
@@ -76,7 +77,7 @@ impl Look<'_> {
             )
         });
         let says = format!(
-            "{arn}: {}, signing certificates (SHA-256): {}",
+            "{arn}: entity ID {}, signing certificates (SHA-256) {}",
             idp.entity_id(),
             keys.collect::<Vec<_>>().join(", ")
         );

@@ -33,7 +33,7 @@ impl Look<'_> {
                 self.lines.push(failed(
                     CHECK,
                     format!(
-                        "{}: is not in the directory, so nobody can sign in there",
+                        "{}: this provider is not in the directory, so nobody can sign in with it",
                         shown.arn
                     ),
                     "add the provider to the directory, or remove it from [sign_in] providers",
@@ -64,7 +64,8 @@ impl Look<'_> {
             return Some(failed(
                 CHECK,
                 format!(
-                    "{arn}: its metadata has no SingleSignOnService for HTTP-Redirect, so no sign-in can begin here"
+                    "{arn}: the provider's metadata has no SingleSignOnService for HTTP-Redirect, so the broker \
+                    cannot send people there to sign in"
                 ),
                 "get metadata that contains this endpoint, or remove the provider from [sign_in] providers",
             ));
@@ -84,7 +85,8 @@ impl Look<'_> {
             return Some(warning(
                 CHECK,
                 format!(
-                    "{says}; its metadata requires signed requests, but this broker does not sign them"
+                    "{says}; the provider's metadata requires signed requests, but this broker does not sign its \
+                    requests"
                 ),
                 "set [saml] request_key and request_certificate, and give the broker's metadata to the identity provider again",
             ));
@@ -100,7 +102,8 @@ fn of_oidc(url: &str, directory: &Directory, offered: &Offered) -> Option<Line> 
         Err(refused) => failed(
             CHECK,
             format!("{arn}: {refused}"),
-            "run brevet provider secret --arn ARN --client-id ID --file FILE, or set client_id in [sign_in] providers",
+            "run `brevet provider secret --arn ARN --client-id ID --file FILE`, or set client_id in [sign_in] \
+            providers",
         ),
         Ok(client) => {
             let kind = match client.secret {

@@ -41,8 +41,8 @@ impl Look<'_> {
             Ok(off) if !off.is_empty() => self.lines.push(warning(
                 "durability",
                 format!(
-                    "switched off in PostgreSQL: {}; if its machine crashes, changes and revocations that were \
-                     acknowledged may be lost",
+                    "these settings of PostgreSQL are off: {}; if the database's machine crashes, acknowledged \
+                    changes and revocations may be lost",
                     off.join(", ")
                 ),
                 "switch these settings on in postgresql.conf",
@@ -323,7 +323,7 @@ impl Look<'_> {
         self.lines.push(match lacking.is_empty() {
             true => ok(
                 "brokers",
-                format!("{} connected, of the same cluster", connected.len()),
+                format!("{} connected, all of one cluster", connected.len()),
             ),
             false => failed(
                 "brokers",

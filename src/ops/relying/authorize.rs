@@ -353,7 +353,8 @@ impl Decided {
             Outcome::ExplicitlyDenied => (Code::ExplicitDeny, "A policy denies the request."),
             _ => (
                 Code::ImplicitDeny,
-                "No policy that must allow the request allows it.",
+                "No policy denies the request, but at least one policy that must allow it does not (identity, \
+                resource, session, boundary or organization).",
             ),
         };
         Self::refused(code, denied.note.as_deref().unwrap_or(sentence))
