@@ -1,6 +1,7 @@
 //! Answers proxies in front of object stores that ask whether a request may go on: Envoy by its external authorization
-//! filter over gRPC, and nginx, Traefik and Caddy over HTTP. This module converts a question to the head of a request,
-//! and a decision to an answer; [`decide`] makes the decision.
+//! filter over gRPC, and nginx, Traefik and Caddy over HTTP. Such a request of a proxy is called a question. This
+//! module converts a question to the head of the client's request, and a decision to an answer; [`decide`] makes the
+//! decision.
 //!
 //! An answer contains a signature that the store accepts, so it is sent to the operator's proxies only and never
 //! logged.
@@ -33,10 +34,10 @@ use forwarded::Forwarded;
 pub use gate::Gate;
 pub use memory::Memory;
 
-/// The longest message of Envoy in bytes. It has room for the headers of a request and the body of a DeleteObjects
-/// request.
+/// The maximum length of a message from Envoy, in bytes. A message has the headers of a request and, for DeleteObjects,
+/// the body.
 const MAX_MESSAGE_BYTES: usize = (2 << 20) + (256 << 10);
-/// The message to a sender that has shown neither a certificate nor a secret.
+/// The message for a sender that has shown neither a valid client certificate nor a shared secret.
 const NOT_ADMITTED: &str = "Only the operator's own proxies may call this listener: present a client certificate of \
     the CA in [s3] client_ca, or send a secret of [s3] secret_files in X-Brevet-Proxy-Secret.";
 
@@ -134,7 +135,8 @@ async fn authorize<B>(question: Question, request: &Request<B>) -> Response<Body
 }
 
 impl Question {
-    /// Finds the store by the host name in the head of a request, and decides whether the request may go on.
+    /// Finds the store by the host name in the head of a request, and decides whether the request may go on to the
+    /// store.
     async fn decide(&self, head: Head<'_>, origin: Origin) -> Decision {
         if let Err(why) = &self.readiness {
             tracing::debug!(why, "a request to an object store was refused");
@@ -205,8 +207,8 @@ fn origin(
     }
 }
 
-/// Refuses a request that cannot be read because of the proxy's configuration, and logs the rule that the configuration
-/// breaks, so that the operator learns of it.
+/// Refuses a request that cannot be read because of the proxy's configuration. Logs `rule`, the rule that the
+/// configuration breaks, for the operator.
 fn misconfigured(rule: &str) -> Decision {
     tracing::warn!(
         rule,

@@ -1,9 +1,12 @@
-//! The S3 Signer API of Apache Iceberg, for clients that hold a bearer token of `/oauth2/token` and no key: the client
-//! describes a request to an object store, gets headers with a signature, and sends the request itself.
+//! The S3 Signer API of Apache Iceberg, for clients that have a bearer token of `/oauth2/token` instead of an access
+//! key. The client describes a request to an object store, gets headers with a signature, and sends the request itself.
 //!
-//! A request to the proxy in front of a store is signed with the client's own key, and is judged when the proxy asks
-//! about it. A request to the store itself is judged here and signed with the store's key, if the store acts on nothing
-//! that is not signed (`remote_signing` of `[[s3.stores]]`). This module contains no rules of its own.
+//! - A request to the proxy in front of a store is signed with the client's own key. The broker decides on it later,
+//!   when the proxy asks.
+//! - A request to the store itself is decided here and signed with the store's key. This requires `remote_signing` in
+//!   `[[s3.stores]]`, which an operator sets only for a store that ignores everything in a request that is not signed.
+//!
+//! This module contains no rules of its own.
 
 mod answer;
 mod read;
@@ -33,7 +36,8 @@ use crate::s3::{Code, Head, S3Refusal, S3Store, route};
 use answer::Refused;
 use read::Asked;
 
-/// The name of the event in the audit log for a call that is refused before the operation on the store is known.
+/// The name of the event in the audit log for a call that is refused before the broker knows the operation on the
+/// store.
 const NAME: &str = "SignS3Request";
 /// Headers that a client must not send in its question, because only the answer sets them.
 const OF_THE_ANSWER: [&str; 3] = ["authorization", "x-amz-date", "x-amz-security-token"];
@@ -83,7 +87,8 @@ impl Signer<'_> {
         }
     }
 
-    /// Signs the request that a client describes in the body. Returns its URI, and the headers to add to it.
+    /// Signs the request that a client describes in the body of its call. Returns the URI of that request, and the
+    /// headers to add to it.
     async fn signed(
         &self,
         head: &http::request::Parts,
@@ -129,7 +134,7 @@ impl Signer<'_> {
         }
     }
 
-    /// Judges a request to a store as if its client had signed it and sent it to the proxy, and signs it with the
+    /// Decides on a request to a store as if the client had signed it and sent it to the proxy, and signs it with the
     /// store's key.
     async fn for_store(
         &self,
@@ -170,8 +175,8 @@ impl Signer<'_> {
     }
 }
 
-/// Signs a request with the client's own key. Returns all headers of the signed request, and of these the ones that the
-/// client must add.
+/// Signs a request with the client's own key. Returns all headers of the signed request, and separately the headers
+/// that the client must add.
 fn own_signature(
     store: &S3Store,
     authority: &str,
@@ -229,8 +234,10 @@ fn own_signature(
     Ok((headers, added))
 }
 
-/// The value of `x-amz-content-sha256` for the request: what the client sent, or what it must add. If the body lists
-/// the objects to delete, the value must be the hash of the body, since the broker judges these names.
+/// The value of `x-amz-content-sha256` for the request: the client's own value, or the value that the client must add.
+///
+/// If the client sent a body, the value must be the SHA-256 of that body, because the broker decides on the objects
+/// that the body names.
 fn payload(asked: &Asked) -> Result<Cow<'_, str>, S3Refusal> {
     let hash = asked
         .body

@@ -178,8 +178,8 @@ async fn run(
     })
 }
 
-/// Reports the loaded directory and revocations in the metrics, the log and the audit log. `ended_after` is the last
-/// change of the feed before the revocations for entries that were removed from the directory file.
+/// Reports the loaded directory and revocations in the metrics, the log and the audit log. `ended_after` is the number
+/// of the last change before the revocations that ended the sessions of entries removed from the directory file.
 async fn report_what_was_loaded(
     broker: &Broker,
     ended_after: Option<i64>,

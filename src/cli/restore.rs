@@ -75,7 +75,9 @@ pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
             })
         }
         (Some(_), _) => Err(
-            "[store] url: restore a PostgreSQL store with `pg_restore`, then run `brevet restore --accept`".into(),
+            "[store] url names a PostgreSQL store, but `brevet restore FILE` restores SQLite stores only: restore the \
+             database with `pg_restore`, then run `brevet restore --accept`"
+                .into(),
         ),
         (None, _) => journal::note(&journal::of(&config), "AcceptStore", json!({}), || {
             accept(&config)

@@ -7,7 +7,7 @@ use crate::proof::jwt::Verified;
 
 /// The claim that contains all claims of Kubernetes.
 const CLAIM: &str = "kubernetes.io";
-/// The maximum length of an object's name, which is an RFC 1123 subdomain.
+/// The maximum length of an object's name in bytes. The name is a subdomain (RFC 1123).
 const MAX_NAME: usize = 253;
 
 /// The claims of a service account's token about the pod to which it was given.

@@ -119,7 +119,7 @@ impl Rpc for Authorize {
             Ok(pb::Semantic::PermitOnFirstPermit) => Semantic::PermitOnFirstPermit,
             Err(_) => {
                 return Err(
-                    FieldError::new("Semantic", "must be a value that the API defines").into(),
+                    FieldError::new("Semantic", "must be SEMANTIC_UNSPECIFIED, SEMANTIC_DENY_ON_FIRST_DENY or SEMANTIC_PERMIT_ON_FIRST_PERMIT").into(),
                 );
             }
         };

@@ -76,7 +76,8 @@ pub fn preflight(
     Ok(answer)
 }
 
-/// Returns whether a text matches a pattern, in which one `*` matches any text.
+/// Returns whether a text matches a pattern. The pattern may contain one `*`, which stands for any text, even an empty
+/// one.
 fn is_like(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,

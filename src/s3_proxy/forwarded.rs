@@ -1,9 +1,10 @@
-//! The head of a client's request in the headers of a proxy's question, as nginx (`auth_request`), Traefik
-//! (`forwardAuth`) and Caddy (`forward_auth`) send it.
+//! Reads the head of a client's request from the headers in which a proxy describes it: nginx (`auth_request`), Traefik
+//! (`forwardAuth`) or Caddy (`forward_auth`).
 //!
 //! nginx is configured to write `X-Original-…`; Traefik and Caddy write `X-Forwarded-…` by themselves. A proxy replaces
-//! the headers that it writes, and passes all others on as its client sent them. Therefore a question that has headers
-//! of both families, or one of them twice, is refused: otherwise a client could choose which request is judged.
+//! the headers that it writes, and passes all other headers on as its client sent them. Therefore the broker refuses a
+//! question that has headers of both families, or one of them twice. Otherwise a client could choose which request the
+//! broker decides on.
 
 use std::net::IpAddr;
 
@@ -25,15 +26,17 @@ pub struct Forwarded {
     pub client_ip: IpAddr,
     pub is_secure: bool,
     pub family: Family,
-    /// Whether the proxy calls the store by the host name in the broker's answer, as it says in `X-Brevet-Takes`.
+    /// Whether the proxy sends the request to the store under the host name in the broker's answer. nginx always does;
+    /// other proxies declare it in the header `X-Brevet-Takes`.
     pub takes_host: bool,
 }
 
-/// The names of the headers in which a proxy describes a request. They tell which proxy it is, and so which answers it
-/// can use.
+/// The family of headers in which a proxy describes a request. It tells which proxy is asking, and so which answers
+/// that proxy can use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// `X-Original-…`: nginx. It can send another URI and host to the store, and does not pass bodies of refusals on.
+    /// `X-Original-…`: nginx. It can send another URI and host to the store, but does not pass the body of a refusal on
+    /// to the client.
     Original,
     /// `X-Forwarded-…`: Traefik and Caddy. They pass refusals on to the client with their status and body.
     Forwarded,
@@ -44,7 +47,7 @@ const FORWARDED: [&str; 3] = ["x-forwarded-method", "x-forwarded-uri", "x-forwar
 /// The header with the length of the body. A proxy cannot report it in `Content-Length`, because its question has no
 /// body.
 const LENGTH: &str = "x-original-content-length";
-/// The header by which a proxy says what it uses of the answer besides the signature: `host`, or nothing.
+/// The header in which a proxy lists what it copies from the answer besides the signature: `host`, or nothing.
 const TAKES: &str = "x-brevet-takes";
 const CLIENT: &str = "x-forwarded-for";
 const SCHEME: &str = "x-forwarded-proto";
@@ -138,7 +141,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, String> {
     }
 }
 
-/// The headers of the client in their order; a header that occurs several times is listed as often.
+/// The headers that came from the client, in their order. A header that occurs several times has as many entries.
 fn clients(headers: &HeaderMap) -> Result<Vec<(String, String)>, String> {
     let of_proxy = |name: &str| {
         NOT_THE_CLIENTS.contains(&name)

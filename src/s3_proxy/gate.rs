@@ -1,6 +1,6 @@
-//! Decides who may ask: only a proxy that shows a client certificate of the CA in `[s3] client_ca`, or one of the
-//! shared secrets. Nobody else is served, because an answer contains a signature that the store accepts, and because
-//! the broker relies on the client address that the proxy reports.
+//! Decides which senders may ask: only a proxy that shows a client certificate of the CA in `[s3] client_ca`, or one of
+//! the shared secrets. All others are refused, because an answer contains a signature that the store accepts, and
+//! because the broker relies on the client address that the proxy reports.
 
 use http::{HeaderMap, HeaderName};
 
@@ -11,7 +11,7 @@ use crate::proof::certificate::ClientCertificate;
 /// The header, and the gRPC metadata, in which a proxy shows its secret.
 pub const SECRET_HEADER: HeaderName = HeaderName::from_static("x-brevet-proxy-secret");
 
-/// What a sender must show to count as one of the operator's proxies: a client certificate or a shared secret.
+/// The proofs by which a sender counts as one of the operator's proxies: a client certificate or a shared secret.
 #[derive(Debug, Default)]
 pub struct Gate {
     /// The names that a certificate may have; `None` accepts every certificate of the CA.
@@ -36,8 +36,8 @@ impl Gate {
         is_certified || self.knows(headers)
     }
 
-    /// Whether a request has exactly one secret, and this is one of the shared ones. Every shared secret is compared,
-    /// so that the time does not tell which of them matched.
+    /// Whether a request has exactly one secret, and its value is one of the shared secrets. The value is compared with
+    /// all shared secrets, so that the response time does not reveal which of them matched.
     fn knows(&self, headers: &HeaderMap) -> bool {
         let mut shown = headers.get_all(SECRET_HEADER).iter();
         let (Some(secret), None) = (shown.next(), shown.next()) else {

@@ -11,9 +11,9 @@ use super::Added;
 use crate::error::{Class, Error};
 use crate::s3::S3Refusal;
 
-/// Why a request was not signed. The answers to the two kinds of refusals have different forms.
+/// Why a request was not signed. The two variants have answers of different forms.
 pub(super) enum Refused {
-    /// The broker does not accept the caller or the question. No audit record says so yet.
+    /// The broker does not accept the caller or the question. The audit record is still to be written.
     Broker(Error),
     /// The request to the store is malformed, or the caller may not make it.
     Store(S3Refusal),
@@ -34,7 +34,8 @@ impl From<S3Refusal> for Refused {
 /// The HTTP status by which Iceberg's clients recognize an expired token.
 const AUTHENTICATION_TIMEOUT: u16 = 419;
 
-/// The answer with the signed request. Clients must not cache it, since the broker judges every request anew.
+/// The answer with the headers of the signed request. Clients must not cache it, since the broker decides on every
+/// request anew.
 pub(super) fn signed(uri: &str, added: &Added) -> Response<Full<Bytes>> {
     let one = |(name, value): &(&'static str, _)| {
         let value: &crate::base::secret::Secret<String> = value;
@@ -45,7 +46,7 @@ pub(super) fn signed(uri: &str, added: &Added) -> Response<Full<Bytes>> {
     response(StatusCode::OK, &body)
 }
 
-/// The answer if the request to the store is malformed or the caller may not make it.
+/// The answer to a malformed request to the store, or to one that the caller may not make.
 pub(super) fn refused(refusal: &S3Refusal) -> Response<Full<Bytes>> {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN);
     let message = refusal.full_message();
@@ -57,7 +58,7 @@ pub(super) fn refused(refusal: &S3Refusal) -> Response<Full<Bytes>> {
     response
 }
 
-/// The answer if the broker does not accept the caller or the question.
+/// The answer to a caller or a question that the broker does not accept.
 pub(super) fn failed(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     let (status, kind) = match (error, error.class()) {
         (Error::ExpiredToken, _) => (
@@ -78,7 +79,7 @@ pub(super) fn failed(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     failure(status, kind, &error.message(), request_id)
 }
 
-/// The answer to another method than POST.
+/// The answer to any method other than POST.
 pub(super) fn only_post() -> Response<Full<Bytes>> {
     let status = StatusCode::METHOD_NOT_ALLOWED;
     let mut response = failure(status, "BadRequestException", "Use POST.", "");

@@ -1,4 +1,4 @@
-//! Parses the question of a client: `S3SignRequest` in Apache Iceberg's `s3-signer-open-api.yaml`.
+//! Parses the body of a call of the S3 Signer API: `S3SignRequest` in Apache Iceberg's `s3-signer-open-api.yaml`.
 
 use serde_json::{Map, Value};
 
@@ -10,8 +10,8 @@ pub(super) struct Asked {
     pub method: String,
     /// The URI as the client wrote it; the answer repeats it.
     pub uri: String,
-    /// The host of the URI in lower case. The port is left out if it is the default port of the scheme, as clients do
-    /// in `Host`.
+    /// The host and the port of the URI, in lower case. The port is left out if it is the default port of the scheme,
+    /// as in the header `Host`.
     pub authority: String,
     /// The path and the query of the URI, still encoded.
     pub target: String,
@@ -30,7 +30,7 @@ impl Asked {
     }
 }
 
-/// Parses a question. Unknown members are ignored, since later versions of the API may add some.
+/// Parses a call. Unknown members are ignored, since later versions of the API may add some.
 ///
 /// # Errors
 /// A sentence that names the member and the rule.

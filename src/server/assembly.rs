@@ -39,7 +39,7 @@ use crate::tokens::Tokens;
 
 /// The broker's own region if the configuration only has `*`.
 const DEFAULT_REGION: &str = "us-east-1";
-/// The capacity of the cache of session policies that were found valid, in entries.
+/// The maximum number of session policies in the cache of valid session policies.
 const SOUND_POLICIES: u64 = 10_000;
 
 /// Opens the session records, in Redis or in memory.
@@ -64,8 +64,8 @@ pub(super) struct Assembled {
     pub(super) serves: Serves,
     /// The state of the watched files when they were read; `None` if no file was read.
     pub(super) watch: Option<Stamps>,
-    /// The last change of the feed before the revocations for entries that were removed from the directory file; `None`
-    /// if no entry was removed.
+    /// The number of the last change before the revocations that ended the sessions of entries removed from the
+    /// directory file; `None` if no entry was removed.
     pub(super) ended_after: Option<i64>,
     pub(super) listeners: Listeners,
     pub(super) urgent: Urgent,
@@ -232,8 +232,8 @@ impl Materials<'_> {
     }
 }
 
-/// How many tokens of identity providers are verified at the same time: half as many as there are processors, so that
-/// callers who sign their requests still have the other half.
+/// How many tokens of identity providers are verified at the same time: half as many as there are processors. The other
+/// half stays free for callers who sign their requests.
 fn verifications() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     (processors / 2).max(1)

@@ -77,7 +77,8 @@ impl Metered {
         }
     }
 
-    /// Sets a deadline for the arrival of the whole body, for services that begin to answer before it has arrived.
+    /// Sets a deadline, counted from now, for the arrival of the whole body. This is for services that begin to answer
+    /// before the body has arrived.
     pub(super) fn until(mut self, time: Duration) -> Self {
         self.deadline = Some(Box::pin(tokio::time::sleep(time)));
         self
@@ -175,8 +176,8 @@ impl Body for Metered {
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
     ages: Arc<Ages>,
-    /// Answers that hyper has accepted. hyper does not report when it has sent an answer; all of them count as sent
-    /// once hyper could write everything in its buffers.
+    /// Answers that hyper has accepted. hyper does not report when it has sent an answer, so all of them count as sent
+    /// when hyper has written its buffers completely.
     handed_over: Mutex<HandedOver>,
 }
 
@@ -187,8 +188,8 @@ struct HandedOver {
     is_over: bool,
 }
 
-/// How many answers are waiting, by their age. An answer holds a reference to this type and not to [`Unsent`]:
-/// [`Unsent`] holds answers, and the two would keep each other alive.
+/// How many answers are waiting, by their age. Answers refer to this type and not to [`Unsent`], because [`Unsent`]
+/// holds answers: with references in both directions, neither would ever be freed.
 #[derive(Debug, Default)]
 struct Ages {
     /// The number of waiting answers for each second of arrival, modulo [`SECONDS`].
@@ -201,7 +202,8 @@ const SECONDS: usize = 16;
 pub(super) const MAX_UNREAD_SECONDS: u32 = 10;
 
 impl Unsent {
-    /// Must be called once a second. Returns whether an answer has waited for longer than [`MAX_UNREAD_SECONDS`].
+    /// Counts a second of the connection's age; must be called once a second. Returns whether an answer has waited for
+    /// longer than [`MAX_UNREAD_SECONDS`].
     pub(super) fn tick(&self) -> bool {
         let now = self.ages.second.fetch_add(1, Ordering::Relaxed) + 1;
         let fresh = |slot: usize| {
@@ -289,7 +291,7 @@ pub(super) struct Answer {
     is_http2: bool,
     /// The bytes that were taken from `body` but not passed on yet.
     rest: Bytes,
-    /// A value that is dropped together with the body: see [`Self::keeping`].
+    /// A value that is kept until the body is dropped: see [`Self::keeping`].
     _kept: Option<Box<dyn Any + Send>>,
 }
 
@@ -303,8 +305,9 @@ impl Answer {
         }
     }
 
-    /// Wraps the body of an answer and counts its bytes. Over HTTP/2 each piece counts until its stream has sent it.
-    /// Over HTTP/1.1, and for an answer without a body, hyper takes the whole answer at once.
+    /// Wraps the body of an answer and counts its bytes. Over HTTP/2 each piece counts until hyper has sent it on its
+    /// stream. Over HTTP/1.1, and for an answer without a body, the whole answer counts as handed over to hyper at
+    /// once.
     pub(super) fn new(
         body: tonic::body::Body,
         call: Arc<Call>,

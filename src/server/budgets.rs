@@ -1,5 +1,5 @@
-//! Shares budgets of calls among brokers: background tasks exchange how many brokers there are and how many calls each
-//! has counted. No call waits for these tasks.
+//! Shares budgets of calls among brokers. In background tasks, brokers tell each other how many calls they have
+//! counted, and find out how many brokers there are. No call waits for these tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,14 @@ use super::Shared;
 
 /// How often brokers exchange the numbers of calls that they have counted.
 const EXCHANGE_EVERY: Duration = Duration::from_millis(200);
-/// The maximum number of principals and accounts in one exchange. Those with the most calls are exchanged.
+/// The maximum number of principals and accounts in one exchange. If there are more, only those with the most calls are
+/// exchanged.
 const MAX_TOLD: usize = 512;
 /// How often brokers are counted and unused counters are dropped.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long the last known number of brokers is used while the brokers cannot be counted.
 const KEEP_COUNT: Duration = Duration::from_secs(10);
-/// Counters of live sessions that are zero are dropped once in this many rounds of [`look_after`].
+/// Live-session counters that are zero are dropped once in this many rounds of [`look_after`].
 const SWEEP_SESSIONS: u64 = 30;
 
 /// Exchanges numbers of calls with the other brokers on the same Redis, until the daemon ends.
@@ -71,8 +72,8 @@ pub(super) async fn look_after(shared: Arc<Shared>) {
     }
 }
 
-/// How many brokers have reported lately, including this one: the brokers on a shared store, or if the store is not
-/// shared, those on the same Redis. `None` if neither answers.
+/// How many brokers have reported lately, including this one: on a shared store, the brokers on this store; otherwise,
+/// those on the same Redis. `None` if neither the store nor Redis answers.
 async fn brokers(shared: &Shared) -> Option<usize> {
     let broker = &shared.broker;
     if broker.store.is_shared() {

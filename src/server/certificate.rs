@@ -14,7 +14,7 @@ pub const WARN_BEFORE: Duration = Duration::from_secs(14 * 86_400);
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// The shortest time between two warnings about the same certificate.
 const WARN_EVERY: Duration = Duration::from_secs(86_400);
-/// The value of [`Ends`] for an unknown expiry: there is no certificate, or its dates cannot be read.
+/// The value of [`Ends`] if the expiry is unknown: there is no certificate, or its dates cannot be read.
 const UNKNOWN: i64 = i64::MAX;
 
 /// When the certificate in use expires, in seconds since 1970.

@@ -100,7 +100,8 @@ impl Timekeeper {
     }
 }
 
-/// Explains for the log and `/readyz` why a node is not ready: its wall clock is behind by `lag`.
+/// The reason, for the log and `/readyz`, why a node whose wall clock is behind by `lag` is not ready, with the command
+/// that helps.
 pub(super) fn why(clock: &HighWaterClock, lag: Duration) -> String {
     let wall = clock.wall();
     let behind = format!(
@@ -164,8 +165,8 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     }
 }
 
-/// Applies an operator's acceptance of the clock. The file only names a change in the change feed, which revokes every
-/// session. The broker must have applied that change before its time may go back.
+/// Applies an operator's acceptance of the wall clock. The file contains only the number of a change in the feed that
+/// revokes every session. The broker must have applied that change before it sets its time back.
 async fn take(shared: &Shared, mark: ClockMark) {
     let (broker, keeper) = (&shared.broker, &shared.timekeeper);
     if broker.feed.sequence() < mark.sequence {

@@ -20,7 +20,8 @@ use crate::proof::certificate::ClientCertificate;
 use run::run;
 use served::Certified;
 
-/// If all slots are taken, how long a new connection waits until another connection is closed in its favour.
+/// How long a new connection waits for a slot, if all slots are taken, until another connection is closed in its
+/// favour.
 const ROOM: Duration = Duration::from_millis(100);
 /// How long the accept loop pauses after a failure, for example without free file descriptors.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);

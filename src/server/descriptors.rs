@@ -7,7 +7,7 @@ use crate::process;
 /// again.
 const RESERVED: u64 = 128;
 
-/// Reduces a limit of connections to the number for which this process has enough file descriptors.
+/// Reduces a limit on connections to the number for which this process has enough file descriptors.
 pub(super) fn fitting(connections: usize) -> usize {
     let descriptors = process::descriptor_limit();
     let fitting = usize::try_from(beside_reserved(descriptors)).unwrap_or(usize::MAX);

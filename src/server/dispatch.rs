@@ -22,7 +22,8 @@ use crate::portal;
 use crate::routes::{self, Grpc, Http};
 use crate::{grpc, query, s3_signer, sso};
 
-/// Answers a request by the module that serves its path, such as gRPC, the Query API, or pages for people.
+/// Passes a request to the module that serves its path, such as gRPC, the Query API, or pages for people, and returns
+/// the answer.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
     origin: Origin,

@@ -4,11 +4,8 @@
 
 use std::time::Instant;
 
-/// The maximum allowance, which is also the allowance of a new connection: how many frames in a row may belong to no
-/// call.
-///
-/// An idle client sends at most a PING every ten seconds (gRPC's keepalive). When it connects, it sends a SETTINGS, a
-/// WINDOW_UPDATE and, in browsers, about ten PRIORITY frames.
+/// How many frames that belong to no call a connection may send in a row. A new connection begins with this allowance,
+/// and the allowance never grows beyond it.
 const IDLE_FRAMES: u32 = 100;
 /// How much the allowance of frames that belong to no call grows each second.
 const IDLE_FRAMES_PER_SECOND: u64 = 20;
@@ -64,7 +61,7 @@ pub(super) struct Seen {
 }
 
 impl Frames {
-    /// The state of a connection whose first line of the preface was already read.
+    /// Makes the state of a connection of which the first line of the preface was already read.
     pub(super) fn new() -> Self {
         Self {
             header: [0; 9],

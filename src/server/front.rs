@@ -1,5 +1,5 @@
-//! The first steps for each request, whatever its protocol: ambiguous requests are refused, the client behind proxies
-//! is found, and cross-origin requests are answered.
+//! The first steps for each request, whatever its protocol: refuses ambiguous requests, finds the client behind
+//! proxies, and answers cross-origin requests.
 
 use std::sync::Arc;
 
@@ -175,8 +175,8 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
-/// Whether there is no transfer encoding, or exactly `chunked`. HTTP servers do not agree on the meaning of
-/// anything else.
+/// Whether the request has no `Transfer-Encoding`, or exactly `chunked`. HTTP servers do not agree on the meaning of
+/// any other value.
 fn is_plainly_framed(headers: &HeaderMap) -> bool {
     let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
     encodings

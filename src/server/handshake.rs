@@ -14,7 +14,7 @@ const MAX_HELLO_BYTES: usize = 16_384;
 /// How many bytes may follow the ClientHello until the handshake is complete.
 const MAX_REST_BYTES: usize = 16_384;
 
-/// A stream from which only a limited number of bytes is read until the handshake is complete.
+/// A stream that refuses more than a limited number of bytes until the TLS handshake is complete.
 pub(super) struct Greeting<S> {
     stream: S,
     /// How many bytes may still be read; `None` once the handshake is complete.

@@ -68,7 +68,8 @@ fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAd
     })
 }
 
-/// The host names of a broker with this configuration and these names in its certificate.
+/// The host names by which clients may call this broker: those of the configuration. If it lists none, they are the
+/// address of `[listen]`, the names of this machine on loopback, and the names in `certificate`.
 ///
 /// # Errors
 /// [`StartError::Names`] if there are none.

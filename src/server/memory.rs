@@ -9,7 +9,7 @@ const CONNECTION_BYTES: u64 = 65_536;
 /// The divisor for the part of the memory that connections may take: a quarter.
 const PART: u64 = 4;
 
-/// Reduces a limit of connections to the number for which a quarter of the memory is enough.
+/// Reduces a limit on connections to the number for which a quarter of the memory is enough.
 pub(super) fn fitting(connections: usize) -> usize {
     let Some(limit) = limit() else {
         return connections;
@@ -55,8 +55,8 @@ fn total(meminfo: &str) -> Option<u64> {
         .checked_mul(1_024)
 }
 
-/// The lowest limit of the control groups in `/proc/self/cgroup` and of those above them (cgroups(7)). In a
-/// container a group may have another path than outside, so that only the root is found.
+/// The lowest limit in bytes among the control groups in `/proc/self/cgroup` and the groups above them (cgroups(7)). In
+/// a container, the path of a group may differ from its path outside; then only the root group is found.
 fn of_groups(groups: &str, root: &Path) -> Option<u64> {
     let limits = groups.lines().flat_map(|line| {
         let mut fields = line.splitn(3, ':');

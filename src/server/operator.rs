@@ -112,8 +112,7 @@ fn metrics(shared: &Shared) -> String {
 /// The maximum number of SAML providers with metrics of their own.
 const MAX_SAML_PROVIDERS: usize = 1_000;
 
-/// Sets the metrics that say how long each SAML provider of the current directory can be used without a
-/// gap.
+/// Sets the metrics that say for how long each SAML provider of the current directory can be used without interruption.
 fn saml_providers(shared: &Shared) {
     let (directory, now) = (shared.broker.directory.load(), shared.broker.clock.now());
     let family = &shared.broker.metrics.saml_provider_usable_seconds;

@@ -121,7 +121,7 @@ impl Parts {
         Ok((Some(file), early))
     }
 
-    /// The entry of this node in the list of nodes, which the other nodes on the store can read.
+    /// The entry of this node in the store's list of nodes, which the other brokers on the store read.
     pub(super) fn node(
         &self,
         config: &Config,
@@ -168,14 +168,14 @@ pub(super) struct FilesRead {
     /// The stamps of the files, taken before the files were read, so that a later change is noticed.
     pub(super) seen: Stamps,
     pub(super) serves: Serves,
-    /// The last change of the feed before the revocations for entries that were removed from the directory file; `None`
-    /// if no entry was removed.
+    /// The number of the last change before the revocations that ended the sessions of entries removed from the
+    /// directory file; `None` if no entry was removed.
     pub(super) ended_after: Option<i64>,
 }
 
 impl FilesRead {
-    /// Splits the value into the files to watch, the directory file that this node serves, and the change after which
-    /// removed entries were revoked.
+    /// Splits the value into the stamps of the files to watch, the directory file that this node serves, and
+    /// [`Self::ended_after`].
     pub(super) fn split(read: Option<Self>) -> (Option<Stamps>, Serves, Option<i64>) {
         match read {
             Some(read) => (Some(read.seen), read.serves, read.ended_after),
@@ -275,8 +275,8 @@ impl Loaded {
     }
 }
 
-/// Replaces ARNs of principals in trust policies and bucket policies, which an earlier version has stored, by unique
-/// ids. The resulting changes follow `head` in the feed, so the daemon applies them like those of other nodes.
+/// Replaces the ARNs of principals in the trust policies and bucket policies of an earlier version by unique ids. The
+/// resulting changes follow `head` in the feed, so the daemon applies them like the changes of other nodes.
 async fn bind_principals(context: CommandContext<'_>, directory: &Directory) {
     match commands::bind_stored(context, directory).await {
         Ok(0) => {}
@@ -291,7 +291,7 @@ async fn bind_principals(context: CommandContext<'_>, directory: &Directory) {
     }
 }
 
-/// The parameters with which the store of a configuration is opened.
+/// The parameters for opening the store of a configuration.
 pub fn entrance<'a>(config: &'a Config, master_key: Option<&'a MasterKey>) -> Entrance<'a> {
     Entrance {
         place: &config.store,

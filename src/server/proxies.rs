@@ -22,8 +22,8 @@ pub struct Client {
     pub ip: IpAddr,
     /// Whether the client used TLS, to this broker or to a trusted proxy.
     pub secure_transport: bool,
-    /// Whether forwarded headers on the connection may be read. If a proxy only passes bytes on and does not
-    /// name its client, such headers are the client's own.
+    /// Whether the broker may read the forwarded headers of requests on the connection. It may not if the peer is a
+    /// trusted proxy that only passes bytes on without naming its client: such headers come from the client itself.
     pub may_forward: bool,
 }
 

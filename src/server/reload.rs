@@ -89,8 +89,8 @@ impl Due {
         self.master_key || self.directory || self.keyring || self.certificate || self.s3
     }
 
-    /// Reads the files again. The master key is first, since it opens secrets in the others. Returns whether the
-    /// directory file must be read once more although it has not changed, because the store could not be written.
+    /// Reads the files again. The master key is read first, since it opens secrets in the other files. Returns whether
+    /// the directory file must be read once more although it has not changed, because the store could not be written.
     fn reload(&self, config: &Config, shared: &Shared) -> bool {
         let mut is_due_again = false;
         if self.master_key

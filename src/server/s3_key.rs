@@ -1,5 +1,6 @@
-//! Reads the file with the access key of an object store. It has the format of the AWS CLI's credentials file: a
-//! section `[default]` with `aws_access_key_id` and `aws_secret_access_key`. Only its owner may be able to read it.
+//! Reads the file with the access key of an object store. The file has the format of the AWS CLI's credentials file: a
+//! section `[default]` with `aws_access_key_id` and `aws_secret_access_key`. It is refused if anybody but its owner may
+//! read it.
 
 use std::path::Path;
 

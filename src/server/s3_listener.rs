@@ -23,13 +23,14 @@ use super::shared::Shared;
 use crate::proof::certificate::ClientCertificate;
 use crate::s3_proxy::{self, Question};
 
-/// The most connections. Proxies keep theirs open, and Envoy needs one for each of its threads.
+/// The maximum number of connections. Proxies keep theirs open, and Envoy needs one for each of its threads.
 const MAX_CONNECTIONS: usize = 1_024;
-/// The most questions at the same time on one HTTP/2 connection.
+/// The maximum number of simultaneous questions on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
-/// The most headers of a question: those of a client's request, and those that a proxy adds.
+/// The maximum number of headers of a question. They include the headers of the client's request and those that the
+/// proxy adds.
 const MAX_HEADERS: usize = 128;
-/// The longest header list of a question, in bytes.
+/// The maximum length of the header list of a question, in bytes.
 const MAX_HEADER_BYTES: usize = 98_304;
 /// How long a connection may take to complete its handshake and to prove that it comes from one of the operator's
 /// proxies.

@@ -1,5 +1,5 @@
-//! The state of the listener for proxies in front of object stores: its certificate, the proof that proxies must show,
-//! and the stores with their keys.
+//! The state of the listener for proxies in front of object stores: its certificate, the CA and the secrets by which it
+//! recognizes proxies, and the stores with their keys.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Serves the SAML metadata of this broker as a service provider, which is public.
+//! Serves this broker's SAML metadata, which describe it as a service provider. Anybody may read the document without
+//! credentials.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};

@@ -37,7 +37,7 @@ pub(super) struct Shared {
     pub(super) certificate: certificate::Ends,
     /// The listener for proxies in front of object stores, if there are stores.
     pub(super) s3: Option<Arc<S3Parts>>,
-    /// Permits for the TLS handshakes that the processors work on at the same time.
+    /// Permits for TLS handshakes, which limit how many of them the processors work on at the same time.
     pub(super) handshakes: Arc<Semaphore>,
     pub(super) watermark: Option<PathBuf>,
     pub(super) timekeeper: Timekeeper,
@@ -88,7 +88,7 @@ impl Shared {
         }
     }
 
-    /// The parts of the state that the task for the change feed needs.
+    /// The parts of the state that are needed to follow the change feed.
     pub(super) fn follow_context(&self) -> FollowContext {
         FollowContext {
             broker: self.broker.clone(),
@@ -99,7 +99,7 @@ impl Shared {
         }
     }
 
-    /// A function that writes the highest time that was seen to the disk.
+    /// Makes the function that background tasks call to write the highest time that this node has seen to the disk.
     pub(super) fn time_saver(self: &Arc<Self>) -> SaveTime {
         let shared = self.clone();
         Arc::new(move || shared.timekeeper.save())

@@ -14,7 +14,8 @@ use crate::broker::Broker;
 use crate::follow;
 use crate::upkeep;
 
-/// A runtime with one thread for work that must not wait for calls: following the change feed, and revoking.
+/// A runtime with one thread for urgent work, which must not wait for calls: following the change feed, and revoking
+/// sessions.
 pub(super) struct Urgent(Option<Runtime>);
 
 impl Urgent {
@@ -93,7 +94,7 @@ async fn probe(shared: Arc<Shared>) {
     }
 }
 
-/// Refreshes the keys of identity providers in use before they are too old.
+/// Fetches the keys of identity providers that are in use again, before they are too old to be used.
 async fn refresh_providers(broker: Arc<Broker>) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {

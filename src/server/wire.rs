@@ -1,16 +1,16 @@
-//! Watches the bytes between a connection and hyper, for what hyper does not tell its service:
+//! Watches the bytes between a connection and hyper, to enforce limits that hyper does not know:
 //!
-//! - A request whose length is given in two ways (RFC 9112 section 6.3) is detected here. hyper uses one of
-//!   them and drops the other header; a proxy in front may use the other one.
-//! - After an answer to a request that was not read to its end, the rest of the request is read and discarded
-//!   for a while. Otherwise the system would reset the connection, and the answer could be lost (RFC 9112
-//!   section 9.6).
-//! - The content of hyper's buffers is counted: incomplete heads, and unread bodies of HTTP/2. While the
-//!   memory for requests is exhausted, nothing more is read.
-//! - HTTP/2 header blocks are read at a limited rate per source, until a caller is proven on the connection.
+//! - A request that states its length in two ways (RFC 9112 section 6.3) is detected here. hyper uses one of the
+//!   lengths and drops the other header, while a proxy in front may use the other one.
+//! - After an answer to a request that was not read to its end, the rest of the request is read and discarded for a
+//!   while. Otherwise the system would reset the connection, and the answer could be lost (RFC 9112 section 9.6).
+//! - The content of hyper's buffers is counted: incomplete heads, and unread bodies of HTTP/2. While the memory for
+//!   requests is exhausted, nothing more is read.
+//! - HTTP/2 header blocks are read at a limited rate per source address, until a caller has been authenticated on the
+//!   connection.
 //! - HTTP/2 frames that belong to no call are counted, and too many of them end the connection.
 //!
-//! It also makes hyper gather what it writes (see `is_write_vectored`).
+//! This module also makes hyper write several answers at once (see `is_write_vectored`).
 
 use std::io;
 use std::pin::Pin;
@@ -26,7 +26,7 @@ use tokio::time::Sleep;
 use super::frames::Frames;
 use crate::admission::Connection;
 
-/// The longest header list of a request, in bytes. A session token fits with much to spare.
+/// The maximum length of the header list of a request, in bytes. This is far more than a session token needs.
 pub(super) const MAX_HEADER_BYTES: usize = 32_768;
 /// How many bytes of header blocks are read in one turn of a connection, before the calls in them run. One byte can
 /// stand for a whole header (RFC 7541 section 6.1), and hyper unpacks everything that it can read before it starts a
@@ -34,8 +34,8 @@ pub(super) const MAX_HEADER_BYTES: usize = 32_768;
 const HEADERS_IN_A_TURN: usize = 16_384;
 /// How long a connection is not read if its source exceeds the rate of header blocks.
 const HEADER_PAUSE: Duration = Duration::from_millis(50);
-/// The most bytes that an incomplete header block can take once it is unpacked: as many headers as HTTP/2's limit of a
-/// header list allows, with about 100 bytes for each header besides its text.
+/// The maximum number of bytes that an incomplete header block can take in memory once it is unpacked. This allows for
+/// as many headers as HTTP/2's limit on the header list admits, with about 100 bytes for each header besides its text.
 const OPEN_HEADER_BLOCK: usize = 262_144;
 /// How long the rest of a request is read and discarded after its answer.
 const LINGER: Duration = Duration::from_secs(5);
@@ -46,7 +46,8 @@ const LINGER_BUFFER: usize = 16_384;
 /// After how many filled buffers a connection that discards bytes lets other connections run.
 const LINGER_TURN: usize = 32;
 
-/// Facts about a connection that this module and the service pass to each other around hyper.
+/// Facts about a connection that this module and the service exchange. hyper, which is between them, does not pass them
+/// on.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     ambiguous: AtomicBool,
@@ -65,7 +66,7 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// Whether a request gave its length in two ways.
+    /// Whether a request stated its length in two ways.
     pub(super) fn is_ambiguous(&self) -> bool {
         self.ambiguous.load(Ordering::Relaxed)
     }
@@ -350,7 +351,8 @@ impl Framing {
         }
     }
 
-    /// Follows the next bytes of the stream. Returns whether a request in them gives its length in two ways.
+    /// Parses the next bytes of the stream to find where its requests begin and end. Returns whether a request in them
+    /// states its length in two ways.
     fn feed(&mut self, mut bytes: &[u8]) -> bool {
         let mut ambiguous = false;
         while !bytes.is_empty() {
@@ -401,8 +403,8 @@ impl Framing {
     }
 }
 
-/// The length of a request's head, and the facts in it about the length of the body; `None` if the head is incomplete.
-/// The first line of HTTP/2's preface counts as a head.
+/// The length of a request's head, and the facts in the head about the length of the body; `None` if the head is
+/// incomplete. The first line of HTTP/2's preface counts as a head.
 fn read_head(bytes: &[u8]) -> Option<(usize, Lengths)> {
     let mut lengths = Lengths::default();
     let (mut at, mut lines) = (0, 0);

@@ -17,14 +17,14 @@ const SIGNATURE: usize = 64;
 /// The number of verified roots that are remembered.
 const SLOTS: usize = 2_048;
 
-/// The facts, besides the texts, that a signature covers. Only texts of the same scope are signed together.
+/// The facts, besides the texts, that a signature covers. One signature covers only texts of the same scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scope {
     /// The name of the envelopes' purpose, such as that of session tokens.
     pub purpose: &'static str,
     /// The version of the envelopes' format.
     pub form: u8,
-    /// The id of the key that signs.
+    /// The id of the key that makes the signature.
     pub key_id: u32,
 }
 
@@ -50,7 +50,7 @@ impl Leaf {
         }
     }
 
-    /// The hash of the leaf. If a text is signed alone, this hash is also the root.
+    /// The hash of the leaf. It is also the root of the tree if the text is signed alone.
     pub fn hash(&self) -> &Hash {
         &self.hash
     }
@@ -133,8 +133,8 @@ pub struct Proof {
 pub const MAX_PROOF: usize = SIGNATURE + 2 + MAX_PATH * HASH;
 
 impl Proof {
-    /// Appends the proof to a text: the signature, the number of texts, the index of this one, and the hashes of the
-    /// path. The number of hashes follows from the number of texts and the index.
+    /// Appends the proof to `out`: the signature, the number of texts in the batch, the index of this text, and the
+    /// hashes of the path. Their number is not written, since it follows from the number of texts and the index.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.signature);
         out.extend_from_slice(&[self.place.size(), self.place.index()]);
@@ -169,7 +169,8 @@ impl<'b> UnverifiedProof<'b> {
         Some((proof, rest))
     }
 
-    /// Whether `key` signed the text with this leaf.
+    /// Whether the proof shows that `key` signed the text whose hash is `leaf`, for the given cluster, purpose and
+    /// form. `roots` remembers which roots have a valid signature.
     pub fn shows(
         &self,
         key: &SessionKey,
@@ -217,8 +218,8 @@ fn message(cluster_id: &str, scope: Scope, size: u8, root: &Hash) -> Vec<u8> {
     .concat()
 }
 
-/// The hash of the leaf for a text that consists of `header` and `body`. The purpose and the cluster are hashed too, so
-/// that the signature counts for no other purpose or cluster.
+/// The hash of the leaf for a text that consists of `header` and `body`. The hash covers `purpose` and `cluster_id`
+/// too, so that the signature is valid for no other purpose and no other cluster.
 pub fn leaf_of(purpose: &str, cluster_id: &str, header: &[u8], body: &[u8]) -> Hash {
     merkle::leaf(&[
         &length(purpose.as_bytes()),
@@ -235,11 +236,11 @@ fn length(bytes: &[u8]) -> [u8; 8] {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes()
 }
 
-/// Roots whose signatures were checked, so that texts of one batch share the check. The table has a constant size. It
-/// belongs to one keyring, and is dropped together with it.
+/// Roots whose signatures were checked before, so that the texts of one batch share one check. The table has a constant
+/// size. It belongs to one keyring, and is dropped together with it.
 pub struct VerifiedRoots {
-    /// For each root, a digest of everything that the check of its signature depended on ([`checked`]). A root replaces
-    /// an earlier one in the same slot. A slot of zeros is empty.
+    /// For each root, a digest of everything that the check of its signature depended on ([`checked`]). The digest of a
+    /// root replaces an earlier one in the same slot. A slot of zeros is empty.
     slots: Box<[Mutex<Hash>]>,
 }
 

@@ -1,12 +1,16 @@
-//! Envelopes: texts that a broker issues and any broker of the cluster can read again. They are
-//! signed, then sealed, and opaque to their holders.
+//! Envelopes: texts that a broker issues and any broker of the cluster can read again. They are signed, then sealed,
+//! and opaque to their holders.
 //!
-//! The format is `base64url( form ‖ key id ‖ salt ‖ AES-256-GCM( Ed25519 signature ‖ body ) )`. An
-//! envelope that is issued together with others has a signature in common with them, and a proof in
-//! place of its own signature: [`Unsigned`]. A text that grants nothing has no signature: [`seal_only`].
-//! Only a holder of the keyring can make an envelope, and only a broker of the cluster can read one. The header, the purpose and the cluster id are authenticated, so that an envelope for one
-//! purpose cannot be opened for another. This module knows keys and bytes, but no store and no
-//! clock.
+//! The format is `base64url( form ‖ key id ‖ salt ‖ AES-256-GCM( Ed25519 signature ‖ body ) )`. There are two variants:
+//!
+//! - Envelopes that are issued together share one signature. Each has a proof in place of a signature of its own:
+//!   [`Unsigned`].
+//! - A text that grants nothing is sealed without a signature: [`seal_only`].
+//!
+//! Only a holder of the keyring can make an envelope, and only a broker of the cluster can read one. The header, the
+//! purpose and the cluster id are authenticated, so that an envelope for one purpose cannot be opened for another.
+//!
+//! This module knows keys and bytes, but no store and no clock.
 
 mod batched;
 
@@ -23,20 +27,19 @@ const SIGNATURE: usize = 64;
 /// The length of the authentication tag that AES-256-GCM adds to a text, in bytes.
 const TAG: usize = 16;
 
-/// The use of an envelope. It is authenticated, so an envelope for one purpose cannot be opened for another.
+/// The purpose of an envelope. It is authenticated, so that an envelope for one purpose cannot be opened for another.
 #[derive(Debug, Clone, Copy)]
 pub struct Purpose {
     /// The name of the purpose, which must differ from everything else that is signed or sealed
     /// with these keys.
     pub name: &'static str,
-    /// The version of the body's format.
+    /// The maximum length of an envelope in characters. Longer texts are not decoded.
     pub form: u8,
     /// The maximum length of an envelope in characters.
     pub max_characters: usize,
 }
 
-/// The envelope cannot be opened. The reason is not distinguished, because the holder must not
-/// learn it.
+/// The envelope cannot be opened. The error has no details, because the holder must not learn the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the sealed text cannot be decrypted")]
 pub struct OpenError;

@@ -1,8 +1,9 @@
-//! Claims at the top level of web identity tokens, for services that look for `groups`, `policy` or `scope` there. The
-//! operator allows the names of such claims in the configuration. A role lists its claims in its tag `brevet:claims`;
-//! for each claim, the role's tag of the same name has the value.
+//! Claims at the top level of web identity tokens, for services that look for `groups`, `policy` or `scope` there.
 //!
-//! Only the tags of the role or user itself count: whoever assumes a role chooses the tags of the session.
+//! The operator allows the names of such claims in the configuration. A role lists its claims in its tag
+//! `brevet:claims`, and has the value of each claim in a tag of the same name.
+//!
+//! Only the tags of the role or user itself count, because whoever assumes a role chooses the tags of the session.
 
 use serde_json::{Map, Value};
 
@@ -12,8 +13,7 @@ use crate::base::names::Tag;
 pub const TAG: &str = "brevet:claims";
 /// The most names that a configuration allows.
 pub const MAX_CLAIMS: usize = 16;
-/// Claims whose value is a list: RFC 9068 section 2.2.3.1. The tag of such a claim has the members of the list,
-/// separated by blanks.
+/// Claims whose value is a list: RFC 9068 section 2.2.3.1. The tag has the members of the list, separated by blanks.
 const LISTS: [&str; 3] = ["groups", "roles", "entitlements"];
 /// Claims about the issuer and the audience of the token, and about its subject and how it was authenticated. Only the
 /// broker sets them: RFC 7519 section 4.1, RFC 8693 section 4, OpenID Connect Core 1.0 section 2, RFC 7800.

@@ -40,7 +40,8 @@ fn hash(kind: u8, parts: &[&[u8]]) -> Hash {
     hash
 }
 
-/// The place of a leaf in a tree, which determines how many hashes its path has and on which side each of them is.
+/// The place of a leaf in a tree. It determines how many hashes the path of the leaf has, and on which side each of
+/// them is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     index: u8,
@@ -87,8 +88,9 @@ impl Place {
         self.siblings().flatten().count()
     }
 
-    /// Computes the root of a tree from a leaf at this place and its path. It is only the right root if the path is
-    /// right, so the caller must compare it. `None` if the path does not have [`Self::path_length`] hashes.
+    /// Computes the root of a tree from a leaf at this place and its path; `None` if the path does not have
+    /// [`Self::path_length`] hashes. A wrong leaf or path results in another root, so the caller must compare the
+    /// result with the root that was signed.
     pub fn root(self, leaf: &Hash, path: &[Hash]) -> Option<Hash> {
         let (mut hash, mut path) = (*leaf, path.iter());
         for is_left in self.siblings().flatten() {

@@ -7,13 +7,13 @@ use prost::Message;
 /// claims and the encoding it keeps a session token below
 /// [`crate::session::token::MAX_CHARACTERS`].
 pub const ALLOTMENT: usize = 4_096;
-/// The maximum size in bytes of session policies and tags together before packing. Opened tokens
-/// and session records hold them unpacked, and repetitive text packs to a fraction of its size.
+/// The maximum size in bytes of session policies and tags together before packing. It limits the memory of opened
+/// tokens and session records, which hold them unpacked: repetitive text packs to a fraction of its size.
 pub const MAX_UNPACKED: usize = 16_384;
 /// The maximum number of scope-down policies of a session: STS API Reference, "GetScopedCredentials".
 pub const MAX_SCOPE_DOWN: usize = 3;
-/// The maximum size in bytes to which a token is unpacked. It is the only limit for tokens that an earlier version has
-/// packed; they live for up to 36 hours.
+/// The maximum size in bytes to which a token is unpacked. It exceeds [`MAX_UNPACKED`] because tokens of earlier
+/// versions, which are valid for up to 36 hours, can be larger.
 const MAX_UNFOLDED: usize = 131_072;
 /// Common parts of policies and tags, so that even short ones pack well. A change of the dictionary
 /// requires a new form of the session token.
@@ -36,7 +36,7 @@ pub struct Limits {
     pub scope_down: Vec<ScopeDown>,
 }
 
-/// A scope-down policy. The session may do what this one and all of its other limits allow.
+/// A scope-down policy. The session may do only what this policy and all of its other limits allow.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ScopeDown {
     /// The policy without insignificant white space.
@@ -111,8 +111,8 @@ pub fn unpack(bytes: &[u8]) -> Option<Limits> {
     Limits::decode(&*lz4_flex::block::decompress_with_dict(rest, size, DICTIONARY).ok()?).ok()
 }
 
-/// The packed bytes, and how much of the limits is used in percent: the packed size against [`ALLOTMENT`], or the
-/// unpacked size against [`MAX_UNPACKED`], whichever is more.
+/// The packed bytes, and the percentage of the limits that is used: the packed size against [`ALLOTMENT`], or the
+/// unpacked size against [`MAX_UNPACKED`], whichever percentage is higher.
 fn weighed(limits: &Limits) -> (Vec<u8>, u64) {
     let plain = limits.encode_to_vec();
     let packed = lz4_flex::block::compress_prepend_size_with_dict(&plain, DICTIONARY);

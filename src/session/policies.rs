@@ -40,7 +40,8 @@ impl Compiled {
         self.was_passed() || !self.scope_down.is_empty()
     }
 
-    /// Whether the session was requested with session policies; scope-down policies, which came later, do not count.
+    /// Whether session policies were passed when the session was requested. Scope-down policies, which are added later,
+    /// do not count.
     pub fn was_passed(&self) -> bool {
         self.inline.is_some() || !self.arns.is_empty()
     }

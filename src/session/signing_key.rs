@@ -350,7 +350,7 @@ fn curve(algorithm: Algorithm) -> Curve {
     }
 }
 
-/// Adapts the broker's source of random bytes to the RSA library.
+/// Adapts the broker's source of random bytes to the interface of the RSA library.
 struct Rng<'a>(&'a dyn Entropy);
 
 impl rsa::rand_core::TryRng for Rng<'_> {

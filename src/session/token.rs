@@ -1,9 +1,12 @@
 //! Session tokens: the claims of a session in an [envelope](crate::session::envelope). The secret access key is not in
 //! the token and cannot be derived from it.
 //!
-//! Tokens that are issued together share one signature (form 4). Tokens of form 3, which an earlier version issued,
-//! have a signature each. Tokens of narrowed sessions have form 5, so that brokers of earlier versions, which would
-//! ignore their limits, refuse them.
+//! There are three forms:
+//!
+//! - Form 3: tokens of an earlier version, each with a signature of its own.
+//! - Form 4: tokens that are issued together share one signature.
+//! - Form 5: tokens of narrowed sessions. Brokers of earlier versions would ignore the limits of these sessions, so the
+//!   form makes them refuse the tokens.
 
 use std::sync::Arc;
 
@@ -24,7 +27,8 @@ pub const PURPOSE: Purpose = Purpose {
     form: 4,
     max_characters: MAX_CHARACTERS,
 };
-/// The purpose of tokens that an earlier version has signed one by one. Such tokens are accepted until they expire.
+/// The purpose of tokens of an earlier version, each of which was signed by itself. Such tokens are accepted until they
+/// expire.
 const SIGNED_ALONE: Purpose = Purpose { form: 3, ..PURPOSE };
 /// The purpose of tokens of sessions that GetScopedCredentials has narrowed.
 const NARROWED: Purpose = Purpose { form: 5, ..PURPOSE };
@@ -81,9 +85,10 @@ pub struct Claims {
     /// the sessions in between. A revocation of any of them ends this session.
     #[prost(message, repeated, tag = "12")]
     pub ancestors: Vec<Ancestor>,
-    /// The last change of the feed that was in force when the session was issued. A revocation is a change with a
-    /// number, too: it ends the sessions that it concerns if they were issued under an earlier change, whatever the
-    /// clocks say.
+    /// The number of the last change of the feed that was in force when the session was issued.
+    ///
+    /// A revocation is also a change with a number. It ends a session that it concerns if the session was issued under
+    /// an earlier change. Clocks do not matter for this.
     #[prost(int64, tag = "13")]
     pub issued_under: i64,
     /// The id of the store to which the change in [`Self::issued_under`] belongs. A broker on another store refuses the
@@ -114,8 +119,8 @@ pub struct Narrowed {
     /// When these credentials were issued, in seconds since 1970.
     #[prost(int64, tag = "1")]
     pub at: i64,
-    /// How often the session was narrowed. As many entries at the end of [`Claims::ancestors`] are earlier credentials
-    /// of this session, the oldest first.
+    /// How often the session was narrowed. This is also the number of entries at the end of [`Claims::ancestors`] that
+    /// are earlier credentials of this session, the oldest first.
     #[prost(uint32, tag = "2")]
     pub times: u32,
 }
@@ -130,14 +135,15 @@ impl Claims {
         self.ancestors.get(..count).unwrap_or_default()
     }
 
-    /// The latest expiry of sessions that are assumed from this one, in seconds since 1970. `None` unless this session
-    /// or one of its ancestors was narrowed: a narrowed session must not be prolonged by assuming another one.
+    /// The time, in seconds since 1970, after which no session that is assumed from this one may last. `None` unless
+    /// this session or one of its ancestors was narrowed: a narrowed session must not be prolonged by assuming a role.
     pub fn outlasted_by_none(&self) -> Option<i64> {
         let is_narrowed = self.narrowed.is_some() || self.ancestors.iter().any(|a| a.narrowed);
         is_narrowed.then_some(self.expires_at)
     }
 
-    /// Pads the claims so that their token has at least `min_characters` characters. The envelope adds more.
+    /// Pads the claims so that their token has at least `min_characters` characters. The token may be longer, because
+    /// the envelope adds its own bytes.
     pub fn pad(&mut self, min_characters: usize) {
         let bytes = (min_characters * 3).div_ceil(4);
         self.padding = vec![0; bytes.saturating_sub(self.encoded_len())];

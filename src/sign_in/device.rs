@@ -33,21 +33,24 @@ const SYMBOLS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 const LENGTH: usize = 8;
 /// The longest text that is read as a user code.
 const MAX_TYPED: usize = 64;
-/// After 10 wrong user codes a person is locked out; one of them is forgiven each minute. For an address the number is
-/// 30, and one is forgiven every 20 seconds.
+/// A person who has typed 10 wrong user codes is locked out. One wrong code is forgiven each minute.
 const WRONG_OF_PERSON: Lockout = Lockout {
     failures: 10,
     forgiven_after_seconds: 60,
 };
+/// A source address that has sent 30 wrong user codes is locked out. One wrong code is forgiven every 20 seconds.
 const WRONG_OF_SOURCE: Lockout = Lockout {
     failures: 30,
     forgiven_after_seconds: 20,
 };
 
-/// The states of a flow: nobody has decided yet, the person has allowed or denied it, or its tokens were issued.
+/// The state of a flow on which nobody has decided yet.
 const PENDING: i64 = 0;
+/// The state of a flow that the person has allowed, and for which no tokens were issued yet.
 const ALLOWED: i64 = 1;
+/// The state of a flow that the person has denied.
 const DENIED: i64 = 2;
+/// The state of a flow for which tokens were issued.
 const USED: i64 = 3;
 
 /// The answer to a program that has begun a device flow.

@@ -265,11 +265,17 @@ impl Store {
             .copied()
     }
 
-    /// Records an MFA code of a user, which matched a time step of one of the user's devices or none. A step is
-    /// accepted only once, and afterwards no earlier step is accepted (RFC 6238 section 5.2). A step counts as used if
-    /// it began before this store knew the device. A code that matches nothing is counted. Once a user is locked by
-    /// `lockout`, even a right code is refused without being compared, so that simultaneous guesses gain nothing. A
-    /// lock that this process remembers is checked before the store is asked and again after waiting for it.
+    /// Records that a user gave an MFA code, and decides whether the code is accepted. `matched` is the device and the
+    /// time step to which the code belongs, or `None` for a wrong code.
+    ///
+    /// A right code is accepted only once, and then no code of an earlier step of the device is accepted (RFC 6238
+    /// section 5.2). A step that began before this store knew the device counts as used.
+    ///
+    /// A wrong code is counted. While a user is locked out because of too many wrong codes (`lockout`), right codes
+    /// are refused too, so that simultaneous guesses gain nothing.
+    ///
+    /// This process remembers lockouts. It checks them before it waits for a connection to the store, and again
+    /// afterwards, because other calls may have locked the user out meanwhile.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time; the code must then be refused.

@@ -123,7 +123,7 @@ impl Writer<'_> {
         self.reseal_changes().await
     }
 
-    /// Computes the MACs and sums of all resources.
+    /// Computes the MACs of all rows of the directory, and adds the rows to the sums of their kinds.
     async fn reseal_resources(&mut self) -> Result<(), StoreError> {
         let mut after = Some((String::new(), String::new()));
         while let Some(from) = after {
@@ -146,7 +146,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Computes the MACs and sums of all revocations.
+    /// Computes the MACs of all revocations, and adds the rows to the sum of the revocations.
     async fn reseal_revocations(&mut self) -> Result<(), StoreError> {
         let mut after = Some((String::new(), String::new(), String::new()));
         while let Some(from) = after {
@@ -263,14 +263,14 @@ impl Writer<'_> {
     }
 }
 
-/// The statement that updates the MACs of entries, first for SQLite, then for PostgreSQL. The statements for other rows
-/// follow.
+/// Updates the MACs in the table `resources`, the rows of the directory: the statements for SQLite and for PostgreSQL.
 pub(super) const RESOURCES: [&str; 2] = [
     "UPDATE resources SET mac = json_extract(j.value, '$[2]') FROM json_each($1) AS j \
      WHERE resources.kind = json_extract(j.value, '$[0]') AND resources.id = json_extract(j.value, '$[1]')",
     "UPDATE resources SET mac = j.value->>2 FROM json_array_elements(CAST($1 AS JSON)) AS j(value) \
      WHERE resources.kind = j.value->>0 AND resources.id = j.value->>1",
 ];
+/// Updates the MACs in the table `revocations`: the statements for SQLite and for PostgreSQL.
 pub(super) const REVOCATIONS: [&str; 2] = [
     "UPDATE revocations SET mac = json_extract(j.value, '$[3]') FROM json_each($1) AS j \
      WHERE revocations.selector = json_extract(j.value, '$[0]') \
@@ -279,6 +279,7 @@ pub(super) const REVOCATIONS: [&str; 2] = [
      WHERE revocations.selector = j.value->>0 AND revocations.account = j.value->>1 \
      AND revocations.value = j.value->>2",
 ];
+/// Updates the digests and the MACs in the table `changes`, the feed: the statements for SQLite and for PostgreSQL.
 pub(super) const CHANGES: [&str; 2] = [
     "UPDATE changes SET chain = json_extract(j.value, '$[1]'), mac = json_extract(j.value, '$[2]') \
      FROM json_each($1) AS j WHERE changes.sequence = json_extract(j.value, '$[0]')",

@@ -47,8 +47,8 @@ fn migrations() -> impl Iterator<Item = Migration> {
     })
 }
 
-/// Returns a sentence for each migration that is recorded in the database, but is unknown to this program or differs
-/// from this program's migration.
+/// Returns a sentence for each migration of this program that the database does not record with the same checksum, and
+/// one more if the database records another number of migrations.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -72,14 +72,14 @@ pub(super) async fn differing_migrations(
     let differing = migrations().filter(|migration| !is_had(migration));
     let differing = differing.map(|migration| {
         format!(
-            "the migration {} ({}) of the schema differs from the one in this program",
+            "the table _sqlx_migrations does not record migration {} ({}) with the checksum that it has in this program",
             migration.version, migration.description
         )
     });
     let known = MIGRATIONS.len();
     let count = (had.len() != known).then(|| {
         format!(
-            "the schema has had {} migrations instead of {known}",
+            "the table _sqlx_migrations records {} migrations, but this program has {known}",
             had.len()
         )
     });

@@ -111,10 +111,10 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Reads the query of the redirect URI. Unknown parameters are ignored; a parameter that occurs twice is refused.
+    /// Reads the query of the redirect URI. Unknown parameters are ignored.
     ///
     /// # Errors
-    /// [`Refused::Malformed`] if a parameter occurs twice, or `state` is missing.
+    /// [`Refused::Malformed`] if a parameter occurs twice or cannot be decoded, or if `state` is missing or empty.
     pub fn read(query: &str) -> Result<Self, Refused> {
         let parameters = Parameters::read(query.as_bytes());
         let mut parameters = parameters

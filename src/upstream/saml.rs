@@ -26,10 +26,11 @@ use crate::proof::saml::{AuthnRequest, unverified_sender};
 use crate::sign_in::{self, NewSignIn, pending};
 use crate::signed_in::{Factor, Who};
 
-/// The kinds of pending values: a request that was sent, an answer that was verified, and an answer for which the
-/// person is asked for consent.
+/// The kind of pending value for a request that was sent to the identity provider.
 const WAITING: &str = "saml";
+/// The kind of pending value for an answer that was verified.
 const ANSWERED: &str = "saml-answered";
+/// The kind of pending value for a verified answer whose sign-in needs the person's consent.
 const ASKED: &str = "saml-asked";
 /// How long a browser may be at the identity provider.
 const LIVES: Duration = Duration::from_secs(600);

@@ -1,4 +1,5 @@
-//! Serves one connection from its first byte to its last, with every limit of HTTP set explicitly.
+//! Serves one connection from its first byte to its last. This module sets every limit of HTTP/1.1 and HTTP/2
+//! explicitly, instead of relying on hyper's defaults.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,9 +25,9 @@ use crate::server::wire::{MAX_HEADER_BYTES, Wire};
 /// the broker itself can refuse a longer list with an answer that gRPC clients understand. They do not understand h2's
 /// own refusal.
 const MAX_UNPACKED_HEADER_BYTES: u32 = 65_536;
-/// How many bytes of unread bodies h2 accepts on a connection. They are charged as they arrive. h2 closes a connection
-/// that has more unread short pieces than 1/512 of this number, so it must be large enough for a short piece of each
-/// stream.
+/// How many bytes of unread bodies h2 accepts on a connection. They count toward the memory for requests as they
+/// arrive. h2 closes a connection if the number of its unread short pieces exceeds 1/512 of this value, so the value
+/// must allow for a short piece on each stream.
 const CONNECTION_WINDOW: u32 = 262_144;
 /// How long a client may take to close the connection after it was asked to.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -110,12 +111,12 @@ impl Drop for Over {
 
 enum End<T> {
     Over(T),
-    /// The broker closed the connection because it broke a limit. Holds the reason.
+    /// The broker closed the connection because the client exceeded a limit. Holds the reason.
     Cut(&'static str),
 }
 
-/// Lets calls that became ready together finish before the connection writes, so that their answers leave in
-/// one system call. To do so, it yields once whenever the connection is woken.
+/// Lets calls that became ready at the same time finish before the connection writes, so that their answers leave in
+/// one system call. To do so, it yields to other tasks once whenever the connection is woken.
 struct Turn<'a, C> {
     inner: Pin<&'a mut C>,
     served: &'a Served,

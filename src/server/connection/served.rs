@@ -26,7 +26,7 @@ use crate::{ops, routes};
 pub(super) const MAX_HEADERS: usize = 64;
 /// How many bytes of memory a header takes besides its name and value.
 const HEADER_OVERHEAD: usize = 128;
-/// When a connection was opened, and when its calls ended. This decides when an idle connection is closed.
+/// When a connection was opened, and when its last call ended, to decide when an idle or old connection is closed.
 struct Activity {
     born: Instant,
     calls: AtomicUsize,

@@ -1,5 +1,5 @@
-//! Envelopes that share a signature with others that are issued together: `base64url( form ‖ key id ‖ salt ‖
-//! AES-256-GCM( proof ‖ body ) )`. Each envelope is encrypted by itself.
+//! Envelopes that are issued together and share one signature: `base64url( form ‖ key id ‖ salt ‖ AES-256-GCM( proof ‖
+//! body ) )`. Each envelope is encrypted separately.
 
 use std::sync::Arc;
 
@@ -77,8 +77,8 @@ impl Unsigned {
     }
 }
 
-/// Opens an envelope that was signed together with others. Returns the body and the key that signed it. If `roots`
-/// remembers that the signature was found valid, it is not checked again.
+/// Opens an envelope that shares its signature with others. Returns the body and the key that made the signature. The
+/// signature is not checked again if `roots` remembers that it is valid.
 ///
 /// # Errors
 /// [`OpenError`] if the text was altered, or no key of the keyring made it. The error does not say which.

@@ -41,8 +41,8 @@ impl Keyring {
         Ok(self)
     }
 
-    /// Makes the next key the current one and the current key a previous one, and adds a new next key. Previous keys
-    /// are removed once every session that they sealed has ended.
+    /// Makes the next key the current one and the current key a previous one, and adds a new next key. Removes previous
+    /// keys whose sessions have all ended.
     ///
     /// # Errors
     /// [`KeyringError::Content`] if there is no next key, because other brokers could not open the tokens of a key that

@@ -1,4 +1,4 @@
-//! One key of the keyring, which seals, signs and derives.
+//! One key of the keyring, which seals and signs session tokens, and from which other secrets are derived.
 
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf;
@@ -76,8 +76,8 @@ impl SessionKey {
             .is_ok()
     }
 
-    /// Encrypts a text in place with AES-256-GCM, and returns the tag. Each `salt`, which must
-    /// never repeat, has a key of its own, so that the number of tokens has no limit.
+    /// Encrypts a text in place with AES-256-GCM, and returns the tag. A separate key is derived for each `salt`, so
+    /// that any number of texts can be encrypted. A `salt` must never be used twice.
     pub fn seal(
         &self,
         salt: &[u8; 16],
@@ -91,7 +91,8 @@ impl SessionKey {
             .map_err(|_| ring::error::Unspecified)
     }
 
-    /// Reverses [`Self::seal`] and returns the plain bytes. Fails if anything was altered.
+    /// Decrypts a text that [`Self::seal`] has encrypted, and returns the plain bytes. Fails if the text, `salt` or
+    /// `aad` was altered.
     pub fn open<'a>(
         &self,
         salt: &[u8; 16],
@@ -109,7 +110,8 @@ impl SessionKey {
         Ok(LessSafeKey::new(UnboundKey::from(okm)))
     }
 
-    /// See [`Keyring::record_mac`](super::Keyring::record_mac).
+    /// Derives the key for [`Keyring::record_mac`](super::Keyring::record_mac), which authenticates the cluster's
+    /// records in Redis.
     pub(super) fn record_mac(
         &self,
         cluster_id: &str,

@@ -1,9 +1,9 @@
 //! The self-signed certificate of a key that signs tokens, for services that read the member `x5c` of a key set (RFC
 //! 7517 section 4.7).
 //!
-//! It vouches for nothing: a verifier can trust it only as far as the key set in which it is published. All of it
-//! except its signature is computed from the key, and the keyring file contains the signature, so that every broker
-//! publishes the same certificate. It is encoded in DER by X.690 and RFC 5280.
+//! The certificate proves nothing by itself: a verifier can trust it only as far as the key set in which it is
+//! published. The keyring file contains its signature, and everything else is computed from the key, so that every
+//! broker publishes the same certificate. It is encoded in DER by X.690 and RFC 5280.
 
 use super::Algorithm;
 use crate::base::digest::sha256;
