@@ -126,8 +126,8 @@ fn login(body: &[u8], now: Timestamp) -> Result<Bearer, Error> {
         text(&format!("{user}/name")),
         text(&format!("{user}/password")),
     ) else {
-        let text =
-            "The identity must be a name and a password: the id and the secret of an access key.";
+        let text = "`auth.identity.password.user` must have a `name` and a `password`, which are the id and the secret \
+             of an access key.";
         return Err(Error::Malformed(text.to_owned()));
     };
     Bearer::new(name, password, None, now)

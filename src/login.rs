@@ -95,7 +95,10 @@ pub struct Verified {
     /// Why the user must choose another password before it may do anything else; `None` if it need not.
     #[cfg_attr(
         not(any(test, feature = "internals")),
-        allow(dead_code, reason = "a sign-in asks again when it begins")
+        allow(
+            dead_code,
+            reason = "only tests read it; a sign-in calls `must_change` with the current directory"
+        )
     )]
     pub must_change: Option<MustChange>,
     /// The mark of the user's password (see [`password_mark`]), by which a later change of the password is noticed.

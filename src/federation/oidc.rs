@@ -69,7 +69,7 @@ pub fn identity(
     let claims = token.flattened();
     let claims = claims.ok_or_else(|| {
         invalid(
-            "Two claims of the token differ only in case",
+            "The token has two claims whose names differ only in case",
             Reason::AmbiguousClaims,
         )
     })?;
@@ -203,7 +203,7 @@ fn times(token: &Verified, now: Timestamp) -> Result<(i64, i64), Box<Unproven>> 
     let time = |claim, rounded| {
         token.seconds(claim, rounded).map_err(|_| {
             invalid(
-                "The times in the token must be numbers of seconds since 1970",
+                "The claims `exp`, `iat` and `nbf` of the token must be numbers of seconds since 1970",
                 Reason::Times,
             )
         })
@@ -224,7 +224,10 @@ fn times(token: &Verified, now: Timestamp) -> Result<(i64, i64), Box<Unproven>> 
         ));
     }
     if issued_at.max(not_before) > now.seconds() + PROVIDER_AHEAD_SECONDS {
-        return Err(invalid("The token is not valid yet", Reason::NotValidYet));
+        return Err(invalid(
+            "The token is not valid yet: its `iat` or `nbf` is in the future",
+            Reason::NotValidYet,
+        ));
     }
     Ok((issued_at, expires_at))
 }
@@ -342,7 +345,8 @@ fn once(
     let id = token
         .text("jti")
         .filter(|id| !id.is_empty() && id.len() <= 1_024);
-    let missing = "The token has no `jti`, which tokens of this provider must have";
+    let missing = "The token must have a `jti` of 1 to 1,024 bytes, because each token of this provider is \
+        accepted only once";
     Ok(Once {
         issuer: provider.url.clone(),
         id: id

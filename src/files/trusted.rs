@@ -206,7 +206,7 @@ pub fn open_log(path: &Path) -> Result<File, FileError> {
         if fit(&file, path, Audience::Owner)?.nlink() > 1 {
             return Err(FileError::Unfit {
                 path: path.to_owned(),
-                rule: "must have no other name (hard link); make a new file".to_owned(),
+                rule: "must have no second hard link; use a new file".to_owned(),
             });
         }
     } else {

@@ -19,7 +19,7 @@ pub fn announce(broker: &Broker, directory: &Directory) {
     if broker.service_provider.accepts_nobody() && directory.saml_providers().next().is_some() {
         let fix = "set [web_identity] issuer, or [saml] audiences and recipients";
         warnings.push(format!(
-            "no assertion of a SAML provider is accepted: {fix}"
+            "this broker accepts no SAML assertion, because it has no audience or no recipient: {fix}"
         ));
     }
     for warning in warnings.iter().take(MAX_WARNED) {
@@ -30,7 +30,7 @@ pub fn announce(broker: &Broker, directory: &Directory) {
         .checked_sub(MAX_WARNED)
         .filter(|rest| *rest > 0)
     {
-        tracing::warn!("{rest} more warnings of this kind; `brevet check` prints all of them");
+        tracing::warn!("the directory has {rest} more warnings; `brevet check` prints all of them");
     }
     if !broker.directory_is_in_the_store {
         audit::write_down_overridden(broker, directory);

@@ -82,8 +82,8 @@ pub(super) fn write_down_overridden(broker: &Broker, directory: &Directory) {
         record.request_parameters = raw(&serde_json::json!({"kind": "role", "id": role.arn}));
         record.additional_event_data = raw(&serde_json::json!({"overridden": role.overridden}));
         if broker.audit.note(&record).is_err() {
-            tracing::error!(role = %role.arn, "the audit log has no record that a tag of this role overrides a rule, \
-                because the record could not be written");
+            tracing::error!(role = %role.arn, "a tag of this role overrides a rule for trust policies, but the \
+                record of this could not be written to the audit log");
         }
     }
 }

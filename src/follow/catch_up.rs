@@ -68,8 +68,9 @@ async fn reload(broker: &Arc<Broker>, here: i64, chain: &str) -> Result<Applied,
     let mut directory = None;
     if broker.directory_is_in_the_store {
         let master_key = broker.master_key.load_full();
-        let master_key = master_key
-            .ok_or_else(|| FollowError::Change(0, "there is no master key".to_owned()))?;
+        let master_key = master_key.ok_or_else(|| {
+            FollowError::Change(0, "[directory] master_key is not set".to_owned())
+        })?;
         let reader = broker.clone();
         // The thread that reads blocks while rows are compiled, so it must not be one that serves calls.
         let loading = tokio::task::spawn_blocking(move || {

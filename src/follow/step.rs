@@ -60,15 +60,17 @@ impl Follower {
         if head.store_id != broker.store.id() || head.sequence < here {
             // This node does not give up what it knows for a store that knows less.
             return Err(FollowError::WentBack(format!(
-                "the store is at change {}, although this broker has applied change {here}: the store was restored, \
-                 or it is another store. Restart this broker; its message then says what to do",
+                "the store is at change {}, although this broker has applied change {here}: the store was \
+                 restored from a backup, or this broker is connected to another store. Restart this broker; the \
+                 error at its start says what to do",
                 head.sequence
             )));
         }
         if head.sequence == here {
             if head.chain != chain {
                 return Err(StoreError::Tampered(format!(
-                    "change {here} in the store is not the change {here} that is in force on this broker"
+                    "change {here} in the store differs from the change with this number that this broker has \
+                     applied"
                 ))
                 .into());
             }

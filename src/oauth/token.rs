@@ -251,8 +251,8 @@ fn read(parameters: &mut Parameters) -> Result<Asked, Refused> {
         }
         _ => {
             return Err(invalid(
-                "requested_token_type must be the URN of the token type `aws-session`; with an audience, that of \
-                 `access_token` or `jwt`.",
+                "requested_token_type must be the URN of the token type `aws-session`, or, if the request has \
+                 an audience, of `access_token` or `jwt`.",
             ));
         }
     };

@@ -105,7 +105,8 @@ pub(super) async fn decide(visit: &mut Visit<'_>, mut form: Form) -> Result<Answ
         }
         "deny" => authorize::deny(broker, request, &signed_in.sign_in, origin).await,
         _ => {
-            let error = Error::Malformed("The decision is missing.".to_owned());
+            let error =
+                Error::Malformed("The form must have a `decision`: `allow` or `deny`.".to_owned());
             return Err(Problem::of_request(error));
         }
     };

@@ -329,7 +329,8 @@ async fn remove_device(visit: &Visit<'_>, me: &SignedInUser, serial: &str) -> Re
         // user need not have.
         let deleted = account::call::<DeleteVirtualMfaDevice>(visit, me, &device, &[]).await;
         if let Err(refused) = deleted {
-            tracing::debug!(error = %refused.error, serial, "the device that was removed is still there");
+            tracing::debug!(error = %refused.error, serial, "the user's virtual MFA device was deactivated, but \
+                could not be deleted");
         }
     }
     Ok(())

@@ -93,7 +93,9 @@ fn no_access(error: &crate::error::Error, request_id: String, role_arn: &str) ->
     let problem = Problem::refused(error, Some(request_id));
     let (account, role) = (account_of(role_arn), name_of(role_arn));
     match problem.is_forbidden() && !account.is_empty() {
-        true => problem.saying(format!("There is no access to {role} in {account}.")),
+        true => problem.saying(format!(
+            "You have no access to the role {role} in the account {account}."
+        )),
         false => problem,
     }
 }

@@ -137,7 +137,8 @@ pub(super) async fn decide(visit: &mut Visit<'_>, mut form: Form) -> Result<Answ
         "allow" => true,
         "deny" => false,
         _ => {
-            let error = Error::Malformed("The decision is missing.".to_owned());
+            let error =
+                Error::Malformed("The form must have a `decision`: `allow` or `deny`.".to_owned());
             return Err(Problem::of_request(error));
         }
     };

@@ -133,7 +133,8 @@ impl<'a> Visit<'a> {
     pub(super) fn must_be_signed_in(&self) -> Result<SignedIn, Box<Answer>> {
         match &self.signed_in {
             Some(signed_in) if self.must_change_first() => {
-                tracing::debug!(sign_in = %signed_in.sign_in.id_text(), "must choose another password");
+                tracing::debug!(sign_in = %signed_in.sign_in.id_text(), "the user of this sign-in must choose \
+                    another password first");
                 Err(Box::new(Answer::go_to(page_for(
                     "/portal/password",
                     &self.here(),

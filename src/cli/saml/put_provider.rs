@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &PutProviderArguments) -> Result<(), Failure> {
     {
         let fix = "get the identity provider's current metadata, or add --force";
         return Err(format!(
-            "{name}: the metadata expired at {end}, or the last of its signing certificates did; \
+            "{name}: the metadata or the last of its signing certificates expired at {end}; \
             {fix}"
         )
         .into());

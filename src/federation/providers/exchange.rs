@@ -47,10 +47,10 @@ pub enum ExchangeError {
     #[error("the provider could not be reached: {0}")]
     Unreachable(String),
     /// The answer does not have the form of a token endpoint's.
-    #[error("the provider's answer is wrong: {0}")]
+    #[error("the answer of the provider's token endpoint is not valid: {0}")]
     Answer(&'static str),
     #[error(
-        "the provider accepts none of client_secret_basic and client_secret_post at its token endpoint"
+        "the provider's token endpoint accepts neither client_secret_basic nor client_secret_post"
     )]
     Method,
     #[error(

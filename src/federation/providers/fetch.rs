@@ -60,9 +60,9 @@ pub(super) enum FetchError {
     Connection(String),
     #[error("the provider answered with HTTP status {0}")]
     Status(StatusCode),
-    #[error("the provider's answer is compressed, too long or invalid: {0}")]
+    #[error("the provider's answer cannot be used: {0}")]
     Content(&'static str),
-    #[error("the CA that is pinned for the provider is not a valid certificate")]
+    #[error("the CA certificate that is declared for the provider is not valid")]
     PinnedCa,
 }
 
@@ -91,9 +91,11 @@ impl Fetcher {
         in_time(async {
             let discovery = self.discovery(http, provider).await?;
             let keys = discovery.get("jwks_uri").and_then(|v| v.as_str());
-            let keys = keys.ok_or(FetchError::Content("`jwks_uri` in the discovery document"))?;
+            let keys = keys.ok_or(FetchError::Content(
+                "the discovery document has no valid `jwks_uri`",
+            ))?;
             let keys = self.get(http, keys, MAX_KEY_SET_BYTES).await?;
-            KeySet::parse(&keys).map_err(|_| FetchError::Content("the key set"))
+            KeySet::parse(&keys).map_err(|_| FetchError::Content("the key set is not valid"))
         })
         .await
     }
@@ -146,11 +148,13 @@ impl Fetcher {
         );
         let discovery = self.get(http, &url, MAX_DISCOVERY_BYTES).await?;
         let discovery: serde_json::Value = serde_json::from_slice(&discovery)
-            .map_err(|_| FetchError::Content("the discovery document"))?;
+            .map_err(|_| FetchError::Content("the discovery document is not JSON"))?;
         // Discovery 1.0 section 4.3: `issuer` must be exactly the issuer for which the document was
         // requested.
         if discovery.get("issuer").and_then(|v| v.as_str()) != Some(&*provider.url) {
-            return Err(FetchError::Content("`issuer` in the discovery document"));
+            return Err(FetchError::Content(
+                "`issuer` in the discovery document differs from the provider's URL",
+            ));
         }
         Ok(discovery)
     }
@@ -230,10 +234,10 @@ impl Fetcher {
             .get(CONTENT_ENCODING)
             .is_some_and(|v| v != "identity")
         {
-            return Err(FetchError::Content("Content-Encoding"));
+            return Err(FetchError::Content("the answer is compressed"));
         }
         let body = Limited::new(response.into_body(), limit).collect().await;
-        let body = body.map_err(|_| FetchError::Content("the body"))?;
+        let body = body.map_err(|_| FetchError::Content("the body is too long or ended early"))?;
         Ok((status, body.to_bytes()))
     }
 }
@@ -356,7 +360,8 @@ impl tower_service::Service<Name> for Guarded {
                 .collect();
             if allowed.is_empty() {
                 return Err(std::io::Error::other(
-                    "the name has no public internet address; set [federation] private_addresses to allow private addresses",
+                    "the host name has no public internet address; set [federation] private_addresses to allow \
+                     private addresses",
                 ));
             }
             Ok(allowed.into_iter())

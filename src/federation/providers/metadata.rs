@@ -45,7 +45,7 @@ impl Metadata {
             None => vec!["client_secret_basic".to_owned()],
             Some(list) => list
                 .as_array()
-                .ok_or("`token_endpoint_auth_methods_supported` in the discovery document")?
+                .ok_or("`token_endpoint_auth_methods_supported` in the discovery document is not a list")?
                 .iter()
                 .filter_map(|method| method.as_str().map(str::to_owned))
                 .collect(),
@@ -53,9 +53,9 @@ impl Metadata {
         let names_issuer = document.get("authorization_response_iss_parameter_supported");
         Ok(Self {
             authorization_endpoint: url("authorization_endpoint")
-                .ok_or("`authorization_endpoint` in the discovery document")?,
+                .ok_or("the discovery document has no valid `authorization_endpoint`")?,
             token_endpoint: url("token_endpoint")
-                .ok_or("`token_endpoint` in the discovery document")?,
+                .ok_or("the discovery document has no valid `token_endpoint`")?,
             end_session_endpoint: url("end_session_endpoint"),
             token_endpoint_auth_methods: methods,
             names_issuer: names_issuer.and_then(Value::as_bool).unwrap_or(false),

@@ -100,7 +100,8 @@ impl RevokeSessions {
             Some(asked) => asked.selected()?,
             None if issued_before.is_some() => Selected::account(),
             None => {
-                let rule = "must be given if nothing else is selected, because this ends every session of the account";
+                let rule = "must be given if no other field selects sessions, because the call then ends all \
+                    sessions of the account that were issued before this time";
                 return Err(FieldError::new("IssuedBefore", rule).into());
             }
         };
@@ -287,8 +288,7 @@ impl RevokeSessions {
     /// it.
     fn deactivation(&self, cx: &mut Context<'_>) -> Result<Command, Error> {
         if !cx.broker.directory_is_in_the_store {
-            let why = "it is managed in a file ([directory] file). Set the key's `Status` to `Inactive` there, and revoke \
-                       without deactivating the key";
+            let why = "it is managed in a file ([directory] file). Set the key's `Status` to `Inactive` there, and repeat the call without DeactivateAccessKey";
             return Err(Error::ReadOnlyDirectory(why));
         }
         let account = cx.caller().account();

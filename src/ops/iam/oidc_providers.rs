@@ -61,7 +61,8 @@ impl Action for CreateOpenIdConnectProvider {
         new.permit::<Self>(cx)?;
         new.check_tags()?;
         if self.context_provider.is_some() || self.identity_center_instance_arn.is_some() {
-            let rule = "ContextProvider and IdentityCenterInstanceArn are not available.";
+            let rule =
+                "ContextProvider and IdentityCenterInstanceArn are not supported: leave them out.";
             return Err(invalid(rule));
         }
         let provider = OidcProviderDetail {

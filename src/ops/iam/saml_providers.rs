@@ -37,13 +37,13 @@ impl NotAvailable {
     /// [`Error::InvalidInput`] with the name of the unsupported parameter.
     fn check(&self) -> Result<(), Error> {
         let rule = if self.assertion_encryption_mode.as_deref() == Some("Required") {
-            "AssertionEncryptionMode cannot be Required: assertions that are not encrypted are accepted, too."
+            "AssertionEncryptionMode cannot be Required, because Brevet accepts unencrypted assertions, too."
         } else if self.context_provider.is_some()
             || self.identity_center_instance_arn.is_some()
             || self.remove_context_provider.is_some()
             || self.remove_identity_center_instance.is_some()
         {
-            "ContextProvider and IdentityCenterInstanceArn are not available."
+            "ContextProvider and IdentityCenterInstanceArn are not supported: leave them out."
         } else {
             return Ok(());
         };
@@ -61,7 +61,7 @@ fn metadata(cx: &Context<'_>, document: &str) -> Result<Metadata, Error> {
         Metadata::parse(document.as_bytes()).map_err(|error| invalid(error.to_string()))?;
     match metadata.usable_until().filter(|end| *end <= cx.now) {
         Some(end) => Err(invalid(format!(
-            "the metadata expired at {end}, or the last of its signing certificates did"
+            "the metadata or the last of its signing certificates expired at {end}"
         ))),
         None => Ok(metadata),
     }

@@ -400,7 +400,7 @@ impl VerifyRequest {
             .filter(|(name, _)| *name != http::header::HOST);
         let headers = named.map(|(name, value)| {
             let text = std::str::from_utf8(value.as_bytes());
-            let rule = "A header is not UTF-8.";
+            let rule = "The value of a header is not UTF-8.";
             let text = text.map_err(|_| S3Refusal::new(Code::InvalidRequest, rule))?;
             Ok((name.as_str().to_owned(), text.to_owned()))
         });

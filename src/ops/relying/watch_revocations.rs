@@ -35,7 +35,7 @@ const ACTION: &str = "brevet:WatchRevocations";
 const OF_OTHERS: &str = "brevet:VerifyRequest";
 /// The maximum number of sessions in one stream.
 const MAX_SESSIONS: usize = 100;
-/// How long a call waits until this broker has applied the change that the caller has already seen.
+/// How long a call waits until this broker has applied the change that AfterSequenceNumber names.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The pause between two checks of how far this broker has followed the feed.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -127,7 +127,7 @@ impl Operation for WatchRevocations {
                 }
             };
             if tokio::time::timeout(PATIENCE, reached).await.is_err() {
-                let change = "the change that the caller has already seen";
+                let change = "the change that AfterSequenceNumber names, which this broker has not applied yet,";
                 return Err(Error::ServiceUnavailable(change));
             }
             cx.renew()?;

@@ -95,8 +95,7 @@ impl AssumeRole {
             .map(|id| SourceIdentity::parse("SourceIdentity", &id))
             .transpose()?;
         if input.provided_contexts {
-            let rule =
-                "must be left out: Brevet has no provider whose context assertions it could verify";
+            let rule = "must be left out, because Brevet does not support context assertions";
             return Err(FieldError::new("ProvidedContexts", rule).into());
         }
         Ok(Self {
@@ -143,7 +142,8 @@ impl Operation for AssumeRole {
     async fn run(self, cx: &mut Context<'_>) -> Result<AssumeRoleOutput, Error> {
         if cx.caller().depth() > MAX_CHAIN {
             return Err(Error::Malformed(format!(
-                "a chain of sessions may have at most {MAX_CHAIN} roles"
+                "A chain of sessions may have at most {MAX_CHAIN} roles, and the calling session is at the end \
+                 of such a chain."
             )));
         }
         // Both depend only on the caller's session token, so they cannot change during a wait.

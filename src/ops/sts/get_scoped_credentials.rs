@@ -140,7 +140,8 @@ impl Operation for GetScopedCredentials {
         };
         if cx.caller().depth() > MAX_CHAIN {
             return Err(Error::Malformed(format!(
-                "a chain of sessions may have at most {MAX_CHAIN} sessions"
+                "A chain of sessions may have at most {MAX_CHAIN} sessions, and the calling session is at the \
+                 end of such a chain."
             )));
         }
         let granted = trust::narrow(

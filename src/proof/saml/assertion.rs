@@ -355,7 +355,7 @@ fn issuer_name(issuer: Node<'_, '_>) -> Result<String, Refusal> {
     let element = Element(issuer, "Issuer");
     match xml::attribute(issuer, "Format") {
         None | Some(ENTITY | UNSPECIFIED) => element.text(),
-        Some(_) => Err(element.wrong("the Format is not that of an entity ID")),
+        Some(_) => Err(element.wrong("the Format is neither that of an entity ID nor unspecified")),
     }
 }
 

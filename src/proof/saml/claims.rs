@@ -214,7 +214,7 @@ fn tags(assertion: &Assertion) -> Result<Vec<Tag>, Refusal> {
             value: value.clone(),
         });
         if tags.len() > MAX_TAGS {
-            let rule = FieldError::new("", "must be one of at most 50 tags");
+            let rule = FieldError::new("", "exceeds the limit of 50 tags in an assertion");
             return Err(broken(&name, value, &rule));
         }
     }

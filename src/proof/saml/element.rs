@@ -118,7 +118,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         xml::attribute(self.0, name)
             .map(|text| {
                 time(text)
-                    .ok_or(self.wrong("a time is not in UTC and of the form 2026-01-02T03:04:05Z"))
+                    .ok_or(self.wrong("a time does not have the form 2026-01-02T03:04:05Z (UTC)"))
             })
             .transpose()
     }

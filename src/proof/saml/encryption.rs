@@ -79,7 +79,7 @@ fn open_with(encrypted: Node<'_, '_>, keys: &[DecryptionKey]) -> Result<Vec<u8>,
         data.text_attribute("Type")?.as_deref(),
         None | Some("http://www.w3.org/2001/04/xmlenc#Element")
     ) {
-        return Err(data.wrong("the Type is not that of an element"));
+        return Err(data.wrong("the Type is not http://www.w3.org/2001/04/xmlenc#Element"));
     }
     let method = Element(data.one(XMLENC, "EncryptionMethod")?, "EncryptionMethod");
     method.has_only(&[])?;
@@ -163,7 +163,7 @@ fn oaep(copy: Element<'_, '_>) -> Result<Oaep, Refusal> {
         Ok(digest)
     } else {
         Err(Refusal::EncryptionAlgorithm(
-            "RSA-OAEP with SHA-1 for one of its uses and SHA-256 for the other".to_owned(),
+            "RSA-OAEP with different hash functions for DigestMethod and MGF".to_owned(),
         ))
     }
 }

@@ -56,7 +56,7 @@ pub enum XmlError {
     #[error("the document is not in UTF-8")]
     Encoding,
     /// The XML declaration is malformed, or declares a version other than 1.0.
-    #[error("the XML declaration is not that of XML 1.0")]
+    #[error("the XML declaration is malformed, or declares a version other than 1.0")]
     Declaration,
     /// The text has a document type declaration or another declaration.
     #[error("the document has a document type declaration (DTD)")]
@@ -65,15 +65,24 @@ pub enum XmlError {
     ProcessingInstruction,
     /// The text refers to an entity other than the five predefined ones, or to a character that XML
     /// forbids.
-    #[error("the document has a reference to an entity or character that is not allowed")]
+    #[error(
+        "the document refers to an entity other than the five predefined ones, or to a character that XML \
+        forbids"
+    )]
     Reference,
     #[error("the document has a character that XML does not allow")]
     Character,
     /// The name of an element or attribute is not ASCII, longer than 128 bytes, or reserved.
-    #[error("the document has an element or attribute whose name is not accepted")]
+    #[error(
+        "the document has an element or attribute whose name is not ASCII, is longer than 128 bytes, or is \
+        reserved"
+    )]
     Name,
     /// A namespace is not an absolute URI, is longer than 512 bytes, or has unusual characters.
-    #[error("the document declares a namespace that is not an accepted absolute URI")]
+    #[error(
+        "the document declares a namespace that is not an absolute URI, is longer than 512 bytes, or has \
+        unusual characters"
+    )]
     Namespace,
     /// An element has the same attribute or declaration twice.
     #[error("an element has the same attribute twice")]

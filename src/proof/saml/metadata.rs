@@ -43,7 +43,7 @@ pub enum MetadataError {
     /// contains.
     #[error(
         "the metadata must have exactly one EntityDescriptor with an IDPSSODescriptor for SAML \
-         2.0, and has {0}; keep only the one that you want to use"
+         2.0, but has {0}; give the metadata of one identity provider only"
     )]
     Entities(usize),
     /// An element breaks the rule that the text states.
@@ -155,7 +155,9 @@ impl Metadata {
         let entity_id = descriptor.text_attribute("entityID").map_err(element)?;
         let entity_id = entity_id
             .filter(|id| id.chars().count() <= MAX_ENTITY_ID)
-            .ok_or_else(|| element(descriptor.wrong("the entityID is missing or too long")))?;
+            .ok_or_else(|| {
+                element(descriptor.wrong("the entityID is missing or longer than 1,024 characters"))
+            })?;
         let (keys, unusable) = signing_keys(role)?;
         let endpoints = xml::children(role, MD, "SingleSignOnService");
         let wants_signed = xml::attribute(role, "WantAuthnRequestsSigned");

@@ -97,7 +97,8 @@ impl Simulator {
         let statements = policies.statements() + resource_statements;
         if resources.len().saturating_mul(statements) > MAX_COMPARISONS {
             let rule = format!(
-                "The policies have {statements} statements: a simulation may have at most {MAX_COMPARISONS} resources times statements. Use fewer ResourceArns."
+                "A simulation may compare at most {MAX_COMPARISONS} pairs of a resource and a statement, but \
+                 the policies have {statements} statements: use fewer ResourceArns."
             );
             return Err(Error::InvalidInput(rule));
         }

@@ -293,7 +293,8 @@ fn instance(id: &str, node: &Node, cx: &Context<'_>) -> Result<Identified, &'sta
     let profile = node
         .instance_profile()
         .and_then(|name| cx.directory.instance_profile_named(account, name))
-        .ok_or("The directory has no instance profile for the node.")?;
+        .ok_or("The node has no tag with the name of its instance profile, or the directory has no instance \
+            profile of this name.")?;
     let role = profile
         .role
         .as_deref()
@@ -383,7 +384,9 @@ impl Pod {
             );
         }
         if *tokens.audience != *self.audience {
-            return Err("The service-account token has another audience than the association.");
+            return Err(
+                "The audience of the service-account token differs from the audience of the association.",
+            );
         }
         if !node.is(cluster, &self.provider_arn, on) {
             return Err("The pod runs on another node than the caller.");
