@@ -1,6 +1,8 @@
-//! Session records: which principals have which sessions, and until when. They are in memory by default, or in Redis if
-//! brokers share them. They decide nothing: a session is verified by its token alone, so that a missing record, or a
-//! Redis that does not answer, refuses nobody. They serve the list of sessions and the time of last use.
+//! Session records: which principals have which sessions, and until when. They are kept in memory by default, or in
+//! Redis if several brokers share them.
+//!
+//! The records serve the list of sessions and the time of last use. They are not needed to verify a session, which its
+//! token alone does. Therefore a missing record, or a Redis that does not answer, never causes a refusal.
 
 mod memory;
 mod record;
@@ -139,9 +141,8 @@ impl Sessions {
         }
     }
 
-    /// Adds to counters that brokers on the same Redis share, and returns their new values. A value
-    /// is `None` if the key is not a counter; all are `None` if there is no Redis or it does not
-    /// answer.
+    /// Adds to counters that brokers on the same Redis share, and returns their new values. A value is `None` if the
+    /// Redis key does not hold a counter. All values are `None` if there is no Redis or it does not answer.
     pub async fn add_up(&self, keyring: &Keyring, counters: &[(String, u64)]) -> Vec<Option<i64>> {
         let totals = match &self.kind {
             Kind::Redis(redis) => Box::pin(redis.add_up(keyring, counters))
@@ -156,8 +157,8 @@ impl Sessions {
         }
     }
 
-    /// Marks a signature as used for a time. Returns `false` if another broker has done so before. If records are in
-    /// memory, there is no other broker to ask.
+    /// Marks a signature as used for a time. Returns `false` if another broker has marked the signature before. If the
+    /// records are in memory, no other broker shares them, so the answer is always `true`.
     ///
     /// # Errors
     /// [`SessionsError::Unreachable`] if Redis does not answer, so that it is unknown whether the signature was used.
@@ -184,7 +185,7 @@ impl Sessions {
         }
     }
 
-    /// Announces this broker, and returns how many brokers on the same Redis have done so lately,
+    /// Announces this broker, and returns how many brokers on the same Redis have announced themselves lately,
     /// including this one.
     ///
     /// # Errors
@@ -220,9 +221,11 @@ impl Sessions {
         Ok(found.filter(|r| now.seconds() < r.expires_at))
     }
 
-    /// Lists records of sessions that have not ended and that `wanted` accepts, ordered by expiry: at most `limit` of
-    /// those after the marker (empty for the beginning), and no more than fit in an answer of [`MAX_PAGE_BYTES`]. A
-    /// record that fails authentication is left out and counted in [`Listed::unreadable`].
+    /// Lists records of sessions that have not ended and that `wanted` accepts, ordered by expiry. The list begins
+    /// after `marker` (empty for the beginning) and has at most `limit` records, and no more than fit in an answer of
+    /// [`MAX_PAGE_BYTES`].
+    ///
+    /// A record that fails authentication is left out and counted in [`Listed::unreadable`].
     ///
     /// # Errors
     /// [`SessionsError::Unreachable`] if the store does not answer.
@@ -238,7 +241,7 @@ impl Sessions {
             .await
     }
 
-    /// Lists records like [`Sessions::list`], but only those of sessions that came from a sign-in.
+    /// Lists records like [`Sessions::list`], but only those of the sessions that came from one sign-in.
     ///
     /// # Errors
     /// [`SessionsError::Unreachable`] if the store does not answer.

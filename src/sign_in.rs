@@ -41,15 +41,15 @@ pub use crate::signed_in::{Method, SignIn};
 
 /// The shortest time between two updates of `seen_at`, the time when the browser of a sign-in was last seen.
 const SEEN_EVERY: Duration = Duration::from_secs(60);
-/// If a sign-in was not compared with the revocations for longer than this, it counts as over, because a revocation
-/// that ends it may have been forgotten meanwhile.
+/// The maximum age of the last comparison of a sign-in with the revocations. An older sign-in counts as over, because a
+/// revocation that ends it may have been deleted meanwhile.
 pub const CHECKED_WITHIN: Duration = Duration::from_secs(36 * 3_600);
 /// How long a node waits until it has applied the changes that were in force on the node where the person signed in.
 const KNOWN_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often a change of a sign-in is attempted if other requests change it at the same time.
 const ATTEMPTS: usize = 4;
-/// The maximum number of sign-ins of one person. If a new one exceeds it, the one that was used least recently ends.
+/// The maximum number of sign-ins of one person. If a new one exceeds it, the least recently used one ends.
 const MAX_OF_PERSON: usize = 100;
 
 /// The value of a browser's cookie: 256 random bits. The store has only its digest.
@@ -220,8 +220,8 @@ pub async fn password_changed(broker: &Broker, sign_in: &SignIn) -> Result<Handl
     change(broker, &sign_in.id, None).await
 }
 
-/// Adds a factor to a sign-in or, if `factor` is `None`, records the present password of its user in it. Tries again if
-/// another request changes the sign-in at the same time.
+/// Adds a factor to a sign-in. If `factor` is `None`, records the present password of the user in the sign-in instead.
+/// Tries again if another request changes the sign-in at the same time.
 async fn change(broker: &Broker, id: &SignInId, factor: Option<Factor>) -> Result<Handle, Error> {
     for _ in 0..ATTEMPTS {
         let row = broker.store.sign_in(&hex(id)).await?;
@@ -275,7 +275,7 @@ fn with_new_password(broker: &Broker, row: &SignInRow) -> Result<SignIn, Error> 
 }
 
 /// Opens a row, and returns the sign-in unless it is over. A revoked sign-in is deleted, so that it does not become
-/// valid again when its revocation is forgotten.
+/// valid again when its revocation is deleted.
 async fn still_there(broker: &Broker, row: &SignInRow) -> Result<Option<SignIn>, Error> {
     broker.must_know_what_is_revoked()?;
     let Some(sign_in) = opened(broker, row)? else {
@@ -314,8 +314,11 @@ async fn wait_for(broker: &Broker, sequence: i64) -> Result<(), Error> {
     }
 }
 
-/// Removes a sign-in that is over before its time. A deleted user or provider, or a revocation in one of several
-/// accounts, does not end the sessions that came from the sign-in, so these are revoked as well.
+/// Removes a sign-in that is over before its time.
+///
+/// Also revokes the sessions that came from the sign-in if they would not end by themselves: if the user or the
+/// provider was deleted, or if the person has roles in several accounts, since a revocation may concern only one of
+/// them.
 async fn remove(broker: &Broker, sign_in: &SignIn) -> Result<(), Error> {
     let directory = broker.directory.load_full();
     let is_of_several = match &sign_in.who {
@@ -406,7 +409,7 @@ fn of_person(sign_in: &SignIn) -> SignInsOf {
     }
 }
 
-/// Ends the sign-in of the same person that was used least recently, if there are too many.
+/// Ends the least recently used sign-in of the same person if the person has too many.
 async fn make_room(broker: &Broker, sign_in: &SignIn) -> Result<(), Error> {
     let of = of_person(sign_in);
     let rows = broker.store.sign_ins_of(of, "", MAX_OF_PERSON).await?;

@@ -41,7 +41,8 @@ pub struct SignIn {
     pub must_change_password: bool,
     /// The last change of the feed that was in force when the person signed in.
     pub issued_under: i64,
-    /// The id of the store to which the change in [`Self::issued_under`] belongs. In another store the sign-in is over.
+    /// The id of the store to which the change in [`Self::issued_under`] belongs. A broker with another store treats
+    /// the sign-in as over.
     pub store_id: String,
     /// The mark of the user's password ([`password_mark`]). A sign-in ends when the password changes.
     pub password: Option<String>,
@@ -168,8 +169,8 @@ impl SignIn {
         now.since(last.unwrap_or(self.at)) > limit
     }
 
-    /// The sign-in as the first entry in the ancestors of the sessions that come from it. `arn` is the ARN of the user,
-    /// or of the provider that vouches in the account of the role.
+    /// The entry for the sign-in in the ancestors of the sessions that come from it. `arn` is the ARN of the user, or
+    /// of the provider that vouches in the account of the role.
     pub fn ancestor(&self, arn: &str) -> Ancestor {
         let (unique_id, access_key_id) = match &self.who {
             // A change of the password ends everything that began with it.
@@ -193,7 +194,7 @@ impl SignIn {
         self.came_from_as(self.ancestor(self.arn()))
     }
 
-    /// The revocation keys except that of the password, for a person who has just changed the password.
+    /// The revocation keys of the sign-in without that of the password, for a person who has just changed the password.
     ///
     /// # Errors
     /// The same as for [`Self::came_from`].
@@ -258,8 +259,8 @@ mod shared {
     }
 }
 
-/// The text that takes the place of an access key id in the ancestors of a session that began with a user's password. A
-/// revocation of this text ends all such sessions. No access key id has this form.
+/// The text in place of an access key id in the ancestors of a session that began with a user's password. A revocation
+/// of this text ends all such sessions. It does not have the form of an access key id, so the two cannot be confused.
 pub fn password_key(user_arn: &str) -> String {
     format!("password of {user_arn}")
 }

@@ -88,8 +88,8 @@ impl MemorySessions {
         }
     }
 
-    /// Adds a record. Returns how many live records, the ones that end first, were dropped to make
-    /// room.
+    /// Adds a record. Returns how many live records were dropped to make room; the records that end first are dropped
+    /// first.
     pub fn record(&self, record: &SessionRecord, now: Timestamp) -> u64 {
         let Ok(id) = SessionId::try_from(record.session_id.as_slice()) else {
             return 1;
@@ -132,8 +132,9 @@ impl MemorySessions {
         lost
     }
 
-    /// Lists at most `limit` records after the marker, ordered by expiry: those of all sessions, or of the sessions
-    /// that came from the sign-in `of`. Each is returned in the form `EXPIRY:ID`, as in the index in Redis.
+    /// Lists at most `limit` records after the marker, ordered by expiry. They are the records of all sessions, or of
+    /// the sessions that came from the sign-in `of`. Each is returned with its name `EXPIRY:ID`, as in the index in
+    /// Redis.
     pub fn list(
         &self,
         of: Option<&SessionId>,

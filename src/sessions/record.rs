@@ -69,8 +69,9 @@ pub struct Narrowing {
 }
 
 impl SessionRecord {
-    /// The id of the person's sign-in from which the session came; `None` if it did not come from a sign-in. Among the
-    /// ancestors, sessions have an access key id of the form `ASIA…`; a sign-in has an id but no such key.
+    /// The id of the person's sign-in from which the session came; `None` if the session did not come from a sign-in.
+    ///
+    /// The sign-in is the ancestor that has a session id, but no access key id of the form `ASIA…`.
     pub(super) fn sign_in(&self) -> Option<SessionId> {
         let mut ancestors = self.ancestors.iter();
         let sign_in =

@@ -152,9 +152,11 @@ impl RedisSessions {
         record.map(Some).ok_or(SessionsError::Forged)
     }
 
-    /// Lists at most `limit` members of an index after the member `after`, ordered by expiry. It is the index of all
-    /// sessions, or of the sessions that came from the sign-in `of`. Returns the members, and the last member that was
-    /// read, or `None` at the end. Members that no broker wrote are skipped and removed.
+    /// Lists at most `limit` members of an index after the member `after`, ordered by expiry. The index is that of all
+    /// sessions, or that of the sessions that came from the sign-in `of`.
+    ///
+    /// Returns the members, and the last member that was read, or `None` at the end of the index. Members that no
+    /// broker wrote are skipped and removed.
     pub async fn list(
         &self,
         keyring: &Keyring,

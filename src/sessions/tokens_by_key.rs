@@ -1,5 +1,5 @@
-//! The session tokens of live sessions by their access keys, for servers that do not pass on the token of a request.
-//! Nobody can use a token without the secret access key of its session, which is not kept here.
+//! The session tokens of live sessions, found by their access key ids, for servers that do not pass on the token of a
+//! request. Nobody can use a token without the secret access key of its session, which is not kept here.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -42,8 +42,8 @@ impl State {
 }
 
 impl TokensByKey {
-    /// Adds a token until it expires. If two sessions have the same access key id, the later one replaces the earlier
-    /// one, whose requests are then refused.
+    /// Adds a token, which is kept until it expires. If two sessions have the same access key id, the later one
+    /// replaces the earlier one, and requests with the earlier session are refused.
     pub fn add(&self, key: &str, token: &str, expires_at: i64, now: Timestamp) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while state

@@ -1,5 +1,5 @@
-//! The authorization code flow with PKCE (RFC 6749 section 4.1, RFC 7636): a program sends the browser of a
-//! person here, the person decides, and the browser brings a code back to the program.
+//! The authorization code flow with PKCE (RFC 6749 section 4.1, RFC 7636). A program sends a person's browser to the
+//! broker, where the person allows or denies the program. The browser then brings a code back to the program.
 
 use std::time::Duration;
 
@@ -237,7 +237,7 @@ async fn new_code(broker: &Broker, request: &Request, sign_in: &SignIn) -> Resul
     Ok(code.expose().clone())
 }
 
-/// Issues tokens for a code. If a code is used twice, the tokens of its first use end, too.
+/// Issues tokens for a code. If a code is used twice, the tokens that were issued at its first use end, too.
 ///
 /// # Errors
 /// `InvalidGrant` if the code is unknown, was used before, has expired, belongs to another program or another

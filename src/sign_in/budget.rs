@@ -5,10 +5,13 @@ use crate::budgets;
 use crate::error::{Class, Error, GrantError, GrantErrorKind};
 use crate::origin::Origin;
 
-/// Runs a request for tokens within the budget of its source address. A request with a code or a refresh token costs a
-/// query of the store, so it is counted before it runs, and the count is taken back if it succeeds. A poll of the
-/// device flow (`is_poll`) is answered from memory, so it is counted only if its device code is unknown. Therefore a
-/// program with a valid device code is served even if others at its address have used up the budget.
+/// Runs a request for tokens within the budget of its source address.
+///
+/// A request with a code or a refresh token costs a query of the store. It is counted before it runs, and the count is
+/// taken back if it succeeds.
+///
+/// A poll of the device flow (`is_poll`) is answered from memory, so it is counted only if its device code is unknown.
+/// Therefore a program with a valid device code is served even if others at its address have used up the budget.
 ///
 /// # Errors
 /// [`Error::Throttling`] if the address is over its budget, or the error of the request.
@@ -35,8 +38,7 @@ pub async fn counted<T>(
     result
 }
 
-/// Whether the refusal shows that the request came without a valid device code. A failure of the broker is not held
-/// against the sender.
+/// Whether an error shows that a poll came without a valid device code. A failure of the broker does not show this.
 fn proves_nothing(error: &Error) -> bool {
     match error {
         Error::Grant(GrantError { kind, .. }) => !matches!(

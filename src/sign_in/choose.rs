@@ -25,7 +25,7 @@ pub struct Chosen {
     pub expires_at: Timestamp,
 }
 
-/// Makes the sign-in the evidence for a call that concerns the person itself, for example a change of its password.
+/// Makes the sign-in the evidence for a call about the person itself, such as a change of the person's password.
 pub fn evidence(sign_in: &SignIn) -> Evidence {
     Evidence::Shown(Shown::SignIn {
         account: sign_in.account(),

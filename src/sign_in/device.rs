@@ -23,7 +23,7 @@ use crate::sign_ins::Poll;
 use crate::signed_in::SignIn;
 use crate::store::{Attempt, GrantKind, GrantRow, Lockout};
 
-/// How long a person has to decide on a device flow.
+/// How long a person may take to allow or deny a device flow.
 const LASTS: Duration = Duration::from_secs(600);
 /// How many seconds a program must wait between two polls.
 pub const INTERVAL: u64 = 1;
@@ -173,8 +173,8 @@ async fn started(
     }
 }
 
-/// Answers a program that polls whether the person has decided. If the person has allowed the flow, the answer has
-/// tokens. As long as nobody has decided, the store is not queried.
+/// Answers a program that polls whether the person has decided. If the person has allowed the flow, the answer contains
+/// the tokens. The store is not queried as long as nobody has decided.
 ///
 /// # Errors
 /// `AuthorizationPending`, `SlowDown`, `ExpiredToken`, `AccessDenied`, or `InvalidGrant` for a code that is unknown,
@@ -290,7 +290,8 @@ async fn redeemed(
     tokens::issue(broker, &family, &sign_in, client, &flow.scopes).await
 }
 
-/// Asks the store, if it is time, which flows were decided on other nodes. Returns whether this flow is one of them.
+/// Asks the store, at most every half second, which flows were decided on other nodes. Returns whether this flow is one
+/// of them.
 async fn was_decided_elsewhere(
     broker: &Broker,
     id: &[u8; 32],
@@ -322,8 +323,8 @@ fn device_id(text: &str) -> Option<[u8; 32]> {
     Some(id)
 }
 
-/// Makes a device code: 256 random bits, the time at which the code expires, and a MAC of both. Since the code contains
-/// its expiry, a program learns that it was too slow even if the row of the flow has been deleted.
+/// Makes a device code of 256 random bits, the time at which the code expires, and a MAC of both. Because the code
+/// contains its expiry, the broker can tell a program that it was too slow even after the row of the flow was deleted.
 fn new_device_code(
     broker: &Broker,
     sealer: &Sealer,
@@ -358,8 +359,8 @@ fn pending() -> Error {
     GrantErrorKind::AuthorizationPending.because(text).into()
 }
 
-/// Finds the program that waits for a user code that a person has typed, or that a link contained. A wrong code is
-/// counted against the person and the source address.
+/// Finds the program that waits for a user code which a person has submitted. A wrong code is counted against the
+/// person and the source address.
 ///
 /// # Errors
 /// [`Error::NotFound`] for a code that does not exist or was decided, and [`Error::Throttling`] after too many wrong
@@ -385,9 +386,9 @@ fn asking(flow: Flow, origin: &Origin) -> Asking {
     }
 }
 
-/// Finds the program that waits for the user code in a link; `None` for a code that does not exist, and after too many
-/// links. Codes in links are counted apart from typed codes, so that nobody can lock a person out by sending links with
-/// wrong codes.
+/// Finds the program that waits for the user code in a link; `None` if the code does not exist, or if the person has
+/// followed too many links. Codes in links are counted apart from typed codes, so that nobody can lock a person out by
+/// sending links with wrong codes.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer.
@@ -491,8 +492,9 @@ async fn with_code(
     Ok(None)
 }
 
-/// Finds the flow with a user code, or counts the code as wrong. Each code is counted in the shared store before it is
-/// looked up, so that simultaneous guesses cannot exceed the limit. The count is taken back if the code is right.
+/// Finds the flow with a user code, or counts the code as wrong. Each code is counted in the shared store before the
+/// flow is looked up, so that simultaneous guesses cannot exceed the limit. The count is taken back if the code is
+/// right.
 async fn find(
     broker: &Broker,
     user_code: &str,

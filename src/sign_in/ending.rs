@@ -17,8 +17,8 @@ use crate::base::digest::hex;
 /// The name of the action, in the change feed, that ends a sign-in or a session that came from one.
 const ACTION: &str = "EndSignIn";
 
-/// Ends a sign-in and all that came from it. The revocation is durable, and in force on this node, before this returns.
-/// A sign-in that is already over is not an error.
+/// Ends a sign-in and everything that came from it. The revocation is durable, and in force on this node, before this
+/// function returns. It is not an error if the sign-in is already over.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer.
@@ -39,7 +39,7 @@ pub async fn end(broker: &Broker, id: &SignInId) -> Result<(), Error> {
     }
 }
 
-/// Ends the sign-in of the person who asks for it, and records that.
+/// Ends a sign-in at the request of its own person, and writes the audit record of that.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer, or the audit log cannot be written.
@@ -48,7 +48,7 @@ pub async fn sign_out(broker: &Broker, sign_in: &SignIn, origin: &Origin) -> Res
     record::of_sign_in(broker, Event::SIGN_OUT, sign_in, origin, ended).await
 }
 
-/// Ends another sign-in of the person who asks for it, and records that.
+/// Ends another sign-in of the same person, at the person's request, and writes the audit record of that.
 ///
 /// # Errors
 /// [`Error::NotFound`] if there is no such sign-in of this person.
@@ -72,7 +72,8 @@ pub async fn end_other(
         .await
 }
 
-/// Ends one session that came from a sign-in, and what came from that session, and records that.
+/// Ends one session that came from a sign-in, together with everything that came from that session, and writes the
+/// audit record of that.
 ///
 /// # Errors
 /// [`Error::NotFound`] unless the records of sessions show that the session came from the sign-in.
@@ -102,11 +103,11 @@ fn no_such_session() -> Error {
     Error::NotFound("There is no session with this id.".to_owned())
 }
 
-/// Ends the sign-ins at an identity provider by its subject, by the session at the provider (`sid`), or by both, which
-/// must then both match. Returns how many sign-ins ended.
+/// Ends sign-ins at an identity provider: those of a subject, those of a session at the provider (`sid`), or those that
+/// match both if both are given. Returns how many sign-ins ended.
 ///
 /// # Errors
-/// [`Error`] if the store does not answer; some may have ended.
+/// [`Error`] if the store does not answer; some of the sign-ins may have ended.
 pub async fn end_of_provider(
     broker: &Broker,
     provider_arn: &str,
@@ -147,12 +148,12 @@ pub async fn end_of_provider(
     }
 }
 
-/// Ends a sign-in on behalf of its own person.
+/// Ends a sign-in. The change feed names the person of the sign-in as the one who ended it.
 pub(super) async fn end_row(broker: &Broker, sign_in: &SignIn) -> Result<(), Error> {
     end_as(broker, sign_in, &actor(sign_in)).await.map(drop)
 }
 
-/// Ends a sign-in on behalf of `actor`. Returns the number of the change in the feed.
+/// Ends a sign-in. The change feed names `actor` as the one who ended it. Returns the number of the change.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer.

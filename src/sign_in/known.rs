@@ -17,7 +17,8 @@ use crate::error::Error;
 pub const KNOWN_FOR: Duration = Duration::from_secs(90 * 86_400);
 /// The longest cookie of a known browser that is read, in bytes.
 pub const MAX_BYTES: usize = 512;
-/// The kind of value by which the cookie is sealed: nothing else sealed can take its place.
+/// The kind of value under which the cookie is sealed. A value that was sealed as another kind is not accepted as this
+/// cookie.
 const KIND: &str = "known browser";
 
 /// The sealed content of the cookie of a known browser.

@@ -1,5 +1,5 @@
-//! Lists the sign-ins of an account, and the sessions that came from a sign-in, that have not ended. Sessions without a
-//! record are missing from the list.
+//! Lists the sign-ins of an account, and the sessions that came from a sign-in, leaving out those that have ended.
+//! Sessions without a record are missing from the list.
 
 use crate::base::arn::{AccountId, IamArn};
 use crate::base::clock::Timestamp;
@@ -94,8 +94,11 @@ pub async fn others(broker: &Broker, sign_in: &SignIn) -> Result<Seen, Error> {
 /// Sign-ins, each with the time in seconds since 1970 when its browser was last seen.
 pub type Seen = Vec<(SignIn, i64)>;
 
-/// A page of the sign-ins of an account, in the order of their ids, each with the time in seconds since 1970
-/// when its browser was last seen; and the id of the last row that was looked at, or `None` at the end.
+/// Opens `rows`, the rows of an account's sign-ins, and returns the sign-ins that are not over, each with the time in
+/// seconds since 1970 when its browser was last seen.
+///
+/// Also returns the id after which the next page begins, or `None` if there are fewer rows than `limit`, so that this
+/// is the last page.
 ///
 /// # Errors
 /// [`Error`] if a row cannot be opened because there is no master key.

@@ -30,14 +30,14 @@ pub struct Given<'a> {
     pub known_browser: Option<&'a str>,
 }
 
-/// A user whose password, and perhaps a code, was accepted, but who is not signed in yet.
+/// A user whose password, and possibly whose MFA code, was accepted, but who is not signed in yet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Proven {
     pub user_id: String,
     user_arn: String,
     pub user_name: String,
-    /// The mark of the password that was given. If the user's password is changed meanwhile, the mark no longer
-    /// matches.
+    /// The mark (`password_mark`) of the password that was given. It no longer matches if the user's password is
+    /// changed meanwhile.
     mark: Option<String>,
     /// When the password was given, which is the time of this factor of the sign-in.
     password_at: Timestamp,
@@ -205,9 +205,12 @@ async fn spend_code(
     }
 }
 
-/// The serial number of the device that shows this code now, or of the first device if none does: a person does not say
-/// which of its devices it uses. This does not accept the code; the caller must check it. No device is compared while
-/// the user is locked out, and otherwise all of them are, so that the time of the answer reveals nothing.
+/// The serial number of the device that shows this code now, or of the first device if none of them shows it. This
+/// function is needed because a person does not say which of their devices they use. It does not accept the code; the
+/// caller must check it.
+///
+/// While the user is locked out, no device is compared with the code. Otherwise all of them are compared, so that the
+/// time of the answer reveals nothing.
 async fn device_that_shows(
     broker: &Broker,
     user: &User,
@@ -244,8 +247,8 @@ pub enum Confirmation<'a> {
     Recent,
 }
 
-/// For this many seconds after giving a factor, a user without a device may change its own credentials without giving
-/// its password again.
+/// For this many seconds after giving a factor, a user without an MFA device may change its own credentials without
+/// giving its password again.
 const RECENT_SECONDS: i64 = 300;
 
 /// Whether a factor of this sign-in was given within the last five minutes.
@@ -254,8 +257,8 @@ pub fn is_recent(sign_in: &SignIn, now: Timestamp) -> bool {
     newest.is_some_and(|at| now.since(at).as_secs() <= RECENT_SECONDS.unsigned_abs())
 }
 
-/// Checks that the person at the browser is still the one who signed in. Returns the factor that was given, or `None`
-/// for [`Confirmation::Recent`].
+/// Checks that the person at the browser is still the one who signed in. Returns the factor that was given as
+/// confirmation, or `None` for [`Confirmation::Recent`].
 ///
 /// # Errors
 /// [`Refused`] if the password or the code is not accepted, or is missing.

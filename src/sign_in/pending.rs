@@ -1,6 +1,5 @@
 //! Keeps values on the server between two requests of a browser, for example while the browser is at an identity
-//! provider. A value is sealed and kept under a random handle. It can be taken only once, whichever node the browser
-//! reaches.
+//! provider. A value is sealed and stored under a random handle. It can be taken only once, on any node.
 
 use std::time::Duration;
 
@@ -47,8 +46,8 @@ pub async fn keep(
     }
 }
 
-/// Takes the value that was kept under a handle. If several requests ask for it, only one gets it. `None` for the
-/// others, and if the time of the value is up.
+/// Takes the value that was kept under a handle. `None` if there is no such value, if its time is up, or if another
+/// request has taken it before.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer.
@@ -69,7 +68,7 @@ pub async fn take<T: DeserializeOwned>(
     Ok(row.and_then(|row| sealer.open(&name, &row.id, &row.sealed)))
 }
 
-/// Looks at the value that was kept under a handle, and leaves it there.
+/// Returns the value that was kept under a handle, without taking it.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer.

@@ -30,7 +30,7 @@ pub struct Event {
 impl Event {
     /// A user of the directory signed in.
     pub const CONSOLE_LOGIN: Self = Self::sign_in("ConsoleLogin", "AwsConsoleSignIn");
-    /// A person signed in for whom an identity provider vouches.
+    /// A person for whom an identity provider vouches signed in.
     pub const USER_AUTHENTICATION: Self = Self::sign_in("UserAuthentication", "AwsServiceEvent");
     /// A person, an administrator or an identity provider ended a sign-in.
     pub const SIGN_OUT: Self = Self::sign_in("Logout", "AwsServiceEvent");
@@ -77,7 +77,7 @@ impl Event {
     }
 }
 
-/// A record that is being filled in; [`Self::conclude`] or [`Self::noted`] writes it.
+/// An audit record that is being filled in; [`Self::conclude`] or [`Self::noted`] writes it.
 pub struct Draft {
     record: Record<'static>,
     event: Event,
@@ -163,7 +163,7 @@ impl Draft {
     }
 
     /// Like [`Self::conclude`], for an event that issues nothing and changes nothing. If there are too many such
-    /// events, the record may be left out and only counted.
+    /// events, this one may be counted without a record of its own.
     ///
     /// # Errors
     /// The error of the result, or that of the audit log.
@@ -228,7 +228,8 @@ impl Draft {
     }
 }
 
-/// Records what a person did.
+/// Writes the audit record of an action of a person who is signed in, with the details of the sign-in. `result` is the
+/// result of the action.
 ///
 /// # Errors
 /// The error of the result, or that of the audit log.
@@ -261,7 +262,8 @@ pub(super) async fn of_sign_in<T>(
         .await
 }
 
-/// Records that somebody failed to sign in. `user_name` is the unverified input.
+/// Writes the audit record of a failed attempt to sign in. `user_name` and `account` are what somebody has claimed
+/// without proof.
 pub async fn failed(
     broker: &Broker,
     event: Event,

@@ -1,7 +1,9 @@
-//! Programs that ask for tokens on behalf of a person. Anybody can register a program, so the broker stores nothing:
-//! the client id contains the registration, sealed, and the client secret is derived from the client id. A registration
-//! proves nothing about the program. A program whose redirect URIs are not on loopback must be registered by an
-//! administrator in the configuration.
+//! Programs that ask for tokens on behalf of a person.
+//!
+//! Anybody can register a program, so the broker stores nothing for it: the client id contains the registration,
+//! sealed, and the client secret is derived from the client id. A registration proves nothing about the program.
+//!
+//! A program with redirect URIs that are not on loopback must be registered by an administrator in the configuration.
 
 use std::time::Duration;
 
@@ -27,7 +29,7 @@ pub const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 pub const AUTHORIZATION_CODE: &str = "authorization_code";
 pub const REFRESH_TOKEN: &str = "refresh_token";
 
-/// The unverified statements of a program that registers.
+/// The statements of a program about itself when it registers. The broker does not verify them.
 #[derive(Debug, Default)]
 pub struct Registration {
     pub name: String,
@@ -122,7 +124,7 @@ pub fn register(broker: &Broker, asked: Registration) -> Result<Registered, Erro
     })
 }
 
-/// The program with this client id and secret, as AWS's API requires both.
+/// The program with this client id and secret. AWS's API requires both of them.
 ///
 /// # Errors
 /// `InvalidClient` if the client id is unknown, the secret does not belong to it, or the registration has expired.
@@ -135,8 +137,10 @@ pub fn with_secret(broker: &Broker, client_id: &str, secret: &str) -> Result<Cli
     opened(broker, &sealer, client_id)
 }
 
-/// The program with this client id: one that was registered, or one of the configuration. The program presents no
-/// secret, so it must prove by a code verifier (RFC 7636) or a device code that the tokens are for it.
+/// The program with this client id, which was registered by itself or in the configuration.
+///
+/// The program presents no secret. It must therefore prove by a code verifier (RFC 7636) or a device code that the
+/// tokens are for it.
 ///
 /// # Errors
 /// `InvalidClient` if the client id is unknown, or the registration has expired.
@@ -196,8 +200,8 @@ impl Client {
         }
     }
 
-    /// Whether the browser may be redirected to this URL. The URL must be registered exactly as it is; only the port of
-    /// a URL on loopback may be another one (RFC 8252 section 7.3). URLs are compared as text.
+    /// Whether the browser may be redirected to this URL. The URL must be registered with exactly the same text. Only
+    /// the port of a URL on loopback may differ (RFC 8252 section 7.3).
     pub fn may_redirect_to(&self, uri: &str) -> bool {
         self.redirect_uris.iter().any(|known| {
             known == uri

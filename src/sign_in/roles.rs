@@ -1,5 +1,5 @@
-//! Finds the roles that a person who signed in may assume: those whose trust policies admit the sign-in, as the
-//! evaluator judges them now. There is no separate list of assignments.
+//! Finds the roles that a person who signed in may assume: those whose trust policies currently admit the sign-in, as
+//! the evaluator decides. There is no separate list of assignments.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use crate::signed_in::{SignIn, Who};
 
 /// The maximum number of roles in one answer.
 pub const MAX_CHOICES: usize = 1_000;
-/// How many roles are judged before the task yields to other tasks.
+/// How many roles the evaluator decides on before the task yields to other tasks.
 const AT_ONCE: usize = 100;
-/// The most roles that are judged for one answer. If more trust policies may concern the person, the others are judged
-/// on the next page.
+/// The maximum number of roles that the evaluator decides on for one answer. If more trust policies may concern the
+/// person, the next page continues with them.
 const MAX_JUDGED: usize = 20_000;
 
 /// A role that a person may assume.
@@ -173,7 +173,7 @@ pub async fn accounts(
     Ok(admitted)
 }
 
-/// Judges which roles a person may assume, all by the same snapshot of the directory and at the same time.
+/// Decides which roles a person may assume, all by the same snapshot of the directory and at the same time.
 struct Judge<'a> {
     broker: &'a Broker,
     sign_in: Arc<SignIn>,
@@ -202,7 +202,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The person as a caller of AssumeRole in this account; `None` if the person signed in at an identity provider
-    /// which the account does not have.
+    /// that this account does not have.
     fn caller(&self, account: AccountId) -> Option<Caller> {
         let (broker, directory) = (self.broker, &*self.directory);
         authn::sign_in::authenticate(broker, &self.sign_in, account, directory, self.now).ok()
@@ -227,8 +227,8 @@ impl<'a> Judge<'a> {
         accounts
     }
 
-    /// The roles whose trust policies name the person, its account or its provider, or everybody. The conditions of the
-    /// policies are not judged yet.
+    /// The roles whose trust policies name the person, the person's account or provider, or everybody. The conditions
+    /// of the policies are not evaluated yet.
     fn candidates(&self, account: AccountId, after: Option<&str>, limit: usize) -> Vec<Arc<Role>> {
         let directory = &self.directory;
         match &self.sign_in.who {

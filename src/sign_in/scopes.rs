@@ -4,7 +4,7 @@ use crate::error::{Error, GrantErrorKind};
 
 /// Access to the accounts and roles of the person. With it, a program gets refresh tokens.
 const ACCOUNT_ACCESS: &str = "sso:account:access";
-/// The scope of older programs, some of which request no scope: the same access, without refresh tokens.
+/// The scope of older programs, some of which request no scope at all. It gives the same access, but no refresh tokens.
 const PORTAL: &str = "sso-portal:*";
 const MAX_SCOPES: usize = 10;
 
@@ -26,7 +26,7 @@ pub(super) fn checked<'a>(asked: impl IntoIterator<Item = &'a str>) -> Result<Ve
     Ok(scopes)
 }
 
-/// The scopes that a request asks for, or if it asks for none, all scopes for which the program is registered.
+/// The scopes that a request asks for. If it asks for none, all scopes for which the program is registered.
 ///
 /// # Errors
 /// `InvalidScope` if a scope does not exist, or the program is not registered for it.

@@ -34,8 +34,8 @@ impl Sealer {
         Self::derive(broker, "brevet sign-in")
     }
 
-    /// The keys for registrations. Programs keep registrations for long, so retired master keys still open them. For
-    /// development the settings can ask for one fixed key instead.
+    /// The keys for registrations. Since programs keep registrations for a long time, retired master keys still open
+    /// them. For development, the settings can select one fixed key instead.
     ///
     /// # Errors
     /// [`Error::ServiceUnavailable`] if there is no master key.
@@ -88,8 +88,8 @@ impl Sealer {
         Ok(format!("{}.{body}", key.id))
     }
 
-    /// Opens a text that was sealed for this kind and id; `None` if it was sealed for another one or altered, or if its
-    /// key is gone.
+    /// Opens a text that was sealed for this kind and id. `None` if the text was sealed for another kind or id, or was
+    /// altered, or if its key is gone.
     pub(super) fn open<T: DeserializeOwned>(&self, kind: &str, id: &str, text: &str) -> Option<T> {
         let (key_id, body) = text.split_once('.')?;
         let key = self.0.iter().find(|key| key.id == key_id)?;

@@ -1,5 +1,5 @@
-//! Compares all sign-ins with the revocations in force, and deletes those that are over. This must happen in time,
-//! because a revocation is forgotten when every role session that it ends has expired, while a sign-in may last longer.
+//! Compares all sign-ins with the revocations in force, and deletes those that are over. This must happen in time: a
+//! revocation is deleted when every role session that it ends has expired, while a sign-in may last longer.
 
 use crate::broker::Broker;
 use crate::error::Error;

@@ -24,8 +24,8 @@ use crate::store::{GrantKind, GrantRow};
 const ACCESS_LASTS: Duration = Duration::from_secs(3_600);
 /// The longest lifetime of an access token without a refresh token.
 const LAST_ACCESS_LASTS: Duration = Duration::from_secs(8 * 3_600);
-/// How long the tokens of the previous generation can still be used, so that two programs which share one cache can
-/// refresh at the same time without ending their family.
+/// How long the tokens of the previous generation can still be used. This lets two programs that share one cache
+/// refresh at the same time without ending their family of tokens.
 const OVERLAP: Duration = Duration::from_secs(60);
 /// The maximum number of refresh tokens in one generation of a family.
 const MAX_OF_GENERATION: usize = 16;
@@ -72,7 +72,7 @@ pub struct Bearer {
     family: String,
 }
 
-/// Makes the random id of a new family of tokens, so that it is known before the tokens are issued.
+/// Makes the random id of a new family of tokens. The caller needs the id before the tokens are issued.
 pub(super) fn new_family(broker: &Broker) -> Result<String, Error> {
     Ok(hex(&entropy::bytes::<16>(&*broker.entropy)?))
 }
@@ -125,9 +125,11 @@ pub(super) async fn issue(
     })
 }
 
-/// Issues tokens for a refresh token. Each use of a refresh token returns a new one of the next generation. A token can
-/// be used until 60 seconds after its generation ended. A later use means that somebody has copied the token, and ends
-/// the whole family.
+/// Issues tokens for a refresh token. Each use of a refresh token begins the next generation of its family and returns
+/// a new refresh token of that generation.
+///
+/// A refresh token can be used until 60 seconds after its generation ended. A later use means that somebody has copied
+/// the token, so it ends the whole family.
 ///
 /// # Errors
 /// `InvalidGrant` if the token is unknown, belongs to another program, or can no longer be used.
@@ -314,8 +316,8 @@ pub async fn bearer(broker: &Broker, token: &str) -> Result<Bearer, Error> {
     Ok(Bearer { sign_in, family })
 }
 
-/// Ends all tokens of the family to which this access token belongs, and records that. Sessions that were obtained with
-/// these tokens last until they expire or the sign-in ends.
+/// Ends all tokens of the family to which this access token belongs, and writes the audit record of it. Sessions that
+/// were obtained with these tokens last until they expire or the sign-in ends.
 ///
 /// # Errors
 /// [`Error::NotSignedIn`] if the token is unknown or has expired.

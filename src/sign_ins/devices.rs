@@ -1,5 +1,5 @@
-//! The open device flows that this node knows, in memory, so that a program that polls again and again does not cost
-//! queries of the store. The store has the same flows and is authoritative.
+//! The open device flows that this node knows, in memory, so that a program can poll often without a query of the store
+//! each time. The store has the same flows and is authoritative.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ pub struct Full;
 pub enum Poll {
     /// This node does not know the flow, so the caller must ask the store.
     Unknown,
-    /// The program asks more often than twice in an interval.
+    /// The program has polled more than twice within [`INTERVAL`].
     TooOften,
     /// As far as this node knows, nobody has decided yet.
     Pending,
@@ -54,8 +54,8 @@ struct Flow {
     /// one.
     source: Option<Source>,
     until: Duration,
-    /// When the program last polled after at least [`INTERVAL`]; `since` counts the polls that came too early after
-    /// that.
+    /// The time of the last poll that did not come too early, that is, within [`INTERVAL`] of an earlier one. `since`
+    /// counts the polls after it that did.
     accepted_at: Option<Duration>,
     since: u32,
     is_decided: bool,
@@ -92,8 +92,8 @@ impl Devices {
         Ok(())
     }
 
-    /// Adds a flow of another node, which this node has found in the store. If there is no room for it, the store is
-    /// asked at every poll.
+    /// Adds a flow of another node, which this node has found in the store. If there is no room for the flow, the store
+    /// is queried at each of its polls.
     pub fn learn(&self, id: DeviceId, until: Duration, now: Duration) {
         let mut all = self.all();
         if all.flows.len() >= MAX_OPEN {

@@ -19,13 +19,13 @@ pub struct Settings {
     pub device_flow: bool,
     /// How old the newest factor of a sign-in may be when the person approves a program; `None` for any age.
     pub mfa_max_age: Option<Duration>,
-    /// The identity providers that are offered, in this order; `None` offers all providers that can be used. This is
-    /// for development only; in production the operator names them.
+    /// The identity providers that are offered, in this order. `None` offers all providers of the directory that can be
+    /// used, which is for development only; in production the operator names them.
     pub providers: Option<Vec<ProviderShown>>,
     /// The programs that an administrator has registered.
     pub clients: Vec<AppClient>,
     /// Whether registrations of programs are sealed with a fixed key, so that they stay valid when a broker without a
-    /// store restarts. This is for development only, since the key is public.
+    /// store restarts. This is for development only, because everybody knows the key.
     pub fixed_registration_key: bool,
 }
 

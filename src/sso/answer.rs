@@ -11,7 +11,7 @@ use crate::error::{Class, Error, GrantErrorKind};
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// The answer to a successful request.
+/// The answer to a successful request, with `body` as JSON.
 pub(super) fn ok(request_id: &str, body: &Value) -> Response<Full<Bytes>> {
     answer(StatusCode::OK, request_id, body)
 }

@@ -168,7 +168,7 @@ fn invalid(text: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     GrantErrorKind::InvalidRequest.because(text).into()
 }
 
-/// The members of a request in JSON. Unknown members are ignored, as AWS does.
+/// The members of the JSON object in a request. Unknown members are ignored, as AWS does.
 struct Members(Map<String, Value>);
 
 impl Members {

@@ -1,10 +1,14 @@
 //! Checks the address of a PostgreSQL server. The identity of a server on another machine must be verified, as
 //! `sslmode=verify-full` does. This module opens no connection.
 //!
-//! The modes of the driver: `disable` and `allow` never use TLS; `prefer` uses TLS if the server offers it, and
-//! `require` insists on TLS, but neither verifies the server; `verify-ca` verifies that a trusted CA signed the
-//! certificate, whatever its name; `verify-full` verifies the name too. The trusted CAs are those that Mozilla
-//! publishes, which are compiled in, and those of `ca_file`.
+//! The modes of the driver:
+//!
+//! - `disable` and `allow` never use TLS.
+//! - `prefer` uses TLS if the server offers it, and `require` insists on TLS. Neither of them verifies the server.
+//! - `verify-ca` verifies that a trusted CA signed the certificate, whatever name it has.
+//! - `verify-full` verifies the name in the certificate, too.
+//!
+//! The trusted CAs are those that Mozilla publishes, which are compiled into this program, and those of `ca_file`.
 
 use std::path::Path;
 
@@ -15,8 +19,8 @@ use super::error::{StoreError, UNVERIFIED_SENTENCE};
 use crate::base::host_names::is_loopback;
 use crate::base::secret::Secret;
 
-/// The options that an address may have. The driver knows more options. With these an address could lead to another
-/// server than it seems to name, or contain a password.
+/// The options that an address may have. The driver also knows others, which are refused: with them, an address could
+/// lead to another server than it seems to name, or contain a password.
 const OPTIONS: [&str; 8] = [
     "sslmode",
     "sslrootcert",
@@ -165,9 +169,8 @@ fn unverified(server: &str, mode: &str) -> String {
     )
 }
 
-/// Refuses environment variables with which the driver would use another server, user or CA than the
-/// configuration says, since a command may run in any environment. `has` tells whether a variable is
-/// set.
+/// Refuses environment variables that make the driver use another server, user or CA than the configuration says. This
+/// is needed because a command may run in any environment. `has` tells whether a variable is set.
 fn no_other_settings(
     url: &str,
     password: Option<&Secret<String>>,

@@ -1,5 +1,5 @@
-//! Remembers one administrator between transactions. Every change must leave an administrator, and this saves a search
-//! through the directory for each change.
+//! Remembers one administrator between transactions. Every change must leave at least one administrator, and the memory
+//! saves a search through the directory for each change.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
@@ -13,7 +13,7 @@ use crate::directory::resource::Name;
 /// The shortest time between a search that found no administrator and the next search.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Somebody who may administer the directory, in the state of the directory after the change [`Self::at`].
+/// A principal who may administer the directory in its state after the change [`Self::at`].
 #[derive(Debug, Clone)]
 pub struct KnownAdministrator {
     pub who: Administrator,
@@ -56,7 +56,8 @@ impl Store {
         memory.looked_at = Some(now);
     }
 
-    /// Whether a search for an administrator may begin: no search has found nobody within the last minute.
+    /// Whether a search for an administrator may begin. It may not if a search has found no administrator within the
+    /// last minute.
     pub fn may_look_for_administrators(&self, now: Timestamp) -> bool {
         let memory = self.administrators.lock();
         let memory = memory.unwrap_or_else(PoisonError::into_inner);

@@ -14,8 +14,8 @@ use super::rows::{ResourceRow, is_deletion};
 use super::{DEADLINE, MAX_STEP, SCAN_DEADLINE, Store, StoreError, clip};
 use crate::directory::resource::ResourceKind;
 
-/// The action of the change that `brevet restore` records. It ends all sessions that were issued before, and the chain
-/// of digests may be interrupted at it.
+/// The action of the change that `brevet restore` records. This change ends all sessions that were issued before it.
+/// The chain of digests may be interrupted here.
 pub(super) const RESTORED: &str = "RestoreStore";
 /// The number of rows that one query reads.
 pub(super) const PAGE: i64 = 1_000;
@@ -103,12 +103,12 @@ pub(super) async fn page(
     rows.await?.iter().map(Change::of).collect()
 }
 
-/// Reads the whole feed, from the first change in it to the last one at the time when reading began.
+/// Reads the whole feed, from the first change in it to the change that was the last one when reading began.
 pub struct Feed<'s> {
     store: &'s Store,
     head: Head,
-    /// The last change that was read, with the digest of the feed up to it; before any was read, the
-    /// number of the first change.
+    /// The number of the last change that was read, with the digest of the feed up to it. Before any change was read,
+    /// the number of the first change.
     at: Result<(i64, String), i64>,
 }
 
@@ -220,7 +220,8 @@ impl Store {
             .collect()
     }
 
-    /// Reads the numbers and the details of at most `limit` changes after `sequence` that revoke sessions, in order.
+    /// Reads the number and the detail of changes after `sequence` that revoke sessions, at most `limit` of them and in
+    /// order.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if one of them

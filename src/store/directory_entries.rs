@@ -1,6 +1,8 @@
 //! Records the entries that a directory file had when a broker last read it, with the unique ids that were generated
-//! for them. This way an entry keeps its unique id, and the next start notices an entry that was removed while no
-//! broker was running. The reader of the file decides which entries are new or were removed.
+//! for them.
+//!
+//! This way an entry keeps its unique id, and the next start notices an entry that was removed while no broker was
+//! running. The reader of the file decides which entries are new or were removed.
 
 mod changing;
 
@@ -35,8 +37,9 @@ struct Kept {
 }
 
 impl DirectoryEntries {
-    /// The identity of an entry, which distinguishes it from a later entry of the same name: its unique id, or for an
-    /// access key the ARN of its user. Empty for a kind that has neither; `None` if the entry is not recorded.
+    /// The recorded identity of an entry, which distinguishes it from a later entry of the same name. It is the unique
+    /// id, or for an access key the ARN of its user. It is empty for kinds of entries that have neither. `None` if the
+    /// entry is not recorded.
     pub fn identity(&self, name: &Name) -> Option<&str> {
         self.0.get(name).map(|kept| kept.identity.as_str())
     }
@@ -120,8 +123,8 @@ pub(super) fn differs(found: &Contents, expected: &Contents) -> Option<String> {
         .then(|| super::scan::differing("that are directory entries", found.count, expected.count))
 }
 
-/// Describes how the rows differ from the sealed sum; empty if they do not. Wrong rows are named as far as the changes
-/// in the feed reveal them.
+/// Describes how the rows differ from the sealed sum; empty if they do not. Names the wrong rows as far as the changes
+/// in the feed show them.
 pub(super) async fn differing(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -242,8 +245,8 @@ impl Store {
         Ok((DirectoryEntries(entries), found))
     }
 
-    /// Whether another connected broker serves a directory file whose digest is not `digest`. `node`
-    /// is the id of the caller.
+    /// Whether another connected broker serves a directory file whose digest differs from `digest`. `node` is the id of
+    /// the calling broker.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -307,8 +310,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Records in the list of nodes which directory file this broker serves. This adds a broker that has not reported
-    /// yet to the list; it counts as connected until it has been silent for too long.
+    /// Records in the list of nodes which directory file this broker serves. If the broker has not reported yet, this
+    /// adds it to the list. An entry without reports soon counts as silent.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

@@ -21,8 +21,8 @@ pub struct Entrance<'a> {
 }
 
 impl Entrance<'_> {
-    /// Opens the store and checks that it continues from the change in the watermark file. If the rows come from an
-    /// earlier version without MACs, they get their MACs here, provided that `access` allows this.
+    /// Opens the store and checks that it continues from the change in the watermark file. If the rows are those of an
+    /// earlier version and have no MACs, this computes the MACs, provided that `access` allows it.
     ///
     /// # Errors
     /// [`WatermarkError`] says how the store differs from what this node has seen, or why it cannot be opened, and what

@@ -15,7 +15,7 @@ pub(super) const PAUSE: Duration = Duration::from_secs(1);
 const UNFIT: &[&str] = &["NOAUTH", "WRONGPASS", "NOPERM", "READONLY", "DENIED"];
 /// The error code for a key with a value of another type. Redis still serves all other keys.
 pub(super) const WRONG_TYPE: &str = "WRONGTYPE";
-/// How long `Standing::Odd` is reported after a key with a value of another type was found.
+/// How long `Standing::Odd` is reported after an answer about a key with a value of another type.
 const ODD_FOR: Duration = Duration::from_secs(10);
 
 impl RedisSessions {
@@ -85,7 +85,7 @@ impl RedisSessions {
         Err(SessionsError::Unreachable(failure))
     }
 
-    /// Looks for the error that a key holds a value of another type. Such an error is logged, and reported for
+    /// If an answer says that a key holds a value of another type, logs this, and lets `Standing::Odd` be reported for
     /// [`ODD_FOR`].
     fn look_for_wrong_type(&self, commands: &[Cmd], answers: &[RedisResult<Value>], now: u64) {
         let of_wrong_type =
@@ -143,7 +143,8 @@ impl RedisSessions {
         futures_util::future::try_join_all(asked).await
     }
 
-    /// The milliseconds since this process began to use Redis, which the times in [`RedisSessions`] count from.
+    /// The number of milliseconds since this process began to use Redis. The times in [`RedisSessions`] are in the same
+    /// unit.
     pub(super) fn age(&self) -> u64 {
         millis(self.born.elapsed())
     }

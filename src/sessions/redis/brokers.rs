@@ -54,8 +54,8 @@ impl RedisSessions {
         Ok(answers.iter().step_by(2).map(counted).collect())
     }
 
-    /// Announces the broker `own`, and returns how many brokers have done so lately, including this
-    /// one. An announcement carries a MAC, so that only brokers of this cluster are counted.
+    /// Announces this broker under the name `own`, and returns how many brokers have announced themselves lately,
+    /// including this one. An announcement carries a MAC, so that only brokers of this cluster are counted.
     ///
     /// # Errors
     /// [`SessionsError::Unreachable`] if Redis does not answer in time.
@@ -118,13 +118,12 @@ impl RedisSessions {
         Ok(brokers.len())
     }
 
-    /// Marks a signature as used for a time. Returns whether nobody had done so before. An earlier
+    /// Marks a signature as used for a time. Returns `true` if no broker had marked the signature before. An earlier
     /// mark counts only if it carries the MAC of a broker of this cluster.
     ///
     /// # Errors
-    /// [`SessionsError::Unreachable`] if Redis does not answer in time, and [`SessionsError::Forged`]
-    /// if something other than a broker wrote the mark. It is then unknown whether the signature was
-    /// used.
+    /// [`SessionsError::Unreachable`] if Redis does not answer in time, and [`SessionsError::Forged`] if something
+    /// other than a broker wrote the mark. It is then unknown whether the signature was used.
     pub async fn claim_signature(
         &self,
         keyring: &Keyring,

@@ -34,9 +34,11 @@ pub struct RedisOptions {
 pub const UNVERIFIED_SENTENCE: &str =
     "whoever is on the network in between can read and change session records";
 
-/// Checks the URL of a Redis server, which must use TLS unless the server is on this machine. `names_others` says that
-/// the server is a Sentinel or a node of a Redis Cluster, which can name servers on other machines. `may_be_unverified`
-/// says that the configuration contains [`UNVERIFIED_SENTENCE`].
+/// Checks the URL of a Redis server, which must use TLS unless the server is on this machine.
+///
+/// `names_others` says that the server is a Sentinel or a node of a Redis Cluster. Such a server can name servers on
+/// other machines, so it must use TLS even on this machine. `may_be_unverified` says that the configuration contains
+/// [`UNVERIFIED_SENTENCE`], which permits every server without TLS.
 ///
 /// # Errors
 /// The rule that the URL breaks, for the operator.

@@ -29,7 +29,7 @@ impl RedisSessions {
         self.ask(&[set]).await.map(|_| ())
     }
 
-    /// The token of the session with this access key. An error means that it is unknown whether Redis has the token.
+    /// The token of the session with this access key id. An error means that it is unknown whether Redis has the token.
     pub async fn token_of(
         &self,
         keyring: &Keyring,

@@ -10,7 +10,7 @@ use crate::store::portions::next;
 use crate::store::writer::Writer;
 use crate::store::{BoxFuture, StoreError, kind};
 
-/// The number of rows that one statement writes or deletes.
+/// The maximum number of rows that one statement writes or deletes.
 const BATCH: usize = 1_000;
 impl Writer<'_> {
     /// Records entries with their identities, at the version of the last recorded change. `kept` must be the result of
