@@ -128,7 +128,8 @@ impl Signer<'_> {
             }
             None => Err(S3Refusal::new(
                 Code::InvalidRequest,
-                "The URI is neither that of a proxy in `hosts` of [[s3.stores]], nor of a store with `remote_signing`.",
+                "The host in `uri` is neither in `hosts` of [[s3.stores]] nor the host of a store with \
+                 `remote_signing`.",
             )
             .into()),
         }
@@ -167,7 +168,10 @@ impl Signer<'_> {
         }
         // What a proxy would remove reaches the store.
         if let Some(name) = removed.iter().find(|name| asked.header(name).is_some()) {
-            let message = format!("The header '{name}' cannot be sent to the store itself.");
+            let message = format!(
+                "The request must not have the header '{name}', because no proxy removes it \
+                before the store."
+            );
             return Err(S3Refusal::new(Code::InvalidRequest, message).into());
         }
         let is_added = |name: &str| asked.header(name).is_none();

@@ -174,7 +174,9 @@ fn parse(text: &str, rules: &StoreRules) -> Result<Vec<Condemned>, S3Refusal> {
         if child.has_tag_name((NAMESPACE, "Quiet")) || child.has_tag_name("Quiet") {
             expect(child, "Quiet")?;
             if std::mem::replace(&mut quiet, true) || !matches!(value(child)?, "true" | "false") {
-                return Err(malformed("`Quiet` must be `true` or `false`, once"));
+                return Err(malformed(
+                    "there must be at most one `Quiet`, which must be `true` or `false`",
+                ));
             }
             continue;
         }
@@ -197,7 +199,7 @@ fn object(node: Node<'_, '_>, rules: &StoreRules) -> Result<Condemned, S3Refusal
         let name = child.tag_name().name();
         expect(child, name)?;
         if seen.contains(&name) {
-            return Err(malformed("an element is repeated"));
+            return Err(malformed("an `Object` has the same element twice"));
         }
         seen.push(name);
         let value = value(child)?;
@@ -229,7 +231,7 @@ fn elements<'a, 'i>(node: Node<'a, 'i>) -> Result<impl Iterator<Item = Node<'a, 
     if node.children().all(good) {
         return Ok(node.children().filter(Node::is_element));
     }
-    Err(malformed("the document has text outside of values"))
+    Err(malformed("the document has text between its elements"))
 }
 
 /// Returns the text of an element, which may contain nothing else.

@@ -57,8 +57,8 @@ impl<'a> ObjectKey<'a> {
             }
             if segments.any(str::is_empty) {
                 return invalid(
-                    "The name of an object must not have empty segments, since this object store removes them \
-                     ([[s3.stores]] keeps_slashes).",
+                    "The name of an object must not have empty segments (`//`), which some object stores \
+                     remove. If this object store keeps them, set `keeps_slashes` of [[s3.stores]].",
                 );
             }
         }

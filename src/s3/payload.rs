@@ -32,7 +32,7 @@ impl<'a> Payload<'a> {
             UNSIGNED_TRAILER => {
                 return Err(S3Refusal::new(
                     Code::NotImplemented,
-                    "The store does not take a checksum after the payload. Set `request_checksum_calculation = when_required` in the client's profile, or `takes_trailers` of [[s3.stores]] if the store takes one now.",
+                    "The store does not take a checksum after the payload. Set `request_checksum_calculation = when_required` in the client's profile, or set `takes_trailers` of [[s3.stores]] if the store takes such checksums.",
                 ));
             }
             declared if declared.starts_with("STREAMING-") => {
@@ -59,7 +59,8 @@ impl<'a> Payload<'a> {
         if announced != (payload == Self::UnsignedTrailer) {
             return Err(S3Refusal::new(
                 Code::InvalidRequest,
-                "x-amz-content-sha256 and the headers about chunks contradict each other.",
+                "x-amz-content-sha256 must be STREAMING-UNSIGNED-PAYLOAD-TRAILER if the request has \
+                 `aws-chunked`, x-amz-trailer or x-amz-decoded-content-length, and only then.",
             ));
         }
         Ok(payload)

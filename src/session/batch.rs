@@ -37,7 +37,7 @@ pub struct Leaf {
 
 /// The key of the texts was removed or revoked before they were signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the key was removed or revoked")]
+#[error("the signing key was removed or revoked before it signed the session token")]
 pub struct NoKey;
 
 impl Leaf {

@@ -94,7 +94,7 @@ pub struct SigningKey {
 
 /// A key could not be generated or parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the key is not valid for its algorithm")]
+#[error("the key could not be generated, or is not valid for its algorithm")]
 pub struct BadKey;
 
 impl From<NoEntropy> for BadKey {

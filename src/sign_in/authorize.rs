@@ -89,7 +89,9 @@ pub fn check(broker: &Broker, query: &str) -> Result<Request, Wrong> {
     }
     let state = parameters.take("state");
     if state.as_ref().is_some_and(|state| state.len() > MAX_STATE) {
-        return Err(page("The state in the address is too long."));
+        return Err(page(
+            "The parameter state in the address is longer than 1,024 bytes.",
+        ));
     }
     let back = |error: &Error| {
         Wrong::Redirect(answer(
@@ -122,7 +124,9 @@ pub fn check(broker: &Broker, query: &str) -> Result<Request, Wrong> {
         }
         // AWS's clients call it `scopes`.
         let asked = match (parameters.take("scope"), parameters.take("scopes")) {
-            (Some(_), Some(_)) => return Err(invalid("`scope` and `scopes` exclude each other.")),
+            (Some(_), Some(_)) => {
+                return Err(invalid("Only one of `scope` and `scopes` may be given."));
+            }
             (one, other) => one.or(other),
         };
         let scopes = scopes::granted(&client.scopes, asked.as_deref())?;

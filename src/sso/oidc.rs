@@ -144,7 +144,8 @@ async fn create_token(
             tokens::refresh(broker, &client, &token, scopes.as_deref(), origin).await?
         }
         _ => {
-            let text = "grantType must be that of a device code, an authorization code or a refresh token.";
+            let text = "grantType must be `urn:ietf:params:oauth:grant-type:device_code`, `authorization_code` \
+                or `refresh_token`.";
             return Err(GrantErrorKind::UnsupportedGrantType.because(text).into());
         }
     };

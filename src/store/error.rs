@@ -76,7 +76,7 @@ pub enum StoreError {
     #[error("the store cannot be written: {0}")]
     NotWritable(String),
     /// The change breaks a unique constraint: another entry already has the name, alias or unique id.
-    #[error("another entry already has that name, alias or unique id")]
+    #[error("another entry already has the same name, alias or unique id")]
     Taken,
     /// The address of the store, or an option in it, breaks a rule.
     #[error("[store]: {0}")]
@@ -100,7 +100,7 @@ pub enum StoreError {
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
     /// A row does not have the form in which this program writes rows.
-    #[error("the store holds a row that cannot be read: {0}")]
+    #[error("the content of the store cannot be used: {0}")]
     Row(String),
     /// The database has rows that no broker wrote, or lacks rows that a broker wrote.
     #[error(

@@ -277,7 +277,7 @@ impl Store {
             && found > known
         {
             return Err(self.tampered(format!(
-                "the store's own row is sealed under the master key {}, which {} has replaced",
+                "the store's own row is sealed under the master key {}, which the master key {} has replaced",
                 raw.key(),
                 seen.key
             )));

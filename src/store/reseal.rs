@@ -66,7 +66,7 @@ impl Store {
         if mended != shown.mended {
             writer.abandon().await;
             return Err(StoreError::Tampered(
-                "the rows that cannot be read are no longer those that were just shown; nothing was accepted"
+                "the rows that cannot be read have changed since this command listed them, so nothing was accepted"
                     .to_owned(),
             ));
         }
@@ -80,7 +80,8 @@ impl Store {
         if !others.is_empty() {
             writer.abandon().await;
             return Err(StoreError::Tampered(format!(
-                "the rows of the database are no longer those that were just shown ({}); nothing was accepted",
+                "the rows of the database have changed since this command listed them ({}), so nothing was \
+                 accepted",
                 others.join("; ")
             )));
         }
@@ -159,7 +160,8 @@ impl Writer<'_> {
             for row in &rows {
                 if Selector::parse(&row.selector).is_none() {
                     return Err(StoreError::Row(format!(
-                        "a revocation of `{}`, which no broker writes: delete this row",
+                        "there is a revocation with the selector `{}`, which no broker writes; delete this row \
+                         of the table revocations",
                         clip(&row.selector)
                     )));
                 }

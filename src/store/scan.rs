@@ -80,8 +80,9 @@ impl Store {
                     self.check(&Row::Revocation(row.columns()), &row.mac)?,
                 );
                 let selector = Selector::parse(&row.selector);
-                let selector = selector
-                    .ok_or_else(|| StoreError::Row("a revocation's selector".to_owned()))?;
+                let selector = selector.ok_or_else(|| {
+                    StoreError::Row("a revocation has an unknown selector".to_owned())
+                })?;
                 if selector == Selector::SigningKey {
                     into.revoke_signing_key(&row.value);
                 } else if row.mark.expires_at > now.seconds() {

@@ -116,7 +116,7 @@ impl Rows {
         // not find it.
         if !self.is_typed || self.long.is_some() {
             return Err(StoreError::Tampered(
-                "a row of the directory has a value of another type, or one that is far too long"
+                "a row of the directory has a value of the wrong type, or a value that is far too long"
                     .to_owned(),
             ));
         }

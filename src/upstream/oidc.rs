@@ -253,7 +253,7 @@ pub fn client(offered: &Offered, provider: &OidcProvider) -> Result<SignInClient
         }
     };
     if !provider.client_ids.iter().any(|known| known == id) {
-        let what = "client_id is not one of the provider's client ids";
+        let what = "the client id for signing in is not one of the provider's client ids";
         return Err(Refused::NotSetUp(what.to_owned()));
     }
     // A secret belongs to its own client only.

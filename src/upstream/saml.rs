@@ -89,7 +89,7 @@ pub async fn start(
         .ok_or_else(|| unfit("the provider's metadata has no SingleSignOnService for redirects"))?;
     let here = &broker.service_provider;
     let entity_id = here.entity_id.as_deref();
-    let entity_id = entity_id.ok_or_else(|| unfit("the broker has no entity ID"))?;
+    let entity_id = entity_id.ok_or_else(|| unfit("[saml] entity_id is not set"))?;
     let consumer = consumer(broker)?;
     let waiting = Waiting {
         arn: offered.arn.to_string(),

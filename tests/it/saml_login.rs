@@ -421,7 +421,7 @@ async fn sa_06_an_assertion_is_good_here_and_now_only() {
         .filter_map(|l| l.pointer("/additionalEventData/reason")?.as_str())
         .collect();
     for named in [
-        "the AudienceRestriction names `urn:amazon:webservices`",
+        "its AudienceRestriction names `urn:amazon:webservices`",
         "the Recipient of the SubjectConfirmationData is `https://other.example.com/saml/acs`",
         "the Destination of the response",
         "the Issuer of the Assertion is `https://evil.example.com`",

@@ -38,7 +38,10 @@ pub enum Refusal {
         rule: &'static str,
     },
     /// The assertion, or a part of it, is encrypted, and the provider has no private key for it.
-    #[error("the assertion, or a part of it, is encrypted, and there is no private key for it")]
+    #[error(
+        "the assertion is encrypted, but the provider has no private key; or a name ID or an attribute is encrypted \
+         separately, which is not supported"
+    )]
     Encrypted,
     /// The assertion is encrypted with an algorithm that is not accepted. The text is the
     /// algorithm's URI or a description of it.
@@ -92,7 +95,9 @@ pub enum Refusal {
         now: Timestamp,
     },
     /// The issuer is not the identity provider in the SAML provider's metadata document.
-    #[error("the Issuer of the {element} is `{seen}`; the metadata is that of `{expected}`")]
+    #[error(
+        "the Issuer of the {element} is `{seen}`, but the provider's metadata is that of `{expected}`"
+    )]
     Issuer {
         /// The name of the element: `Response` or `Assertion`.
         element: &'static str,
@@ -105,9 +110,9 @@ pub enum Refusal {
     )]
     Destination(String),
     /// An AudienceRestriction names no accepted audience, or the assertion has no such restriction.
-    #[error("the AudienceRestriction names {seen}, but none of the accepted audiences")]
+    #[error("the assertion is for no accepted audience: {seen}")]
     Audience {
-        /// The audiences of one restriction, or a phrase that says that there is none.
+        /// A clause that lists the audiences of one restriction, or says that there is none.
         seen: String,
     },
     /// The assertion has this condition, which is not supported. SAML Core 2.0 section 2.5.1 forbids
@@ -138,7 +143,9 @@ pub enum Refusal {
     },
     /// The response answers a request, although this sign-in began at the identity provider without
     /// one.
-    #[error("the response answers the request {0}, which this browser does not wait for")]
+    #[error(
+        "the response answers the request {0}, but this browser is waiting for no answer to it"
+    )]
     Solicited(String),
     /// The bearer confirmation has no `NotOnOrAfter`.
     #[error("the SubjectConfirmationData has no NotOnOrAfter")]
@@ -242,8 +249,8 @@ impl Refusal {
                  LogoutResponse or a request."
             }
             Self::Element { .. } => {
-                "The identity provider breaks a rule of SAML 2.0. Check its configuration, or \
-                 report the message to its maker."
+                "The identity provider breaks a rule of SAML 2.0. Check its configuration, or report this \
+                 message to the maker of the identity provider."
             }
             Self::Encrypted => {
                 "Switch off the encryption of assertions (and of name IDs and attributes) for this \
@@ -350,7 +357,7 @@ impl Refusal {
                  TransitiveTagKeys."
             }
             Self::Attribute { .. } => {
-                "Change the value, or the rule by which the identity provider makes it."
+                "Change the value, or the rule by which the identity provider creates the value."
             }
             Self::RoleNotGranted { .. } => {
                 "Configure the identity provider to send the pair `ROLE_ARN,PROVIDER_ARN` as a \
@@ -364,7 +371,7 @@ impl Refusal {
 fn xml_remedy(error: &XmlError) -> &'static str {
     match error {
         XmlError::TooLong(_) | XmlError::TooMany(_) => {
-            "Configure the identity provider to send less. If it already sends little, the \
+            "Configure the identity provider to send fewer attributes and values. If it already sends few, the \
              response was changed in transit."
         }
         XmlError::Encoding => "Configure the identity provider to send UTF-8.",
@@ -378,8 +385,8 @@ fn xml_remedy(error: &XmlError) -> &'static str {
         | XmlError::DuplicateAttribute
         | XmlError::Id
         | XmlError::Malformed => {
-            "Pass the response as the identity provider sends it. If you do, report the message to \
-             the maker of the identity provider."
+            "Pass the response as the identity provider sends it. If you do, report this message to the maker \
+             of the identity provider."
         }
     }
 }

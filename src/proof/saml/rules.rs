@@ -271,8 +271,11 @@ fn audience(restrictions: &[Vec<String>], rules: &Rules<'_>) -> Option<Refusal> 
     let is_foreign =
         |audiences: &&Vec<String>| !audiences.iter().any(|name| rules.audiences.contains(name));
     let seen = match restrictions.iter().find(is_foreign) {
-        Some(audiences) => seen_or_missing(Some(&audiences.join("`, `"))),
-        None if restrictions.is_empty() => "nobody, since there is no restriction".to_owned(),
+        Some(audiences) => {
+            let named = seen_or_missing(Some(&audiences.join("`, `")));
+            format!("its AudienceRestriction names {named}")
+        }
+        None if restrictions.is_empty() => "it has no AudienceRestriction".to_owned(),
         None => return None,
     };
     Some(Refusal::Audience { seen })

@@ -31,10 +31,10 @@ const MAX_INCLUSIVE: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// The signature has a form that is not accepted, for the reason in the text.
-    #[error("the signature does not have the accepted form: {0}")]
+    #[error("{0}")]
     Shape(&'static str),
     /// The signature uses the algorithm with this URI, which is not accepted.
-    #[error("the signature uses an algorithm that is not accepted: `{0}`")]
+    #[error("the algorithm `{0}` is not accepted")]
     Algorithm(String),
     /// The element's digest differs from the signed one, so the element was changed after signing.
     #[error("the element was changed after it was signed, so its digest differs")]
@@ -126,7 +126,7 @@ pub(super) fn verify(
 
 use SignatureError::Shape;
 
-const AMBIGUOUS: SignatureError = Shape("SignedInfo cannot be read unambiguously");
+const AMBIGUOUS: SignatureError = Shape("SignedInfo has another meaning in canonical form");
 
 /// The content of a SignedInfo element: the reference to the signed element with its digest, and
 /// the algorithms.
@@ -143,7 +143,10 @@ struct SignedInfo {
 impl SignedInfo {
     fn read(node: Node<'_, '_>) -> Result<Self, SignatureError> {
         let [canonicalization, method, reference] = *children(node) else {
-            return Err(Shape("SignedInfo does not have exactly one Reference"));
+            return Err(Shape(
+                "SignedInfo does not have exactly one CanonicalizationMethod, SignatureMethod and \
+                Reference",
+            ));
         };
         if !is(node, "SignedInfo")
             || !is(canonicalization, "CanonicalizationMethod")
@@ -222,7 +225,7 @@ impl Canonicalization {
             }
             _ => {
                 return Err(Shape(
-                    "the canonicalization has other parameters than InclusiveNamespaces",
+                    "CanonicalizationMethod or Transform has other parameters than InclusiveNamespaces",
                 ));
             }
         };
@@ -230,7 +233,7 @@ impl Canonicalization {
         let prefix = |prefix: &str| if prefix == "#default" { "" } else { prefix }.to_owned();
         let inclusive: Vec<_> = prefixes.map(prefix).take(MAX_INCLUSIVE + 1).collect();
         if inclusive.len() > MAX_INCLUSIVE {
-            return Err(Shape("the canonicalization lists too many prefixes"));
+            return Err(Shape("InclusiveNamespaces lists more than 16 prefixes"));
         }
         Ok(Self { inclusive })
     }
@@ -261,7 +264,7 @@ enum Method {
 impl Method {
     fn read(method: Node<'_, '_>) -> Result<Self, SignatureError> {
         if !children(method).is_empty() {
-            return Err(Shape("the signature method has parameters"));
+            return Err(Shape("SignatureMethod contains elements"));
         }
         let uri = algorithm(method)?;
         match uri.strip_prefix("http://www.w3.org/2001/04/xmldsig-more#") {
@@ -385,7 +388,7 @@ impl PartialEq for DigestMethod {
 impl DigestMethod {
     fn read(method: Node<'_, '_>) -> Result<Self, SignatureError> {
         if !children(method).is_empty() {
-            return Err(Shape("the digest method has parameters"));
+            return Err(Shape("DigestMethod contains elements"));
         }
         match algorithm(method)? {
             "http://www.w3.org/2001/04/xmlenc#sha256" => Ok(Self(&digest::SHA256)),
@@ -409,20 +412,22 @@ fn algorithm<'a>(node: Node<'a, '_>) -> Result<&'a str, SignatureError> {
     match xml::attribute(node, "Algorithm") {
         Some(algorithm) if node.attributes().count() == 1 => Ok(algorithm),
         _ => Err(Shape(
-            "an element has other attributes than Algorithm, or none",
+            "a CanonicalizationMethod, Transform, SignatureMethod or DigestMethod lacks Algorithm, or has \
+             another attribute",
         )),
     }
 }
 
 /// Decodes the base64 text of an element, which may contain white space.
 fn base64(element: Node<'_, '_>) -> Result<Vec<u8>, SignatureError> {
-    let mut text = xml::text(element).ok_or(Shape("a base64 value contains an element"))?;
+    let mut text =
+        xml::text(element).ok_or(Shape("SignatureValue or DigestValue contains an element"))?;
     text.retain(|c| !SPACE.contains(&c));
     let bytes = STANDARD
         .decode(text)
-        .map_err(|_| Shape("a value is not valid base64"))?;
+        .map_err(|_| Shape("SignatureValue or DigestValue is not base64"))?;
     if bytes.is_empty() {
-        return Err(Shape("a base64 value is empty"));
+        return Err(Shape("SignatureValue or DigestValue is empty"));
     }
     Ok(bytes)
 }

@@ -24,7 +24,10 @@ pub(super) fn canonical_path(path: &str, form: PathForm) -> Result<Cow<'_, str>,
     };
     let mut segments = path.split('/').skip(1);
     if !path.starts_with('/') || !segments.all(is_legal) || path.contains("//") {
-        return Err(incomplete("the path is not in canonical form"));
+        return Err(incomplete(
+            "the path must begin with `/`, must not have empty, `.` or `..` segments, and \
+            must be percent-encoded",
+        ));
     }
     if path.split('/').all(is_plain) {
         return Ok(path.into());

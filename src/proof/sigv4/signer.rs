@@ -40,8 +40,12 @@ impl Signer<'_> {
         now: Timestamp,
     ) -> Result<(), SigError> {
         let value = |text: &str| {
-            http::HeaderValue::from_str(text)
-                .map_err(|_| incomplete("a value cannot be sent in a header"))
+            http::HeaderValue::from_str(text).map_err(|_| {
+                incomplete(
+                    "the access key id or the session token has a character that a header \
+                    cannot contain",
+                )
+            })
         };
         let amz_date = now.to_amz();
         headers.insert(X_AMZ_DATE, value(&amz_date)?);

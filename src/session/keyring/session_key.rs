@@ -35,7 +35,10 @@ impl SessionKey {
             .iter()
             .any(|k| k.iter().all(|b| b == k.first().unwrap_or(&0)))
         {
-            return Err(content(format!("key {id:08x} is not random")));
+            return Err(content(format!(
+                "a secret of the key {id:08x} is not random, because all its bytes are \
+                equal"
+            )));
         }
         let prk = |bytes: &[u8; 32]| hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, bytes);
         let pair = Ed25519KeyPair::from_seed_unchecked(sign)

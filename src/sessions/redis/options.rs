@@ -75,7 +75,8 @@ pub fn check_redis_url(
         )
     };
     Err(format!(
-        "`{}` would be used without TLS, and {where_to}: {UNVERIFIED_SENTENCE}, and the password. Use `rediss://` (if your own \
+        "`{}` would be used without TLS, and {where_to}: {UNVERIFIED_SENTENCE}, and can read the password. Use \
+         `rediss://` (if your own \
          CA signed the server's certificate, name it in `ca_file`), or accept it in [sessions.redis] with \
          unverified_off_loopback = \"{UNVERIFIED_SENTENCE}\"",
         url.escape_debug()

@@ -140,7 +140,7 @@ fn ends_elsewhere(
             head.sequence
         )),
         Some((at, chain)) if chain != head.chain => Some(format!(
-            "change {at} of the feed is not the last one that a broker wrote"
+            "change {at} of the feed differs from the last change that a broker wrote"
         )),
         None if kept_from.is_some_and(|first| first <= head.sequence) => Some(format!(
             "change {} of the feed is missing: the feed is empty",

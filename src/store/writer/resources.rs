@@ -190,8 +190,9 @@ impl Writer<'_> {
         };
         let name = |at: usize| {
             let kind: String = row.try_get(at).map_err(classify)?;
-            let kind = ResourceKind::parse(&kind)
-                .ok_or_else(|| StoreError::Row("the kind of a link".to_owned()))?;
+            let kind = ResourceKind::parse(&kind).ok_or_else(|| {
+                StoreError::Row("a link between two entries names an unknown kind".to_owned())
+            })?;
             Ok::<_, StoreError>(Name {
                 kind,
                 id: row.try_get(at + 1).map_err(classify)?,
@@ -380,8 +381,9 @@ async fn unlink(connection: &mut AnyConnection, kind: &str, id: &str) -> Result<
 fn names(rows: &[AnyRow]) -> Result<Vec<Name>, StoreError> {
     let name = |row: &AnyRow| {
         let kind: String = row.try_get(0).map_err(classify)?;
-        let kind = ResourceKind::parse(&kind)
-            .ok_or_else(|| StoreError::Row("the kind of a link".to_owned()))?;
+        let kind = ResourceKind::parse(&kind).ok_or_else(|| {
+            StoreError::Row("a link between two entries names an unknown kind".to_owned())
+        })?;
         Ok(Name {
             kind,
             id: row.try_get(1).map_err(classify)?,

@@ -33,7 +33,10 @@ impl Presented {
         let credential = format!("{access_key_id}/{scope}");
         let scope = Scope::read(&credential)?;
         if amz_date.get(..8) != Some(scope.day) {
-            return Err(mismatch("the day of the scope must be that of the date"));
+            return Err(mismatch(
+                "the day in the credential scope must be the day of the date in the string to \
+                sign",
+            ));
         }
         if session_token.is_some_and(|t| t.is_empty() || t.len() > MAX_TOKEN_BYTES) {
             return Err(malformed());
