@@ -40,7 +40,8 @@ impl ClockMark {
 pub enum ClockMarkError {
     /// The content of the file is not valid.
     #[error(
-        "{0}: the content is not a clock mark; `brevet clock accept` ends every session and writes a new one"
+        "{0}: the content of this file is damaged, so the latest time that the broker has seen is unknown; `brevet \
+        clock accept` ends every session and writes a new file"
     )]
     Content(PathBuf),
     #[error(transparent)]

@@ -173,9 +173,10 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
     let ids: BTreeSet<String> = match (&keyring, arguments.all) {
         (Ok(keyring), true) => keyring.ids(),
         (Err(error), true) => {
-            return Err(
-                format!("{error}; give the ids of the keys that leaked instead of --all").into(),
-            );
+            return Err(format!(
+                "{error}; without this file, give the ids of the keys that leaked instead of --all"
+            )
+            .into());
         }
         (_, false) => arguments.key_ids.iter().cloned().collect(),
     };
@@ -213,7 +214,7 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
         .collect();
     if !unknown.is_empty() {
         print::note(format_args!(
-            "Revoked, but not found in {} (check the spelling): {}",
+            "These ids are revoked too, but {} has no such keys (check the spelling): {}",
             file.display(),
             unknown.join(", ")
         ));
@@ -228,7 +229,7 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
         )
     })?;
     print::note(format_args!(
-        "{} has new keys. Copy it to every broker now: a broker whose current key was revoked issues no \
+        "{} has new keys. Copy this file to every broker now: a broker whose current key was revoked issues no \
          sessions until it has the new file.",
         file.display()
     ));
@@ -268,7 +269,8 @@ pub(super) fn seal(arguments: &SealArguments) -> Result<(), Failure> {
     let key = config
         .master_key
         .as_deref()
-        .ok_or("[directory] master_key: is not set; it must name the key file to seal with")?;
+        .ok_or("[directory] master_key: is not set; set it to the path of the master key file, whose key seals the \
+        secrets")?;
     let key = MasterKey::load(key)?;
     let entropy = SystemEntropy::new();
     let bytes = files::read(path, Audience::Everyone, directory::MAX_BYTES)?;

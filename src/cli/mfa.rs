@@ -185,7 +185,9 @@ fn ask(what: &str) -> Result<Zeroizing<String>, Failure> {
     std::io::stderr().flush()?;
     let mut line = Zeroizing::new(String::new());
     if std::io::stdin().lock().read_line(&mut line)? == 0 {
-        return Err("no code was given; nothing was enabled".into());
+        return Err(
+            "no code was entered, so the MFA device was not enabled; run the command again".into(),
+        );
     }
     Ok(Zeroizing::new(line.trim().to_owned()))
 }

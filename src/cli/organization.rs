@@ -141,8 +141,8 @@ impl Printed {
             .is_some_and(|token| !token.is_null())
         {
             return Err(
-                "this is only one page; run the command again without `--max-items`, so that it \
-                        prints everything"
+                "the file has only one page of the output; run the command of `aws organizations` again without \
+                `--max-items`"
                     .to_owned(),
             );
         }

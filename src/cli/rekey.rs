@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::store::{master_key, opened};
+use super::store::{master_key, opened, unopened};
 use super::{ConfigArgument, Failure, clock, journal, operator, print};
 use crate::audit::LocalLog;
 use crate::base::clock::{Clock, SystemClock};
@@ -127,20 +127,7 @@ impl Run<'_> {
             .runtime
             .block_on(commands::open_all(&self.store, &key))?;
         if !found.all_open() {
-            let missing: Vec<&str> = found.missing.keys().map(String::as_str).collect();
-            let closed = found.missing.values().sum::<usize>() + found.broken_count;
-            let keys = if missing.is_empty() {
-                String::new()
-            } else {
-                format!(" (keys {})", missing.join(", "))
-            };
-            return Err(format!(
-                "{closed} of the {} secrets in the store cannot be opened with {}{keys}; nothing was \
-                 changed. Restore the master key file under which they were sealed",
-                found.count(),
-                self.path.display()
-            )
-            .into());
+            return Err(unopened(&found, self.path).into());
         }
         // After an interrupted run, or with a restored backup, the file already has the key to seal with.
         let goes_on = key.next_id().is_none() && found.sealed_otherwise(key.id()) > 0;
@@ -284,7 +271,8 @@ impl Run<'_> {
             key.id()
         ));
         print::note(format_args!(
-            "{} keeps {} for older backups. To return to the previous state, restore such a backup with this key file.",
+            "{} keeps the retired keys {} for older backups. To return to the previous state, restore such a backup \
+            with this key file.",
             self.path.display(),
             retired.join(", ")
         ));
@@ -328,8 +316,8 @@ impl Run<'_> {
         if kept + unnamed > 0 || !found.all_open() {
             let number = found.sealed_otherwise(key.id());
             return Err(format!(
-                "{number} secrets in the store are not sealed under {}; nothing was changed\n  next: brevet rekey, \
-                 which seals them under this key, then brevet rekey --forget",
+                "{number} secrets in the store are not sealed under the key {}; nothing was changed\n  next: brevet \
+                 rekey, which seals them under this key, then brevet rekey --forget",
                 key.id()
             )
             .into());
@@ -359,7 +347,7 @@ impl Run<'_> {
                 self.renew(&key)?;
                 key.without_retired().save(self.path)?;
                 print::note(format_args!(
-                    "{} no longer holds {}.",
+                    "{} no longer holds the retired keys {}.",
                     self.path.display(),
                     retired.join(", ")
                 ));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::store::master_key;
+use super::store::{master_key, unopened};
 use super::{ConfigArgument, Failure, clock, journal, print, runtime};
 use crate::base::entropy::SystemEntropy;
 use crate::commands;
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &MoveArguments) -> Result<(), Failure> {
     };
     if is_same {
         return Err(format!(
-            "--to {}: is the database that the store is already in; give another one",
+            "--to {}: the store is already in this database; give another database",
             arguments.to
         )
         .into());
@@ -170,13 +170,7 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
         let (path, key) = master_key(config)?;
         let found = commands::open_all(&from, &key).await?;
         if !found.all_open() {
-            return Err(format!(
-                "{} secrets in the store cannot be opened with {}; nothing was changed. Restore the master key file \
-                 under which they were sealed",
-                found.missing.values().sum::<usize>() + found.broken_count,
-                path.display()
-            )
-            .into());
+            return Err(unopened(&found, path).into());
         }
     }
     let relocation = store::relocate(&from, &target).await?;
@@ -208,7 +202,7 @@ async fn must_be_unused(store: &Store) -> Result<(), Failure> {
         return Ok(());
     }
     Err(format!(
-        "brokers use the store: {}; nothing was changed\n  next: stop every broker; a broker that was killed no \
+        "these brokers use the store: {}; nothing was changed\n  next: stop every broker; a broker that was killed no \
          longer counts after [store] refuse_after_seconds",
         names.join(", ")
     )

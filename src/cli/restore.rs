@@ -376,7 +376,8 @@ fn author(actor: &str) -> String {
 /// that hold the key.
 fn unreadable(file: &Path, master_key: &Path, id: &str) -> String {
     let mut text = format!(
-        "{}: its rows cannot be checked: their MACs were made with the master key {id}, which is not in {}",
+        "{}: the rows of this backup cannot be checked, since their MACs were made with the master key {id}, which is \
+        not in {}",
         file.display(),
         master_key.display()
     );
@@ -390,8 +391,8 @@ fn unreadable(file: &Path, master_key: &Path, id: &str) -> String {
 }
 
 /// The advice for a backup whose key file is missing.
-const FIND_KEY: &str = "find the master key file of the time of the backup (on another broker, or where you keep key \
-    files apart from the backups), and add --master-key FILE";
+const FIND_KEY: &str = "find the master key file that was in use when the backup was made (on another broker, or where you \
+    keep key files apart from the backups), and add --master-key FILE";
 
 /// The error about a backup whose secrets cannot be opened. It names the files that hold the missing keys.
 fn unopened(file: &Path, master_key: &Path, found: &Secrets) -> String {

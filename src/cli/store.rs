@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{ConfigArgument, Failure, clock, journal, print, report};
 use crate::base::entropy::SystemEntropy;
 use crate::base::legible::Form;
-use crate::commands;
+use crate::commands::{self, Secrets};
 use crate::config::Config;
 use crate::master_key::MasterKey;
 use crate::server;
@@ -73,8 +73,30 @@ pub(super) fn master_key(config: &Config) -> Result<(&Path, MasterKey), Failure>
     let path = config
         .master_key
         .as_deref()
-        .ok_or("[directory] master_key: is not set; it must name the master key file")?;
+        .ok_or("[directory] master_key: is not set; set it to the path of the master key file")?;
     Ok((path, MasterKey::load(path)?))
+}
+
+/// Says which secrets in the store cannot be decrypted with the master key file, and what to do.
+pub(super) fn unopened(found: &Secrets, master_key: &Path) -> String {
+    let mut text = format!(
+        "{} of the {} secrets in the store cannot be decrypted; nothing was changed",
+        found.missing.values().sum::<usize>() + found.broken_count,
+        found.count()
+    );
+    for (id, number) in &found.missing {
+        text.push_str(&format!(
+            "\n  {number} are sealed under the master key {id}, which is not in {}: restore a master key file that \
+             contains this key",
+            master_key.display()
+        ));
+    }
+    for name in &found.broken {
+        text.push_str(&format!(
+            "\n  {name}: was altered, or copied from another entry: give this entry a new secret, or restore a backup"
+        ));
+    }
+    text
 }
 
 pub(super) fn export(arguments: &ExportArguments) -> Result<(), Failure> {

@@ -362,8 +362,9 @@ impl Sso {
             .map_err(|error| unreachable(chain(&*error)))?
             .to_bytes();
         if head.status == StatusCode::OK {
-            return serde_json::from_slice(&body)
-                .map_err(|_| ClientError::Incomplete("fields of this API"));
+            return serde_json::from_slice(&body).map_err(|_| {
+                ClientError::Incomplete("JSON with all fields that this call returns")
+            });
         }
         let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok());
         // Some servers append a URL after a colon.
@@ -371,8 +372,8 @@ impl Sso {
         let Some(code) = code.filter(|code| !code.is_empty()) else {
             let status = head.status;
             return Err(unreachable(format!(
-                "the server answered with HTTP status {status}, and not as a broker with [sign_in] does; check the \
-                 endpoint"
+                "the server answered with HTTP status {status} and no error code, so it is not a broker with \
+                [sign_in]; check the endpoint"
             )));
         };
         let said: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);

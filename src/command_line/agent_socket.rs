@@ -57,7 +57,7 @@ pub(super) async fn session(socket: &Path, role_arn: &str) -> Result<SessionCred
     loop {
         let asked = tokio::time::timeout(TIMEOUT, ask(socket, role_arn)).await;
         let (status, body) = asked
-            .map_err(|_| fault("the agent does not answer".to_owned()))?
+            .map_err(|_| fault("the agent did not answer in time; its log may say why".to_owned()))?
             .map_err(|error| {
                 fault(format!(
                     "{error}; check that `brevet agent` is running and listens on this \

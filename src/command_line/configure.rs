@@ -129,7 +129,7 @@ async fn configure(arguments: &SsoArguments) -> Result<(), Failure> {
     let file = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
     files::write_private(&file, text.as_bytes())?;
     print::line(format_args!(
-        "The profile `{name}` is the role {role} in {account}."
+        "The profile `{name}` now gets credentials of the role {role} in the account {account}."
     ))?;
     print::note(format_args!(
         "Use it: aws sts get-caller-identity --profile {name}\nSign in again: brevet login --profile {name}"
@@ -240,9 +240,10 @@ async fn role(
     if let Some(asked) = asked {
         return match roles.iter().any(|role| role == asked) {
             true => Ok(asked.to_owned()),
-            false => {
-                Err(format!("--role-name {asked}: you do not have this role in {account}").into())
-            }
+            false => Err(format!(
+                "--role-name {asked}: you do not have this role in the account {account}"
+            )
+            .into()),
         };
     }
     let at = choose("role", "--role-name", &roles)?;
@@ -256,9 +257,10 @@ async fn role(
 fn choose(what: &str, flag: &str, all: &[String]) -> Result<usize, Failure> {
     match all.len() {
         0 => {
-            return Err(
-                format!("you have no {what} here; ask an administrator of the broker").into(),
-            );
+            return Err(format!(
+                "the broker offers you no {what}; ask an administrator of the broker"
+            )
+            .into());
         }
         1 => return Ok(0),
         _ => {}

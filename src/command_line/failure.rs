@@ -41,7 +41,7 @@ fn describe(failure: &Failure) -> String {
             let (text, next) = match failure.downcast_ref::<NoRoom>() {
                 Some(full) => (
                     full.to_string(),
-                    Some("free some space there, and try again"),
+                    Some("free some space on that file system, and try again"),
                 ),
                 None => {
                     let text = failure.to_string();
@@ -119,8 +119,8 @@ fn step(code: &str, sentence: &str) -> Option<&'static str> {
              record can still be revoked by its id"
         }
         "SignatureDoesNotMatch" if sentence.contains("not a name of this broker") => {
-            "call the broker by one of these names (--endpoint, AWS_ENDPOINT_URL_STS), or add the host to [listen] names in \
-             its configuration and restart it"
+            "call the broker by one of these names (--endpoint, AWS_ENDPOINT_URL_STS), or add the host to [listen] \
+            names in the broker's configuration and restart the broker"
         }
         "SignatureDoesNotMatch" => {
             "check AWS_SECRET_ACCESS_KEY, and that AWS_SESSION_TOKEN belongs to the same credentials (`unset \

@@ -36,7 +36,7 @@ pub async fn put_client_secret(
         writer.abandon().await;
         let known = provider.client_id_list.join(", ");
         return Err(CommandError::Validation(format!(
-            "{arn} does not have this client id; it has: {known}. Add the new client id with `aws iam \
+            "the ClientIDList of {arn} does not have this client id, but {known}. Add the new client id with `aws iam \
              add-client-id-to-open-id-connect-provider`"
         )));
     }

@@ -31,7 +31,7 @@ pub(super) fn missing(owner: &Name, principal: &str) -> CommandError {
     };
     let message = Message::from(format!(
         "{owner}: {place}: the principal `{principal}` will not exist in the store after this change; \
-                    remove it from the policy, or create it as well"
+                    remove the principal from the policy, or create the principal too"
     ));
     let principal = serde_json::Value::from(principal);
     let words = format!("Invalid principal in policy: \"AWS\":{principal}");

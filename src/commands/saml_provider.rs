@@ -57,8 +57,8 @@ pub async fn put_saml_provider(
     if let Some(old) = other.filter(|_| !may_be_another) {
         writer.abandon().await;
         return Err(CommandError::Validation(format!(
-            "{arn} is `{}`, but the metadata is that of another identity provider, `{}`; add --force if \
-             this is intended",
+            "{arn} has the entity ID `{}`, but the new metadata has the entity ID `{}`; add --force if another \
+            identity provider shall replace this one",
             Legible(old.entity_id()),
             Legible(idp.entity_id())
         )));

@@ -133,7 +133,9 @@ fn stores(sections: Vec<S3StoreSection>, base: &Path) -> Result<Vec<StoreSetting
         }
         for other in &all {
             if let Some(host) = store.hosts.iter().find(|host| other.hosts.contains(host)) {
-                let rule = format!("`{host}` is a host of two stores, but may belong to one only");
+                let rule = format!(
+                    "`{host}` is a host of two stores, but each host may belong to one store only"
+                );
                 return Err(value("[[s3.stores]] hosts", rule));
             }
             // Policies name a bucket without its store.
@@ -238,7 +240,7 @@ fn buckets(named: BTreeMap<String, String>) -> Result<BTreeMap<String, AccountId
     let one = |(bucket, account): (String, String)| {
         let rule = if RESERVED.contains(&bucket.as_str()) {
             format!(
-                "`{bucket}` cannot be used as a bucket: object stores have another API under this path"
+                "`{bucket}` cannot be the name of a bucket: object stores serve another API below this path"
             )
         } else if !is_bucket(&bucket) {
             format!(

@@ -55,7 +55,7 @@ impl fmt::Display for Message {
 pub enum CommandError {
     #[error("NoSuchEntity: there is no {0}")]
     NoSuchEntity(Message),
-    #[error("EntityAlreadyExists: {0}")]
+    #[error("EntityAlreadyExists: there is already {0}")]
     EntityAlreadyExists(Message),
     /// The entity cannot be deleted while others depend on it.
     #[error("DeleteConflict: {0}")]

@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<(), Failure> {
     let (Some(principal), Some(action), Some(config)) =
         (&arguments.principal, &arguments.action, &arguments.config)
     else {
-        return Err("name --cases, or --config, --principal and --action".into());
+        return Err("give either --cases, or --config, --principal and --action".into());
     };
     ask(&Question {
         config,
@@ -117,7 +117,9 @@ fn ask(asked: &Question<'_>) -> Result<(), Failure> {
         &keys,
         live.now,
     )?;
-    let question = question.ok_or("--principal: is not in the directory")?;
+    let question = question.ok_or(
+        "--principal: the directory has no such user, role or session (check the spelling)",
+    )?;
     let (simulation, explanation) = question.explain();
     let answer = Answer {
         principal: &principal,

@@ -133,13 +133,14 @@ async fn role(settings: &Settings, name: &str, visited: Vec<String>) -> Result<F
     let role_arn = text(&profile, "role_arn").unwrap_or_default();
     let duration = text(&profile, "duration_seconds").map(|d| {
         d.parse::<i32>().map_err(|_| {
-            format!("duration_seconds of the profile `{name}`: `{d}`: must be a number of seconds")
+            format!("duration_seconds = {d} of the profile `{name}` must be a number of seconds")
         })
     });
     let mfa = match text(&profile, "mfa_serial") {
         Some(serial) if !settings.may_ask => {
             return Err(format!(
-                "the profile `{name}` needs a code of the MFA device {serial}; run the command again"
+                "the profile `{name}` needs a code of the MFA device {serial}, which this command asks for only when \
+                it starts; run the command again"
             )
             .into());
         }
@@ -362,7 +363,7 @@ fn process(settings: &Settings, name: &str, command: &str) -> Result<Found, Fail
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| fault(format!("cannot be run: {program}: {error}")))?;
+        .map_err(|error| fault(format!("cannot run {program}: {error}")))?;
     let errors = child.stderr.take();
     let errors = std::thread::spawn(move || {
         let mut text = Vec::new();

@@ -77,8 +77,8 @@ impl Settings {
         let profile = self.files.profile(name).unwrap_or_default();
         self.sso_of_profile(name, &profile)?.ok_or_else(|| {
             format!(
-                "the profile `{name}` has no sso_session; name one with --profile or --sso-session, or make one with \
-                 `brevet configure sso`"
+                "the profile `{name}` has no sso_session; choose another profile with --profile, name an sso-session \
+                with --sso-session, or make both with `brevet configure sso`"
             )
             .into()
         })

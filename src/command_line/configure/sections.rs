@@ -55,7 +55,7 @@ pub(super) fn put(text: &str, section: &Section, replaces: bool) -> Result<Strin
     }
     if !replaces {
         return Err(format!(
-            "has another {header} already; choose another name, or add --force to replace it"
+            "already has {header} with other settings; choose another name, or add --force to replace this section"
         ));
     }
     let mut all: Vec<&str> = before.to_vec();

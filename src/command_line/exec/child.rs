@@ -49,7 +49,9 @@ const PASSED_ON: [Signal; 6] = [
 /// Makes the command. The program gets the environment of this process, without other credentials and with the
 /// variables in `set`.
 fn prepared(words: &[OsString], set: &[(String, String)]) -> Result<Command, Failure> {
-    let (program, arguments) = words.split_first().ok_or("there is no program to run")?;
+    let (program, arguments) = words
+        .split_first()
+        .ok_or("there is no program to run: write one after `--`")?;
     let mut command = Command::new(program);
     command.args(arguments);
     for (name, _) in env::vars_os() {

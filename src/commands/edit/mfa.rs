@@ -14,7 +14,9 @@ pub(super) fn assign(
     let device = of(resource)?;
     if !device.user_arn.is_empty() {
         return Err(CommandError::EntityAlreadyExists(
-            "an assignment of the MFA device".to_owned().into(),
+            "a user to whom the MFA device is assigned"
+                .to_owned()
+                .into(),
         ));
     }
     user_arn.clone_into(&mut device.user_arn);
@@ -26,7 +28,7 @@ pub(super) fn release(resource: &mut Resource) -> Result<(), CommandError> {
     let device = of(resource)?;
     if device.user_arn.is_empty() {
         return Err(CommandError::NoSuchEntity(
-            "user of the MFA device".to_owned().into(),
+            "user to whom the MFA device is assigned".to_owned().into(),
         ));
     }
     device.user_arn.clear();

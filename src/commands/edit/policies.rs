@@ -65,7 +65,7 @@ pub(super) fn delete_boundary(resource: &mut Resource) -> Result<(), CommandErro
     match boundary(resource)?.take() {
         Some(_) => Ok(()),
         None => {
-            let message = Message::from("permissions boundary on it".to_owned());
+            let message = Message::from(format!("permissions boundary on the {kind} {label}"));
             let words = format!("The {kind} {label} has no permissions boundary.");
             Err(CommandError::NoSuchEntity(message.or_at_aws(words)))
         }

@@ -41,7 +41,7 @@ impl After {
             )));
         }
         let same = |what: &str, other: &Name| {
-            CommandError::EntityAlreadyExists(format!("{name} and {other} have {what}").into())
+            CommandError::EntityAlreadyExists(format!("{other}, which has {what} as {name}").into())
         };
         if let Some(other) = self
             .folded
@@ -50,7 +50,7 @@ impl After {
             if name.kind == ResourceKind::Organization {
                 return Err(rules::second_organization());
             }
-            return Err(same("the same name, ignoring case", &other));
+            return Err(same("the same name (ignoring case)", &other));
         }
         if let Some(id) = thing.unique_id().filter(|id| !id.is_empty())
             && let Some(other) = self.unique_ids.insert(id.to_owned(), name.clone())
