@@ -32,7 +32,7 @@ pub use mfa::MfaError;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(
     clippy::enum_variant_names,
-    reason = "the names of AWS's errors, some of which end with the word"
+    reason = "the variants have the names of AWS's errors, some of which end with `Error`"
 )]
 pub enum Error {
     /// A policy denies the call, or none allows it. The message is AWS's and gives no reason; the audit
@@ -85,7 +85,7 @@ pub enum Error {
     PolicyEvaluation,
     /// GetScopedCredentials was called with credentials that are not those of a session.
     #[error(
-        "GetScopedCredentials must be called with temporary security credentials; GetSessionToken issues some to a user"
+        "GetScopedCredentials must be called with temporary security credentials; a user gets them from GetSessionToken"
     )]
     InvalidSubjectCredentials,
     /// The caller requested narrowed credentials that would outlast its own session, which lasts for this

@@ -61,13 +61,13 @@ pub(super) fn service_provider(
         (Some(_), None) => {
             return Err(value(
                 "[saml] request_certificate",
-                "is missing; request_key needs its certificate",
+                "is missing, although request_key is set: set both, or leave both out",
             ));
         }
         (None, Some(_)) => {
             return Err(value(
                 "[saml] request_key",
-                "is missing; request_certificate needs its key",
+                "is missing, although request_certificate is set: set both, or leave both out",
             ));
         }
     };

@@ -222,7 +222,7 @@ fn decode(resource: &mut Resource) -> Result<(), String> {
             .map_err(|rule| format!("{owner}: a policy document {rule}"))?;
         let text = Document::new(&text);
         *document =
-            text.map_err(|e| format!("{owner}: a policy document is not valid JSON: {e}"))?;
+            text.map_err(|e| format!("{owner}: a policy document is not valid JSON ({e})"))?;
     }
     Ok(())
 }

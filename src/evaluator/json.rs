@@ -196,14 +196,14 @@ impl<'a> Reader<'a> {
             Some(b'[') => {
                 let items = self.array(node)?;
                 if items.is_empty() {
-                    return Err(self.error(node, "must not be an empty list"));
+                    return Err(self.error(node, "the list must have at least one item"));
                 }
                 items
                     .into_iter()
                     .map(|item| Ok((self.string(&item)?, item)))
                     .collect()
             }
-            _ => Err(self.error(node, "must be a string or a list of strings")),
+            _ => Err(self.error(node, "the value must be a string or a list of strings")),
         }
     }
 

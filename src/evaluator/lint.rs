@@ -112,8 +112,8 @@ fn absent_key(kind: PolicyKind, effect: Effect, condition: &Condition) -> Option
     let key = condition.key();
     let why = keys::why_absent(key, kind)?;
     let outcome = match (condition.holds_without_its_key(), effect) {
-        (false, Effect::Allow) => "the statement never allows",
-        (false, Effect::Deny) => "the statement never denies",
+        (false, Effect::Allow) => "the statement never allows anything",
+        (false, Effect::Deny) => "the statement never denies anything",
         (true, _) if condition.is_negated() => "the condition holds for every request",
         // A condition written for the case of an absent key works as intended.
         (true, _) => return None,

@@ -41,7 +41,7 @@ pub fn unbound_issuers(trust: &Policy) -> Vec<Unbound> {
                     },
                     None => Unbound {
                         issuer: "any",
-                        name: "the list of shared issuers cannot be read",
+                        name: "the broker cannot read its list of shared issuers",
                         control: "sub",
                     },
                 };
@@ -211,7 +211,8 @@ const BUILT_IN: &[(&str, &str)] = &[
     ),
     (
         "www.amazon.com",
-        "Login with Amazon has no OpenID Connect tokens: declare an OpenID Connect provider that it signs in to (a Cognito user pool, Keycloak)",
+        "since Login with Amazon issues no OpenID Connect tokens, declare an OpenID Connect provider to which people \
+        can sign in with it (such as a Cognito user pool or Keycloak)",
     ),
 ];
 

@@ -54,7 +54,12 @@ pub fn identity(
         .text("sub")
         .filter(|sub| (1..=255).contains(&sub.chars().count()));
     let subject = subject
-        .ok_or_else(|| invalid("The token has no `sub`", Reason::NoSubject))?
+        .ok_or_else(|| {
+            invalid(
+                "The token has no claim `sub` of 1 to 255 characters",
+                Reason::NoSubject,
+            )
+        })?
         .to_owned();
     let audience = audience(&token, &provider)?;
     // A logout token has events. Keycloak's access and refresh tokens state their type in the claim

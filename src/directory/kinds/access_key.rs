@@ -160,7 +160,9 @@ fn normal_secret(secret: &str) -> Result<Zeroizing<String>, &'static str> {
     }
     let first = secret.bytes().next();
     if secret.ends_with("EXAMPLEKEY") || secret.bytes().all(|b| Some(b) == first) {
-        return Err("is an example from documentation; generate a random one");
+        return Err(
+            "is an example from documentation or one repeated character; generate a random secret",
+        );
     }
     Ok(Zeroizing::new(secret.to_owned()))
 }

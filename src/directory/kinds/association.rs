@@ -115,8 +115,8 @@ impl AssociationDetail {
                 let Some(provider_arn) = &self.provider_arn else {
                     return broken(
                         "ProviderArn",
-                        "is required: the ARN of the OpenID Connect provider for the service-account tokens of the \
-                         cluster",
+                        "is required; set it to the ARN of the OpenID Connect provider that issues the \
+                        service-account tokens of the cluster",
                     );
                 };
                 if account_of(provider_arn) != account_of(&self.role_arn) {

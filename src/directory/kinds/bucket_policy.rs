@@ -44,7 +44,7 @@ impl BucketPolicy {
         strangers::public_statement(&self.policy).map(|at| {
             format!(
                 "the policy of bucket {} allows everybody, even without credentials: statement {at} has the Principal \
-                 `*` and no condition that restricts who is meant",
+                `*` and no condition that restricts the principal; name the principals, or add such a condition",
                 self.bucket
             )
         })

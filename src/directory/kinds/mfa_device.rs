@@ -175,7 +175,7 @@ impl Declared for MfaDeviceDetail {
         if compiled.totp().is_none() {
             return Err(fault(
                 format!("{place}: Base32StringSeed"),
-                "codes cannot be generated from this seed",
+                "no MFA code can be generated from this seed; use another seed",
             ));
         }
         directory.mfa_devices.put(compiled);

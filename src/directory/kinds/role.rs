@@ -289,7 +289,7 @@ fn checked(
         && let Some((domain, instead)) = strangers::built_in_provider(&policy)
     {
         let rule = format!(
-            "`{domain}` is built into AWS but not into Brevet: {instead}, and name the ARN of that provider"
+            "`{domain}` is built into AWS but not into Brevet; {instead}, and name the ARN of that provider instead"
         );
         return Err(fault(place, rule));
     }

@@ -40,7 +40,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "aws:PrincipalOrgPaths",
         String,
         MEMBER,
-        "a list with one path, `o-…/r-…/ou-…/`: that of the parent of the principal's account",
+        "a list with one path, `o-…/r-…/ou-…/`, which leads to the parent of the principal's account",
     ),
     one(
         Global,
@@ -54,7 +54,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "aws:PrincipalTag/",
         String,
         When("for each tag of the user, of the role and of the session"),
-        "the tag's value; a session tag overrides a role's",
+        "the tag's value; a session tag overrides the tag of the role with the same key",
     ),
     one(
         Global,
@@ -89,7 +89,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "aws:userid",
         String,
         SIGNED,
-        "`AIDA…`, `AROA…:SESSION` or `ACCOUNT:NAME`",
+        "`AIDA…` for a user, `AROA…:SESSION` for a role session, `ACCOUNT:NAME` for a federated user",
     ),
     one(
         Global,
@@ -197,7 +197,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "aws:ResourceOrgPaths",
         String,
         OF_MEMBER,
-        "a list with one path, `o-…/r-…/ou-…/`: that of the parent of the account in `aws:ResourceAccount`",
+        "a list with one path, `o-…/r-…/ou-…/`, which leads to the parent of the account in `aws:ResourceAccount`",
     ),
     one(
         Global,
@@ -283,7 +283,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "aws:SourceOrgPaths",
         String,
         WORKLOAD,
-        "a list with one path, `o-…/r-…/ou-…/`: that of the parent of the node's account",
+        "a list with one path, `o-…/r-…/ou-…/`, which leads to the parent of the node's account",
     ),
     one(
         Global,

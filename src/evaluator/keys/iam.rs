@@ -37,7 +37,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         Iam,
         "iam:PermissionsBoundary",
         Arn,
-        When("on the actions of users and roles for which AWS documents it"),
+        When("on the actions for users and roles for which AWS documents this key"),
         "the ARN of the requested permissions boundary, or of the one that the user or role has",
     ),
     one(

@@ -116,7 +116,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         S3,
         "s3:VersionId",
         String,
-        When("on the actions for versions of objects, if one is named"),
+        When("on the actions for versions of objects, if the request names a version"),
         "the id of the version",
     ),
     one(S3, "s3:x-amz-acl", String, HEADER, "the header"),
@@ -190,9 +190,12 @@ pub(super) const KEYS: &[ConditionKey] = &[
     ),
 ];
 
-const BODY_HOLD: &str = "the header `x-amz-object-lock-legal-hold`; unknown on PutObjectLegalHold, which has it in its body";
-const BODY_MODE: &str =
-    "the header `x-amz-object-lock-mode`; unknown on PutObjectRetention, which has it in its body";
-const BODY_DATE: &str = "the header `x-amz-object-lock-retain-until-date`; unknown on PutObjectRetention, which has it in its body";
-const BODY_TAG: &str = "the tag's value in the header `x-amz-tagging`; unknown on PutObjectTagging, which has it in its body";
-const BODY_TAG_KEYS: &str = "the keys in the header `x-amz-tagging`; unknown on PutObjectTagging, which has them in its body";
+const BODY_HOLD: &str = "the header `x-amz-object-lock-legal-hold`; unknown on PutObjectLegalHold, which sends this \
+value in its body";
+const BODY_MODE: &str = "the header `x-amz-object-lock-mode`; unknown on PutObjectRetention, which sends this value in its body";
+const BODY_DATE: &str = "the header `x-amz-object-lock-retain-until-date`; unknown on PutObjectRetention, which sends \
+this value in its body";
+const BODY_TAG: &str = "the tag's value in the header `x-amz-tagging`; unknown on PutObjectTagging, which sends the \
+tags in its body";
+const BODY_TAG_KEYS: &str = "the keys in the header `x-amz-tagging`; unknown on PutObjectTagging, which sends the \
+tags in its body";

@@ -6,7 +6,7 @@ use super::Source::Sts;
 use super::Type::{Arn, Bool, Numeric, String};
 use super::{ConditionKey, NO_ACTION, many, never, never_many, one};
 
-const NO_CONTEXT: &str = "the parameter ProvidedContexts is refused";
+const NO_CONTEXT: &str = "Brevet refuses the parameter ProvidedContexts";
 
 /// The keys in the order of AWS's page.
 pub(super) const KEYS: &[ConditionKey] = &[
@@ -22,7 +22,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         Sts,
         "sts:ExternalId",
         String,
-        When("on AssumeRole, when it is passed"),
+        When("on AssumeRole, if the request has an ExternalId"),
         "ExternalId",
     ),
     many(
@@ -46,7 +46,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "sts:RoleSessionName",
         String,
         When("on AssumeRole, AssumeRoleWithSAML and AssumeRoleWithWebIdentity"),
-        "RoleSessionName; on AssumeRoleWithSAML, the attribute of the assertion",
+        "the parameter RoleSessionName; on AssumeRoleWithSAML, the attribute RoleSessionName of the assertion",
     ),
     one(
         Sts,
@@ -60,7 +60,8 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "sts:SourceIdentity",
         String,
         When(
-            "on AssumeRole, AssumeRoleWithSAML and AssumeRoleWithWebIdentity, when one is passed or inherited",
+            "on AssumeRole, AssumeRoleWithSAML and AssumeRoleWithWebIdentity, when a source identity is passed or \
+            inherited",
         ),
         "the source identity of the requested session",
     ),

@@ -37,7 +37,7 @@ pub(super) fn check(
                     PrincipalPattern::Any | PrincipalPattern::AnyAws
                         if !statement.conditions.iter().any(Condition::restricts) =>
                     {
-                        let message = "Principal `*` allows everybody, and no condition restricts who is meant: name \
+                        let message = "Principal `*` allows everybody, and no condition restricts the principal: name \
                             the principals, or add a condition that only your principals meet";
                         warn("public", message.to_owned());
                     }
@@ -88,7 +88,8 @@ fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'stat
         warn(
             "built-in-provider",
             format!(
-                "`{provider}` is built into AWS but not into Brevet: {instead}, and name the ARN of that provider"
+                "`{provider}` is built into AWS but not into Brevet; {instead}, and name the ARN of that provider \
+                instead"
             ),
         );
         return;

@@ -93,7 +93,10 @@ impl Organization {
         let mut members = HashMap::with_capacity(declared.accounts.len());
         for account in &declared.accounts {
             let Some(id) = AccountId::parse(&account.id) else {
-                return Err(fault(place, "an account must be twelve digits"));
+                return Err(fault(
+                    place,
+                    "the Id of each account in Accounts must be twelve digits",
+                ));
             };
             // The rules have checked that this ends at the root.
             let mut ids = vec![account.parent_id.as_str()];
@@ -143,7 +146,7 @@ fn attached<'a>(
     for policy in &declared.policies {
         let Some(kind) = policy.kind() else {
             let rule = format!(
-                "a policy must have the Type {SERVICE_CONTROL_POLICY} or {RESOURCE_CONTROL_POLICY}"
+                "each policy in Policies must have the Type {SERVICE_CONTROL_POLICY} or {RESOURCE_CONTROL_POLICY}"
             );
             return Err(fault(place, rule));
         };

@@ -140,13 +140,14 @@ fn depth(
             Some(next) => at = next,
             None => {
                 return Err(format!(
-                    "has an ancestor with the ParentId `{at}`, which is neither the root nor a unit"
+                    "has the ParentId `{at}`, or is below a unit that has it, but `{at}` is neither the root nor a unit"
                 ));
             }
         }
     }
     Err(format!(
-        "is more than {MAX_DEPTH} units below the root, or below itself"
+        "is more than {MAX_DEPTH} levels below the root, or a unit is its own ancestor: correct the ParentId of this \
+        unit or of a unit above it"
     ))
 }
 
@@ -164,7 +165,7 @@ fn check_policy(policy: &OrganizationPolicy, all: &mut Vec<String>) {
     if policy.kind().is_none() {
         all.push(format!(
             "`{id}` in Policies has the Type `{}`: only {SERVICE_CONTROL_POLICY} and {RESOURCE_CONTROL_POLICY} are \
-             supported; leave it out",
+            supported; leave this policy out",
             policy.policy_summary.r#type
         ));
     }
@@ -359,7 +360,7 @@ mod tests {
             (
                 "/OrganizationalUnits/1/ParentId",
                 json!("ou-exam-22222222"),
-                "or below itself",
+                "is its own ancestor",
             ),
             (
                 "/OrganizationalUnits/1/ParentId",
