@@ -79,10 +79,15 @@ async fn copy_all(
         .ok_or_else(|| StoreError::Unmovable("the database contains no store".to_owned()))?;
     let tables = tables(engine, here).await?;
     begin(other_engine, there).await?;
-    if tables != self::tables(other_engine, there).await? {
-        return Err(StoreError::Unmovable(
-            "the tables of the two databases differ".to_owned(),
-        ));
+    let others = self::tables(other_engine, there).await?;
+    if tables != others {
+        let differs = |table: &&Table| !tables.contains(table) || !others.contains(table);
+        let differing = tables.iter().chain(&others).find(differs);
+        let name = differing.map_or("", |table| table.name.as_str());
+        return Err(StoreError::Unmovable(format!(
+            "the table {name} is missing in one of the two databases, or has other columns there; drop the table if \
+             Brevet did not create it, or give an empty target database"
+        )));
     }
     let other = marked(there).await?;
     let is_cut_off = other.as_ref().is_some_and(|o| {
@@ -153,8 +158,9 @@ async fn compare(
         if rows != copied {
             let name = &table.name;
             return Err(StoreError::Unmovable(format!(
-                "{name}: {} rows were copied as {} different ones",
-                rows.0, copied.0
+                "the copy of the table {name} has {} rows and differs from the original with {} rows; run `brevet \
+                 move` again",
+                copied.0, rows.0
             )));
         }
         counts.push((table.name.clone(), rows.0));

@@ -49,13 +49,14 @@ pub(super) async fn tables(
             "SELECT name, type FROM pragma_table_info($1)",
         ),
     };
+    let place = place(engine);
     let mut found = Vec::new();
     for row in sqlx::query(names)
         .fetch_all(&mut *connection)
         .await
         .map_err(classify)?
     {
-        let name = identifier(row.try_get(0).map_err(classify)?)?;
+        let name = identifier(row.try_get(0).map_err(classify)?, place)?;
         let rows = sqlx::query(columns)
             .bind(name.clone())
             .fetch_all(&mut *connection)
@@ -72,11 +73,12 @@ pub(super) async fn tables(
                 "blob" | "bytea" => Type::Bytes,
                 other => {
                     return Err(StoreError::Unmovable(format!(
-                        "{name}.{column} is of the unknown type {other}"
+                        "the column {column} of the table {name} in {place} has the type {other}, which Brevet does \
+                         not use; drop the column or the table if Brevet did not create it"
                     )));
                 }
             };
-            Ok((identifier(column)?, kind))
+            Ok((identifier(column, place)?, kind))
         };
         let mut columns = rows.iter().map(column).collect::<Result<Vec<_>, _>>()?;
         columns.sort_by(|a, b| a.0.cmp(&b.0));
@@ -87,16 +89,24 @@ pub(super) async fn tables(
     Ok(found)
 }
 
+/// Names a database in messages. The two databases of a move have different engines.
+fn place(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Postgres => "the PostgreSQL database",
+        Engine::Sqlite | Engine::Memory => "the SQLite database",
+    }
+}
+
 /// Checks that a name has only the characters of names in this program's schema, since it is put into statements
 /// unescaped.
-fn identifier(name: String) -> Result<String, StoreError> {
+fn identifier(name: String, place: &str) -> Result<String, StoreError> {
     match name
         .bytes()
         .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     {
         true => Ok(name),
         false => Err(StoreError::Unmovable(format!(
-            "`{}` is not a table or column of a store",
+            "Brevet has no table or column with the name `{}`, which is in {place}; drop or rename it",
             clip(&name)
         ))),
     }
