@@ -96,15 +96,14 @@ pub const DEADLINE: Duration = Duration::from_secs(2);
 const SCAN_DEADLINE: Duration = Duration::from_secs(300);
 /// The deadline of a backup, and of copying all rows in a move.
 const BACKUP_DEADLINE: Duration = Duration::from_secs(3_600);
-/// A node that is at most this many changes behind applies them one by one; one that is further
-/// behind loads all rows anew.
+/// The maximum number of changes that a node applies one by one. A node that is further behind loads all rows anew.
 pub const MAX_STEP: usize = 10_000;
 /// How long a change stays in the feed by default.
 pub const KEEP_CHANGES: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// A store that is open. All brokers and commands read and write rows through it.
 pub struct Store {
     engine: Engine,
-    /// The file of a SQLite store, to notice when another file takes its path.
+    /// The file of a SQLite store, by which the broker notices that another file has taken its path.
     file: Option<sqlite::OpenFile>,
     options: AnyConnectOptions,
     lanes: Lanes,
@@ -119,9 +118,8 @@ pub struct Store {
     keys: ArcSwap<Keys>,
     /// The first sign that something other than a broker wrote to the database; `None` if there is none.
     suspicion: Mutex<Option<String>>,
-    /// The last change that this process has seen, with the digest of the feed up to it. The digest
-    /// is empty after a start with a watermark of an earlier version, which recorded only the number
-    /// of the change.
+    /// The last change that this process has seen, with the digest of the feed up to it. The digest is empty if the
+    /// process started with a watermark file of an earlier version, which recorded only the number of the change.
     reached: Mutex<head::SeenSoFar>,
     /// The version of each entry, and the change up to which the versions are current; `None` until
     /// all rows have been read once.
@@ -142,7 +140,7 @@ enum Engine {
 type BoxFuture<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
 
 impl Store {
-    /// Sets the metrics that count the work which waits for a connection or is refused.
+    /// Sets the metrics in which the store counts the work that waits for a connection or is refused.
     #[must_use]
     pub fn counting_in(mut self, metrics: Arc<Metrics>) -> Self {
         self.metrics = metrics;
@@ -171,8 +169,10 @@ impl Store {
         self.engine == Engine::Postgres
     }
 
-    /// Begins a transaction of a call. No other transaction writes until it is committed or dropped. The wait for
-    /// earlier writers and all statements together must end within [`DEADLINE`]; the commit has another [`DEADLINE`].
+    /// Begins a transaction for a call. No other transaction can write until this one is committed or dropped.
+    ///
+    /// The wait for earlier writers and all statements together must end within [`DEADLINE`]; the commit has another
+    /// [`DEADLINE`].
     ///
     /// # Errors
     /// [`StoreError::Busy`] if too many callers are waiting already, [`StoreError::Unavailable`] if the database does

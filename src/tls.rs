@@ -49,8 +49,8 @@ pub struct Identity {
     pub client_ca: Option<[u8; 32]>,
 }
 
-/// Whether clients may or must show a certificate. The file has the CA certificates that verify it. The handshake fails
-/// for a client with a certificate of another CA.
+/// Whether clients may or must show a certificate. The path names a file with the CA certificates by which client
+/// certificates are verified. The handshake fails for a client that shows a certificate of another CA.
 #[derive(Debug, Clone, Copy)]
 pub enum Clients<'a> {
     /// Clients are not asked for a certificate.

@@ -1,5 +1,5 @@
-//! A cache of opened session tokens. The facts that follow from a token alone are cached until the keyring changes.
-//! `authn` decides whether the session may still be used.
+//! A cache of opened session tokens. It keeps the facts that follow from a token alone, until the keyring changes. The
+//! module `authn` decides whether the session may still be used.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -109,8 +109,9 @@ impl OpenedSession {
     }
 }
 
-/// An estimate of the memory that a policy takes as text and in compiled form, in bytes. The compiled form has patterns
-/// that consist of atoms: an ARN has six patterns, and `:`, `*`, `?` and `$` separate atoms.
+/// An estimate of the memory in bytes that a policy takes as text and in compiled form. The estimate depends on the
+/// length of the text, and on how often it contains quotation marks and the characters `:`, `*`, `?` and `$`, which
+/// divide compiled patterns into parts.
 pub fn compiled_weight(text: &str) -> usize {
     let (mut strings, mut atoms) = (0, 0);
     for byte in text.bytes() {
@@ -144,7 +145,7 @@ impl Default for TokenBounds {
 /// The keyring in force, and a cache of the tokens that it has opened.
 pub struct Tokens {
     keyring: ArcSwap<Generation>,
-    /// The ids of revoked keys, whether or not they are in the keyring. It is locked while the keyring is replaced.
+    /// The ids of revoked keys, whether or not they are in the keyring. The lock is held while the keyring is replaced.
     revoked: Mutex<BTreeSet<String>>,
     /// The cache, by the SHA-256 of a token.
     opened: Cache<[u8; 32], Opened>,

@@ -25,11 +25,11 @@ use crate::evaluator::{Outcome, Principal};
 use crate::session::token::{self, Ancestor, SessionKind};
 use crate::tokens::OpenedSession;
 
-/// The permission to issue a session. Only this file can create it, and `mint` consumes it, so that no credentials
+/// The permission to issue a session. Only this file can create a grant, and `mint` consumes it, so that no credentials
 /// exist without a decision.
 ///
-/// A grant borrows its caller. A call that has to wait authenticates its caller again afterwards, and the borrow forces
-/// it to make a new decision, too.
+/// A grant borrows its caller. A call that has to wait must authenticate its caller again, and the borrow ensures that
+/// it also makes a new decision.
 pub struct Grant<'c> {
     to: Bearer,
     lineage: Vec<Ancestor>,
@@ -105,9 +105,10 @@ impl Grant<'_> {
     }
 }
 
-/// Decides whether the caller may assume the role: the trust policy and the caller's own policies,
-/// boundary and session policies must allow every action. `asked` is the ARN that the caller named;
-/// if there is no such role, `role` is the directory's decoy.
+/// Decides whether the caller may assume the role. The trust policy and the caller's own policies, boundary and session
+/// policies must allow every action.
+///
+/// `asked` is the ARN that the caller named. If there is no such role, `role` is the directory's decoy.
 ///
 /// # Errors
 /// [`Denied`] for the first action that is not allowed.
@@ -255,7 +256,7 @@ fn admissible(
 }
 
 /// Decides whether a user may get a session of its own. This requires no permission (IAM User Guide, "Permissions for
-/// GetSessionToken"), but it is refused by an explicit deny, and by service control policies that do not allow it.
+/// GetSessionToken"). It is refused only by an explicit deny, or by service control policies that do not allow it.
 ///
 /// # Errors
 /// [`Denied`] if a policy denies it, or the caller is not a user with a long-term key.

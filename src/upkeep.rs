@@ -21,11 +21,11 @@ pub use sweep::note_key_use;
 /// How often the broker checks which of the tasks are due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A function that writes the highest time seen to the disk, and returns when it is stored there.
+/// A function that writes the highest time that this node has seen to the disk, and returns when it is stored there.
 pub type SaveTime = Arc<dyn Fn() -> Result<(), ClockMarkError> + Send + Sync>;
 
-/// Runs these tasks until the daemon ends. `loaded_in` is how long it took to load the store, which was
-/// the first check of all rows.
+/// Runs the background tasks until the daemon ends. `loaded_in` is how long it took to load the store, which was the
+/// first check of all rows.
 pub async fn run(broker: Arc<Broker>, save_time: SaveTime, loaded_in: Duration) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

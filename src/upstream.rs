@@ -1,8 +1,9 @@
 //! Signs people in at an identity provider of the directory: at OpenID Connect providers by the authorization code
-//! flow, at SAML providers by a request or by an unsolicited answer. Also handles the logout that a provider reports.
+//! flow, at SAML providers by a request or by an unsolicited answer. Also handles the reports of providers that a
+//! person has signed out.
 //!
-//! Between two requests of a browser, the state of the sign-in is kept on the server ([`crate::sign_in::pending`]). It
-//! is bound to the browser by a cookie, and can be taken only once. Both protocols result in the same
+//! Between two requests of a browser, the state of the sign-in is kept on the server ([`crate::sign_in::pending`]). The
+//! state is bound to the browser by a cookie, and can be taken only once. Both protocols result in the same
 //! [`SignIn`](crate::sign_in::SignIn).
 
 pub mod logout;
@@ -73,7 +74,7 @@ fn factors_of(methods: impl Iterator<Item = Method>, at: Timestamp) -> Vec<Facto
     factors
 }
 
-/// Marks the token or assertion as used, if it may be used only once.
+/// Marks the token or assertion as used if it is of a kind that may be used only once.
 ///
 /// # Errors
 /// [`Refused::NotProven`] if it has been used, on any node.

@@ -147,8 +147,8 @@ struct Said {
     entries: Vec<(String, String, Option<String>)>,
 }
 
-/// Compares the rows with the changes in the feed. Names rows that are missing, doubled or of an earlier version, and
-/// rows that a change has deleted but that exist.
+/// Compares the rows with the changes in the feed. Names wrong rows: rows that are missing, occur twice or have an
+/// earlier version, and rows that a change has deleted but that exist.
 async fn missing(
     engine: Engine,
     connection: &mut AnyConnection,

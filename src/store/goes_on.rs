@@ -7,10 +7,12 @@ use super::lanes::Purpose;
 use super::{SCAN_DEADLINE, Store, StoreError};
 
 impl Store {
-    /// Checks that the store continues from a change that was seen before, whose digest is `chain`: the feed leads from
-    /// that change to the last one without a gap, or an operator's restore lies in between, which has ended all
-    /// sessions that were issued before. Calls `each` with every change that has a valid MAC, in order. Whether the
-    /// changes follow from one another is known only when the function returns.
+    /// Checks that the store continues from the change `sequence`, which was seen before and whose digest is `chain`.
+    /// The feed must lead from that change to the last one without a gap. The only exception is a restore by an
+    /// operator, because it has ended all sessions that were issued before it.
+    ///
+    /// Calls `each` with every change that has a valid MAC, in order. Whether the changes follow from one another is
+    /// known only when the function returns.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the store

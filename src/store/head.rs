@@ -137,7 +137,7 @@ impl Store {
         Ok(raw.head())
     }
 
-    /// Checks that the path of a SQLite store still names the file that is open.
+    /// Checks that the path of a SQLite store still names the file that this process has opened.
     pub(super) fn is_in_place(&self) -> Result<(), StoreError> {
         if self.file.as_ref().is_none_or(sqlite::OpenFile::is_in_place) {
             return Ok(());
@@ -175,8 +175,9 @@ impl Store {
         }
     }
 
-    /// Records a sign of tampering and returns it as an error. From then on the broker authenticates nobody, until
-    /// [`Store::verify`] finds no fault.
+    /// Records that something other than a broker seems to have written to the database, and returns this as an error.
+    /// From then on the broker authenticates nobody, until [`Store::verify`] finds no fault. `what` says what was
+    /// found.
     pub(super) fn tampered(&self, what: String) -> StoreError {
         let mut suspicion = self
             .suspicion
@@ -186,7 +187,7 @@ impl Store {
         StoreError::Tampered(what)
     }
 
-    /// Records the sign of tampering if the error is [`StoreError::Tampered`]. Returns every error unchanged.
+    /// Records the suspicion of tampering if the error is [`StoreError::Tampered`]. Returns every error unchanged.
     pub(super) fn noted(&self, error: StoreError) -> StoreError {
         match error {
             StoreError::Tampered(what) => self.tampered(what),
@@ -235,8 +236,8 @@ impl Store {
         self.seen_so_far().key
     }
 
-    /// The latest state that this process has seen, for [`Self::must_not_go_back`]. It must be taken before the store
-    /// is read.
+    /// The latest state that this process has seen, for [`Self::must_not_go_back`]. Callers must take this value before
+    /// they read the store.
     pub(super) fn seen_so_far(&self) -> SeenSoFar {
         self.reached
             .lock()
@@ -244,7 +245,7 @@ impl Store {
             .clone()
     }
 
-    /// Refuses a state of the store that is earlier than one that this process had seen before the read, or that
+    /// Refuses a state of the store that is earlier than a state that this process had seen before the read, or that
     /// branches off from it. Without this check, a database could return an old copy of all rows, whose MACs and sums
     /// are valid.
     ///

@@ -1,11 +1,13 @@
 //! Shows that the rows of the store are those that a broker wrote: each row has a MAC, all rows have sums, and the feed
-//! is a chain of digests. This module handles keys and bytes, but no SQL.
+//! is a chain of digests. This module handles keys and bytes, but no SQL. The keys are derived from the master key and
+//! the store's id.
 //!
-//! The keys are derived from the master key and the store's id. A MAC shows that a broker once wrote the row as it is.
-//! Sums over all rows show that no row is missing, doubled or of an earlier version: a pseudo-random number that the
-//! database never sees is derived from each MAC, and these numbers are added modulo 2^256. The sums are encrypted,
-//! because somebody who knew how they differ from change to change could search for a set of older rows with the same
-//! sum.
+//! A MAC shows that a broker once wrote the row as it is. Sums over all rows show that no row is missing, occurs twice
+//! or has been replaced by an earlier version. For this, a pseudo-random number that the database never sees is derived
+//! from each MAC, and these numbers are added modulo 2^256.
+//!
+//! The sums are encrypted. Otherwise somebody who knew how the sums differ from change to change could search for a set
+//! of older rows with the same sum.
 
 mod columns;
 mod keys;

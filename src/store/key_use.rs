@@ -50,7 +50,7 @@ impl KeyUse {
         }
     }
 
-    /// The last use of an access key or password, if it is not yet written to the store.
+    /// The last use of an access key or password that is not yet written to the store; `None` if there is none.
     pub fn last(&self, id: &str) -> Option<LastUse> {
         let used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         used.get(id).cloned()
@@ -74,7 +74,7 @@ impl KeyUse {
 
 impl Store {
     /// Writes when long-term keys and passwords were last used, in batches, so that other writers do not wait long. If
-    /// another broker has already written a later use, that one is kept.
+    /// another broker has already written a later use, the later use is kept.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time; some uses were then not written.
@@ -96,8 +96,8 @@ impl Store {
         Ok(())
     }
 
-    /// The last use of an access key or password that a broker has written, if there is one. Brokers write the uses
-    /// once a minute.
+    /// The last use of an access key or password, as brokers have written it to the store; `None` if no use was
+    /// written. Brokers write the uses once a minute.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

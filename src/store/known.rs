@@ -1,5 +1,5 @@
-//! The version of each entry as this process last saw it. A row of an earlier version has a valid MAC, too, so a change
-//! compares the version of a row with this one before it builds on it.
+//! The version of each entry as this process last saw it. An old row that was put back into the database still has a
+//! valid MAC. Therefore a change compares the version of a row with the known version before it relies on the row.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -19,7 +19,7 @@ pub(super) struct Versions {
 pub(super) struct Known {
     /// The number of the change that last wrote the entry; `None` if the entry did not exist.
     pub version: Option<i64>,
-    /// The number of the last change that [`Self::version`] takes into account.
+    /// The number of the last change that is taken into account in [`Self::version`].
     pub place: i64,
 }
 
@@ -38,13 +38,14 @@ impl Versions {
 }
 
 impl Store {
-    /// Replaces the versions of all entries. They take changes up to `place` into account.
+    /// Replaces the versions of all entries. `place` is the number of the last change that `versions` take into
+    /// account.
     pub(super) fn know(&self, versions: Versions, place: i64) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((versions, place));
     }
 
-    /// Applies the effects of changes up to `place`: the new version of each entry, or `None` for a
-    /// deleted one.
+    /// Updates the versions with the effects of all changes up to `place`. `things` has the kind and the id of each
+    /// entry with its new version, or `None` for a deleted entry.
     pub(super) fn learn<'a>(
         &self,
         things: impl Iterator<Item = (&'a str, &'a str, Option<i64>)>,

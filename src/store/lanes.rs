@@ -22,8 +22,8 @@ pub(super) use lease::Lease;
 pub(super) use purpose::Purpose;
 
 tokio::task_local! {
-    /// Set in the task of a call whose client has gone away. Such a call leaves the queues in which
-    /// it waits: see [`unless_abandoned`].
+    /// A mark that is set in the task of a call whose client has gone away. The call then leaves the queues in which it
+    /// waits: see [`unless_abandoned`].
     pub static ABANDONED: ();
 }
 

@@ -1,15 +1,16 @@
-//! Corrects the records of MFA codes that were made while the clock was ahead. They would otherwise lock users out
-//! until the true time reaches the time of that clock.
+//! Corrects the records of MFA codes that were made while the clock was ahead. Without this, the records would lock
+//! users out until the real time reaches the time that the clock showed then.
 
 use super::{Lockout, STEP_SECONDS, StoreError, Writer};
 use crate::base::clock::Timestamp;
 
-/// How many time steps a device's clock may be ahead, so that its last accepted code may be later than now.
+/// By how many time steps a device's clock may be ahead. The step of its last accepted code may be that much later than
+/// now.
 const AHEAD: i64 = 20;
 
 impl Writer<'_> {
-    /// Shortens the lockout of users to the longest one that wrong codes can cause now. Codes for times later than ten
-    /// minutes from now are accepted again.
+    /// Shortens the lockout of each user to the longest one that wrong codes can cause now. Also forgets accepted codes
+    /// for times later than ten minutes from now, so that codes for these times can be accepted.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

@@ -57,10 +57,12 @@ impl Store {
         rows.await?.iter().map(listed).collect()
     }
 
-    /// Reads at most `limit` rows of one kind that refer to `target`, by its id or by its folded name, and whose own
-    /// folded name comes after `after`, in the order of their folded names. The caller must look at the body of a row
-    /// to see whether and how it refers to the target: there are several ways, and a reference may stem from an earlier
-    /// version of this program.
+    /// Reads at most `limit` rows of one kind that refer to an entry, in the order of their folded names. The first row
+    /// is the first one after the folded name `after`.
+    ///
+    /// The entry is given by its id (`target`) and its folded name. The caller must look at the body of each row to see
+    /// whether and how it refers to the entry: there are several ways, and the recorded reference may stem from an
+    /// earlier version of this program.
     ///
     /// # Errors
     /// The same as for [`Self::list_by_name`].
@@ -95,7 +97,8 @@ impl Store {
         rows.await?.iter().map(listed).collect()
     }
 
-    /// The names of the entries with these unique ids, with the unique id of each. Ids that no entry has are left out.
+    /// The names of the entries with these unique ids, each with the unique id. Unique ids that no entry has are left
+    /// out.
     ///
     /// # Errors
     /// The same as for [`Self::list_by_name`].

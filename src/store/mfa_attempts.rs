@@ -36,10 +36,10 @@ pub struct Matched {
     pub serial_number: String,
     /// The number of the step, counted from 1970.
     pub step: i64,
-    /// The difference from the step that the device's clock was expected to show.
+    /// The difference in steps from the step that the device's clock was expected to show.
     pub offset: i64,
-    /// The time when the device was registered, in seconds since 1970; 0 if it is unknown. Codes of a device that is
-    /// younger than the store cannot have been used before the store existed.
+    /// The time when the device was registered, in seconds since 1970; 0 if it is unknown. If the device was registered
+    /// after this store began to keep records, the store has a record of every code that was used.
     pub made_at: i64,
 }
 
@@ -56,27 +56,27 @@ pub struct DevicePast {
 pub enum Attempt {
     /// The code is right. It cannot be used again.
     Accepted,
-    /// The code is right, but it or a later code of the device was used before.
+    /// The code is right, but this code or a later code of the device was used before.
     Spent,
     /// The code is wrong, and was counted.
     Counted,
-    /// The user is locked out, because it has given too many wrong codes.
+    /// The user is locked out after too many wrong codes, so the code was not compared.
     Locked,
 }
 
 /// The locked users and used codes that this process keeps in memory, so that fewer attempts have to query the store.
 #[derive(Default)]
 pub(super) struct Remembered {
-    /// The users who are locked out, and the time until which each of them is, in seconds since 1970.
+    /// The users who are locked out, each with the end of the lockout in seconds since 1970.
     locked: Mutex<HashMap<Box<str>, i64>>,
-    /// The users who gave wrong codes to this process, and the time when all of them are forgiven, in seconds since
-    /// 1970. It applies even if the database has fewer wrong codes.
+    /// The users who gave wrong codes to this process, each with the time in seconds since 1970 when all of these codes
+    /// are forgiven. This process locks such a user out even if the database has fewer wrong codes.
     failed: Mutex<HashMap<Box<str>, i64>>,
     /// The last step for which a code was accepted, by device.
     spent: Mutex<HashMap<Box<str>, i64>>,
 }
 
-/// The maximum number of users, and of devices, that are kept in memory.
+/// The maximum number of users, and of devices, that this process keeps in memory.
 const MAX_REMEMBERED: usize = 16_384;
 /// The number of steps for which a code may still match, whatever the device's drift: one hour.
 const SPENT_FOR_STEPS: i64 = 120;
@@ -100,8 +100,8 @@ impl Remembered {
         locked_until(lockout, forgiven_at, now)
     }
 
-    /// Takes back the count of one wrong code. `until` is the time until which the user is still locked out; `None` if
-    /// it no longer is.
+    /// Takes back the count of one wrong code. `until` is the time until which the user is still locked out; `None`
+    /// ends the lockout.
     fn take_back(&self, user_id: &str, lockout: Lockout, until: Option<i64>) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(forgiven_at) = failed.get_mut(user_id) {
@@ -269,7 +269,8 @@ impl Store {
     /// time step to which the code belongs, or `None` for a wrong code.
     ///
     /// A right code is accepted only once, and then no code of an earlier step of the device is accepted (RFC 6238
-    /// section 5.2). A step that began before this store knew the device counts as used.
+    /// section 5.2). The first code of a device counts as used, too, if its step began before this store kept records
+    /// (`Head::not_before`), unless the device was registered after that time.
     ///
     /// A wrong code is counted. While a user is locked out because of too many wrong codes (`lockout`), right codes
     /// are refused too, so that simultaneous guesses gain nothing.
@@ -356,8 +357,8 @@ impl Store {
     }
 }
 
-/// The time until which a user is locked out whose wrong codes are all forgiven at `forgiven_at`; `None` if these are
-/// too few to lock the user out.
+/// The time until which a user is locked out; `None` if the user has too few wrong codes. `forgiven_at` is the time
+/// when all wrong codes of the user are forgiven, from which their number follows.
 fn locked_until(lockout: Lockout, forgiven_at: i64, now: i64) -> Option<i64> {
     Some(forgiven_at - (lockout.failures - 1) * lockout.forgiven_after_seconds)
         .filter(|at| *at > now)

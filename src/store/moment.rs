@@ -47,7 +47,8 @@ impl Store {
 }
 
 impl Store {
-    /// Begins a transaction like [`Store::moment`], in which changes may be tried. [`Moment::undo`] rolls them back.
+    /// Begins a transaction like [`Store::moment`], in which changes may be made on trial. [`Moment::undo`] rolls them
+    /// back.
     pub(super) async fn trial(&self) -> Result<Moment<'_>, StoreError> {
         let mut lease = self.lease_to_write(Purpose::Background).await?;
         let until = Deadline(Instant::now() + SCAN_DEADLINE);

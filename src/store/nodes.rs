@@ -1,4 +1,4 @@
-//! The list of brokers on a shared store. Each broker reports itself in it for the others.
+//! The list of brokers on a shared store. Each broker reports itself in the list, so that the others know it.
 
 use sqlx::Row as _;
 use tokio::time::Instant;
@@ -9,17 +9,18 @@ use super::{DEADLINE, Store, StoreError};
 
 /// A node counts as silent if it has not reported for this many seconds.
 pub(super) const SILENT_AFTER_SECONDS: i64 = 10;
-/// By how many seconds a node may have read the feed later than its last report says. This includes a margin, since the
+/// A node may have read the feed up to this many seconds after its last report. The value includes a margin, since the
 /// database counts whole seconds.
 const REPORT_LAG_SECONDS: i64 = 10;
 
 /// The maximum of [`Node::refuse_after_seconds`], which is also the maximum in the configuration. A greater value in a
 /// row counts as this one.
 const LONGEST_REFUSE_AFTER: i64 = 129_600;
-/// If the time of a broker's last report is further than this many seconds in the future, nobody waits for the broker.
+/// If the time of a broker's last report is further than this many seconds in the future, the broker counts as silent.
 const MAX_AHEAD: i64 = 60;
 
-/// How many seconds ago a node last reported. This does not overflow, whatever number the row contains.
+/// How many seconds ago a node last reported. The difference is limited to the range of its type, since a row may
+/// contain any number.
 fn silence(now: i64, seen_at: i64) -> i64 {
     now.saturating_sub(seen_at)
 }
@@ -83,8 +84,8 @@ impl Broker {
 }
 
 impl Store {
-    /// Reports this node, with the last change that it has applied. For a node that is listed
-    /// already, the directory file is set only by [`super::Writer::serves_directory`].
+    /// Reports this node, with the last change that it has applied. If the list has the node already, its directory
+    /// file is not changed: only [`super::Writer::serves_directory`] does that.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -148,8 +149,9 @@ impl Store {
         Ok(usize::try_from(count).unwrap_or_default())
     }
 
-    /// Lists the nodes of a shared store that may be accepting sessions at some time after `moment`: those that report,
-    /// and silent ones until [`Node::refuse_after_seconds`] have passed for them. Simultaneous callers share one query.
+    /// Lists the nodes of a shared store that may be accepting sessions at some time after `moment`. These are the
+    /// nodes that report, and each silent node until its [`Node::refuse_after_seconds`] have passed. Simultaneous
+    /// callers share one query.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

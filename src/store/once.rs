@@ -8,16 +8,19 @@ use super::lanes::Purpose;
 use super::{Store, StoreError};
 use crate::base::clock::Timestamp;
 
-/// The action of the change by which an operator accepts the clock. Times that were recorded before it are not
-/// reliable.
+/// The action of the change by which an operator accepts the wall clock. Times that were recorded before this change
+/// are not reliable.
 pub const ACCEPT_CLOCK: &str = "AcceptClock";
 
 impl Store {
-    /// Records the id of a token or an assertion, and returns whether this is its first use. `expires_at` must be the
-    /// time from which the token is refused, including any configured leeway; the id is kept for some minutes longer. A
-    /// token counts as used if it was issued before [`Head::not_before`](super::Head::not_before), the time from which
-    /// this store has records. After a restore or an accepted clock, this applies also to a token whose `issued_at` is
-    /// at most `ahead` later than that time, since the clock of its issuer may be ahead.
+    /// Records the id of a token or an assertion, and returns whether this is its first use.
+    ///
+    /// `expires_at` must be the time from which the token is refused, including any configured leeway. The id is kept
+    /// for some minutes longer.
+    ///
+    /// A token that was issued before [`Head::not_before`](super::Head::not_before), the time from which this store has
+    /// records, counts as used. After a restore or an accepted clock, tokens that were issued up to `ahead` after that
+    /// time count as used, too, since the clock of their issuer may be ahead.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time; the token must then be refused.

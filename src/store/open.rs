@@ -42,7 +42,7 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// The purpose for which a store is opened, which decides what state it may be in.
+/// The purpose for which a store is opened. It decides in which states the store is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     Create,
@@ -50,10 +50,10 @@ pub enum Access {
     Serve,
     /// Reads or changes the store beside its broker; the schema must be that of this program.
     Use,
-    /// Opens a backup that is to replace a store. It may be the copy of a store that was moved elsewhere.
+    /// Opens a backup that is to replace a store. A copy of a store that was moved elsewhere is accepted.
     Recover,
-    /// Moves the store, or moves another one here. The same states are accepted as for [`Access::Create`], and also
-    /// every state that an interrupted move can leave.
+    /// Opens the source or the target of `brevet move`. The same states are accepted as for [`Access::Create`], and
+    /// also every state that an interrupted move can leave.
     Move,
 }
 
@@ -159,9 +159,10 @@ impl Store {
         }
     }
 
-    /// Creates the store's own row. The new store has no records of the past, so MFA codes from before now are refused,
-    /// and sessions of another store as well. Also returns whether this call created the row, or another node did so
-    /// first.
+    /// Creates the store's own row. The new store has no records of the past, so MFA codes from before now and sessions
+    /// of another store are refused.
+    ///
+    /// Also returns whether this call created the row. If not, another node has created it first.
     async fn found_anew(
         &self,
         master_key: Option<&MasterKey>,

@@ -1,8 +1,9 @@
 //! Moves all rows of a store to another database, from SQLite to PostgreSQL or back, for any version of the schema. The
-//! old store is marked, so that nobody serves it by mistake.
+//! old store is then marked as moved, so that nobody serves it by mistake.
 //!
-//! The copy is made in one transaction of the new database, and is marked as incomplete until the old store is marked
-//! as moved. Wherever a move is interrupted, at most one of the two can be served, and the same command continues.
+//! The rows are copied in one transaction of the new database. The copy is marked as incomplete until the old store is
+//! marked as moved. Wherever a move is interrupted, at most one of the two databases can be served, and the same
+//! command continues the move.
 
 mod tables;
 
@@ -14,14 +15,14 @@ use super::classify::{classify, late};
 use super::lanes::{Lease, Purpose};
 use super::{BACKUP_DEADLINE, DEADLINE, Engine, Head, Store, StoreError};
 
-/// The table that is not copied. It lists the running brokers of a store, and none of them serves the copy.
+/// The table that is not copied. It lists the running brokers of a store, none of which serves the copy.
 const LEFT_OUT: &str = "nodes";
 /// The mark (`moved_to`) of an incomplete copy. Any other mark is the address of the database to which the store was
 /// moved.
 pub(super) const ARRIVING: &str = "";
 
-/// A store whose rows are copied to another database. Until [`Relocation::complete`] nobody else can
-/// write to it; if it is dropped, the store is unchanged.
+/// A store whose rows are copied to another database. Until [`Relocation::complete`] nobody else can write to the
+/// store. If this value is dropped, the store is unchanged.
 pub struct Relocation<'s> {
     lease: Lease<'s>,
     /// Whether an earlier attempt was interrupted after it had marked the old store.
@@ -31,7 +32,7 @@ pub struct Relocation<'s> {
     pub tables: Vec<(String, i64)>,
 }
 
-/// The store's own row, with the mark that a move leaves in it.
+/// The store's own row, with the mark (`moved_to`) that a move leaves in it.
 struct Marked {
     head: Head,
     moved_to: Option<String>,
@@ -60,8 +61,8 @@ pub async fn relocate<'s>(from: &'s Store, to: &Store) -> Result<Relocation<'s>,
     })
 }
 
-/// Copies all tables in one transaction of each database. The transaction of the source stays open,
-/// so that nobody can write to it.
+/// Copies all tables in one transaction of each database. The transaction in the old database stays open, so that
+/// nobody can write to it.
 async fn copy_all(
     engine: Engine,
     here: &mut AnyConnection,
@@ -142,7 +143,7 @@ async fn copy_tables(
 }
 
 /// Compares the rows of both databases, and returns the number of rows of each table. The store's own row is not
-/// compared if an earlier attempt has already marked it.
+/// compared if an earlier attempt has already marked the old store as moved.
 async fn compare(
     here: &mut AnyConnection,
     there: &mut AnyConnection,

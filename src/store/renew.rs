@@ -9,12 +9,13 @@ use super::{Store, StoreError};
 
 impl Store {
     /// Computes every MAC anew under the first key of the master key file, page by page, so that other changes do not
-    /// wait long. From the first page on, other brokers use this key, too, if they have it. Returns the number of MACs.
+    /// wait long. Once the first page is done, other brokers that have this key use it, too. Returns the number of
+    /// MACs.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if a row is
-    /// different from what a broker wrote. The pages before the error are then done, and another call continues
-    /// after them.
+    /// different from what a broker wrote. The pages before the error are then done, and another call continues after
+    /// them.
     pub async fn renew(&self) -> Result<usize, StoreError> {
         let mut renewed = 0;
         let mut after = (String::new(), String::new());

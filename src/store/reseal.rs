@@ -23,8 +23,7 @@ impl Store {
         self.is_unsealed.load(std::sync::atomic::Ordering::Acquire)
     }
 
-    /// Computes the MACs of a store of an earlier version. Its rows are accepted without a check, since they have no
-    /// MACs.
+    /// Computes the MACs of a store that an earlier version wrote without MACs. Its rows are accepted without a check.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Row`] for a row of an
@@ -43,9 +42,10 @@ impl Store {
         Ok(())
     }
 
-    /// Accepts the rows of a store as they are now, and ends all sessions that were issued before. `shown` has the
-    /// faults that the operator has seen and accepts, and `seen` is the last change that this node has seen. Signing
-    /// keys stay revoked if a change in the feed with a valid MAC revoked them.
+    /// Accepts the rows of a store as they are now, and ends all sessions that were issued before.
+    ///
+    /// `shown` has the faults that the operator has seen and accepts. `seen` is the number of the last change that this
+    /// node has seen. Signing keys stay revoked if a change in the feed with a valid MAC revoked them.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Row`] for a row of an unknown
@@ -103,8 +103,9 @@ impl Store {
         Ok(head)
     }
 
-    /// Continues with a store that was put back to an earlier state. The next change gets a number higher than `seen`,
-    /// the last change that this node has seen, and all sessions that were issued before now are revoked.
+    /// Continues with a store that was put back to an earlier state. All sessions that were issued before now are
+    /// revoked. The next change gets a number higher than `seen`, the number of the last change that this node has
+    /// seen.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the store's

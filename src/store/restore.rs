@@ -1,9 +1,9 @@
 //! Puts a backup in the place of a SQLite store. The backup is copied next to the store, migrated and checked there,
 //! and then renamed. The old store is kept under another name.
 //!
-//! If this is interrupted at any point, either the complete old store or the complete new one is in place. The new file
-//! is complete and synced before the rename, and the old store has its second name before that. Nothing is deleted
-//! except the leftovers of an earlier attempt.
+//! If this is interrupted at any point, either the complete old store or the complete new one is in place: the new file
+//! is complete and synced, and the old store has its second name, before the rename. Nothing is deleted except the
+//! leftovers of an earlier attempt.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -123,8 +123,9 @@ pub async fn prepare(
     })
 }
 
-/// Reads the state of the SQLite store at `place`; `None` if it cannot be read or is not a store. The number of the
-/// last change is 0 unless the row is sealed under the keys of `by`, a backup of the same store, or has no seal at all.
+/// Reads the state of the SQLite store at `place`; `None` if it cannot be read or is not a store. `by` is an opened
+/// backup. The number of the last change is 0 unless the keys of `by` open the seal of the store's own row, or the row
+/// has no seal.
 pub async fn look_at(place: &Path, by: &Store) -> Option<Head> {
     if !place.exists() {
         return None;
@@ -149,8 +150,8 @@ pub async fn look_at(place: &Path, by: &Store) -> Option<Head> {
     looked.await.ok()?.ok()?
 }
 
-/// Reads the ids of the signing keys that a SQLite store lists as permanently revoked; `None` if it cannot be read. The
-/// rows are not checked: if one of them was forged, a key is revoked needlessly, which gives nobody access.
+/// Reads the ids of the signing keys that a SQLite store lists as permanently revoked; `None` if the store cannot be
+/// read. The rows are not checked: a forged row could only revoke a key needlessly, which gives nobody access.
 pub async fn revoked_keys(place: &Path) -> Option<Vec<String>> {
     let options = place
         .exists()
@@ -212,9 +213,11 @@ async fn has_change(place: &Path, by: &Store, sequence: i64, chain: &str) -> Opt
 }
 
 impl Prepared {
-    /// Whether the store in place is a continuation of the backup. `known` is the last change that this node has seen,
-    /// with the digest of the feed up to it. `None` if neither the store in place nor `known` tells. A backup that has
-    /// later changes than both was made elsewhere, so the answer is then `false`.
+    /// Whether the store in place (`in_place`) continues the backup, so that both have the same history. `known` is the
+    /// last change that this node has seen, with the digest of the feed up to that change.
+    ///
+    /// `None` if neither the store in place nor `known` answers the question. A backup with later changes than both of
+    /// them was made elsewhere, so the answer is then `false`.
     pub async fn is_of_the_same_history(
         &self,
         in_place: Option<&Head>,
@@ -273,10 +276,13 @@ impl Prepared {
         &self.head
     }
 
-    /// Renames the backup to the store's name. Since revocations and uses after the backup are unknown, all sessions
-    /// from before now end, and MFA codes and single-use tokens from before now are refused. `seen` is the last change
-    /// that this node has seen. `accept` has the faults that the operator has seen and accepts; if it is `None`, a
-    /// backup with rows that no broker wrote is refused. The old store is kept as `kept`.
+    /// Renames the backup to the store's name. The old store is kept as `kept`.
+    ///
+    /// Revocations and uses of codes and tokens after the backup are unknown. Therefore all sessions from before now
+    /// end, and MFA codes and single-use tokens from before now are refused.
+    ///
+    /// `seen` is the number of the last change that this node has seen. `accept` has the faults that the operator has
+    /// seen and accepts. If it is `None`, a backup with rows that no broker wrote is refused.
     ///
     /// # Errors
     /// [`StoreError::Unsealed`] or [`StoreError::Tampered`] for a backup that must be accepted first,
@@ -348,8 +354,8 @@ async fn keep(place: &Path, kept: &Path) -> Result<(), StoreError> {
     Ok(files::sync_folder(place)?)
 }
 
-/// Copies the write-ahead log of a SQLite store into its main file. Returns `false` if the store is
-/// too damaged for that.
+/// Copies the write-ahead log of a SQLite store into its main file. Returns `false` if the store is too damaged for
+/// this.
 async fn fold(place: &Path) -> Result<bool, StoreError> {
     let Ok(options) = sqlite::options(place, false) else {
         return Ok(false);

@@ -60,7 +60,7 @@ impl ResourceRow {
         Self::behind(row, 0)
     }
 
-    /// Reads the same columns from a row in which the columns of a change come before them.
+    /// Reads the columns of the entry from a row in which the columns of a change come first.
     pub fn joined(row: &AnyRow) -> Result<Self, sqlx::Error> {
         Self::behind(row, 9)
     }

@@ -1,5 +1,5 @@
-//! Finds rows that do not have the form in which brokers write rows, whatever their MACs: a column has another type, is
-//! not UTF-8, is NULL or too long, or the kind of the entry is unknown. Messages name each of these rows. If an
+//! Finds rows that do not have the form in which brokers write rows, whatever their MACs: the kind of the entry is
+//! unknown, or a column has another type, is not UTF-8, is NULL or is too long. Messages name each of these rows. If an
 //! operator accepts the store, the rows are repaired or deleted.
 
 use sqlx::any::AnyRow;
@@ -12,14 +12,14 @@ use super::{Engine, StoreError, clip};
 use crate::directory::resource::{Resource, ResourceKind};
 use crate::revocations::Selector;
 
-/// The longest text of a column in bytes. The detail of a change may be longer, since it can list every entry of a
-/// directory file.
+/// The maximum length of a column's text in bytes. The detail of a change may be longer, since it can list every entry
+/// of a directory file.
 pub(super) const LONGEST: usize = 32 << 20;
 /// The longest detail of a change, in bytes.
 const LONGEST_DETAIL: usize = 256 << 20;
 /// The maximum number of unreadable rows that a message names.
 const MAX_NAMED: usize = 20;
-/// The highest number of a change that is accepted. It leaves enough higher numbers for later changes.
+/// The highest number of a change that is accepted. Numbers above it remain for later changes.
 const HIGHEST_CHANGE: i64 = 1 << 52;
 
 /// A row that cannot be read, with the reason.
@@ -29,8 +29,8 @@ pub(super) struct Fault {
     /// The name of the row in messages.
     name: String,
     why: String,
-    /// The columns whose values would be right if they were converted to this type. If the list is empty, the row
-    /// cannot be repaired.
+    /// The columns with the types to which their values must be converted to repair the row. If the list is empty, the
+    /// row cannot be repaired.
     convert: Vec<(&'static str, Type)>,
 }
 
@@ -96,7 +96,8 @@ pub(super) async fn faults(
     Ok(found)
 }
 
-/// If the error of a query means that a row cannot be read, replaces it by an error that names all such rows.
+/// If `error` means that rows cannot be read, returns an error that names these rows, at most [`MAX_NAMED`] of them.
+/// Otherwise returns `error`.
 pub(super) async fn named(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -178,8 +179,8 @@ fn place_of(engine: Engine) -> &'static str {
     }
 }
 
-/// The statement that converts the values of a row to their types; `None` if a conversion does not repair the row. In
-/// PostgreSQL a value always has the type of its column.
+/// The statement that converts the values of a row to the types of their columns; `None` if a conversion does not
+/// repair the row. Only SQLite needs this: in PostgreSQL a value always has the type of its column.
 fn conversion(engine: Engine, fault: &Fault) -> Option<String> {
     if fault.convert.is_empty() || engine == Engine::Postgres {
         return None;
@@ -200,7 +201,7 @@ fn conversion(engine: Engine, fault: &Fault) -> Option<String> {
     ))
 }
 
-/// Reads each row of a table as bytes: its position, and for each column the type, the length and, if
+/// The query that reads each row of a table as bytes: its position, and for each column the type, the length and, if
 /// that is not too large, the value.
 fn cells_of(engine: Engine, table: &Table) -> String {
     let column = |(name, kind): &(&str, Type)| {

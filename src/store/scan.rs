@@ -19,9 +19,11 @@ use crate::revocations::{RevocationKey, Revocations, Selector};
 const MAX_NAMED: usize = 20;
 
 impl Store {
-    /// Calls `each` with the kind, id, version and body of each entry of the directory, all at one moment. Returns the
-    /// state of the store at that moment. The rows may be used only if the function succeeds, since it finds out only
-    /// at the end whether a row is missing.
+    /// Calls `each` with the kind, id, version and body of each entry of the directory, all in their state at one
+    /// moment. Returns the state of the store at that moment.
+    ///
+    /// The caller may use the rows only if the function succeeds, because only the sums at the end show whether a row
+    /// is missing.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Tampered`] if the rows are
@@ -242,8 +244,8 @@ pub(super) fn differing(which: &str, found: u64, expected: u64) -> String {
     }
 }
 
-/// Compares the rows of the directory with the changes in the feed. Describes at most [`MAX_NAMED`] rows that are
-/// missing or of another version, that exist although a change has deleted them, or that are doubled.
+/// Compares the rows of the directory with the changes in the feed. Describes at most [`MAX_NAMED`] wrong rows: rows
+/// that are missing, occur twice or have another version, and rows that a change has deleted but that exist.
 pub(super) async fn missing(connection: &mut AnyConnection) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT l.kind, l.id, l.last, c.action, r.version \
          FROM (SELECT kind, id, MAX(sequence) AS last FROM changes GROUP BY kind, id) l \

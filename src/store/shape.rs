@@ -178,7 +178,7 @@ pub(super) const TABLES: [Table; 13] = [
 
 /// A difference from the tables that the migrations create.
 pub(super) enum Deviation {
-    /// A table or a column is missing or has another type; holds a sentence.
+    /// A table or a column that is missing or has another type; holds a sentence that describes it.
     Lacks(String),
     /// A trigger, a rule, row security or an inheriting table, which could change or hide rows of a table.
     Acts {
@@ -288,7 +288,7 @@ fn texts<const N: usize>(row: &AnyRow) -> Result<[String; N], StoreError> {
     Ok(all)
 }
 
-/// Describes an object on one of the store's tables. `kind` is the first column of the queries above.
+/// Describes an object on one of the store's tables. `kind` is the first column of the result of a query above.
 fn acts(engine: Engine, kind: &str, name: &str, on: &str) -> Deviation {
     let quoted = format!("\"{}\"", name.replace('"', "\"\""));
     let (what, removal) = match kind {

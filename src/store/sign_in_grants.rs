@@ -1,6 +1,8 @@
 //! The grants of sign-ins: pending requests to an identity provider, device flows, authorization codes, access tokens
-//! and families of refresh tokens. The state of a grant is compared and changed in one statement, so that a grant is
-//! used only once, whichever node receives it. The content of a grant is sealed; this module does not open it.
+//! and families of refresh tokens.
+//!
+//! The state of a grant is compared and changed in one statement, so that a grant is used only once, whichever nodes
+//! receive it. The content of a grant is sealed; this module does not open it.
 
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -12,7 +14,8 @@ use crate::base::clock::Timestamp;
 
 /// The maximum number of pending requests of one kind, and of device flows, that may be open at a time.
 const MAX_OPEN: i64 = 10_000;
-/// The maximum number of such grants that may be open for one source address at a time.
+/// The maximum number of pending requests of one kind, and of device flows, that may be open for one source address at
+/// a time.
 const MAX_OF_SOURCE: i64 = 300;
 /// The maximum number of authorization codes, and of families of tokens, that one sign-in may have.
 const MAX_OF_SIGN_IN: i64 = 100;
@@ -49,8 +52,8 @@ impl GrantKind {
         }
     }
 
-    /// The statement that adds a grant of this kind, and the limits that it checks: the number of grants of this kind
-    /// in all and for one source address, or for one sign-in.
+    /// The statement that adds a grant of this kind, and the limits that the statement checks: how many grants of this
+    /// kind there may be in all and for one source address, or for one sign-in.
     fn addition(self) -> (&'static str, &'static [i64]) {
         match self {
             Self::Pending(_) | Self::Device => (ADD_OF_KIND, &[MAX_OPEN, MAX_OF_SOURCE]),
@@ -208,8 +211,8 @@ impl Store {
         row.await?.map(|row| grant(&row)).transpose()
     }
 
-    /// Replaces a grant that is in the state `from` and has not expired. Returns whether it was replaced. If several
-    /// callers replace the same grant at once, only one succeeds.
+    /// Replaces a grant that is in the state `from` and has not expired. Returns whether the grant was replaced. If
+    /// several callers try to replace the same grant at once, only one succeeds.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

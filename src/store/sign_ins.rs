@@ -30,7 +30,7 @@ pub struct NewSignInRow {
 #[derive(Debug, Clone)]
 pub struct SignInRow {
     pub id: String,
-    /// When a request of the browser was last recorded.
+    /// When a request from the browser of the sign-in was last recorded.
     pub seen_at: i64,
     /// When the sign-in was last compared with the revocations in force.
     pub checked_at: i64,
@@ -137,8 +137,8 @@ impl Store {
         .map(drop)
     }
 
-    /// Replaces the sealed content of a sign-in and the digest of its cookie, provided that nobody has replaced them
-    /// since they were read. Returns whether they were replaced.
+    /// Replaces the sealed content of a sign-in and the digest of its cookie, unless another request has replaced them
+    /// since the caller read them. Returns whether they were replaced.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

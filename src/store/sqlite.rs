@@ -1,4 +1,4 @@
-//! The parts that only SQLite needs: the file, the lock, and reading many rows as one.
+//! The parts of the store that only SQLite needs: the file, its lock, and queries that return many rows joined to one.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -52,14 +52,17 @@ pub(super) async fn prepare(connection: &mut AnyConnection) -> Result<(), sqlx::
     .map(|_| ())
 }
 
-/// The number of rows that the database joins to one row, because reading row by row is slower.
+/// The number of rows that the database joins to one row for the client. Reading single rows would be slower.
 const PORTION: i64 = 256;
-/// The characters between rows and between columns in a portion. Names do not contain them, and JSON escapes them; a
-/// forged row with such a character fails its check, or changes the number of rows.
+/// The character between two rows in a portion.
+///
+/// Names contain neither this character nor [`COLUMN`], and JSON escapes both. A forged row that contains one of them
+/// fails its check, or changes the number of rows.
 const ROW: char = '\u{1e}';
+/// The character between two columns in a portion.
 const COLUMN: char = '\u{1f}';
 
-/// A row with more bytes than this is read alone, not joined with others.
+/// The number of bytes above which a row is read alone, instead of being joined with others.
 const LONG: usize = 128 << 10;
 
 /// Several rows of the directory, joined to one text by the database.
@@ -228,8 +231,8 @@ impl OpenFile {
         })
     }
 
-    /// Whether the path still names the open file. Commands beside a broker open the path, and would
-    /// otherwise work on another store than the broker.
+    /// Whether the path still names the open file. If it does not, commands that open the path would work on another
+    /// store than the broker.
     pub(super) fn is_in_place(&self) -> bool {
         std::fs::metadata(&self.path)
             .is_ok_and(|meta| (meta.dev(), meta.ino()) == (self.device, self.inode))

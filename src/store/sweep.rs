@@ -8,17 +8,22 @@ use super::lanes::Purpose;
 use super::{DEADLINE, Store, StoreError};
 use crate::base::clock::Timestamp;
 
-/// For how many seconds after the expiry of a token or assertion its id is kept. If the broker that sweeps has a clock
-/// that is ahead, another broker may still accept the token.
+/// For how many seconds after the expiry of a token or assertion its id is kept. If the clock of the broker that sweeps
+/// is ahead, other brokers may still accept the token for a while.
 const CLOCKS_DIFFER: i64 = 600;
 /// The maximum number of batches that one sweep deletes from a table.
 const MAX_PORTIONS: usize = 16;
 /// For how many seconds a role session can last after the end of the sign-in from which it came.
 const SESSIONS_OUTLIVE: i64 = 129_600;
 impl Store {
-    /// Deletes revocations whose sessions have all ended, ids of expired tokens, changes that are older than the
-    /// configured time before `history` (or `now`, if that is earlier), sign-ins that are over, expired grants, and
-    /// nodes that stopped long ago.
+    /// Deletes rows that are no longer needed:
+    ///
+    /// - revocations whose sessions have all ended,
+    /// - ids of expired tokens and assertions, and expired grants,
+    /// - sign-ins that are over,
+    /// - changes that are older than the configured time, counted back from `history` or from `now`, whichever is
+    ///   earlier,
+    /// - nodes that stopped long ago.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -79,7 +84,7 @@ impl Store {
     }
 
     /// Deletes rows whose sums or numbers are sealed in the store's own row: revocations that expired before `seconds`
-    /// since 1970, and changes from before `millis` milliseconds since 1970.
+    /// (since 1970), and changes that were made before `millis` (milliseconds since 1970).
     async fn sweep_sealed(&self, seconds: i64, millis: i64) -> Result<(), StoreError> {
         for _ in 0..MAX_PORTIONS {
             let due = self.read(Purpose::Background, DEADLINE, move |c| {

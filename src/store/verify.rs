@@ -33,7 +33,7 @@ const MAX_EXCERPT: usize = 2_000;
 pub struct Shown {
     /// A sentence for each row that differs from what brokers wrote, and for each row that is missing.
     pub findings: Vec<String>,
-    /// A sentence for each row that cannot be read, and for each trigger or similar object, which says whether
+    /// A sentence for each row that cannot be read, and for each trigger or similar object. The sentence says whether
     /// accepting the store repairs, deletes or drops it.
     pub mended: Vec<String>,
     /// The sums of all rows, including those that no broker wrote.
@@ -74,8 +74,8 @@ impl Findings {
 }
 
 impl Store {
-    /// Checks all rows in their state at one moment. If no fault is found, an earlier suspicion of tampering is
-    /// cleared.
+    /// Checks all rows in their state at one moment. If no fault is found, clears an earlier suspicion of tampering, so
+    /// that the broker authenticates callers again.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] with all
@@ -149,8 +149,8 @@ impl Store {
         Ok(shown)
     }
 
-    /// Adds all faults to `findings`. If `to_accept`, returns the sums of all rows as they are now, including wrong
-    /// ones.
+    /// Checks all rows, and adds a sentence for each fault to `findings`. If `to_accept`, also returns the sums of all
+    /// rows as they are now, including those of wrong rows.
     async fn look(
         &self,
         connection: &mut AnyConnection,
@@ -238,7 +238,7 @@ impl Store {
         Ok(())
     }
 
-    /// Opens the sums that are sealed in the store's own row; `None` if its seal is not valid, which is added to
+    /// Opens the sums that are sealed in the store's own row; `None` if the seal is not valid, which is then added to
     /// `findings`.
     fn expected(
         &self,

@@ -1,5 +1,6 @@
 //! The watermark file next to the store, which records the last change of the store that this node has seen. When the
-//! broker starts, it shows whether the store was put back to an earlier state or replaced by another one.
+//! broker starts, it compares the store with the file to notice that the store was put back to an earlier state or
+//! replaced by another one.
 
 use std::path::{Path, PathBuf};
 
@@ -21,8 +22,8 @@ pub struct Watermark {
     pub key: Option<String>,
 }
 
-/// The content of the file. The digest is written as part of the store's id, so that an earlier version can read the
-/// file; it then reports that the store is too new.
+/// The content of the file. The digest is written as part of the store's id, so that an earlier version of Brevet can
+/// read the file. That version then reports that the store is too new.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Content {
@@ -126,7 +127,7 @@ impl Watermark {
         Ok(files::write_private(path, &text)?)
     }
 
-    /// Writes the file unless it already names a later change. A broker and a command may both write it.
+    /// Writes the file unless the file already names a later change, since a broker and a command may both write it.
     ///
     /// # Errors
     /// [`WatermarkError::Content`] or [`WatermarkError::File`] if it cannot be read or written.

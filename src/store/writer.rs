@@ -23,7 +23,7 @@ use crate::directory::resource::Name;
 
 pub use feed::Entry;
 
-/// A transaction that has locked the store's own row, so that nobody else writes meanwhile. If it is
+/// A transaction that has locked the store's own row, so that nobody else writes meanwhile. If the transaction is
 /// dropped without [`Writer::commit`], nothing is changed.
 pub struct Writer<'s> {
     pub(super) store: &'s Store,
@@ -127,7 +127,8 @@ impl<'s> Writer<'s> {
         self.head.not_before = now.seconds();
     }
 
-    /// Commits the transaction, which is then on stable storage. Returns the number of the last change.
+    /// Commits the transaction. When this function returns, the changes are on stable storage. Returns the number of
+    /// the last change.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time; it is then unknown whether the change was

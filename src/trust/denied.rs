@@ -20,7 +20,7 @@ pub struct Denied {
     pub control_policy: Option<String>,
     /// The condition keys of the request, in lower case, with their values.
     pub keys: Vec<(String, Vec<String>)>,
-    /// The reason, if it is not found in any policy, as a sentence.
+    /// A sentence with the reason, if the reason is not a statement of a policy.
     pub note: Option<Cow<'static, str>>,
 }
 

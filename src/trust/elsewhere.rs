@@ -1,10 +1,9 @@
-//! Decides what a principal may do at another service that asks the broker. The decision takes the principal's own
-//! policies, boundary and session policies, and the policies of its organization, as for a request to the broker
-//! itself.
+//! Decides what a principal may do at another service that asks the broker. As for a request to the broker itself, the
+//! principal's own policies, boundary and session policies and the policies of its organization take part in the
+//! decision.
 //!
-//! The broker knows the principal and the time. It cannot know some other facts, such as the address of the service's
-//! client. An Allow statement that depends on such a fact does not apply, and a Deny statement that depends on one
-//! does.
+//! The broker knows the principal and the time, but not other facts, such as the address of the service's client. An
+//! Allow statement that depends on an unknown fact does not apply, and a Deny statement that depends on one does.
 
 use std::sync::Arc;
 
@@ -39,7 +38,8 @@ const OF_CONNECTION: &[&str] = &[
 pub enum Judged {
     /// A user with a long-term credential, or the holder of a session.
     Caller(Caller),
-    /// A role, of which no session is known. An answer must hold for every session without session policies.
+    /// A role, without a particular session. The decision must hold for every session of the role without session
+    /// policies.
     Role(Arc<Role>),
 }
 
@@ -84,7 +84,7 @@ impl<'a> Elsewhere<'a> {
         }
     }
 
-    /// Decides a request. `Ok(Ok(()))` allows it; `Ok(Err(_))` refuses it and has the reason.
+    /// Decides a request. `Ok(Ok(()))` allows the request. `Ok(Err(_))` refuses it and holds the reason.
     ///
     /// # Errors
     /// [`Dangling`] if a policy to which the principal refers is missing.

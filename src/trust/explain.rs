@@ -29,8 +29,8 @@ pub struct Asked<'a> {
     pub resource: &'a str,
     /// The account that owns the bucket, if the resource is a bucket or in one.
     pub bucket_owner: Option<AccountId>,
-    /// Whether the explanation may use the resource's own policy and tags. It must not if the reader is from another
-    /// account, who must not even learn whether the resource exists.
+    /// Whether the explanation may use the resource's own policy and tags. It may not if the reader belongs to another
+    /// account, because such a reader must not even learn whether the resource exists.
     pub look_at_resource: bool,
 }
 
@@ -148,7 +148,7 @@ pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explai
     }))
 }
 
-/// The account field of a resource's ARN: `None` if it is empty, and `Some(None)` if it is not an account id.
+/// The account in a resource's ARN: `None` if the account field is empty, and `Some(None)` if it is not an account id.
 fn owner(resource: &str) -> Option<Option<AccountId>> {
     let account = Some(account_of(resource)).filter(|account| !account.is_empty())?;
     Some(AccountId::parse(account))

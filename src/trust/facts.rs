@@ -142,8 +142,8 @@ impl<'a> Facts<'a> {
         self.keys.set_unknown(names);
     }
 
-    /// Sets `sts:TransitiveTagKeys` to the requested keys and those of the calling session's transitive tags, which are
-    /// inherited in any case.
+    /// Sets `sts:TransitiveTagKeys` to the requested keys and the keys of the calling session's transitive tags, since
+    /// the new session inherits these tags in any case.
     fn transitive_tag_keys(mut self, asked: &'a [String]) -> Self {
         let inherited = self
             .session_tags
@@ -167,7 +167,7 @@ impl<'a> Facts<'a> {
         self.mfa(0)
     }
 
-    /// The facts under the assumption that an MFA code is valid, which was not checked yet.
+    /// Returns the facts under the assumption that the MFA code is valid, although it was not checked yet.
     pub fn supposing(self, _: &Code) -> Supposed<'a> {
         Supposed(self.mfa(0))
     }
@@ -304,7 +304,8 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// A service of AWS that assumes a role for a workload. Trust policies that were imported from AWS name such services.
+/// A service of AWS that assumes a role for a workload. Trust policies that were imported from AWS name such services
+/// as principals.
 pub struct ServicePrincipal {
     /// The name of the service, such as `ec2.amazonaws.com`.
     pub name: &'static str,
@@ -345,8 +346,8 @@ fn of_moment<'a>(now: Timestamp) -> RequestContext<'a> {
     keys
 }
 
-/// Facts that contain an unproven assumption, to find out whether a caller would be refused even if it were true. No
-/// [`super::Grant`] can be made from them.
+/// Facts that contain an unproven assumption. They serve to find out whether a caller would be refused even if the
+/// assumption were true. No [`super::Grant`] can be made from them.
 pub struct Supposed<'a>(pub(super) Facts<'a>);
 
 /// Sets a key to the value of a claim. A list is multivalued, even if it has one member.
@@ -396,8 +397,8 @@ fn identify<'a>(keys: &mut RequestContext<'a>, caller: &'a Caller) {
     }
 }
 
-/// Sets the keys of the caller's session, if it has one. A user who signed in has the same keys as a user with a
-/// session of its own.
+/// Sets the condition keys of the caller's session, if the caller has one. A user who signed in has the same keys as a
+/// user with a session of their own.
 fn describe_session<'a>(keys: &mut RequestContext<'a>, caller: &'a Caller) {
     if let (Some(_), Some(sign_in)) = (caller.user(), &caller.sign_in) {
         keys.set("aws:tokenissuetime", sign_in.at.to_string());

@@ -21,7 +21,7 @@ pub struct OwnedBucket<'a> {
     pub policy: Option<&'a Policy>,
 }
 
-/// A request, with references to all policies that apply to it.
+/// A request, with references to all policies that apply to the request.
 pub(super) struct Question<'a> {
     pub(super) principal: Principal<'a>,
     pub(super) account: AccountId,
@@ -52,7 +52,7 @@ pub(super) struct InForce<'a> {
 
 impl<'a> InForce<'a> {
     /// Looks up the managed session policies. If one of them no longer exists, the session is denied everything,
-    /// because the policy may have denied anything.
+    /// because the policy might have denied anything.
     pub(super) fn new(policies: &'a Compiled, directory: &'a Directory) -> Self {
         let managed = policies.arns.iter().map(|arn| {
             directory
@@ -76,7 +76,7 @@ impl<'a> InForce<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// A question about a resource of the caller's own account.
+    /// Makes the question whether the caller may do something with a resource of its own account.
     pub(super) fn own(
         caller: &'a Caller,
         directory: &'a Directory,
@@ -105,8 +105,8 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// A question about a bucket or an object in it. If `caller` is `None`, the request has no credentials, and only
-    /// the policy of the bucket can allow it.
+    /// Makes the question whether the caller may do something with a bucket or an object in it. If `caller` is `None`,
+    /// the request has no credentials, and only the policy of the bucket can allow it.
     pub(super) fn on_bucket(
         caller: Option<&'a Caller>,
         directory: &'a Directory,
@@ -189,7 +189,7 @@ impl<'a> Question<'a> {
         self.ask(evaluator::evaluate)
     }
 
-    /// Whether the session policies alone allow the request, and each scope-down policy alone does as well. A trust
+    /// Whether the session policies alone allow the request, and whether each scope-down policy alone does. A trust
     /// policy that names the session directly does not override them.
     pub(super) fn is_within_session_policies(&self) -> bool {
         let passed = self.session.passed.as_deref();

@@ -244,7 +244,7 @@ impl<'a> WhatIf<'a> {
         })
     }
 
-    /// Whether the request is allowed always, never, or depending on the condition keys that are not in `keys` and that
+    /// Whether the request is allowed always, never, or depending on condition keys that are not in `keys` but that
     /// requests of the principal can have.
     pub fn possible(&self) -> Possibility {
         let supposed = |key: &str| {

@@ -22,7 +22,7 @@ const UNCHECKED_AFTER: Duration = Duration::from_secs(900);
 pub(super) struct Checks {
     /// When the last check ended, with or without a result.
     ended_at: Duration,
-    /// When a check last completed with a result, whether or not it found faults.
+    /// When a check last completed with a result, no matter whether it found faults.
     answered_at: Duration,
     /// When the log last warned that checks do not complete.
     warned_at: Duration,

@@ -16,8 +16,8 @@ use crate::store::{Store, StoreError};
 const LOOK_EVERY: Duration = Duration::from_secs(3_600);
 /// The maximum number of keys that one check deactivates; the next check continues.
 const MOST_AT_ONCE: usize = 1_000;
-/// How long after its end an unused key is deactivated. By then, every broker has recorded all uses until the end
-/// (`sweep.rs`).
+/// How long a key stays active after it has been unused for the configured time. Meanwhile every broker writes the uses
+/// that it knows to the store (`sweep.rs`), so that no use is overlooked.
 const RECORDED_AFTER: Duration = Duration::from_secs(120);
 
 /// An active access key that has reached its end, or will reach it soon.
@@ -74,8 +74,8 @@ pub(super) struct KeyWatch {
 }
 
 impl KeyWatch {
-    /// Checks the ages of all keys if the last check was more than [`LOOK_EVERY`] ago. This must be called only while
-    /// the clock is steady, because with a clock that is ahead every key looks too old.
+    /// Checks the ages of all keys if the last check was more than [`LOOK_EVERY`] ago. Callers must do this only while
+    /// the clock is steady: by a clock that is ahead, every key looks too old.
     pub(super) async fn look_if_due(&mut self, broker: &Broker, now: Duration) {
         let is_early = |at: Duration| now.saturating_sub(at) < LOOK_EVERY;
         if !broker.directory_is_in_the_store || self.looked_at.is_some_and(is_early) {

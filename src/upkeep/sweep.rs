@@ -75,8 +75,8 @@ impl Sweeps {
         now.saturating_sub(self.steady_since.0) >= STEADY_FOR
     }
 
-    /// The present time for deleting old changes. Until the clock has kept pace for [`STEADY_FOR`], this is far in the
-    /// past, so that no changes are deleted after a clock has jumped ahead.
+    /// The time that counts as now when old changes are deleted. Until the clock has kept pace for [`STEADY_FOR`], it
+    /// is far in the past, so that no changes are deleted after the clock has jumped ahead.
     fn history_before(&mut self, time: Timestamp, now: Duration) -> Timestamp {
         let (since, at) = self.steady_since;
         if time.since(at.plus(now.saturating_sub(since))) > UNSTEADY {

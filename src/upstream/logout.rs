@@ -1,5 +1,5 @@
-//! Handles a provider's report that somebody has signed out there, or may no longer sign in: OpenID Connect
-//! Back-Channel Logout 1.0. The person's sign-ins end, and all sessions and tokens that came from them.
+//! Handles a provider's report that a person has signed out there, or may no longer sign in: OpenID Connect
+//! Back-Channel Logout 1.0. This ends the person's sign-ins, and all sessions and tokens that came from them.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 const RECENT_SECONDS: i64 = 120;
 /// The longest `sub`, `sid` and `jti` that are accepted, in bytes.
 const MAX_ID: usize = 1_024;
-/// The prefix that, before the provider's ARN, names the issuer under which used logout tokens are recorded.
+/// Used logout tokens are recorded under an issuer that consists of this text and the provider's ARN.
 const ONCE: &str = "logout of";
 
 /// Ends the sign-ins that a logout token names. Returns how many sign-ins ended.

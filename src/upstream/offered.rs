@@ -1,5 +1,5 @@
-//! The identity providers that are offered for signing in: `providers` of `[sign_in]`, or if that is left out, all
-//! providers of the directory that are set up for it.
+//! The identity providers that are offered for signing in: `providers` of `[sign_in]`. If this setting is left out,
+//! they are all providers of the directory that are set up for signing in.
 
 use crate::base::arn::name_of;
 use crate::base::digest::{hex, sha256};
@@ -30,7 +30,7 @@ pub struct Offered {
     pub details: ProviderDetails,
 }
 
-/// The identity providers that this broker offers for signing in; empty if sign-in is not configured.
+/// The identity providers that this broker offers for signing in; empty if the configuration has no `[sign_in]`.
 pub fn all(broker: &Broker) -> Vec<Offered> {
     let sign_ins = broker.sign_ins.as_ref();
     sign_ins.map_or_else(Vec::new, |sign_ins| {
@@ -107,7 +107,7 @@ impl Offered {
     }
 
     /// The path of the redirect URI, to which an OpenID Connect provider sends the browser back. Each provider has its
-    /// own, so that no provider can pass its answers off as those of another one.
+    /// own path, so that no provider can pass its answers off as those of another one.
     pub fn callback_path(&self) -> String {
         format!("/sign-in/oidc/{}/callback", self.slug)
     }

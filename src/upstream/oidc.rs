@@ -33,7 +33,8 @@ const MAX_SID: usize = 512;
 /// The maximum length of a provider's error text that is shown, in characters.
 const MAX_FOREIGN: usize = 200;
 
-/// The state of a sign-in that is kept while the browser is at the provider. The value of `state` is its handle.
+/// The state of a sign-in that is kept while the browser is at the provider. Its handle is the value of `state` in the
+/// request.
 #[derive(Serialize, Deserialize)]
 struct Waiting {
     arn: String,
@@ -212,10 +213,12 @@ pub async fn finish(
     })
 }
 
-/// The URL that signs the person out at the provider, for a link on a page. The person decides whether to follow it,
-/// because it ends other programs' sessions too. `None` if the provider has no such URL, or does not answer. OpenID
-/// Connect RP-Initiated Logout 1.0. The client id takes the place of `id_token_hint`: the ID token is not kept, because
-/// it would be a credential by itself.
+/// The URL that signs the person out at the provider, for a link on a page (OpenID Connect RP-Initiated Logout 1.0).
+/// `None` if the provider has no such URL, or does not answer. The person decides whether to follow the link, because
+/// it also ends the sessions of other programs.
+///
+/// The URL contains the client id instead of `id_token_hint`. The ID token is not kept, because it would be a
+/// credential by itself.
 pub async fn end_session_url(broker: &Broker, offered: &Offered) -> Option<String> {
     let provider = provider(broker, offered).ok()?;
     let client = client(offered, &provider).ok()?;
@@ -274,9 +277,10 @@ fn redirect_uri(broker: &Broker, offered: &Offered) -> Result<String, Refused> {
     Ok(format!("{base}{}", offered.callback_path()))
 }
 
-/// The value of `max_age`: how many seconds ago the person may have signed in at the provider. It is the lower of the
-/// provider's own limit and `mfa_max_age`, the limit for approvals of programs. The latter is included because a
-/// provider need not return `auth_time` if no `max_age` was sent.
+/// The value of `max_age`: how many seconds ago the person may have signed in at the provider. This is the lower of two
+/// limits: `max_age` of the provider's settings, and `mfa_max_age` for approvals of programs.
+///
+/// `mfa_max_age` is included because a provider need not return `auth_time` if no `max_age` was sent.
 fn max_age(broker: &Broker, offered: &Offered) -> Option<u64> {
     let sign_ins = broker.sign_ins.as_ref();
     let of_approvals = sign_ins.and_then(|sign_ins| sign_ins.settings.mfa_max_age);

@@ -1,11 +1,13 @@
 //! Signs people in at a SAML identity provider: SAML Profiles 2.0 section 4.1, Web Browser SSO.
 //!
 //! A page of the identity provider posts the answer, and browsers do not send this broker's cookies with such a
-//! request. Therefore the posted answer alone signs nobody in: it is verified, marked as used and kept for a minute,
-//! and the browser is redirected to a page of this broker. The redirected request carries the cookie, and the person is
-//! signed in only if the sign-in was begun in the browser with this cookie. This also keeps attackers from signing
-//! their victims in as themselves. If the identity provider began the sign-in, there is no such cookie, so a page asks
-//! the person for consent.
+//! request. Therefore the posted answer alone signs nobody in. It is verified, marked as used and kept for a minute,
+//! and the browser is redirected to a page of this broker.
+//!
+//! The redirected request carries the cookie. The person is signed in only if the sign-in was begun in the browser with
+//! this cookie. This also keeps attackers from signing their victims in as themselves.
+//!
+//! If the identity provider began the sign-in, there is no such cookie, so a page asks the person for consent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +45,8 @@ const MAX_SESSION_INDEX: usize = 512;
 /// The maximum length of RelayState in bytes: SAML Bindings 2.0 section 3.4.3.
 const MAX_RELAY_STATE: usize = 80;
 
-/// The state of a sign-in that is kept while the browser is at the identity provider. The ID of the request is an
-/// underscore and the handle of this value.
+/// The state of a sign-in that is kept while the browser is at the identity provider. The ID of the request to the
+/// provider is an underscore followed by the handle of this value.
 #[derive(Serialize, Deserialize)]
 struct Waiting {
     arn: String,
@@ -60,8 +62,9 @@ struct Answered {
     factors: Vec<Factor>,
     ends_by: Option<Timestamp>,
     session_index: Option<String>,
-    /// The browser in which the sign-in must be finished: the one that began it or, once the person is asked for
-    /// consent, the one that was asked. `None` if the identity provider began the sign-in and nobody was asked yet.
+    /// The browser in which the sign-in must be finished. This is the browser that began the sign-in or, once a person
+    /// was asked for consent, the browser in which they were asked. `None` if the identity provider began the sign-in
+    /// and nobody was asked yet.
     browser: Option<Browser>,
     destination: Option<String>,
 }
@@ -185,7 +188,7 @@ pub enum Finished {
     Asks(Question),
 }
 
-/// The question to the person at the browser whether to sign in as `subject`.
+/// The question whether the person at the browser wants to sign in as `subject`.
 pub struct Question {
     /// The handle with which [`go_on`] finishes the sign-in.
     pub handle: Secret<String>,
@@ -283,8 +286,10 @@ fn consumer(broker: &Broker) -> Result<String, Refused> {
     Ok(format!("{}{CONSUMER_PATH}", sign_ins.settings.public_url))
 }
 
-/// The facts of an assertion that the sign-in keeps. The person may assume only the roles that the assertion lists. If
-/// it has no attribute for roles and the configuration allows that, the trust policies alone decide.
+/// The facts of an assertion that the sign-in keeps.
+///
+/// The person may assume only the roles that the assertion lists. If it has no attribute for roles and the
+/// configuration allows this, the trust policies alone decide.
 fn kept(offered: &Offered, identity: &FederatedIdentity) -> Result<Kept, Refused> {
     let kept = Kept::of(identity)?;
     let has_roles = identity.assertion().is_some_and(|a| a.claims.has_roles);

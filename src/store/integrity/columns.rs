@@ -81,7 +81,8 @@ impl Bytes<'_> {
 }
 
 impl<'a> Field<'a> {
-    /// The length prefix and the bytes. Numbers and NULL have prefixes that are larger than the length of any text.
+    /// The length prefix of the field, and its bytes. Numbers and NULL have prefixes that are larger than the length of
+    /// any text.
     pub fn parts(self) -> (u64, Bytes<'a>) {
         match self {
             Self::Text(text) => (text.len() as u64, Bytes::Text(text.as_bytes())),
@@ -105,7 +106,7 @@ impl Row<'_> {
         }
     }
 
-    /// Calls `put` for each column of the row, in a fixed order, after the name of the kind of row.
+    /// Calls `put` with the name of the kind of row, and then with each column of the row in a fixed order.
     pub(super) fn each(&self, mut put: impl FnMut(Field<'_>)) {
         let text = Field::Text;
         match self {
@@ -226,7 +227,7 @@ impl Place<'_> {
     }
 }
 
-/// The digest from which the chain of digests of a store's feed begins.
+/// The digest with which the chain of a new store begins, before its first change.
 pub(in crate::parts::store) fn beginning(store_id: &str) -> String {
     let text = format!("brevet feed v1\n{store_id}");
     hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())

@@ -37,8 +37,8 @@ pub(in crate::parts::store) struct Key {
 }
 
 impl Keys {
-    /// Derives the keys of the store with this id. Without a master key the keys can be computed by anybody, so the
-    /// MACs reveal accidental damage only.
+    /// Derives the keys of the store with this id. Without a master key, anybody can compute the keys, so the MACs
+    /// reveal only accidental damage.
     ///
     /// # Errors
     /// [`MasterKeyError::Sealed`] if a key cannot be derived.
@@ -65,9 +65,9 @@ impl Keys {
         self.0.first().ok_or(MasterKeyError::Sealed)
     }
 
-    /// How many keys of the master key file are newer than the one with this id. The next key is the
-    /// newest, followed by the first one and the keys that it replaced. `None` if there is no such
-    /// key.
+    /// How many keys of the master key file are newer than the key with this id; `None` if the file has no such key.
+    /// The next key is the newest one. It is followed by the first key, and then by the keys that the first one has
+    /// replaced.
     pub fn newer_than(&self, id: &str) -> Option<usize> {
         let place = self.0.iter().position(|key| key.id == id)?;
         match self.0.get(place) {
@@ -147,7 +147,8 @@ impl Key {
     /// Seals the store's own row.
     ///
     /// # Errors
-    /// AES-GCM fails only for a plaintext of more than 64 GiB, which the sums never are.
+    /// [`ring::error::Unspecified`] if encryption fails. This happens only for more than 64 GiB, which the sums never
+    /// reach.
     pub fn seal(
         &self,
         head: &Place<'_>,

@@ -1,11 +1,12 @@
-//! Sums over all rows. If the sums are right, no row is missing, doubled or of an earlier version.
+//! Sums over all rows. If the sums are right, no row is missing, occurs twice or has been replaced by an earlier
+//! version of itself.
 
 use crate::directory::resource::ResourceKind;
 
 /// The version of the encoding in which each sum carries the name of its set.
 const FORM: u8 = 2;
-/// The version of the earlier encoding, without names: the sums of the kinds in [`NAMELESS`], then the sums of the
-/// revocations and of the recorded entries.
+/// The version of the earlier encoding, in which the sums have no names. It contains the sums of the kinds in
+/// [`NAMELESS`], then the sum of the revocations and that of the recorded entries.
 const NAMELESS_FORM: u8 = 1;
 const NAMELESS: [ResourceKind; 10] = [
     ResourceKind::Account,

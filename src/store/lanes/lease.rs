@@ -1,5 +1,5 @@
 //! A connection that is in use. Every statement has a deadline. A connection that is dropped during a statement or a
-//! transaction is closed.
+//! transaction is closed, so that nobody else uses it in an unknown state.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,13 +15,16 @@ use crate::store::{BoxFuture, DEADLINE, Engine, Store, StoreError, address, sqli
 /// Makes PostgreSQL end a transaction whose client has been silent, so that a broker that was
 /// suspended does not keep the others from writing.
 const POSTGRES_IDLE: &str = "SET idle_in_transaction_session_timeout = '10s'";
-/// Makes PostgreSQL stop waiting for a lock when the client has given up too.
+/// Makes PostgreSQL stop waiting for a lock after two seconds, since the client stops waiting at about the same time.
 const POSTGRES_LOCK: &str = "SET lock_timeout = '2s'";
 
-/// Overrides settings that the server or the role may have. Names are looked up only in the schema of the store and in
-/// that of PostgreSQL. Queries fail instead of leaving out rows because of row security, and commits wait for stable
-/// storage. The schema of the store is looked up explicitly, because it need not be the first one in the search path: a
-/// schema with the name of the role may have been created later.
+/// Overrides settings that the server or the role may have:
+///
+/// - Names are looked up only in the schema of the store and in PostgreSQL's own schema. The schema of the store is
+///   searched for explicitly, because it need not be the first one in the search path: a schema with the name of the
+///   role may have been created later.
+/// - Queries fail if row security would leave out rows.
+/// - Commits wait for stable storage.
 const POSTGRES_OWN: &str = "SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident(COALESCE( \
     (SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
     ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
@@ -185,7 +188,7 @@ impl<'s> Lease<'s> {
         }
     }
 
-    /// Marks the beginning of several statements that belong together. If the lease is dropped before
+    /// Marks the beginning of several statements that must all be executed. If the lease is dropped before
     /// [`Lease::finish`], the connection is closed.
     pub fn begin(&mut self) {
         self.is_unfinished = true;
@@ -204,13 +207,13 @@ impl<'s> Lease<'s> {
         })
     }
 
-    /// Whether the error only means that the server had ended the connection while it was idle. If the error came from
-    /// the first statement, this statement was not executed and can be tried again.
+    /// Whether the error only means that the server had ended the connection while it was idle. If the first statement
+    /// on the connection fails in this way, it was not executed and can be tried again.
     pub fn had_ended(&self, error: &StoreError) -> bool {
         self.was_idle && matches!(error, StoreError::Disconnected(_))
     }
 
-    /// Gives each further statement its own deadline in place of the common one.
+    /// Gives each further statement a deadline of its own, instead of one deadline for all statements together.
     pub fn take_time(&mut self) {
         self.until = None;
     }

@@ -8,9 +8,9 @@ use crate::store::{DEADLINE, SCAN_DEADLINE};
 const READERS: usize = 4;
 /// The maximum number of calls that wait for a connection of [`Purpose::Read`] or [`Purpose::Write`].
 pub(super) const MAX_WAITING: usize = 64;
-/// The maximum number of tasks that wait for a connection of any other purpose. Calls alone cannot cause that many.
+/// The maximum number of tasks that wait for a connection of any other purpose. Calls alone cannot fill these queues.
 const MAX_WAITING_INSIDE: usize = 1_024;
-/// How long a revocation waits for the revocations before it.
+/// How long a revocation waits for a connection while earlier revocations are written.
 const REVOCATION_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::parts::store) enum Purpose {

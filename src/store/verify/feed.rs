@@ -33,8 +33,8 @@ struct Revoked {
 }
 
 impl Store {
-    /// Checks that each change follows from the one before it, from the first change in the feed to the one in the
-    /// store's own row, and that its revocations are in `marks`, the stored revocations.
+    /// Checks that each change follows from the one before it, from the first change in the feed to the last change in
+    /// the store's own row. Also checks that the revocations in the changes are among `marks`, the stored revocations.
     pub(super) async fn look_at_feed(
         &self,
         connection: &mut AnyConnection,

@@ -7,7 +7,7 @@ use crate::store::changes::{Change, page};
 use crate::store::classify::classify;
 use crate::store::integrity::{Fields, Row};
 
-/// The highest number of a change. No store will ever reach it, and it is far below an overflow.
+/// The highest number of a change. No store will ever reach this number, and adding to it does not overflow.
 const MAX_SEQUENCE: i64 = 1 << 53;
 
 pub struct Entry {
@@ -22,8 +22,8 @@ pub struct Entry {
 }
 
 impl Writer<'_> {
-    /// Adds a change to the feed and returns its number. Rows that are written next get this number
-    /// as their version.
+    /// Adds a change to the feed and returns its number. Rows that are written after this get the number as their
+    /// version.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

@@ -15,9 +15,8 @@ impl Writer<'_> {
     /// Reads the row of an entry; `None` if there is none.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if the row differs from what a broker wrote or not of the version that
-    /// this process knows.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the row
+    /// differs from what a broker wrote or has an earlier version than this process knows.
     pub async fn get(&mut self, name: &Name) -> Result<Option<Stored>, StoreError> {
         let found = self.current(name).await?;
         Ok(found.map(|(row, _)| Stored {
@@ -26,8 +25,8 @@ impl Writer<'_> {
         }))
     }
 
-    /// Reads the row of an entry with its term in the sum of its kind. Its version must be the last
-    /// one that this process knows, or a later one.
+    /// Reads the row of an entry with its term in the sum of its kind. Fails if the row is missing or has an earlier
+    /// version than this process knows.
     async fn current(&mut self, name: &Name) -> Result<Option<(ResourceRow, Term)>, StoreError> {
         let asked = name.clone();
         let row = self.ask(move |c| Box::pin(stored(c, asked))).await?;
@@ -150,7 +149,7 @@ impl Writer<'_> {
         names(&rows.await?)
     }
 
-    /// Finds an entry, other than the account itself, that belongs to an account.
+    /// Finds an entry that belongs to an account, other than the account itself; `None` if there is none.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -167,8 +166,8 @@ impl Writer<'_> {
         Ok(names(&rows.await?)?.pop())
     }
 
-    /// Finds an entry that refers to a missing one, and returns both. References to AWS managed
-    /// policies do not count.
+    /// Finds an entry that refers to an entry that does not exist, and returns the names of both. References to AWS
+    /// managed policies do not count.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -273,8 +272,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Checks that the database wrote exactly one row, since a change must not be acknowledged
-    /// otherwise.
+    /// Checks that the database wrote exactly one row. Otherwise the change must not be acknowledged.
     pub(super) fn has_written(
         &self,
         rows: u64,

@@ -1,5 +1,5 @@
-//! Writes revocations. The mark of a revocation can only be extended. A revocation is deleted when every session that
-//! it ends has expired.
+//! Writes revocations. The mark of a revocation can only be extended, so that a revocation never ends fewer sessions
+//! than before. A revocation is deleted when every session that it ends has expired.
 
 use std::collections::HashSet;
 
@@ -42,8 +42,8 @@ impl Writer<'_> {
             .await
     }
 
-    /// Computes the new mark of a revocation by `with` from the existing mark, and writes it. For a new revocation,
-    /// `with` gets a mark of zeros.
+    /// Writes the new mark of a revocation, which `with` computes from the existing mark. For a new revocation, `with`
+    /// gets a mark of zeros.
     async fn write_mark(
         &mut self,
         selector: &'static str,
