@@ -74,7 +74,8 @@ impl Caller {
         }
     }
 
-    /// The caller's `UserId`: `AIDA…` for a user, `AROA…:SESSION` for a role session, `ACCOUNT:NAME` for a federated user.
+    /// The caller's `UserId`: `AIDA…` for a user, `AROA…:SESSION` for a role session, `ACCOUNT:NAME` for a federated
+    /// user.
     pub fn user_id(&self) -> &str {
         match (&self.identity, self.session()) {
             (Identity::Federated(identity), _) => &identity.principal_id,

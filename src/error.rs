@@ -176,7 +176,7 @@ pub enum Error {
     )]
     IdpCommunicationError,
     /// The message is not an encoded authorization message, is too old, or may not be read by the caller.
-    #[error("The message is not an encoded authorization message that can be decoded here")]
+    #[error("The message is not an encoded authorization message that this broker can decode")]
     InvalidAuthorizationMessage,
     /// The caller makes too many calls, or has too many live sessions.
     #[error("Rate exceeded")]

@@ -83,8 +83,9 @@ impl Face for Container {
             return self.unproven(
                 StatusCode::FORBIDDEN,
                 "AccessDenied",
-                "The header Authorization does not hold the token of this workload: its \
-                AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE must be the token_file of its [[container.workload]].",
+                "The header Authorization does not hold the token of this workload: set \
+                AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE of the workload to the token_file of its \
+                [[container.workload]].",
             );
         }
         let now = self.clock.now();

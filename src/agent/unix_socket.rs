@@ -136,8 +136,8 @@ impl UnixSocket {
                 }
                 Err(Unknown::Gone) => {
                     let message = "The agent cannot identify the program that made this connection: it has ended, or \
-                    runs in another PID namespace (such as a container). Run both in one PID namespace, or use an \
-                    entry that has only uid or gid.";
+                    runs in another PID namespace (such as a container). Run the agent and the program in one PID \
+                    namespace, or put an entry that has only uid or gid before the others.";
                     return Err((StatusCode::FORBIDDEN, "AccessDenied", message.to_owned()));
                 }
             }

@@ -51,7 +51,8 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
             Some(highest) => highest,
             None => {
                 print::note(format_args!(
-                    "The clock ({now}) is not behind the latest time that this node has seen; nothing was changed."
+                    "This machine's clock ({now}) is not behind the latest time that this node has seen; nothing was \
+                    changed."
                 ));
                 return Ok(());
             }

@@ -23,8 +23,9 @@ pub(super) fn add(line: &mut Value, sequence: i64, documents: Documents) -> Resu
         let Some(text) = text else {
             if digest.is_some() {
                 return Err(format!(
-                    "change {sequence}: its {name} is missing, although the change contains its digest, so somebody \
-                    removed the document from the database. Leave out --documents to print the feed itself"
+                    "change {sequence}: the {name} of this change is missing, although the change contains the digest \
+                    of the document: somebody removed the document from the database. Leave out --documents to print \
+                    the feed itself"
                 )
                 .into());
             }
@@ -32,8 +33,8 @@ pub(super) fn add(line: &mut Value, sequence: i64, documents: Documents) -> Resu
         };
         if digest != Some(hex(&sha256(text.as_bytes())).as_str()) {
             return Err(format!(
-                "change {sequence}: the digest of its {name} does not match the change: the document was altered in the \
-                 database. Leave out --documents to print the feed itself"
+                "change {sequence}: the {name} of this change does not match the digest in the change: somebody \
+                altered the document in the database. Leave out --documents to print the feed itself"
             )
             .into());
         }

@@ -183,7 +183,8 @@ impl Printed {
                 }
                 other => {
                     return Err(format!(
-                        "`{other}` is not a field that one of the supported commands of `aws organizations` prints"
+                        "no supported command of `aws organizations` prints a field `{other}`; remove this file from \
+                        the folder"
                     ));
                 }
             }

@@ -186,7 +186,9 @@ fn remove_from<T>(
     words: String,
 ) -> Result<(), CommandError> {
     let Some(at) = list.iter().position(is_meant) else {
-        let message = Message::from(format!("`{what}` on it"));
+        let message = Message::from(format!(
+            "`{what}` in the list from which it was to be removed"
+        ));
         return Err(CommandError::NoSuchEntity(message.or_at_aws(words)));
     };
     list.remove(at);

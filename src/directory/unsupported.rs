@@ -25,8 +25,8 @@ impl Declaration {
             .flat_map(|role| &role.instance_profile_list);
         for profile in in_roles.chain(&self.brevet.instance_profiles) {
             all.push(format!(
-                "instance profile {}: the directory keeps this profile, but a machine gets credentials of its role only through \
-                 `brevet agent`, because this broker has no instance metadata service",
+                "instance profile {}: the directory keeps this profile, but a machine gets credentials of its role \
+                 only through `brevet agent`, because this broker has no instance metadata service",
                 profile.arn
             ));
         }

@@ -60,7 +60,9 @@ pub enum CommandError {
     /// The entity cannot be deleted while others depend on it.
     #[error("DeleteConflict: {0}")]
     DeleteConflict(Message),
-    #[error("LimitExceeded: cannot exceed quota for {quota}: {most}; {what} would have {count}")]
+    #[error(
+        "LimitExceeded: {what} would have {count}, but the quota {quota} allows at most {most}"
+    )]
     LimitExceeded {
         what: String,
         /// AWS's name of the quota, such as `PoliciesPerRole`.

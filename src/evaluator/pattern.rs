@@ -294,7 +294,8 @@ impl ArnPattern {
     /// Like [`ArnPattern::parse`], but the parts after the service may be left out. A missing part
     /// counts as `*`, so that `arn:aws:sqs` names every resource of Amazon SQS.
     pub fn parse_abbreviated(text: &str, variables: bool) -> Result<Self, &'static str> {
-        const RULE: &str = "the value must be `*` or an ARN with at least a partition and a service, such as `arn:aws:sqs`";
+        const RULE: &str =
+            "the value must be `*` or an ARN with a partition and a service, such as `arn:aws:sqs`";
         let given = text.splitn(6, ':').count();
         match text.split(':').nth(2) {
             Some(service) if given < 6 && !service.is_empty() => {

@@ -252,7 +252,7 @@ async fn init_serve_import_kill_start() {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         output.status.code() == Some(1)
-            && error.contains("change 6: the digest of its AfterDocument"),
+            && error.contains("change 6: the AfterDocument of this change does not match"),
         "{error}"
     );
 }

@@ -526,10 +526,7 @@ fn check_says_what_is_new_and_what_went_and_writes_nothing() {
         let output = home.try_run(&["check"]);
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{said}");
-        assert!(
-            said.contains("new entries without a unique id: 1;"),
-            "{said}"
-        );
+        assert!(said.contains("1 new entries have no unique id;"), "{said}");
         assert!(
             said.contains(&format!(
                 "role arn:aws:iam::{account}:role/Administrator; their sessions end"

@@ -85,7 +85,7 @@ impl Look<'_> {
                 if config.directory.is_some() && is_new =>
             {
                 let says = format!(
-                    "{}: the broker creates it when it starts for the first time",
+                    "{}: does not exist yet; the broker creates the store when it starts for the first time",
                     path.display()
                 );
                 ok("store", says)
@@ -141,7 +141,7 @@ impl Look<'_> {
             self.lines.push(ok(
                 "unique ids",
                 format!(
-                    "new entries without a unique id: {}; the broker generates one for each when it reads the file",
+                    "{} new entries have no unique id; the broker generates one for each when it reads the file",
                     compiled.made
                 ),
             ));
@@ -309,7 +309,7 @@ impl Look<'_> {
             .collect();
         if !strangers.is_empty() {
             let says = format!(
-                "brokers with the keyring of another cluster: {}",
+                "these brokers use the keyring of another cluster: {}",
                 strangers.join(", ")
             );
             let fix = "copy keyring.json from one broker to all others; brokers with different keyrings refuse each \
@@ -328,7 +328,7 @@ impl Look<'_> {
             false => failed(
                 "brokers",
                 format!(
-                    "brokers that do not have the current master key of this machine: {}",
+                    "these brokers do not have the current master key of this machine: {}",
                     lacking.join(", ")
                 ),
                 "copy master.key to each of these brokers; a running broker notices the new file",

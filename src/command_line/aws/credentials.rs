@@ -258,7 +258,7 @@ fn keys_of(section: &Section, name: &str, place: &str) -> Result<Option<Found>, 
     };
     let secret = text(section, "aws_secret_access_key").ok_or_else(|| {
         format!(
-            "the profile `{name}` in {place} has aws_access_key_id but no aws_secret_access_key; add it"
+            "the profile `{name}` in {place} has aws_access_key_id but no aws_secret_access_key; set both"
         )
     })?;
     let token = text(section, "aws_session_token").or_else(|| text(section, "aws_security_token"));
@@ -349,7 +349,7 @@ fn process(settings: &Settings, name: &str, command: &str) -> Result<Found, Fail
     let running = settings.environment.get(RUNNING).unwrap_or_default();
     if running.lines().any(|profile| profile == name) {
         return Err(fault(
-            "calls brevet with the same profile again, which would never end; let it use another profile"
+            "calls brevet with the same profile again, which would never end; name another profile in that command"
                 .into(),
         ));
     }

@@ -120,8 +120,7 @@ impl Elements {
         variables: bool,
     ) -> Result<(), ParseError> {
         if kind == PolicyKind::Trust {
-            let rule =
-                "a trust policy must not have Resource or NotResource: it applies to its own role";
+            let rule = "a trust policy must not have Resource or NotResource, since it applies to its own role";
             return Err(reader.error(value, rule));
         }
         if self.resources.is_some() {

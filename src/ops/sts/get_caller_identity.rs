@@ -13,7 +13,8 @@ pub struct GetCallerIdentity;
 
 /// The principal that the credentials belong to.
 pub struct GetCallerIdentityOutput {
-    /// The caller's unique id: `AIDA…` for a user, `AROA…:SESSION` for a role session, `ACCOUNT:NAME` for a federated user.
+    /// The caller's unique id: `AIDA…` for a user, `AROA…:SESSION` for a role session, `ACCOUNT:NAME` for a federated
+    /// user.
     pub user_id: String,
     pub account: String,
     pub arn: String,
