@@ -39,7 +39,7 @@ const MAX_PROVIDERS: usize = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The provider has no key with this id.
-    #[error("the provider publishes no key with this id")]
+    #[error("the provider publishes no key with the `kid` of the token")]
     Unknown,
     /// The provider is unreachable, or was asked too recently to be asked again.
     #[error("the provider's keys cannot be fetched at the moment")]

@@ -30,7 +30,9 @@ pub fn announce(broker: &Broker, directory: &Directory) {
         .checked_sub(MAX_WARNED)
         .filter(|rest| *rest > 0)
     {
-        tracing::warn!("the directory has {rest} more warnings; `brevet check` prints all of them");
+        tracing::warn!(
+            "there are {rest} more warnings about the directory; `brevet check` prints all of them"
+        );
     }
     if !broker.directory_is_in_the_store {
         audit::write_down_overridden(broker, directory);

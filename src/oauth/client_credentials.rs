@@ -76,7 +76,8 @@ fn read(headers: &HeaderMap, mut form: Parameters, now: Timestamp) -> Result<Bea
     let (id, secret) = match (basic(headers)?, given) {
         (None, (Some(id), Some(secret))) | (Some((id, secret)), (None, None)) => (id, secret),
         (Some(_), _) => {
-            let text = "The client's id and secret must be in the header Authorization or in the form, not in both.";
+            let text = "The client's id and secret must be either in the header Authorization or in the form, \
+                but not in both.";
             return Err(invalid(text));
         }
         (None, _) => {

@@ -27,7 +27,7 @@ impl BlockList {
         let mut digests: Vec<[u8; 16]> = lines.take(MAX_ENTRIES + 1).map(digest).collect();
         if digests.is_empty() || digests.len() > MAX_ENTRIES {
             return Err(format!(
-                "must hold 1 to {MAX_ENTRIES} passwords, one in each line"
+                "must have 1 to {MAX_ENTRIES} lines, each with one password"
             ));
         }
         digests.sort_unstable();

@@ -147,7 +147,8 @@ pub fn checks<'a>(
         "GetBucketPolicy" | "GetBucketPolicyStatus" | "PutBucketPolicy" | "DeleteBucketPolicy" => {
             return Err(S3Refusal::new(
                 Code::NotImplemented,
-                "The policies of buckets are in the directory of the broker (Brevet.BucketPolicies) and not in the store: change them there.",
+                "The policies of buckets are in the broker's directory (Brevet.BucketPolicies) and not in the \
+                 object store: change the policy in the directory.",
             ));
         }
         "PutBucketLogging"
@@ -157,7 +158,7 @@ pub fn checks<'a>(
             return Err(S3Refusal::new(
                 Code::NotImplemented,
                 "This request names, in its body, a bucket into which the object store will write, and the broker \
-                 does not see the body: ask the operator of the store to do this.",
+                 does not see the body: ask the operator of the object store to make this change.",
             ));
         }
         name => return Err(not_supported(name)),

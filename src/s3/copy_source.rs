@@ -55,8 +55,8 @@ impl<'a> CopySource<'a> {
         // Some stores look for the version after decoding, and some decode twice.
         if key.contains('?') || has_escape(&key) {
             return Err(invalid(
-                "names an object that some object stores would confuse with another one, since the name has a `?`, or \
-                 a `%` before two hexadecimal digits",
+                "names an object with a `?`, or with a `%` before two hexadecimal digits, which some object \
+                 stores would take for another object",
             ));
         }
         Ok(Self {

@@ -142,7 +142,7 @@ pub(super) fn to_proxy(decision: Decision, asked: Option<&Forwarded>) -> Respons
         (Decision::Allow { .. }, None) => refused(
             &S3Refusal::new(
                 Code::InternalError,
-                "The request that the proxy asks about could not be read.",
+                "The proxy's description of its client's request could not be read.",
             ),
             family,
         ),
@@ -191,7 +191,7 @@ fn allowed(
 fn unsendable() -> S3Refusal {
     S3Refusal::new(
         Code::InvalidUri,
-        "The path has characters that no header can have.",
+        "The path has characters that a header cannot contain.",
     )
 }
 

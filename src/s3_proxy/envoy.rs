@@ -50,7 +50,9 @@ pub fn read(question: CheckRequest) -> Result<Checked, String> {
     ] {
         let mut given = pseudo.iter().filter(|(n, _)| n == name);
         if given.any(|(_, value)| value != expected) {
-            return Err(format!("{name} of the check request has two values."));
+            return Err(format!(
+                "The check request has two different values for {name}."
+            ));
         }
     }
     let is_partial = headers

@@ -144,7 +144,11 @@ async fn admit(
         refused = Some(format!("The '{name}' header of the proxy cannot be read."));
     }
     if notes.is_ambiguous() || !is_plainly_framed(headers) {
-        refused = Some("The length of the body must be given in exactly one way.".to_owned());
+        refused = Some(
+            "The request must give the length of its body at most once, by Content-Length or by \
+            `Transfer-Encoding: chunked`."
+                .to_owned(),
+        );
     }
     if let Some(text) = refused {
         let error = Error::Malformed(text);

@@ -135,7 +135,8 @@ fn ready(shared: &Shared) -> (StatusCode, String) {
     let degraded = match shared.broker.sessions.standing() {
         Standing::Down => "redis does not answer; the broker issues sessions without records",
         Standing::Odd => {
-            "a key of this cluster in Redis holds a value of another type; delete the key that the log names"
+            "a key of this cluster in Redis holds a value of a type that brokers do not write; delete the key \
+             that the log names"
         }
         Standing::Up | Standing::Unfit(_) => "",
     };

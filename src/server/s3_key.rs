@@ -51,7 +51,7 @@ fn parse(text: &str) -> Result<StoreKey, &'static str> {
         return Err(FORM);
     };
     if id.contains('/') || id.contains('=') {
-        return Err("has an access key id with a character that a signature cannot contain");
+        return Err("has an access key id with `/` or `=`, which a signature cannot contain");
     }
     Ok(StoreKey {
         access_key_id: id.to_owned(),

@@ -135,7 +135,8 @@ impl RedisSessions {
             }
             Some(Err(_)) => {
                 self.metrics.sessions_forged.inc();
-                tracing::warn!(session = %crate::base::digest::hex(id), "the key of a session record holds a value of another type");
+                tracing::warn!(session = %crate::base::digest::hex(id), "the redis key of a session record \
+                    holds a value of a type that brokers do not write");
                 return Err(SessionsError::Forged);
             }
         };

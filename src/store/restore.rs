@@ -316,7 +316,7 @@ impl Prepared {
         let wal = beside(&self.fresh, "-wal");
         if std::fs::metadata(&wal).is_ok_and(|meta| meta.len() > 0) {
             return Err(StoreError::NotWritable(format!(
-                "{}: the write-ahead log of the new file cannot be merged into it",
+                "{}: the write-ahead log of the new file cannot be merged into the file",
                 self.fresh.display()
             )));
         }

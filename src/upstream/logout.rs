@@ -101,7 +101,7 @@ fn read(claims: &Verified, client_id: &str, now: Timestamp) -> Result<Named, &'s
         None => Ok(None),
         Some(value) => match value.as_str() {
             Some(text) if (1..=MAX_ID).contains(&text.len()) => Ok(Some(text.to_owned())),
-            _ => Err("sub, sid and jti must be non-empty strings of limited length"),
+            _ => Err("sub, sid and jti must be strings of 1 to 1,024 bytes"),
         },
     };
     let (subject, session) = (id("sub")?, id("sid")?);

@@ -367,9 +367,9 @@ impl Expected<'_> {
         }
         if let Some(most) = self.max_age {
             let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let at = at.ok_or("no auth_time, although max_age was asked for")?;
+            let at = at.ok_or("auth_time is missing, although this broker asked for max_age")?;
             if now.seconds().saturating_sub(at) > most.saturating_add(LEEWAY_SECONDS) {
-                return Err("auth_time is longer ago than max_age allows");
+                return Err("auth_time is earlier than max_age allows");
             }
         }
         Ok(at.map(|at| Timestamp::from_seconds(at.min(now.seconds()))))

@@ -1113,7 +1113,7 @@ async fn an_operator_accepts_what_was_shown_and_nothing_else() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("no longer those that were just shown"),
+        error.contains("have changed since this command listed them"),
         "{error}"
     );
     let findings = store.findings(now()).await.unwrap().join("\n");

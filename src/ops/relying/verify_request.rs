@@ -169,8 +169,8 @@ impl VerifyRequest {
 
 fn check_expected(expected: &Expected) -> Result<(), FieldError> {
     if !keys::is_service(&expected.service) {
-        let rule = "must be the service name of a signature's scope: letters, digits and hyphens, and neither sts nor \
-            iam, which the broker itself serves";
+        let rule = "must be the service name of a signature's scope, with 1 to 64 letters, digits and hyphens, \
+            but not aws, brevet, iam, localhost, saml or sts";
         return Err(FieldError::new("Service", rule));
     }
     if !(1..=MAX_HOSTS).contains(&expected.hosts.len()) {
@@ -366,8 +366,9 @@ impl VerifyRequest {
 
     fn signer_for_others(&self, cx: &Context<'_>, host: &str) -> Result<Box<Signer>, Error> {
         let (path, query) = self.target();
-        let query = form::pairs(query.as_bytes())
-            .map_err(|error| FieldError::new("Uri", format!("has a query with {error}")))?;
+        let query = form::pairs(query.as_bytes()).map_err(|error| {
+            FieldError::new("Uri", format!("has a query that cannot be read ({error})"))
+        })?;
         let incoming = Incoming {
             method: &self.method,
             path,

@@ -103,7 +103,7 @@ fn missing(cx: &Context<'_>, message: &Message) -> Option<String> {
     let mut text = format!("There is no role {}.", message.resource());
     if let Some(found) = cx.directory.role_named(arn.account, arn.name) {
         text.push_str(&format!(
-            " There is {}, whose name differs from this one in case or path only.",
+            " There is {}, which differs from this ARN only in case or path.",
             found.arn
         ));
     }

@@ -117,7 +117,7 @@ pub enum Refusal {
     },
     /// The assertion has this condition, which is not supported. SAML Core 2.0 section 2.5.1 forbids
     /// ignoring it.
-    #[error("the Conditions have `{0}`, which is not supported")]
+    #[error("the Conditions element contains `{0}`, which is not supported")]
     Condition(String),
     /// The subject has no confirmation with the bearer method.
     #[error("the subject has no SubjectConfirmation by the bearer method")]

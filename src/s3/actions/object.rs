@@ -189,7 +189,8 @@ pub(super) fn checks<'a>(
         "RestoreObject" => {
             return Err(S3Refusal::new(
                 Code::NotImplemented,
-                "The body of RestoreObject may name a bucket to write into, and the broker does not see the body.",
+                "This broker does not support RestoreObject, because its body may name a bucket to write into, \
+                 and the broker does not see the body.",
             ));
         }
         name => return Err(not_supported(name)),

@@ -106,7 +106,7 @@ impl RedisSessions {
                 .unwrap_or_default();
             tracing::warn!(
                 key,
-                "a key in redis holds a value of another type; delete it"
+                "a key in redis holds a value of a type that brokers do not write; delete the key"
             );
         }
     }

@@ -106,7 +106,7 @@ fn identifier(name: String, place: &str) -> Result<String, StoreError> {
     {
         true => Ok(name),
         false => Err(StoreError::Unmovable(format!(
-            "Brevet has no table or column with the name `{}`, which is in {place}; drop or rename it",
+            "{place} has a table or column with the name `{}`, which Brevet does not use; drop it or rename it",
             clip(&name)
         ))),
     }
