@@ -223,7 +223,7 @@ def test_a_restart_while_the_broker_is_away_and_a_revocation_afterwards(broker, 
     cluster.private(sealed, whole[:-1])
     node.start()
     assert imds(node)[1]["Code"] == "Success"
-    assert "it is ignored" in (tmp_path / "agent.log").read_text()
+    assert "the agent ignores its session file" in (tmp_path / "agent.log").read_text()
 
 
 def test_how_long_a_revoked_session_is_still_handed_out(broker, agent, capsys):

@@ -299,7 +299,7 @@ async fn what_is_not_supported_is_refused_by_name() {
         ),
         (
             "[default]\ncredential_process = /does/not/exist --x\n",
-            "cannot be run: /does/not/exist",
+            "cannot run /does/not/exist",
         ),
         (
             "[default]\ncredential_process = sh -c 'echo why >&2; exit 3'\n",
