@@ -62,7 +62,7 @@ impl Handle {
     }
 }
 
-/// What a person has proven, from which [`begin`] makes a sign-in.
+/// The facts from which [`begin`] makes a sign-in: the person, and the factors that the person has proven.
 pub struct NewSignIn {
     pub who: Who,
     pub factors: Vec<Factor>,
@@ -75,7 +75,7 @@ pub struct NewSignIn {
     pub must_change_password: bool,
 }
 
-/// The settings of sign-ins.
+/// The settings of sign-ins, which the section `[sign_in]` of the configuration contains.
 ///
 /// # Errors
 /// [`Error::NotAvailable`] if the configuration has no `[sign_in]`.
@@ -363,7 +363,7 @@ fn spelled(bytes: &[u8]) -> String {
     text
 }
 
-/// The digest by which the store knows a secret of 256 random bits.
+/// Computes the digest under which the store keeps a secret of 256 random bits, such as the value of a cookie.
 fn digest(secret: &str) -> String {
     hex(&sha256(secret.as_bytes()))
 }
@@ -401,7 +401,7 @@ fn provider_session(provider_arn: &str, session: &str) -> String {
     }
 }
 
-/// Selects all sign-ins of the person to whom this sign-in belongs.
+/// Selects all sign-ins of the person of this sign-in, including this one.
 fn of_person(sign_in: &SignIn) -> SignInsOf {
     match &sign_in.who {
         Who::User { id, .. } => SignInsOf::Holder(id.clone()),

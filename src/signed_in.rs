@@ -194,7 +194,8 @@ impl SignIn {
         self.came_from_as(self.ancestor(self.arn()))
     }
 
-    /// The revocation keys of the sign-in without that of the password, for a person who has just changed the password.
+    /// The revocation keys of the sign-in, except the key of the password, for a person who has just changed the
+    /// password.
     ///
     /// # Errors
     /// The same as for [`Self::came_from`].

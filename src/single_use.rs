@@ -22,7 +22,7 @@ pub enum Refused {
     Full,
 }
 
-/// The signatures that have been used. Times are those of the monotonic clock.
+/// The signatures that have been used. Times are readings of the monotonic clock.
 pub struct SingleUse {
     max: usize,
     used: Mutex<Used>,
@@ -49,7 +49,7 @@ impl SingleUse {
         }
     }
 
-    /// Marks a signature as used until an instant.
+    /// Marks a signature as used until the time `until`, from which it would not be accepted anyway.
     ///
     /// # Errors
     /// [`Refused::Used`] if it was used before, and [`Refused::Full`] if it cannot be remembered.

@@ -384,9 +384,11 @@ pub fn narrow<'c>(
     })
 }
 
-/// Decides whether an action on a bucket, or on an object in it, is allowed. If the caller belongs to the account of
-/// the bucket, either its own policies or the policy of the bucket must allow the action; otherwise both must. `caller`
-/// is `None` for a request without credentials.
+/// Decides whether an action on a bucket, or on an object in it, is allowed. `caller` is `None` for a request without
+/// credentials.
+///
+/// If the caller belongs to the account of the bucket, either the caller's own policies or the policy of the bucket
+/// must allow the action. Otherwise both must allow it.
 ///
 /// # Errors
 /// [`Denied`] if a policy denies the action, or a policy that must allow it does not.

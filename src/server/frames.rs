@@ -1,6 +1,6 @@
-//! Counts the HTTP/2 frames of a connection by their nine-byte headers (RFC 9113 section 4.1). hyper only shows
-//! requests and bodies to its service; this module counts the other frames, and notices incomplete ones. It allocates
-//! nothing, and does not look into payloads.
+//! Counts the HTTP/2 frames of a connection by their nine-byte headers (RFC 9113 section 4.1). hyper shows only
+//! requests and bodies to its service. This module counts the other frames, and notices incomplete ones. It allocates
+//! no memory, and does not look into payloads.
 
 use std::time::Instant;
 
@@ -48,12 +48,12 @@ struct Allowance {
     sent: u64,
 }
 
-/// The content of the bytes that [`Frames::feed`] has counted.
+/// The kinds of bytes that [`Frames::feed`] has found in its input.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// Bytes of bodies, with their padding, which flow control counts as well.
+    /// How many of the bytes belong to bodies, including padding, which counts toward HTTP/2's flow control as well.
     pub data: usize,
-    /// Bytes of header blocks.
+    /// How many of the bytes belong to header blocks.
     pub headers: usize,
     pub began: bool,
     /// Whether the connection sent more frames that belong to no call than its allowance.
@@ -77,7 +77,7 @@ impl Frames {
         }
     }
 
-    /// Counts the frames in the next bytes of the stream.
+    /// Counts the frames in the next bytes of the stream, and returns what kinds of bytes these are.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Seen {
         let mut seen = Seen::default();
         loop {

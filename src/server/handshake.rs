@@ -31,7 +31,7 @@ impl<S> Greeting<S> {
         }
     }
 
-    /// Removes the limit once the handshake is complete.
+    /// Removes the limit on the bytes of the stream. Must be called when the TLS handshake is complete.
     pub(super) fn is_shaken(&mut self) {
         self.left = None;
     }

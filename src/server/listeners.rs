@@ -27,7 +27,8 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Binds all listeners.
+    /// Binds the listener of the service, the operators' listener and, if there are object stores, the listener for
+    /// proxies.
     ///
     /// # Errors
     /// [`StartError::Listen`] with the key and the address, if it cannot be listened on.
@@ -68,8 +69,9 @@ fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAd
     })
 }
 
-/// The host names by which clients may call this broker: those of the configuration. If it lists none, they are the
-/// address of `[listen]`, the names of this machine on loopback, and the names in `certificate`.
+/// The host names by which clients may call this broker. They are the names in the configuration. If the configuration
+/// has none, they are the address of `[listen]`, the names of this machine on loopback if that address is on loopback,
+/// and the names in `certificate`.
 ///
 /// # Errors
 /// [`StartError::Names`] if there are none.

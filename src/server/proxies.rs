@@ -15,7 +15,7 @@ use crate::config::{ForwardedHeader, Listener};
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// What is known about the client of a request.
+/// The client of a request, as the connection or a trusted proxy shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {
     /// The client's address; an IPv4-mapped address is converted to IPv4.

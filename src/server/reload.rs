@@ -1,6 +1,6 @@
-//! Reloads: the directory file, the master key, the keyring, the certificate and the files of `[s3]` are read again on
-//! SIGHUP and when they change. Each file is checked as a whole before it replaces the old state; an error is logged
-//! and changes nothing.
+//! Reloads: on SIGHUP and when files change, reads the directory file, the master key, the keyring, the certificate and
+//! the files of `[s3]` again. Each file is checked as a whole before it replaces the old state. An error is logged and
+//! changes nothing.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

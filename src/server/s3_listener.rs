@@ -23,7 +23,7 @@ use super::shared::Shared;
 use crate::proof::certificate::ClientCertificate;
 use crate::s3_proxy::{self, Question};
 
-/// The maximum number of connections. Proxies keep theirs open, and Envoy needs one for each of its threads.
+/// The maximum number of connections. Proxies keep their connections open, and Envoy needs one for each of its threads.
 const MAX_CONNECTIONS: usize = 1_024;
 /// The maximum number of simultaneous questions on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;

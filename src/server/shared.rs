@@ -23,7 +23,7 @@ use crate::tls::Identity;
 use crate::tokens::WITHOUT_SIGNING_KEY;
 use crate::upkeep::SaveTime;
 
-/// The state that all connections and tasks share.
+/// The state of a running daemon, which all its connections and background tasks share.
 pub(super) struct Shared {
     pub(super) broker: Arc<Broker>,
     pub(super) admission: Arc<Admission>,

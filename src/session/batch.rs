@@ -1,7 +1,6 @@
-//! One signature for several texts that are issued together: an Ed25519 signature of the root of a
-//! Merkle tree. Each text carries the signature and its path to the root, so that it can be checked
-//! by itself. `docs/explanation/tokens.md` says why such a text is as hard to make as one that is
-//! signed alone.
+//! One signature for several texts that are issued together: an Ed25519 signature of the root of a Merkle tree. Each
+//! text carries the signature and its path to the root, so that each can be checked without the others.
+//! `docs/explanation/tokens.md` explains why such a text is as hard to forge as a text that is signed alone.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +19,7 @@ const SLOTS: usize = 2_048;
 /// The facts, besides the texts, that a signature covers. One signature covers only texts of the same scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scope {
-    /// The name of the envelopes' purpose, such as that of session tokens.
+    /// The name of the envelopes' purpose, such as the name that all session tokens have.
     pub purpose: &'static str,
     /// The version of the envelopes' format.
     pub form: u8,

@@ -25,7 +25,7 @@ pub enum DurationError {
     /// The duration is within the bounds of the API but longer than the role allows.
     #[error("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")]
     OverRoleMaximum,
-    /// Temporary credentials were used to request more than an hour.
+    /// More than an hour was requested with temporary credentials (role chaining).
     #[error(
         "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining."
     )]

@@ -127,7 +127,7 @@ impl Received {
         self.0.first().copied()
     }
 
-    /// Opens the envelope: see [`open`].
+    /// Decrypts the envelope and checks its signature, like the function [`open`], which also decodes the text.
     ///
     /// # Errors
     /// The same as those of [`open`].

@@ -1,9 +1,8 @@
 //! The keys that make and open session tokens: current, next and previous.
 //!
-//! A key is published as `next` before it is used, so that every node can open what another one
-//! seals; it stays as `previous` until the last session that it sealed has ended. The keys that
-//! sign web identity tokens are rotated together with them. This module does not know the format of
-//! tokens.
+//! A key is published as `next` before it is used, so that every node can open what another one seals. It stays as
+//! `previous` until the last session that it sealed has ended. The keys that sign web identity tokens are rotated
+//! together with them. This module does not know the format of tokens.
 
 mod document;
 mod rotation;
@@ -112,7 +111,8 @@ impl Keyring {
             .filter(|k| !self.is_revoked(k.id))
     }
 
-    /// Stops using the keys with these ids (see [`normal_id`]).
+    /// Stops using the keys with these ids, even though they stay in the keyring. The ids must have the form of
+    /// [`normal_id`].
     pub fn revoke(&self, ids: &BTreeSet<String>) {
         let all: BTreeSet<String> = self.revoked.load().union(ids).cloned().collect();
         self.revoked.store(Arc::new(all));

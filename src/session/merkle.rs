@@ -7,7 +7,7 @@ use ring::digest::{Context, SHA256};
 pub const MAX_LEAVES: usize = 64;
 /// The most hashes of a path: a tree of [`MAX_LEAVES`] leaves has this many levels above them.
 pub const MAX_PATH: usize = 6;
-/// The length of a hash in bytes.
+/// The length of a SHA-256 hash in bytes.
 pub const HASH: usize = 32;
 
 /// The hash of a leaf or of a node: a SHA-256.
@@ -83,7 +83,7 @@ impl Place {
         })
     }
 
-    /// The number of hashes of the leaf's path.
+    /// The number of hashes in a path from this place to the root, at most [`MAX_PATH`].
     pub fn path_length(self) -> usize {
         self.siblings().flatten().count()
     }

@@ -136,8 +136,8 @@ fn remove_white_space(text: &mut String) {
     });
 }
 
-/// The error that lists the size of each part when it is packed by itself. Of the tags, the ten largest are listed by
-/// name.
+/// The error that says how large each part would be if it were packed alone. Of the tags, only the ten largest are
+/// named.
 fn too_large(limits: &Limits, total: u64) -> TooLarge {
     let alone = |limits: &Limits| weighed(limits).1;
     let mut bill = Vec::new();

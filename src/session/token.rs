@@ -184,8 +184,8 @@ impl Holder {
     }
 }
 
-/// The subject of an assertion. These values become condition keys of the session's requests; other attributes of the
-/// assertion do not: IAM User Guide, "Available keys for SAML-based AWS STS federation".
+/// The subject of a SAML assertion. The values in this type become condition keys of the session's requests. Other
+/// attributes of the assertion do not: IAM User Guide, "Available keys for SAML-based AWS STS federation".
 #[derive(Clone, PartialEq, Eq, Message, serde::Serialize, serde::Deserialize)]
 pub struct SamlSubject {
     #[prost(string, tag = "1")]
@@ -268,7 +268,7 @@ pub fn unsigned(
     Unsigned::new(keyring, purpose, claims.encode_to_vec(), salt)
 }
 
-/// Signs an unsigned token by itself and seals it.
+/// Signs a token without others and seals it.
 ///
 /// # Errors
 /// [`ring::error::Unspecified`] if its key was revoked.

@@ -89,7 +89,7 @@ struct Flow {
     at: Timestamp,
 }
 
-/// Begins a flow.
+/// Begins a device flow. Returns the device code for the program, and the user code for the person.
 ///
 /// # Errors
 /// `UnauthorizedClient` if the program may not use it, and `SlowDown` if too many flows are open.

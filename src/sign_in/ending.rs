@@ -39,7 +39,7 @@ pub async fn end(broker: &Broker, id: &SignInId) -> Result<(), Error> {
     }
 }
 
-/// Ends a sign-in at the request of its own person, and writes the audit record of that.
+/// Ends a sign-in at the request of the person who signed in, and writes the audit record of that.
 ///
 /// # Errors
 /// [`Error`] if the store does not answer, or the audit log cannot be written.

@@ -205,9 +205,9 @@ async fn spend_code(
     }
 }
 
-/// The serial number of the device that shows this code now, or of the first device if none of them shows it. This
-/// function is needed because a person does not say which of their devices they use. It does not accept the code; the
-/// caller must check it.
+/// The serial number of the device that shows this code now, or of the first device if none of them shows it. A person
+/// does not say which of their devices they use, so this function finds it. It does not accept the code; the caller
+/// must check the code.
 ///
 /// While the user is locked out, no device is compared with the code. Otherwise all of them are compared, so that the
 /// time of the answer reveals nothing.

@@ -81,12 +81,12 @@ impl Event {
 pub struct Draft {
     record: Record<'static>,
     event: Event,
-    /// The source address, under which the event is counted if it does not get a record of its own.
+    /// The source address. If the event gets no record of its own, it is counted under this address.
     source: IpAddr,
 }
 
 impl Draft {
-    /// Begins the record of an event.
+    /// Begins the audit record of an event in a request that came from `origin`. The record gets new ids.
     ///
     /// # Errors
     /// [`Error`] if there are no random bytes for the ids.
@@ -113,7 +113,7 @@ impl Draft {
         })
     }
 
-    /// The id of the request, which the answer carries, too.
+    /// The id of the request. The answer to the person or program contains the same id.
     pub fn request_id(&self) -> &str {
         &self.record.request_id
     }

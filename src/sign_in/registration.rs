@@ -70,7 +70,7 @@ pub struct Client {
     grant_types: Option<Vec<String>>,
 }
 
-/// Registers a program.
+/// Registers a program for 90 days. Returns the client id and the client secret for the program.
 ///
 /// # Errors
 /// An [`Error`] that names the rule that the registration breaks.
@@ -138,7 +138,7 @@ pub fn with_secret(broker: &Broker, client_id: &str, secret: &str) -> Result<Cli
     opened(broker, &sealer, client_id)
 }
 
-/// The program with this client id, which was registered by itself or in the configuration.
+/// The program with this client id. The program has registered itself, or is listed in the configuration.
 ///
 /// The program presents no secret. It must therefore prove by a code verifier (RFC 7636) or a device code that the
 /// tokens are for it.

@@ -8,7 +8,7 @@ const ACCOUNT_ACCESS: &str = "sso:account:access";
 const PORTAL: &str = "sso-portal:*";
 const MAX_SCOPES: usize = 10;
 
-/// Checks the scopes of a request.
+/// Checks that all scopes of a request exist. Returns them without duplicates.
 ///
 /// # Errors
 /// `InvalidScope` if a scope does not exist, or there are too many of them.

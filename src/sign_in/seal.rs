@@ -16,7 +16,7 @@ use crate::error::Error;
 /// The key id of the fixed key by which `brevet serve --dev` seals registrations.
 const FIXED: &str = "dev";
 
-/// The keys of one purpose; the first one seals.
+/// The keys for one purpose. New values are sealed under the first key; all keys can open values.
 pub(super) struct Sealer(Vec<Key>);
 
 struct Key {
@@ -100,8 +100,8 @@ impl Sealer {
         serde_json::from_slice(opened.ok()?).ok()
     }
 
-    /// The MACs of a short code, one under each key; that of the sealing key is the first. The store has only the MACs
-    /// of such codes, because somebody with a plain digest could find the code by trying all possible ones.
+    /// The MACs of a short code: one under each key, beginning with the key that seals. The store has only the MACs of
+    /// such codes, because somebody with a plain digest could find the code by trying all possible codes.
     pub(super) fn marks(&self, code: &str) -> impl Iterator<Item = String> {
         self.0
             .iter()

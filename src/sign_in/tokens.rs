@@ -1,5 +1,5 @@
 //! The tokens of programs that a person has approved: access tokens, and families of refresh tokens. The store has only
-//! their digests. They end with the sign-in of the person who approved the program.
+//! digests of the tokens. The tokens end with the sign-in of the person who approved the program.
 
 use std::time::Duration;
 

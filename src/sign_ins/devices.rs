@@ -16,7 +16,7 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 /// How often this node asks the store which flows were decided on other nodes.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// There are too many open device flows, in all or of one source address.
+/// There are too many open device flows in total, or too many from one source address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
@@ -36,7 +36,7 @@ pub enum Poll {
 /// The SHA-256 of a device code, by which its flow is found.
 pub type DeviceId = [u8; 32];
 
-/// The open device flows of a node. Times are those of the monotonic clock.
+/// The open device flows of a node. Times are readings of the monotonic clock.
 #[derive(Default)]
 pub struct Devices {
     all: Mutex<All>,

@@ -42,7 +42,8 @@ pub struct ProviderShown {
 /// How people sign in at an identity provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderDetails {
-    /// The client id; `None` for that of the provider's entry in the directory. OpenID Connect only.
+    /// The client id of this broker at the provider. If it is `None`, the client id of the provider's entry in the
+    /// directory is used. OpenID Connect only.
     pub client_id: Option<String>,
     /// The scopes that the broker requests from the provider. OpenID Connect only.
     pub scopes: Vec<String>,

@@ -37,9 +37,9 @@ struct Kept {
 }
 
 impl DirectoryEntries {
-    /// The recorded identity of an entry, which distinguishes it from a later entry of the same name. It is the unique
-    /// id, or for an access key the ARN of its user. It is empty for kinds of entries that have neither. `None` if the
-    /// entry is not recorded.
+    /// The recorded identity of an entry, which distinguishes the entry from a later one of the same name: its unique
+    /// id, or for an access key the ARN of its user. Kinds of entries that have neither have an empty identity. `None`
+    /// if the entry is not recorded.
     pub fn identity(&self, name: &Name) -> Option<&str> {
         self.0.get(name).map(|kept| kept.identity.as_str())
     }
@@ -51,7 +51,8 @@ impl DirectoryEntries {
             .map(|(name, kept)| (name, kept.identity.as_str()))
     }
 
-    /// Whether no entry is recorded.
+    /// Whether there are no recorded entries, for example because no broker has served a directory file on this store
+    /// yet.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

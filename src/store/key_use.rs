@@ -12,7 +12,7 @@ use super::lanes::Purpose;
 use super::{DEADLINE, Engine, SCAN_DEADLINE, Store, StoreError};
 use crate::base::clock::Timestamp;
 
-/// The last use of an access key or password.
+/// When and how an access key or a password was last used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastUse {
     pub at: Timestamp,

@@ -1,6 +1,6 @@
 //! The records of MFA codes: the time steps whose codes were used, the drift of each device's clock, and the wrong
-//! codes of each user. All nodes share them, and they survive restarts. If the database does not answer, no code is
-//! accepted. The caller decides how many wrong codes are too many.
+//! codes of each user. All nodes share these records, which survive restarts. If the database does not answer, no code
+//! is accepted. The caller decides how many wrong codes are too many.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -43,7 +43,7 @@ pub struct Matched {
     pub made_at: i64,
 }
 
-/// The record of the codes of one device.
+/// The history of one MFA device in the store: the drift of its clock and its last accepted code.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DevicePast {
     /// The drift of the device's clock, in steps.
@@ -162,11 +162,11 @@ fn remember(
 }
 
 impl Store {
-    /// Reads the record of a device's codes.
+    /// Reads the history of an MFA device. For a device without records, the drift is 0 and no code was accepted.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if the drift is larger than [`MAX_DRIFT`].
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the drift
+    /// is larger than [`MAX_DRIFT`].
     pub async fn device_past(&self, serial_number: &str) -> Result<DevicePast, StoreError> {
         let serial_number = serial_number.to_owned();
         let device = serial_number.clone();

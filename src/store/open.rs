@@ -1,4 +1,4 @@
-//! Opens a store, and creates its own row if it is new.
+//! Opens a store. Creates the store's own row if the database does not contain a store yet.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +48,7 @@ pub enum Access {
     Create,
     /// Serves the store; the schema is migrated.
     Serve,
-    /// Reads or changes the store beside its broker; the schema must be that of this program.
+    /// Reads or changes the store beside its broker. The schema must have the version that this program needs.
     Use,
     /// Opens a backup that is to replace a store. A copy of a store that was moved elsewhere is accepted.
     Recover,

@@ -123,9 +123,10 @@ pub async fn prepare(
     })
 }
 
-/// Reads the state of the SQLite store at `place`; `None` if it cannot be read or is not a store. `by` is an opened
-/// backup. The number of the last change is 0 unless the keys of `by` open the seal of the store's own row, or the row
-/// has no seal.
+/// Reads the state of the SQLite store at `place`; `None` if it cannot be read or is not a store.
+///
+/// The number of the last change is trusted only if the keys of the opened backup `by` open the seal of the store's own
+/// row, or if the row has no seal. Otherwise it is 0.
 pub async fn look_at(place: &Path, by: &Store) -> Option<Head> {
     if !place.exists() {
         return None;

@@ -29,7 +29,7 @@ const ADD_OF_SIGN_IN: &str = "INSERT INTO sign_in_grants (kind, id, also, sign_i
 /// The maximum length of the sealed text of a grant in characters.
 const MAX_SEALED: usize = 65_536;
 
-/// The kinds of grants.
+/// A kind of grant, which determines its name in rows and how many such grants there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrantKind {
     /// A value that is kept for a browser between two requests. The text names what the browser waits for.
@@ -68,7 +68,7 @@ impl GrantKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantRow {
     pub id: String,
-    /// A second digest by which the grant can be found, such as that of a user code; `None` for most grants.
+    /// A second digest by which the grant can be found, such as the digest of a user code; `None` for most grants.
     pub also: Option<String>,
     /// The id of the sign-in to which the grant belongs. When the sign-in ends, the grant is deleted.
     pub sign_in: Option<String>,

@@ -53,7 +53,8 @@ pub enum SignInsOf {
 const COLUMNS: &str = "id, seen_at, checked_at, sealed";
 
 impl Store {
-    /// Adds a sign-in.
+    /// Adds the row of a new sign-in. `now` is recorded as the time when its browser was last seen, and when it was
+    /// last compared with the revocations.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -81,7 +82,7 @@ impl Store {
         .map(drop)
     }
 
-    /// The sign-in whose cookie has a value with this digest.
+    /// The sign-in whose cookie has a value with the digest `handle`; `None` if there is none.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -93,7 +94,7 @@ impl Store {
         .await
     }
 
-    /// The sign-in with this id.
+    /// The sign-in with this id, in hexadecimal; `None` if there is none.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

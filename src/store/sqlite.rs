@@ -246,11 +246,10 @@ pub struct SqliteLock(
 );
 
 impl SqliteLock {
-    /// Takes the lock.
+    /// Takes the lock of the store in the file `store`. The lock is held until the returned value is dropped.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] if another process holds it, and [`StoreError::File`] if the lock file
-    /// cannot be opened.
+    /// [`StoreError::InUse`] if another process holds it, and [`StoreError::File`] if the lock file cannot be opened.
     pub fn take(store: &Path) -> Result<Self, StoreError> {
         let path = beside(store, ".lock");
         let file = files::create_private(&path)?;
@@ -266,7 +265,7 @@ impl SqliteLock {
     }
 }
 
-/// Adds a suffix to the name of a file.
+/// Returns a path in the same folder, whose file name is that of `path` followed by `suffix`.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

@@ -90,11 +90,10 @@ impl Watermark {
         }
     }
 
-    /// Reads the file; `None` if it does not exist.
+    /// Reads the watermark from the file; `None` if the file does not exist.
     ///
     /// # Errors
-    /// [`WatermarkError::Content`] if it is not a watermark file, and [`WatermarkError::File`] if it
-    /// cannot be read.
+    /// [`WatermarkError::Content`] if it is not a watermark file, and [`WatermarkError::File`] if it cannot be read.
     pub fn load(path: &Path) -> Result<Option<Self>, WatermarkError> {
         if !path.exists() {
             return Ok(None);
@@ -111,7 +110,7 @@ impl Watermark {
         }))
     }
 
-    /// Writes the file.
+    /// Writes the watermark to the file, which only its owner can read.
     ///
     /// # Errors
     /// [`WatermarkError::File`] if it cannot be written.

@@ -34,7 +34,7 @@ const OF_CONNECTION: &[&str] = &[
     "aws:ec2instancesourceprivateipv4",
 ];
 
-/// A principal about whom another service asks.
+/// A principal about whose permissions another service asks.
 pub enum Judged {
     /// A user with a long-term credential, or the holder of a session.
     Caller(Caller),

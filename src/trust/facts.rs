@@ -1,4 +1,4 @@
-//! The condition keys of a request.
+//! The condition keys of a request, by which conditions in policies are evaluated.
 
 use std::borrow::Cow;
 

@@ -38,7 +38,7 @@ pub(super) struct Question<'a> {
     /// The principal's account in its organization; `None` for an identity provider, which belongs to
     /// no account.
     pub(super) principal_member: Option<&'a Member>,
-    /// The resource's account in its organization.
+    /// The account of the resource in its organization; `None` if it belongs to none.
     pub(super) resource_member: Option<&'a Member>,
 }
 

@@ -75,7 +75,7 @@ pub fn find(broker: &Broker, kind: Kind, slug: &str) -> Option<Offered> {
 }
 
 impl Offered {
-    /// A provider with these details; `None` if the ARN is not that of an identity provider.
+    /// Makes an offered provider with these details; `None` if the ARN is not that of an identity provider.
     pub fn new(arn: &str, name: &str, details: ProviderDetails) -> Option<Self> {
         let (kind, _) = kind_of(arn)?;
         Some(Self {

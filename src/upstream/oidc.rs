@@ -329,7 +329,7 @@ fn at_hash(tokens: &Tokens) -> Option<String> {
     Some(token.half_digest(access_token.expose()))
 }
 
-/// The values that the ID token must have in this sign-in, in addition to the checks of every ID token.
+/// The values, specific to this sign-in, that the ID token must have in addition to the usual checks.
 struct Expected<'a> {
     client_id: &'a str,
     nonce: &'a str,

@@ -194,7 +194,7 @@ pub struct Question {
     pub handle: Secret<String>,
     /// The name of the identity provider in the configuration.
     pub provider: String,
-    /// The name for which the identity provider vouches, and as whom the person would be signed in.
+    /// The name for which the identity provider vouches. The person would be signed in under this name.
     pub subject: String,
 }
 

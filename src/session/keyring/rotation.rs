@@ -114,8 +114,8 @@ impl Keyring {
         self.with_signing_keys(&Algorithm::ALL, entropy, now)
     }
 
-    /// The shortest time between two rotations of the keys of web identity tokens, judged by the keys in the keyring.
-    /// `None` if these keys show only one rotation.
+    /// The shortest time between two rotations of the keys of web identity tokens, as far as the keys in the keyring
+    /// show it. `None` if they show only one rotation.
     pub fn rotated_every(&self) -> Option<Duration> {
         let of_one = |algorithm: Algorithm| {
             let keys = self.web_identity.iter();

@@ -59,7 +59,7 @@ impl SessionKey {
         self.id
     }
 
-    /// Signs a message with Ed25519.
+    /// Signs a message with Ed25519. The key in [`Self::public_key`] verifies the signature.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         let mut out = [0; 64];
         for (slot, byte) in out.iter_mut().zip(self.sign.sign(message).as_ref()) {

@@ -1,9 +1,9 @@
 //! The self-signed certificate of a key that signs tokens, for services that read the member `x5c` of a key set (RFC
-//! 7517 section 4.7).
+//! 7517 section 4.7). It is encoded in DER by X.690 and RFC 5280.
 //!
 //! The certificate proves nothing by itself: a verifier can trust it only as far as the key set in which it is
 //! published. The keyring file contains its signature, and everything else is computed from the key, so that every
-//! broker publishes the same certificate. It is encoded in DER by X.690 and RFC 5280.
+//! broker publishes the same certificate.
 
 use super::Algorithm;
 use crate::base::digest::sha256;
@@ -80,7 +80,7 @@ pub(super) fn to_be_signed(key_id: &str, algorithm: Algorithm, public_key: &[u8]
 }
 
 /// Assembles the certificate from its signed part and the signature. `signature` has the format of signatures of tokens
-/// (RFC 7518 section 3), which is converted to that of X.509.
+/// (RFC 7518 section 3); this function converts it to the format of X.509.
 pub(super) fn certificate(to_be_signed: &[u8], algorithm: Algorithm, signature: &[u8]) -> Vec<u8> {
     let signature = match algorithm {
         Algorithm::RS256 | Algorithm::EdDSA => signature.to_vec(),

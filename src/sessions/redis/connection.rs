@@ -28,7 +28,7 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    /// Sends a command and waits for its answer.
+    /// Sends a command to the servers and waits for the answer. The caller limits the time.
     pub async fn ask(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
             Self::One(one) => one.req_packed_command(command).await,

@@ -8,12 +8,12 @@ use crate::base::secret::Secret;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     Single,
-    /// The URLs are those of Sentinels, which name the server.
+    /// The URLs are the addresses of Sentinels, which know the address of the primary.
     Sentinel {
         /// The name of the primary in the Sentinels' configuration.
         primary: String,
     },
-    /// The URLs are those of nodes of a Redis Cluster.
+    /// The URLs are the addresses of nodes of a Redis Cluster.
     Cluster,
 }
 

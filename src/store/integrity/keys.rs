@@ -66,8 +66,7 @@ impl Keys {
     }
 
     /// How many keys of the master key file are newer than the key with this id; `None` if the file has no such key.
-    /// The next key is the newest one. It is followed by the first key, and then by the keys that the first one has
-    /// replaced.
+    /// The order from new to old is: the next key, the first key, and then the keys that the first key has replaced.
     pub fn newer_than(&self, id: &str) -> Option<usize> {
         let place = self.0.iter().position(|key| key.id == id)?;
         match self.0.get(place) {
@@ -144,7 +143,8 @@ impl Key {
         )
     }
 
-    /// Seals the store's own row.
+    /// Seals the store's own row: encrypts `contents`, and authenticates them together with `head`, the columns that
+    /// are not encrypted.
     ///
     /// # Errors
     /// [`ring::error::Unspecified`] if encryption fails. This happens only for more than 64 GiB, which the sums never

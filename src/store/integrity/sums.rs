@@ -6,7 +6,7 @@ use crate::directory::resource::ResourceKind;
 /// The version of the encoding in which each sum carries the name of its set.
 const FORM: u8 = 2;
 /// The version of the earlier encoding, in which the sums have no names. It contains the sums of the kinds in
-/// [`NAMELESS`], then the sum of the revocations and that of the recorded entries.
+/// [`NAMELESS`], then the sum of the revocations, then the sum of the recorded entries.
 const NAMELESS_FORM: u8 = 1;
 const NAMELESS: [ResourceKind; 10] = [
     ResourceKind::Account,

@@ -194,7 +194,7 @@ impl<'s> Lease<'s> {
         self.is_unfinished = true;
     }
 
-    /// Marks the end of the statements that belong together.
+    /// Marks the end of the statements that [`Lease::begin`] has announced. The connection can be used again.
     pub fn finish(&mut self) {
         self.is_unfinished = false;
     }

@@ -31,7 +31,7 @@ enum Cell {
     Bytes(Option<Vec<u8>>),
 }
 
-/// Lists every table except that of the schema version, with its columns, ordered by name.
+/// Lists every table with its columns, ordered by name. The table of the schema version is left out.
 pub(super) async fn tables(
     engine: Engine,
     connection: &mut AnyConnection,

@@ -286,7 +286,7 @@ impl Writer<'_> {
         )))
     }
 
-    /// Deletes the row of an entry.
+    /// Deletes the row of an entry, and the references from this entry to others.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the row is

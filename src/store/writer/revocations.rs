@@ -11,11 +11,11 @@ use crate::store::rows::{RevocationRow, revocation};
 use crate::store::{StoreError, clip};
 
 impl Writer<'_> {
-    /// Adds a revocation, or extends the one that exists.
+    /// Adds a revocation. If there is one with the same selector, account and value, extends it.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if the existing row differs from what a broker wrote.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the
+    /// existing row differs from what a broker wrote.
     pub async fn revoke(
         &mut self,
         selector: &'static str,
