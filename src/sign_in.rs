@@ -85,7 +85,9 @@ pub fn settings(broker: &Broker) -> Result<&Settings, Error> {
 
 fn sign_ins(broker: &Broker) -> Result<&SignIns, Error> {
     let sign_ins = broker.sign_ins.as_ref();
-    sign_ins.ok_or_else(|| Error::NotAvailable("Sign-in".into()))
+    sign_ins.ok_or_else(|| {
+        Error::NotAvailable("Sign-in, which needs [sign_in] in the broker's configuration,".into())
+    })
 }
 
 /// Begins a sign-in. The audit record is written before the handle is returned: ConsoleLogin for a user of the

@@ -63,7 +63,9 @@ impl MetaData {
         let id = made.value("instance-id").unwrap_or_default();
         let tail = id.strip_prefix("i-").unwrap_or_default();
         if !(1..=40).contains(&tail.len()) || !tail.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err("`instance-id` must be `i-` and 1 to 40 letters or digits".to_owned());
+            return Err(
+                "`instance-id` must be `i-` followed by 1 to 40 letters or digits".to_owned(),
+            );
         }
         Ok(made)
     }

@@ -117,7 +117,11 @@ pub(super) fn run(arguments: &InitArguments) -> Result<(), Failure> {
     // If two run at once, one stops here, before it could clean up what the other makes.
     let _lock = Lock::take(dir)?;
     if dir.read_dir()?.next().is_some() {
-        return Err(format!("{}: is not empty; name a new folder", dir.display()).into());
+        return Err(format!(
+            "{}: this folder is not empty; name a new folder, or an empty one",
+            dir.display()
+        )
+        .into());
     }
     let path = dir.join("brevet.toml");
     let configuration = CONFIGURATION

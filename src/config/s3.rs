@@ -249,7 +249,9 @@ fn buckets(named: BTreeMap<String, String>) -> Result<BTreeMap<String, AccountId
         } else if let Some(account) = AccountId::parse(&account) {
             return Ok((bucket, account));
         } else {
-            format!("the owner of `{bucket}` must be the 12 digits of an account")
+            format!(
+                "the value of `{bucket}` must be the 12 digits of the account that owns the bucket"
+            )
         };
         Err(value("[[s3.stores]] buckets", rule))
     };

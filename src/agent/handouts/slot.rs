@@ -164,7 +164,7 @@ impl Slot {
         let due_at = refresh::renew_at(session.issued_at, session.expires_at, random);
         let renew_at = due_at.max(refresh::first_at(now, random));
         tracing::info!(session = session.arn, until = %session.expires_at, "loaded a session from the session file of \
-            [cache]");
+        the section [cache]");
         self.is_restored.store(true, Ordering::Relaxed);
         self.current.store(Some(Arc::new(session)));
         let mut plan = self.plan();

@@ -148,7 +148,8 @@ async fn imported(
     };
     let error = imported.err()?;
     print::note(format_args!(
-        "the directory cannot be changed while this broker runs, because `brevet import` would refuse the file: {error}"
+        "this broker serves the directory file, but refuses all changes of the directory, since `brevet import` \
+        would refuse the file: {error}"
     ));
     Some(compiled)
 }

@@ -128,8 +128,7 @@ impl Entry {
         let file = files::create_private_dir(files::folder(&self.lock))
             .and_then(|()| files::create_private(&self.lock))
             .inspect_err(|error| {
-                tracing::debug!(%error, "the cache cannot be locked; several runs may \
-                                                          call the broker")
+                tracing::debug!(%error, "the cache cannot be locked; several runs may call the broker at the same time")
             })
             .ok()?;
         let deadline = tokio::time::Instant::now() + max_wait;

@@ -30,7 +30,7 @@ pub(super) fn check(organization: &OrganizationDetail, limits: &mut Limits<'_>) 
 pub(super) fn broken(organization: &OrganizationDetail) -> Vec<String> {
     let mut all = Vec::new();
     if !is_id(&organization.id, "o-", 10..=32) {
-        all.push("Id must be `o-` and 10 to 32 lower-case letters and digits".to_owned());
+        all.push("Id must be `o-` followed by 10 to 32 lower-case letters and digits".to_owned());
     }
     if AccountId::parse(&organization.master_account_id).is_none() {
         all.push("MasterAccountId must be twelve digits".to_owned());
@@ -69,7 +69,8 @@ fn check_tree(organization: &OrganizationDetail, all: &mut Vec<String>) {
     match organization.roots.as_slice() {
         [root] if is_id(&root.id, "r-", 4..=32) => {}
         [_] => all.push(
-            "the Id of a root must be `r-` and 4 to 32 lower-case letters and digits".to_owned(),
+            "the Id of a root must be `r-` followed by 4 to 32 lower-case letters and digits"
+                .to_owned(),
         ),
         roots => all.push(format!("Roots must have one member, not {}", roots.len())),
     }
@@ -159,7 +160,7 @@ fn check_policy(policy: &OrganizationPolicy, all: &mut Vec<String>) {
         .is_some_and(|rest| (8..=128).contains(&rest.len()) && rest.bytes().all(legal));
     if !is_policy_id {
         all.push(format!(
-            "`{id}` in Policies must be `p-` and 8 to 128 letters, digits and underscores"
+            "`{id}` in Policies must be `p-` followed by 8 to 128 letters, digits and underscores"
         ));
     }
     if policy.kind().is_none() {
@@ -236,7 +237,7 @@ fn check_attachments(organization: &OrganizationDetail, all: &mut Vec<String>) {
         if attached && !may_be_attached(organization, kind) {
             all.push(format!(
                 "Policies of the type {kind} are attached, although the FeatureSet or the root's PolicyTypes do not \
-                 enable this type"
+                enable this type: enable it, or detach these policies"
             ));
         }
     }

@@ -124,7 +124,7 @@ impl Parsed {
                 let rest = instance_id.strip_prefix("i-").unwrap_or_default();
                 let legal = rest.bytes().all(|b| b.is_ascii_alphanumeric());
                 if !legal || !(1..=MAX_ID).contains(&rest.len()) {
-                    let rule = "must be `i-` and 1 to 40 letters or digits";
+                    let rule = "must be `i-` followed by 1 to 40 letters or digits";
                     return Err(FieldError::new("InstanceId", rule).into());
                 }
                 Self::Instance { id: instance_id }
