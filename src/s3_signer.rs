@@ -169,8 +169,8 @@ impl Signer<'_> {
         // What a proxy would remove reaches the store.
         if let Some(name) = removed.iter().find(|name| asked.header(name).is_some()) {
             let message = format!(
-                "The request must not have the header '{name}', because no proxy removes it \
-                before the store."
+                "The request must not have the header '{name}', because the object store must not receive this \
+                 header."
             );
             return Err(S3Refusal::new(Code::InvalidRequest, message).into());
         }

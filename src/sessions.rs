@@ -181,7 +181,8 @@ impl Sessions {
         if let Kind::Redis(redis) = &self.kind
             && let Err(error) = Box::pin(redis.release_signature(keyring, signature)).await
         {
-            tracing::debug!(%error, "the mark of a used signature could not be removed, although its call failed");
+            tracing::debug!(%error, "a call with a single-use signature failed, but the signature is still \
+                marked as used in redis");
         }
     }
 

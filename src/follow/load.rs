@@ -36,7 +36,7 @@ pub async fn load(
             sender.send(batch.take()).map_err(|_| {
                 FollowError::Change(
                     version,
-                    "a row that was read before this one could not be compiled".to_owned(),
+                    "another row of the directory could not be compiled".to_owned(),
                 )
             })
         })

@@ -41,8 +41,8 @@ impl Reports {
             ..context.node.clone()
         };
         if let Err(error) = broker.store.report(&node).await {
-            tracing::debug!(%error, "this broker could not report its state to the store; it tries again in the next \
-                step");
+            tracing::debug!(%error, "this broker could not report its state to the store; it tries again when \
+                it reads the change feed the next time");
         }
         self.sent_at = Some(now);
     }

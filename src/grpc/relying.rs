@@ -136,7 +136,7 @@ impl Rpc for Authorize {
         if shared.len() > keys::MAX_KEYS || keys::bytes(&shared) > keys::MAX_BYTES {
             let most = keys::MAX_KEYS;
             let rule = format!(
-                "must have at most {most} keys and {} bytes",
+                "must have at most {most} keys, and at most {} bytes of names and values",
                 keys::MAX_BYTES
             );
             return Err(FieldError::new("Context", rule).into());

@@ -54,7 +54,7 @@ pub(super) fn read(
         ));
     }
     if head.header("content-encoding").is_some() {
-        return Err(malformed("it has a Content-Encoding"));
+        return Err(malformed("the body has a Content-Encoding"));
     }
     compare(head, payload, body)?;
     let text = std::str::from_utf8(body).map_err(|_| malformed("the document is not UTF-8"))?;

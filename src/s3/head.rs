@@ -124,13 +124,15 @@ impl<'a> Head<'a> {
         if self.headers.len() > MAX_HEADERS || bytes(self.headers) > MAX_HEADER_BYTES {
             return Err(S3Refusal::new(
                 Code::InvalidRequest,
-                "The request has too many headers.",
+                format!(
+                    "The request has more than {MAX_HEADERS} headers, or more than {MAX_HEADER_BYTES} bytes of headers."
+                ),
             ));
         }
         if self.path.len() > MAX_PATH_BYTES {
             return Err(S3Refusal::new(
                 Code::InvalidUri,
-                "The path and the query are too long.",
+                format!("The path and the query together have more than {MAX_PATH_BYTES} bytes."),
             ));
         }
         for (at, (name, value)) in self.headers.iter().enumerate() {

@@ -179,7 +179,8 @@ fn parameters(query: &str) -> Result<Vec<(&str, Cow<'_, str>)>, S3Refusal> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
         if name.is_empty() || !name.bytes().all(plain) {
-            return invalid("The query has a parameter without a name, or with a name that is not one of Amazon S3.".into());
+            return invalid("The query has a parameter without a name, or with a character in its name that no \
+                parameter of Amazon S3 has.".into());
         }
         if parameters.iter().any(|(n, _)| n.eq_ignore_ascii_case(name)) {
             return invalid(format!("The query parameter `{name}` is repeated."));
@@ -229,7 +230,10 @@ fn operation(
     match query.iter().find(|(name, _)| *name == "x-id") {
         Some((_, id)) if *id != operation.name => Err(S3Refusal::new(
             Code::InvalidArgument,
-            format!("`x-id` names another operation than {}.", operation.name),
+            format!(
+                "The request is for the operation {}, but `x-id` names another operation.",
+                operation.name
+            ),
         )),
         _ => Ok(operation),
     }

@@ -82,7 +82,7 @@ pub fn read(headers: &HeaderMap) -> Result<Forwarded, String> {
         (true, false) => (Family::Original, ORIGINAL),
         (false, true) => (Family::Forwarded, FORWARDED),
         (true, true) => {
-            return Err("The proxy must send the request either in X-Original-Method, X-Original-Uri and X-Original-Host, or in X-Forwarded-Method, X-Forwarded-Uri and X-Forwarded-Host, and remove the other three from what its client sent.".to_owned());
+            return Err("The proxy must send the request either in X-Original-Method, X-Original-Uri and X-Original-Host, or in X-Forwarded-Method, X-Forwarded-Uri and X-Forwarded-Host, and remove the other three from its client's request.".to_owned());
         }
         (false, false) => {
             return Err("The proxy must send the request in X-Original-Method, X-Original-Uri and X-Original-Host, or in X-Forwarded-Method, X-Forwarded-Uri and X-Forwarded-Host.".to_owned());
@@ -136,7 +136,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, String> {
         }
         (None, _) => Err(format!("The proxy must send {name}.")),
         (Some(_), Some(_)) => Err(format!(
-            "{name} occurs twice: the proxy must replace what its client sent."
+            "{name} occurs twice: the proxy must replace the header that its client sent."
         )),
     }
 }

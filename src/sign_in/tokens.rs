@@ -148,7 +148,8 @@ pub async fn refresh(
         let mut draft = Draft::new(broker, Event::CREATE_TOKEN, origin)?
             .asked(&json!({"grantType": REFRESH_TOKEN, "clientName": client.name}));
         if is_reuse {
-            let reason = "a refresh token was used long after it was replaced; the tokens of its family have ended";
+            let reason = "a refresh token was used long after it was replaced, so all tokens that came from the \
+                same authorization have ended";
             draft = draft.with(&json!({"reason": reason}));
         }
         let draft = match &seen {
@@ -207,7 +208,8 @@ async fn refreshed(
             *is_reuse = true;
             tracing::warn!(
                 sign_in = sign_in.id_text(),
-                "a refresh token was used long after it was replaced; the tokens of its family have ended"
+                "a refresh token was used long after it was replaced, so all tokens that came from the same \
+                 authorization have ended"
             );
             return Err(invalid());
         }

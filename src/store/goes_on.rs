@@ -86,7 +86,7 @@ fn unseen(sequence: i64, at: i64, seen: i64) -> String {
         )
     } else {
         format!(
-            "change {sequence} of the feed does not follow change {at} as this broker has seen it"
+            "change {sequence} of the feed does not follow the change {at} that this broker has seen"
         )
     }
 }

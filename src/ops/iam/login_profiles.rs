@@ -322,7 +322,7 @@ fn check(cx: &Context<'_>, user: &User, password: &str) -> Result<(), Error> {
         .map_err(Error::PasswordPolicyViolation)?;
     let blocked = cx.broker.blocked_passwords.as_ref();
     if blocked.is_some_and(|list| list.has(password)) {
-        let text = "Password should not be one that many people use";
+        let text = "Password should not be in the list of common passwords";
         return Err(Error::PasswordPolicyViolation(text.to_owned()));
     }
     Ok(())

@@ -250,8 +250,8 @@ fn same_identity_provider(cx: &Context<'_>, arn: &str, idp: &Metadata) -> Result
     let old = old.and_then(|provider| provider.metadata.as_ref().ok());
     match old.filter(|old| old.entity_id() != idp.entity_id()) {
         Some(old) => Err(Error::InvalidInput(format!(
-            "SAMLMetadataDocument: the provider is `{}`, but the metadata is that of `{}`. Create a \
-             provider for each identity provider.",
+            "SAMLMetadataDocument: the SAML provider is for the identity provider `{}`, but the new metadata is \
+             that of `{}`. Create a SAML provider for each identity provider.",
             Legible(old.entity_id()),
             Legible(idp.entity_id())
         ))),

@@ -56,7 +56,7 @@ pub fn check(keys: &[(String, Vec<String>)], service: &str) -> Result<(), String
         }
         if !(1..=MAX_VALUES).contains(&values.len()) || values.iter().any(|v| v.len() > MAX_VALUE) {
             return Err(format!(
-                "must have 1 to {MAX_VALUES} values of at most {MAX_VALUE} bytes for a key"
+                "must have 1 to {MAX_VALUES} values of at most {MAX_VALUE} bytes for each key"
             ));
         }
     }

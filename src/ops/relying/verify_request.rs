@@ -321,7 +321,7 @@ impl VerifyRequest {
         let host = match (hosts.next().map(HeaderValue::to_str), hosts.next()) {
             (Some(Ok(host)), None) => host,
             _ => {
-                let text = "The request must have one header 'host'.".to_owned();
+                let text = "The request must have exactly one header 'host'.".to_owned();
                 return Err(Error::IncompleteSignature(text).into());
             }
         };
@@ -348,7 +348,8 @@ impl VerifyRequest {
     /// scope is checked elsewhere.
     fn check(&self, presented: &Presented) -> Result<(), Error> {
         if presented.is_presigned() && !self.expected.presigned {
-            let text = "The signature must be in the Authorization header.".to_owned();
+            let text = "The signature must be in the Authorization header, because the service does not accept \
+                presigned URLs.".to_owned();
             return Err(Error::IncompleteSignature(text));
         }
         if let Some((name, value)) = &self.expected.audience {

@@ -136,7 +136,7 @@ fn ends_elsewhere(
 ) -> Option<String> {
     match last {
         Some((at, _)) if at != head.sequence => Some(format!(
-            "change {} of the feed is missing: it ends at change {at}",
+            "change {} of the feed is missing: the feed ends at change {at}",
             head.sequence
         )),
         Some((at, chain)) if chain != head.chain => Some(format!(

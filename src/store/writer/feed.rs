@@ -36,7 +36,7 @@ impl Writer<'_> {
             .filter(|next| *next <= MAX_SEQUENCE)
             .ok_or_else(|| {
                 StoreError::Row(format!(
-                    "the feed is at change {}, and there is no higher number",
+                    "the feed is at change {}, which is the highest possible number",
                     self.head.sequence
                 ))
             })?;

@@ -103,7 +103,8 @@ impl Scenario {
         }
         if self.action_names.len().saturating_mul(resources) > MAX_DECISIONS {
             let text = format!(
-                "A simulation may have at most {MAX_DECISIONS} decisions: its ActionNames times its ResourceArns."
+                "A simulation may have at most {MAX_DECISIONS} decisions, which are the number of ActionNames \
+                 times the number of ResourceArns."
             );
             return Err(Error::InvalidInput(text));
         }
@@ -199,7 +200,13 @@ impl ContextEntry {
             Some("ip") => ValueType::Ip,
             Some("binary") => ValueType::Binary,
             Some("date") => ValueType::Date,
-            Some(other) => return Err(format!("`{other}` is not a ContextKeyType.").into()),
+            Some(other) => {
+                return Err(format!(
+                    "`{other}` is not a ContextKeyType: use string, numeric, boolean, \
+                ip, binary or date, or one of these with List."
+                )
+                .into());
+            }
         };
         if !multivalued && values.len() != 1 {
             return Err(format!(

@@ -18,7 +18,8 @@ impl Presented {
         string_to_sign: &str,
         signature: &str,
     ) -> Result<Self, SigError> {
-        let malformed = || incomplete("the string to sign is not one of AWS Signature Version 4");
+        let malformed =
+            || incomplete("the string to sign does not have the form of AWS Signature Version 4");
         let mut lines = string_to_sign.split('\n');
         let (Some(ALGORITHM), Some(amz_date), Some(scope), Some(digest), None) = (
             lines.next(),
