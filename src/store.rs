@@ -147,7 +147,7 @@ impl Store {
         self
     }
 
-    /// Sets how long a change stays in the feed.
+    /// Sets how long a change stays in the feed. The default is [`KEEP_CHANGES`].
     #[must_use]
     pub fn keeping_changes_for(mut self, span: Duration) -> Self {
         self.keep_changes = span;

@@ -30,8 +30,7 @@ pub(super) struct Condemned {
 /// Parses the body of a request, after comparing it with the hashes in the head.
 ///
 /// # Errors
-/// [`S3Refusal`] if the proxy sent no body, the body does not match its hashes, or it breaks a
-/// rule.
+/// [`S3Refusal`] if the proxy sent no body, or if the body does not match its hashes or breaks a rule.
 pub(super) fn read(
     head: &Head<'_>,
     payload: Payload<'_>,

@@ -60,9 +60,8 @@ const PRIVATE: &[&str] = &[
     "x-seaweedfs-",
 ];
 
-/// The `x-amz-` headers whose values may contain a comma. Proxies join repeated headers with
-/// commas, and a store may use the first or the last value, so all other `x-amz-` headers must not
-/// contain one.
+/// The `x-amz-` headers whose values may contain a comma. All other `x-amz-` headers must not contain a comma: proxies
+/// join repeated headers with commas, and a store may use the first or the last value.
 const LISTS: &[&str] = &[
     // Dates of HTTP have one.
     "x-amz-copy-source-if-modified-since",
@@ -205,8 +204,7 @@ fn check_header(name: &str, value: &str, earlier: &[(String, String)]) -> Result
     Ok(())
 }
 
-/// Returns whether a header's name is the listed one, or has it as its prefix if the listed one
-/// ends with `-`.
+/// Returns whether a header has the name `listed`, or a name that begins with `listed` if `listed` ends with `-`.
 fn is_like(name: &str, listed: &str) -> bool {
     name == listed || (listed.ends_with('-') && name.starts_with(listed))
 }

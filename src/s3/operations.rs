@@ -1,5 +1,5 @@
-//! The operations of Amazon S3. Their methods, levels and query parameters distinguish them.
-//! `generate.py` makes the table from a published model.
+//! The operations of Amazon S3. A request's method, level and query parameters tell which operation it asks for.
+//! `generate.py` makes the table of operations from a published model.
 
 use std::sync::LazyLock;
 

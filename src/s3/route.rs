@@ -239,7 +239,7 @@ fn operation(
     }
 }
 
-/// Returns whether an object's name can begin with this text. Otherwise a store could list by
+/// Returns whether an object's name can begin with this text. For other texts, a store could list the objects with
 /// another prefix than the one that was authorized.
 fn is_beginning_of_keys(text: &str, rules: &StoreRules) -> bool {
     let odd = text.starts_with('/') || text.contains("//") || text.contains('\\');

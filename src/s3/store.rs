@@ -97,8 +97,8 @@ impl S3Store {
         }
     }
 
-    /// Returns the store whose proxy has this host name, with or without a port. In a store with
-    /// virtual hosts, a bucket's name and a dot may precede the name.
+    /// Returns the store whose proxy has this host name, with or without a port. For a store with virtual hosts, a
+    /// bucket's name and a dot may come before the host name.
     pub fn behind<'a>(stores: &'a [Arc<Self>], authority: &str) -> Option<&'a Self> {
         let host = match authority.rsplit_once(':') {
             Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
@@ -133,7 +133,7 @@ impl S3Store {
         (before.is_empty() || is_bucket).then(|| [before, name].concat())
     }
 
-    /// The account that owns all buckets of the store; `None` if they belong to several.
+    /// The account that owns all buckets of the store; `None` if several accounts own them, or there are no buckets.
     pub fn only_owner(&self) -> Option<AccountId> {
         let mut owners = self.buckets.values().map(|bucket| bucket.account);
         let first = owners.next()?;

@@ -195,8 +195,8 @@ fn unsendable() -> S3Refusal {
     )
 }
 
-/// The answer for a request that the store refused although the broker had allowed it, for a proxy that cannot write
-/// such an answer by itself. It takes the place of the store's own refusal, which would name the store's access key.
+/// The answer that replaces a store's own refusal, if a store refuses a request that the broker has allowed. The
+/// refusal of the store would show the store's access key. This answer is for proxies that cannot write one themselves.
 pub(super) fn store_refused() -> Response<Body> {
     let refusal = S3Refusal::new(
         Code::ServiceUnavailable,
@@ -206,8 +206,8 @@ pub(super) fn store_refused() -> Response<Body> {
     refused(&refusal, Family::Forwarded)
 }
 
-/// The answer for a refusal. For nginx the status is always 403, because nginx passes on no other status and drops the
-/// body.
+/// The answer to a request that was refused. For nginx the status is always 403, because nginx passes on no other
+/// status, and drops the body.
 fn refused(refusal: &S3Refusal, family: Family) -> Response<Body> {
     let xml = refusal.xml();
     let line = HeaderValue::from_str(&xml.replace(['\n', '\t'], " "));

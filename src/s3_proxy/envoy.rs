@@ -1,7 +1,8 @@
-//! The head of a client's request in the question of Envoy's external authorization filter.
+//! Reads the head of a client's request from the question of Envoy's external authorization filter.
 //!
-//! Envoy joins headers of the same name by commas, unless its filter has `encode_raw_headers: true`. A joined
-//! `x-amz-copy-source` is another key than either of the two that the store would see, so raw headers are required.
+//! Envoy joins headers of the same name by commas, unless its filter has `encode_raw_headers: true`. If a client sent
+//! `x-amz-copy-source` twice, the broker would then see one joined name, while the store sees two names. Therefore raw
+//! headers are required.
 
 use std::net::IpAddr;
 
@@ -21,7 +22,7 @@ pub struct Checked {
     pub headers: Vec<(String, String)>,
     /// The length of the body in bytes; `None` if Envoy does not know it.
     pub size: Option<u64>,
-    /// The body; `None` unless Envoy sends the whole of it.
+    /// The body; `None` unless Envoy has sent it completely.
     pub body: Option<Vec<u8>>,
     pub client_ip: IpAddr,
     pub is_secure: bool,

@@ -22,7 +22,7 @@ use crate::metrics::SamlProviderLabel;
 use crate::routes::{self, Operator};
 use crate::sessions::Standing;
 
-/// The most connections: enough for a scraper, a load balancer and some people.
+/// The maximum number of connections: enough for a scraper, a load balancer and some people.
 const MAX_CONNECTIONS: usize = 64;
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(300);
 
@@ -129,8 +129,8 @@ fn saml_providers(shared: &Shared) {
     }
 }
 
-/// The answer of `/readyz`: ready if the broker can issue credentials safely. An unavailable Redis does not
-/// change that, but is mentioned.
+/// The answer of `/readyz`: ready if the broker can issue credentials safely. The answer mentions that Redis is
+/// unavailable, but is still ready then.
 fn ready(shared: &Shared) -> (StatusCode, String) {
     let degraded = match shared.broker.sessions.standing() {
         Standing::Down => "redis does not answer; the broker issues sessions without records",

@@ -91,7 +91,7 @@ impl Keyring {
             .filter(move |k| !revoked.contains(&k.id().to_ascii_lowercase()))
     }
 
-    /// The cluster that these keys belong to. They open no token of another cluster.
+    /// The id of the cluster to which these keys belong. They open no token of another cluster.
     pub fn cluster_id(&self) -> &str {
         &self.cluster_id
     }

@@ -295,7 +295,7 @@ pub fn seal(
     seal_alone(keyring, unsigned(keyring, claims, salt)?)
 }
 
-/// The secret access key of a session, which has 40 characters.
+/// Derives the secret access key of a session, which has 40 characters.
 ///
 /// # Errors
 /// [`ring::error::Unspecified`] if the derivation fails, which does not happen with a valid key.

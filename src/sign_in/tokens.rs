@@ -318,7 +318,7 @@ pub async fn bearer(broker: &Broker, token: &str) -> Result<Bearer, Error> {
     Ok(Bearer { sign_in, family })
 }
 
-/// Ends all tokens of the family to which this access token belongs, and writes the audit record of it. Sessions that
+/// Ends all tokens of the family to which this access token belongs, and writes the audit record of that. Sessions that
 /// were obtained with these tokens last until they expire or the sign-in ends.
 ///
 /// # Errors

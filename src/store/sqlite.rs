@@ -67,7 +67,7 @@ const LONG: usize = 128 << 10;
 
 /// Several rows of the directory, joined to one text by the database.
 pub(super) struct Portion {
-    /// The row number (`rowid`) of the last row.
+    /// The row number (`rowid`) of the last row in this portion. The next portion begins after it.
     pub last: i64,
     /// The number of rows that the database reports.
     pub count: i64,

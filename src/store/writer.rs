@@ -32,9 +32,9 @@ pub struct Writer<'s> {
     has_failed: bool,
     /// The number of the last change when the transaction began.
     begun_at: i64,
-    /// The entries that this transaction deleted.
+    /// The entries that this transaction deleted. Their rows may be missing, which would otherwise count as tampering.
     deleted: HashSet<Name>,
-    /// The entries that this transaction wrote.
+    /// The entries that this transaction wrote, for [`Self::touched`].
     written: HashSet<Name>,
     /// The store's own row as the commit will write it.
     pub(super) head: RawHead,

@@ -40,7 +40,7 @@ pub(super) const ACL_IN_BODY: &[&str] = &[
     "aws:resourcetag/",
     "s3:tlsversion",
 ];
-/// The unknown condition keys of a request with retention headers: stores count the number of
+/// The unknown condition keys of a request with retention headers. They are unknown because stores count the number of
 /// remaining days differently.
 const LOCKED: &[&str] = &[
     "s3:object-lock-remaining-retention-days",
@@ -98,8 +98,8 @@ impl<'a> Object<'a, '_> {
     }
 }
 
-/// Returns the condition keys of an action on an object whose values the broker does not know;
-/// `None` if they are those of all actions.
+/// Returns the condition keys of an action on an object whose values the broker does not know; `None` if this list has
+/// no keys of its own for the action.
 pub(super) fn unknown_of(action: &str) -> Option<&'static [&'static str]> {
     Some(match action {
         "s3:PutObjectTagging" | "s3:PutObjectVersionTagging" => TAGS,

@@ -37,7 +37,7 @@ struct Activity {
 }
 
 impl Activity {
-    /// Why the connection should be closed now: `age` or `idle`.
+    /// Why the connection should be closed now: `age` or `idle`. `None` if it should stay open.
     fn verdict(&self, limits: &Limits) -> Option<&'static str> {
         if self.born.elapsed() > limits.connection_age {
             return Some("age");
@@ -136,7 +136,7 @@ impl Served {
         (is_trusted && !is_proxy).then(|| certified.certificate.clone())
     }
 
-    /// Why the connection should be closed now: `age` or `idle`.
+    /// Why the connection should be closed now: `age` or `idle`. `None` if it should stay open.
     pub(super) fn verdict(&self) -> Option<&'static str> {
         self.activity.verdict(&self.shared.limits)
     }

@@ -13,7 +13,7 @@ use crate::session::keyring::Keyring;
 use crate::sessions::record::member;
 use crate::sessions::{SessionsError, Standing};
 
-/// How often [`RedisSessions::examine`] asks a Redis that does not answer.
+/// How many times [`RedisSessions::examine`] asks a Redis that does not answer.
 const EXAMINED: u32 = 3;
 /// After how many probes, of which there is one a second, the settings of Redis are checked again.
 const CHECK_EVERY: u64 = 5;

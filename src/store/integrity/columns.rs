@@ -183,8 +183,8 @@ impl Fields<'_> {
         numbers.into_iter().chain(fields).for_each(put);
     }
 
-    /// Computes the digest of the feed up to this change: the SHA-256 of `before`, the digest up to the change before
-    /// it, and of the change itself, in hexadecimal.
+    /// Computes the digest of the feed up to this change, in hexadecimal: a SHA-256 of this change and of `before`, the
+    /// digest of the feed up to the previous change.
     pub fn chained(&self, before: &str) -> String {
         let mut context = digest::Context::new(&digest::SHA256);
         let mut put = |field: Field<'_>| {
