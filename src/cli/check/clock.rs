@@ -35,7 +35,11 @@ impl Look<'_> {
             Ok::<_, StoreError>((store.database_time().await?, store.last_changed_at().await?))
         };
         let line = match read.await {
-            Err(error) => failed("clock", error, "check the database's log"),
+            Err(error) => failed(
+                "clock",
+                error,
+                "check the log of PostgreSQL, or the file system of the SQLite store",
+            ),
             Ok((database, last)) => {
                 let here = self.now;
                 let off = database.map(|there| here.seconds() - there);

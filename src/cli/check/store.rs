@@ -32,8 +32,11 @@ impl Look<'_> {
                 self.lines.push(ok("store", says));
             }
             Err(error) => {
-                self.lines
-                    .push(failed("store", error, "check the database's log"));
+                self.lines.push(failed(
+                    "store",
+                    error,
+                    "check the log of PostgreSQL, or the file system of the SQLite store",
+                ));
                 return None;
             }
         }
@@ -259,7 +262,11 @@ impl Look<'_> {
         let ending = match upkeep::endings(store, directory, ages, until).await {
             Ok(ending) => ending,
             Err(error) => {
-                let line = failed("access keys", error, "check the database's log");
+                let line = failed(
+                    "access keys",
+                    error,
+                    "check the log of PostgreSQL, or the file system of the SQLite store",
+                );
                 return self.lines.push(line);
             }
         };
