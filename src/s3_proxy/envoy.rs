@@ -75,7 +75,7 @@ pub fn read(question: CheckRequest) -> Result<Checked, String> {
     })
 }
 
-/// The address of the client, which Envoy has found by its own rules about forwarded addresses.
+/// The address of the client. Envoy determines it by its own rules about forwarded addresses.
 fn client(attributes: &AttributeContext) -> Result<IpAddr, String> {
     use crate::api::envoy::address::Address;
     let peer = attributes.source.as_ref();

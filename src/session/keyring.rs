@@ -21,7 +21,7 @@ use crate::session::signing_key::{Algorithm, SigningKey};
 pub use session_key::SessionKey;
 
 const MAX_KEYS: usize = 16;
-/// The most ids of removed keys that the file keeps. A broker that reads the file records them in
+/// The maximum number of ids of removed keys that the file keeps. A broker that reads the file records them in
 /// the store.
 const MAX_RETIRED: usize = 256;
 

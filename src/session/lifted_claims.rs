@@ -11,7 +11,7 @@ use crate::base::names::Tag;
 
 /// The tag that names the claims of a role or user, separated by blanks.
 pub const TAG: &str = "brevet:claims";
-/// The most names that a configuration allows.
+/// The maximum number of claims that a configuration may allow.
 pub const MAX_CLAIMS: usize = 16;
 /// Claims whose value is a list: RFC 9068 section 2.2.3.1. The tag has the members of the list, separated by blanks.
 const LISTS: [&str; 3] = ["groups", "roles", "entitlements"];

@@ -3,9 +3,9 @@
 
 use ring::digest::{Context, SHA256};
 
-/// The most leaves of a tree. More leaves would hardly make signing cheaper, but would lengthen every path.
+/// The maximum number of leaves of a tree. More leaves would hardly make signing cheaper, but would lengthen paths.
 pub const MAX_LEAVES: usize = 64;
-/// The most hashes of a path: a tree of [`MAX_LEAVES`] leaves has this many levels above them.
+/// The maximum number of hashes of a path: a tree of [`MAX_LEAVES`] leaves has this many levels above them.
 pub const MAX_PATH: usize = 6;
 /// The length of a SHA-256 hash in bytes.
 pub const HASH: usize = 32;

@@ -11,7 +11,7 @@ use super::record::member;
 use super::{SessionId, SessionRecord, session_id};
 use crate::base::clock::Timestamp;
 
-/// The most ended records that one insertion deletes, so that its cost stays constant.
+/// The maximum number of ended records that one insertion deletes, so that every insertion costs about the same.
 const SWEEP: usize = 4;
 /// The bytes that a record takes besides its encoding: its places in both tables and the allocator's
 /// overhead.

@@ -9,7 +9,7 @@ use crate::budgets::Source;
 
 /// The maximum number of device flows that a node keeps in memory at a time.
 const MAX_OPEN: usize = 10_000;
-/// The most device flows that one source address may have open.
+/// The maximum number of device flows that one source address may have open.
 const MAX_OF_SOURCE: usize = 1_000;
 /// How often a program may ask whether its flow was decided.
 pub const INTERVAL: Duration = Duration::from_secs(1);

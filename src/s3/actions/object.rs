@@ -259,9 +259,9 @@ fn part<'a>(object: &Object<'a, '_>, keys: &[(Cow<'static, str>, Value<'a>)]) ->
     object.check(just("s3:PutObject"), OF_STORE, &keys)
 }
 
-/// Returns the permissions that are needed to copy an object: to read the source, to write the
-/// object, and both for tags, unless the request replaces them. The broker does not know whether
-/// the source has tags, so it always requires the permissions for them.
+/// Returns the permissions that are needed to copy an object: to read the source and to write the object, and to read
+/// and write tags unless the request replaces them. The broker does not know whether the source has tags, so it always
+/// requires the permissions for tags.
 fn copied<'a>(
     head: &Head<'a>,
     object: &Object<'a, '_>,
