@@ -184,8 +184,8 @@ pub enum Refusal {
     },
     /// The attribute `Role` does not contain the pair of this role and this provider.
     #[error(
-        "the attribute `Role` does not name the role `{role}` with the provider `{provider}`; it \
-         has {pairs} such pairs"
+        "the attribute `Role` does not name the role `{role}` with the provider `{provider}`, but {pairs} other pairs \
+         of a role and a provider"
     )]
     RoleNotGranted {
         role: String,
@@ -275,8 +275,8 @@ impl Refusal {
                  the response was changed in transit."
             }
             Self::Status { .. } => {
-                "The identity provider did not authenticate the user, or refuses this service \
-                 provider. Its own log says why."
+                "The identity provider did not authenticate the user, or refuses this service provider. The log \
+                 of the identity provider says why."
             }
             Self::Unsigned => {
                 "Configure the identity provider to sign the assertion or the response."
@@ -307,16 +307,15 @@ impl Refusal {
             }
             Self::MetadataExpired { .. } => "Import the identity provider's current metadata.",
             Self::Issuer { .. } => {
-                "Use the provider whose metadata has this entity ID, or import the metadata of \
-                 this issuer."
+                "Use the SAML provider whose metadata has this entity ID, or import the metadata of this issuer."
             }
             Self::Destination(_) | Self::Recipient { .. } => {
-                "Enter this broker's assertion consumer URL at the identity provider (it may call \
-                 it ACS, Reply, Recipient or Destination URL), or add the URL to `[saml] \
+                "Enter this broker's assertion consumer URL at the identity provider (whose name for the URL \
+                 may be ACS, Reply, Recipient or Destination URL), or add the URL to `[saml] \
                  recipients`."
             }
             Self::Audience { .. } => {
-                "Enter this broker's entity ID at the identity provider (it may call it Audience, \
+                "Enter this broker's entity ID at the identity provider (whose name for the ID may be Audience, \
                  Entity ID or Relying Party Identifier), or add the audience to `[saml] \
                  audiences`."
             }

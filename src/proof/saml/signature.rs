@@ -168,8 +168,7 @@ impl SignedInfo {
         }
         let [enveloped, transform] = *children(transforms) else {
             return Err(Shape(
-                "the transforms are not the enveloped signature and exclusive canonicalization, \
-                 in this order",
+                "Transforms must be the enveloped signature and then exclusive canonicalization",
             ));
         };
         if !is(enveloped, "Transform") || !is(transform, "Transform") {
