@@ -56,8 +56,8 @@ impl Store {
         memory.looked_at = Some(now);
     }
 
-    /// Whether a search for an administrator may begin. It may not if a search has found no administrator within the
-    /// last minute.
+    /// Whether a search for an administrator may begin. This is not the case for a minute after a search that found
+    /// nobody.
     pub fn may_look_for_administrators(&self, now: Timestamp) -> bool {
         let memory = self.administrators.lock();
         let memory = memory.unwrap_or_else(PoisonError::into_inner);

@@ -15,7 +15,7 @@ use crate::sessions::{SessionsError, Standing};
 
 /// How many times [`RedisSessions::examine`] asks a Redis that does not answer.
 const EXAMINED: u32 = 3;
-/// After how many probes, of which there is one a second, the settings of Redis are checked again.
+/// The settings of Redis are checked once in this many probes. There is one probe a second.
 const CHECK_EVERY: u64 = 5;
 
 impl RedisSessions {
