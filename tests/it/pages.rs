@@ -608,7 +608,7 @@ async fn who_may_nothing_is_told_so_and_can_sign_out() {
     let refused = bob.submit("/portal/credentials", &[("role", CLOSED)]).await;
     assert_eq!(refused, 403);
     assert!(
-        bob.shows("There is no access to Closed in 111122223333."),
+        bob.shows("You have no access to the role Closed in the account 111122223333."),
         "{}",
         bob.page.body
     );
