@@ -23,6 +23,7 @@ use document::{Audit, Broker, Document, Identity, Imds, Tags};
 
 pub use container::{ContainerConfig, WorkloadConfig};
 pub use imds::ImdsConfig;
+pub use listener::ListenerConfig;
 #[cfg(test)]
 use listener::OFF_LOOPBACK_SENTENCE;
 pub use pod_identity::PodIdentityConfig;
@@ -186,15 +187,11 @@ impl AgentConfig {
 
     /// The number of listeners, including the operators' listener. They share the file descriptors of the process.
     pub fn listeners(&self) -> usize {
-        let pods = self.pod_identity.as_ref();
-        let others = [
-            self.imds.is_some(),
-            self.container.is_some(),
-            self.unix_socket.is_some(),
-        ];
+        let imds = self.imds.as_ref().map_or(0, |imds| imds.listeners.len());
+        let container = self.container.as_ref().map_or(0, |c| c.listeners.len());
+        let pods = self.pod_identity.as_ref().map_or(0, |p| p.listeners.len());
         // The operators' one is always there.
-        1 + pods.map_or(0, |pods| pods.listeners.len())
-            + others.iter().filter(|there| **there).count()
+        1 + imds + container + pods + usize::from(self.unix_socket.is_some())
     }
 
     /// A text that names the broker and the identity with which the agent calls it. Cached sessions can be used

@@ -26,10 +26,26 @@ const JSON: &str = "application/json";
 
 /// A workload that may ask for credentials.
 pub struct Workload {
-    /// The name of the workload in audit lines.
-    pub name: Arc<str>,
-    pub token: WorkloadToken,
-    pub slot: Arc<Slot>,
+    /// The workload in audit lines.
+    recipient: Recipient,
+    token: WorkloadToken,
+    slot: Arc<Slot>,
+}
+
+impl Workload {
+    /// Makes a workload that gets the sessions of `slot` for its token. `name` is its name in audit lines.
+    pub fn new(name: &str, token: WorkloadToken, slot: Arc<Slot>) -> Self {
+        let recipient = Recipient {
+            listener: LISTENER,
+            workload: name.to_owned(),
+            proof: "container-token",
+        };
+        Self {
+            recipient,
+            token,
+            slot,
+        }
+    }
 }
 
 pub struct Container {
@@ -92,13 +108,9 @@ impl Face for Container {
         let result = workload.slot.get(now).await;
         let result = result.as_deref();
         self.hand_outs.count(result.map(|_| ()));
-        let recipient = Recipient {
-            listener: LISTENER,
-            workload: workload.name.to_string(),
-            proof: "container-token",
-        };
+        let peer = || Some(peer.to_string());
         self.audit
-            .handed_out(now, &recipient, || Some(peer.to_string()), result);
+            .handed_out(now, &workload.recipient, peer, result);
         credentials(result)
     }
 

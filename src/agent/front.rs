@@ -1,12 +1,9 @@
 //! The first check of each request of a workload. It refuses whatever a proxy, a web page or a confused client
 //! could have sent, so that credentials are given only to programs that meant to ask this agent. Does no I/O.
 
-use std::net::Ipv6Addr;
-
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Method, Request, StatusCode};
 
-use crate::base::host_names::HostNames;
+use super::hosts::{Hosts, OtherHost};
 use crate::base::http::host;
 
 /// The refusal of a request, as an HTTP status and a message.
@@ -27,25 +24,16 @@ impl Refused {
 ///
 /// # Errors
 /// [`Refused`] with the answer for the client.
-pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> {
-    let headers = request.headers();
-    let host = host(request.uri(), headers).map_err(|_| {
-        Refused::new(
-            StatusCode::BAD_REQUEST,
-            "The request must name exactly one host (in the header Host), in ASCII characters.",
-        )
-    })?;
-    if !hosts.contains(host) {
-        let message = "The header Host names another host. Call this agent by its address, or add the name to `hosts` in its configuration.";
-        return Err(Refused::new(StatusCode::FORBIDDEN, message));
-    }
-    if !is_spelled_plainly(host) {
-        let message = "The host must be written in its usual form: an IPv4 address as four decimal numbers, and no dot at the end.";
-        return Err(Refused::new(StatusCode::FORBIDDEN, message));
-    }
-    let (mut is_forwarded, mut is_of_a_page) = (false, false);
-    for name in headers.keys() {
+pub fn check<B>(request: &Request<B>, hosts: &Hosts) -> Result<(), Refused> {
+    // One pass over all headers costs less than a look-up of each.
+    let (mut is_forwarded, mut is_of_a_page, mut has_body) = (false, false, false);
+    let (mut named, mut is_usual) = (0, false);
+    for (name, value) in request.headers() {
         match name.as_str() {
+            "host" => {
+                named += 1;
+                is_usual = hosts.is_usual(value.as_bytes());
+            }
             "forwarded"
             | "via"
             | "cf-connecting-ip"
@@ -61,10 +49,15 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
             // Browsers send Sec-Fetch-Site also where they send no Origin (Fetch Metadata Request Headers).
             // Programs do not: the `fetch` of Node.js sends only Sec-Fetch-Mode.
             "origin" | "sec-fetch-site" => is_of_a_page = true,
+            "content-length" => has_body |= value != "0",
+            "transfer-encoding" => has_body = true,
             name => {
                 is_forwarded |= name.starts_with("x-forwarded") || name.starts_with("x-envoy-");
             }
         }
+    }
+    if named != 1 || !is_usual || request.uri().authority().is_some() {
+        check_host(request, hosts)?;
     }
     if is_forwarded {
         let message = "This request was forwarded by a proxy (it has a header such as X-Forwarded-For). Call this \
@@ -80,8 +73,7 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
         let message = "The methods TRACE and CONNECT are not allowed.";
         return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, message));
     }
-    let length = headers.get(CONTENT_LENGTH);
-    if headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0") {
+    if has_body {
         let message = "A request must not have a body.";
         return Err(Refused::new(StatusCode::BAD_REQUEST, message));
     }
@@ -93,42 +85,54 @@ pub fn check<B>(request: &Request<B>, hosts: &HostNames) -> Result<(), Refused> 
     Ok(())
 }
 
-/// Whether a host is written as clients of this agent write it. Attackers use other spellings of an address to get a
-/// URL past the filter of a program that fetches URLs for them.
-fn is_spelled_plainly(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let is_mapped = name
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .and_then(|address| address.parse::<Ipv6Addr>().ok())
-        .is_some_and(|address| address.to_ipv4().is_some() && !address.is_loopback());
-    !is_mapped && !name.ends_with('.')
+/// Checks the host that a request names, in any spelling.
+fn check_host<B>(request: &Request<B>, hosts: &Hosts) -> Result<(), Refused> {
+    let host = host(request.uri(), request.headers()).map_err(|_| {
+        Refused::new(
+            StatusCode::BAD_REQUEST,
+            "The request must name exactly one host (in the header Host), in ASCII characters.",
+        )
+    })?;
+    hosts.check(host).map_err(|other| {
+        let message = match other {
+            OtherHost::Foreign => {
+                "The header Host names another host or another port. Call this agent by its address and port, or add the name to `hosts` in its configuration."
+            }
+            OtherHost::Misspelled => {
+                "The host must be written in its usual form: an IPv4 address as four decimal numbers, and no dot at the end."
+            }
+        };
+        Refused::new(StatusCode::FORBIDDEN, message)
+    })
 }
 
 /// Whether a path can be understood in only one way: it has no empty part, no dot segment and no escape.
 fn is_plain(path: &str) -> bool {
-    let Some(path) = path.strip_prefix('/') else {
+    let bytes = path.as_bytes();
+    // Neither of the two has branches, so that many bytes are looked at together.
+    let is_odd = |b: u8| !b.is_ascii_graphic() | (b == b'%') | (b == b'\\') | (b == b';');
+    let has_odd = bytes.iter().fold(false, |found, b| found | is_odd(*b));
+    let next = bytes.get(1..).unwrap_or_default();
+    let is_unusual = |a: u8, b: u8| (a == b'/') & ((b == b'/') | (b == b'.'));
+    let has_unusual = bytes
+        .iter()
+        .zip(next)
+        .fold(false, |found, (a, b)| found | is_unusual(*a, *b));
+    if has_odd || !path.starts_with('/') {
         return false;
-    };
-    // The length of the segment, and how many dots are in it.
-    let (mut length, mut dots) = (0, 0);
-    let is_relative = |length, dots| dots == length && (1..=2).contains(&length);
-    for byte in path.bytes() {
-        match byte {
-            b'/' if length == 0 || is_relative(length, dots) => return false,
-            b'/' => (length, dots) = (0, 0),
-            b'%' | b'\\' | b';' => return false,
-            _ if !byte.is_ascii_graphic() => return false,
-            _ => {
-                length += 1;
-                dots += u32::from(byte == b'.');
-            }
+    }
+    if !has_unusual {
+        return true;
+    }
+    let mut parts = path.split('/').skip(1).peekable();
+    while let Some(part) = parts.next() {
+        // Only the last part may be empty: after a slash at the end.
+        let is_empty = part.is_empty() && parts.peek().is_some();
+        if is_empty || matches!(part, "." | "..") {
+            return false;
         }
     }
-    !is_relative(length, dots)
+    true
 }
 
 #[cfg(test)]
@@ -137,8 +141,9 @@ mod tests {
     use crate::base::host_names::HostName;
 
     fn status(build: impl FnOnce(http::request::Builder) -> http::request::Builder) -> u16 {
-        let hosts =
-            HostNames::new(["169.254.169.254", "localhost"].map(|n| HostName::parse(n).unwrap()));
+        let own = [("169.254.169.254", 80), ("localhost", 8080)];
+        let hosts = own.map(|(name, port)| (HostName::parse(name).unwrap(), Some(port)));
+        let hosts = Hosts::new(hosts);
         let request = Request::builder().uri("/latest/meta-data/");
         let request = build(request).body(()).unwrap();
         match check(&request, &hosts) {
@@ -155,6 +160,10 @@ mod tests {
             ("169.254.169.254", 200),
             ("169.254.169.254:80", 200),
             ("localhost:8080", 200),
+            // A name of the agent with the port of somebody else.
+            ("169.254.169.254:8080", 403),
+            ("localhost", 403),
+            ("localhost:80", 403),
             ("rebound.example.com", 403),
             ("169.254.169.254.example.com", 403),
             ("", 400),
@@ -177,7 +186,7 @@ mod tests {
         }
         assert_eq!(status(|r| r), 400);
         assert_eq!(
-            status(|r| r.header(HOST.0, HOST.1).header("host", "localhost")),
+            status(|r| r.header(HOST.0, HOST.1).header("host", "localhost:8080")),
             400
         );
         let foreign =
@@ -200,6 +209,39 @@ mod tests {
         ] {
             let refused = status(|r| r.header(HOST.0, HOST.1).header(name, "x"));
             assert_eq!(refused, 403, "{name}");
+        }
+    }
+
+    #[test]
+    fn ag_02_a_path_with_dots_or_slashes_is_looked_at_part_by_part() {
+        for (path, expected) in [
+            ("/", true),
+            ("/latest/", true),
+            ("/latest/meta-data/iam/security-credentials/App", true),
+            ("/.well-known/x", true),
+            ("/a/.b", true),
+            ("/a/...", true),
+            ("/a/..b/", true),
+            ("/a./b..", true),
+            ("", false),
+            ("*", false),
+            ("latest", false),
+            ("//", false),
+            ("/a//", false),
+            ("/a//b", false),
+            ("/.", false),
+            ("/./", false),
+            ("/..", false),
+            ("/a/..", false),
+            ("/a/../b", false),
+            ("/a/.b/./c", false),
+            ("/a%2fb", false),
+            ("/a\\b", false),
+            ("/a;b", false),
+            ("/a b", false),
+            ("/caf\u{e9}", false),
+        ] {
+            assert_eq!(is_plain(path), expected, "{path}");
         }
     }
 

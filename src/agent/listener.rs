@@ -25,7 +25,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::connections::{Connections, Pulse, is_shortage};
 use super::front::{self, Refused};
-use crate::base::host_names::HostNames;
+use super::hosts::Hosts;
 
 /// How long a request may take to arrive, and how long a connection may be idle, in seconds.
 pub const MAX_IDLE_SECONDS: u32 = 15;
@@ -88,7 +88,7 @@ impl Answer {
 }
 
 /// Accepts connections until the agent ends, and holds at most `most` of them.
-pub async fn serve<F: Face>(listener: TcpListener, most: usize, hosts: HostNames, face: Arc<F>) {
+pub async fn serve<F: Face>(listener: TcpListener, most: usize, hosts: Hosts, face: Arc<F>) {
     let hosts = Arc::new(hosts);
     let mut open = Connections::new(most);
     // One timer for all connections: a timer for each request would cost as much as the credentials.
@@ -124,32 +124,30 @@ pub async fn serve<F: Face>(listener: TcpListener, most: usize, hosts: HostNames
 async fn connection<F: Face>(
     stream: TcpStream,
     peer: SocketAddr,
-    hosts: &HostNames,
+    hosts: &Hosts,
     face: &Arc<F>,
     pulse: &Pulse,
 ) -> Result<(), hyper::Error> {
     // Small answers are sent at once; without the option the connection still works.
     let _ = stream.set_nodelay(true);
-    let hop_limit = Arc::new(AtomicU32::new(0));
+    let hop_limit = AtomicU32::new(0);
     let stream = Limited {
         stream,
-        wanted: hop_limit.clone(),
+        wanted: &hop_limit,
         set: 0,
     };
-    let service = service_fn(|request: Request<Incoming>| {
-        let hop_limit = hop_limit.clone();
-        async move {
-            pulse.begins();
-            let answer = match front::check(&request, hosts) {
-                Ok(()) => face.answer(&request, peer).await,
-                Err(refused) => face.refuse(refused),
-            };
-            if let Some(hops) = answer.hop_limit {
-                hop_limit.store(hops, Ordering::Relaxed);
-            }
-            pulse.answered();
-            Ok::<_, Infallible>(answer.response)
+    let hop_limit = &hop_limit;
+    let service = service_fn(move |request: Request<Incoming>| async move {
+        pulse.begins();
+        let answer = match front::check(&request, hosts) {
+            Ok(()) => face.answer(&request, peer).await,
+            Err(refused) => face.refuse(refused),
+        };
+        if let Some(hops) = answer.hop_limit {
+            hop_limit.store(hops, Ordering::Relaxed);
         }
+        pulse.answered();
+        Ok::<_, Infallible>(answer.response)
     });
     http().serve_connection(TokioIo::new(stream), service).await
 }
@@ -163,14 +161,14 @@ pub fn http() -> http1::Builder {
 }
 
 /// A connection whose hop limit (IPv4: TTL) is set before the next bytes are written.
-struct Limited {
+struct Limited<'a> {
     stream: TcpStream,
     /// The hop limit that an answer asked for; 0 stands for the system's default.
-    wanted: Arc<AtomicU32>,
+    wanted: &'a AtomicU32,
     set: u32,
 }
 
-impl Limited {
+impl Limited<'_> {
     /// Sets the hop limit that the last answer asked for, unless it is set already.
     ///
     /// # Errors
@@ -197,7 +195,7 @@ impl Limited {
     }
 }
 
-impl AsyncRead for Limited {
+impl AsyncRead for Limited<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -207,7 +205,7 @@ impl AsyncRead for Limited {
     }
 }
 
-impl AsyncWrite for Limited {
+impl AsyncWrite for Limited<'_> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -262,7 +260,7 @@ mod tests {
     async fn who_only_holds_connections_keeps_nobody_out() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let hosts = HostNames::new([HostName::Domain("localhost".into())]);
+        let hosts = Hosts::new([(HostName::Domain("localhost".into()), None)]);
         let serving = tokio::spawn(serve(listener, 4, hosts, Arc::new(Hello)));
         let mut held = Vec::new();
         for _ in 0..20 {
@@ -283,7 +281,7 @@ mod tests {
     async fn a_connection_without_a_whole_request_is_closed_and_a_busy_one_is_not() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let hosts = HostNames::new([HostName::Domain("localhost".into())]);
+        let hosts = Hosts::new([(HostName::Domain("localhost".into()), None)]);
         let serving = tokio::spawn(serve(listener, 4, hosts, Arc::new(Hello)));
         let started = tokio::time::Instant::now();
         let mut silent = TcpStream::connect(address).await.unwrap();

@@ -12,6 +12,7 @@ use super::config::AuditTarget;
 use super::connections;
 use super::container::{Container, Workload};
 use super::handouts::Handouts;
+use super::hosts::Hosts;
 use super::imds::Parts;
 use super::listener;
 use super::metrics::Metrics;
@@ -21,7 +22,7 @@ use super::wanted::Wanted;
 use super::workload_token::WorkloadToken;
 use crate::base::clock::Clock;
 use crate::base::entropy::Entropy;
-use crate::base::host_names::{HostName, HostNames};
+use crate::base::host_names::HostName;
 use crate::base::secret::Secret;
 
 /// The path of the page with the credentials.
@@ -69,14 +70,10 @@ pub async fn start(
         metrics: metrics.clone(),
     };
     let handouts = Arc::new(Handouts::new(source, clock, entropy, metrics));
-    let workload = Workload {
-        name: "exec".into(),
-        token,
-        slot: handouts.pin(wanted),
-    };
+    let workload = Workload::new("exec", token, handouts.pin(wanted));
     let workloads = HashMap::from([(PATH.to_owned(), workload)]);
     let face = Arc::new(Container::new(workloads, parts));
-    let hosts = HostNames::new([HostName::Address(address.ip())]);
+    let hosts = Hosts::new([(HostName::Address(address.ip()), Some(address.port()))]);
     let mut tasks = JoinSet::new();
     let most = connections::most_of_each(1);
     tasks.spawn(listener::serve(listener, most, hosts, face));

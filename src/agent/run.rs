@@ -13,12 +13,13 @@ use tokio::task::JoinHandle;
 
 use super::audit::Audit;
 use super::cache::{Cache, CacheError, Kept};
-use super::config::{AgentConfig, CacheConfig, ImdsConfig, ImdsPrincipal};
+use super::config::{AgentConfig, CacheConfig, ImdsConfig, ImdsPrincipal, ListenerConfig};
 use super::connections;
 use super::handouts::{Handouts, Slot};
+use super::hosts::{self, Hosts};
 use super::imds::{Imds, Parts};
 use super::imds_identity::{self, IdentityKeyError};
-use super::listener;
+use super::listener::{self, Face};
 use super::metrics::Metrics;
 use super::operator::Operator;
 use super::source::BrokerSource;
@@ -30,7 +31,6 @@ use super::world::{ImdsWorld, World, url};
 use crate::base::arn::{account_of, name_of};
 use crate::base::clock::Clock;
 use crate::base::entropy::{Entropy, NoEntropy};
-use crate::base::host_names::{HostName, HostNames};
 use crate::files::FileError;
 
 /// Why an agent cannot start.
@@ -201,9 +201,25 @@ impl Assembly {
         }
     }
 
+    /// Starts the listeners of a section for one face. Returns the actual address of the first one.
+    async fn serve<F: Face>(
+        &mut self,
+        key: &'static str,
+        listeners: &[ListenerConfig],
+        face: Arc<F>,
+    ) -> Result<Option<SocketAddr>, StartError> {
+        let mut first = None;
+        for config in listeners {
+            let (listener, address) = listen(key, config.address).await?;
+            first.get_or_insert(address);
+            let hosts = config.hosts(address.port());
+            let serve = listener::serve(listener, self.most, hosts, face.clone());
+            self.tasks.push(tokio::spawn(serve));
+        }
+        Ok(first)
+    }
+
     async fn imds(&mut self, config: &ImdsConfig) -> Result<ImdsWorld, StartError> {
-        let address = config.listener.address;
-        let (listener, address) = listen("[imds] address", address).await?;
         let wanted = WorkloadWanted {
             workload: match config.principal {
                 ImdsPrincipal::Node => WorkloadId::Process {
@@ -224,11 +240,10 @@ impl Assembly {
         let identity = imds_identity::pages(config, self.clock.now())?;
         let face = Imds::new(config, slot.clone(), self.parts(), identity)?;
         self.pinned.push(slot);
-        let hosts = config.listener.hosts.clone();
-        let serve = listener::serve(listener, self.most, hosts, Arc::new(face));
-        self.tasks.push(tokio::spawn(serve));
+        let key = "[imds] address";
+        let first = self.serve(key, &config.listeners, Arc::new(face)).await?;
         Ok(ImdsWorld {
-            endpoint: url(address),
+            endpoint: first.map(url).unwrap_or_default(),
             role: name_of(&config.role_arn).to_owned(),
             v1: config.v1,
             account_id: account_of(&config.role_arn).to_owned(),
@@ -262,13 +277,11 @@ impl Assembly {
             pinned: self.pinned.clone(),
             metrics: self.metrics.clone(),
         };
-        // Probes of an orchestrator call the operators' endpoints by addresses that nobody can know here.
+        // Probes of an orchestrator call the operators' endpoints by addresses that nobody can know here, and people by
+        // the port of a tunnel. There are no credentials here.
         let hosts = match address.ip().to_canonical().is_loopback() {
-            true => HostNames::new([
-                HostName::Address(address.ip().to_canonical()),
-                HostName::Domain("localhost".into()),
-            ]),
-            false => HostNames::any(),
+            true => Hosts::new(hosts::of_address(address.ip()).map(|name| (name, None))),
+            false => Hosts::any(),
         };
         let serve = listener::serve(listener, self.most, hosts, Arc::new(face));
         self.tasks.push(tokio::spawn(serve));

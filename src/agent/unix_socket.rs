@@ -27,12 +27,13 @@ use super::connections::{Connections, is_shortage};
 use super::container::{credentials, error, method_not_allowed, refusal_of_front};
 use super::front;
 use super::handouts::Slot;
+use super::hosts::Hosts;
 use super::imds::Parts;
 use super::listener::{self, Answer, MAX_IDLE_SECONDS};
 use super::metrics::HandOuts;
 use super::peer::{Peer, Unknown, Who, peer, since_boot};
 use crate::base::clock::Clock;
-use crate::base::host_names::{HostName, HostNames};
+use crate::base::host_names::HostName;
 
 const LISTENER: &str = "unix";
 /// The path of the page with the credentials.
@@ -56,7 +57,7 @@ pub struct UnixSocket {
     clock: Arc<dyn Clock>,
     audit: Arc<Audit>,
     hand_outs: HandOuts,
-    hosts: HostNames,
+    hosts: Hosts,
 }
 
 impl UnixSocket {
@@ -66,7 +67,8 @@ impl UnixSocket {
             clock: parts.clock,
             audit: parts.audit,
             hand_outs: parts.metrics.hand_outs(LISTENER),
-            hosts: HostNames::new([HostName::Domain("localhost".into())]),
+            // A socket has no port, so clients may write any.
+            hosts: Hosts::new([(HostName::Domain("localhost".into()), None)]),
         }
     }
 

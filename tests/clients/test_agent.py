@@ -13,12 +13,12 @@ import pytest
 from botocore.config import Config
 
 
-@pytest.fixture
-def agent(world, environment, tmp_path):
+@pytest.fixture(params=["127.0.0.1:0", "[::1]:0"], ids=["ipv4", "ipv6"])
+def agent(request, world, environment, tmp_path):
     """An agent that hands out the demo role."""
     path = tmp_path / "agent.json"
     audit = tmp_path / "agent-audit.jsonl"
-    arguments = ["--listen", "127.0.0.1:0", "--world", str(path), "--audit", str(audit)]
+    arguments = ["--listen", request.param, "--world", str(path), "--audit", str(audit)]
     process = subprocess.Popen([world["brevet"], "agent", "--dev", *arguments], env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not path.exists():

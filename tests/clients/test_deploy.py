@@ -118,11 +118,13 @@ def test_the_daemonset_starts_the_agent(folder):
         exec 3<>/dev/tcp/{ready["host"]}/{ready["port"]}
         printf 'GET {ready["path"]} HTTP/1.1\\r\\nHost: {ready["host"]}\\r\\nConnection: close\\r\\n\\r\\n' >&3
         head -1 <&3
+        (: </dev/tcp/fd00:ec2::23/{live["port"]}) && echo "it listens by IPv6"
     """
     tried = subprocess.run(["unshare", "--net", "ip", "link"], capture_output=True, text=True)
     if tried.returncode != 0:
         may_skip(f"a network of its own needs root and iproute2: {tried.stderr}")
     done = subprocess.run(["unshare", "--net", "bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert "it listens by IPv6" in done.stdout, done.stdout + done.stderr
     assert "HTTP/1.1 200 OK" in done.stdout, done.stdout + done.stderr
 
 
@@ -225,6 +227,7 @@ def test_the_units_run_by_the_commands_of_the_pages(folder):
     printed = {name: (folder / name).read_text() if (folder / name).exists() else "" for name in ("out", "log")}
     assert "\ndone\n" in printed["out"], done.stdout + done.stderr + "".join(printed.values())
     found = dict(re.findall(r"^([\w -]+): (.*)$", printed["out"], re.MULTILINE))
+    assert sorted(found["addresses"].split()) == ["169.254.169.254/32", "169.254.170.2/32", "fd00:ec2::254/128"]
     for when in ("before", "after"):
         assert json.loads(found[when])["Code"] == "Success" and json.loads(found[when])["AccessKeyId"].startswith("ASIA")
     lines = [json.loads(line) for line in found["audit"].split("\t")]

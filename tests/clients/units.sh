@@ -22,6 +22,7 @@ keys() {
 of() { systemctl show --property="$1" --value "$2"; }
 status() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(of MainPID "$2")/status"; }
 
+echo "addresses: $(ip -oneline address show dev lo | grep -oE '169\.254\.[0-9.]+/32|fd00:ec2::[0-9]+/128' | paste -sd ' ')"
 echo "before: $(keys | tr -d '\n')"
 systemctl restart brevet-agent
 echo "after: $(keys | tr -d '\n')"

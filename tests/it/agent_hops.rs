@@ -53,7 +53,7 @@ done
 ask() {
   ip netns exec "$1" timeout "$4" bash -c '
     exec 3<>/dev/tcp/10.99.1.1/$1
-    printf "%s\r\nHost: 10.99.1.1\r\nConnection: close\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n" "$2" >&3
+    printf "%s\r\nHost: 10.99.1.1:$1\r\nConnection: close\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n" "$2" >&3
     head -n 1 <&3' bash "$2" "$3" | cut -d " " -f 2 || true
 }
 echo "neighbour token: $(ask router 81 'PUT /latest/api/token HTTP/1.1' 30)"

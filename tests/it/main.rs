@@ -4,9 +4,11 @@
 mod acknowledgement;
 mod agent;
 mod agent_attacks;
+mod agent_beside;
 mod agent_container;
 mod agent_hops;
 mod agent_imds;
+mod agent_ipv6;
 mod audit;
 mod audit_chain;
 mod authentication;

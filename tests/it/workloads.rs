@@ -20,7 +20,7 @@ const ISSUER: &str = "https://cluster.example.com";
 const PROVIDER: &str = "arn:aws:iam::111122223333:oidc-provider/cluster.example.com";
 const ACTION: &str = "brevet:AssumeRoleForWorkload";
 
-fn arn(kind: &str, name: &str) -> String {
+pub fn arn(kind: &str, name: &str) -> String {
     format!("arn:aws:iam::{ACCOUNT}:{kind}/{name}")
 }
 
@@ -28,7 +28,7 @@ fn policy(statements: Value) -> Value {
     json!({"Version": "2012-10-17", "Statement": statements})
 }
 
-fn keys_of(user: &str) -> Keys {
+pub fn keys_of(user: &str) -> Keys {
     Keys {
         id: format!("AKIA{:0>16}", user.to_ascii_uppercase().replace('-', "")),
         secret: format!("canary+secret/of/{user:0>23}"),
@@ -36,7 +36,7 @@ fn keys_of(user: &str) -> Keys {
     }
 }
 
-fn signing_key() -> SigningKey {
+pub fn signing_key() -> SigningKey {
     let entropy = SystemEntropy::new();
     SigningKey::generate(Algorithm::ES384, KeyState::Current, &entropy, now()).unwrap()
 }
@@ -135,7 +135,7 @@ fn directory(signing: &SigningKey) -> Value {
             {"Cluster": "test", "Family": "billing", "RoleArn": arn("role", "task")}]}})
 }
 
-async fn broker_with(signing: &SigningKey) -> Broker {
+pub async fn broker_with(signing: &SigningKey) -> Broker {
     configured_broker_with(signing, |_| {}).await
 }
 
@@ -179,7 +179,7 @@ async fn node_of_cluster(
 }
 
 /// The claims of a pod's projected token.
-fn claims(audience: &str, namespace: &str, account: &str, node: &str) -> Value {
+pub fn claims(audience: &str, namespace: &str, account: &str, node: &str) -> Value {
     let at = now().seconds();
     json!({"iss": ISSUER, "aud": [audience], "sub": format!("system:serviceaccount:{namespace}:{account}"),
         "iat": at - 10, "nbf": at - 10, "exp": at + 3_600, "kubernetes.io": {
@@ -188,7 +188,7 @@ fn claims(audience: &str, namespace: &str, account: &str, node: &str) -> Value {
             "node": {"name": node, "uid": "9a8b7c6d"}}})
 }
 
-fn sign(signing: &SigningKey, claims: &Value) -> String {
+pub fn sign(signing: &SigningKey, claims: &Value) -> String {
     signing.sign(claims.to_string().as_bytes()).unwrap()
 }
 
@@ -245,7 +245,7 @@ async fn ask_for(broker: &Broker, node: &Keys, workload: Workload) -> String {
     ask(broker, node, &AssumeRoleForWorkload::new(workload)).await
 }
 
-fn session(role: &str, name: &str) -> String {
+pub fn session(role: &str, name: &str) -> String {
     format!("arn:aws:sts::{ACCOUNT}:assumed-role/{role}/{name}")
 }
 

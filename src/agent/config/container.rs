@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::document::{Container, ContainerWorkload};
-use super::listener::{ListenerConfig, listener};
+use super::listener::{ListenerConfig, listener, listeners};
 use super::{ConfigError, LONGEST, ranged, session_of, tags, value};
 use crate::agent::wanted::{Wanted, WorkloadId, WorkloadWanted};
 
@@ -14,7 +14,8 @@ const MAX_WORKLOADS: usize = 1_000;
 
 #[derive(Debug)]
 pub struct ContainerConfig {
-    pub listener: ListenerConfig,
+    /// The listeners, one for each address.
+    pub listeners: Vec<ListenerConfig>,
     pub workloads: Vec<WorkloadConfig>,
 }
 
@@ -31,9 +32,7 @@ pub struct WorkloadConfig {
 }
 
 pub(super) fn container(section: Container, base: &Path) -> Result<ContainerConfig, ConfigError> {
-    let address = section
-        .address
-        .unwrap_or(SocketAddr::from(([169, 254, 170, 2], 80)));
+    let default = SocketAddr::from(([169, 254, 170, 2], 80));
     if section.workloads.is_empty() || section.workloads.len() > MAX_WORKLOADS {
         let rule =
             format!("must be given 1 to {MAX_WORKLOADS} times: one section for each workload");
@@ -55,9 +54,9 @@ pub(super) fn container(section: Container, base: &Path) -> Result<ContainerConf
         }
     }
     Ok(ContainerConfig {
-        listener: listener(
+        listeners: listeners(
             ["[container] address", "[container] hosts"],
-            address,
+            section.address.unwrap_or_else(|| default.into()),
             &section.hosts,
             section.off_loopback.as_deref(),
         )?,
@@ -78,7 +77,7 @@ pub(super) fn for_development(
     let keys = ["--role", "--role", "--role"];
     let session = session_of(keys, session_name, role_arn, None, None)?;
     Ok(ContainerConfig {
-        listener: listener(["--listen", "--listen"], address, &[], None)?,
+        listeners: vec![listener(["--listen", "--listen"], address, &[], None)?],
         workloads: vec![WorkloadConfig {
             name: "demo".to_owned(),
             token_file: None,

@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 use super::principal::ImdsPrincipal;
 
 /// Session tags, by their keys.
 pub(super) type Tags = BTreeMap<String, String>;
+
+/// The addresses of a section, written as one text or as an array of them.
+#[derive(Debug)]
+pub(super) struct Addresses(pub(super) Vec<SocketAddr>);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,7 +72,7 @@ pub(super) struct Cache {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Imds {
-    pub(super) address: Option<SocketAddr>,
+    pub(super) address: Option<Addresses>,
     pub(super) role_arn: String,
     pub(super) role_session_name: Option<String>,
     #[serde(default)]
@@ -90,7 +95,7 @@ pub(super) struct Imds {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Container {
-    pub(super) address: Option<SocketAddr>,
+    pub(super) address: Option<Addresses>,
     #[serde(default)]
     pub(super) hosts: Vec<String>,
     pub(super) off_loopback: Option<String>,
@@ -116,7 +121,7 @@ pub(super) struct ContainerWorkload {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PodIdentity {
-    pub(super) addresses: Option<Vec<SocketAddr>>,
+    pub(super) addresses: Option<Addresses>,
     #[serde(default)]
     pub(super) hosts: Vec<String>,
     pub(super) off_loopback: Option<String>,
@@ -153,7 +158,7 @@ impl Imds {
     /// A section `[imds]` with a role and an address, and the default for every other key.
     pub(super) fn new(role_arn: &str, address: SocketAddr) -> Self {
         Self {
-            address: Some(address),
+            address: Some(address.into()),
             role_arn: role_arn.to_owned(),
             role_session_name: None,
             principal: ImdsPrincipal::Node,
@@ -167,5 +172,21 @@ impl Imds {
             meta_data: toml::Table::new(),
             identity_document_key: None,
         }
+    }
+}
+
+impl From<SocketAddr> for Addresses {
+    fn from(address: SocketAddr) -> Self {
+        Self(vec![address])
+    }
+}
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let parsed = match toml::Value::deserialize(deserializer)? {
+            toml::Value::Array(many) => many.into_iter().map(toml::Value::try_into).collect(),
+            one => one.try_into().map(|address| vec![address]),
+        };
+        parsed.map(Self).map_err(D::Error::custom)
     }
 }

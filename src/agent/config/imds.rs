@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::document::Imds;
-use super::listener::{ListenerConfig, listener};
+use super::listener::{ListenerConfig, listeners};
 use super::principal::ImdsPrincipal;
 use super::{ConfigError, LONGEST, ranged, role, session_name, tags, value};
 use crate::agent::imds_tree::MetaData;
@@ -13,8 +13,9 @@ use crate::base::arn::{account_of, name_of};
 /// The section `[imds]`, after its values were checked and its defaults were filled in.
 #[derive(Debug)]
 pub struct ImdsConfig {
-    pub listener: ListenerConfig,
-    /// The ARN of the role. Everybody who reaches the listener gets its credentials.
+    /// The listeners, one for each address.
+    pub listeners: Vec<ListenerConfig>,
+    /// The ARN of the role. Everybody who reaches a listener gets its credentials.
     pub role_arn: String,
     pub role_session_name: String,
     pub principal: ImdsPrincipal,
@@ -37,9 +38,7 @@ pub struct ImdsConfig {
 
 pub(super) fn imds(section: Imds, region: &str, base: &Path) -> Result<ImdsConfig, ConfigError> {
     let role_arn = role("[imds] role_arn", &section.role_arn)?;
-    let address = section
-        .address
-        .unwrap_or(SocketAddr::from(([169, 254, 169, 254], 80)));
+    let default = SocketAddr::from(([169, 254, 169, 254], 80));
     let (account, name) = (account_of(&role_arn), name_of(&role_arn));
     let profile = section.instance_profile_arn;
     let instance_profile_arn =
@@ -53,9 +52,9 @@ pub(super) fn imds(section: Imds, region: &str, base: &Path) -> Result<ImdsConfi
     let meta_data = MetaData::new(&section.meta_data, region)
         .map_err(|rule| value("[imds] meta_data", rule))?;
     Ok(ImdsConfig {
-        listener: listener(
+        listeners: listeners(
             ["[imds] address", "[imds] hosts"],
-            address,
+            section.address.unwrap_or_else(|| default.into()),
             &section.hosts,
             section.off_loopback.as_deref(),
         )?,

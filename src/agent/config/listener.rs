@@ -3,9 +3,13 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use super::document::Addresses;
 use super::{ConfigError, value};
-use crate::base::host_names::{HostName, HostNames};
+use crate::agent::hosts::{self, Hosts};
+use crate::base::host_names::HostName;
 
+/// The maximum number of addresses in one section.
+const MAX_ADDRESSES: usize = 8;
 /// The value that `off_loopback` must have before a listener may use an address that is neither loopback nor
 /// link-local.
 pub const OFF_LOOPBACK_SENTENCE: &str =
@@ -16,16 +20,47 @@ pub const OFF_LOOPBACK_SENTENCE: &str =
 pub struct ListenerConfig {
     /// The address to listen on. Port 0 takes any free port.
     pub address: SocketAddr,
-    /// The hosts that a request may name: the address itself, `localhost` on loopback, and the names in the
-    /// configuration.
-    pub hosts: HostNames,
+    /// The host names in the configuration, each with its port if that is not the port of the listener.
+    names: Vec<(HostName, Option<u16>)>,
 }
 
-/// Checks the address and the additional host names of a listener. `keys` are the names of the two keys in the
-/// configuration, for error messages.
+impl ListenerConfig {
+    /// The hosts that a request may name if the listener got this port: the address itself, `localhost` on loopback,
+    /// and the names in the configuration.
+    pub fn hosts(&self, port: u16) -> Hosts {
+        let ip = self.address.ip();
+        let own = (!ip.is_unspecified()).then(|| hosts::of_address(ip));
+        let own = own.into_iter().flatten().map(|name| (name, Some(port)));
+        let names = self.names.iter().cloned();
+        Hosts::new(own.chain(names.map(|(name, own)| (name, Some(own.unwrap_or(port))))))
+    }
+}
+
+/// Checks the addresses and the additional host names of the listeners of a section. `keys` are the names of the two
+/// keys in the configuration, for error messages.
 ///
 /// # Errors
 /// [`ConfigError`] with the key and what to write instead.
+pub(super) fn listeners(
+    keys: [&'static str; 2],
+    addresses: Addresses,
+    hosts: &[String],
+    off_loopback: Option<&str>,
+) -> Result<Vec<ListenerConfig>, ConfigError> {
+    let (Addresses(addresses), [address_key, _]) = (addresses, keys);
+    if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
+        let rule = format!("must have 1 to {MAX_ADDRESSES} addresses");
+        return Err(value(address_key, rule));
+    }
+    let addresses = addresses.into_iter();
+    let listeners = addresses.map(|address| listener(keys, address, hosts, off_loopback));
+    listeners.collect()
+}
+
+/// Does what [`listeners`] does, for one address.
+///
+/// # Errors
+/// See [`listeners`].
 pub(super) fn listener(
     keys: [&'static str; 2],
     address: SocketAddr,
@@ -42,11 +77,13 @@ pub(super) fn listener(
     }
     let mut names = Vec::new();
     for host in hosts {
-        let name = HostName::parse(host).ok_or_else(|| {
-            let rule = format!("`{host}` must be a host name or an IP address");
+        let parsed = HostName::parse(host).zip(hosts::port(host));
+        names.push(parsed.ok_or_else(|| {
+            let rule = format!(
+                "`{host}` must be a host name or an IP address, with its port if it is another one"
+            );
             value(hosts_key, rule)
-        })?;
-        names.push(name);
+        })?);
     }
     if address.ip().is_unspecified() && names.is_empty() {
         let rule = format!(
@@ -56,16 +93,7 @@ pub(super) fn listener(
         );
         return Err(value(hosts_key, rule));
     }
-    if !address.ip().is_unspecified() {
-        names.push(HostName::Address(address.ip().to_canonical()));
-    }
-    if address.ip().to_canonical().is_loopback() {
-        names.push(HostName::Domain("localhost".into()));
-    }
-    Ok(ListenerConfig {
-        address,
-        hosts: HostNames::new(names),
-    })
+    Ok(ListenerConfig { address, names })
 }
 
 /// Whether packets to an address stay on the machine or on its link: loopback (RFC 1122 section 3.2.1.3), IPv4

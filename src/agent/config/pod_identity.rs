@@ -4,11 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::document::PodIdentity;
-use super::listener::{ListenerConfig, listener};
+use super::listener::{ListenerConfig, listeners};
 use super::{ConfigError, LONGEST, ranged, value};
-
-/// The maximum number of `[pod_identity] addresses`.
-const MAX_ADDRESSES: usize = 8;
 
 /// The section `[pod_identity]`, after its values were checked and its defaults were filled in.
 #[derive(Debug)]
@@ -27,28 +24,20 @@ pub(super) fn pod_identity(
     section: PodIdentity,
     base: &Path,
 ) -> Result<PodIdentityConfig, ConfigError> {
-    let addresses = section
-        .addresses
-        .unwrap_or_else(|| vec![SocketAddr::from(([169, 254, 170, 23], 80))]);
-    if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
-        let rule = format!("must have 1 to {MAX_ADDRESSES} addresses");
-        return Err(value("[pod_identity] addresses", rule));
-    }
+    let addresses = section.addresses;
+    let default = SocketAddr::from(([169, 254, 170, 23], 80));
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
     if !(1..=100).contains(&section.cluster.len()) || !section.cluster.bytes().all(legal) {
         let rule = "must have 1 to 100 letters, digits, `_` and `-`";
         return Err(value("[pod_identity] cluster", rule));
     }
-    let listeners = addresses.into_iter().map(|address| {
-        listener(
+    Ok(PodIdentityConfig {
+        listeners: listeners(
             ["[pod_identity] addresses", "[pod_identity] hosts"],
-            address,
+            addresses.unwrap_or_else(|| default.into()),
             &section.hosts,
             section.off_loopback.as_deref(),
-        )
-    });
-    Ok(PodIdentityConfig {
-        listeners: listeners.collect::<Result<_, _>>()?,
+        )?,
         cluster: section.cluster,
         duration_seconds: ranged(
             "[pod_identity] duration_seconds",

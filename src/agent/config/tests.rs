@@ -35,9 +35,13 @@ fn little_is_required() {
         AuditTarget::File("/etc/brevet/agent-audit.jsonl".into())
     );
     let imds = config.imds.unwrap();
-    assert_eq!(imds.listener.address.to_string(), "169.254.169.254:80");
-    assert!(imds.listener.hosts.contains("169.254.169.254"));
-    assert!(!imds.listener.hosts.contains("localhost"));
+    let [listener] = &imds.listeners[..] else {
+        panic!("{:?}", imds.listeners)
+    };
+    assert_eq!(listener.address.to_string(), "169.254.169.254:80");
+    assert_eq!(listener.hosts(80).check("169.254.169.254"), Ok(()));
+    assert!(listener.hosts(80).check("localhost").is_err());
+    assert!(listener.hosts(8080).check("169.254.169.254").is_err());
     assert_eq!(
         (imds.v1, imds.token_hop_limit, imds.duration_seconds),
         (false, 1, 3_600)
@@ -161,8 +165,49 @@ fn a_listener_off_loopback_needs_words() {
             .starts_with("[imds] hosts: is required")
     );
     let named = parse(&format!("{off}imds.hosts = [\"agent\"]\n")).unwrap();
-    let hosts = named.imds.unwrap().listener.hosts;
-    assert!(hosts.contains("agent:80") && !hosts.contains("0.0.0.0"));
+    let hosts = named.imds.unwrap().listeners[0].hosts(80);
+    assert!(hosts.check("agent:80").is_ok() && hosts.check("0.0.0.0").is_err());
+}
+
+#[test]
+fn a_section_may_have_several_addresses_and_names_with_ports() {
+    let both = "imds.address = [\"169.254.169.254:80\", \"[fd00:ec2::254]:80\"]\n";
+    let names = "imds.hosts = [\"agent\", \"mapped:8080\", \"[fd00::1]:81\"]\n";
+    let config = parse(&format!("{MINIMAL}{IMDS}{both}{names}")).unwrap();
+    assert_eq!(config.listeners(), 3);
+    let listeners = config.imds.unwrap().listeners;
+    for (listener, own, other) in [
+        (&listeners[0], "169.254.169.254", "[fd00:ec2::254]"),
+        (&listeners[1], "[fd00:ec2::254]", "169.254.169.254"),
+    ] {
+        let hosts = listener.hosts(80);
+        for host in [own, "agent", "agent:80", "mapped:8080", "[fd00::1]:81"] {
+            assert_eq!(hosts.check(host), Ok(()), "{host}");
+        }
+        for host in [other, "agent:8080", "mapped", "[fd00::1]"] {
+            assert!(hosts.check(host).is_err(), "{host}");
+        }
+    }
+    for (line, named) in [
+        ("imds.address = []", "[imds] address: must have 1 to 8"),
+        ("imds.address = \"127.0.0.1\"", "invalid socket address"),
+        ("imds.address = [\"127.0.0.1:0\", 7]", "invalid type"),
+        (
+            "imds.address = [\"127.0.0.1:0\", \"192.0.2.1:80\"]",
+            "[imds] address: 192.0.2.1:80 is neither",
+        ),
+        (
+            "imds.hosts = [\"agent:http\"]",
+            "[imds] hosts: `agent:http`",
+        ),
+        (
+            "imds.hosts = [\"agent:65536\"]",
+            "[imds] hosts: `agent:65536`",
+        ),
+    ] {
+        let error = parse(&format!("{MINIMAL}{IMDS}{line}\n")).unwrap_err();
+        assert!(error.contains(named), "{line}: {error}");
+    }
 }
 
 #[test]

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Assembly, StartError, listen};
+use super::{Assembly, StartError};
 use crate::agent::config::{ContainerConfig, PodIdentityConfig, UnixSocketConfig, WorkloadConfig};
 use crate::agent::container::{Container, Workload};
-use crate::agent::listener;
 use crate::agent::pod_identity::{self, PodIdentity};
 use crate::agent::unix_socket::{self, Entry, SocketFile, UnixSocket};
 use crate::agent::workload_token::WorkloadToken;
@@ -20,9 +19,7 @@ impl Assembly {
         &mut self,
         config: &ContainerConfig,
     ) -> Result<ContainerWorld, StartError> {
-        let address = config.listener.address;
-        let (listener, address) = listen("[container] address", address).await?;
-        let mut world = None;
+        let mut first = None;
         let mut workloads = HashMap::new();
         let mut tokens = HashMap::new();
         for config in &config.workloads {
@@ -34,19 +31,20 @@ impl Assembly {
                     names: [other.clone(), config.name.clone()],
                 });
             }
-            world.get_or_insert_with(|| ContainerWorld {
-                full_uri: format!("{}{path}", url(address)),
-                token: text,
-            });
+            first.get_or_insert_with(|| (path.clone(), text));
             let slot = self.handouts.pin(config.wanted.clone());
             self.pinned.push(slot.clone());
-            let name = config.name.as_str().into();
-            workloads.insert(path, Workload { name, token, slot });
+            workloads.insert(path, Workload::new(&config.name, token, slot));
         }
         let face = Container::new(workloads, self.parts());
-        let hosts = config.listener.hosts.clone();
-        let serve = listener::serve(listener, self.most, hosts, Arc::new(face));
-        self.tasks.push(tokio::spawn(serve));
+        let key = "[container] address";
+        let address = self.serve(key, &config.listeners, Arc::new(face)).await?;
+        let world = address
+            .zip(first)
+            .map(|(address, (path, token))| ContainerWorld {
+                full_uri: format!("{}{path}", url(address)),
+                token,
+            });
         Ok(world.unwrap_or_default())
     }
 
@@ -68,13 +66,9 @@ impl Assembly {
             self.handouts.clone(),
             self.parts(),
         ));
-        let mut full_uri = None;
-        for config in &config.listeners {
-            let (listener, address) = listen("[pod_identity] addresses", config.address).await?;
-            full_uri.get_or_insert_with(|| format!("{}{}", url(address), pod_identity::PATH));
-            let serve = listener::serve(listener, self.most, config.hosts.clone(), face.clone());
-            self.tasks.push(tokio::spawn(serve));
-        }
+        let key = "[pod_identity] addresses";
+        let address = self.serve(key, &config.listeners, face).await?;
+        let full_uri = address.map(|address| format!("{}{}", url(address), pod_identity::PATH));
         Ok(PodIdentityWorld {
             full_uri: full_uri.unwrap_or_default(),
             token_file: config.token_file.clone(),
