@@ -5,6 +5,7 @@ mod container;
 mod document;
 mod imds;
 mod listener;
+mod own_tags;
 mod pod_identity;
 mod principal;
 mod unix_socket;
@@ -20,6 +21,7 @@ use crate::base::names::{self, RoleSessionName, Tag};
 use crate::client::{Credentials, Endpoint};
 use crate::files::{self, Audience, FileError};
 use document::{Audit, Broker, Document, Identity, Imds, Tags};
+use own_tags::OwnTags;
 
 pub use container::{ContainerConfig, WorkloadConfig};
 pub use imds::ImdsConfig;
@@ -156,7 +158,7 @@ impl AgentConfig {
         audit: Option<PathBuf>,
     ) -> Result<Self, ConfigError> {
         let imds = Imds::new(role_arn, listen);
-        let imds = imds::imds(imds, &endpoint.region, Path::new(""))?;
+        let imds = imds::imds(imds, &OwnTags::NONE, &endpoint.region, Path::new(""))?;
         // With the same name of the session, all three hand out the same session.
         let session_name = imds.role_session_name.clone();
         // The next ports, or any free ones if the service takes any free one.
@@ -218,6 +220,7 @@ impl AgentConfig {
             )
         })?;
         let broker = self::broker(broker, base)?;
+        let own_tags = OwnTags::new(document.session_tags.unwrap_or_default())?;
         Ok(Self {
             identity: identity(document.identity.unwrap_or_default(), base)?,
             operator: document.operator.map_or(OPERATOR, |o| o.address),
@@ -228,11 +231,11 @@ impl AgentConfig {
             }),
             imds: document
                 .imds
-                .map(|section| imds::imds(section, &broker.region, base))
+                .map(|section| imds::imds(section, &own_tags, &broker.region, base))
                 .transpose()?,
             container: document
                 .container
-                .map(|section| container::container(section, base))
+                .map(|section| container::container(section, &own_tags, base))
                 .transpose()?,
             pod_identity: document
                 .pod_identity
@@ -240,7 +243,7 @@ impl AgentConfig {
                 .transpose()?,
             unix_socket: document
                 .unix_socket
-                .map(|section| unix_socket::unix_socket(section, base))
+                .map(|section| unix_socket::unix_socket(section, &own_tags, base))
                 .transpose()?,
             broker,
         })

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::{Container, ContainerWorkload};
 use super::listener::{ListenerConfig, listener, listeners};
+use super::own_tags::OwnTags;
 use super::{ConfigError, LONGEST, ranged, session_of, tags, value};
 use crate::agent::wanted::{Wanted, WorkloadId, WorkloadWanted};
 
@@ -31,7 +32,11 @@ pub struct WorkloadConfig {
     pub wanted: Wanted,
 }
 
-pub(super) fn container(section: Container, base: &Path) -> Result<ContainerConfig, ConfigError> {
+pub(super) fn container(
+    section: Container,
+    own_tags: &OwnTags,
+    base: &Path,
+) -> Result<ContainerConfig, ConfigError> {
     let default = SocketAddr::from(([169, 254, 170, 2], 80));
     if section.workloads.is_empty() || section.workloads.len() > MAX_WORKLOADS {
         let rule =
@@ -42,7 +47,7 @@ pub(super) fn container(section: Container, base: &Path) -> Result<ContainerConf
     let workloads = section
         .workloads
         .into_iter()
-        .map(|entry| workload(entry, base));
+        .map(|entry| workload(entry, own_tags, base));
     let workloads = workloads.collect::<Result<Vec<_>, _>>()?;
     for workload in &workloads {
         if !names.insert(workload.name.as_str()) {
@@ -86,7 +91,11 @@ pub(super) fn for_development(
     })
 }
 
-fn workload(entry: ContainerWorkload, base: &Path) -> Result<WorkloadConfig, ConfigError> {
+fn workload(
+    entry: ContainerWorkload,
+    own_tags: &OwnTags,
+    base: &Path,
+) -> Result<WorkloadConfig, ConfigError> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if !(1..=64).contains(&entry.name.len())
         || !entry.name.bytes().all(legal)
@@ -100,17 +109,17 @@ fn workload(entry: ContainerWorkload, base: &Path) -> Result<WorkloadConfig, Con
     }
     Ok(WorkloadConfig {
         token_file: Some(base.join(&entry.token_file)),
-        wanted: wanted(&entry)?,
+        wanted: wanted(&entry, own_tags)?,
         name: entry.name,
     })
 }
 
 /// Describes the session for an entry. An entry with a task gets the task's role in the broker's directory; any other
 /// entry names its role.
-fn wanted(entry: &ContainerWorkload) -> Result<Wanted, ConfigError> {
+fn wanted(entry: &ContainerWorkload, own_tags: &OwnTags) -> Result<Wanted, ConfigError> {
     const ROLE: &str = "[[container.workload]] role_arn";
+    const TAGS: &str = "[[container.workload]] tags";
     let duration_key = "[[container.workload]] duration_seconds";
-    let tags = tags("[[container.workload]] tags", entry.tags.clone())?;
     match (&entry.role_arn, &entry.cluster, &entry.family) {
         (Some(role_arn), None, None) if entry.task_id.is_none() => {
             let session = session_of(
@@ -125,7 +134,7 @@ fn wanted(entry: &ContainerWorkload) -> Result<Wanted, ConfigError> {
                 entry.duration_seconds,
             )?;
             Ok(Wanted::Workload(Box::new(WorkloadWanted {
-                tags,
+                tags: own_tags.beside(TAGS, entry.tags.clone(), None)?,
                 ..session
             })))
         }
@@ -140,7 +149,7 @@ fn wanted(entry: &ContainerWorkload) -> Result<Wanted, ConfigError> {
                 role_arn: None,
                 role_session_name: entry.role_session_name.clone(),
                 duration_seconds: i32::try_from(duration).ok(),
-                tags,
+                tags: tags(TAGS, entry.tags.clone())?,
             })))
         }
         _ => {

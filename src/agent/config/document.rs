@@ -21,6 +21,7 @@ pub(super) struct Addresses(pub(super) Vec<SocketAddr>);
 pub(super) struct Document {
     pub(super) broker: Option<Broker>,
     pub(super) identity: Option<Identity>,
+    pub(super) session_tags: Option<SessionTags>,
     pub(super) operator: Option<Operator>,
     pub(super) audit: Option<Audit>,
     pub(super) cache: Option<Cache>,
@@ -47,6 +48,14 @@ pub(super) struct Identity {
     pub(super) web_identity_token_file: Option<PathBuf>,
     pub(super) role_arn: Option<String>,
     pub(super) role_session_name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SessionTags {
+    pub(super) node: Option<String>,
+    #[serde(default)]
+    pub(super) unit: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::Imds;
 use super::listener::{ListenerConfig, listeners};
+use super::own_tags::OwnTags;
 use super::principal::ImdsPrincipal;
 use super::{ConfigError, LONGEST, ranged, role, session_name, tags, value};
 use crate::agent::imds_tree::MetaData;
@@ -36,7 +37,12 @@ pub struct ImdsConfig {
     pub identity_document_key: Option<PathBuf>,
 }
 
-pub(super) fn imds(section: Imds, region: &str, base: &Path) -> Result<ImdsConfig, ConfigError> {
+pub(super) fn imds(
+    section: Imds,
+    own_tags: &OwnTags,
+    region: &str,
+    base: &Path,
+) -> Result<ImdsConfig, ConfigError> {
     let role_arn = role("[imds] role_arn", &section.role_arn)?;
     let default = SocketAddr::from(([169, 254, 169, 254], 80));
     let (account, name) = (account_of(&role_arn), name_of(&role_arn));
@@ -69,7 +75,10 @@ pub(super) fn imds(section: Imds, region: &str, base: &Path) -> Result<ImdsConfi
             3_600,
             3_600..=LONGEST,
         )?,
-        tags: tags("[imds] tags", section.tags)?,
+        tags: match section.principal {
+            ImdsPrincipal::Node => own_tags.beside("[imds] tags", section.tags, None)?,
+            ImdsPrincipal::Ec2 => tags("[imds] tags", section.tags)?,
+        },
         principal: section.principal,
         v1: section.v1,
         token_hop_limit: ranged("[imds] token_hop_limit", section.token_hop_limit, 1, 1..=64)?,

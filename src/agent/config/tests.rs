@@ -210,6 +210,80 @@ fn a_section_may_have_several_addresses_and_names_with_ports() {
     }
 }
 
+/// The tags of the sessions of `[imds]`, of a container, of a task and of two programs, in this order.
+fn session_tags(section: &str) -> Result<Vec<String>, String> {
+    let role = "role_arn = \"arn:aws:iam::111122223333:role/App\"";
+    let config = parse(&format!(
+        "{MINIMAL}[session_tags]\n{section}\n[imds]\n{role}\ntags = {{ team = \"web\" }}\n\
+         [container]\naddress = \"127.0.0.1:0\"\n\
+         [[container.workload]]\nname = \"web\"\ntoken_file = \"t\"\n{role}\n\
+         [[container.workload]]\nname = \"task\"\ntoken_file = \"u\"\ncluster = \"c\"\nfamily = \"f\"\n\
+         [unix_socket]\npath = \"/run/a.sock\"\n\
+         [[unix_socket.program]]\nname = \"one\"\nunit = \"one.service\"\n{role}\n\
+         [[unix_socket.program]]\nname = \"two\"\nuid = 2\nunit = \"two.service\"\n{role}\ntags = {{ Unit = \"own\" }}\n"
+    ))?;
+    let of = |wanted: &Wanted| match wanted {
+        Wanted::Workload(wanted) => format!("{:?}", wanted.tags),
+        Wanted::Role(_) => panic!("{wanted:?}"),
+    };
+    let mut all = vec![format!("{:?}", config.imds.unwrap().tags)];
+    all.extend(
+        config
+            .container
+            .unwrap()
+            .workloads
+            .iter()
+            .map(|w| of(&w.wanted)),
+    );
+    all.extend(
+        config
+            .unix_socket
+            .unwrap()
+            .programs
+            .iter()
+            .map(|p| of(&p.wanted)),
+    );
+    Ok(all)
+}
+
+#[test]
+fn the_agent_adds_tags_only_where_it_is_told_to_and_the_role_names_the_node() {
+    let team = ("team", "web");
+    let (node, unit) = (("node", "web-1"), ("unit", "one.service"));
+    let shown = |tags: &[(&str, &str)]| format!("{tags:?}");
+    let own = shown(&[("Unit", "own")]);
+    let expected = |imds: &[_], web: &[_], one: &[_], two: &String| {
+        [shown(imds), shown(web), shown(&[]), shown(one), two.clone()].to_vec()
+    };
+    assert_eq!(session_tags("").unwrap(), expected(&[team], &[], &[], &own));
+    assert_eq!(
+        session_tags("unit = true").unwrap(),
+        expected(&[team], &[], &[unit], &own)
+    );
+    assert_eq!(
+        session_tags("unit = true\nnode = \"web-1\"").unwrap(),
+        expected(
+            &[node, team],
+            &[node],
+            &[node, unit],
+            &shown(&[("Unit", "own"), node])
+        )
+    );
+    // An instance profile's role trusts a service of AWS.
+    let of_ec2 = format!(
+        "{MINIMAL}{IMDS}imds.principal = \"ec2.amazonaws.com\"\nsession_tags.node = \"web-1\"\n"
+    );
+    assert!(parse(&of_ec2).unwrap().imds.unwrap().tags.is_empty());
+    for (section, named) in [
+        ("node = \"\"", "[session_tags] node: must not be empty"),
+        ("node = \"a;b\"", "[session_tags] node: "),
+        ("units = true", "unknown field `units`"),
+    ] {
+        let error = session_tags(section).unwrap_err();
+        assert!(error.contains(named), "{section}: {error}");
+    }
+}
+
 #[test]
 fn a_workload_has_a_name_a_token_and_a_role() {
     let section = |workload: &str| {

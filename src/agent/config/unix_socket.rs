@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::document::{Program, UnixSocket};
-use super::{ConfigError, session_of, tags, value};
+use super::own_tags::OwnTags;
+use super::{ConfigError, session_of, value};
 use crate::agent::peer::Who;
 use crate::agent::wanted::{Wanted, WorkloadId, WorkloadWanted};
 
@@ -39,6 +40,7 @@ pub struct ProgramConfig {
 
 pub(super) fn unix_socket(
     section: UnixSocket,
+    own_tags: &OwnTags,
     base: &Path,
 ) -> Result<UnixSocketConfig, ConfigError> {
     let path = base.join(section.path);
@@ -62,7 +64,8 @@ pub(super) fn unix_socket(
         let rule = format!("must be given 1 to {MAX_PROGRAMS} times: one section for each program");
         return Err(value("[[unix_socket.program]]", rule));
     }
-    let programs = section.programs.into_iter().map(program);
+    let programs = section.programs.into_iter();
+    let programs = programs.map(|entry| program(entry, own_tags));
     Ok(UnixSocketConfig {
         path,
         mode,
@@ -96,7 +99,7 @@ pub(super) fn for_development(
     })
 }
 
-fn program(entry: Program) -> Result<ProgramConfig, ConfigError> {
+fn program(entry: Program, own_tags: &OwnTags) -> Result<ProgramConfig, ConfigError> {
     const EXECUTABLE: &str = "[[unix_socket.program]] executable";
     if let Some(executable) = &entry.executable
         && !executable.is_absolute()
@@ -145,7 +148,11 @@ fn program(entry: Program) -> Result<ProgramConfig, ConfigError> {
                 unit: entry.unit.clone(),
                 name: entry.name.clone(),
             },
-            tags: tags("[[unix_socket.program]] tags", entry.tags)?,
+            tags: own_tags.beside(
+                "[[unix_socket.program]] tags",
+                entry.tags,
+                entry.unit.as_deref(),
+            )?,
             ..session
         })),
         who: Who {
