@@ -9,6 +9,7 @@ mod agent_container;
 mod agent_hops;
 mod agent_imds;
 mod agent_ipv6;
+mod agent_outage;
 mod agent_tags;
 mod audit;
 mod audit_chain;
