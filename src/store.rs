@@ -54,6 +54,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use sqlx::AnyConnection;
 use sqlx::any::AnyConnectOptions;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::directory::resource::ResourceKind;
@@ -147,7 +148,15 @@ impl Store {
         self
     }
 
-    /// Sets how long a change stays in the feed. The default is [`KEEP_CHANGES`].
+    /// Sets the runtime of the connections for the feed and for revocations. Other connections belong to the
+    /// runtime on which the store was opened.
+    #[must_use]
+    pub fn urgent_on(mut self, runtime: &Handle) -> Self {
+        self.lanes.urgent_on(runtime);
+        self
+    }
+
+    /// Sets how long a change stays in the feed.
     #[must_use]
     pub fn keeping_changes_for(mut self, span: Duration) -> Self {
         self.keep_changes = span;

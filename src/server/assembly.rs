@@ -177,14 +177,15 @@ impl Materials<'_> {
         tokens.revoke(&loaded.revocations.signing_keys());
         let address = self.address.to_string();
         Ok(Broker {
-            urgent: self.urgent,
             directory: ArcSwap::from_pointee(loaded.directory),
             master_key: ArcSwapOption::from(parts.master_key),
             directory_is_in_the_store: loaded.directory_is_in_the_store,
             store: parts
                 .store
                 .counting_in(self.metrics.clone())
+                .urgent_on(&self.urgent)
                 .keeping_changes_for(config.keep_changes),
+            urgent: self.urgent,
             key_use: KeyUse::default(),
             key_ages: config.key_ages,
             blocked_passwords: config.blocked_passwords.clone(),

@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use sqlx::{AnyConnection, Connection};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -42,6 +43,8 @@ pub async fn unless_abandoned<T>(queue: impl Future<Output = T>) -> Option<T> {
 /// The connections for one purpose, and the queue for them.
 pub(super) struct Lane {
     purpose: Purpose,
+    /// The runtime on which its connections are opened.
+    runtime: Handle,
     connections: Arc<Connections>,
     waiting: AtomicUsize,
 }
@@ -75,6 +78,7 @@ impl Lanes {
         let only = connections(1);
         let all = Purpose::ALL.map(|purpose| Lane {
             purpose,
+            runtime: Handle::current(),
             connections: if engine == Engine::Memory {
                 only.clone()
             } else {
@@ -85,6 +89,15 @@ impl Lanes {
         Self {
             all,
             turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Sets the runtime on which the connections for the feed and for revocations are opened.
+    pub fn urgent_on(&mut self, runtime: &Handle) {
+        for lane in &mut self.all {
+            if matches!(lane.purpose, Purpose::Feed | Purpose::Revocation) {
+                lane.runtime = runtime.clone();
+            }
         }
     }
 

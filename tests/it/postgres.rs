@@ -660,6 +660,48 @@ async fn revoked_on_one_is_refused_on_the_other() {
     assert_eq!(one.who(&session).await, "InvalidClientTokenId");
 }
 
+/// The runtime on which the daemon was started, this test's, is blocked meanwhile.
+#[tokio::test]
+async fn calls_and_revocations_wait_for_no_other_work() {
+    let postgres = Postgres::start();
+    let ([one, two], _hand) = brokers(&postgres, [postgres.port; 2]).await;
+    let (connected, mut are_connected) = tokio::sync::mpsc::channel(1);
+    let (begin, begins) = std::sync::mpsc::channel();
+    let clients = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(async move {
+            let (alice, admin) = (one.client(&user("alice")), one.client(&user("admin")));
+            let request = AssumeRole::new(OPEN, "session");
+            let credentials = alice.assume_role(&request).await.unwrap().credentials;
+            let sessions = [&one, &two].map(|broker| broker.client(&Keys::from(&credentials)));
+            for client in [&admin, &sessions[0], &sessions[1]] {
+                client.get_caller_identity().await.unwrap();
+            }
+            connected.send(()).await.unwrap();
+            begins.recv().unwrap();
+            let started = Instant::now();
+            alice.assume_role(&request).await.unwrap();
+            let request = brevet::api::sts::v1::RevokeSessionsRequest {
+                selector: Some(Selector::AccessKeyId(credentials.access_key_id.clone())),
+                ..Default::default()
+            };
+            let answer = admin.revoke_sessions(request).await.unwrap();
+            assert_eq!((answer.nodes_connected, answer.nodes_confirmed), (2, 2));
+            for session in sessions {
+                let refused = session.get_caller_identity().await.err().unwrap();
+                assert_eq!(code(&refused), "InvalidClientTokenId");
+            }
+            started.elapsed()
+        })
+    });
+    are_connected.recv().await.unwrap();
+    begin.send(()).unwrap();
+    let took = clients.join().unwrap();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
 /// Makes calls until it is stopped. Returns how many succeeded, and the errors of the others.
 async fn load(
     broker: Arc<Broker>,

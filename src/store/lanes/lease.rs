@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sqlx::{AnyConnection, ConnectOptions};
 use tokio::sync::{MutexGuard, SemaphorePermit};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Lane, Purpose};
@@ -113,7 +114,15 @@ impl Store {
     }
 
     async fn connect(&self, purpose: Purpose) -> Result<AnyConnection, StoreError> {
-        let connected = self.options.connect().await;
+        // A socket is watched by the runtime on which it was opened, and must not wait for that of a caller.
+        let options = self.options.clone();
+        let mut opening = JoinSet::new(); // aborts what it holds when it is dropped
+        let open = async move { options.connect().await };
+        opening.spawn_on(open, &self.lanes.of(purpose).runtime);
+        let connected = match opening.join_next().await {
+            Some(Ok(connected)) => connected,
+            _ => Err(sqlx::Error::WorkerCrashed),
+        };
         let connection = connected.map_err(|error| {
             address::not_verified(&error, &self.options).unwrap_or_else(|| classify(error))
         })?;
