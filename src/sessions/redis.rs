@@ -21,11 +21,10 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 use redis::{RedisResult, Value};
-use tokio::sync::Mutex;
 
 use self::ask::WRONG_TYPE;
 use self::authentic::{authenticated, is_of_revoked, open};
-use self::connection::{Connection, Servers};
+use self::connection::{Connections, Servers};
 use self::names::{index_name, is_member, kind, members, name, sign_in_name};
 use super::record::member;
 use super::{SessionId, SessionRecord, SessionsError};
@@ -42,7 +41,7 @@ pub const DEADLINE: Duration = Duration::from_millis(250);
 /// The session records, counters and revocation marks that one cluster of brokers keeps in Redis.
 pub(super) struct RedisSessions {
     servers: Servers,
-    connection: Mutex<Option<Connection>>,
+    connections: Connections,
     metrics: Arc<Metrics>,
     born: Instant,
     /// The time until which no calls are made, in milliseconds after `born`; 0 if Redis answers.
@@ -61,7 +60,7 @@ impl RedisSessions {
     pub fn new(options: &RedisOptions, metrics: Arc<Metrics>) -> RedisResult<Self> {
         Ok(Self {
             servers: Servers::new(options)?,
-            connection: Mutex::default(),
+            connections: Connections::default(),
             metrics,
             born: Instant::now(),
             paused_until: AtomicU64::new(0),
@@ -145,7 +144,7 @@ impl RedisSessions {
         if record.is_none() {
             // The record was altered or moved, or the answer belongs to another request: the
             // connection is closed.
-            self.connection.lock().await.take();
+            self.connections.forget();
             self.metrics.sessions_forged.inc();
             tracing::warn!(session = %crate::base::digest::hex(id), "a session record in redis fails authentication: \
                 no broker of this cluster wrote it");

@@ -76,7 +76,7 @@ impl RedisSessions {
         };
         // A late answer on this connection belongs to nobody. The next call asks anew which server is
         // the primary.
-        self.connection.lock().await.take();
+        self.connections.forget();
         let pause = now.saturating_add(millis(PAUSE + DEADLINE)).max(1);
         if self.paused_until.swap(pause, Ordering::Relaxed) == 0 {
             self.metrics.sessions_up.set(0);
@@ -116,13 +116,7 @@ impl RedisSessions {
         commands: &[Cmd],
         odd: &[&str],
     ) -> RedisResult<Vec<RedisResult<Value>>> {
-        let connection = {
-            let mut slot = self.connection.lock().await;
-            match slot.as_ref() {
-                Some(connection) => connection.clone(),
-                None => slot.insert(self.servers.connect().await?).clone(),
-            }
-        };
+        let connection = self.connections.get(&self.servers).await?;
         let asked = commands.iter().map(|command| {
             let mut connection = connection.clone();
             async move {

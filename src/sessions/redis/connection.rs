@@ -1,5 +1,8 @@
 //! Connects to a single Redis server, to the primary that Sentinels name, or to a Redis Cluster.
 
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
@@ -8,6 +11,7 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, RedisError,
     RedisResult, TlsCertificates, Value,
 };
+use tokio::runtime::{self, Handle};
 use tokio::sync::Mutex;
 
 use super::DEADLINE;
@@ -20,11 +24,44 @@ pub(super) enum Servers {
     Cluster(Box<ClusterClient>),
 }
 
-/// A connection, which any number of calls share.
+/// A connection, which any number of calls of a runtime share.
 #[derive(Clone)]
 pub(super) enum Connection {
     One(MultiplexedConnection),
     Cluster(ClusterConnection),
+}
+
+/// The connections, one for each runtime that asks: what a connection sends and receives passes through the
+/// runtime that opened it, so that a call on another one would wake two threads.
+#[derive(Default)]
+pub(super) struct Connections(std::sync::Mutex<HashMap<Option<runtime::Id>, Arc<Slot>>>);
+
+/// The connection of one runtime, which is opened when it is first needed.
+type Slot = Mutex<Option<Connection>>;
+
+impl Connections {
+    /// The connection of the current runtime, which is opened if there is none.
+    ///
+    /// # Errors
+    /// [`RedisError`] if it cannot be opened.
+    pub async fn get(&self, servers: &Servers) -> RedisResult<Connection> {
+        let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
+        let slot = self.all().entry(runtime).or_default().clone();
+        let mut slot = slot.lock().await;
+        match slot.as_ref() {
+            Some(connection) => Ok(connection.clone()),
+            None => Ok(slot.insert(servers.connect().await?).clone()),
+        }
+    }
+
+    /// Closes all connections, once the calls that use them have ended.
+    pub fn forget(&self) {
+        self.all().clear();
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<Option<runtime::Id>, Arc<Slot>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Connection {

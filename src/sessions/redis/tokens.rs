@@ -60,7 +60,7 @@ impl RedisSessions {
         let token = token.and_then(|body| String::from_utf8(body.to_vec()).ok());
         if token.is_none() {
             // It was altered or moved, or the answer belongs to another request.
-            self.connection.lock().await.take();
+            self.connections.forget();
             self.metrics.sessions_forged.inc();
         }
         token
