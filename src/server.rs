@@ -27,6 +27,7 @@ mod saml_metadata;
 mod shared;
 mod tasks;
 mod wire;
+mod workers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ pub use parts::{Parts, entrance, load_store};
 use reload::Stamps;
 use shared::Shared;
 use tasks::Urgent;
+use workers::Workers;
 
 pub struct Running {
     /// The address of the service, with the port that the system chose.
@@ -74,6 +76,7 @@ pub struct Running {
     slots: Arc<Semaphore>,
     tasks: Vec<JoinHandle<()>>,
     urgent: Urgent,
+    workers: Arc<Workers>,
     shared: Arc<Shared>,
     _lock: Option<SqliteLock>,
 }
@@ -155,9 +158,17 @@ async fn run(
         broker.store.report(&shared.node).await?;
     }
     let (listeners, urgent) = (assembled.listeners, assembled.urgent);
+    let workers = Arc::new(assembled.workers);
     let (address, operator, s3) = (listeners.address, listeners.operator, listeners.proxy);
     let loaded_in = assembled.loaded_in;
-    let mut tasks = tasks::spawn(&shared, listeners, slots.clone(), &urgent, loaded_in);
+    let mut tasks = tasks::spawn(
+        &shared,
+        listeners,
+        slots.clone(),
+        &urgent,
+        &workers,
+        loaded_in,
+    );
     if let (Some(seen), Some(hangup)) = (assembled.watch, hangup) {
         let reloads = reload::watch(config, shared.clone(), seen, hangup);
         tasks.push(tokio::spawn(reloads));
@@ -173,6 +184,7 @@ async fn run(
         slots,
         tasks,
         urgent,
+        workers,
         shared,
         _lock: assembled.lock,
     })
@@ -222,5 +234,6 @@ impl Running {
             shared.broker.audit.close();
         });
         let _ = closing.await; // the thread's panic was reported
+        drop(self.workers);
     }
 }

@@ -16,6 +16,7 @@ use super::parts::{FilesRead, Loaded, NodeName, Parts};
 use super::reload::Stamps;
 use super::s3_parts::S3Parts;
 use super::tasks::Urgent;
+use super::workers::{self, Workers};
 use crate::audit::{self, Audit, Surroundings, Target};
 use crate::base::clock::HighWaterClock;
 use crate::base::entropy::Entropy;
@@ -69,6 +70,7 @@ pub(super) struct Assembled {
     pub(super) ended_after: Option<i64>,
     pub(super) listeners: Listeners,
     pub(super) urgent: Urgent,
+    pub(super) workers: Workers,
     pub(super) loaded_in: Duration,
     pub(super) lock: Option<SqliteLock>,
 }
@@ -102,7 +104,7 @@ impl Assembled {
         let (watch, serves, ended_after) = FilesRead::split(read);
         let node = parts.node(config, own, &loaded.head, &serves);
         let listeners = Listeners::bind(config)?;
-        let urgent = Urgent::start()?;
+        let (urgent, workers) = (Urgent::start()?, Workers::start()?);
         let loaded_in = loaded.took;
         let lock = parts.lock.take();
         let materials = Materials {
@@ -127,6 +129,7 @@ impl Assembled {
             ended_after,
             listeners,
             urgent,
+            workers,
             loaded_in,
             lock,
         })
@@ -236,6 +239,5 @@ impl Materials<'_> {
 /// How many tokens of identity providers are verified at the same time: half as many as there are processors. The other
 /// half stays free for callers who sign their requests.
 fn verifications() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    (processors / 2).max(1)
+    (workers::count() / 2).max(1)
 }

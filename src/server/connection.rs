@@ -15,18 +15,24 @@ use tokio_rustls::TlsAcceptor;
 use super::Shared;
 use super::handshake::{Greeting, InTurn};
 use super::proxies::{self, Client};
+use super::workers::Workers;
 use crate::admission;
 use crate::proof::certificate::ClientCertificate;
 use run::run;
 use served::Certified;
 
 /// How long a new connection waits for a slot, if all slots are taken, until another connection is closed in its
-/// favour.
-const ROOM: Duration = Duration::from_millis(100);
+/// favour. The thread of that connection closes it once it has served what others were waiting for.
+const ROOM: Duration = Duration::from_millis(500);
 /// How long the accept loop pauses after a failure, for example without free file descriptors.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
 /// Accepts connections until the daemon stops.
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, slots: Arc<Semaphore>) {
+pub(super) async fn accept(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    workers: Arc<Workers>,
+    slots: Arc<Semaphore>,
+) {
     let mut stop = shared.stop.clone();
     let mut warned: Option<Instant> = None;
     let mut warn = |text: &'static str| {
@@ -62,7 +68,12 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, slots: Ar
             warn("the limit of connections is reached; the broker closes new connections");
             continue;
         };
-        tokio::spawn(serve(stream, peer, shared.clone(), account, slot));
+        let shared = shared.clone();
+        workers.serve(stream, move |stream| async move {
+            // Given back once all of the connection is gone.
+            let _slot = slot;
+            serve(stream, peer, shared, account).await;
+        });
     }
 }
 
@@ -85,7 +96,6 @@ async fn serve(
     peer: SocketAddr,
     shared: Arc<Shared>,
     account: Arc<admission::Connection>,
-    _slot: OwnedSemaphorePermit,
 ) {
     // Small answers are sent at once; without the option the connection still works.
     let _ = stream.set_nodelay(true);

@@ -34,7 +34,7 @@ pub enum StartError {
     MasterKey(#[from] MasterKeyError),
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// The thread for urgent work cannot be started.
+    /// A thread for calls or for urgent work cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
     #[error(transparent)]

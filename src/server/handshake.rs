@@ -9,6 +9,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
+use super::workers;
+
 /// The longest ClientHello, in bytes with its record headers. rustls itself would accept 64 KiB.
 const MAX_HELLO_BYTES: usize = 16_384;
 /// How many bytes may follow the ClientHello until the handshake is complete.
@@ -99,8 +101,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Greeting<S> {
 type Acquire = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
 
 /// A future that is only polled while it holds a permit, and returns it after each poll. The computation with the
-/// private key (a millisecond for RSA) happens within one poll, so the permits keep handshakes from occupying every
-/// worker thread, and connected clients are still served.
+/// private key (a millisecond for RSA) happens within one poll, so the permits leave half of the processors' time to
+/// clients that are already connected.
 pub(super) struct InTurn<F> {
     inner: Pin<Box<F>>,
     places: Arc<Semaphore>,
@@ -131,8 +133,7 @@ impl<F: Future> Future for InTurn<F> {
 
 /// Makes the permits for [`InTurn`]: half as many as there are worker threads.
 pub(super) fn places() -> Arc<Semaphore> {
-    let workers = tokio::runtime::Handle::current().metrics().num_workers();
-    Arc::new(Semaphore::new((workers / 2).max(1)))
+    Arc::new(Semaphore::new((workers::count() / 2).max(1)))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::s3_parts::S3Parts;
 use super::shared::Shared;
+use super::workers::Workers;
 use crate::proof::certificate::ClientCertificate;
 use crate::s3_proxy::{self, Question};
 
@@ -43,7 +44,12 @@ const MAX_AGE: Duration = Duration::from_secs(3_600);
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves proxies until the daemon stops.
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, own: Arc<S3Parts>) {
+pub(super) async fn accept(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    workers: Arc<Workers>,
+    own: Arc<S3Parts>,
+) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut stop = shared.stop.clone();
     loop {
@@ -63,7 +69,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, own: Arc<
             continue;
         };
         let (shared, own) = (shared.clone(), own.clone());
-        tokio::spawn(async move {
+        workers.serve(stream, move |stream| async move {
             let _slot = slot;
             greet(stream, peer, shared, own).await;
         });

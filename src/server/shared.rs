@@ -43,7 +43,7 @@ pub(super) struct Shared {
     pub(super) timekeeper: Timekeeper,
     pub(super) node: Node,
     pub(super) serving: Arc<Serving>,
-    /// The runtime that serves calls and does all work that is not urgent.
+    /// The runtime for work that is not urgent, except for the connections of callers.
     pub(super) ordinary: Handle,
     pub(super) stop: watch::Receiver<bool>,
 }

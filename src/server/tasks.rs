@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::listeners::Listeners;
 use super::shared::Shared;
+use super::workers::Workers;
 use super::{StartError, budgets, certificate, clock, connection, operator, s3_listener};
 use crate::broker::Broker;
 use crate::follow;
@@ -53,11 +54,17 @@ pub(super) fn spawn(
     listeners: Listeners,
     slots: Arc<Semaphore>,
     urgent: &Urgent,
+    workers: &Arc<Workers>,
     loaded_in: Duration,
 ) -> Vec<JoinHandle<()>> {
     let broker = &shared.broker;
     let mut tasks = vec![
-        tokio::spawn(connection::accept(listeners.service, shared.clone(), slots)),
+        tokio::spawn(connection::accept(
+            listeners.service,
+            shared.clone(),
+            workers.clone(),
+            slots,
+        )),
         tokio::spawn(operator::accept(listeners.operators, shared.clone())),
         tokio::spawn(probe(shared.clone())),
         tokio::spawn(clock::watch(shared.clone())),
@@ -74,6 +81,7 @@ pub(super) fn spawn(
         tasks.push(tokio::spawn(s3_listener::accept(
             proxies,
             shared.clone(),
+            workers.clone(),
             own,
         )));
     }

@@ -172,6 +172,13 @@ async fn calls_in_flight(broker: &Broker, wanted: u64) {
     panic!("{last} calls are in flight, not {wanted}");
 }
 
+async fn nothing_is_held(broker: &Broker) {
+    eventually("nothing is held", async || {
+        metric(broker, "brevet_request_memory_bytes").await == 0
+    })
+    .await;
+}
+
 async fn with_limits(change: impl FnOnce(&mut Limits)) -> Broker {
     let mut limits = Limits::default();
     change(&mut limits);
@@ -267,10 +274,7 @@ async fn calls_in_flight_are_bounded_and_whoever_proved_somebody_goes_first() {
         "ok"
     );
     drop((one, two, three, late, proven));
-    eventually("nothing is held", async || {
-        metric(&broker, "brevet_request_memory_bytes").await == 0
-    })
-    .await;
+    nothing_is_held(&broker).await;
     // Whoever was turned away is on record.
     let shed = broker
         .into_audit()
@@ -359,10 +363,7 @@ async fn bodies_are_bounded_in_bytes_over_all_connections() {
     }
     assert_eq!(refused, 15);
     drop(held);
-    eventually("nothing is held", async || {
-        metric(&broker, "brevet_request_memory_bytes").await == 0
-    })
-    .await;
+    nothing_is_held(&broker).await;
     let mut stream = http2::connect(broker.address, source(1)).await.unwrap();
     stream.write_all(&request).await.unwrap();
     calls_in_flight(&broker, 1).await;
@@ -603,9 +604,11 @@ async fn tr_02_an_answer_that_is_not_read_ends_the_connection() {
         ))
         .await;
     }
+    eventually("the answers wait", async || {
+        metric(&broker, "brevet_request_memory_bytes").await == 100 * 4_096
+    })
+    .await;
     calls_in_flight(&broker, 0).await;
-    let held = metric(&broker, "brevet_request_memory_bytes").await;
-    assert_eq!(held, 100 * 4_096, "the answers wait");
     let started = Instant::now();
     let (ended, kinds) = raw.ends(PATIENCE).await;
     assert!(
@@ -614,7 +617,7 @@ async fn tr_02_an_answer_that_is_not_read_ends_the_connection() {
         started.elapsed()
     );
     assert!(kinds.contains(&HEADERS) && !kinds.contains(&DATA));
-    assert_eq!(metric(&broker, "brevet_request_memory_bytes").await, 0);
+    nothing_is_held(&broker).await;
     // Whoever reads, however late in that time, keeps the connection.
     let mut raw = Raw::connect(broker.address, source(1), b"\x00\x04\0\0\0\0").await;
     raw.send(&http2::frame(
@@ -637,7 +640,7 @@ async fn tr_02_an_answer_that_is_not_read_ends_the_connection() {
         kinds.push(came.kind);
     }
     assert!(kinds.contains(&DATA), "{kinds:?}");
-    assert_eq!(metric(&broker, "brevet_request_memory_bytes").await, 0);
+    nothing_is_held(&broker).await;
     assert!(!raw.ends(Duration::from_millis(100)).await.0);
 }
 
@@ -658,10 +661,7 @@ async fn what_is_not_read_of_http1_is_counted_until_it_is_sent() {
             == 50
     })
     .await;
-    eventually("nothing is held", async || {
-        metric(&broker, "brevet_request_memory_bytes").await == 0
-    })
-    .await;
+    nothing_is_held(&broker).await;
 }
 
 #[tokio::test]
