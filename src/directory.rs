@@ -323,6 +323,12 @@ impl Directory {
         self.keys.get(id)
     }
 
+    /// The user to whom an active long-term access key belongs.
+    pub fn holder_of_key(&self, id: &str) -> Option<&Arc<User>> {
+        let key = self.access_key(id).filter(|key| key.active)?;
+        self.user(&key.user_arn)
+    }
+
     /// The mapping of the client certificate with this SPIFFE ID or subject.
     pub fn certificate(&self, name: &str) -> Option<&Arc<Certificate>> {
         self.certificates.get(name)

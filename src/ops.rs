@@ -243,7 +243,7 @@ async fn run<O: Operation>(
         return Err(cx.refuse_because(&action, "*", note));
     }
     let claim = match &cx.signed {
-        Some(presented) if O::HANDS_OUT || !O::READ_ONLY => {
+        Some(presented) if (O::HANDS_OUT || !O::READ_ONLY) && !O::MAY_REPEAT => {
             replay::claim(broker, presented, cx.now).await?
         }
         _ => None,

@@ -16,6 +16,7 @@ pub use self::elsewhere::{Elsewhere, Judged, RequestElsewhere};
 pub use self::explain::{Asked, Control, Explained, explain};
 pub use self::facts::{Facts, ServicePrincipal, SessionRequest, Supposed};
 pub use self::question::OwnedBucket;
+pub use self::question::Verdict;
 use self::question::{InForce, Question};
 pub use self::simulated::{SimulatedPrincipal, WhatIf, describe_request};
 use crate::base::arn::{AccountId, RoleArn, account_of};

@@ -227,10 +227,12 @@ const IAM: &[&str] = &[
 const BREVET: &[&str] = &[
     "AssumeRoleForWorkload",
     "Authorize",
+    "DeriveSigningKey",
     "DescribeSession",
     "EndSignIn",
     "ListSessions",
     "ListSignIns",
+    "ResolveIdentity",
     "RevokeSessions",
     "UseObjectStore",
     "VerifyRequest",
@@ -363,12 +365,14 @@ mod tests {
         for (operation, _) in crate::ops::registry::ACTIONS {
             assert!(STS.contains(operation), "sts:{operation}");
         }
-        // PreviewRevocation has no action of its own either: it needs that of RevokeSessions.
+        // PreviewRevocation and EvaluatePolicy have no actions of their own either: they need those of
+        // RevokeSessions and Authorize.
         let own: Vec<_> = crate::ops::registry::ADMINISTRATION
             .iter()
-            .filter(|name| **name != "PreviewRevocation")
             .chain(crate::ops::registry::OWN)
             .chain(crate::ops::registry::RELYING)
+            .chain(crate::ops::registry::GATEWAYS)
+            .filter(|name| !["PreviewRevocation", "EvaluatePolicy"].contains(*name))
             .collect();
         // UseObjectStore has no operation: it says who may use a store that asks.
         assert_eq!(own.len() + 1, BREVET.len());

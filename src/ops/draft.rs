@@ -124,7 +124,7 @@ impl Draft {
 /// Returns the `eventSource` of a service in audit records.
 fn event_source(service: Service) -> &'static str {
     match service {
-        Service::Sts | Service::Brevet => "sts.amazonaws.com",
+        Service::Sts | Service::Brevet | Service::BrevetForGateways => "sts.amazonaws.com",
         Service::Iam => "iam.amazonaws.com",
     }
 }

@@ -31,8 +31,10 @@ pub trait Operation: Sized + Send + 'static {
     /// Whether the answer contains credentials. If so, its audit record must be on stable storage
     /// before the answer is sent.
     const HANDS_OUT: bool;
-    /// Whether a successful call fails if its audit record cannot be written. It is `false` for
-    /// actions that only revoke something.
+    /// Whether a signature may be used again even if the configuration says that it can be used once: for callers
+    /// that make the same call many times in a second, on a connection on which nobody else can repeat it.
+    const MAY_REPEAT: bool = false;
+    /// Whether an answer needs an audit record. An action that only revokes something does not.
     const MUST_BE_RECORDED: bool = true;
     /// Whether calls of the action run apart from all other calls, so that they never wait behind
     /// them.

@@ -8,6 +8,9 @@ use super::admin::preview_revocation::PreviewRevocation;
 use super::admin::revoke_sessions::RevokeSessions;
 use super::operation::Operation;
 use super::relying::authorize::Authorize;
+use super::relying::derive_signing_key::DeriveSigningKey;
+use super::relying::evaluate_policy::EvaluatePolicy;
+use super::relying::resolve_identity::ResolveIdentity;
 use super::relying::verify_request::VerifyRequest;
 use super::relying::watch_revocations::WatchRevocations;
 use super::sts::assume_role::AssumeRole;
@@ -68,8 +71,18 @@ pub const OWN: &[&str] = &[AssumeRoleForWorkload::NAME];
 /// because AWS has no such actions.
 pub const RELYING: &[&str] = &[Authorize::NAME, VerifyRequest::NAME, WatchRevocations::NAME];
 
-/// Returns the error for an action that this version does not support, or that does not exist in
-/// AWS either.
+#[cfg_attr(
+    not(any(test, feature = "internals")),
+    allow(dead_code, reason = "tests compare it with the protocols")
+)]
+/// The actions for gateways that check signatures themselves. They exist only on the listener for proxies.
+pub const GATEWAYS: &[&str] = &[
+    DeriveSigningKey::NAME,
+    EvaluatePolicy::NAME,
+    ResolveIdentity::NAME,
+];
+
+/// The error for an action that AWS has but this version does not support, or that does not exist.
 pub fn unanswered(action: &str, version: &str) -> Error {
     match ACTIONS
         .iter()

@@ -7,6 +7,8 @@ pub enum Service {
     Iam,
     /// Brevet's own actions, which have no counterpart in AWS.
     Brevet,
+    /// Those of them for gateways, whose clients sign for `iam`.
+    BrevetForGateways,
 }
 
 impl Service {
@@ -15,7 +17,7 @@ impl Service {
         match self {
             Self::Sts => "sts",
             Self::Iam => "iam",
-            Self::Brevet => "brevet",
+            Self::Brevet | Self::BrevetForGateways => "brevet",
         }
     }
 
@@ -23,7 +25,7 @@ impl Service {
     pub fn scope(self) -> &'static str {
         match self {
             Self::Sts | Self::Brevet => "sts",
-            Self::Iam => "iam",
+            Self::Iam | Self::BrevetForGateways => "iam",
         }
     }
 }

@@ -21,7 +21,17 @@ pub struct OwnedBucket<'a> {
     pub policy: Option<&'a Policy>,
 }
 
-/// A request, with references to all policies that apply to the request.
+/// What the policies of a caller say about a request, for whoever decides together with a policy of the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Allow,
+    /// A statement denies the request, or it is beyond limits that no policy of a bucket extends.
+    Deny,
+    /// Nothing allows the request, and nothing forbids that a policy of the bucket does.
+    NoMatch,
+}
+
+/// A request, with references to all policies that apply to it.
 pub(super) struct Question<'a> {
     pub(super) principal: Principal<'a>,
     pub(super) account: AccountId,
@@ -65,6 +75,11 @@ impl<'a> InForce<'a> {
             passed: policies.was_passed().then(passed),
             scope_down: policies.scope_down.iter().collect(),
         }
+    }
+
+    /// Whether there are any.
+    fn limits(&self) -> bool {
+        self.passed.is_some() || !self.scope_down.is_empty()
     }
 
     fn as_policies(&self) -> SessionPolicies<'_> {
@@ -189,8 +204,33 @@ impl<'a> Question<'a> {
         self.ask(evaluator::evaluate)
     }
 
-    /// Whether the session policies alone allow the request, and whether each scope-down policy alone does. A trust
-    /// policy that names the session directly does not override them.
+    /// The verdict of all policies, and that of the session policies by themselves if there are any. Nothing is
+    /// allowed unless both allow it. A permissions boundary and service control policies that do not allow the
+    /// request deny it, as does another account's resource, so that a policy of a bucket cannot let it in.
+    pub(super) fn verdicts(&self) -> (Verdict, Option<Verdict>) {
+        let is_closed = || {
+            self.account != self.resource_account
+                || !self.is_within_boundary()
+                || !self.is_within_service_control()
+        };
+        let all = match self.decide().outcome {
+            Outcome::Allowed => Verdict::Allow,
+            Outcome::ExplicitlyDenied => Verdict::Deny,
+            Outcome::ImplicitlyDenied if is_closed() => Verdict::Deny,
+            Outcome::ImplicitlyDenied => Verdict::NoMatch,
+        };
+        let session = self
+            .session
+            .limits()
+            .then(|| match self.is_within_session_policies() {
+                true => Verdict::Allow,
+                false => Verdict::NoMatch,
+            });
+        (all, session)
+    }
+
+    /// Whether the session policies by themselves allow the request, and each scope-down policy by
+    /// itself. A trust policy that names the session directly does not override them.
     pub(super) fn is_within_session_policies(&self) -> bool {
         let passed = self.session.passed.as_deref();
         passed.is_none_or(|passed| self.is_allowed_by(passed)) && self.silent_scope().is_none()

@@ -361,20 +361,25 @@ impl Decided {
     }
 
     fn unknown(unknown: Unknown) -> Self {
+        let sentence = match unknown {
+            Unknown::NoSuchSession => {
+                "No session of this account has this access key and session token."
+            }
+            Unknown::Expired => "The session has expired.",
+            Unknown::Ended => "The session was ended before its expiry.",
+            Unknown::NoSuchPrincipal => "There is no such user or role in this account.",
+        };
+        Self::refused(unknown.into(), sentence)
+    }
+}
+
+impl From<Unknown> for Code {
+    fn from(unknown: Unknown) -> Self {
         match unknown {
-            Unknown::NoSuchSession => Self::refused(
-                Code::NoSuchSession,
-                "No session of this account has this access key and session token.",
-            ),
-            Unknown::Expired => Self::refused(Code::ExpiredToken, "The session has expired."),
-            Unknown::Ended => Self::refused(
-                Code::SessionEnded,
-                "The session was ended before its expiry.",
-            ),
-            Unknown::NoSuchPrincipal => Self::refused(
-                Code::NoSuchPrincipal,
-                "This account has no user or role with this ARN.",
-            ),
+            Unknown::NoSuchSession => Self::NoSuchSession,
+            Unknown::Expired => Self::ExpiredToken,
+            Unknown::Ended => Self::SessionEnded,
+            Unknown::NoSuchPrincipal => Self::NoSuchPrincipal,
         }
     }
 }

@@ -16,8 +16,16 @@ const MAX_VALUE: usize = 2_048;
 /// and "Properties of the request".
 const FAMILIES: [&str; 2] = ["aws:resourcetag/", "aws:requesttag/"];
 const TAG_KEYS: &str = "aws:tagkeys";
-/// Prefixes that no service may use, because the broker sets these condition keys and performs
-/// these actions itself.
+/// Keys of a client's connection, which a gateway knows and the broker does not.
+const OF_CLIENT: [&str; 4] = [
+    "aws:referer",
+    "aws:securetransport",
+    "aws:sourceip",
+    "aws:useragent",
+];
+/// The key of Amazon S3 that the broker sets by itself.
+const RESOURCE_ACCOUNT: &str = "s3:resourceaccount";
+/// Prefixes of keys and actions that are the broker's own. A service with such a name could speak for it.
 const RESERVED: [&str; 6] = ["aws", "brevet", "iam", "localhost", "saml", "sts"];
 
 /// Returns whether a text may be the prefix of a service's actions and condition keys: letters,
@@ -36,13 +44,34 @@ pub fn is_service(prefix: &str) -> bool {
 /// # Errors
 /// The rule that a key breaks, as a clause that follows the field's name: "must have …".
 pub fn check(keys: &[(String, Vec<String>)], service: &str) -> Result<(), String> {
+    checked(keys, service, |name| is_allowed(name, service))
+}
+
+/// Checks the keys that a gateway to an object store sets, which the operator trusts with what it says of its
+/// client's connection.
+///
+/// # Errors
+/// The rule that a key breaks, as a clause.
+pub fn check_of_gateway(keys: &[(String, Vec<String>)]) -> Result<(), String> {
+    let is_one = |name: &str, own: &str| own.eq_ignore_ascii_case(name);
+    checked(keys, "s3", |name| match is_one(name, RESOURCE_ACCOUNT) {
+        true => false,
+        false => OF_CLIENT.iter().any(|own| is_one(name, own)) || is_allowed(name, "s3"),
+    })
+}
+
+fn checked(
+    keys: &[(String, Vec<String>)],
+    service: &str,
+    is_allowed: impl Fn(&str) -> bool,
+) -> Result<(), String> {
     if keys.len() > MAX_KEYS || bytes(keys) > MAX_BYTES {
         return Err(format!(
             "must have at most {MAX_KEYS} keys, and at most {MAX_BYTES} bytes of names and values"
         ));
     }
     for (at, (name, values)) in keys.iter().enumerate() {
-        if !is_allowed(name, service) {
+        if !is_allowed(name) {
             return Err(format!(
                 "must name keys of the service (`{service}:…`), `aws:ResourceTag/…`, `aws:RequestTag/…` or \
                  `aws:TagKeys`; the broker itself sets all others"
@@ -145,6 +174,29 @@ mod tests {
             assert!(!is_service(service), "{service}");
             assert!(check(&key(&format!("{service}:x")), service).is_err());
         }
+    }
+
+    #[test]
+    fn az_08_a_gateway_says_of_its_client_only_what_its_connection_shows() {
+        for name in ["aws:SourceIp", "AWS:useragent", "s3:prefix", "s3:VersionId"] {
+            assert_eq!(check_of_gateway(&key(name)), Ok(()), "{name}");
+        }
+        for name in [
+            "aws:PrincipalArn",
+            "aws:username",
+            "aws:PrincipalTag/team",
+            "aws:MultiFactorAuthPresent",
+            "aws:CurrentTime",
+            "aws:RequestedRegion",
+            "aws:ResourceAccount",
+            "S3:resourceAccount",
+            "sts:ExternalId",
+            "iam:ResourceTag/team",
+        ] {
+            assert!(check_of_gateway(&key(name)).is_err(), "{name}");
+        }
+        let twice = [key("aws:SourceIp"), key("aws:sourceip")].concat();
+        assert!(check_of_gateway(&twice).is_err());
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum Subject {
         access_key_id: AccessKeyId,
         session_token: Secret<String>,
     },
+    /// The user to whom a long-term access key belongs.
+    AccessKey(AccessKeyId),
     /// A user or a role, by its ARN.
     Principal(String),
     /// A user of the caller's account, by its name.
@@ -49,7 +51,24 @@ impl Subject {
         })
     }
 
-    /// Creates the subject for an ARN, after checking that it is the ARN of a user or a role.
+    /// The holder of the access key in a request to a service. That of a session comes with its token, and a
+    /// long-term one without.
+    ///
+    /// # Errors
+    /// [`Unknown`] if nobody can have such a key, or the token does not fit it.
+    pub fn holder(access_key_id: &str, session_token: Option<String>) -> Result<Self, Unknown> {
+        let id = AccessKeyId::parse("AccessKeyId", access_key_id);
+        let id = id.map_err(|_| Unknown::NoSuchPrincipal)?;
+        match (id.is_temporary(), session_token) {
+            (false, None) => Ok(Self::AccessKey(id)),
+            (true, Some(token)) => {
+                Self::session(access_key_id, token).map_err(|_| Unknown::NoSuchSession)
+            }
+            _ => Err(Unknown::NoSuchSession),
+        }
+    }
+
+    /// Checks the form of an ARN.
     ///
     /// # Errors
     /// [`FieldError`] that names the field and the rule.
@@ -66,7 +85,9 @@ impl Subject {
     /// session token.
     pub fn audited(&self) -> &str {
         match self {
-            Self::Session { access_key_id, .. } => access_key_id.as_str(),
+            Self::Session { access_key_id, .. } | Self::AccessKey(access_key_id) => {
+                access_key_id.as_str()
+            }
             Self::Principal(name) | Self::UserName(name) | Self::RoleName(name) => name,
         }
     }
@@ -100,6 +121,10 @@ impl Subject {
                     Err(error) => Err(error),
                 };
             }
+            Self::AccessKey(id) => match directory.holder_of_key(id.as_str()) {
+                Some(user) => Found::User(user.clone()),
+                None => return Ok(Err(Unknown::NoSuchPrincipal)),
+            },
             Self::Principal(arn) => match directory.user(arn) {
                 Some(user) => Found::User(user.clone()),
                 None => match directory.role(arn) {
@@ -120,7 +145,10 @@ impl Subject {
             Found::User(user) if user.account == account => Ok(Judged::Caller(Caller {
                 effective: directory.effective_of_user(&user)?,
                 identity: Identity::User(user),
-                access_key_id: String::new(),
+                access_key_id: match self {
+                    Self::AccessKey(id) => id.as_str().to_owned(),
+                    _ => String::new(),
+                },
                 sign_in: None,
             })),
             Found::Role(role) if role.account == account => Ok(Judged::Role(role)),
@@ -142,6 +170,6 @@ pub enum Unknown {
     Expired,
     /// The session was revoked, or a principal or key that it came from was deleted or disabled.
     Ended,
-    /// The account has no such user or role.
+    /// The account has no such user, role or long-term key.
     NoSuchPrincipal,
 }

@@ -59,7 +59,13 @@ impl SigningSecret {
         self.secret.expose()
     }
 
-    /// Signs a text for a day, region and service. Caches the signing key for the next text.
+    /// The signing key for a day (`YYYYMMDD`), a region and a service. Whoever has it can sign requests of this
+    /// scope as the owner of the secret: IAM User Guide, "Create a signed AWS API request".
+    pub fn signing_key(&self, day: &str, region: &str, service: &str) -> Zeroizing<[u8; 32]> {
+        self.derive((day, region, service))
+    }
+
+    /// Signs a text for a day, region and service, and keeps the signing key for the next one.
     pub(super) fn sign(&self, scope: Scope<'_>, text: &str) -> hmac::Tag {
         let sign = |key: &hmac::Key| hmac::sign(key, text.as_bytes());
         if let Some(key) = self.kept_key(scope) {
