@@ -492,7 +492,7 @@ mod tests {
             word.starts_with('[') || (rest.starts_with(" = ") && word.to_lowercase() == word)
         };
         let keys: Vec<&str> = keys.filter(is_key).collect();
-        assert_eq!(keys.len(), 22, "{keys:?}");
+        assert_eq!(keys.len(), 23, "{keys:?}");
         let text = format!("{MINIMAL}[s3]\n{}\n", keys.join("\n"));
         let s3 = parse(&text).unwrap().s3.unwrap();
         assert_eq!(s3.stores[0].cors.len(), 1);

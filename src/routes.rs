@@ -244,15 +244,28 @@ pub enum Proxies {
     /// `/s3/store-refused`: the answer that Traefik gives a client instead of the store's own
     /// refusal.
     StoreRefused,
+    /// An endpoint for a gateway that checks signatures itself.
+    Gateway(GatewayCall),
     Unknown,
 }
 
-/// Returns the endpoint of the proxies' listener with this path.
+/// The private endpoints by which the S3 gateway versitygw asks its IAM service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GatewayCall {
+    DeriveSigningKey,
+    EvaluatePolicy,
+    ResolveIdentity,
+}
+
+/// The endpoint of the proxies' listener with this path.
 pub fn proxies(path: &str) -> Proxies {
     match path {
         "/envoy.service.auth.v3.Authorization/Check" => Proxies::EnvoyCheck,
         "/s3/authorize" => Proxies::Authorize,
         "/s3/store-refused" => Proxies::StoreRefused,
+        "/private/derive-signing-key" => Proxies::Gateway(GatewayCall::DeriveSigningKey),
+        "/private/evaluate-policy" => Proxies::Gateway(GatewayCall::EvaluatePolicy),
+        "/private/resolve-identity" => Proxies::Gateway(GatewayCall::ResolveIdentity),
         _ => Proxies::Unknown,
     }
 }

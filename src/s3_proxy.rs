@@ -1,7 +1,7 @@
-//! Answers proxies in front of object stores that ask whether a request may go on: Envoy by its external authorization
-//! filter over gRPC, and nginx, Traefik and Caddy over HTTP. Such a request of a proxy is called a question. This
-//! module converts a question to the head of the client's request, and a decision to an answer; [`decide`] makes the
-//! decision.
+//! The faces by which proxies in front of object stores ask whether a request may go on: Envoy's external
+//! authorization over gRPC, and the questions of nginx, Traefik and Caddy over HTTP. They turn a question into the
+//! head of a request and a decision into an answer; [`decide`] judges. A gateway that checks signatures itself asks
+//! by a face of its own ([`versitygw`]).
 //!
 //! An answer contains a signature that the store accepts, so it is sent to the operator's proxies only and never
 //! logged.
@@ -11,6 +11,7 @@ mod envoy;
 mod forwarded;
 mod gate;
 mod memory;
+mod versitygw;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ use forwarded::Forwarded;
 
 pub use gate::Gate;
 pub use memory::Memory;
+pub use versitygw::Gateway;
 
 /// The maximum length of a message from Envoy, in bytes. A message has the headers of a request and, for DeleteObjects,
 /// the body.
@@ -47,7 +49,9 @@ pub struct Question {
     pub stores: Arc<[Arc<S3Store>]>,
     /// Whether the sender is one of the operator's proxies.
     pub is_admitted: bool,
-    /// `Err` with the reason if the broker is not ready to serve anybody now.
+    /// What decides whether the sender may ask as a gateway that checks signatures itself.
+    pub gateway: Gateway,
+    /// `Err` holds the reason why the broker serves nobody at the moment.
     pub readiness: Result<(), String>,
     /// Counts and limits the memory for the bodies of all questions.
     pub memory: Arc<Memory>,
@@ -60,16 +64,34 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
     match (routes::proxies(request.uri().path()), question.is_admitted) {
+        (Proxies::Gateway(call), true) if question.gateway.regions.is_some() => {
+            let Question {
+                broker,
+                gateway,
+                memory,
+                ..
+            } = question;
+            let answered = gateway.serve(&broker, memory, call, request);
+            // Boxed, because few questions need it.
+            Box::pin(answered).await.map(Body::new)
+        }
         (Proxies::EnvoyCheck, true) => check(question, request).await,
         (Proxies::EnvoyCheck, false) => Status::unauthenticated(NOT_ADMITTED).into_http(),
         (Proxies::Authorize, true) => authorize(question, &request).await,
         (Proxies::StoreRefused, true) => answer::store_refused(),
-        (Proxies::Authorize | Proxies::StoreRefused | Proxies::Unknown, false) => {
+        (
+            Proxies::Authorize | Proxies::StoreRefused | Proxies::Gateway(_) | Proxies::Unknown,
+            false,
+        ) => {
             let mut response = text(StatusCode::FORBIDDEN, NOT_ADMITTED);
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
             response
         }
+        (Proxies::Gateway(_), true) => text(
+            StatusCode::NOT_FOUND,
+            "Gateways that check signatures themselves are not served here: name the regions of their keys in [s3] gateway_regions.",
+        ),
         (Proxies::Unknown, true) => text(
             StatusCode::NOT_FOUND,
             "This listener serves only /s3/authorize, /s3/store-refused and Envoy's gRPC service envoy.service.auth.v3.Authorization.",

@@ -84,6 +84,7 @@ pub(super) struct S3Section {
     pub(super) client_names: Option<Vec<String>>,
     #[serde(default)]
     pub(super) secret_files: Vec<PathBuf>,
+    pub(super) gateway_regions: Option<Vec<String>>,
     #[serde(default)]
     pub(super) stores: Vec<S3StoreSection>,
 }

@@ -16,6 +16,8 @@ use crate::s3::cors::CorsRule;
 const MAX_STORES: usize = 64;
 /// Names that cannot be buckets, because Ceph RGW uses them for its administration and Swift APIs.
 const RESERVED: [&str; 3] = ["admin", "auth", "swift"];
+/// The maximum number of regions for which gateways may have signing keys.
+const MAX_REGIONS: usize = 16;
 /// The maximum number of shared secrets: the one in use and its successor.
 const MAX_SECRETS: usize = 2;
 const DEFAULT_REGION: &str = "us-east-1";
@@ -34,6 +36,9 @@ pub struct S3 {
     pub client_names: Option<Vec<String>>,
     /// The files with the secrets by which a proxy may authenticate itself instead of by a certificate.
     pub secret_files: Vec<PathBuf>,
+    /// The regions for which gateways that check signatures themselves may have signing keys; `None` if there are no
+    /// such gateways.
+    pub gateway_regions: Option<Vec<String>>,
     pub stores: Vec<StoreSettings>,
 }
 
@@ -108,19 +113,39 @@ pub(super) fn s3(section: S3Section, base: &Path) -> Result<S3, ConfigError> {
             "must be at most two files: one for the secret in use, and one for the next secret";
         return Err(value("[s3] secret_files", rule));
     }
+    if let Some(regions) = &section.gateway_regions {
+        if section.client_ca.is_none() {
+            let rule =
+                "requires client_ca: a gateway that gets signing keys must show a certificate";
+            return Err(value("[s3] gateway_regions", rule));
+        }
+        let are_few = (1..=MAX_REGIONS).contains(&regions.len());
+        if !are_few || !regions.iter().all(|region| sigv4::is_region(region)) {
+            let rule = format!(
+                "must be 1 to {MAX_REGIONS} names of lower-case letters, digits and `-`, such as `us-east-1`"
+            );
+            return Err(value("[s3] gateway_regions", rule));
+        }
+    }
+    let needs_stores = section.gateway_regions.is_none();
     let s3 = S3 {
         address: section.address,
         tls,
         client_ca: section.client_ca.map(at),
         client_names: section.client_names,
         secret_files: section.secret_files.into_iter().map(at).collect(),
-        stores: stores(section.stores, base)?,
+        gateway_regions: section.gateway_regions,
+        stores: stores(section.stores, base, needs_stores)?,
     };
     Ok(s3)
 }
 
-fn stores(sections: Vec<S3StoreSection>, base: &Path) -> Result<Vec<StoreSettings>, ConfigError> {
-    if !(1..=MAX_STORES).contains(&sections.len()) {
+fn stores(
+    sections: Vec<S3StoreSection>,
+    base: &Path,
+    are_needed: bool,
+) -> Result<Vec<StoreSettings>, ConfigError> {
+    if !(usize::from(are_needed)..=MAX_STORES).contains(&sections.len()) {
         let rule = format!("must be 1 to {MAX_STORES} tables [[s3.stores]]");
         return Err(value("[s3] stores", rule));
     }
@@ -348,6 +373,10 @@ mod tests {
     #[test]
     fn cf_01_what_is_wrong_with_stores_is_named() {
         let whole = [LISTENER, STORE].concat();
+        // Gateways need no store here.
+        let gateways = "address = \"127.0.0.1:0\"\ncertificate = \"c\"\nprivate_key = \"k\"\nclient_ca = \"ca\"\ngateway_regions = [\"eu-central-1\"]\n";
+        let made = read(gateways).unwrap();
+        assert!(made.stores.is_empty() && made.gateway_regions.unwrap() == ["eu-central-1"]);
         let second = STORE.replace("main", "second").replace("s3.", "s4.");
         for (text, named) in [
             (LISTENER.to_owned(), "[s3] stores: must be 1 to 64"),
@@ -374,6 +403,21 @@ mod tests {
             (
                 whole.replace("\"proxy.secret\"", "\"a\", \"b\", \"c\""),
                 "[s3] secret_files",
+            ),
+            (
+                whole.replace(
+                    "secret_files",
+                    "gateway_regions = [\"us-east-1\"]\nsecret_files",
+                ),
+                "[s3] gateway_regions: requires client_ca",
+            ),
+            (
+                gateways.replace("\"eu-central-1\"", "\"*\""),
+                "[s3] gateway_regions: must be 1 to 16",
+            ),
+            (
+                gateways.replace("\"eu-central-1\"", ""),
+                "[s3] gateway_regions: must be 1 to 16",
             ),
             (
                 whole.replace("\"main\"", "\"Main\""),

@@ -28,12 +28,16 @@ impl Gate {
         headers: &HeaderMap,
         now: Timestamp,
     ) -> bool {
-        let is_certified = certificate.is_some_and(|certificate| {
+        self.certifies(certificate, now) || self.knows(headers)
+    }
+
+    /// Whether the certificate is that of one of the operator's proxies.
+    pub fn certifies(&self, certificate: Option<&ClientCertificate>, now: Timestamp) -> bool {
+        certificate.is_some_and(|certificate| {
             let names = self.client_names.as_ref();
             certificate.is_valid_at(now)
                 && names.is_none_or(|names| names.iter().any(|name| name == certificate.name()))
-        });
-        is_certified || self.knows(headers)
+        })
     }
 
     /// Whether a request has exactly one secret, and its value is one of the shared secrets. The value is compared with

@@ -17,8 +17,8 @@ pub struct Memory(AtomicUsize);
 
 /// The bodies of all questions together would exceed [`MOST`].
 #[derive(Debug, thiserror::Error)]
-#[error("the proxies' requests for decisions take too much memory at this moment")]
-struct Full;
+#[error("the questions of proxies take too much memory")]
+pub(super) struct Full;
 
 /// A body whose bytes are counted until it is dropped.
 pub(super) struct Counted<B> {

@@ -22,7 +22,7 @@ use super::s3_parts::S3Parts;
 use super::shared::Shared;
 use super::workers::Workers;
 use crate::proof::certificate::ClientCertificate;
-use crate::s3_proxy::{self, Question};
+use crate::s3_proxy::{self, Gateway, Question};
 
 /// The maximum number of connections. Proxies keep their connections open, and Envoy needs one for each of its threads.
 const MAX_CONNECTIONS: usize = 1_024;
@@ -81,12 +81,12 @@ async fn greet(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, own: Ar
     // Small answers are sent at once; without the option the connection still works.
     let _ = stream.set_nodelay(true);
     let Some(config) = own.tls.load_full() else {
-        return serve(stream, None, shared, own).await;
+        return serve(stream, peer, None, shared, own).await;
     };
     match tokio::time::timeout(UNTIL_PROVEN, TlsAcceptor::from(config).accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificate = certificate(stream.get_ref().1);
-            serve(stream, certificate, shared, own).await;
+            serve(stream, peer, certificate, shared, own).await;
         }
         Ok(Err(error)) => tracing::debug!(peer = %peer.ip(), %error, "TLS handshake failed"),
         Err(_) => _ = shared.broker.metrics.connections_refused.inc(),
@@ -101,6 +101,7 @@ fn certificate(connection: &ServerConnection) -> Option<ClientCertificate> {
 
 async fn serve<S>(
     stream: S,
+    peer: SocketAddr,
     certificate: Option<ClientCertificate>,
     shared: Arc<Shared>,
     own: Arc<S3Parts>,
@@ -123,6 +124,11 @@ async fn serve<S>(
                 broker: shared.broker.clone(),
                 stores: own.stores.clone(),
                 is_admitted,
+                gateway: Gateway {
+                    regions: own.gateway_regions.clone(),
+                    is_certified: gate.certifies(certificate.as_ref().as_ref(), now),
+                    address: peer.ip().to_canonical(),
+                },
                 readiness: shared.is_ready(),
                 memory: own.memory.clone(),
             };

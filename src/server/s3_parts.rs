@@ -25,6 +25,8 @@ pub(super) struct S3Parts {
     pub(super) gate: ArcSwap<Gate>,
     pub(super) stores: Arc<[Arc<S3Store>]>,
     pub(super) memory: Arc<Memory>,
+    /// The regions for which gateways may have signing keys; `None` if there are no gateways.
+    pub(super) gateway_regions: Option<Arc<[String]>>,
 }
 
 impl S3Parts {
@@ -43,6 +45,7 @@ impl S3Parts {
             tls: ArcSwapOption::from(tls),
             gate: ArcSwap::from_pointee(gate),
             memory: Arc::default(),
+            gateway_regions: config.gateway_regions.as_deref().map(Arc::from),
         })
     }
 

@@ -24,19 +24,19 @@ fn arn(name: &str) -> String {
 }
 
 /// A CA, and what it certifies.
-struct Ca {
+pub struct Ca {
     params: CertificateParams,
     key: KeyPair,
 }
 
 /// A certificate and its private key, both in PEM.
-struct Certified {
-    certificate: String,
-    key: String,
+pub struct Certified {
+    pub certificate: String,
+    pub key: String,
 }
 
 impl Ca {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         Self {
@@ -45,11 +45,11 @@ impl Ca {
         }
     }
 
-    fn pem(&self) -> String {
+    pub fn pem(&self) -> String {
         self.params.self_signed(&self.key).unwrap().pem()
     }
 
-    fn sign(&self, params: &CertificateParams) -> Certified {
+    pub fn sign(&self, params: &CertificateParams) -> Certified {
         let key = KeyPair::generate().unwrap();
         let issuer = Issuer::from_params(&self.params, &self.key);
         Certified {
@@ -71,7 +71,7 @@ fn spiffe(id: &str) -> CertificateParams {
     params
 }
 
-fn named(common_name: &str) -> CertificateParams {
+pub fn named(common_name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     let names = &mut params.distinguished_name;

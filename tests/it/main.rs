@@ -89,5 +89,6 @@ mod unreadable;
 mod upstream;
 mod upstream_oidc;
 mod upstream_saml;
+mod versitygw;
 mod waiting;
 mod workloads;

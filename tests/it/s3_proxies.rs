@@ -54,6 +54,7 @@ pub fn settings(dir: &Path) -> S3 {
         client_ca: None,
         client_names: None,
         secret_files: vec![file("proxy.secret", format!("{SECRET}\n"))],
+        gateway_regions: None,
         stores: vec![StoreSettings {
             name: "main".to_owned(),
             hosts: vec!["s3.example.com".to_owned()],

@@ -1,0 +1,333 @@
+//! The questions by which the S3 gateway versitygw asks a standalone IAM service: three calls of JSON, by which it
+//! gets signing keys of a day, the verdicts of policies, and the users to whom access keys belong. It never gets a
+//! secret. This file has no rules of its own.
+//!
+//! The gateway proves itself twice: by a client certificate, since what it gets are keys, and by a signature for
+//! `iam` with an access key of the directory, whose policies say what it may ask.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::memory::{self, Counted, Memory};
+use crate::audit;
+use crate::authn::Evidence;
+use crate::base::digest::sha256;
+use crate::base::form;
+use crate::base::http::host;
+use crate::base::strict_json;
+use crate::broker::Broker;
+use crate::error::{Class, Error};
+use crate::ops::relying::derive_signing_key::{DeriveSigningKey, Scope};
+use crate::ops::relying::evaluate_policy::{EvaluatePolicy, Evaluated};
+use crate::ops::relying::resolve_identity::ResolveIdentity;
+use crate::ops::relying::subject::Unknown;
+use crate::ops::{self, CALL_TIMEOUT};
+use crate::origin::Origin;
+use crate::proof::sigv4::{Incoming, Presented};
+use crate::routes::GatewayCall;
+use crate::trust::Verdict;
+
+/// The longest body: a question about a thousand objects with long names.
+const MAX_BODY_BYTES: usize = 2 << 20;
+/// The message to a sender that has shown a secret and no certificate.
+const NOT_CERTIFIED: &str = "A gateway that asks for signing keys must show a client certificate of the CA in [s3] client_ca.";
+
+/// The gateway that asks, as its connection shows it.
+pub struct Gateway {
+    /// The regions for which gateways may have signing keys; `None` if there are no gateways.
+    pub regions: Option<Arc<[String]>>,
+    /// Whether its client certificate is that of one of the operator's proxies.
+    pub is_certified: bool,
+    pub address: IpAddr,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct DeriveBody {
+    access_key_id: String,
+    #[serde(default)]
+    session_token: Option<String>,
+    date: String,
+    region: String,
+    service: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct EvaluateBody {
+    access_key_id: String,
+    #[serde(default)]
+    session_token: Option<String>,
+    actions: Vec<String>,
+    resources: Vec<String>,
+    /// `null` stands for no keys.
+    #[serde(default)]
+    condition: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ResolveBody {
+    access_key_ids: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Verdicts<'a> {
+    decisions: Vec<Vec<&'static str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_decisions: Option<Vec<Vec<&'static str>>>,
+    has_session_policy: bool,
+    principal_arn: &'a str,
+}
+
+impl Gateway {
+    /// Answers a question.
+    pub(super) async fn serve<B>(
+        self,
+        broker: &Arc<Broker>,
+        memory: Arc<Memory>,
+        call: GatewayCall,
+        request: Request<B>,
+    ) -> Response<Full<Bytes>>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        if !self.is_certified {
+            return closing(failure(
+                StatusCode::FORBIDDEN,
+                "AccessDenied",
+                NOT_CERTIFIED,
+            ));
+        }
+        if request.method() != Method::POST {
+            let text = "This endpoint takes POST.";
+            return closing(failure(StatusCode::METHOD_NOT_ALLOWED, "BadRequest", text));
+        }
+        let (head, body) = request.into_parts();
+        let agent = head.headers.get(USER_AGENT);
+        let agent = agent.map(|v| audit::clip(&String::from_utf8_lossy(v.as_bytes())));
+        let origin = Origin {
+            source_ip: self.address,
+            secure_transport: true,
+            user_agent: agent,
+            referer: None,
+            certificate: None,
+            call: None,
+        };
+        let received = Limited::new(Counted::new(body, memory), MAX_BODY_BYTES).collect();
+        let received = tokio::time::timeout(CALL_TIMEOUT, received).await;
+        let body = received.map_err(|_| Error::RequestTimeout(CALL_TIMEOUT.as_secs()));
+        let body = body.and_then(|body| match body {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(Error::TooLarge(MAX_BODY_BYTES))
+            }
+            Err(error) if error.is::<memory::Full>() => {
+                Err(Error::ServiceUnavailable("capacity for this request"))
+            }
+            Err(_) => Err(Error::Malformed("the body ended early".to_owned())),
+        });
+        let body = match body {
+            Ok(body) => body,
+            Err(error) => {
+                let reply = ops::refuse_unread(broker, "none", error, origin).await;
+                return closing(refused(&reply.error));
+            }
+        };
+        let evidence = evidence(&head, &body);
+        let regions = self.regions.unwrap_or_default();
+        match call {
+            GatewayCall::DeriveSigningKey => {
+                let input = parsed::<DeriveBody>(&body).and_then(|asked| asked.read(&regions));
+                let reply = ops::serve(broker, evidence, input, origin).await;
+                answer(reply.result, |key| derived(&key))
+            }
+            GatewayCall::EvaluatePolicy => {
+                let input = parsed::<EvaluateBody>(&body).and_then(|asked| asked.read(&regions));
+                let reply = ops::serve(broker, evidence, input, origin).await;
+                answer(reply.result, |evaluated| verdicts(&evaluated))
+            }
+            GatewayCall::ResolveIdentity => {
+                let input = parsed::<ResolveBody>(&body);
+                let input = input.and_then(|asked| ResolveIdentity::parse(asked.access_key_ids));
+                let reply = ops::serve(broker, evidence, input, origin).await;
+                answer(reply.result.map(Ok), |users| identities(&users))
+            }
+        }
+    }
+}
+
+impl DeriveBody {
+    fn read(self, regions: &[String]) -> Result<DeriveSigningKey, Error> {
+        let scope = Scope {
+            date: &self.date,
+            region: &self.region,
+            service: &self.service,
+        };
+        DeriveSigningKey::parse(&self.access_key_id, self.session_token, scope, regions)
+    }
+}
+
+impl EvaluateBody {
+    fn read(self, regions: &[String]) -> Result<EvaluatePolicy, Error> {
+        let texts = |(name, values): (String, Value)| {
+            let values = serde_json::from_value(values).map_err(|_| malformed())?;
+            Ok((name, values))
+        };
+        let condition = self.condition.unwrap_or_default().into_iter().map(texts);
+        // A gateway does not say for which region it was called, unless it can have only one.
+        let region = match regions {
+            [region] => Some(region.as_str()),
+            _ => None,
+        };
+        EvaluatePolicy::parse(
+            &self.access_key_id,
+            self.session_token,
+            self.actions,
+            self.resources,
+            condition.collect::<Result<_, Error>>()?,
+            region,
+        )
+    }
+}
+
+/// The signature of a request, which must be in its headers.
+fn evidence(head: &http::request::Parts, body: &Bytes) -> Result<Evidence, Error> {
+    let query = form::pairs(head.uri.query().unwrap_or_default().as_bytes())?;
+    let presented = Presented::read(&Incoming {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: &query,
+        headers: &head.headers,
+        host: host(&head.uri, &head.headers)?,
+        payload_sha256: sha256(body),
+    })?;
+    Ok(Evidence::signed(presented))
+}
+
+fn parsed<'a, T: Deserialize<'a>>(body: &[u8]) -> Result<T, Error> {
+    let value = strict_json::parse(body).map_err(|_| malformed())?;
+    T::deserialize(value).map_err(|_| malformed())
+}
+
+fn malformed() -> Error {
+    let text = "The body must be a JSON object with the members of this call, and with no others.";
+    Error::Malformed(text.to_owned())
+}
+
+/// The answer in the gateway's terms. What is wrong with its client's key has codes by which it tells its client so;
+/// everything else is its own fault, or the broker's.
+fn answer<T>(
+    result: Result<Result<T, Unknown>, Error>,
+    write: impl FnOnce(T) -> Bytes,
+) -> Response<Full<Bytes>> {
+    match result {
+        Ok(Ok(output)) => json_answer(StatusCode::OK, write(output)),
+        Ok(Err(Unknown::NoSuchPrincipal)) => failure(
+            StatusCode::FORBIDDEN,
+            "NoSuchIdentity",
+            "There is no such access key.",
+        ),
+        Ok(Err(Unknown::NoSuchSession | Unknown::Expired | Unknown::Ended)) => failure(
+            StatusCode::FORBIDDEN,
+            "InvalidToken",
+            "The session token is missing or invalid, does not belong to the access key, or its session is over.",
+        ),
+        Err(error) => refused(&error),
+    }
+}
+
+/// Writes a signing key into memory that is wiped once it was sent.
+fn derived(key: &[u8; 32]) -> Bytes {
+    let mut text = Zeroizing::new(String::with_capacity(128));
+    text.push_str("{\"derivedKey\":\"");
+    STANDARD.encode_string(key, &mut text);
+    text.push_str("\"}");
+    Bytes::from_owner(Owned(text))
+}
+
+/// A text whose bytes are sent and then wiped.
+struct Owned(Zeroizing<String>);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+fn verdicts(evaluated: &Evaluated) -> Bytes {
+    let word = |verdict: &Verdict| match verdict {
+        Verdict::Allow => "allow",
+        Verdict::Deny => "deny",
+        Verdict::NoMatch => "no_match",
+    };
+    let words = |rows: &Vec<Vec<Verdict>>| -> Vec<Vec<&'static str>> {
+        let row = |row: &Vec<Verdict>| row.iter().map(word).collect();
+        rows.iter().map(row).collect()
+    };
+    let written = serde_json::to_vec(&Verdicts {
+        decisions: words(&evaluated.all),
+        session_decisions: evaluated.session.as_ref().map(words),
+        has_session_policy: evaluated.session.is_some(),
+        principal_arn: &evaluated.principal_arn,
+    });
+    // Without decisions, the gateway refuses its client.
+    written.unwrap_or_default().into()
+}
+
+fn identities(users: &[Option<String>]) -> Bytes {
+    let identity = |user: &Option<String>| match user {
+        Some(arn) => json!({"found": true, "kind": "user", "principalArn": arn}),
+        None => json!({"found": false}),
+    };
+    let identities: Vec<Value> = users.iter().map(identity).collect();
+    json!({"identities": identities}).to_string().into()
+}
+
+fn refused(error: &Error) -> Response<Full<Bytes>> {
+    let (status, code) = match error.class() {
+        Class::Unauthenticated | Class::UnfitProof | Class::Forbidden | Class::WrongCredentials => {
+            (StatusCode::FORBIDDEN, error.code())
+        }
+        Class::Unavailable | Class::Timeout | Class::ProviderUnavailable => {
+            (StatusCode::SERVICE_UNAVAILABLE, error.code())
+        }
+        Class::Throttled => (StatusCode::TOO_MANY_REQUESTS, error.code()),
+        Class::Internal => (StatusCode::INTERNAL_SERVER_ERROR, error.code()),
+        _ => (StatusCode::BAD_REQUEST, "BadRequest"),
+    };
+    failure(status, code, &error.message())
+}
+
+fn failure(status: StatusCode, code: &str, message: &str) -> Response<Full<Bytes>> {
+    let body = json!({"error": message, "code": code});
+    json_answer(status, body.to_string().into())
+}
+
+fn json_answer(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Makes an answer close the connection, because the body of its request was not read.
+fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
+}
