@@ -257,7 +257,7 @@ pub enum GatewayCall {
     ResolveIdentity,
 }
 
-/// The endpoint of the proxies' listener with this path.
+/// Returns the endpoint of the proxies' listener with this path.
 pub fn proxies(path: &str) -> Proxies {
     match path {
         "/envoy.service.auth.v3.Authorization/Check" => Proxies::EnvoyCheck,

@@ -1,7 +1,7 @@
-//! The faces by which proxies in front of object stores ask whether a request may go on: Envoy's external
-//! authorization over gRPC, and the questions of nginx, Traefik and Caddy over HTTP. They turn a question into the
-//! head of a request and a decision into an answer; [`decide`] judges. A gateway that checks signatures itself asks
-//! by a face of its own ([`versitygw`]).
+//! Answers proxies in front of object stores that ask whether a request may go on: Envoy by its external authorization
+//! filter over gRPC, and nginx, Traefik and Caddy over HTTP. Such a request of a proxy is called a question. This
+//! module converts a question to the head of the client's request, and a decision to an answer; [`decide`] makes the
+//! decision. [`versitygw`] answers a gateway that checks signatures itself.
 //!
 //! An answer contains a signature that the store accepts, so it is sent to the operator's proxies only and never
 //! logged.
@@ -51,7 +51,7 @@ pub struct Question {
     pub is_admitted: bool,
     /// What decides whether the sender may ask as a gateway that checks signatures itself.
     pub gateway: Gateway,
-    /// `Err` holds the reason why the broker serves nobody at the moment.
+    /// `Err` with the reason if the broker is not ready to serve anybody now.
     pub readiness: Result<(), String>,
     /// Counts and limits the memory for the bodies of all questions.
     pub memory: Arc<Memory>,
@@ -71,9 +71,10 @@ where
                 memory,
                 ..
             } = question;
-            let answered = gateway.serve(&broker, memory, call, request);
-            // Boxed, because few questions need it.
-            Box::pin(answered).await.map(Body::new)
+            gateway
+                .serve(&broker, memory, call, request)
+                .await
+                .map(Body::new)
         }
         (Proxies::EnvoyCheck, true) => check(question, request).await,
         (Proxies::EnvoyCheck, false) => Status::unauthenticated(NOT_ADMITTED).into_http(),

@@ -34,7 +34,8 @@ pub trait Operation: Sized + Send + 'static {
     /// Whether a signature may be used again even if the configuration says that it can be used once: for callers
     /// that make the same call many times in a second, on a connection on which nobody else can repeat it.
     const MAY_REPEAT: bool = false;
-    /// Whether an answer needs an audit record. An action that only revokes something does not.
+    /// Whether a successful call fails if its audit record cannot be written. It is `false` for
+    /// actions that only revoke something.
     const MUST_BE_RECORDED: bool = true;
     /// Whether calls of the action run apart from all other calls, so that they never wait behind
     /// them.

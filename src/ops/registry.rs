@@ -82,7 +82,8 @@ pub const GATEWAYS: &[&str] = &[
     ResolveIdentity::NAME,
 ];
 
-/// The error for an action that AWS has but this version does not support, or that does not exist.
+/// Returns the error for an action that this version does not support, or that does not exist in
+/// AWS either.
 pub fn unanswered(action: &str, version: &str) -> Error {
     match ACTIONS
         .iter()

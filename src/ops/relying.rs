@@ -1,4 +1,5 @@
-//! The actions for programs that accept or hand out sessions, named as their protocols name them.
+//! The actions for programs that accept sessions or give them to others, named as in the gRPC
+//! service, and those for gateways to object stores.
 
 pub mod authorize;
 pub mod derive_signing_key;

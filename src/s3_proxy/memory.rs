@@ -17,7 +17,7 @@ pub struct Memory(AtomicUsize);
 
 /// The bodies of all questions together would exceed [`MOST`].
 #[derive(Debug, thiserror::Error)]
-#[error("the questions of proxies take too much memory")]
+#[error("the requests of proxies for decisions take too much memory")]
 pub(super) struct Full;
 
 /// A body whose bytes are counted until it is dropped.

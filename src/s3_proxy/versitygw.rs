@@ -6,6 +6,7 @@
 //! `iam` with an access key of the directory, whose policies say what it may ask.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -92,8 +93,23 @@ struct Verdicts<'a> {
 }
 
 impl Gateway {
-    /// Answers a question.
-    pub(super) async fn serve<B>(
+    /// Answers a question. The future is boxed, because few questions need it, and its type is erased, because it
+    /// would be too deep for the compiler.
+    pub(super) fn serve<'a, B>(
+        self,
+        broker: &'a Arc<Broker>,
+        memory: Arc<Memory>,
+        call: GatewayCall,
+        request: Request<B>,
+    ) -> Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send + 'a>>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        Box::pin(self.answer(broker, memory, call, request))
+    }
+
+    async fn answer<B>(
         self,
         broker: &Arc<Broker>,
         memory: Arc<Memory>,

@@ -2,8 +2,9 @@
 //! principal's own policies, boundary and session policies and the policies of its organization take part in the
 //! decision.
 //!
-//! The broker knows the principal and the time. What it cannot know, such as the address of the service's
-//! client, is left open: a statement that depends on it allows nothing, and denies.
+//! The broker knows the principal and the time. It cannot know some other facts, such as the address of the service's
+//! client. An Allow statement that depends on such a fact does not apply, and a Deny statement that depends on one
+//! does.
 //!
 //! A gateway to an object store decides together with policies of its own on buckets, so it gets the decision of
 //! the session policies as well, and learns what a policy of its own cannot override ([`Verdict`]).
@@ -162,7 +163,7 @@ impl<'a> Elsewhere<'a> {
         }
     }
 
-    /// Decides a request.
+    /// Decides a request. `Ok(Ok(()))` allows it; `Ok(Err(_))` refuses it and has the reason.
     ///
     /// # Errors
     /// [`Dangling`] if a policy to which the principal refers is missing.

@@ -229,8 +229,8 @@ impl<'a> Question<'a> {
         (all, session)
     }
 
-    /// Whether the session policies by themselves allow the request, and each scope-down policy by
-    /// itself. A trust policy that names the session directly does not override them.
+    /// Whether the session policies alone allow the request, and each scope-down policy alone does as well. A trust
+    /// policy that names the session directly does not override them.
     pub(super) fn is_within_session_policies(&self) -> bool {
         let passed = self.session.passed.as_deref();
         passed.is_none_or(|passed| self.is_allowed_by(passed)) && self.silent_scope().is_none()

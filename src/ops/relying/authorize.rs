@@ -367,7 +367,7 @@ impl Decided {
             }
             Unknown::Expired => "The session has expired.",
             Unknown::Ended => "The session was ended before its expiry.",
-            Unknown::NoSuchPrincipal => "There is no such user or role in this account.",
+            Unknown::NoSuchPrincipal => "This account has no user or role with this ARN.",
         };
         Self::refused(unknown.into(), sentence)
     }

@@ -25,7 +25,8 @@ const OF_CLIENT: [&str; 4] = [
 ];
 /// The key of Amazon S3 that the broker sets by itself.
 const RESOURCE_ACCOUNT: &str = "s3:resourceaccount";
-/// Prefixes of keys and actions that are the broker's own. A service with such a name could speak for it.
+/// Prefixes that no service may use, because the broker sets these condition keys and performs
+/// these actions itself.
 const RESERVED: [&str; 6] = ["aws", "brevet", "iam", "localhost", "saml", "sts"];
 
 /// Returns whether a text may be the prefix of a service's actions and condition keys: letters,

@@ -68,7 +68,7 @@ impl Subject {
         }
     }
 
-    /// Checks the form of an ARN.
+    /// Creates the subject for an ARN, after checking that it is the ARN of a user or a role.
     ///
     /// # Errors
     /// [`FieldError`] that names the field and the rule.

@@ -65,7 +65,7 @@ impl SigningSecret {
         self.derive((day, region, service))
     }
 
-    /// Signs a text for a day, region and service, and keeps the signing key for the next one.
+    /// Signs a text for a day, region and service. Caches the signing key for the next text.
     pub(super) fn sign(&self, scope: Scope<'_>, text: &str) -> hmac::Tag {
         let sign = |key: &hmac::Key| hmac::sign(key, text.as_bytes());
         if let Some(key) = self.kept_key(scope) {
