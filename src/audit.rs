@@ -45,7 +45,9 @@ pub use line::MAX_LINE;
 #[cfg(any(test, feature = "internals"))]
 pub use line::MAX_REFUSAL;
 pub use local::{Deed, LocalLog, Phase};
-pub use record::{Record, SessionAttributes, SessionContext, SessionIssuer, UserIdentity, record};
+pub use record::{
+    Record, SessionAttributes, SessionContext, SessionIssuer, SourceAddress, UserIdentity, record,
+};
 #[cfg(any(test, feature = "internals"))]
 pub use refusals::MAX_KINDS;
 pub use room::{Room, room};

@@ -16,7 +16,7 @@ use serde_json::value::to_raw_value;
 
 use super::chain::{self, Chained, Link};
 use super::head::{self, HeadFile};
-use super::record::{Record, record};
+use super::record::{Record, SourceAddress, record};
 use super::{AuditError, Target, line, uuid};
 use crate::base::clock::Timestamp;
 use crate::base::entropy::Entropy;
@@ -125,7 +125,7 @@ impl LocalLog {
         record.event_type = "BrevetCommand";
         record.event_source = "brevet";
         record.read_only = false;
-        record.source_ip_address = "localhost".into();
+        record.source_ip_address = SourceAddress::Host("localhost");
         record.user_agent = Some(concat!("brevet/", env!("CARGO_PKG_VERSION")).into());
         record.user_identity.r#type = "Operator".into();
         record.user_identity.user_name = deed.user_name.as_deref().map(Cow::from);

@@ -2,11 +2,13 @@
 //! contents".
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::base::clock::Timestamp;
+use crate::base::digest::Hex;
 
 /// One call, in the fields of CloudTrail's record contents. It may borrow its texts, since it is formatted as a line at
 /// once and then dropped.
@@ -22,9 +24,8 @@ pub struct Record<'a> {
     pub event_name: Cow<'a, str>,
     /// The region in the scope of the signature, or else the broker's own region.
     pub aws_region: Cow<'a, str>,
-    /// The address of the client. For counted refusals it may be a /64 network.
     #[serde(rename = "sourceIPAddress")]
-    pub source_ip_address: Cow<'a, str>,
+    pub source_ip_address: SourceAddress,
     pub user_agent: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<&'static str>,
@@ -57,7 +58,19 @@ pub struct Record<'a> {
     /// The leaf of the issued session token in the hash tree that the broker signed; `None` if the call issued no such
     /// token.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_leaf: Option<String>,
+    pub token_leaf: Option<Hex>,
+}
+
+/// Where a call came from.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum SourceAddress {
+    /// The address of the client.
+    Address(IpAddr),
+    /// The /64 network of the clients whose calls a record counts, or their one address.
+    Network(String),
+    /// The broker's own machine, `localhost`; empty if a record counts calls from everywhere.
+    Host(&'static str),
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -143,7 +156,7 @@ pub fn record<'a>(
         event_source: "sts.amazonaws.com",
         event_name: event_name.into(),
         aws_region: "".into(),
-        source_ip_address: "".into(),
+        source_ip_address: SourceAddress::Host(""),
         user_agent: None,
         error_code: None,
         error_message: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::record::{Record, UserIdentity, record};
+use super::record::{Record, SourceAddress, UserIdentity, record};
 use crate::base::clock::Timestamp;
 use crate::budgets::Source;
 
@@ -175,7 +175,7 @@ impl Counted {
             if let Some(kind) = kind {
                 record.event_source = kind.event_source;
                 record.error_code = Some(kind.error_code).filter(|code| !code.is_empty());
-                record.source_ip_address = kind.source.to_string().into();
+                record.source_ip_address = SourceAddress::Network(kind.source.to_string());
             }
             let aggregate = Aggregate {
                 count: tally.count,

@@ -779,7 +779,7 @@ prop_compose! {
         record.user_agent = Some(text().into());
         record.error_code = Some("OutboundWebIdentityFederationDisabledException");
         record.error_message = Some(text());
-        record.source_ip_address = "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff".into();
+        record.source_ip_address = SourceAddress::Address("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap());
         record.aws_region = "ap-southeast-1".into();
         record.recipient_account_id = Some("111122223333".into());
         record.user_identity = UserIdentity {
@@ -842,7 +842,7 @@ proptest! {
         prop_assert_eq!(&json["requestID"], &*record.request_id);
         prop_assert_eq!(&json["eventID"], &*record.event_id);
         prop_assert_eq!(&json["errorCode"], "OutboundWebIdentityFederationDisabledException");
-        prop_assert_eq!(&json["sourceIPAddress"], &*record.source_ip_address);
+        prop_assert_eq!(&json["sourceIPAddress"], "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff");
         prop_assert_eq!(&json["userIdentity"]["accountId"], "111122223333");
         let agent = json["userAgent"].as_str().unwrap();
         prop_assert!(record.user_agent.as_ref().unwrap().starts_with(agent));

@@ -170,13 +170,19 @@ impl RoleArn {
     /// # Errors
     /// [`FieldError`] that names the field and the rule.
     pub fn parse(field: &'static str, text: &str) -> Result<Self, FieldError> {
-        crate::base::field::length(field, text, 20, 2048)?;
+        Self::from_owned(field, text.to_owned())
+    }
+
+    /// Does the same as [`Self::parse`] without copying the text.
+    ///
+    /// # Errors
+    /// [`FieldError`] that names the field and the rule.
+    pub fn from_owned(field: &'static str, text: String) -> Result<Self, FieldError> {
+        crate::base::field::length(field, &text, 20, 2048)?;
         let legal = text.bytes().all(|b| b.is_ascii_graphic());
-        match IamArn::parse(text).filter(|arn| legal && arn.kind == "role") {
-            Some(arn) => Ok(Self {
-                text: text.to_owned(),
-                account: arn.account,
-            }),
+        let arn = IamArn::parse(&text).filter(|arn| legal && arn.kind == "role");
+        match arn.map(|arn| arn.account) {
+            Some(account) => Ok(Self { text, account }),
             None => Err(FieldError::new(
                 field,
                 "must be the ARN of a role: `arn:aws:iam::ACCOUNT:role/NAME`",

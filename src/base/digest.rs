@@ -1,8 +1,10 @@
 //! SHA-256 digests, and hexadecimal text.
 
+use std::fmt;
 use std::ops::Deref;
 
 use ring::digest;
+use serde::{Serialize, Serializer};
 
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
@@ -34,6 +36,18 @@ impl Hex {
         let mut digits = [0; 64];
         write_hex(hash, &mut digits);
         Self(digits)
+    }
+}
+
+impl fmt::Debug for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
     }
 }
 

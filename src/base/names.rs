@@ -22,17 +22,36 @@ macro_rules! name {
             /// # Errors
             /// [`FieldError`] that names the field and the rule.
             pub fn parse(field: &'static str, text: &str) -> Result<Self, FieldError> {
+                Self::check(field, text)?;
+                Ok(Self(text.into()))
+            }
+
+            /// Does the same as [`Self::parse`] without copying the text.
+            ///
+            /// # Errors
+            /// [`FieldError`] that names the field and the rule.
+            pub fn from_owned(field: &'static str, text: String) -> Result<Self, FieldError> {
+                Self::check(field, &text)?;
+                Ok(Self(text.into()))
+            }
+
+            fn check(field: &'static str, text: &str) -> Result<(), FieldError> {
                 length(field, text, $min, $max)?;
                 let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || $others.as_bytes().contains(&b);
                 if !text.bytes().all(legal) {
                     let rule = concat!("must satisfy regular expression pattern: [\\w", $others, "]*");
                     return Err(FieldError::new(field, rule));
                 }
-                Ok(Self(text.into()))
+                Ok(())
             }
 
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// Returns the text.
+            pub fn into_text(self) -> String {
+                self.0.into()
             }
         }
 

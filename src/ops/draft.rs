@@ -1,12 +1,14 @@
 //! The audit record of a call in progress, and its conversion to a line of the audit log.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use uuid::fmt::Hyphenated;
 
 use super::service::Service;
-use crate::audit::{self, Counting, Record};
+use crate::audit::{self, Counting, Record, SourceAddress};
 use crate::base::arn::AccountId;
 use crate::base::clock::Timestamp;
 use crate::base::entropy;
@@ -31,7 +33,7 @@ pub(super) struct Draft {
     now: Timestamp,
     /// The request id, which the answer contains, too.
     pub request_id: String,
-    event_id: [u8; 16],
+    event_id: Uuid,
     /// The caller; `None` until it is authenticated.
     pub caller: Option<Arc<Caller>>,
     /// The access key id in the request of a caller that could not be authenticated.
@@ -63,7 +65,7 @@ impl Draft {
             read_only,
             now,
             request_id: uuid(of_request),
-            event_id,
+            event_id: Uuid::of(event_id),
             caller: None,
             claimed_key: None,
             request_parameters: None,
@@ -86,22 +88,21 @@ impl Draft {
 
     /// Returns the complete audit record. Moves the request parameters, the response elements and
     /// the additional data out of the draft.
-    pub fn complete<'r>(&'r mut self, broker: &'r Broker, origin: &Origin) -> Record<'r> {
+    pub fn complete<'r>(&'r mut self, broker: &'r Broker, origin: &'r Origin) -> Record<'r> {
         let parts = [
             self.request_parameters.take(),
             self.response_elements.take(),
             self.additional_event_data.take(),
         ];
         let draft = &*self;
-        let event_id = uuid(draft.event_id);
-        let mut record = audit::record(&*draft.name, draft.now, &*draft.request_id, event_id);
+        let (request_id, event_id) = (&*draft.request_id, &*draft.event_id);
+        let mut record = audit::record(&*draft.name, draft.now, request_id, event_id);
         record.event_source = event_source(draft.service);
         record.read_only = draft.read_only;
         record.aws_region = broker.region.as_str().into();
-        record.source_ip_address = origin.source_ip.to_canonical().to_string().into();
+        record.source_ip_address = SourceAddress::Address(origin.source_ip.to_canonical());
         let user_agent = origin.user_agent.as_deref();
-        record.user_agent =
-            user_agent.map(|text| audit::clip_written(text, MAX_USER_AGENT).to_owned().into());
+        record.user_agent = user_agent.map(|text| audit::clip_written(text, MAX_USER_AGENT).into());
         let caller = draft.caller.as_deref();
         match caller {
             Some(caller) => record.user_identity = caller.audited(),
@@ -144,6 +145,26 @@ fn halves(random: [u8; 32]) -> [[u8; 16]; 2] {
 }
 
 fn uuid(random: [u8; 16]) -> String {
-    let uuid = uuid::Builder::from_random_bytes(random).into_uuid();
-    uuid.to_string()
+    Uuid::of(random).to_owned()
+}
+
+/// A random UUID as text, without an allocation.
+struct Uuid([u8; Hyphenated::LENGTH]);
+
+impl Uuid {
+    fn of(random: [u8; 16]) -> Self {
+        let mut text = [0; Hyphenated::LENGTH];
+        let uuid = uuid::Builder::from_random_bytes(random).into_uuid();
+        uuid.hyphenated().encode_lower(&mut text);
+        Self(text)
+    }
+}
+
+impl Deref for Uuid {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // Hexadecimal digits and hyphens are UTF-8.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }

@@ -4,7 +4,7 @@
 use super::draft::Draft;
 use super::operation::Operation;
 use crate::audit::{AuditError, Counting, SignError};
-use crate::base::digest::hex;
+use crate::base::digest::Hex;
 use crate::broker::Broker;
 use crate::budgets::CountedAs;
 use crate::error::Error;
@@ -64,7 +64,7 @@ async fn issue(
     let is_proven = draft.caller.is_some();
     let leaf = token.leaf();
     let mut record = draft.complete(broker, origin);
-    record.token_leaf = Some(hex(leaf.hash()));
+    record.token_leaf = Some(Hex::of(leaf.hash()));
     let completed = match broker.audit.sign(&record, leaf).await {
         Ok(proof) => token.complete(&broker.tokens.keyring(), &proof),
         Err(SignError::Key(NoKey)) => Err(Error::ServiceUnavailable(mint::WITHOUT_KEY)),

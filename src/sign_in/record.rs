@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::audit::{self, Counting, Record, SessionAttributes, SessionContext, UserIdentity};
+use crate::audit::{
+    self, Counting, Record, SessionAttributes, SessionContext, SourceAddress, UserIdentity,
+};
 use crate::base::entropy;
 use crate::broker::Broker;
 use crate::error::Error;
@@ -101,7 +103,7 @@ impl Draft {
         record.event_source = event.source;
         record.event_type = event.r#type;
         record.aws_region = broker.region.clone().into();
-        record.source_ip_address = origin.source_ip.to_canonical().to_string().into();
+        record.source_ip_address = SourceAddress::Address(origin.source_ip.to_canonical());
         record.user_agent = origin
             .user_agent
             .as_deref()

@@ -6,7 +6,7 @@ use serde_json::value::to_raw_value;
 
 use super::KEEP;
 use super::answers::Answer;
-use crate::audit::record::record;
+use crate::audit::record::{SourceAddress, record};
 use crate::audit::state::{Shared, Waiter};
 use crate::audit::{AuditError, SignError, line, uuid};
 use crate::base::digest::hex;
@@ -107,7 +107,7 @@ fn line_of(shared: &Shared, batch: &Batch) -> Result<Vec<u8>, AuditError> {
     record.event_source = "brevet";
     record.user_identity.r#type = "Broker".into();
     record.aws_region = shared.region.as_str().into();
-    record.source_ip_address = "localhost".into();
+    record.source_ip_address = SourceAddress::Host("localhost");
     record.additional_event_data = to_raw_value(&json!({
         "keyId": format!("{:08x}", batch.key_id()),
         "treeSize": batch.size(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::refused::{Refused, Unpermitted, translated};
-use crate::audit::{self, Counting, Record, UserIdentity};
+use crate::audit::{self, Counting, Record, SourceAddress, UserIdentity};
 use crate::authorization_message::Message;
 use crate::base::arn::AccountId;
 use crate::base::clock::Timestamp;
@@ -180,7 +180,7 @@ impl Seen {
         record.event_category = "Data";
         record.read_only = matches!(head.method, "GET" | "HEAD");
         record.aws_region = store.rules.region.as_str().into();
-        record.source_ip_address = origin.source_ip.to_canonical().to_string().into();
+        record.source_ip_address = SourceAddress::Address(origin.source_ip.to_canonical());
         record.user_agent = origin
             .user_agent
             .as_deref()

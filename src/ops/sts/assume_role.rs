@@ -84,7 +84,7 @@ impl AssumeRole {
     /// # Errors
     /// [`Error`] that names the first field that breaks a rule, and the rule.
     pub fn parse(input: AssumeRoleInput) -> Result<Self, Error> {
-        let role_arn = RoleArn::parse("RoleArn", &required("RoleArn", input.role_arn)?)?;
+        let role_arn = RoleArn::from_owned("RoleArn", required("RoleArn", input.role_arn)?)?;
         let name = required("RoleSessionName", input.role_session_name)?;
         let external_id = input
             .external_id
@@ -100,7 +100,7 @@ impl AssumeRole {
         }
         Ok(Self {
             role_arn,
-            role_session_name: RoleSessionName::parse("RoleSessionName", &name)?,
+            role_session_name: RoleSessionName::from_owned("RoleSessionName", name)?,
             policy_arns: session_input::policy_arns(input.policy_arns)?,
             policy: input
                 .policy
@@ -188,7 +188,7 @@ impl Operation for AssumeRole {
         let packed = packing::pack(&mut limits)?;
         let packed_policy_size = packed.percent;
         let details = SessionDetails {
-            session_name: self.role_session_name.as_str().to_owned(),
+            session_name: self.role_session_name.into_text(),
             source_identity: source_identity.into_text(),
             tags: limits.tags,
             packed,
