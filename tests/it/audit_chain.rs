@@ -220,8 +220,8 @@ async fn au_04_the_chain_goes_on_over_rotation_and_kill_9_and_what_is_changed_is
     });
     changed(2, &at(2, 1), &|l| drop(l.remove(0)));
     changed(0, &at(1, 1), &|l| drop(l.pop()));
-    changed(2, "was cut off", &|l| drop(l.pop()));
-    changed(2, "was cut off", &|l| l.clear());
+    changed(2, "were cut off", &|l| drop(l.pop()));
+    changed(2, "were cut off", &|l| l.clear());
     changed(2, &at(2, 3), &|l| l.insert(2, good[0][0].clone()));
     changed(2, &at(2, 3), &|l| {
         l.insert(2, "{\"eventName\":\"AssumeRole\"}".into())

@@ -1071,7 +1071,7 @@ fn what_cannot_be_read_in_postgresql_is_named_and_an_operator_gets_past_it() {
     let statements = [
         (
             "ALTER TABLE resources ALTER COLUMN body DROP NOT NULL; UPDATE resources SET body = NULL WHERE kind = 'role'",
-            "its body is NULL",
+            "the column body is NULL",
         ),
         (
             "CREATE FUNCTION idle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
