@@ -19,7 +19,7 @@ pub enum FileError {
         path: PathBuf,
         source: std::io::Error,
     },
-    /// The file cannot be trusted: its owner, mode, kind or size breaks a rule.
+    /// The file, or a folder on the way to it, cannot be trusted: its owner, mode, kind, size or content breaks a rule.
     #[error("{path}: {rule}")]
     Unfit {
         path: PathBuf,

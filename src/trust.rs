@@ -347,12 +347,12 @@ pub fn vouch<'c>(
     }
 }
 
-/// Decides whether the calling session may get narrowed credentials of itself. All of its policies must allow it,
-/// including the scope-down policies by which it was narrowed before: IAM User Guide, "Permissions for
-/// GetScopedCredentials".
+/// Decides whether the calling session may call GetScopedCredentials to get credentials that may do less than its own.
+/// Each kind of policy that limits the session must allow the action, including the scope-down policies of earlier
+/// calls: IAM User Guide, "Permissions for GetScopedCredentials".
 ///
 /// # Errors
-/// [`Denied`] if a policy denies it or none allows it, or the caller is not a session.
+/// [`Denied`] if a policy denies the action, a policy that must allow it does not, or the caller is not a session.
 pub fn narrow<'c>(
     caller: &'c Caller,
     directory: &Directory,
@@ -417,10 +417,11 @@ pub fn permit_on_bucket(
     Ok(())
 }
 
-/// Decides whether the caller's own policies allow an action.
+/// Decides whether the caller's own policies allow an action. Each kind of policy that limits the caller, such as a
+/// permissions boundary or a session policy, must allow the action, too.
 ///
 /// # Errors
-/// [`Denied`] if a policy denies the action, or none allows it.
+/// [`Denied`] if a policy denies the action, or a policy that must allow it does not.
 pub fn permit(
     caller: &Caller,
     directory: &Directory,

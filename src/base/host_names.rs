@@ -1,4 +1,5 @@
-//! The names by which clients call this broker, and the check whether a `Host` is one of them.
+//! The names by which clients call this broker, and the checks whether a `Host` is one of them and whether a host is
+//! this machine.
 //!
 //! A signature covers the host that the client meant to call. A request that was signed for another
 //! host was meant for another server, which may be passing it on. This module reads no certificates

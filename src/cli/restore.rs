@@ -85,11 +85,13 @@ pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
     }
 }
 
-/// One run of `brevet restore FILE`: its arguments, and what it needs from the configuration.
+/// One run of `brevet restore FILE`.
 struct Restore<'a> {
     arguments: &'a RestoreArguments,
     config: &'a Config,
+    /// The backup.
     file: PathBuf,
+    /// The store's file, which the backup replaces.
     place: PathBuf,
 }
 

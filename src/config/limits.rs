@@ -1,4 +1,4 @@
-//! `[limits]`, `[budgets]`, `[credentials]` and the bounds of `[sessions]`.
+//! Reads the sections `[limits]`, `[budgets]` and `[credentials]`, and the bounds in `[sessions]`.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

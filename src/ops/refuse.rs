@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::metrics;
 use crate::origin::Origin;
 
-/// The error for a call that was refused, after its audit record was written.
+/// The error with which a refused call is answered. The call's audit record has been written already.
 pub struct Refusal {
     /// The id of the call in the answer, in the audit log and in log messages.
     pub request_id: String,

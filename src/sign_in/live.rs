@@ -121,7 +121,8 @@ pub fn listed(
     Ok((listed, last.map(|row| row.id.clone())))
 }
 
-/// Opens the row of a sign-in, whether or not the sign-in is over. `None` if the row was altered or its key is gone.
+/// Decrypts the sign-in in a row, even if the sign-in is over. Returns `None` if the row was altered, or is sealed under
+/// a master key that the broker no longer has.
 ///
 /// # Errors
 /// [`Error`] if there is no master key.

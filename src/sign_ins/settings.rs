@@ -29,7 +29,7 @@ pub struct Settings {
     pub fixed_registration_key: bool,
 }
 
-/// An identity provider that is offered to people.
+/// An identity provider that the sign-in page offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderShown {
     /// The ARN of the provider's entry in the directory.

@@ -1,4 +1,4 @@
-//! The errors of the store, each with what an operator can do about it.
+//! The errors of the store. Each text is for the operator.
 
 use std::path::PathBuf;
 

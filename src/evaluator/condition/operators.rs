@@ -74,9 +74,13 @@ impl Accept {
 }
 
 impl Test {
-    /// Compiles the wanted values of the operator called `name`, without `…IfExists` and set operators. Also returns
-    /// whether the operator is a negation. The result is `None` if there is no such operator. `variables` says whether
-    /// the document's version supports policy variables. The error is the rule that a value breaks.
+    /// Compiles the values of a condition operator, and says whether it is a negated one, such as `StringNotEquals`.
+    /// `name` is the bare operator: without `ForAllValues:` or `ForAnyValue:` in front and without `IfExists` at the
+    /// end. `variables` says whether the document's version supports policy variables. Returns `None` for an unknown
+    /// operator.
+    ///
+    /// # Errors
+    /// The rule that a value breaks.
     pub fn compile(
         name: &str,
         values: &[Cow<'_, str>],

@@ -31,7 +31,8 @@ struct NotAvailable {
 }
 
 impl NotAvailable {
-    /// Checks that the request uses none of these parameters.
+    /// Checks that the request asks for nothing that is not available. An `AssertionEncryptionMode` other than
+    /// `Required` is accepted.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] with the name of the unsupported parameter.

@@ -302,7 +302,8 @@ fn sa_07_no_mutation_is_accepted_as_anybody_else() {
     );
 }
 
-/// Checks that the mutations reach every step of the verifier, by the reasons of its refusals.
+/// Checks that mutations are refused for more than 20 different reasons, so that they test many steps of the verifier
+/// and not only the XML parser.
 #[test]
 fn mutations_are_refused_for_many_reasons() {
     let targets = targets();
