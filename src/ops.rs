@@ -215,7 +215,7 @@ async fn run<O: Operation>(
     if is_presigned && !takes_presigned::<O>(&broker.rules) {
         return Err(Error::PresignedAction(O::NAME));
     }
-    let is_open = O::OPEN_TO.admits(&caller);
+    let unfit = O::OPEN_TO.refusal(&caller);
     let mut cx = Context {
         broker,
         directory,
@@ -237,9 +237,8 @@ async fn run<O: Operation>(
     }
     #[cfg(feature = "failpoints")]
     failpoint::hit(O::NAME);
-    if !is_open {
+    if let Some(note) = unfit {
         let action = format!("{}:{}", O::SERVICE.prefix(), O::NAME);
-        let note = "This action does not accept the kind of credentials with which it was called.";
         return Err(cx.refuse_because(&action, "*", note));
     }
     let claim = match &cx.signed {

@@ -69,16 +69,23 @@ pub enum OpenTo {
 }
 
 impl OpenTo {
-    pub(super) fn admits(self, caller: &Caller) -> bool {
+    /// Returns why the caller's kind of credentials may not call the action; `None` if it may.
+    pub(super) fn refusal(self, caller: &Caller) -> Option<&'static str> {
         match (&caller.identity, self) {
             (_, Self::All)
             | (Identity::User(_) | Identity::RoleSession { .. } | Identity::Federated(_), _)
-            | (Identity::UserSession { .. }, Self::UserSessions) => true,
+            | (Identity::UserSession { .. }, Self::UserSessions) => None,
             (Identity::UserSession { session, .. }, Self::UserSessionsWithMfa) => {
-                session.claims.mfa_at > 0
+                (session.claims.mfa_at <= 0).then_some(
+                    "A session of GetSessionToken can call this action only if it was requested with an MFA code.",
+                )
             }
-            (Identity::UserSession { .. }, Self::UsersAndRoles)
-            | (Identity::FederatedUser { .. }, _) => false,
+            (Identity::UserSession { .. }, Self::UsersAndRoles) => Some(
+                "Sessions of GetSessionToken cannot call this action: use a role session or the user's access key.",
+            ),
+            (Identity::FederatedUser { .. }, _) => Some(
+                "Sessions of GetFederationToken cannot call this action: use a role session or the user's access key.",
+            ),
         }
     }
 }
