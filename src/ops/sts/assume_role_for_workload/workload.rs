@@ -389,7 +389,11 @@ impl Pod {
             );
         }
         if !node.is(cluster, &self.provider_arn, on) {
-            return Err("The pod runs on another node than the caller.");
+            return Err(
+                "The caller is not known as the node on which the pod runs: a user needs the tag `brevet:node` with \
+                the value CLUSTER/NODE, and a node with a service-account token needs one of the association's \
+                provider that names this node.",
+            );
         }
         let cluster_arn = format!("arn:aws:eks:{region}:{account}:cluster/{cluster}");
         // Amazon EKS User Guide, "Grant Pods access to AWS resources based on tags".
