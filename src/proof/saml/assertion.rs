@@ -197,7 +197,7 @@ impl Assertion {
             (SAML, "SubjectConfirmation"),
         ])?;
         if subject.optional(SAML, "EncryptedID")?.is_some() {
-            return Err(Refusal::Encrypted);
+            return Err(Refusal::EncryptedPart("the name ID of the Subject"));
         }
         let conditions = element.optional(SAML, "Conditions")?;
         let authn_statements = xml::children(assertion, SAML, "AuthnStatement");
@@ -209,7 +209,7 @@ impl Assertion {
                 .next()
                 .is_some()
             {
-                return Err(Refusal::Encrypted);
+                return Err(Refusal::EncryptedPart("an attribute"));
             }
             for attribute in xml::children(statement.0, SAML, "Attribute") {
                 attributes.push(Attribute::read(attribute)?);

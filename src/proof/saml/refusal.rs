@@ -37,12 +37,16 @@ pub enum Refusal {
         element: &'static str,
         rule: &'static str,
     },
-    /// The assertion, or a part of it, is encrypted, and the provider has no private key for it.
+    /// The assertion is encrypted, and the provider has no private key for it.
     #[error(
-        "the assertion is encrypted, but the provider has no private key; or a name ID or an attribute is encrypted \
-         separately, which is not supported"
+        "the assertion is encrypted, but the entry of this provider in the directory has no PrivateKeys"
     )]
     Encrypted,
+    /// A part of the assertion is encrypted separately. The text names the part.
+    #[error(
+        "{0} is encrypted separately (EncryptedID or EncryptedAttribute), which is not supported"
+    )]
+    EncryptedPart(&'static str),
     /// The assertion is encrypted with an algorithm that is not accepted. The text is the
     /// algorithm's URI or a description of it.
     #[error("the assertion is encrypted with `{0}`, which is not accepted")]
@@ -204,6 +208,7 @@ impl Refusal {
             | Self::NotResponse(_)
             | Self::Element { .. }
             | Self::Encrypted
+            | Self::EncryptedPart(_)
             | Self::EncryptionAlgorithm(_)
             | Self::Decryption
             | Self::Assertions
@@ -253,10 +258,12 @@ impl Refusal {
                  message to the maker of the identity provider."
             }
             Self::Encrypted => {
-                "Switch off the encryption of assertions (and of name IDs and attributes) for this \
-                 service provider at the identity provider, or declare the private key for which \
-                 assertions are encrypted. Name IDs and attributes must not be encrypted \
-                 separately."
+                "Switch off the encryption of assertions for this service provider at the identity \
+                 provider, or declare the private key for which assertions are encrypted."
+            }
+            Self::EncryptedPart(_) => {
+                "Switch off the encryption of name IDs and attributes for this service provider at \
+                 the identity provider. The whole assertion may be encrypted."
             }
             Self::EncryptionAlgorithm(_) => {
                 "Configure the identity provider to encrypt with AES-GCM (128 or 256 bits) and \

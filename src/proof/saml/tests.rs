@@ -680,14 +680,14 @@ fn malformed_responses_are_refused() {
             element,
         ),
         (&[("<NameID ", "<EncryptedID/><NameID ")], |r| {
-            matches!(r, Refusal::Encrypted)
+            matches!(r, Refusal::EncryptedPart("the name ID of the Subject"))
         }),
         (
             &[(
                 "<Attribute Name=\"text\"",
                 "<EncryptedAttribute/><Attribute Name=\"text\"",
             )],
-            |r| matches!(r, Refusal::Encrypted),
+            |r| matches!(r, Refusal::EncryptedPart("an attribute")),
         ),
         (
             &[(
