@@ -51,7 +51,7 @@ impl<'a> CopySource<'a> {
             .ok_or_else(|| invalid("must be `BUCKET/KEY`"))?;
         check_bucket(bucket)?;
         let key = decode(key, Place::Path)
-            .map_err(|error| invalid(&format!("could be read in two ways: {error}")))?;
+            .map_err(|error| invalid(&format!("is not accepted: {error}")))?;
         // Some stores look for the version after decoding, and some decode twice.
         if key.contains('?') || has_escape(&key) {
             return Err(invalid(

@@ -288,7 +288,7 @@ fn check_values(routed: &Routed<'_>, rules: &StoreRules) -> Result<(), S3Refusal
 fn undecodable(place: &str, error: Undecodable) -> S3Refusal {
     S3Refusal::new(
         Code::InvalidUri,
-        format!("The {place} could be read in two ways: {error}."),
+        format!("The {place} of the URL is not accepted: {error}."),
     )
 }
 

@@ -26,8 +26,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Tag<'_>>, S3Refusal> {
     for pair in text.split('&').filter(|_| !text.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let read = |text| {
-            let two_ways = |error| invalid(&format!("could be read in two ways: {error}"));
-            decode(text, Place::Query).map_err(two_ways)
+            let undecodable = |error| invalid(&format!("is not accepted: {error}"));
+            decode(text, Place::Query).map_err(undecodable)
         };
         let (key, value) = (read(key)?, read(value)?);
         if !(1..=128).contains(&key.chars().count()) || value.chars().count() > 256 {

@@ -343,7 +343,7 @@ impl<'a> Asked<'a> {
     /// Returns the account that owns the bucket of a check. Refuses the request if it has an
     /// `x-amz-expected-bucket-owner` header with another account.
     fn owner(&self, check: &Check<'_>, facts: &Facts<'_>) -> Result<AccountId, Box<Denied>> {
-        let refuse = |note| {
+        let refuse = |note: Cow<'static, str>| {
             Err(Box::new(Denied::because(
                 check.action.to_owned(),
                 facts,
@@ -357,25 +357,29 @@ impl<'a> Asked<'a> {
                 (Some(owner), Some(caller)) if owner == caller.account() => Ok(owner),
                 _ => refuse(
                     "ListBuckets shows all buckets of the object store, so only an account that owns all these \
-                     buckets may call this action.",
+                     buckets may call this action."
+                        .into(),
                 ),
             };
         };
         let Some(bucket) = self.store.buckets.get(name) else {
             return refuse(
-                "The bucket is not configured for this object store: add it to `buckets` of [[s3.stores]].",
+                "The bucket is not configured for this object store: add it to `buckets` of [[s3.stores]]."
+                    .into(),
             );
         };
         let is_source =
             self.head.header("x-amz-copy-source").is_some() && check.action.starts_with("s3:Get");
-        let expected = match is_source {
+        let header = match is_source {
             true => "x-amz-source-expected-bucket-owner",
             false => "x-amz-expected-bucket-owner",
         };
-        match self.head.header(expected) {
+        match self.head.header(header) {
             Some(expected) if *expected != *bucket.account.as_str() => refuse(
-                "The bucket belongs to another account than the one in the header x-amz-expected-bucket-owner \
-                    or x-amz-source-expected-bucket-owner.",
+                format!(
+                    "The bucket {name} belongs to another account than the one in the header {header}."
+                )
+                .into(),
             ),
             _ => Ok(bucket.account),
         }
