@@ -238,7 +238,7 @@ impl Look {
             );
         } else if jump < -JUMP {
             tracing::warn!(%before, %now, seconds, "the clock jumped back; the broker's own time does not go back \
-                with it");
+                with it; if it stays behind, the broker stops issuing: correct the clock");
         }
     }
 }

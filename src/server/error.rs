@@ -34,8 +34,11 @@ pub enum StartError {
     MasterKey(#[from] MasterKeyError),
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// A thread for calls or for urgent work cannot be started.
-    #[error("a thread cannot be started: {0}")]
+    /// A thread for calls, or a runtime for calls or for urgent work, cannot be started.
+    #[error(
+        "a runtime or thread of the broker cannot be started: {0}; if too many files are open, raise the limit \
+         (`ulimit -n`, `LimitNOFILE=`)"
+    )]
     Thread(std::io::Error),
     #[error(transparent)]
     Keyring(#[from] KeyringFileError),

@@ -264,7 +264,8 @@ pub async fn read_proxy_header<S: AsyncRead + Unpin>(
             ..peer
         }),
         0x21 => {
-            proxied(family, &rest, peer).ok_or_else(|| malformed("the PROXY header is malformed"))
+            let rule = "the PROXY header has malformed addresses or fields, or is not for TCP over IPv4 or IPv6";
+            proxied(family, &rest, peer).ok_or_else(|| malformed(rule))
         }
         _ => Err(malformed(
             "the PROXY header has an unknown version or command",
