@@ -362,7 +362,10 @@ async fn replacement(
     let remembered = cx.directory.password_policy(user.account).remembered();
     if remembered > 0 {
         let profile = Resource::parse(kind, &row.body).map_err(|error| {
-            tracing::error!(%error, "a login profile could not be parsed");
+            tracing::error!(
+                %error, user = %user.arn,
+                "a login profile could not be parsed: run `brevet check`, which loads every row"
+            );
             Error::InternalFailure
         })?;
         let secret = profile.secret();

@@ -249,9 +249,10 @@ async fn read(
                 .await?
         }
     };
-    let parsed = rows
-        .into_iter()
-        .map(|row| Ok((row.folded, parse(kind, &row.stored.body)?)));
+    let parsed = rows.into_iter().map(|row| {
+        let resource = parse(kind, &row.folded, &row.stored.body)?;
+        Ok((row.folded, resource))
+    });
     Ok(without_account(
         &prefix,
         parsed.collect::<Result<Vec<_>, Error>>()?,
@@ -305,9 +306,10 @@ async fn declared_by_id(
             .collect());
     }
     let rows = cx.wait(cx.broker.store.get_all(kind, ids)).await?;
-    let parsed = rows
-        .into_iter()
-        .map(|(id, row)| Ok((id, parse(kind, &row.body)?)));
+    let parsed = rows.into_iter().map(|(id, row)| {
+        let resource = parse(kind, &id, &row.body)?;
+        Ok((id, resource))
+    });
     parsed.collect()
 }
 
@@ -339,9 +341,12 @@ pub(super) async fn show_principals(
     Ok(())
 }
 
-fn parse(kind: ResourceKind, body: &str) -> Result<Resource, Error> {
+fn parse(kind: ResourceKind, id: &str, body: &str) -> Result<Resource, Error> {
     Resource::parse(kind, body).map_err(|error| {
-        tracing::error!(%error, %kind, "a row of the directory could not be parsed");
+        tracing::error!(
+            %error, %kind, id,
+            "a row of the directory could not be parsed: run `brevet check`, which loads every row"
+        );
         Error::InternalFailure
     })
 }
