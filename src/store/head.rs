@@ -81,7 +81,7 @@ impl RawHead {
 pub(super) fn unreadable(error: StoreError) -> StoreError {
     match error {
         StoreError::Row(why) => StoreError::Damaged(format!(
-            "the store's own row differs from what a broker wrote and cannot be read ({why})"
+            "the store's own row (in the table `store`) differs from what a broker wrote and cannot be read ({why})"
         )),
         other => other,
     }
@@ -166,12 +166,13 @@ impl Store {
             Ok((contents, key)) => Ok((contents, key.id().to_owned())),
             Err(Wrong::Key(id)) => Err(StoreError::Key(id)),
             Err(Wrong::Mac) if raw.is_unsealed() => {
-                Err(self.tampered("the store's own row has no MAC".to_owned()))
-            }
-            Err(Wrong::Mac) => {
                 Err(self
-                    .tampered("the store's own row differs from what a broker wrote".to_owned()))
+                    .tampered("the store's own row (in the table `store`) has no MAC".to_owned()))
             }
+            Err(Wrong::Mac) => Err(self.tampered(
+                "the store's own row (in the table `store`) differs from what a broker wrote"
+                    .to_owned(),
+            )),
         }
     }
 

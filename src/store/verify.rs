@@ -255,13 +255,16 @@ impl Store {
             Err(Wrong::Key(id)) if !to_accept => Err(StoreError::Key(id)),
             Err(Wrong::Key(id)) => {
                 findings.add(format!(
-                    "the MAC of the store's own row was made with the master key {id}, which is not in the master key \
-                     file"
+                    "the MAC of the store's own row (in the table `store`) was made with the master key {id}, which \
+                     is not in the master key file"
                 ));
                 Ok(None)
             }
             Err(Wrong::Mac) => {
-                findings.add("the store's own row differs from what a broker wrote".to_owned());
+                findings.add(
+                    "the store's own row (in the table `store`) differs from what a broker wrote"
+                        .to_owned(),
+                );
                 Ok(None)
             }
         }

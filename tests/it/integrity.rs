@@ -795,7 +795,7 @@ fn of_the_feed(world: &World) -> Vec<Case> {
 
 fn of_the_store_itself(world: &World) -> Vec<Case> {
     let older = format!("ATTACH '{}' AS older;", world.path("older.db").display());
-    let own = "the store's own row differs from what a broker wrote";
+    let own = "the store's own row (in the table `store`) differs from what a broker wrote";
     let mut cases = Vec::new();
     for (column, to, named) in [
         (
@@ -1337,7 +1337,7 @@ async fn a_broker_that_runs_notices_and_accepts_nobody_until_it_is_put_right() {
         (
             "UPDATE store SET sequence = sequence + 1".to_owned(),
             "UPDATE store SET sequence = sequence - 1".to_owned(),
-            "the store's own row differs from what a broker wrote".to_owned(),
+            "the store's own row (in the table `store`) differs from what a broker wrote".to_owned(),
         ),
         (
             "CREATE TABLE kept AS SELECT * FROM resources WHERE kind = 'policy'; DELETE FROM resources WHERE kind = 'policy'".to_owned(),
