@@ -200,7 +200,7 @@ const CASES: &[Case] = &[
         },
         "store",
         "warn",
-        &["older", "back it up"],
+        &["older", "back up the store"],
     ),
     (
         "a clock that is behind the store",
@@ -365,6 +365,20 @@ fn everything_that_a_broker_needs_has_a_line() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A copy from another broker would not mend the mode.
+#[test]
+fn keys_with_a_wrong_mode_need_no_copy() {
+    for (file, line) in [("master.key", "master key"), ("keyring.json", "keyring")] {
+        let home = Home::init();
+        chmod(&home.path.join(file), 0o644);
+        let (got, said) = verdict(&home, line);
+        assert!(
+            got == "FAIL" && said.contains("chmod 600") && !said.contains("copy"),
+            "{line}: {got} {said}"
+        );
+    }
 }
 
 #[test]

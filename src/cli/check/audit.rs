@@ -4,7 +4,7 @@ use super::Look;
 use super::line::{failed, ok, warning};
 use crate::audit::{self, Room, Target};
 use crate::cli::journal;
-use crate::files;
+use crate::files::{self, FileError};
 
 impl Look<'_> {
     /// Checks that the audit log, and the log of commands next to it, can be written, and how much
@@ -30,7 +30,21 @@ impl Look<'_> {
             ));
         }
         if let Err(error) = journal::of(self.config).is_writable() {
-            let fix = "make the file writable; commands such as backup, restore and export record themselves in it";
+            let why = "commands such as backup, restore and export record themselves in";
+            let fix = match &error {
+                FileError::Io { path, .. } => {
+                    let place = if path.exists() {
+                        path.as_path()
+                    } else {
+                        files::folder(path)
+                    };
+                    let (place, path) = (place.display(), path.display());
+                    format!("make {place} writable for this user: {why} {path}")
+                }
+                FileError::Unfit { path, .. } => {
+                    format!("follow the rule above: {why} {}", path.display())
+                }
+            };
             self.lines.push(failed("audit log", error, fix));
             return;
         }

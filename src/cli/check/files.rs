@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Look;
-use super::line::{failed, ok, warning};
+use super::line::{explained, failed, ok, warning};
 use crate::audit::Target;
-use crate::files::{self, Audience};
-use crate::keyring_file;
-use crate::master_key::MasterKey;
+use crate::files::{self, Audience, FileError};
+use crate::keyring_file::{self, KeyringFileError};
+use crate::master_key::{MasterKey, MasterKeyError};
 use crate::session::key_state::KeyState;
 use crate::session::keyring::Keyring;
 use crate::store::Place;
@@ -93,6 +93,10 @@ impl Look<'_> {
                 self.lines.push(ok("master key", says));
                 Some(Arc::new(key))
             }
+            Err(MasterKeyError::File(error)) if !is_missing(&error) => {
+                self.lines.push(explained("master key", error));
+                None
+            }
             Err(error) => {
                 let fix = "copy the master key file from another broker, or restore it from a backup; without this \
                 file the broker cannot decrypt any secret";
@@ -125,6 +129,10 @@ impl Look<'_> {
                 });
                 Some(keyring)
             }
+            Err(KeyringFileError::File(error)) if !is_missing(&error) => {
+                self.lines.push(explained("keyring", error));
+                None
+            }
             Err(error) => {
                 let fix = "copy the keyring file from another broker of the cluster, or restore it from a backup";
                 self.lines.push(failed("keyring", error, fix));
@@ -132,4 +140,9 @@ impl Look<'_> {
             }
         }
     }
+}
+
+/// Returns whether there is no such file. For other faults, such as a wrong mode, a copy of the file is no remedy.
+fn is_missing(error: &FileError) -> bool {
+    matches!(error, FileError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }

@@ -49,6 +49,16 @@ pub(super) fn failed(check: &'static str, says: impl ToString, fix: impl Into<St
     }
 }
 
+/// A failure whose text already says what to do.
+pub(super) fn explained(check: &'static str, says: impl ToString) -> Line {
+    Line {
+        check,
+        verdict: Verdict::Failed,
+        says: says.to_string(),
+        fix: None,
+    }
+}
+
 impl Verdict {
     pub(super) fn name(self) -> &'static str {
         match self {

@@ -244,8 +244,8 @@ impl Look<'_> {
             self.lines.push(ok(
                 "policies",
                 format!(
-                    "AWS managed policies whose documents Brevet wrote itself, because AWS's documents were not \
-                     imported: {}",
+                    "these AWS managed policies have documents that Brevet's authors wrote, because AWS's documents \
+                     were not imported: {}",
                     names.join(", ")
                 ),
             ));
