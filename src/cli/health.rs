@@ -14,6 +14,10 @@ use crate::config::Config;
 /// providers.
 const MAX_ANSWER_BYTES: u64 = 1 << 20;
 
+/// What to do if something else than a broker's operators' endpoint answers.
+const NEXT: &str =
+    "give the [operator] address of the broker's configuration, by default 127.0.0.1:7481";
+
 const EXAMPLES: &str = "\
 Examples:
   brevet health
@@ -53,20 +57,23 @@ pub(super) fn run(arguments: &HealthArguments) -> Result<(), Failure> {
         (None, None) => SocketAddr::from((Ipv4Addr::LOCALHOST, 7481)),
     };
     let address = reachable(address);
-    let (status, body) = ask(address, "/readyz", Duration::from_secs(arguments.timeout_seconds)).map_err(|error| {
-        format!("http://{address}/readyz does not answer: {error}. Is the broker running, and is this its [operator] address?")
+    let timeout = Duration::from_secs(arguments.timeout_seconds);
+    let (status, body) = ask(address, "/readyz", timeout).map_err(|error| match error {
+        NoAnswer::Failed(why) => format!(
+            "http://{address}/readyz does not answer: {why}. Is the broker running, and is this its [operator] address?"
+        ),
+        NoAnswer::NotHttp => format!(
+            "the answer of {address} is not HTTP, so it is not the [operator] address of a broker; {NEXT}"
+        ),
     })?;
     let body = print::visible(body.trim());
     match status {
         200 if body.starts_with("ready") => print::line(body),
         503 if body.starts_with("not ready") => Err(body.into()),
-        _ => {
-            let next = "give the [operator] address of the broker's configuration, by default 127.0.0.1:7481";
-            Err(format!(
-                "{address} answered with HTTP status {status}, so it is not the [operator] address of a broker; {next}"
-            )
-            .into())
-        }
+        _ => Err(format!(
+            "the answer of {address} (HTTP {status}) is not that of the [operator] address of a broker; {NEXT}"
+        )
+        .into()),
     }
 }
 
@@ -80,35 +87,42 @@ pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
+/// Why the operators' endpoint of a broker was not heard.
+pub(super) enum NoAnswer {
+    /// The connection failed, or the answer took too long. The text is for the operator.
+    Failed(String),
+    /// Something answered, but not with HTTP.
+    NotHttp,
+}
+
 /// Requests a path of the operators' endpoint, and returns the HTTP status and the body.
 ///
 /// # Errors
-/// A text for the operator, if the connection failed, the answer took longer than `timeout`, or it is not
-/// HTTP.
+/// [`NoAnswer`] if the connection failed, the answer took longer than `timeout`, or it is not HTTP.
 pub(super) fn ask(
     address: SocketAddr,
     path: &str,
     timeout: Duration,
-) -> Result<(u16, String), String> {
-    let text = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
-            format!("no answer within {} s", timeout.as_secs())
-        }
-        _ => error.to_string(),
+) -> Result<(u16, String), NoAnswer> {
+    let failed = |error: std::io::Error| {
+        NoAnswer::Failed(match error.kind() {
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
+                format!("no answer within {} s", timeout.as_secs())
+            }
+            _ => error.to_string(),
+        })
     };
-    let mut stream = TcpStream::connect_timeout(&address, timeout).map_err(text)?;
-    stream.set_read_timeout(Some(timeout)).map_err(text)?;
-    stream.set_write_timeout(Some(timeout)).map_err(text)?;
+    let mut stream = TcpStream::connect_timeout(&address, timeout).map_err(failed)?;
+    stream.set_read_timeout(Some(timeout)).map_err(failed)?;
+    stream.set_write_timeout(Some(timeout)).map_err(failed)?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).map_err(text)?;
+    stream.write_all(request.as_bytes()).map_err(failed)?;
     let mut answer = Vec::new();
     stream
         .take(MAX_ANSWER_BYTES)
         .read_to_end(&mut answer)
-        .map_err(text)?;
-    parse(&String::from_utf8_lossy(&answer)).ok_or_else(|| {
-        "the answer is not HTTP, so this is not the [operator] address of a broker".to_owned()
-    })
+        .map_err(failed)?;
+    parse(&String::from_utf8_lossy(&answer)).ok_or(NoAnswer::NotHttp)
 }
 
 /// Splits an HTTP/1.1 answer into its status and its body.

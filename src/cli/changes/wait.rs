@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::Instant;
 
-use crate::cli::{ConfigArgument, Failure, health, print, runtime, store};
+use crate::cli::health::{self, NoAnswer};
+use crate::cli::{ConfigArgument, Failure, print, runtime, store};
 use crate::config::Config;
 use crate::store::{Place, Seen};
 
@@ -123,14 +124,18 @@ fn among(change: i64, nodes: &[Seen]) -> Progress {
 /// Asks the operators' endpoint of a store's only broker whether the broker has the change.
 fn one(change: i64, address: SocketAddr) -> Progress {
     let pending = match health::ask(address, "/metrics", LOOK_TIMEOUT) {
-        Err(why) => Some(format!(
+        Err(NoAnswer::Failed(why)) => Some(format!(
             "the broker does not answer at its [operator] address {address} ({why})"
+        )),
+        Err(NoAnswer::NotHttp) => Some(format!(
+            "the answer of {address} is not HTTP, so it is not the address of a broker: correct [operator] address"
         )),
         Ok((200, body)) => match in_force(&body) {
             Some(at) if at >= change => None,
             Some(at) => Some(format!("the broker is at change {at}")),
             None => Some(format!(
-                "{address} is not the [operator] address of a broker"
+                "the answer of {address} has no number of a change, so it is not the address of a broker: correct \
+                 [operator] address"
             )),
         },
         Ok((status, _)) => Some(format!(
