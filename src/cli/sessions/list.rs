@@ -93,8 +93,10 @@ pub(super) async fn run(arguments: ListArguments) -> Result<(), Failure> {
     match answer.unreadable {
         0 => Ok(()),
         count => Err(format!(
-            "{count} session records in Redis could not be read, because something other than a broker wrote them. \
-             Each may stand for a session that is missing from this list; such sessions can still be revoked"
+            "{count} session records in Redis fail authentication: something other than a broker of this cluster \
+             wrote or changed them. The sessions of these records are missing from the list, but still valid: find out \
+             who can write to Redis, and end the sessions by `brevet sessions revoke` with --role-arn, \
+             --principal-arn or --all"
         )
         .into()),
     }
