@@ -17,7 +17,7 @@ use crate::base::entropy::{self, SystemEntropy};
 use crate::base::secret::Secret;
 use crate::client::{ClientError, Credentials, Grant, Registration, Sso, SsoToken};
 use crate::command_line::Failure;
-use crate::files::{self, Audience};
+use crate::files::{self, Audience, FileError};
 
 /// The scope that allows a program to list and to assume the roles of the person.
 pub(crate) const ACCOUNT_ACCESS: &str = "sso:account:access";
@@ -237,8 +237,13 @@ impl Settings {
     ) -> Result<Secret<String>, Failure> {
         let again = format!("run `brevet login --profile {profile}`");
         let path = self.cached_token(sso)?;
-        let bytes = files::read(&path, Audience::Owner, MAX_BYTES)
-            .map_err(|error| format!("nobody is signed in ({error}); {again}"))?;
+        let bytes =
+            files::read(&path, Audience::Owner, MAX_BYTES).map_err(|error| match &error {
+                FileError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                    format!("nobody is signed in with the profile `{profile}`; {again}")
+                }
+                _ => format!("the token of the sign-in cannot be read: {error}"),
+            })?;
         let mut cached: Cached = serde_json::from_slice(bytes.expose()).map_err(|_| {
             format!(
                 "{}: is not a token file that the AWS CLI or `brevet login` wrote; {again}",
