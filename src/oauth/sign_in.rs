@@ -60,7 +60,8 @@ where
                 Parameters::read(&body).map_err(|error| invalid(error.to_string()))
             }
             Ok(_) => Err(invalid(
-                "The parameters must be a form in the body of a POST.",
+                "Send the parameters in the body, with Content-Type application/x-www-form-urlencoded, and none in \
+                the URL.",
             )),
             Err(error) => Err(error),
         };

@@ -118,7 +118,9 @@ async fn exchange(
         },
         Ok(_) => Err(Refused(
             "invalid_request",
-            "The parameters must be a form in the body of a POST.".to_owned(),
+            "Send the parameters in the body, with Content-Type application/x-www-form-urlencoded, and none in the \
+            URL."
+                .to_owned(),
         )),
         Err(error) => Err(Refused("invalid_request", error.to_string())),
     };
