@@ -127,7 +127,9 @@ fn program(entry: Program, own_tags: &OwnTags) -> Result<ProgramConfig, ConfigEr
     if let Some(unit) = &entry.unit
         && !(unit.ends_with(".service") || unit.ends_with(".scope"))
     {
-        let rule = format!("`{unit}` must be the whole name of a unit, such as {unit}.service");
+        let rule = format!(
+            "`{unit}` must be the name of a service or scope unit, and end in `.service` or `.scope`"
+        );
         return Err(value("[[unix_socket.program]] unit", rule));
     }
     let session = session_of(
