@@ -319,7 +319,11 @@ impl Model {
             Type::Timestamp => match parameters.take(at) {
                 None => Ok(None),
                 Some(text) if text.parse::<jiff::Timestamp>().is_ok() => Ok(Some(text.into())),
-                Some(_) => Err(FieldError::new(at.to_owned(), "must be an ISO 8601 time").into()),
+                Some(_) => Err(FieldError::new(
+                    at.to_owned(),
+                    "must be an ISO 8601 time with a zone, such as 2026-11-27T10:00:00Z",
+                )
+                .into()),
             },
             Type::Blob => match parameters.take(at) {
                 None => Ok(None),
