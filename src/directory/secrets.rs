@@ -31,7 +31,7 @@ impl Directory {
             (None, Some(_), None) => {
                 return Err(fault(
                     format!("{place}: Sealed{name}"),
-                    "is sealed, so it needs the master key under which it was sealed ([directory] master_key)",
+                    "cannot be opened without its master key: set [directory] master_key",
                 ));
             }
             _ => {
