@@ -547,15 +547,15 @@ mod tests {
             ("listen.address = \"127.0.0.1:1\"", "duplicate"),
             (
                 "sts.skew_seconds = 901",
-                "[sts] skew_seconds: must be from 1 to 900, and is 901",
+                "[sts] skew_seconds: must be from 1 to 900, but is 901",
             ),
             (
                 "credentials.access_key_max_age_days = 0",
-                "[credentials] access_key_max_age_days: must be from 1 to 36500, and is 0",
+                "[credentials] access_key_max_age_days: must be from 1 to 36500, but is 0",
             ),
             (
                 "credentials.access_key_notice_days = 366",
-                "[credentials] access_key_notice_days: must be from 0 to 365, and is 366",
+                "[credentials] access_key_notice_days: must be from 0 to 365, but is 366",
             ),
             (
                 "web_identity = { issuer = \"https://b\", claims = [\"groups\", \"sub\"] }",
@@ -607,11 +607,11 @@ mod tests {
             ("limits.connections = 0", "[limits] connections"),
             (
                 "limits.request_memory_mib = 15",
-                "[limits] request_memory_mib: must be from 16 to 65536, and is 15",
+                "[limits] request_memory_mib: must be from 16 to 65536, but is 15",
             ),
             (
                 "limits.calls = 15",
-                "[limits] calls: must be from 16 to 1000000, and is 15",
+                "[limits] calls: must be from 16 to 1000000, but is 15",
             ),
             ("sessions.records_mib = 0", "[sessions] records_mib"),
             (
@@ -620,7 +620,7 @@ mod tests {
             ),
             (
                 "store.refuse_after_seconds = 9",
-                "[store] refuse_after_seconds: must be from 10 to 129600, and is 9",
+                "[store] refuse_after_seconds: must be from 10 to 129600, but is 9",
             ),
             (
                 "store = { file = \"a\", url = \"postgres://h/d\" }",

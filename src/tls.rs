@@ -213,7 +213,7 @@ mod tests {
             super::not_after(&path)
                 .unwrap_err()
                 .to_string()
-                .contains("must hold a certificate in PEM")
+                .contains("must contain a certificate in PEM")
         );
     }
 

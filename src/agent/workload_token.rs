@@ -224,6 +224,6 @@ mod tests {
         let path = folder.path().join("token");
         files::write_private(&path, format!("{}\n", "x".repeat(40)).as_bytes()).unwrap();
         let error = read(&path).unwrap_err().to_string();
-        assert!(error.contains("no line feed"), "{error}");
+        assert!(error.contains("without a line feed at the end"), "{error}");
     }
 }

@@ -1911,7 +1911,7 @@ async fn a_bucket_that_everybody_may_read_is_warned_of() {
     let warned = import
         .warnings
         .iter()
-        .any(|w| w.starts_with("the policy of bucket site lets everybody in"));
+        .any(|w| w.starts_with("the policy of bucket site allows everybody"));
     assert!(warned, "{:?}", import.warnings);
     import
         .apply(world.cx(), &Actor::operator("test"))

@@ -398,7 +398,7 @@ mod tests {
             ),
             (
                 whole.replace("secret_files", "certificate = \"x\"\nsecret_files"),
-                "[s3] certificate and private_key: must both be set",
+                "[s3] certificate and private_key: must be set together",
             ),
             (
                 whole.replace("\"proxy.secret\"", "\"a\", \"b\", \"c\""),
@@ -435,7 +435,7 @@ mod tests {
                 whole
                     .replace("s3.example.com", "10.0.0.1")
                     .replace("key_file", "style = \"virtual-host\"\nkey_file"),
-                "[[s3.stores]] hosts: `10.0.0.1` is an address",
+                "[[s3.stores]] hosts: `10.0.0.1` is an IP address",
             ),
             (whole.replace("http://10", "10"), "[[s3.stores]] endpoint"),
             (
@@ -448,11 +448,11 @@ mod tests {
             ),
             (
                 whole.replace("data =", "admin ="),
-                "[[s3.stores]] buckets: `admin` cannot be a bucket here",
+                "[[s3.stores]] buckets: `admin` cannot be the name of a bucket",
             ),
             (
                 whole.replace("111122223333", "1"),
-                "[[s3.stores]] buckets: the owner of `data`",
+                "[[s3.stores]] buckets: the value of `data`",
             ),
             (
                 whole.replace("data = \"111122223333\"", ""),
@@ -469,11 +469,11 @@ mod tests {
             ([&whole, STORE].concat(), "`main` is the name of two stores"),
             (
                 format!("{whole}{second}"),
-                "[[s3.stores]] buckets: `data` belongs to two stores",
+                "[[s3.stores]] buckets: `data` is a bucket of two stores",
             ),
             (
                 whole.clone() + &second.replace("s4.", "s3.").replace("data", "other"),
-                "[[s3.stores]] hosts: `s3.example.com` belongs to two stores",
+                "[[s3.stores]] hosts: `s3.example.com` is a host of two stores",
             ),
             (
                 format!(

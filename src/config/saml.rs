@@ -158,7 +158,7 @@ mod tests {
             ),
             (
                 "leeway_seconds = 301",
-                "[saml] leeway_seconds: must be from 0 to 300, and is 301",
+                "[saml] leeway_seconds: must be from 0 to 300, but is 301",
             ),
         ] {
             let error = read(text, None).unwrap_err();

@@ -288,8 +288,8 @@ mod tests {
             assert_eq!(refusal(good), None, "{good}");
         }
         for (bad, rule) in [
-            ("https://sts.example.com:443", "must be without `:443`"),
-            ("http://localhost:80", "must be without `:80`"),
+            ("https://sts.example.com:443", "must not contain `:443`"),
+            ("http://localhost:80", "must not contain `:80`"),
             ("https://sts.example.com/", "must be https://HOST"),
             ("https://STS.example.com", "must be https://HOST"),
             ("http://sts.example.com", "must be https://HOST"),

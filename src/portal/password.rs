@@ -101,7 +101,7 @@ fn rule(policy: &PasswordPolicy) -> String {
                 .collect();
             match wanted.as_slice() {
                 [] => String::new(),
-                wanted => format!(" It must have {}.", wanted.join(", ")),
+                wanted => format!(" The password must contain {}.", wanted.join(", ")),
             }
         }
     };
@@ -179,7 +179,7 @@ mod tests {
         let policy = PasswordPolicy::DEFAULT;
         assert!(
             rule(&policy)
-                .starts_with("At least 8 characters; spaces are allowed. It must have three")
+                .starts_with("At least 8 characters; spaces are allowed. The password must contain three")
         );
         let strict = PasswordPolicy {
             minimum_length: 15,
@@ -194,7 +194,8 @@ mod tests {
         };
         assert_eq!(
             rule(&strict),
-            "At least 15 characters; spaces are allowed. It must have a digit, a symbol. It must differ from the last 3."
+            "At least 15 characters; spaces are allowed. The password must contain a digit, a symbol. The password must differ \
+             from the last 3 passwords."
         );
     }
 }

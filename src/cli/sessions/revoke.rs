@@ -402,7 +402,7 @@ mod tests {
             (
                 target(Some(false), Some(0), false),
                 false,
-                "The directory has nothing with this name (check the spelling); 0 sessions on record end.",
+                "The directory has no entry with this name (check the spelling); 0 sessions on record end.",
             ),
             (
                 target(None, None, false),

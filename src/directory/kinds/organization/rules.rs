@@ -465,6 +465,6 @@ mod tests {
             broken(&declared)
         };
         assert_eq!(nested(MAX_DEPTH), [""; 0]);
-        assert!(nested(MAX_DEPTH + 1)[0].contains("more than 5 units"));
+        assert!(nested(MAX_DEPTH + 1)[0].contains("more than 5 levels"));
     }
 }
