@@ -306,7 +306,7 @@ const CASES: &[Case] = &[
         },
         "redis",
         "FAIL",
-        &["127.0.0.1:1", "start it"],
+        &["127.0.0.1:1", "start Redis"],
     ),
     (
         "a provider that is not reached",

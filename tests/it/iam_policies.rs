@@ -506,7 +506,7 @@ async fn policies_of_aws_mean_what_they_say_and_nobody_changes_them() {
     let of = ("PolicyArn", read);
     let got = admin.ok("GetPolicy", &[of]).await;
     assert!(Caller::text(&got, "/Policy/PolicyId").starts_with("ANPA"));
-    assert!(Caller::text(&got, "/Policy/Description").contains("Brevet's own"));
+    assert!(Caller::text(&got, "/Policy/Description").contains("written for Brevet"));
     assert_eq!(got["Policy"]["AttachmentCount"], 0);
     let version = [of, ("VersionId", "v1")];
     let version = admin.ok("GetPolicyVersion", &version).await;

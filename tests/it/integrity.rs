@@ -952,8 +952,8 @@ async fn what_an_operator_accepts_is_taken_as_it_is_and_ends_what_came_before() 
     let store = world.open_unseen(&place, Access::Serve).await;
     let findings = store.findings(now()).await.unwrap().join("\n");
     for named in [
-        "role/R1 is not as",
-        "role/R2 is not as",
+        "role/R1 differs from",
+        "role/R2 differs from",
         "instance-profile/I1 is missing",
         "changes 3 to 4",
         "own row",

@@ -217,7 +217,7 @@ async fn mf_03_malformed_codes_are_refused_and_counted() {
     for bad in [" 123456", "123 456", "１２３４５６", "12345", "12345\u{0}"] {
         let refused = with_code(&broker, &alice, SERIAL, bad).await.unwrap_err();
         assert!(
-            refused.contains("must be the device's 6 digits"),
+            refused.contains("must be the code of 6 digits that the device shows"),
             "{bad:?}: {refused}"
         );
     }

@@ -645,5 +645,5 @@ fn a_full_disk_is_called_one() {
     assert_eq!(said.matches("exit 1").count(), 4, "{said}");
     assert_eq!(said.matches("is full (").count(), 2, "{said}");
     assert_eq!(said.matches("No space left on device").count(), 2, "{said}");
-    assert_eq!(said.matches("next: make room").count(), 4, "{said}");
+    assert_eq!(said.matches("next: free some space").count(), 4, "{said}");
 }

@@ -176,8 +176,8 @@ fn another_store_is_not_moved_over() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
         refused.status.code() == Some(1)
-            && said.contains("contains a store")
-            && said.contains("empty one"),
+            && said.contains("already contains a store")
+            && said.contains("give an empty database"),
         "{said}"
     );
     second.run(&["check"]);
