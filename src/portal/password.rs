@@ -177,10 +177,9 @@ mod tests {
     #[test]
     fn the_rules_are_one_sentence_each() {
         let policy = PasswordPolicy::DEFAULT;
-        assert!(
-            rule(&policy)
-                .starts_with("At least 8 characters; spaces are allowed. The password must contain three")
-        );
+        assert!(rule(&policy).starts_with(
+            "At least 8 characters; spaces are allowed. The password must contain three"
+        ));
         let strict = PasswordPolicy {
             minimum_length: 15,
             characters: Characters::Each {

@@ -143,8 +143,7 @@ impl Store {
             return Ok(());
         }
         Err(self.tampered(
-            "the store file was replaced or removed while the broker was using it; restart the broker, which then \
-             checks the file".to_owned(),
+            "the store file was replaced or removed while the broker was using it".to_owned(),
         ))
     }
 

@@ -276,7 +276,7 @@ fn backup_rekey_restore_and_what_comes_between() {
         "1a the way back, not meant",
         &case,
         &["restore", &case.file(&kept)],
-        &["another history", "--another-store"],
+        &["but with other changes", "--another-store"],
     );
     case.done(&["restore", &case.file(&kept), "--another-store"]);
     assert!(

@@ -133,7 +133,7 @@ async fn a_value_of_another_type_is_put_back_and_what_is_no_value_is_taken_out()
     let mended = shown.mended.join("\n");
     for named in [
         format!("user {one} is repaired"),
-        format!("user {two} is deleted: its body is not UTF-8"),
+        format!("user {two} is deleted: the column body is not UTF-8"),
     ] {
         assert!(mended.contains(&named), "{mended}");
     }
@@ -291,7 +291,10 @@ async fn another_file_under_the_stores_name_is_noticed() {
     for refused in [store.feed_head().await.map(drop), store.verify(now()).await] {
         let refused = refused.unwrap_err();
         assert!(refused.is_tampering(), "{refused}");
-        assert!(refused.to_string().contains("another file"), "{refused}");
+        assert!(
+            refused.to_string().contains("was replaced or removed"),
+            "{refused}"
+        );
     }
     store.close().await;
 }

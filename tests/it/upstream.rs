@@ -150,7 +150,7 @@ fn check_says_what_to_enter_at_each_identity_provider() {
         &format!("back-channel logout URI https://sts.example.com/sign-in/oidc/{slug}/logout"),
         "the client is brevet, which has a secret",
         "several client ids",
-        "/gone: is not in the directory",
+        "/gone: this provider is not in the directory",
         "entity ID https://sts.example.com/saml/metadata; ACS URL https://sts.example.com/saml/acs",
     ] {
         assert!(said.contains(text), "{text}: {said}");

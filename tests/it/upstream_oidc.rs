@@ -232,7 +232,7 @@ async fn oi_08_another_state_browser_provider_or_verifier_signs_nobody_in() {
             "finished before",
         ),
         ("code=x", 400, "`state`"),
-        ("code=x&state=a&state=b", 400, "ambiguous"),
+        ("code=x&state=a&state=b", 400, "occurs twice"),
     ] {
         let answer = browser.get(&broker, &format!("{path}?{query}")).await;
         refused(&answer, &browser, status, text);

@@ -353,9 +353,12 @@ fn a_program_is_named_by_more_than_its_file() {
     assert_eq!((good.mode, good.programs[0].who.uid), (0o666, Some(1000)));
     for (bad, word) in [
         ("", "at least one of uid, gid and unit"),
-        ("executable = \"/usr/bin/app\"\n", "does not identify a program alone"),
+        (
+            "executable = \"/usr/bin/app\"\n",
+            "does not identify a program alone",
+        ),
         ("uid = 1\nexecutable = \"app\"\n", "absolute path"),
-        ("unit = \"app\"\n", "app.service"),
+        ("unit = \"app\"\n", "end in `.service` or `.scope`"),
     ] {
         let error = section(bad).unwrap_err();
         assert!(error.contains(word), "{bad}: {error}");

@@ -407,7 +407,7 @@ mod tests {
             (
                 target(None, None, false),
                 false,
-                "The session records cannot be read, so the sessions are not counted; they end nevertheless.",
+                "The sessions end, but they could not be counted, because the session records cannot be read.",
             ),
         ] {
             assert_eq!(summary(&hit, dry_run), expected);
