@@ -259,7 +259,7 @@ async fn op_04_a_keyring_that_leaked_is_replaced_as_a_whole() {
         .output()
         .unwrap();
     assert!(
-        String::from_utf8_lossy(&said.stderr).contains("but not found in"),
+        String::from_utf8_lossy(&said.stderr).contains("has no such keys"),
         "{said:?}"
     );
 }

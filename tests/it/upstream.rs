@@ -159,11 +159,11 @@ fn check_says_what_to_enter_at_each_identity_provider() {
     for (more, named) in [
         (
             "roles_by_trust_policies = true",
-            "is not for an OpenID Connect provider",
+            "cannot be set for an OpenID Connect provider",
         ),
         (
             "idp_initiated = true",
-            "is not for an OpenID Connect provider",
+            "cannot be set for an OpenID Connect provider",
         ),
         ("scopes = [\"email\"]", "one of them `openid`"),
         (
