@@ -128,6 +128,15 @@ pub(super) fn s3(section: S3Section, base: &Path) -> Result<S3, ConfigError> {
         }
     }
     let needs_stores = section.gateway_regions.is_none();
+    let stores = stores(section.stores, base, needs_stores)?;
+    let mut regions = section.gateway_regions.iter().flatten();
+    let is_shared = |region: &&String| stores.iter().any(|store| store.region == **region);
+    if let Some(region) = regions.find(is_shared) {
+        let rule = format!(
+            "`{region}` is the region of one of the [[s3.stores]]: with the keys that a gateway gets, it could sign requests to this store; give the store or the gateway another region"
+        );
+        return Err(value("[s3] gateway_regions", rule));
+    }
     let s3 = S3 {
         address: section.address,
         tls,
@@ -135,7 +144,7 @@ pub(super) fn s3(section: S3Section, base: &Path) -> Result<S3, ConfigError> {
         client_names: section.client_names,
         secret_files: section.secret_files.into_iter().map(at).collect(),
         gateway_regions: section.gateway_regions,
-        stores: stores(section.stores, base, needs_stores)?,
+        stores,
     };
     Ok(s3)
 }
@@ -410,6 +419,11 @@ mod tests {
                     "gateway_regions = [\"us-east-1\"]\nsecret_files",
                 ),
                 "[s3] gateway_regions: requires client_ca",
+            ),
+            (
+                whole
+                    .replace("secret_files", "certificate = \"c\"\nprivate_key = \"k\"\nclient_ca = \"ca\"\ngateway_regions = [\"us-east-1\"]\nsecret_files"),
+                "[s3] gateway_regions: `us-east-1` is the region of one",
             ),
             (
                 gateways.replace("\"eu-central-1\"", "\"*\""),

@@ -106,7 +106,17 @@ impl Gateway {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        Box::pin(self.answer(broker, memory, call, request))
+        Box::pin(async move {
+            let answered = self.answer(broker, memory, call, request);
+            let late = |_| {
+                let error = Error::RequestTimeout(CALL_TIMEOUT.as_secs());
+                closing(refused(&error))
+            };
+            // From the head of the call to its answer. Reading the body has the same limit, so that it is recorded.
+            let limit = CALL_TIMEOUT + CALL_TIMEOUT / 10;
+            let answered = tokio::time::timeout(limit, answered).await;
+            answered.unwrap_or_else(late)
+        })
     }
 
     async fn answer<B>(

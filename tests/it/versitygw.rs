@@ -55,7 +55,7 @@ fn directory() -> String {
             json!([
                 allow(
                     json!(["brevet:DeriveSigningKey", "brevet:ResolveIdentity"]),
-                    own.clone()
+                    json!("*")
                 ),
                 allow(json!("brevet:Authorize"), buckets.clone()),
                 allow(json!("brevet:VerifyRequest"), own.clone())

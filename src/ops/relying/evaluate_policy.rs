@@ -14,6 +14,7 @@ use crate::audit;
 use crate::base::field::FieldError;
 use crate::budgets::CountedAs;
 use crate::error::Error;
+use crate::ops::CALL_TIMEOUT;
 use crate::ops::context::Context;
 use crate::ops::operation::{OpenTo, Operation};
 use crate::ops::service::Service;
@@ -150,7 +151,8 @@ impl Operation for EvaluatePolicy {
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Self::Output, Error> {
-        self.permit(cx)?;
+        let begun = cx.broker.clock.monotonic();
+        self.permit(cx).await?;
         let account = cx.caller().account();
         let found = match &self.subject {
             Ok(subject) => subject.find(cx)?,
@@ -184,6 +186,9 @@ impl Operation for EvaluatePolicy {
                 decided += 1;
                 if decided.is_multiple_of(AT_ONCE) {
                     tokio::task::yield_now().await;
+                    if cx.broker.clock.monotonic().saturating_sub(begun) > CALL_TIMEOUT {
+                        return Err(Error::ServiceUnavailable("time for so many decisions"));
+                    }
                 }
             }
             all.push(row);
@@ -209,18 +214,21 @@ impl Operation for EvaluatePolicy {
 
 impl EvaluatePolicy {
     /// Checks that the caller may ask about every resource.
-    fn permit(&self, cx: &mut Context<'_>) -> Result<(), Error> {
-        let denied = {
-            let facts = cx.facts();
-            self.resources.iter().find_map(|arn| {
-                let permitted = trust::permit(cx.caller(), &cx.directory, &facts, ACTION, arn);
-                permitted.err().map(|denied| (denied, arn))
-            })
-        };
-        match denied {
-            Some((denied, arn)) => Err(cx.refuse(&denied, arn)),
-            None => Ok(()),
+    async fn permit(&self, cx: &mut Context<'_>) -> Result<(), Error> {
+        for some in self.resources.chunks(AT_ONCE) {
+            let denied = {
+                let facts = cx.facts();
+                some.iter().find_map(|arn| {
+                    let permitted = trust::permit(cx.caller(), &cx.directory, &facts, ACTION, arn);
+                    permitted.err().map(|denied| (denied, arn))
+                })
+            };
+            if let Some((denied, arn)) = denied {
+                return Err(cx.refuse(&denied, arn));
+            }
+            tokio::task::yield_now().await;
         }
+        Ok(())
     }
 }
 
