@@ -65,13 +65,20 @@ pub struct Bounds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Shed {
     /// Too many calls are in flight in the whole process.
-    #[error("the broker already handles as many calls at once as it may")]
+    #[error(
+        "the broker already handles as many calls of this kind at once as it may ([limits] calls)"
+    )]
     Calls,
     /// The requests of the whole process hold too much memory.
-    #[error("the requests in progress use all of [limits] request_memory_mib")]
+    #[error(
+        "the requests in progress use all memory that this request may use ([limits] request_memory_mib, or the \
+        32 MiB for long requests)"
+    )]
     Memory,
     /// The source address has used up its share.
-    #[error("the source address has used up its share of connections, calls or memory")]
+    #[error(
+        "the source address has used up its share of connections, TLS handshakes, calls or memory"
+    )]
     Source,
     /// The principal has used up its share.
     #[error("the principal has used up its share of calls or memory")]

@@ -101,7 +101,7 @@ pub enum Target {
 
 /// The record could not be written in time. The call must be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the audit log cannot be written")]
+#[error("the record could not be written to the audit log")]
 pub struct AuditError;
 
 /// A token was not signed. The call must be refused.

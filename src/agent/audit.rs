@@ -249,7 +249,8 @@ impl Writer {
             let mut text = match serde_json::to_vec(&line) {
                 Ok(text) => text,
                 Err(error) => {
-                    tracing::error!(%error, "an audit record could not be written as JSON, and is lost");
+                    tracing::error!(%error, "an audit record could not be written as JSON, and is lost; the agent \
+                        still hands out credentials");
                     continue;
                 }
             };
@@ -259,7 +260,8 @@ impl Writer {
                 Ok(()) => _ = self.metrics.audit_up.set(1),
                 Err(error) => {
                     self.metrics.audit_up.set(0);
-                    tracing::error!(%error, "a line could not be written to the audit log of this agent");
+                    tracing::error!(%error, "a line could not be written to the audit log of this agent; the agent \
+                        still hands out credentials");
                 }
             };
         }

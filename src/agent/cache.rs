@@ -157,8 +157,9 @@ impl Cache {
         let sealed = files::read(&self.file, Audience::Owner, MAX_FILE_BYTES)?;
         Ok(self.unseal(sealed.expose()).unwrap_or_else(|| {
             let file = self.file.display();
-            tracing::warn!(%file, "the agent ignores its session file, which is damaged or was encrypted by another \
-            agent or with another key; it gets new sessions from the broker");
+            tracing::warn!(%file, "the agent ignores its session file, which is damaged, or was written by another \
+                version of the agent, for another broker or identity, or with another key; it gets new sessions from \
+                the broker");
             Kept::default()
         }))
     }

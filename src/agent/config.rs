@@ -61,6 +61,19 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Adds the name of the entry to an error in one of several sections that have the same key.
+    fn of_entry(self, name: &str) -> Self {
+        match self {
+            Self::Value { key, rule } => {
+                let rule = format!("{rule} (in the entry with the name `{name}`)");
+                Self::Value { key, rule }
+            }
+            other => other,
+        }
+    }
+}
+
 /// The agent's configuration, checked. Relative paths are resolved.
 #[derive(Debug)]
 pub struct AgentConfig {
@@ -157,6 +170,9 @@ impl AgentConfig {
         listen: SocketAddr,
         audit: Option<PathBuf>,
     ) -> Result<Self, ConfigError> {
+        // Errors in these two name the options of the command and not the keys of a file.
+        role("--role", role_arn)?;
+        listener::listener(["--listen", "--listen"], listen, &[], None)?;
         let imds = Imds::new(role_arn, listen);
         let imds = imds::imds(imds, &OwnTags::NONE, &endpoint.region, Path::new(""))?;
         // With the same name of the session, all three hand out the same session.
@@ -259,7 +275,11 @@ fn broker(section: Broker, base: &Path) -> Result<BrokerConfig, ConfigError> {
     };
     let scheme = endpoint.url.split("://").next().unwrap_or_default();
     if !["https", "http"].contains(&scheme) || endpoint.url.parse::<http::Uri>().is_err() {
-        let rule = format!("`{}` must be https://HOST:PORT", endpoint.url);
+        let rule = format!(
+            "`{}` must be https://HOST:PORT, or http://HOST:PORT if the broker runs on this \
+        machine",
+            endpoint.url
+        );
         return Err(value(ENDPOINT, rule));
     }
     if endpoint.is_in_clear() {

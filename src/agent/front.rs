@@ -78,8 +78,8 @@ pub fn check<B>(request: &Request<B>, hosts: &Hosts) -> Result<(), Refused> {
         return Err(Refused::new(StatusCode::BAD_REQUEST, message));
     }
     if !is_plain(request.uri().path()) {
-        let message =
-            "The path must not contain `..`, `//`, `\\`, `;` or percent-encoded characters.";
+        let message = "The path must begin with `/`, have only printable ASCII characters, and have no `.` or `..` as a part \
+             and no `//`, `\\`, `;` or `%`.";
         return Err(Refused::new(StatusCode::BAD_REQUEST, message));
     }
     Ok(())
@@ -96,10 +96,11 @@ fn check_host<B>(request: &Request<B>, hosts: &Hosts) -> Result<(), Refused> {
     hosts.check(host).map_err(|other| {
         let message = match other {
             OtherHost::Foreign => {
-                "The header Host names another host or another port. Call this agent by its address and port, or add the name to `hosts` in its configuration."
+                "The request names another host or another port in the header Host. Call this agent by its address and port, or add the name to `hosts` in its configuration."
             }
             OtherHost::Misspelled => {
-                "The host must be written in its usual form: an IPv4 address as four decimal numbers, and no dot at the end."
+                "The host must be written in its usual form: an IPv4 address as four decimal numbers and not as an \
+                 IPv6 address, and no dot at the end."
             }
         };
         Refused::new(StatusCode::FORBIDDEN, message)

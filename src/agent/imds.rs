@@ -193,7 +193,8 @@ fn no_credentials(refusal: &Refusal, now: Timestamp) -> Answer {
 }
 
 fn bad_ttl() -> Answer {
-    let text = "The header X-aws-ec2-metadata-token-ttl-seconds must be a number from 1 to 21600.";
+    let text = "The header X-aws-ec2-metadata-token-ttl-seconds must be sent once, with a number of seconds from 1 \
+        to 21600.";
     Answer::new(StatusCode::BAD_REQUEST, TEXT, text)
 }
 
@@ -218,7 +219,7 @@ impl Face for Imds {
             return Answer::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 TEXT,
-                "Only GET is allowed for this path.",
+                "The method must be GET, or PUT for /latest/api/token.",
             )
             .header(ALLOW, HeaderValue::from_static("GET"));
         }

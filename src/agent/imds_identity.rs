@@ -26,8 +26,8 @@ pub enum IdentityKeyError {
     File(#[from] FileError),
     /// The file does not contain a key that can sign.
     #[error(
-        "{0}: must hold an RSA (2048 to 4096 bits) or P-256 private key in PEM; make one with `openssl genpkey \
-        -algorithm RSA -pkeyopt rsa_keygen_bits:2048`"
+        "{0}: must hold an RSA (2048 to 4096 bits) or P-256 private key in PEM that begins with `-----BEGIN PRIVATE \
+         KEY-----` (PKCS #8); make one with `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048`"
     )]
     Key(PathBuf),
 }

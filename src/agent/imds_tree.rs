@@ -53,7 +53,8 @@ impl MetaData {
         let of_tree = Self(root.clone())
             .value("placement/region")
             .map(str::to_owned);
-        let region = of_tree.ok_or("`placement.region` must be a string")?;
+        let region =
+            of_tree.ok_or("`placement` must be a table, and `placement.region` a string")?;
         let mut default_zone = root;
         if let Some(Node::Folder(placement)) = default_zone.get_mut("placement") {
             let zone = placement.entry("availability-zone".to_owned());
@@ -109,7 +110,8 @@ fn folder(
     left: &mut usize,
 ) -> Result<BTreeMap<String, Node>, String> {
     let deeper = depth.checked_sub(1).ok_or_else(|| {
-        format!("`{path}` is nested too deeply: at most {MAX_DEPTH} levels of tables are allowed")
+        format!("`{path}` is nested too deeply: at most {MAX_DEPTH} levels of tables are allowed, of which \
+            `meta_data` is the first")
     })?;
     let mut made = BTreeMap::new();
     for (name, value) in table {
@@ -120,18 +122,21 @@ fn folder(
         };
         *left = left
             .checked_sub(1)
-            .ok_or_else(|| format!("must have at most {MAX_ENTRIES} entries"))?;
+            .ok_or_else(|| format!("must have at most {MAX_ENTRIES} entries, tables included"))?;
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_.:=".contains(&b);
         let is_name = (1..=128).contains(&name.len()) && name.bytes().all(legal);
         if !is_name || name.bytes().all(|b| b == b'.') {
             return Err(format!(
-                "`{path}`: a name must be 1 to 128 letters, digits or `-_.:=`"
+                "`{path}`: each name must have 1 to 128 letters, digits and `-_.:=`, and not only dots"
             ));
         }
         let node = match value {
             toml::Value::String(text) if text.len() <= MAX_VALUE => Node::Leaf(text.clone()),
-            toml::Value::String(_) => {
-                return Err(format!("`{path}` must have at most {MAX_VALUE} bytes"));
+            toml::Value::String(text) => {
+                return Err(format!(
+                    "`{path}` must have at most {MAX_VALUE} bytes, but has {}",
+                    text.len()
+                ));
             }
             toml::Value::Table(table) => Node::Folder(folder(table, &path, deeper, left)?),
             _ => return Err(format!("`{path}` must be a string or a table")),

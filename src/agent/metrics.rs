@@ -71,7 +71,7 @@ impl Metrics {
         );
         registry.register(
             "fetches",
-            "Calls to the broker for a new session",
+            "Attempts to get a new session from the broker",
             fetches.clone(),
         );
         registry.register(
@@ -81,12 +81,13 @@ impl Metrics {
         );
         registry.register(
             "audit_up",
-            "1 while this agent can write to its audit log, otherwise 0",
+            "1 if the last write to the audit log of this agent succeeded, otherwise 0",
             audit_up.clone(),
         );
         registry.register(
             "watch_up",
-            "1 while the broker reports ended sessions to this agent, otherwise 0",
+            "1 while the broker reports to this agent which of its sessions end early; 0 otherwise, and if there is \
+             no session",
             watch_up.clone(),
         );
         Self {

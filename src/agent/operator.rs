@@ -39,7 +39,8 @@ impl Face for Operator {
             "/readyz" => Answer::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 TEXT,
-                "not ready: this agent has no session yet for at least one configured role; the log of the agent says \
+                "not ready: this agent has no valid session for at least one workload of its \
+                 configuration; the log of the agent says \
                 why\n",
             ),
             "/metrics" => Answer::new(

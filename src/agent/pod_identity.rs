@@ -107,8 +107,8 @@ impl Face for PodIdentity {
         let wanted = self.wanted(token.token);
         // Several pods may share an address: what one of them tries takes nothing from those whose session is held.
         if !self.handouts.holds(&wanted) && !self.pace.may_try(peer.ip(), digest) {
-            let message =
-                "This address has tried too many tokens that are not valid. Try again in a minute.";
+            let message = "This address has tried 20 tokens within a minute that the broker has not accepted. Try again in a \
+                 minute.";
             return self.unproven(
                 StatusCode::TOO_MANY_REQUESTS,
                 "ThrottlingException",

@@ -44,8 +44,8 @@ impl UnverifiedPodToken {
     /// # Errors
     /// A sentence for the pod, if the value is not the token of a pod or the token has expired.
     pub fn read(given: &[u8], now: Timestamp) -> Result<Self, &'static str> {
-        let malformed =
-            "The header Authorization must hold the pod's service-account token and nothing else.";
+        let malformed = "The header Authorization must hold the pod's service-account token, a JSON Web Token of at most 20000 \
+             bytes, and nothing else.";
         let legal = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
         if given.len() > LONGEST || !given.iter().all(legal) {
             return Err(malformed);
@@ -66,7 +66,10 @@ impl UnverifiedPodToken {
         )]
         let expires_at = Timestamp::from_seconds(claims.exp as i64);
         if expires_at <= now {
-            return Err("The pod's service-account token has expired.");
+            return Err(
+                "The pod's service-account token has expired by the clock of the agent. Read the token file \
+                again.",
+            );
         }
         let bound = claims.kubernetes.and_then(|kubernetes| {
             let pod = kubernetes.pod?;

@@ -39,7 +39,7 @@ impl From<FetchError> for Refusal {
             }
             // Which files the agent has is not for workloads.
             FetchError::File(_) | FetchError::Identity(_) => Refusal::Unavailable {
-                reason: "this agent cannot authenticate to the broker; the agent's log says why"
+                reason: "this agent cannot use a file that it needs to call the broker; the agent's log says why"
                     .to_owned(),
             },
             error => Refusal::Unavailable {

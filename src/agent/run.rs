@@ -47,8 +47,8 @@ pub enum StartError {
     Socket { path: PathBuf, source: io::Error },
     /// Two workloads have the same token, so that either could get the credentials of the other.
     #[error(
-        "[[container.workload]] token_file: `{}` and `{}` have the same token; remove one of the two files and start \
-        the agent again: it writes a new token",
+        "[[container.workload]] token_file: the workloads `{}` and `{}` have the same token. Give each of them a \
+         file of its own; if they have two files, remove one and start the agent again, which writes a new token",
         .names[0], .names[1]
     )]
     SameToken {
@@ -70,8 +70,13 @@ pub enum StartError {
 /// Says what to do if the agent cannot listen on an address.
 fn hint(source: &io::Error, address: Option<&SocketAddr>) -> String {
     match (source.kind(), address) {
-        (io::ErrorKind::AddrInUse, _) => {
-            "; another program listens there: stop that program, or configure another address or path".to_owned()
+        (io::ErrorKind::AddrInUse, Some(_)) => {
+            "; another program listens there: stop that program, or configure another address".to_owned()
+        }
+        (io::ErrorKind::AddrInUse, None) => {
+            "; another program listens there, or the file there is not a socket that a stopped agent of this user left: \
+             stop that program or remove the file, or configure another path"
+                .to_owned()
         }
         (io::ErrorKind::AddrNotAvailable, Some(address)) => {
             let ip = address.ip();

@@ -166,7 +166,7 @@ fn described(peer: &Peer) -> String {
         }
         match &program.unit {
             Some(unit) => text.push_str(&format!(", unit {unit}")),
-            None => text.push_str(", in no systemd unit"),
+            None => text.push_str(", and no systemd unit that the agent can find"),
         }
     }
     text

@@ -175,7 +175,7 @@ impl Watch {
                     // Perhaps only the node's own session was over, so it is tried again at once.
                     tracing::info!(
                         error = text,
-                        "the broker has closed the stream of ended sessions"
+                        "the broker has closed the stream of ended sessions; the agent opens a new one at once"
                     );
                     self.state.in_doubt.store(true, Ordering::Relaxed);
                     streams.close_all();
@@ -201,7 +201,8 @@ impl Watch {
             tracing::warn!(
                 error = text,
                 ?pause,
-                "the stream of ended sessions from the broker failed; the agent tries again after the pause"
+                "the stream of ended sessions from the broker failed or could not be opened; the agent tries again \
+                 after the pause, and until then does not notice if the broker ends one of its sessions"
             );
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -241,8 +242,10 @@ impl Watch {
             let message = message.map_err(|_| {
                 FetchError::Client(ClientError::Unreachable {
                     url: self.source.url().to_owned(),
-                    reason: "the broker sent nothing on the stream of ended sessions for too long"
-                        .to_owned(),
+                    reason: format!(
+                        "the broker sent nothing on the stream of ended sessions for {} s",
+                        SILENCE.as_secs()
+                    ),
                 })
             })?;
             let Some(seen) = message? else {

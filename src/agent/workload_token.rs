@@ -98,7 +98,8 @@ impl TokenFile {
         if known.as_ref().is_none_or(is_old) {
             *known = read(&self.path)
                 .inspect_err(
-                    |error| tracing::warn!(%error, "the token of a workload cannot be read"),
+                    |error| tracing::warn!(%error, "the token file of a workload cannot be used; until it can, the \
+                        agent refuses this workload"),
                 )
                 .ok()
                 .map(|token| (now, token));
@@ -145,7 +146,7 @@ fn read(path: &Path) -> Result<Secret<String>, TokenError> {
     if text.len() < SHORTEST || !text.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(unfit(format!(
             "must hold only a token of {SHORTEST} to {LONGEST} ASCII letters, digits and punctuation marks, without a \
-             line feed at the end. If you remove the file, the agent writes a new one"
+             line feed at the end. If you remove the file and start the agent again, it writes a new one"
         )));
     }
     Ok(Secret::new(text.to_owned()))

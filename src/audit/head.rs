@@ -47,7 +47,8 @@ pub fn load(path: &Path) -> Result<Option<Link>, FileError> {
     let link = content.and_then(|content| Link::parse(content.sequence, &content.hash));
     // A higher number would leave no room to count on from it.
     let link = link.filter(|link| link.sequence <= MAX_SEQUENCE);
-    let rule = "is not a valid head file of an audit log".to_owned();
+    let rule = "must hold the number and the hash of the last line of an audit log, but does not: it was damaged or \
+        edited".to_owned();
     link.map(Some).ok_or(FileError::Unfit {
         path: path.to_owned(),
         rule,
@@ -103,8 +104,8 @@ impl HeadFile {
     fn note(&mut self, done: io::Result<()>) {
         if let (false, Err(error)) = (self.failing, &done) {
             let path = self.path.display();
-            tracing::error!(%path, %error, "the head file of the audit log cannot be written; if lines are cut off \
-                the end of the log, the broker may not notice");
+            tracing::error!(%path, %error, "the head file of an audit log cannot be written; the log itself is still \
+                written, but if lines are cut off its end, nobody may notice");
         }
         self.failing = done.is_err();
     }

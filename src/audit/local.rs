@@ -227,7 +227,7 @@ fn lock(file: &File) -> io::Result<()> {
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    "another brevet command has held the lock on this file for more than 2 s",
+                    "another brevet command has held the lock on this file for more than 2 s; try again",
                 ));
             }
             Err(error) => return Err(error.into()),

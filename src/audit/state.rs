@@ -170,7 +170,10 @@ impl Shared {
             !std::mem::replace(&mut state.failing, !is_up)
         };
         match (was_up, is_up) {
-            (false, true) => tracing::info!("the audit log can be written again"),
+            (false, true) => tracing::info!(
+                "the audit log can be written again; the broker issues credentials \
+            again"
+            ),
             (true, false) => {
                 tracing::error!(
                     reason,

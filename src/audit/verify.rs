@@ -55,12 +55,17 @@ impl fmt::Display for Fault {
         match self {
             Self::Edited => write!(
                 f,
-                "this line does not follow from the line before it: one of the two was edited"
+                "this line does not follow from the line before it: one of the two was edited or replaced"
             ),
             Self::Unchained => write!(
                 f,
                 "this line does not end with a number and a hash of the chain: the line was added, or its end was \
                 edited"
+            ),
+            Self::UnchainedBefore(1) => write!(
+                f,
+                "the line before the first line of the chain is not part of the chain, although the chain began before \
+                 that line: it was added or edited"
             ),
             Self::UnchainedBefore(count) => {
                 write!(
@@ -76,16 +81,28 @@ impl fmt::Display for Fault {
                 f,
                 "lines {from} to {to} of the chain are missing before this line"
             ),
-            Self::Moved(sequence) => write!(f, "line {sequence} of the chain is out of order"),
+            Self::Moved(sequence) => write!(
+                f,
+                "line {sequence} of the chain is out of order: it was moved, or the files were not given oldest first"
+            ),
             Self::Twice(sequence) => write!(f, "line {sequence} of the chain occurs twice"),
             Self::Torn => write!(
                 f,
                 "this line is incomplete: it was cut off, or is being written"
             ),
-            Self::TooLong => write!(f, "this line is longer than any line that a broker writes"),
+            Self::TooLong => write!(
+                f,
+                "this line has more than {MAX_LINE} bytes, which no line of a broker has"
+            ),
             Self::NotTheHead => write!(
                 f,
-                "the hash of this line is not the one in the head: the line was replaced"
+                "the hash of this line is not the one in the head: the line was edited or replaced, or the head is \
+                 that of another log"
+            ),
+            Self::CutOff { last: 0, head } => write!(
+                f,
+                "the files have no line of the chain, but the head is line {head}: the lines were cut off, or are in a \
+                 file that was not given"
             ),
             Self::CutOff { last, head } => write!(
                 f,

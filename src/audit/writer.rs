@@ -264,11 +264,17 @@ impl Writer<'_> {
         if !lines.is_empty() && self.write(&lines, failing, true).1.is_none() {
             *counted = Counted::default();
         }
-        if let Err(error) = self.sink.reopen() {
-            tracing::error!(%error, "the audit log cannot be opened again; the old file stays in use");
-        }
+        let event = match self.sink.reopen() {
+            Ok(()) => {
+                "the audit log was reopened; it continues after the line with this number and hash"
+            }
+            Err(error) => {
+                tracing::error!(%error, "the audit log cannot be opened again; the old file stays in use");
+                "the audit log was not reopened; it continues after the line with this number and hash"
+            }
+        };
         self.looked_at = None;
-        self.tell_head("the audit log was reopened");
+        self.tell_head(event);
     }
 
     fn lines_of(&self, counted: &Counted) -> Vec<u8> {
@@ -337,7 +343,8 @@ impl Writer<'_> {
         if refusals > 0 {
             tracing::error!(
                 refusals,
-                "the process ends, and its counts of refused calls are lost because the audit log cannot be written"
+                "the broker stops, and its counts of calls that have no line of their own are lost, because the \
+                 audit log cannot be written"
             );
         }
     }

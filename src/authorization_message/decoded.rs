@@ -78,7 +78,8 @@ impl Message {
                     Some(s) => {
                         format!("Statement {} denies the request.", disclosure.place(s))
                     }
-                    None => "A statement that no longer exists denied the request.".to_owned(),
+                    None => "The statement that denied the request cannot be shown: it was changed or removed since, \
+                        or belongs to a session policy that was too long for this message.".to_owned(),
                 }
             }
             (None, Some(_)) => match (silent, nearest(visible)) {

@@ -51,7 +51,8 @@ pub(super) fn request(endpoint: Endpoint, body: &[u8]) -> Result<(Form, Authoriz
     }
     if evaluations.len() > MAX_ITEMS {
         return Err(Error::Malformed(format!(
-            "`evaluations` must have at most {MAX_ITEMS} items."
+            "`evaluations` must have at most {MAX_ITEMS} items, but has {}.",
+            evaluations.len()
         )));
     }
     let semantic = semantic(&top).map_err(Error::Malformed)?;
@@ -59,7 +60,7 @@ pub(super) fn request(endpoint: Endpoint, body: &[u8]) -> Result<(Form, Authoriz
     let mut last: Option<(&Object, usize)> = None;
     let items = evaluations.iter().map(|evaluation| {
         let Value::Object(evaluation) = evaluation else {
-            return Err("each item of `evaluations` must be an object".to_owned());
+            return Err("Each item of `evaluations` must be an object.".to_owned());
         };
         let whole = Entities::read(evaluation)?.or(defaults).whole()?;
         if let Some((known, at)) = last
@@ -88,12 +89,12 @@ fn semantic(top: &Object) -> Result<Semantic, String> {
             "deny_on_first_deny" => Ok(Semantic::DenyOnFirstDeny),
             "permit_on_first_permit" => Ok(Semantic::PermitOnFirstPermit),
             _ => Err(
-                "`evaluations_semantic` must be `execute_all`, `deny_on_first_deny` or \
+                "`options.evaluations_semantic` must be `execute_all`, `deny_on_first_deny` or \
                 `permit_on_first_permit`."
                     .to_owned(),
             ),
         },
-        Some(_) => Err("`evaluations_semantic` must be a string.".to_owned()),
+        Some(_) => Err("`options.evaluations_semantic` must be a string.".to_owned()),
     }
 }
 

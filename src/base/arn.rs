@@ -222,7 +222,8 @@ impl SamlProviderArn {
             }),
             None => Err(FieldError::new(
                 field,
-                "must be the ARN of a SAML provider: `arn:aws:iam::ACCOUNT:saml-provider/NAME`",
+                "must be the ARN of a SAML provider: `arn:aws:iam::ACCOUNT:saml-provider/NAME`, where NAME has 1 to \
+                 128 letters, digits, `.`, `_` and `-`",
             )),
         }
     }

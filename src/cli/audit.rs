@@ -115,8 +115,8 @@ fn conclude(report: &Report, head: Option<Link>) -> Result<(), Failure> {
     let faults = report.more + u64::try_from(report.faults.len()).unwrap_or(u64::MAX);
     match faults {
         0 => Ok(()),
-        1 => Err("the audit log was changed: 1 fault".into()),
-        _ => Err(format!("the audit log was changed: {faults} faults").into()),
+        1 => Err("the check of the audit log found 1 fault".into()),
+        _ => Err(format!("the check of the audit log found {faults} faults").into()),
     }
 }
 
@@ -140,13 +140,14 @@ fn head_of(arguments: &VerifyArguments) -> Result<Option<Link>, Failure> {
         let watermark = config.watermark.as_deref();
         watermark
             .map(head::beside)
-            .ok_or("[store] watermark: is not set, so the broker keeps no head file; give the head with --head")?
+            .ok_or("[store] watermark: is not set, so the broker keeps no head file; give --head instead of \
+                --config")?
     };
     let head = head::load(&path)?;
     head.map(Some).ok_or_else(|| {
         format!(
-            "{}: does not exist, since no head has been written yet; give a head with --head, or \
-        leave out --config",
+            "{}: does not exist: no head was written yet, or somebody removed the file; give --head instead of \
+             --config, or leave out --config and --commands",
             path.display()
         )
         .into()

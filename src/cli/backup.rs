@@ -48,7 +48,7 @@ pub(super) fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
         },
     )?;
     print::note(format_args!(
-        "{} contains the store with all changes up to number {}, and perhaps later ones.",
+        "{} contains a copy of the store. When the copy was complete, the last change of the store was number {}.",
         file.display(),
         head.sequence
     ));

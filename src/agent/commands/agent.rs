@@ -124,7 +124,7 @@ pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
 fn removed(path: &Path) -> Result<(), Failure> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!(
-            "--world {}: the old file cannot be removed: {error}",
+            "--world {}: the file cannot be removed: {error}",
             path.display()
         )
         .into()),

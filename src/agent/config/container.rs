@@ -39,20 +39,22 @@ pub(super) fn container(
 ) -> Result<ContainerConfig, ConfigError> {
     let default = SocketAddr::from(([169, 254, 170, 2], 80));
     if section.workloads.is_empty() || section.workloads.len() > MAX_WORKLOADS {
-        let rule =
-            format!("must be given 1 to {MAX_WORKLOADS} times: one section for each workload");
+        let rule = format!(
+            "must be given 1 to {MAX_WORKLOADS} times, but is given {} times: one section for each workload",
+            section.workloads.len()
+        );
         return Err(value("[[container.workload]]", rule));
     }
     let mut names = HashSet::new();
-    let workloads = section
-        .workloads
-        .into_iter()
-        .map(|entry| workload(entry, own_tags, base));
+    let workloads = section.workloads.into_iter().map(|entry| {
+        let name = entry.name.clone();
+        workload(entry, own_tags, base).map_err(|error| error.of_entry(&name))
+    });
     let workloads = workloads.collect::<Result<Vec<_>, _>>()?;
     for workload in &workloads {
         if !names.insert(workload.name.as_str()) {
             let rule = format!(
-                "`{}` is the name of two workloads; give each workload another name",
+                "`{}` is the name of two workloads; give each workload a name of its own",
                 workload.name
             );
             return Err(value("[[container.workload]] name", rule));
@@ -153,8 +155,8 @@ fn wanted(entry: &ContainerWorkload, own_tags: &OwnTags) -> Result<Wanted, Confi
             })))
         }
         _ => {
-            let rule = "must be set, unless `cluster` and `family` are set: then the broker's TaskAssociations name \
-            the role";
+            let rule = "must be set if `cluster`, `family` and `task_id` are not; otherwise `cluster` and `family` \
+                must both be set and `role_arn` must not, since the broker's TaskAssociations name the role";
             Err(value(ROLE, rule))
         }
     }

@@ -49,7 +49,10 @@ pub(super) fn listeners(
 ) -> Result<Vec<ListenerConfig>, ConfigError> {
     let (Addresses(addresses), [address_key, _]) = (addresses, keys);
     if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
-        let rule = format!("must have 1 to {MAX_ADDRESSES} addresses");
+        let rule = format!(
+            "must have 1 to {MAX_ADDRESSES} addresses, but has {}",
+            addresses.len()
+        );
         return Err(value(address_key, rule));
     }
     let addresses = addresses.into_iter();
@@ -71,7 +74,8 @@ pub(super) fn listener(
     if !is_near(address.ip()) && off_loopback != Some(OFF_LOOPBACK_SENTENCE) {
         let rule = format!(
             "{address} is neither a loopback nor a link-local address, so other machines may reach it. Use one such as \
-             127.0.0.1 or 169.254.169.254, or set off_loopback = \"{OFF_LOOPBACK_SENTENCE}\""
+             127.0.0.1 or 169.254.169.254, or set off_loopback = \"{OFF_LOOPBACK_SENTENCE}\" in that section of the \
+             configuration file"
         );
         return Err(value(address_key, rule));
     }
@@ -80,7 +84,8 @@ pub(super) fn listener(
         let parsed = HostName::parse(host).zip(hosts::port(host));
         names.push(parsed.ok_or_else(|| {
             let rule = format!(
-                "`{host}` must be a host name or an IP address, with its port if it is another one"
+                "`{host}` must be a host name or an IP address, followed by `:PORT` if workloads use another port \
+                 than that of the listener"
             );
             value(hosts_key, rule)
         })?);

@@ -31,7 +31,10 @@ impl OwnTags {
         const KEY: &str = "[session_tags] node";
         let SessionTags { node, unit } = section;
         if node.as_deref() == Some("") {
-            return Err(value(KEY, "must not be empty"));
+            return Err(value(
+                KEY,
+                "must not be empty; leave it out to add no tag `node`",
+            ));
         }
         let of_node = node.iter().map(|node| (NODE.to_owned(), node.clone()));
         tags(KEY, of_node.collect())?;

@@ -45,7 +45,11 @@ pub(super) fn unix_socket(
 ) -> Result<UnixSocketConfig, ConfigError> {
     let path = base.join(section.path);
     if path.as_os_str().len() > LONGEST_PATH {
-        let rule = format!("{} must have at most {LONGEST_PATH} bytes", path.display());
+        let rule = format!(
+            "`{}` must have at most {LONGEST_PATH} bytes, but has {}",
+            path.display(),
+            path.as_os_str().len()
+        );
         return Err(value("[unix_socket] path", rule));
     }
     let mode = match section.mode {
@@ -56,16 +60,22 @@ pub(super) fn unix_socket(
             .ok_or_else(|| {
                 value(
                     "[unix_socket] mode",
-                    format!("`{text}` must be a mode such as \"0660\""),
+                    format!("`{text}` must be a mode of 3 or 4 octal digits and at most 0777, such as \"0660\""),
                 )
             })?,
     };
     if section.programs.is_empty() || section.programs.len() > MAX_PROGRAMS {
-        let rule = format!("must be given 1 to {MAX_PROGRAMS} times: one section for each program");
+        let rule = format!(
+            "must be given 1 to {MAX_PROGRAMS} times, but is given {} times: one section for each program",
+            section.programs.len()
+        );
         return Err(value("[[unix_socket.program]]", rule));
     }
     let programs = section.programs.into_iter();
-    let programs = programs.map(|entry| program(entry, own_tags));
+    let programs = programs.map(|entry| {
+        let name = entry.name.clone();
+        program(entry, own_tags).map_err(|error| error.of_entry(&name))
+    });
     Ok(UnixSocketConfig {
         path,
         mode,

@@ -236,7 +236,7 @@ impl Slot {
         {
             tracing::info!(
                 session = session.arn,
-                "the session was revoked; the agent no longer hands it out"
+                "the broker has ended the session; the agent no longer hands it out, and asks for a new one"
             );
             let (now, random) = (self.shared.clock.now(), self.shared.random());
             let mut plan = self.plan();
@@ -315,7 +315,8 @@ impl Slot {
                 refresh::retry_at(now, plan.failures, is_urgent, random)
             }
         };
-        tracing::warn!(wanted = %self.wanted, %refusal, cause, again_at = %again_at, "could not get a session from the broker");
+        tracing::warn!(wanted = %self.wanted, %refusal, cause, again_at = %again_at, "could not get a session from \
+        the broker; the agent tries again at the time again_at");
         plan.refusal = Some(refusal);
         plan.on_demand_at = again_at;
         plan.ahead_at = again_at;

@@ -32,8 +32,8 @@ impl Chain {
             None => None,
             Some(Ok(known)) => known,
             Some(Err(error)) => {
-                tracing::error!(%error, "the head file of the audit log cannot be read; if lines were cut off the end \
-                    of the log, the broker does not notice");
+                tracing::error!(%error, "the head file of the audit log cannot be read; the broker continues after \
+                    the last line of the log, and does not notice if lines were cut off its end");
                 None
             }
         };
@@ -87,8 +87,8 @@ fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink
             if is_first {
                 tracing::warn!(
                     last = last.sequence,
-                    "the audit log has a hash chain, but its head file is missing; if lines were cut off the end of \
-                     the log, the broker does not notice"
+                    "the audit log has a hash chain, but its head file is missing; the broker continues after the \
+                     last line of the log, and does not notice if lines were cut off its end"
                 );
             }
             last

@@ -287,8 +287,8 @@ fn repair(file: &File, path: &Path) -> io::Result<u64> {
         end = from;
     }
     if end < meta.size() {
-        tracing::warn!(path = %path.display(), bytes = meta.size() - end, "the audit log ended in an incomplete line, \
-            which was removed");
+        tracing::warn!(path = %path.display(), bytes = meta.size() - end, "the audit log ended in an incomplete \
+            line, as a crash leaves one; the broker removed the line, whose call was never answered");
         file.set_len(end)?;
         file.sync_all()?;
     }
