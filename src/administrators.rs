@@ -30,8 +30,8 @@ const LATER: Timestamp = Timestamp::from_seconds(253_370_764_800);
 /// The region of IAM's global endpoint, in which every IAM call is evaluated.
 const REGION: &str = "us-east-1";
 
-/// Lists the administrators of a directory: first users, then roles. A role is listed once for each
-/// user who may assume it.
+/// Lists the administrators of a directory: first users, then roles. A role is listed once for each identity provider
+/// and each user through which it can be used.
 pub fn administrators(
     directory: &Directory,
     now: Timestamp,
@@ -130,7 +130,7 @@ fn any(account: AccountId, kind: &str) -> String {
     format!("arn:aws:iam::{account}:{kind}/{ANY}")
 }
 
-/// Whether a user may administer its own account, with a code if it has an MFA device.
+/// Whether a user may administer its own account, with a code if it has an MFA device or may enroll one.
 fn user_administers(directory: &Directory, user: &User, now: Timestamp) -> bool {
     let may = |code| {
         ADMINISTRATION.iter().all(|(action, kind)| {
@@ -142,7 +142,7 @@ fn user_administers(directory: &Directory, user: &User, now: Timestamp) -> bool 
     may(false) || (may(true) && has_codes(directory, user, now))
 }
 
-/// Whether a user may assume a role, with a code if the user has an MFA device.
+/// Whether a user may assume a role, with a code if the user has an MFA device or may enroll one.
 fn assumes(directory: &Directory, user: &User, role: &Role, now: Timestamp) -> bool {
     let may = |code| {
         let asked = ("sts:AssumeRole", &*role.arn, role.account);
@@ -260,7 +260,7 @@ fn set_time(context: &mut RequestContext<'_>, at: Timestamp) {
     context.set("aws:epochtime", at.seconds().to_string());
 }
 
-/// Whether a request is allowed now and at every later time. A permission that ends on a date is lost without a
+/// Whether a request is allowed both now and in the year 9999. A permission that ends on a date is lost without a
 /// change that could be refused, so it does not count.
 fn is_allowed(
     directory: &Directory,

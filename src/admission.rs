@@ -5,8 +5,9 @@
 //! There are five rules. A quarter of the calls and bytes is reserved for proven connections: those on which a
 //! signature or token was verified that was seen on no other connection. No source address and no principal may use
 //! more than a quarter of anything. A caller that exceeds either limit is refused at once and never waits. If there is
-//! no capacity at all, the source or principal that uses most gives way. Revocations, and long requests of the IAM API,
-//! have separate capacity. This module contains no protocols and opens no sockets.
+//! no capacity at all, others give way: the oldest connection that is not proven, or a call of the source that uses
+//! most whose body has not arrived. Revocations, and long requests of the IAM API, have separate capacity. This module
+//! contains no protocols and opens no sockets.
 
 mod awaited;
 mod call;
@@ -41,14 +42,13 @@ pub const UNPROVEN_BODIES: usize = 16;
 /// How many clients of trusted proxies are remembered as authenticated, and for how long.
 const PROVEN_SOURCES: (u64, Duration) = (65_536, Duration::from_secs(600));
 
-/// How many proofs are remembered, and for how long: a signature can be valid from 15 minutes
-/// before its date until 15 minutes after it. Only proofs that made a connection a proven one are
-/// kept.
+/// How many proofs are remembered, and for how long: a signature can be valid from 15 minutes before its date until 15
+/// minutes after it. Proofs on connections that are proven already are not kept.
 const PROOFS: (u64, Duration) = (65_536, Duration::from_secs(1_800));
 /// How many revocations are served in addition to all other calls.
 const REVOCATIONS: usize = 64;
-/// The limit on connections that are in their TLS handshake: one in 8 of all connections, but at most 1,024, because
-/// each handshake takes up to 60 KB.
+/// The limit on connections that are in their TLS handshake: one in 8 of all connections, but at least 16 and at most
+/// 1,024, because each handshake takes up to 60 KB.
 const HANDSHAKES: (usize, usize) = (8, 1_024);
 
 /// Limits on capacity, either of the whole process or for one source.
@@ -96,8 +96,8 @@ impl Shed {
     }
 }
 
-/// What capacity is used for, other than an ordinary call. An eighth of a source's share, and a sixteenth of all
-/// bytes, is reserved for refusals and revocations, so that callers who are turned away can be told so. Half of
+/// What capacity is used for. An eighth of the share of each source and principal is reserved for refusals, and a
+/// sixteenth of all bytes for refusals and revocations, so that callers who are turned away can be told so. Half of
 /// that sixteenth is reserved for revocations only, which also have slots of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -212,9 +212,9 @@ impl Admission {
         Ok(connection)
     }
 
-    /// Asks a connection to close: the oldest one without an authenticated caller, or else, among
-    /// the connections of the holder with the most, the one that has been idle longest. Returns
-    /// false if there is none.
+    /// Asks a connection to close: the oldest one without an authenticated caller, or else, among the connections of
+    /// the holder with the most, the one that has been idle longest. Returns false if all of them have been asked
+    /// already.
     pub fn make_room(&self) -> bool {
         let mut newcomers = lock(&self.newcomers);
         while let Some(oldest) = newcomers.pop_front() {

@@ -1,20 +1,22 @@
 //! The audit log: one JSON line per call in CloudTrail's event shape. The line is on stable storage
 //! before the response with the credentials is sent.
 //!
-//! One thread writes. It has three queues, each with its own bound, so that calls that anybody can make, such as
-//! refused ones, do not delay credentials:
+//! One thread writes. It has four queues with bounds of their own, so that calls that anybody can make, such as refused
+//! ones, do not delay credentials:
 //!
 //! - lines of calls that issue credentials or change something: their response waits for the write
-//!   (and the sync) that covers the line, and one write covers all lines that wait;
+//! (and the sync) that covers the line, and one write covers all lines that wait;
+//! - lines of changes that have taken effect already, which are kept until they can be written;
 //! - lines of other successful calls, which are written within a second;
 //! - lines of refusals, of which a limited number is written each second; the others are counted
-//!   ([`refusals`]) and written as one line per kind.
+//! ([`refusals`]) and written as one line per kind.
 //!
 //! The thread also signs the session tokens of the calls whose lines it is about to write, with one
 //! signature for all of them, and writes what it signed.
 //!
-//! When the disk is nearly full, refusals are only counted. When it is fuller still, calls that read are refused, so
-//! that the remaining space is left for the first queue. `docs/reference/audit.md` describes this for operators.
+//! When the disk is nearly full, refusals are only counted. When it is fuller still, calls that read are only counted,
+//! too, so that the remaining space is left for the first two queues. `docs/reference/audit.md` describes this for
+//! operators.
 
 mod chain;
 pub mod head;
@@ -99,7 +101,8 @@ pub enum Target {
     Discard,
 }
 
-/// The record could not be written in time. The call must be refused.
+/// The record was not written: the log fails or is too slow, or too many lines are waiting. The call must be refused,
+/// unless it has taken effect already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the record could not be written to the audit log")]
 pub struct AuditError;
@@ -137,8 +140,8 @@ pub struct Audit {
 impl Audit {
     /// Opens the log and starts its thread.
     ///
-    /// # Errors
-    /// [`io::Error`] if the file cannot be opened for appending within [`DEADLINE`].
+    /// # Errors [`io::Error`] if the thread cannot be started, or has not opened the file and found the end of its
+    /// chain within [`DEADLINE`].
     pub fn open(target: &Target, surroundings: Surroundings) -> io::Result<Self> {
         let Surroundings {
             clock,
@@ -172,8 +175,8 @@ impl Audit {
     /// Records a call that issues credentials or changes something, and waits until the record is on
     /// stable storage.
     ///
-    /// # Errors
-    /// [`AuditError`] if it is not within [`DEADLINE`]. The caller must then release nothing.
+    /// # Errors [`AuditError`] if it is not within [`DEADLINE`], or if too many lines are waiting already. The caller
+    /// must then release nothing.
     pub async fn commit(&self, record: &Record<'_>) -> Result<(), AuditError> {
         if self.discard {
             return Ok(());
@@ -370,7 +373,8 @@ impl Audit {
         self.shared.wake(&mut state);
     }
 
-    /// Writes everything that is queued and counted, and ends the thread.
+    /// Writes everything that is queued and counted, and ends the thread. A thread that does not end within
+    /// [`DEADLINE`] is left behind.
     pub fn close(&self) {
         {
             let mut state = self.shared.lock();

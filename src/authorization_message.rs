@@ -3,8 +3,8 @@
 //!
 //! A message contains the request, its caller and its condition keys, but no part of the policies of the directory.
 //! Somebody who may not open a message learns nothing from it, not even from its length, which depends only on the
-//! caller's own session. What every statement does with the request is determined when the message is opened, by the
-//! policies in force then.
+//! caller's own request and session. What every statement does with the request is determined when the message is
+//! opened, by the policies in force then.
 
 mod decoded;
 mod disclosure;

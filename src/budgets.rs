@@ -354,8 +354,9 @@ impl Budgets {
         self.brokers.load(Ordering::Relaxed) > 1
     }
 
-    /// The calls to report to the other brokers: at most `most` keys, those with the most calls
-    /// first. Unproven calls are not included, because each broker counts those by itself.
+    /// The calls to report to the other brokers: at most `most` keys, and of each budget those with the most calls.
+    /// Accounts come first. Only calls, reads and requests to object stores are included; each broker counts the rest
+    /// by itself.
     pub fn unsent(&self, most: usize) -> Vec<Unsent> {
         let mut unsent = Vec::new();
         for budget in [

@@ -16,11 +16,12 @@ use crate::session::token::{Ancestor, Holder};
 use crate::signed_in::SignIn;
 use crate::tokens::OpenedSession;
 
-/// An authenticated caller that is still in the directory.
+/// An authenticated caller, with what the directory says about it.
 pub struct Caller {
     /// The kind of principal, with its entry in the directory.
     pub identity: Identity,
-    /// The id of the access key that signed the request.
+    /// The id of the access key that signed the request, or of the client certificate; empty if a token, an assertion
+    /// or a sign-in authenticated the caller.
     pub access_key_id: String,
     /// The caller's policies and boundary, from the snapshot against which it was authenticated.
     pub effective: Effective,
@@ -30,7 +31,7 @@ pub struct Caller {
 
 /// An authenticated principal, with its current entry in the directory and its session.
 pub enum Identity {
-    /// A user with a long-term access key.
+    /// A user with a long-term access key, a client certificate or a sign-in.
     User(Arc<User>),
     /// A user with a session of its own, from GetSessionToken.
     UserSession {
@@ -51,7 +52,7 @@ pub enum Identity {
         /// The claims and limits of the session token that the caller sent.
         session: Arc<OpenedSession>,
     },
-    /// A caller with a token of an external identity provider.
+    /// A caller for whom an external identity provider vouches, by a token, a SAML assertion or a sign-in.
     Federated(Arc<FederatedIdentity>),
 }
 
@@ -154,9 +155,9 @@ impl Caller {
         }
     }
 
-    /// The key under which the call is counted: the unique id of the user or role. Nodes of a Kubernetes cluster
-    /// that share a role are counted separately, because the cluster's own token says which node it is:
-    /// `AROA…/NODE`.
+    /// The key under which the call is counted: the unique id of the user or role, or the provider's id of a federated
+    /// caller. Nodes of a Kubernetes cluster that share a role are counted separately, because the cluster's own token
+    /// says which node it is: `AROA…/NODE`.
     pub fn budget_key(&self) -> Cow<'_, str> {
         let (id, holder) = match &self.identity {
             Identity::User(user)

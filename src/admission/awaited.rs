@@ -1,7 +1,7 @@
-//! Calls that wait for their bodies, grouped by source. Waiting costs a client nothing, so waiting
-//! calls give way first: if there is no capacity for a new call, the oldest waiting call of the
-//! source that uses most is ended with an overload error. A new call can therefore always take the
-//! place of one that only waits.
+//! Calls that wait for their bodies, grouped by source. Waiting costs a client nothing, so waiting calls give way
+//! first: if there is no capacity for a new call, the oldest waiting call of the source that uses most is ended with an
+//! overload error. A new call can therefore take the place of one that only waits, unless no other source uses more
+//! than its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
@@ -50,9 +50,9 @@ impl Awaited {
         });
     }
 
-    /// Returns the call that should give way to a call of `newcomer` that needs `bytes`: the oldest
-    /// call of the source that uses most of the resource `short_of`. Returns `None` if no source
-    /// uses more of it than the newcomer would.
+    /// Returns the call that should give way to a call of `newcomer` that needs `bytes`: the oldest call of the source
+    /// that uses most of the resource `short_of`. Returns `None` if no source uses more of it than the newcomer does:
+    /// for memory with `bytes` added, for calls without the new call.
     pub(super) fn first_to_go(
         &self,
         short_of: Shed,

@@ -146,10 +146,10 @@ impl Call {
         &self.connection
     }
 
-    /// Records that the call proved to come from `principal`, by a signature or token of which
-    /// `proof` is a digest. From now on the connection is preferred to unauthenticated ones.
-    /// Nothing changes if the same proof was seen on another connection, because it may have been
-    /// stolen, or if the principal already has its share of connections.
+    /// Records that the call proved to come from `principal`, by a signature or token of which `proof` is a digest.
+    /// From now on the connection, or the client if a trusted proxy sent the call, is preferred to unauthenticated
+    /// ones. Nothing changes if the same proof was seen on another connection, because it may have been stolen, or if
+    /// the principal already has its share of connections.
     pub fn prove(&self, principal: &str, proof: [u8; 16]) {
         let admission = &self.connection.admission;
         let holdings = || {
@@ -233,8 +233,7 @@ impl Call {
     /// Records that more of the body must arrive before the call can continue; until then it gives
     /// way to others. `waker` is woken if the call has given way.
     ///
-    /// # Errors
-    /// [`Shed`] if the call has given way.
+    /// # Errors [`Shed`] if the call has given way, or if a part of its body was turned away.
     pub fn awaits_body(self: &Arc<Self>, waker: &Waker) -> Result<(), Shed> {
         let mut awaited = lock(&self.awaited);
         if let Some(shed) = self.shed() {

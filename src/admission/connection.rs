@@ -50,7 +50,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Whether a caller was authenticated on the connection.
+    /// Whether [`Call::prove`](super::Call::prove) has made the connection a proven one.
     pub fn is_proven(&self) -> bool {
         self.proven.load(Ordering::Relaxed)
     }
@@ -70,8 +70,8 @@ impl Connection {
         self.source.iter().chain(self.principal.get())
     }
 
-    /// The permits that a long body needs, if it needs one because no caller has been authenticated
-    /// yet.
+    /// The permits of which a long body needs one. Returns `None` if long bodies need none: on connections of a trusted
+    /// proxy and on proven ones.
     pub fn bodies(&self) -> Option<&Arc<Semaphore>> {
         (self.source.is_some() && !self.is_proven()).then_some(&self.bodies)
     }
@@ -100,8 +100,8 @@ impl Connection {
         self.buffered.fetch_sub(signed(bytes), Ordering::Relaxed);
     }
 
-    /// Charges the data in the buffers and `more` bytes. Returns false if there is no capacity, in
-    /// which case nothing more should be read for now.
+    /// Charges the data in the buffers and `more` bytes, as far as they exceed [`CONNECTION_BUFFER`]. Returns false if
+    /// there is no capacity, in which case nothing more should be read for now.
     pub fn settle(&self, more: usize) -> bool {
         let waiting = usize::try_from(self.buffered.load(Ordering::Relaxed))
             .unwrap_or(0)

@@ -13,8 +13,8 @@ const HEADER_BYTES_PER_SECOND: u64 = 262_144;
 const NANOSECONDS: u64 = 1_000_000_000;
 
 impl Connection {
-    /// Whether HTTP/2 header blocks may be unpacked now: either the source's connections have kept
-    /// to the rate, or a caller was authenticated on this one.
+    /// Whether HTTP/2 header blocks may be unpacked now: either the source's connections have kept to the rate, or this
+    /// connection is a proven one or a trusted proxy's.
     pub fn may_unpack(&self) -> bool {
         match &self.source {
             Some(source) if !self.is_proven() => self.may_unpack_at(source, Instant::now()),

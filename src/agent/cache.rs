@@ -44,7 +44,7 @@ pub struct Cache {
     /// The data that is authenticated together with the sessions: the format, and the agent to which they belong.
     bound_to: Vec<u8>,
     entropy: Arc<dyn Entropy>,
-    /// The content that was written last, so that the same content is not written twice.
+    /// The access key IDs of the sessions that were written last, so that the same sessions are not written twice.
     written: Mutex<Vec<String>>,
 }
 
@@ -145,11 +145,11 @@ impl Cache {
         })
     }
 
-    /// Reads the content of the file. A file that does not exist, or that another key or another agent has sealed,
-    /// counts as empty, and the broker is asked instead.
+    /// Reads the content of the file. A file that does not exist, is damaged, or was sealed with another key or by
+    /// another agent counts as empty, and the broker is asked instead.
     ///
-    /// # Errors
-    /// [`FileError`] if the file exists but must not be trusted, because others could have written it.
+    /// # Errors [`FileError`] if the file exists but cannot be read, is too long, or must not be trusted because others
+    /// could have read or written it.
     pub fn read(&self) -> Result<Kept, FileError> {
         if !self.file.exists() {
             return Ok(Kept::default());
@@ -175,10 +175,10 @@ impl Cache {
         serde_json::from_slice(text.ok()?).ok()
     }
 
-    /// Writes the file, unless it already has this content.
+    /// Writes the file, unless the sessions are those that were written last.
     ///
-    /// # Errors
-    /// The operating system gives no random bytes, or the file cannot be written.
+    /// # Errors The operating system gives no random bytes, the sessions cannot be encrypted, or the file cannot be
+    /// written.
     pub fn write(&self, kept: &Kept) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let keys: Vec<String> = kept
             .sessions

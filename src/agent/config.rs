@@ -44,7 +44,7 @@ pub enum ConfigError {
     /// The configuration file, or a file that it names, cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file is not TOML, or has an unknown or misplaced key.
+    /// The file is not TOML, or a key is unknown, misplaced, missing or of the wrong type.
     #[error("{path}: {error}")]
     Syntax {
         path: PathBuf,

@@ -22,7 +22,8 @@ use crate::client::WatchedSession;
 
 pub use slot::Slot;
 
-/// The maximum number of sessions for workloads that are held at once.
+/// The number of slots from which on a new slot displaces another one. Pinned slots count as well, but are neither
+/// limited nor displaced.
 const MAX_SLOTS: usize = 1_000;
 /// The interval at which the agent looks for sessions that are due for renewal.
 const ROUND: Duration = Duration::from_millis(250);

@@ -84,7 +84,8 @@ fn document(config: &ImdsConfig, started_at: Timestamp) -> String {
     format!("{document:#}")
 }
 
-/// Signs with a key in PEM (RFC 7468, PKCS #8). `None` if the key cannot sign.
+/// Signs with a key in PEM (RFC 7468, PKCS #8). `None` if the text holds no RSA or P-256 key of this form, or the key
+/// cannot sign.
 fn sign(pem: &str, message: &[u8]) -> Option<Vec<u8>> {
     let (_, rest) = pem.split_once("-----BEGIN PRIVATE KEY-----")?;
     let (base64, _) = rest.split_once("-----END PRIVATE KEY-----")?;

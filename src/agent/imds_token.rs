@@ -88,10 +88,11 @@ impl TokenKey {
         Ok(URL_SAFE_NO_PAD.encode(token))
     }
 
-    /// Checks a token, in constant time.
+    /// Checks a token. Its MAC is compared in constant time.
     ///
     /// # Errors
-    /// [`InvalidToken`] if this agent has not issued it, or it has expired.
+    ///
+    /// [`InvalidToken`] if this agent has not issued it since its start, or it has expired.
     pub fn check(&self, token: &[u8], now: Timestamp) -> Result<(), InvalidToken> {
         let token: &[u8; TEXT] = token.try_into().map_err(|_| InvalidToken)?;
         let mut places = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,7 +23,7 @@ struct HandOutLabel {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FetchLabel {
-    /// The result of a call to the broker: `ok`, `refused` or `unreachable`.
+    /// The result of a call to the broker: `ok`, `refused` (by the broker), or `unreachable` for every other failure.
     pub outcome: &'static str,
 }
 

@@ -28,7 +28,8 @@ fn part(span: Duration, random: u16) -> Duration {
     span / u32::from(u16::MAX) * u32::from(random)
 }
 
-/// When an agent that starts at `now` fetches a session that nobody has asked for.
+/// When to fetch a session that is missing since `now`, because the agent starts or the session was revoked, if nobody
+/// asks for it before.
 pub fn first_at(now: Timestamp, random: u16) -> Timestamp {
     now.plus(part(START_SPREAD, random))
 }
@@ -50,9 +51,9 @@ pub fn is_good(now: Timestamp, expires_at: Timestamp) -> bool {
     now.plus(MARGIN) < expires_at
 }
 
-/// When to repeat an attempt that did not reach the broker. Without credentials (`is_urgent`) the pause doubles
-/// from one second to sixteen; each pause is then multiplied by a random factor between a half and one and a
-/// half.
+/// When to repeat an attempt that failed without a definite refusal. Without credentials (`is_urgent`) the pause
+/// doubles from one second to sixteen; with credentials it is [`RELAXED`]. Each pause is then multiplied by a random
+/// factor between a half and one and a half.
 pub fn retry_at(now: Timestamp, failures: u32, is_urgent: bool, random: u16) -> Timestamp {
     let pause = if is_urgent {
         let doubled = FIRST_PAUSE * 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
@@ -63,7 +64,7 @@ pub fn retry_at(now: Timestamp, failures: u32, is_urgent: bool, random: u16) -> 
     now.plus(pause / 2).plus(part(pause, random))
 }
 
-/// When to repeat an attempt that the broker refused.
+/// When to repeat an attempt that the broker refused for good: after 5 to 15 seconds.
 pub fn ask_again_at(now: Timestamp, random: u16) -> Timestamp {
     now.plus(REFUSED / 2).plus(part(REFUSED, random))
 }

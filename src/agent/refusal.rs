@@ -15,8 +15,8 @@ pub enum Refusal {
         /// The broker's message, without an encoded authorization message.
         message: String,
     },
-    /// There are no credentials at the moment: the broker cannot be reached or cannot answer, or this agent has
-    /// no room. Trying again later may help.
+    /// There are no credentials at the moment: the broker cannot be reached or cannot answer, or this agent has no
+    /// room, a wrong clock, or no usable identity. Trying again later may help.
     #[error("no credentials are available at the moment: {reason}")]
     Unavailable {
         /// The cause in plain English.
@@ -49,8 +49,8 @@ impl From<FetchError> for Refusal {
     }
 }
 
-/// Whether a refusal lasts until somebody changes something. Every refusal does, except one that is caused by load, a
-/// fault or a wrong clock.
+/// Whether a refusal lasts until somebody changes something. Every refusal does, except those with the codes below:
+/// most of them come from load, a fault or a wrong clock.
 fn is_definite(code: &str) -> bool {
     !matches!(
         code,

@@ -38,7 +38,8 @@ use crate::files::FileError;
 pub enum StartError {
     #[error("{key} {address}: {source}{}", hint(.source, Some(.address)))]
     Listen {
-        /// The key of the configuration that names the file.
+        /// The key of the configuration that holds the address; `exec` for the endpoint of one program, which has no
+        /// key.
         key: &'static str,
         address: SocketAddr,
         source: io::Error,

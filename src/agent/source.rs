@@ -38,13 +38,13 @@ pub trait Source: Send + Sync {
 /// Why there is no new session.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The broker refused, or did not answer.
+    /// The broker refused, did not answer, or its answer cannot be used.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A file of the agent's identity cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The new session has already expired by this machine's clock.
+    /// By this machine's clock, the new session has expired or expires within a minute.
     #[error(
         "the new credentials expire at {until}, but the clock of this machine says that it is {now}; check the clock"
     )]
@@ -107,8 +107,8 @@ impl BrokerSource {
 
     /// The client with which to call the broker as this agent.
     ///
-    /// # Errors
-    /// A file of the identity cannot be read or used, or the broker does not accept the node's token.
+    /// # Errors A file of the identity cannot be read or used, or the broker refuses the node's token or does not
+    /// answer.
     pub async fn client(&self) -> Result<Client, FetchError> {
         let mut known = self.known.lock().await;
         let files = self.identity_files()?;

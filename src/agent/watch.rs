@@ -42,7 +42,7 @@ pub struct Watch {
     pub state: State,
 }
 
-/// The state of the streams, for readiness and metrics.
+/// The state of the streams, for the metric and for [`Watch::run`].
 #[derive(Default)]
 pub struct State {
     /// How many streams are needed to watch all sessions.
@@ -124,8 +124,8 @@ impl Streams {
 }
 
 impl Watch {
-    /// Watches until the agent ends. Each new session gets a stream, and a stream that ends is opened again. The first
-    /// message of a stream lists the sessions that have ended in the meantime.
+    /// Watches until the agent ends. Each session is watched by one of the streams, and a stream that ends is opened
+    /// again. The first message of a stream lists the sessions that have ended in the meantime.
     pub async fn run(self: Arc<Self>) {
         let mut changed = self.handouts.changes();
         let mut streams = Streams::default();

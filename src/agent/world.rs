@@ -53,8 +53,8 @@ pub struct ProcessWorld {
 }
 
 impl ProcessWorld {
-    /// Makes the command for this socket and role. It needs no environment variables. `None` if a path is not
-    /// UTF-8.
+    /// Makes the command for this socket and role. It needs no environment variables. `None` if the path of this
+    /// program or of the socket cannot be found out or is not UTF-8.
     pub fn new(socket: &Path, role_arn: &str) -> Option<Self> {
         let program = std::env::current_exe().ok()?;
         let socket = std::path::absolute(socket).ok()?;

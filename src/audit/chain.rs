@@ -42,7 +42,7 @@ impl Link {
         hex(&self.hash)
     }
 
-    /// Parses a link from its number and its hash in hexadecimal.
+    /// Parses a link from its number and its hash; `None` if the hash is not 64 hexadecimal digits in lower case.
     pub fn parse(sequence: u64, hash: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         if hash.len() != 64 || !hash.is_ascii() {

@@ -21,9 +21,8 @@ pub const MAX_LINE: usize = 512 << 10;
 pub(super) const MAX_TEXT: usize = 512;
 /// The maximum number of items of a list in the record of a refusal.
 const MAX_ITEMS: usize = 10;
-/// A text of at most this many bytes is never shortened. The names of members, and the values that
-/// Brevet itself writes at the top of a record (identifiers, times, an address, an error code), are
-/// shorter.
+/// A member's name, or a text at the top of a record, of at most this many bytes is never shortened. The values that
+/// Brevet itself writes at the top (identifiers, times, an address, an error code) are shorter.
 const FLOOR: usize = 64;
 /// The members of a record whose content depends on the operation. The strongest cut leaves them out.
 const SECTIONS: [&[u8]; 3] = [
@@ -32,7 +31,8 @@ const SECTIONS: [&[u8]; 3] = [
     b"additionalEventData",
 ];
 
-/// Formats the complete record. Fails if the line is longer than [`MAX_LINE`].
+/// Formats the complete record. A record whose line would be longer than [`MAX_LINE`] is shortened like that of a
+/// refusal.
 pub(super) fn whole(record: &Record<'_>) -> Result<Vec<u8>, AuditError> {
     let line = serialize(record)?;
     let most = MAX_LINE - chain::ROOM;

@@ -29,7 +29,7 @@ pub struct Record<'a> {
     pub user_agent: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<&'static str>,
-    /// The error message of a refusal, as sent to the caller.
+    /// The error message of a refusal, as sent to the caller, or the error of a failed command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
     pub request_parameters: Option<Box<RawValue>>,
@@ -47,7 +47,7 @@ pub struct Record<'a> {
     pub read_only: bool,
     /// The type of the event: `AwsApiCall`; `BrevetChange` for a change of the feed; `BrevetAggregate` for counted
     /// refusals; `BrevetSignature` for a signature of several tokens; `BrevetCommand` for a command on the broker's
-    /// machine.
+    /// machine; `AwsConsoleSignIn` or `AwsServiceEvent` for an event of a person's sign-in.
     pub event_type: &'static str,
     /// `false` for a request to an object store, which is a data event.
     pub management_event: bool,
@@ -76,9 +76,9 @@ pub enum SourceAddress {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserIdentity<'a> {
-    /// The kind of caller: `IAMUser`, `AssumedRole`, `FederatedUser`, `WebIdentityUser`, `SAMLUser`, `Operator`,
-    /// `AWSAccount` for a request to an object store without credentials, or `Unknown` for a call that was not
-    /// authenticated.
+    /// The kind of caller: `IAMUser`, `AssumedRole`, `FederatedUser`, `WebIdentityUser`, `SAMLUser`, `Operator` for a
+    /// person at the broker's machine, `Broker` for an act of the broker itself, `AWSAccount` for a request to an
+    /// object store without credentials, or `Unknown` for a call that was not authenticated.
     pub r#type: Cow<'static, str>,
     /// The unique id, `AIDA…` for a user or `AROA…:SESSION` for a role session.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,7 +92,8 @@ pub struct UserIdentity<'a> {
     pub access_key_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_name: Option<Cow<'a, str>>,
-    /// The ARN of the identity provider of a web identity.
+    /// The provider of a caller without credentials of the broker: the ARN of an OpenID Connect provider, or the
+    /// NameQualifier of a SAML assertion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity_provider: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]

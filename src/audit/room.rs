@@ -12,7 +12,7 @@ pub enum Room {
     Enough,
     CountsRefusals,
     RefusesReads,
-    /// There is almost no space: no credentials are issued.
+    /// There is almost no space: no credentials are issued, and nothing can be changed.
     Full,
 }
 

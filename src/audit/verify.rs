@@ -143,7 +143,7 @@ pub struct Verifier {
     place: Option<Place>,
     /// The link with the highest number so far.
     last: Option<Link>,
-    /// The link of the previous line, if it had one.
+    /// The link of the last line that had one; `None` after a line that is torn or too long.
     before: Option<Link>,
     /// Numbers that have not been seen: the first and the last, and the line before which they are
     /// missing.

@@ -147,8 +147,8 @@ impl Writer<'_> {
         !closing
     }
 
-    /// Adds the links and writes the lines. Returns how many parts are on stable storage, and the
-    /// error of the next one.
+    /// Adds the links and writes the lines. Returns how many parts are written, and synced if the log is synced, and
+    /// the error of the next part.
     fn write(
         &mut self,
         lines: &Lines,
@@ -190,8 +190,8 @@ impl Writer<'_> {
             .set(i64::try_from(self.chain.link.sequence).unwrap_or(i64::MAX));
     }
 
-    /// Reports the head of the chain in the broker's own log, for an operator who keeps that log
-    /// elsewhere.
+    /// Writes and syncs the head file. Reports the head in the broker's own log, too, for an operator who keeps that
+    /// log elsewhere.
     fn tell_head(&mut self, event: &str) {
         let link = self.chain.link;
         if let Some(head) = &mut self.chain.head {
@@ -298,7 +298,7 @@ impl Writer<'_> {
         self.sink.space().ok().flatten()
     }
 
-    /// Answers the waiters. Keeps the lines that could not be written, unless a call waited for
+    /// Updates the shared state after a write. Keeps the lines that could not be written, unless a call waited for
     /// them.
     fn conclude(
         &mut self,

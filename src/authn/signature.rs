@@ -35,9 +35,8 @@ pub struct SignatureContext<'a> {
 /// Authenticates the caller of a signed request. The host, the scope and the time are checked
 /// first, because they need no key.
 ///
-/// # Errors
-/// AWS's error for each case: an unknown key, a wrong signature, an expired or revoked session, or
-/// a token of another cluster.
+/// # Errors AWS's error for each case: another host, service, region or time than the broker accepts, an unknown key, a
+/// wrong signature, an expired or revoked session, or a token of another cluster.
 pub fn authenticate(
     presented: &Presented,
     context: &SignatureContext<'_>,
@@ -134,9 +133,8 @@ pub fn is_active(
 
 /// Authenticates again a caller who was authenticated before, against the current directory and revocations.
 ///
-/// # Errors
-/// `InvalidClientTokenId` if its long-term credential or its user is gone or inactive, or the error for a
-/// session that is over.
+/// # Errors `InvalidClientTokenId` if its long-term credential or its user is gone or inactive,
+/// `MissingAuthenticationToken` if the caller is neither a user nor a session, or the error for a session that is over.
 pub fn again(
     caller: &Caller,
     context: &SignatureContext<'_>,
@@ -247,7 +245,8 @@ fn current_principal(
     Ok((identity, effective))
 }
 
-/// Whether a principal of the chain still exists unchanged.
+/// Whether a principal of the chain still exists unchanged. If it called with a long-term key or a certificate, that
+/// must be active, too.
 fn still_exists(ancestor: &Ancestor, directory: &Directory) -> bool {
     if let Some(declared) = federation::has_provider(directory, &ancestor.arn) {
         return declared;

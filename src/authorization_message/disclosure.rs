@@ -20,8 +20,8 @@ pub struct Disclosure {
     pub changed: bool,
 }
 
-/// Condition keys, in lower case, that reveal where and with what somebody works. They are not
-/// shown to the account of the requested role. A trailing `/` denotes a family of keys.
+/// Condition keys, in lower case, that reveal where and with what somebody works. They are not shown to the account of
+/// the requested role or bucket. A trailing `/` denotes a family of keys.
 const PRIVATE_KEYS: [&str; 8] = [
     "aws:sourceip",
     "aws:useragent",
@@ -33,8 +33,8 @@ const PRIVATE_KEYS: [&str; 8] = [
     "aws:principaltag/",
 ];
 
-/// Condition keys, in lower case, that reveal the organization and organizational units of the requested role's
-/// account. They are not shown to the caller's account.
+/// Condition keys, in lower case, that reveal the organization and organizational units of the account that owns the
+/// requested role or bucket. They are not shown to the caller's account.
 const KEYS_OF_RESOURCE: [&str; 2] = ["aws:resourceorgid", "aws:resourceorgpaths"];
 
 impl Disclosure {

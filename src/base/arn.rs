@@ -60,16 +60,18 @@ impl fmt::Debug for AccountId {
     }
 }
 
-/// The parts of `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`: IAM User Guide, "IAM identifiers".
+/// The parts of `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`, whose content is not checked: IAM User Guide, "IAM
+/// identifiers".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arn<'a> {
-    /// The partition: `aws`, `aws-cn` or `aws-us-gov`.
+    /// The partition, such as `aws`.
     pub partition: &'a str,
     /// The service, such as `iam` or `sts`.
     pub service: &'a str,
     /// The region, which is empty for IAM and STS.
     pub region: &'a str,
-    /// The 12-digit account id, or `aws` for AWS managed policies.
+    /// The account: 12 digits, or `aws` for AWS managed policies. In ARNs of some services, such as buckets, it is
+    /// empty.
     pub account: &'a str,
     /// Everything after the account, which may contain colons and slashes.
     pub resource: &'a str,
@@ -92,7 +94,7 @@ impl<'a> Arn<'a> {
     }
 }
 
-/// The account in an ARN as written; empty for a text that is not an ARN.
+/// The account in an ARN as written; empty for a text that has fewer than five parts between colons.
 pub fn account_of(arn: &str) -> &str {
     arn.split(':').nth(4).unwrap_or_default()
 }
@@ -107,8 +109,7 @@ pub fn name_of(arn: &str) -> &str {
 pub struct IamArn<'a> {
     /// The account that owns the resource.
     pub account: AccountId,
-    /// The kind of resource: `user`, `role`, `group`, `policy`, `mfa`, `oidc-provider` or
-    /// `saml-provider`.
+    /// The kind of resource, such as `user`, `role`, `policy` or `oidc-provider`. It may be any text.
     pub kind: &'a str,
     /// The name without its path.
     pub name: &'a str,

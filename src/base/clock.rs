@@ -1,4 +1,4 @@
-//! [`Timestamp`] and [`Clock`]. This is the only module that reads the system's time.
+//! [`Timestamp`] and [`Clock`]. This is the only module that reads the system's wall clock.
 
 mod high_water;
 

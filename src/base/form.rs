@@ -16,7 +16,8 @@ pub enum FormError {
     /// There are more parameters than this.
     #[error("more than {0} parameters")]
     TooMany(usize),
-    /// A name or value has an invalid escape, a control character, or bytes that are not UTF-8.
+    /// A name or value has an invalid escape, an unescaped control character or character beyond ASCII, or bytes that
+    /// are not UTF-8.
     #[error("a parameter is not URL-encoded UTF-8")]
     Encoding,
     /// Two names are the same or differ only in case.

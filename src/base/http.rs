@@ -44,6 +44,6 @@ pub fn media_type(value: &HeaderValue) -> &[u8] {
         .trim_ascii()
 }
 
-/// Marks a response whose body may pause for as long as it likes, so that its connection is not idle.
+/// Marks a response whose body may pause for as long as it likes. Its connection does not count as idle meanwhile.
 #[derive(Debug, Clone, Copy)]
 pub struct LongLived;

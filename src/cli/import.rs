@@ -182,8 +182,7 @@ fn message(error: &CommandError) -> String {
 
 /// Does everything that [`apply`] does, and rolls it back.
 ///
-/// # Errors
-/// Every error with which [`apply`] would fail, including a log of commands that cannot be written.
+/// # Errors The log of commands cannot be written, or the store would refuse a change.
 fn rehearse(
     config: &Config,
     runtime: &tokio::runtime::Runtime,

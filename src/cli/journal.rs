@@ -1,5 +1,6 @@
-//! The log of commands: each command that changes or copies secrets writes a record before it begins, and
-//! another when it has ended (`docs/reference/audit.md`). If the first cannot be written, the command does nothing.
+//! The log of commands: each command that changes or copies secrets writes a record before it begins, and another when
+//! it has ended (`docs/reference/audit.md`). If the first cannot be written, the command does nothing, unless it ends
+//! access.
 
 use std::path::Path;
 

@@ -1,7 +1,8 @@
 //! `brevet rekey`: seals the secrets of the store under a new master key.
 //!
-//! Each step writes the key file before the store, and only `--forget` removes keys from it. So every
-//! secret can be opened wherever a run was interrupted, and the next run continues.
+//! A new key is written to the key file before anything in the store is sealed under it. Only `--forget` removes keys
+//! from the file, once nothing in the store needs them. So every secret can be opened wherever a run was interrupted,
+//! and the next run continues.
 
 use std::path::Path;
 use std::time::Duration;

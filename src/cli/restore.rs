@@ -118,8 +118,8 @@ impl Restore<'_> {
 
     /// Checks everything, then replaces the store.
     ///
-    /// # Errors
-    /// [`Failure`] with the reason why a broker could not serve the backup. In that case nothing is replaced.
+    /// # Errors [`Failure`] if a broker could not serve the backup or the backup is not one of this store, in which
+    /// case nothing is replaced; also if a file cannot be read or written.
     fn run(self) -> Result<Head, Failure> {
         let runtime = runtime()?;
         let now = clock::now(self.config)?;
@@ -174,7 +174,7 @@ impl Restore<'_> {
     }
 
     /// Adds to the backup the revocations of signing keys that the present store has, so that a restore does not undo
-    /// them. If that is impossible, prints which keys to revoke again.
+    /// them. If that is impossible, says that revoked keys must be revoked again.
     fn keep_keys_revoked(
         &self,
         runtime: &tokio::runtime::Runtime,
@@ -305,8 +305,9 @@ impl Restore<'_> {
         Ok(())
     }
 
-    /// Opens every secret of the backup and loads the backup completely, as a broker would. Returns the path of the
-    /// master key file if keys were added to it.
+    /// Opens every secret of the backup and loads the backup completely, as a broker would, unless `--accept` was
+    /// given. Adds the keys of `--master-key` to the master key file. Returns the path of the master key file if keys
+    /// were added to it.
     ///
     /// # Errors
     /// A secret cannot be opened, or a broker could not serve the backup.

@@ -213,8 +213,8 @@ fn declared(config: &Config, arn: &str) -> Result<Option<String>, Failure> {
     Ok(found.map(|provider| provider.saml_metadata_document))
 }
 
-/// The service provider for which assertions must be made: the one in the arguments, or else the one in the broker's
-/// configuration.
+/// The service provider for which assertions must be made. Its audiences and its recipients are those of the arguments,
+/// or else those of the broker's configuration.
 fn service_provider(arguments: &InspectArguments, config: Option<&Config>) -> ServiceProvider {
     let mut here = config.map_or_else(ServiceProvider::default, |c| c.service_provider.clone());
     if !arguments.audience.is_empty() {

@@ -72,8 +72,8 @@ pub struct AgentArguments {
 
 /// Runs the agent until a signal ends it.
 ///
-/// # Errors
-/// The configuration cannot be used, or an address is in use; the message says what to do.
+/// # Errors The configuration cannot be used, the broker in development mode does not answer, a listener cannot be
+/// opened, or a file cannot be written or removed.
 pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
     process::raise_descriptor_limit();
     // One thread answers faster than two that wake each other, and nothing here computes for long.
@@ -120,7 +120,7 @@ pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
     })
 }
 
-/// Removes the file that `--world` names, which an earlier run may have left.
+/// Removes the file that `--world` names: at the start, one that an earlier run left; at the end, the agent's own.
 fn removed(path: &Path) -> Result<(), Failure> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!(

@@ -23,7 +23,8 @@ pub struct ContainerConfig {
 /// A workload that may ask for credentials.
 #[derive(Debug)]
 pub struct WorkloadConfig {
-    /// The last part of the path at which the workload asks: 1 to 64 letters, digits, `.`, `_` and `-`.
+    /// The last part of the path at which the workload asks: 1 to 64 letters, digits, `.`, `_` and `-`, the first of
+    /// them not `.`.
     pub name: String,
     /// The file with the workload's token, which is made if it does not exist. Without a file, the agent makes a
     /// token that only the file of `--world` contains.

@@ -25,8 +25,8 @@ pub struct ListenerConfig {
 }
 
 impl ListenerConfig {
-    /// The hosts that a request may name if the listener got this port: the address itself, `localhost` on loopback,
-    /// and the names in the configuration.
+    /// The hosts that a request may name if the listener got this port: the address itself unless it is unspecified,
+    /// `localhost` on loopback, and the names in the configuration.
     pub fn hosts(&self, port: u16) -> Hosts {
         let ip = self.address.ip();
         let own = (!ip.is_unspecified()).then(|| hosts::of_address(ip));

@@ -20,8 +20,8 @@ pub(in crate::parts::audit) struct Chain {
 }
 
 impl Chain {
-    /// Continues after the last line of the file, or after the head if the file ends before it. Logs
-    /// an error if the two disagree.
+    /// Continues after the last line of the file, or after the head if the file ends before it. Logs a warning or an
+    /// error if the two disagree.
     pub fn begin(sink: &Sink, head: Option<&Path>) -> io::Result<Self> {
         let last = sink
             .last_line()?

@@ -17,8 +17,8 @@ pub struct HighWaterClock {
     wall: Arc<dyn Clock>,
     /// How far the wall clock may be behind the highest time.
     allowed: Duration,
-    /// The highest time seen, less the monotonic time that had passed by then, in milliseconds. It
-    /// only increases.
+    /// The highest time seen, less the monotonic time that had passed by then, in milliseconds. Only [`Self::accept`]
+    /// lowers it.
     offset: AtomicI64,
 }
 

@@ -104,7 +104,7 @@ fn uncovered(names: &HostNames, others: &HostNames) -> Vec<String> {
     missing.map(ToString::to_string).collect()
 }
 
-/// Whether a certificate covers a name of the configuration.
+/// Whether a list of names, such as those of a certificate, covers a name.
 fn covers(certified: &HostNames, name: &HostName) -> bool {
     match name {
         // A pattern is only covered by a certificate for the same pattern.

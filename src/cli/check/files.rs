@@ -14,7 +14,8 @@ use crate::session::keyring::Keyring;
 use crate::store::Place;
 
 impl Look<'_> {
-    /// Checks owner and mode of every file that a broker reads.
+    /// Checks owner and mode of the files with keys and certificates, the directory file, the watermark file, the
+    /// SQLite store and the audit log, as far as they exist.
     pub(super) fn modes(&mut self) {
         let config = self.config;
         let mut named: Vec<(&Path, Audience)> = vec![(&config.keyring, Audience::Owner)];

@@ -94,8 +94,8 @@ struct Question<'a> {
 
 /// Decides a question from the directory, and prints the decision with its reasons.
 ///
-/// # Errors
-/// The directory cannot be loaded, the principal does not exist, or the request is denied.
+/// # Errors The action is not one name, the directory cannot be loaded, it has no such principal or role, or the
+/// request is denied.
 fn ask(asked: &Question<'_>) -> Result<(), Failure> {
     if !names_one_action(asked.action) {
         return Err(
@@ -160,7 +160,8 @@ struct Answer<'a> {
     principal: &'a str,
     action: &'a str,
     resource: &'a str,
-    /// The names of the principal's own policies, in the order of their numbers in the decision.
+    /// The names of the principal's identity policies and those of its groups, in the order of their numbers in the
+    /// decision.
     policy_names: Vec<String>,
     boundary: Option<&'a str>,
     simulation: Simulation,
