@@ -65,8 +65,8 @@ pub(crate) async fn role_arn(client: &Client, text: &str) -> Result<String, Fail
     let name = text.strip_prefix("role/").unwrap_or(text);
     let legal = |c: char| c.is_ascii_alphanumeric() || "_+=,.@/-".contains(c);
     if name.is_empty() || !name.chars().all(legal) {
-        let rule =
-            "must be arn:aws:iam::ACCOUNT:role/NAME, or the name of a role of your own account";
+        let rule = "must be arn:aws:iam::ACCOUNT:role/NAME, or the name of a role of your own account, which has only \
+             letters, digits and `_+=,.@/-`";
         return Err(format!("--role-arn {text}: {rule}").into());
     }
     let account = client.get_caller_identity().await?.account;

@@ -370,7 +370,8 @@ fn issuer(url: String) -> Result<String, ConfigError> {
         || url.len() > 255
         || !rest.bytes().all(legal)
     {
-        let rule = "must be https://HOST, with a port and a path if needed, without a slash at the end, at most 255 characters";
+        let rule = "must be https://HOST, with a port and a path if needed, of ASCII letters, digits and `-._~:/[]`, without a slash \
+                    at the end, at most 255 characters";
         return Err(value("[web_identity] issuer", rule));
     }
     Ok(url)
@@ -424,7 +425,7 @@ fn audit(section: Option<AuditSection>, base: &Path) -> Result<Target, ConfigErr
         }) => Ok(Target::Stdout),
         Some(_) => Err(value(
             "[audit]",
-            "must have either `file` (with or without `sync`) or `stdout = true`",
+            "must not combine `stdout = true` with `file` or `sync`, nor have `sync` without `file`",
         )),
     }
 }

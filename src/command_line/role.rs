@@ -256,5 +256,6 @@ fn check_whole_arn(role_arn: &str, option: &str) -> Result<(), Failure> {
     }
     let rule =
         format!("with {option}, the account of a role name is unknown; write the role's ARN");
-    Err(format!("--role-arn {role_arn}: {rule}, arn:aws:iam::ACCOUNT:role/{role_arn}").into())
+    let whole = arn_of_name("ACCOUNT", role_arn);
+    Err(format!("--role-arn {role_arn}: {rule}, {whole}").into())
 }

@@ -19,8 +19,8 @@ pub(crate) fn seconds(text: &str) -> Result<i32, String> {
         .or_else(|| unit("min", 60))
         .or_else(|| unit("d", 86_400));
     Err(match meant.or_else(|| unit("s", 1)) {
-        Some(seconds) => format!("must be a number of seconds; write {seconds}"),
-        None => "must be a number of seconds, such as 3600".to_owned(),
+        Some(seconds) => format!("must be a number of seconds without a unit; write {seconds}"),
+        None => "must be a whole number of seconds up to 2147483647, such as 3600".to_owned(),
     })
 }
 

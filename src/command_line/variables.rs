@@ -137,10 +137,8 @@ fn checked<'a>(
         .into_iter()
         .map(|(name, value, more)| {
             if !has_only_letters_and(value, more) || !has_only_letters_and(name, "_") {
-                let fault = "contains characters that such a value never has";
-                return Err(
-                    format!("the broker's answer cannot be trusted: {name} {fault}").into(),
-                );
+                let fault = "its name or its value contains characters that are never part of it";
+                return Err(format!("the variable {name} cannot be set: {fault}").into());
             }
             Ok((name.to_owned(), value.to_owned()))
         })

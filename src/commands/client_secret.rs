@@ -34,9 +34,12 @@ pub async fn put_client_secret(
     };
     if !provider.client_id_list.iter().any(|id| id == client_id) {
         writer.abandon().await;
-        let known = provider.client_id_list.join(", ");
+        let known = match provider.client_id_list.as_slice() {
+            [] => "is empty".to_owned(),
+            ids => format!("has {}", ids.join(", ")),
+        };
         return Err(CommandError::Validation(format!(
-            "the ClientIDList of {arn} does not have this client id, but {known}. Add the new client id with `aws iam \
+            "`{client_id}` is not in the ClientIDList of {arn}, which {known}. Add the client id with `aws iam \
              add-client-id-to-open-id-connect-provider`"
         )));
     }

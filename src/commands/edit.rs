@@ -177,19 +177,18 @@ fn parse(document: &str) -> Result<Document, CommandError> {
     })
 }
 
-/// Removes the first item for which `is_meant` holds. If there is none, `what` names it in the error,
-/// and `words` is the message for callers of the IAM API.
+/// Removes the first item for which `is_meant` holds. If there is none, `what` describes the missing item for
+/// operators, and `words` is the message for callers of the IAM API.
 fn remove_from<T>(
     list: &mut Vec<T>,
     is_meant: impl Fn(&T) -> bool,
-    what: &str,
+    what: String,
     words: String,
 ) -> Result<(), CommandError> {
     let Some(at) = list.iter().position(is_meant) else {
-        let message = Message::from(format!(
-            "`{what}` in the list from which it was to be removed"
+        return Err(CommandError::NoSuchEntity(
+            Message::from(what).or_at_aws(words),
         ));
-        return Err(CommandError::NoSuchEntity(message.or_at_aws(words)));
     };
     list.remove(at);
     Ok(())

@@ -196,7 +196,7 @@ impl Import {
         let not_here = bind(new, old, |named| after.resolve(named, &mut bound))?;
         let whose = naming_policy(&new.name());
         self.warnings.extend(not_here.iter().map(|principal| {
-            format!("{whose} still names {principal}, but no user or role has this ARN: remove it from the policy")
+            format!("{whose} still names {principal}, but no user or role has this ARN: remove the ARN from the policy")
         }));
         Ok(bound)
     }

@@ -76,7 +76,8 @@ fn check_itself(
     let characters = name.id.bytes().all(legal);
     if !characters || !(1..=2_048).contains(&name.id.len()) {
         return Err(CommandError::Validation(format!(
-            "{name}: the name must be 1 to 2048 printable ASCII characters"
+            "{name}: the name must be 1 to 2048 printable ASCII characters, without spaces unless it is the subject of \
+             a certificate"
         )));
     }
     let broken = |resource: &Resource| {

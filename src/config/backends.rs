@@ -61,8 +61,8 @@ pub(super) fn place(section: &StoreSection, base: &Path) -> Result<Place, Config
         )),
         _ => Err(value(
             "[store]",
-            "must have either `file`, or `url`; only `url` can be combined with `password_file`, `ca_file` and \
-             `unverified_off_loopback`",
+            "must not have both `file` and `url`; `password_file`, `ca_file` and `unverified_off_loopback` are only for \
+             a store with a `url`",
         )),
     }
 }
@@ -92,7 +92,7 @@ fn certificates(key: &'static str, path: &Path) -> Result<(PathBuf, Vec<u8>), Co
         _ => Err(value(
             key,
             format!(
-                "{}: must contain at least one certificate in PEM",
+                "{}: must contain at least one certificate in PEM, and no damaged one",
                 path.display()
             ),
         )),

@@ -82,7 +82,7 @@ pub(super) fn listener(section: Listen, has_certificate: bool) -> Result<Listene
         Some(list) => {
             let one = |text: &String| {
                 let rule = format!(
-                    "`{text}` must be a host name or an IP address, such as `sts.example.com`"
+                    "`{text}` must be a host name such as `sts.example.com` or `*.example.com`, or an IP address"
                 );
                 HostName::parse(text).ok_or_else(|| value(NAMES, rule))
             };

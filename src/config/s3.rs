@@ -122,7 +122,7 @@ pub(super) fn s3(section: S3Section, base: &Path) -> Result<S3, ConfigError> {
         let are_few = (1..=MAX_REGIONS).contains(&regions.len());
         if !are_few || !regions.iter().all(|region| sigv4::is_region(region)) {
             let rule = format!(
-                "must be 1 to {MAX_REGIONS} names of lower-case letters, digits and `-`, such as `us-east-1`"
+                "must be 1 to {MAX_REGIONS} names of 1 to 64 lower-case letters, digits and `-`, such as `us-east-1`"
             );
             return Err(value("[s3] gateway_regions", rule));
         }
@@ -155,7 +155,9 @@ fn stores(
     are_needed: bool,
 ) -> Result<Vec<StoreSettings>, ConfigError> {
     if !(usize::from(are_needed)..=MAX_STORES).contains(&sections.len()) {
-        let rule = format!("must be 1 to {MAX_STORES} tables [[s3.stores]]");
+        let rule = format!(
+            "must be 1 to {MAX_STORES} tables [[s3.stores]], or none if gateway_regions is set"
+        );
         return Err(value("[s3] stores", rule));
     }
     let mut all: Vec<StoreSettings> = Vec::with_capacity(sections.len());
@@ -221,7 +223,7 @@ fn store(section: S3StoreSection, base: &Path) -> Result<StoreSettings, ConfigEr
     let hosts = section.hosts.iter().map(host).collect::<Result<_, _>>()?;
     let region = section.region.unwrap_or_else(|| DEFAULT_REGION.to_owned());
     if !sigv4::is_region(&region) {
-        let rule = format!("`{region}` must be lower-case letters, digits and `-`");
+        let rule = format!("`{region}` must be 1 to 64 lower-case letters, digits and `-`");
         return Err(value("[[s3.stores]] region", rule));
     }
     Ok(StoreSettings {
@@ -278,7 +280,8 @@ fn buckets(named: BTreeMap<String, String>) -> Result<BTreeMap<String, AccountId
             )
         } else if !is_bucket(&bucket) {
             format!(
-                "`{bucket}` is not the name of a bucket: 3 to 63 lower-case letters, digits, `-` or `.`"
+                "`{bucket}` must be the name of a bucket: 3 to 63 lower-case letters, digits, `-` or `.`, with a letter or \
+                 digit at both ends, without `..`, and not an IPv4 address"
             )
         } else if let Some(account) = AccountId::parse(&account) {
             return Ok((bucket, account));
@@ -300,13 +303,12 @@ fn cors(section: S3CorsSection) -> Result<CorsRule, ConfigError> {
     };
     let origins = &section.allowed_origins;
     if origins.is_empty() || !origins.iter().all(is_pattern) {
-        let rule =
-            "must be origins such as `https://app.example.com`, with at most one `*` in each";
+        let rule = "must be one or more origins such as `https://app.example.com`, with at most one `*` in each";
         return Err(value("[[s3.stores.cors]] allowed_origins", rule));
     }
     let methods = &section.allowed_methods;
     if methods.is_empty() || !methods.iter().all(|m| METHODS.contains(&m.as_str())) {
-        let rule = format!("must be a list with at least one of {}", METHODS.join(", "));
+        let rule = format!("must be one or more of {}", METHODS.join(", "));
         return Err(value("[[s3.stores.cors]] allowed_methods", rule));
     }
     if !section.allowed_headers.iter().all(is_pattern) {

@@ -81,7 +81,7 @@ fn public_url(url: String) -> Result<String, ConfigError> {
     };
     if url.ends_with(default_port) {
         let rule = format!(
-            "must not contain `{default_port}`, since browsers leave the default port out of the origin that they send"
+            "must not end with `{default_port}`, since browsers leave the default port out of the origin that they send"
         );
         return Err(value("[sign_in] public_url", rule));
     }
@@ -89,7 +89,8 @@ fn public_url(url: String) -> Result<String, ConfigError> {
     match host {
         Some(host) if !host.is_empty() && url.len() <= 255 && host.bytes().all(legal) => Ok(url),
         _ => {
-            let rule = "must be https://HOST in lower case, with a port if needed, without a path or a slash at the end";
+            let rule = "must be https://HOST in lower case (http:// only for this machine), with a port if needed, without a path or \
+                 a slash at the end, at most 255 characters";
             Err(value("[sign_in] public_url", rule))
         }
     }
@@ -102,7 +103,10 @@ fn providers(
     if declared.len() > MAX_PROVIDERS {
         return Err(value(
             KEY,
-            format!("must have at most {MAX_PROVIDERS} entries"),
+            format!(
+                "must have at most {MAX_PROVIDERS} entries, but has {}",
+                declared.len()
+            ),
         ));
     }
     let mut shown: Vec<ProviderShown> = Vec::new();
@@ -172,7 +176,9 @@ fn details(provider: &super::document::SignInProvider) -> Result<ProviderDetails
         || !scopes.iter().any(|s| s == "openid")
     {
         let rule = format!(
-            "`scopes` must be at most {MAX_SCOPES} names without spaces, one of them `openid`"
+            "`scopes` of `{}` must be at most {MAX_SCOPES} names of 1 to {MAX_NAME} printable ASCII characters without \
+             spaces, quotes and backslashes, one of them `openid`",
+            provider.arn
         );
         return Err(value(KEY, rule));
     }
@@ -181,14 +187,19 @@ fn details(provider: &super::document::SignInProvider) -> Result<ProviderDetails
     if provider.client_id.as_ref().is_some_and(|id| !is_client(id)) {
         return Err(value(
             KEY,
-            "`client_id` must have 1 to 255 printable characters without spaces",
+            format!(
+                "`client_id` of `{}` must have 1 to 255 printable ASCII characters without spaces",
+                provider.arn
+            ),
         ));
     }
-    if provider
-        .max_age_seconds
-        .is_some_and(|seconds| !(60..=7_776_000).contains(&seconds))
-    {
-        return Err(value(KEY, "`max_age_seconds` must be from 60 to 7,776,000"));
+    let range = 60_u64..=7_776_000;
+    if let Some(seconds) = provider.max_age_seconds.filter(|s| !range.contains(s)) {
+        let rule = format!(
+            "`max_age_seconds` of `{}` must be from 60 to 7776000, but is {seconds}",
+            provider.arn
+        );
+        return Err(value(KEY, rule));
     }
     for (name, meanings) in [("acr", &provider.acr), ("amr", &provider.amr)] {
         let is_factor = |factor: &String| ["pwd", "otp", "hwk", "mfa"].contains(&factor.as_str());
@@ -200,7 +211,9 @@ fn details(provider: &super::document::SignInProvider) -> Result<ProviderDetails
             .all(|(value, factor)| is_value(value) && is_factor(factor));
         if meanings.len() > MAX_VALUES || !fit {
             let rule = format!(
-                "`{name}` must map at most {MAX_VALUES} values to the factor that each one proves: `pwd`, `otp`, `hwk` or `mfa`"
+                "`{name}` of `{}` must map at most {MAX_VALUES} values of 1 to 255 bytes without white space to the \
+                 factor that each one proves: `pwd`, `otp`, `hwk` or `mfa`",
+                provider.arn
             );
             return Err(value(KEY, rule));
         }
@@ -221,14 +234,20 @@ fn clients(declared: Vec<super::document::SignInClient>) -> Result<Vec<AppClient
     if declared.len() > MAX_CLIENTS {
         return Err(value(
             KEY,
-            format!("must have at most {MAX_CLIENTS} entries"),
+            format!(
+                "must have at most {MAX_CLIENTS} entries, but has {}",
+                declared.len()
+            ),
         ));
     }
     let mut clients: Vec<AppClient> = Vec::new();
     for client in declared {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
         if !(1..=128).contains(&client.id.len()) || !client.id.bytes().all(legal) {
-            let rule = "`id` must have 1 to 128 letters, digits, hyphens and underscores";
+            let rule = format!(
+                "the `id` `{}` must have 1 to 128 letters, digits, hyphens and underscores",
+                client.id
+            );
             return Err(value(KEY, rule));
         }
         if clients.iter().any(|known| known.id == client.id) {
@@ -243,7 +262,8 @@ fn clients(declared: Vec<super::document::SignInClient>) -> Result<Vec<AppClient
             let plain = |b: u8| b.is_ascii_graphic() && !b"#\\\"<>".contains(&b);
             if !is_safe || uri.len() > 512 || !uri.bytes().all(plain) {
                 let rule = format!(
-                    "`{uri}` must be an https URL without a fragment, or http://127.0.0.1/PATH"
+                    "`{uri}` must be an https URL without a fragment, or http://127.0.0.1/PATH, of at most 512 printable ASCII \
+                     characters without `\\`, `\"`, `<` and `>`"
                 );
                 return Err(value(KEY, rule));
             }
@@ -264,7 +284,10 @@ fn check_name(key: &'static str, name: &str) -> Result<(), ConfigError> {
     if is_fit {
         return Ok(());
     }
-    let rule = format!("`name` must have 1 to {MAX_NAME} characters and no space around them");
+    let rule = format!(
+        "the `name` `{name}` must have 1 to {MAX_NAME} characters, none of them a control character, and no white \
+         space at its ends"
+    );
     Err(value(key, rule))
 }
 
@@ -288,7 +311,7 @@ mod tests {
             assert_eq!(refusal(good), None, "{good}");
         }
         for (bad, rule) in [
-            ("https://sts.example.com:443", "must not contain `:443`"),
+            ("https://sts.example.com:443", "must not end with `:443`"),
             ("http://localhost:80", "must not contain `:80`"),
             ("https://sts.example.com/", "must be https://HOST"),
             ("https://STS.example.com", "must be https://HOST"),

@@ -55,9 +55,10 @@ pub(super) fn add_role(resource: &mut Resource, name: &str) -> Result<(), Comman
 pub(super) fn remove_role(resource: &mut Resource, name: &str) -> Result<(), CommandError> {
     let label = resource.label().to_owned();
     let words = format!("Role {name} is not in instance profile {label}.");
+    let what = format!("role {name} in the {}", resource.name());
     let roles = &mut profile(resource)?.roles;
     let is_meant = |r: &ProfileRole| r.role_name.eq_ignore_ascii_case(name);
-    remove_from(roles, is_meant, name, words)
+    remove_from(roles, is_meant, what, words)
 }
 
 pub(super) fn alias(resource: &mut Resource, alias: Option<&str>) -> Result<(), CommandError> {

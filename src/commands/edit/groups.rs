@@ -17,7 +17,8 @@ pub(super) fn add(resource: &mut Resource, name: &str) -> Result<(), CommandErro
 pub(super) fn remove(resource: &mut Resource, name: &str) -> Result<(), CommandError> {
     let label = resource.label().to_owned();
     let words = format!("User {label} is not in group {name}.");
-    remove_from(of(resource)?, |g| g.eq_ignore_ascii_case(name), name, words)
+    let what = format!("group {name} among the groups of the {}", resource.name());
+    remove_from(of(resource)?, |g| g.eq_ignore_ascii_case(name), what, words)
 }
 
 fn of(resource: &mut Resource) -> Result<&mut Vec<String>, CommandError> {

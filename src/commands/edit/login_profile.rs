@@ -51,7 +51,8 @@ pub(super) fn make_anew(resource: &mut Resource, new: &str) -> Result<(), Comman
             Ok(())
         }
         _ => Err(CommandError::Validation(format!(
-            "{name}: the new hash was computed from another password than the current one"
+            "{name}: the stored hash was not replaced, because it is of another password than the new hash, or cannot be \
+             read"
         ))),
     }
 }

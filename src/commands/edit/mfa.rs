@@ -13,11 +13,11 @@ pub(super) fn assign(
 ) -> Result<(), CommandError> {
     let device = of(resource)?;
     if !device.user_arn.is_empty() {
-        return Err(CommandError::EntityAlreadyExists(
-            "a user to whom the MFA device is assigned"
-                .to_owned()
-                .into(),
-        ));
+        let what = format!(
+            "a user to whom the MFA device {} is assigned",
+            device.serial_number
+        );
+        return Err(CommandError::EntityAlreadyExists(what.into()));
     }
     user_arn.clone_into(&mut device.user_arn);
     device.enable_date = Some(now.to_string());
@@ -27,9 +27,11 @@ pub(super) fn assign(
 pub(super) fn release(resource: &mut Resource) -> Result<(), CommandError> {
     let device = of(resource)?;
     if device.user_arn.is_empty() {
-        return Err(CommandError::NoSuchEntity(
-            "user to whom the MFA device is assigned".to_owned().into(),
-        ));
+        let what = format!(
+            "user to whom the MFA device {} is assigned",
+            device.serial_number
+        );
+        return Err(CommandError::NoSuchEntity(what.into()));
     }
     device.user_arn.clear();
     device.enable_date = None;

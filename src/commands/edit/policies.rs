@@ -22,7 +22,8 @@ pub(super) fn attach(resource: &mut Resource, arn: &str) -> Result<(), CommandEr
 
 pub(super) fn detach(resource: &mut Resource, arn: &str) -> Result<(), CommandError> {
     let words = format!("Policy {arn} was not found.");
-    remove_from(attached(resource)?, |a| a.policy_arn == arn, arn, words)
+    let what = format!("policy {arn} attached to the {}", resource.name());
+    remove_from(attached(resource)?, |a| a.policy_arn == arn, what, words)
 }
 
 pub(super) fn put_inline(
@@ -49,7 +50,8 @@ pub(super) fn delete_inline(resource: &mut Resource, name: &str) -> Result<(), C
     let kind = resource.kind();
     let words = format!("The {kind} policy with name {name} cannot be found.");
     let is_meant = |p: &InlinePolicy| p.policy_name.eq_ignore_ascii_case(name);
-    remove_from(inline(resource)?, is_meant, name, words)
+    let what = format!("inline policy {name} of the {}", resource.name());
+    remove_from(inline(resource)?, is_meant, what, words)
 }
 
 pub(super) fn put_boundary(resource: &mut Resource, arn: &str) -> Result<(), CommandError> {

@@ -35,15 +35,17 @@ pub(super) fn delete(resource: &mut Resource, id: &str) -> Result<(), CommandErr
     let policy = of(resource)?;
     if policy.default_version() == Some(id) {
         let message = Message::from(format!(
-            "version {id} is the default version: set another default version first"
+            "version {id} is the default version of the policy {}: set another default version first",
+            policy.arn
         ));
         let words = "Cannot delete the default version of a policy.";
         return Err(CommandError::DeleteConflict(message.or_at_aws(words)));
     }
     let highest = policy.highest_version();
+    let what = format!("version {id} of the policy {}", policy.arn);
     let words = no_such_version(policy, id);
     let versions = &mut policy.policy_version_list;
-    remove_from(versions, |v| v.version_id == id, id, words)?;
+    remove_from(versions, |v| v.version_id == id, what, words)?;
     policy.keep_highest_version(highest);
     Ok(())
 }

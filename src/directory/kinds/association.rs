@@ -132,7 +132,8 @@ impl AssociationDetail {
                 }))
             }
             _ => {
-                let rule = "must have either Namespace, ServiceAccount and ProviderArn (for pods), or Family (for tasks)";
+                let rule = "must have either Namespace, ServiceAccount and ProviderArn (for pods), or Family without any of these and \
+                            without Audience (for tasks)";
                 Err(fault(place, rule))
             }
         }
@@ -194,17 +195,15 @@ impl Declared for AssociationDetail {
         // The store checks the references of its rows itself.
         let is_file = matches!(how.source, Source::File(_));
         if is_file && directory.roles.get(&self.role_arn).is_none() {
-            return broken("RoleArn", "names no role of this directory");
+            return broken("RoleArn", "must be the ARN of a role in this file");
         }
         if !is_label(&self.cluster, MAX_NAME) {
             return broken("Cluster", "must be 1 to 100 letters, digits, `-` or `_`");
         }
         let tokens = self.tokens(place)?;
         if self.arn != self.made_arn() {
-            return broken(
-                "Arn",
-                "must be left out, or be the ARN that `brevet export` prints for this association",
-            );
+            let rule = format!("must be left out, or be `{}`", self.made_arn());
+            return broken("Arn", &rule);
         }
         directory.associations.put(Association {
             arn: self.arn.as_str().into(),

@@ -102,7 +102,8 @@ impl Declared for BucketPolicyDetail {
         if !is_bucket(&self.bucket) {
             return Err(fault(
                 format!("{place}: Bucket"),
-                "must be the name of a bucket: 3 to 63 lower-case letters, digits, `-` or `.`, with a letter or digit at both ends",
+                "must be the name of a bucket: 3 to 63 lower-case letters, digits, `-` or `.`, with a letter or digit at both \
+                 ends, without `..`, and not an IPv4 address",
             ));
         }
         let account = AccountId::parse(&self.account_id).ok_or_else(|| {
