@@ -163,7 +163,7 @@ async fn off_the_workers<T: Send + 'static>(
         .map_err(|_| Error::InternalFailure)
 }
 
-/// Refuses a request before its body is read, and closes its connection.
+/// Refuses a request whose body has not been read completely, and closes its connection.
 pub async fn refuse(
     broker: &Arc<Broker>,
     origin: Origin,

@@ -252,7 +252,7 @@ impl Revocations {
         self.len() == 0
     }
 
-    /// Returns the mark in force for an origin of sessions; `None` if it was not revoked.
+    /// Returns the mark in force for an origin of sessions; `None` if there is none.
     pub fn find(&self, key: &RevocationKey) -> Option<Mark> {
         let (shard, count) = self.shard(key)?;
         if count.load(Ordering::Relaxed) == 0 {

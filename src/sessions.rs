@@ -1,8 +1,9 @@
 //! Session records: which principals have which sessions, and until when. They are kept in memory by default, or in
 //! Redis if several brokers share them.
 //!
-//! The records serve the list of sessions and the time of last use. They are not needed to verify a session, which its
-//! token alone does. Therefore a missing record, or a Redis that does not answer, never causes a refusal.
+//! The records serve the lists of sessions. They are not needed to verify a session, for which its token is enough.
+//! Therefore a missing record never causes a refusal, and neither does a Redis that does not answer, unless the caller
+//! sends no session token or its signature may be used only once.
 
 mod memory;
 mod record;
@@ -29,7 +30,8 @@ pub enum SessionsError {
     /// The store did not answer, or answered with an error. The record may exist.
     #[error("the session store is unavailable: {0}")]
     Unreachable(String),
-    /// No broker of this cluster wrote the record under this name: it was altered, or copied from another name.
+    /// No broker of this cluster wrote the record under this name: it was altered, or copied from another name. The
+    /// error also stands for a keyring without a usable current key, with which nothing can be written or claimed.
     #[error("the session record fails authentication: no broker of this cluster wrote it")]
     Forged,
 }
@@ -74,7 +76,7 @@ impl Sessions {
     /// Keeps records in Redis, under the cluster's name. Does not wait for a connection.
     ///
     /// # Errors
-    /// [`SessionsError::Unreachable`] if the options cannot be used.
+    /// [`RedisError`](::redis::RedisError) if the options cannot be used.
     pub fn in_redis(
         options: &RedisOptions,
         metrics: Arc<Metrics>,
@@ -161,7 +163,9 @@ impl Sessions {
     /// records are in memory, no other broker shares them, so the answer is always `true`.
     ///
     /// # Errors
-    /// [`SessionsError::Unreachable`] if Redis does not answer, so that it is unknown whether the signature was used.
+    /// [`SessionsError::Unreachable`] if Redis does not answer, and [`SessionsError::Forged`] if something other than a
+    /// broker wrote the mark or the keyring has no usable current key. It is then unknown whether the signature was
+    /// used.
     pub async fn claim_signature(
         &self,
         keyring: &Keyring,
@@ -322,10 +326,10 @@ impl Sessions {
         Ok(listed)
     }
 
-    /// Checks once that the settings of a shared store suit a broker.
+    /// Checks once that Redis, if it keeps the records, answers and has settings that suit a broker.
     ///
     /// # Errors
-    /// The reason why the settings do not suit a broker, as a sentence.
+    /// The reason why Redis cannot be used, as a sentence.
     pub async fn examine(&self, keyring: &Keyring, now: Timestamp) -> Result<(), String> {
         match &self.kind {
             Kind::Redis(redis) => Box::pin(redis.examine(keyring, now)).await,

@@ -135,7 +135,7 @@ impl SignIn {
         }
     }
 
-    /// The unique id of the user, or for a federated person the id by which budgets count its calls.
+    /// The unique id of the user, or for a federated person the id by which budgets count the person's calls.
     pub fn principal_id(&self) -> &str {
         match &self.who {
             Who::User { id, .. } => id,

@@ -94,8 +94,9 @@ impl Verified {
 /// Checks the form of a response and its signatures.
 ///
 /// # Errors
-/// [`Refusal`] if the response is malformed, reports a failure, is encrypted but not for one of the
-/// `keys`, or is not signed with a key of `idp` whose certificate is valid at the time `now`.
+/// [`Refusal`] if the response is malformed, reports a failure, is encrypted but not for one of the `keys`, or is not
+/// signed with a key of `idp` whose certificate is valid at the time `now`, or if the metadata `idp` itself is no
+/// longer valid.
 pub fn verify(
     encoded: &str,
     idp: &Metadata,

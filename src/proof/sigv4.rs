@@ -41,7 +41,8 @@ pub enum SigError {
     /// The signature is missing a part, malformed or ambiguous.
     #[error("{0}")]
     Incomplete(String),
-    /// The signature is complete, but was not made with this key for this request.
+    /// The signature is complete, but was not made with this key for this request, has another scope, or leaves out a
+    /// header that must be signed.
     #[error("{0}")]
     Mismatch(String),
     /// The request is too old, or dated in the future.

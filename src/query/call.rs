@@ -19,13 +19,13 @@ use crate::origin::Origin;
 
 /// An operation that can be called in the Query protocol.
 pub(super) trait Query: Operation {
-    /// Takes the operation's parameters out of the form, and checks them. `evidence` contains the
-    /// signature of the request. An operation that authenticates its caller by a parameter, such as
-    /// a web identity token, replaces it by that parameter.
+    /// Takes the operation's parameters out of the form, and checks them. `evidence` contains the signature of the
+    /// request. An operation that authenticates its caller by a parameter, such as a web identity token, replaces it by
+    /// that parameter.
     ///
     /// # Errors
-    /// [`Error::Validation`] for the first parameter that breaks a rule, or [`Error::Malformed`] for an unknown
-    /// parameter.
+    /// The error for the first parameter that breaks a rule, usually [`Error::Validation`], or [`Error::Malformed`] for
+    /// an unknown parameter.
     fn read(form: &mut Parameters, evidence: &mut Result<Evidence, Error>) -> Result<Self, Error>;
 
     /// Returns the elements of the result; `None` for an action without a result.

@@ -41,7 +41,7 @@ enum Protocol {
     S3,
 }
 
-/// A request that is certainly for an AWS service that Brevet does not have.
+/// A request in a protocol, or for a service, that Brevet does not have.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Foreign {
     protocol: Protocol,

@@ -99,8 +99,8 @@ impl Default for Shape {
     }
 }
 
-/// A compiled pattern. `regex` is `None` for a pattern with look-around, which this crate cannot
-/// compile; the command itself checks such values.
+/// A compiled pattern. `regex` is `None` for a pattern with look-around, which this crate cannot compile; the operation
+/// itself checks such values.
 #[derive(Debug, Deserialize)]
 #[serde(from = "String")]
 struct Pattern {
@@ -145,8 +145,8 @@ impl Model {
         Ok(input)
     }
 
-    /// Returns the input for the audit log: without values that the model marks as sensitive, and
-    /// with digests instead of policy documents and metadata.
+    /// Returns the input for the audit log: without MFA codes and values that the model marks as sensitive, and with
+    /// digests instead of policy documents and metadata.
     pub(super) fn audited(&self, action: &str, input: &Map<String, Value>) -> Map<String, Value> {
         let shape = self
             .operations

@@ -29,8 +29,8 @@ pub struct Check<'a> {
     pub resource: String,
     /// The condition keys of this action, in lower case, besides those that every request has.
     pub keys: Vec<(Cow<'static, str>, Value<'a>)>,
-    /// The condition keys whose values the broker does not know, because they are in the store or
-    /// in the body of the request.
+    /// The condition keys whose values the broker does not know, because only the store or the proxy knows them, or
+    /// because they are in the body of the request.
     pub unknown: &'static [&'static str],
     /// A sentence for the caller about what to do after a refusal, if that is not obvious.
     pub note: Option<&'static str>,
@@ -60,8 +60,8 @@ pub fn unknown_of(action: &str) -> &'static [&'static str] {
 /// Returns all permissions that a request needs. The caller must have each of them.
 ///
 /// # Errors
-/// [`S3Refusal`] if the operation is not supported, or the head does not contain enough to decide
-/// on it.
+/// [`S3Refusal`] if the operation is not supported, if a header has an invalid value, or if the body of DeleteObjects
+/// is missing or is not accepted.
 pub fn checks<'a>(
     head: &Head<'a>,
     routed: &'a Routed<'a>,

@@ -43,7 +43,8 @@ impl Place {
 /// Percent-decodes a text once.
 ///
 /// # Errors
-/// [`Undecodable`] if another server could decode the text differently.
+/// [`Undecodable`] if the text is not correctly encoded UTF-8, contains a control character, or could be decoded
+/// differently by another server.
 pub(super) fn decode(text: &str, place: Place) -> Result<Cow<'_, str>, Undecodable> {
     let raw = |byte: &u8| *byte != b'%' && !place.takes(*byte);
     if let Some(at) = text.bytes().position(|b| raw(&b)) {

@@ -23,7 +23,7 @@ pub struct CorsRule {
 /// Returns the headers of the answer to a preflight request.
 ///
 /// # Errors
-/// [`S3Refusal`] if no rule allows the request.
+/// [`S3Refusal`] if no rule allows the request, or if the head is too long or ambiguous.
 pub fn preflight(
     head: &Head<'_>,
     rules: &[CorsRule],

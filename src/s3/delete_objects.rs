@@ -60,7 +60,8 @@ pub(super) fn read(
     parse(text, rules)
 }
 
-/// Compares the body with the hashes in the head. Hashes of other kinds are left to the store.
+/// Compares the body with the hashes in the head, and refuses a body in chunks. Of `Content-MD5`, only the form is
+/// checked; the store compares it, and hashes of other kinds.
 fn compare(head: &Head<'_>, payload: Payload<'_>, body: &[u8]) -> Result<(), S3Refusal> {
     let differs = |code, message: &str| Err(S3Refusal::new(code, message));
     match payload {

@@ -23,7 +23,8 @@ impl<'a> ObjectKey<'a> {
     /// Checks the decoded name of an object.
     ///
     /// # Errors
-    /// [`S3Refusal`] if the name is too long, or a store could take it for another object.
+    /// [`S3Refusal`] if the name is empty, too long, reserved or has control characters, or if a store could take it
+    /// for another object.
     pub fn new(name: Cow<'a, str>, rules: &StoreRules) -> Result<Self, S3Refusal> {
         let invalid = |message: &str| Err(S3Refusal::new(Code::InvalidUri, message));
         if name.is_empty() {

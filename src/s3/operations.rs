@@ -24,7 +24,7 @@ pub struct Operation {
     required: Vec<&'static str>,
     /// The query parameters that a request may have.
     optional: Vec<&'static str>,
-    /// Whether a request has the header `x-amz-copy-source`.
+    /// Whether requests for the operation have the header `x-amz-copy-source`.
     copies: bool,
 }
 

@@ -62,7 +62,8 @@ impl Routed<'_> {
 /// Determines what a head asks for, by the rules of the store that it is for.
 ///
 /// # Errors
-/// [`S3Refusal`] if the head is ambiguous, or asks for an operation that is not known.
+/// [`S3Refusal`] if the head is ambiguous, has a value that is not valid, is for another host, or asks for an operation
+/// that is not known.
 pub fn route<'a>(head: &Head<'a>, rules: &StoreRules) -> Result<Routed<'a>, S3Refusal> {
     if !METHODS.contains(&head.method) {
         return Err(S3Refusal::new(
@@ -124,11 +125,11 @@ pub fn route<'a>(head: &Head<'a>, rules: &StoreRules) -> Result<Routed<'a>, S3Re
     })
 }
 
-/// Returns the decoded path of a head and its query parameters with their decoded values, without
-/// determining the operation.
+/// Returns the decoded path of a head and its query parameters with their decoded values, without determining the
+/// operation.
 ///
 /// # Errors
-/// [`S3Refusal`] if servers could understand the head differently.
+/// [`S3Refusal`] if the head is too long, or if servers could understand it differently.
 pub fn decoded<'a>(head: &Head<'a>) -> Result<Decoded<'a>, S3Refusal> {
     head.check()?;
     let (path, query) = head.target();

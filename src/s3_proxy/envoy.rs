@@ -22,7 +22,7 @@ pub struct Checked {
     pub headers: Vec<(String, String)>,
     /// The length of the body in bytes; `None` if Envoy does not know it.
     pub size: Option<u64>,
-    /// The body; `None` unless Envoy has sent it completely.
+    /// The body; `None` if it is empty, or Envoy has not sent it completely.
     pub body: Option<Vec<u8>>,
     pub client_ip: IpAddr,
     pub is_secure: bool,
@@ -31,7 +31,7 @@ pub struct Checked {
 /// Reads the head of a client's request.
 ///
 /// # Errors
-/// A sentence for the operator that says what Envoy's configuration must set.
+/// A sentence that says what the question lacks, or what in it is not accepted.
 pub fn read(question: CheckRequest) -> Result<Checked, String> {
     let attributes = question
         .attributes

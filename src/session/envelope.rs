@@ -33,9 +33,10 @@ pub struct Purpose {
     /// The name of the purpose, which must differ from everything else that is signed or sealed
     /// with these keys.
     pub name: &'static str,
-    /// The maximum length of an envelope in characters. Longer texts are not decoded.
+    /// The version of the format, which is the first byte of each envelope. An envelope with another first byte is not
+    /// opened.
     pub form: u8,
-    /// The maximum length of an envelope in characters.
+    /// The maximum length of an envelope in characters. Longer texts are not decoded.
     pub max_characters: usize,
 }
 

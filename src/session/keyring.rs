@@ -50,7 +50,8 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Makes the keys of a new cluster: a current and a next key of each kind.
+    /// Makes the keys of a new cluster: a current and a next key of each kind, except RSA keys of web identity tokens,
+    /// which take long to generate.
     ///
     /// # Errors
     /// [`KeyringError::Entropy`] if there are no random bytes.
@@ -73,7 +74,7 @@ impl Keyring {
         keyring.with_signing_keys(&quick, entropy, now)
     }
 
-    /// The current key that signs web identity tokens with this algorithm.
+    /// The current key that signs web identity tokens with this algorithm; `None` if there is none, or it was revoked.
     pub fn signing_key(&self, algorithm: Algorithm) -> Option<&SigningKey> {
         let revoked = self.revoked.load();
         let is_it = |k: &&SigningKey| k.algorithm() == algorithm && k.state == KeyState::Current;

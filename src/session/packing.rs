@@ -99,7 +99,8 @@ pub fn pack(limits: &mut Limits) -> Result<Packed, Box<TooLarge>> {
     Ok(Packed { bytes, percent })
 }
 
-/// Unpacks bytes that [`pack`] has returned. `None` for any other bytes.
+/// Unpacks bytes that [`pack`] has returned. `None` if the bytes do not have this form, or would be too large when
+/// unpacked.
 pub fn unpack(bytes: &[u8]) -> Option<Limits> {
     if bytes.is_empty() {
         return Some(Limits::default());

@@ -87,7 +87,7 @@ pub struct SigningKey {
     pair: Pair,
     /// The signature of the key's certificate, if it has one.
     certificate_signature: Option<Vec<u8>>,
-    /// The public key as a JSON Web Key (RFC 7517), with its certificate in `x5c`.
+    /// The public key as a JSON Web Key (RFC 7517), with its certificate, if it has one, in `x5c`.
     jwk: Value,
     pkcs8: Secret<Vec<u8>>,
 }

@@ -81,8 +81,8 @@ pub struct Claims {
     /// When the user gave an MFA code for the session; 0 if it gave none.
     #[prost(int64, tag = "11")]
     pub mfa_at: i64,
-    /// The chain of principals behind the session, oldest first: the user of a long-term key, then
-    /// the sessions in between. A revocation of any of them ends this session.
+    /// The chain of principals behind the session, oldest first: a user or an identity provider, then the sessions in
+    /// between. A revocation of any of them ends this session.
     #[prost(message, repeated, tag = "12")]
     pub ancestors: Vec<Ancestor>,
     /// The number of the last change of the feed that was in force when the session was issued.
@@ -271,7 +271,7 @@ pub fn unsigned(
 /// Signs a token without others and seals it.
 ///
 /// # Errors
-/// [`ring::error::Unspecified`] if its key was revoked.
+/// [`ring::error::Unspecified`] if its key was removed or revoked.
 pub fn seal_alone(
     keyring: &Arc<Keyring>,
     token: Unsigned,

@@ -88,8 +88,8 @@ impl MemorySessions {
         }
     }
 
-    /// Adds a record. Returns how many live records were dropped to make room; the records that end first are dropped
-    /// first.
+    /// Adds a record. Returns how many live records are lost: those that were dropped to make room, beginning with
+    /// those that end first, or the new record if it is larger than the limit of all records.
     pub fn record(&self, record: &SessionRecord, now: Timestamp) -> u64 {
         let Ok(id) = SessionId::try_from(record.session_id.as_slice()) else {
             return 1;

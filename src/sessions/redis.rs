@@ -155,8 +155,8 @@ impl RedisSessions {
     /// Lists at most `limit` members of an index after the member `after`, ordered by expiry. The index is that of all
     /// sessions, or that of the sessions that came from the sign-in `of`.
     ///
-    /// Returns the members, and the last member that was read, or `None` at the end of the index. Members that no
-    /// broker wrote are skipped and removed.
+    /// Returns the members, and the last member that was read, or `None` at the end of the index. Members that do not
+    /// have the form that brokers write are skipped and removed.
     pub async fn list(
         &self,
         keyring: &Keyring,

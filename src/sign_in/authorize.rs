@@ -49,7 +49,8 @@ pub struct Request {
 /// Why a request is refused before the person is asked.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// The client or its redirect URI is unknown, so the broker shows the error on a page of its own.
+    /// The address cannot be read, its client or redirect URI is unknown, or its `state` is too long, so the broker
+    /// shows the error on a page of its own.
     Page(Error),
     /// The URL of the program to which the browser is redirected; it contains the error.
     Redirect(String),
@@ -245,7 +246,8 @@ async fn new_code(broker: &Broker, request: &Request, sign_in: &SignIn) -> Resul
 ///
 /// # Errors
 /// `InvalidGrant` if the code is unknown, was used before, has expired, belongs to another program or another
-/// `redirect_uri`, or the verifier does not match its challenge.
+/// `redirect_uri`, if the verifier does not match its challenge, or if the sign-in of the person is over;
+/// `UnauthorizedClient` if the program is not registered for this flow.
 pub async fn redeem(
     broker: &Broker,
     client: &Client,

@@ -8,7 +8,7 @@ use crate::origin::Origin;
 /// Runs a request for tokens within the budget of its source address.
 ///
 /// A request with a code or a refresh token costs a query of the store. It is counted before it runs, and the count is
-/// taken back if it succeeds.
+/// taken back unless the request proves to present no valid code or token.
 ///
 /// A poll of the device flow (`is_poll`) is answered from memory, so it is counted only if its device code is unknown.
 /// Therefore a program with a valid device code is served even if others at its address have used up the budget.
@@ -38,7 +38,8 @@ pub async fn counted<T>(
     result
 }
 
-/// Whether an error shows that a poll came without a valid device code. A failure of the broker does not show this.
+/// Whether an error shows that a request came without a valid code or token. A failure of the broker does not show
+/// this.
 fn proves_nothing(error: &Error) -> bool {
     match error {
         Error::Grant(GrantError { kind, .. }) => !matches!(

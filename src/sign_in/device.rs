@@ -92,7 +92,8 @@ struct Flow {
 /// Begins a device flow. Returns the device code for the program, and the user code for the person.
 ///
 /// # Errors
-/// `UnauthorizedClient` if the program may not use it, and `SlowDown` if too many flows are open.
+/// `UnauthorizedClient` if the program may not use the flow, `InvalidScope` if a scope is unknown or the program is not
+/// registered for it, and `SlowDown` if too many flows are open.
 pub async fn start(
     broker: &Broker,
     client: &Client,
@@ -178,7 +179,7 @@ async fn started(
 ///
 /// # Errors
 /// `AuthorizationPending`, `SlowDown`, `ExpiredToken`, `AccessDenied`, or `InvalidGrant` for a code that is unknown,
-/// was used, or belongs to another program.
+/// was used, belongs to another program, or was allowed in a sign-in that has ended.
 pub async fn poll(
     broker: &Broker,
     client: &Client,

@@ -81,8 +81,9 @@ pub async fn check(broker: &Broker, given: &Given<'_>, origin: &Origin) -> Resul
     })
 }
 
-/// The account in which a user signs in. If the account does not exist, or no account was given and several accounts
-/// have this user name, returns an account without users, so that the check fails as for a wrong password.
+/// The account in which a user signs in. If the account does not exist, or no account was given and not exactly one
+/// account has a user of this name with a password, returns an account without users, so that the check fails as for a
+/// wrong password.
 fn account(directory: &Directory, account: &str, user_name: &str) -> AccountId {
     let account = account.trim();
     let digits: String = account.chars().filter(|c| *c != '-').collect();
@@ -110,7 +111,7 @@ impl Proven {
     /// Checks a code of one of the user's MFA devices. A code cannot be used a second time.
     ///
     /// # Errors
-    /// [`Error::Mfa`] if the code is not accepted.
+    /// [`Error::Mfa`] if the code is not accepted, and [`Error::Ended`] if the user was deleted meanwhile.
     pub async fn add_code(&mut self, broker: &Broker, code: &str) -> Result<(), Error> {
         let user = self.user(broker)?;
         let (at, serial) = spend_code(broker, &user, code).await?;

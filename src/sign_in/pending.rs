@@ -68,7 +68,7 @@ pub async fn take<T: DeserializeOwned>(
     Ok(row.and_then(|row| sealer.open(&name, &row.id, &row.sealed)))
 }
 
-/// Returns the value that was kept under a handle, without taking it.
+/// Returns the value that was kept under a handle, without taking it. `None` as for [`take`].
 ///
 /// # Errors
 /// [`Error`] if the store does not answer.

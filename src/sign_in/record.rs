@@ -155,8 +155,8 @@ impl Draft {
         self
     }
 
-    /// Writes the record with the result of the event. The record is on stable storage before the result is returned. A
-    /// success that cannot be recorded becomes a refusal.
+    /// Writes the record with the result of the event. The record of a success is on stable storage before the result
+    /// is returned, and a success that cannot be recorded becomes a refusal.
     ///
     /// # Errors
     /// The error of the result, or that of the audit log.

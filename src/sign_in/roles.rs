@@ -134,7 +134,8 @@ pub async fn page(
     Ok(page)
 }
 
-/// The accounts in which a person may assume a role, with their names, ordered by name.
+/// The accounts in which a person may assume a role, with their names, ordered by name. After [`MAX_JUDGED`] roles, an
+/// account counts as one of them without a decision on all its roles.
 ///
 /// # Errors
 /// [`Error::NotSignedIn`] if the sign-in is over.

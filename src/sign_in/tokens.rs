@@ -80,7 +80,7 @@ pub(super) fn new_family(broker: &Broker) -> Result<String, Error> {
 /// Issues the first tokens of a family to a program that the person has approved.
 ///
 /// # Errors
-/// [`Error`] if the sign-in is over, or the store does not answer.
+/// [`Error`] if the sign-in is over, too many programs use it, or the store does not answer.
 pub(super) async fn issue(
     broker: &Broker,
     family: &str,

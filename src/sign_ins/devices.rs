@@ -54,8 +54,8 @@ struct Flow {
     /// one.
     source: Option<Source>,
     until: Duration,
-    /// The time of the last poll that did not come too early, that is, within [`INTERVAL`] of an earlier one. `since`
-    /// counts the polls after it that did.
+    /// The time of the last poll that did not come too early: within [`INTERVAL`] of the last such poll before it.
+    /// `since` counts the polls that have come too early after this time.
     accepted_at: Option<Duration>,
     since: u32,
     is_decided: bool,

@@ -43,8 +43,8 @@ pub struct Change {
 /// The answer to a request for the changes after a given one.
 pub enum Step {
     Changes(Vec<Change>),
-    /// There are more changes than [`MAX_STEP`], or the feed no longer has some of them, so the caller must load all
-    /// rows.
+    /// There are more changes than [`MAX_STEP`], the feed no longer has some of them, or one of them is a restore of
+    /// the store, so the caller must load all rows.
     Reload,
 }
 
@@ -181,8 +181,7 @@ impl Store {
     /// Begins to read the whole feed.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if the store's own row differs from what a broker wrote.
+    /// The same as for [`Store::head`].
     pub async fn feed(&self) -> Result<Feed<'_>, StoreError> {
         let seen = self.seen_so_far();
         let raw = self.raw_head(Purpose::Background).await?;

@@ -87,7 +87,7 @@ pub(super) fn unreadable(error: StoreError) -> StoreError {
     }
 }
 
-/// Reads the row; `None` if the database holds no store.
+/// Reads the row; `None` if the database holds no store, or `brevet move` has moved the store.
 pub(super) async fn read(connection: &mut AnyConnection) -> Result<Option<RawHead>, sqlx::Error> {
     let sql = "SELECT store_id, sequence, not_before, chain, seal FROM store WHERE id = 1 AND moved_to IS NULL";
     sqlx::query(sql)
@@ -113,9 +113,10 @@ impl Store {
     /// Reads and checks the store's own row.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Tampered`]
-    /// if the row differs from what a broker wrote, and [`StoreError::WentBack`] if this process has seen
-    /// a later change.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Tampered`] if the row differs
+    /// from what a broker wrote, [`StoreError::Key`] if it is sealed under a key that the master key file does not
+    /// hold, [`StoreError::Damaged`] if it cannot be read, and [`StoreError::WentBack`] if this process has seen a
+    /// later change.
     pub async fn head(&self) -> Result<Head, StoreError> {
         self.head_by(Purpose::Background).await
     }

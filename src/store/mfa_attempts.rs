@@ -56,7 +56,8 @@ pub struct DevicePast {
 pub enum Attempt {
     /// The code is right. It cannot be used again.
     Accepted,
-    /// The code is right, but this code or a later code of the device was used before.
+    /// The code is right, but this code or a later code of the device was used before, or may have been used before
+    /// this store kept records.
     Spent,
     /// The code is wrong, and was counted.
     Counted,

@@ -42,8 +42,9 @@ struct Marked {
 /// attempt.
 ///
 /// # Errors
-/// [`StoreError::Unmovable`] if the other database holds anything else or has other tables, and
-/// [`StoreError::Unavailable`] if a database does not answer in time. Both databases are then unchanged.
+/// [`StoreError::Unmovable`] if the other database holds anything else or has other tables, [`StoreError::Moved`] if
+/// the store was already moved to another database, and [`StoreError::Unavailable`] if a database does not answer in
+/// time. Both databases are then unchanged.
 pub async fn relocate<'s>(from: &'s Store, to: &Store) -> Result<Relocation<'s>, StoreError> {
     let mut source = from.lease_to_write(Purpose::Background).await?;
     let mut target = to.lease_to_write(Purpose::Background).await?;

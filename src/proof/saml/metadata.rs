@@ -24,7 +24,8 @@ use crate::base::digest::{hex, sha256};
 const MD: &str = "urn:oasis:names:tc:SAML:2.0:metadata";
 /// The maximum number of keys in a document, for signing and encryption together.
 const MAX_KEYS: usize = 10;
-/// The accepted sizes of RSA keys in bits. `ring` supports no others.
+/// The accepted sizes of RSA keys in bits. `ring` verifies shorter keys only for legacy use, and longer ones not at
+/// all.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 /// The maximum length of an entity ID in characters: SAML Metadata 2.0 section 2.2.1.
 const MAX_ENTITY_ID: usize = 1_024;
@@ -39,14 +40,15 @@ pub enum MetadataError {
     /// The document is not XML, or has a construct that is not accepted.
     #[error(transparent)]
     Xml(#[from] XmlError),
-    /// The document does not contain exactly one identity provider. The number says how many it
-    /// contains.
+    /// The document does not contain exactly one identity provider. The number says how many it contains; it is 0 also
+    /// for one whose parent is not an `EntityDescriptor`, or whose `EntityDescriptor` is inside an element other than
+    /// an `EntitiesDescriptor`.
     #[error(
         "the metadata must have exactly one EntityDescriptor with an IDPSSODescriptor for SAML \
          2.0, but has {0}; give the metadata of one identity provider only"
     )]
     Entities(usize),
-    /// An element breaks the rule that the text states.
+    /// An element breaks a rule, or there are more keys than are accepted. The text says which.
     #[error("{0}")]
     Element(String),
     /// The document has no usable signing key. The list has a sentence for each key that says why
@@ -176,8 +178,8 @@ impl Metadata {
         &self.entity_id
     }
 
-    /// The earliest `validUntil` in the document, after which it must not be used; `None` if it has
-    /// none.
+    /// The earliest `validUntil` of the identity provider and of the elements around it, from which time on the
+    /// document must not be used; `None` if none of them has one.
     pub fn valid_until(&self) -> Option<Timestamp> {
         self.valid_until
     }

@@ -8,7 +8,8 @@ use crate::base::clock::Timestamp;
 /// The AWS error code for a refusal: STS API Reference, "AssumeRoleWithSAML", Errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwsCode {
-    /// The response is malformed, has no valid signature, or is meant for another service provider.
+    /// The response breaks a rule for which there is no other code: it is malformed, has no valid signature, is not
+    /// valid yet, lacks an attribute, or is meant for another service provider, for example.
     InvalidIdentityToken,
     ExpiredTokenException,
     /// The identity provider reports that authentication failed.
@@ -37,7 +38,7 @@ pub enum Refusal {
         element: &'static str,
         rule: &'static str,
     },
-    /// The assertion is encrypted, and the provider has no private key for it.
+    /// The assertion is encrypted, and the provider's entry in the directory has no private keys.
     #[error(
         "the assertion is encrypted, but the entry of this provider in the directory has no PrivateKeys"
     )]
@@ -55,7 +56,8 @@ pub enum Refusal {
     /// would help an attacker.
     #[error("the assertion cannot be decrypted with a private key of the provider")]
     Decryption,
-    /// The response does not have exactly one assertion as its child, or has another one elsewhere.
+    /// The response does not have exactly one assertion as its child, or contains another assertion or response
+    /// elsewhere.
     #[error("the response must have exactly one Assertion, as its child, and none elsewhere")]
     Assertions,
     /// A signature is not a child of the response or of the assertion, or one of these has two
@@ -237,7 +239,7 @@ impl Refusal {
         }
     }
 
-    /// Returns one or two sentences that tell the operator what to change, and where.
+    /// Returns a text of one or more sentences that tells the operator what to do, or what the likely cause is.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::TooLong(_) => {

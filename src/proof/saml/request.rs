@@ -25,8 +25,8 @@ const ECDSA_SHA256: &str = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256"
 const LEVEL: u8 = 6;
 
 impl Metadata {
-    /// The URL for requests with the HTTP Redirect binding; `None` if the identity provider has no
-    /// such endpoint with an http or https URL.
+    /// The URL of the first endpoint with the HTTP Redirect binding; `None` if there is no such endpoint, or if its
+    /// location is not an http or https URL in printable ASCII without a fragment.
     pub fn redirect_endpoint(&self) -> Option<&str> {
         let endpoints = self.single_sign_on().iter();
         let mut redirects = endpoints.filter(|Endpoint { binding, .. }| binding == REDIRECT);

@@ -288,8 +288,8 @@ impl Method {
         keys.iter().position(is_by).ok_or(SignatureError::Key)
     }
 
-    /// Returns whether this key made the signature; `None` if the key is of another kind than the
-    /// algorithm needs.
+    /// Returns whether this key made the signature; `None` if the key is of another kind than the algorithm needs, if
+    /// an ECDSA signature has another length than the key needs, or if one of its numbers is zero.
     fn is_by(self, key: &PublicKey, octets: &[u8], made: &[u8]) -> Option<bool> {
         let made = match key.kind {
             KeyKind::Rsa => made.to_vec(),

@@ -72,8 +72,8 @@ pub(super) fn sign(xml: &str) -> String {
     sign_element(xml, "Assertion", &[])
 }
 
-/// Signs an element again that contains the only signature. The canonical text keeps the
-/// declarations of `prefixes`.
+/// Signs again the element that contains the only signature of a response. The canonical text keeps the declarations of
+/// `prefixes`.
 fn sign_element(xml: &str, local: &str, prefixes: &[&str]) -> String {
     let pem = data("rsa.key");
     let der: String = pem.lines().filter(|line| !line.starts_with('-')).collect();

@@ -42,11 +42,12 @@ impl<'a> Source<'a> {
         Ok(Self { text, limits })
     }
 
-    /// Parses the document, and checks that its IDs are unique. Every attribute named `ID`, in
-    /// upper or lower case and in any namespace, counts as an ID.
+    /// Parses the document, and checks that its IDs are unique. Every attribute named `ID`, in upper or lower case and
+    /// in any namespace, counts as an ID.
     ///
     /// # Errors
-    /// [`XmlError`] if the document is not well-formed, has too many nodes, or has an ID twice.
+    /// [`XmlError`] if the document is not well-formed, has too many nodes, contains a processing instruction, or has
+    /// an ID that is not a valid name or that occurs twice.
     pub fn parse(&self) -> Result<Document<'_>, XmlError> {
         let options = ParsingOptions {
             allow_dtd: false,

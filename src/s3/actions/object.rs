@@ -11,7 +11,7 @@ use crate::s3::refusal::{Code, S3Refusal};
 use crate::s3::route::Routed;
 use crate::s3::tagging;
 
-/// The condition keys of an existing object whose values only the store knows.
+/// The condition keys of a request about an existing object whose values the broker does not know.
 const OF_OBJECT: &[&str] = &[
     "s3:existingobjecttag/",
     "s3:buckettag/",
@@ -40,15 +40,16 @@ pub(super) const ACL_IN_BODY: &[&str] = &[
     "aws:resourcetag/",
     "s3:tlsversion",
 ];
-/// The unknown condition keys of a request with retention headers. They are unknown because stores count the number of
-/// remaining days differently.
+/// The unknown condition keys of a request with retention headers. The remaining days are among them, because stores
+/// count them differently.
 const LOCKED: &[&str] = &[
     "s3:object-lock-remaining-retention-days",
     "s3:buckettag/",
     "aws:resourcetag/",
     "s3:tlsversion",
 ];
-/// The unknown condition keys of a request with the retention or the legal hold in its body.
+/// The unknown condition keys of a request with the retention or the legal hold in its body, and of the permission to
+/// bypass a retention.
 const LOCK: &[&str] = &[
     "s3:object-lock-legal-hold",
     "s3:object-lock-mode",
@@ -98,8 +99,8 @@ impl<'a> Object<'a, '_> {
     }
 }
 
-/// Returns the condition keys of an action on an object whose values the broker does not know; `None` if this list has
-/// no keys of its own for the action.
+/// Returns the condition keys of an action on an object whose values the broker does not know; `None` if the action is
+/// not in this table, so that the keys for all other actions apply.
 pub(super) fn unknown_of(action: &str) -> Option<&'static [&'static str]> {
     Some(match action {
         "s3:PutObjectTagging" | "s3:PutObjectVersionTagging" => TAGS,

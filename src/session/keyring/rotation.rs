@@ -17,7 +17,8 @@ use crate::session::signing_key::{Algorithm, SigningKey};
 const PUBLISHED: Duration = Duration::from_secs(90_000);
 
 impl Keyring {
-    /// Adds a current and a next key of web identity tokens for each of these algorithms that has no keys.
+    /// Adds a current and a next key of web identity tokens for each of these algorithms that has no usable current
+    /// key.
     ///
     /// # Errors
     /// [`KeyringError::Entropy`] if there are no random bytes.
@@ -42,11 +43,13 @@ impl Keyring {
     }
 
     /// Makes the next key the current one and the current key a previous one, and adds a new next key. Removes previous
-    /// keys whose sessions have all ended.
+    /// keys whose sessions have all ended. Rotates the keys of web identity tokens in the same way, and adds those that
+    /// are missing.
     ///
     /// # Errors
     /// [`KeyringError::Content`] if there is no next key, because other brokers could not open the tokens of a key that
-    /// was never published; or if there would be too many keys. [`KeyringError::Entropy`] if there are no random bytes.
+    /// was never published; if there would be too many keys, or if the random id of the new key is taken.
+    /// [`KeyringError::Entropy`] if there are no random bytes.
     pub fn rotate(mut self, entropy: &dyn Entropy, now: Timestamp) -> Result<Self, KeyringError> {
         let before = self.ids();
         let next = self.keys.iter().position(|k| k.state == KeyState::Next);

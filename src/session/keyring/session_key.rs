@@ -68,7 +68,7 @@ impl SessionKey {
         out
     }
 
-    /// The Ed25519 public key, which checks what [`Self::sign`] has signed.
+    /// The Ed25519 public key, which verifies the signatures of [`Self::sign`].
     pub fn public_key(&self) -> &[u8] {
         self.sign.public_key().as_ref()
     }

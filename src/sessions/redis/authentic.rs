@@ -26,7 +26,8 @@ pub(super) fn is_of_revoked(keyring: &Keyring, bytes: &[u8]) -> bool {
         .is_some_and(|id| keyring.is_revoked(u32::from_be_bytes(*id)))
 }
 
-/// Checks the MAC and returns the bytes; `None` if no broker wrote them under this name.
+/// Checks the MAC and returns the bytes; `None` if no broker wrote them under this name, if they are too long, or if
+/// the key of the MAC was removed or revoked.
 pub(super) fn open<'a>(keyring: &Keyring, name: &str, bytes: &'a [u8]) -> Option<&'a [u8]> {
     if bytes.len() > MAX_RECORD_BYTES {
         return None;

@@ -65,8 +65,8 @@ impl Keys {
         self.0.first().ok_or(MasterKeyError::Sealed)
     }
 
-    /// How many keys of the master key file are newer than the key with this id; `None` if the file has no such key.
-    /// The order from new to old is: the next key, the first key, and then the keys that the first key has replaced.
+    /// The place of the key with this id in the order from new to old; `None` if the master key file has no such key.
+    /// The next key has the place 0, the first key the place 1, and the keys that the first key has replaced follow.
     pub fn newer_than(&self, id: &str) -> Option<usize> {
         let place = self.0.iter().position(|key| key.id == id)?;
         match self.0.get(place) {

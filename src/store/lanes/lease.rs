@@ -34,8 +34,8 @@ const POSTGRES_OWN: &str = "SELECT pg_catalog.set_config('search_path', pg_catal
     SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
     WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')";
 
-/// A connection that is in use. When dropped, it becomes idle again if all statements succeeded, and
-/// is closed otherwise.
+/// A connection that is in use. When dropped, it becomes idle again. It is closed instead if its state is unknown or a
+/// transaction is open, unless it is the connection of a store in memory.
 pub(in crate::parts::store) struct Lease<'s> {
     store: &'s Store,
     lane: &'s Lane,

@@ -28,12 +28,12 @@ pub(in crate::proof::sigv4) const PROOF_PARAMETERS: &[&str] = &[
 ];
 
 impl Presented {
-    /// Reads the signature from the `Authorization` header or from the query of a presigned URL.
-    /// Returns `None` if the request has neither.
+    /// Reads the signature from the `Authorization` header or from the query of a presigned URL. Returns `None` if the
+    /// request has neither.
     ///
     /// # Errors
-    /// [`SigError`] if the signature is incomplete or ambiguous, or does not cover everything that
-    /// it must cover.
+    /// [`SigError`] if the signature is incomplete, malformed or ambiguous, contradicts the request, or does not cover
+    /// everything that it must cover.
     pub fn read(incoming: &Incoming<'_>) -> Result<Option<Self>, SigError> {
         Self::read_as(incoming, PathForm::Own)
     }
@@ -211,8 +211,8 @@ pub struct Announced<'a> {
 }
 
 impl<'a> Announced<'a> {
-    /// Reads the headers. Returns `None` unless they contain exactly one well-formed
-    /// `Authorization` header with a signature.
+    /// Reads the headers. Returns `None` unless they contain exactly one `Authorization` header, with Signature Version
+    /// 4 and a well-formed `Credential`, and at most one session token.
     pub fn read(headers: &'a HeaderMap) -> Option<Self> {
         let fields = single(headers, &AUTHORIZATION).ok()??;
         let mut fields = fields
@@ -340,8 +340,8 @@ fn header_date(headers: &HeaderMap) -> Result<(Timestamp, Cow<'_, str>), SigErro
     Ok((at, at.to_amz().into()))
 }
 
-/// Checks that the signature covers the headers that the broker relies on: the host, the security
-/// token, and every `x-brevet-` header.
+/// Checks that the signature covers the headers that the broker relies on: the host, the security token, and every
+/// `x-brevet-` header. Each may occur only once.
 fn insist_on_signed(incoming: &Incoming<'_>, signed_headers: &str) -> Result<(), SigError> {
     let is_signed = |name: &str| signed_headers.split(';').any(|signed| signed == name);
     let plain = |n: &str| {

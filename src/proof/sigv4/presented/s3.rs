@@ -14,16 +14,18 @@ use crate::proof::sigv4::{ALGORITHM, MAX_TOKEN_BYTES, SigError};
 /// is the error message for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum S3SigError {
-    /// The `Authorization` header is malformed or incomplete.
+    /// The `Authorization` header is malformed or incomplete, or its scope names another service or region.
     #[error("{0}")]
     Header(String),
-    /// The parameters of a presigned request are malformed or incomplete.
+    /// The parameters of a presigned request are malformed or incomplete, or their scope names another service or
+    /// region.
     #[error("{0}")]
     Query(String),
-    /// The request is signed with a method that is not accepted, or with two methods.
+    /// The request is signed with a method that is not accepted or with two methods, has one of the headers for the
+    /// signature twice, or lacks `x-amz-content-sha256`.
     #[error("{0}")]
     Unsupported(String),
-    /// A header that must be signed is not signed.
+    /// A header that must be signed is not signed, or `x-amz-date` is missing.
     #[error("{0}")]
     Unsigned(String),
     /// The client's clock differs too much from the broker's.
@@ -32,7 +34,7 @@ pub enum S3SigError {
     /// A presigned request is not valid yet, or has expired.
     #[error("{0}")]
     Expired(String),
-    /// The signature was not made with this secret key for this request.
+    /// The signature was not made with this secret key for this request, or covers a header that the request lacks.
     #[error("{0}")]
     Mismatch(String),
 }
@@ -41,8 +43,8 @@ pub enum S3SigError {
 pub struct S3Presented<'a> {
     /// The parsed signature, for verification with the caller's secret key.
     pub presented: Presented,
-    /// The value of `x-amz-content-sha256`: the hash of the payload, or a keyword such as
-    /// `UNSIGNED-PAYLOAD`.
+    /// The value of `x-amz-content-sha256`: the hash of the payload, or a keyword such as `UNSIGNED-PAYLOAD`, which is
+    /// also the default of a presigned request.
     pub payload: &'a str,
     /// How long a presigned request is valid after its date; `None` if it is signed in a header.
     expires: Option<Duration>,
@@ -217,7 +219,7 @@ impl<'a> S3Presented<'a> {
     /// Checks the scope and the date of the signature, which needs no key.
     ///
     /// # Errors
-    /// [`S3SigError`] if the scope names another region, or the date is out of range.
+    /// [`S3SigError`] if the scope names another service or region, or the date is out of range.
     pub fn check_scope(
         &self,
         now: Timestamp,
