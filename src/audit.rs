@@ -140,8 +140,9 @@ pub struct Audit {
 impl Audit {
     /// Opens the log and starts its thread.
     ///
-    /// # Errors [`io::Error`] if the thread cannot be started, or has not opened the file and found the end of its
-    /// chain within [`DEADLINE`].
+    /// # Errors
+    /// [`io::Error`] if the thread cannot be started, or has not opened the file and found the end of its chain within
+    /// [`DEADLINE`].
     pub fn open(target: &Target, surroundings: Surroundings) -> io::Result<Self> {
         let Surroundings {
             clock,
@@ -175,8 +176,9 @@ impl Audit {
     /// Records a call that issues credentials or changes something, and waits until the record is on
     /// stable storage.
     ///
-    /// # Errors [`AuditError`] if it is not within [`DEADLINE`], or if too many lines are waiting already. The caller
-    /// must then release nothing.
+    /// # Errors
+    /// [`AuditError`] if it is not within [`DEADLINE`], or if too many lines are waiting already. The caller must then
+    /// release nothing.
     pub async fn commit(&self, record: &Record<'_>) -> Result<(), AuditError> {
         if self.discard {
             return Ok(());

@@ -108,7 +108,8 @@ pub struct Broker {
 impl Broker {
     /// Checks that this node knows what is revoked, without which nothing may be accepted.
     ///
-    /// # Errors [`Error::ServiceUnavailable`] while the store has not answered for too long, or cannot be trusted.
+    /// # Errors
+    /// [`Error::ServiceUnavailable`] while the store has not answered for too long, or cannot be trusted.
     pub fn must_know_what_is_revoked(&self) -> Result<(), Error> {
         match self.feed.standing(self.clock.monotonic()) {
             Standing::Fresh | Standing::Stale(_) => Ok(()),

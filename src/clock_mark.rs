@@ -69,7 +69,7 @@ impl ClockMarkFile {
         &self.path
     }
 
-    /// Reads the mark; `None` if no broker has written one yet.
+    /// Reads the mark; `None` if the file does not exist, because no broker has written it yet.
     ///
     /// # Errors
     /// [`ClockMarkError`] if the file exists but cannot be read or is not valid.

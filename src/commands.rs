@@ -2,9 +2,9 @@
 //! transaction with their place in the feed. This module knows no wire format; the IAM API and the
 //! import of files both use these commands.
 //!
-//! Every command may name the version of the resource on which it is based (the number of the
-//! change that wrote it). If two administrators change a resource at once, the second gets
-//! ConcurrentModification and overwrites nothing.
+//! Every command on an existing resource may name the version of the resource on which it is based (the number of the
+//! change that wrote it). If two administrators change a resource at once, the second gets ConcurrentModification and
+//! overwrites nothing.
 mod accept_clock;
 mod action;
 mod change;

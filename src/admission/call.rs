@@ -233,7 +233,8 @@ impl Call {
     /// Records that more of the body must arrive before the call can continue; until then it gives
     /// way to others. `waker` is woken if the call has given way.
     ///
-    /// # Errors [`Shed`] if the call has given way, or if a part of its body was turned away.
+    /// # Errors
+    /// [`Shed`] if the call has given way, or if a part of its body was turned away.
     pub fn awaits_body(self: &Arc<Self>, waker: &Waker) -> Result<(), Shed> {
         let mut awaited = lock(&self.awaited);
         if let Some(shed) = self.shed() {

@@ -24,7 +24,6 @@ impl Admission {
     /// Repeats `attempt` until there is capacity, while up to [`MAX_GIVE_WAY`] other calls give way.
     ///
     /// # Errors
-    ///
     /// The error of the last attempt, if no other call gives way or a share is used up.
     pub(super) fn with_room(
         &self,

@@ -148,8 +148,9 @@ impl Cache {
     /// Reads the content of the file. A file that does not exist, is damaged, or was sealed with another key or by
     /// another agent counts as empty, and the broker is asked instead.
     ///
-    /// # Errors [`FileError`] if the file exists but cannot be read, is too long, or must not be trusted because others
-    /// could have read or written it.
+    /// # Errors
+    /// [`FileError`] if the file exists but cannot be read, is too long, or must not be trusted because others could
+    /// have read or written it.
     pub fn read(&self) -> Result<Kept, FileError> {
         if !self.file.exists() {
             return Ok(Kept::default());
@@ -177,8 +178,8 @@ impl Cache {
 
     /// Writes the file, unless the sessions are those that were written last.
     ///
-    /// # Errors The operating system gives no random bytes, the sessions cannot be encrypted, or the file cannot be
-    /// written.
+    /// # Errors
+    /// The operating system gives no random bytes, the sessions cannot be encrypted, or the file cannot be written.
     pub fn write(&self, kept: &Kept) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let keys: Vec<String> = kept
             .sessions

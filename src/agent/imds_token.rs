@@ -91,7 +91,6 @@ impl TokenKey {
     /// Checks a token. Its MAC is compared in constant time.
     ///
     /// # Errors
-    ///
     /// [`InvalidToken`] if this agent has not issued it since its start, or it has expired.
     pub fn check(&self, token: &[u8], now: Timestamp) -> Result<(), InvalidToken> {
         let token: &[u8; TEXT] = token.try_into().map_err(|_| InvalidToken)?;

@@ -43,7 +43,8 @@ pub struct OwnEndpoint {
 
 /// Starts an endpoint that hands out the sessions of a source, and keeps them fresh.
 ///
-/// # Errors The endpoint cannot listen on a port of 127.0.0.1, or the operating system gives no random bytes.
+/// # Errors
+/// The endpoint cannot listen on a port of 127.0.0.1, or the operating system gives no random bytes.
 pub async fn start(
     source: Arc<dyn Source>,
     wanted: Wanted,

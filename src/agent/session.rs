@@ -57,8 +57,8 @@ struct Document<'a> {
 impl RoleSession {
     /// Makes a session from the broker's answer.
     ///
-    /// # Errors [`ClientError::Incomplete`] if the answer has no session token or no expiry, or cannot be written as
-    /// JSON.
+    /// # Errors
+    /// [`ClientError::Incomplete`] if the answer has no session token or no expiry, or cannot be written as JSON.
     pub fn new(role_arn: &str, role: AssumedRole) -> Result<Self, ClientError> {
         let credentials = role.credentials;
         let (issued_at, expires_at) = credentials

@@ -107,8 +107,8 @@ impl BrokerSource {
 
     /// The client with which to call the broker as this agent.
     ///
-    /// # Errors A file of the identity cannot be read or used, or the broker refuses the node's token or does not
-    /// answer.
+    /// # Errors
+    /// A file of the identity cannot be read or used, or the broker refuses the node's token or does not answer.
     pub async fn client(&self) -> Result<Client, FetchError> {
         let mut known = self.known.lock().await;
         let files = self.identity_files()?;

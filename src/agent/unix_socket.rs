@@ -225,7 +225,8 @@ impl Drop for SocketFile {
 /// Listens on a path. Replaces a socket that a stopped agent has left behind, but not one that is in use. The mode
 /// applies from the moment the socket exists, so nobody whom it excludes can ever connect.
 ///
-/// # Errors The path cannot be used, or another process listens there.
+/// # Errors
+/// The path cannot be used, or another process listens there.
 #[allow(
     deprecated,
     reason = "the replacement of this function is unsafe code; the listener keeps the descriptor open as long as it \

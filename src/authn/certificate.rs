@@ -12,8 +12,9 @@ use crate::unproven::{Reason, Unproven};
 /// Authenticates the client of a connection by its certificate, which counts as a long-term credential of
 /// its user, without MFA.
 ///
-/// # Errors `InvalidClientTokenId` if the certificate is not valid now, or the directory maps it to no user or has it
-/// switched off; another error if the directory lacks a policy of the user.
+/// # Errors
+/// `InvalidClientTokenId` if the certificate is not valid now, or the directory maps it to no user or has it switched
+/// off; another error if the directory lacks a policy of the user.
 pub fn authenticate(
     shown: &ClientCertificate,
     directory: &Directory,

@@ -19,7 +19,6 @@ use crate::unproven::Unproven;
 /// verified at once. A call whose client disconnects while it waits loses its turn.
 ///
 /// # Errors
-///
 /// The same as for [`authenticate`]; also [`Error::ServiceUnavailable`] if the client disconnects while the call waits,
 /// and [`Error::InternalFailure`] if the thread fails.
 pub async fn prove(
@@ -47,7 +46,6 @@ pub struct Expected {
 /// [`prove`].
 ///
 /// # Errors
-///
 /// The same as for [`prove`].
 pub async fn sign_in(
     broker: &Broker,

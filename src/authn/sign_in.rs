@@ -15,8 +15,9 @@ use crate::unproven::{Reason, Unproven};
 /// `account` is the account of the requested role, in which a provider must vouch for a federated
 /// person; it has no effect if the caller is a user.
 ///
-/// # Errors [`Unproven`] if the sign-in is over, its user no longer exists, or no provider of the account vouches for
-/// the person.
+/// # Errors
+/// [`Unproven`] if the sign-in is over, its user no longer exists, or no provider of the account vouches for the
+/// person.
 pub fn authenticate(
     broker: &Broker,
     sign_in: &Arc<SignIn>,

@@ -35,8 +35,9 @@ pub struct SignatureContext<'a> {
 /// Authenticates the caller of a signed request. The host, the scope and the time are checked
 /// first, because they need no key.
 ///
-/// # Errors AWS's error for each case: another host, service, region or time than the broker accepts, an unknown key, a
-/// wrong signature, an expired or revoked session, or a token of another cluster.
+/// # Errors
+/// AWS's error for each case: another host, service, region or time than the broker accepts, an unknown key, a wrong
+/// signature, an expired or revoked session, or a token of another cluster.
 pub fn authenticate(
     presented: &Presented,
     context: &SignatureContext<'_>,
@@ -133,8 +134,9 @@ pub fn is_active(
 
 /// Authenticates again a caller who was authenticated before, against the current directory and revocations.
 ///
-/// # Errors `InvalidClientTokenId` if its long-term credential or its user is gone or inactive,
-/// `MissingAuthenticationToken` if the caller is neither a user nor a session, or the error for a session that is over.
+/// # Errors
+/// `InvalidClientTokenId` if its long-term credential or its user is gone or inactive, `MissingAuthenticationToken` if
+/// the caller is neither a user nor a session, or the error for a session that is over.
 pub fn again(
     caller: &Caller,
     context: &SignatureContext<'_>,

@@ -8,8 +8,9 @@ use crate::store::Documents;
 
 /// Adds the documents before and after a change to the line that is printed for it.
 ///
-/// # Errors A document is missing, or does not have the digest that the change records for it: somebody removed or
-/// altered it in the database.
+/// # Errors
+/// A document is missing, or does not have the digest that the change records for it: somebody removed or altered it in
+/// the database.
 pub(super) fn add(line: &mut Value, sequence: i64, documents: Documents) -> Result<(), Failure> {
     let both = [
         ("BeforeDocument", "BeforeSha256", documents.before),

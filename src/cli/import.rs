@@ -182,7 +182,8 @@ fn message(error: &CommandError) -> String {
 
 /// Does everything that [`apply`] does, and rolls it back.
 ///
-/// # Errors The log of commands cannot be written, or the store would refuse a change.
+/// # Errors
+/// The log of commands cannot be written, or the store would refuse a change.
 fn rehearse(
     config: &Config,
     runtime: &tokio::runtime::Runtime,

@@ -194,7 +194,8 @@ impl Printed {
 
     /// Makes the organization from the content of all files.
     ///
-    /// # Errors A text that says which part is missing or has the wrong form.
+    /// # Errors
+    /// A text that says which part is missing or has the wrong form.
     fn organization(mut self) -> Result<Value, String> {
         let Some(mut organization) = self.organization.take() else {
             return Err(missing("describe-organization", "organization.json"));

@@ -118,8 +118,9 @@ impl Restore<'_> {
 
     /// Checks everything, then replaces the store.
     ///
-    /// # Errors [`Failure`] if a broker could not serve the backup or the backup is not one of this store, in which
-    /// case nothing is replaced; also if a file cannot be read or written.
+    /// # Errors
+    /// [`Failure`] if a broker could not serve the backup or the backup is not one of this store, in which case nothing
+    /// is replaced; also if a file cannot be read or written.
     fn run(self) -> Result<Head, Failure> {
         let runtime = runtime()?;
         let now = clock::now(self.config)?;

@@ -50,7 +50,7 @@ pub(super) fn warnings(directory: &Directory) -> Vec<String> {
     themselves.chain(roles.iter().filter_map(warn)).collect()
 }
 
-/// Whether a role may change the MFA devices of some user of its account.
+/// Whether a role may change the MFA devices of every user of its account.
 fn administers(directory: &Directory, role: &Role) -> bool {
     let resource = format!("arn:aws:iam::{}:user/*", role.account);
     let arn = format!(
@@ -85,7 +85,7 @@ fn administers(directory: &Directory, role: &Role) -> bool {
     })
 }
 
-/// Whether a user's long-term key may change the MFA devices of other users of its account without a code.
+/// Whether a user's long-term key may change the MFA devices of every user of its account without a code.
 fn administers_without_code(directory: &Directory, user: &User) -> bool {
     let resource = format!("arn:aws:iam::{}:user/*", user.account);
     may_without_code(

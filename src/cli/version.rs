@@ -63,7 +63,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const COMMIT: &str = env!("BREVET_COMMIT");
 const COMMIT_DATE: &str = env!("BREVET_COMMIT_DATE");
 
-/// Version, commit and the commit's date: `0.1.0 (0123456789ab, 2026-01-02)`.
+/// Version, commit and the commit's date: `0.1.0 (0123456789ab, 2026-01-02)`. A debug build says so, too.
 pub(super) fn text() -> String {
     let build = if cfg!(debug_assertions) {
         ", debug build"

@@ -18,7 +18,8 @@ impl Client {
     /// Calls AssumeRole: credentials for a role.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer,
+    /// [`ClientError::Incomplete`] if its answer lacks a field.
     pub async fn assume_role(&self, request: &AssumeRole) -> Result<AssumedRole, ClientError> {
         let message = pb::AssumeRoleRequest {
             role_arn: request.role_arn.clone(),
@@ -62,7 +63,8 @@ impl Client {
     /// is not signed.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer,
+    /// [`ClientError::Incomplete`] if its answer lacks a field.
     pub async fn assume_role_with_web_identity(
         &self,
         request: &AssumeRoleWithWebIdentity,
@@ -94,7 +96,8 @@ impl Client {
     /// Calls AssumeRoleWithSAML. The call is not signed; it carries the identity provider's response.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer,
+    /// [`ClientError::Incomplete`] if its answer lacks a field.
     pub async fn assume_role_with_saml(
         &self,
         request: &AssumeRoleWithSaml,
@@ -143,7 +146,8 @@ impl Client {
     /// `ES384`, `ES256`, `RS256` or `EdDSA`. `duration_seconds` is 60 to 3600, by default 300.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer,
+    /// [`ClientError::Incomplete`] if its answer lacks a field.
     pub async fn get_web_identity_token(
         &self,
         audience: &[String],
@@ -183,7 +187,8 @@ impl Client {
     /// current code.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer,
+    /// [`ClientError::Incomplete`] if its answer lacks a field.
     pub async fn get_session_token(
         &self,
         mfa: Option<(&str, &str)>,
@@ -207,7 +212,8 @@ impl Client {
     /// time, or both. Without a duration they last as long as the session.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer,
+    /// [`ClientError::Incomplete`] if its answer lacks a field.
     pub async fn get_scoped_credentials(
         &self,
         policy: Option<&str>,
@@ -325,7 +331,8 @@ impl Client {
     /// Calls DescribeSession: what is on record about one session. `session_id` is 32 hexadecimal digits.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer,
+    /// [`ClientError::Incomplete`] if its answer lacks a field.
     pub async fn describe_session(&self, session_id: &str) -> Result<pb::Session, ClientError> {
         let message = pb::DescribeSessionRequest {
             session_id: session_id.to_owned(),
@@ -400,7 +407,8 @@ impl Client {
     /// Calls PreviewRevocation: what RevokeSessions would end. Nothing is ended.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer,
+    /// [`ClientError::Incomplete`] if its answer lacks a field.
     pub async fn preview_revocation(
         &self,
         request: pb::RevokeSessionsRequest,
@@ -448,7 +456,8 @@ impl Client {
     /// Calls an action of the IAM API, and returns its result as JSON.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer.
+    /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer,
+    /// [`ClientError::Incomplete`] if its answer lacks a field.
     pub async fn iam(
         &self,
         action: &str,

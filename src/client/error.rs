@@ -30,7 +30,8 @@ pub enum ClientError {
         /// The URL of the endpoint, which was not called.
         url: String,
     },
-    /// The answer lacks a field that every answer must have. Contains the name of the field.
+    /// The answer lacks a field that every answer must have, or is not JSON where it must be. Contains the name of what
+    /// is missing.
     #[error("the broker's answer has no {0}")]
     Incomplete(&'static str),
 }

@@ -173,7 +173,7 @@ pub struct WebIdentityToken {
     pub expires_at: Timestamp,
 }
 
-/// The session that AssumeRole issued.
+/// A session of a role that the broker issued.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "the fields are those of AWS's answer")]
 pub struct AssumedRole {
@@ -191,7 +191,7 @@ pub struct AssumedRole {
 /// The identity to which the credentials belong, as GetCallerIdentity returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerIdentity {
-    /// The unique id: `AIDA…` for a user, `AROA…:SESSION` for a role session.
+    /// The unique id: `AIDA…` for a user, `AROA…:SESSION` for a role session, `ACCOUNT:NAME` for a federated user.
     pub user_id: String,
     /// The id of the account: twelve digits.
     pub account: String,

@@ -49,7 +49,8 @@ struct Refusal {
 /// Gets a session of a role.
 ///
 /// # Errors
-/// No agent listens on the socket, or the agent refuses; the message then has its reason.
+/// No agent answers on the socket in time, its answer cannot be read, or it refuses; the message then has the agent's
+/// reason.
 pub(super) async fn session(socket: &Path, role_arn: &str) -> Result<SessionCredentials, Failure> {
     let fault =
         |what: String| -> Failure { format!("--agent-socket {}: {what}", socket.display()).into() };

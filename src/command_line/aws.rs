@@ -447,7 +447,7 @@ fn no_such_profile(chosen: &Setting, files: &Files) -> String {
     )
 }
 
-/// Checks that an endpoint is `http://` or `https://` with a host and a port, without user, path or query.
+/// Checks that an endpoint is `http://` or `https://` with a host and perhaps a port, without user, path or query.
 fn check_endpoint(endpoint: &Setting) -> Result<(), Failure> {
     let Setting { value, from } = endpoint;
     let lower = value.to_ascii_lowercase();

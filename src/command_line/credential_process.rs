@@ -155,8 +155,8 @@ fn is_usable(session: &SessionCredentials, now: Timestamp) -> bool {
     session.expires_at.since(now) > SHORTEST
 }
 
-/// Whether a failure is temporary and says nothing about what the caller may do: the broker cannot be reached
-/// or is overloaded.
+/// Whether a failure is temporary and says nothing about what the caller may do: the broker cannot be reached, is
+/// overloaded or has a fault.
 fn is_passing(failure: &Failure) -> bool {
     match failure.downcast_ref::<ClientError>() {
         Some(ClientError::Unreachable { .. }) => true,

@@ -36,10 +36,9 @@ Examples:
 
 /// Sign in with a browser
 ///
-/// Signs you in at the broker, as `aws sso login` does, and keeps the token in ~/.aws/sso/cache, where AWS's
-/// tools find it. The browser returns to this computer only, so the sign-in cannot be passed to somebody else. If no
-/// browser can be opened, the command shows a code for a browser on another computer. `brevet configure sso` writes a
-/// profile for this.
+/// Signs you in at the broker, as `aws sso login` does, and keeps the token in ~/.aws/sso/cache, where AWS's tools find
+/// it. The browser returns to this computer only, so the sign-in cannot be passed to somebody else. With --no-browser,
+/// the command shows a code for a browser on another computer. `brevet configure sso` writes a profile for this.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct LoginArguments {
@@ -78,7 +77,7 @@ pub(crate) fn run(arguments: &LoginArguments) -> Result<(), Failure> {
 /// Signs the person in, and keeps the token.
 ///
 /// # Errors
-/// The broker refuses, the person denies, or nothing happens for ten minutes.
+/// The broker refuses or does not answer, the person denies or does not approve in time, or the token cannot be kept.
 pub(crate) async fn sign_in(
     settings: &Settings,
     sso: &SsoSettings,

@@ -126,7 +126,8 @@ impl RoleArguments {
     /// Returns a text that identifies the requested session, without secrets: two calls have the same text only if they
     /// request the same session from the same broker with the same identity.
     ///
-    /// # Errors A text for the operator, if a file is given by a relative path and the working folder cannot be read.
+    /// # Errors
+    /// A text for the operator, if a file is given by a relative path and the working folder cannot be read.
     pub(crate) fn asked(&self, settings: &Settings) -> Result<String, Failure> {
         let path = |file: &Option<PathBuf>| -> Result<Option<PathBuf>, Failure> {
             Ok(file.as_ref().map(std::path::absolute).transpose()?)

@@ -51,7 +51,7 @@ impl SessionCredentials {
     /// Returns the session if its values have only characters that such values can have.
     ///
     /// # Errors
-    /// The name of the value that has another character.
+    /// A text that names the value that is empty or has another character.
     pub(crate) fn checked(self) -> Result<Self, String> {
         for (what, value, more) in [
             ("access key id", &self.access_key_id, ""),

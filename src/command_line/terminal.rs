@@ -1,5 +1,6 @@
-//! Asks questions at the terminal of the person. They bypass standard output and standard error, because `eval` or the
-//! program that runs a `credential_process` may read those.
+//! Asks questions at the terminal of the person. Nothing is written to standard output, because `eval` or the program
+//! that runs a `credential_process` may read it. A code is asked for at the terminal itself, even if standard input is
+//! something else.
 
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};

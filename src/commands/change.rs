@@ -17,7 +17,7 @@ pub struct Actor {
     /// `IAMUser` or `AssumedRole`; `Operator` for an operator on the broker's own machine,
     /// and `Broker` for the broker itself.
     pub r#type: String,
-    /// The principal's ARN; absent for an operator.
+    /// The principal's ARN; absent for an operator and for a broker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arn: Option<String>,
     /// The id of the access key that signed the call; absent if none did.

@@ -114,8 +114,8 @@ impl Edit {
     /// Applies the change to the resource.
     ///
     /// # Errors
-    /// `Validation` if this kind of resource does not have the aspect, and `NoSuchEntity` if what
-    /// should be removed does not exist.
+    /// `Validation` if this kind of resource does not have the aspect, `NoSuchEntity` if what should be removed does
+    /// not exist, or the error of another rule that the change breaks, such as `MalformedPolicyDocument`.
     pub(super) fn apply(
         &self,
         resource: &mut Resource,

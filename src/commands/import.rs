@@ -62,8 +62,8 @@ pub async fn plan(
 /// Like [`plan`], but collects the errors of all declared resources in [`Import::errors`].
 ///
 /// # Errors
-/// [`CommandError::Validation`] if the declaration cannot be read as a whole, or
-/// [`CommandError::Store`].
+/// [`CommandError::Validation`] if the declaration cannot be read as a whole, [`CommandError::EntityAlreadyExists`] if
+/// a resource that is kept has the name or unique id of another one, or [`CommandError::Store`].
 pub async fn survey(
     cx: CommandContext<'_>,
     declaration: Declaration,
@@ -221,8 +221,9 @@ impl Import {
     /// Applies all changes, or none if one fails. Returns the number of the last change.
     ///
     /// # Errors
-    /// `ConcurrentModification` if a resource was changed since the plan was made, and
-    /// `NoSuchEntity` if a declared resource refers to one that does not exist.
+    /// `ConcurrentModification` if a resource was changed since the plan was made, `NoSuchEntity` if a declared
+    /// resource refers to one that does not exist, [`CommandError::LastAdministrator`] if nobody could administer the
+    /// directory afterwards, and the first of [`Import::errors`] if there are any.
     pub async fn apply(&self, cx: CommandContext<'_>, actor: &Actor) -> Result<i64, CommandError> {
         Ok(self.write(cx, actor).await?.commit().await?)
     }

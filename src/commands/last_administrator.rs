@@ -1,8 +1,8 @@
 //! Refuses a change that would leave the directory without an administrator.
 //!
 //! The store remembers one administrator and the rows that make it one. A transaction that changes none of these rows
-//! needs no check. After any other transaction, the remembered administrator is checked again. If it is no longer an
-//! administrator, the guard searches for another one.
+//! and no organization needs no check. After any other transaction, the remembered administrator is checked again. If
+//! it is no longer an administrator, the guard searches for another one.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const MAX_ROWS: i64 = 100;
 /// administrator.
 const MAX_TOUCHED: usize = 10_000;
 
-/// Guards one transaction. It knows an administrator from before the transaction, unless there was none.
+/// Guards one transaction. It knows an administrator from before the transaction, unless none was found.
 pub(super) struct Guard<'d> {
     /// The directory in which other administrators are searched for.
     directory: &'d Directory,
@@ -70,7 +70,8 @@ impl<'d> Guard<'d> {
 
     /// Checks that the directory still has an administrator with the rows as the transaction leaves them.
     ///
-    /// # Errors [`CommandError::LastAdministrator`] if it has none, although it had one before the transaction.
+    /// # Errors
+    /// [`CommandError::LastAdministrator`] if it has none, although it had one before the transaction.
     pub async fn end(
         &mut self,
         cx: CommandContext<'_>,

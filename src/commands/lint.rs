@@ -4,7 +4,7 @@ use crate::directory::resource::Resource;
 use crate::evaluator::PolicyKind;
 use crate::evaluator::lint::lint;
 
-/// Makes one sentence for each finding, with the names of the resource and the policy.
+/// Makes one sentence for each warning, with the names of the resource and the policy.
 pub(super) fn warnings(resource: &Resource) -> Vec<String> {
     let name = resource.name();
     let mut all = Vec::new();

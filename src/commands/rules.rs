@@ -50,8 +50,9 @@ impl Whole for Writer<'_> {
 /// Checks a resource that is new or replaces `old`. `issuer` is the issuer of the broker's own
 /// tokens.
 ///
-/// # Errors The first rule that the resource breaks. A quota does not count as broken if `old` exceeded it by at least
-/// as much, because the resource may be older than the quota.
+/// # Errors
+/// The first rule that the resource breaks. A quota does not count as broken if `old` exceeded it by at least as much,
+/// because the resource may be older than the quota.
 pub(super) async fn check(
     whole: &mut impl Whole,
     new: &Resource,

@@ -22,8 +22,8 @@ pub enum Put {
 /// parsed document. Its entity ID must be that of the replaced document, unless `may_be_another` is set.
 ///
 /// # Errors
-/// [`CommandError`] if `arn` is not the ARN of a SAML provider, if the document breaks a rule, or if the
-/// store does not answer. Nothing was changed.
+/// [`CommandError`] if `arn` is not the ARN of a SAML provider, if the document breaks a rule, if its entity ID is
+/// another one and `may_be_another` is not set, or if the store does not answer. Nothing was changed.
 pub async fn put_saml_provider(
     cx: CommandContext<'_>,
     actor: &Actor,

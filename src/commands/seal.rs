@@ -61,7 +61,8 @@ pub(super) fn unseal(resource: &mut Resource, cx: CommandContext<'_>) -> Result<
     Ok(())
 }
 
-/// Reseals every secret of the store under the current master key. Returns the number of secrets.
+/// Reseals every secret of the store under the current master key. Returns how many secrets were sealed under another
+/// key before.
 ///
 /// # Errors
 /// [`CommandError`] if a secret cannot be opened. The batch of rows that contains it was not

@@ -72,8 +72,9 @@ pub struct AgentArguments {
 
 /// Runs the agent until a signal ends it.
 ///
-/// # Errors The configuration cannot be used, the broker in development mode does not answer, a listener cannot be
-/// opened, or a file cannot be written or removed.
+/// # Errors
+/// The configuration cannot be used, the broker in development mode does not answer, a listener cannot be opened, or a
+/// file cannot be written or removed.
 pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
     process::raise_descriptor_limit();
     // One thread answers faster than two that wake each other, and nothing here computes for long.

@@ -277,8 +277,9 @@ impl Slot {
     /// Limits the life of a new session by the clock of this machine. If that clock is slow, it would show the
     /// expiry too late; so the session ends at the latest after the duration that was asked for, counted from now.
     ///
-    /// # Errors [`FetchError::Clock`] if the session has expired by this clock, or will within [`refresh::MARGIN`]. The
-    /// clock must then be fast.
+    /// # Errors
+    /// [`FetchError::Clock`] if the session has expired by this clock, or will within [`refresh::MARGIN`]. The clock
+    /// must then be fast.
     fn by_own_clock(
         &self,
         mut session: RoleSession,

@@ -1,7 +1,7 @@
-//! Finds the credentials to sign with, in botocore's order: the environment; then, of the chosen profile,
-//! `role_arn` with `source_profile` or `credential_source`, a web identity token, keys in the
-//! credentials file, `credential_process`, keys in the configuration file. A source that AWS's tools
-//! support and Brevet does not is refused by name: skipping it could sign as somebody else.
+//! Finds the credentials to sign with, in botocore's order: the environment; then, of the chosen profile, `role_arn`
+//! with `source_profile` or `credential_source`, a web identity token, a sign-in of a person, keys in the credentials
+//! file, `credential_process`, keys in the configuration file. A source that AWS's tools support and Brevet does not is
+//! refused by name: skipping it could sign as somebody else.
 
 use std::io::Read;
 use std::path::Path;

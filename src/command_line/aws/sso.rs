@@ -167,7 +167,7 @@ impl Settings {
     /// atomically.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// HOME is not set, or the file cannot be written.
     pub(crate) fn keep_token(
         &self,
         sso: &SsoSettings,

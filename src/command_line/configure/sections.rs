@@ -8,11 +8,12 @@ pub(super) struct Section {
     pub(super) lines: Vec<String>,
 }
 
-/// Returns the text with the section in it. A section of the same name is replaced if its lines are
-/// the same, or if `replaces` is set. A comment after its last line stays.
+/// Returns the text with the section in it. A section of the same name stays if its lines are the same, and is replaced
+/// if `replaces` is set. A comment after its last line stays.
 ///
 /// # Errors
-/// A text that says which rule is broken: there is another section of this name, or several.
+/// A text that says which rule is broken: there is another section of this name and `replaces` is not set, or there are
+/// several.
 pub(super) fn put(text: &str, section: &Section, replaces: bool) -> Result<String, String> {
     let header = format!("[{}]", section.header);
     let lines: Vec<&str> = text.lines().collect();

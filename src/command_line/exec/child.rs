@@ -85,7 +85,7 @@ pub(super) fn replace(words: &[OsString], set: &[(String, String)]) -> Failure {
 /// Runs the program until it ends.
 ///
 /// # Errors
-/// [`NotRun`] if the program cannot be run, otherwise [`Ended`].
+/// [`NotRun`] if the program cannot be run, another error if signals cannot be passed on to it, otherwise [`Ended`].
 pub(super) async fn run(words: &[OsString], set: &[(String, String)]) -> Result<(), Failure> {
     let mut command = prepared(words, set)?;
     command.envs(variables::without_proxy(|name| env::var_os(name)));

@@ -35,8 +35,9 @@ pub(super) fn update(
 
 /// Replaces the current hash of a login profile by another hash of the same password. The secret must be unsealed.
 ///
-/// # Errors `Validation` if the current hash belongs to another password, because the password was changed at the same
-/// time.
+/// # Errors
+/// `Validation` if the current hash belongs to another password, because the password was changed at the same time, or
+/// if a hash cannot be read.
 pub(super) fn make_anew(resource: &mut Resource, new: &str) -> Result<(), CommandError> {
     let name = resource.name();
     let Resource::LoginProfile(profile) = resource else {
