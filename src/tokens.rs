@@ -251,7 +251,7 @@ impl Tokens {
     /// Opens a token, or takes it from the cache. Does not check whether it has expired.
     ///
     /// # Errors
-    /// [`Error::InvalidClientTokenId`] if no key of the keyring made the token.
+    /// [`Error::InvalidClientTokenId`] if the token is malformed or altered, or no key of the keyring made it.
     pub fn open(&self, token: &str) -> Result<Arc<OpenedSession>, Error> {
         let generation = self.keyring.load();
         let digest = sha256(token.as_bytes());

@@ -1,5 +1,5 @@
-//! Decides whether a caller may get a session. Trust, identity, boundary and session policies meet here, and the result
-//! is a [`Grant`]. This module awaits nothing.
+//! Decides what a caller may do, and above all whether it may get a session. Trust, identity, boundary and session
+//! policies meet here, and the permission to issue a session is a [`Grant`]. This module awaits nothing.
 
 mod denied;
 mod elsewhere;
@@ -106,13 +106,14 @@ impl Grant<'_> {
     }
 }
 
-/// Decides whether the caller may assume the role. The trust policy and the caller's own policies, boundary and session
-/// policies must allow every action.
+/// Decides whether the caller may assume the role. For each action, the evaluator decides by the role's trust policy,
+/// the caller's own policies, boundary and session policies, and the policies of the organization.
 ///
 /// `asked` is the ARN that the caller named. If there is no such role, `role` is the directory's decoy.
 ///
 /// # Errors
-/// [`Denied`] for the first action that is not allowed.
+/// [`Denied`] for the first action that is not allowed. Also if there is no such role, or if the calling session would
+/// escape from the policies that limit it.
 pub fn admit<'c>(
     role: &Arc<Role>,
     asked: &RoleArn,
@@ -139,7 +140,7 @@ pub fn admit<'c>(
 /// must have been checked before.
 ///
 /// # Errors
-/// [`Denied`] for the first action that is not allowed.
+/// [`Denied`] for the first action that is not allowed, or if there is no such role.
 pub fn admit_service<'c>(
     role: &Arc<Role>,
     asked: &RoleArn,
@@ -260,7 +261,8 @@ fn admissible(
 /// GetSessionToken"). It is refused only by an explicit deny, or by service control policies that do not allow it.
 ///
 /// # Errors
-/// [`Denied`] if a policy denies it, or the caller is not a user with a long-term key.
+/// [`Denied`] if a policy denies it, service control policies do not allow it, or the caller is not a user with a
+/// long-term key.
 pub fn own_session<'c>(
     caller: &'c Caller,
     directory: &Directory,
@@ -312,7 +314,7 @@ fn may_have_session<'c>(
 /// ARN.
 ///
 /// # Errors
-/// [`Denied`] for the first action that is not allowed.
+/// [`Denied`] for the first action that is not allowed, or if the caller has temporary credentials.
 pub fn vouch<'c>(
     caller: &'c Caller,
     directory: &Directory,

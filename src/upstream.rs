@@ -43,7 +43,8 @@ impl Browser {
 pub struct SignedIn {
     /// The value for the cookie of the new sign-in.
     pub handle: Handle,
-    /// The page that the browser requested before the sign-in, as it was passed to `start`.
+    /// The page that the browser requested before the sign-in, as it was passed to `start`; empty if the identity
+    /// provider began the sign-in.
     pub destination: String,
 }
 

@@ -41,7 +41,7 @@ impl Timekeeper {
     /// Makes a clock that continues from the highest time that this node has seen.
     ///
     /// # Errors
-    /// [`StartError`] if the file exists but cannot be read.
+    /// [`StartError::ClockMark`] if the file exists but cannot be read or is not valid.
     pub(super) fn start(config: &Config, wall: Arc<dyn Clock>) -> Result<Self, StartError> {
         let file = config.watermark.as_deref().map(ClockMarkFile::beside);
         let mark = file

@@ -23,7 +23,7 @@ pub struct SessionRecord {
     /// The unique id of the role or user, `AROA…` or `AIDA…`.
     #[prost(string, tag = "4")]
     pub principal_id: String,
-    /// The session name that the caller chose.
+    /// The name of the session; empty for a user's own session.
     #[prost(string, tag = "5")]
     pub session_name: String,
     /// The source identity; empty if there is none.
@@ -35,7 +35,8 @@ pub struct SessionRecord {
     pub issued_at: i64,
     #[prost(int64, tag = "9")]
     pub expires_at: i64,
-    /// The sessions and users from which the session was assumed; the direct one comes first.
+    /// The principals behind the session, the oldest first: a user or an identity provider, then the sessions in
+    /// between.
     #[prost(message, repeated, tag = "10")]
     pub ancestors: Vec<Ancestor>,
     /// The last change of the feed that was in force on the broker when it issued the session.

@@ -243,8 +243,8 @@ impl Writer<'_> {
         store.head().await
     }
 
-    /// Updates the MACs of rows in one statement. Each value is an array that begins with the primary key of a row and
-    /// ends with its new MAC. Returns the number of rows that the database reports.
+    /// Updates, adds or deletes many rows in one statement. Each value is an array that begins with the primary key of
+    /// a row, and usually ends with its new MAC. Returns the number of rows that the database reports.
     pub(super) async fn update(
         &mut self,
         statements: [&'static str; 2],

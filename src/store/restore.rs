@@ -52,7 +52,7 @@ pub struct Placed {
 ///
 /// # Errors
 /// [`StoreError::Backup`] if it is not complete, [`StoreError::InUse`] if a broker serves the store,
-/// and [`StoreError::File`] if it cannot be copied. Nothing is then replaced.
+/// [`StoreError::File`] if it cannot be copied, or another error of [`Store::open`]. Nothing is then replaced.
 pub async fn prepare(
     from: &Path,
     place: &Path,

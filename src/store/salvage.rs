@@ -119,8 +119,9 @@ pub(super) async fn named(
 /// a sentence for each.
 ///
 /// # Errors
-/// [`StoreError::Damaged`] if a table or a column is missing, so that only a backup helps, and
-/// [`StoreError::Unavailable`] if the database does not answer in time.
+/// [`StoreError::Damaged`] if a table or a column is missing, so that only a backup helps, [`StoreError::Tampered`] if
+/// the database does not delete exactly one row where it should, and [`StoreError::Unavailable`] if the database does
+/// not answer in time.
 pub(super) async fn mend(
     engine: Engine,
     connection: &mut AnyConnection,

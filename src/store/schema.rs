@@ -90,8 +90,9 @@ impl Store {
     /// Brings the schema of the database to the version of this program, by applying the migrations that are missing.
     ///
     /// # Errors
-    /// [`StoreError::Newer`] if a later version has changed the schema, [`StoreError::Damaged`] if a migration fails,
-    /// and [`StoreError::Unavailable`] if the database does not answer in time.
+    /// [`StoreError::Newer`] if a later version has changed the schema, [`StoreError::Damaged`] if a recorded migration
+    /// differs from that of this program, [`StoreError::Unavailable`] if the database does not answer in time, or the
+    /// error of the database if a migration fails.
     pub(super) async fn migrate(&self) -> Result<(), StoreError> {
         let migrator = Migrator::with_migrations(migrations().collect());
         let mut lease = self.lease_to_write(Purpose::Background).await?;

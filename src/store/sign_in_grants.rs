@@ -14,8 +14,7 @@ use crate::base::clock::Timestamp;
 
 /// The maximum number of pending requests of one kind, and of device flows, that may be open at a time.
 const MAX_OPEN: i64 = 10_000;
-/// The maximum number of pending requests of one kind, and of device flows, that may be open for one source address at
-/// a time.
+/// The maximum number of pending requests of one kind that may be open for one source address at a time.
 const MAX_OF_SOURCE: i64 = 300;
 /// The maximum number of authorization codes, and of families of tokens, that one sign-in may have.
 const MAX_OF_SIGN_IN: i64 = 100;
@@ -63,12 +62,13 @@ impl GrantKind {
     }
 }
 
-/// The row of a grant. `id` and `also` are digests of the secrets by which its holder is recognized, such as a token or
-/// a code.
+/// The row of a grant. Its `id` is the digest of the secret by which its holder is recognized, such as a token or a
+/// code, or for [`GrantKind::Family`] the random id of the family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantRow {
     pub id: String,
-    /// A second digest by which the grant can be found, such as the digest of a user code; `None` for most grants.
+    /// A second text by which the grant can be found: for a device flow the MAC of its user code, until a person has
+    /// decided. For an authorization code that was used, the family of its tokens. `None` for other grants.
     pub also: Option<String>,
     /// The id of the sign-in to which the grant belongs. When the sign-in ends, the grant is deleted.
     pub sign_in: Option<String>,
@@ -183,8 +183,8 @@ impl Store {
         row.await?.map(|row| grant(&row)).transpose()
     }
 
-    /// Deletes a grant that has not expired, and returns it. If several callers take the same grant at once, only one
-    /// gets it.
+    /// Deletes a grant that has not expired, and returns it; `None` if there is none. If several callers take the same
+    /// grant at once, only one gets it.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -289,7 +289,8 @@ impl Store {
         .map(drop)
     }
 
-    /// The ids of the device flows that a person has allowed or denied, and for which no tokens were issued yet.
+    /// The ids of the device flows that a person has allowed or denied and that have not expired, whether or not tokens
+    /// were issued for them.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

@@ -198,7 +198,7 @@ impl Store {
         Ok(())
     }
 
-    /// Records that sign-ins were compared with the revocations in force.
+    /// Records that the sign-ins from the id `first` to the id `last` were compared with the revocations in force.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.

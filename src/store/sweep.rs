@@ -20,7 +20,7 @@ impl Store {
     ///
     /// - revocations whose sessions have all ended,
     /// - ids of expired tokens and assertions, and expired grants,
-    /// - sign-ins that are over,
+    /// - sign-ins whose time ended so long ago that their sessions have ended, too,
     /// - changes that are older than the configured time, counted back from `history` or from `now`, whichever is
     ///   earlier,
     /// - nodes that stopped long ago.

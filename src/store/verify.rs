@@ -94,11 +94,13 @@ impl Store {
         Err(self.tampered(findings.join("; ")))
     }
 
-    /// Checks all rows in their state at one moment. Returns a sentence for each row that differs from what brokers
-    /// wrote, and for each row that is missing.
+    /// Checks all rows in their state at one moment. Returns a sentence for each fault, such as a row that differs from
+    /// what brokers wrote or that is missing, for at most [`MAX_LISTED`] faults.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Key`] if the store's own row
+    /// is sealed under a key that the master key file does not hold, and [`StoreError::Damaged`] or [`StoreError::Row`]
+    /// if that row cannot be read or is missing.
     pub async fn findings(&self, now: Timestamp) -> Result<Vec<String>, StoreError> {
         Ok(self.look_at_all(now, false).await?.findings)
     }
@@ -107,7 +109,9 @@ impl Store {
     /// and shows its content, even if its key is not in the master key file.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Damaged`] or
+    /// [`StoreError::Row`] if a table or the store's own row cannot be read or is missing, and [`StoreError::Tampered`]
+    /// if the database deletes other rows on trial than it should.
     pub async fn show(&self, now: Timestamp) -> Result<Shown, StoreError> {
         self.look_at_all(now, true).await
     }

@@ -126,10 +126,11 @@ impl Watermark {
         Ok(files::write_private(path, &text)?)
     }
 
-    /// Writes the file unless the file already names a later change, since a broker and a command may both write it.
+    /// Writes the file unless the file already names a later change of the same store, since a broker and a command may
+    /// both write it.
     ///
     /// # Errors
-    /// [`WatermarkError::Content`] or [`WatermarkError::File`] if it cannot be read or written.
+    /// [`WatermarkError::File`] if it cannot be written. A file that cannot be read is replaced.
     pub fn advance(&self, path: &Path) -> Result<(), WatermarkError> {
         match Self::load(path) {
             Ok(Some(there))

@@ -42,7 +42,7 @@ pub struct Writer<'s> {
     pub(super) contents: Contents,
     pub(super) keys: Arc<Keys>,
     /// The id of the master key for the MACs of this transaction. It is the key under which the store's own row is
-    /// sealed.
+    /// sealed, or the first key of the master key file if the transaction makes MACs anew.
     pub(super) key_id: String,
 }
 

@@ -38,8 +38,9 @@ const OF_CONNECTION: &[&str] = &[
     "aws:ec2instancesourceprivateipv4",
 ];
 
-/// The same, and what a gateway to an object store may not tell about a request: the keys of its client's
-/// connection, the tags of what is stored, and the headers and parameters of Amazon S3 that it does not pass on.
+/// The keys of [`OF_CONNECTION`], and the other condition keys of a request that a gateway to an object store may leave
+/// out of its question: the tags of buckets and objects, and the headers and parameters of Amazon S3 that it does not
+/// pass on.
 const NOT_TOLD: &[&str] = &[
     "aws:sourceip",
     "aws:securetransport",

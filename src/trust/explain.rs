@@ -15,7 +15,8 @@ use crate::session::token::SessionKind;
 
 /// A request that was decided before, and whose decision is to be explained.
 pub struct Asked<'a> {
-    /// How the principal's session was issued; `None` for a long-term key.
+    /// How the principal's session was issued; `None` for a long-term key, and for a caller for whom an identity
+    /// provider vouched.
     pub session: Option<SessionKind>,
     /// The ARN of the role for a role session, otherwise of the user or identity provider.
     pub principal_arn: &'a str,

@@ -45,8 +45,8 @@ pub(super) struct Question<'a> {
     pub(super) resource_account: AccountId,
     /// The policy of the resource: the trust policy of a role, or the policy of a bucket.
     pub(super) trust: Option<&'a Policy>,
-    /// The principal's account in its organization; `None` for an identity provider, which belongs to
-    /// no account.
+    /// The principal's account in its organization; `None` if the account belongs to none, and for a principal without
+    /// an account of its own, such as an identity provider.
     pub(super) principal_member: Option<&'a Member>,
     /// The account of the resource in its organization; `None` if it belongs to none.
     pub(super) resource_member: Option<&'a Member>,
@@ -77,7 +77,7 @@ impl<'a> InForce<'a> {
         }
     }
 
-    /// Whether there are any.
+    /// Whether any policy limits the session.
     fn limits(&self) -> bool {
         self.passed.is_some() || !self.scope_down.is_empty()
     }

@@ -88,8 +88,8 @@ impl SimulatedPrincipal {
         }
     }
 
-    /// Sets the condition keys of every request, and those that describe the principal and the owner
-    /// of the resource, as far as they are known.
+    /// Sets the condition keys that describe the principal, as far as they are known; for a group, only those of its
+    /// account.
     pub fn describe<'a>(&'a self, context: &mut RequestContext<'a>) {
         context.set("aws:principalaccount", self.account.as_str());
         if let Some((id, path)) = &self.organization {

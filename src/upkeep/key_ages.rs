@@ -132,7 +132,8 @@ impl KeyWatch {
     }
 }
 
-/// Deactivates a key. Returns `false` if it was no longer active.
+/// Deactivates a key. Returns `false` if it was no longer active, was changed at the same time, or the broker has no
+/// master key.
 async fn switch_off(
     broker: &Broker,
     ending: &Ending,

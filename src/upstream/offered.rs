@@ -38,7 +38,8 @@ pub fn all(broker: &Broker) -> Vec<Offered> {
     })
 }
 
-/// The identity providers that are offered and in the directory, in the order of the configuration.
+/// The identity providers that are offered and in the directory, in the order of the configuration. If it names none,
+/// the providers that are set up for signing in, ordered by ARN.
 pub fn of(settings: &Settings, directory: &Directory) -> Vec<Offered> {
     if let Some(shown) = &settings.providers {
         let is_there = |arn: &str| crate::federation::has_provider(directory, arn) == Some(true);

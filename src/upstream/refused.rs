@@ -46,7 +46,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// Tells the person what to do next, as a sentence for the page.
+    /// Tells the person what to do next, in one or two sentences for the page.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Unknown | Self::NotSetUp(_) => "Tell the administrator of this broker.",

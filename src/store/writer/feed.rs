@@ -26,7 +26,8 @@ impl Writer<'_> {
     /// version.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Row`] if the last change has
+    /// the highest possible number, and [`StoreError::Tampered`] if the database does not write one row.
     pub async fn record(&mut self, entry: &Entry) -> Result<i64, StoreError> {
         // Revocations compare these numbers, so they must never overflow.
         let sequence = self

@@ -166,8 +166,8 @@ impl Writer<'_> {
         Ok(names(&rows.await?)?.pop())
     }
 
-    /// Finds an entry that refers to an entry that does not exist, and returns the names of both. References to AWS
-    /// managed policies do not count.
+    /// Finds an entry that refers to an entry that does not exist, and returns the names of both; `None` if there is
+    /// none. References to AWS managed policies do not count.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database does not answer in time.
@@ -204,8 +204,9 @@ impl Writer<'_> {
     /// change.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] if another entry has the same name or unique id, and [`StoreError::Unavailable`] if the
-    /// database does not answer in time.
+    /// [`StoreError::Taken`] if another entry has the same name or unique id, [`StoreError::Row`] if the entry is too
+    /// long, [`StoreError::Tampered`] if the present row differs from what a broker wrote or the database does not
+    /// write one row, and [`StoreError::Unavailable`] if the database does not answer in time.
     pub async fn put(&mut self, resource: &Resource) -> Result<(), StoreError> {
         let name = resource.name();
         let body = resource

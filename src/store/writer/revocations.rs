@@ -1,5 +1,5 @@
-//! Writes revocations. The mark of a revocation can only be extended, so that a revocation never ends fewer sessions
-//! than before. A revocation is deleted when every session that it ends has expired.
+//! Writes revocations. [`Writer::revoke`] can only extend the mark of a revocation, so that it never ends fewer
+//! sessions than before. A revocation is deleted when every session that it ends has expired.
 
 use std::collections::HashSet;
 
@@ -30,7 +30,7 @@ impl Writer<'_> {
     /// Adds a revocation that replaces an older one ([`Mark::in_place_of`]).
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// The same as for [`Self::revoke`].
     pub async fn replace_mark(
         &mut self,
         selector: &'static str,
