@@ -49,11 +49,11 @@ pub struct Question {
     pub stores: Arc<[Arc<S3Store>]>,
     /// Whether the sender is one of the operator's proxies.
     pub is_admitted: bool,
-    /// What decides whether the sender may ask as a gateway that checks signatures itself.
+    /// The facts that decide whether the sender may ask as a gateway that checks signatures itself.
     pub gateway: Gateway,
     /// `Err` with the reason if the broker is not ready to serve anybody now.
     pub readiness: Result<(), String>,
-    /// Counts and limits the memory for the bodies of all questions.
+    /// Counts and limits the memory for the bodies that are still arriving.
     pub memory: Arc<Memory>,
 }
 
@@ -230,8 +230,8 @@ fn origin(
     }
 }
 
-/// Refuses a request that cannot be read because of the proxy's configuration. Logs `rule`, the rule that the
-/// configuration breaks, for the operator.
+/// Refuses a request that the proxy's question does not describe as it must. Logs `rule`, the rule that the question
+/// breaks, for the operator.
 fn misconfigured(rule: &str) -> Decision {
     tracing::warn!(
         rule,

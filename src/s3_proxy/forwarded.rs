@@ -75,7 +75,7 @@ const NOT_THE_CLIENTS: [&str; 15] = [
 /// Reads the head of a client's request.
 ///
 /// # Errors
-/// A sentence for the operator that says what the proxy's configuration must set.
+/// A sentence that names the header of the question that is missing, repeated or not accepted.
 pub fn read(headers: &HeaderMap) -> Result<Forwarded, String> {
     let has = |names: [&str; 3]| names.iter().any(|name| headers.contains_key(*name));
     let (family, [method, uri, host]) = match (has(ORIGINAL), has(FORWARDED)) {

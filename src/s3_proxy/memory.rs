@@ -1,4 +1,5 @@
-//! Limits the memory for the bodies of all questions of proxies together, so that many long bodies cannot exhaust it.
+//! Limits the memory for the bodies that proxies are sending with their questions, so that many long bodies at the same
+//! time cannot exhaust it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,19 +9,19 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-/// The maximum number of bytes that the bodies of all questions may have together.
+/// The maximum number of bytes that all bodies that are still arriving may have together.
 const MOST: usize = 64 << 20;
 
-/// Counts the bytes of all bodies that are in memory now.
+/// Counts the bytes of all bodies that are still arriving.
 #[derive(Debug, Default)]
 pub struct Memory(AtomicUsize);
 
-/// The bodies of all questions together would exceed [`MOST`].
+/// The bodies that are still arriving would exceed [`MOST`].
 #[derive(Debug, thiserror::Error)]
 #[error("the requests of proxies for decisions take too much memory")]
 pub(super) struct Full;
 
-/// A body whose bytes are counted until it is dropped.
+/// A body whose bytes are counted until it has arrived or is dropped.
 pub(super) struct Counted<B> {
     body: B,
     memory: Arc<Memory>,

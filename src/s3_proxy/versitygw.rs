@@ -1,8 +1,8 @@
-//! The questions by which the S3 gateway versitygw asks a standalone IAM service: three calls of JSON, by which it
-//! gets signing keys of a day, the verdicts of policies, and the users to whom access keys belong. It never gets a
-//! secret. This file has no rules of its own.
+//! The questions by which the S3 gateway versitygw asks a standalone IAM service: three calls of JSON, by which it gets
+//! signing keys of a day, the verdicts of policies, and the users to whom access keys belong. It never gets a secret.
+//! This file has no rules of its own.
 //!
-//! The gateway proves itself twice: by a client certificate, since what it gets are keys, and by a signature for
+//! The gateway proves itself twice: by a client certificate, since the answers contain keys, and by a signature for
 //! `iam` with an access key of the directory, whose policies say what it may ask.
 
 use std::net::IpAddr;
@@ -229,7 +229,7 @@ impl EvaluateBody {
     }
 }
 
-/// The signature of a request, which must be in its headers.
+/// The evidence for the caller of a request: the request's signature.
 fn evidence(head: &http::request::Parts, body: &Bytes) -> Result<Evidence, Error> {
     let query = form::pairs(head.uri.query().unwrap_or_default().as_bytes())?;
     let presented = Presented::read(&Incoming {
@@ -253,8 +253,8 @@ fn malformed() -> Error {
     Error::Malformed(text.to_owned())
 }
 
-/// The answer in the gateway's terms. What is wrong with its client's key has codes by which it tells its client so;
-/// everything else is its own fault, or the broker's.
+/// The answer to the gateway. If its client's access key is unknown, or its client's session is not valid, the answer
+/// has a code that the gateway passes on to the client. Any other error is the fault of the gateway or of the broker.
 fn answer<T>(
     result: Result<Result<T, Unknown>, Error>,
     write: impl FnOnce(T) -> Bytes,
@@ -351,7 +351,7 @@ fn json_answer(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
     response
 }
 
-/// Makes an answer close the connection, because the body of its request was not read.
+/// Makes an answer close the connection, because the body of its request was not read to its end.
 fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);

@@ -15,7 +15,7 @@ use crate::s3::S3Refusal;
 pub(super) enum Refused {
     /// The broker does not accept the caller or the question. The audit record is still to be written.
     Broker(Error),
-    /// The request to the store is malformed, or the caller may not make it.
+    /// The request to the store is malformed, the caller may not make it, or the broker is not ready.
     Store(S3Refusal),
 }
 
@@ -46,7 +46,7 @@ pub(super) fn signed(uri: &str, added: &Added) -> Response<Full<Bytes>> {
     response(StatusCode::OK, &body)
 }
 
-/// The answer to a malformed request to the store, or to one that the caller may not make.
+/// The answer to a caller whose request to the store is refused.
 pub(super) fn refused(refusal: &S3Refusal) -> Response<Full<Bytes>> {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN);
     let message = refusal.full_message();

@@ -33,7 +33,7 @@ impl Asked {
 /// Parses a call. Unknown members are ignored, since later versions of the API may add some.
 ///
 /// # Errors
-/// A sentence that names the member and the rule.
+/// A sentence that names the member and the rule, or says that the body is not one JSON object.
 pub(super) fn request(body: &[u8]) -> Result<Asked, String> {
     let Ok(Value::Object(top)) = strict_json::parse(body) else {
         return Err("The body must be one JSON object, without duplicate names.".to_owned());

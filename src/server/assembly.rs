@@ -154,8 +154,8 @@ impl Materials<'_> {
     /// Assembles the broker, and opens its audit log.
     ///
     /// # Errors
-    /// [`StartError::Audit`] if the audit log cannot be opened, [`StartError::Outbound`] if TLS to identity
-    /// providers cannot be set up.
+    /// [`StartError::Audit`] if the audit log cannot be opened, [`StartError::Outbound`] if TLS to identity providers
+    /// cannot be set up, and [`StartError::Entropy`] if there are no random bytes.
     fn broker(self) -> Result<Broker, StartError> {
         let (config, parts, loaded) = (self.config, self.parts, self.loaded);
         let region = config

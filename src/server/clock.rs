@@ -93,7 +93,8 @@ impl Timekeeper {
         }
     }
 
-    /// The acceptance in the clock file; `None` if there is none, or if this broker has already applied it.
+    /// The acceptance in the clock file; `None` if there is none, if the file cannot be read, or if this broker has
+    /// already applied the acceptance.
     fn news(&self) -> Option<ClockMark> {
         let mark = self.file.as_ref()?.load().ok().flatten()?;
         (mark.accepted > self.accepted.load(Ordering::Relaxed)).then_some(mark)
@@ -165,8 +166,8 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     }
 }
 
-/// Applies an operator's acceptance of the wall clock. The file contains only the number of a change in the feed that
-/// revokes every session. The broker must have applied that change before it sets its time back.
+/// Applies an operator's acceptance of the wall clock. The file refers by number to a change in the feed that revokes
+/// every session. The broker must have applied that change before it sets its time back.
 async fn take(shared: &Shared, mark: ClockMark) {
     let (broker, keeper) = (&shared.broker, &shared.timekeeper);
     if broker.feed.sequence() < mark.sequence {

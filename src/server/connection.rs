@@ -77,7 +77,8 @@ pub(super) async fn accept(
     }
 }
 
-/// Takes a slot for a new connection. If no slot is free, another connection may be closed to free one.
+/// Takes a slot for a new connection. If no slot is free, another connection may be closed to free one. `None` if there
+/// is still none.
 async fn slot(slots: &Arc<Semaphore>, shared: &Shared) -> Option<OwnedSemaphorePermit> {
     if let Ok(slot) = slots.clone().try_acquire_owned() {
         return Some(slot);

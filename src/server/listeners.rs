@@ -70,8 +70,8 @@ fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAd
 }
 
 /// The host names by which clients may call this broker. They are the names in the configuration. If the configuration
-/// has none, they are the address of `[listen]`, the names of this machine on loopback if that address is on loopback,
-/// and the names in `certificate`.
+/// has none, they are the address of `[listen]` unless that stands for all addresses, the names of this machine on
+/// loopback if that address is on loopback, and the names in `certificate`.
 ///
 /// # Errors
 /// [`StartError::Names`] if there are none.

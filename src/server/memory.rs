@@ -9,7 +9,7 @@ const CONNECTION_BYTES: u64 = 65_536;
 /// The divisor for the part of the memory that connections may take: a quarter.
 const PART: u64 = 4;
 
-/// Reduces a limit on connections to the number for which a quarter of the memory is enough.
+/// Reduces a limit on connections to the number for which a quarter of the memory is enough, but not below 16.
 pub(super) fn fitting(connections: usize) -> usize {
     let Some(limit) = limit() else {
         return connections;

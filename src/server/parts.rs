@@ -101,9 +101,9 @@ impl Parts {
         Ok((parts, read))
     }
 
-    /// Reads the directory file, if there is one. On a first start the file is also compiled at once, so that its
-    /// errors are found before a store is created. On later starts it is compiled only after the store was opened, with
-    /// the ids that the store keeps.
+    /// Reads the directory file, if there is one. If this node has no watermark file, as on a first start, the file is
+    /// also compiled at once, so that its errors are found before a store is created. Otherwise it is compiled only
+    /// after the store was opened, with the ids that the store keeps.
     fn read_directory(
         config: &Config,
         entropy: &dyn Entropy,
@@ -222,7 +222,8 @@ impl Loaded {
     /// Loads the store. If the directory comes from a file, it is taken from `parts`.
     ///
     /// # Errors
-    /// [`StartError::Store`] or [`StartError::Rows`] for the first row or query that fails.
+    /// [`StartError::Store`] or [`StartError::Rows`] for the first row or query that fails; [`StartError::Rows`] also
+    /// if the directory is in the store and there is no master key.
     pub(super) async fn load(
         parts: &mut Parts,
         config: &Config,
@@ -303,7 +304,7 @@ pub fn entrance<'a>(config: &'a Config, master_key: Option<&'a MasterKey>) -> En
 /// Loads the directory of a store as a broker does when it starts, and opens every row and every secret.
 ///
 /// # Errors
-/// [`StartError::Rows`] for the first row that cannot be loaded.
+/// [`StartError::Rows`] if the store does not answer, or for the first row that cannot be loaded.
 pub async fn load_store(
     store: &Store,
     master_key: &Arc<MasterKey>,

@@ -274,7 +274,7 @@ pub async fn read_proxy_header<S: AsyncRead + Unpin>(
 }
 
 /// Reads the addresses and the additional fields of a header, which say whether the client used TLS. `None` if they are
-/// malformed.
+/// malformed, or the header is not for TCP over IPv4 or IPv6.
 fn proxied(family: u8, rest: &[u8], peer: Client) -> Option<Client> {
     let (ip, mut fields) = match family {
         // UNSPEC: the proxy does not know its client.

@@ -1,6 +1,7 @@
 //! Reloads: on SIGHUP and when files change, reads the directory file, the master key, the keyring, the certificate and
 //! the files of `[s3]` again. Each file is checked as a whole before it replaces the old state. An error is logged and
-//! changes nothing.
+//! changes nothing, with one exception: entries that were removed from the directory file lose their access even if the
+//! store cannot record the removal.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -269,8 +270,8 @@ pub(super) struct Stamps {
     s3: Vec<Stamp>,
 }
 
-/// Inode number, size and modification time of a file; `None` if it does not exist. A change of any of them
-/// means that the file was written or replaced.
+/// Inode number, size and modification time of a file; `None` if it does not exist or cannot be looked up. A change of
+/// any of them means that the file was written or replaced.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
 impl Stamps {

@@ -33,11 +33,11 @@ const MAX_STREAMS: u32 = 256;
 const MAX_HEADERS: usize = 128;
 /// The maximum length of the header list of a question, in bytes.
 const MAX_HEADER_BYTES: usize = 98_304;
-/// How long a connection may take to complete its handshake and to prove that it comes from one of the operator's
-/// proxies.
+/// How long a connection may take to complete its TLS handshake, and then again to prove that it comes from one of the
+/// operator's proxies.
 const UNTIL_PROVEN: Duration = Duration::from_secs(10);
-/// How long a connection without questions stays open. This is longer than proxies keep idle connections, so the proxy
-/// closes them first.
+/// How long an HTTP/1.1 connection waits for the head of the next question. This is longer than proxies keep idle
+/// connections, so the proxy closes them first.
 const IDLE: Duration = Duration::from_secs(300);
 const MAX_AGE: Duration = Duration::from_secs(3_600);
 /// How long questions in progress may take after a connection was asked to close.

@@ -102,7 +102,7 @@ async fn probe(shared: Arc<Shared>) {
     }
 }
 
-/// Fetches the keys of identity providers that are in use again, before they are too old to be used.
+/// Fetches the keys of the identity providers in use anew, before the known keys are too old to be used.
 async fn refresh_providers(broker: Arc<Broker>) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {

@@ -69,7 +69,8 @@ pub struct Batch {
 
 impl Batch {
     /// Signs the longest run of leaves from the beginning that one signature can cover, at most [`MAX_LEAVES`]. Returns
-    /// the number of leaves that were signed, which is 0 only if there are no leaves.
+    /// the number of leaves in this run, which is 0 only if there are no leaves, and the batch, or [`NoKey`] if the
+    /// keyring no longer has their key.
     pub fn sign<'l>(leaves: impl IntoIterator<Item = &'l Leaf>) -> (usize, Result<Self, NoKey>) {
         let mut leaves = leaves.into_iter().peekable();
         let Some(first) = leaves.peek().copied() else {
@@ -279,8 +280,7 @@ impl VerifiedRoots {
     }
 }
 
-/// A digest of everything that the check of a signature depends on. Its parts need no lengths between them: if the
-/// check succeeds, the key and the signature have fixed lengths.
+/// A digest of everything that the check of a signature depends on. Each part is preceded by its length.
 fn checked(key: &SessionKey, message: &[u8], signature: &[u8]) -> Hash {
     let mut context = Context::new(&SHA256);
     for part in [key.public_key(), signature, message] {

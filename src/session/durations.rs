@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::field::FieldError;
 
-/// The minimum duration of a session: 15 minutes.
+/// The minimum duration of a session, except for one of GetScopedCredentials: 15 minutes.
 pub const MIN: Duration = Duration::from_secs(900);
 /// The maximum duration of any session: 36 hours. AWS's limit for roles is 12 hours.
 pub const MAX: Duration = Duration::from_secs(129_600);

@@ -111,7 +111,7 @@ impl Drop for Over {
 
 enum End<T> {
     Over(T),
-    /// The broker closed the connection because the client exceeded a limit. Holds the reason.
+    /// The broker closed the connection at once, for this reason.
     Cut(&'static str),
 }
 

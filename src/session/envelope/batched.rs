@@ -61,7 +61,7 @@ impl Unsigned {
     /// Seals the envelope with the proof that its leaf was signed.
     ///
     /// # Errors
-    /// [`ring::error::Unspecified`] if the key was revoked meanwhile.
+    /// [`ring::error::Unspecified`] if the key was removed or revoked meanwhile.
     pub fn seal(
         self,
         keyring: &Keyring,
