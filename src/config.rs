@@ -50,7 +50,7 @@ pub enum ConfigError {
     /// The configuration file, or a file that it names, cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file is not TOML, or has an unknown or misplaced key.
+    /// The file is not TOML, or a key is unknown, misplaced, missing or of the wrong type.
     #[error("{path}: {error}")]
     Syntax {
         path: PathBuf,
@@ -101,8 +101,8 @@ pub struct Config {
     /// The file in which this node records how far it has read the store, to notice if the store is put back to an
     /// earlier state.
     pub watermark: Option<PathBuf>,
-    /// How long a node may be without confirmation that it knows the change feed. After that it accepts
-    /// nobody: 10 s to 36 h.
+    /// How long a node may be without confirmation that it knows the change feed, from 10 s to 36 h. After that it
+    /// accepts nobody.
     pub refuse_after: Duration,
     /// How long a change stays in the feed: 1 to 36,500 days.
     pub keep_changes: Duration,

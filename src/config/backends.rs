@@ -16,7 +16,7 @@ use crate::store::{self, Place};
 /// a SQLite file. The rules of `[store]` apply.
 ///
 /// # Errors
-/// A rule of `[store]` is broken; the message names the key and the rule.
+/// A rule of `[store]` is broken or a file cannot be read; the message names the key and the rule, or the file.
 pub fn store_at(
     to: &str,
     password_file: Option<&Path>,

@@ -1,4 +1,4 @@
-//! Principals that can administer the directory, and how messages and lists name them.
+//! Principals that can administer the directory.
 
 /// A principal that can administer the directory, given by ARN.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -67,7 +67,7 @@ impl Declaration {
     /// documents are decoded.
     ///
     /// # Errors
-    /// A message with the owner's ARN if a document cannot be decoded.
+    /// A message with the ARN or id of the resource if a document of it cannot be decoded.
     pub fn into_resources(self) -> Result<Vec<Resource>, String> {
         let mut roles = self.role_detail_list;
         let brevet = self.brevet;

@@ -20,7 +20,7 @@ use crate::revocations::Selector;
 pub(super) trait Declared {
     const HAS_SECRET: bool = false;
 
-    /// The ARN, access key id, serial number or account id.
+    /// The id under which the resource is stored, such as its ARN or the id of an access key.
     fn id(&self) -> &str;
 
     /// The name shown to people.

@@ -113,7 +113,8 @@ impl Declared for Account {
         Ok(())
     }
 
-    /// Keeps the old settings if the account is only mentioned and not declared.
+    /// Keeps the alias and the password policy that the declaration leaves out, for example because it only mentions
+    /// the account.
     fn keep_what_is_left_out(&mut self, old: &Self) {
         keep(&mut self.account_alias, &old.account_alias);
         keep(&mut self.password_policy, &old.password_policy);

@@ -22,7 +22,7 @@ shape! {
     BucketPolicyDetail {
         /// The name of the bucket. The name of its store is not part of it.
         bucket: String,
-        /// The account that owns the bucket, according to `[[s3.stores]]`.
+        /// The account that owns the bucket. The policy is in force only if `[[s3.stores]]` names the same account.
         account_id: String,
         policy: Option<Document>,
         create_date: Option<String>,

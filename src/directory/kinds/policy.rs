@@ -160,7 +160,8 @@ impl Declared for ManagedPolicyDetail {
         Ok(())
     }
 
-    /// Keeps the old tags, because AWS's `ManagedPolicyDetail` has none.
+    /// Keeps the values that the declaration leaves out, such as the tags, which AWS's `ManagedPolicyDetail` does not
+    /// have, and the highest number of a version.
     fn keep_what_is_left_out(&mut self, old: &Self) {
         keep(&mut self.policy_id, &old.policy_id);
         keep(&mut self.create_date, &old.create_date);

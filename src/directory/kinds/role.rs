@@ -173,7 +173,8 @@ impl Declared for RoleDetail {
         Ok(())
     }
 
-    /// Keeps the old description and session duration, because AWS's `RoleDetail` has neither.
+    /// Keeps the values that the declaration leaves out, such as the description and the session duration, which AWS's
+    /// `RoleDetail` does not have.
     fn keep_what_is_left_out(&mut self, old: &Self) {
         keep_id(&mut self.role_id, &old.role_id);
         keep(&mut self.create_date, &old.create_date);

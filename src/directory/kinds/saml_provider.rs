@@ -34,7 +34,8 @@ shape! {
         create_date: Option<String>,
         valid_until: Option<String>,
         assertion_encryption_mode: Option<String>,
-        /// The ids and dates of the private keys, as AWS prints them. They are kept but not used.
+        /// The ids and dates of the private keys, as AWS prints them. They are shown to administrators, and do not
+        /// decide which keys decrypt.
         private_key_list: Option<Box<RawValue>>,
         /// The private keys that decrypt assertions, as PEM (PKCS#8): one, or two during a rollover.
         /// This field has them in clear, and `SealedPrivateKeys` sealed under the master key.

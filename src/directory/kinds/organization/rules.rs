@@ -126,7 +126,8 @@ fn check_tree(organization: &OrganizationDetail, all: &mut Vec<String>) {
     all.sort();
 }
 
-/// Counts the units from `parent` up to the root, including `parent`.
+/// Returns how many levels a unit with this parent is below the root: 1 if the parent is the root. The error is the
+/// rule that the place of the unit breaks.
 fn depth(
     parent: &str,
     parents: &HashMap<&str, &str>,
@@ -198,9 +199,9 @@ fn allows_only(document: &Document) -> bool {
     }
 }
 
-/// Checks that attachments name existing policies, that their type may be attached, and that each
-/// root, unit and account has a service control policy if such policies are in force, because AWS
-/// never leaves one without.
+/// Checks that policies are attached only to the root, units and accounts of the organization, that their type may be
+/// attached, that there are not too many at one place, and that each root, unit and account has a service control
+/// policy if such policies are in force, because AWS never leaves one without.
 fn check_attachments(organization: &OrganizationDetail, all: &mut Vec<String>) {
     let roots = organization.roots.iter().map(|root| root.id.as_str());
     let units = organization
