@@ -18,7 +18,8 @@ pub fn keep_memory_private() {
     if let Err(error) =
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
     {
-        tracing::debug!(%error, "core dumps of this process could not be switched off");
+        tracing::debug!(%error, "the memory of this process could not be kept private: a program that receives core \
+            dumps, and other processes of the same account, may be able to read the keys in it");
     }
 }
 
@@ -28,7 +29,8 @@ pub fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "cannot raise the limit of file descriptors");
+        tracing::debug!(%error, "the soft limit of file descriptors could not be raised to the hard limit, and stays \
+            as it was");
     }
 }
 

@@ -65,7 +65,7 @@ where
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Error::TooLarge(most)),
         Err(_) => Err(match origin.shed() {
             Some(shed) => ops::shed(broker, shed),
-            None => Error::Malformed("The body of the request ended early.".into()),
+            None => Error::Malformed("The body of the request was not received completely.".into()),
         }),
     }
 }

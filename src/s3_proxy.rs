@@ -95,7 +95,7 @@ where
         ),
         (Proxies::Unknown, true) => text(
             StatusCode::NOT_FOUND,
-            "This listener serves only /s3/authorize, /s3/store-refused and Envoy's gRPC service envoy.service.auth.v3.Authorization.",
+            "This listener serves only /s3/authorize, /s3/store-refused and Envoy's gRPC service envoy.service.auth.v3.Authorization, and the calls of gateways if [s3] gateway_regions is set.",
         ),
     }
 }
@@ -113,7 +113,10 @@ where
     match tokio::time::timeout(CALL_TIMEOUT, grpc.unary(Check(Arc::new(question)), request)).await {
         Ok(response) => response,
         Err(_) => {
-            Status::deadline_exceeded("The check request did not arrive in time.").into_http()
+            let limit = CALL_TIMEOUT.as_secs();
+            let text =
+                format!("The check request was not received and answered within {limit} seconds.");
+            Status::deadline_exceeded(text).into_http()
         }
     }
 }
@@ -162,7 +165,10 @@ impl Question {
     /// store.
     async fn decide(&self, head: Head<'_>, origin: Origin) -> Decision {
         if let Err(why) = &self.readiness {
-            tracing::debug!(why, "a request to an object store was refused");
+            tracing::debug!(
+                why,
+                "a request to an object store was refused, because the broker is not ready"
+            );
             let refusal = S3Refusal::new(Code::ServiceUnavailable, "Please try again.");
             return Decision::Refuse(refusal);
         }
@@ -235,7 +241,7 @@ fn origin(
 fn misconfigured(rule: &str) -> Decision {
     tracing::warn!(
         rule,
-        "a proxy's request for a decision about an object store could not be read"
+        "a proxy's request for a decision about an object store breaks a rule, so the request of its client was refused"
     );
     Decision::Refuse(S3Refusal::new(Code::InvalidRequest, rule))
 }

@@ -108,7 +108,10 @@ impl Signer<'_> {
         }
         let asked = read::request(&body).map_err(Error::Malformed)?;
         if let Err(why) = &self.readiness {
-            tracing::debug!(why, "a request to an object store was not signed");
+            tracing::debug!(
+                why,
+                "a request to an object store was not signed, because the broker is not ready"
+            );
             let refusal = S3Refusal::new(Code::ServiceUnavailable, "Please try again.");
             return Err(refusal.into());
         }
@@ -163,7 +166,8 @@ impl Signer<'_> {
             }
         };
         if host != asked.authority {
-            let message = "The host in `uri` and the host in the header 'host' must be the same.";
+            let message =
+                format!("The host in `uri` must be '{host}', as the broker calls this store.");
             return Err(S3Refusal::new(Code::InvalidRequest, message).into());
         }
         // What a proxy would remove reaches the store.
@@ -250,7 +254,7 @@ fn payload(asked: &Asked) -> Result<Cow<'_, str>, S3Refusal> {
     match (asked.header(PAYLOAD), hash) {
         (Some(declared), Some(hash)) if declared != hash => Err(S3Refusal::new(
             Code::BadDigest,
-            "The header 'x-amz-content-sha256' must be the hash of `body`.",
+            "The header 'x-amz-content-sha256' must be the SHA-256 hash of `body`.",
         )),
         (Some(declared), _) => Ok(declared.into()),
         (None, Some(hash)) => Ok(hash.into()),

@@ -99,7 +99,7 @@ impl Sessions {
             Kind::Redis(redis) => {
                 if let Err(error) = Box::pin(redis.record(keyring, record, now)).await {
                     self.metrics.sessions_lost.inc();
-                    tracing::debug!(%error, "a session record could not be written to redis");
+                    tracing::debug!(%error, "a session record could not be written to redis; the session is valid without it");
                 }
             }
         }
@@ -121,7 +121,8 @@ impl Sessions {
                 let kept = Box::pin(redis.keep_token(keyring, key, token, expires_at, now)).await;
                 if let Err(error) = kept {
                     self.metrics.sessions_lost.inc();
-                    tracing::debug!(%error, "a session token could not be stored in redis");
+                    tracing::debug!(%error, "a session token could not be stored in redis; requests that carry only the access key id \
+                        of the session are refused");
                 }
             }
         }
@@ -185,8 +186,8 @@ impl Sessions {
         if let Kind::Redis(redis) = &self.kind
             && let Err(error) = Box::pin(redis.release_signature(keyring, signature)).await
         {
-            tracing::debug!(%error, "a call with a single-use signature failed, but the signature is still \
-                marked as used in redis");
+            tracing::debug!(%error, "a call with a single-use signature failed, and its mark in redis could not be \
+                removed: the signature may count as used");
         }
     }
 

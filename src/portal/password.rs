@@ -101,7 +101,7 @@ fn rule(policy: &PasswordPolicy) -> String {
                 .collect();
             match wanted.as_slice() {
                 [] => String::new(),
-                wanted => format!(" The password must contain {}.", wanted.join(", ")),
+                wanted => format!(" The password must contain each of these: {}.", wanted.join(", ")),
             }
         }
     };

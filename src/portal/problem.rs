@@ -79,8 +79,11 @@ impl Problem {
     pub(super) fn method(allow: &'static str) -> Self {
         let t = &ENGLISH;
         let status = StatusCode::METHOD_NOT_ALLOWED;
-        let mut problem = Self::new(status, t.method_title, t.method, t.method_next)
-            .leading_to("/portal", t.to_roles);
+        let (title, what, next) = match allow.contains("GET") {
+            true => (t.no_form_title, t.no_form, t.not_found_next),
+            false => (t.method_title, t.method, t.method_next),
+        };
+        let mut problem = Self::new(status, title, what, next).leading_to("/portal", t.to_roles);
         problem.0.allow = Some(allow);
         problem
     }
@@ -172,9 +175,15 @@ impl Problem {
                 Self::new(status, t.later_title, t.later, t.later_next)
             }
             StatusCode::TOO_MANY_REQUESTS => {
-                Self::new(status, t.too_many_title, t.too_many, t.later_next)
+                Self::new(status, t.too_many_title, t.too_many_what, t.too_many_next)
             }
-            StatusCode::FORBIDDEN => Self::new(status, t.refused_title, text, t.refused_next),
+            StatusCode::FORBIDDEN => {
+                let next = match error.class() {
+                    Class::Unauthenticated => t.ended_next,
+                    _ => t.refused_next,
+                };
+                Self::new(status, t.refused_title, text, next)
+            }
             _ => Self::new(status, t.failed_title, text, t.failed_next),
         };
         problem.0.retry_after = retry_after(error);
@@ -196,7 +205,6 @@ impl Problem {
     /// Adds a message that an identity provider sent. The page marks it as not written by this
     /// broker.
     #[must_use]
-    #[allow(dead_code, reason = "the pages of identity providers use it")]
     pub(super) fn said(mut self, text: impl Into<String>) -> Self {
         self.0.foreign = Some(text.into()).filter(|text| !text.is_empty());
         self
@@ -266,7 +274,7 @@ impl Problem {
 
 impl From<askama::Error> for Problem {
     fn from(error: askama::Error) -> Self {
-        tracing::error!(%error, "a page could not be rendered");
+        tracing::error!(%error, "a page of the portal could not be rendered; the browser got an error page instead");
         Self::internal()
     }
 }

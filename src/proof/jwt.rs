@@ -26,7 +26,7 @@ pub enum TokenError {
     #[error("the token is malformed")]
     Malformed,
     /// The header requires something that is not supported, or an algorithm that is not accepted.
-    #[error("the token's header is not accepted")]
+    #[error("the token's header names an algorithm or requires something that is not accepted")]
     Header,
     /// The signature was not made with the key, or there is no suitable key.
     #[error("the token's signature is not valid")]

@@ -29,7 +29,7 @@ impl<'a> CopySource<'a> {
         };
         if text.starts_with("arn:") || text.starts_with("/arn:") {
             return Err(invalid(
-                "names an access point, which is not supported: name the bucket and the object",
+                "names its source by an ARN, such as that of an access point, which is not supported: write `BUCKET/KEY`",
             ));
         }
         let (path, version) = match text.split_once('?') {
@@ -43,7 +43,10 @@ impl<'a> CopySource<'a> {
         };
         let plain = |v: &str| is_id(v) && !v.contains(['+', '=']);
         if version.is_some_and(|v| !plain(v)) {
-            return Err(invalid("has a malformed version id"));
+            return Err(invalid(
+                "must have a version id of 1 to 1,024 letters, digits, `-`, `_`, `~` and `.`, without `..` and without \
+                 a `.` at the beginning",
+            ));
         }
         let path = path.strip_prefix('/').unwrap_or(path);
         let (bucket, key) = path

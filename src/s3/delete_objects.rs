@@ -39,7 +39,7 @@ pub(super) fn read(
     let body = head.body.ok_or_else(|| {
         S3Refusal::new(
             Code::NotImplemented,
-            "The names of the objects to delete are in the body, which the proxy does not send along. Delete the objects one by one, or let the proxy send the body of requests with `?delete` (with Envoy: `with_request_body` on that route).",
+            "The names of the objects to delete are in the body, which the broker did not receive completely. Delete the objects one by one, or let the proxy send the whole body of requests with `?delete` (with Envoy: `with_request_body` on that route).",
         )
     })?;
     if body.len() > MAX_BODY_BYTES
@@ -165,7 +165,8 @@ fn parse(text: &str, rules: &StoreRules) -> Result<Vec<Condemned>, S3Refusal> {
     if body.contains("<?") {
         return Err(malformed("processing instructions are not accepted"));
     }
-    let document = Document::parse(text).map_err(|_| malformed("the document cannot be parsed"))?;
+    let document =
+        Document::parse(text).map_err(|_| malformed("the document is not well-formed XML"))?;
     let root = document.root_element();
     expect(root, "Delete")?;
     let mut condemned = Vec::new();
@@ -212,15 +213,22 @@ fn object(node: Node<'_, '_>, rules: &StoreRules) -> Result<Condemned, S3Refusal
             "Key" => key = Some(ObjectKey::new(value.to_owned().into(), rules)?),
             "VersionId" => {
                 if !is_id(value) {
-                    return Err(malformed("a version id is malformed"));
+                    return Err(malformed(
+                        "a version id must be 1 to 1,024 letters, digits or characters of `-._~+=`, without `..` and \
+                         without a `.` at the beginning",
+                    ));
                 }
                 version = Some(value.to_owned());
             }
             "ETag" | "LastModifiedTime" | "Size" => {}
-            _ => return Err(malformed("the document has an unknown element")),
+            _ => {
+                return Err(malformed(
+                    "an `Object` contains something other than Key, VersionId, ETag, LastModifiedTime and Size",
+                ));
+            }
         }
     }
-    let key = key.ok_or_else(|| malformed("an object has no key"))?;
+    let key = key.ok_or_else(|| malformed("an `Object` has no `Key`"))?;
     Ok(Condemned { key, version })
 }
 
@@ -255,7 +263,9 @@ fn expect(node: Node<'_, '_>, name: &str) -> Result<(), S3Refusal> {
     if good {
         return Ok(());
     }
-    Err(malformed("the document has an unknown element"))
+    Err(malformed(
+        "an element has an unexpected name, has attributes, or is in another namespace than S3's",
+    ))
 }
 
 fn malformed(what: &str) -> S3Refusal {

@@ -144,9 +144,9 @@ impl<'a> Head<'a> {
             ));
         }
         match self.header("host") {
-            Some(host) if host != self.authority => {
-                Err(invalid("The headers 'host' and ':authority' differ."))
-            }
+            Some(host) if host != self.authority => Err(invalid(
+                "The header 'host' differs from the host of the request (':authority' in HTTP/2).",
+            )),
             _ => Ok(()),
         }
     }
@@ -162,9 +162,9 @@ fn check_header(name: &str, value: &str, earlier: &[(String, String)]) -> Result
             || (of_user && matches!(b, b'_' | b'.'))
     };
     if name.is_empty() || !name.bytes().all(legal) {
-        return Err(invalid(
-            "A header has a name with other characters than letters, digits and hyphens.",
-        ));
+        return Err(invalid(format!(
+            "The name of the header {name:?} may contain only letters, digits and hyphens."
+        )));
     }
     if value.chars().any(|c| c.is_control() && c != '\t') {
         return Err(invalid(format!(

@@ -53,7 +53,7 @@ impl<'a> ObjectKey<'a> {
             let mut segments = bare.unwrap_or(&name).split('/');
             if segments.clone().any(is_private) {
                 return invalid(
-                    "The name of the object is reserved: stores that keep objects as files have data of their own under such names.",
+                    "The name of the object is reserved: stores that keep objects as files have data of their own in the segments `.uploads`, `*.versions` and `*__XLDIR__`.",
                 );
             }
             if segments.any(str::is_empty) {

@@ -252,6 +252,10 @@ fn has_dot_segment(text: &str) -> bool {
     text.split(['/', '\\']).any(|s| matches!(s, "." | ".."))
 }
 
+/// The rule of [`is_beginning_of_keys`] for the message to the caller.
+const BEGINNING: &str = "must be the beginning of an object's name: at most 1024 bytes, without the segments `.` and `..` \
+    and, unless the store has `keeps_slashes`, without empty segments and backslashes";
+
 /// Checks the values of parameters that influence the decision or identify the object.
 fn check_values(routed: &Routed<'_>, rules: &StoreRules) -> Result<(), S3Refusal> {
     let prefix = routed.parameter("prefix").unwrap_or_default();
@@ -260,26 +264,39 @@ fn check_values(routed: &Routed<'_>, rules: &StoreRules) -> Result<(), S3Refusal
         plain && text.parse::<u32>().is_ok_and(|n| n <= most)
     };
     for (name, value) in &routed.query {
-        let good = match *name {
-            "partNumber" => number(value, 10_000) && !value.starts_with('0'),
-            "max-keys" | "max-parts" | "max-uploads" | "max-buckets" | "part-number-marker" => {
-                number(value, i32::MAX.unsigned_abs())
+        let (good, rule) = match *name {
+            "partNumber" => (
+                number(value, 10_000) && !value.starts_with('0'),
+                "must be a number from 1 to 10000",
+            ),
+            "max-keys" | "max-parts" | "max-uploads" | "max-buckets" | "part-number-marker" => (
+                number(value, i32::MAX.unsigned_abs()),
+                "must be a number from 0 to 2147483647",
+            ),
+            "versionId" | "uploadId" | "id" | "version-id-marker" | "upload-id-marker" => (
+                is_id(value) || (name.ends_with("-marker") && value.is_empty()),
+                "must be 1 to 1024 letters, digits or characters of `-._~+=`, without `..` and without a `.` at the \
+                 beginning",
+            ),
+            "prefix" => (is_beginning_of_keys(value, rules), BEGINNING),
+            "marker" | "start-after" | "key-marker" => {
+                let is_below = value.starts_with(prefix) || value.is_empty();
+                match is_beginning_of_keys(value, rules) {
+                    true => (is_below, "must begin with the value of `prefix`"),
+                    false => (false, BEGINNING),
+                }
             }
-            "versionId" | "uploadId" | "id" | "version-id-marker" | "upload-id-marker" => {
-                is_id(value) || (name.ends_with("-marker") && value.is_empty())
-            }
-            "prefix" | "marker" | "start-after" | "key-marker" => {
-                is_beginning_of_keys(value, rules)
-                    && (*name == "prefix" || value.starts_with(prefix) || value.is_empty())
-            }
-            "continuation-token" => !has_dot_segment(value),
-            "encoding-type" => *value == "url",
-            _ => true,
+            "continuation-token" => (
+                !has_dot_segment(value),
+                "must not have the segments `.` and `..`",
+            ),
+            "encoding-type" => (*value == "url", "must be `url`"),
+            _ => (true, ""),
         };
         if !good {
             return Err(S3Refusal::new(
                 Code::InvalidArgument,
-                format!("The value of the query parameter `{name}` is not valid."),
+                format!("The query parameter `{name}` {rule}."),
             ));
         }
     }

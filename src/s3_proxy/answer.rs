@@ -191,7 +191,7 @@ fn allowed(
 fn unsendable() -> S3Refusal {
     S3Refusal::new(
         Code::InvalidUri,
-        "The path has characters that a header cannot contain.",
+        "The path, the host or a header for the store has characters that a header cannot contain.",
     )
 }
 
@@ -200,8 +200,8 @@ fn unsendable() -> S3Refusal {
 pub(super) fn store_refused() -> Response<Body> {
     let refusal = S3Refusal::new(
         Code::ServiceUnavailable,
-        "The store refused a request that the broker had allowed: it rejects the access key or the clock of the \
-         broker, or the object is locked.",
+        "The store refused a request that the broker had allowed, for example because the store rejects the access \
+         key or the clock of the broker, or because the object is locked.",
     );
     refused(&refusal, Family::Forwarded)
 }

@@ -18,7 +18,9 @@ pub struct Memory(AtomicUsize);
 
 /// The bodies that are still arriving would exceed [`MOST`].
 #[derive(Debug, thiserror::Error)]
-#[error("the requests of proxies for decisions take too much memory")]
+#[error(
+    "the bodies of the proxies' requests for decisions would take more than 64 MiB of memory together"
+)]
 pub(super) struct Full;
 
 /// A body whose bytes are counted until it has arrived or is dropped.

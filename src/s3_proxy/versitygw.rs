@@ -138,7 +138,7 @@ impl Gateway {
             ));
         }
         if request.method() != Method::POST {
-            let text = "This endpoint takes POST.";
+            let text = "This address accepts only the method POST.";
             return closing(failure(StatusCode::METHOD_NOT_ALLOWED, "BadRequest", text));
         }
         let (head, body) = request.into_parts();
@@ -163,7 +163,9 @@ impl Gateway {
             Err(error) if error.is::<memory::Full>() => {
                 Err(Error::ServiceUnavailable("capacity for this request"))
             }
-            Err(_) => Err(Error::Malformed("the body ended early".to_owned())),
+            Err(_) => Err(Error::Malformed(
+                "The body of the request was not received completely.".to_owned(),
+            )),
         });
         let body = match body {
             Ok(body) => body,

@@ -188,8 +188,9 @@ async fn take(shared: &Shared, mark: ClockMark) {
         if !keeper.refused.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 sequence = mark.sequence,
-                "the clock file records that an operator has accepted the clock, but the change with this number in \
-                 the feed does not: the broker ignores the file"
+                "the clock file says that an operator has accepted the clock, but the change with this number in the \
+                 feed is no such acceptance, or was applied before: the broker ignores the file. To accept the clock, \
+                 run `{ACCEPT}`"
             );
         }
         return;
@@ -262,7 +263,9 @@ impl Reported {
         };
         match (self, next) {
             (last, next) if last == next => {}
-            (_, Self::Right) => tracing::info!(time = %clock.now(), "the clock is right again"),
+            (_, Self::Right) => {
+                tracing::info!(time = %clock.now(), "the clock is no longer behind the latest time that this broker has seen")
+            }
             _ => tracing::error!("not ready: {}", why(clock, lag)),
         }
         next

@@ -35,7 +35,7 @@ pub(super) async fn accept(
 ) {
     let mut stop = shared.stop.clone();
     let mut warned: Option<Instant> = None;
-    let mut warn = |text: &'static str| {
+    let mut warn = |text: &str| {
         if warned.is_none_or(|at| at.elapsed() > Duration::from_secs(1)) {
             warned = Some(Instant::now());
             tracing::warn!("{text}");
@@ -45,9 +45,12 @@ pub(super) async fn accept(
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
-                Err(_) => {
+                Err(error) => {
                     // No file descriptors are left, or the peer has gone; trying again at once does not help.
-                    warn("a connection could not be accepted");
+                    warn(&format!(
+                        "a connection could not be accepted: {error}; if too many files are open, raise the limit \
+                         (`ulimit -n`, `LimitNOFILE=`)"
+                    ));
                     tokio::time::sleep(ACCEPT_BACK_OFF).await;
                     continue;
                 }
@@ -58,9 +61,10 @@ pub(super) async fn accept(
         let source = (!shared.listener.is_trusted(peer.ip())).then(|| peer.ip());
         let Ok(account) = shared.admission.connect(source) else {
             shared.broker.metrics.connections_refused.inc();
-            warn(
-                "a source address has reached its limit of connections; the broker closes its new connections",
-            );
+            warn(&format!(
+                "the source address {} has reached its limit of connections; the broker closes its new connections",
+                peer.ip()
+            ));
             continue;
         };
         let Some(slot) = slot(&slots, &shared).await else {

@@ -22,7 +22,7 @@ pub(super) fn fitting(connections: usize) -> usize {
             descriptors,
             fitting,
             "the broker accepts fewer connections than [limits] connections, since this process has too few file \
-             descriptors; raise `ulimit -n`"
+             descriptors; raise the limit (`ulimit -n`, `LimitNOFILE=`)"
         );
     }
     fitting.min(connections)

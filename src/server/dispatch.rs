@@ -131,8 +131,13 @@ async fn answer_grpc(
                 tonic_health::pb::health_server::HealthServer::new(Health(shared.clone()));
             match tokio::time::timeout(CALL_TIMEOUT, service.call(request)).await {
                 Ok(result) => infallible(result),
-                Err(_) => tonic::Status::deadline_exceeded("The request did not arrive in time.")
-                    .into_http(),
+                Err(_) => {
+                    let limit = CALL_TIMEOUT.as_secs();
+                    let text = format!(
+                        "The request was not received and answered within {limit} seconds."
+                    );
+                    tonic::Status::deadline_exceeded(text).into_http()
+                }
             }
         }
         Grpc::Reflection if shared.reflection => match reflection().build_v1() {
@@ -175,7 +180,7 @@ impl tonic_health::pb::health_server::Health for Health {
         let known = ["", api::SERVICE, api::ADMINISTRATION, api::RELYING];
         if !known.contains(&request.get_ref().service.as_str()) {
             return Err(tonic::Status::not_found(
-                "This port serves no gRPC service with this name.",
+                "This port reports the health of no gRPC service with this name; without a name, it reports that of the broker.",
             ));
         }
         let status = match self.0.is_ready() {

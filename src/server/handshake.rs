@@ -55,7 +55,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Greeting<S> {
         if self.left == Some(0) {
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "the TLS handshake is too long",
+                format!(
+                    "the client sent more than {MAX_HELLO_BYTES} bytes in the TLS handshake before the answer, or more \
+                     than {MAX_REST_BYTES} after it"
+                ),
             )));
         }
         let before = buffer.filled().len();

@@ -287,7 +287,7 @@ async fn bind_principals(context: CommandContext<'_>, directory: &Directory) {
         ),
         Err(error) => {
             tracing::warn!(%error, "the ARNs of principals in policies of an earlier version could not be replaced \
-                with unique ids")
+                with unique ids; the broker tries again when it starts the next time")
         }
     }
 }

@@ -253,7 +253,7 @@ pub async fn read_proxy_header<S: AsyncRead + Unpin>(
     }
     let length = usize::from(u16::from_be_bytes([high, low]));
     if length > MAX_PROXY_HEADER_BYTES {
-        return Err(malformed("the PROXY header is too long"));
+        return Err(malformed("the PROXY header is longer than 4,096 bytes"));
     }
     let mut rest = vec![0; length];
     stream.read_exact(&mut rest).await?;

@@ -66,7 +66,10 @@ pub(super) async fn watch(
                 Ok(true) => seen.directory = None,
                 Ok(false) => {}
                 Err(_) => {
-                    tracing::error!("a reload panicked; it may not have read all files again")
+                    tracing::error!(
+                        "a reload panicked, so some files may not have been read again; the broker goes on with what \
+                         it has read before. Send SIGHUP to try again"
+                    )
                 }
             }
         }

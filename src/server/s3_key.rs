@@ -23,7 +23,7 @@ pub(super) fn read(path: &Path) -> Result<StoreKey, String> {
 }
 
 fn parse(text: &str) -> Result<StoreKey, &'static str> {
-    const FORM: &str = "must have the lines `[default]`, `aws_access_key_id = …` and `aws_secret_access_key = …`, and nothing else";
+    const FORM: &str = "must have the lines `[default]`, `aws_access_key_id = …` and `aws_secret_access_key = …`, and nothing else; a value must be visible ASCII characters without commas";
     let (mut section, mut id, mut secret) = (false, None, None);
     for line in text.lines().map(str::trim) {
         if line.is_empty() || line.starts_with(['#', ';']) {

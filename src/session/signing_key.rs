@@ -94,7 +94,9 @@ pub struct SigningKey {
 
 /// A key could not be generated or parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the key could not be generated, or is not valid for its algorithm")]
+#[error(
+    "the key cannot be used: generating or signing failed, or it is not valid for its algorithm"
+)]
 pub struct BadKey;
 
 impl From<NoEntropy> for BadKey {

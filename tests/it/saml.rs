@@ -345,7 +345,10 @@ fn an_encrypted_response_is_shown_with_its_private_key() {
     let (status, text) = inspect("encrypted/aes256.xml", "xmlsec-metadata.xml", &here);
     assert_eq!(status, Some(1));
     assert!(text.contains("has no PrivateKeys"), "{text}");
-    assert!(text.contains("declare the private key"), "{text}");
+    assert!(
+        text.contains("give this provider in the directory"),
+        "{text}"
+    );
     let with_key: Vec<&str> = here.into_iter().chain(["--private-key", &key]).collect();
     let (status, text) = inspect("encrypted/aes256.xml", "xmlsec-metadata.xml", &with_key);
     assert_eq!(status, Some(0), "{text}");

@@ -169,7 +169,10 @@ fn oaep(copy: Element<'_, '_>) -> Result<Oaep, Refusal> {
 }
 
 fn not_accepted(algorithm: Option<&str>) -> Refusal {
-    Refusal::EncryptionAlgorithm(seen(algorithm.unwrap_or_default()))
+    let algorithm = algorithm.filter(|uri| !uri.is_empty());
+    Refusal::EncryptionAlgorithm(seen(
+        algorithm.unwrap_or("an unknown algorithm, because Algorithm is missing"),
+    ))
 }
 
 fn cipher_value(of: Element<'_, '_>) -> Result<Vec<u8>, Refusal> {

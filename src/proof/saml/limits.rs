@@ -53,13 +53,15 @@ pub enum XmlError {
     #[error("the document has more than {0} bytes")]
     TooLong(usize),
     /// The text is not UTF-8, or declares another encoding.
-    #[error("the document is not in UTF-8")]
+    #[error("the document is not in UTF-8, or declares another encoding")]
     Encoding,
     /// The XML declaration is malformed, or declares a version other than 1.0.
     #[error("the XML declaration is malformed, or declares a version other than 1.0")]
     Declaration,
     /// The text has a document type declaration or another declaration.
-    #[error("the document has a document type declaration (DTD)")]
+    #[error(
+        "the document has a document type declaration (DTD) or another construct that begins with `<!`"
+    )]
     Dtd,
     #[error("the document has a processing instruction")]
     ProcessingInstruction,
@@ -87,7 +89,7 @@ pub enum XmlError {
     /// An element has the same attribute or declaration twice.
     #[error("an element has the same attribute twice")]
     DuplicateAttribute,
-    /// The text has more of these parts, such as elements, than the limit allows.
+    /// The text has more parts of a kind than the limit allows. The text names the kind and the limit.
     #[error("the document has too many {0}")]
     TooMany(&'static str),
     /// Two elements have the same ID, or an ID is not a valid name.
@@ -116,7 +118,9 @@ pub(super) fn check(text: &str, limits: &Limits) -> Result<(), XmlError> {
         references(before)?;
         nodes += 1 + u32::from(!before.is_empty());
         if nodes > limits.nodes {
-            return Err(XmlError::TooMany("elements, texts and comments"));
+            return Err(XmlError::TooMany(
+                "elements, texts and comments (limit: 20,000 in a response, 60,000 in metadata)",
+            ));
         }
         rest = if let Some(comment) = markup.strip_prefix("!--") {
             after(comment, "-->")?
@@ -137,13 +141,13 @@ pub(super) fn check(text: &str, limits: &Limits) -> Result<(), XmlError> {
             let outer = open.last().map_or(0, |(_, namespaces)| *namespaces);
             let namespaces = outer + tag.namespaces;
             if namespaces > MAX_NAMESPACES {
-                return Err(XmlError::TooMany("namespaces"));
+                return Err(XmlError::TooMany("namespaces in scope (limit: 32)"));
             }
             if !tag.is_empty {
                 open.push((tag.name, namespaces));
             }
             if open.len() > limits.depth {
-                return Err(XmlError::TooMany("levels of nested elements"));
+                return Err(XmlError::TooMany("levels of nested elements (limit: 32)"));
             }
             tag.rest
         };
@@ -207,7 +211,7 @@ impl<'a> Tag<'a> {
             }
             seen.push(attribute.qualified);
             if seen.len() > MAX_ATTRIBUTES {
-                return Err(XmlError::TooMany("attributes on one element"));
+                return Err(XmlError::TooMany("attributes on one element (limit: 64)"));
             }
         }
     }
@@ -419,7 +423,7 @@ mod tests {
         assert_eq!(refused(&attributes(MAX_ATTRIBUTES)), None);
         assert_eq!(
             refused(&attributes(MAX_ATTRIBUTES + 1)),
-            Some(XmlError::TooMany("attributes on one element"))
+            Some(XmlError::TooMany("attributes on one element (limit: 64)"))
         );
         let namespaces = |n: usize| {
             (0..n).rfold(String::new(), |inner, i| {
@@ -435,13 +439,13 @@ mod tests {
             .collect();
         assert_eq!(
             refused(&format!("<a{many}/>")),
-            Some(XmlError::TooMany("namespaces"))
+            Some(XmlError::TooMany("namespaces in scope (limit: 32)"))
         );
         let deep = |n: usize| "<a>".repeat(n) + &"</a>".repeat(n);
         assert_eq!(refused(&deep(RESPONSE.depth)), None);
         assert_eq!(
             refused(&deep(RESPONSE.depth + 1)),
-            Some(XmlError::TooMany("levels of nested elements"))
+            Some(XmlError::TooMany("levels of nested elements (limit: 32)"))
         );
         assert!(
             refused(&format!(

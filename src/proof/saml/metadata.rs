@@ -45,7 +45,7 @@ pub enum MetadataError {
     /// an `EntitiesDescriptor`.
     #[error(
         "the metadata must have exactly one EntityDescriptor with an IDPSSODescriptor for SAML \
-         2.0, but has {0}; give the metadata of one identity provider only"
+         2.0, but has {0}; give the metadata of one identity provider, and not of a group or of a service provider"
     )]
     Entities(usize),
     /// An element breaks a rule, or there are more keys than are accepted. The text says which.
@@ -327,7 +327,7 @@ fn key_of(der: &[u8], fingerprint: &str) -> Result<SigningKey, &'static str> {
                 _ => return Err("has a key on a curve other than P-256 and P-384"),
             }
         }
-        _ => return Err("has a key that is neither RSA nor ECDSA"),
+        _ => return Err("has a key that is neither RSA nor ECDSA with an uncompressed point"),
     };
     let validity = certificate.validity();
     Ok(SigningKey {

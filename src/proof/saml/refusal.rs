@@ -33,7 +33,7 @@ pub enum Refusal {
     #[error("the root element is `{0}` and not a SAML 2.0 Response")]
     NotResponse(String),
     /// An element lacks something that SAML requires, or has something that is not allowed.
-    #[error("the element {element} is not accepted: {rule}")]
+    #[error("the element {element} breaks a rule: {rule}")]
     Element {
         element: &'static str,
         rule: &'static str,
@@ -58,7 +58,10 @@ pub enum Refusal {
     Decryption,
     /// The response does not have exactly one assertion as its child, or contains another assertion or response
     /// elsewhere.
-    #[error("the response must have exactly one Assertion, as its child, and none elsewhere")]
+    #[error(
+        "the response must have exactly one Assertion or EncryptedAssertion, as its child, and neither another one nor \
+         another Response elsewhere"
+    )]
     Assertions,
     /// A signature is not a child of the response or of the assertion, or one of these has two
     /// signatures.
@@ -66,7 +69,7 @@ pub enum Refusal {
         "a signature is not a child of the Response or the Assertion, or one of these has two signatures"
     )]
     MisplacedSignature,
-    #[error("the identity provider reports `{code}`: `{message}`")]
+    #[error("the identity provider reports the status `{code}`{}", stated(.message))]
     Status {
         code: String,
         /// The status message; empty if there is none.
@@ -125,8 +128,10 @@ pub enum Refusal {
     /// ignoring it.
     #[error("the Conditions element contains `{0}`, which is not supported")]
     Condition(String),
-    /// The subject has no confirmation with the bearer method.
-    #[error("the subject has no SubjectConfirmation by the bearer method")]
+    /// The subject has no confirmation with the bearer method, or each of them names a presenter.
+    #[error(
+        "the subject has no SubjectConfirmation with the bearer method and without a BaseID, NameID or EncryptedID"
+    )]
     NoBearer,
     /// The bearer confirmation does not name an accepted recipient.
     #[error(
@@ -200,6 +205,14 @@ pub enum Refusal {
     },
 }
 
+/// Returns the end of the sentence about a status: its message, or nothing if it has none.
+fn stated(message: &str) -> String {
+    match message {
+        "" => String::new(),
+        message => format!(" with the message `{message}`"),
+    }
+}
+
 impl Refusal {
     /// Returns the AWS error code that the caller gets.
     pub fn code(&self) -> AwsCode {
@@ -261,7 +274,8 @@ impl Refusal {
             }
             Self::Encrypted => {
                 "Switch off the encryption of assertions for this service provider at the identity \
-                 provider, or declare the private key for which assertions are encrypted."
+                 provider, or give this provider in the directory the private key for which assertions are encrypted. \
+                 Only a program that was built with the feature `saml-encryption` accepts one."
             }
             Self::EncryptedPart(_) => {
                 "Switch off the encryption of name IDs and attributes for this service provider at \
@@ -280,8 +294,8 @@ impl Refusal {
                  changed in transit."
             }
             Self::MisplacedSignature => {
-                "The identity provider must sign the Response, the Assertion or both. If it does, \
-                 the response was changed in transit."
+                "The identity provider must put one signature directly into the Response, the Assertion or each of \
+                 both, and none elsewhere. If it does, the response was changed in transit."
             }
             Self::Status { .. } => {
                 "The identity provider did not authenticate the user, or refuses this service provider. The log \
@@ -306,8 +320,8 @@ impl Refusal {
                      that reformats XML."
                 }
                 SignatureError::Key => {
-                    "If the identity provider has a new signing certificate, import its current \
-                     metadata."
+                    "If the identity provider has a new signing certificate, import its current metadata. Otherwise, \
+                     the response comes from somebody else, or was changed in transit."
                 }
             },
             Self::Certificate { .. } => {
@@ -316,7 +330,8 @@ impl Refusal {
             }
             Self::MetadataExpired { .. } => "Import the identity provider's current metadata.",
             Self::Issuer { .. } => {
-                "Use the SAML provider whose metadata has this entity ID, or import the metadata of this issuer."
+                "Use the SAML provider whose metadata has the Issuer as its entity ID, or import the metadata of this \
+                 issuer."
             }
             Self::Destination(_) | Self::Recipient { .. } => {
                 "Enter this broker's assertion consumer URL at the identity provider (whose name for the URL \
@@ -334,10 +349,11 @@ impl Refusal {
             }
             Self::NoBearer => {
                 "Configure the identity provider to use the Web Browser SSO profile, which has a \
-                 confirmation with the method urn:oasis:names:tc:SAML:2.0:cm:bearer."
+                 confirmation with the method urn:oasis:names:tc:SAML:2.0:cm:bearer and without an identifier in it."
             }
             Self::InResponseTo { .. } | Self::Solicited(_) => {
-                "The response answers another request. Sign in again, and use the newest response."
+                "The response does not answer the request with which this sign-in began, or its parts answer different \
+                 requests. Sign in again, and use the newest response."
             }
             Self::NoEnd => {
                 "Configure the identity provider to state NotOnOrAfter in the \

@@ -94,7 +94,7 @@ pub(super) fn verify(
         || !key_info.iter().all(|node| is(*node, "KeyInfo"))
     {
         return Err(Shape(
-            "the signature contains other elements than SignedInfo, SignatureValue and KeyInfo",
+            "the signature does not consist of SignedInfo, SignatureValue and at most one KeyInfo, in this order",
         ));
     }
 
@@ -126,7 +126,8 @@ pub(super) fn verify(
 
 use SignatureError::Shape;
 
-const AMBIGUOUS: SignatureError = Shape("SignedInfo has another meaning in canonical form");
+const AMBIGUOUS: SignatureError =
+    Shape("SignedInfo has other content when it is read again from its canonical form");
 
 /// The content of a SignedInfo element: the reference to the signed element with its digest, and
 /// the algorithms.
@@ -153,7 +154,9 @@ impl SignedInfo {
             || !is(method, "SignatureMethod")
             || !is(reference, "Reference")
         {
-            return Err(Shape("SignedInfo contains unexpected elements"));
+            return Err(Shape(
+                "SignedInfo does not consist of CanonicalizationMethod, SignatureMethod and Reference, in this order",
+            ));
         }
         let [transforms, digest_method, digest] = *children(reference) else {
             return Err(Shape(
@@ -164,7 +167,9 @@ impl SignedInfo {
             || !is(digest_method, "DigestMethod")
             || !is(digest, "DigestValue")
         {
-            return Err(Shape("the Reference contains unexpected elements"));
+            return Err(Shape(
+                "the Reference does not consist of Transforms, DigestMethod and DigestValue, in this order",
+            ));
         }
         let [enveloped, transform] = *children(transforms) else {
             return Err(Shape(
@@ -224,7 +229,7 @@ impl Canonicalization {
             }
             _ => {
                 return Err(Shape(
-                    "CanonicalizationMethod or Transform has other parameters than InclusiveNamespaces",
+                    "CanonicalizationMethod or Transform contains something other than one empty InclusiveNamespaces",
                 ));
             }
         };
@@ -244,8 +249,9 @@ fn canonicalized(
     how: &Canonicalization,
 ) -> Result<String, SignatureError> {
     let inclusive: Vec<_> = how.inclusive.iter().map(String::as_str).collect();
-    canonical(element, without, &inclusive, CANONICAL.bytes)
-        .map_err(|_| Shape("the signed element is too long in canonical form"))
+    canonical(element, without, &inclusive, CANONICAL.bytes).map_err(|_| {
+        Shape("SignedInfo or the signed element is longer than 225,000 bytes in canonical form")
+    })
 }
 
 /// An accepted signature algorithm: RFC 6931 section 2.3. SHA-1, keyed digests and DSA are not

@@ -57,7 +57,9 @@ impl<'a> Source<'a> {
         let document =
             Document::parse_with_options(&self.text, options).map_err(|error| match error {
                 roxmltree::Error::NodesLimitReached => {
-                    XmlError::TooMany("elements, texts and comments")
+                    XmlError::TooMany(
+                        "elements, texts and comments (limit: 20,000 in a response, 60,000 in metadata)",
+                    )
                 }
                 _ => XmlError::Malformed,
             })?;

@@ -24,10 +24,16 @@ pub(super) fn canonical_path(path: &str, form: PathForm) -> Result<Cow<'_, str>,
     };
     let mut segments = path.split('/').skip(1);
     if !path.starts_with('/') || !segments.all(is_legal) || path.contains("//") {
-        return Err(incomplete(
-            "the path must begin with `/`, must not have empty, `.` or `..` segments, and \
-            must be percent-encoded",
-        ));
+        return Err(incomplete(match form {
+            PathForm::Own => {
+                "the path must begin with `/`, must not have empty, `.` or `..` segments, and may contain only \
+                letters, digits, `-`, `.`, `_` and `~` between the slashes"
+            }
+            PathForm::EncodedAgain => {
+                "the path must begin with `/`, must not have empty, `.` or `..` segments, and may contain only \
+                visible ASCII characters"
+            }
+        }));
     }
     if path.split('/').all(is_plain) {
         return Ok(path.into());

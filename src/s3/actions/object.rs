@@ -225,20 +225,21 @@ fn bypasses(head: &Head<'_>) -> Result<bool, S3Refusal> {
     match head.header("x-amz-bypass-governance-retention") {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(_) => Err(invalid_header("x-amz-bypass-governance-retention")),
+        Some(_) => Err(S3Refusal::new(
+            Code::InvalidArgument,
+            "The header 'x-amz-bypass-governance-retention' must be `true` or `false`.",
+        )),
     }
-}
-
-fn invalid_header(name: &str) -> S3Refusal {
-    S3Refusal::new(
-        Code::InvalidArgument,
-        format!("The value of the header '{name}' is not valid."),
-    )
 }
 
 fn source<'a>(routed: &'a Routed<'a>) -> Result<&'a CopySource<'a>, S3Refusal> {
     let source = routed.source.as_ref();
-    source.ok_or_else(|| invalid_header("x-amz-copy-source"))
+    source.ok_or_else(|| {
+        S3Refusal::new(
+            Code::InvalidArgument,
+            "The header 'x-amz-copy-source' is missing.",
+        )
+    })
 }
 
 fn object_of<'a>(source: &'a CopySource<'a>) -> Object<'a, 'a> {
@@ -271,7 +272,10 @@ fn copied<'a>(
     let directive = |name: &str| match head.header(name) {
         None | Some("COPY") => Ok(true),
         Some("REPLACE") => Ok(false),
-        Some(_) => Err(invalid_header(name)),
+        Some(_) => Err(S3Refusal::new(
+            Code::InvalidArgument,
+            format!("The header '{name}' must be COPY or REPLACE."),
+        )),
     };
     directive("x-amz-metadata-directive")?;
     let mut checks = source_read(source);

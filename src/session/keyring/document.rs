@@ -63,9 +63,17 @@ impl Keyring {
         let web_identity = document
             .web_identity_keys
             .iter()
-            .map(SigningKey::parse)
-            .collect::<Result<_, _>>();
-        let web_identity = web_identity.map_err(|e| content(format!("WebIdentityKeys: {e}")))?;
+            .enumerate()
+            .map(|(at, key)| {
+                SigningKey::parse(key).map_err(|_| {
+                    content(format!(
+                        "WebIdentityKeys: entry {}: KeyId must be 16 hexadecimal digits, and Pkcs8 and CertificateSignature must \
+                         be base64 and fit the Algorithm",
+                        at + 1
+                    ))
+                })
+            })
+            .collect::<Result<_, _>>()?;
         if document.retired_key_ids.len() > MAX_RETIRED {
             return Err(content(format!(
                 "RetiredKeyIds: must have at most {MAX_RETIRED} entries"
@@ -132,18 +140,23 @@ impl Keyring {
 /// Reads the keys of session tokens, no two of which may have the same id.
 fn session_keys(documents: &[KeyDocument]) -> Result<Vec<SessionKey>, KeyringError> {
     let mut keys: Vec<SessionKey> = Vec::new();
-    for key in documents {
+    for (at, key) in documents.iter().enumerate() {
         let id = u32::from_str_radix(&key.key_id, 16)
             .ok()
             .filter(|_| key.key_id.len() == 8);
-        let id = id.ok_or_else(|| content("KeyId: must be 8 hexadecimal digits"))?;
+        let id = id.ok_or_else(|| {
+            content(format!(
+                "Keys: KeyId of entry {}: must be 8 hexadecimal digits",
+                at + 1
+            ))
+        })?;
         if keys.iter().any(|k| k.id == id) {
             return Err(content(format!("KeyId: {:08x} occurs twice", id)));
         }
         let raw = [
-            decode("SealingKey", &key.sealing_key)?,
-            decode("SigningSeed", &key.signing_seed)?,
-            decode("SecretKey", &key.secret_key)?,
+            decode(id, "SealingKey", &key.sealing_key)?,
+            decode(id, "SigningSeed", &key.signing_seed)?,
+            decode(id, "SecretKey", &key.secret_key)?,
         ];
         keys.push(SessionKey::new(
             id,
@@ -155,14 +168,11 @@ fn session_keys(documents: &[KeyDocument]) -> Result<Vec<SessionKey>, KeyringErr
     Ok(keys)
 }
 
-fn decode(field: &str, text: &str) -> Result<[u8; 32], KeyringError> {
-    let bytes = Zeroizing::new(
-        STANDARD
-            .decode(text)
-            .map_err(|_| content(format!("{field}: must be base64")))?,
-    );
+fn decode(id: u32, field: &str, text: &str) -> Result<[u8; 32], KeyringError> {
+    let wrong = |rule: &str| content(format!("Keys: {field} of the key {id:08x}: {rule}"));
+    let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| wrong("must be base64"))?);
     bytes
         .as_slice()
         .try_into()
-        .map_err(|_| content(format!("{field}: must be 32 bytes")))
+        .map_err(|_| wrong("must be 32 bytes"))
 }

@@ -41,8 +41,11 @@ impl SessionKey {
             )));
         }
         let prk = |bytes: &[u8; 32]| hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, bytes);
-        let pair = Ed25519KeyPair::from_seed_unchecked(sign)
-            .map_err(|_| content("SigningSeed: must be a valid Ed25519 seed"))?;
+        let pair = Ed25519KeyPair::from_seed_unchecked(sign).map_err(|_| {
+            content(format!(
+                "Keys: SigningSeed of the key {id:08x}: must be a valid Ed25519 seed"
+            ))
+        })?;
         Ok(Self {
             id,
             state,

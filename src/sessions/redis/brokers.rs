@@ -160,7 +160,9 @@ impl RedisSessions {
     /// Counts and logs that something other than a broker wrote the mark of a signature, and returns the error for it.
     fn no_claim(&self) -> SessionsError {
         self.metrics.sessions_forged.inc();
-        tracing::debug!("the redis key of a used signature holds a value that no broker wrote");
+        tracing::debug!(
+            "the redis key of a used signature is gone, or holds a value that no broker wrote"
+        );
         SessionsError::Forged
     }
 

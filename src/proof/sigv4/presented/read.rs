@@ -108,7 +108,7 @@ impl Presented {
                 (None, _) => Ok(None),
                 (Some((name, value)), None) if name == wanted => Ok(Some(value)),
                 (Some(_), None) => Err(incomplete(format!(
-                    "the query parameter `{wanted}` must be spelled exactly like this"
+                    "the name of the query parameter `{wanted}` must be in exactly these capital and small letters"
                 ))),
                 (Some(_), Some(_)) => {
                     Err(incomplete(format!("duplicate query parameter `{wanted}`")))
@@ -158,7 +158,7 @@ impl Presented {
         }
         if parts.amz_date.get(..8) != Some(scope.day) {
             return Err(mismatch(
-                "the date in Credential must be the day of X-Amz-Date",
+                "the date in Credential must be the day of X-Amz-Date, or of Date if that is missing",
             ));
         }
         let signature = lower_hex(parts.signature)
@@ -255,12 +255,20 @@ impl<'a> Fields<'a> {
             let (name, value) = field
                 .trim()
                 .split_once('=')
-                .ok_or_else(|| incomplete("Authorization header is malformed"))?;
+                .ok_or_else(|| {
+                    incomplete(
+                        "each field of the Authorization header must be `NAME=VALUE`, with commas between them",
+                    )
+                })?;
             let slot = match name {
                 "Credential" => &mut credential,
                 "SignedHeaders" => &mut signed_headers,
                 "Signature" => &mut signature,
-                _ => return Err(incomplete("Authorization header has an unknown field")),
+                _ => {
+                    return Err(incomplete(
+                        "the Authorization header has a field other than Credential, SignedHeaders and Signature",
+                    ));
+                }
             };
             if slot.replace(value).is_some() {
                 return Err(incomplete(format!(
@@ -307,7 +315,9 @@ impl<'a> Scope<'a> {
         if !(1..=128).contains(&id.len())
             || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         {
-            return Err(incomplete("the access key id in Credential is malformed"));
+            return Err(incomplete(
+                "the access key id in Credential must be 1 to 128 ASCII letters, digits or `_`",
+            ));
         }
         Ok(Self {
             access_key_id: id,

@@ -40,7 +40,7 @@ impl Presented {
             ));
         }
         if session_token.is_some_and(|t| t.is_empty() || t.len() > MAX_TOKEN_BYTES) {
-            return Err(malformed());
+            return Err(incomplete("the security token must have 1 to 16384 bytes"));
         }
         Ok(Self::new(
             &Sent {
