@@ -40,7 +40,7 @@ pub enum DirectoryLoadError {
     OwnIssuer(String),
     /// The file has unsealed secrets, and other users can read it.
     #[error(
-        "{path}: holds {count} unsealed secrets, so it must be private; run `chmod 600 {path}`, or seal them with `brevet seal`"
+        "{path}: holds unsealed secrets ({count}), so only its owner may have access; run `chmod 600 {path}`, or seal the secrets with `brevet seal`"
     )]
     Readable {
         path: PathBuf,

@@ -109,7 +109,7 @@ pub enum Error {
         version: String,
     },
     /// AWS has the action with this name, but Brevet does not implement it.
-    #[error("{0} is not available yet")]
+    #[error("{0} is not available")]
     NotAvailable(Cow<'static, str>),
     /// AWS has the action, but Brevet refuses it on purpose.
     #[error("Brevet does not support {action}: {why}")]
@@ -129,7 +129,7 @@ pub enum Error {
     SignatureDoesNotMatch(String),
     /// The action with this name may not be called by a presigned URL.
     #[error(
-        "A presigned request may not call {0}: sign it in the Authorization header, or name the action in [sts] presigned_actions."
+        "A presigned request may not call {0}: sign it in the Authorization header. For an action of STS, the operator can also name the action in [sts] presigned_actions."
     )]
     PresignedAction(&'static str),
     /// The request is for an action of an AWS service that Brevet does not implement.
@@ -172,7 +172,7 @@ pub enum Error {
     IdpRejectedClaim(String),
     /// The keys of the identity provider cannot be fetched at the moment.
     #[error(
-        "The identity provider could not be reached, or another call is fetching its keys; try again."
+        "The broker has no current keys of the identity provider: it could not fetch them, or another call is fetching them; try again."
     )]
     IdpCommunicationError,
     /// The message is not an encoded authorization message, is too old, or may not be read by the caller.
@@ -407,7 +407,7 @@ impl Error {
                 tracing::error!(%error, "a change was refused because the master key cannot be used");
             }
             Self::Dangling(error) => {
-                tracing::error!(%error, "a call was refused because the directory is inconsistent");
+                tracing::error!(%error, "a call was refused because the directory is inconsistent: add the missing entry, or remove the reference");
             }
             _ => {}
         }

@@ -133,7 +133,9 @@ impl Limits<'_> {
         self.each_once("inline policies", names.clone());
         for name in names {
             if !is_iam_name(name, 128) {
-                self.invalid("the name of an inline policy must be 1 to 128 letters, digits or characters of `+=,.@_-`");
+                self.invalid(format!(
+                    "the name `{name}` of an inline policy must be 1 to 128 letters, digits or characters of `+=,.@_-`"
+                ));
             }
         }
         let sizes = list.iter().map(|p| size(p.policy_document.as_ref()));

@@ -37,7 +37,7 @@ impl Directory {
             _ => {
                 return Err(fault(
                     place,
-                    format!("either {name} or Sealed{name} is required"),
+                    format!("exactly one of {name} and Sealed{name} must be given"),
                 ));
             }
         };

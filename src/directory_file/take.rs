@@ -26,11 +26,11 @@ pub enum TakeError {
     File(#[from] DirectoryLoadError),
     /// New and removed entries cannot be recorded in the store. The broker keeps trying.
     #[error(
-        "the new directory file is not used, because its new and removed entries cannot be recorded in the store: {0}"
+        "the directory file is not used, because its new and removed entries cannot be recorded in the store: {0}"
     )]
     Store(#[from] StoreError),
     #[error(
-        "the new directory file is not used yet, because other brokers recorded their files at the same time, \
+        "the directory file is not used yet, because other brokers recorded their files at the same time, \
          {ATTEMPTS} times in a row; the broker tries again"
     )]
     Contended,

@@ -130,7 +130,7 @@ fn condition(
     });
     let holds = condition.holds(context, in_doubt);
     let near_miss = match &got {
-        Some(got) if !holds => near_miss(got, condition.wanted()),
+        Some(got) if !holds => near_miss(condition.operator(), got, condition.wanted()),
         _ => None,
     };
     ConditionReport {
@@ -143,7 +143,8 @@ fn condition(
     }
 }
 
-fn near_miss(got: &[String], wanted: &[Box<str>]) -> Option<&'static str> {
+fn near_miss(operator: &str, got: &[String], wanted: &[Box<str>]) -> Option<&'static str> {
+    let takes_wildcards = operator.contains("Like") || operator.contains("Arn");
     let pairs = || {
         got.iter()
             .flat_map(|g| wanted.iter().map(move |w| (g.as_str(), &**w)))
@@ -154,7 +155,7 @@ fn near_miss(got: &[String], wanted: &[Box<str>]) -> Option<&'static str> {
         Some("differs only in white space")
     } else if pairs().any(|(g, w)| g.trim_end_matches('/') == w.trim_end_matches('/') && g != w) {
         Some("differs only in a trailing slash")
-    } else if pairs().any(|(_, w)| w.contains(['*', '?'])) {
+    } else if !takes_wildcards && pairs().any(|(_, w)| w.contains(['*', '?'])) {
         Some("wildcards work only with StringLike and the Arn operators")
     } else {
         None
@@ -187,7 +188,7 @@ impl StatementReport {
                 .map(|n| format!(" ({n})"))
                 .unwrap_or_default();
             reasons.push(format!(
-                "{} {}: requires `{wanted}`, but the request has {got}{near}",
+                "requires {} {} `{wanted}`, but the request has {got}{near}",
                 condition.operator, condition.key
             ));
         }

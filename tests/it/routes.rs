@@ -176,7 +176,7 @@ async fn actions_that_are_not_there_yet_say_so_on_both_wires() {
             assert_eq!(answer.code(), "InvalidAction");
             assert_eq!(
                 answer.element("Message").unwrap(),
-                format!("{action} is not available yet")
+                format!("{action} is not available")
             );
         }
         let path = format!("/{}/{action}", brevet::api::SERVICE);

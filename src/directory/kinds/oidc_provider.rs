@@ -244,9 +244,16 @@ impl Declared for OidcProviderDetail {
             .map(|text| KeySet::parse(text.get().as_bytes()))
             .transpose();
         let keys_fault = |rule: &str| fault(format!("{place}: JsonWebKeySet"), rule);
-        let keys = keys.map_err(|_| keys_fault("must be a JSON Web Key Set (RFC 7517)"))?;
+        let keys = keys.map_err(|_| {
+            keys_fault(
+                "must be a JSON Web Key Set (RFC 7517) of at most 1048576 bytes and 200 keys",
+            )
+        })?;
         if keys.as_ref().is_some_and(KeySet::is_empty) {
-            return Err(keys_fault("must have at least one supported key"));
+            return Err(keys_fault(
+                "must have at least one public key for signatures with a `kid` of its own: RSA of 2048 to 8192 bits, \
+                 P-256, P-384 or Ed25519",
+            ));
         }
         let ca = self.certificate_authority.as_ref();
         let secret = match self.secret() {

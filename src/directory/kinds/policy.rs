@@ -203,7 +203,8 @@ impl Declared for ManagedPolicyDetail {
         let (Some(version), None) = (versions.next(), versions.next()) else {
             return Err(fault(
                 format!("{place}: PolicyVersionList"),
-                "exactly one version must be the default version",
+                "exactly one version must be the default version: the one that DefaultVersionId names or, without \
+                 DefaultVersionId, the one that IsDefaultVersion marks",
             ));
         };
         let kind = if aws_managed {

@@ -242,7 +242,7 @@ fn binaries(values: &[Cow<'_, str>]) -> Result<Vec<Vec<u8>>, Cow<'static, str>> 
     let one = |v: &Cow<'_, str>| {
         STANDARD
             .decode(v.as_bytes())
-            .map_err(|_| "a `BinaryEquals` value must be base64".into())
+            .map_err(|_| format!("`{v}` is not base64, which `BinaryEquals` requires").into())
     };
     values.iter().map(one).collect()
 }

@@ -69,7 +69,9 @@ impl Elements {
         kind: PolicyKind,
     ) -> Result<(), ParseError> {
         if !kind.names_principals() {
-            let rule = format!("only trust and resource policies may have the element {name}");
+            let rule = format!(
+                "only trust, resource and resource control policies may have the element {name}"
+            );
             return Err(reader.error(value, rule));
         }
         if self.principals.is_some() {
@@ -204,9 +206,15 @@ fn parse_principals(
         };
     }
     let mut patterns = Vec::new();
-    let types = reader.object(node, "Principal must be `*` or an object")?;
+    let types = reader.object(
+        node,
+        "Principal or NotPrincipal must be `*` or a JSON object",
+    )?;
     if types.is_empty() {
-        return Err(reader.error(node, "Principal must name at least one principal"));
+        return Err(reader.error(
+            node,
+            "Principal or NotPrincipal must name at least one principal",
+        ));
     }
     for (name, value) in types {
         for (text, at) in reader.strings(&value)? {
@@ -292,10 +300,10 @@ fn parse_resources(
             true => ArnPattern::parse_abbreviated(&text, variables),
             false => ArnPattern::parse(&text, variables),
         };
-        patterns.push(
-            pattern
-                .map_err(|rule| reader.error(&at, format!("resource `{}` {rule}", clip(&text))))?,
-        );
+        patterns
+            .push(pattern.map_err(|rule| {
+                reader.error(&at, format!("resource `{}`: {rule}", clip(&text)))
+            })?);
     }
     Ok(patterns.into())
 }

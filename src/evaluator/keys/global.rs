@@ -7,7 +7,9 @@ use super::{ConditionKey, Presence, many, never, never_many, one};
 
 const SIGNED: Presence =
     When("on every signed call; AssumeRoleWithSAML and AssumeRoleWithWebIdentity are not signed");
-const TEMPORARY: Presence = When("on temporary credentials");
+const SIGNED_OR_TO_STORE: Presence =
+    When("on every signed call, and on unsigned requests to object stores");
+const TEMPORARY: Presence = When("on temporary credentials, and for a user who signed in");
 const MEMBER: Presence =
     When("on every signed call of a principal whose account is in the organization");
 const OF_MEMBER: Presence =
@@ -81,15 +83,16 @@ pub(super) const KEYS: &[ConditionKey] = &[
         Global,
         "aws:PrincipalType",
         String,
-        SIGNED,
-        "`User`, `AssumedRole` or `FederatedUser`",
+        SIGNED_OR_TO_STORE,
+        "`User`, `AssumedRole` or `FederatedUser`; `Anonymous` if the request is unsigned",
     ),
     one(
         Global,
         "aws:userid",
         String,
-        SIGNED,
-        "`AIDA…` for a user, `AROA…:SESSION` for a role session, `ACCOUNT:NAME` for a federated user",
+        SIGNED_OR_TO_STORE,
+        "`AIDA…` for a user, `AROA…:SESSION` for a role session, `ACCOUNT:NAME` for a federated user; `anonymous` if the \
+         request is unsigned",
     ),
     one(
         Global,
@@ -113,7 +116,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "aws:TokenIssueTime",
         Date,
         TEMPORARY,
-        "when this session was issued",
+        "when this session was issued, or when the user signed in",
     ),
     never(
         Global,
@@ -125,15 +128,17 @@ pub(super) const KEYS: &[ConditionKey] = &[
         Global,
         "aws:MultiFactorAuthAge",
         Numeric,
-        When("when an MFA code was given with the call or for the user's own session"),
+        When("when an MFA code was given with the call, or for the user's own session or sign-in"),
         "seconds since the MFA code was given",
     ),
     one(
         Global,
         "aws:MultiFactorAuthPresent",
         Bool,
-        When("on temporary credentials, and when an MFA code was given with the call"),
-        "`true` if an MFA code was given with the call or for the user's own session",
+        When(
+            "on temporary credentials, for a user who signed in, and when an MFA code was given with the call",
+        ),
+        "`true` if an MFA code was given with the call, or for the user's own session or sign-in",
     ),
     never(Global, "aws:ChatbotSourceArn", Arn, NO_RUNTIME),
     never(Global, "aws:Ec2InstanceSourceVpc", String, NO_RUNTIME),
@@ -183,7 +188,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "aws:ResourceAccount",
         String,
         Always,
-        "the account of the requested role, user or device; otherwise the caller's account",
+        "the account of the requested role or bucket; otherwise the caller's account",
     ),
     one(
         Global,
@@ -204,7 +209,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "aws:ResourceTag/",
         String,
         When(
-            "for each tag of the requested role, user or device, including a device that is being created",
+            "for each tag of the requested role, user, policy, instance profile, provider or device, even if it is being created",
         ),
         "the tag's value",
     ),
@@ -247,8 +252,8 @@ pub(super) const KEYS: &[ConditionKey] = &[
         Global,
         "aws:TagKeys",
         String,
-        When("when tags are passed"),
-        "the keys of the passed tags",
+        When("when tags are passed or removed"),
+        "the keys of these tags",
     ),
     one(
         Global,

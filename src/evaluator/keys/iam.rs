@@ -16,8 +16,10 @@ pub(super) const KEYS: &[ConditionKey] = &[
         Iam,
         "iam:AssociatedResourceArn",
         Arn,
-        When("when a role is added to an instance profile"),
-        "the ARN of the instance profile",
+        When(
+            "when a role is added to an instance profile, or a user or role gets the tag `brevet:instance-profile`",
+        ),
+        "the ARN of the instance profile, or of the user or role that is tagged",
     ),
     never(Iam, "iam:DelegationDuration", String, NO_ACTION),
     never(Iam, "iam:DelegationRequestOwner", Arn, NO_ACTION),
@@ -30,7 +32,9 @@ pub(super) const KEYS: &[ConditionKey] = &[
         Iam,
         "iam:PassedToService",
         String,
-        When("when a role is added to an instance profile"),
+        When(
+            "when a role is added to an instance profile, or a user or role gets the tag `brevet:instance-profile`",
+        ),
         "`ec2.amazonaws.com`",
     ),
     one(

@@ -45,8 +45,10 @@ pub(super) const KEYS: &[ConditionKey] = &[
         Sts,
         "sts:RoleSessionName",
         String,
-        When("on AssumeRole, AssumeRoleWithSAML and AssumeRoleWithWebIdentity"),
-        "the parameter RoleSessionName; on AssumeRoleWithSAML, the attribute RoleSessionName of the assertion",
+        When(
+            "on AssumeRole, AssumeRoleForWorkload, AssumeRoleWithSAML and AssumeRoleWithWebIdentity",
+        ),
+        "the name of the requested session; on AssumeRoleWithSAML, it is the attribute RoleSessionName of the assertion",
     ),
     one(
         Sts,

@@ -105,7 +105,7 @@ fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'stat
         warn(
             "no-audience",
             format!(
-                "tokens of `{provider}` are accepted for any audience: add a condition on its `:aud` key"
+                "tokens of `{provider}` are accepted for every audience in its ClientIDList: add a condition on its `:aud` key"
             ),
         );
     }
@@ -118,20 +118,22 @@ fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'stat
     if subjects.is_empty() {
         warn(
             "wildcard-subject",
-            format!("every subject of `{provider}` is accepted: add a condition on its `:sub` key"),
+            format!(
+                "no condition restricts the subject of the tokens of `{provider}`: add a condition on its `:sub` key"
+            ),
         );
     } else if subjects.iter().any(wide) {
         warn(
             "wildcard-subject",
             format!(
-                "the pattern for subjects of `{provider}` begins with `*`: begin it with the part that only your subjects have"
+                "a pattern for subjects of `{provider}` begins with `*` or `repo:*`: begin the pattern with the part that only your subjects have"
             ),
         );
     }
     if is_unbound(provider, &statement.conditions) {
         let message = format!(
             "anybody can get tokens of `{provider}`, and no condition restricts their subject: the broker refuses a \
-             role with this trust policy"
+             role with this trust policy, unless a tag `brevet:unbound-subject` of the role names the issuer"
         );
         warn("unbound-subject", message);
     }

@@ -78,7 +78,8 @@ fn check_tree(organization: &OrganizationDetail, all: &mut Vec<String>) {
     for unit in &organization.organizational_units {
         if !is_unit_id(&unit.id) {
             all.push(format!(
-                "`{}` in OrganizationalUnits must have the form `ou-ROOT-UNIT`",
+                "`{}` in OrganizationalUnits must have the form `ou-ROOT-UNIT`, where ROOT has 4 to 32 and UNIT 8 to 32 \
+                 lower-case letters and digits",
                 unit.id
             ));
         }
