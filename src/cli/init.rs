@@ -202,6 +202,7 @@ fn clean_up(dir: &Path) {
         "keyring.json",
         MFA_FILE,
         "audit.commands.jsonl",
+        "audit.commands.jsonl.head",
         "store.db",
         "store.db-wal",
         "store.db-shm",
