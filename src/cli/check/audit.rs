@@ -68,12 +68,15 @@ impl Look<'_> {
                     ),
                     Room::RefusesReads => failed(
                         "audit log",
-                        format!("{says}: the broker refuses calls that only read"),
+                        format!(
+                            "{says}: the broker counts refused calls and calls that only read, but does not record each \
+                             one"
+                        ),
                         fix,
                     ),
                     Room::Full => failed(
                         "audit log",
-                        format!("{says}: the broker refuses all calls"),
+                        format!("{says}: the broker issues no credentials and changes nothing"),
                         fix,
                     ),
                 }
