@@ -270,9 +270,9 @@ impl Audit {
     }
 
     /// Records a successful call that issues nothing, by a line of its own. If the disk is nearly full, the call is
-    /// counted instead, so that a caller who fills the log does not stop others. A call that only asks for the caller's
-    /// identity (`is_identity`) is also counted if such calls exceed their rate, since a signed request can be repeated
-    /// any number of times. `record` is called only if the call gets a line.
+    /// counted instead, so that a caller who fills the log does not stop others. A call that counts as a read
+    /// (`is_identity`), such as GetCallerIdentity, is also counted if such calls exceed their rate, since a signed
+    /// request can be repeated any number of times. `record` is called only if the call gets a line.
     ///
     /// # Errors
     /// [`AuditError`] if too many lines are waiting already. The call must then be refused.

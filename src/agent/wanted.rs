@@ -20,7 +20,7 @@ const LONGEST_SECONDS: i32 = 129_600;
 /// The description of a session. The agent holds one session for each.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Wanted {
-    /// A session for a command that the agent runs. The agent calls AssumeRole for it with its own identity.
+    /// A session of a role for a program that `brevet exec` runs, by AssumeRole.
     Role(Box<AssumeRole>),
     /// A session for a workload on this node, by AssumeRoleForWorkload.
     Workload(Box<WorkloadWanted>),

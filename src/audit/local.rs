@@ -205,8 +205,8 @@ fn last_link(file: &File, length: u64) -> io::Result<Option<Link>> {
     Ok(last.and_then(Chained::parse).map(|line| line.link))
 }
 
-/// The link after which the chain continues. That is the link of the last line, or the head if the
-/// file ends before it, as after a rotation. `brevet audit verify` reports lines that are missing.
+/// The link after which the chain continues. That is the link of the last line, or the head if the file ends before the
+/// line that the head names, as after a rotation. `brevet audit verify` reports lines that are missing.
 fn going_on(head: Option<Link>, last: Option<Link>) -> Link {
     match (head, last) {
         (Some(head), Some(last)) if last.sequence <= head.sequence => head,

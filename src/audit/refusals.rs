@@ -1,5 +1,6 @@
-//! Counts calls instead of writing a line for each: refusals, which anybody can cause in any number, and calls that
-//! only ask for the caller's identity. This module also limits the bytes of lines per second. It does not read a clock.
+//! Counts calls instead of writing a line for each: refusals, which anybody can cause in any number, and successful
+//! calls that issue nothing, beyond their rate or while the disk is nearly full. This module also limits the bytes of
+//! lines per second. It does not read a clock.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -19,8 +19,8 @@ use crate::session::batch::{Leaf, Proof};
 /// The bytes of refusals that are written per second for callers who were not authenticated.
 pub(super) const UNPROVEN_PER_SECOND: i64 = 64 << 10;
 const PROVEN_PER_SECOND: i64 = 256 << 10;
-/// How many bytes of lines of GetCallerIdentity are written per second. There is a limit because anybody with a signed
-/// request can repeat it.
+/// How many bytes of lines are written per second for calls that count as reads, such as GetCallerIdentity. There is a
+/// limit because anybody with a signed request can repeat it.
 const IDENTITIES_PER_SECOND: i64 = 1 << 20;
 /// The seconds for which each rate can save unused bytes while the log is quiet.
 const BURST_SECONDS: i64 = 4;

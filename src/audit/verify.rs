@@ -277,7 +277,7 @@ impl Verifier {
         }
     }
 
-    /// Ends the check, and returns all faults.
+    /// Ends the check, and returns the report about all files.
     pub fn finish(mut self) -> Report {
         for (from, (to, place)) in std::mem::take(&mut self.missing) {
             self.fault(place, Fault::Missing(from, to));

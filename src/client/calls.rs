@@ -457,7 +457,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] if the broker refuses the call, [`ClientError::Unreachable`] if it does not answer,
-    /// [`ClientError::Incomplete`] if its answer lacks a field.
+    /// [`ClientError::Incomplete`] if its answer is not JSON.
     pub async fn iam(
         &self,
         action: &str,
