@@ -43,7 +43,7 @@ const MAX_MESSAGE_BYTES: usize = (2 << 20) + (256 << 10);
 const NOT_ADMITTED: &str = "Only the operator's own proxies may call this listener: present a client certificate of \
     the CA in [s3] client_ca, or send a secret of [s3] secret_files in X-Brevet-Proxy-Secret.";
 
-/// The state of the broker for one question of a proxy, and what the listener has found out about its sender.
+/// The state of the broker for one question of a proxy, and the facts about the sender that the listener has found out.
 pub struct Question {
     pub broker: Arc<Broker>,
     pub stores: Arc<[Arc<S3Store>]>,

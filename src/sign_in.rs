@@ -1,5 +1,6 @@
 //! Sign-ins of people. A sign-in begins when a person has proven their identity. It is found again by the cookie of a
-//! browser or the token of a program. It ends when its time is up, or when the person or an administrator ends it.
+//! browser or the token of a program. It ends when its time is up, or earlier: when the person, an administrator or the
+//! identity provider ends it, or when the user's password changes, for example.
 
 pub mod authorize;
 pub mod budget;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The maximum number of signatures in memory, which take 27 MB. A signature is remembered until 15 minutes after its
-/// date, so this is enough for 1,000 signatures per second.
+/// The maximum number of signatures in memory, which take about 35 MB. A signature is remembered until 15 minutes after
+/// its date, so this is enough for 1,000 signatures per second.
 pub const MAX_SIGNATURES: usize = 900_000;
 /// The minimum time between two searches of a full table for expired entries.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

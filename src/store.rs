@@ -1,10 +1,9 @@
-//! The data that must not be lost, in SQL: the directory, revocations, spent MFA codes, the ids of
-//! tokens that were used, and the change feed. The same statements run on SQLite, for one broker, and
-//! on PostgreSQL, for several. This module stores rows; it evaluates no policy.
+//! The data that must not be lost, in SQL: the directory, revocations, sign-ins, spent MFA codes, the ids of tokens
+//! that were used, and the change feed. The same statements run on SQLite, for one broker, and on PostgreSQL, for
+//! several. This module stores rows; it evaluates no policy.
 //!
-//! Each kind of work has connections of its own (`lanes.rs`), and each statement has a deadline. A
-//! connection that failed, or that was dropped in the middle of a transaction, is closed and not used
-//! again.
+//! Each kind of work has connections of its own (`lanes.rs`), and each statement has a deadline. A connection that
+//! failed, or that was dropped in the middle of a transaction, is closed and not used again.
 
 mod address;
 mod administrator;

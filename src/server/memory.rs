@@ -31,7 +31,7 @@ fn within(limit: u64) -> usize {
     usize::try_from((limit / PART / CONNECTION_BYTES).max(16)).unwrap_or(usize::MAX)
 }
 
-/// How many bytes of memory this process may use: what the machine has, or less if its control group or one
+/// How many bytes of memory this process may use: as many as the machine has, or fewer if its control group or one
 /// above it has a limit. `None` if the system does not say.
 fn limit() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();

@@ -140,8 +140,8 @@ pub fn with_secret(broker: &Broker, client_id: &str, secret: &str) -> Result<Cli
 
 /// The program with this client id. The program has registered itself, or is listed in the configuration.
 ///
-/// The program presents no secret. It must therefore prove by a code verifier (RFC 7636) or a device code that the
-/// tokens are for it.
+/// The program presents no secret. It must therefore prove by a code verifier (RFC 7636), a device code or a refresh
+/// token that the tokens are for it.
 ///
 /// # Errors
 /// `InvalidClient` if the client id is unknown, or the registration has expired.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, GrantErrorKind};
 
-/// Access to the accounts and roles of the person. With it, a program gets refresh tokens.
+/// Access to the accounts and roles of the person. With it, a program may get refresh tokens.
 const ACCOUNT_ACCESS: &str = "sso:account:access";
 /// The scope of older programs, some of which request no scope at all. It gives the same access, but no refresh tokens.
 const PORTAL: &str = "sso-portal:*";
@@ -47,7 +47,7 @@ pub(super) fn all() -> Vec<String> {
     vec![ACCOUNT_ACCESS.to_owned(), PORTAL.to_owned()]
 }
 
-/// Whether a program with these scopes gets refresh tokens.
+/// Whether a program with these scopes may get refresh tokens.
 pub(super) fn are_refreshable(scopes: &[String]) -> bool {
     scopes.iter().any(|scope| scope == ACCOUNT_ACCESS)
 }

@@ -125,8 +125,8 @@ pub(super) async fn issue(
     })
 }
 
-/// Issues tokens for a refresh token. Each use of a refresh token begins the next generation of its family and returns
-/// a new refresh token of that generation.
+/// Issues tokens for a refresh token. The first use of a refresh token begins the next generation of its family. Each
+/// use returns a new refresh token of the newest generation.
 ///
 /// A refresh token can be used until 60 seconds after its generation ended. A later use means that somebody has copied
 /// the token, so it ends the whole family.

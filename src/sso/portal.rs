@@ -81,7 +81,7 @@ pub(super) async fn answer(
     }
 }
 
-/// Counts a call in the budgets of the person and its account.
+/// Counts a call in the budgets of the person and of the person's account.
 ///
 /// # Errors
 /// [`Error::Throttling`] if one of them is used up.

@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use super::Store;
 use crate::base::hashed::Hashed;
 
-/// The version of each entry, by a hash of its kind and id. This takes 16 bytes for each entry.
+/// The version of each entry, by a hash of its kind and id. The hash and the version take 16 bytes for each entry.
 #[derive(Default)]
 pub(super) struct Versions {
     hasher: RandomState,

@@ -13,7 +13,7 @@ use crate::evaluator::{Decision, Outcome, Source};
 pub struct Denied {
     /// The action, such as `sts:AssumeRole` or `sts:TagSession`.
     pub action: String,
-    /// The evaluator's decision, with the statement that denied the request, if it was an explicit deny.
+    /// The evaluator's decision. If a statement denied the request, the decision names the statement.
     pub decision: Decision,
     /// The id of the service or resource control policy with the statement that denied the request; `None` if no such
     /// policy did.

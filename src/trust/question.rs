@@ -21,13 +21,13 @@ pub struct OwnedBucket<'a> {
     pub policy: Option<&'a Policy>,
 }
 
-/// What the policies of a caller say about a request, for whoever decides together with a policy of the bucket.
+/// The verdict of a caller's policies on a request, for a service that decides together with a policy of the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Allow,
     /// A statement denies the request, or it is beyond limits that no policy of a bucket extends.
     Deny,
-    /// Nothing allows the request, and nothing forbids that a policy of the bucket does.
+    /// Nothing allows the request, but a policy of the bucket may still allow it.
     NoMatch,
 }
 

@@ -214,8 +214,8 @@ pub async fn finish(
 }
 
 /// The URL that signs the person out at the provider, for a link on a page (OpenID Connect RP-Initiated Logout 1.0).
-/// `None` if the provider has no such URL, or does not answer. The person decides whether to follow the link, because
-/// it also ends the sessions of other programs.
+/// `None` if the provider has no such URL, does not answer, or is not set up for signing in. The person decides whether
+/// to follow the link, because it also ends the sessions of other programs.
 ///
 /// The URL contains the client id instead of `id_token_hint`. The ID token is not kept, because it would be a
 /// credential by itself.

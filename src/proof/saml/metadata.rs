@@ -1,6 +1,5 @@
-//! Reads the metadata document of an identity provider: SAML Metadata 2.0. Signatures in the
-//! document are ignored, because an administrator has uploaded it. Only the signing keys in it can
-//! sign assertions.
+//! Reads the metadata document of an identity provider: SAML Metadata 2.0. Signatures in the document are ignored,
+//! because an administrator has uploaded it. Only assertions that one of its signing keys has signed are accepted.
 
 use std::collections::BTreeSet;
 

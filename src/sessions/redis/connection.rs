@@ -31,8 +31,8 @@ pub(super) enum Connection {
     Cluster(ClusterConnection),
 }
 
-/// The connections, one for each runtime that asks: what a connection sends and receives passes through the
-/// runtime that opened it, so that a call on another one would wake two threads.
+/// The connections, one for each runtime that asks. All bytes of a connection pass through the runtime that opened it,
+/// so a call on another runtime would wake two threads.
 #[derive(Default)]
 pub(super) struct Connections(std::sync::Mutex<HashMap<Option<runtime::Id>, Arc<Slot>>>);
 
