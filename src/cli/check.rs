@@ -47,7 +47,10 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     let (lines, warnings) = match Config::load(path) {
         Err(error) => {
             let fix = match &error {
-                ConfigError::File(_) => "correct this file, or name another one with --config",
+                ConfigError::File(_) => {
+                    "create or correct this file, or name another one: the configuration with \
+                    --config, any other file in the configuration"
+                }
                 _ => {
                     "correct the configuration; config/brevet.toml in the source has every key and its default"
                 }

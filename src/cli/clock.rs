@@ -83,8 +83,12 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
         parameters,
         accepting,
     ))?;
+    let before = match highest > now {
+        true => format!("it was {highest}"),
+        false => "the earlier one could not be read".to_owned(),
+    };
     print::note(format_args!(
-        "The latest time that this node has seen is now {now}; it was {highest}."
+        "The latest time that this node has seen is now {now}; {before}."
     ));
     print::note(format_args!(
         "Every session that was issued before now has ended (change {sequence}). A running broker is ready again \

@@ -108,7 +108,14 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), Failure> {
         ));
     }
     if !errors.is_empty() {
-        return Err(refused(&name, errors.len()));
+        return Err(match (import.errors.len(), arguments.apply) {
+            (0, true) => format!("{name}: the import failed for the reason above").into(),
+            (0, false) => {
+                format!("{name}: the import would fail for the reason above; nothing was changed")
+                    .into()
+            }
+            (of_the_file, _) => refused(&name, of_the_file),
+        });
     }
     match shown {
         // The changes were asked for and are made, even if nobody read the plan to its end.
@@ -213,8 +220,13 @@ fn apply(
             let _ = std::fs::remove_file(kept);
         }
         let sequence = applied.map_err(|error| message(&error))?;
-        runtime
-            .block_on(server::entrance(config, Some(context.master_key)).leave(context.store))?;
+        let left = runtime
+            .block_on(server::entrance(config, Some(context.master_key)).leave(context.store));
+        left.map_err(|error| {
+            format!(
+                "all changes were made, up to change {sequence}, but the watermark file could not be updated: {error}"
+            )
+        })?;
         if let Some(kept) = &kept {
             print::note(format_args!(
                 "The entries that were changed or deleted are kept, as they were before, in {}.",

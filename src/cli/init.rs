@@ -223,7 +223,7 @@ fn say_what_is_next(
 ) -> Result<(), Failure> {
     let (folder, configuration) = (dir.display(), configuration.display());
     print::note(format_args!(
-        "{folder} holds a configuration, a store, a keyring and a master key."
+        "{folder} holds a configuration, a keyring and a master key, and the store has a first administrator."
     ));
     print::note(
         "The administrator's access key follows. It is printed only now, and stored sealed:\n",
@@ -236,8 +236,8 @@ fn say_what_is_next(
     ))
     .map_err(|error| {
         format!(
-            "the access key could not be printed: {error}. The key cannot be shown again, so remove {folder} and \
-             start over"
+            "the access key could not be printed: {error}. The key cannot be shown again, so remove {folder} (and \
+             everything in the database, if the store is in PostgreSQL) and start over"
         )
     })?;
     print::note(format_args!(

@@ -203,7 +203,8 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
     print::note("Every connected broker stops using these keys within 2 s. This cannot be undone.");
     let keyring = keyring.map_err(|error| {
         format!(
-            "the keys are revoked, but the keyring file could not be updated with new keys: {error}"
+            "the keys are revoked, but the keyring file cannot be read, so it still has them: {error}. Correct this, and \
+             run the same command again"
         )
     })?;
     let there = keyring.ids();
@@ -225,11 +226,12 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
     let renewed = keyring.without(&ids, &entropy, now)?;
     keyring_file::save(&renewed, file).map_err(|error| {
         format!(
-            "the keys are revoked, but the keyring file could not be updated with new keys: {error}"
+            "the keys are revoked, but the keyring file cannot be written, so it still has them: {error}. Correct this, \
+             and run the same command again"
         )
     })?;
     print::note(format_args!(
-        "{} has new keys. Copy this file to every broker now: a broker whose current key was revoked issues no \
+        "{} no longer has these keys. Copy this file to every broker now: a broker whose current key was revoked issues no \
          sessions until it has the new file.",
         file.display()
     ));

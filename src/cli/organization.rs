@@ -142,7 +142,7 @@ impl Printed {
         {
             return Err(
                 "the file has only one page of the output; run the command of `aws organizations` again without \
-                `--max-items`"
+                 `--max-items` and `--no-paginate`"
                     .to_owned(),
             );
         }
@@ -298,7 +298,7 @@ fn missing(command: &str, file: &str) -> String {
 fn list(value: Value) -> Result<Vec<Value>, String> {
     match value {
         Value::Array(list) => Ok(list),
-        _ => Err("must have a list".to_owned()),
+        _ => Err("must have a JSON array where `aws organizations` prints one".to_owned()),
     }
 }
 

@@ -306,6 +306,9 @@ impl Run<'_> {
         let found = self
             .runtime
             .block_on(commands::open_all(&self.store, &key))?;
+        if !found.all_open() {
+            return Err(unopened(&found, self.path).into());
+        }
         let kept: usize = found
             .opened
             .iter()
@@ -314,7 +317,7 @@ impl Run<'_> {
             .sum();
         // Secrets in the first format do not name the key that opens them.
         let unnamed = found.opened.get("").copied().unwrap_or_default();
-        if kept + unnamed > 0 || !found.all_open() {
+        if kept + unnamed > 0 {
             let number = found.sealed_otherwise(key.id());
             return Err(format!(
                 "{number} secrets in the store are not sealed under the key {}; nothing was changed\n  next: brevet \

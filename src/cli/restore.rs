@@ -208,7 +208,8 @@ impl Restore<'_> {
                 ));
             }
             None => print::note(
-                "The current store cannot be read, so its revoked signing keys are unknown. If signing keys were \
+                "There is no current store, or it cannot be read, so its revoked signing keys are \
+                 unknown. If signing keys were \
                  revoked after the backup was made, revoke them again with `brevet keyring revoke`.",
             ),
         }
@@ -332,18 +333,26 @@ impl Restore<'_> {
                 self.file.display()
             )
         };
+        let refused = |error: StoreError| match error {
+            StoreError::Tampered(what) => format!(
+                "{}: {what}: something other than a broker changed this backup. Nothing was replaced; choose another \
+                 backup, or add --accept to accept this one as it is",
+                self.file.display()
+            ),
+            error => unfit(error.to_string()),
+        };
         if !self.arguments.accept {
             let found = match runtime.block_on(commands::open_all(prepared.store(), &key)) {
                 Ok(found) => found,
                 Err(StoreError::Key(id)) => return Err(unreadable(&self.file, path, &id).into()),
-                Err(error) => return Err(unfit(error.to_string()).into()),
+                Err(error) => return Err(refused(error).into()),
             };
             if !found.all_open() {
                 return Err(unopened(&self.file, path, &found).into());
             }
             runtime
                 .block_on(prepared.store().verify(now))
-                .map_err(|error| unfit(error.to_string()))?;
+                .map_err(refused)?;
         }
         let takes_more = key.ids().any(|id| !own.holds(id));
         let key = std::sync::Arc::new(key);
@@ -385,18 +394,26 @@ fn unreadable(file: &Path, master_key: &Path, id: &str) -> String {
         file.display(),
         master_key.display()
     );
-    for holder in holders(master_key, id) {
+    let holders = holders(master_key, id);
+    for holder in &holders {
         text.push_str(&format!(
             "\n  this key is in {}: add --master-key {0}",
             holder.display()
         ));
     }
-    format!("{text}\nNothing was replaced.\n  next: {FIND_KEY}")
+    let next = match holders.is_empty() {
+        true => FIND_KEY,
+        false => ADD_KEY,
+    };
+    format!("{text}\nNothing was replaced.\n  next: {next}")
 }
 
 /// The advice for a backup whose key file is missing.
 const FIND_KEY: &str = "find the master key file that was in use when the backup was made (on another broker, or where you \
     keep key files apart from the backups), and add --master-key FILE";
+
+/// The advice for a backup whose key file was found.
+const ADD_KEY: &str = "run the same command again with a --master-key above";
 
 /// The error about a backup whose secrets cannot be opened. It names the files that hold the missing keys.
 fn unopened(file: &Path, master_key: &Path, found: &Secrets) -> String {
@@ -406,12 +423,15 @@ fn unopened(file: &Path, master_key: &Path, found: &Secrets) -> String {
         closed(found),
         found.count()
     );
+    let mut has_all_keys = true;
     for (id, number) in &found.missing {
         text.push_str(&format!(
             "\n  {number} are sealed under the master key {id}, which is not in {}",
             master_key.display()
         ));
-        for holder in holders(master_key, id) {
+        let holders = holders(master_key, id);
+        has_all_keys &= !holders.is_empty();
+        for holder in holders {
             text.push_str(&format!(
                 "\n    this key is in {}: add --master-key {0}",
                 holder.display()
@@ -423,9 +443,10 @@ fn unopened(file: &Path, master_key: &Path, found: &Secrets) -> String {
             "\n  {name}: was altered, or copied from another entry"
         ));
     }
-    let next = match found.missing.is_empty() {
-        true => "choose another backup: this one was altered",
-        false => FIND_KEY,
+    let next = match (found.broken_count, has_all_keys) {
+        (0, true) => ADD_KEY,
+        (0, false) => FIND_KEY,
+        _ => "choose another backup: this one was altered",
     };
     format!("{text}\nNothing was replaced.\n  next: {next}")
 }

@@ -239,10 +239,16 @@ pub(super) fn metadata_warnings(idp: &Metadata, now: Timestamp) -> Vec<String> {
         ));
     }
     if let Some(end) = idp.usable_until().filter(|end| *end <= now.plus(NEAR)) {
-        warnings.push(format!(
-            "the metadata is valid until {end}: import the identity provider's newer metadata \
-             before then"
-        ));
+        warnings.push(match end <= now {
+            true => format!(
+                "the metadata or the last of its signing certificates expired at {end}: import the identity \
+                 provider's current metadata"
+            ),
+            false => format!(
+                "the metadata or the last of its signing certificates expires at {end}: import the identity \
+                 provider's newer metadata before then"
+            ),
+        });
     }
     warnings
 }

@@ -128,18 +128,20 @@ fn one(change: i64, address: SocketAddr) -> Progress {
             "the broker does not answer at its [operator] address {address} ({why})"
         )),
         Err(NoAnswer::NotHttp) => Some(format!(
-            "the answer of {address} is not HTTP, so it is not the address of a broker: correct [operator] address"
+            "something other than a broker answers at the [operator] address {address}, since the answer is not \
+             HTTP: stop that program, or correct [operator] address"
         )),
         Ok((200, body)) => match in_force(&body) {
             Some(at) if at >= change => None,
             Some(at) => Some(format!("the broker is at change {at}")),
             None => Some(format!(
-                "the answer of {address} has no number of a change, so it is not the address of a broker: correct \
-                 [operator] address"
+                "something other than a broker answers at the [operator] address {address}, since the answer has no \
+                 number of a change: stop that program, or correct [operator] address"
             )),
         },
         Ok((status, _)) => Some(format!(
-            "the [operator] address {address} answered with HTTP status {status}"
+            "something other than a broker answers at the [operator] address {address}, with HTTP status {status}: \
+             stop that program, or correct [operator] address"
         )),
     };
     Progress {

@@ -22,12 +22,14 @@ impl Look<'_> {
         };
         if let Err(error) = rustix::fs::access(place, rustix::fs::Access::WRITE_OK) {
             let says = format!("{}: cannot be written: {error}", place.display());
-            return self.lines.push(failed(
-                "audit log",
-                says,
-                "make the user of the broker process the owner of this path; the broker issues no credentials without \
-                an audit log",
-            ));
+            let fix = if place.exists() {
+                "make the user of the broker process the owner of this path, and run `brevet check` as that user; the \
+                 broker issues no credentials without an audit log"
+            } else {
+                "create this folder, with the user of the broker process as its owner; the broker issues no credentials \
+                 without an audit log"
+            };
+            return self.lines.push(failed("audit log", says, fix));
         }
         if let Err(error) = journal::of(self.config).is_writable() {
             let why = "commands such as backup, restore and export record themselves in";
@@ -62,7 +64,7 @@ impl Look<'_> {
                     Room::CountsRefusals => warning(
                         "audit log",
                         format!(
-                            "{says}: the broker counts refused calls but does not record each one"
+                            "{says}: the broker counts refused calls, and does not record each of them"
                         ),
                         fix,
                     ),
@@ -76,7 +78,9 @@ impl Look<'_> {
                     ),
                     Room::Full => failed(
                         "audit log",
-                        format!("{says}: the broker issues no credentials and changes nothing"),
+                        format!(
+                            "{says}: the broker issues no credentials and refuses changes other than revocations"
+                        ),
                         fix,
                     ),
                 }

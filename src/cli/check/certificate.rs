@@ -6,8 +6,9 @@ use super::Look;
 use super::line::{Line, failed, ok, warning};
 use crate::base::host_names::{HostName, HostNames};
 use crate::config::Names;
+use crate::files::FileError;
 use crate::server::{self, certificate};
-use crate::tls::{self, Identity};
+use crate::tls::{self, Identity, TlsError};
 
 impl Look<'_> {
     pub(super) fn certificate(&mut self) {
@@ -24,11 +25,21 @@ impl Look<'_> {
         let names = server::host_names(self.config, names);
         let line = match &identity {
             None => ok("certificate", "none: plaintext"),
-            Some((path, Err(error))) => failed(
-                "certificate",
-                format!("{}: {error}", path.display()),
-                "put a certificate and its private key into the files that [tls] names, or correct [tls]",
-            ),
+            Some((path, Err(error))) => {
+                let says = match error {
+                    // Only this error does not name its file.
+                    TlsError::Unusable(_) => format!("{}: {error}", path.display()),
+                    _ => error.to_string(),
+                };
+                let fix = match error {
+                    TlsError::File(FileError::Unfit { .. }) => "follow the rule above",
+                    _ => {
+                        "put the certificate, its private key and the CA of client certificates into the files that \
+                         [tls] names, or correct [tls]"
+                    }
+                };
+                failed("certificate", says, fix)
+            }
             Some((path, Ok(identity))) => self.judge(path, identity, names.as_ref().ok()),
         };
         self.lines.push(line);
@@ -55,7 +66,7 @@ impl Look<'_> {
         if self.now < from {
             return failed(
                 "certificate",
-                format!("{path}: is not valid before {from}"),
+                format!("{path}: the certificate is not valid before {from}"),
                 "check this machine's clock, or use another certificate",
             );
         }

@@ -14,9 +14,12 @@ impl Look<'_> {
     pub(super) async fn clock(&mut self, store: Option<&Store>) {
         match clock::now(self.config) {
             Err(error) => {
-                return self
-                    .lines
-                    .push(failed("clock", error, "follow the advice in the message"));
+                return self.lines.push(failed(
+                    "clock",
+                    error,
+                    "correct the file, or run `brevet clock accept`, which replaces the \
+                        file and ends every session that was issued before now",
+                ));
             }
             Ok(highest) if highest.since(self.now) > MAX_CLOCK_OFFSET => {
                 let says = format!(
@@ -49,7 +52,7 @@ impl Look<'_> {
                     Some(off) if off.abs() > most => failed(
                         "clock",
                         format!(
-                            "this machine's clock differs by {} s from the database's clock",
+                            "this machine's clock differs by {} s from the database's clock; it may differ by {most} s",
                             off.abs()
                         ),
                         "synchronize both clocks by NTP, since signatures and sessions depend on correct clocks",
@@ -57,7 +60,8 @@ impl Look<'_> {
                     _ if behind > most => failed(
                         "clock",
                         format!(
-                            "this machine's clock is {behind} s behind the last change of the store"
+                            "this machine's clock is {behind} s behind the last change of the store; it may be \
+                             {most} s behind"
                         ),
                         "correct this machine's clock; while it is behind, the broker may accept sessions that have \
                          expired",
@@ -71,7 +75,7 @@ impl Look<'_> {
                     ),
                     None => ok(
                         "clock",
-                        format!("{here}, not behind the last change of the store"),
+                        format!("{here}, at most {most} s behind the last change of the store"),
                     ),
                 }
             }

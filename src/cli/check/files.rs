@@ -75,7 +75,8 @@ impl Look<'_> {
             false => failed(
                 "file modes",
                 unfit.join("; "),
-                "follow the advice in the message, as the owner of the files",
+                "follow the rules above, as the owner of the files; if a file cannot be read, run `brevet check` as \
+                 the account that owns the folder of the broker",
             ),
         });
     }

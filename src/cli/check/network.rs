@@ -94,7 +94,9 @@ impl Look<'_> {
         if unasked > 0 {
             self.lines.push(warning(
                 "provider",
-                format!("{unasked} more providers were not checked"),
+                format!(
+                    "{unasked} more providers were not checked: this command checks the first {MAX_PROVIDERS}"
+                ),
                 "look in the broker's log for errors of these providers",
             ));
         }
@@ -110,13 +112,19 @@ impl Look<'_> {
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => match answers() {
                     Some((200 | 503, says)) => ok(
                         check,
-                        format!("{address}: in use by a running broker ({})", says.trim()),
+                        format!(
+                            "{address}: in use; a broker answers at the [operator] address {operator} ({})",
+                            says.trim()
+                        ),
                     ),
                     _ => failed(
                         check,
-                        format!("{address}: in use by another program"),
                         format!(
-                            "stop that program (`ss -ltnp` names it), or set another address in [{check}] address"
+                            "{address}: in use, but no broker answers at the [operator] address {operator}"
+                        ),
+                        format!(
+                            "stop the program that uses this address (`ss -ltnp` names it), or set another one in \
+                             [{check}] address"
                         ),
                     ),
                 },

@@ -21,7 +21,8 @@ impl Look<'_> {
             Err(error) => failed(
                 "object stores",
                 error,
-                "create the file, with mode 0600 if it holds a secret or a private key, or correct [s3]",
+                "correct the file, or create it (with mode 0600 if it holds a secret or a private key), or correct \
+                 [s3]",
             ),
         };
         self.lines.push(line);

@@ -86,7 +86,8 @@ impl Look<'_> {
         };
         if end <= now {
             let says = format!(
-                "{says}; the metadata expired at {end}, and the broker has refused all responses of \
+                "{says}; the metadata or the last of its signing certificates expired at {end}, and the broker has \
+                 refused all responses of \
                 the provider since then"
             );
             return failed("saml provider", says, RENEW);

@@ -67,7 +67,7 @@ impl Look<'_> {
                     "{arn}: the provider's metadata has no SingleSignOnService for HTTP-Redirect, so the broker \
                     cannot send people there to sign in"
                 ),
-                "get metadata that contains this endpoint, or remove the provider from [sign_in] providers",
+                "get metadata that contains this endpoint, or leave the provider out of [sign_in] providers",
             ));
         }
         if offered.details.roles_by_trust_policies {
@@ -78,7 +78,7 @@ impl Look<'_> {
                      policy allows it"
                 ),
                 "make sure that these trust policies have conditions on more than SAML:aud, or remove \
-                 roles_by_trust_policies",
+                 roles_by_trust_policies from the provider's entry in [sign_in] providers",
             ));
         }
         if idp.wants_signed_requests() && here.request_signer.is_none() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Look;
-use super::line::{failed, ok, warning};
+use super::line::{explained, failed, ok, warning};
 use crate::base::arn::name_of;
 use crate::base::entropy::SystemEntropy;
 use crate::cli::second_factor;
@@ -58,12 +58,22 @@ impl Look<'_> {
             }
         }
         self.lines.push(match store.verify(self.now).await {
-            Ok(_) => ok("integrity", "every row is unchanged since a broker wrote it"),
-            Err(error) => failed(
+            Ok(()) if store.is_unsealed() => ok(
                 "integrity",
-                error,
-                "read docs/explanation/integrity.md; to use the store as it is, run `brevet restore --accept`",
+                "the rows have no MACs, so a change by something other than a broker cannot be noticed",
             ),
+            Ok(()) => ok("integrity", "every row is unchanged since a broker wrote it"),
+            Err(error) => {
+                let fix = match &error {
+                    StoreError::Unavailable(_) | StoreError::Disconnected(_) => {
+                        "check the log of PostgreSQL, or the file system of the SQLite store"
+                    }
+                    _ => {
+                        "read docs/explanation/integrity.md; to use the store as it is, run `brevet restore --accept`"
+                    }
+                };
+                failed("integrity", error, fix)
+            }
         });
         Some(store)
     }
@@ -105,16 +115,24 @@ impl Look<'_> {
                 )
             }
             error => {
-                let fix = match error {
+                let says = format!("{}: {error}", config.store);
+                match error {
                     WatermarkError::Store(
                         StoreError::Unavailable(_) | StoreError::Disconnected(_),
-                    ) => "start the database, or correct [store]",
-                    WatermarkError::Store(_) | WatermarkError::File(_) => {
-                        "follow the advice in the message"
-                    }
-                    _ => "find out who restored or changed the store before you do anything else",
-                };
-                failed("store", format!("{}: {error}", config.store), fix)
+                    ) => failed("store", says, "start the database, or correct [store]"),
+                    WatermarkError::WentBack { .. }
+                    | WatermarkError::Another { .. }
+                    | WatermarkError::Unsealed => failed(
+                        "store",
+                        says,
+                        "find out who restored or changed the store before you do anything else",
+                    ),
+                    // These errors say themselves what to do.
+                    WatermarkError::Store(_)
+                    | WatermarkError::File(_)
+                    | WatermarkError::Missing(_)
+                    | WatermarkError::Content(_) => explained("store", says),
+                }
             }
         });
         None
@@ -235,7 +253,7 @@ impl Look<'_> {
             clear => warning(
                 "directory",
                 format!("{says}; {clear} secrets in the directory file are not sealed"),
-                "run `brevet seal`",
+                "run `brevet seal --config FILE` with this configuration",
             ),
         });
         let built_in = directory.built_in_policies_in_use();
@@ -319,8 +337,8 @@ impl Look<'_> {
                 "these brokers use the keyring of another cluster: {}",
                 strangers.join(", ")
             );
-            let fix = "copy keyring.json from one broker to all others; brokers with different keyrings refuse each \
-                other's sessions";
+            let fix = "copy the keyring file from one broker to all others; brokers with different keyrings refuse \
+                each other's sessions";
             return self.lines.push(failed("brokers", says, fix));
         }
         let lacks = |b: &&&crate::store::Broker| {
@@ -330,7 +348,14 @@ impl Look<'_> {
         self.lines.push(match lacking.is_empty() {
             true => ok(
                 "brokers",
-                format!("{} connected, all of one cluster", connected.len()),
+                format!(
+                    "{} connected, {}",
+                    connected.len(),
+                    match keyring {
+                        Some(_) => "none of another cluster",
+                        None => "whose cluster was not checked, since there is no keyring",
+                    }
+                ),
             ),
             false => failed(
                 "brokers",
@@ -338,7 +363,8 @@ impl Look<'_> {
                     "these brokers do not have the current master key of this machine: {}",
                     lacking.join(", ")
                 ),
-                "copy master.key to each of these brokers; a running broker notices the new file",
+                "copy the master key file of this machine to each of these brokers; a running broker notices the new \
+                 file",
             ),
         });
     }

@@ -221,10 +221,13 @@ impl Answer<'_> {
             writeln!(out, "decided by {}", print::visible(&self.place(*at)))?;
         }
         if simulation.boundary == Some(false) {
-            writeln!(out, "the permissions boundary does not allow it")?;
+            writeln!(out, "the permissions boundary does not allow the action")?;
         }
         if simulation.organization == Some(false) {
-            writeln!(out, "the policies of the organization do not allow it")?;
+            writeln!(
+                out,
+                "the control policies of the organization do not allow the action"
+            )?;
         }
         for statement in &self.explanation.statements {
             writeln!(

@@ -84,7 +84,10 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Result<(), Failure> {
         print::line(cases::outcome(&explanation.decision))?;
         match explanation.decision.by {
             Some(by) => print::line(format_args!("decided by {}", cases::place(by)))?,
-            None => print::line("implicitly denied: no statement allows it")?,
+            None => print::line(
+                "implicitly denied: at least one kind of policy that must allow the request does \
+                not",
+            )?,
         }
         for statement in &explanation.statements {
             print::line(statement_line(&cases::place(statement.at), statement))?;

@@ -70,7 +70,7 @@ pub(super) async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<S
         }
     }
     if !store.is_unsealed() && !shown.findings.is_empty() {
-        print::note("Accepted, although something other than a broker wrote it:");
+        print::note("Accepted as it is, although it differs from what brokers wrote:");
         shown
             .findings
             .iter()
