@@ -94,7 +94,7 @@ fn note(broker: &Broker, had_failed: bool, stepped: Result<(), FollowError>) {
             if had_failed && broker.feed.fault().is_none() {
                 tracing::info!(
                     sequence = broker.feed.sequence(),
-                    "this broker can read the change feed again"
+                    "this broker follows the change feed of the store again"
                 );
             }
         }
@@ -102,11 +102,11 @@ fn note(broker: &Broker, had_failed: bool, stepped: Result<(), FollowError>) {
             broker.metrics.feed_up.set(0);
             if error.is_tampering() {
                 if broker.feed.distrust(error.to_string()) {
-                    tracing::error!(%error, "something other than a broker changed the store; this broker now refuses \
-                        all requests");
+                    tracing::error!(%error, "the content of the store cannot be trusted; this broker now refuses all requests");
                 }
             } else if broker.feed.fail(error.to_string()) {
-                tracing::warn!(%error, "the change feed cannot be read; the broker keeps trying");
+                tracing::warn!(%error, "this broker cannot follow the change feed of the store; it keeps trying, and refuses all \
+                     requests after refuse_after_seconds");
             }
         }
     }

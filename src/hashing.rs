@@ -21,7 +21,7 @@ const OF_ONE: usize = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HashingError {
     /// Too many computations are waiting already, in total or for the same user or role.
-    #[error("too many passwords are being checked at once")]
+    #[error("too many hashes of passwords are being computed, in total or for this user or role")]
     Busy,
     #[error(transparent)]
     Hash(#[from] HashError),

@@ -303,7 +303,7 @@ pub fn refused(broker: &Broker, error: HashingError) -> Error {
         HashingError::Busy => broker.throttled("passwords"),
         HashingError::Entropy(error) => error.into(),
         HashingError::Hash(error) => {
-            tracing::error!(%error, "a password could not be hashed");
+            tracing::error!(%error, "the hash of a password could not be computed or compared; the call was refused");
             Error::InternalFailure
         }
     }

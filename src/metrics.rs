@@ -198,7 +198,7 @@ impl Metrics {
             feed_up: made(
                 of,
                 "feed_up",
-                "1 while this broker can read the change feed from the store, otherwise 0",
+                "1 while this broker can follow the change feed of the store, otherwise 0",
             ),
             feed_sequence: made(
                 of,
@@ -218,7 +218,7 @@ impl Metrics {
             feed_age_seconds: made(
                 of,
                 "feed_age_seconds",
-                "Seconds since this broker last read the change feed from the store",
+                "Seconds since this broker last confirmed that it knows the whole change feed of the store",
             ),
             revocations_pending_nodes: made(
                 of,

@@ -276,7 +276,8 @@ impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
             // This is logged only once; later attempts are in the metrics and the audit log.
             tracing::warn!(
                 user = &*user.arn,
-                "too many wrong MFA codes: the user is locked out for now"
+                "too many wrong MFA codes: the user's codes are refused for up to 15 minutes; its calls without a code are \
+                 not affected"
             );
         }
         self.refused("wrong", refusal)

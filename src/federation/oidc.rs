@@ -230,7 +230,10 @@ fn times(token: &Verified, now: Timestamp) -> Result<(i64, i64), Box<Unproven>> 
     }
     if issued_at.max(not_before) > now.seconds() + PROVIDER_AHEAD_SECONDS {
         return Err(invalid(
-            "The token is not valid yet: its `iat` or `nbf` is in the future",
+            &format!(
+                "The token is not valid yet: its `iat` or `nbf` is more than {PROVIDER_AHEAD_SECONDS} seconds in the \
+                 future"
+            ),
             Reason::NotValidYet,
         ));
     }
@@ -337,7 +340,9 @@ fn roles(token: &Verified) -> Result<Option<Vec<String>>, Error> {
 }
 
 fn malformed(claim: &str) -> Error {
-    Error::InvalidIdentityToken(format!("The claim `{claim}` of the token is malformed"))
+    Error::InvalidIdentityToken(format!(
+        "The claim `{claim}` of the token does not have the form that AWS documents"
+    ))
 }
 
 /// Makes the record by which a token is accepted only once, for a provider that demands this.

@@ -41,7 +41,7 @@ pub enum KeyError {
     /// The provider has no key with this id.
     #[error("the provider publishes no key with the `kid` of the token")]
     Unknown,
-    /// The provider is unreachable, or was asked too recently to be asked again.
+    /// The keys could not be fetched, another call is fetching them, or too many providers are cached already.
     #[error("the provider's keys cannot be fetched at the moment")]
     Unreachable,
 }
@@ -237,7 +237,8 @@ impl Providers {
         match fetched {
             Ok(keys) => known.keys = Some((Arc::new(keys), now)),
             Err(error) => {
-                tracing::warn!(provider = %entry.provider.url, %error, "the keys of an identity provider could not be fetched");
+                tracing::warn!(provider = %entry.provider.url, %error, "the keys of an identity provider could not be fetched; the broker uses the last keys until they are 24 hours \
+                     old, and asks again");
             }
         }
     }

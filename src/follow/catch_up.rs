@@ -29,12 +29,7 @@ pub(super) async fn catch_up(
         let details = revoke(&context.broker, &changes)?;
         apply(&context.broker, changes, details)
     });
-    taking.await.map_err(|_| {
-        FollowError::Change(
-            here,
-            "the task that applies the changes panicked".to_owned(),
-        )
-    })?
+    taking.await.map_err(|_| FollowError::Panicked(here))?
 }
 
 /// Loads the whole store again, after checking that the store contains the last change that is in
@@ -68,16 +63,17 @@ async fn reload(broker: &Arc<Broker>, here: i64, chain: &str) -> Result<Applied,
     let mut directory = None;
     if broker.directory_is_in_the_store {
         let master_key = broker.master_key.load_full();
-        let master_key = master_key.ok_or_else(|| {
-            FollowError::Change(0, "[directory] master_key is not set".to_owned())
-        })?;
+        let master_key = master_key
+            .ok_or_else(|| FollowError::Load("[directory] master_key is not set".to_owned()))?;
         let reader = broker.clone();
         // The thread that reads blocks while rows are compiled, so it must not be one that serves calls.
         let loading = tokio::task::spawn_blocking(move || {
             tokio::runtime::Handle::current().block_on(load(&reader.store, &master_key))
         });
         let loaded = loading.await.map_err(|_| {
-            FollowError::Change(0, "the task that loads the store panicked".to_owned())
+            FollowError::Load(
+                "the task that loads it panicked, which is a bug in Brevet".to_owned(),
+            )
         })??;
         announce(broker, &loaded.0);
         directory = Some(loaded.0);
@@ -86,7 +82,7 @@ async fn reload(broker: &Arc<Broker>, here: i64, chain: &str) -> Result<Applied,
         sequence = head.sequence,
         after = here,
         in_the_feed_only = more,
-        "this broker loaded the whole store again instead of single changes"
+        "this broker loaded the whole store again instead of single changes, and is up to date"
     );
     Ok(Applied {
         directory,

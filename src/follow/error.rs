@@ -11,6 +11,14 @@ pub enum FollowError {
     /// The change with this sequence number, or the row that it wrote, cannot be loaded here.
     #[error("change {0} cannot be applied: {1}")]
     Change(i64, String),
+    /// The task that applies the changes after the one with this sequence number panicked.
+    #[error(
+        "the changes after change {0} cannot be applied: the task that applies them panicked, which is a bug in Brevet"
+    )]
+    Panicked(i64),
+    /// The directory in the store cannot be loaded here; holds the reason.
+    #[error("the directory in the store cannot be loaded: {0}")]
+    Load(String),
     /// The store lacks changes that are in force here, or is another store. Holds the message.
     #[error("{0}")]
     WentBack(String),

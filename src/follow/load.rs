@@ -15,8 +15,8 @@ const BATCH: usize = 512;
 /// which it belongs.
 ///
 /// # Errors
-/// [`FollowError::Change`] for the first row that cannot be compiled, and [`FollowError::Store`] if the
-/// store cannot be read.
+/// [`FollowError::Change`] for the first row that cannot be compiled, [`FollowError::Load`] if the rows cannot be
+/// compiled for another reason, and [`FollowError::Store`] if the store cannot be read.
 pub async fn load(
     store: &Store,
     master_key: &Arc<MasterKey>,
@@ -45,10 +45,7 @@ pub async fn load(
     let _ = sender.send(batch);
     drop(sender);
     let directory = compiling.await.map_err(|_| {
-        FollowError::Change(
-            0,
-            "the task that compiles the directory panicked".to_owned(),
-        )
+        FollowError::Load("the task that compiles it panicked, which is a bug in Brevet".to_owned())
     })??;
     Ok((directory, scanned?))
 }
@@ -111,7 +108,7 @@ fn compile(
     batches: &std::sync::mpsc::Receiver<Batch>,
     master_key: &MasterKey,
 ) -> Result<Directory, FollowError> {
-    let mut directory = Directory::empty().map_err(|e| FollowError::Change(0, e.to_string()))?;
+    let mut directory = Directory::empty().map_err(|e| FollowError::Load(e.to_string()))?;
     for batch in batches {
         for (kind, id, version, body) in batch.iter() {
             let fault = |why: String| FollowError::Change(version, format!("{kind} {id}: {why}"));

@@ -99,12 +99,7 @@ impl Follower {
             let (applied, begun_at) = ((&mut work.0).await, *begun_at);
             self.work = None;
             self.pause_until = Instant::now() + PAUSE;
-            let applied = applied.map_err(|_| {
-                FollowError::Change(
-                    here,
-                    "the task that applies the changes panicked".to_owned(),
-                )
-            })??;
+            let applied = applied.map_err(|_| FollowError::Panicked(here))??;
             applied.put_in_force(broker, begun_at);
         }
         self.mark_ahead(head.sequence).await

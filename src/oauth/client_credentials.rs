@@ -128,8 +128,8 @@ fn refuse(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     match error.class() {
         Class::Unauthenticated | Class::UnfitProof | Class::WrongCredentials | Class::Forbidden => {
             let unknown = GrantErrorKind::InvalidClient.because(
-                "The broker does not know the client, or its secret \
-                is wrong.",
+                "The access key of the client is unknown or inactive, its secret is wrong, or its session token is not \
+                 valid.",
             );
             let mut response = refused(&unknown.into(), request_id);
             let basic = HeaderValue::from_static("Basic realm=\"brevet\"");

@@ -261,7 +261,7 @@ fn not_allowed(method: &'static str) -> Response<Full<Bytes>> {
         "",
         &json!({
             "error": "invalid_request",
-            "error_description": "This endpoint does not accept the method of the request."
+            "error_description": format!("This endpoint accepts only {method}.")
         }),
     );
     response

@@ -228,7 +228,10 @@ fn read(parameters: &mut Parameters) -> Result<Asked, Refused> {
         Some(_) => {
             return Err(Refused(
                 "unsupported_grant_type",
-                format!("grant_type must be `{GRANT}`."),
+                format!(
+                    "grant_type must be `{GRANT}` or `client_credentials`; the grant types of a sign-in need [sign_in] in \
+                     the broker's configuration."
+                ),
             ));
         }
         None => return Err(invalid("grant_type is missing.")),

@@ -56,7 +56,7 @@ pub(super) async fn claim<'a>(
         Ok(false) => return Err(broker.throttled("signature")),
         Err(error) => {
             tracing::debug!(%error, "Redis could not tell whether another broker has already seen a single-use \
-                signature");
+                signature; the signature was accepted");
             broker.metrics.signatures_unshared.inc();
         }
     }

@@ -1002,9 +1002,9 @@ fn the_log_says_when_the_feed_is_back_and_has_no_notices_of_libraries() {
     };
     says("brevet listens");
     postgres.kill();
-    says("the change feed cannot be read");
+    says("this broker cannot follow the change feed");
     postgres.restart();
-    says("this broker can read the change feed again");
+    says("this broker follows the change feed of the store again");
     child.kill().unwrap();
     child.wait().unwrap();
     let log = std::fs::read_to_string(&path).unwrap();

@@ -54,7 +54,7 @@ impl MetadataCache {
         }
         let asked_lately = known.failed_at.is_some_and(|at| age(at) < ASK_AGAIN_AFTER);
         let fetched = match asked_lately {
-            true => Err(FetchError::Late),
+            true => Err(FetchError::FailedLately),
             false => fetcher.metadata(provider).await,
         };
         match fetched {
@@ -67,7 +67,8 @@ impl MetadataCache {
             Err(error) => {
                 if !asked_lately {
                     known.failed_at = Some(now);
-                    tracing::warn!(provider = %provider.url, %error, "the metadata of an identity provider could not be fetched");
+                    tracing::warn!(provider = %provider.url, %error, "the metadata of an identity provider could not be fetched; the broker uses the last metadata until it is 24 \
+                         hours old, and asks again when somebody signs in");
                 }
                 let usable = known
                     .metadata

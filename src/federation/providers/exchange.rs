@@ -42,9 +42,9 @@ pub struct Tokens {
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// The provider refused the code. Both texts come from the provider.
-    #[error("the provider refused the code: {code} {description}")]
+    #[error("the provider refused to exchange the code: {code} {description}")]
     Refused { code: String, description: String },
-    #[error("the provider could not be reached: {0}")]
+    #[error("the code could not be exchanged: {0}")]
     Unreachable(String),
     /// The answer does not have the form of a token endpoint's.
     #[error("the answer of the provider's token endpoint is not valid: {0}")]
@@ -120,7 +120,9 @@ pub(super) async fn exchange(
         }
         let clip = |text: String| text.chars().take(MAX_FOREIGN).collect();
         return Err(match refusal.error.as_str() {
-            "" => ExchangeError::Unreachable(format!("HTTP status {status}")),
+            "" => ExchangeError::Unreachable(format!(
+                "the provider answered with HTTP status {status}"
+            )),
             _ => ExchangeError::Refused {
                 code: clip(refusal.error),
                 description: clip(refusal.error_description),
@@ -131,8 +133,8 @@ pub(super) async fn exchange(
 }
 
 fn read(body: &[u8]) -> Result<Tokens, ExchangeError> {
-    let answer: Answer =
-        serde_json::from_slice(body).map_err(|_| ExchangeError::Answer("the body is not JSON"))?;
+    let answer: Answer = serde_json::from_slice(body)
+        .map_err(|_| ExchangeError::Answer("the body is not JSON of the form in RFC 6749"))?;
     let is_bearer = |kind: &String| kind.eq_ignore_ascii_case("bearer");
     if answer.access_token.is_some() && !answer.token_type.as_ref().is_some_and(is_bearer) {
         return Err(ExchangeError::Answer("`token_type` is not Bearer"));

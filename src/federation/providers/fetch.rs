@@ -50,6 +50,8 @@ pub struct Reach {
 pub(super) enum FetchError {
     #[error("no answer within 5 seconds")]
     Late,
+    #[error("the last request to the provider failed less than 5 seconds ago")]
+    FailedLately,
     #[error("`{0}` is not a URL that may be fetched: it must be https, without user and password")]
     Url(String),
     #[error(
@@ -62,6 +64,9 @@ pub(super) enum FetchError {
     Status(StatusCode),
     #[error("the provider's answer cannot be used: {0}")]
     Content(&'static str),
+    /// The answer ended early, or is longer than this number of bytes.
+    #[error("the provider's answer ended early, or is longer than {0} bytes")]
+    Body(usize),
     #[error("the CA certificate that is declared for the provider is not valid")]
     PinnedCa,
 }
@@ -95,7 +100,11 @@ impl Fetcher {
                 "the discovery document has no valid `jwks_uri`",
             ))?;
             let keys = self.get(http, keys, MAX_KEY_SET_BYTES).await?;
-            KeySet::parse(&keys).map_err(|_| FetchError::Content("the key set is not valid"))
+            KeySet::parse(&keys).map_err(|_| {
+                FetchError::Content(
+                    "the key set is not a JSON Web Key Set (RFC 7517) of at most 200 keys",
+                )
+            })
         })
         .await
     }
@@ -237,7 +246,7 @@ impl Fetcher {
             return Err(FetchError::Content("the answer is compressed"));
         }
         let body = Limited::new(response.into_body(), limit).collect().await;
-        let body = body.map_err(|_| FetchError::Content("the body is too long or ended early"))?;
+        let body = body.map_err(|_| FetchError::Body(limit))?;
         Ok((status, body.to_bytes()))
     }
 }

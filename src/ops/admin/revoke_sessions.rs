@@ -299,7 +299,7 @@ impl RevokeSessions {
             .filter(|key| own(&key.user_arn));
         let user = key.map(|key| key.user_arn.to_string());
         let user = user.ok_or_else(|| {
-            Error::NotFound("The directory has no access key with this id.".to_owned())
+            Error::NotFound("The account has no access key with this id.".to_owned())
         })?;
         let permitted = trust::permit(
             cx.caller(),

@@ -46,7 +46,7 @@ impl<A: Action> Iam<A> {
     /// [`Error::InternalFailure`] if the input does not have that form, which would be a bug.
     pub fn parse(input: Map<String, Value>, audited: Map<String, Value>) -> Result<Self, Error> {
         let action = serde_json::from_value(Value::Object(input)).map_err(|error| {
-            tracing::error!(%error, action = A::NAME, "an input that matches AWS's model could not be parsed");
+            tracing::error!(%error, action = A::NAME, "an input that matches AWS's model could not be parsed, which is a bug in Brevet; the call was refused");
             Error::InternalFailure
         })?;
         Ok(Self {

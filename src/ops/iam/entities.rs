@@ -250,7 +250,7 @@ impl Policy {
 /// [`Error::InternalFailure`] if the document is unreadable, which cannot happen to a stored one.
 pub(super) fn document(document: &Document) -> Result<String, Error> {
     let text = document.text().map_err(|rule| {
-        tracing::error!(rule, "a stored policy document cannot be read");
+        tracing::error!(rule, "a stored policy document cannot be read, so the call was refused: run `brevet check`, which names the row");
         Error::InternalFailure
     })?;
     Ok(utf8_percent_encode(&text, RESERVED).to_string())

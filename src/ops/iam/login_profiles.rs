@@ -364,7 +364,7 @@ async fn replacement(
         let profile = Resource::parse(kind, &row.body).map_err(|error| {
             tracing::error!(
                 %error, user = %user.arn,
-                "a login profile could not be parsed: run `brevet check`, which loads every row"
+                "a login profile could not be parsed, so the call was refused: run `brevet check`, which loads every row"
             );
             Error::InternalFailure
         })?;
@@ -374,7 +374,7 @@ async fn replacement(
             .and_then(|field| Some((field, field.sealed?)));
         let (field, sealed) = sealed.ok_or(Error::InternalFailure)?;
         let hashes = master_key.open(&field.bound_to, sealed).map_err(|error| {
-            tracing::error!(%error, user = %user.arn, "the stored password hashes of a user cannot be decrypted");
+            tracing::error!(%error, user = %user.arn, "the stored password hashes of a user cannot be decrypted; the call was refused");
             Error::InternalFailure
         })?;
         let last = hash::each(hashes.expose()).take(remembered);

@@ -345,7 +345,7 @@ fn parse(kind: ResourceKind, id: &str, body: &str) -> Result<Resource, Error> {
     Resource::parse(kind, body).map_err(|error| {
         tracing::error!(
             %error, %kind, id,
-            "a row of the directory could not be parsed: run `brevet check`, which loads every row"
+            "a row of the directory could not be parsed, so the call was refused: run `brevet check`, which loads every row"
         );
         Error::InternalFailure
     })

@@ -160,7 +160,7 @@ impl Item {
             }
         };
         if !is_legal {
-            let rule = "must be an ARN of at most 2048 bytes, or have the type and the name of a resource of the service";
+            let rule = "must be an ARN of at most 2048 bytes, or have the type and the name (at most 1920 bytes) of a resource of the service";
             return Err(FieldError::new("Resource", rule));
         }
         keys::check(&self.keys, service).map_err(|rule| FieldError::new("Context", rule))?;

@@ -58,7 +58,7 @@ impl DeriveSigningKey {
             return Err(FieldError::new("Service", "must be s3").into());
         }
         if !regions.iter().any(|region| region == scope.region) {
-            let rule = "must be one of those for which the configuration lets gateways have keys";
+            let rule = "must be one of [s3] gateway_regions in the broker's configuration";
             return Err(FieldError::new("Region", rule).into());
         }
         if scope.date.len() != 8 {

@@ -83,7 +83,9 @@ impl EvaluatePolicy {
     ) -> Result<Self, Error> {
         let count = actions.len().saturating_mul(resources.len());
         if !(1..=MAX_DECISIONS).contains(&count) {
-            let rule = format!("must need 1 to {MAX_DECISIONS} decisions together with Resources");
+            let rule = format!(
+                "must have a number of items that, times the number of Resources, is from 1 to {MAX_DECISIONS}"
+            );
             return Err(FieldError::new("Actions", rule).into());
         }
         let is_known = |action: &String| {
@@ -104,10 +106,13 @@ impl EvaluatePolicy {
         }
         // Gateways write this character for bytes that are no text, so that it stands for many names.
         let is_exact = |text: &String| !text.contains(char::REPLACEMENT_CHARACTER);
-        let values = condition.iter().flat_map(|(_, values)| values);
-        if !resources.iter().chain(values).all(is_exact) {
-            let rule = "must not contain U+FFFD, which stands for bytes that are not UTF-8";
+        let mut values = condition.iter().flat_map(|(_, values)| values);
+        let rule = "must not contain U+FFFD, which stands for bytes that are not UTF-8";
+        if !resources.iter().all(is_exact) {
             return Err(FieldError::new("Resources", rule).into());
+        }
+        if !values.all(is_exact) {
+            return Err(FieldError::new("Condition", rule).into());
         }
         // The broker's own clock decides.
         let is_time = |name: &str| {

@@ -45,7 +45,12 @@ pub fn is_service(prefix: &str) -> bool {
 /// # Errors
 /// The rule that a key breaks, as a clause that follows the field's name: "must have …".
 pub fn check(keys: &[(String, Vec<String>)], service: &str) -> Result<(), String> {
-    checked(keys, service, |name| is_allowed(name, service))
+    let allowed = || {
+        format!(
+            "keys of the service (`{service}:…`), `aws:ResourceTag/…`, `aws:RequestTag/…` and `aws:TagKeys`"
+        )
+    };
+    checked(keys, allowed, |name| is_allowed(name, service))
 }
 
 /// Checks the keys that a gateway to an object store sets, which the operator trusts with what it says of its
@@ -55,15 +60,21 @@ pub fn check(keys: &[(String, Vec<String>)], service: &str) -> Result<(), String
 /// The rule that a key breaks, as a clause.
 pub fn check_of_gateway(keys: &[(String, Vec<String>)]) -> Result<(), String> {
     let is_one = |name: &str, own: &str| own.eq_ignore_ascii_case(name);
-    checked(keys, "s3", |name| match is_one(name, RESOURCE_ACCOUNT) {
+    let allowed = || {
+        "keys of Amazon S3 other than `s3:ResourceAccount`, `aws:ResourceTag/…`, `aws:RequestTag/…`, `aws:TagKeys`, \
+         `aws:Referer`, `aws:SecureTransport`, `aws:SourceIp` and `aws:UserAgent`"
+            .to_owned()
+    };
+    checked(keys, allowed, |name| match is_one(name, RESOURCE_ACCOUNT) {
         true => false,
         false => OF_CLIENT.iter().any(|own| is_one(name, own)) || is_allowed(name, "s3"),
     })
 }
 
+/// Checks the number, names and lengths of keys. `allowed` describes the keys for which `is_allowed` holds.
 fn checked(
     keys: &[(String, Vec<String>)],
-    service: &str,
+    allowed: impl Fn() -> String,
     is_allowed: impl Fn(&str) -> bool,
 ) -> Result<(), String> {
     if keys.len() > MAX_KEYS || bytes(keys) > MAX_BYTES {
@@ -74,8 +85,8 @@ fn checked(
     for (at, (name, values)) in keys.iter().enumerate() {
         if !is_allowed(name) {
             return Err(format!(
-                "must name keys of the service (`{service}:…`), `aws:ResourceTag/…`, `aws:RequestTag/…` or \
-                 `aws:TagKeys`; the broker itself sets all others"
+                "must have only {}, with names of at most {MAX_NAME} bytes; the broker itself sets all other keys",
+                allowed()
             ));
         }
         let mut earlier = keys.iter().take(at);

@@ -188,7 +188,7 @@ fn check_expected(expected: &Expected) -> Result<(), FieldError> {
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !(1..=64).contains(&name.len()) || !is_name || name == "host" {
-            let rule = "must name a header in lower case, other than `host`";
+            let rule = "must name a header other than `host` by 1 to 64 lower-case letters, digits and hyphens";
             return Err(FieldError::new("Audience", rule));
         }
     }
@@ -359,7 +359,10 @@ impl VerifyRequest {
                 .is_some_and(|v| v.as_bytes() == value.as_bytes())
                 && values.next().is_none();
             if !is_right || !presented.signs(name) {
-                return Err(unlike("signed audience"));
+                let text = format!(
+                    "The header '{name}' must occur once, be signed, and have the value that the caller expects."
+                );
+                return Err(Error::SignatureDoesNotMatch(text));
             }
         }
         Ok(())
@@ -402,8 +405,8 @@ impl VerifyRequest {
             .filter(|(name, _)| *name != http::header::HOST);
         let headers = named.map(|(name, value)| {
             let text = std::str::from_utf8(value.as_bytes());
-            let rule = "The value of a header is not UTF-8.";
-            let text = text.map_err(|_| S3Refusal::new(Code::InvalidRequest, rule))?;
+            let rule = || format!("The value of the header {name} is not UTF-8.");
+            let text = text.map_err(|_| S3Refusal::new(Code::InvalidRequest, rule()))?;
             Ok((name.as_str().to_owned(), text.to_owned()))
         });
         let headers = headers.collect::<Result<Vec<_>, S3Refusal>>()?;

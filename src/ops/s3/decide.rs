@@ -364,8 +364,10 @@ impl<'a> Asked<'a> {
         };
         let Some(bucket) = self.store.buckets.get(name) else {
             return refuse(
-                "The bucket is not configured for this object store: add it to `buckets` of [[s3.stores]]."
-                    .into(),
+                format!(
+                    "The bucket {name} is not configured for this object store: add it to `buckets` of [[s3.stores]]."
+                )
+                .into(),
             );
         };
         let is_source =

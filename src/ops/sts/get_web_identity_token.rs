@@ -163,7 +163,7 @@ impl Operation for GetWebIdentityToken {
         let keyring = cx.broker.tokens.keyring();
         let key = keyring.signing_key(self.algorithm).ok_or_else(|| {
             let text = format!(
-                "this broker has no {} key: create one with `brevet keyring rotate`",
+                "This broker has no current key for {}, or the key was revoked: make one current with `brevet keyring rotate`",
                 self.algorithm.name()
             );
             Error::OutboundWebIdentityFederationDisabled(text)

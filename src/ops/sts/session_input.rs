@@ -58,7 +58,9 @@ pub(super) fn check_policy_arns(
         if !own || cx.directory.managed_policy(arn).is_none() {
             return Err(FieldError::new(
                 "PolicyArns",
-                "must name managed policies of the session's account",
+                format!(
+                    "must name managed policies of the session's account, but `{arn}` is not one of them"
+                ),
             )
             .into());
         }

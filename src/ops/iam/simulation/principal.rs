@@ -216,7 +216,7 @@ fn annotated(kind: PolicyKind, document: Option<&Document>) -> Result<AnnotatedP
     let text = document.and_then(|document| document.text().ok());
     let parsed = text.and_then(|text| AnnotatedPolicy::parse(kind, &text).ok());
     parsed.ok_or_else(|| {
-        tracing::error!("a stored policy document cannot be read");
+        tracing::error!("a stored policy document cannot be read, so the simulation was refused: run `brevet check`, which names the row");
         Error::InternalFailure
     })
 }

@@ -98,7 +98,8 @@ impl Simulator {
         if resources.len().saturating_mul(statements) > MAX_COMPARISONS {
             let rule = format!(
                 "A simulation may compare at most {MAX_COMPARISONS} pairs of a resource and a statement, but \
-                 the policies have {statements} statements: use fewer ResourceArns."
+                 this one has {} resources and {statements} statements: use fewer ResourceArns or policies.",
+                resources.len()
             );
             return Err(Error::InvalidInput(rule));
         }

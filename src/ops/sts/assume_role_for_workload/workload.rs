@@ -300,7 +300,9 @@ fn instance(id: &str, node: &Node, cx: &Context<'_>) -> Result<Identified, &'sta
         .as_deref()
         .and_then(|role| role.split_once('/'));
     let role = role.and_then(|(_, name)| cx.directory.role_named(account, name));
-    let role = role.ok_or("The instance profile of the node has no role.")?;
+    let role = role.ok_or(
+        "The instance profile of the node has no role, or the directory does not have this role.",
+    )?;
     Ok(Identified {
         role: Role::OfService {
             arn: role_arn(&role.arn)?,
