@@ -1,12 +1,12 @@
 //! Policy evaluation: takes a request and the policies in force and returns a [`Decision`].
 //!
-//! This is the only place where policies are evaluated. It is pure: it reads no clock, no store and
-//! no network and knows nothing of roles; a decision depends only on the arguments. A document is
-//! validated and compiled once ([`Policy::parse`]); matching it then allocates nothing.
+//! This is the only place where policies are evaluated. It is pure: it reads no clock, no store and no network; a
+//! decision depends only on the arguments. A document is validated and compiled once ([`Policy::parse`]), so that a
+//! decision parses nothing of it.
 //!
-//! The rules are those of the IAM User Guide, "Policy evaluation logic" and "IAM JSON policy
-//! elements reference". Where AWS's documentation leaves a case open, the restrictive answer is
-//! taken: an ambiguous Allow does not match, and an ambiguous Deny does.
+//! The rules are those of the IAM User Guide, "Policy evaluation logic" and "IAM JSON policy elements reference". Where
+//! AWS's documentation leaves a case open, the restrictive answer is taken: an ambiguous Allow does not match, and an
+//! ambiguous Deny does.
 
 mod actions;
 pub mod cases;

@@ -100,7 +100,8 @@ impl Condition {
         )
     }
 
-    /// Whether an absent key makes the condition fail.
+    /// Whether the operator is one that requires its key: neither negated nor `Null`, and without `…IfExists` and
+    /// `ForAllValues:`. Such a condition fails if the key is absent.
     pub fn needs_its_key(&self) -> bool {
         !self.negated
             && !self.if_exists

@@ -93,8 +93,8 @@ impl Policy {
         }
     }
 
-    /// The entries of Principal elements in Allow statements that can name an identity provider, a
-    /// user or everybody. The policy can allow nobody but these, whatever its conditions are.
+    /// The entries of Principal elements in Allow statements that can stand for an identity provider, for a user or for
+    /// everybody. The policy allows no other identity provider and no other user, whatever its conditions are.
     pub fn allowed_principals(&self) -> impl Iterator<Item = AllowedPrincipal<'_>> {
         let allows = self.statements.iter().filter(|s| s.effect == Effect::Allow);
         let patterns = allows.flat_map(|statement| match &statement.principals {

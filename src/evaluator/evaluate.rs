@@ -1,8 +1,7 @@
-//! Evaluates one request: explicit deny, scope-down policies, boundaries, session policies, then
-//! allow. It knows no roles and no store.
+//! Evaluates one request: explicit denies first, then the policies that only limit (scope-down policies, service
+//! control policies, the boundary, session policies), then the grants of the resource's and the principal's policies.
 //!
-//! The rules are in the IAM User Guide, "Policy evaluation logic" and "Cross-account policy
-//! evaluation logic".
+//! The rules are in the IAM User Guide, "Policy evaluation logic" and "Cross-account policy evaluation logic".
 
 use super::document::Policy;
 use super::matching::{action_matches, applies_to_resource};
@@ -11,7 +10,8 @@ use super::principals::Principals;
 use super::request::{Decision, Policies, Principal, Request, Source, StatementRef};
 use super::statement::{Effect, Statement};
 
-/// Decides one request. Allocates nothing and depends only on its arguments.
+/// Decides one request. The decision depends only on the arguments. Allocates nothing, unless the request has keys
+/// whose values are unknown.
 pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Decision {
     if let Some(by) = denial(request, policies) {
         return Decision::denied(by);

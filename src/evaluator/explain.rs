@@ -19,7 +19,7 @@ pub struct Explanation {
     pub decision: Decision,
     /// One report for every statement of every policy in force, in order.
     pub statements: Vec<StatementReport>,
-    /// Condition keys that a statement uses and the request does not have, in lower case.
+    /// The keys of conditions, in lower case, for which the request has no value.
     pub missing_keys: Vec<String>,
 }
 

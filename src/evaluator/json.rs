@@ -1,7 +1,7 @@
-//! A JSON reader that keeps positions. Every value stays a slice of the text until it is read, so
-//! that each error has a pointer, a line and a column, and a duplicate key is never lost.
+//! A JSON reader that keeps positions. Every value stays a slice of the text until it is read, so that each error has a
+//! pointer, a line and a column, and a duplicate key is never lost.
 //!
-//! It reads one level at a time with `serde_json` and knows nothing of policies.
+//! It reads one level at a time with `serde_json`.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -325,9 +325,8 @@ impl<'de> Deserialize<'de> for Items<'de> {
     }
 }
 
-/// Whether a character is a control character that no string of a policy may contain.
-/// [`Reader::check_text`] refuses bare ones; this also finds those written as escapes, such as
-/// `\u0000`.
+/// Whether a character is a control character that no string of a policy may contain. [`Reader::check_text`] refuses
+/// those below U+0020; this function also finds U+007F to U+009F, and characters written as escapes, such as `\u0000`.
 fn is_control(c: char) -> bool {
     c.is_control() && !matches!(c, '\t' | '\n' | '\r')
 }

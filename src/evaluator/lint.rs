@@ -1,8 +1,8 @@
 //! Findings about policies that are legal but probably not what their author meant.
 //!
-//! Most checks are those of AWS's IAM Access Analyzer. Two are Brevet's own: one finds a condition on a key that no
-//! request to this broker has, if that decides the outcome, and the other a condition on a key whose value only an
-//! object store knows.
+//! Many checks are those of AWS's IAM Access Analyzer. Others are Brevet's own: among others, they find a condition on
+//! a key that no request to this broker has, if that decides the outcome, and a condition on a key whose value the
+//! broker does not know.
 
 mod outsiders;
 mod principals;
@@ -106,8 +106,8 @@ pub fn lint(kind: PolicyKind, text: &str, account: Option<&str>) -> Vec<Finding>
     findings
 }
 
-/// Says what the effect of a condition on a key is that no request has. `None` if requests may have
-/// the key, or the condition works as intended.
+/// Describes the effect of a condition on a key that no request has. `None` if requests may have the key, or the
+/// condition works as intended.
 fn absent_key(kind: PolicyKind, effect: Effect, condition: &Condition) -> Option<String> {
     let key = condition.key();
     let why = keys::why_absent(key, kind)?;

@@ -16,7 +16,8 @@ pub(super) enum Named {
     /// The policy names the principal's role: the permissions boundary and session policies still
     /// limit the grant.
     Role,
-    /// The policy names the principal itself, or everybody: nothing limits the grant.
+    /// The policy names the principal itself, or everybody: in the principal's own account, neither the permissions
+    /// boundary nor session policies limit the grant.
     Directly,
 }
 

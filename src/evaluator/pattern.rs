@@ -51,8 +51,8 @@ pub(super) enum Match {
 }
 
 impl Pattern {
-    /// Compiles `text`. The error is a broken rule: a `${` is not closed or names no key, or there
-    /// are too many `?`.
+    /// Compiles `text`. The error is the rule that the text breaks: a `${` must be closed and name a key, the default
+    /// of a variable must be in single quotes, and there may be at most 64 `?`.
     pub fn parse(text: &str, syntax: Syntax) -> Result<Self, &'static str> {
         let mut atoms = Vec::new();
         let mut literal = String::new();
@@ -271,8 +271,8 @@ fn char_len(lead: u8) -> usize {
     }
 }
 
-/// A resource or `Arn*` pattern: six colon-separated parts, each matched by itself, so that a
-/// wildcard never matches across a colon. The sixth part runs to the end of the text.
+/// A resource or `Arn*` pattern: six colon-separated parts, each matched by itself, so that a wildcard never matches a
+/// colon between two parts. The sixth part runs to the end of the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ArnPattern {
     /// The pattern `*`, which also matches texts that are not ARNs.
@@ -281,8 +281,8 @@ pub(super) enum ArnPattern {
 }
 
 impl ArnPattern {
-    /// Compiles `text`. The error is the broken rule: the text must be `*` or six parts, of which
-    /// the first is `arn`.
+    /// Compiles `text`. The error is the rule that the text breaks: the text must be `*` or six parts, the first of
+    /// which is `arn` or `*`, and each part must be a valid [`Pattern`].
     pub fn parse(text: &str, variables: bool) -> Result<Self, &'static str> {
         Self::compile(
             text,

@@ -20,7 +20,7 @@ pub(super) enum Principals {
 pub(super) enum PrincipalPattern {
     /// `"*"`: everybody.
     Any,
-    /// `{"AWS": "*"}`: everybody in any account. In an Allow it does not name identity providers.
+    /// `{"AWS": "*"}`: everybody, but in an Allow no identity provider.
     AnyAws,
     /// An account: twelve digits (in the caller's own partition), or
     /// `arn:PARTITION:iam::ACCOUNT:root`.
@@ -119,8 +119,7 @@ impl PrincipalPattern {
 }
 
 impl PrincipalPattern {
-    /// The principal that this entry can name, if that is an identity provider, a user or
-    /// everybody.
+    /// The principal that this entry can name, if that is an identity provider, a user, an account or everybody.
     pub(super) fn as_allowed(&self) -> Option<AllowedPrincipal<'_>> {
         Some(match self {
             Self::Any | Self::AnyAws => AllowedPrincipal::Everybody,
@@ -159,6 +158,6 @@ pub enum AllowedPrincipal<'a> {
     Account(&'a str),
     /// A user, by ARN or unique id. It may also be the ARN of a session or the unique id of a role.
     User(&'a str),
-    /// An identity provider, by ARN.
+    /// An identity provider, by ARN or domain.
     Provider(&'a str),
 }

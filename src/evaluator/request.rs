@@ -38,9 +38,11 @@ pub enum Principal<'a> {
         /// The session's ARN, which contains `NAME`, the `Name` of the call.
         arn: &'a str,
     },
-    /// An identity provider, by ARN or domain. Only `Federated` entries of a Principal element name it.
+    /// An identity provider, by ARN or domain. Of the entries of a Principal element, only `Federated` ones and `*` can
+    /// name it.
     Federated(&'a str),
-    /// A service, such as `ec2.amazonaws.com`. Only `Service` entries of a Principal element name it.
+    /// A service, such as `ec2.amazonaws.com`. Of the entries of a Principal element, only `Service` ones and `*` can
+    /// name it.
     Service(&'a str),
     /// Nobody: the request has no credentials. Only `*` names it, and only the policy of a resource
     /// can let it in.
@@ -58,7 +60,7 @@ impl<'a> Principal<'a> {
         }
     }
 
-    /// The partition of the principal's ARN: `aws`, `aws-us-gov` or `aws-cn`.
+    /// The partition of the principal's ARN, such as `aws`; `None` for principals outside any account.
     pub(super) fn partition(&self) -> Option<&'a str> {
         match self {
             Self::User { arn, .. }

@@ -16,8 +16,9 @@ use super::statement::{Effect, Statement};
 pub struct Simulation {
     /// The decision, as [`evaluate`] makes it.
     pub outcome: Outcome,
-    /// The statements that made the decision: those that deny if it is an explicit deny, those of
-    /// identity and resource policies that allow if it is allowed, and none for an implicit deny.
+    /// The statements that made the decision. For an explicit deny, these are the statements that deny, except those in
+    /// policies of organizations. For an allowed request, these are the statements of identity and resource policies
+    /// that allow it. For an implicit deny, there are none.
     pub matched: Vec<StatementRef>,
     /// The condition keys, in lower case, that the request lacks although a relevant statement
     /// depends on them. Keys that only policies of organizations use are left out, because AWS does

@@ -100,7 +100,7 @@ pub(super) fn demands_external_id(conditions: &[Condition]) -> bool {
         .any(|c| c.key() == "sts:externalid" && c.pinned().is_some_and(says_which))
 }
 
-/// The ARN of the principal, if it belongs to another account.
+/// The ARN of the principal, if it belongs to another account or to a partition other than `aws`.
 pub(super) fn foreign(pattern: &PrincipalPattern, account: &str) -> Option<String> {
     match pattern {
         PrincipalPattern::Account { partition, id } => {
@@ -153,7 +153,7 @@ pub fn public_statement(trust: &Policy) -> Option<usize> {
     allows(trust).find(|(_, s)| public(s)).map(|(at, _)| at)
 }
 
-/// Principals that a trust policy allows but that never call this broker: AWS services.
+/// The AWS services that the Allow statements of a trust policy name, each once. No AWS service calls this broker.
 pub fn who_never_calls(trust: &Policy) -> Vec<String> {
     let mut found = Vec::new();
     for (_, statement) in allows(trust) {

@@ -126,7 +126,8 @@ impl Test {
         }))
     }
 
-    /// Whether the test accepts every value of the operator's type.
+    /// Whether the test accepts every value of the operator's type. Always `false` for numbers, dates and binary
+    /// values.
     pub fn takes_everything(&self) -> bool {
         match self {
             Self::Text(wanted) | Self::TextIgnoreCase(wanted) => wanted.iter().any(Pattern::is_any),
@@ -162,7 +163,8 @@ impl Test {
         }
     }
 
-    /// Whether `got` is one of the wanted values, or `None` if it is not of the operator's type.
+    /// Whether `got` matches one of the wanted values. `None` if the operator compares numbers, dates or addresses and
+    /// `got` is none.
     #[inline]
     pub fn hits(&self, got: &str, context: &RequestContext<'_>) -> Option<bool> {
         Some(match self {

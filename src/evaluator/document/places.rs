@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::evaluator::json::{Node, ParseError, Reader};
 
-/// The AWS principals of a document in order, each as the range of its JSON string (with its
-/// quotes) and its text. A malformed document yields those before the first error.
+/// The AWS principals of a document in order, each as the range of its JSON string (with its quotes) and its text. A
+/// document that is not JSON yields none, and one with another error those before the error.
 pub fn aws_principals(text: &str) -> Vec<(Range<usize>, String)> {
     let mut found = Vec::new();
     // `Policy::parse` reports what is wrong with a document.

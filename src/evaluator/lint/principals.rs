@@ -79,7 +79,8 @@ pub(super) fn check(
     }
 }
 
-/// Warns if the conditions on an OIDC provider do not say whose tokens they accept.
+/// Warns if an OIDC provider is built into AWS but not into Brevet, or if the conditions do not say whose tokens of the
+/// provider they accept.
 fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'static str, String)) {
     if provider.contains(":saml-provider/") {
         return;

@@ -6,9 +6,9 @@ use crate::evaluator::condition::Condition;
 use crate::evaluator::keys::{self, Presence, Source};
 use crate::evaluator::statement::Statement;
 
-/// Whether at least one condition can be met only by certain callers: those of an account, a principal
-/// or a network. A key that every caller can have or choose (a time, a session name, an external id, a
-/// tag, a source identity) identifies nobody, and neither does a condition that only excludes somebody.
+/// Whether at least one condition can be met only by certain callers, such as those of an account, an organization, an
+/// identity provider or a network. A key that every caller can have or choose (a time, a session name, an external id,
+/// a tag, a source identity) identifies nobody, and neither does a condition that only excludes somebody.
 pub(super) fn is_named(statement: &Statement) -> bool {
     statement
         .conditions
