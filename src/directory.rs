@@ -115,7 +115,7 @@ pub struct Directory {
     /// The policy that users get if the account's password policy lets them change their passwords.
     password_change: Arc<Policy>,
     clear_secrets: usize,
-    /// The accounts that the file or the store declares, with their settings.
+    /// The accounts in the file or the store, with their settings.
     accounts: Arc<HashMap<AccountId, AccountSettings>>,
     /// The entries of a directory file, as declared but without secrets in clear, by kind and folded
     /// name. `None` if the snapshot was read from the store, whose rows hold the same.
@@ -209,13 +209,13 @@ impl Directory {
         resource.insert(self, &how)
     }
 
-    /// Removes a resource. Resources that refer to it are refused from then on.
+    /// Removes the resource with this name, if there is one. Does not check whether other resources refer to it.
     pub fn remove(&mut self, name: &Name) {
         self.policy_uses = OnceLock::new();
         self.remove_of_kind(name.kind, &name.id);
     }
 
-    /// Checks that all resources exist to which a resource refers.
+    /// Checks that the snapshot has every resource to which `resource` refers.
     ///
     /// # Errors
     /// [`DirectoryError`] that names the missing resource.
@@ -359,7 +359,7 @@ impl Directory {
         self.oidc_providers.values()
     }
 
-    /// A provider, of whatever account, whose tokens have this issuer.
+    /// An OpenID Connect provider, of any account, whose tokens have this issuer.
     pub fn provider_of(&self, issuer: &str) -> Option<&Arc<OidcProvider>> {
         self.oidc_providers
             .values()
@@ -460,12 +460,12 @@ impl Directory {
         self.mfa_devices.values()
     }
 
-    /// The login profile of the user with this ARN, if it has a password.
+    /// The login profile of the user with this ARN; `None` if the user has no password.
     pub fn login_profile(&self, user_arn: &str) -> Option<&Arc<LoginProfile>> {
         self.login_profiles.get(user_arn)
     }
 
-    /// The settings of an account; `None` if nothing belongs to that account.
+    /// The settings of an account; `None` if the directory does not have the account.
     pub fn account_settings(&self, account: AccountId) -> Option<&AccountSettings> {
         self.accounts.get(&account)
     }

@@ -59,7 +59,8 @@ pub struct DirectoryFile {
     digest: String,
 }
 
-/// The entries of a directory file. Each name has the identity of its present owner, such as a unique id.
+/// The entries of a directory file by name, each with the identity that tells it from a later entry of the same name: a
+/// unique id, or the ARN of the user who owns a key or certificate. The identity of a provider is empty.
 type Entries = BTreeMap<Name, String>;
 
 /// A compiled directory file, whose entries all have their unique ids.
@@ -81,11 +82,11 @@ impl Compiled {
 }
 
 impl DirectoryFile {
-    /// Reads a directory file and the master key for its secrets. `issuer` is `[web_identity] issuer`: a
-    /// directory must not name it as a provider.
+    /// Reads a directory file and the master key for its secrets. `issuer` is `[web_identity] issuer`: a directory must
+    /// not name it as a provider.
     ///
     /// # Errors
-    /// A file cannot be read, or the directory file is malformed; the error names the place and the rule.
+    /// [`DirectoryLoadError`] if the directory file or the master key cannot be read or is malformed.
     pub fn read(
         path: &Path,
         master_key: Option<&Path>,
@@ -107,7 +108,8 @@ impl DirectoryFile {
     /// Compiles the file. An entry without a unique id gets the one that the store keeps for it, or a new one.
     ///
     /// # Errors
-    /// The file breaks a rule; the error names the place in the file and the rule.
+    /// [`DirectoryLoadError`] if the file breaks a rule, holds unsealed secrets without being private, or names the
+    /// broker itself as a provider, or if there are no random bytes for new ids.
     pub fn compile(
         &self,
         kept: &DirectoryEntries,
@@ -136,7 +138,7 @@ impl DirectoryFile {
     }
 }
 
-/// Lists the entries of a file whose removal ends sessions, each with its identity.
+/// Lists the entries of a file that the store records: those with a unique id, and those whose removal ends sessions.
 fn entries(file: &Declaration) -> Entries {
     let mut all = Entries::new();
     let mut put = |kind, id: &str, identity: &str| {

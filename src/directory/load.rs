@@ -85,8 +85,8 @@ pub fn parse(text: &[u8]) -> Result<Declaration, DirectoryError> {
 /// Returns all resources of a declaration, each after those to which it refers.
 ///
 /// # Errors
-/// [`DirectoryError`] if the declaration is only a page of an export, or a document in it cannot be
-/// decoded.
+/// [`DirectoryError`] if the declaration is only a page of an export, a document in it cannot be decoded, or a resource
+/// lacks its ARN or other id.
 pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryError> {
     let part = match &declaration {
         Declaration {

@@ -38,7 +38,7 @@ macro_rules! define_kinds {
 every_kind!(define_kinds);
 
 impl ResourceKind {
-    /// The kind with this name; the reverse of [`Self::as_str`].
+    /// The kind with this name, the reverse of [`Self::as_str`]; `None` if no kind has the name.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|k| k.as_str() == text)
     }
@@ -50,12 +50,12 @@ impl fmt::Display for ResourceKind {
     }
 }
 
-/// The name of a resource: its kind, and its ARN, access key id, serial number or account id.
+/// The name of a resource: its kind, and its id in the kind, such as an ARN, an access key id or an account id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     /// The kind of resource, in which the id is unique.
     pub kind: ResourceKind,
-    /// The ARN, access key id, serial number or account id, which is unique in the kind.
+    /// The id, such as an ARN, an access key id, a serial number or an account id. It is unique in the kind.
     pub id: String,
 }
 

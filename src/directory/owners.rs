@@ -31,9 +31,8 @@ pub enum Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    /// Parses an ARN. `None` for principals without a unique id: accounts, `*`, federated users,
-    /// unique ids themselves, principals of another partition, and sessions with an impossible
-    /// name.
+    /// Parses an ARN. Returns `None` for any other text, and for a principal without a unique id, such as an account, a
+    /// federated user, a principal of another partition, or a session with an impossible name.
     pub fn parse(principal: &'a str) -> Option<Self> {
         let arn =
             Arn::parse(principal).filter(|arn| arn.partition == "aws" && arn.region.is_empty());
@@ -73,8 +72,8 @@ impl<'a> Named<'a> {
         }
     }
 
-    /// Returns the principal as rows of the store name it. `id` is the unique id of the user or role; the name of a
-    /// session comes after it.
+    /// Returns the text with which rows of the store name the principal: `id`, which is the unique id of the user or
+    /// role, and for a session `id:SESSION`.
     pub fn bound(&self, id: &str) -> String {
         match self {
             Self::User { .. } | Self::Role { .. } => id.to_owned(),
@@ -104,8 +103,8 @@ impl Owners {
         self.roles.insert(arn.to_owned(), id.to_owned());
     }
 
-    /// Returns a principal that is named by ARN as rows of the store name it; `None` if the file has no such user or
-    /// role.
+    /// Returns the text with which rows of the store name the principal that has this ARN: `ID`, or `ID:SESSION` for a
+    /// session of a role. Returns `None` if the file has no such user or role.
     pub fn bound(&self, principal: &str) -> Option<String> {
         let named = Named::parse(principal)?;
         let id = match named {

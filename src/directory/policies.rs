@@ -13,8 +13,7 @@ use super::{Directory, DirectoryError, fault};
 use crate::base::arn::{AccountId, IamArn};
 use crate::evaluator::{Policy, PolicyKind};
 
-/// Whether a policy is an AWS managed one. Exports contain the documents of attached policies, except
-/// those that AWS has deprecated.
+/// Whether an ARN is that of an AWS managed policy: `arn:aws:iam::aws:policy/` and a name.
 pub fn is_aws_managed(policy_arn: &str) -> bool {
     policy_arn
         .strip_prefix("arn:aws:iam::aws:policy/")
@@ -58,8 +57,8 @@ pub struct Effective {
     pub boundary: Option<Arc<Policy>>,
 }
 
-/// The error about a resource that refers to a policy or group which the snapshot does not have.
-/// Nothing can then be decided.
+/// The error about a user, group or role that refers to a policy or group which the snapshot does not have. No decision
+/// can be made about a principal with such an entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an entry of the directory refers to `{0}`, which does not exist in the directory")]
 pub struct Dangling(pub String);
@@ -162,11 +161,12 @@ impl Directory {
         })
     }
 
-    /// The policies of a user, including those of its groups, and the permission that the account's
-    /// password policy gives.
+    /// The policies of a user, including those of its groups, and the permission that the account's password policy
+    /// gives.
     ///
     /// # Errors
-    /// [`Dangling`] if a referenced policy or group is missing.
+    /// [`Dangling`] if a group or policy to which the user or a group refers is missing. A missing AWS managed policy
+    /// is no error: [`Directory::closed_policy`] takes its place.
     pub fn effective_of_user(&self, user: &User) -> Result<Effective, Dangling> {
         let mut effective = self.effective(&user.policies)?;
         if self.password_policy(user.account).allow_users_to_change {
@@ -187,7 +187,8 @@ impl Directory {
     /// The policies and the boundary of a role's sessions.
     ///
     /// # Errors
-    /// [`Dangling`] if a referenced policy is missing.
+    /// [`Dangling`] if a policy to which the role refers is missing. A missing AWS managed policy is no error:
+    /// [`Directory::closed_policy`] takes its place.
     pub fn effective_of_role(&self, role: &Role) -> Result<Effective, Dangling> {
         self.effective(&role.policies)
     }

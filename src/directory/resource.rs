@@ -106,28 +106,28 @@ impl Resource {
         Name::new(self.kind(), self.id())
     }
 
-    /// The id under which the resource is stored: the ARN, access key id, serial number or account id.
+    /// The id under which the resource is stored, such as an ARN, an access key id, a serial number or an account id.
     pub fn id(&self) -> &str {
         with!(self, form => form.id())
     }
 
-    /// The name shown to people, without path and account if it has one.
+    /// The name shown to people: without path and account if the resource has a name, otherwise its id.
     pub fn label(&self) -> &str {
         with!(self, form => form.label())
     }
 
-    /// The text that must be unique among resources of the kind: `ACCOUNT/name` in lower case if it
-    /// has a name.
+    /// The text that must be unique among resources of the kind, such as `ACCOUNT/name` in lower case.
     pub fn folded(&self) -> String {
         with!(self, form => form.folded())
     }
 
-    /// The unique id, such as `AIDA…` or `AROA…`, which no other resource ever gets.
+    /// The unique id, such as `AIDA…` or `AROA…`, which no other resource ever gets; `None` if the kind has none.
     pub fn unique_id(&self) -> Option<&str> {
         with!(self, form => form.unique_id())
     }
 
-    /// The account that owns the resource; `aws` for AWS managed policies.
+    /// The account that owns the resource; `aws` for AWS managed policies, and the organization's id for an
+    /// organization.
     pub fn account(&self) -> &str {
         with!(self, form => form.account())
     }

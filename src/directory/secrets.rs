@@ -65,8 +65,7 @@ impl Declaration {
     /// Seals all secrets that are in clear and returns their number.
     ///
     /// # Errors
-    /// [`MasterKeyError`] if there are no random bytes. Secrets that were sealed before stay
-    /// sealed.
+    /// [`MasterKeyError`] if a secret cannot be sealed; the secrets that were sealed until then stay sealed.
     pub fn seal_secrets(
         &mut self,
         key: &MasterKey,

@@ -143,7 +143,7 @@ impl Document {
     /// The text of the document, decoded.
     ///
     /// # Errors
-    /// The rule that the document breaks, if it is a string that is not URL-encoded UTF-8.
+    /// The rule that the document breaks, if it is a string that is not valid Unicode or not URL-encoded UTF-8.
     pub fn text(&self) -> Result<Cow<'_, str>, &'static str> {
         let raw = self.0.get();
         if !raw.starts_with('"') {

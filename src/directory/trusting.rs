@@ -214,7 +214,7 @@ impl Sorted {
         self.chunks.partition_point(begins_before).saturating_sub(1)
     }
 
-    /// The first role that is not before a place.
+    /// The first role that is not before `place`; without a place, the first of all.
     fn from(&self, place: Option<&Place<'_>>) -> Option<&Arc<Role>> {
         match place {
             None => self.chunks.first()?.first(),

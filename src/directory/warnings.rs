@@ -20,9 +20,10 @@ impl Directory {
         ))
     }
 
-    /// Makes one sentence for each problem: resources that are denied everything because the document of a policy
-    /// is missing, roles whose trust policy is not in force, and trust in other accounts without an external id.
-    /// The sentences are sorted by ARN.
+    /// Makes one sentence for each problem: an AWS managed policy without a document, a principal in a policy that does
+    /// not exist, a SAML provider that cannot be used, a role whose trust policy is not in force, trust in another
+    /// account without an external id, and a bucket policy with a problem. Sentences about problems of one kind are
+    /// sorted by ARN or name.
     pub fn warnings(&self) -> Vec<String> {
         let mut roles: Vec<_> = self.roles().collect();
         roles.sort_by(|a, b| a.arn.cmp(&b.arn));
@@ -86,8 +87,8 @@ impl Directory {
         closed
     }
 
-    /// Makes one sentence for each SAML provider that a role trusts but that can vouch for nobody who assumes the
-    /// role.
+    /// Makes one sentence for each SAML provider that a role trusts although the provider does not exist, or belongs to
+    /// another account and so can vouch for nobody who assumes the role.
     fn of_trusted_saml_providers(&self, role: &Role) -> Vec<String> {
         let named = strangers::saml_providers(&role.trust);
         let useless = named.into_iter().filter_map(|arn| {
@@ -183,7 +184,7 @@ impl Directory {
     }
 }
 
-/// Names in messages the trust policy of a role, or the policy of a bucket.
+/// The words with which messages refer to the trust policy of a role, or to the policy of a bucket.
 pub fn naming_policy(owner: &Name) -> String {
     match owner.kind {
         ResourceKind::Role => format!("the trust policy of role {}", owner.id),

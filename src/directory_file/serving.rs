@@ -13,8 +13,8 @@ use crate::store::Node;
 pub struct Serves {
     /// A digest of the names of the file's entries; empty if the directory is not a file.
     pub digest: String,
-    /// How many entries are missing from this file, but not from the file of another broker. Their sessions end when no
-    /// broker's file has them any more.
+    /// How many entries that the store has recorded are missing from this file, while another broker uses another file.
+    /// The sessions of these entries end when no broker uses another file any more.
     pub left: usize,
 }
 
@@ -52,8 +52,8 @@ impl Serving {
         self.not_kept.store(why.map(Arc::new));
     }
 
-    /// Why the store does not record the file's entries; `None` if it does. As long as there is a reason, only
-    /// removals take effect.
+    /// Why the store does not record the file's entries; `None` if it does. As long as there is a reason, removals from
+    /// the file take effect, but new entries do not.
     pub fn why_not_kept(&self) -> Option<String> {
         self.not_kept.load_full().map(|why| (*why).clone())
     }
@@ -63,8 +63,8 @@ impl Serving {
         self.now.load().digest.clone()
     }
 
-    /// Whether the directory file must be recorded again to end the sessions of removed entries, because no
-    /// other broker has another file any more.
+    /// Whether the directory file must be recorded again to end the sessions of removed entries, because no other
+    /// broker has another file any more. Asks the store at most every 10 seconds, and returns `false` in between.
     pub async fn may_end_what_was_left(&self, broker: &Broker, node: &Node) -> bool {
         let serves = self.now.load_full();
         let now = broker.clock.monotonic();

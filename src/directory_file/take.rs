@@ -21,7 +21,7 @@ const ATTEMPTS: usize = 8;
 /// Why a directory file is not used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
-    /// The file is wrong. It is read again only when it changes.
+    /// The file cannot be used. It is read again only when it changes.
     #[error(transparent)]
     File(#[from] DirectoryLoadError),
     /// New and removed entries cannot be recorded in the store. The broker keeps trying.
@@ -54,10 +54,10 @@ pub struct Taken {
     pub digest: String,
     /// The revocations of removed entries. They must be in force before the new directory is used.
     pub ended: Vec<(RevocationKey, Mark)>,
-    /// The number of the last change of the feed before these revocations.
+    /// The number of the last change of the feed before these revocations; 0 if there was nothing to record.
     pub after: i64,
-    /// How many entries are missing from this file, but not from the file of another broker. Their sessions end when no
-    /// broker's file has them any more.
+    /// How many entries that the store has recorded are missing from this file, while another broker uses another file.
+    /// The sessions of these entries end when no broker uses another file any more.
     pub left: usize,
 }
 
@@ -74,7 +74,8 @@ impl Taker<'_> {
     /// was compiled before the store was opened, and `old` is the directory in use; `None` at the start.
     ///
     /// # Errors
-    /// The file is wrong, or the store cannot be written; see [`TakeError`]. Nothing was changed.
+    /// [`TakeError`] if the file does not compile, the store cannot be read or written, or other brokers wrote at the
+    /// same time in each attempt. Nothing was changed.
     pub async fn take(
         &self,
         file: &DirectoryFile,
@@ -128,7 +129,7 @@ impl Taker<'_> {
     /// of the file. Otherwise it is the directory in use without the removed entries.
     ///
     /// # Errors
-    /// [`TakeError`] if the file or the recorded entries cannot be read.
+    /// [`TakeError`] if the file does not compile, or the recorded entries cannot be read.
     pub async fn without_what_went(
         &self,
         file: &DirectoryFile,
