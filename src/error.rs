@@ -49,7 +49,7 @@ pub enum Error {
     /// The action with this name requires long-term credentials, and the caller has temporary ones.
     #[error("Cannot call {0} with session credentials")]
     LongTermCredentialsOnly(&'static str),
-    /// The MFA code or the device of a request is missing or wrong.
+    /// The MFA code of a request, or the serial number of its device, is missing or was not accepted.
     #[error(transparent)]
     Mfa(#[from] MfaError),
     /// A program that acts for a person does not get what it requested. These are the refusals of OAuth 2.0
@@ -162,7 +162,7 @@ pub enum Error {
         /// The sealed reason, as in [`Error::AccessDenied`].
         encoded_message: String,
     },
-    /// The token was not issued by a provider of the role's account, or is for another audience.
+    /// The token of an identity provider is malformed or not valid, or its provider or audience is not accepted.
     #[error("{0}")]
     InvalidIdentityToken(String),
     #[error("{0}")]
@@ -178,7 +178,7 @@ pub enum Error {
     /// The message is not an encoded authorization message, is too old, or may not be read by the caller.
     #[error("The message is not an encoded authorization message that this broker can decode")]
     InvalidAuthorizationMessage,
-    /// The caller makes too many calls, or has too many live sessions.
+    /// The caller makes too many calls or has too many live sessions, or too many calls wait for the store.
     #[error("Rate exceeded")]
     Throttling,
     /// This broker has no issuer configured, so it issues no web identity tokens.
@@ -233,7 +233,7 @@ pub enum Error {
     /// The old password of a user who chooses another one was not accepted; holds the reason.
     #[error("{0}")]
     WrongPassword(&'static str),
-    /// The action is only for users, and the caller is a session.
+    /// The action is only for the kind of principal that the message names, such as a user.
     #[error("{0}")]
     InvalidUserType(String),
     /// No credential report was generated yet.

@@ -254,8 +254,8 @@ async fn run<O: Operation>(
     result
 }
 
-/// Checks that this broker knows the current revocations, and, if the operation issues credentials
-/// or changes something, that its clock is plausible.
+/// Checks that this broker knows the current revocations, and that its clock is plausible. The clock is checked only
+/// for an operation that issues credentials or changes something, and that must be recorded.
 ///
 /// # Errors
 /// [`Error::ServiceUnavailable`] if either is not the case.
@@ -282,8 +282,8 @@ fn shown<O: Operation>(
     }
 }
 
-/// Returns the error for a caller without evidence. It reports an error in the request only if the
-/// action does not require a signature.
+/// Returns the error for a caller without evidence. It reports an error in the request only if the action does not
+/// exist here or does not require a signature.
 fn of_nobody<O: Operation>(input: Result<O, Error>) -> Error {
     match input {
         Err(
@@ -296,8 +296,7 @@ fn of_nobody<O: Operation>(input: Result<O, Error>) -> Error {
     }
 }
 
-/// Returns whether callers may use a presigned URL for the action. Anybody can use such a URL who
-/// gets it.
+/// Returns whether callers may use a presigned URL for the action. Anybody who gets such a URL can use it.
 fn takes_presigned<O: Operation>(rules: &Rules) -> bool {
     O::SERVICE == Service::Sts
         && (O::TAKES_PRESIGNED || rules.presigned_actions.iter().any(|a| a == O::NAME))

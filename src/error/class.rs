@@ -4,7 +4,8 @@
 pub enum Class {
     /// No policy allows the call, or one denies it.
     Forbidden,
-    /// The action cannot be called with credentials of this kind, or with this MFA code.
+    /// The caller is known, but the kind of its credentials, its MFA code or its password is not accepted for the
+    /// action.
     WrongCredentials,
     /// The action is switched off in the broker's configuration.
     SwitchedOff,

@@ -363,12 +363,12 @@ impl Context<'_> {
         counted.map_err(|exceeded| self.broker.throttled(exceeded.name()))
     }
 
-    /// Issues a session and records it. The token is signed together with the call's own audit
-    /// record, so a call can issue only one session.
+    /// Issues a session and records it. A call can issue only one, because the token is signed together with the call's
+    /// audit record. Only a broker with the Keystone API signs the token at once, to keep it for that API.
     ///
     /// # Errors
-    /// [`Error::Throttling`] if the budget for sessions is used up, [`Error::ServiceUnavailable`]
-    /// without a signing key, and the errors of [`mint::session`].
+    /// [`Error::Throttling`] if the budget for sessions is used up, [`Error::ServiceUnavailable`] without a signing
+    /// key, and the errors of [`mint::session`].
     pub async fn issue(
         &self,
         grant: Grant<'_>,

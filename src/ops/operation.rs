@@ -21,8 +21,8 @@ pub trait Operation: Sized + Send + 'static {
     const PROOF: Proof = Proof::Signature;
     /// The kinds of credentials with which the action may be called.
     const OPEN_TO: OpenTo = OpenTo::UsersAndRoles;
-    /// Whether callers may always use a presigned URL, which anybody can use who gets it. If
-    /// `false`, the configuration decides.
+    /// Whether callers may always use a presigned URL, which works for anybody who gets it. If `false`, the
+    /// configuration decides for an action of STS, and presigned URLs are refused for the other actions.
     const TAKES_PRESIGNED: bool = false;
     /// The budget that calls of the action count towards.
     const COUNTED_AS: CountedAs;

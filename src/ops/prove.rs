@@ -47,8 +47,8 @@ impl<'a> Unproven<'a> {
         counted.map_err(|exceeded| self.broker.throttled(exceeded.name()))
     }
 
-    /// Counts a call of an authenticated caller for the caller and its account. `presented` is the
-    /// signature of the request; `None` if a certificate authenticated the caller.
+    /// Counts a call of an authenticated caller for the caller and its account. `presented` is the signature of the
+    /// request; `None` if a certificate or a sign-in authenticated the caller.
     pub(super) fn count_signed(
         &self,
         counted_as: CountedAs,

@@ -27,7 +27,7 @@ use super::sts::get_web_identity_token::GetWebIdentityToken;
 use crate::audit;
 use crate::error::Error;
 
-/// Every action of the STS API, and whether this version supports it.
+/// The actions of the STS API that the broker knows, and whether this version supports each.
 pub const ACTIONS: &[(&str, bool)] = &[
     (AssumeRole::NAME, true),
     (AssumeRoleWithWebIdentity::NAME, true),
@@ -67,8 +67,8 @@ pub const OWN: &[&str] = &[AssumeRoleForWorkload::NAME];
     not(any(test, feature = "internals")),
     allow(dead_code, reason = "tests compare this list with the protocols")
 )]
-/// The actions for programs that accept sessions or give them to others. They exist only in gRPC,
-/// because AWS has no such actions.
+/// The actions of the gRPC service Relying, for programs that accept sessions or give them to others. AWS has no such
+/// actions.
 pub const RELYING: &[&str] = &[Authorize::NAME, VerifyRequest::NAME, WatchRevocations::NAME];
 
 #[cfg_attr(

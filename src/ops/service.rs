@@ -7,7 +7,7 @@ pub enum Service {
     Iam,
     /// Brevet's own actions, which have no counterpart in AWS.
     Brevet,
-    /// Those of them for gateways, whose clients sign for `iam`.
+    /// Brevet's own actions for gateways to object stores, which sign these calls for the service `iam`.
     BrevetForGateways,
 }
 

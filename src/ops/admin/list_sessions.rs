@@ -35,8 +35,8 @@ pub struct ListSessionsOutput {
     /// `true` if the records of all brokers are listed; `false` if only this broker's own records
     /// are.
     pub shared: bool,
-    /// How many records could not be read, because somebody altered them or stored them under
-    /// another record's name.
+    /// How many records fail authentication, because something other than a broker of this cluster wrote, altered or
+    /// moved them.
     pub unreadable: usize,
 }
 

@@ -1,6 +1,6 @@
-//! RevokeSessions: ends sessions early, including the sessions that were made with them. The
-//! revocation is durable before the call is answered, and in force on every connected broker within
-//! two seconds.
+//! RevokeSessions: ends sessions early, including the sessions that were made with them. The revocation is durable
+//! before the call is answered. The call waits up to two seconds until every connected broker has the revocation in
+//! force, and the answer names the brokers that have not.
 
 mod hit;
 mod selected;
@@ -63,11 +63,10 @@ pub struct Target {
     /// Whether the directory contains the role, user, identity provider or long-term access key that
     /// the selector names; `None` if the selector names something else.
     pub exists: Option<bool>,
-    /// The number of recorded sessions that this revocation ends. `None` if the records could not
-    /// be read in time.
+    /// The number of recorded sessions that this revocation ends. `None` if the records could not be read.
     pub sessions: Option<Counted>,
-    /// Whether the request named an active long-term access key, which a revocation of sessions
-    /// leaves active.
+    /// Whether the request names a long-term access key that stays active, because a revocation of sessions alone does
+    /// not deactivate it.
     pub access_key_goes_on: bool,
 }
 

@@ -19,12 +19,12 @@ pub(super) fn boundary(arn: &str) -> Boundary {
     }
 }
 
-/// Checks that a policy may be the boundary of a user or role of the caller's account. Whether it
-/// exists is checked when the boundary is set.
+/// Checks that a policy may be the boundary of a user or role of the caller's account. Whether it exists is checked
+/// when the boundary is set.
 ///
 /// # Errors
-/// [`Error::Malformed`] if the text is not the ARN of a policy, and [`Error::NotFound`] if it is a
-/// policy of another account.
+/// [`Error::InvalidArn`] if the text is not the ARN of a policy, and [`Error::NotFound`] if it is a policy of another
+/// account.
 pub(super) fn check_boundary(cx: &Context<'_>, arn: &str) -> Result<(), Error> {
     Target::policy(cx, arn)?;
     let account = account_of(arn);

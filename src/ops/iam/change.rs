@@ -35,10 +35,10 @@ pub(super) fn master_key(cx: &Context<'_>) -> Result<Arc<MasterKey>, Error> {
     ))
 }
 
-/// Changes the directory and waits until the change is in force on this node, so that the caller's
-/// next call sees it. The answer contains the number of the change. `decide` returns the commands
-/// or a refusal. It is called twice: before the call waits for the store, and again when the call
-/// holds the right to write. The feed records the change under the name `action`.
+/// Changes the directory and waits up to two seconds until the change is in force on this node, so that the caller's
+/// next call sees it. The answer contains the number of the change. `decide` returns the commands or a refusal. It is
+/// called twice: before the call waits for the store, and again when the call holds the right to write. The feed
+/// records the change under the name `action`.
 ///
 /// # Errors
 /// The errors of `decide`, of the commands and of the store. After an error, nothing has changed.
@@ -137,11 +137,12 @@ async fn turn(broker: &Broker) -> Result<SemaphorePermit<'_>, Error> {
     }
 }
 
-/// Takes the right to write once this node has applied every change that is in the store. While it
-/// waits, it lets other nodes write.
+/// Takes the right to write once this node has applied every change that is in the store. While it waits, it lets other
+/// nodes write.
 ///
 /// # Errors
-/// [`Error::ServiceUnavailable`] if this node lags behind for longer than [`IN_FORCE`].
+/// [`Error::ServiceUnavailable`] if this node lags behind for longer than [`IN_FORCE`], and the errors of
+/// [`Context::wait`].
 async fn up_to_date<'a>(cx: &mut Context<'a>) -> Result<Writer<'a>, Error> {
     let broker = cx.broker;
     let mut patience = IN_FORCE;

@@ -95,7 +95,7 @@ impl Action for CreateLoginProfile {
     }
 }
 
-/// Returns when a user's password was set; NotFound if the user has none.
+/// Returns when a user first got a password, and whether the user must choose another; NotFound if the user has none.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetLoginProfile {

@@ -1,5 +1,5 @@
-//! Reads entities for answers: from the rows of the store, or from the directory file. Every read
-//! is authorized before and after it waits for the store.
+//! Reads entities for answers: from the rows of the store, or from the directory file. Every read is authorized before
+//! and after it waits for the store, by a function of this module or by its caller.
 
 use std::collections::HashMap;
 
@@ -34,8 +34,8 @@ pub(super) enum List<'a> {
 /// Reads the entity that an action concerns, and authorizes the action on it.
 ///
 /// # Errors
-/// [`Error::AccessDenied`] if the caller may not read it, and then [`Error::NotFound`] with AWS's
-/// text if it does not exist.
+/// [`Error::AccessDenied`] if the caller may not read it, then [`Error::NotFound`] with AWS's text if it does not
+/// exist, and the errors of [`Context::wait`].
 pub(super) async fn one<A: Action>(
     cx: &mut Context<'_>,
     target: &Target,
@@ -59,12 +59,11 @@ pub(super) async fn one_on<A: Action>(
     found.remove(&name.id).ok_or_else(|| target.not_found())
 }
 
-/// Returns a page of the entities in a list for which `wanted` returns `true`. Authorizes the
-/// action on `resource`.
+/// Returns a page of the entities in a list for which `wanted` returns `true`. Authorizes the action on `resource`.
 ///
 /// # Errors
-/// [`Error::AccessDenied`] if the caller may not list them, and [`Error::InvalidMarker`] for a
-/// wrong marker.
+/// [`Error::AccessDenied`] if the caller may not list them, [`Error::InvalidMarker`] for a wrong marker, and the errors
+/// of [`Context::wait`].
 pub(super) async fn page<A: Action>(
     cx: &mut Context<'_>,
     resource: &action::Resource<'_>,

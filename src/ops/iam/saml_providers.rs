@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::ops::context::Context;
 use crate::proof::saml::Metadata;
 
-/// The parameters of AWS's requests that Brevet does not support, read only to refuse them.
+/// The parameters of AWS's requests that Brevet supports only in part or not at all.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct NotAvailable {

@@ -1,10 +1,9 @@
-//! Simulated requests: IAM API Reference, "SimulateCustomPolicy" and "SimulatePrincipalPolicy",
-//! with results in the form that AWS has used since 2026: one result for each action, which
-//! contains one for each resource.
+//! Simulated requests: IAM API Reference, "SimulateCustomPolicy" and "SimulatePrincipalPolicy", with results in the
+//! form that AWS has used since 2026: one result for each action, which contains one for each resource.
 //!
-//! The evaluator that decides real requests decides simulated ones, too. A simulation uses the
-//! policies and condition keys that its request names, not the trust policies, tags or network
-//! addresses of real requests.
+//! The evaluator that decides real requests decides simulated ones, too. A simulation uses the policies and condition
+//! keys in its request, and the policies, the id and the tags of the stored principal that the request names. It does
+//! not know the trust policies and network addresses of real requests.
 
 mod answer;
 mod principal;

@@ -1,8 +1,8 @@
-//! EvaluatePolicy: what do the policies of this access key say about these actions on these resources? For a gateway
-//! to an object store, which decides together with policies of its own on buckets.
+//! EvaluatePolicy: tells a gateway to an object store what the policies of an access key's holder say about actions on
+//! resources. The gateway decides with these answers and with its own policies on buckets.
 //!
-//! The decisions are those of Authorize, with the same permission: `brevet:Authorize` on every resource. The gateway
-//! is besides believed what it says of its client's connection.
+//! The decisions are those of Authorize, and need the same permission: `brevet:Authorize` on every resource. Unlike a
+//! caller of Authorize, a gateway also sets the condition keys of its client's connection.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -21,9 +21,10 @@ use crate::ops::service::Service;
 use crate::trust::{self, Elsewhere, Judged, RequestElsewhere, Verdict};
 
 const ACTION: &str = "brevet:Authorize";
-/// The most decisions of one call: a thousand objects that are deleted together, with up to four actions each.
+/// The maximum number of decisions in one call, enough for a thousand objects that are deleted together, with four
+/// actions for each.
 const MAX_DECISIONS: usize = 4_000;
-/// The longest ARN of a resource, in bytes. The key of an object has up to 1,024.
+/// The maximum length in bytes of a resource's ARN. The key of an object may have 1,024 bytes.
 const MAX_RESOURCE: usize = 2_048;
 /// How many requests are decided before other calls have their turn.
 const AT_ONCE: usize = 8;
@@ -63,7 +64,7 @@ pub struct Evaluated {
     pub principal_arn: String,
     /// The verdicts of all policies: for each resource in order, one for each action in order.
     pub all: Vec<Vec<Verdict>>,
-    /// Those of the session policies by themselves; `None` if the principal has none.
+    /// The verdicts of the session policies by themselves; `None` if the principal has none.
     pub session: Option<Vec<Vec<Verdict>>>,
 }
 
@@ -243,7 +244,7 @@ struct Parameters<'a> {
     access_key_id: &'a str,
     actions: usize,
     resources: usize,
-    /// The first of each.
+    /// The first action of the call; `resource` is the first resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     action: Option<&'a String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -53,11 +53,11 @@ pub fn check(keys: &[(String, Vec<String>)], service: &str) -> Result<(), String
     checked(keys, allowed, |name| is_allowed(name, service))
 }
 
-/// Checks the keys that a gateway to an object store sets, which the operator trusts with what it says of its
-/// client's connection.
+/// Checks the keys that a gateway to an object store sets. These may also be keys of its client's connection, such as
+/// `aws:SourceIp`, because the operator trusts the gateway.
 ///
 /// # Errors
-/// The rule that a key breaks, as a clause.
+/// The rule that a key breaks, as a clause that follows the field's name: "must have …".
 pub fn check_of_gateway(keys: &[(String, Vec<String>)]) -> Result<(), String> {
     let is_one = |name: &str, own: &str| own.eq_ignore_ascii_case(name);
     let allowed = || {

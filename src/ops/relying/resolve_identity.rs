@@ -1,8 +1,9 @@
-//! ResolveIdentity: whose are these access keys? For a gateway to an object store whose policies on buckets name
-//! users by their keys.
+//! ResolveIdentity: tells a gateway to an object store to which users access keys belong, because its policies on
+//! buckets name users by their keys.
 //!
-//! Only the long-term keys of the caller's account are known. A session is nobody here, since what names one would
-//! mean nothing after its end. Everything is looked up in memory, so that the time of an answer tells nothing.
+//! Only active long-term keys of the caller's account are found. The keys of sessions are not, because a policy that
+//! names one would mean nothing after the end of the session. All keys are looked up in memory, so that the time of an
+//! answer does not reveal which of them exist.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -16,7 +17,7 @@ use crate::ops::service::Service;
 use crate::trust;
 
 const ACTION: &str = "brevet:ResolveIdentity";
-/// The most access keys of one call.
+/// The maximum number of access keys in one call.
 const MAX_KEYS: usize = 1_000;
 
 /// A call of ResolveIdentity whose parameters have been checked.

@@ -51,11 +51,11 @@ impl Subject {
         })
     }
 
-    /// The holder of the access key in a request to a service. That of a session comes with its token, and a
-    /// long-term one without.
+    /// Creates the subject for the access key in a request to a service. The key of a session must come with the
+    /// session token, and a long-term key without one.
     ///
     /// # Errors
-    /// [`Unknown`] if nobody can have such a key, or the token does not fit it.
+    /// [`Unknown`] if the id of the key is malformed, or the token is missing, too long or superfluous.
     pub fn holder(access_key_id: &str, session_token: Option<String>) -> Result<Self, Unknown> {
         let id = AccessKeyId::parse("AccessKeyId", access_key_id);
         let id = id.map_err(|_| Unknown::NoSuchPrincipal)?;

@@ -71,8 +71,7 @@ pub struct Expected {
     /// A header and its value: the request must have it, and the signature must cover it. `None`
     /// requires no header.
     pub audience: Option<(String, String)>,
-    /// Whether the signature may be in the query of a presigned URL, which anybody can use who gets
-    /// it.
+    /// Whether the signature may be in the query of a presigned URL, which works for anybody who gets it.
     pub presigned: bool,
 }
 

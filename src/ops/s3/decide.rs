@@ -239,8 +239,8 @@ fn check_unsigned(head: &Head<'_>, routed: &Routed<'_>) -> Result<(), S3Refusal>
     Ok(())
 }
 
-/// Records when the caller's access key was last used, and marks the connection as one with an
-/// authenticated caller.
+/// Records the use of a long-term access key, and marks the connection as one with an authenticated caller, unless the
+/// request is a presigned one.
 fn note_use(
     broker: &Broker,
     origin: &Origin,
@@ -340,8 +340,8 @@ impl<'a> Asked<'a> {
         Ok(())
     }
 
-    /// Returns the account that owns the bucket of a check. Refuses the request if it has an
-    /// `x-amz-expected-bucket-owner` header with another account.
+    /// Returns the account that owns the bucket of a check. Refuses the request if the store has no such bucket, or if
+    /// the header for the expected owner of the bucket names another account.
     fn owner(&self, check: &Check<'_>, facts: &Facts<'_>) -> Result<AccountId, Box<Denied>> {
         let refuse = |note: Cow<'static, str>| {
             Err(Box::new(Denied::because(

@@ -1,6 +1,7 @@
-//! GetFederationToken: issues a session for a federated user, whom the calling user has
-//! authenticated. The session has the permissions that both the user's policies and the session
-//! policies allow; without session policies it has none. STS API Reference, "GetFederationToken".
+//! GetFederationToken: issues a session for a federated user, whom the calling user has authenticated. The session has
+//! the permissions that both the user's policies and the session policies allow, and those that the policy of a
+//! resource gives to the federated user itself. Without session policies it has only the latter. STS API Reference,
+//! "GetFederationToken".
 
 use std::time::Duration;
 

@@ -47,7 +47,8 @@ pub(super) fn policy_arns(arns: Vec<String>) -> Result<Vec<String>, Error> {
     Ok(arns)
 }
 
-/// Checks that the managed session policies exist in the account of the session that they limit.
+/// Checks that the managed session policies exist, in the account of the session that they limit or as AWS managed
+/// policies.
 pub(super) fn check_policy_arns(
     cx: &Context<'_>,
     arns: &[String],
@@ -90,7 +91,7 @@ pub(super) fn check_session_policy(cx: &Context<'_>, text: &str) -> Result<(), E
     Ok(())
 }
 
-/// Returns the MFA device and its code from the request; `None` without both. [`crate::mfa::prove`]
+/// Returns the MFA device and its code from the request; `None` if the request has neither. [`crate::mfa::prove`]
 /// checks the form of the code, because it also counts wrong codes.
 pub(super) fn mfa(
     serial_number: Option<String>,

@@ -38,8 +38,8 @@ pub(in crate::parts::ops::admin) struct Hit {
 }
 
 impl Hit {
-    /// Counts the account's recorded sessions that only this mark ends: no earlier mark had ended
-    /// them. Stops after [`COUNTING`].
+    /// Counts the account's recorded sessions that only this mark ends: no earlier mark had ended them. Stops after
+    /// [`COUNTING`]. `None` if the records cannot be read.
     pub(in crate::parts::ops::admin) async fn count(
         &self,
         broker: &Broker,

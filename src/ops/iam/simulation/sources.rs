@@ -72,7 +72,7 @@ impl PolicySet {
 /// Parses the documents of `PolicyInputList`.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] if a document is malformed, or there are too many.
+/// [`Error::InvalidInput`] if a document is malformed, or there are too many, or they are too long.
 pub(in crate::parts::ops::iam) fn input_policies(
     documents: &[String],
 ) -> Result<Vec<SourcePolicy>, Error> {
@@ -82,7 +82,7 @@ pub(in crate::parts::ops::iam) fn input_policies(
 /// Parses the document of `PermissionsBoundaryPolicyInputList`, which may contain only one.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] if the document is malformed, or there are several.
+/// [`Error::InvalidInput`] if the document is malformed or too long, or there are several.
 pub(super) fn input_boundary(
     documents: Option<Vec<String>>,
 ) -> Result<Option<SourcePolicy>, Error> {

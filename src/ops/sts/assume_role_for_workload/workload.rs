@@ -169,13 +169,12 @@ impl Parsed {
         })
     }
 
-    /// Verifies the token of a pod as AssumeRoleWithWebIdentity does. Returns `None` for other
-    /// workloads. The call may wait for the provider's keys, so it renews the state in `cx`
-    /// afterwards.
+    /// Verifies the token of a pod as AssumeRoleWithWebIdentity does. Returns `None` for other workloads. The call may
+    /// wait for the provider's keys, so it renews the state in `cx` afterwards.
     ///
     /// # Errors
-    /// The same as for AssumeRoleWithWebIdentity, and `InvalidIdentityToken` if the token is not
-    /// bound to a pod.
+    /// The same as for AssumeRoleWithWebIdentity, `IDPRejectedClaim` if the provider's tokens are accepted only once,
+    /// and `InvalidIdentityToken` if the token is not bound to a pod.
     pub(super) async fn verify(&self, cx: &mut Context<'_>) -> Result<Option<Pod>, Error> {
         let Self::Pod { token, .. } = self else {
             return Ok(None);
