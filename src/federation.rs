@@ -81,7 +81,7 @@ pub struct Once {
     pub issued_at: Timestamp,
     /// How far `issued_at` may be ahead of this broker's clock.
     pub ahead: Duration,
-    /// When the token expires. After that, its use need not be remembered.
+    /// When the token or assertion expires. After that, its use need not be remembered.
     pub expires_at: Timestamp,
 }
 
@@ -137,7 +137,7 @@ impl FederatedIdentity {
         if self.is_saml() { "assertion" } else { "token" }
     }
 
-    /// A digest that identifies the assertion. `None` for other proofs, which have a digest of their own.
+    /// A digest that identifies the assertion. `None` if the proof is a token or an earlier sign-in.
     pub fn digest(&self) -> Option<[u8; 16]> {
         match (&self.source, &self.once) {
             (Source::Saml(_), Some(Ok(once))) => sha256(once.id.as_bytes()).first_chunk().copied(),
@@ -159,7 +159,8 @@ impl FederatedIdentity {
         }
     }
 
-    /// The verified claims of the token that proves the identity. `None` if an assertion proves it.
+    /// The verified claims of the token that proves the identity. `None` if an assertion or an earlier sign-in proves
+    /// it.
     pub fn id_token(&self) -> Option<&Verified> {
         match &self.source {
             Source::Oidc { token, .. } => Some(token),
@@ -217,7 +218,8 @@ impl FederatedIdentity {
     /// Checks that the provider still vouches: the token or assertion has not expired, and the
     /// provider's current entry in the directory accepts it.
     ///
-    /// # Errors The error with which the token or assertion would be refused if a caller showed it now.
+    /// # Errors
+    /// The error with which the token or assertion would be refused if a caller showed it now.
     pub fn still_good(&self, directory: &Directory, now: Timestamp) -> Result<(), Box<Unproven>> {
         match &self.source {
             Source::Oidc { provider, token } => oidc::still_good(provider, token, directory, now),

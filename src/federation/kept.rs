@@ -153,7 +153,7 @@ impl Kept {
     /// own account only.
     ///
     /// # Errors
-    /// [`Unproven`] if no provider of the account vouches any more.
+    /// [`Unproven`] if no provider of the account vouches any more, or the session at the identity provider has ended.
     pub fn identity(
         self: &Arc<Self>,
         account: AccountId,
@@ -203,7 +203,9 @@ impl Kept {
         })
     }
 
-    /// Lists the accounts in which a provider vouches for the person, so that there may be roles for the person.
+    /// Lists the accounts in which there may be roles for the person: for SAML the provider's own account, otherwise
+    /// also each account that declares a provider with the same URL. Whether a provider vouches there is decided by
+    /// [`Self::vouching_in`].
     pub fn accounts(&self, directory: &Directory) -> Vec<AccountId> {
         if self.is_saml() {
             return vec![self.account];
@@ -224,6 +226,10 @@ impl Kept {
     }
 
     /// Finds the provider of an account that vouches for the person, and returns its ARN.
+    ///
+    /// # Errors
+    /// [`Unproven`] if the account has no such provider, or the provider no longer has the issuer or the client of the
+    /// sign-in.
     pub fn vouching_in(
         &self,
         account: AccountId,

@@ -22,8 +22,8 @@ const TAGS: &str = "https://aws.amazon.com/tags";
 /// The claim for the source identity: IAM User Guide, "Monitor and control actions taken with assumed
 /// roles".
 const SOURCE_IDENTITY: &str = "https://aws.amazon.com/source_identity";
-/// The claim with the ARNs of the roles for which the token is valid. If it is present, the token
-/// is not valid for others.
+/// The claim with the ARNs of the roles for which the token is valid. A token with this claim is not valid for other
+/// roles.
 const ROLES: &str = "https://aws.amazon.com/roles";
 
 /// The message of the refusal. It is the same for a token of an unknown provider as for a forged
@@ -240,9 +240,8 @@ fn times(token: &Verified, now: Timestamp) -> Result<(i64, i64), Box<Unproven>> 
     Ok((issued_at, expires_at))
 }
 
-/// The audience of a token: OpenID Connect Core 1.0 section 3.1.3.7. If there are several
-/// audiences, all must be client ids of the provider, or `azp` must name the client to which the
-/// token was issued.
+/// The audience of a token: OpenID Connect Core 1.0 section 3.1.3.7. Without the claim `azp`, all audiences must be
+/// client ids of the provider. With it, `azp` and at least one audience must be.
 fn audience(token: &Verified, provider: &OidcProvider) -> Result<String, Box<Unproven>> {
     let audiences = token.texts("aud").unwrap_or_default();
     let ours = |audience: &str| provider.client_ids.iter().any(|id| id == audience);

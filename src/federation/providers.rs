@@ -41,7 +41,8 @@ pub enum KeyError {
     /// The provider has no key with this id.
     #[error("the provider publishes no key with the `kid` of the token")]
     Unknown,
-    /// The keys could not be fetched, another call is fetching them, or too many providers are cached already.
+    /// The provider did not answer, was asked too recently to be asked again, is being asked by another call, or has no
+    /// place in the cache.
     #[error("the provider's keys cannot be fetched at the moment")]
     Unreachable,
 }
@@ -85,8 +86,8 @@ impl Providers {
         })
     }
 
-    /// Fetches a provider's discovery document and keys without using the cache, for a check. Returns the number
-    /// of keys.
+    /// Fetches a provider's discovery document and keys without using the cache, for a check, unless the directory
+    /// declares the keys. Returns the number of keys.
     ///
     /// # Errors
     /// A message that says why they could not be fetched.
@@ -115,7 +116,8 @@ impl Providers {
     /// Exchanges an authorization code for tokens, authenticated as this client of the provider.
     ///
     /// # Errors
-    /// [`ExchangeError`] if the provider refuses the code, does not answer, or answers with something else.
+    /// [`ExchangeError`] if the provider refuses the code or this client, cannot be reached, or answers with something
+    /// else.
     pub async fn exchange(
         &self,
         provider: &OidcProvider,
@@ -129,7 +131,7 @@ impl Providers {
     /// Returns the provider's key with this id, from the cache or from the provider.
     ///
     /// # Errors
-    /// [`KeyError`] if the key is unknown or the provider cannot be reached.
+    /// [`KeyError`] if the provider does not have the key, or cannot be asked for it now.
     pub async fn key(
         &self,
         provider: &Arc<OidcProvider>,

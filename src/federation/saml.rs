@@ -28,7 +28,7 @@ use crate::unproven::{Reason, Unproven};
 /// is the default entity ID.
 pub const METADATA_PATH: &str = "/saml/metadata";
 pub const CONSUMER_PATH: &str = "/saml/acs";
-/// The attributes that every assertion must have.
+/// The attributes that an assertion for AssumeRoleWithSAML must have.
 pub const ATTRIBUTES: [&str; 2] = [
     "https://aws.amazon.com/SAML/Attributes/Role",
     "https://aws.amazon.com/SAML/Attributes/RoleSessionName",
@@ -46,7 +46,8 @@ pub struct ServiceProvider {
     pub entity_id: Option<String>,
     /// The audiences that an assertion may name. If there are none, no assertion is accepted.
     pub audiences: Vec<String>,
-    /// The URLs to which an assertion may be sent. If there are none, no assertion is accepted.
+    /// The URLs to which an assertion for AssumeRoleWithSAML may be sent. If there are none, the action accepts no
+    /// assertion.
     pub recipients: Vec<String>,
     /// How far the clocks of an identity provider and of this broker may differ.
     pub leeway: Duration,
@@ -94,7 +95,7 @@ impl ServiceProvider {
         }
     }
 
-    /// Whether every assertion is refused, because no audiences or no recipients are set.
+    /// Whether AssumeRoleWithSAML refuses every assertion, because no audiences or no recipients are set.
     pub fn accepts_nobody(&self) -> bool {
         self.audiences.is_empty() || self.recipients.is_empty()
     }
@@ -223,7 +224,7 @@ impl Shown {
 /// Verifies a response, and returns the identity for which its assertion vouches.
 ///
 /// # Errors
-/// `InvalidIdentityToken`, `ExpiredTokenException` or `IDPRejectedClaim`, each with a reason for the
+/// `InvalidIdentityToken`, `ExpiredTokenException`, `IDPRejectedClaim` or `AccessDenied`, each with a reason for the
 /// audit log.
 pub fn identity(
     text: Secret<String>,

@@ -21,8 +21,8 @@ pub struct Vouched {
 }
 
 impl Vouched {
-    /// Reads the provider and the claims from those of a session token. `None` if the session was
-    /// not made from a provider's token or assertion.
+    /// Reads the provider and the claims from those of a session token. `None` if the session was not made directly
+    /// from a provider's token or assertion.
     pub fn new(claims: &Claims) -> Option<Self> {
         // Sessions issued before session tokens carried claims still name the provider.
         let [provider] = claims.origins() else {

@@ -70,8 +70,8 @@ impl ClientCertificate {
     }
 }
 
-/// Formats a subject as RFC 4514 does: the most specific name first, with special characters and
-/// non-ASCII bytes escaped. Two different subjects never have the same text.
+/// Formats a subject as RFC 4514 does: the most specific name first, with special characters and non-ASCII bytes
+/// escaped. Two subjects with different attributes or values never have the same text.
 fn subject(name: &X509Name<'_>) -> String {
     let mut relative: Vec<String> = name
         .iter_rdn()

@@ -22,10 +22,11 @@ const MAX_KEY_ID: usize = 512;
 /// The reasons for refusing a token. They are detailed only where a caller can act on the detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// The token is not three parts of strict base64url with strict JSON in the first two.
+    /// The token is not three parts of strict base64url with strict JSON in the first two, is too long, or has control
+    /// characters in its claims.
     #[error("the token is malformed")]
     Malformed,
-    /// The header requires something that is not supported, or an algorithm that is not accepted.
+    /// The header lacks a key id, or requires something that is not supported or an algorithm that is not accepted.
     #[error("the token's header names an algorithm or requires something that is not accepted")]
     Header,
     /// The signature was not made with the key, or there is no suitable key.

@@ -1,8 +1,7 @@
-//! Asks identity providers with a restricted HTTP client, for discovery documents, key sets and tokens:
-//! only https, no
-//! redirects, no compression, limits on size and time, and only connections to public internet
-//! addresses. The address is checked when it is connected to, so that a change in DNS cannot bypass
-//! the check.
+//! Asks identity providers with a restricted HTTP client, for discovery documents, key sets and tokens: no redirects,
+//! no compression, limits on size and time, and, unless [`Reach`] allows more, only https and only connections to
+//! public internet addresses. The address is checked when it is connected to, so that a change in DNS cannot bypass the
+//! check.
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

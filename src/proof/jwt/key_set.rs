@@ -42,12 +42,11 @@ impl KeySet {
         self.0.len()
     }
 
-    /// Parses a JSON Web Key Set. Keys that cannot be used are skipped: symmetric or encryption
-    /// keys, keys that are too short or of another curve, and keys without an id or with a
-    /// duplicate one.
+    /// Parses a JSON Web Key Set. Keys that cannot be used are skipped: symmetric or encryption keys, keys that are too
+    /// short or of another curve, and keys without an id or with a duplicate one.
     ///
     /// # Errors
-    /// [`TokenError::Malformed`] if it is not a key set, or is too long.
+    /// [`TokenError::Malformed`] if the text is not a key set, is too long, or has too many keys.
     pub fn parse(text: &[u8]) -> Result<Self, TokenError> {
         if text.len() > MAX_KEY_SET_BYTES {
             return Err(TokenError::Malformed);

@@ -29,8 +29,7 @@ impl<'a> Unverified<'a> {
     /// Parses an ID token.
     ///
     /// # Errors
-    /// [`TokenError`] if the token is malformed, or its header requires something that is not
-    /// supported.
+    /// [`TokenError`] if the token is malformed, or its header is not accepted.
     pub fn read(token: &'a str) -> Result<Self, TokenError> {
         // An ID token has the type `JWT` or none (a JWT-SVID also `JOSE`). Access and logout tokens
         // have types of their own (RFC 9068, OpenID Connect Back-Channel Logout 1.0).

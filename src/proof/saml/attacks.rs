@@ -105,8 +105,8 @@ fn for_mallory(xml: &str) -> String {
     text.replace("role/Deploy", "role/Admin")
 }
 
-/// Returns the positions in a document at which an element can be inserted: before and after each
-/// element, and after each start tag.
+/// Returns the positions in a document at which an element can be inserted: before and after each element except the
+/// root, and before the first child of each element.
 fn positions(xml: &str) -> Vec<usize> {
     let document = Document::parse(xml).unwrap();
     let mut positions = Vec::new();

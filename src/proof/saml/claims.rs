@@ -29,7 +29,7 @@ pub struct RolePair {
 /// The session parameters in an assertion, from the attributes that AWS defines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsClaims {
-    /// The attribute `RoleSessionName`, which is required.
+    /// The attribute `RoleSessionName`, or, for a sign-in to the pages, a session name made from the NameID.
     pub role_session_name: RoleSessionName,
     /// The attribute `SessionDuration`, from 900 to 43,200 seconds.
     pub session_duration: Option<Duration>,
@@ -49,8 +49,9 @@ impl AwsClaims {
     /// Reads the attributes of an assertion.
     ///
     /// # Errors
-    /// [`Refusal::NoAttribute`] if a required attribute is missing, [`Refusal::RepeatedAttribute`] if one
-    /// is repeated, and [`Refusal::Attribute`] if a value breaks a rule.
+    /// [`Refusal::NoAttribute`] if `RoleSessionName` or `Role` is missing, [`Refusal::RepeatedAttribute`] if an
+    /// attribute is repeated, does not have the one value that it must have, or has a value that is not text, and
+    /// [`Refusal::Attribute`] if a value breaks a rule.
     pub fn read(assertion: &Assertion) -> Result<Self, Refusal> {
         let name = "RoleSessionName";
         let session_name = single(assertion, name)?;
@@ -61,13 +62,12 @@ impl AwsClaims {
         Self::read_others(assertion, role_session_name, roles(assertion)?)
     }
 
-    /// Reads the attributes of an assertion for signing in to the pages. Such an assertion need not
-    /// contain roles or a session name: the person chooses a role later, and the session name comes
-    /// from the NameID.
+    /// Reads the attributes of an assertion for signing in to the pages. Such an assertion need not contain roles or a
+    /// session name: the person chooses a role later, and the session name comes from the NameID.
     ///
     /// # Errors
-    /// [`Refusal::RepeatedAttribute`] if an attribute is repeated, and [`Refusal::Attribute`] if a value
-    /// breaks a rule.
+    /// [`Refusal::RepeatedAttribute`] if an attribute is repeated, does not have the one value that it must have, or
+    /// has a value that is not text, and [`Refusal::Attribute`] if a value breaks a rule.
     pub fn read_for_sign_in(assertion: &Assertion) -> Result<Self, Refusal> {
         let role_session_name = RoleSessionName::fitted(&assertion.subject.value);
         let roles = match roles(assertion) {
@@ -221,8 +221,7 @@ fn tags(assertion: &Assertion) -> Result<Vec<Tag>, Refusal> {
     Ok(tags)
 }
 
-/// Returns the value of an attribute that may have only one value; `None` if the attribute is
-/// missing.
+/// Returns the value of an attribute that may have only one value; `None` if the attribute is missing or has no value.
 fn single<'a>(assertion: &'a Assertion, name: &str) -> Result<Option<&'a str>, Refusal> {
     match values(assertion, name)?.as_slice() {
         [] => Ok(None),

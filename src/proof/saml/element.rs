@@ -23,7 +23,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         }
     }
 
-    /// Checks that the element contains no text, and no child elements except those with these
+    /// Checks that the element contains no text other than white space, and no child elements except those with these
     /// namespaces and names.
     pub fn has_only(self, names: &[(&str, &str)]) -> Result<(), Refusal> {
         let is_named = |child: Node<'_, '_>| {
@@ -84,15 +84,14 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         }
     }
 
-    /// Returns the element's text, which must not be empty and must be on one line.
+    /// Returns the element's text, which must not be empty or contain control characters.
     pub fn text(self) -> Result<String, Refusal> {
         xml::text(self.0)
             .filter(|text| is_plain(text))
             .ok_or(self.wrong("the text is empty, or contains a control character or an element"))
     }
 
-    /// Returns the value of an attribute, which must be on one line; `None` if it is missing or
-    /// empty.
+    /// Returns the value of an attribute, which must not contain control characters; `None` if it is missing or empty.
     pub fn text_attribute(self, name: &str) -> Result<Option<String>, Refusal> {
         match xml::attribute(self.0, name) {
             None | Some("") => Ok(None),

@@ -104,8 +104,8 @@ fn open_with(encrypted: Node<'_, '_>, keys: &[DecryptionKey]) -> Result<Vec<u8>,
     Err(Refusal::Decryption)
 }
 
-/// Returns the keys to try for a provider with these keys: always [`MAX_KEYS`], filled up with
-/// decoys.
+/// Returns the keys to try for a provider with these keys: [`MAX_KEYS`] keys, filled up with the decoy. Without the
+/// feature `saml-encryption`, there are none.
 fn tried(keys: &[DecryptionKey]) -> Vec<&DecryptionKey> {
     let missing = MAX_KEYS.saturating_sub(keys.len());
     let decoys = key::decoy().into_iter().cycle().take(missing);
@@ -186,8 +186,8 @@ fn cipher_value(of: Element<'_, '_>) -> Result<Vec<u8>, Refusal> {
         .map_err(|_| value.wrong("the text is not base64"))
 }
 
-/// Decrypts the content, which consists of a nonce, the ciphertext and its tag (XML Encryption 1.1
-/// section 5.2.4); `None` if the key is not the right one.
+/// Decrypts the content, which consists of a nonce, the ciphertext and its tag (XML Encryption 1.1 section 5.2.4);
+/// `None` if the key is not the right one, or the ciphertext was altered or is too short.
 fn open(
     algorithm: &'static aead::Algorithm,
     key: &Zeroizing<Vec<u8>>,

@@ -9,7 +9,7 @@ pub(super) struct Limits {
     pub bytes: usize,
     /// The maximum nesting depth of elements, which is also the depth of recursion in canonicalization.
     pub depth: usize,
-    /// The maximum number of elements, texts and comments together.
+    /// The maximum number of tags, texts, CDATA sections and comments together.
     pub nodes: u32,
 }
 
@@ -42,8 +42,9 @@ const MAX_ATTRIBUTES: usize = 64;
 /// The maximum number of namespace declarations in scope at one element. Parsers copy all of them
 /// to each element that adds a declaration.
 const MAX_NAMESPACES: usize = 32;
-/// The maximum length in bytes of the name of an element or attribute, and of a namespace.
+/// The maximum length in bytes of the name of an element or attribute.
 const MAX_NAME: usize = 128;
+/// The maximum length in bytes of a namespace.
 const MAX_NAMESPACE_NAME: usize = 512;
 
 /// Why a text is not accepted as XML: the construct or the limit that it breaks.
@@ -74,7 +75,7 @@ pub enum XmlError {
     Reference,
     #[error("the document has a character that XML does not allow")]
     Character,
-    /// The name of an element or attribute is not ASCII, longer than 128 bytes, or reserved.
+    /// The name of an element or attribute is malformed, is not ASCII, is longer than 128 bytes, or is reserved.
     #[error(
         "the document has an element or attribute whose name is not ASCII, is longer than 128 bytes, or is \
         reserved"

@@ -103,8 +103,8 @@ fn mutate_bytes(numbers: &mut Numbers, text: &mut Vec<u8>) {
     }
 }
 
-/// Changes the tree: removes, duplicates, moves, wraps or renames elements and attributes, or gives
-/// them the content of others. Returns `None` if the text is not XML any more.
+/// Changes the tree: removes, duplicates, moves, wraps or renames elements and attributes, or gives them the content of
+/// others. Returns `None` if the text is not XML any more, or has nothing to which the chosen change applies.
 fn mutate_tree(numbers: &mut Numbers, xml: &str) -> Option<String> {
     let document = Document::parse(xml).ok()?;
     let elements: Vec<_> = document.descendants().filter(Node::is_element).collect();

@@ -100,8 +100,7 @@ fn wrappings_of_the_assertion(xml: &str) -> Vec<(u8, String)> {
     attacks
 }
 
-/// Puts a forged assertion, the original and its signature at all other positions. The test tries a
-/// sample of these attacks, the same in every run.
+/// Puts a forged assertion, the original or its signature at random positions, which are the same in every run.
 #[test]
 fn sa_01_no_placement_of_an_evil_copy_is_accepted() {
     let each = mutations::number() / 10 / targets().len();
@@ -175,8 +174,8 @@ struct Parts {
     before: String,
     assertion: String,
     after: String,
-    /// The byte range of the signature in the assertion, or in the response if the response is
-    /// signed.
+    /// The byte range of the assertion's signature in `assertion`, or, if the assertion is not signed, that of the
+    /// response's signature in the document.
     signature: std::ops::Range<usize>,
 }
 

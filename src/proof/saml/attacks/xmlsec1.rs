@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::*;
 
-/// The XPath expression that counts the signatures of a response.
+/// The XPath expression that selects the signatures of a response.
 const SIGNATURES: &str =
     "//*[local-name()='Signature' and namespace-uri()='http://www.w3.org/2000/09/xmldsig#']";
 
@@ -49,7 +49,7 @@ impl Xmlsec1 {
         panic!("xmlsec1 does not accept {} itself", target.name);
     }
 
-    /// Returns whether every signature of the response is valid.
+    /// Returns whether the response has a signature, and all its signatures are valid.
     pub fn accepts(&self, response: &[u8]) -> bool {
         let file = self.write(0, response);
         let signatures = signatures(response).max(1);

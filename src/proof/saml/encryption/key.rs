@@ -58,15 +58,14 @@ impl DecryptionKey {
         implementation::Key::read(der).map(Self)
     }
 
-    /// Decrypts the content's key in an `EncryptedKey`; `None` if it was encrypted for another
-    /// private key.
+    /// Decrypts the content's key in an `EncryptedKey`; `None` if this private key does not decrypt it.
     pub(super) fn open(&self, how: Oaep, ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         self.0.open(how, ciphertext)
     }
 }
 
-/// Returns a decoy key, for which no identity provider encrypts anything. `None` without the
-/// feature `saml-encryption`, since nothing is decrypted then.
+/// Returns a decoy key, for which no identity provider encrypts anything. `None` if the key could not be generated, and
+/// without the feature `saml-encryption`, since nothing is decrypted then.
 pub(super) fn decoy() -> Option<&'static DecryptionKey> {
     static DECOY: LazyLock<Option<DecryptionKey>> =
         LazyLock::new(|| implementation::Key::decoy().map(DecryptionKey));
