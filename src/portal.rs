@@ -1,10 +1,9 @@
-//! The pages for people: sign in, my roles and their credentials, my sessions, my devices, keys and
-//! password, and the approval of programs. The pages make no decisions: they call the same
-//! operations as programs do.
+//! The pages for people: sign in, my roles and their credentials, my sessions, my devices, keys and password, and the
+//! approval of programs. The pages make no decisions: they call the same operations as programs do.
 //!
-//! The broker renders the pages itself. They work without scripts, and load nothing from other
-//! hosts. A GET changes nothing; a form is accepted only from a page that was made for the same
-//! browser.
+//! The broker renders the pages itself. They work without scripts, and load nothing from other hosts. A GET changes
+//! nothing, except that the return from an identity provider signs the person in; a form is accepted only from a page
+//! that was made for the same browser.
 
 mod account;
 mod answer;

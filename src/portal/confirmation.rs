@@ -1,5 +1,5 @@
-//! The pages on which users change their own credentials. Each change must be confirmed with a new
-//! code of an MFA device, or with the password by a user without a device.
+//! The pages on which users change their own credentials. Each change must be confirmed: with a new code of an MFA
+//! device or, by a user without a device, with the password, if it was not given recently.
 
 use askama::Template;
 use http::StatusCode;
@@ -247,11 +247,10 @@ pub(super) fn form_status(error: &Error) -> StatusCode {
     }
 }
 
-/// Checks the factors that a change requires, and adds the new factor to the sign-in, which gets a
-/// new cookie.
+/// Checks the factors that a change requires, and adds the new factor to the sign-in, which gets a new cookie.
 ///
 /// # Errors
-/// [`Refused`] if the code or the password is not accepted.
+/// [`Refused`] if the code or the password is missing or not accepted, or the factor cannot be added to the sign-in.
 pub(super) async fn confirm(
     visit: &mut Visit<'_>,
     me: &mut SignedInUser,
@@ -262,11 +261,11 @@ pub(super) async fn confirm(
     confirm_with(visit, me, asks, code, given).await
 }
 
-/// Checks the code or the password that `asks` requires, and adds the new factor to the sign-in,
-/// which gets a new cookie.
+/// Checks the code or the password that `asks` requires, and adds the new factor to the sign-in, which gets a new
+/// cookie.
 ///
 /// # Errors
-/// [`Refused`] if the code or the password is not accepted.
+/// [`Refused`] if the code or the password is missing or not accepted, or the factor cannot be added to the sign-in.
 pub(super) async fn confirm_with(
     visit: &mut Visit<'_>,
     me: &mut SignedInUser,
@@ -318,7 +317,7 @@ pub(super) fn error_of(visit: &Visit<'_>, refused: login::Refused) -> Error {
     }
 }
 
-/// Deactivates a user's MFA device, and deletes it if it is a virtual one.
+/// Deactivates a user's MFA device, and deletes a virtual one if the user may do that.
 async fn remove_device(visit: &Visit<'_>, me: &SignedInUser, serial: &str) -> Result<(), Refused> {
     let of = [("UserName", &*me.user.name), ("SerialNumber", serial)];
     account::call::<DeactivateMfaDevice>(visit, me, &of, &[]).await?;

@@ -25,16 +25,16 @@ const LENGTH: usize = 43;
 /// cookie when it is closed.
 const ATTRIBUTES: &str = "; Path=/; Secure; HttpOnly; SameSite=Lax";
 
-/// The error for a request with several cookies of one name: it is unknown which of them this
-/// broker has set.
+/// The error for a request with several cookies of one name, since it is unknown which of them this broker has set, or
+/// with a `Cookie` header that has other bytes than ASCII text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ambiguous;
 
-/// Returns the value of a cookie; `None` if the request has none, or its value has another form
-/// than this broker's cookies.
+/// Returns the value of a cookie; `None` if the request has none, or its value has another form than this broker's
+/// cookies.
 ///
 /// # Errors
-/// [`Ambiguous`] if there are several of this name.
+/// [`Ambiguous`] if there are several of this name, or a `Cookie` header has other bytes than ASCII text.
 pub(super) fn read<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Ambiguous> {
     let mut found = None;
     for header in headers.get_all(COOKIE) {

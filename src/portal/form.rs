@@ -35,7 +35,8 @@ impl Form {
     /// Reads a form, after checking that it was sent from a page of this broker.
     ///
     /// # Errors
-    /// [`Problem`] if the form comes from another site, has no valid token, or cannot be parsed.
+    /// [`Problem`] if the form comes from another site, has no valid token, is too long or cannot be parsed, or if the
+    /// sign-in to which it belongs has ended or must first get another password.
     pub(super) async fn receive<B>(
         visit: &Visit<'_>,
         body: B,

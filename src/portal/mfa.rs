@@ -141,8 +141,8 @@ pub(super) async fn begin(visit: &mut Visit<'_>, me: &SignedInUser) -> Result<An
     enrol_page(visit, me, &enrolment, handle.expose(), None)
 }
 
-/// Returns a free name for a new device: the user's name, with a number if a device of that name is
-/// assigned already.
+/// Returns a free name for a new device: the user's name, with the end of the user's id and a number if a device of
+/// that name is assigned already.
 fn free_name(visit: &Visit<'_>, me: &SignedInUser) -> String {
     let directory = visit.broker.directory.load();
     let is_taken = |name: &str| {

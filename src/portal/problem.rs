@@ -88,8 +88,7 @@ impl Problem {
         problem
     }
 
-    /// The form was not sent from a page of this broker, or from a page that belongs to an earlier
-    /// sign-in.
+    /// The form was sent from elsewhere than a page of this broker, or from a page that belongs to an earlier sign-in.
     pub(super) fn forged() -> Self {
         let t = &ENGLISH;
         let status = StatusCode::FORBIDDEN;
@@ -120,7 +119,7 @@ impl Problem {
         Self::new(StatusCode::MISDIRECTED_REQUEST, t.host_title, t.host, next)
     }
 
-    /// The request has two cookies of the same name.
+    /// The request has two cookies of the same name, or a `Cookie` header that cannot be read.
     pub(super) fn cookies() -> Self {
         let t = &ENGLISH;
         let error = Error::Malformed("Duplicate cookie.".to_owned());
@@ -128,13 +127,13 @@ impl Problem {
         Self::new(status, t.cookies_title, t.cookies, t.cookies_next).recorded_as(error)
     }
 
-    /// The form lacks a field, or a field has a value that no page of this broker sends.
+    /// The form lacks a field, or has a value or a content type that no page of this broker sends.
     pub(super) fn form(status: StatusCode, error: Error) -> Self {
         let t = &ENGLISH;
         Self::new(status, t.form_title, t.form, t.form_next).recorded_as(error)
     }
 
-    /// The request could not be parsed, or is too long.
+    /// The request could not be read or parsed, or is too long.
     pub(super) fn of_request(error: Error) -> Self {
         match status_of(&error) {
             StatusCode::BAD_REQUEST => Self::form(StatusCode::BAD_REQUEST, error),
@@ -305,7 +304,7 @@ pub(super) fn status_of(error: &Error) -> StatusCode {
     }
 }
 
-/// Returns the seconds to wait before another attempt; `None` if another attempt would not help.
+/// Returns the seconds to wait before another attempt; `None` for an error that waiting does not remove.
 pub(super) fn retry_after(error: &Error) -> Option<u64> {
     match status_of(error) {
         StatusCode::TOO_MANY_REQUESTS => Some(60),

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::sign_in::SignIn;
 use crate::sign_in::roles::{self, Choice, MAX_CHOICES};
 
-/// The number of roles on a page, which limits its size to 30 kB.
+/// The maximum number of roles on a page, which keeps most pages below 30 kB.
 const ON_A_PAGE: usize = 100;
 
 /// The maximum number of pages of the list that a search reads.

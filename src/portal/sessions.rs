@@ -17,7 +17,7 @@ use crate::sign_in::ending;
 use crate::sign_in::live::{self, Live};
 use crate::sign_in::{SignIn, roles};
 
-/// The number of sessions on a page, which limits its size to 30 kB.
+/// The maximum number of sessions on a page, which keeps most pages below 30 kB.
 const ON_A_PAGE: usize = 40;
 
 #[derive(Template)]

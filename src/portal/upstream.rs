@@ -393,9 +393,8 @@ pub(super) fn provider_of(sign_in: &SignIn) -> Option<String> {
     }
 }
 
-/// Returns the link for signing out at the provider as well; `None` if the provider has no such
-/// address. The broker does not redirect there by itself, because that would also end the person's
-/// sessions in other programs.
+/// Returns the link for signing out at the provider as well; `None` if no such address of the provider is known. The
+/// broker does not redirect there by itself, because that would also end the person's sessions in other programs.
 pub(super) async fn end_session_link(broker: &Broker, slug: &str) -> Option<Provider> {
     let offered = offered::find(broker, Kind::Oidc, slug)?;
     let href = oidc::end_session_url(broker, &offered).await?;

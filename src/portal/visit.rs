@@ -80,7 +80,8 @@ impl<'a> Visit<'a> {
     /// Reads the cookies, and looks up the sign-in.
     ///
     /// # Errors
-    /// [`Problem`] if the request has two cookies of the same name, or the store does not answer.
+    /// [`Problem`] if the request has two cookies of the same name or a `Cookie` header that cannot be read, or the
+    /// store does not answer.
     pub(super) async fn look_up(&mut self) -> Result<(), Problem> {
         let read = |name| cookies::read(&self.head.headers, name).map_err(|_| Problem::cookies());
         let (handle, before) = (read(cookies::SESSION)?, read(cookies::BEFORE)?);
