@@ -1,4 +1,4 @@
-//! Files that hold secrets or decide who may do what. They are read only if nobody but their owner could have
+//! Files that hold secrets or decide who may do what. They are read only if no user but this one and root could have
 //! written them, and are replaced atomically.
 
 mod private;
@@ -31,7 +31,7 @@ pub enum FileError {
 /// Who may read a file in addition to its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
-    /// Nobody else may read it: the mode must be 0600 or 0400.
+    /// Nobody else may read it: the mode must give nothing to the group and to others, as 0600 and 0400 do.
     Owner,
     /// Anybody may read it, but only the owner may write it.
     Everyone,

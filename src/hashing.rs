@@ -20,7 +20,8 @@ const OF_ONE: usize = 4;
 /// Why a hash was not computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HashingError {
-    /// Too many computations are waiting already, in total or for the same user or role.
+    /// Too many computations are waiting already, in total or for the same user or role, or the client of the call has
+    /// gone.
     #[error("too many hashes of passwords are being computed, in total or for this user or role")]
     Busy,
     #[error(transparent)]
@@ -61,7 +62,8 @@ impl Hashing {
     /// Computes the hash of a new password. `of` is the user or role for which it is computed.
     ///
     /// # Errors
-    /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
+    /// [`HashingError`] if too many hashes wait already, or if the hash cannot be computed, for example because there
+    /// is no memory for it.
     pub async fn hash(
         &self,
         of: &str,
@@ -79,7 +81,8 @@ impl Hashing {
     /// and which cost it has, unless the cost is not among `costs`.
     ///
     /// # Errors
-    /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
+    /// [`HashingError`] if too many hashes wait already, or if the hash cannot be computed, for example because there
+    /// is no memory for it.
     pub async fn is_of(
         &self,
         of: &str,
@@ -122,7 +125,8 @@ impl Hashing {
     /// `None` if it is.
     ///
     /// # Errors
-    /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
+    /// [`HashingError`] if too many hashes wait already, or if the hash cannot be computed, for example because there
+    /// is no memory for it.
     pub async fn anew(
         &self,
         of: &str,
@@ -141,7 +145,8 @@ impl Hashing {
     /// Whether any of these hashes is a hash of the password.
     ///
     /// # Errors
-    /// [`HashingError`] if too many hashes wait already, or if there is no memory for it.
+    /// [`HashingError`] if too many hashes wait already, or if the hash cannot be computed, for example because there
+    /// is no memory for it.
     pub async fn is_any_of(
         &self,
         of: &str,

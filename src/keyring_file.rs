@@ -23,7 +23,7 @@ pub enum KeyringFileError {
 /// Reads a keyring file, which must be private to this user.
 ///
 /// # Errors
-/// [`KeyringFileError::File`] if the file cannot be read or others can read it, and
+/// [`KeyringFileError::File`] if the file cannot be read or is not private to this user, and
 /// [`KeyringFileError::Content`] if a field breaks a rule.
 pub fn load(path: &Path) -> Result<Keyring, KeyringFileError> {
     Keyring::parse(files::read(path, Audience::Owner, MAX_BYTES)?.expose()).map_err(content(path))
@@ -32,7 +32,8 @@ pub fn load(path: &Path) -> Result<Keyring, KeyringFileError> {
 /// Writes a keyring with mode 0600, atomically.
 ///
 /// # Errors
-/// [`KeyringFileError::File`] if the file cannot be written; the old file is then unchanged.
+/// [`KeyringFileError::File`] if the file cannot be written, as in [`files::write_private`];
+/// [`KeyringFileError::Content`] if the keyring cannot be serialised.
 pub fn save(keyring: &Keyring, path: &Path) -> Result<(), KeyringFileError> {
     Ok(files::write_private(
         path,

@@ -1,7 +1,7 @@
 //! Brevet, a self-hosted broker of temporary credentials that speaks AWS STS and gRPC.
 //!
-//! It says one sentence to its callers: *you are who you say, you may act as this role for a while,
-//! here is the key, and it is written down.* The code reads in that order:
+//! It says one sentence to its callers: *you are who you say, you may act as this role for a while, here is the key,
+//! and it is written down.* The code reads in that order:
 //!
 //! ```text
 //!  gRPC  ─► grpc  ─┐                                             ┌─ mfa        a code ─► a proof
@@ -10,21 +10,18 @@
 //!                           └─► audit ─► answer                  └─ sessions   the session is on record
 //! ```
 //!
-//! A change goes the other way: [`commands`] checks it, [`store`] writes it with its number in the
-//! feed, and every broker takes it from there into [`revocations`] and a new [`directory`] snapshot.
+//! A change goes the other way: [`commands`] checks it, [`store`] writes it with its number in the feed, and every
+//! broker takes it from there into [`revocations`] and a new [`directory`] snapshot.
 //!
-//! The modules are in five bands. A module uses only modules of its own band and of the bands above it,
-//! and modules do not depend on each other in a circle, except a module and its children. A test
-//! checks both.
+//! The modules are in five bands. A module uses only modules of its own band and of the bands above it, and modules do
+//! not depend on each other in a circle, except a module and its children. A test checks both.
 //!
 //! Words, the types that all other modules use:
-//! - [`base`]: names and ARNs that are checked when they are parsed, secrets, clock, randomness,
-//!   digests
+//! - [`base`]: names and ARNs that are checked when they are parsed, secrets, clock, randomness, digests
 //!
 //! Rules, which are pure functions:
-//! - [`evaluator`]: decides a request by the policies in force; knows no roles and no store
-//! - [`proof`]: verifies signatures, tokens and assertions, and returns their claims; knows no clock and
-//!   no network
+//! - [`evaluator`]: decides a request by the policies in force; reads no clock and no store
+//! - [`proof`]: verifies signatures, tokens and assertions, and returns their claims; knows no clock and no network
 //! - [`key_ages`]: how old and how long unused an access key may become
 //! - [`password`]: hashes of passwords, and the rules of password policies
 //! - [`s3`]: requests to object stores: the action and the resource of each, and how it is signed
@@ -38,8 +35,7 @@
 //! - [`directory`]: accounts, users, roles, policies and providers as one immutable snapshot
 //! - [`error`]: one variant for each answer that a caller can act on; knows no status code
 //! - [`feed`]: which change of the store's change feed is the last in force on this node
-//! - [`files`], [`keyring_file`]: files with secrets, which are read and written completely or not
-//!   at all
+//! - [`files`], [`keyring_file`]: files with secrets, which are read and written completely or not at all
 //! - [`hashing`]: computes the hashes of passwords, a bounded number at once
 //! - [`master_key`]: the key that seals long-term secrets
 //! - [`metrics`]: the values for monitoring
@@ -67,19 +63,18 @@
 //! - [`mint`]: makes credentials from a grant; knows no policies
 //! - [`authorization_message`]: the reason of a refusal, sealed for those who may know it
 //! - [`commands`]: the only way to change the directory
-//! - [`directory_file`]: a directory that is managed in a file, and the sessions that end when an entry is
-//!   removed
+//! - [`directory_file`]: a directory that is managed in a file, and the sessions that end when an entry is removed
 //! - [`follow`]: follows the change feed, and puts revocations and new snapshots in force
 //! - [`upkeep`]: checks and sweeps the store in the background
 //! - [`ops`]: runs every call, with one file for each action
 //! - [`upstream`]: signs people in at an identity provider of the directory
 //! - [`sign_in`]: begins and ends sign-ins of people, and gives tokens and credentials to the programs that they use
 //!
-//! The [`agent`] is a program of its own, which runs on the machines of workloads and gives them credentials.
-//! It uses [`client`], and shares [`files`], [`log`], [`process`] and [`service_manager`] with the broker.
+//! The [`agent`] is a program of its own, which runs on the machines of workloads and gives them credentials. It uses
+//! [`client`], and shares [`files`], [`log`], [`process`] and [`service_manager`] with the broker.
 //!
-//! Faces are the interfaces to callers and operators. Each has a wire format or a command line, and no rules;
-//! see the documentation of each module.
+//! Faces are the interfaces to callers and operators. Each has a wire format or a command line, and no rules; see the
+//! documentation of each module.
 
 #![cfg_attr(
     not(test),

@@ -74,7 +74,7 @@ impl Place<'_> {
         }
     }
 
-    /// Whether this address has given too many wrong passwords, for any users.
+    /// Whether the browser's address has given too many wrong passwords, for any users. `false` for the other places.
     pub fn is_shut(&self, broker: &Broker) -> bool {
         match self {
             Self::Browser(source) => broker
@@ -133,12 +133,11 @@ impl<E: Into<Error>> From<E> for Refused {
     }
 }
 
-/// Checks the password of a user. The directory is read again after the hash was computed, so that a
-/// change in the meantime counts.
+/// Checks the password of a user. The directory is read again after the hash was computed, so that a change in the
+/// meantime counts.
 ///
 /// # Errors
-/// [`Refused`] for a wrong or expired password, for a user that gave too many wrong ones, and if the
-/// password cannot be checked.
+/// [`Refused`] if the password is wrong or has expired, after too many wrong ones, and if it cannot be checked.
 pub async fn verify(
     broker: &Broker,
     account: AccountId,

@@ -118,7 +118,7 @@ impl MasterKey {
     /// Writes the keys to a file with mode 0600.
     ///
     /// # Errors
-    /// [`MasterKeyError::File`] if the file cannot be written; the old file then stays.
+    /// [`MasterKeyError::File`] if the file cannot be written, as in [`files::write_private`].
     pub fn save(&self, path: &Path) -> Result<(), MasterKeyError> {
         let mut text = Zeroizing::new(String::new());
         for entry in &self.keys {
@@ -131,11 +131,10 @@ impl MasterKey {
         Ok(files::write_private(path, text.as_bytes())?)
     }
 
-    /// Adds a new key at the end, which can open but does not seal yet.
+    /// Adds a new key at the end, which can open but does not seal yet. If there was no key, the new one seals.
     ///
     /// # Errors
-    /// [`MasterKeyError`] if there are no random bytes, or [`MasterKeyError::Full`] if there are
-    /// too many keys.
+    /// [`MasterKeyError`] if there are no random bytes, or [`MasterKeyError::Full`] if there are too many keys.
     pub fn with_fresh(
         mut self,
         path: &Path,
@@ -204,12 +203,12 @@ impl MasterKey {
         self.keys.iter().any(|k| k.id == id)
     }
 
-    /// The id of the key that is published but does not seal yet.
+    /// The id of the key that is published but does not seal yet; `None` if there is none.
     pub fn next_id(&self) -> Option<&str> {
         self.keys.iter().find(|k| k.next).map(|k| &*k.id)
     }
 
-    /// The ids of the retired keys, which used to seal and now only open.
+    /// The ids of the retired keys, which only open.
     pub fn retired_ids(&self) -> Vec<String> {
         self.keys
             .iter()
@@ -256,8 +255,7 @@ impl MasterKey {
         self.keys.iter().map(extract).collect()
     }
 
-    /// Seals a secret for one owner and returns `KEYID:base64`. `belongs_to` is authenticated but
-    /// not stored.
+    /// Seals a secret for one owner and returns `KEYID:base64`. `belongs_to` is authenticated but not stored.
     ///
     /// # Errors
     /// [`MasterKeyError::Entropy`] if there are no random bytes.

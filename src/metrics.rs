@@ -18,7 +18,7 @@ pub struct Call {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reload {
-    /// What the broker read from disk again: `directory`, `keyring` or `certificate`.
+    /// What the broker read from disk again: `directory`, `keyring`, `certificate` or `master key`.
     pub what: &'static str,
     /// `ok` if the new content is in use, or `failed` if it was refused and the earlier content
     /// stays in use.
@@ -32,11 +32,11 @@ pub struct MfaRefused {
     pub outcome: &'static str,
 }
 
-/// The label of a call that exceeded a budget.
+/// The label of a call that exceeded a budget or another limit on calls.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Throttled {
-    /// The budget: `principal`, `reads`, `account`, `source` or `sessions`; or `signature` (it was
-    /// used before) or `signatures` (there are too many to remember).
+    /// The limit: a budget, such as `principal`, `reads`, `account`, `source` or `sessions`, or another limit on calls,
+    /// such as `signature` (the signature was used before) or `passwords`.
     pub budget: &'static str,
 }
 
@@ -44,7 +44,7 @@ pub struct Throttled {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Shed {
     /// The resource: `store_queue` (too many callers wait for the database; the answer is `Throttling`),
-    /// `store_deadline`, `audit`, `calls`, `memory` or `source`.
+    /// `store_deadline`, `audit`, `calls`, `memory`, or the share of a `source` or a `principal`.
     pub reason: &'static str,
 }
 
@@ -128,8 +128,8 @@ pub struct Metrics {
     pub mfa_refused: Family<MfaRefused, Counter>,
     /// Brokers that share the budgets, this one included.
     pub brokers: Gauge,
-    /// Access keys that the broker will deactivate because of their age within the configured time
-    /// of notice.
+    /// Access keys that the broker will deactivate within the configured time of notice, because of their age or
+    /// because nobody uses them.
     pub access_keys_ending: Gauge,
     pub throttled: Family<Throttled, Counter>,
     /// Signatures that were accepted although the broker could not ask the shared store whether

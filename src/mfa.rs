@@ -39,8 +39,7 @@ pub struct Code {
 }
 
 impl Code {
-    /// Creates a code from the request's fields. [`prove`] refuses and counts missing or malformed
-    /// ones.
+    /// Creates a code from the request's fields. [`prove`] refuses missing and malformed ones.
     pub fn new(serial_number: Option<SerialNumber>, token_code: Option<String>) -> Self {
         Self {
             serial_number,
@@ -99,12 +98,13 @@ struct Attempting<'a, R> {
     renew: R,
 }
 
-/// Checks and spends a code of the calling user; `user` is `None` if the caller is not a user.
-/// After each wait, `renew` returns the current state or refuses a caller that is no longer valid.
+/// Checks and spends a code of the calling user; `user` is `None` if the caller is not a user. After each wait, `renew`
+/// returns the current state or refuses a caller that is no longer valid.
 ///
 /// # Errors
-/// [`Refused`] with an [`MfaError`] if the code is not accepted, with the error
-/// of `renew` if the caller is no longer valid, or with the store's error if it does not answer.
+/// [`Refused`] with an [`MfaError`] if the code is not accepted, with [`Error::Validation`] if it does not have the
+/// form of the device's codes, with the error of `renew` if the caller is no longer valid, or with the store's error if
+/// the store does not answer.
 pub async fn prove(
     broker: &Broker,
     user: Option<Arc<User>>,
@@ -172,12 +172,12 @@ pub async fn prove(
     }
 }
 
-/// Checks two consecutive codes of a device and stores the offset of its clock: IAM API Reference,
-/// "EnableMFADevice" and "ResyncMFADevice".
+/// Checks two consecutive codes of a device and stores the offset of its clock: IAM API Reference, "EnableMFADevice"
+/// and "ResyncMFADevice".
 ///
 /// # Errors
-/// `InvalidAuthenticationCode` if the codes are wrong, which counts against the user, and
-/// `EntityTemporarilyUnmodifiable` after too many failures.
+/// `InvalidAuthenticationCode` if the codes are wrong, which counts against the user, or were used before;
+/// `EntityTemporarilyUnmodifiable` after too many failures; and the error of `renew` or of the store.
 pub async fn synchronise(
     broker: &Broker,
     user: &User,

@@ -125,13 +125,12 @@ pub struct SessionDetails {
     pub mfa: Option<Proven>,
 }
 
-/// Makes a session, which expires after `term`, from a grant, and returns it with its token, which
-/// must still be signed. `issued_under` is the last change of the feed that is in force on this
-/// node, with the id of its store: any later revocation ends the session.
+/// Makes a session from a grant, and returns it with its token, which must still be signed. The session expires after
+/// `term`, but a narrowed session not later than the session that it narrows. `issued_under` is the last change of the
+/// feed that is in force on this node, with the id of its store: revocations with a later number apply to the session.
 ///
 /// # Errors
-/// [`Error`] if there are no random bytes or no current signing key, or if the token would be too
-/// long.
+/// [`Error`] if there are no random bytes or no current signing key, or if the token would be too long.
 pub fn session(
     mut grant: Grant<'_>,
     term: Duration,

@@ -3,9 +3,8 @@
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Keeps the keys in the memory of this process secret: out of core files, and from other processes
-/// of the same account. RLIMIT_CORE alone is not enough on systems that pipe core files to a
-/// program.
+/// Keeps the keys in the memory of this process secret: out of core files and, on Linux, from other processes of the
+/// same account. RLIMIT_CORE alone is not enough on systems that pipe core files to a program.
 pub fn keep_memory_private() {
     use rustix::process::Rlimit;
     let none = Rlimit {

@@ -12,7 +12,8 @@ use crate::base::clock::Timestamp;
 /// Writes a file of mode 0600 atomically: a reader sees the old content or the new, never a part.
 ///
 /// # Errors
-/// [`FileError::Io`] if the file cannot be written; the old file is then unchanged.
+/// [`FileError::Io`] if the file cannot be written. The old file is then unchanged, unless only the sync of the folder
+/// failed.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".new-{}", std::process::id()));
@@ -58,11 +59,12 @@ pub fn name_for_replaced(path: &Path, now: Timestamp) -> PathBuf {
         .unwrap_or_default()
 }
 
-/// Keeps the content of a file under another name too, on stable storage. The file itself stays, and can then
-/// be replaced by a rename.
+/// Keeps the content of a file under another name too, on stable storage. The file itself stays, and can then be
+/// replaced by a rename.
 ///
 /// # Errors
-/// [`FileError::Io`] if the file cannot be linked or copied, for example because `kept` exists.
+/// [`FileError::Io`] if the file can be neither linked nor copied, for example because `kept` exists, or if the folder
+/// cannot be synced; [`FileError::Unfit`] if the file must be copied and is a symbolic link.
 pub fn keep(path: &Path, kept: &Path) -> Result<(), FileError> {
     if fs::hard_link(path, kept).is_err() {
         // Not every file system has hard links.

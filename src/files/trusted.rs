@@ -1,4 +1,4 @@
-//! Reads files that no other user could have written, and opens such files for appending.
+//! Reads files that no user but this one and root could have written, and opens such files for appending.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
@@ -46,8 +46,8 @@ pub fn check(path: &Path, audience: Audience) -> Result<(), FileError> {
 /// Checks that nobody but this user and root could put another file in the place of this one.
 ///
 /// # Errors
-/// [`FileError::Unfit`] if others can write a folder on the way, or own it; [`FileError::Io`] if there is no such
-/// folder.
+/// [`FileError::Unfit`] if others can write a folder on the way, or own it; [`FileError::Io`] if a folder on the way
+/// does not exist or cannot be examined.
 pub fn check_folder(of: &Path) -> Result<(), FileError> {
     check_folders(of, rustix::process::geteuid().as_raw())
 }

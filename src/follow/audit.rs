@@ -12,12 +12,12 @@ use crate::commands::{Actor, Detail};
 use crate::directory::Directory;
 use crate::store::{Change, StoreError};
 
-/// Writes the changes after number `after` that revoke something to this node's audit log. These changes were made
-/// before this node began to follow the feed.
+/// Writes to this node's audit log those of the first 256 changes after number `after` that revoke something. These
+/// changes were made before this node began to follow the feed.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] if the store does not answer in time, and [`StoreError::Row`] if the
-/// detail of a change cannot be read.
+/// [`StoreError`] if the changes cannot be read from the store, and [`StoreError::Row`] if the detail of a change
+/// cannot be parsed.
 pub async fn write_down_what_ended(broker: &Broker, after: i64) -> Result<(), StoreError> {
     for change in broker.store.feed_after(after, MAX_AUDITED).await? {
         match serde_json::from_str::<Detail>(&change.detail) {

@@ -44,7 +44,8 @@ pub(super) trait Rpc: Operation {
     /// that is authenticated by its message, such as by a token, replaces the signature by this proof.
     ///
     /// # Errors
-    /// [`Error::Validation`] for the first field that breaks a rule, or [`Error::Malformed`].
+    /// [`Error`] if the message is no valid input of the operation: in most cases [`Error::Validation`] for the first
+    /// field that breaks a rule.
     fn read(message: Self::Request, evidence: &mut Result<Evidence, Error>) -> Result<Self, Error>;
 }
 

@@ -23,7 +23,7 @@ use crate::ops::relying::watch_revocations::{WatchRevocations, Watching};
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The maximum time between two messages.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long a stream lasts. The client then opens a new one.
+/// How long a stream lasts at most. The client then opens a new one.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
 /// Answers a call of WatchRevocations with a stream, which ends when `stop` becomes true.

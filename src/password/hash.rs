@@ -95,7 +95,8 @@ pub enum HashError {
 /// Computes the hash of a password.
 ///
 /// # Errors
-/// [`HashError::Memory`] if the memory cannot be allocated.
+/// [`HashError::Memory`] if the memory cannot be allocated, and [`HashError::Malformed`] if Argon2 does not allow the
+/// cost or the salt.
 pub fn hash(password: &str, salt: &[u8], cost: Cost) -> Result<Zeroizing<String>, HashError> {
     let params = cost.params(OUTPUT_BYTES)?;
     let mut output = Zeroizing::new([0; OUTPUT_BYTES]);
