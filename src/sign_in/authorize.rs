@@ -77,12 +77,16 @@ pub fn check(broker: &Broker, query: &str) -> Result<Request, Wrong> {
                 .into(),
         )
     };
-    let mut parameters = Parameters::read(query.as_bytes())
-        .map_err(|_| page("A parameter of the address occurs twice, or cannot be read."))?;
+    let mut parameters = Parameters::read(query.as_bytes()).map_err(|_| {
+        page("The address has too many parameters, has one twice, or has one that cannot be read.")
+    })?;
     let client_id = parameters.take("client_id");
     let client_id = client_id.ok_or_else(|| page("The address has no parameter client_id."))?;
     let client = registration::public(broker, &client_id).map_err(Wrong::Page)?;
     let redirect_uri = parameters.take("redirect_uri").unwrap_or_default();
+    if redirect_uri.is_empty() {
+        return Err(page("The address has no parameter redirect_uri."));
+    }
     if !client.may_redirect_to(&redirect_uri) {
         return Err(page(
             "The program is not registered for the redirect_uri in the address.",
@@ -274,7 +278,8 @@ async fn redeemed(
     seen: &mut Option<SignIn>,
 ) -> Result<Tokens, Error> {
     let invalid = || {
-        let text = "The code is not valid, was used before, or belongs to another request.";
+        let text = "The code is not valid, has expired, was used before, or belongs to another request, or the \
+            sign-in has ended.";
         Error::from(GrantErrorKind::InvalidGrant.because(text))
     };
     if code.len() > tokens::MAX_TOKEN {

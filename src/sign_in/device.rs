@@ -187,7 +187,7 @@ pub async fn poll(
     origin: &Origin,
 ) -> Result<(Tokens, String), Error> {
     let invalid = || {
-        let text = "The device code is not valid, or was used before.";
+        let text = "The device code is not valid, was used before, or belongs to another program.";
         Error::from(GrantErrorKind::InvalidGrant.because(text))
     };
     client.may_use(DEVICE_CODE)?;
@@ -351,7 +351,8 @@ fn end_of(sealer: &Sealer, device_code: &str) -> Option<i64> {
 }
 
 fn over() -> Error {
-    let text = "Nobody approved or denied the request within ten minutes. Start the sign-in again.";
+    let text = "The device code has expired: the request must be approved, and the tokens fetched, within ten minutes. Start \
+        the sign-in again.";
     GrantErrorKind::ExpiredToken.because(text).into()
 }
 

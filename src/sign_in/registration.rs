@@ -101,9 +101,8 @@ pub fn register(broker: &Broker, asked: Registration) -> Result<Registered, Erro
     }
     let is_legal = |uri: &String| uri.len() <= MAX_URI && without_port(uri).is_some();
     if asked.redirect_uris.len() > MAX_REDIRECTS || !asked.redirect_uris.iter().all(is_legal) {
-        let text = "redirectUris must have at most 10 URLs of the form http://127.0.0.1/PATH; an administrator \
-            can configure \
-            programs with other addresses in [sign_in] clients.";
+        let text = "redirectUris must have at most 10 URLs of the form http://127.0.0.1:PORT/PATH or \
+            http://127.0.0.1/PATH; an administrator can configure programs with other addresses in [sign_in] clients.";
         return Err(GrantErrorKind::InvalidRedirectUri.because(text).into());
     }
     let now = broker.clock.now().whole_second();

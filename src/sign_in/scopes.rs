@@ -35,11 +35,14 @@ pub(super) fn granted(registered: &[String], asked: Option<&str>) -> Result<Vec<
         return Ok(registered.to_vec());
     };
     let asked = checked(asked.split(' ').filter(|scope| !scope.is_empty()))?;
-    if asked.iter().all(|scope| registered.contains(scope)) {
-        return Ok(asked);
+    let missing = asked.iter().find(|scope| !registered.contains(scope));
+    match missing {
+        None => Ok(asked),
+        Some(scope) => {
+            let text = format!("The program is not registered for the scope `{scope}`.");
+            Err(GrantErrorKind::InvalidScope.because(text).into())
+        }
     }
-    let text = "The program is not registered for this scope.";
-    Err(GrantErrorKind::InvalidScope.because(text).into())
 }
 
 /// All scopes, for programs that an administrator has registered.

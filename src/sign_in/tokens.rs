@@ -148,8 +148,8 @@ pub async fn refresh(
         let mut draft = Draft::new(broker, Event::CREATE_TOKEN, origin)?
             .asked(&json!({"grantType": REFRESH_TOKEN, "clientName": client.name}));
         if is_reuse {
-            let reason = "a refresh token was used long after it was replaced, so all tokens that came from the \
-                same authorization have ended";
+            let reason = "a refresh token was used after it was replaced and its time was over, so all tokens that \
+                came from the same authorization have ended";
             draft = draft.with(&json!({"reason": reason}));
         }
         let draft = match &seen {
@@ -170,7 +170,8 @@ async fn refreshed(
     (seen, is_reuse): (&mut Option<SignIn>, &mut bool),
 ) -> Result<Tokens, Error> {
     let invalid = || {
-        let text = "The refresh token is not valid, or was used before. Sign in again.";
+        let text = "The refresh token is not valid, was used before, or belongs to another program, or the sign-in has ended. \
+            Sign in again.";
         Error::from(GrantErrorKind::InvalidGrant.because(text))
     };
     let (family_id, generation) = parts(token).ok_or_else(invalid)?;
@@ -208,8 +209,8 @@ async fn refreshed(
             *is_reuse = true;
             tracing::warn!(
                 sign_in = sign_in.id_text(),
-                "a refresh token was used long after it was replaced, so all tokens that came from the same \
-                 authorization have ended"
+                "a refresh token was used after it was replaced and its time was over, so all tokens that came from \
+                 the same authorization have ended"
             );
             return Err(invalid());
         }

@@ -199,7 +199,10 @@ impl Members {
         let items = match self.0.get(name) {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::Array(items)) if items.len() <= MAX_LIST => items,
-            Some(_) => return Err(invalid(format!("{name} must be a list of strings."))),
+            Some(_) => {
+                let text = format!("{name} must be a list of at most {MAX_LIST} strings.");
+                return Err(invalid(text));
+            }
         };
         let text = |item: &Value| item.as_str().map(str::to_owned);
         let texts = items.iter().map(text).collect::<Option<Vec<_>>>();

@@ -224,7 +224,12 @@ pub(super) fn postgres_options(
     let mut options = driver_options(url)?;
     if let Some(password) = password {
         let set = options.database_url.set_password(Some(password.expose()));
-        set.map_err(|()| StoreError::Address("url: must name a host".to_owned()))?;
+        set.map_err(|()| {
+            StoreError::Address(
+                "password_file: a password needs a host in `url`; name the host, or remove `password_file`"
+                    .to_owned(),
+            )
+        })?;
     }
     Ok(options)
 }

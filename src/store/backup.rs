@@ -11,9 +11,9 @@ use crate::files::{self, FileError};
 /// Writes a consistent copy of a running SQLite store to a new file.
 ///
 /// # Errors
-/// [`StoreError::Address`] for a PostgreSQL store, or if the path is not UTF-8;
-/// [`StoreError::NotWritable`] if the file exists already; [`StoreError::File`] if it cannot be
-/// written; [`StoreError::Unavailable`] if the database does not answer in time.
+/// [`StoreError::Address`] for a PostgreSQL store; [`StoreError::File`] if the file exists already,
+/// cannot be written, or has a path that is not UTF-8; [`StoreError::Unavailable`] if the database
+/// does not answer in time.
 pub async fn backup(store: &Store, to: &Path) -> Result<(), StoreError> {
     if store.engine != Engine::Sqlite {
         return Err(StoreError::Address(
@@ -21,11 +21,14 @@ pub async fn backup(store: &Store, to: &Path) -> Result<(), StoreError> {
                 .to_owned(),
         ));
     }
+    let unfit = |rule: &str| {
+        StoreError::from(FileError::Unfit {
+            path: to.to_owned(),
+            rule: rule.to_owned(),
+        })
+    };
     if to.exists() {
-        return Err(StoreError::NotWritable(format!(
-            "{}: already exists; give the name of a new file",
-            to.display()
-        )));
+        return Err(unfit("already exists; give the name of a new file"));
     }
     // The copy gets its name when it is complete, so that an interrupted one is not taken for a
     // backup.
@@ -42,7 +45,7 @@ pub async fn backup(store: &Store, to: &Path) -> Result<(), StoreError> {
     files::create_private(&partial)?;
     let text = partial
         .to_str()
-        .ok_or_else(|| StoreError::Address("the backup's path must be UTF-8".to_owned()))?;
+        .ok_or_else(|| unfit("is not UTF-8; give another path for the backup"))?;
     let text = text.to_owned();
     let copied = store
         .read(Purpose::Background, BACKUP_DEADLINE, move |c| {

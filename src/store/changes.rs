@@ -254,11 +254,11 @@ impl Store {
 
     fn checked_change(&self, row: &AnyRow) -> Result<Change, StoreError> {
         let (change, mac) = Change::of(row).map_err(|error| {
-            let number = row
+            let name = row
                 .try_get::<i64, _>(0)
-                .map_or_else(|_| "one".to_owned(), |n| n.to_string());
+                .map_or_else(|_| "a change".to_owned(), |n| format!("change {n}"));
             self.tampered(format!(
-                "change {number} of the feed differs from what a broker wrote ({error})"
+                "{name} of the feed differs from what a broker wrote ({error})"
             ))
         })?;
         self.check(&Row::Change(&change.fields(), &change.chain), &mac)?;

@@ -60,5 +60,7 @@ pub(super) fn late(deadline: Duration) -> StoreError {
 
 /// The error for a database that has the tables of a store but not the store's own row.
 pub(super) fn no_store() -> StoreError {
-    StoreError::Row("the row that identifies the store is missing".to_owned())
+    StoreError::Row(
+        "the row that identifies the store is missing, or says that the store was moved".to_owned(),
+    )
 }

@@ -14,7 +14,7 @@ pub const UNVERIFIED_SENTENCE: &str =
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached, did not answer in time, or failed in a way that has no variant.
-    #[error("the store does not answer: {0}")]
+    #[error("the store does not answer as it should: {0}")]
     Unavailable(String),
     /// A later version of Brevet has changed the store's schema.
     #[error(
@@ -83,7 +83,7 @@ pub enum StoreError {
     Address(String),
     /// The PostgreSQL server did not prove its identity by a certificate.
     #[error(
-        "the database at {server} is not verified: {reason}. Give the server a certificate for that name, and name its CA \
+        "the database at {server} is not verified: {reason}. Give the server a valid certificate for that name, and name its CA \
          in [store] ca_file if it is your own (`brevet move --ca-file`, `brevet init --store-ca-file`); or accept an \
          unverified server with a lower sslmode in [store] url, for which [store] needs unverified_off_loopback = \
          \"{UNVERIFIED_SENTENCE}\""

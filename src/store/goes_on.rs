@@ -45,7 +45,7 @@ impl Store {
                     // Without this check, a database that returns the same page again would be asked
                     // forever.
                     return Err(self.tampered(format!(
-                        "the database returned change {} of the feed after change {at}",
+                        "the database returned change {} of the feed out of order, after change {at}",
                         change.sequence
                     )));
                 }
@@ -65,8 +65,16 @@ impl Store {
             });
         } else if before != head.chain {
             broken.get_or_insert_with(|| {
-                format!("change {sequence} in the store differs from the change with this number that this broker has \
-                    seen")
+                if at == sequence {
+                    format!(
+                        "change {sequence} in the store differs from the change with this number that this broker has \
+                         seen"
+                    )
+                } else {
+                    format!(
+                        "change {at} of the feed differs from the last change that the store's own row names"
+                    )
+                }
             });
         }
         match broken {

@@ -195,7 +195,7 @@ impl Store {
         if past.drift.unsigned_abs() > MAX_DRIFT.unsigned_abs() {
             // Such a drift would make an old code valid again.
             return Err(self.tampered(format!(
-                "the drift of {} is {} steps in the database, although brokers record at most {MAX_DRIFT}",
+                "the clock drift of the MFA device {} is {} steps in the database, although brokers record at most {MAX_DRIFT}",
                 clip(&device),
                 past.drift
             )));

@@ -153,7 +153,7 @@ impl Store {
             Some(to) => Err(StoreError::Moved(to)),
             None if access.may_create() => Ok(Found::Nothing),
             None => Err(StoreError::Damaged(
-                "the database contains no store; if it is a new database, run `brevet init`"
+                "the database contains no store (for a new database, run `brevet init` instead)"
                     .to_owned(),
             )),
         }

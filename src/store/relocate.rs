@@ -76,9 +76,9 @@ async fn copy_all(
         .execute(&mut *here)
         .await
         .map_err(classify)?;
-    let own = marked(here)
-        .await?
-        .ok_or_else(|| StoreError::Unmovable("the database contains no store".to_owned()))?;
+    let own = marked(here).await?.ok_or_else(|| {
+        StoreError::Unmovable("the database to move from contains no store".to_owned())
+    })?;
     let tables = tables(engine, here).await?;
     begin(other_engine, there).await?;
     let others = self::tables(other_engine, there).await?;
@@ -104,11 +104,12 @@ async fn copy_all(
         Some(_) if is_cut_off => {}
         Some(to) => return Err(StoreError::Moved(to.clone())),
         None => {
-            let what = other.map_or_else(String::new, |o| {
-                format!(" {} at change {}", o.head.store_id, o.head.sequence)
-            });
+            let what = match other {
+                Some(o) => format!("a store, {} at change {}", o.head.store_id, o.head.sequence),
+                None => "rows in the tables of a store".to_owned(),
+            };
             return Err(StoreError::Unmovable(format!(
-                "the target database already contains a store{what}; give an empty database"
+                "the target database already contains {what}; give an empty database"
             )));
         }
     }

@@ -64,7 +64,7 @@ pub async fn prepare(
         let why = if from.exists() {
             "the path does not name a regular file"
         } else {
-            "the file does not exist"
+            "the file does not exist, or this user may not read its folder"
         };
         return Err(StoreError::Backup {
             path: from.to_owned(),
@@ -376,7 +376,8 @@ async fn fold(place: &Path) -> Result<bool, StoreError> {
             Ok(std::fs::metadata(beside(place, "-wal")).map_or(true, |meta| meta.len() == 0))
         }
         Ok(Ok(_)) | Err(_) => Err(StoreError::NotWritable(format!(
-            "{}: another brevet command is using the store; try again when that command has ended",
+            "{}: another program, such as a brevet command, is using the store, or merging its write-ahead log took \
+             longer than 60 s; try again when that program has ended",
             place.display()
         ))),
         Ok(Err(error)) => match classify(error) {

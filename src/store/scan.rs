@@ -83,7 +83,11 @@ impl Store {
                 );
                 let selector = Selector::parse(&row.selector);
                 let selector = selector.ok_or_else(|| {
-                    StoreError::Row("a revocation has an unknown selector".to_owned())
+                    StoreError::Row(format!(
+                        "the revocation of {} {} has an unknown selector",
+                        clip(&row.selector),
+                        clip(&row.value)
+                    ))
                 })?;
                 if selector == Selector::SigningKey {
                     into.revoke_signing_key(&row.value);
@@ -185,8 +189,8 @@ async fn walk_sqlite<E: From<StoreError>>(
         }
         if found != portion.count {
             return Ok(Some(StoreError::Tampered(format!(
-                "the database returned {} rows of the directory, which contain {found}: one of them has \
-                 the character that separates rows",
+                "the database returned {} rows of the directory, but their text splits into {found}: one of them \
+                 contains the character that separates rows",
                 portion.count
             ))));
         }

@@ -300,7 +300,11 @@ impl Store {
                     excerpt(row.body)
                 )),
                 (_, Err(error)) => findings.add(wrong(&Row::Resource(row), &error)),
-                (None, Ok(_)) => findings.add(format!("{} is of an unknown kind", clip(row.kind))),
+                (None, Ok(_)) => findings.add(format!(
+                    "{} {} is of an unknown kind",
+                    clip(row.kind),
+                    clip(row.id)
+                )),
             }
             Ok::<(), StoreError>(())
         };

@@ -68,7 +68,7 @@ impl Store {
             let Some((last, _)) = rows.last() else { break };
             if last.sequence <= after {
                 findings.add(format!(
-                    "the database returned change {} of the feed after change {after}",
+                    "the database returned change {} of the feed out of order, after change {after}",
                     last.sequence
                 ));
                 return Ok(());
@@ -110,10 +110,14 @@ fn breaks_off(
         None => kept_from
             .filter(|first| *first != change.sequence)
             .map(|first| {
-                format!(
-                    "change {first} of the feed is missing: change {} is the first one",
-                    change.sequence
-                )
+                let found = change.sequence;
+                if found > first {
+                    format!(
+                        "change {first} of the feed is missing: change {found} is the first one"
+                    )
+                } else {
+                    format!("the feed begins with change {found} instead of change {first}")
+                }
             }),
         Some((_, chain)) if change.follows(chain) => None,
         Some((at, _)) if change.sequence > at.saturating_add(1) => Some(format!(
@@ -135,8 +139,12 @@ fn ends_elsewhere(
     head: &Head,
 ) -> Option<String> {
     match last {
-        Some((at, _)) if at != head.sequence => Some(format!(
+        Some((at, _)) if at < head.sequence => Some(format!(
             "change {} of the feed is missing: the feed ends at change {at}",
+            head.sequence
+        )),
+        Some((at, _)) if at > head.sequence => Some(format!(
+            "the feed ends at change {at}, although change {} is the last one that a broker wrote",
             head.sequence
         )),
         Some((at, chain)) if chain != head.chain => Some(format!(

@@ -135,7 +135,9 @@ impl Writer<'_> {
                 Some(chain) => number >= due && change.follows(chain),
             };
             if !is_next {
-                let what = format!("changes {due} to {number} of the feed are missing");
+                let what = format!(
+                    "the changes from {due} to {number} of the feed are missing, or differ from what a broker wrote"
+                );
                 return Err(self.store.tampered(what));
             }
             if number <= last && (change.changed_at >= before || number >= head) {

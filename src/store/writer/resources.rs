@@ -190,7 +190,10 @@ impl Writer<'_> {
         let name = |at: usize| {
             let kind: String = row.try_get(at).map_err(classify)?;
             let kind = ResourceKind::parse(&kind).ok_or_else(|| {
-                StoreError::Row("a link between two entries names an unknown kind".to_owned())
+                StoreError::Row(format!(
+                    "a row of the table `links` names the unknown kind `{}`",
+                    clip(&kind)
+                ))
             })?;
             Ok::<_, StoreError>(Name {
                 kind,
@@ -381,7 +384,10 @@ fn names(rows: &[AnyRow]) -> Result<Vec<Name>, StoreError> {
     let name = |row: &AnyRow| {
         let kind: String = row.try_get(0).map_err(classify)?;
         let kind = ResourceKind::parse(&kind).ok_or_else(|| {
-            StoreError::Row("a link between two entries names an unknown kind".to_owned())
+            StoreError::Row(format!(
+                "a row of the table `links` names the unknown kind `{}`",
+                clip(&kind)
+            ))
         })?;
         Ok(Name {
             kind,
