@@ -1,5 +1,5 @@
-//! [`SignIn`]: a person who signed in. Every session and token that comes from a sign-in has its id among its
-//! ancestors, so that a revocation of the id ends the sign-in and all of them.
+//! [`SignIn`]: a person who signed in. Every session that comes from a sign-in has the id of the sign-in among its
+//! ancestors, so that a revocation of the id ends the sign-in and all these sessions.
 
 use std::net::IpAddr;
 use std::sync::Arc;

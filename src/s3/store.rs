@@ -75,7 +75,7 @@ pub struct S3Store {
     pub host: String,
     /// All buckets that clients may use, by name.
     pub buckets: HashMap<String, Bucket>,
-    /// The key that signs requests to the store. A reload of the configuration replaces it.
+    /// The key that signs requests to the store. It is replaced when its file is read again.
     pub key: ArcSwap<StoreKey>,
     pub data_events: DataEvents,
     /// Whether the broker also signs requests for clients that call the store directly. Such a

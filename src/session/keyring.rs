@@ -1,8 +1,8 @@
 //! The keys that make and open session tokens: current, next and previous.
 //!
 //! A key is published as `next` before it is used, so that every node can open what another one seals. It stays as
-//! `previous` until the last session that it sealed has ended. The keys that sign web identity tokens are rotated
-//! together with them. This module does not know the format of tokens.
+//! `previous` until the last session that it sealed has ended, unless an administrator removes it earlier. The keys
+//! that sign web identity tokens are rotated together with them. This module does not know the format of tokens.
 
 mod document;
 mod rotation;

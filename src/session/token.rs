@@ -95,8 +95,8 @@ pub struct Claims {
     /// session, because that store does not know what was revoked in this one.
     #[prost(string, tag = "14")]
     pub store_id: String,
-    /// The holder as an identity provider describes it, if the session was issued for a token or an
-    /// assertion. The provider is then the session's only ancestor.
+    /// The holder as an identity provider describes it, if the session was issued for a token or an assertion. The
+    /// provider is then the session's only ancestor, apart from the earlier credentials of a narrowed session.
     #[prost(oneof = "Holder", tags = "15, 16")]
     pub holder: Option<Holder>,
     /// The workload for which a node requested the session; `None` for other sessions.

@@ -175,7 +175,7 @@ async fn started(
 }
 
 /// Answers a program that polls whether the person has decided. If the person has allowed the flow, the answer contains
-/// the tokens. The store is not queried as long as nobody has decided.
+/// the tokens. While nobody has decided, most polls are answered without a query of the store.
 ///
 /// # Errors
 /// `AuthorizationPending`, `SlowDown`, `ExpiredToken`, `AccessDenied`, or `InvalidGrant` for a code that is unknown,
@@ -338,7 +338,8 @@ fn new_device_code(
     Ok(Secret::new(format!("{code}.{mark}")))
 }
 
-/// When a device code expires, in seconds since 1970; `None` if no node of this cluster has made it.
+/// When a device code expires, in seconds since 1970; `None` if no node with one of this node's master keys has made
+/// it.
 fn end_of(sealer: &Sealer, device_code: &str) -> Option<i64> {
     let (code, mark) = device_code.rsplit_once('.')?;
     let (_, until) = code.rsplit_once('.')?;

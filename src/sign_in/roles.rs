@@ -202,8 +202,8 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// The person as a caller of AssumeRole in this account; `None` if the person signed in at an identity provider
-    /// that this account does not have.
+    /// The person as a caller of AssumeRole in this account; `None` if the sign-in does not authenticate anybody in the
+    /// account, for example because the account does not have the identity provider.
     fn caller(&self, account: AccountId) -> Option<Caller> {
         let (broker, directory) = (self.broker, &*self.directory);
         authn::sign_in::authenticate(broker, &self.sign_in, account, directory, self.now).ok()

@@ -109,7 +109,7 @@ impl Sealer {
     }
 
     /// The client secret that belongs to a sealed client id: a MAC of the text under the key that sealed it. `None` if
-    /// that key is gone.
+    /// that key is gone, or the text names no key.
     pub(super) fn secret_of(&self, text: &str) -> Option<String> {
         let (key_id, _) = text.split_once('.')?;
         let key = self.0.iter().find(|key| key.id == key_id)?;

@@ -10,7 +10,8 @@ use crate::files::FileError;
 pub const UNVERIFIED_SENTENCE: &str =
     "whoever is on the network in between can read and change the store";
 
-/// Why an operation of the store failed. Unless the variant says otherwise, nothing was changed.
+/// Why an operation of the store failed. Unless the variant says otherwise, nothing was changed; if the database failed
+/// while it committed, the change may have been made.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached, did not answer in time, or failed in a way that has no variant.

@@ -1,5 +1,5 @@
-//! The store's connections. Each purpose has connections of its own, so that urgent work never waits for other work.
-//! The only SQL statements here set up a connection.
+//! The store's connections. Each purpose has connections of its own, except in a store in memory, so that urgent work
+//! never waits for other work. The only SQL statements here set up a connection.
 
 mod lease;
 mod purpose;

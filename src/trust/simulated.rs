@@ -163,8 +163,8 @@ pub fn describe_request<'a>(
     context.set("aws:resourceaccount", resource_account);
 }
 
-/// A request that a user or role of the directory might make. The decision takes into account all that a real decision
-/// does: the trust policy of a requested role, boundaries, control policies and tags.
+/// A request that a user or role of the directory might make. The decision takes into account the trust policy of a
+/// requested role, boundaries, control policies and tags, but no session policies.
 pub struct WhatIf<'a> {
     principal: SimulatedPrincipal,
     effective: Effective,

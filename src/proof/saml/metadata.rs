@@ -203,8 +203,8 @@ impl Metadata {
         self.wants_signed_requests
     }
 
-    /// The time from which no response is accepted: when the document or the last of its
-    /// certificates expires, whichever is earlier. `None` if neither expires.
+    /// The time from which no response is accepted: when the document or the last of its certificates expires,
+    /// whichever is earlier. Not `None` for metadata from [`Self::parse`], because certificates always expire.
     pub fn usable_until(&self) -> Option<Timestamp> {
         let last = self.keys.iter().map(SigningKey::not_after).max();
         [last, self.valid_until].into_iter().flatten().min()
