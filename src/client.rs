@@ -99,8 +99,8 @@ impl Client {
     /// certificate with its chain, and its private key, both in PEM.
     ///
     /// # Errors
-    /// [`ClientError::Unreachable`] if the URL, the CA, the certificate or the key cannot be used,
-    /// [`ClientError::InClear`] if the URL is not `https://`.
+    /// [`ClientError::Unreachable`] if the URL is not `https://`, or the URL, the CA, the certificate or the key
+    /// cannot be used.
     pub fn with_certificate(
         endpoint: &Endpoint,
         certificate_pem: &str,
@@ -108,8 +108,9 @@ impl Client {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {
         if !endpoint.url.starts_with("https://") {
-            return Err(ClientError::InClear {
+            return Err(ClientError::Unreachable {
                 url: endpoint.url.clone(),
+                reason: "a client certificate can be shown over https:// only".to_owned(),
             });
         }
         let identity = Identity::from_pem(certificate_pem, key_pem.expose());

@@ -135,7 +135,8 @@ async fn end(arguments: EndArguments) -> Result<(), Failure> {
     let client = Settings::of(&arguments.call)?.client().await?;
     let ended = client.end_sign_in(&arguments.sign_in_id).await?;
     print::note(format_args!(
-        "The sign-in and all its sessions and programs have ended (change {}).",
+        "The sign-in has ended, and with it the tokens of all programs and all sessions that came from it (change \
+         {}).",
         ended.sequence_number
     ));
     Ok(())

@@ -172,8 +172,8 @@ async fn keep_fresh(
                 Ok(token) => break token,
                 Err(error) => {
                     let left = token.expires_at.since(SystemClock.now()).as_secs();
-                    tracing::warn!(%error, seconds_left = left, "the token could not be replaced; the command tries \
-                        again");
+                    tracing::warn!(%error, seconds_left = left, "the token in the file could not be replaced; the \
+                        old one stays in the file, and the command tries again");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RETRY.1);
                 }

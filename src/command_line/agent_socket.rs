@@ -58,13 +58,13 @@ pub(super) async fn session(socket: &Path, role_arn: &str) -> Result<SessionCred
     loop {
         let asked = tokio::time::timeout(TIMEOUT, ask(socket, role_arn)).await;
         let (status, body) = asked
-            .map_err(|_| fault("the agent did not answer in time; its log may say why".to_owned()))?
-            .map_err(|error| {
+            .map_err(|_| {
                 fault(format!(
-                    "{error}; check that `brevet agent` is running and listens on this \
-                socket"
+                    "the agent did not answer within {} s; its log may say why",
+                    TIMEOUT.as_secs()
                 ))
-            })?;
+            })?
+            .map_err(|error| fault(error.to_string()))?;
         if status == StatusCode::OK {
             return read(&body).map_err(|error| fault(format!("the agent's answer: {error}")));
         }
@@ -82,7 +82,9 @@ pub(super) async fn session(socket: &Path, role_arn: &str) -> Result<SessionCred
 }
 
 async fn ask(socket: &Path, role_arn: &str) -> Result<(StatusCode, Zeroizing<Vec<u8>>), Failure> {
-    let stream = UnixStream::connect(socket).await?;
+    let stream = UnixStream::connect(socket).await.map_err(|error| {
+        format!("{error}; check that `brevet agent` is running and listens on this socket")
+    })?;
     let listens = stream.peer_cred()?.uid();
     let own = rustix::process::getuid().as_raw();
     if !may_be_the_agent(listens, own, fs::metadata(files::folder(socket))?.uid()) {

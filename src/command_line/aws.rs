@@ -232,7 +232,8 @@ impl Settings {
             .unwrap_or_else(|| Setting::new(DEFAULT_REGION, "the default"));
         let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if region.value.len() > 64 || !region.value.bytes().all(legal) {
-            let rule = "a region is lower-case letters, digits and `-`, such as us-east-1";
+            let rule =
+                "a region has at most 64 lower-case letters, digits and `-`, such as us-east-1";
             return Err(format!("{}: `{}`: {rule}", region.from, region.value).into());
         }
         let mut endpoint =
@@ -440,7 +441,7 @@ fn no_such_profile(chosen: &Setting, files: &Files) -> String {
         ""
     };
     format!(
-        "{}: the profile `{}` is not in {}; {known}{failed}",
+        "{}: the profile `{}` is neither in {} nor in the credentials file; {known}{failed}",
         chosen.from,
         chosen.value,
         files.place()

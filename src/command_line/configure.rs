@@ -199,7 +199,8 @@ fn quoted(name: &str) -> String {
 fn check_name(flag: &str, name: &str) -> Result<(), Failure> {
     let legal = |c: char| c.is_alphanumeric() || " _.@+-".contains(c);
     if name.is_empty() || name.trim() != name || !name.chars().all(legal) {
-        let rule = "must have letters, digits, spaces and `_.@+-` only";
+        let rule =
+            "must have letters, digits, spaces and `_.@+-` only, and not begin or end with a space";
         return Err(format!("{flag}: `{}`: {rule}", print::visible(name)).into());
     }
     Ok(())

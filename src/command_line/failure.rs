@@ -133,7 +133,7 @@ fn step(code: &str, sentence: &str) -> Option<&'static str> {
         "ExpiredToken" => {
             "get new credentials: assume the role again, or export the long-term key and unset AWS_SESSION_TOKEN"
         }
-        "ExpiredTokenException" => "get a new token from the identity provider",
+        "ExpiredTokenException" => "get a new token or SAML response from the identity provider",
         "InvalidAuthorizationMessageException" => {
             "paste the whole message, and call a broker of the cluster that made the message"
         }
@@ -182,7 +182,8 @@ fn unreachable(url: &str, reason: &str) -> String {
                 format!("this port does not use TLS; use {}", print::visible(&port::with_scheme(url, "http")))
             }
             (false, port::Speaks::Http) => {
-                "this port speaks HTTP but not gRPC: it may be the operators' port, or a proxy without HTTP/2. A broker \
+                "this port speaks HTTP, but does not answer as a broker does: it may be the operators' port, or a \
+                 proxy without HTTP/2. A broker \
                  listens on 7480 unless [listen] address says otherwise"
                     .to_owned()
             }

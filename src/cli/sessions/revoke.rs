@@ -290,7 +290,10 @@ async fn end_beside(
 fn summary(target: &pb::RevocationTarget, dry_run: bool) -> String {
     let sessions = match (target.sessions_on_record, target.more) {
         (None, _) => {
-            "the sessions end, but they could not be counted, because the session records cannot be read".to_owned()
+            let end = if dry_run { "would end" } else { "end" };
+            format!(
+                "the sessions {end}, but they could not be counted, because the session records cannot be read"
+            )
         }
         (Some(count), more) => {
             let at_least = if more { "at least " } else { "" };

@@ -75,16 +75,18 @@ fn of_environment(environment: &Environment) -> Result<Option<Found>, Failure> {
     let secret = environment.get("AWS_SECRET_ACCESS_KEY").ok_or(
         "AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not; export both, or unset both",
     )?;
-    let token = environment
-        .get("AWS_SESSION_TOKEN")
-        .or_else(|| environment.get("AWS_SECURITY_TOKEN"));
-    if token.is_some() && id.starts_with("AKIA") {
-        let rule = "AWS_SESSION_TOKEN is also set, although long-term keys have no session token; run `unset \
-            AWS_SESSION_TOKEN`";
-        return Err(format!("AWS_ACCESS_KEY_ID is {id}, a long-term key, but {rule}").into());
+    let token = ["AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"]
+        .into_iter()
+        .find_map(|name| Some((name, environment.get(name)?)));
+    if let (Some((name, _)), true) = (token, id.starts_with("AKIA")) {
+        return Err(format!(
+            "AWS_ACCESS_KEY_ID is {id}, a long-term key, but {name} is also set, although long-term keys have no \
+             session token; run `unset {name}`"
+        )
+        .into());
     }
     Ok(Some(Found::new(
-        Credentials::new(id, secret, token),
+        Credentials::new(id, secret, token.map(|(_, token)| token)),
         "AWS_ACCESS_KEY_ID in the environment",
     )))
 }
@@ -286,7 +288,11 @@ async fn web_identity(
         return Ok(None);
     };
     let role_arn = setting("AWS_ROLE_ARN", "role_arn").ok_or_else(|| {
-        format!("no role is named for the web identity token {file}: set AWS_ROLE_ARN, or role_arn of the profile `{name}`")
+        let variable = match environment {
+            Some(_) => "AWS_ROLE_ARN, or ",
+            None => "",
+        };
+        format!("no role is named for the web identity token {file}: set {variable}role_arn of the profile `{name}`")
     })?;
     let session = setting("AWS_ROLE_SESSION_NAME", "role_session_name");
     let request = AssumeRoleWithWebIdentity {
@@ -423,6 +429,17 @@ fn nothing(settings: &Settings) -> Failure {
             settings.files.place()
         ),
     };
+    if settings
+        .profile
+        .as_ref()
+        .is_some_and(|chosen| chosen.from == "--profile")
+    {
+        return format!(
+            "there are no credentials to sign with: {profile}. Name another one, or leave out --profile and export an \
+             access key (`brevet init` and `brevet serve --dev` print one)"
+        )
+        .into();
+    }
     format!(
         "there are no credentials to sign with: AWS_ACCESS_KEY_ID is not set, and {profile}. Export an access key \
          (`brevet init` and `brevet serve --dev` print one), or name a profile with --profile"

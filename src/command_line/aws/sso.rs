@@ -267,8 +267,12 @@ impl Settings {
         let refreshed = client
             .create_token(&registration, Grant::Refresh(&refresh))
             .await;
-        let token = refreshed
-            .map_err(|error| format!("the sign-in could not be refreshed ({error}); {again}"))?;
+        let token = refreshed.map_err(|error| match &error {
+            ClientError::Refused { .. } => Failure::from(format!(
+                "the sign-in could not be refreshed ({error}); {again}"
+            )),
+            _ => error.into(),
+        })?;
         self.keep_token(sso, &registration, &token)?;
         Ok(Secret::new(token.access_token.expose().clone()))
     }

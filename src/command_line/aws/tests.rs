@@ -151,7 +151,7 @@ fn a_setting_that_cannot_be_used_is_named_with_its_place() {
     };
     let message = refused(&[("AWS_PROFILE", "nobody")]);
     assert!(
-        message.starts_with("AWS_PROFILE: the profile `nobody` is not in "),
+        message.starts_with("AWS_PROFILE: the profile `nobody` is neither in "),
         "{message}"
     );
     assert!(
@@ -186,7 +186,8 @@ fn a_setting_that_cannot_be_used_is_named_with_its_place() {
         );
     }
     assert!(
-        refused(&[("AWS_REGION", "Frankfurt")]).starts_with("AWS_REGION: `Frankfurt`: a region is")
+        refused(&[("AWS_REGION", "Frankfurt")])
+            .starts_with("AWS_REGION: `Frankfurt`: a region has")
     );
     std::fs::write(home.path().join(".aws/config"), "[default\n").unwrap();
     assert!(refused(&[]).contains(".aws/config: line 1: "));
