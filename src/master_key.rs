@@ -28,8 +28,8 @@ pub enum MasterKeyError {
     File(#[from] FileError),
     /// The content of the file is not valid.
     #[error(
-        "{0}: must have 1 to {MAX_KEYS} lines with 32 random bytes in base64 each, as `brevet init` and `brevet \
-         rekey` write them"
+        "{0}: must have 1 to {MAX_KEYS} different lines with 32 random bytes in base64 each, as `brevet init` and `brevet \
+         rekey` write them; only lines after the first may begin with `{NEXT}`"
     )]
     Content(std::path::PathBuf),
     /// The secret is sealed under a key that is not in the file.

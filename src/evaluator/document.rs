@@ -135,14 +135,16 @@ fn check_size(reader: &Reader<'_>, kind: PolicyKind) -> Result<(), ParseError> {
         return Err(reader.error(&whole, rule));
     }
     let counts = |c: &char| kind.counts_white_space() || !matches!(c, ' ' | '\t' | '\n' | '\r');
-    if whole.raw.chars().filter(counts).count() > kind.max_characters() {
+    let count = whole.raw.chars().filter(counts).count();
+    if count > kind.max_characters() {
         let white_space = if kind.counts_white_space() {
             "counted"
         } else {
             "not counted"
         };
         let rule = format!(
-            "a policy of this kind may have at most {} characters (white space is {white_space})",
+            "the policy has {count} characters, but this kind of policy may have at most {} characters (white space is \
+             {white_space})",
             kind.max_characters()
         );
         return Err(reader.error(&whole, rule));

@@ -55,7 +55,7 @@ pub enum ExchangeError {
     Method,
     #[error(
         "the provider expects a client secret, but the broker has no secret for this provider; set one with `brevet \
-         provider secret`"
+         provider secret`, or as ClientSecret in a directory file"
     )]
     NoSecret,
 }

@@ -16,7 +16,7 @@ pub enum Tier {
 
 const NO_ROOT: &str =
     "there is no root user whose credentials or sessions an organization could manage";
-const NO_ORGANIZATION: &str = "this action reports on the services of an AWS organization";
+const NO_ORGANIZATION: &str = "this action reports which services of AWS an organization uses, and Brevet does not have these services";
 const FOR_PARTNERS: &str = "delegation requests are for products of AWS's partners";
 const NO_CLIENT: &str = "no client or tool is known to call this action";
 

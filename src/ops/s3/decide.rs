@@ -67,7 +67,7 @@ pub async fn decide(
     let mut seen = Seen::default();
     let judging = AssertUnwindSafe(|| judge(broker, store, &head, &origin, now, &mut seen));
     let judged = catch_unwind(judging).unwrap_or_else(|_| {
-        tracing::error!("a decision panicked, which is a bug in Brevet; the request was refused");
+        tracing::error!(store = %store.name, "a decision about a request to an object store panicked, which is a bug in Brevet; the request was refused");
         Err(Error::InternalFailure.into())
     });
     let decision = seen.conclude(broker, store, &head, &origin, now, judged);

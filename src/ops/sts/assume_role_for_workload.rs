@@ -107,7 +107,8 @@ impl Operation for AssumeRoleForWorkload {
         }
         let Some(node) = Node::of(cx.caller()) else {
             let note = "The caller must be a node: a user with a long-term access key or a certificate, or a role \
-                session that was issued for a web identity token of the node.";
+                session that was issued for a web identity token of the node, without a source identity or transitive \
+                tags, and was not narrowed.";
             return Err(cx.refuse_because(ACTION, "*", note));
         };
         let found = self

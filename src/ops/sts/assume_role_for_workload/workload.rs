@@ -292,8 +292,8 @@ fn instance(id: &str, node: &Node, cx: &Context<'_>) -> Result<Identified, &'sta
     let profile = node
         .instance_profile()
         .and_then(|name| cx.directory.instance_profile_named(account, name))
-        .ok_or("The node has no tag with the name of its instance profile, or the directory has no instance \
-            profile of this name.")?;
+        .ok_or("The node has no tag `brevet:instance-profile`, or the directory has no instance profile of the name in \
+             this tag.")?;
     let role = profile
         .role
         .as_deref()
