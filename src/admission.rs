@@ -61,7 +61,7 @@ pub struct Bounds {
     pub bytes: usize,
 }
 
-/// Why a call or connection was turned away. Each reason is a label of the metric `shed_total`.
+/// Why a call or connection was turned away. Each reason is a value of the label `reason` of the metric `shed_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Shed {
     /// Too many calls are in flight in the whole process.

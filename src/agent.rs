@@ -1,9 +1,9 @@
 //! The agent: runs next to workloads, and serves the endpoints from which every AWS SDK gets credentials.
 //!
-//! A face (the instance metadata service, the container endpoint, the Unix socket) finds out which role a caller
-//! may have, and asks [`handouts`] for a session of that role. [`handouts`] answers from memory, fetches from the
-//! broker before a session is needed, and keeps the last good session through an outage. It uses the client, and
-//! knows nothing about the broker.
+//! A face (the instance metadata service, the container endpoint, the Unix socket) finds out which role a caller may
+//! have, and asks [`handouts`] for a session of that role. [`handouts`] answers from memory, fetches from the broker
+//! before a session is needed, and keeps the last good session through an outage. The agent uses the client, and knows
+//! nothing about the broker.
 //!
 //! ```text
 //!  SDK ─► listener ─► front ─► imds, container ─► handouts ─► source ─► client ─► the broker

@@ -1,5 +1,5 @@
 //! The basic types that all other modules use: names and ARNs that are checked when they are parsed, secrets, the
-//! clock, randomness and digests. It does no input or output.
+//! clock, randomness and digests. They open no file and no socket.
 
 pub mod arn;
 pub mod clock;

@@ -105,7 +105,7 @@ pub struct BrokerConfig {
     pub ca_file: Option<PathBuf>,
 }
 
-/// How the agent proves to the broker who it is. The files are read again when they change.
+/// How the agent proves to the broker who it is. The files are read again before each call to the broker.
 #[derive(Debug, Clone)]
 pub enum AgentIdentity {
     /// An access key that is not in a file; only in development mode.
@@ -159,7 +159,8 @@ impl AgentConfig {
         Self::from_document(document, &base)
     }
 
-    /// The configuration for a broker in development mode: the instance metadata service hands out one role.
+    /// The configuration for a broker in development mode: the instance metadata service, the container endpoint and
+    /// the Unix socket hand out one role.
     ///
     /// # Errors
     /// The endpoint, the role or the address breaks a rule; see [`ConfigError`].

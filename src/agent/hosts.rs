@@ -19,9 +19,9 @@ pub struct Hosts {
 /// Why a request for a host is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherHost {
-    /// The host or its port is not one of the listener.
+    /// The listener does not have this host, or does not have it with this port.
     Foreign,
-    /// The host is one of the listener, in a spelling that no client of it uses.
+    /// The listener has this host, but no client spells it like this.
     Misspelled,
 }
 
@@ -49,7 +49,8 @@ impl Hosts {
         }
     }
 
-    /// Whether a `Host` is one of the listener, written as clients usually write it. Others can be good, too.
+    /// Whether the listener has this `Host`, in the spelling that clients usually use. `false` does not mean that the
+    /// host is refused; [`Self::check`] decides that.
     pub fn is_usual(&self, host: &[u8]) -> bool {
         self.usual.iter().any(|usual| usual.as_bytes() == host)
     }

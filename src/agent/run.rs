@@ -197,6 +197,15 @@ pub async fn start(
     })
 }
 
+impl Drop for Assembly {
+    fn drop(&mut self) {
+        // A start that fails leaves no listener open. After one that succeeds, the tasks are not here any more.
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
 impl Assembly {
     fn parts(&self) -> Parts {
         Parts {

@@ -49,7 +49,7 @@ pub enum FetchError {
         "the new credentials expire at {until}, but the clock of this machine says that it is {now}; check the clock"
     )]
     Clock { now: Timestamp, until: Timestamp },
-    /// A file of the agent's identity has the wrong content.
+    /// The agent has no proof of who it is, for example because a file of its identity has the wrong content.
     #[error("{0}")]
     Identity(String),
 }

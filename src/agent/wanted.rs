@@ -87,7 +87,7 @@ impl PodToken {
 impl Wanted {
     /// A text by which the session is found again after a restart of the agent. Only equal descriptions have the same
     /// text. `None` if the session must not outlive the agent: a pod's, because only the pod's token proves who it is,
-    /// and a command's.
+    /// and that of a program of `brevet exec`.
     pub fn lasting_id(&self) -> Option<String> {
         let Self::Workload(wanted) = self else {
             return None;

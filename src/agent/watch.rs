@@ -81,8 +81,8 @@ impl Streams {
         }
     }
 
-    /// Closes the streams that watch no session which is still held. Returns the held sessions that no stream
-    /// watches.
+    /// Closes the streams that watch no session which is still held. Returns the held sessions that no stream watches.
+    /// If these need more streams than are allowed, closes all streams and returns all held sessions.
     fn unwatched(&mut self, held: Vec<WatchedSession>) -> Vec<WatchedSession> {
         let ids: HashSet<&str> = held.iter().map(|s| s.access_key_id.as_str()).collect();
         let is_useless = |keys: &HashSet<String>| !keys.iter().any(|key| ids.contains(&**key));

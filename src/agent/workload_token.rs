@@ -115,7 +115,7 @@ pub enum TokenError {
     File(#[from] FileError),
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// The file does not hold a token.
+    /// The file does not hold a token, or its mode lets others read it.
     #[error("{path}: {rule}")]
     Unfit {
         path: PathBuf,

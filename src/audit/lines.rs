@@ -10,7 +10,7 @@ pub(super) struct Lines {
     pub awaited: Vec<u8>,
     /// Lines of changes that have taken effect already.
     pub changes: Vec<u8>,
-    /// Lines of successful calls that issued nothing and have been answered.
+    /// Lines of successful calls that issued nothing, whose answers do not wait for the lines.
     pub reads: Vec<u8>,
     /// Lines of refusals. A line stands for one refusal, or for several that were counted together.
     pub refusals: Vec<u8>,

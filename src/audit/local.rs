@@ -33,11 +33,12 @@ pub struct LocalLog {
     path: PathBuf,
 }
 
-/// A run of a command that changes or copies secrets.
+/// A run of a command that changes the broker's data or copies secrets.
 pub struct Deed {
     /// The name of the event, such as `RestoreStore` or `ExportDirectory`.
     pub name: &'static str,
-    /// The name of the Unix user who runs the command; `None` if the user has no name.
+    /// The Unix user who runs the command, as in `uid 0 (root), login uid 1000 (alice)`; `None` if the user is not
+    /// known.
     pub user_name: Option<String>,
     /// The arguments of the command, without secrets.
     pub parameters: serde_json::Value,

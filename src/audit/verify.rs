@@ -38,7 +38,7 @@ pub enum Fault {
     Torn,
     /// The line is longer than any line of the log.
     TooLong,
-    /// The line is not the one that the head names.
+    /// The line has the number of the head, but another hash.
     NotTheHead,
     /// The head has a higher number than the last line.
     CutOff {

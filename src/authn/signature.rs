@@ -178,7 +178,8 @@ pub fn stands(
         && current_principal(session.clone(), context.directory).is_ok()
 }
 
-/// Refuses a session that has expired or was ended early.
+/// Refuses a session that has expired, was ended early, is dated in the future or comes from another store, and a
+/// session that came from a principal or key that no longer exists.
 fn must_not_be_over(
     session: &OpenedSession,
     context: &SignatureContext<'_>,
@@ -216,9 +217,8 @@ fn for_this_broker(host: &str, names: &HostNames) -> Result<(), Error> {
     )))
 }
 
-/// Finds the current directory entry of a session's principal. A role or user that was deleted, or
-/// recreated under its name, has no valid sessions. The same holds for sessions that came from a
-/// principal or key that no longer exists.
+/// Finds the current directory entry of a session's principal. A role or user that was deleted, or recreated under its
+/// name, has no valid sessions.
 fn current_principal(
     session: Arc<OpenedSession>,
     directory: &Directory,

@@ -170,8 +170,7 @@ fn values(key: &str, values: &[String]) -> Value {
     json!({"key": key, "values": {"items": values.iter().map(|v| json!({"value": v})).collect::<Vec<_>>()}})
 }
 
-/// Finds the condition that kept an allowing statement from applying. The closest miss is
-/// preferred.
+/// Finds the condition that kept an allowing statement from applying. A condition that was nearly met is preferred.
 fn nearest<'a>(
     visible: &[&'a StatementReport],
 ) -> Option<(&'a StatementReport, &'a ConditionReport)> {

@@ -111,7 +111,7 @@ pub struct IamArn<'a> {
     pub account: AccountId,
     /// The kind of resource, such as `user`, `role`, `policy` or `oidc-provider`. It may be any text.
     pub kind: &'a str,
-    /// The name without its path.
+    /// The name without its path. For an OpenID Connect provider, the URL without its scheme.
     pub name: &'a str,
 }
 

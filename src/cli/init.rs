@@ -76,9 +76,9 @@ Examples:
 
 /// Make a configuration, its keys, a store and a first administrator
 ///
-/// Makes a folder that only this account can read, with brevet.toml, master.key, keyring.json and
-/// store.db, and prints the administrator's access key once, as lines for a shell. If anything fails, the command
-/// removes everything that it has made.
+/// Makes a folder that only this account can read, with brevet.toml, master.key, keyring.json and store.db, and prints
+/// the administrator's access key once, as lines for a shell. If anything fails, the command removes the files that it
+/// has made.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct InitArguments {
@@ -194,7 +194,7 @@ impl StoreArguments {
     }
 }
 
-/// Removes everything that a failed `init` may have made. The folder was empty, and is still locked.
+/// Removes the files that a failed `init` may have made. The folder was empty, and is still locked.
 fn clean_up(dir: &Path) {
     let made = [
         "brevet.toml",

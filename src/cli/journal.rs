@@ -1,6 +1,6 @@
-//! The log of commands: each command that changes or copies secrets writes a record before it begins, and another when
-//! it has ended (`docs/reference/audit.md`). If the first cannot be written, the command does nothing, unless it ends
-//! access.
+//! The log of commands: each command that changes the broker's data or copies secrets writes a record before it begins,
+//! and another when it has ended (`docs/reference/audit.md`). If the first cannot be written, the command does nothing,
+//! unless it ends access.
 
 use std::path::Path;
 

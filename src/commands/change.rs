@@ -23,8 +23,8 @@ pub struct Actor {
     /// The id of the access key that signed the call; absent if none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
-    /// An operator's user name on the system. For a broker, the setting or the kind of resource that made it change the
-    /// directory.
+    /// For an operator, the user on the system, as in `uid 0 (root), login uid 1000 (alice)`. For a broker, the setting
+    /// or the kind of resource that made it change the directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_name: Option<String>,
     /// The id of the request, which its answer and its audit record also contain.
@@ -33,8 +33,7 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Describes an operator on the broker's own machine, who is identified by a user name of the
-    /// system.
+    /// Describes an operator on the broker's own machine by a text such as `uid 0 (root), login uid 1000 (alice)`.
     pub fn operator(user_name: &str) -> Self {
         Self {
             r#type: "Operator".to_owned(),

@@ -20,8 +20,8 @@ pub(in crate::parts::audit) struct Chain {
 }
 
 impl Chain {
-    /// Continues after the last line of the file, or after the head if the file ends before it. Logs a warning or an
-    /// error if the two disagree.
+    /// Continues after the last line of the file, or after the head if the file ends before the line that the head
+    /// names. Logs a warning or an error if the two disagree.
     pub fn begin(sink: &Sink, head: Option<&Path>) -> io::Result<Self> {
         let last = sink
             .last_line()?
@@ -79,7 +79,7 @@ impl Chain {
 }
 
 /// The link after which the chain continues: the link of the last line, or the head if the file ends before the line
-/// that the head names. Logs an error if the two disagree. `is_first` says that no head was ever kept.
+/// that the head names. Logs a warning or an error if the two disagree. `is_first` says that no head was ever kept.
 fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink) -> Link {
     match (known, last) {
         (None, None) => Link::START,

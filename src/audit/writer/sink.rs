@@ -11,7 +11,7 @@ use crate::audit::space::Space;
 use crate::audit::{MAX_LINE, Target};
 use crate::files;
 
-/// Where the log is written: the file or standard output.
+/// Where the log is written: a file, standard output, or nowhere.
 pub(in crate::parts::audit) enum Sink {
     /// A regular file, a pipe or a device.
     File {
@@ -243,7 +243,7 @@ fn append_to_file(
     (done, failure)
 }
 
-/// Removes what a failed write left behind, then writes and removes a test byte. Without the test, an empty queue would
+/// Removes what a failed write left behind, then writes and removes 4,096 bytes. Without the test, an empty queue would
 /// count as a success, and the broker would report that the log is written again while the disk is still full.
 fn probe(file: &mut File, length: u64) -> io::Result<()> {
     file.set_len(length)?;
