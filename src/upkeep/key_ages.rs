@@ -106,7 +106,7 @@ impl KeyWatch {
                     user = ending.user_arn,
                     at = %ending.end.at,
                     setting = ending.end.reason.setting(),
-                    "an access key will be switched off"
+                    "an access key will be switched off at the time `at`, as `setting` says; its user must replace it before"
                 );
             }
         }

@@ -47,8 +47,8 @@ impl Sweeps {
         let saved = tokio::task::spawn_blocking(move || save_time()).await;
         if !matches!(saved, Ok(Ok(()))) {
             tracing::debug!(
-                "the latest time that this broker has seen could not be saved; expired rows are not deleted until it \
-                 can be saved"
+                "the latest time that this broker has seen could not be saved; expired rows are not deleted until the \
+                 time can be saved"
             );
             return;
         }
@@ -95,7 +95,7 @@ impl Sweeps {
 pub async fn note_key_use(broker: &Broker) {
     let used = broker.key_use.take();
     if let Err(error) = broker.store.note_key_use(&used).await {
-        tracing::debug!(%error, "the last use of access keys could not be recorded");
+        tracing::debug!(%error, "the last use of access keys could not be recorded; the next sweep tries again");
         broker.key_use.put_back(used);
     }
 }

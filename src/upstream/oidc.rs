@@ -256,8 +256,10 @@ pub fn client(offered: &Offered, provider: &OidcProvider) -> Result<SignInClient
         }
     };
     if !provider.client_ids.iter().any(|known| known == id) {
-        let what = "the client id for signing in is not one of the provider's client ids";
-        return Err(Refused::NotSetUp(what.to_owned()));
+        let what = format!(
+            "the client id for signing in, `{id}`, is not one of the provider's client ids"
+        );
+        return Err(Refused::NotSetUp(what));
     }
     // A secret belongs to its own client only.
     let secret = declared.filter(|client| *client.id == *id);

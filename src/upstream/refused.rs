@@ -8,9 +8,9 @@ use crate::unproven::Unproven;
 /// Why a sign-in at an identity provider was refused. `Display` is for the person at the browser.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    #[error("This broker does not offer an identity provider of this name for signing in.")]
+    #[error("This broker does not offer this identity provider for signing in.")]
     Unknown,
-    #[error("This sign-in was finished before, or it took longer than ten minutes.")]
+    #[error("This sign-in was finished before, took too long, or was not begun at this broker.")]
     NotWaiting,
     #[error("This sign-in was started in another browser, or this browser does not keep cookies.")]
     OtherBrowser,
@@ -22,7 +22,8 @@ pub enum Refused {
     Unsolicited,
     /// The answer came from another identity provider than the one at which the sign-in was begun.
     #[error(
-        "The answer came from another identity provider than the one to which this broker sent you."
+        "The answer does not come from the identity provider to which this broker sent you, or does not name that \
+         provider."
     )]
     OtherProvider,
     #[error("The answer of the identity provider could not be read: {0}.")]
@@ -30,7 +31,7 @@ pub enum Refused {
     /// The provider reports an error. Both texts come from the provider.
     #[error("The identity provider did not sign you in.")]
     Denied { code: String, description: String },
-    #[error("The identity provider could not be reached.")]
+    #[error("The identity provider could not be reached, or did not answer as expected.")]
     Unreachable(String),
     /// The answer does not prove the person's identity. The text is for the audit log.
     #[error(
