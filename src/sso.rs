@@ -1,5 +1,5 @@
 //! AWS's APIs `sso-oidc` and `sso`, which the AWS CLI and the SDKs call for a person who signs in. They are at the root
-//! of the broker's origin. This module contains no rules of its own.
+//! of the broker's origin. What a person may do is decided in [`crate::sign_in`] and [`crate::ops`].
 
 mod answer;
 mod oidc;

@@ -141,7 +141,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, String> {
     }
 }
 
-/// The headers that came from the client, in their order. A header that occurs several times has as many entries.
+/// The headers that came from the client. A header that occurs several times has as many entries.
 fn clients(headers: &HeaderMap) -> Result<Vec<(String, String)>, String> {
     let of_proxy = |name: &str| {
         NOT_THE_CLIENTS.contains(&name)

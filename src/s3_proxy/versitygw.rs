@@ -1,6 +1,6 @@
 //! The questions by which the S3 gateway versitygw asks a standalone IAM service: three calls of JSON, by which it gets
-//! signing keys of a day, the verdicts of policies, and the users to whom access keys belong. It never gets a secret.
-//! This file has no rules of its own.
+//! signing keys of a day, the verdicts of policies, and the users to whom access keys belong. It never gets a secret
+//! access key. What it may learn is decided in [`crate::ops`].
 //!
 //! The gateway proves itself twice: by a client certificate, since the answers contain keys, and by a signature for
 //! `iam` with an access key of the directory, whose policies say what it may ask.

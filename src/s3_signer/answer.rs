@@ -34,8 +34,8 @@ impl From<S3Refusal> for Refused {
 /// The HTTP status by which Iceberg's clients recognize an expired token.
 const AUTHENTICATION_TIMEOUT: u16 = 419;
 
-/// The answer with the headers of the signed request. Clients must not cache it, since the broker decides on every
-/// request anew.
+/// The answer with the headers that the client adds to its request. Clients must not cache it, since the broker decides
+/// on every request anew.
 pub(super) fn signed(uri: &str, added: &Added) -> Response<Full<Bytes>> {
     let one = |(name, value): &(&'static str, _)| {
         let value: &crate::base::secret::Secret<String> = value;

@@ -42,8 +42,8 @@ pub struct Keyring {
     current: usize,
     /// The keys that sign web identity tokens.
     web_identity: Vec<SigningKey>,
-    /// The ids of the keys that rotations have removed, oldest first. The broker refuses these keys even if it later
-    /// reads an older keyring file that contains them.
+    /// The ids of the last [`MAX_RETIRED`] keys that rotations have removed, oldest first. The broker refuses these
+    /// keys even if it later reads an older keyring file that contains them.
     retired: Vec<String>,
     /// The ids of revoked keys. A keyring that still contains such a key does not use it.
     revoked: ArcSwap<BTreeSet<String>>,

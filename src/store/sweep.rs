@@ -19,10 +19,10 @@ impl Store {
     /// Deletes rows that are no longer needed:
     ///
     /// - revocations whose sessions have all ended,
-    /// - ids of expired tokens and assertions, and expired grants,
+    /// - ids of expired tokens and assertions, expired grants, and forgiven wrong MFA codes,
     /// - sign-ins whose time ended so long ago that their sessions have ended, too,
     /// - changes that are older than the configured time, counted back from `history` or from `now`, whichever is
-    ///   earlier,
+    ///   earlier, with their documents,
     /// - nodes that stopped long ago.
     ///
     /// # Errors

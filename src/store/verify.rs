@@ -31,7 +31,8 @@ const MAX_EXCERPT: usize = 2_000;
 
 /// The faults of a store that are shown to an operator before they accept the store.
 pub struct Shown {
-    /// A sentence for each row that differs from what brokers wrote, and for each row that is missing.
+    /// A sentence for each row that differs from what brokers wrote, and for each row that is missing, for at most
+    /// [`MAX_SHOWN`] rows.
     pub findings: Vec<String>,
     /// A sentence for each row that cannot be read, and for each trigger or similar object. The sentence says whether
     /// accepting the store repairs, deletes or drops it.

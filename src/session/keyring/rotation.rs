@@ -1,5 +1,5 @@
-//! Adds, rotates and removes keys. A rotation publishes each key before it is used, and keeps it until everything that
-//! it sealed or signed has expired. [`Keyring::without`] removes keys at once.
+//! Adds, rotates and removes keys. A rotation publishes the key that will be used next, and keeps the previous keys
+//! until everything that they sealed or signed has expired. [`Keyring::without`] removes keys at once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
