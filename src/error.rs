@@ -35,8 +35,8 @@ pub use mfa::MfaError;
     reason = "the variants have the names of AWS's errors, some of which end with `Error`"
 )]
 pub enum Error {
-    /// A policy denies the call, or none allows it. The message is AWS's and gives no reason; the audit
-    /// record has it.
+    /// A policy denies the call, no policy allows it, or a rule of the broker that AWS reports in the same way forbids
+    /// it. The message is AWS's and gives no reason; the audit record has it.
     #[error("User: {principal} is not authorized to perform: {action} on resource: {resource}")]
     AccessDenied {
         principal: String,
@@ -88,8 +88,8 @@ pub enum Error {
         "GetScopedCredentials must be called with temporary security credentials; a user gets them from GetSessionToken"
     )]
     InvalidSubjectCredentials,
-    /// The caller requested narrowed credentials that would outlast its own session, which lasts for this
-    /// number of seconds.
+    /// The caller requested credentials that would outlast its own session, which lasts for this number of further
+    /// seconds.
     #[error(
         "The requested DurationSeconds exceeds the remaining lifetime of the calling session: {0} seconds"
     )]
@@ -108,7 +108,7 @@ pub enum Error {
         /// The parameter `Version` of the request.
         version: String,
     },
-    /// AWS has the action with this name, but Brevet does not implement it.
+    /// AWS has the action with this name, but Brevet does not implement it, or what it needs is not configured.
     #[error("{0} is not available")]
     NotAvailable(Cow<'static, str>),
     /// AWS has the action, but Brevet refuses it on purpose.
@@ -138,12 +138,13 @@ pub enum Error {
     /// The date of the signature is too old or too far in the future.
     #[error("{0}")]
     RequestExpired(String),
-    /// The access key is unknown or inactive, or the session token cannot be opened or does not belong to
-    /// the key.
+    /// The access key, certificate or bearer token is unknown or not valid, or the session token cannot be opened or
+    /// does not belong to the key.
     #[error("The security token included in the request is invalid")]
     InvalidClientTokenId,
-    /// The session was ended before its expiry: it was revoked, or a principal behind it was deleted. The caller gets
-    /// the same message as for unknown credentials; only the audit record has the reason.
+    /// The session was ended before its expiry: it was revoked, or a principal behind it was deleted. Or the user was
+    /// deleted or got another password during a sign-in. The caller gets the same message as for unknown credentials;
+    /// only the audit record has the reason.
     #[error("The security token included in the request is invalid")]
     Ended,
     #[error("The security token included in the request is expired")]
@@ -154,8 +155,8 @@ pub enum Error {
     /// The requested entity does not exist, or belongs to another account.
     #[error("{0}")]
     NotFound(String),
-    /// The trust policy does not allow the holder of a token to assume the role. The message is that of STS
-    /// and gives no reason.
+    /// The trust policy, or the SAML assertion itself, does not allow the holder of a token to assume the role. The
+    /// message is that of STS and gives no reason.
     #[error("Not authorized to perform {action}")]
     NotAuthorized {
         action: String,
@@ -170,7 +171,7 @@ pub enum Error {
     /// The token is valid, but was refused, for example because it was used before.
     #[error("{0}")]
     IdpRejectedClaim(String),
-    /// The keys of the identity provider cannot be fetched at the moment.
+    /// The identity provider or its keys cannot be reached at the moment.
     #[error(
         "The broker has no current keys of the identity provider: it could not fetch them, or another call is fetching them; try again."
     )]
@@ -178,10 +179,12 @@ pub enum Error {
     /// The message is not an encoded authorization message, is too old, or may not be read by the caller.
     #[error("The message is not an encoded authorization message that this broker can decode")]
     InvalidAuthorizationMessage,
-    /// The caller makes too many calls or has too many live sessions, or too many calls wait for the store.
+    /// The caller makes too many calls, has too many live sessions or gave wrong passwords too often; too many calls
+    /// wait for the store or for a hash; or a single-use signature was used before or cannot be remembered.
     #[error("Rate exceeded")]
     Throttling,
-    /// This broker has no issuer configured, so it issues no web identity tokens.
+    /// This broker has no issuer configured, or no usable key for the algorithm, so it does not issue the web identity
+    /// token.
     #[error("{0}")]
     OutboundWebIdentityFederationDisabled(String),
     /// The requested token would outlive the session that asks for it.
@@ -194,7 +197,7 @@ pub enum Error {
     JwtPayloadSizeExceeded(usize, usize),
     #[error("{0}")]
     EntityAlreadyExists(String),
-    /// The entity cannot be deleted while others depend on it.
+    /// The entity cannot be deleted while others depend on it, or while it is the default version of a policy.
     #[error("{0}")]
     DeleteConflict(String),
     #[error("{0}")]
@@ -208,7 +211,8 @@ pub enum Error {
     /// The broker cannot change its directory, because it is managed in a file; holds what to do instead.
     #[error("The directory is read-only here: {0}.")]
     ReadOnlyDirectory(&'static str),
-    /// The entity can never be changed in this way, such as the permissions of a service-linked role.
+    /// The entity must not be changed in this way, such as the permissions of a service-linked role or the rights of
+    /// the last administrator.
     #[error("{0}")]
     UnmodifiableEntity(String),
     /// Parameters contradict each other, or one breaks a rule for which AWS answers `InvalidInput` instead of
@@ -218,7 +222,7 @@ pub enum Error {
     /// The value of `Marker` is not one that a page of this list returned.
     #[error("Invalid Marker.")]
     InvalidMarker,
-    /// A parameter that names an entity by its ARN is not an ARN.
+    /// A parameter that names a policy by its ARN is not the ARN of a policy.
     #[error("Invalid ARN:  Could not be parsed!")]
     InvalidArn,
     /// `UserName` is missing, and the caller is not a user.
@@ -230,7 +234,8 @@ pub enum Error {
     /// The new password breaks the account's password policy.
     #[error("{0}")]
     PasswordPolicyViolation(String),
-    /// The old password of a user who chooses another one was not accepted; holds the reason.
+    /// The password or code of a user who signs in, confirms a change or chooses another password is missing or was not
+    /// accepted; holds the reason.
     #[error("{0}")]
     WrongPassword(&'static str),
     /// The action is only for the kind of principal that the message names, such as a user.
@@ -244,10 +249,11 @@ pub enum Error {
         "The credential report has expired. To generate a new one, use GenerateCredentialReport."
     )]
     ReportExpired,
-    /// The two codes are not consecutive codes of the device.
+    /// The two codes are not consecutive codes of the device, or were used before, or the device was replaced
+    /// meanwhile.
     #[error("Authentication code for device is not valid.")]
     InvalidAuthenticationCode,
-    /// An operation of the store failed. Nothing was granted or changed.
+    /// An operation of the store failed. Nothing was granted.
     #[error("The broker cannot answer at the moment: the store is not available.")]
     Store(Cause),
     /// The master key cannot be used. Nothing was changed.

@@ -102,7 +102,8 @@ impl Hashing {
         Ok(found.await??)
     }
 
-    /// Lists the hashes to compute for a comparison. The flag marks the user's own hash; no password has the others.
+    /// Lists the hashes to compute for a comparison. The flag marks the user's own hash; no password matches the
+    /// others.
     fn compared(
         &self,
         hash: Option<&str>,

@@ -57,7 +57,7 @@ pub enum CommandError {
     NoSuchEntity(Message),
     #[error("EntityAlreadyExists: there is already {0}")]
     EntityAlreadyExists(Message),
-    /// The entity cannot be deleted while others depend on it.
+    /// The entity cannot be deleted while others depend on it, or while it is the default version of a policy.
     #[error("DeleteConflict: {0}")]
     DeleteConflict(Message),
     #[error(

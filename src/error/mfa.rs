@@ -3,12 +3,14 @@
 /// Why an MFA code was refused. All messages but the last are AWS's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MfaError {
-    /// The request has a serial number or a code, but not both.
+    /// The request has only one of the serial number and the code, or the sign-in or the change needs a code and has
+    /// none.
     #[error(
         "MultiFactorAuthentication failed, must provide both MFA serial number and one time pass code."
     )]
     Incomplete,
-    /// The device does not exist, or belongs to another user.
+    /// The device does not exist, belongs to another user or was replaced during the check, or the caller cannot have a
+    /// device, as a role.
     #[error(
         "MultiFactorAuthentication failed, unable to validate MFA code.  Please verify your MFA serial number is valid and associated with this user."
     )]

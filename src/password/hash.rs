@@ -19,16 +19,17 @@ pub const MAX_HASHES: usize = 24;
 pub const SALT_BYTES: usize = 16;
 /// The length of a new hash's output in bytes.
 pub const OUTPUT_BYTES: usize = 32;
-/// The maximum memory in KiB of an imported hash, and the maximum product of its memory and passes:
-/// somewhat more than three times the work of [`Cost::DEFAULT`]. Every check of the password does
-/// that work.
+/// The maximum memory in KiB of an imported hash.
 const MAX_MEMORY_KIB: u32 = 131_072;
+/// The maximum product of the memory and the passes of an imported hash, which is somewhat more than three times that
+/// of [`Cost::DEFAULT`]. Every check of the password takes the work of its hash.
 const MAX_WORK: u32 = 2 * MAX_MEMORY_KIB;
 /// The maximum number of lanes of an imported hash.
 const MAX_LANES: u32 = 4;
-/// The minimum memory in KiB of a hash, and the minimum product of its memory and passes. All
-/// minimum configurations of OWASP's Password Storage Cheat Sheet satisfy both.
+/// The minimum memory in KiB of an imported hash. All minimum configurations of OWASP's Password Storage Cheat Sheet
+/// satisfy this limit and [`MIN_WORK`].
 const MIN_MEMORY_KIB: u32 = 7_168;
+/// The minimum product of the memory and the passes of an imported hash.
 const MIN_WORK: u32 = 5 * MIN_MEMORY_KIB;
 
 /// The prefix of the salt in a hash that was recomputed at another cost. The password's mark
@@ -86,8 +87,8 @@ pub enum HashError {
     /// There is not enough memory for the computation.
     #[error("there is not enough memory to compute the hash of a password")]
     Memory,
-    /// The text is not a hash of this module. Texts that [`normal`] has accepted never cause this
-    /// error.
+    /// The text is not a hash of this module, or Argon2 does not allow the parameters. Texts that [`normal`] has
+    /// accepted never cause this error.
     #[error("the text is not an Argon2id hash")]
     Malformed,
 }

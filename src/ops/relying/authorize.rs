@@ -26,8 +26,9 @@ use crate::trust::{self, Denied, Elsewhere, Judged, RequestElsewhere};
 const ACTION: &str = "brevet:Authorize";
 /// The maximum number of items, each with one action and resource, in a call.
 pub const MAX_ITEMS: usize = 100;
-/// The maximum length in bytes of an action's name and of a resource's ARN.
+/// The maximum length in bytes of an action's name.
 const MAX_ACTION: usize = 128;
+/// The maximum length in bytes of a resource's ARN.
 const MAX_RESOURCE: usize = 2_048;
 /// The number of items that are decided before the task yields to other calls.
 const AT_ONCE: usize = 8;

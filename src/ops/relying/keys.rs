@@ -8,8 +8,9 @@ pub const MAX_KEYS: usize = 64;
 const MAX_VALUES: usize = 32;
 /// The maximum total length in bytes of all names and values in one request.
 pub const MAX_BYTES: usize = 16_384;
-/// The maximum length in bytes of a key's name and of a value.
+/// The maximum length in bytes of a key's name.
 const MAX_NAME: usize = 256;
+/// The maximum length in bytes of a value.
 const MAX_VALUE: usize = 2_048;
 /// Prefixes of global condition keys that a service may set, because they describe the request and
 /// its resource: IAM User Guide, "AWS global condition context keys", "Properties of the resource"

@@ -10,8 +10,9 @@ use super::signature::NAMESPACE as XMLDSIG;
 use super::xml;
 use crate::base::clock::Timestamp;
 
-/// The XML namespaces of SAML assertions and of the SAML protocol.
+/// The XML namespace of SAML assertions.
 pub(super) const SAML: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
+/// The XML namespace of the SAML protocol.
 pub(super) const SAMLP: &str = "urn:oasis:names:tc:SAML:2.0:protocol";
 
 const SUCCESS: &str = "urn:oasis:names:tc:SAML:2.0:status:Success";
