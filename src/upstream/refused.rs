@@ -22,8 +22,8 @@ pub enum Refused {
     Unsolicited,
     /// The answer came from another identity provider than the one at which the sign-in was begun.
     #[error(
-        "The answer does not come from the identity provider to which this broker sent you, or does not name that \
-         provider."
+        "The answer came from another identity provider than the one to which this broker sent you, or does not say \
+         from which one."
     )]
     OtherProvider,
     #[error("The answer of the identity provider could not be read: {0}.")]
