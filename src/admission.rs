@@ -66,7 +66,7 @@ pub struct Bounds {
 pub enum Shed {
     /// Too many calls are in flight in the whole process.
     #[error(
-        "the broker already handles as many calls of this kind at once as it may ([limits] calls)"
+        "the broker already handles as many calls at once as it may ([limits] calls, or 64 for revocations)"
     )]
     Calls,
     /// The requests of the whole process hold too much memory.

@@ -99,9 +99,9 @@ impl Face for Container {
             return self.unproven(
                 StatusCode::FORBIDDEN,
                 "AccessDenied",
-                "The header Authorization does not hold the token of this workload: set \
-                AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE of the workload to the token_file of its \
-                [[container.workload]].",
+                "The header Authorization does not hold the token of this workload, or the agent cannot read the \
+                 token (the agent's log then says why). Set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE of the workload \
+                 to the token_file of its [[container.workload]].",
             );
         }
         let now = self.clock.now();

@@ -81,8 +81,10 @@ async fn in_turn<T: Send + 'static>(
         })
     };
     let Some(Ok(permit)) = unless_abandoned(broker.verifications.acquire()).await else {
-        let connection =
-            Error::ServiceUnavailable("the connection to the client, which closed it,");
+        let connection = Error::ServiceUnavailable(
+            "the connection to the client, which closed it while the call waited for its \
+                turn,",
+        );
         return Err(failed(connection));
     };
     let verified = tokio::task::spawn_blocking(verify).await;

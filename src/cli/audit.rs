@@ -88,7 +88,7 @@ fn conclude(report: &Report, head: Option<Link>) -> Result<(), Failure> {
     match report.range {
         Some((first, last)) => {
             print::note(format_args!(
-                "{} lines, {first} to {last} of the chain.",
+                "{} lines were read. They go from line {first} to line {last} of the chain.",
                 report.lines
             ));
             if first != 1 {

@@ -157,19 +157,19 @@ impl Printed {
         for (name, value) in answer {
             match name.as_str() {
                 "Organization" => self.organization = Some(value),
-                "Roots" => self.roots = list(value)?,
+                "Roots" => self.roots = list(&name, value)?,
                 "OrganizationalUnits" => {
                     let parent = parent()?;
-                    self.units.extend(with_parent(value, &parent)?);
+                    self.units.extend(with_parent(&name, value, &parent)?);
                     self.units_of.insert(parent);
                 }
                 "Accounts" => {
                     let parent = parent()?;
-                    self.accounts.extend(with_parent(value, &parent)?);
+                    self.accounts.extend(with_parent(&name, value, &parent)?);
                     self.accounts_of.insert(parent);
                 }
                 "Policies" => {
-                    for summary in list(value)? {
+                    for summary in list(&name, value)? {
                         let (id, kind) = (text(&summary, "Id"), text(&summary, "Type"));
                         self.listed.insert(id, kind);
                     }
@@ -295,16 +295,18 @@ fn missing(command: &str, file: &str) -> String {
     )
 }
 
-fn list(value: Value) -> Result<Vec<Value>, String> {
+fn list(name: &str, value: Value) -> Result<Vec<Value>, String> {
     match value {
         Value::Array(list) => Ok(list),
-        _ => Err("must have a JSON array where `aws organizations` prints one".to_owned()),
+        _ => Err(format!(
+            "`{name}` must be a JSON array, as `aws organizations` prints it"
+        )),
     }
 }
 
 /// Adds the id of the parent to each member of a list that AWS printed for this parent.
-fn with_parent(value: Value, parent: &str) -> Result<Vec<Value>, String> {
-    let mut list = list(value)?;
+fn with_parent(name: &str, value: Value, parent: &str) -> Result<Vec<Value>, String> {
+    let mut list = list(name, value)?;
     for member in &mut list {
         set(member, "ParentId", json!(parent))?;
     }

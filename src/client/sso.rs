@@ -372,8 +372,8 @@ impl Sso {
         let Some(code) = code.filter(|code| !code.is_empty()) else {
             let status = head.status;
             return Err(unreachable(format!(
-                "the server answered with HTTP status {status} and no error code, so it is not a broker with \
-                [sign_in]; check the endpoint"
+                "the server answered with HTTP status {status} and no error code, as no broker with [sign_in] does; \
+                 check the endpoint, and any proxy in between"
             )));
         };
         let said: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);

@@ -114,7 +114,7 @@ async fn obtain(
     }
     match ask().await {
         Ok(session) if !is_usable(&session, clock.now()) => Err(format!(
-            "the new credentials expire at {}, which is less than {} seconds ahead by this machine's clock; \
+            "the new credentials expire at {}, which is not more than {} seconds ahead by this machine's clock; \
              check the clock",
             session.expires_at,
             SHORTEST.as_secs()

@@ -164,7 +164,7 @@ fn unreachable(url: &str, reason: &str) -> String {
          address with --endpoint"
             .to_owned()
     } else if has(&["failed to lookup", "dns error", "Name or service not known"]) {
-        "the host name has no address. Check --endpoint, BREVET_ENDPOINT, AWS_ENDPOINT_URL_STS and the profile".to_owned()
+        "the address of the host name could not be found. Check --endpoint, BREVET_ENDPOINT, AWS_ENDPOINT_URL_STS and the profile".to_owned()
     } else if has(&["UnknownIssuer"]) {
         "give the certificate of the CA that signed the broker's certificate, with --ca FILE or \
          AWS_CA_BUNDLE"

@@ -171,7 +171,7 @@ async fn by_device(
     };
     let token = tokio::time::timeout(lasts, polled)
         .await
-        .map_err(|_| "the code has expired; run the command again")??;
+        .map_err(|_| "nobody signed in with the code in time; run the command again")??;
     Ok((registration, token))
 }
 

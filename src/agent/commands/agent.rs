@@ -110,7 +110,7 @@ pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
                 imds.role, imds.endpoint
             ));
         }
-        service_manager::notify("READY=1\nSTATUS=hands out credentials");
+        service_manager::notify("READY=1\nSTATUS=listens for workloads");
         tokio::select! {
             _ = term.recv() => {}
             _ = interrupt.recv() => {}

@@ -52,7 +52,8 @@ pub(super) fn imds(
     if !instance_profile_arn.starts_with("arn:aws:iam::")
         || !instance_profile_arn.contains(":instance-profile/")
     {
-        let rule = "must be arn:aws:iam::ACCOUNT:instance-profile/NAME";
+        let rule =
+            format!("`{instance_profile_arn}` must be arn:aws:iam::ACCOUNT:instance-profile/NAME");
         return Err(value("[imds] instance_profile_arn", rule));
     }
     let meta_data = MetaData::new(&section.meta_data, region)

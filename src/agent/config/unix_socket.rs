@@ -120,7 +120,7 @@ fn program(entry: Program, own_tags: &OwnTags) -> Result<ProgramConfig, ConfigEr
     if entry.uid.is_none() && entry.gid.is_none() && entry.unit.is_none() {
         let rule = match entry.executable {
             Some(_) => {
-                "does not identify a program alone, since every user of this machine may run the file. Set \
+                "does not identify a program alone, since other users of this machine may run the same file. Set \
                 uid, gid or unit as well"
             }
             None => {

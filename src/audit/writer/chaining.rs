@@ -109,8 +109,8 @@ fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink
             tracing::warn!(
                 head = head.sequence,
                 last = last.sequence,
-                "the audit log has lines after the one that its head file records: the broker stopped before it could \
-                 update the head file, or somebody added lines"
+                "the audit log has lines after the one that its head file records: the broker stopped before it \
+                 could update the head file, or somebody added lines; the broker continues after the last line"
             );
             last
         }
@@ -121,7 +121,7 @@ fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink
                 last = last.sequence,
                 last_hash = last.hash_text(),
                 "the last line of the audit log is not the one that its head file records: lines were cut off or \
-                 replaced; `brevet audit verify` names them"
+                 replaced; `brevet audit verify` names them. The broker continues after the line in the head file"
             );
             head
         }

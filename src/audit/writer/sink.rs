@@ -264,8 +264,8 @@ fn open_append(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Cuts off an incomplete last line that a crash left behind, whose call was never answered. Returns the
-/// length of the rest.
+/// Cuts off an incomplete last line that a crash left behind. If the call of the line waited for it, the call was
+/// never answered. Returns the length of the rest.
 fn repair(file: &File, path: &Path) -> io::Result<u64> {
     let meta = file.metadata()?;
     if !meta.is_file() || meta.size() == 0 {
@@ -288,7 +288,7 @@ fn repair(file: &File, path: &Path) -> io::Result<u64> {
     }
     if end < meta.size() {
         tracing::warn!(path = %path.display(), bytes = meta.size() - end, "the audit log ended in an incomplete \
-            line, as a crash leaves one; the broker removed the line, whose call was never answered");
+            line, as a crash leaves one; the broker removed the line");
         file.set_len(end)?;
         file.sync_all()?;
     }

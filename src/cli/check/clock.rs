@@ -52,7 +52,8 @@ impl Look<'_> {
                     Some(off) if off.abs() > most => failed(
                         "clock",
                         format!(
-                            "this machine's clock differs by {} s from the database's clock; it may differ by {most} s",
+                            "this machine's clock differs by {} s from the database's clock; it may differ by at \
+                             most {most} s",
                             off.abs()
                         ),
                         "synchronize both clocks by NTP, since signatures and sessions depend on correct clocks",
@@ -60,8 +61,8 @@ impl Look<'_> {
                     _ if behind > most => failed(
                         "clock",
                         format!(
-                            "this machine's clock is {behind} s behind the last change of the store; it may be \
-                             {most} s behind"
+                            "this machine's clock is {behind} s behind the last change of the store; it may be at \
+                             most {most} s behind"
                         ),
                         "correct this machine's clock; while it is behind, the broker may accept sessions that have \
                          expired",

@@ -184,7 +184,8 @@ async fn source_of(
 ) -> Result<Found, Failure> {
     let profile = settings.files.profile(source).ok_or_else(|| {
         format!(
-            "the profile `{name}` has source_profile = {source}, but there is no such profile in {}",
+            "the profile `{name}` has source_profile = {source}, but there is no such profile in {} or in the \
+             credentials file",
             settings.files.place()
         )
     })?;
