@@ -1,15 +1,16 @@
-//! The audit log: one JSON line per call in CloudTrail's event shape. The line is on stable storage
-//! before the response with the credentials is sent.
+//! The audit log: a JSON line in CloudTrail's event shape for each call, except that refused calls and reads may be
+//! counted instead. The line of a call that issues credentials is written before the response is sent, and synced to the
+//! disk unless the configuration says otherwise.
 //!
 //! One thread writes. It has four queues with bounds of their own, so that calls that anybody can make, such as refused
 //! ones, do not delay credentials:
 //!
 //! - lines of calls that issue credentials or change something: their response waits for the write
-//! (and the sync) that covers the line, and one write covers all lines that wait;
+//!   (and the sync) that covers the line, and one write covers all lines that wait;
 //! - lines of changes that have taken effect already, which are kept until they can be written;
 //! - lines of other successful calls, which are written within a second;
 //! - lines of refusals, of which a limited number is written each second; the others are counted
-//! ([`refusals`]) and written as one line per kind.
+//!   ([`refusals`]) and written as one line per kind.
 //!
 //! The thread also signs the session tokens of the calls whose lines it is about to write, with one
 //! signature for all of them, and writes what it signed.

@@ -247,7 +247,8 @@ impl Message {
         )
     }
 
-    /// The account that owns the requested bucket. The bucket's ARN does not contain it.
+    /// The account that owns the requested bucket, whose ARN does not contain it. `None` if no bucket was requested, or
+    /// its owner is not known.
     pub fn bucket_owner(&self) -> Option<&str> {
         let mut keys = self.keys.iter().filter(|_| self.action.starts_with("s3:"));
         let (_, owner) = keys.find(|(name, _)| name == "aws:resourceaccount")?;

@@ -106,7 +106,8 @@ pub enum Exceeded {
     ObjectRequests,
     /// A tenth of `[budgets.principal] calls_per_second`, for calls that end sessions.
     Revocations,
-    /// Half of the principal's budget: the most that calls with one and the same signature may use.
+    /// Half of the principal's budget, but at least 10 calls per second: the most that calls with one and the
+    /// same signature may use.
     Repeats,
     /// The limit `[budgets.account] calls_per_second`.
     Account,

@@ -110,7 +110,7 @@ pub struct BrokerConfig {
 pub enum AgentIdentity {
     /// An access key that is not in a file; only in development mode.
     Given(Credentials),
-    /// A long-term access key in a file of mode 0600.
+    /// A long-term access key, in a file that only its owner can read.
     AccessKey { file: PathBuf },
     /// A client certificate with its chain, and its private key, in PEM.
     Certificate {

@@ -159,9 +159,9 @@ fn program(pid: Option<i32>, idle_at: Duration) -> Result<Program, Unknown> {
     })
 }
 
-/// Reads from proc_pid_stat(5) when a process started, counted from the start of the machine: field 22, rounded
-/// down to ticks. The name of the program, in parentheses, may contain anything. `None` for a zombie, which has
-/// ended but was not waited for.
+/// Reads from proc_pid_stat(5) when a process started, counted from the start of the machine: field 22, rounded down to
+/// ticks. The name of the program, in parentheses, may contain anything. `None` for a zombie, which has ended but was
+/// not waited for, and for a text of another form.
 fn started_at(stat: &str) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();

@@ -30,7 +30,8 @@ pub enum Wanted {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WorkloadWanted {
     pub workload: WorkloadId,
-    /// The role. Required for a process; for other workloads the directory knows the role and refuses any other.
+    /// The role. Required for a process; for other workloads, the directory has the role, and the broker refuses any
+    /// other one.
     pub role_arn: Option<String>,
     /// The name of the session. Required for a process.
     pub role_session_name: Option<String>,

@@ -140,7 +140,8 @@ fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::E
     serializer.collect_str(time)
 }
 
-/// Makes a record with the given fields; the others are empty.
+/// Makes a record with the given fields. The other fields say that STS was called by an unknown caller and nothing was
+/// changed, or are empty.
 pub fn record<'a>(
     event_name: impl Into<Cow<'a, str>>,
     now: Timestamp,

@@ -94,7 +94,7 @@ pub enum Edit {
     RemoveClientId(String),
     /// Replaces the thumbprints of an OpenID Connect provider.
     UpdateThumbprints(Vec<String>),
-    /// Changes the metadata or the private keys of a SAML provider.
+    /// Changes the metadata, the private keys or the encryption mode of a SAML provider.
     UpdateSamlProvider(Box<SamlUpdate>),
 }
 

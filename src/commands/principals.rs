@@ -73,8 +73,8 @@ pub(super) fn bind(
     }
 }
 
-/// Binds the trust policy of a role, or the policy of a bucket, to the users and roles of the store,
-/// including itself.
+/// Binds the trust policy of a role, or the policy of a bucket, to the users and roles of the store, including that
+/// role itself.
 ///
 /// # Errors
 /// The same as for [`bind`].

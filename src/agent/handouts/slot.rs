@@ -203,7 +203,7 @@ impl Slot {
         }
     }
 
-    /// Begins a fetch if one is due. A session that nobody has asked for since it was issued is not renewed,
+    /// Begins a fetch if one is due. A session is not renewed if nobody has asked for it for as long as it is valid,
     /// unless it is pinned.
     pub(super) fn tend(self: &Arc<Self>, now: Timestamp) {
         let asked = Timestamp::from_millis(self.asked.load(Ordering::Relaxed));

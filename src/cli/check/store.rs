@@ -270,7 +270,7 @@ impl Look<'_> {
         }
     }
 
-    /// Lists the access keys that the broker will switch off because of `[credentials]`.
+    /// Warns about the access keys that the broker will switch off within the days of notice in `[credentials]`.
     async fn key_ages(&mut self, store: &Store, directory: &Directory) {
         let ages = self.config.key_ages;
         if !ages.is_on() {
