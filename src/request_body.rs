@@ -1,5 +1,5 @@
-//! Receives the body of an HTTP request in one piece, within limits on its size. All protocols
-//! except gRPC use this module.
+//! Receives the body of an HTTP request in one piece, within limits on its size. All protocols of the service's own
+//! listener except gRPC use this module.
 
 use std::sync::Arc;
 

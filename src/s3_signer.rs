@@ -6,7 +6,7 @@
 //! - A request to the store itself is decided here and signed with the store's key. This requires `remote_signing` in
 //!   `[[s3.stores]]`, which an operator sets only for a store that ignores everything in a request that is not signed.
 //!
-//! This module contains no rules of its own.
+//! Permissions are decided by [`decide`].
 
 mod answer;
 mod read;

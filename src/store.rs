@@ -3,7 +3,8 @@
 //! several. This module stores rows; it evaluates no policy.
 //!
 //! Each kind of work has connections of its own (`lanes.rs`), and each statement has a deadline. A connection that
-//! failed, or that was dropped in the middle of a transaction, is closed and not used again.
+//! failed, or that was dropped in the middle of a transaction, is closed and not used again. A store in memory has a
+//! single connection, which is kept.
 
 mod address;
 mod administrator;

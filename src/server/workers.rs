@@ -1,8 +1,8 @@
 //! The threads on which connections are served: one for each processor, each with a runtime of its own.
 //!
-//! A connection and its calls stay on one thread, so that nothing of a call wakes, locks or waits for another
-//! processor. All other work runs elsewhere: the store's connections, the background tasks and the operators' endpoints
-//! on the runtime on which the daemon was started, urgent work on its own thread.
+//! A connection and its calls stay on one thread, so that threads need not pass calls to each other. All other work
+//! runs elsewhere: the store's connections, the background tasks and the operators' endpoints on the runtime on which
+//! the daemon was started, urgent work on its own thread.
 
 use std::sync::Arc;
 use std::thread;

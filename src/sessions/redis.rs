@@ -1,9 +1,9 @@
-//! Session records in Redis, which may be a single node, Sentinel or Cluster. No Redis type or key
-//! name is visible outside this module.
+//! Session records in Redis, which may be a single node, Sentinel or Cluster. No Redis type or key name is visible
+//! outside this module.
 //!
-//! A record is `key id ‖ HMAC-SHA256 ‖ bytes`. The MAC covers the name of the Redis key, so that a
-//! record that was altered, or moved to another name, is detected. Every call has a deadline, and for
-//! a second after a failure no calls are made, so that a Redis that is down delays nobody.
+//! A record is `key id ‖ HMAC-SHA256 ‖ bytes`. The MAC covers the name of the Redis key, so that a record that was
+//! altered, or moved to another name, is detected. Every call has a deadline, and for about a second after a failure no
+//! calls are made, so that a Redis that is down delays nobody.
 
 mod ask;
 mod authentic;

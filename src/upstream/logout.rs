@@ -1,5 +1,6 @@
 //! Handles a provider's report that a person has signed out there, or may no longer sign in: OpenID Connect
-//! Back-Channel Logout 1.0. This ends the person's sign-ins, and all sessions and tokens that came from them.
+//! Back-Channel Logout 1.0. This ends the person's sign-ins, or only those of the session that the report names, and
+//! all sessions and tokens that came from them.
 
 use std::time::Duration;
 

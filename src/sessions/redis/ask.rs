@@ -1,5 +1,5 @@
-//! Sends commands with a deadline. For a second after a failure no commands are sent, so that a Redis
-//! that is down delays nobody.
+//! Sends commands with a deadline. For about a second after a failure no commands are sent, so that a Redis that is
+//! down delays nobody.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! A connection that is in use. Every statement has a deadline. A connection that is dropped during a statement or a
-//! transaction is closed, so that nobody else uses it in an unknown state.
+//! transaction is closed, or in a store in memory rolled back, so that nobody else uses it in an unknown state.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
