@@ -33,11 +33,11 @@ pub enum MasterKeyError {
     )]
     Content(std::path::PathBuf),
     /// The secret is sealed under a key that is not in the file.
-    #[error("is sealed under the master key {0}, which is not in the master key file")]
+    #[error("the secret is sealed under the master key {0}, which is not in the master key file")]
     Unknown(String),
     /// The secret belongs to another owner, or was altered.
     #[error(
-        "cannot be decrypted with this master key: it was altered, or sealed for another entry"
+        "the secret cannot be decrypted with this master key: the secret was altered, or sealed for another entry"
     )]
     Sealed,
     /// The file has no room for another key.

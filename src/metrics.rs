@@ -188,7 +188,7 @@ impl Metrics {
             sessions_forged: made(
                 of,
                 "session_records_forged",
-                "Session records in Redis that no broker of this cluster wrote",
+                "Entries in Redis that no broker of this cluster wrote",
             ),
             clock_behind_seconds: made(
                 of,
@@ -280,7 +280,7 @@ impl Metrics {
             throttled: made(
                 of,
                 "throttled",
-                "Calls refused because they exceeded a rate limit of [budgets]",
+                "Calls refused because of the limit in the label `budget`",
             ),
             signatures_unshared: made(
                 of,

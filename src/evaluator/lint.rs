@@ -118,18 +118,22 @@ fn absent_key(kind: PolicyKind, effect: Effect, condition: &Condition) -> Option
         // A condition written for the case of an absent key works as intended.
         (true, _) => return None,
     };
+    // The keys of other services are not known.
+    let service = key.split(':').next().unwrap_or_default();
+    let same = |name: &&str| {
+        name.split(':')
+            .next()
+            .is_some_and(|prefix| prefix.eq_ignore_ascii_case(service))
+    };
+    let mut of_service = keys::all().map(|k| k.name).filter(same).peekable();
+    if keys::find(key).is_none() && of_service.peek().is_none() {
+        return Some(format!(
+            "this broker does not know the key `{key}`: unless a service sends the key in a call of Authorize, {outcome}"
+        ));
+    }
     let meant = match keys::find(key) {
         Some(_) => None,
-        None => {
-            // The keys of other services are not known.
-            let service = key.split(':').next().unwrap_or_default();
-            let same = |name: &&str| {
-                name.split(':')
-                    .next()
-                    .is_some_and(|prefix| prefix.eq_ignore_ascii_case(service))
-            };
-            actions::nearest(key, keys::all().map(|k| k.name).filter(same))
-        }
+        None => actions::nearest(key, of_service),
     };
     let meant = meant
         .map(|meant| format!("; did you mean `{meant}`?"))

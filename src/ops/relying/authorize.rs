@@ -150,8 +150,8 @@ impl Item {
                 && (service.len() + 2..=MAX_ACTION).contains(&self.action.len())
                 && is_plain(&self.action)
         }) else {
-            let rule = "must be `service:Name` without wildcards, for a service other than aws, brevet, iam, \
-                localhost, saml and sts";
+            let rule = "must be `service:Name` of at most 128 ASCII characters without spaces and wildcards, for a service \
+                other than aws, brevet, iam, localhost, saml and sts";
             return Err(FieldError::new("Action", rule));
         };
         let is_legal = match &self.resource {

@@ -75,7 +75,7 @@ impl Subject {
     pub fn principal(arn: String) -> Result<Self, FieldError> {
         let known = IamArn::parse(&arn).is_some_and(|arn| ["user", "role"].contains(&arn.kind));
         if !known || arn.len() > 2_048 {
-            let rule = "must be the ARN of a user or a role (`arn:aws:iam::ACCOUNT:user/NAME`)";
+            let rule = "must be the ARN of a user or a role (`arn:aws:iam::ACCOUNT:user/NAME`) of at most 2048 bytes";
             return Err(FieldError::new("PrincipalArn", rule));
         }
         Ok(Self::Principal(arn))

@@ -101,10 +101,11 @@ impl Scenario {
             );
             return Err(Error::InvalidInput(text));
         }
-        if self.action_names.len().saturating_mul(resources) > MAX_DECISIONS {
+        let count = self.action_names.len().saturating_mul(resources);
+        if count > MAX_DECISIONS {
             let text = format!(
                 "A simulation may have at most {MAX_DECISIONS} decisions, which are the number of ActionNames \
-                 times the number of ResourceArns."
+                 times the number of ResourceArns; this one has {count}."
             );
             return Err(Error::InvalidInput(text));
         }
