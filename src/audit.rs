@@ -1,6 +1,6 @@
 //! The audit log: a JSON line in CloudTrail's event shape for each call, except that refused calls and reads may be
-//! counted instead. The line of a call that issues credentials is written before the response is sent, and synced to the
-//! disk unless the configuration says otherwise.
+//! counted instead. The line of a call that issues credentials is written before the response is sent, and synced to
+//! the disk unless the configuration says otherwise.
 //!
 //! One thread writes. It has four queues with bounds of their own, so that calls that anybody can make, such as refused
 //! ones, do not delay credentials:

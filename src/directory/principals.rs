@@ -1,8 +1,7 @@
-//! The users and roles in trust policies and in the policies of buckets. People read and write them as ARNs, while rows of the
-//! store name them by unique id, so that nobody is trusted for having the name of somebody who was
-//! deleted. IAM User Guide, "AWS JSON policy elements: Principal": an ARN "transforms into the
-//! unique principal ID" of the user or role when a policy is saved, and the id is shown when they
-//! are gone.
+//! The users and roles in trust policies and in the policies of buckets. People read and write them as ARNs, while rows
+//! of the store name them by unique id, so that nobody is trusted for having the name of somebody who was deleted. IAM
+//! User Guide, "AWS JSON policy elements: Principal": an ARN "transforms into the unique principal ID" of the user or
+//! role when a policy is saved, and the id is shown when they are gone.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,5 +1,6 @@
-//! The secret of a resource: the secret of an access key, the seed of an MFA device, the hashes of a
-//! password, the private keys of a SAML provider, the client secret of an OpenID Connect provider. A file may contain it in clear; rows contain it sealed under the master key.
+//! The secret of a resource: the secret of an access key, the seed of an MFA device, the hashes of a password, the
+//! private keys of a SAML provider, the client secret of an OpenID Connect provider. A file may contain it in clear;
+//! rows contain it sealed under the master key.
 
 use zeroize::Zeroizing;
 

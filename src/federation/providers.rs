@@ -1,9 +1,9 @@
-//! OpenID Connect providers: their signing keys, and their endpoints for signing people in. The keys are fetched once, cached, refreshed before
-//! they get old, and used while the provider is unreachable, up to a maximum age. OpenID Connect
-//! Discovery 1.0.
+//! OpenID Connect providers: their signing keys, and their endpoints for signing people in. The keys are fetched once,
+//! cached, refreshed before they get old, and used while the provider is unreachable, up to a maximum age. OpenID
+//! Connect Discovery 1.0.
 //!
-//! Unknown key ids shown by one caller must not delay the logins of others: at most one request to
-//! a provider is in flight, and unknown ids cause at most one request in [`ASK_EVERY`].
+//! Unknown key ids shown by one caller must not delay the logins of others: at most one request to a provider is in
+//! flight, and unknown ids cause at most one request in [`ASK_EVERY`].
 
 mod endpoints;
 mod exchange;
