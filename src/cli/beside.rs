@@ -1,6 +1,7 @@
 //! Runs a command on the store, even if a broker that uses the same store is running.
 
 use super::Failure;
+use super::store::unmarked;
 use crate::base::clock::Timestamp;
 use crate::base::entropy::SystemEntropy;
 use crate::config::Config;
@@ -29,7 +30,8 @@ pub(super) async fn with_store<T, E: Into<Failure>>(
         .open(Access::Use, now, &SystemEntropy::new())
         .await?;
     let done = work(&store).await.map_err(Into::into)?;
-    entrance.leave(&store).await?;
+    let left = entrance.leave(&store).await;
+    left.map_err(|error| unmarked(&error))?;
     store.close().await;
     Ok(done)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::store::{master_key, opened};
+use super::store::{master_key, opened, unmarked};
 use super::{ConfigArgument, Failure, clock, input, journal, operator, print};
 use crate::base::entropy::SystemEntropy;
 use crate::base::secret::Secret;
@@ -108,7 +108,8 @@ fn secret(arguments: &SecretArguments) -> Result<(), Failure> {
             secret.as_ref(),
         );
         let sequence = runtime.block_on(put)?;
-        runtime.block_on(server::entrance(&config, Some(&master_key)).leave(&store))?;
+        let left = runtime.block_on(server::entrance(&config, Some(&master_key)).leave(&store));
+        left.map_err(|error| unmarked(&error))?;
         Ok((sequence, json!({"sequenceNumber": sequence})))
     })?;
     runtime.block_on(store.close());

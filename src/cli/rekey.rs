@@ -289,8 +289,14 @@ impl Run<'_> {
         let renewed = self.runtime.block_on(self.store.renew());
         renewed
             .map_err(|error| format!("{error}\n  next: run this command again; nothing is lost"))?;
-        self.runtime
-            .block_on(server::entrance(self.config, Some(key)).leave(&self.store))?;
+        let left = self
+            .runtime
+            .block_on(server::entrance(self.config, Some(key)).leave(&self.store));
+        left.map_err(|error| {
+            format!(
+                "the watermark file could not be updated: {error}\n  next: run this command again; nothing is lost"
+            )
+        })?;
         Ok(())
     }
 

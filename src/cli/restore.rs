@@ -153,7 +153,13 @@ impl Restore<'_> {
             .block_on(prepared.put_in_place(shown.as_ref(), seen, kept, now))
             .map_err(|error| report::with_free_space(error.into(), &[&self.place]))?;
         if let Some(path) = &self.config.watermark {
-            Watermark::of(&placed.head).save(path)?;
+            let saved = Watermark::of(&placed.head).save(path);
+            saved.map_err(|error| {
+                format!(
+                    "the store was replaced, but the watermark file could not be written: {error}. Correct this, and run \
+                     `brevet restore --accept`"
+                )
+            })?;
         }
         remember_time(self.config, now)?;
         ended(&placed.head);

@@ -32,7 +32,13 @@ pub(super) fn accept(config: &Config) -> Result<(), Failure> {
         Ok::<Head, Failure>(head)
     })?;
     if let Some(path) = watermark {
-        Watermark::of(&head).save(path)?;
+        let saved = Watermark::of(&head).save(path);
+        saved.map_err(|error| {
+            format!(
+                "the store was accepted, but the watermark file could not be written: {error}. Correct this, and run the \
+                 same command again"
+            )
+        })?;
     }
     remember_time(config, now)?;
     ended(&head);

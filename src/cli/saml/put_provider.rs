@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{MAX_METADATA_BYTES, metadata_warnings};
 use crate::base::entropy::SystemEntropy;
-use crate::cli::store::{master_key, opened};
+use crate::cli::store::{master_key, opened, unmarked};
 use crate::cli::{ConfigArgument, Failure, clock, input, journal, operator, print, warn};
 use crate::commands::{CommandContext, Put, put_saml_provider};
 use crate::config::Config;
@@ -89,7 +89,8 @@ pub(super) fn run(arguments: &PutProviderArguments) -> Result<(), Failure> {
             &idp,
             arguments.force,
         ))?;
-        runtime.block_on(server::entrance(&config, Some(&master_key)).leave(&store))?;
+        let left = runtime.block_on(server::entrance(&config, Some(&master_key)).leave(&store));
+        left.map_err(|error| unmarked(&error))?;
         let came_of_it = match put {
             Put::Created(sequence) | Put::Renewed(sequence) => json!({"sequenceNumber": sequence}),
             Put::Unchanged => json!({"changed": false}),
