@@ -195,7 +195,8 @@ impl Sessions {
     /// including this one.
     ///
     /// # Errors
-    /// [`SessionsError::Unreachable`] if Redis does not answer.
+    /// [`SessionsError::Unreachable`] if Redis does not answer, and [`SessionsError::Forged`] if the keyring has no
+    /// usable current key.
     pub async fn announce(
         &self,
         keyring: &Keyring,
@@ -211,7 +212,7 @@ impl Sessions {
     /// The record of a session that has not ended; `None` if there is none.
     ///
     /// # Errors
-    /// [`SessionsError::Unreachable`] if the store does not answer, and [`SessionsError::Forged`] if
+    /// [`SessionsError::Unreachable`] if Redis does not answer, and [`SessionsError::Forged`] if
     /// no broker of this cluster wrote the record. Neither means that the session does not exist.
     pub async fn find(
         &self,
@@ -234,7 +235,7 @@ impl Sessions {
     /// A record that fails authentication is left out and counted in [`Listed::unreadable`].
     ///
     /// # Errors
-    /// [`SessionsError::Unreachable`] if the store does not answer.
+    /// [`SessionsError::Unreachable`] if Redis does not answer.
     pub async fn list(
         &self,
         keyring: &Keyring,
@@ -250,7 +251,7 @@ impl Sessions {
     /// Lists records like [`Sessions::list`], but only those of the sessions that came from one sign-in.
     ///
     /// # Errors
-    /// [`SessionsError::Unreachable`] if the store does not answer.
+    /// [`SessionsError::Unreachable`] if Redis does not answer.
     pub async fn list_of_sign_in(
         &self,
         keyring: &Keyring,

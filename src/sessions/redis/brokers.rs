@@ -58,7 +58,8 @@ impl RedisSessions {
     /// including this one. An announcement carries a MAC, so that only brokers of this cluster are counted.
     ///
     /// # Errors
-    /// [`SessionsError::Unreachable`] if Redis does not answer in time.
+    /// [`SessionsError::Unreachable`] if Redis does not answer in time, and [`SessionsError::Forged`] if the keyring has
+    /// no usable current key.
     pub async fn announce(
         &self,
         keyring: &Keyring,
@@ -123,7 +124,8 @@ impl RedisSessions {
     ///
     /// # Errors
     /// [`SessionsError::Unreachable`] if Redis does not answer in time, and [`SessionsError::Forged`] if something
-    /// other than a broker wrote the mark. It is then unknown whether the signature was used.
+    /// other than a broker wrote the mark or the keyring has no usable current key. It is then unknown whether the
+    /// signature was used.
     pub async fn claim_signature(
         &self,
         keyring: &Keyring,
