@@ -212,7 +212,7 @@ impl Running {
         let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
         tokio::select! {
             _ = self.slots.acquire_many(all) => {}
-            () = tokio::time::sleep(self.limits.shutdown_grace) => tracing::warn!("the grace period is over; aborting the calls in progress"),
+            () = tokio::time::sleep(self.limits.shutdown_grace) => tracing::warn!("the grace period is over ([limits] shutdown_grace_seconds); aborting the calls in progress"),
             () = hurry => tracing::warn!("received a second signal; aborting the calls in progress"),
         }
         for task in &self.tasks {

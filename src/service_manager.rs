@@ -15,7 +15,8 @@ pub fn notify(state: &str) {
         return;
     };
     if let Err(error) = send(&socket, state) {
-        tracing::warn!(%error, "cannot notify the service manager of {state:?}");
+        tracing::warn!(%error, "the service manager could not be notified of {state:?}; this program goes on, but the service manager does not \
+            know this state");
     }
 }
 

@@ -215,7 +215,7 @@ texts! {
     inactive: "switched off",
     make_key: "Make an access key",
     make_key_title: "Make an access key?",
-    make_key_text: "The key works until you delete it. The next page shows its secret, only once.",
+    make_key_text: "The key works until it is switched off or deleted. The next page shows its secret, only once.",
     switch_off: "Switch off",
     switch_off_title: "Switch off this key?",
     switch_off_text: "Programs that use this key are refused until you switch it on again.",

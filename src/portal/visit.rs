@@ -135,7 +135,7 @@ impl<'a> Visit<'a> {
         match &self.signed_in {
             Some(signed_in) if self.must_change_first() => {
                 tracing::debug!(sign_in = %signed_in.sign_in.id_text(), "the user of this sign-in must choose \
-                    another password first");
+                    another password first; the browser is redirected to the page for that");
                 Err(Box::new(Answer::go_to(page_for(
                     "/portal/password",
                     &self.here(),

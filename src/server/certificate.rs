@@ -78,7 +78,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
             continue;
         }
         if let Some(text) = warning(ends_at, shared.broker.clock.now()) {
-            tracing::warn!("{text}");
+            tracing::warn!("[tls] certificate: {text}");
             warned = Some((ends_at, passed));
         }
     }

@@ -141,7 +141,9 @@ async fn admit(
     };
     let mut refused = None;
     if let Err(Unreadable(name)) = client {
-        refused = Some(format!("The '{name}' header of the proxy cannot be read."));
+        refused = Some(format!(
+            "The header '{name}' that the proxy sent cannot be read: it must name the client by an IP address."
+        ));
     }
     if notes.is_ambiguous() || !is_plainly_framed(headers) {
         refused = Some(

@@ -202,8 +202,8 @@ fn end_what_went(shared: &Shared, taker: &Taker<'_>, file: &DirectoryFile, old: 
         }
         Err(error) => tracing::error!(
             %error,
-            "entries that were removed from the directory file keep their access, because the store does not return \
-             the entries that it has recorded"
+            "entries that were removed from the directory file keep their access for now, because the store cannot \
+             record the removal and this broker cannot apply the removal alone"
         ),
     }
 }
@@ -244,13 +244,19 @@ fn reload_keyring(config: &Config, shared: &Shared) -> Result<(), String> {
 
 /// Logs and counts the result of reading a file again.
 fn report(shared: &Shared, what: &'static str, result: Result<(), String>) {
+    let thing = match what {
+        "configuration of object stores" => {
+            "configuration of object stores (the files that [s3] names)"
+        }
+        what => what,
+    };
     let outcome = match result {
         Ok(()) => {
-            tracing::info!("the {what} was reloaded");
+            tracing::info!("the {thing} was reloaded");
             "ok"
         }
         Err(error) => {
-            tracing::error!(%error, "the new {what} could not be loaded; the broker continues to use the old one");
+            tracing::error!(%error, "the new {thing} could not be loaded; the broker continues to use the old one");
             "failed"
         }
     };

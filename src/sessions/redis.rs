@@ -135,7 +135,8 @@ impl RedisSessions {
             Some(Err(_)) => {
                 self.metrics.sessions_forged.inc();
                 tracing::warn!(session = %crate::base::digest::hex(id), "the redis key of a session record \
-                    holds a value of a type that brokers do not write");
+                    holds a value of a type that brokers do not write; the session is still valid, but its record is \
+                    not used");
                 return Err(SessionsError::Forged);
             }
         };
@@ -147,7 +148,7 @@ impl RedisSessions {
             self.connections.forget();
             self.metrics.sessions_forged.inc();
             tracing::warn!(session = %crate::base::digest::hex(id), "a session record in redis fails authentication: \
-                no broker of this cluster wrote it");
+                no broker of this cluster wrote it. The session is still valid, but the record is not used");
         }
         record.map(Some).ok_or(SessionsError::Forged)
     }

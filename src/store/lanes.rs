@@ -166,7 +166,8 @@ impl Lane {
         match timeout_at(until, entered).await {
             Ok(Some(Ok(permit))) => Ok(permit),
             Ok(None | Some(Err(_))) => Err(StoreError::Unavailable(
-                "the client no longer waits for the response".to_owned(),
+                "the query was given up, since the client no longer waits for the response"
+                    .to_owned(),
             )),
             Err(_) => Err(self.late(self.purpose.longest_wait(), metrics)),
         }

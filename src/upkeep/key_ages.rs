@@ -106,7 +106,8 @@ impl KeyWatch {
                     user = ending.user_arn,
                     at = %ending.end.at,
                     setting = ending.end.reason.setting(),
-                    "an access key will be switched off at the time `at`, as `setting` says; its user must replace it before"
+                    "an access key will be switched off at the time `at`, as `setting` says, unless it is replaced before or, if \
+                     the setting is about unused keys, used before"
                 );
             }
         }

@@ -95,7 +95,7 @@ impl Sweeps {
 pub async fn note_key_use(broker: &Broker) {
     let used = broker.key_use.take();
     if let Err(error) = broker.store.note_key_use(&used).await {
-        tracing::debug!(%error, "the last use of access keys could not be recorded; the next sweep tries again");
+        tracing::debug!(%error, "the last use of access keys and passwords could not be recorded in the store");
         broker.key_use.put_back(used);
     }
 }

@@ -293,8 +293,8 @@ fn sa_07_no_mutation_is_accepted_as_anybody_else() {
     // Some mutations do not alter what is signed, such as a space in a tag.
     assert!(counts.iter().all(|count| count.accepted > 0));
     println!(
-        "{} of {} mutations changed nothing, which xmlsec1 says too; of {} others it was asked \
-         about, it accepts {}",
+        "{} of {} mutations changed nothing that is signed, and xmlsec1 accepts them, too; of {} others that xmlsec1 \
+         was asked about, it accepts {}",
         sum(|c| c.accepted),
         each * targets.len(),
         sum(|c| c.asked),

@@ -46,7 +46,10 @@ impl Xmlsec1 {
                 return this;
             }
         }
-        panic!("xmlsec1 does not accept {} itself", target.name);
+        panic!(
+            "xmlsec1 does not accept the unchanged response {}",
+            target.name
+        );
     }
 
     /// Returns whether the response has a signature, and all its signatures are valid.
@@ -94,7 +97,7 @@ impl Xmlsec1 {
             .args(["--node-xpath", &format!("({SIGNATURES})[{number}]")])
             .args(files.iter().map(AsRef::as_ref))
             .output()
-            .expect("xmlsec1 is needed: Debian's package of that name");
+            .expect("this test runs xmlsec1, which is Debian's package xmlsec1");
         output.status.success()
     }
 }
