@@ -58,8 +58,8 @@ impl RedisSessions {
     /// including this one. An announcement carries a MAC, so that only brokers of this cluster are counted.
     ///
     /// # Errors
-    /// [`SessionsError::Unreachable`] if Redis does not answer in time, and [`SessionsError::Forged`] if the keyring has
-    /// no usable current key.
+    /// [`SessionsError::Unreachable`] if Redis does not answer in time, and [`SessionsError::Forged`] if the keyring
+    /// has no usable current key.
     pub async fn announce(
         &self,
         keyring: &Keyring,
