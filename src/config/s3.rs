@@ -276,7 +276,7 @@ fn buckets(named: BTreeMap<String, String>) -> Result<BTreeMap<String, AccountId
     let one = |(bucket, account): (String, String)| {
         let rule = if RESERVED.contains(&bucket.as_str()) {
             format!(
-                "`{bucket}` cannot be the name of a bucket: object stores serve another API below this path"
+                "`{bucket}` cannot be the name of a bucket: object stores serve another API below the path `/{bucket}`"
             )
         } else if !is_bucket(&bucket) {
             format!(

@@ -67,7 +67,10 @@ pub(super) fn identity_arn(
         }
         _ => Err(fault(
             format!("{place}: Arn"),
-            format!("must be `arn:aws:iam::ACCOUNT:{kind}/PATH/{name}`"),
+            format!(
+                "must be `arn:aws:iam::ACCOUNT:{kind}/{name}`, with the path before the name if there is one, and at most \
+                 2048 characters"
+            ),
         )),
     }
 }

@@ -67,7 +67,7 @@ pub fn identity(
     let kind = token.text("typ").unwrap_or("ID");
     if token.claims().contains_key("events") || !["ID", "JWT"].contains(&kind) {
         return Err(invalid(
-            "The token is not an ID token",
+            "The token is not an ID token: it has the claim `events`, or its claim `typ` is neither ID nor JWT",
             Reason::NotAnIdToken,
         ));
     }

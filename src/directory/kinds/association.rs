@@ -190,7 +190,10 @@ impl Declared for AssociationDetail {
         let place = how.place;
         let broken = |field: &str, rule: &str| Err(fault(format!("{place}: {field}"), rule));
         if AccountId::parse(account_of(&self.role_arn)).is_none() {
-            return broken("RoleArn", "must be `arn:aws:iam::ACCOUNT:role/PATH/NAME`");
+            return broken(
+                "RoleArn",
+                "must be the ARN of a role: `arn:aws:iam::ACCOUNT:role/NAME`",
+            );
         }
         // The store checks the references of its rows itself.
         let is_file = matches!(how.source, Source::File(_));

@@ -137,7 +137,9 @@ fn read(body: &[u8]) -> Result<Tokens, ExchangeError> {
         .map_err(|_| ExchangeError::Answer("the body is not JSON of the form in RFC 6749"))?;
     let is_bearer = |kind: &String| kind.eq_ignore_ascii_case("bearer");
     if answer.access_token.is_some() && !answer.token_type.as_ref().is_some_and(is_bearer) {
-        return Err(ExchangeError::Answer("`token_type` is not Bearer"));
+        return Err(ExchangeError::Answer(
+            "`token_type` is missing or not Bearer",
+        ));
     }
     let owned = |mut text: Zeroizing<String>| Secret::new(std::mem::take(&mut *text));
     let id_token = answer

@@ -34,7 +34,7 @@ fn device(cx: &Context<'_>, serial_number: &str) -> Result<Arc<MfaDevice>, Error
         .mfa_device(serial_number)
         .filter(own)
         .cloned()
-        .ok_or_else(missing)
+        .ok_or_else(|| missing("account"))
 }
 
 /// Returns the device with this serial number if it is assigned to the user.
@@ -44,9 +44,11 @@ fn device(cx: &Context<'_>, serial_number: &str) -> Result<Arc<MfaDevice>, Error
 fn device_of(cx: &Context<'_>, user: &User, serial_number: &str) -> Result<Arc<MfaDevice>, Error> {
     Some(device(cx, serial_number)?)
         .filter(|d| d.user_arn.as_deref() == Some(&*user.arn))
-        .ok_or_else(missing)
+        .ok_or_else(|| missing("user"))
 }
 
-fn missing() -> Error {
-    Error::NotFound("There is no MFA device with this serial number.".to_owned())
+fn missing(owner: &str) -> Error {
+    Error::NotFound(format!(
+        "The {owner} has no MFA device with this serial number."
+    ))
 }

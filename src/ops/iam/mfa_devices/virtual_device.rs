@@ -129,7 +129,7 @@ impl Action for DeleteVirtualMfaDevice {
             let resource = action::Resource::new(&self.serial_number, &tags);
             permit::<Self>(cx, &resource)?;
             if found?.user_arn.is_some() {
-                let text = "Cannot delete an entity that is in use: deactivate it first.";
+                let text = "The MFA device is assigned to a user: deactivate the device first.";
                 return Err(Error::DeleteConflict(text.to_owned()));
             }
             let name = Name::new(ResourceKind::MfaDevice, self.serial_number.as_str());

@@ -92,7 +92,7 @@ impl Scenario {
         };
         if self.action_names.is_empty() {
             return Err(Error::InvalidInput(
-                "ActionNames must name an action.".into(),
+                "ActionNames must name at least one action.".into(),
             ));
         }
         if let Some(bad) = self.action_names.iter().find(|name| !legal(name)) {
