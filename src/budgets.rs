@@ -91,7 +91,8 @@ pub struct Counted<'a> {
     pub principal: &'a str,
     /// The 12-digit id of the principal's account.
     pub account: &'a str,
-    /// The call's signature; `None` if a token authenticates the caller.
+    /// The call's signature; `None` if the call is not signed, because a token, a certificate or a sign-in
+    /// authenticates the caller.
     pub signature: Option<&'a [u8]>,
 }
 

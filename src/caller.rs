@@ -125,9 +125,9 @@ impl Caller {
         }
     }
 
-    /// The unique id of the user behind this caller: its own, or that of the user who assumed the
-    /// first role of the chain. A rule that protects a user against a stolen key must use this,
-    /// because the thief can make a role session with the key just as easily.
+    /// The unique id of the user behind this caller: its own, or that of the user who assumed the first role of the
+    /// chain; `None` if there is no user behind the caller. A rule that protects a user against a stolen key must use
+    /// this, because the thief can make a role session with the key just as easily.
     pub fn user_behind(&self) -> Option<&str> {
         match &self.identity {
             Identity::User(user)
@@ -330,7 +330,8 @@ impl Caller {
         }
     }
 
-    /// Describes the session of the caller for audit records. A user's sign-in counts as a session, too.
+    /// Describes the session of the caller for audit records. A user's sign-in counts as a session, too. `None` if the
+    /// caller has neither.
     fn session_context<'c>(
         &'c self,
         issuer: Option<AuditedIssuer<'c>>,

@@ -157,7 +157,7 @@ impl Audit {
 }
 
 impl Rate {
-    /// The line in which hand-outs of a session to a recipient are counted.
+    /// The line in which hand-outs of a session to a recipient are counted; `None` if there is no such line yet.
     fn counted(&mut self, recipient: &Recipient, session: &str) -> Option<&mut Line> {
         let is_it = |line: &Line| line.session() == session && line.recipient == *recipient;
         // To compare is faster than to hash.

@@ -107,7 +107,8 @@ impl Streams {
         [watched, new].concat()
     }
 
-    /// Waits for the next stream that ends by itself. Streams that were closed on purpose are skipped.
+    /// Waits for the next stream that ends by itself. Streams that were closed on purpose are skipped. `None` if no
+    /// stream is open.
     async fn ended(&mut self) -> Option<Ended> {
         loop {
             match self.tasks.join_next_with_id().await? {

@@ -170,7 +170,8 @@ fn values(key: &str, values: &[String]) -> Value {
     json!({"key": key, "values": {"items": values.iter().map(|v| json!({"value": v})).collect::<Vec<_>>()}})
 }
 
-/// Finds the condition that kept an allowing statement from applying. A condition that was nearly met is preferred.
+/// Finds a condition that kept an allowing statement from applying, preferably one that was nearly met. `None` if no
+/// visible statement failed only because of its conditions.
 fn nearest<'a>(
     visible: &[&'a StatementReport],
 ) -> Option<(&'a StatementReport, &'a ConditionReport)> {

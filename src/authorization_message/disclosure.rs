@@ -62,7 +62,8 @@ impl Disclosure {
         }
     }
 
-    /// The service or resource control policy to which a statement belongs.
+    /// The service or resource control policy to which a statement belongs; `None` if the statement belongs to another
+    /// kind of policy.
     pub(super) fn control(&self, report: &StatementReport) -> Option<&Control> {
         let controls = &self.explained.as_ref()?.controls;
         controls.iter().find(|c| c.source == report.at.source)

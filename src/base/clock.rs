@@ -174,7 +174,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A source of time. Production code uses [`HighWaterClock`], and tests use [`ManualClock`].
+/// A source of time. The broker and the agent use [`HighWaterClock`], commands use [`SystemClock`], and tests use
+/// [`ManualClock`].
 pub trait Clock: Send + Sync {
     /// The current time by which decisions are made.
     fn now(&self) -> Timestamp;

@@ -185,7 +185,8 @@ impl Look<'_> {
         Ok(compiled.directory)
     }
 
-    /// Loads the directory as a broker does, and opens every secret in it.
+    /// Loads the directory as a broker does, and opens every secret in it. `None` if that is impossible; a line says
+    /// why.
     pub(super) async fn directory(
         &mut self,
         store: Option<&Store>,

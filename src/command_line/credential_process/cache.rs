@@ -54,7 +54,8 @@ impl Entry {
         }
     }
 
-    /// Reads the session in the cache. The file must be private, and must have been written by this user.
+    /// Reads the session in the cache. `None` if the file does not exist, is not private, belongs to neither this user
+    /// nor root, or does not contain a session.
     pub(super) fn read(&self) -> Option<SessionCredentials> {
         let bytes = files::read(&self.file, Audience::Owner, MAX_BYTES)
             .inspect_err(|error| tracing::debug!(%error, "no cached credentials"))

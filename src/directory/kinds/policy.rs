@@ -51,8 +51,8 @@ shape! {
 }
 
 impl ManagedPolicyDetail {
-    /// The id of the default version. `DefaultVersionId` takes precedence over the flag of a
-    /// version.
+    /// The id of the default version. `DefaultVersionId` takes precedence over the flag of a version. `None` if neither
+    /// names one.
     pub fn default_version(&self) -> Option<&str> {
         let flagged = || {
             self.policy_version_list

@@ -211,7 +211,7 @@ impl Member {
         Some((policies.get(at)?, &level.target))
     }
 
-    /// The id of the root, unit or account at this level, where 0 is the root.
+    /// The id of the root, unit or account at this level, where 0 is the root; `None` if there is no such level.
     pub fn target(&self, level: usize) -> Option<&str> {
         self.levels.get(level).map(|level| &*level.target)
     }
