@@ -27,7 +27,7 @@ Examples:
   brevet serve --config /var/lib/brevet/brevet.toml
       Runs the broker of a configuration, for production.
   brevet serve --dev --listen 127.0.0.1:0 --world world.json
-      Listens on any free port, for a test; world.json says which one.";
+      Listens on free ports, for a test; world.json has the addresses.";
 
 /// Run the broker
 ///

@@ -28,7 +28,7 @@ Examples:
   brevet agent --config /var/lib/brevet-agent/agent.toml
       Runs the agent of a configuration, for production.
   brevet agent --dev --listen 127.0.0.1:0 --world world.json
-      Listens on any free port, for a test; world.json says which one.";
+      Listens on free ports, for a test; world.json has the addresses.";
 
 /// The log mentions a wall clock that is further than this behind the latest time that it has shown.
 const CLOCK_MAY_LAG: Duration = Duration::from_secs(60);

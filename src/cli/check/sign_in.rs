@@ -103,7 +103,7 @@ fn of_oidc(url: &str, directory: &Directory, offered: &Offered) -> Option<Line> 
             CHECK,
             format!("{arn}: {refused}"),
             "run `brevet provider secret --arn ARN --client-id ID --file FILE`, or set client_id in [sign_in] \
-            providers",
+             providers; the provider's entry in the directory must have this client id",
         ),
         Ok(client) => {
             let kind = match client.secret {
