@@ -38,7 +38,7 @@ pub struct Hashing {
     running: Arc<Semaphore>,
     of_each: Arc<OfEach>,
     cost: Cost,
-    /// A random salt and output, of which [`Hashing::compared`] makes hashes that no password has.
+    /// A random salt and output, of which [`Hashing::compared`] makes hashes that no password matches.
     decoy: ([u8; SALT_BYTES], [u8; OUTPUT_BYTES]),
 }
 
@@ -62,8 +62,8 @@ impl Hashing {
     /// Computes the hash of a new password. `of` is the user or role for which it is computed.
     ///
     /// # Errors
-    /// [`HashingError`] if too many hashes wait already, or if the hash cannot be computed, for example because there
-    /// is no memory for it.
+    /// [`HashingError`] if too many hashes wait already, the client of the call has gone, or the hash cannot be
+    /// computed, for example because there is no memory for it.
     pub async fn hash(
         &self,
         of: &str,
@@ -81,8 +81,8 @@ impl Hashing {
     /// and which cost it has, unless the cost is not among `costs`.
     ///
     /// # Errors
-    /// [`HashingError`] if too many hashes wait already, or if the hash cannot be computed, for example because there
-    /// is no memory for it.
+    /// [`HashingError`] if too many hashes wait already, the client of the call has gone, or the hash cannot be
+    /// computed, for example because there is no memory for it.
     pub async fn is_of(
         &self,
         of: &str,
@@ -126,8 +126,8 @@ impl Hashing {
     /// `None` if it is.
     ///
     /// # Errors
-    /// [`HashingError`] if too many hashes wait already, or if the hash cannot be computed, for example because there
-    /// is no memory for it.
+    /// [`HashingError`] if too many hashes wait already, the client of the call has gone, or the hash cannot be
+    /// computed, for example because there is no memory for it.
     pub async fn anew(
         &self,
         of: &str,
@@ -146,8 +146,8 @@ impl Hashing {
     /// Whether any of these hashes is a hash of the password.
     ///
     /// # Errors
-    /// [`HashingError`] if too many hashes wait already, or if the hash cannot be computed, for example because there
-    /// is no memory for it.
+    /// [`HashingError`] if too many hashes wait already, the client of the call has gone, or the hash cannot be
+    /// computed, for example because there is no memory for it.
     pub async fn is_any_of(
         &self,
         of: &str,

@@ -75,7 +75,7 @@ mod tests {
         assert!(Destination::parse(Destination::default().as_str()).is_some());
     }
 
-    /// Every spelling that has led a browser from one site to another somewhere.
+    /// Texts that are not addresses of the pages, among them spellings that lead browsers to another site.
     const OPEN_REDIRECTS: [&str; 36] = [
         "https://evil.example/",
         "http://evil.example",

@@ -124,11 +124,11 @@ pub(super) async fn delete<A: Action>(
     .await
 }
 
-/// Waits until the changes that other calls make on this node are in force. Other calls cannot make
-/// a change while the caller holds the permit.
+/// Waits until the changes that other calls make on this node are in force. Other calls cannot make a change while the
+/// caller holds the permit.
 ///
 /// # Errors
-/// [`Error::Throttling`] if the wait takes longer than [`TURN`].
+/// [`Error::Throttling`] if the wait takes longer than [`TURN`], or the client of the call has gone.
 async fn turn(broker: &Broker) -> Result<SemaphorePermit<'_>, Error> {
     let turn = unless_abandoned(broker.changes.acquire());
     match tokio::time::timeout(TURN, turn).await {

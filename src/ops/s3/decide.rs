@@ -239,8 +239,8 @@ fn check_unsigned(head: &Head<'_>, routed: &Routed<'_>) -> Result<(), S3Refusal>
     Ok(())
 }
 
-/// Records the use of a long-term access key, and marks the connection as one with an authenticated caller, unless the
-/// request is a presigned one.
+/// Records the use of a long-term access key. Unless the request is a presigned one, the connection is marked as one
+/// with an authenticated caller.
 fn note_use(
     broker: &Broker,
     origin: &Origin,

@@ -73,8 +73,8 @@ impl Seen {
         self.operation.unwrap_or("none")
     }
 
-    /// Writes the audit record, unless the configuration records only refusals. Returns the signed
-    /// request or the error for the caller.
+    /// Writes the audit record, except for an allowed request if the configuration records only refusals. Returns the
+    /// signed request or the error for the caller. A request that cannot be recorded is refused.
     pub fn conclude(
         &self,
         broker: &Broker,
