@@ -137,7 +137,7 @@ impl FederatedIdentity {
         if self.is_saml() { "assertion" } else { "token" }
     }
 
-    /// A digest that identifies the assertion. `None` if the proof is a token or an earlier sign-in.
+    /// A digest that identifies the assertion. `None` if the proof is not an assertion that was shown for this call.
     pub fn digest(&self) -> Option<[u8; 16]> {
         match (&self.source, &self.once) {
             (Source::Saml(_), Some(Ok(once))) => sha256(once.id.as_bytes()).first_chunk().copied(),
@@ -145,7 +145,7 @@ impl FederatedIdentity {
         }
     }
 
-    /// The assertion that proves the identity. `None` if a token proves it.
+    /// The assertion that proves the identity, now or at an earlier sign-in. `None` if a token proves it.
     pub fn assertion(&self) -> Option<Assertion<'_>> {
         match &self.source {
             Source::Oidc { .. } => None,

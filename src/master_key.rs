@@ -85,7 +85,8 @@ impl MasterKey {
     /// Reads a key file, which only this account may be able to read.
     ///
     /// # Errors
-    /// [`MasterKeyError`] that names the file and the rule.
+    /// [`MasterKeyError::File`] if the file cannot be read or is not private, and [`MasterKeyError::Content`] if its
+    /// content is not valid.
     pub fn load(path: &Path) -> Result<Self, MasterKeyError> {
         let content = || MasterKeyError::Content(path.to_owned());
         let file = files::read(path, Audience::Owner, 4_096)?;

@@ -176,8 +176,9 @@ pub async fn prove(
 /// and "ResyncMFADevice".
 ///
 /// # Errors
-/// `InvalidAuthenticationCode` if the codes are wrong, which counts against the user, or were used before;
-/// `EntityTemporarilyUnmodifiable` after too many failures; and the error of `renew` or of the store.
+/// `InvalidAuthenticationCode` if the codes are wrong, which counts against the user, or were used before, or if the
+/// device was replaced meanwhile; `EntityTemporarilyUnmodifiable` after too many failures; and the error of `renew` or
+/// of the store.
 pub async fn synchronise(
     broker: &Broker,
     user: &User,
@@ -253,7 +254,8 @@ impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
         Ok(done)
     }
 
-    /// Marks the time step of a matching code as spent, or counts a failure if no code matched.
+    /// Marks the time step of a matching code as spent, or counts a failure if no code matched. A matching code is
+    /// refused while the user is locked out.
     async fn attempt(&mut self, user: &User, matched: Option<Matched>) -> Result<Attempt, Error> {
         let now = self.moment.now;
         let broker = self.broker;

@@ -64,7 +64,8 @@ impl Serving {
     }
 
     /// Whether the directory file must be recorded again to end the sessions of removed entries, because no other
-    /// broker has another file any more. Asks the store at most every 10 seconds, and returns `false` in between.
+    /// broker has another file any more. Asks the store at most every 10 seconds, and returns `false` in between and if
+    /// the store does not answer.
     pub async fn may_end_what_was_left(&self, broker: &Broker, node: &Node) -> bool {
         let serves = self.now.load_full();
         let now = broker.clock.monotonic();

@@ -138,8 +138,8 @@ impl Condition {
         self.negated && !self.if_exists && self.set == Set::Plain
     }
 
-    /// Whether the condition holds. `in_doubt` is the answer for cases that AWS's documentation
-    /// leaves open: `true` for a Deny, so that it applies, and `false` for an Allow.
+    /// Whether the condition holds. `in_doubt` is the answer if the value of a key is not known here, and for cases
+    /// that AWS's documentation leaves open: `true` for a Deny, so that it applies, and `false` for an Allow.
     pub fn holds(&self, context: &RequestContext<'_>, in_doubt: bool) -> bool {
         if context.has_unknown() && self.keys().any(|key| context.is_unknown(key)) {
             return in_doubt;

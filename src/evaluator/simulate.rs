@@ -84,7 +84,7 @@ fn is_of_organization(source: Source) -> bool {
     )
 }
 
-/// Whether the organization's policies allow the request.
+/// Whether the organization's policies allow the request; `None` if there are none.
 fn organization(request: &Request<'_>, policies: &Policies<'_>) -> Option<bool> {
     if policies.service_control.is_none() && policies.resource_control.is_none() {
         return None;

@@ -23,8 +23,8 @@ pub(super) enum Effect {
 }
 
 impl Effect {
-    /// Whether a statement with this effect applies if AWS's documentation leaves that open: a Deny
-    /// does, an Allow does not.
+    /// Whether a statement with this effect applies if AWS's documentation leaves that open, or it depends on a key
+    /// whose value is not known here: a Deny does, an Allow does not.
     #[inline]
     pub fn applies_in_doubt(self) -> bool {
         self == Self::Deny

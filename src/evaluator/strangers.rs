@@ -248,8 +248,8 @@ fn allows(trust: &Policy) -> impl Iterator<Item = (usize, &Statement)> {
         .filter(|(_, s)| s.effect == Effect::Allow)
 }
 
-/// Whether a statement may apply to a caller who shows a provider's token. In a request of such a
-/// caller, the keys of account principals are absent, and so are the claims of other providers.
+/// Whether a statement may apply to a caller who shows a provider's token. In a request of such a caller, the keys of
+/// account principals are absent, so a statement that requires one of them does not apply.
 fn speaks_of_web_identities(statement: &Statement) -> bool {
     const ACTION: &str = "AssumeRoleWithWebIdentity";
     let acts = match &statement.actions {

@@ -117,7 +117,7 @@ impl Providers {
     ///
     /// # Errors
     /// [`ExchangeError`] if the provider refuses the code or this client, cannot be reached, or answers with something
-    /// else.
+    /// else; or if the broker lacks the client secret, or knows no method of authentication that the provider accepts.
     pub async fn exchange(
         &self,
         provider: &OidcProvider,

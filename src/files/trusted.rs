@@ -82,8 +82,8 @@ fn fit(file: &File, path: &Path, audience: Audience) -> Result<fs::Metadata, Fil
     owned(file, path, Some(audience))
 }
 
-/// Checks that the file is owned by this user or root, and that its mode allows no more than `audience` (`None`
-/// allows any mode).
+/// Checks that the file is owned by this user or root, that its mode allows no more than `audience` (`None` allows any
+/// mode), and that others cannot replace it.
 fn owned(file: &File, path: &Path, audience: Option<Audience>) -> Result<fs::Metadata, FileError> {
     let unfit = |rule: String| FileError::Unfit {
         path: path.to_owned(),
@@ -174,9 +174,9 @@ fn check_folders(path: &Path, me: u32) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Opens a log for appending, and creates it with mode 0600 if it does not exist. A file must be as private as
-/// [`read`] requires for [`Audience::Owner`]. The log may also be a device, or a pipe, which others may read but
-/// not write.
+/// Opens a log for appending, and creates it with mode 0600 if it does not exist. A file must be as private as [`read`]
+/// requires for [`Audience::Owner`], and must have no second hard link. The log may also be a device, or a pipe, which
+/// others may read but not write.
 ///
 /// # Errors
 /// [`FileError::Unfit`] with the rule that is broken, or [`FileError::Io`] if the log cannot be opened.

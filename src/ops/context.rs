@@ -368,7 +368,7 @@ impl Context<'_> {
     ///
     /// # Errors
     /// [`Error::Throttling`] if the budget for sessions is used up, [`Error::ServiceUnavailable`] without a signing
-    /// key, and the errors of [`mint::session`].
+    /// key, [`Error::InternalFailure`] if the call has issued a session already, and the errors of [`mint::session`].
     pub async fn issue(
         &self,
         grant: Grant<'_>,

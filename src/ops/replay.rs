@@ -17,11 +17,11 @@ pub(super) struct Claim<'a> {
     signature: Digest,
 }
 
-/// Marks a signature as used, on this broker and in the Redis that it shares with others. Returns
-/// `None` if the configuration allows repeated signatures.
+/// Marks a signature as used, on this broker and in the Redis that it shares with others. If Redis does not answer,
+/// only this broker knows the signature. Returns `None` if the configuration allows repeated signatures.
 ///
 /// # Errors
-/// [`Error::Throttling`] if the signature was used before or cannot be remembered.
+/// [`Error::Throttling`] if the signature was used before, or this broker remembers as many signatures as it can.
 pub(super) async fn claim<'a>(
     broker: &'a Broker,
     presented: &Presented,

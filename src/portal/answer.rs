@@ -165,8 +165,8 @@ pub(super) fn protect(headers: &mut HeaderMap, is_secure: bool) {
     }
 }
 
-/// Returns the content security policy of a page, which allows only the broker's own style sheet,
-/// script and images.
+/// Returns the content security policy of a page. It allows only the broker's own style sheet, script and images,
+/// images in the page itself, and forms that lead to the broker or to `form_target`.
 fn policy(form_target: Option<&str>) -> String {
     let more = form_target.map(|origin| format!(" {origin}"));
     format!(

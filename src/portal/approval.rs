@@ -62,11 +62,11 @@ pub(super) fn decided(visit: &Visit<'_>, title: &str, text: &str) -> Result<Answ
     })?)
 }
 
-/// Returns the factors that the person must give again before it may allow a program, because they
-/// are older than the configuration's limit.
+/// Returns the factors that the person must give again before it may allow a program, because they are older than the
+/// configuration's limit.
 ///
 /// # Errors
-/// [`Problem`] if the person signed in at an identity provider and must sign in there again.
+/// [`Problem`] if the person must sign in again, because it signed in at an identity provider or its user was deleted.
 pub(super) fn asks(visit: &Visit<'_>, sign_in: &SignIn) -> Result<Asks, Problem> {
     let now = visit.broker.clock.now();
     let limit = visit.settings.mfa_max_age;
@@ -94,12 +94,10 @@ pub(super) fn asks(visit: &Visit<'_>, sign_in: &SignIn) -> Result<Asks, Problem>
     }
 }
 
-/// Checks the code or the password that [`asks`] requires, and adds it to the sign-in, which gets a
-/// new cookie.
+/// Checks the code or the password that [`asks`] requires, and adds it to the sign-in, which gets a new cookie.
 ///
 /// # Errors
-/// The inner [`Refused`] if the code or the password is not accepted; [`Problem`] if no form can be
-/// shown.
+/// The inner [`Refused`] if the code or the password is not accepted; [`Problem`] if the person must sign in again.
 pub(super) async fn prove(
     visit: &mut Visit<'_>,
     signed_in: &SignedIn,

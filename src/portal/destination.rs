@@ -27,8 +27,8 @@ impl Default for Destination {
 }
 
 impl Destination {
-    /// Parses a path, which may be followed by `?` and a query. Returns `None` unless the path is
-    /// exactly that of a page and the query has only characters that browsers do not change.
+    /// Parses a path, which may be followed by `?` and a query. Returns `None` unless the path is exactly that of a
+    /// page, the query has only characters that browsers do not change, and the text has at most 4,096 bytes.
     pub fn parse(text: &str) -> Option<Self> {
         let (path, query) = match text.split_once('?') {
             Some((path, query)) => (path, Some(query)),

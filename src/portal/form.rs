@@ -35,8 +35,9 @@ impl Form {
     /// Reads a form, after checking that it was sent from a page of this broker.
     ///
     /// # Errors
-    /// [`Problem`] if the form comes from another site, has no valid token, is too long or cannot be parsed, or if the
-    /// sign-in to which it belongs has ended or must first get another password.
+    /// [`Problem`] if the form comes from another site, has another content type or no valid token, is too long, or
+    /// cannot be received or parsed, or if the sign-in to which it belongs has ended or must first get another
+    /// password.
     pub(super) async fn receive<B>(
         visit: &Visit<'_>,
         body: B,

@@ -193,11 +193,11 @@ impl<'a> Visit<'a> {
         Ok(made)
     }
 
-    /// Begins a sign-in, and redirects the browser to its destination with a new cookie. An earlier
-    /// sign-in of the browser ends.
+    /// Begins a sign-in, and redirects the browser to its destination with a new cookie. An earlier sign-in of the
+    /// browser ends.
     ///
     /// # Errors
-    /// [`Error`] if the sign-in is refused.
+    /// [`Error`] if the sign-in is refused, or the earlier one cannot be ended.
     pub(super) async fn begin(
         &mut self,
         new: NewSignIn,

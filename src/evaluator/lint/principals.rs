@@ -79,8 +79,8 @@ pub(super) fn check(
     }
 }
 
-/// Warns if an OIDC provider is built into AWS but not into Brevet, or if the conditions do not say whose tokens of the
-/// provider they accept.
+/// Warns if an OIDC provider is built into AWS but not into Brevet, or if the conditions do not say for which audience
+/// and for whom tokens of the provider are accepted.
 fn federated(provider: &str, statement: &Statement, warn: &mut impl FnMut(&'static str, String)) {
     if provider.contains(":saml-provider/") {
         return;

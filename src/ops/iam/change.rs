@@ -41,7 +41,8 @@ pub(super) fn master_key(cx: &Context<'_>) -> Result<Arc<MasterKey>, Error> {
 /// records the change under the name `action`.
 ///
 /// # Errors
-/// The errors of `decide`, of the commands and of the store. After an error, nothing has changed.
+/// The errors of `decide`, of [`master_key`], of the commands and of the store; [`Error::Throttling`] or
+/// [`Error::ServiceUnavailable`] if the changes before this one take too long. After an error, nothing has changed.
 pub(super) async fn change(
     cx: &mut Context<'_>,
     action: &'static str,

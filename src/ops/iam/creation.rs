@@ -24,7 +24,8 @@ impl New<'_> {
     /// Authorizes the creation of the entity, and its tags.
     ///
     /// # Errors
-    /// [`Error::AccessDenied`] if the caller may not create it, or not with tags.
+    /// [`Error::AccessDenied`] if the caller may not create it, may not tag it, or may not pass the role of the
+    /// instance profile that a tag names.
     pub(super) fn permit<A: Action>(&self, cx: &mut Context<'_>) -> Result<(), Error> {
         let tags = requested(self.tags);
         let resource = Resource::to_be_made(self.arn, &tags);
@@ -51,8 +52,7 @@ impl New<'_> {
 /// Authorizes the creation of an entity, and its tags.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] for tags that break a rule, and [`Error::AccessDenied`] if the caller may not
-/// create it.
+/// [`Error::InvalidInput`] for keys of tags that break a rule, and the errors of [`New::permit`].
 pub(super) fn permit_creation<A: Action>(cx: &mut Context<'_>, new: &New<'_>) -> Result<(), Error> {
     check_keys(new.tags.iter().map(|tag| tag.key.as_str()))?;
     new.permit::<A>(cx)

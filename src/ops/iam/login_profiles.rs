@@ -341,13 +341,13 @@ async fn hashed(
     Ok(hash)
 }
 
-/// Hashes the new password of a user who has one already, and compares it with the passwords that
-/// the profile remembers. Returns the hash and the profile's version. The caller must be authorized
-/// again afterwards.
+/// Hashes the new password of a user who has one already, and compares it with the passwords that the profile
+/// remembers. Returns the hash and the profile's version. The caller must be authorized again afterwards.
 ///
 /// # Errors
-/// [`Error::PasswordPolicyViolation`] if the user had the password before and the account's
-/// password policy prevents its reuse; [`Error::NotFound`] if the user has no password.
+/// [`Error::PasswordPolicyViolation`] if the user had the password before and the account's password policy prevents
+/// its reuse; [`Error::NotFound`] if the user has no password; [`Error::InternalFailure`] if the stored hashes cannot
+/// be read; and the errors of [`master_key`], [`Context::wait`] and [`hashed`].
 async fn replacement(
     cx: &mut Context<'_>,
     user: &User,

@@ -34,7 +34,7 @@ impl PageRequest {
     /// Returns the key of the last item before the page; an empty text for the first page.
     ///
     /// # Errors
-    /// [`Error::InvalidMarker`] if the marker was not issued by this API.
+    /// [`Error::InvalidMarker`] if the text is not a marker of this API.
     pub(super) fn after(&self) -> Result<&str, Error> {
         match self.marker.as_deref() {
             None => Ok(""),

@@ -17,12 +17,12 @@ pub(super) struct Rename {
 }
 
 impl Rename {
-    /// Renames the entity. The caller must be allowed to perform the action on the current ARN and
-    /// on the new one. If the entity has the name and the path already, nothing is written.
+    /// Renames the entity. The caller must be allowed to perform the action on the current ARN and on the new one. If
+    /// the entity has the name and the path already, nothing is written.
     ///
     /// # Errors
-    /// [`Error::AccessDenied`], then [`Error::NotFound`] if it does not exist, and
-    /// [`Error::EntityAlreadyExists`] if another one has the name.
+    /// [`Error::AccessDenied`], then [`Error::NotFound`] if it does not exist, [`Error::EntityAlreadyExists`] if
+    /// another one has the name, and the other errors of [`change`].
     pub(super) async fn run<A: Action>(
         &self,
         cx: &mut Context<'_>,

@@ -42,15 +42,14 @@ struct Limited {
 }
 
 impl FederatedSession {
-    /// Issues the session if the role's trust policy allows `action`, and the session tags and
-    /// source identity that the token requests. `authorized` is the value of
-    /// `sts:RoleAuthorizedByIdp`; with `None` the key is absent.
+    /// Issues the session if the role's trust policy allows `action`, and the session tags and source identity that the
+    /// token requests. `authorized` is the value of `sts:RoleAuthorizedByIdp`; with `None` the key is absent.
     ///
     /// # Errors
-    /// [`Error`] if the token's tags or source identity are malformed, the trust policy does not
-    /// allow the session, the token was used before, the duration or the packed policies and tags
-    /// exceed a limit, or a budget is exhausted. A refusal by the trust policy does not tell
-    /// whether the role exists.
+    /// [`Error`] if the token's tags or source identity are malformed, the trust policy does not allow the session, the
+    /// token was used before, the duration or the packed policies and tags exceed a limit, the user's session at the
+    /// identity provider has ended, a budget is exhausted, or the store or a signing key is unavailable. A refusal by
+    /// the trust policy does not tell whether the role exists.
     pub(super) async fn make(
         self,
         cx: &mut Context<'_>,

@@ -96,8 +96,8 @@ impl Verified {
         Some(flat)
     }
 
-    /// Returns the texts in a claim that is a text or a list of texts; `None` if the claim is
-    /// absent, of another type, or empty.
+    /// Returns the texts in a claim that is a text or a list of texts; `None` if the claim is absent, of another type,
+    /// or empty, or contains an empty text.
     pub fn texts(&self, claim: &str) -> Option<Vec<&str>> {
         let texts: Vec<&str> = match self.0.get(claim)? {
             Value::String(text) => vec![text.as_str()],

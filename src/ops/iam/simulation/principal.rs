@@ -31,13 +31,14 @@ struct Held {
 }
 
 impl StoredPrincipal {
-    /// Authorizes the action on the entity with this ARN, and reads its policies. For a user, this
-    /// includes the policies of its groups.
+    /// Authorizes the action on the entity with this ARN, and reads its policies. For a user, this includes the
+    /// policies of its groups.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] unless the text is the ARN of a user, group or role;
-    /// [`Error::AccessDenied`] if the caller may not read it, and then [`Error::NotFound`] if it
-    /// does not exist; [`Error::ConcurrentModification`] if its policies change at the same time.
+    /// [`Error::InvalidInput`] unless the text is the ARN of a user, group or role; [`Error::AccessDenied`] if the
+    /// caller may not read it, and then [`Error::NotFound`] if it does not exist; [`Error::ConcurrentModification`] if
+    /// its policies change at the same time; [`Error::InternalFailure`] if a stored policy cannot be read; and the
+    /// errors of [`Context::wait`].
     pub async fn read<A: Action>(cx: &mut Context<'_>, arn: &str) -> Result<Self, Error> {
         let mut principal = scenario::principal(arn)?;
         let asked = IamArn::parse(arn).ok_or(Error::InternalFailure)?;

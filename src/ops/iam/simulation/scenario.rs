@@ -142,7 +142,8 @@ impl Scenario {
         self.caller_arn.as_deref().map(principal).transpose()
     }
 
-    /// Returns the account in `ResourceOwner`, which owns the resources whose ARN names no account.
+    /// Returns the account in `ResourceOwner`, which owns the resources whose ARN names no account; `None` if the
+    /// request has no such parameter.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] unless it is an account id, or the ARN of an account.

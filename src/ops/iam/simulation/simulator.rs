@@ -122,7 +122,8 @@ impl Simulator {
     /// Computes one page of results on a separate thread, so that it does not delay other calls.
     ///
     /// # Errors
-    /// [`Error::PolicyEvaluation`] if the decisions for one action take too long.
+    /// [`Error::PolicyEvaluation`] if the decisions for one action take too long, and [`Error::InternalFailure`] if the
+    /// thread panics.
     pub async fn run(self, cx: &Context<'_>) -> Result<Results, Error> {
         // A long simulation takes a processor for a while; others wait for their turn.
         let permit = cx.broker.simulations.acquire().await;
