@@ -312,7 +312,7 @@ mod tests {
         }
         for (bad, rule) in [
             ("https://sts.example.com:443", "must not end with `:443`"),
-            ("http://localhost:80", "must not contain `:80`"),
+            ("http://localhost:80", "must not end with `:80`"),
             ("https://sts.example.com/", "must be https://HOST"),
             ("https://STS.example.com", "must be https://HOST"),
             ("http://sts.example.com", "must be https://HOST"),
