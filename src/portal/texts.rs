@@ -92,7 +92,8 @@ texts! {
         administrator to allow this, and send them the values below. Then load this page again.",
     more_roles: "More roles",
     previous: "Back to the first roles",
-    too_many_found: "More roles match than this page can show. Add a word to the search.",
+    too_many_found: "More roles may match than this page can search and show. Add a word to the search, or look through \
+        the list of all roles.",
     next: "More roles",
     roles_hint: "Choose a role to get its credentials. Roles are sorted by account, then by name.",
     // Credentials.
@@ -166,7 +167,7 @@ texts! {
     program: "Browser",
     factors: "Proved by",
     sessions_made: "Sessions of this sign-in",
-    no_sessions: "None yet. Sessions that you or your programs get with this sign-in appear here.",
+    no_sessions: "None at present. Sessions that you or your programs get with this sign-in appear here until they end.",
     by_password: "password",
     by_code: "code of an MFA device",
     by_key: "security key",
@@ -280,7 +281,7 @@ texts! {
     later: "The broker cannot do this now. Nothing was changed.",
     later_next: "Try again in a few seconds.",
     internal_title: "Something is wrong with the broker",
-    internal: "The broker issued no credentials. Its log contains the reason.",
+    internal: "The broker could not finish this. Its logs may contain the reason, under the request ID.",
     internal_next: "Try again. If it happens again, give the request ID to an administrator.",
     client_title: "The request of the program is not valid",
     client_next: "Start the program again. If it happens again, send this page to the maintainer of the program.",

@@ -273,7 +273,8 @@ pub(super) fn encoded(text: &str) -> String {
 /// Returns 256 random bits in base64url, for a cookie.
 pub(super) fn random(broker: &Broker) -> Result<String, Problem> {
     use base64::Engine;
-    let bytes = entropy::bytes::<32>(&*broker.entropy).map_err(|_| Problem::internal())?;
+    let bytes = entropy::bytes::<32>(&*broker.entropy)
+        .map_err(|error| Problem::refused(&Error::from(error), None))?;
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
 }
 

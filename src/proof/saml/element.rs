@@ -1,6 +1,8 @@
 //! Reads the child elements, texts and attributes of an XML element, and refuses those that SAML
 //! does not allow there.
 
+use std::borrow::Cow;
+
 use roxmltree::Node;
 
 use super::refusal::Refusal;
@@ -16,10 +18,10 @@ const MAX_ID: usize = 1_024;
 pub(super) struct Element<'a, 'i>(pub Node<'a, 'i>, pub &'static str);
 
 impl<'a, 'i: 'a> Element<'a, 'i> {
-    pub fn wrong(self, rule: &'static str) -> Refusal {
+    pub fn wrong(self, rule: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal::Element {
             element: self.1,
-            rule,
+            rule: rule.into(),
         }
     }
 
@@ -45,7 +47,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
     pub fn one(self, namespace: &str, local: &'static str) -> Result<Node<'a, 'i>, Refusal> {
         self.optional(namespace, local)?.ok_or(Refusal::Element {
             element: local,
-            rule: "the element is missing",
+            rule: "the element is missing".into(),
         })
     }
 
@@ -65,7 +67,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
             None => Ok(first),
             Some(_) => Err(Refusal::Element {
                 element: local,
-                rule: "the element occurs more than once",
+                rule: "the element occurs more than once".into(),
             }),
         }
     }
@@ -96,7 +98,7 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
         match xml::attribute(self.0, name) {
             None | Some("") => Ok(None),
             Some(value) if is_plain(value) => Ok(Some(value.to_owned())),
-            Some(_) => Err(self.wrong("an attribute contains a control character")),
+            Some(_) => Err(self.wrong(format!("{name} contains a control character"))),
         }
     }
 
@@ -116,8 +118,11 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
     pub fn time(self, name: &str) -> Result<Option<Timestamp>, Refusal> {
         xml::attribute(self.0, name)
             .map(|text| {
-                time(text)
-                    .ok_or(self.wrong("a time does not have the form 2026-01-02T03:04:05Z (UTC)"))
+                time(text).ok_or_else(|| {
+                    self.wrong(format!(
+                        "{name} does not have the form 2026-01-02T03:04:05Z (UTC)"
+                    ))
+                })
             })
             .transpose()
     }

@@ -1,6 +1,8 @@
 //! Why a response is not accepted. There is one variant for each rule, with the values that break
 //! it. The operator sees them in the log; callers of the API only get the AWS error code.
 
+use std::borrow::Cow;
+
 use super::limits::XmlError;
 use super::signature::SignatureError;
 use crate::base::clock::Timestamp;
@@ -36,7 +38,7 @@ pub enum Refusal {
     #[error("the element {element} breaks a rule: {rule}")]
     Element {
         element: &'static str,
-        rule: &'static str,
+        rule: Cow<'static, str>,
     },
     /// The assertion is encrypted, and the provider's entry in the directory has no private keys.
     #[error(

@@ -153,7 +153,7 @@ impl Verified {
             // Used assertions are remembered by the time at which they were made.
             (assertion.issue_instant.minus(MADE_AHEAD) > rules.now).then_some(Refusal::Element {
                 element: "Assertion",
-                rule: "the IssueInstant is more than six minutes in the future",
+                rule: "the IssueInstant is more than six minutes in the future".into(),
             }),
             not_on_or_after(
                 "Conditions",
