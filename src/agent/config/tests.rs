@@ -122,7 +122,7 @@ fn errors_name_the_key_and_the_rule() {
         ),
         (
             "imds.instance_profile_arn = \"App\"",
-            "[imds] instance_profile_arn: must be arn:",
+            "[imds] instance_profile_arn: `App` must be arn:",
         ),
         ("imds.meta_data.iam = \"x\"", "[imds] meta_data: `iam`"),
         ("imds.principal = \"me\"", "unknown variant `me`"),
