@@ -88,7 +88,7 @@ impl ClockMarkFile {
     /// the clock since, nothing is written.
     ///
     /// # Errors
-    /// [`ClockMarkError`] if the file cannot be read or written.
+    /// [`ClockMarkError`] if the file cannot be locked, read or written.
     pub fn raise(&self, time: Timestamp, accepted: u64) -> Result<ClockMark, ClockMarkError> {
         self.exclusively(|| {
             let known = self.load()?.unwrap_or(ClockMark {
@@ -110,8 +110,7 @@ impl ClockMarkFile {
     /// change that ended everything issued before.
     ///
     /// # Errors
-    /// [`ClockMarkError::File`] if the file cannot be written. Its previous content does not
-    /// matter.
+    /// [`ClockMarkError::File`] if the file cannot be locked or written. Its previous content does not matter.
     pub fn accept(&self, time: Timestamp, sequence: i64) -> Result<ClockMark, ClockMarkError> {
         self.exclusively(|| {
             // An unreadable file is replaced. A running broker knows the number of confirmations

@@ -128,7 +128,8 @@ impl<'a> CommandContext<'a> {
 /// resource that it deletes.
 ///
 /// # Errors
-/// The error of the first command that breaks a rule; nothing was changed.
+/// The error of the first command that breaks a rule, or [`CommandError::Store`] if the store does not answer; nothing
+/// was changed.
 pub async fn execute(
     cx: CommandContext<'_>,
     actor: &Actor,
@@ -142,7 +143,7 @@ pub async fn execute(
 /// administrator, there must be one afterwards too. `None` skips this check.
 ///
 /// # Errors
-/// The same as for [`execute`], and [`CommandError::LastAdministrator`].
+/// The same as for [`execute`], and [`CommandError::LastAdministrator`] if there would be no administrator.
 pub async fn execute_in(
     mut writer: Writer<'_>,
     cx: CommandContext<'_>,
@@ -259,8 +260,8 @@ async fn change_one_aspect(
 /// Reads a resource from the store.
 ///
 /// # Errors
-/// `NoSuchEntity` if it does not exist, and `ConcurrentModification` if its version is not
-/// `expected`.
+/// `NoSuchEntity` if it does not exist, `ConcurrentModification` if its version is not `expected`, and
+/// [`CommandError::Store`] if it cannot be read.
 async fn current(
     writer: &mut Writer<'_>,
     name: &Name,

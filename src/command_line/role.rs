@@ -83,7 +83,8 @@ pub(crate) struct SessionArguments {
 /// Gets a session of the role.
 ///
 /// # Errors
-/// The same as for [`ask`], or the agent refuses or does not answer.
+/// The same as for [`ask`]; or the agent refuses or does not answer, or needs the ARN of the role and was given its
+/// name; or the answer lacks a value.
 pub(crate) async fn session(
     settings: &Settings,
     arguments: &SessionArguments,
@@ -175,8 +176,8 @@ impl Answer {
 /// Asks the broker for a session of the role.
 ///
 /// # Errors
-/// There are no credentials to sign with, a file cannot be read, or the broker refuses or cannot be
-/// reached.
+/// There are no credentials to sign with, a file cannot be read, flags contradict each other, no MFA code is entered,
+/// or the broker refuses or cannot be reached.
 pub(crate) async fn ask(settings: &Settings, arguments: &RoleArguments) -> Result<Answer, Failure> {
     let session_name = arguments
         .role_session_name

@@ -45,7 +45,7 @@ pub struct Import {
 /// accounts but are not declared are deleted.
 ///
 /// # Errors
-/// The error of the first declared resource that breaks a rule, or [`CommandError::Store`].
+/// The error of the first declared resource that breaks a rule, or an error of [`survey`].
 pub async fn plan(
     cx: CommandContext<'_>,
     declaration: Declaration,
@@ -221,9 +221,10 @@ impl Import {
     /// Applies all changes, or none if one fails. Returns the number of the last change.
     ///
     /// # Errors
-    /// `ConcurrentModification` if a resource was changed since the plan was made, `NoSuchEntity` if a declared
-    /// resource refers to one that does not exist, [`CommandError::LastAdministrator`] if nobody could administer the
-    /// directory afterwards, and the first of [`Import::errors`] if there are any.
+    /// `Validation` with the first of [`Import::errors`] if there are any, `ConcurrentModification` if a resource was
+    /// changed since the plan was made, `NoSuchEntity` if a declared resource refers to one that does not exist,
+    /// [`CommandError::LastAdministrator`] if nobody could administer the directory afterwards, [`CommandError::Store`]
+    /// if the store does not answer, or the error of another rule that a change breaks.
     pub async fn apply(&self, cx: CommandContext<'_>, actor: &Actor) -> Result<i64, CommandError> {
         Ok(self.write(cx, actor).await?.commit().await?)
     }

@@ -36,7 +36,7 @@ impl<'d> Guard<'d> {
     /// from `directory`, which may be slightly older.
     ///
     /// # Errors
-    /// [`CommandError::Store`] if the store does not answer.
+    /// [`CommandError::Store`] if the store does not answer or a row cannot be read.
     pub async fn begin(
         cx: CommandContext<'_>,
         writer: &mut Writer<'_>,
@@ -71,7 +71,8 @@ impl<'d> Guard<'d> {
     /// Checks that the directory still has an administrator with the rows as the transaction leaves them.
     ///
     /// # Errors
-    /// [`CommandError::LastAdministrator`] if it has none, although it had one before the transaction.
+    /// [`CommandError::LastAdministrator`] if it has none, although it had one before the transaction;
+    /// [`CommandError::Store`] if the store does not answer or a row cannot be read.
     pub async fn end(
         &mut self,
         cx: CommandContext<'_>,
@@ -134,7 +135,7 @@ async fn after(
 /// Compiles the whole directory of the store, in which [`Guard`] searches for administrators.
 ///
 /// # Errors
-/// [`CommandError`] if a row cannot be read or compiled.
+/// [`CommandError`] if the store does not answer, or a row cannot be read or compiled.
 pub(super) async fn load(cx: CommandContext<'_>) -> Result<Directory, CommandError> {
     let mut directory = Directory::empty().map_err(refused)?;
     let rows = cx.store.scan::<StoreError>(|kind, id, _, body| {

@@ -65,8 +65,8 @@ pub(super) fn unseal(resource: &mut Resource, cx: CommandContext<'_>) -> Result<
 /// key before.
 ///
 /// # Errors
-/// [`CommandError`] if a secret cannot be opened. The batch of rows that contains it was not
-/// changed.
+/// [`CommandError`] if a secret cannot be opened, or the store does not answer. The batch of rows in which that happens
+/// is not changed; earlier batches are.
 pub async fn reseal(cx: CommandContext<'_>, actor: &Actor) -> Result<usize, CommandError> {
     let mut names = Vec::new();
     cx.store

@@ -43,8 +43,8 @@ impl Found {
 /// Finds the credentials to sign with.
 ///
 /// # Errors
-/// There are none, a setting is incomplete or not supported (the message names it), or the broker refuses
-/// a role that the profile assumes.
+/// There are none, a setting is incomplete or not supported (the message names it), a file cannot be read, a
+/// `credential_process` fails, or the broker refuses the role that the profile assumes or does not answer.
 pub(super) async fn find(settings: &Settings) -> Result<Found, Failure> {
     let environment = &settings.environment;
     // A profile that is named by a flag takes precedence over keys in the environment, as in AWS's tools.

@@ -68,7 +68,7 @@ impl Settings {
     /// Finds the settings of an `sso-session`, or those of the chosen profile.
     ///
     /// # Errors
-    /// There is no such session, or the session or the profile has no start URL.
+    /// There is no such session, the session has no start URL, or the profile does not sign a person in.
     pub(crate) fn sso(&self, session: Option<&str>) -> Result<SsoSettings, Failure> {
         if let Some(name) = session {
             return self.sso_session(name);
@@ -198,7 +198,8 @@ impl Settings {
     /// profile does not sign a person in.
     ///
     /// # Errors
-    /// The profile is incomplete, nobody is signed in, or the broker refuses.
+    /// The profile is incomplete, nobody is signed in, the token cannot be read or kept, or the broker refuses or does
+    /// not answer.
     pub(super) async fn sso_credentials(
         &self,
         name: &str,
