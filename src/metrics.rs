@@ -183,7 +183,7 @@ impl Metrics {
             sessions_lost: made(
                 of,
                 "session_records_lost",
-                "Session records that could not be written to Redis",
+                "Session records and tokens that were dropped for lack of memory, or could not be written to Redis",
             ),
             sessions_forged: made(
                 of,
@@ -263,7 +263,7 @@ impl Metrics {
             saml_provider_usable_seconds: made(
                 of,
                 "saml_provider_usable_seconds",
-                "Seconds until the metadata or the last signing certificate of a SAML provider expires; 0 if it has expired",
+                "Seconds for which responses of a SAML provider are accepted without interruption; 0 if none is accepted now",
             ),
             shed: made(of, "shed", "Calls refused because a resource was exhausted"),
             mfa_refused: made(of, "mfa_codes_refused", "MFA codes refused"),
