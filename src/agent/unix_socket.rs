@@ -162,7 +162,10 @@ fn described(peer: &Peer) -> String {
             Some(executable) => {
                 text.push_str(&format!(", executable {}", executable.path.display()))
             }
-            None => text.push_str(", an executable that the agent cannot identify"),
+            None => text.push_str(
+                ", an executable that the agent cannot identify (it needs CAP_SYS_PTRACE to see \
+                those of other users)",
+            ),
         }
         match &program.unit {
             Some(unit) => text.push_str(&format!(", unit {unit}")),

@@ -48,7 +48,7 @@ pub fn load(path: &Path) -> Result<Option<Link>, FileError> {
     // A higher number would leave no room to count on from it.
     let link = link.filter(|link| link.sequence <= MAX_SEQUENCE);
     let rule = "must hold the number and the hash of the last line of an audit log, but does not: it was damaged or \
-        edited".to_owned();
+        edited. Check the log with `brevet audit verify`, without --config, before you remove this file".to_owned();
     link.map(Some).ok_or(FileError::Unfit {
         path: path.to_owned(),
         rule,

@@ -94,8 +94,9 @@ pub fn run(arguments: &AgentArguments) -> Result<(), Failure> {
             files::write_private(path, &serde_json::to_vec_pretty(&running.world)?)?;
         }
         if rustix::process::geteuid().is_root() {
-            tracing::warn!("the agent runs as root, although it needs no rights of root; run it as a user of its own \
-            (docs/how-to/sidecar.md)");
+            tracing::warn!("the agent runs as root, although it needs at most the capabilities CAP_NET_BIND_SERVICE \
+                and, to see the executables of other users, CAP_SYS_PTRACE; run it as a user of its own \
+                (docs/how-to/sidecar.md)");
         }
         tracing::info!(
             imds = running.world.imds.as_ref().map(|imds| imds.endpoint.as_str()),
