@@ -13,8 +13,8 @@ use crate::store::{Access, Store};
 /// watermark.
 ///
 /// # Errors
-/// The store cannot be opened, or is older than what this node has seen of it; otherwise the errors
-/// of `work`.
+/// The master key file cannot be read, or the store cannot be opened or is older than what this node has seen of it;
+/// otherwise the errors of `work`, or the watermark cannot be written after it.
 pub(super) async fn with_store<T, E: Into<Failure>>(
     config: &Config,
     now: Timestamp,

@@ -193,7 +193,7 @@ async fn relocate(config: &Config, to: &Place) -> Result<Vec<(String, i64)>, Fai
 /// Refuses a store that a broker uses.
 ///
 /// # Errors
-/// A text that names the brokers that use the store.
+/// A text that names the brokers that use the store, or the error of the store if it does not answer.
 async fn must_be_unused(store: &Store) -> Result<(), Failure> {
     let brokers = store.brokers().await?;
     // A broker that has not reported for a while counts too: it may come back.

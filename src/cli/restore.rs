@@ -318,7 +318,7 @@ impl Restore<'_> {
     /// were added to it.
     ///
     /// # Errors
-    /// A secret cannot be opened, or a broker could not serve the backup.
+    /// A secret cannot be opened, a broker could not serve the backup, or a master key file cannot be read or written.
     fn secrets(
         &self,
         runtime: &tokio::runtime::Runtime,

@@ -83,7 +83,7 @@ struct Way {
 /// trust policy names.
 ///
 /// # Errors
-/// The directory cannot be loaded, or has no such role.
+/// The directory cannot be loaded, or has no such role or several of this name.
 pub(super) fn who_may_assume(arguments: &WhoMayAssumeArguments) -> Result<(), Failure> {
     let live = Live::load(&arguments.config.config)?;
     let role = live.find("ROLE", &arguments.role, &["role"])?;
@@ -122,7 +122,7 @@ pub(super) fn who_may_assume(arguments: &WhoMayAssumeArguments) -> Result<(), Fa
 /// Lists the roles that a principal may assume.
 ///
 /// # Errors
-/// The directory cannot be loaded, or has no such principal.
+/// The directory cannot be loaded, or has no such principal or several of this name.
 pub(super) fn may_assume(arguments: &MayAssumeArguments) -> Result<(), Failure> {
     let live = Live::load(&arguments.config.config)?;
     let principal = live.find("PRINCIPAL", &arguments.principal, &["user", "role"])?;

@@ -95,8 +95,8 @@ struct Question<'a> {
 /// Decides a question from the directory, and prints the decision with its reasons.
 ///
 /// # Errors
-/// The action is not one name, the directory cannot be loaded, it has no such principal or role, or the request is
-/// denied.
+/// The action is not one name, the directory cannot be loaded, it has no such principal or role or several of this
+/// name, or the request is denied.
 fn ask(asked: &Question<'_>) -> Result<(), Failure> {
     if !names_one_action(asked.action) {
         return Err(
