@@ -226,8 +226,8 @@ fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Sets up the log by the flags of the command, or else by the flags that all commands accept, or else by
-/// BREVET_LOG.
+/// Sets up the log by the flags of the command, or else by the flags that all commands accept, or else by BREVET_LOG.
+/// `brevet exec` logs less by default than other commands.
 fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     let shown = match &arguments.command {
         Command::Serve(arguments) => Some(&arguments.log),

@@ -15,7 +15,8 @@ use crate::ops::relying::subject::Subject;
 /// The form of the answer, which depends on the form of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// One decision, because the request has no `evaluations`, or an empty list of them.
+    /// One decision: the endpoint is that for one evaluation, or the request has no `evaluations` or an empty list of
+    /// them.
     Single,
     /// A list of decisions, in the order of the request's `evaluations`.
     List,

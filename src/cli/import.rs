@@ -175,7 +175,8 @@ fn read(file: &Path, name: &str) -> Result<Declaration, Failure> {
     Ok(declaration)
 }
 
-/// The text of an error, without the internal prefixes `ValidationError: ` and `directory: `.
+/// The text of an error, without the internal prefixes `ValidationError: ` and `directory: `. If no administrator would
+/// be left, it also names the flag that allows that.
 fn message(error: &CommandError) -> String {
     if matches!(error, CommandError::LastAdministrator) {
         return format!("{error}, or add --allow-lockout");

@@ -52,7 +52,7 @@ pub(super) fn recorded<T>(
 /// Does what [`recorded`] does for a command that ends access, which runs even if the log cannot be written.
 ///
 /// # Errors
-/// The error of `work`.
+/// The errors of `work`, or the operating system gives no random bytes for the id of the record.
 pub(super) async fn recorded_if_possible<T>(
     log: &LocalLog,
     name: &'static str,

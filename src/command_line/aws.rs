@@ -365,8 +365,8 @@ impl Settings {
         identity::of(self)
     }
 
-    /// The folder for data that may be lost (XDG Base Directory Specification): `brevet` in XDG_CACHE_HOME, or
-    /// else in `.cache` of the home folder. `None` if neither variable is set.
+    /// The folder for data that may be lost (XDG Base Directory Specification): `brevet` in XDG_CACHE_HOME if that is
+    /// an absolute path, or else in `.cache` of HOME. `None` if neither variable can be used.
     pub(crate) fn cache_folder(&self) -> Option<PathBuf> {
         let cache = self.environment.get("XDG_CACHE_HOME").map(PathBuf::from);
         let at_home = || {

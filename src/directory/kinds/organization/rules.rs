@@ -256,7 +256,8 @@ fn check_attachments(organization: &OrganizationDetail, all: &mut Vec<String>) {
     all.sort();
 }
 
-/// Whether policies of a type may be attached. If the root leaves out `PolicyTypes`, all types may be.
+/// Whether policies of a type may be attached: the organization has all features, and the root lists the type. If the
+/// root leaves out `PolicyTypes`, all types may be attached.
 fn may_be_attached(organization: &OrganizationDetail, kind: &str) -> bool {
     let mut types = organization
         .roots
