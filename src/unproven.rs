@@ -91,7 +91,9 @@ impl Reason {
             Self::UnknownCertificate => {
                 "the directory maps the client certificate to no user, or the mapping is inactive"
             }
-            Self::SamlMetadata => "the metadata document of the SAML provider is not accepted",
+            Self::SamlMetadata => {
+                "the metadata document of the SAML provider is not accepted, or is that of another issuer"
+            }
         })
     }
 }

@@ -193,7 +193,7 @@ mod tests {
         };
         assert_eq!(
             rule(&strict),
-            "At least 15 characters; spaces are allowed. The password must contain a digit, a symbol. The password must differ \
+            "At least 15 characters; spaces are allowed. The password must contain each of these: a digit, a symbol. The password must differ \
              from the last 3 passwords."
         );
     }

@@ -179,6 +179,7 @@ impl Problem {
             StatusCode::FORBIDDEN => {
                 let next = match error.class() {
                     Class::Unauthenticated => t.ended_next,
+                    Class::WrongCredentials => t.internal_next,
                     _ => t.refused_next,
                 };
                 Self::new(status, t.refused_title, text, next)

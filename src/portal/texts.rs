@@ -241,7 +241,7 @@ texts! {
     change_password_ends: "Your other sign-ins end when you change your password.",
     password_changed: "The password is changed.",
     password_too_long: "The password is too long: it may have at most 128 characters.",
-    password_control: "The password contains a character that cannot be typed, such as a tab or a line break.",
+    password_control: "The password contains a control character, such as a tab or a line break.",
     wrong_current: "The current password is not correct.",
     // Errors.
     they_said: "The identity provider says:",

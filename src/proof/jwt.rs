@@ -24,7 +24,7 @@ const MAX_KEY_ID: usize = 512;
 pub enum TokenError {
     /// The token is not three parts of strict base64url with strict JSON in the first two, is too long, or has control
     /// characters in its claims.
-    #[error("the token is malformed")]
+    #[error("the token does not have the form of a JWT")]
     Malformed,
     /// The header lacks a key id, or requires something that is not supported or an algorithm that is not accepted.
     #[error("the token's header names an algorithm or requires something that is not accepted")]

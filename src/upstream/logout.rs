@@ -49,7 +49,7 @@ pub async fn logout(broker: &Broker, offered: &Offered, token: &str) -> Result<u
     );
     if !first.await.map_err(Error::from)? {
         return Err(Refused::NotProven(
-            "the token has already been used".to_owned(),
+            "the logout token has already been used".to_owned(),
         ));
     }
     let (subject, session) = (named.subject.as_deref(), named.session.as_deref());
