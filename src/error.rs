@@ -219,7 +219,7 @@ pub enum Error {
     /// `ValidationError`.
     #[error("{0}")]
     InvalidInput(String),
-    /// The value of `Marker` is not one that a page of this list returned.
+    /// The value of `Marker` does not have the form of the markers of this list.
     #[error("Invalid Marker.")]
     InvalidMarker,
     /// A parameter that names a policy by its ARN is not the ARN of a policy.

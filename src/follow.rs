@@ -1,5 +1,5 @@
-//! Follows the change feed, so that a change by another node or a command takes effect here within a second.
-//! Revocations are applied first, even if other changes cannot be applied.
+//! Follows the change feed, so that a change by another node or a command takes effect here, in most cases within a
+//! second. Revocations are applied first, even if other changes cannot be applied.
 
 mod announce;
 mod applied;

@@ -119,7 +119,7 @@ pub enum MustChange {
 pub enum Refused {
     /// The user does not exist, has no password, or has a different one.
     Wrong,
-    /// Too many wrong passwords were given. The password was not compared.
+    /// Too many wrong passwords were given, so even the right one is refused.
     Locked,
     /// The password is right but has expired, and only an administrator may set another one.
     Expired,

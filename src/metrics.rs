@@ -1,4 +1,5 @@
-//! The metrics, in Prometheus's text format. Labels come from fixed sets and never name a person.
+//! The metrics, in Prometheus's text format. Labels come from fixed sets, except for those that name a SAML provider,
+//! and never name a person.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;

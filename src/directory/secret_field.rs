@@ -39,7 +39,7 @@ impl SecretText {
     }
 }
 
-/// The names of all fields that hold a secret in clear. Their content is never shown or recorded.
+/// The names of all fields that hold a secret in clear. The record of a change does not contain their content.
 pub const SECRET_FIELDS: [&str; 6] = [
     "SecretAccessKey",
     "Base32StringSeed",

@@ -18,7 +18,7 @@ pub enum MfaError {
     /// The code is wrong, or was used before.
     #[error("MultiFactorAuthentication failed with invalid MFA one time pass code.")]
     Invalid,
-    /// The device is locked after too many wrong codes, so the code was not checked.
+    /// The user is locked out after too many wrong codes, so even a right one is refused.
     #[error(
         "MultiFactorAuthentication failed, too many invalid one time pass codes. Try again in 15 minutes; calls that need no code are not affected."
     )]

@@ -15,7 +15,7 @@ pub(super) enum Principals {
     AreNot(Box<[PrincipalPattern]>),
 }
 
-/// One entry of a Principal element. An entry never contains a wildcard.
+/// One entry of a Principal element. No entry contains a wildcard, except for `*` as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PrincipalPattern {
     /// `"*"`: everybody.

@@ -153,7 +153,8 @@ pub fn public_statement(trust: &Policy) -> Option<usize> {
     allows(trust).find(|(_, s)| public(s)).map(|(at, _)| at)
 }
 
-/// The AWS services that the Allow statements of a trust policy name, each once. No AWS service calls this broker.
+/// The AWS services that the Allow statements of a trust policy name, each once. No AWS service calls this broker, but
+/// AssumeRoleForWorkload takes the names of some services as principals.
 pub fn who_never_calls(trust: &Policy) -> Vec<String> {
     let mut found = Vec::new();
     for (_, statement) in allows(trust) {

@@ -36,7 +36,7 @@ pub(super) struct Draft {
     event_id: Uuid,
     /// The caller; `None` until it is authenticated.
     pub caller: Option<Arc<Caller>>,
-    /// The access key id in the request of a caller that could not be authenticated.
+    /// The access key id, or the name in the client certificate, of a caller that could not be authenticated.
     pub claimed_key: Option<String>,
     pub request_parameters: Option<Box<RawValue>>,
     pub response_elements: Option<Box<RawValue>>,

@@ -45,8 +45,8 @@ pub const ACTIONS: &[(&str, bool)] = &[
     not(any(test, feature = "internals")),
     allow(dead_code, reason = "tests compare this list with the protocols")
 )]
-/// The actions with which administrators list and end sessions. They exist only in gRPC, because
-/// AWS has no such actions.
+/// The actions with which administrators list and end sessions and sign-ins. They exist only in gRPC, because AWS has
+/// no such actions.
 pub const ADMINISTRATION: &[&str] = &[
     ListSessions::NAME,
     DescribeSession::NAME,

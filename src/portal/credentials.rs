@@ -48,8 +48,7 @@ struct Guide<'a> {
     brevet: String,
 }
 
-/// Issues credentials of the chosen role, and shows them. Reloading the page does not show them
-/// again.
+/// Issues credentials of the chosen role, and shows them. Reloading the page issues others.
 pub(super) async fn hand_out(visit: &mut Visit<'_>, mut form: Form) -> Result<Answer, Problem> {
     let role_arn = form.take("role");
     let Some(signed_in) = visit.signed_in.clone() else {

@@ -1,10 +1,8 @@
-//! Strict verification of foreign JSON Web Tokens: RFC 7519, RFC 7515, RFC 7517, RFC 8725, OpenID
-//! Connect Core 1.0 section 3.1.3.7. This module works on bytes and keys; it does not use a clock,
-//! the network or the directory.
+//! Strict verification of foreign JSON Web Tokens: RFC 7519, RFC 7515, RFC 7517, RFC 8725, OpenID Connect Core 1.0
+//! section 3.1.3.7. This module works on bytes and keys; it does not use a clock, the network or the directory.
 //!
-//! A token does not choose how it is verified: the key comes from the provider, and the key
-//! determines the algorithm. A token is parsed only once, so the parsed claims are those that were
-//! signed.
+//! A token does not choose how it is verified: the key comes from the provider, and the key determines which algorithms
+//! are accepted. A token is parsed only once, so the parsed claims are those that were signed.
 
 mod adapter;
 mod claims;

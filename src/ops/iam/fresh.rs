@@ -1,7 +1,7 @@
-//! The rule for users who change their own credentials. A user that has an MFA device may change
-//! its own devices, access keys and password only with an MFA code from the last 15 minutes, and
-//! not through a role. Without this rule, a thief of the user's access key could remove the second
-//! factor or make more keys.
+//! The rule for users who change their own credentials. A user that has an MFA device may change its own devices and
+//! access keys, and its own password without the old one, only with an MFA code from the last 15 minutes, and not
+//! through a role. Without this rule, a thief of the user's access key could remove the second factor or make more
+//! keys.
 
 use super::action::{Action, permission};
 use crate::directory::User;

@@ -90,8 +90,8 @@ impl Action for GetUser {
     }
 }
 
-/// Changes the name or the path of a user. Its policies, keys, memberships and all references to it
-/// stay valid.
+/// Changes the name or the path of a user. Its policies, keys and memberships stay, and trust policies and bucket
+/// policies that name it go on to name it. Policies with its ARN as a resource are not changed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct UpdateUser {

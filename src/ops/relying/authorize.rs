@@ -32,8 +32,8 @@ const MAX_ACTION: usize = 128;
 const MAX_RESOURCE: usize = 2_048;
 /// The number of items that are decided before the task yields to other calls.
 const AT_ONCE: usize = 8;
-/// The longest time for which a service may cache an answer. A revocation is in force on every
-/// broker within two seconds; at a service with a cached answer, it takes effect this much later.
+/// The longest time for which a service may cache an answer. At a service with a cached answer, a revocation takes
+/// effect up to this much later than on the broker.
 const CACHED: Duration = Duration::from_secs(2);
 
 /// One item of a call: a request that the subject made to the service.
