@@ -36,7 +36,7 @@ pub(super) fn service_provider(
         check("[saml] recipients", &recipients)?;
         let is_url = |url: &String| url.starts_with("https://") || url.starts_with("http://");
         if !recipients.iter().all(is_url) {
-            let rule = "must be URLs, such as `https://sts.example.com/saml/acs`";
+            let rule = "must be https or http URLs, such as `https://sts.example.com/saml/acs`";
             return Err(value("[saml] recipients", rule));
         }
         made.recipients = recipients;

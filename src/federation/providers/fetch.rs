@@ -96,7 +96,7 @@ impl Fetcher {
             let discovery = self.discovery(http, provider).await?;
             let keys = discovery.get("jwks_uri").and_then(|v| v.as_str());
             let keys = keys.ok_or(FetchError::Content(
-                "the discovery document has no valid `jwks_uri`",
+                "the discovery document has no `jwks_uri`, or its `jwks_uri` is not a string",
             ))?;
             let keys = self.get(http, keys, MAX_KEY_SET_BYTES).await?;
             KeySet::parse(&keys).map_err(|_| {

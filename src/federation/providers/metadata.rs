@@ -53,9 +53,13 @@ impl Metadata {
         let names_issuer = document.get("authorization_response_iss_parameter_supported");
         Ok(Self {
             authorization_endpoint: url("authorization_endpoint")
-                .ok_or("the discovery document has no valid `authorization_endpoint`")?,
+                .ok_or("the discovery document has no `authorization_endpoint` that is an https URL of at most 2048 printable ASCII \
+                     characters without user, password and `#` (a private address needs [federation] \
+                     private_addresses)")?,
             token_endpoint: url("token_endpoint")
-                .ok_or("the discovery document has no valid `token_endpoint`")?,
+                .ok_or("the discovery document has no `token_endpoint` that is an https URL of at most 2048 printable ASCII \
+                     characters without user, password and `#` (a private address needs [federation] \
+                     private_addresses)")?,
             end_session_endpoint: url("end_session_endpoint"),
             token_endpoint_auth_methods: methods,
             names_issuer: names_issuer.and_then(Value::as_bool).unwrap_or(false),

@@ -433,7 +433,8 @@ impl Pod {
 
 fn role_arn(arn: &str) -> Result<RoleArn, &'static str> {
     RoleArn::parse("RoleArn", arn)
-        .map_err(|_| "The directory's entry for the role of the workload has no valid ARN.")
+        .map_err(|_| "The ARN of the workload's role in the directory is not the ARN of a role (`arn:aws:iam::ACCOUNT:role/NAME`, \
+               at most 2048 characters).")
 }
 
 #[derive(Default, Serialize)]
