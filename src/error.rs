@@ -254,10 +254,12 @@ pub enum Error {
     #[error("Authentication code for device is not valid.")]
     InvalidAuthenticationCode,
     /// An operation of the store failed. Nothing was granted.
-    #[error("The broker cannot answer at the moment: the store is not available.")]
+    #[error("The broker cannot answer at the moment: an operation of the store failed.")]
     Store(Cause),
     /// The master key cannot be used. Nothing was changed.
-    #[error("The broker cannot answer at the moment: the master key is not available.")]
+    #[error(
+        "The broker cannot answer at the moment: a secret cannot be sealed or opened with the master key."
+    )]
     MasterKey(Cause),
     /// An entity of the directory refers to another that does not exist. Nothing was granted.
     #[error("An internal error occurred.")]
@@ -410,7 +412,7 @@ impl Error {
                 tracing::warn!(%error, "a call was refused because the store failed");
             }
             Self::MasterKey(error) => {
-                tracing::error!(%error, "a change was refused because the master key cannot be used");
+                tracing::error!(%error, "a change was refused because a secret cannot be sealed or opened with the master key");
             }
             Self::Dangling(error) => {
                 tracing::error!(%error, "a call was refused because the directory is inconsistent: add the missing entry, or remove the reference");

@@ -579,7 +579,7 @@ async fn mf_01_mf_02_two_nodes_take_a_code_once_and_count_as_one() {
         session_token(&one, &alice, Some((SERIAL, &right)))
             .await
             .unwrap_err()
-            .contains("store is not available")
+            .contains("an operation of the store failed")
     );
 }
 
