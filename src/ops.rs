@@ -67,10 +67,10 @@ struct Traces {
     unsigned: OnceLock<UnsignedToken>,
 }
 
-/// Serves one call. If the caller disconnects, the call still runs to its end.
+/// Serves one call. If the caller disconnects, the call still runs to its end, but no longer waits for a connection to
+/// the store.
 ///
-/// `evidence` and `input` are the results of parsing, so that a malformed request is recorded as a
-/// refusal, too.
+/// `evidence` and `input` are the results of parsing, so that a malformed request is recorded as a refusal, too.
 pub async fn serve<O: Operation>(
     broker: &Arc<Broker>,
     evidence: Result<Evidence, Error>,

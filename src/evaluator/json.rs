@@ -334,7 +334,8 @@ fn is_control(c: char) -> bool {
 const NO_CONTROL_CHARACTERS: &str =
     "must not contain control characters other than tab, line feed and carriage return";
 
-/// Shortens foreign text to 64 characters on one line, for an error message.
+/// Cuts foreign text to its first 64 characters and escapes special ones, so that an error message with it stays on one
+/// line.
 pub(super) fn clip(text: &str) -> String {
     text.chars().take(64).flat_map(char::escape_debug).collect()
 }

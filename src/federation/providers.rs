@@ -190,8 +190,8 @@ impl Providers {
         entry.usable(now, id)
     }
 
-    /// Refreshes the keys of providers in use that are no longer recent, each in its own task. Must
-    /// be called periodically.
+    /// Refreshes the keys of providers in use that are no longer recent, each in its own task, and drops the keys that
+    /// nobody has used for [`MAX_AGE`]. Must be called periodically.
     pub fn refresh(self: &Arc<Self>) {
         let now = self.clock.monotonic();
         let due: Vec<Arc<Entry>> = {

@@ -66,8 +66,8 @@ pub(super) fn apply(
 }
 
 impl Applied {
-    /// Puts the directory in force, and then writes the changes to the audit log. Revocations are in
-    /// force already. `asked_at` is the monotonic time at which the head of the feed was requested.
+    /// Puts the directory in force, and then writes the first [`MAX_AUDITED`] changes to the audit log. Revocations are
+    /// in force already. `asked_at` is the monotonic time at which the head of the feed was requested.
     pub(super) fn put_in_force(self, broker: &Broker, asked_at: Duration) {
         if let Some(directory) = self.directory {
             broker.directory.store(Arc::new(directory));

@@ -26,7 +26,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a stream lasts at most. The client then opens a new one.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
-/// Answers a call of WatchRevocations with a stream, which ends when `stop` becomes true.
+/// Answers a call of WatchRevocations with a stream. It ends when `stop` becomes true, when the caller would be
+/// refused, and after [`LONGEST`].
 pub(super) async fn answer(call: Call, stop: watch::Receiver<bool>) -> Response<Body> {
     let broker = call.broker().clone();
     let read = |message: pb::WatchRevocationsRequest| {

@@ -24,8 +24,8 @@ pub struct Refusal {
     pub error: Error,
 }
 
-/// Refuses and records a call to an unknown or unsupported action. If the caller cannot be
-/// authenticated, it gets the authentication error instead.
+/// Refuses and records a call to an unknown or unsupported action. A caller whose credentials are not accepted gets the
+/// authentication error instead.
 pub async fn refuse(
     broker: &Arc<Broker>,
     service: Service,

@@ -88,7 +88,8 @@ impl Problem {
         problem
     }
 
-    /// The form was sent from elsewhere than a page of this broker, or from a page that belongs to an earlier sign-in.
+    /// The form was sent from elsewhere than a page of this broker, from a page that belongs to an earlier sign-in, or
+    /// by a user who must first choose another password.
     pub(super) fn forged() -> Self {
         let t = &ENGLISH;
         let status = StatusCode::FORBIDDEN;
@@ -102,7 +103,7 @@ impl Problem {
             .recorded_as(error)
     }
 
-    /// The form was sent after the sign-in had ended.
+    /// The sign-in has ended, or its user was deleted.
     pub(super) fn ended() -> Self {
         let t = &ENGLISH;
         let status = StatusCode::FORBIDDEN;
@@ -141,7 +142,7 @@ impl Problem {
         }
     }
 
-    /// The broker has an internal error, which is in its log.
+    /// The broker has an internal error.
     pub(super) fn internal() -> Self {
         let t = &ENGLISH;
         let status = StatusCode::INTERNAL_SERVER_ERROR;

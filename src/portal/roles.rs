@@ -112,7 +112,8 @@ async fn list(visit: &Visit<'_>, sign_in: &SignIn, from: Option<&str>) -> Result
     })
 }
 
-/// Returns the roles in all accounts that match a query.
+/// Returns the roles in all accounts that match a query: at most [`ON_A_PAGE`], from the first [`SEARCHED_PAGES`] pages
+/// of the list.
 async fn search(visit: &Visit<'_>, sign_in: &SignIn, query: &str) -> Result<Found, Error> {
     let (broker, origin) = (visit.broker, visit.origin);
     let mut found = Found::default();

@@ -367,7 +367,8 @@ pub(super) async fn sign_out(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
         .clearing_cache())
 }
 
-/// Shows the page after signing out, with a link for signing out at the identity provider as well.
+/// Shows the page after signing out, with a link for signing out at the identity provider as well if the provider has
+/// an address for that.
 pub(super) async fn signed_out(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     if visit.signed_in.is_some() {
         return Ok(Answer::go_to("/portal"));

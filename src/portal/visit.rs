@@ -226,8 +226,8 @@ impl<'a> Visit<'a> {
             .with_cookie(cookies::remove(cookies::BEFORE)))
     }
 
-    /// Gives the browser the new cookie of its sign-in. A sign-in gets a new handle whenever a
-    /// factor is added.
+    /// Gives the browser the new cookie of its sign-in. A sign-in gets a new handle whenever a factor is added or the
+    /// password is changed.
     pub(super) fn rotate(&mut self, handle: &Handle, sign_in: &SignIn) {
         let handle = handle.expose();
         self.new_cookies

@@ -85,7 +85,7 @@ impl Numbers {
     }
 }
 
-/// Returns a forged copy of a response, with the subject `mallory` and another role.
+/// Returns a forged copy of a response or an assertion, with the subject `mallory` and another role.
 fn evil(xml: &str) -> String {
     let text = for_mallory(xml);
     assert!(text.contains("mallory"));

@@ -275,8 +275,8 @@ impl Simulator {
         )
     }
 
-    /// Returns the account that owns a resource: the account in its ARN, or else the one in
-    /// `ResourceOwner`.
+    /// Returns the account that owns a resource: the account in its ARN, or else the one in `ResourceOwner`, or else
+    /// that of the caller.
     fn owner_of(&self, resource: &str) -> AccountId {
         Arn::parse(resource)
             .and_then(|arn| AccountId::parse(arn.account))
