@@ -82,7 +82,8 @@ impl Face for Container {
             return self.unproven(
                 StatusCode::NOT_FOUND,
                 "ResourceNotFound",
-                "No [[container.workload]] of this agent has this path. The path must be /credentials/ followed by the name of a workload.",
+                "There are no credentials at this path. The path is /credentials/ followed by the name of a \
+                 [[container.workload]] at an agent, and /credentials at the endpoint of `brevet exec`.",
             );
         };
         let given = match authorization(request.headers()) {
@@ -100,8 +101,9 @@ impl Face for Container {
                 StatusCode::FORBIDDEN,
                 "AccessDenied",
                 "The header Authorization does not hold the token of this workload, or the agent cannot read the \
-                 token (the agent's log then says why). Set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE of the workload \
-                 to the token_file of its [[container.workload]].",
+                 token (the agent's log then says why). For a workload of an agent, set \
+                 AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to the token_file of its [[container.workload]]; `brevet \
+                 exec` itself sets AWS_CONTAINER_AUTHORIZATION_TOKEN for its program.",
             );
         }
         let now = self.clock.now();

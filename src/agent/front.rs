@@ -96,7 +96,9 @@ fn check_host<B>(request: &Request<B>, hosts: &Hosts) -> Result<(), Refused> {
     hosts.check(host).map_err(|other| {
         let message = match other {
             OtherHost::Foreign => {
-                "The request names another host or another port in the header Host. Call this agent by its address and port, or add the name to `hosts` in its configuration."
+                "The request names another host or another port in the header Host. Use the address and port at \
+                 which the agent listens (`localhost` at a Unix socket), or add the name to `hosts` of the \
+                 listener's section, if the section has this key."
             }
             OtherHost::Misspelled => {
                 "The host must be written in its usual form: an IPv4 address as four decimal numbers and not as an \

@@ -39,7 +39,8 @@ impl From<FetchError> for Refusal {
             }
             // Which files the agent has is not for workloads.
             FetchError::File(_) | FetchError::Identity(_) => Refusal::Unavailable {
-                reason: "this agent cannot use a file that it needs to call the broker; the agent's log says why"
+                reason: "what this agent needs to call the broker cannot be read, or cannot be used again; the \
+                    agent's log says why"
                     .to_owned(),
             },
             error => Refusal::Unavailable {

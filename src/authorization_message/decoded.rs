@@ -97,7 +97,7 @@ impl Message {
                     let near = c.near_miss.map(|n| format!(" ({n})")).unwrap_or_default();
                     format!(
                         "No policy denies the request, but at least one policy that must allow it does not (identity, \
-                        resource, session, boundary or organization). Closest match: statement {} requires {} {} \
+                        resource, session, scope-down, boundary or organization). Closest match: statement {} requires {} {} \
                         `{}`, but the request has {got}{near}.",
                         disclosure.place(s),
                         c.operator,
@@ -106,7 +106,7 @@ impl Message {
                     )
                 }
                 (None, None) => "No policy denies the request, but at least one policy that must allow it does not \
-                (identity, resource, session, boundary or organization).".to_owned(),
+                (identity, resource, session, scope-down, boundary or organization).".to_owned(),
             },
         };
         if self.cut && self.limits.is_empty() {

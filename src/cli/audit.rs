@@ -102,7 +102,7 @@ fn conclude(report: &Report, head: Option<Link>) -> Result<(), Failure> {
     }
     if report.before_the_chain > 0 {
         print::note(format_args!(
-            "The first {} lines were written before the log had a hash chain and could not be checked.",
+            "The first {} lines are not part of the hash chain, which begins after them, and could not be checked.",
             report.before_the_chain
         ));
     }

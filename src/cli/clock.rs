@@ -91,7 +91,7 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
         "The latest time that this node has seen is now {now}; {before}."
     ));
     print::note(format_args!(
-        "Every session that was issued before now has ended (change {sequence}). A running broker is ready again \
+        "Every session that was issued before now has ended (change {sequence}). A running broker notices this \
          within seconds."
     ));
     Ok(())

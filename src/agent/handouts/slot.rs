@@ -317,7 +317,7 @@ impl Slot {
             }
         };
         tracing::warn!(wanted = %self.wanted, %refusal, cause, again_at = %again_at, "could not get a session from \
-        the broker; the agent tries again at the time again_at");
+            the broker; the next attempt is at the time again_at");
         plan.refusal = Some(refusal);
         plan.on_demand_at = again_at;
         plan.ahead_at = again_at;

@@ -75,8 +75,8 @@ impl Source for Asked {
                 return Ok(first);
             }
             if self.arguments.role.proves_only_once() {
-                let rule = "the web identity token or SAML response can be used for one session only; run the command \
-                    again with a new one";
+                let rule = "the MFA code, the SAML response or the token from standard input was used for the first \
+                    session and cannot be used again; run the command again with a new one";
                 return Err(FetchError::Identity(rule.to_owned()));
             }
             let settings = Settings::of(&self.arguments.role.call).map(Settings::without_questions);

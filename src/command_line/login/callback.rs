@@ -102,7 +102,8 @@ fn answer<B>(
     }
     let query = request.uri().query().unwrap_or_default();
     let refused = || {
-        let text = "This page is not the result of the sign-in that `brevet login` waits for. Run the command again.";
+        let text = "This page is not the result of the sign-in for which a command on this computer waits. Run the \
+            command again.";
         (page(StatusCode::BAD_REQUEST, text), None)
     };
     let Ok(mut parameters) = Parameters::read(query.as_bytes()) else {

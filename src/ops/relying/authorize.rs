@@ -355,7 +355,7 @@ impl Decided {
             _ => (
                 Code::ImplicitDeny,
                 "No policy denies the request, but at least one policy that must allow it does not (identity, \
-                resource, session, boundary or organization).",
+                resource, session, scope-down, boundary or organization).",
             ),
         };
         Self::refused(code, denied.note.as_deref().unwrap_or(sentence))
