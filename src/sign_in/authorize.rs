@@ -240,7 +240,7 @@ async fn new_code(broker: &Broker, request: &Request, sign_in: &SignIn) -> Resul
         ..GrantRow::new(id, now.plus(LASTS), sealed)
     };
     if !broker.store.add_grant(GrantKind::Code, row, now).await? {
-        let text = "You have allowed too many programs within a minute. Try again later.";
+        let text = "You have allowed too many programs in a short time. Try again later.";
         return Err(GrantErrorKind::AccessDenied.because(text).into());
     }
     Ok(code.expose().clone())

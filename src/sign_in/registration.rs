@@ -181,7 +181,8 @@ fn digest(client_id: &str) -> String {
 }
 
 fn unknown() -> Error {
-    let text = "There is no such program, or its secret is wrong. Register it again: `aws sso logout` deletes the old registration of the AWS CLI.";
+    let text = "There is no such program, or its secret is wrong. Register it again; for the AWS CLI, delete the files in \
+        ~/.aws/sso/cache, which contain the old registration, and run `aws sso login`.";
     GrantErrorKind::InvalidClient.because(text).into()
 }
 

@@ -70,7 +70,7 @@ pub enum StoreError {
     Unmovable(String),
     /// Another process has locked the SQLite store.
     #[error(
-        "{0}: another broker serves this store; stop it first (a SQLite store is for one broker, PostgreSQL for several)"
+        "{0}: another broker serves this store, or another brevet command is using it; stop that first (a SQLite store is for one broker, PostgreSQL for several)"
     )]
     InUse(PathBuf),
     /// The disk is full, or the process or database user may not write.
@@ -120,7 +120,8 @@ pub enum StoreError {
     /// The last change of the store is earlier than one that this node has already seen.
     #[error(
         "the store is at change {found}, but this broker has seen change {seen}: the store was restored to an earlier \
-         state"
+         state. To continue with the store as it is, run `brevet restore --accept`, which ends everything that was \
+         issued before"
     )]
     WentBack {
         /// The number of the store's last change.

@@ -296,8 +296,8 @@ impl Refusal {
                  changed in transit."
             }
             Self::MisplacedSignature => {
-                "The identity provider must put one signature directly into the Response, the Assertion or each of \
-                 both, and none elsewhere. If it does, the response was changed in transit."
+                "The identity provider must put one signature directly into the Response, into the Assertion, or into \
+                 each of them, and none elsewhere. If it does, the response was changed in transit."
             }
             Self::Status { .. } => {
                 "The identity provider did not authenticate the user, or refuses this service provider. The log \
