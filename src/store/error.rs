@@ -70,7 +70,8 @@ pub enum StoreError {
     Unmovable(String),
     /// Another process has locked the SQLite store.
     #[error(
-        "{0}: another broker serves this store, or another brevet command is using it; stop that first (a SQLite store is for one broker, PostgreSQL for several)"
+        "{0}: another broker serves this store, or another brevet command is using it; stop it first (a SQLite store is \
+         for one broker, PostgreSQL for several)"
     )]
     InUse(PathBuf),
     /// The disk is full, or the process or database user may not write.

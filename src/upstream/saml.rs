@@ -88,8 +88,11 @@ pub async fn start(
     let metadata = metadata
         .map_err(|_| unfit("the broker does not accept the provider's metadata document"))?;
     let url = metadata.redirect_endpoint();
-    let url = url
-        .ok_or_else(|| unfit("the provider's metadata has no SingleSignOnService for redirects with an http or https URL"))?;
+    let url = url.ok_or_else(|| {
+        unfit(
+            "the provider's metadata has no SingleSignOnService for redirects with an http or https URL",
+        )
+    })?;
     let here = &broker.service_provider;
     let entity_id = here.entity_id.as_deref();
     let entity_id = entity_id.ok_or_else(|| unfit("[saml] entity_id is not set"))?;
