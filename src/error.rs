@@ -129,7 +129,8 @@ pub enum Error {
     SignatureDoesNotMatch(String),
     /// The action with this name may not be called by a presigned URL.
     #[error(
-        "A presigned request may not call {0}: sign it in the Authorization header. For an action of STS, the operator can also name the action in [sts] presigned_actions."
+        "A presigned request may not call {0}: sign the request in the Authorization header. For an action of STS, the \
+         operator can also name the action in [sts] presigned_actions."
     )]
     PresignedAction(&'static str),
     /// The request is for an action of an AWS service that Brevet does not implement.

@@ -133,7 +133,8 @@ pub(super) fn s3(section: S3Section, base: &Path) -> Result<S3, ConfigError> {
     let is_shared = |region: &&String| stores.iter().any(|store| store.region == **region);
     if let Some(region) = regions.find(is_shared) {
         let rule = format!(
-            "`{region}` is the region of one of the [[s3.stores]]: with the keys that a gateway gets, it could sign requests to this store; give the store or the gateway another region"
+            "`{region}` is the region of one of the [[s3.stores]]: with its signing keys, a gateway could sign \
+             requests to this store; give the store or the gateway another region"
         );
         return Err(value("[s3] gateway_regions", rule));
     }

@@ -26,7 +26,7 @@ impl Remains {
     pub fn instruction(self) -> &'static str {
         match self {
             Self::InlinePolicies | Self::AttachedPolicies => "delete or detach its policies first",
-            Self::Groups => "remove it from its groups first",
+            Self::Groups => "remove the user from its groups first",
             Self::Role => "remove its role first",
             Self::Versions => "delete its other versions first",
             Self::Referrers(_) => "delete the entries that refer to this one first",

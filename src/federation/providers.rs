@@ -239,7 +239,8 @@ impl Providers {
         match fetched {
             Ok(keys) => known.keys = Some((Arc::new(keys), now)),
             Err(error) => {
-                tracing::warn!(provider = %entry.provider.url, %error, "the keys of an identity provider could not be fetched; the broker uses the last keys until they are 24 hours \
+                tracing::warn!(provider = %entry.provider.url, %error, "the keys of an identity provider could not be fetched; \
+                     the broker uses the last keys until they are 24 hours \
                      old, and asks again");
             }
         }

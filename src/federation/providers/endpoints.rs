@@ -67,7 +67,8 @@ impl MetadataCache {
             Err(error) => {
                 if !asked_lately {
                     known.failed_at = Some(now);
-                    tracing::warn!(provider = %provider.url, %error, "the metadata of an identity provider could not be fetched; the broker uses the last metadata until it is 24 \
+                    tracing::warn!(provider = %provider.url, %error, "the metadata of an identity provider could not be \
+                         fetched; the broker uses the last metadata until it is 24 \
                          hours old, and asks again when somebody signs in");
                 }
                 let usable = known

@@ -239,7 +239,7 @@ fn check_attachments(organization: &OrganizationDetail, all: &mut Vec<String>) {
         if attached && !may_be_attached(organization, kind) {
             all.push(format!(
                 "Policies of the type {kind} are attached, although the FeatureSet or the root's PolicyTypes do not \
-                enable this type: enable it, or detach these policies"
+                enable this type: enable the type, or detach these policies"
             ));
         }
     }
