@@ -147,8 +147,8 @@ struct ConfigArgument {
     config: PathBuf,
 }
 
-/// Runs the command line and returns its exit status: 0 for success, 1 for a failure, 2 for a command line
-/// that was not understood.
+/// Runs the command line and returns its exit status: 0 for success, 1 for a failure, 2 for a command line that was not
+/// understood. For `exec`, it is the exit status of the program.
 pub fn main() -> ExitCode {
     process::keep_memory_private();
     let words: Vec<String> = std::env::args_os()

@@ -236,8 +236,8 @@ fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// Cuts off an incomplete last line, which is left if the machine crashed before the command began.
-/// Returns the length of the rest.
+/// Cuts off an incomplete last line, which is left if the machine crashed while a command wrote it. Returns the length
+/// of the rest.
 fn whole_lines(file: &File) -> io::Result<u64> {
     let length = file.metadata()?.len();
     let tail = length.min(u64::try_from(line::MAX_LINE).unwrap_or(u64::MAX));

@@ -152,7 +152,8 @@ impl Counted {
             .fold(0, u64::saturating_add)
     }
 
-    /// Makes one record for each kind. `id` generates the identifier of each record.
+    /// Makes one record for each kind of call, and one for all calls whose kinds are not counted separately. `id`
+    /// generates the identifier of each record.
     pub(super) fn records(
         &self,
         region: &str,

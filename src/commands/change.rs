@@ -145,7 +145,7 @@ impl Revoked {
 }
 
 /// Finds the fields that differ, and returns their old and their new values, with policies as digests and without
-/// secrets.
+/// secrets. If there is only an old or only a new value, returns the whole value.
 fn differing(old: Option<Value>, new: Option<Value>) -> (Option<Value>, Option<Value>) {
     match (old, new) {
         (Some(Value::Object(old)), Some(Value::Object(new))) => {

@@ -45,7 +45,8 @@ impl Sink {
         }
     }
 
-    /// Reads the last line of a regular file, without its line feed.
+    /// Reads the last line of a regular file, without its line feed. `None` if the file is empty, or the log is not a
+    /// regular file.
     pub fn last_line(&self) -> io::Result<Option<Vec<u8>>> {
         let Self::File { file, length, .. } = self else {
             return Ok(None);

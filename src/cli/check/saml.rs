@@ -11,9 +11,9 @@ const RENEW: &str = "run `brevet saml put-provider --arn ARN --metadata FILE` wi
 metadata (if the directory is a file, put the document into that file)";
 
 impl Look<'_> {
-    /// Adds a line about the broker as a service provider, and one for each SAML provider. The first is
-    /// also printed if there are no providers yet, because an identity provider's administrator may need it
-    /// to make the metadata.
+    /// Adds a line about the broker as a service provider, and one for each SAML provider. Unless the broker accepts no
+    /// assertions, the first is also printed if there are no providers yet, because an identity provider's
+    /// administrator may need it to make the metadata.
     pub(super) fn saml(&mut self, directory: Option<&Directory>) {
         let Some(directory) = directory else { return };
         let mut providers: Vec<_> = directory.saml_providers().collect();
@@ -29,7 +29,8 @@ impl Look<'_> {
         }
     }
 
-    /// Makes the line with the names that an identity provider's administrator has to enter.
+    /// Makes the line with the names that an identity provider's administrator has to enter, or a failure if the broker
+    /// accepts no assertions.
     fn service_provider(&self) -> Line {
         let here = &self.config.service_provider;
         if here.accepts_nobody() {
