@@ -174,8 +174,8 @@ impl Audit {
         !self.shared.lock().failing
     }
 
-    /// Records a call that issues credentials or changes something, and waits until the record is on
-    /// stable storage.
+    /// Records a call that issues credentials or changes something, and waits until the record is written, and synced
+    /// to the disk if the log is synced.
     ///
     /// # Errors
     /// [`AuditError`] if it is not within [`DEADLINE`], or if too many lines are waiting already. The caller must then
@@ -193,9 +193,9 @@ impl Audit {
         }
     }
 
-    /// Records a call that issues a session, and signs the session's token together with those of the
-    /// calls whose records are written at the same time. Returns the proof once the record is on
-    /// stable storage.
+    /// Records a call that issues a session, and signs the session's token together with those of the calls whose
+    /// records are written at the same time. Returns the proof once the record is written, and synced to the disk if
+    /// the log is synced.
     ///
     /// # Errors
     /// [`SignError::Audit`] as for [`Audit::commit`]; [`SignError::Key`] if the key was revoked
@@ -376,8 +376,8 @@ impl Audit {
         self.shared.wake(&mut state);
     }
 
-    /// Writes everything that is queued and counted, and ends the thread. A thread that does not end within
-    /// [`DEADLINE`] is left behind.
+    /// Writes everything that is queued and counted if the log can be written, and ends the thread. A thread that does
+    /// not end within [`DEADLINE`] is left behind.
     pub fn close(&self) {
         {
             let mut state = self.shared.lock();

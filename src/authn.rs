@@ -151,7 +151,7 @@ impl Shown {
     }
 }
 
-/// Authenticates a caller. Returns the caller and what it signed. `service` is the service that a
+/// Authenticates a caller. Returns the caller and, for a signed request, the signature. `service` is the service that a
 /// signature must name: `sts` or `iam`.
 ///
 /// # Errors

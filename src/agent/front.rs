@@ -109,7 +109,8 @@ fn check_host<B>(request: &Request<B>, hosts: &Hosts) -> Result<(), Refused> {
     })
 }
 
-/// Whether a path can be understood in only one way: it has no empty part, no dot segment and no escape.
+/// Whether a path can be understood in only one way: it has no empty part before its end, no dot segment, no `\` and
+/// `;`, and no escape.
 fn is_plain(path: &str) -> bool {
     let bytes = path.as_bytes();
     // Neither of the two has branches, so that many bytes are looked at together.

@@ -90,7 +90,7 @@ impl TokenFile {
             .unwrap_or(false)
     }
 
-    /// Calls `use_it` with the token; `None` while the file cannot be read.
+    /// Calls `use_it` with the token; `None` while the file cannot be read or does not hold a token.
     fn with<T>(&self, use_it: impl FnOnce(&Secret<String>) -> T) -> Option<T> {
         let now = self.clock.monotonic();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

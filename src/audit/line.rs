@@ -157,8 +157,8 @@ fn cut_to(mut line: Vec<u8>, limit: usize) -> Vec<u8> {
 }
 
 impl Cut {
-    /// Copies JSON without white space, as [`serialize`] makes it, and shortens it. A list `tags`
-    /// that was shortened is followed by a member `tagsTotal` with the number of its items.
+    /// Copies JSON without white space, as [`serialize`] makes it, and shortens it. A list that was shortened, such as
+    /// `tags`, is followed by a member with the number of its items, such as `tagsTotal`.
     fn apply(&self, json: &[u8]) -> Vec<u8> {
         let mut copy = Copy {
             cut: self,

@@ -188,7 +188,7 @@ fn message(error: &CommandError) -> String {
         .to_owned()
 }
 
-/// Does everything that [`apply`] does, and rolls it back.
+/// Makes all changes in a transaction and rolls it back, and checks that the log of commands can be written.
 ///
 /// # Errors
 /// The log of commands cannot be written, or the store would refuse a change.

@@ -164,7 +164,7 @@ fn account(asked: Option<&str>, entropy: &SystemEntropy) -> Result<AccountId, Fa
 }
 
 impl StoreArguments {
-    /// Writes the keys of `[store]` in the new configuration.
+    /// Makes the text of the keys of `[store]` for the new configuration.
     fn section(&self) -> Result<String, Failure> {
         let mut section = String::from("file = \"store.db\"");
         if let Some(url) = &self.url {

@@ -232,7 +232,7 @@ impl Printed {
         Ok(())
     }
 
-    /// Collects the policies of every type that is enabled at a root.
+    /// Collects the service and resource control policies, if their type is enabled at a root.
     fn enabled_policies(&mut self) -> Result<Vec<Value>, String> {
         let types = self
             .roots

@@ -29,7 +29,8 @@ pub(super) struct Signed {
 }
 
 impl Signed {
-    /// Sends a signed form in AWS's Query protocol to the IAM API. Returns status and body; the body is JSON.
+    /// Sends a signed form in AWS's Query protocol to the IAM API. Asks for an answer in JSON, and returns its status
+    /// and body.
     ///
     /// # Errors
     /// The request cannot be signed or sent, or the answer is longer than [`MAX_ANSWER_BYTES`].

@@ -54,7 +54,7 @@ pub(crate) struct ExecArguments {
 ///
 /// # Errors
 /// There are no credentials, or the program cannot be run. Once it has run, the error is [`Ended`], with its exit
-/// status.
+/// status. With `--env`, the program replaces this process, and this function does not return.
 pub(crate) fn run(arguments: ExecArguments) -> Result<(), Failure> {
     let settings = Settings::of(&arguments.session.role.call)?;
     if !arguments.env {

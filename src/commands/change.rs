@@ -161,7 +161,7 @@ fn differing(old: Option<Value>, new: Option<Value>) -> (Option<Value>, Option<V
     }
 }
 
-/// Formats a resource as JSON, without its secrets.
+/// Formats a resource as JSON, with a digest in place of each secret.
 pub(super) fn public(resource: &Resource) -> Value {
     let text = resource.text().unwrap_or_default();
     let mut value = serde_json::from_str(&text).unwrap_or(Value::Null);

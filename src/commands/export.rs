@@ -13,7 +13,7 @@ pub async fn export(store: &Store) -> Result<Declaration, StoreError> {
     export_of(store, |_| true).await
 }
 
-/// Exports the part of the directory for which `wanted` holds, in the format of a directory file.
+/// Exports the part of the directory for which `is_wanted` holds, in the format of a directory file.
 ///
 /// # Errors
 /// [`StoreError`] if the store does not answer or a row cannot be read.

@@ -169,8 +169,8 @@ impl Declaration {
         }
     }
 
-    /// Moves instance profiles into their roles and repeats the role inside each profile, as AWS
-    /// does.
+    /// Moves instance profiles into their roles and repeats the role inside each profile, as AWS does. A profile
+    /// without a declared role stays in the section `Brevet`.
     fn put_into_roles(&mut self, profiles: Vec<InstanceProfile>) {
         let mut places = HashMap::new();
         for (place, role) in self.role_detail_list.iter().enumerate() {

@@ -23,7 +23,8 @@ impl Answer {
     }
 }
 
-/// Sends the answers of a round to all its waiters. `is_written` says whether the lines are on stable storage.
+/// Sends the answers of a round to all its waiters. `is_written` says whether the lines are written, and synced if the
+/// log is synced.
 pub(super) fn give(answers: Vec<Answer>, is_written: bool) {
     let mut runtimes: Vec<(Handle, Vec<Answer>)> = Vec::new();
     for answer in answers {

@@ -79,7 +79,7 @@ impl Chain {
 }
 
 /// The link after which the chain continues: the link of the last line, or the head if the file ends before the line
-/// that the head names. Logs a warning or an error if the two disagree. `is_first` says that no head was ever kept.
+/// that the head names. Logs a warning or an error if the two disagree. `is_first` says that there was no head file.
 fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink) -> Link {
     match (known, last) {
         (None, None) => Link::START,

@@ -118,7 +118,7 @@ pub(super) fn run(arguments: &AnalyzeArguments) -> Result<(), Failure> {
     }
 }
 
-/// The roles of a directory file, by ARN.
+/// The roles of a directory file, sorted by ARN.
 fn roles(path: &Path) -> Result<Vec<RoleDetail>, Failure> {
     let declaration = if input::is_stdin(path) {
         directory::parse(&input::read(path, directory::MAX_BYTES)?)

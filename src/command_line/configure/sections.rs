@@ -69,7 +69,7 @@ pub(super) fn put(text: &str, section: &Section, replaces: bool) -> Result<Strin
     Ok(text)
 }
 
-/// Whether a line is this header. Spaces do not matter.
+/// Whether a line is this header. Quotes, and the number of spaces, do not matter.
 fn same_header(line: &str, header: &str) -> bool {
     let words = |text: &str| -> Option<Vec<String>> {
         let inner = text.trim().strip_prefix('[')?;

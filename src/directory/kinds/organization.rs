@@ -214,7 +214,8 @@ impl Declared for OrganizationDetail {
         policies.map(|policy| &mut policy.content).collect()
     }
 
-    /// Drops the paths. A `ParentId` that is left out is taken from the path first.
+    /// Drops the paths. A `ParentId` that is left out is taken from the path first. The document of the AWS managed
+    /// policy that allows everything is added if it is left out.
     fn drop_what_is_observed(&mut self) {
         self.fill_in_full_access();
         for unit in &mut self.organizational_units {
