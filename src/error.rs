@@ -88,8 +88,7 @@ pub enum Error {
         "GetScopedCredentials must be called with temporary security credentials; a user gets them from GetSessionToken"
     )]
     InvalidSubjectCredentials,
-    /// The caller requested credentials that would outlast its own session, which lasts for this number of further
-    /// seconds.
+    /// The caller requested credentials that would outlast its own session, which ends in this number of seconds.
     #[error(
         "The requested DurationSeconds exceeds the remaining lifetime of the calling session: {0} seconds"
     )]
@@ -169,7 +168,8 @@ pub enum Error {
     InvalidIdentityToken(String),
     #[error("{0}")]
     ExpiredWebIdentityToken(String),
-    /// The token is valid, but was refused, for example because it was used before.
+    /// The token is valid, but was refused, for example because it was used before; or the identity provider did not
+    /// authenticate the user.
     #[error("{0}")]
     IdpRejectedClaim(String),
     /// The identity provider or its keys cannot be reached at the moment.

@@ -11,7 +11,7 @@ pub enum Class {
     SwitchedOff,
     /// A token of an identity provider is not valid or has expired.
     InvalidToken,
-    /// A token of an identity provider is valid, but was refused.
+    /// A token of an identity provider is valid, but was refused; or the provider did not authenticate the user.
     RejectedToken,
     /// An identity provider cannot be reached at the moment.
     ProviderUnavailable,

@@ -1,5 +1,5 @@
-//! Warnings about the principals of Allow statements: everybody, another account without an
-//! external id, or an identity provider without a condition on its tokens.
+//! Warnings about the principals of Allow statements, such as everybody, another account without an external id, or an
+//! identity provider without a condition on its tokens.
 
 use super::who::is_named;
 use crate::evaluator::condition::Condition;

@@ -35,7 +35,7 @@ const MAX_TOKEN_ANSWER_BYTES: usize = 131_072;
 /// The name that always means this machine, whatever a resolver says: RFC 6761 section 6.3.
 const LOCALHOST: &str = "localhost";
 
-/// The addresses to which the client may connect, in addition to public ones.
+/// To what the client may connect, in addition to public addresses over https.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reach {
     /// Whether private networks and this machine are allowed, too.
