@@ -304,7 +304,8 @@ impl Refusal {
                  of the identity provider says why."
             }
             Self::Unsigned => {
-                "Configure the identity provider to sign the assertion or the response."
+                "Configure the identity provider to sign the assertion or the response. If the response reports a failed \
+                 sign-in, the log of the identity provider says why."
             }
             Self::Signature { why, .. } => match why {
                 SignatureError::Shape(_) => {
