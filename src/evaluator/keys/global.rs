@@ -98,7 +98,9 @@ pub(super) const KEYS: &[ConditionKey] = &[
         Global,
         "aws:username",
         String,
-        When("on a user's access key and on its own sessions"),
+        When(
+            "on every call of a user, by a long-term credential, a sign-in or a session of GetSessionToken",
+        ),
         "the user's name",
     ),
     never(Global, "aws:AssumedRoot", Bool, "Brevet has no AssumeRoot"),
