@@ -50,9 +50,9 @@ pub struct Message {
     at: i64,
     /// The number of the last change of the feed that was in force when the request was refused.
     sequence: i64,
-    /// How the principal's session was issued, as a [`SessionKind`]; `None` for a long-term key.
+    /// How the principal's session was issued, as a [`SessionKind`]; `None` if the principal has no session.
     session: Option<i32>,
-    /// The ARN of the role for a role session, otherwise of the user.
+    /// The ARN of the role for a role session, otherwise of the user or identity provider.
     principal_arn: String,
     principal_id: String,
     arn: String,
@@ -202,18 +202,19 @@ impl Message {
         read().ok_or(Error::InvalidAuthorizationMessage)
     }
 
-    /// How the principal's session was issued; `None` for a long-term key. The reader uses it to explain the refusal.
+    /// How the principal's session was issued; `None` if the principal has no session. The reader uses it to explain
+    /// the refusal.
     pub fn session(&self) -> Option<SessionKind> {
         self.session
             .and_then(|kind| SessionKind::try_from(kind).ok())
     }
 
-    /// The ARN of the role for a role session, otherwise of the user.
+    /// The ARN of the role for a role session, otherwise of the user or identity provider.
     pub fn principal_arn(&self) -> &str {
         &self.principal_arn
     }
 
-    /// The ARN of the user or session itself.
+    /// The ARN of the user, session or identity provider itself.
     pub fn arn(&self) -> &str {
         &self.arn
     }

@@ -177,8 +177,8 @@ impl AccessKeyKind {
     }
 }
 
-/// Whether a text is a valid name for a user, group, role, policy or instance profile: at most
-/// `longest` characters of `[\w+=,.@-]`. IAM User Guide, "IAM name requirements".
+/// Whether a text is a valid name for a user, group, role, policy or instance profile: 1 to `longest` characters of
+/// `[\w+=,.@-]`. IAM User Guide, "IAM name requirements".
 pub fn is_iam_name(text: &str, longest: usize) -> bool {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
     (1..=longest).contains(&text.len()) && text.bytes().all(legal)

@@ -45,7 +45,7 @@ pub(super) trait Declared {
         self.account()
     }
 
-    /// The unique id, which no other resource ever gets.
+    /// The unique id, which no other resource ever gets; `None` if this kind has none.
     fn unique_id(&self) -> Option<&str> {
         None
     }

@@ -13,7 +13,8 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Sends the answer to the waiter. `is_written` says whether the waiter's line is on stable storage.
+    /// Sends the answer to the waiter. `is_written` says whether the waiter's line is written, and synced if the log is
+    /// synced.
     pub fn give(self, is_written: bool) {
         let outcome = match is_written {
             true => self.outcome,

@@ -170,7 +170,7 @@ fn has_foreground(stat: &str) -> bool {
     matches!(fields.as_slice(), [_, _, group, _, _, foreground] if group == foreground)
 }
 
-/// The program's exit status as a shell reports it: 128 and the number of the signal that ended it.
+/// The program's exit status as a shell reports it: if a signal ended the program, 128 plus the number of the signal.
 fn exit_status(status: ExitStatus) -> u8 {
     let code = match (status.code(), status.signal()) {
         (Some(code), _) => code,
