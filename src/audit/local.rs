@@ -114,7 +114,8 @@ impl LocalLog {
     /// Writes a record to stable storage.
     ///
     /// # Errors
-    /// [`FileError`] names the file and why it cannot be written. The command must then not continue.
+    /// [`FileError`] names the file and why it cannot be written. Unless the command ends access, it must then not
+    /// begin.
     pub fn write(
         &self,
         deed: &Deed,

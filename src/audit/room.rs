@@ -12,7 +12,7 @@ pub enum Room {
     Enough,
     CountsRefusals,
     RefusesReads,
-    /// There is almost no space: no credentials are issued, and nothing can be changed.
+    /// There is almost no space: no credentials are issued, and changes other than revocations are refused.
     Full,
 }
 
