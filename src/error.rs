@@ -152,6 +152,9 @@ pub enum Error {
     /// The call requires something that is unavailable, which the text names. Nothing was granted.
     #[error("The broker cannot answer at the moment: {0} is not available.")]
     ServiceUnavailable(&'static str),
+    /// The broker has too much to do for this call; holds one or two sentences that say so. Nothing was granted.
+    #[error("{0}")]
+    Overloaded(Cow<'static, str>),
     /// The requested entity does not exist, or belongs to another account.
     #[error("{0}")]
     NotFound(String),
@@ -374,9 +377,10 @@ impl Error {
             Self::ExpiredToken => ("ExpiredToken", Class::Unauthenticated),
             Self::IncompleteSignature(_) => ("IncompleteSignature", Class::UnfitProof),
             Self::RequestExpired(_) => ("RequestExpired", Class::UnfitProof),
-            Self::ServiceUnavailable(_) | Self::Store(_) | Self::MasterKey(_) => {
-                ("ServiceUnavailable", Class::Unavailable)
-            }
+            Self::ServiceUnavailable(_)
+            | Self::Overloaded(_)
+            | Self::Store(_)
+            | Self::MasterKey(_) => ("ServiceUnavailable", Class::Unavailable),
             Self::Throttling => ("Throttling", Class::Throttled),
             Self::NotFound(_) => ("NoSuchEntity", Class::NotFound),
             Self::ReportNotPresent => ("ReportNotPresent", Class::Gone),

@@ -79,14 +79,16 @@ pub struct Metrics {
     pub request_memory_bytes: Gauge,
     /// Bytes of the memory budget for long requests that are in use.
     pub long_request_bytes: Gauge,
-    /// 1 while the session store (Redis) answers, else 0.
+    /// 0 from a failed call to the session store (Redis) until the next one succeeds, else 1; always 1 if there is no
+    /// such store.
     pub sessions_up: Gauge,
-    /// 1 while the session store is configured as a broker needs it, such as never to evict
-    /// records; else 0.
+    /// 0 if the session store (Redis) was last seen configured otherwise than a broker needs it, for example to evict
+    /// records, else 1; always 1 if there is no such store.
     pub sessions_fit: Gauge,
-    /// Session records that could not be written, or for which there was no room.
+    /// Session records and tokens that could not be written to Redis, and session records that were dropped from memory
+    /// because there was no room.
     pub sessions_lost: Counter,
-    /// Session records that fail authentication, so no broker of this cluster wrote them.
+    /// Entries in Redis that fail authentication, so no broker of this cluster wrote them.
     pub sessions_forged: Counter,
     /// Seconds by which the clock is behind the latest time that this node has ever seen; 0 on a
     /// correct clock.
@@ -111,7 +113,7 @@ pub struct Metrics {
     pub audit_up: Gauge,
     /// The number of the last line of the audit log's hash chain.
     pub audit_sequence: Gauge,
-    /// Refusals that were only counted in the audit log, without a record of their own.
+    /// Calls, most of them refused, that the audit log counts without a line of their own.
     pub audit_aggregated: Counter,
     /// Signatures of session tokens. One signature can cover several tokens that were issued
     /// together.
@@ -175,11 +177,15 @@ impl Metrics {
                 "long_request_bytes",
                 "Bytes in use of the memory budget for long requests",
             ),
-            sessions_up: made(of, "session_store_up", "1 while Redis answers, otherwise 0"),
+            sessions_up: made(
+                of,
+                "session_store_up",
+                "0 from a failed call to Redis until the next one succeeds, otherwise 1; always 1 without Redis",
+            ),
             sessions_fit: made(
                 of,
                 "session_store_fit",
-                "1 while the configuration of Redis meets the needs of a broker, otherwise 0",
+                "0 if Redis was last seen configured otherwise than a broker needs it, otherwise 1; always 1 without Redis",
             ),
             sessions_lost: made(
                 of,
@@ -244,7 +250,7 @@ impl Metrics {
             audit_aggregated: made(
                 of,
                 "audit_aggregated",
-                "Refused calls that the audit log counts without a line of their own",
+                "Calls, most of them refused, that the audit log counts without a line of their own",
             ),
             token_signatures: made(
                 of,

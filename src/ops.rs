@@ -33,7 +33,7 @@ pub use self::context::Context;
 use self::draft::Draft;
 pub use self::operation::Operation;
 use self::prove::Unproven;
-pub use self::refuse::{Refusal, refuse, refuse_unread, shed};
+pub use self::refuse::{NO_ROOM, Refusal, refuse, refuse_unread, shed};
 pub use self::service::Service;
 pub use self::to_the_end::ToTheEnd;
 use crate::authn::{Evidence, Proof, Shown};

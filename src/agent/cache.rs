@@ -51,7 +51,8 @@ pub struct Cache {
 /// The decrypted content of the file.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Kept {
-    /// The number of the last change of the broker's feed that the agent has applied.
+    /// The highest number of a change in the broker's feed that any of the agent's streams has seen; `None` if none has
+    /// seen one.
     pub sequence_number: Option<i64>,
     pub sessions: Vec<KeptSession>,
 }

@@ -53,7 +53,7 @@ impl Message {
         })
     }
 
-    /// States the reason of the refusal in one or two sentences.
+    /// Explains in a few sentences why the request was refused.
     fn summary(
         &self,
         disclosure: &Disclosure,
@@ -76,7 +76,7 @@ impl Message {
             (None, Some(_)) if explicit_deny => {
                 match visible.iter().find(|s| s.denies && s.applies) {
                     Some(s) => {
-                        format!("Statement {} denies the request.", disclosure.place(s))
+                        format!("{} denies the request.", disclosure.place(s))
                     }
                     None => "The statement that denied the request cannot be shown: it was changed or removed since, \
                         or belongs to a session policy that was too long for this message.".to_owned(),
@@ -97,7 +97,7 @@ impl Message {
                     let near = c.near_miss.map(|n| format!(" ({n})")).unwrap_or_default();
                     format!(
                         "No policy denies the request, but at least one policy that must allow it does not (identity, \
-                        resource, session, scope-down, boundary or organization). Closest match: statement {} requires {} {} \
+                        resource, session, scope-down, boundary or organization). Closest match: {} requires {} {} \
                         `{}`, but the request has {got}{near}.",
                         disclosure.place(s),
                         c.operator,

@@ -69,11 +69,13 @@ impl Disclosure {
         controls.iter().find(|c| c.source == report.at.source)
     }
 
-    /// Describes where the statement is: its number, and the policy that contains it.
+    /// Describes where the statement is: its index in the list `Statement` of its policy, and the policy. Policies of
+    /// one kind are counted from 1.
     pub(super) fn place(&self, report: &StatementReport) -> String {
         let sid = report.sid.as_ref();
         let sid = sid.map(|sid| format!(" ({sid})")).unwrap_or_default();
-        let (index, policy) = (report.at.index, self.policy(report).0);
+        let statement = format!("Statement[{}]{sid}", report.at.index);
+        let (policy, number) = self.policy(report);
         if let Some(Control {
             id, name, target, ..
         }) = self.control(report)
@@ -82,20 +84,19 @@ impl Disclosure {
                 "" => String::new(),
                 name => format!(" ({name})"),
             };
-            return format!("{index}{sid} of the {policy} {id}{name}, attached to {target},");
+            return format!("{statement} of the {policy} {id}{name}, attached to {target},");
         }
-        if let Source::ScopeDown(n) = report.at.source {
-            return format!("{index}{sid} of the caller's {policy} {}", n + 1);
+        match report.at.source {
+            Source::Identity(_) | Source::Session(_) | Source::ScopeDown(_) => {
+                format!("{statement} of the caller's {policy} {}", number + 1)
+            }
+            Source::Resource if self.is_bucket => format!("{statement} of the {policy}"),
+            Source::Resource => format!("{statement} of the role's {policy}"),
+            _ => format!("{statement} of the caller's {policy}"),
         }
-        let whose = match report.at.source {
-            Source::Resource if self.is_bucket => "the bucket's",
-            Source::Resource => "the role's",
-            _ => "the caller's",
-        };
-        format!("{index}{sid} of {whose} {policy}")
     }
 
-    /// The kind of policy to which a statement belongs, and its number among that kind.
+    /// The kind of policy to which a statement belongs, and the policy's number among those of its kind, from 0.
     pub(super) fn policy(&self, report: &StatementReport) -> (&'static str, usize) {
         match report.at.source {
             Source::Identity(n) => ("identity policy", n),

@@ -207,8 +207,8 @@ impl Parameters {
             .ok_or_else(|| FieldError::new(name.to_owned(), "must be an integer"))
     }
 
-    /// Takes the parameters `Name.member.1` and so on, without gaps. `item` takes each item by its
-    /// prefix. A single `Name=` is the empty list.
+    /// Takes the parameters `Name.member.1` and so on, up to the first that is missing. `item` takes the item with the
+    /// given prefix, and returns `None` if it is missing. A single `Name=` is the empty list.
     pub fn list<T>(
         &mut self,
         name: &str,

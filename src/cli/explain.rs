@@ -157,10 +157,10 @@ fn statement(s: &Value) -> String {
             text(&at(s, "/policyId")),
             text(&at(s, "/attachedTo"))
         ),
-        _ => format!("{policy} {number}"),
+        _ => format!("{policy} {}", number.saturating_add(1)),
     };
     let mut out = format!(
-        "  {which}, statement {index}{sid}: {} {applies}\n",
+        "  {which}, Statement[{index}]{sid}: {} {applies}\n",
         text(&at(s, "/effect"))
     );
     for element in ["principal", "action", "resource"] {

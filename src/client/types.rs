@@ -160,7 +160,8 @@ pub struct SamlRole {
     pub issuer: String,
     /// The URL to which the assertion was sent.
     pub audience: String,
-    /// A hash that identifies the provider. Together with the subject, it is unique among all providers.
+    /// A hash of the issuer, the account and the provider's name. Together with `subject`, it identifies a user
+    /// uniquely.
     pub name_qualifier: String,
 }
 

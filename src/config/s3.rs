@@ -58,7 +58,8 @@ pub struct StoreSettings {
     pub key_file: PathBuf,
     /// Whether the bucket is the first label of the host and not the first segment of the path.
     pub virtual_host: bool,
-    /// Whether the store keeps `//` in keys. Keys with empty segments are refused otherwise.
+    /// Whether the store keeps `//` and backslashes in keys. If it does not, keys with empty segments, backslashes or
+    /// segments that such stores reserve for their own data are refused.
     pub keeps_slashes: bool,
     /// Whether the store decodes `aws-chunked` bodies with a trailing checksum.
     pub takes_trailers: bool,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use self::case::{Body, read};
 use super::{Decision, Explanation, Outcome, Source, StatementRef, evaluate, explain};
 
-pub use case::kind;
+pub use case::{BadLine, kind};
 
 /// The result of one line.
 #[derive(Debug, Serialize)]
@@ -61,17 +61,20 @@ pub fn decide(line: &str) -> Verdict {
     }
 }
 
-/// Explains the decision for one line.
+/// Explains the decision for one line. Returns the case's name and the explanation.
 ///
 /// # Errors
-/// A message if the line cannot be read, or if it is a document case, which has no decision.
-pub fn explain_case(line: &str) -> Result<(String, Explanation), String> {
-    let case = read(line).map_err(|e| e.text)?;
+/// [`BadLine`] if the line is not a valid case, or if it is a document case, which has no decision.
+pub fn explain_case(line: &str) -> Result<(String, Explanation), BadLine> {
+    let case = read(line)?;
     match case.body {
         Body::Request(request) => Ok((case.name, request.with(explain))),
-        Body::Document(_) => {
-            Err("this case checks a policy document, so there is no decision to explain".to_owned())
-        }
+        Body::Document(_) => Err(BadLine {
+            name: case.name,
+            text: "it checks a policy document, so there is no decision to explain; `brevet policy simulate --cases` \
+                prints whether the document is accepted"
+                .to_owned(),
+        }),
     }
 }
 

@@ -21,7 +21,9 @@ pub struct SharedProvider {
     pub issuers: Vec<String>,
     /// The claim that AWS requires a trust policy to check; `None` if AWS requires none.
     pub control: Option<String>,
-    /// For each claim or whole condition key, the forms of values that identify an owner.
+    /// For each claim (or condition key, if the name has a colon), patterns of the values that identify one
+    /// organisation. `OWNER` in a pattern stands for the organisation's name or id; `how_to_read` in the file has the
+    /// rules.
     pub(super) names_an_owner: BTreeMap<String, Vec<String>>,
 }
 
@@ -32,7 +34,7 @@ struct List {
     _source: String,
     #[serde(rename = "how_to_read")]
     _how_to_read: Vec<String>,
-    /// Values that are the same in the tokens of every tenant, so that they identify no owner.
+    /// Values that are the same in the tokens of every organisation, so that they identify none.
     no_owner: Vec<String>,
     providers: Vec<SharedProvider>,
 }
@@ -49,9 +51,9 @@ pub fn shared_providers() -> &'static [SharedProvider] {
         .unwrap_or_default()
 }
 
-/// Whether many organisations share the provider and no condition limits its tokens to those of one owner. A condition
-/// does so only if it compares a claim that identifies an owner for equality, with no variable and with no wildcard
-/// before the end of the owner's name.
+/// Whether many organisations share the provider and no condition limits its tokens to those of one organisation. A
+/// condition does so only if it requires a claim that identifies an organisation to equal given values, which have no
+/// variable, and no wildcard before the end of the organisation's name.
 pub(super) fn is_unbound(provider_arn: &str, conditions: &[Condition]) -> bool {
     let Some(issuer) = issuer(provider_arn) else {
         return false;
@@ -74,7 +76,7 @@ pub(super) fn is_unbound(provider_arn: &str, conditions: &[Condition]) -> bool {
         let (Some((_, forms)), Some(pinned)) = (forms, condition.pinned()) else {
             return false;
         };
-        // An operator may ignore case, so no spelling of such a value identifies an owner.
+        // An operator may ignore case, so no spelling of such a value identifies an organisation.
         let is_everybodys = |literal: &str| {
             list.no_owner
                 .iter()
@@ -92,8 +94,8 @@ fn claim_key(issuer: &str, claim: &str) -> String {
     format!("{issuer}:{claim}").to_ascii_lowercase()
 }
 
-/// Whether a value has one of the forms that identify an owner. `literal` is the text before the
-/// value's first wildcard, and `whole` says that it has no wildcard.
+/// Whether a value matches one of the patterns, and so identifies an organisation. `literal` is the text before the
+/// value's first wildcard, and `whole` says that the value has no wildcard.
 fn names_an_owner(forms: &[String], literal: &str, whole: bool) -> bool {
     forms.iter().any(|form| {
         let (before, end) = form.split_once("OWNER").unwrap_or((form, ""));

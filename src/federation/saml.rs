@@ -185,8 +185,8 @@ impl Shown {
         self.accepted.assertion().subject.subject_type()
     }
 
-    /// The NameQualifier as AWS computes it: a hash of the issuer, the account and the provider's name.
-    /// Together with it, the subject is unique among all providers.
+    /// The NameQualifier as AWS computes it: a hash of the issuer, the account and the provider's name. Together with
+    /// the subject, it identifies a user uniquely.
     pub fn name_qualifier(&self) -> &str {
         &self.name_qualifier
     }

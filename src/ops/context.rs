@@ -159,8 +159,8 @@ impl Context<'_> {
         *self.change = Some(sequence);
     }
 
-    /// Returns the facts for condition keys that every request has, such as `aws:SourceIp` and
-    /// `aws:CurrentTime`.
+    /// Returns the facts for the condition keys that describe this request and its caller, such as `aws:SourceIp` and
+    /// `aws:PrincipalTag/…`. An operation adds the keys of its own parameters and of its resource.
     pub fn facts(&self) -> Facts<'_> {
         Facts::new(
             &self.caller,
@@ -171,8 +171,8 @@ impl Context<'_> {
         )
     }
 
-    /// Returns the facts for condition keys of a request that an AWS service makes on behalf of the
-    /// caller's workload.
+    /// Returns the facts for the condition keys of a request in which an AWS service assumes a role for the caller's
+    /// workload.
     pub fn facts_of_service<'f>(&'f self, service: &'f ServicePrincipal) -> Facts<'f> {
         let (caller, directory) = (&self.caller, &*self.directory);
         Facts::of_service(

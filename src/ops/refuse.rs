@@ -70,6 +70,10 @@ pub async fn refuse_unread(
     .await
 }
 
+/// The message to a caller whose request would exceed a limit of the broker on calls, memory or connections.
+pub const NO_ROOM: &str =
+    "The broker has no capacity for this request at the moment; try again in a few seconds.";
+
 /// Counts a call that the broker does not accept because it is overloaded. Returns the error for
 /// the caller.
 pub fn shed(broker: &Broker, shed: Shed) -> Error {
@@ -80,7 +84,7 @@ pub fn shed(broker: &Broker, shed: Shed) -> Error {
             reason: shed.reason(),
         })
         .inc();
-    Error::ServiceUnavailable("capacity for this request")
+    Error::Overloaded(NO_ROOM.into())
 }
 
 /// The operation type of calls that never reach an operation. It has no values, so it never runs.

@@ -310,9 +310,7 @@ pub(super) fn error_of(visit: &Visit<'_>, refused: login::Refused) -> Error {
         login::Refused::Locked => Error::Throttling,
         login::Refused::Expired => Error::WrongPassword(t.expired_for_good),
         // Too many hashes are computed at this moment.
-        login::Refused::Unavailable(Error::Throttling) => {
-            Error::ServiceUnavailable("capacity to check another password")
-        }
+        login::Refused::Unavailable(Error::Throttling) => Error::Overloaded(t.busy.into()),
         login::Refused::Unavailable(error) => error,
     }
 }

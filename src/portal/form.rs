@@ -70,7 +70,7 @@ impl Form {
             .map_err(|error| Problem::of_request(error.into()))?;
         let cookie = match bound {
             Bound::SignIn => match &visit.signed_in {
-                Some(_) if visit.must_change_first() => return Err(Problem::forged()),
+                Some(_) if visit.must_change_first() => return Err(Problem::password_first()),
                 Some(signed_in) => signed_in.handle.expose().as_str(),
                 None => return Err(Problem::ended()),
             },

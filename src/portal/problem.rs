@@ -88,8 +88,7 @@ impl Problem {
         problem
     }
 
-    /// The form was sent from elsewhere than a page of this broker, from a page that belongs to an earlier sign-in, or
-    /// by a user who must first choose another password.
+    /// The form was sent from elsewhere than a page of this broker, or from a page that belongs to an earlier sign-in.
     pub(super) fn forged() -> Self {
         let t = &ENGLISH;
         let status = StatusCode::FORBIDDEN;
@@ -100,6 +99,18 @@ impl Problem {
         );
         Self::new(status, t.forged_title, t.forged, t.forged_next)
             .leading_to("/portal", t.to_roles)
+            .recorded_as(error)
+    }
+
+    /// The user must first choose another password.
+    pub(super) fn password_first() -> Self {
+        let t = &ENGLISH;
+        let status = StatusCode::FORBIDDEN;
+        let error =
+            Error::Malformed("The user must choose another password before this form.".to_owned());
+        let (title, what) = (t.password_first_title, t.password_first);
+        Self::new(status, title, what, t.password_first_next)
+            .leading_to("/portal/password", t.new_password_title)
             .recorded_as(error)
     }
 
@@ -323,6 +334,7 @@ pub(super) fn text_of(t: &Texts, error: &Error) -> String {
         Error::Mfa(crate::error::MfaError::Locked) => t.code_locked.to_owned(),
         Error::Mfa(_) => t.wrong_code.to_owned(),
         Error::InvalidAuthenticationCode => t.wrong_codes.to_owned(),
+        Error::Overloaded(text) => text.to_string(),
         error => match status_of(error) {
             StatusCode::INTERNAL_SERVER_ERROR => t.internal.to_owned(),
             StatusCode::SERVICE_UNAVAILABLE => format!("{} {}", t.later, t.later_next),

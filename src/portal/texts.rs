@@ -259,9 +259,12 @@ texts! {
     forged: "Nothing was changed. The form was made before you signed in or out, your browser did not send the cookie \
         of this broker, or the form does not come from a page of this broker.",
     forged_next: "Load the page with the form again, and send it once more. If you came here from another site, close this page.",
+    password_first_title: "Choose a new password first",
+    password_first: "Nothing was changed. Your password has expired, or an administrator asks you to choose a new one.",
+    password_first_next: "Choose a new password, and repeat what you did.",
     ended_title: "You are signed out",
-    ended: "Nothing was changed. Your sign-in has ended: it expired, you did not use it for a while, or you or an \
-        administrator ended it.",
+    ended: "Nothing was changed. Your sign-in has ended: it expired, you did not use it for a while, somebody ended it \
+        (you, an administrator or your identity provider), or your user was changed or deleted.",
     ended_next: "Sign in again, and repeat what you did.",
     host_title: "This is not the address of the broker",
     host: "The pages are served at one address only, so that nobody can show them under another name.",

@@ -160,9 +160,7 @@ impl Gateway {
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
                 Err(Error::TooLarge(MAX_BODY_BYTES))
             }
-            Err(error) if error.is::<memory::Full>() => {
-                Err(Error::ServiceUnavailable("capacity for this request"))
-            }
+            Err(error) if error.is::<memory::Full>() => Err(Error::Overloaded(ops::NO_ROOM.into())),
             Err(_) => Err(Error::Malformed(
                 "The body of the request was not received completely.".to_owned(),
             )),

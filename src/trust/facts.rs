@@ -24,7 +24,8 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// Sets the global condition keys: IAM User Guide, "AWS global condition context keys".
+    /// Sets the condition keys that describe a request to the broker and its caller: IAM User Guide, "AWS global
+    /// condition context keys".
     pub fn new(
         caller: &'a Caller,
         directory: &'a Directory,

@@ -10,8 +10,8 @@ use crate::sign_in;
 
 /// How often expired rows are deleted, and the last use of access keys is recorded.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// How long the wall clock must have kept pace with the monotonic clock before it decides which changes are old enough
-/// to be deleted.
+/// How long the wall clock must have kept pace with the monotonic clock before the time of the wall clock decides which
+/// changes are old enough to be deleted.
 const STEADY_FOR: Duration = Duration::from_secs(3_600);
 /// How far the wall clock may run ahead of the monotonic clock and still count as keeping pace with it.
 const UNSTEADY: Duration = Duration::from_secs(60);

@@ -34,7 +34,7 @@ def test_a_refusal_is_explained(world, environment):
     error = run(aws("assume-role", *arguments), environment, expect=255)
     explain = [world["brevet"], "explain", "--endpoint", world["grpc_endpoint"]]
     told = run([*explain, error], environment)
-    assert "statement 0 of the role's trust policy requires StringEquals sts:externalid `demo-1234`" in told
+    assert "Statement[0] of the role's trust policy requires StringEquals sts:externalid `demo-1234`" in told
     assert "the request has `Demo-1234` (differs only in case)" in told
     encoded = error.rsplit(": ", 1)[1].strip()
     decoded = json.loads(run([*explain, "--json", encoded], environment))

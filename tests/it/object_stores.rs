@@ -978,7 +978,7 @@ async fn a_refusal_is_explained_to_those_who_may_know() {
     let summary = decoded["explanation"]["summary"].as_str().unwrap();
     assert_eq!(
         summary,
-        "Statement 2 of the caller's identity policy denies the request."
+        "Statement[2] of the caller's identity policy 1 denies the request."
     );
     let decoded = explain("owner", "alice", "GET /data?prefix=other")
         .await
@@ -994,7 +994,7 @@ async fn a_refusal_is_explained_to_those_who_may_know() {
     let summary = decoded["explanation"]["summary"].as_str().unwrap();
     assert_eq!(
         summary,
-        "Statement 4 of the bucket's bucket policy denies the request."
+        "Statement[4] of the bucket policy denies the request."
     );
     let decoded = explain("owner", "owner", "GET /unlisted/x").await.unwrap();
     let summary = decoded["explanation"]["summary"].as_str().unwrap();

@@ -402,7 +402,7 @@ async fn a_refusal_names_the_control_policy_to_those_whose_account_it_binds() {
     );
     let summary = told["explanation"]["summary"].as_str().unwrap();
     let expected = format!(
-        "Statement 1 (Never) of the service control policy p-neverassume (Name-of-p-neverassume), attached to {PROD}, denies the request."
+        "Statement[1] (Never) of the service control policy p-neverassume (Name-of-p-neverassume), attached to {PROD}, denies the request."
     );
     assert_eq!(summary, expected);
     // The account of the role learns nothing about policies of the caller's organization.

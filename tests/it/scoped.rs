@@ -518,7 +518,7 @@ async fn a_refusal_names_the_policy_that_refused() {
         (
             &denying,
             true,
-            "Statement 1 (NotThere) of the caller's scope-down policy 2 denies the request.",
+            "Statement[1] (NotThere) of the caller's scope-down policy 2 denies the request.",
         ),
     ] {
         let request = AssumeRole::new(DIRECT, "helper");

@@ -13,7 +13,7 @@ const UNIT: &str = "unit";
 pub(super) struct OwnTags {
     /// The value of the tag `node`; without it there is no such tag.
     node: Option<String>,
-    /// Whether programs that are known by their systemd unit have it in the tag `unit`.
+    /// Whether the agent adds the tag `unit`, with the systemd unit, for programs that are known by one.
     unit: bool,
 }
 
@@ -41,8 +41,9 @@ impl OwnTags {
         Ok(Self { node, unit })
     }
 
-    /// The tags of a session: those that its section gives it, and the agent's own, unless the section gives them
-    /// itself. `key` is the name of that section's key, and `unit` is the systemd unit by which the program is known.
+    /// Returns the tags of a session. `given` are the tags from the section, and `key` is the setting that has them,
+    /// for errors. `unit` is the program's systemd unit, if it is known by one. The agent's own tags do not replace
+    /// given ones.
     ///
     /// # Errors
     /// [`ConfigError`] if a tag breaks a rule, or there are too many.

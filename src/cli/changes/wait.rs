@@ -136,7 +136,8 @@ fn one(change: i64, address: SocketAddr) -> Progress {
             Some(at) => Some(format!("the broker is at change {at}")),
             None => Some(format!(
                 "something other than a broker answers at the [operator] address {address}, since the answer has no \
-                 number of a change: stop that program, or correct [operator] address"
+                 metric `{}` with a number: stop that program, or correct [operator] address",
+                METRIC.trim_end()
             )),
         },
         Ok((status, _)) => Some(format!(

@@ -70,17 +70,19 @@ pub(super) fn decide(path: &Path) -> Result<(), Failure> {
 /// Explains the decision of the case with the given name.
 ///
 /// # Errors
-/// [`Failure`] if the file cannot be read, or has no such case.
+/// [`Failure`] if the file cannot be read or has no case with this name, or the case is not valid or has no decision.
 pub(super) fn explain(arguments: &ExplainArguments) -> Result<(), Failure> {
     let (path, wanted) = (&arguments.cases, &arguments.name);
     for line in lines(path)? {
         let line = line?;
-        let Ok((name, explanation)) = cases::explain_case(&line) else {
-            continue;
+        let explanation = match cases::explain_case(&line) {
+            Ok((name, explanation)) if name == *wanted => explanation,
+            Err(error) if error.name == *wanted => {
+                let text = error.text;
+                return Err(format!("{}: the case `{wanted}`: {text}", path.display()).into());
+            }
+            Ok(_) | Err(_) => continue,
         };
-        if name != *wanted {
-            continue;
-        }
         print::line(cases::outcome(&explanation.decision))?;
         match explanation.decision.by {
             Some(by) => print::line(format_args!("decided by {}", cases::place(by)))?,
@@ -98,8 +100,8 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Result<(), Failure> {
         return Ok(());
     }
     Err(format!(
-        "{path}: has no valid case named `{wanted}`; `brevet policy simulate --cases {path}` prints the names of all \
-         cases",
+        "{path}: has no case named `{wanted}`; `brevet policy simulate --cases {path}` prints the names of all cases, \
+         and why a line is not a case",
         path = path.display()
     )
     .into())

@@ -77,8 +77,10 @@ impl Settings {
         let profile = self.files.profile(name).unwrap_or_default();
         self.sso_of_profile(name, &profile)?.ok_or_else(|| {
             format!(
-                "the profile `{name}` has no sso_session; choose another profile with --profile, name an sso-session \
-                with --sso-session, or make both with `brevet configure sso`"
+                "the profile `{name}` in {} does not exist, or has neither sso_session nor sso_start_url; choose \
+                another profile with --profile, name an sso-session with --sso-session, or make both with `brevet \
+                configure sso`",
+                self.files.place()
             )
             .into()
         })
@@ -91,7 +93,13 @@ impl Settings {
                 self.files.place()
             )
         })?;
-        let missing = |option: &str| format!("[sso-session {name}] has no {option}");
+        let missing = |option: &str| {
+            format!(
+                "[sso-session {name}] in {} has no {option}; add it, or make the session anew with `brevet configure \
+                sso`",
+                self.files.place()
+            )
+        };
         let scopes = text(section, "sso_registration_scopes").unwrap_or(ACCOUNT_ACCESS);
         let scopes = scopes.split(',').map(|scope| scope.trim().to_owned());
         Ok(SsoSettings {

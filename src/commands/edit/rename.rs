@@ -26,7 +26,8 @@ pub(super) fn rename(
     Ok(())
 }
 
-/// Updates the references from `referrer` to a resource that was renamed from `old` to `new`.
+/// Updates the references in `referrer` to a user or group that got another name or path. `referrer` must refer to
+/// `old`, the resource before the change; `new` is the resource after it.
 pub(in crate::parts::commands) fn follow(referrer: &mut Resource, old: &Resource, new: &Resource) {
     match (referrer, old, new) {
         (Resource::User(user), Resource::Group(old), Resource::Group(new)) => {

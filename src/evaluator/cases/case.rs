@@ -77,10 +77,12 @@ pub(super) enum Body {
     Request(Box<Parsed>),
 }
 
-/// The error about a line that is not a valid case: the case's name, if it could be read, and the
-/// reason.
-pub(super) struct BadLine {
+/// The error about a line that is not a valid case, or cannot be explained.
+#[derive(Debug)]
+pub struct BadLine {
+    /// The case's name; empty if the line could not be read.
     pub name: String,
+    /// The reason.
     pub text: String,
 }
 

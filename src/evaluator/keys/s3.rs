@@ -132,7 +132,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "s3:x-amz-copy-source",
         String,
         HEADER,
-        "bucket and object of the source, decoded, without a slash at the beginning and without the version",
+        "the bucket and the object of the source, decoded, without a slash at the beginning and without the version",
     ),
     one(
         S3,

@@ -133,8 +133,9 @@ pub(super) async fn exchange(
 }
 
 fn read(body: &[u8]) -> Result<Tokens, ExchangeError> {
-    let answer: Answer = serde_json::from_slice(body)
-        .map_err(|_| ExchangeError::Answer("the body is not JSON of the form in RFC 6749"))?;
+    let answer: Answer = serde_json::from_slice(body).map_err(|_| {
+        ExchangeError::Answer("the body is not JSON of the form in RFC 6749 section 5.1")
+    })?;
     let is_bearer = |kind: &String| kind.eq_ignore_ascii_case("bearer");
     if answer.access_token.is_some() && !answer.token_type.as_ref().is_some_and(is_bearer) {
         return Err(ExchangeError::Answer(

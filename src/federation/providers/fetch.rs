@@ -38,9 +38,9 @@ const LOCALHOST: &str = "localhost";
 /// To what the client may connect, in addition to public addresses over https.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reach {
-    /// Whether private networks and this machine are allowed, too.
+    /// Whether https to any address is allowed, such as those of private networks and of this machine.
     pub private: bool,
-    /// Whether plain http to this machine is allowed, for development.
+    /// Whether this machine is allowed, by https and by plain http, for development.
     pub http_on_loopback: bool,
 }
 

@@ -193,7 +193,14 @@ impl Operation for EvaluatePolicy {
                 if decided.is_multiple_of(AT_ONCE) {
                     tokio::task::yield_now().await;
                     if cx.broker.clock.monotonic().saturating_sub(begun) > CALL_TIMEOUT {
-                        return Err(Error::ServiceUnavailable("time for so many decisions"));
+                        let text = format!(
+                            "The broker could not make the decisions about {} resources and {} actions within {} \
+                             seconds; ask for fewer resources or actions in one call.",
+                            self.resources.len(),
+                            self.actions.len(),
+                            CALL_TIMEOUT.as_secs()
+                        );
+                        return Err(Error::Overloaded(text.into()));
                     }
                 }
             }

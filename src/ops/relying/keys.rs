@@ -86,7 +86,8 @@ fn checked(
     for (at, (name, values)) in keys.iter().enumerate() {
         if !is_allowed(name) {
             return Err(format!(
-                "must have only {}, with names of at most {MAX_NAME} bytes; the broker itself sets all other keys",
+                "must have only {}, with names of at most {MAX_NAME} bytes; no other key is accepted, and the broker itself \
+                 sets those of the principal, its session and the time",
                 allowed()
             ));
         }

@@ -125,7 +125,7 @@ pub struct Session {
     pub source_identity: String,
     pub issued_at: Timestamp,
     pub expires_at: Timestamp,
-    /// Whether the principal gave an MFA code when the session was issued.
+    /// Whether an MFA code was given for the session.
     pub has_mfa: bool,
     /// Whether session policies limit the session's permissions, or the session was narrowed.
     pub is_restricted: bool,

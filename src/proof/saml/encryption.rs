@@ -169,10 +169,10 @@ fn oaep(copy: Element<'_, '_>) -> Result<Oaep, Refusal> {
 }
 
 fn not_accepted(algorithm: Option<&str>) -> Refusal {
-    let algorithm = algorithm.filter(|uri| !uri.is_empty());
-    Refusal::EncryptionAlgorithm(seen(
-        algorithm.unwrap_or("an unknown algorithm, because Algorithm is missing"),
-    ))
+    Refusal::EncryptionAlgorithm(match algorithm.filter(|uri| !uri.is_empty()) {
+        Some(uri) => format!("`{}`", seen(uri)),
+        None => "an unknown algorithm, whose attribute Algorithm is missing or empty".to_owned(),
+    })
 }
 
 fn cipher_value(of: Element<'_, '_>) -> Result<Vec<u8>, Refusal> {

@@ -77,8 +77,8 @@ pub enum XmlError {
     Character,
     /// The name of an element or attribute is malformed, is not ASCII, is longer than 128 bytes, or is reserved.
     #[error(
-        "the document has an element or attribute whose name is not ASCII, is longer than 128 bytes, or is \
-        reserved"
+        "the document has an element or attribute whose name is malformed, is not ASCII, is longer than 128 bytes, or \
+        is reserved"
     )]
     Name,
     /// A namespace is not an absolute URI, is longer than 512 bytes, or has unusual characters.
@@ -87,8 +87,8 @@ pub enum XmlError {
         unusual characters"
     )]
     Namespace,
-    /// An element has the same attribute or declaration twice.
-    #[error("an element has the same attribute twice")]
+    /// An element has the same attribute or namespace declaration twice.
+    #[error("an element has the same attribute or namespace declaration twice")]
     DuplicateAttribute,
     /// The text has more parts of a kind than the limit allows. The text names the kind and the limit.
     #[error("the document has too many {0}")]

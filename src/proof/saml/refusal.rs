@@ -50,9 +50,9 @@ pub enum Refusal {
         "{0} is encrypted separately (EncryptedID or EncryptedAttribute), which is not supported"
     )]
     EncryptedPart(&'static str),
-    /// The assertion is encrypted with an algorithm that is not accepted. The text is the
-    /// algorithm's URI or a description of it.
-    #[error("the assertion is encrypted with `{0}`, which is not accepted")]
+    /// The assertion is encrypted with an algorithm that is not accepted. The text is the algorithm's URI in backquotes,
+    /// or a description of the algorithm.
+    #[error("the assertion is encrypted with {0}, which is not accepted")]
     EncryptionAlgorithm(String),
     /// The assertion cannot be decrypted. All causes give this same refusal, because the cause
     /// would help an attacker.
@@ -163,6 +163,11 @@ pub enum Refusal {
     /// The bearer confirmation has no `NotOnOrAfter`.
     #[error("the SubjectConfirmationData has no NotOnOrAfter")]
     NoEnd,
+    /// The assertion was made in the future, by more than [`super::MADE_AHEAD`].
+    #[error(
+        "the IssueInstant of the Assertion is {at}, more than six minutes in the future: the time is {now}"
+    )]
+    MadeAhead { at: Timestamp, now: Timestamp },
     #[error("the NotBefore of the {element} is {at}, but the time is {now}")]
     NotYetValid {
         /// The name of the element: `Conditions` or `SubjectConfirmationData`.
@@ -243,6 +248,7 @@ impl Refusal {
             | Self::InResponseTo { .. }
             | Self::Solicited(_)
             | Self::NoEnd
+            | Self::MadeAhead { .. }
             | Self::NotYetValid { .. }
             | Self::NoAuthnStatement
             | Self::NoAttribute(_)
@@ -271,8 +277,8 @@ impl Refusal {
                  LogoutResponse or a request."
             }
             Self::Element { .. } => {
-                "The identity provider breaks a rule of SAML 2.0. Check its configuration, or report this \
-                 message to the maker of the identity provider."
+                "The response breaks a rule of SAML 2.0 or a limit of the broker, as the message says. Check the \
+                 identity provider's configuration, or report this message to its maker."
             }
             Self::Encrypted => {
                 "Switch off the encryption of assertions for this service provider at the identity \
@@ -362,6 +368,7 @@ impl Refusal {
                 "Configure the identity provider to state NotOnOrAfter in the \
                  SubjectConfirmationData, as the Web Browser SSO profile requires."
             }
+            Self::MadeAhead { .. } => "Correct the clock of the identity provider, or of the broker.",
             Self::NotYetValid { .. } => {
                 "Synchronize the clocks of the identity provider and of this broker with a time \
                  server."

@@ -151,9 +151,9 @@ impl Verified {
             issuer("Assertion", &assertion.issuer, rules),
             not_before("Conditions", conditions.not_before, rules),
             // Used assertions are remembered by the time at which they were made.
-            (assertion.issue_instant.minus(MADE_AHEAD) > rules.now).then_some(Refusal::Element {
-                element: "Assertion",
-                rule: "the IssueInstant is more than six minutes in the future".into(),
+            (assertion.issue_instant.minus(MADE_AHEAD) > rules.now).then_some(Refusal::MadeAhead {
+                at: assertion.issue_instant,
+                now: rules.now,
             }),
             not_on_or_after(
                 "Conditions",

@@ -120,7 +120,7 @@ fn check_tree(organization: &OrganizationDetail, all: &mut Vec<String>) {
     }
     if !accounts.contains(organization.master_account_id.as_str()) {
         all.push(format!(
-            "Accounts must list the management account {} as well",
+            "Accounts must list the management account {}, which MasterAccountId names",
             organization.master_account_id
         ));
     }
