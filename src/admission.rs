@@ -176,8 +176,8 @@ impl Admission {
         })
     }
 
-    /// Counts a connection from an address. `None` denotes a trusted proxy, which does not count as
-    /// a source; its calls count for its own clients.
+    /// Counts a connection from an address. `None` denotes a trusted proxy, which does not count as a source; each of
+    /// its calls counts for the client that the call names.
     ///
     /// # Errors
     /// [`Shed::Source`] if the source already has its share of connections.
@@ -213,8 +213,8 @@ impl Admission {
     }
 
     /// Asks a connection to close: the oldest one without an authenticated caller, or else, among the connections of
-    /// the holder with the most, the one that has been idle longest. Returns false if all of them have been asked
-    /// already.
+    /// the holder with the most, the one that has been idle longest. Connections of trusted proxies are not asked.
+    /// Returns false if all others have been asked already.
     pub fn make_room(&self) -> bool {
         let mut newcomers = lock(&self.newcomers);
         while let Some(oldest) = newcomers.pop_front() {

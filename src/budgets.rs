@@ -81,9 +81,9 @@ pub enum CountedAs {
     Revocation,
 }
 
-/// The number of calls per second with one signature that are always allowed, even if half of the
-/// principal's budget is less. A client may make the same call several times in one second, and the
-/// calls then have the same signature.
+/// The lower bound of [`Exceeded::Repeats`], the limit on calls with one and the same signature, in calls per second. A
+/// client may make the same call several times in one second, and the calls then have the same signature. These calls
+/// count to the budgets of the principal and its account like all others.
 const MIN_REPEATS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
 #[derive(Debug, Clone, Copy)]

@@ -67,7 +67,8 @@ Examples:
   brevet whoami
       Shows your identity as the broker sees it, and which credentials and settings were used.
 
-Exit status: 0 for success, 1 for a failure, 2 for an error in the command line.";
+Exit status: 0 for success, 1 for a failure or a negative result, 2 for an error in the command
+line. `brevet exec` has the exit status of the program that it runs.";
 
 /// A self-hosted broker of temporary credentials that speaks AWS STS and gRPC
 ///

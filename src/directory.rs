@@ -110,7 +110,8 @@ pub struct Directory {
     bucket_policies: Table<BucketPolicy>,
     organization: Option<Arc<Organization>>,
     decoy: Arc<Role>,
-    /// The policy that stands in for a policy whose document is missing. It denies everything.
+    /// The policy that takes the place of an AWS managed policy whose document the snapshot lacks, and of a session
+    /// policy that no longer exists. It denies everything.
     closed: Arc<Policy>,
     /// The policy that users get if the account's password policy lets them change their passwords.
     password_change: Arc<Policy>,
@@ -180,7 +181,7 @@ impl Directory {
     }
 
     /// Adds a resource from the store, which was checked against the rules in force when it was
-    /// written. A role that would let strangers in under the current rules trusts nobody, and
+    /// written. A role whose trust policy allows more than the current rules do trusts nobody, and
     /// [`Directory::warnings`] names it.
     ///
     /// # Errors
@@ -344,7 +345,8 @@ impl Directory {
         self.managed(arn).map(|m| &m.policy)
     }
 
-    /// A policy that denies everything, used in place of a policy whose document is missing.
+    /// A policy that denies everything. It takes the place of an AWS managed policy whose document the snapshot lacks,
+    /// and of a session policy that no longer exists.
     pub fn closed_policy(&self) -> &Arc<Policy> {
         &self.closed
     }

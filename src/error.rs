@@ -260,7 +260,9 @@ pub enum Error {
     /// An operation of the store failed. Nothing was granted.
     #[error("The broker cannot answer at the moment: an operation of the store failed.")]
     Store(Cause),
-    /// The master key cannot be used. Nothing was changed.
+    /// A secret cannot be sealed or opened with the master key. For example, the key under which it is sealed is not
+    /// in the master key file, the secret was altered or is sealed for another entry, or there are no random bytes.
+    /// Nothing was changed.
     #[error(
         "The broker cannot answer at the moment: a secret cannot be sealed or opened with the master key."
     )]

@@ -91,7 +91,7 @@ where
         }
         (Proxies::Gateway(_), true) => text(
             StatusCode::NOT_FOUND,
-            "Gateways that check signatures themselves are not served here: name the regions of their keys in [s3] gateway_regions.",
+            "Gateways that check signatures themselves are not served here: set [s3] gateway_regions to the regions for which they sign.",
         ),
         (Proxies::Unknown, true) => text(
             StatusCode::NOT_FOUND,

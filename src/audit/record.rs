@@ -45,8 +45,9 @@ pub struct Record<'a> {
     pub event_id: Cow<'a, str>,
     /// Whether the call changes nothing in the directory. As in CloudTrail, this is true of every STS call.
     pub read_only: bool,
-    /// The type of the event: `AwsApiCall`; `BrevetChange` for a change of the feed; `BrevetAggregate` for counted
-    /// refusals; `BrevetSignature` for a signature of several tokens; `BrevetCommand` for a command on the broker's
+    /// The type of the event: `AwsApiCall`; `BrevetChange` for a change of the feed, and for a role of a directory file
+    /// whose tags override a rule for trust policies; `BrevetAggregate` for counted calls, which were refused or issued
+    /// nothing; `BrevetSignature` for a signature of several tokens; `BrevetCommand` for a command on the broker's
     /// machine; `AwsConsoleSignIn` or `AwsServiceEvent` for an event of a person's sign-in.
     pub event_type: &'static str,
     /// `false` for a request to an object store, which is a data event.

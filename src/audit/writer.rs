@@ -266,11 +266,15 @@ impl Writer<'_> {
         }
         let event = match self.sink.reopen() {
             Ok(()) => {
-                "the audit log was reopened; it continues after the line with this number and hash"
+                "the audit log was opened again; it continues after the line with this number and hash"
             }
             Err(error) => {
-                tracing::error!(%error, "the audit log cannot be opened again; the old file stays in use");
-                "the audit log was not reopened; it continues after the line with this number and hash"
+                tracing::error!(
+                    %error,
+                    "the audit log cannot be opened again, and the broker goes on writing to the old file; remove the \
+                     cause, and send SIGHUP to the broker again"
+                );
+                "the audit log was not opened again; the old file continues after the line with this number and hash"
             }
         };
         self.looked_at = None;

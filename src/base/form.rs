@@ -192,7 +192,7 @@ impl Parameters {
     /// Takes a parameter that is an integer.
     ///
     /// # Errors
-    /// [`FieldError`] if the value is not an integer in decimal digits.
+    /// [`FieldError`] if the value is not an integer of at most 64 bits in decimal digits.
     pub fn number(&mut self, name: &str) -> Result<Option<i64>, FieldError> {
         let Some(text) = self.take(name) else {
             return Ok(None);
@@ -202,9 +202,12 @@ impl Parameters {
             .parse()
             .ok()
             .filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
-        number
-            .map(Some)
-            .ok_or_else(|| FieldError::new(name.to_owned(), "must be an integer"))
+        number.map(Some).ok_or_else(|| {
+            FieldError::new(
+                name.to_owned(),
+                "must be an integer of at most 64 bits in decimal digits",
+            )
+        })
     }
 
     /// Takes the parameters `Name.member.1` and so on, up to the first that is missing. `item` takes the item with the
@@ -234,11 +237,13 @@ impl Parameters {
         match self.by_name.keys().next() {
             None => Ok(()),
             Some(name) => {
+                let rule = if name.contains(".member.") {
+                    "must be a parameter of this action, with the members of the list numbered from 1 without gaps"
+                } else {
+                    "must be a parameter of this action"
+                };
                 let name: String = name.chars().take(128).filter(|c| !c.is_control()).collect();
-                Err(FieldError::new(
-                    name,
-                    "must be a parameter of this action, and list members must be numbered from 1 without gaps",
-                ))
+                Err(FieldError::new(name, rule))
             }
         }
     }

@@ -18,9 +18,10 @@ Examples:
 
 /// Tell the broker that the machine's clock is right
 ///
-/// A broker records the latest time that it has seen and never goes back before it. If the clock was ahead and has been
-/// corrected, the broker is not ready until the clock reaches that time again, unless an operator confirms that the
-/// clock is right.
+/// A broker records the latest time that it has seen, and its own time never goes back. If the machine's clock was
+/// ahead and has been corrected, the broker's time runs a sixteenth more slowly until the clock has caught up with it.
+/// While the clock is behind by more than the allowed skew, the broker is not ready; each minute beyond the skew takes
+/// 16 minutes. An operator who confirms that the clock is right ends this at once.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum ClockCommand {
@@ -31,7 +32,8 @@ pub(super) enum ClockCommand {
 ///
 /// Sets the latest time that this node has seen to the present time. Earlier sessions were issued by a wrong clock, so
 /// all of them end, on every broker of the store; MFA codes and assertions from before are refused. The broker may be
-/// running, and then notices the change within seconds. Changes nothing if the clock is not behind.
+/// running, and then notices the change within seconds. Changes nothing if the clock is not behind, unless the file
+/// with the latest time cannot be read.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct AcceptArguments {

@@ -203,8 +203,8 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
     print::note("Every connected broker stops using these keys within 2 s. This cannot be undone.");
     let keyring = keyring.map_err(|error| {
         format!(
-            "the keys are revoked, but could not be removed from the keyring file: {error}. Correct this, and run \
-             the same command again"
+            "the keys are revoked, but could not be removed from the keyring file: {error}. Once the file can be \
+             read, run the same command again"
         )
     })?;
     let there = keyring.ids();
@@ -226,8 +226,8 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
     let renewed = keyring.without(&ids, &entropy, now)?;
     keyring_file::save(&renewed, file).map_err(|error| {
         format!(
-            "the keys are revoked, but the keyring file without them could not be written: {error}. Correct this, \
-             and run the same command again"
+            "the keys are revoked, but the keyring file without them could not be written: {error}. Once the \
+             file can be written, run the same command again"
         )
     })?;
     print::note(format_args!(

@@ -36,7 +36,7 @@ pub(super) enum MfaCommand {
 /// Enroll a new device: shows a QR code for a phone, and asks for two codes from it
 ///
 /// Creates a virtual device, shows its key once as a QR code and as text, and enables the device for
-/// the user with two consecutive codes. If that fails three times, the device is deleted again.
+/// the user with two consecutive codes. If the codes are refused three times, the device is deleted again.
 #[derive(Debug, Args)]
 #[command(after_long_help = ENROLL_EXAMPLES)]
 pub(super) struct EnrollArguments {
@@ -88,11 +88,16 @@ async fn enroll(
             .and_then(|v| v.as_str())
     };
     let serial = field("SerialNumber").ok_or("the broker's answer has no SerialNumber")?;
-    let seed = field("Base32StringSeed").ok_or("the broker's answer has no Base32StringSeed")?;
-    let seed = Zeroizing::new(String::from_utf8(STANDARD.decode(seed)?)?);
-    show(&seed, &name, &identity.account)?;
-
-    let enabled = enable(client, &user, serial).await;
+    let show_seed = || -> Result<(), Failure> {
+        let seed =
+            field("Base32StringSeed").ok_or("the broker's answer has no Base32StringSeed")?;
+        let seed = Zeroizing::new(String::from_utf8(STANDARD.decode(seed)?)?);
+        show(&seed, &name, &identity.account)
+    };
+    let enabled = match show_seed() {
+        Ok(()) => enable(client, &user, serial).await,
+        Err(error) => Err(error),
+    };
     match &enabled {
         Ok(()) => {
             print::note(format_args!("\nThe device is enabled for {user}:"));
@@ -100,9 +105,16 @@ async fn enroll(
         }
         // A device that was not enabled is useless, and would keep its name taken.
         Err(_) => {
-            _ = client
+            let deleted = client
                 .iam("DeleteVirtualMFADevice", &[("SerialNumber", serial)])
-                .await?
+                .await;
+            if let Err(error) = deleted {
+                print::note(format_args!(
+                    "The device {serial} was not enabled, and could not be deleted: {}\nDelete it before you enroll a \
+                     device with this name again: `aws iam delete-virtual-mfa-device --serial-number {serial}`",
+                    print::visible(&error.to_string())
+                ));
+            }
         }
     }
     enabled
@@ -137,8 +149,9 @@ async fn enable(client: &Client, user: &str, serial: &str) -> Result<(), Failure
 
 /// Prints the seed as a QR code and as text to standard error. It cannot be shown again later.
 fn show(seed: &str, name: &str, account: &str) -> Result<(), Failure> {
-    let secret = totp_rs::Secret::try_from_base32(seed)
-        .map_err(|_| "the seed in the broker's answer is not base32")?;
+    let secret = totp_rs::Secret::try_from_base32(seed).map_err(
+        |_| "the seed in the broker's answer is not base32, so the device cannot be set up",
+    )?;
     let totp = totp_rs::Builder::new()
         .with_secret(secret)
         .with_account_name(format!("{name}@{account}"))

@@ -76,7 +76,9 @@ pub(super) fn run(arguments: &MoveArguments) -> Result<(), Failure> {
         config.store
     ));
     say_section(arguments, &to)?;
-    print::note("Then: brevet check, and brevet serve. Keep the watermark file as it is.");
+    print::note(
+        "Then run `brevet check`, and start the brokers. Keep the watermark file as it is.",
+    );
     if let Place::Sqlite(path) = &config.store {
         print::note(
             "To go back to the old store (only before a broker has used the new one), run this with the old \

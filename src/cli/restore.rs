@@ -156,8 +156,8 @@ impl Restore<'_> {
             let saved = Watermark::of(&placed.head).save(path);
             saved.map_err(|error| {
                 format!(
-                    "the store was replaced, but the watermark file could not be written: {error}. Correct this, and run \
-                     `brevet restore --accept`"
+                    "the store was replaced, but the watermark file could not be written: {error}. Once it can be written, \
+                     run `brevet restore --accept`"
                 )
             })?;
         }

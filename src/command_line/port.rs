@@ -1,4 +1,4 @@
-//! Finds out after a failed call what listens on the port: TLS, plain HTTP, or something else.
+//! Finds out after a failed call what listens at the host and port of its URL: TLS, plain HTTP, or something else.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The protocol that a port speaks, by its answer to the beginning of a TLS handshake.
+/// The protocol that the server at a URL speaks, by its answer to the beginning of a TLS handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Speaks {
     /// A TLS handshake, or an alert.
@@ -19,7 +19,7 @@ pub(crate) enum Speaks {
     Http,
     /// Something that is neither TLS nor HTTP.
     Else,
-    /// No answer within [`TIMEOUT`], or the connection failed.
+    /// No answer within [`TIMEOUT`], the connection failed, or the URL has no host that can be resolved.
     Nothing,
 }
 

@@ -1,4 +1,5 @@
-//! Rules against trust policies that allow strangers, and the tags of a role that override them.
+//! Rules against trust policies that allow everybody, or every user of an identity provider that many organisations
+//! share, and the tags of a role that override these rules.
 
 use super::{DirectoryError, fault};
 use crate::base::arn::account_of;

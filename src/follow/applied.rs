@@ -12,9 +12,11 @@ use crate::directory::Directory;
 use crate::directory::resource::{Name, Resource, ResourceKind};
 use crate::store::Change;
 
-/// Changes that have been applied to a copy of the directory, which is not in force yet.
+/// Changes of the feed that are not in force yet, except for their revocations.
 pub(super) struct Applied {
-    /// The changed copy; `None` if the directory stays as it is.
+    /// The directory to put in force: a copy with the changes applied, or one that was loaded from the store. It equals
+    /// the present directory if all changes are revocations. `None` if the directory is a file, which changes of the
+    /// feed do not affect.
     pub(super) directory: Option<Directory>,
     pub(super) changes: Vec<(Change, Detail)>,
     /// The sequence number of the last change, and the digest of the feed up to it.
@@ -22,7 +24,7 @@ pub(super) struct Applied {
 }
 
 /// Applies changes one by one to a copy of the directory, and then checks that all resources exist to which the changed
-/// ones refer.
+/// ones refer. If the directory is a file, no copy is made and nothing is checked.
 pub(super) fn apply(
     broker: &Broker,
     changes: Vec<Change>,

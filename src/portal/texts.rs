@@ -254,7 +254,8 @@ texts! {
     method: "Opening this address in a browser has no effect, so that no link can act in your name.",
     method_next: "Go back to the page with the form, and use its button.",
     no_form_title: "This address does not accept this request",
-    no_form: "Nothing was changed. Open the address in a browser instead.",
+    no_form: "Nothing was changed. The request sends a form to a page that takes none, or uses a method that this \
+        address does not allow.",
     forged_title: "This form is out of date",
     forged: "Nothing was changed. The form was made before you signed in or out, your browser did not send the cookie \
         of this broker, or the form does not come from a page of this broker.",

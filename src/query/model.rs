@@ -125,8 +125,7 @@ impl Model {
     /// Reads and checks the input of an action from the parameters of a request.
     ///
     /// # Errors
-    /// [`Error::Validation`] for the first parameter that breaks a rule; [`Error::Malformed`] for one that the
-    /// action does not have.
+    /// [`Error::Validation`] for the first parameter that breaks a rule, or else for one that the action does not have.
     pub(super) fn read(
         &self,
         action: &str,

@@ -253,8 +253,9 @@ fn malformed() -> Error {
     Error::Malformed(text.to_owned())
 }
 
-/// The answer to the gateway. If its client's access key is unknown, or its client's session is not valid, the answer
-/// has a code that the gateway passes on to the client. Any other error is the fault of the gateway or of the broker.
+/// The answer to the gateway. If its client's access key is unknown or inactive, or its client's session is not valid,
+/// the answer has a code that the gateway passes on to the client. Any other error is the fault of the gateway or of
+/// the broker.
 fn answer<T>(
     result: Result<Result<T, Unknown>, Error>,
     write: impl FnOnce(T) -> Bytes,
@@ -264,7 +265,7 @@ fn answer<T>(
         Ok(Err(Unknown::NoSuchPrincipal)) => failure(
             StatusCode::FORBIDDEN,
             "NoSuchIdentity",
-            "There is no such access key.",
+            "The account has no active access key with this id.",
         ),
         Ok(Err(Unknown::NoSuchSession | Unknown::Expired | Unknown::Ended)) => failure(
             StatusCode::FORBIDDEN,

@@ -222,20 +222,23 @@ pub struct WebIdentity {
 /// A principal in the chain behind a session.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Ancestor {
-    /// The ARN of a user, of a role in the case of a session, or of an identity provider.
+    /// The ARN of a user, of the role of a role session, or of an identity provider. A session from GetSessionToken or
+    /// GetFederationToken has the ARN of its user.
     #[prost(string, tag = "1")]
     pub arn: String,
-    /// The unique id, `AIDA…` or `AROA…`, so that a principal recreated under the same name is
-    /// another one.
+    /// The unique id of the user or role, `AIDA…` or `AROA…`, so that a principal recreated under the same name is
+    /// another one. Empty for an identity provider.
     #[prost(string, tag = "2")]
     pub unique_id: String,
-    /// The access key with which the next session of the chain was requested.
+    /// The access key with which the next session of the chain was requested. For the sign-in of a user, a name that
+    /// stands for the user's password; empty for an identity provider.
     #[prost(string, tag = "3")]
     pub access_key_id: String,
     /// The name of the role session or federated user; otherwise empty.
     #[prost(string, tag = "4")]
     pub session_name: String,
-    /// The id of the session; empty for a user with a long-term key.
+    /// The id of the session or sign-in; empty for a user with a long-term key, and for an identity provider without a
+    /// sign-in.
     #[prost(bytes = "vec", tag = "5")]
     pub session_id: Vec<u8>,
     /// Whether the session has session policies or was narrowed. Such a session must not assume its own role again,

@@ -29,10 +29,13 @@ pub struct Change {
     /// The principal that made the change, as JSON.
     pub actor: String,
     pub action: String,
-    /// The kind of the entry that changed: a kind of the directory, `revocation` or `store`.
+    /// The kind of the entry that changed: a kind of the directory, `revocation`, `store`, `clock` or
+    /// `directory-entries`.
     pub kind: String,
     pub id: String,
-    /// The entry before and after the change, or the revocations that were made, as JSON.
+    /// What the change did, as a JSON object: the fields that differ (policies by digest, secrets not at all) and the
+    /// digests of the whole entry before and after; the tags of a role that override a rule; the entries of a directory
+    /// file that came or went; and the revocations. The object is empty if a secret was only resealed.
     pub detail: String,
     /// The present state of the entry as JSON. `None` if the entry was deleted, or if the caller did not ask for it.
     pub body: Option<String>,

@@ -1,5 +1,6 @@
-//! Moves all rows of a store to another database, from SQLite to PostgreSQL or back, for any version of the schema. The
-//! old store is then marked as moved, so that nobody serves it by mistake.
+//! Moves the rows of a store to another database, from SQLite to PostgreSQL or back, for any version of the schema.
+//! Only the list of running brokers is left out. The old store is then marked as moved, so that nobody serves it by
+//! mistake.
 //!
 //! The rows are copied in one transaction of the new database. The copy is marked as incomplete until the old store is
 //! marked as moved. Wherever a move is interrupted, at most one of the two databases can be served, and the same
@@ -28,7 +29,8 @@ pub struct Relocation<'s> {
     /// Whether an earlier attempt was interrupted after it had marked the old store.
     is_marked: bool,
     pub head: Head,
-    /// The names of the store's tables, and the number of rows of each.
+    /// The names of the tables that were compared, and the number of rows of each. The table `nodes` is left out, since
+    /// it is not copied, and so is the table `store` if an earlier attempt has already marked the old store.
     pub tables: Vec<(String, i64)>,
 }
 
@@ -38,13 +40,14 @@ struct Marked {
     moved_to: Option<String>,
 }
 
-/// Copies every row of a store to another database, which must be empty or contain an incomplete copy of an earlier
-/// attempt.
+/// Copies the rows of a store to another database, which must be empty or contain an incomplete copy of an earlier
+/// attempt. Only the list of running brokers is not copied.
 ///
 /// # Errors
-/// [`StoreError::Unmovable`] if the other database holds anything else or has other tables, [`StoreError::Moved`] if
-/// the store was already moved to another database, and [`StoreError::Unavailable`] if a database does not answer in
-/// time. Both databases are then unchanged.
+/// [`StoreError::Unmovable`] if there is no store to copy, the other database holds anything else or has other tables,
+/// or the copy differs from the original; [`StoreError::Moved`] if the store was already moved to another database; and
+/// [`StoreError::Unavailable`] if a database does not answer in time. The old store is then unchanged. The other
+/// database is unchanged too, or contains an incomplete copy, with which the same command continues.
 pub async fn relocate<'s>(from: &'s Store, to: &Store) -> Result<Relocation<'s>, StoreError> {
     let mut source = from.lease_to_write(Purpose::Background).await?;
     let mut target = to.lease_to_write(Purpose::Background).await?;
@@ -62,8 +65,8 @@ pub async fn relocate<'s>(from: &'s Store, to: &Store) -> Result<Relocation<'s>,
     })
 }
 
-/// Copies all tables in one transaction of each database. The transaction in the old database stays open, so that
-/// nobody can write to it.
+/// Copies the tables in one transaction of each database, except for the one that lists the running brokers. The
+/// transaction in the old database stays open, so that nobody can write to it.
 async fn copy_all(
     engine: Engine,
     here: &mut AnyConnection,
@@ -144,8 +147,9 @@ async fn copy_tables(
     Ok(())
 }
 
-/// Compares the rows of both databases, and returns the number of rows of each table. The store's own row is not
-/// compared if an earlier attempt has already marked the old store as moved.
+/// Compares the rows of both databases, and returns the name and the number of rows of each table that was compared.
+/// These are all tables that are copied, except that the store's own row is not compared if an earlier attempt has
+/// already marked the old store as moved.
 async fn compare(
     here: &mut AnyConnection,
     there: &mut AnyConnection,

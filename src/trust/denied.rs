@@ -59,7 +59,9 @@ struct Audited<'a> {
 }
 
 impl Denied {
-    /// The kind of policy and the statement that decided, for the audit record.
+    /// The details of the refusal for the audit record: the evaluator's outcome, and the note if there is one. If a
+    /// statement decided, also its index and the kind of its policy, with the id of a service or resource control
+    /// policy or the number of a scope-down policy.
     pub fn audited(&self) -> Option<Box<RawValue>> {
         let by = self.decision.by;
         let audited = Audited {

@@ -350,11 +350,11 @@ impl Look<'_> {
             true => ok(
                 "brokers",
                 format!(
-                    "{} connected, {}",
+                    "{} connected; {}",
                     connected.len(),
                     match keyring {
-                        Some(_) => "none of another cluster",
-                        None => "whose cluster was not checked, since there is no keyring",
+                        Some(_) => "none reports another cluster than this one",
+                        None => "their cluster was not checked, since there is no keyring",
                     }
                 ),
             ),

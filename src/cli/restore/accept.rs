@@ -35,8 +35,8 @@ pub(super) fn accept(config: &Config) -> Result<(), Failure> {
         let saved = Watermark::of(&head).save(path);
         saved.map_err(|error| {
             format!(
-                "the store was accepted, but the watermark file could not be written: {error}. Correct this, and run the \
-                 same command again"
+                "the store was accepted, but the watermark file could not be written: {error}. Once it can be written, \
+                 run the same command again"
             )
         })?;
     }

@@ -204,8 +204,8 @@ fn report(
     print::note(summary(&target, false));
     if target.access_key_goes_on {
         print::note(format_args!(
-            "The access key {key} is still active and can still sign calls. To deactivate it: brevet sessions revoke \
-             --access-key-id {key} --deactivate-access-key. If the directory is a file, set the key's \"Status\" to \
+            "The access key {key} is still active and can still sign calls. To deactivate it: `brevet sessions revoke \
+             --access-key-id {key} --deactivate-access-key`. If the directory is a file, set the key's \"Status\" to \
              \"Inactive\" there."
         ));
     } else if is_role && target.exists == Some(true) {

@@ -45,11 +45,11 @@ pub struct Association {
     arn: Box<str>,
     /// The ARN of the role, which is in the association's account.
     pub role_arn: Box<str>,
-    /// The provider and the audience of the tokens, if the association is one of pods.
+    /// The requirements for the service-account tokens of pods; `None` for an association of tasks.
     pub tokens: Option<PodTokens>,
 }
 
-/// The tokens that pods of an association must show.
+/// The requirements of an association for the service-account token that a pod presents.
 #[derive(Debug)]
 pub struct PodTokens {
     /// The ARN of the provider that must have signed the tokens.

@@ -1,4 +1,4 @@
-//! Roles, and the check that a trust policy does not let strangers in.
+//! Roles, and the check of whom a trust policy allows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub struct Role {
     pub tags: Box<[names::Tag]>,
     /// The maximum session duration, from 1 to 36 hours.
     pub max_session: Duration,
-    /// The tags of the role that override a rule about strangers, such as `brevet:public = true`.
+    /// The tags of the role that override a rule about whom its trust policy may allow, such as `brevet:public = true`.
     pub overridden: Box<[String]>,
     /// Why the trust policy is not in force and the role trusts nobody: the policy breaks a rule
     /// that is newer than the stored row.
@@ -264,8 +264,8 @@ struct Trust {
     closed: Option<Box<str>>,
 }
 
-/// Checks whom a trust policy allows. If the role is from the store and breaks a rule about strangers, which may be
-/// newer than the row, the returned policy trusts nobody.
+/// Checks whom a trust policy allows. If the role is from the store and its policy allows too many, by a rule that may
+/// be newer than the row, the returned policy trusts nobody.
 fn checked(
     mut policy: Policy,
     tags: &[names::Tag],

@@ -298,8 +298,11 @@ impl Reach {
     }
 }
 
-/// Whether the address is on the public internet, that is, not in IANA's registries of
-/// special-purpose addresses.
+/// Whether the address may belong to a host on the public internet. An IPv6 address that contains an IPv4 address
+/// (IPv4-mapped, 6to4, or NAT64 in 64:ff9b::/96) is judged by that IPv4 address. Returns false for all other addresses
+/// that IANA's registries of special-purpose addresses mark as not globally reachable, for multicast addresses, for all
+/// of 192.0.0.0/24, 192.88.99.0/24 and 2001::/23, and for IPv6 addresses outside 2000::/3. Returns true for special
+/// addresses that are globally reachable, such as 192.175.48.0/24.
 fn is_global(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_global_v4(v4),
@@ -338,6 +341,8 @@ fn is_global_v6(address: Ipv6Addr) -> bool {
         (0x2002, _) => inner(b, c),
         // No identity provider is in the reachable assignments of 2001::/23.
         (0x2001, 0..=0x1ff) | (0x2001, 0xdb8) => false,
+        // Documentation (RFC 9637).
+        (0x3fff, 0..=0xfff) => false,
         // Global unicast is 2000::/3.
         _ => a & 0xe000 == 0x2000,
     }
@@ -409,6 +414,8 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "2002:7f00:1::",
             "2001:db8::1",
+            "3fff::1",
+            "3fff:fff:ffff::1",
             "100::1",
         ] {
             assert!(
@@ -420,6 +427,7 @@ mod tests {
             "1.1.1.1",
             "140.82.112.3",
             "2606:4700::1111",
+            "3fff:1000::1",
             "::ffff:1.1.1.1",
         ] {
             assert!(

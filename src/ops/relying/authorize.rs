@@ -368,7 +368,7 @@ impl Decided {
             }
             Unknown::Expired => "The session has expired.",
             Unknown::Ended => "The session was ended before its expiry.",
-            Unknown::NoSuchPrincipal => "This account has no user or role with this ARN.",
+            Unknown::NoSuchPrincipal => "This account has no such user or role.",
         };
         Self::refused(unknown.into(), sentence)
     }

@@ -62,8 +62,8 @@ pub fn check(keys: &[(String, Vec<String>)], service: &str) -> Result<(), String
 pub fn check_of_gateway(keys: &[(String, Vec<String>)]) -> Result<(), String> {
     let is_one = |name: &str, own: &str| own.eq_ignore_ascii_case(name);
     let allowed = || {
-        "keys of Amazon S3 other than `s3:ResourceAccount`, `aws:ResourceTag/…`, `aws:RequestTag/…`, `aws:TagKeys`, \
-         `aws:Referer`, `aws:SecureTransport`, `aws:SourceIp` and `aws:UserAgent`"
+        "`aws:ResourceTag/…`, `aws:RequestTag/…`, `aws:TagKeys`, `aws:Referer`, `aws:SecureTransport`, `aws:SourceIp`, \
+         `aws:UserAgent`, and keys of Amazon S3 (`s3:…`) except `s3:ResourceAccount`"
             .to_owned()
     };
     checked(keys, allowed, |name| match is_one(name, RESOURCE_ACCOUNT) {

@@ -21,7 +21,7 @@ pub enum Subject {
         access_key_id: AccessKeyId,
         session_token: Secret<String>,
     },
-    /// The user to whom a long-term access key belongs.
+    /// The user to whom an active long-term access key belongs.
     AccessKey(AccessKeyId),
     /// A user or a role, by its ARN.
     Principal(String),
@@ -165,11 +165,12 @@ enum Found {
 /// The reasons for which a subject is denied everything, whatever the policies say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown {
-    /// The account has no session with this access key and token.
+    /// The account has no session with this access key and token, the token is missing or too long, or a long-term
+    /// key came with a token.
     NoSuchSession,
     Expired,
     /// The session was revoked, or a principal or key that it came from was deleted or disabled.
     Ended,
-    /// The account has no such user, role or long-term key.
+    /// The account has no such user or role, or no active long-term key with this id.
     NoSuchPrincipal,
 }

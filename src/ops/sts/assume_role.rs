@@ -30,8 +30,8 @@ use crate::session::token::Claims;
 use crate::tokens::OpenedSession;
 use crate::trust::{self, Denied, Facts, Grant, SessionRequest};
 
-/// The maximum number of roles in a chain of sessions. The session token contains each of them, so
-/// that revoking one session of the chain also ends all that follow.
+/// The maximum number of sessions in a chain. The session token names every principal of its chain, so that revoking
+/// one session of the chain also ends all that follow.
 pub(super) const MAX_CHAIN: usize = 10;
 
 /// The parameters as the caller sent them, before any check. AWS documents the fields.
@@ -142,8 +142,8 @@ impl Operation for AssumeRole {
     async fn run(self, cx: &mut Context<'_>) -> Result<AssumeRoleOutput, Error> {
         if cx.caller().depth() > MAX_CHAIN {
             return Err(Error::Malformed(format!(
-                "A chain of sessions may have at most {MAX_CHAIN} roles, and the calling session is at the end \
-                 of such a chain."
+                "A chain of sessions may have at most {MAX_CHAIN} sessions, and the calling session is at the \
+                 end of such a chain."
             )));
         }
         // Both depend only on the caller's session token, so they cannot change during a wait.

@@ -57,11 +57,15 @@ struct Copy {
 /// Decrypts an `EncryptedAssertion`, and returns the octets of the assertion.
 ///
 /// # Errors
-/// [`Refusal::Encrypted`] if there are no private keys, [`Refusal::Element`] if the element has
-/// another form, [`Refusal::EncryptionAlgorithm`] if an algorithm is not accepted, and
-/// [`Refusal::Decryption`] if none of the keys decrypts it.
+/// [`Refusal::EncryptionNotBuilt`] if the program was built without the feature `saml-encryption`,
+/// [`Refusal::Encrypted`] if there are no private keys, [`Refusal::Element`] if the element has another form,
+/// [`Refusal::EncryptionAlgorithm`] if an algorithm is not accepted, and [`Refusal::Decryption`] if none of the keys
+/// decrypts it.
 pub(super) fn decrypt(encrypted: Node<'_, '_>, keys: &[DecryptionKey]) -> Result<Vec<u8>, Refusal> {
     let opened = open_with(encrypted, keys);
+    if !cfg!(feature = "saml-encryption") {
+        return Err(Refusal::EncryptionNotBuilt);
+    }
     // After as much work as for a provider that has keys.
     if keys.is_empty() {
         Err(Refusal::Encrypted)

@@ -236,9 +236,9 @@ fn element(refusal: Refusal) -> MetadataError {
 
 fn endpoint(service: Node<'_, '_>) -> Result<Endpoint, MetadataError> {
     let service = Element(service, "SingleSignOnService");
-    let required = |name| {
+    let required = |name: &str| {
         let value = service.text_attribute(name).map_err(element)?;
-        value.ok_or_else(|| element(service.wrong("the Binding or the Location is missing")))
+        value.ok_or_else(|| element(service.wrong(format!("the {name} is missing"))))
     };
     Ok(Endpoint {
         binding: required("Binding")?,

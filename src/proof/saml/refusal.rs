@@ -40,11 +40,15 @@ pub enum Refusal {
         element: &'static str,
         rule: Cow<'static, str>,
     },
-    /// The assertion is encrypted, and the provider's entry in the directory has no private keys.
-    #[error(
-        "the assertion is encrypted, but the entry of this provider in the directory has no PrivateKeys"
-    )]
+    /// The assertion is encrypted, and there is no private key of this provider with which to decrypt it.
+    #[error("the assertion is encrypted, but there is no private key to decrypt it")]
     Encrypted,
+    /// The assertion is encrypted, and the program was built without the feature `saml-encryption`.
+    #[error(
+        "the assertion is encrypted, but this program was built without the feature `saml-encryption` and cannot \
+         decrypt it"
+    )]
+    EncryptionNotBuilt,
     /// A part of the assertion is encrypted separately. The text names the part.
     #[error(
         "{0} is encrypted separately (EncryptedID or EncryptedAttribute), which is not supported"
@@ -230,6 +234,7 @@ impl Refusal {
             | Self::NotResponse(_)
             | Self::Element { .. }
             | Self::Encrypted
+            | Self::EncryptionNotBuilt
             | Self::EncryptedPart(_)
             | Self::EncryptionAlgorithm(_)
             | Self::Decryption
@@ -282,8 +287,13 @@ impl Refusal {
             }
             Self::Encrypted => {
                 "Switch off the encryption of assertions for this service provider at the identity \
-                 provider, or give this provider in the directory the private key for which assertions are encrypted. \
-                 Only a program that was built with the feature `saml-encryption` accepts one."
+                 provider, or give the private key for which assertions are encrypted: to a broker as PrivateKeys of \
+                 this provider in the directory, to `brevet saml inspect` with --private-key."
+            }
+            Self::EncryptionNotBuilt => {
+                "Switch off the encryption of assertions for this service provider at the identity \
+                 provider, or use a program that was built with the feature `saml-encryption`. It also needs the \
+                 private key for which assertions are encrypted, as PrivateKeys of this provider in the directory."
             }
             Self::EncryptedPart(_) => {
                 "Switch off the encryption of name IDs and attributes for this service provider at \

@@ -82,8 +82,8 @@ impl S3Request<'_> {
         sha256(text.as_bytes())
     }
 
-    /// Appends a header as a line of the canonical request, with several values joined by commas.
-    /// Returns `None` if the header is absent.
+    /// Appends a header as a line of the canonical request, with several values joined by commas. Returns `None` if the
+    /// header is absent; the header's name and a colon were then appended all the same, so `lines` must be discarded.
     pub(super) fn push_header(&self, lines: &mut String, name: &str) -> Option<()> {
         lines.push_str(name);
         lines.push(':');

@@ -17,7 +17,7 @@ pub struct Entry {
     pub action: &'static str,
     pub kind: &'static str,
     pub id: String,
-    /// The entry before and after the change, or the revocations, as JSON without secrets.
+    /// What the change does, in the form of [`Change::detail`].
     pub detail: String,
 }
 
@@ -140,8 +140,19 @@ impl Writer<'_> {
                 );
                 return Err(self.store.tampered(what));
             }
-            if number <= last && (change.changed_at >= before || number >= head) {
-                let what = format!("the database deleted change {number}, which must be kept");
+            if number <= last && number >= head {
+                let what = format!(
+                    "the database deleted change {number}, but only changes before the last one ({head}) may be deleted"
+                );
+                return Err(self.store.tampered(what));
+            }
+            if number <= last && change.changed_at >= before {
+                let what = format!(
+                    "the database deleted change {number}, which was made at {}, but only changes from before {} may be \
+                     deleted",
+                    Timestamp::from_millis(change.changed_at),
+                    Timestamp::from_millis(before)
+                );
                 return Err(self.store.tampered(what));
             }
             (due, chain) = (number + 1, Some(&*change.chain));

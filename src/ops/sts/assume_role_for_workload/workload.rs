@@ -380,8 +380,8 @@ impl Pod {
             .ok_or("The association in the directory is for tasks and not for pods.")?;
         if *tokens.provider_arn != *self.provider_arn {
             return Err(
-                "The service-account token was issued by another provider than the ProviderArn of the \
-                association.",
+                "The provider that issued the service-account token is not the one that the association names in \
+                ProviderArn.",
             );
         }
         if *tokens.audience != *self.audience {

@@ -1,8 +1,8 @@
 //! The private keys with which the broker decrypts assertions. This module does not handle XML.
 //!
 //! RSA decryption that takes the same time for every ciphertext is available only in aws-lc-rs, a
-//! second cryptographic library, which the feature `saml-encryption` adds. Without the feature, the
-//! broker accepts no private keys and refuses encrypted assertions.
+//! second cryptographic library, which the feature `saml-encryption` adds. Without the feature, the broker uses no
+//! private keys, not even those in the directory, and refuses encrypted assertions.
 
 use std::fmt;
 use std::sync::LazyLock;
