@@ -57,13 +57,12 @@ use tasks::Urgent;
 use workers::Workers;
 
 pub struct Running {
-    /// The address of the service. If the configured port is 0, the port is the one that the system chose.
+    /// The address of the service. If the configured port is 0, the port is the one that the system chose; this holds
+    /// for the other addresses, too.
     pub address: SocketAddr,
-    /// The address of the operators' listener: `/healthz`, `/readyz` and `/metrics`. If the configured port is 0, the
-    /// port is the one that the system chose.
+    /// The address of the operators' listener: `/healthz`, `/readyz` and `/metrics`.
     pub operator: SocketAddr,
-    /// The address of the listener for proxies in front of object stores; `None` if `[s3]` is not configured. If the
-    /// configured port is 0, the port is the one that the system chose.
+    /// The address of the listener for proxies in front of object stores; `None` if `[s3]` is not configured.
     pub s3: Option<SocketAddr>,
     /// The broker's state, for a process that embeds a broker.
     pub broker: Arc<Broker>,

@@ -184,8 +184,9 @@ impl Store {
     /// [`DEADLINE`].
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if too many callers are waiting already, [`StoreError::Unavailable`] if the database does
-    /// not answer in time, and [`StoreError::Tampered`] if the store's own row differs from what a broker wrote.
+    /// [`StoreError::Busy`] if too many callers are waiting already, [`StoreError::Tampered`] if the store's own row
+    /// differs from what a broker wrote, and an error of the database, such as [`StoreError::Unavailable`] if it does
+    /// not answer in time.
     pub async fn write(&self) -> Result<Writer<'_>, StoreError> {
         self.begin(Purpose::Write).await
     }
@@ -193,7 +194,7 @@ impl Store {
     /// Begins a transaction that revokes sessions. It does not wait in the queue of other calls.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
     /// [`StoreError::Tampered`] if the store's own row differs from what a broker wrote.
     pub async fn write_revocation(&self) -> Result<Writer<'_>, StoreError> {
         self.begin(Purpose::Revocation).await
@@ -202,8 +203,8 @@ impl Store {
     /// Begins a transaction of many statements. Each statement has [`DEADLINE`] for itself.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the store's
-    /// own row differs from what a broker wrote.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if the store's own row differs from what a broker wrote.
     pub async fn write_much(&self) -> Result<Writer<'_>, StoreError> {
         self.begin(Purpose::Background).await
     }

@@ -23,7 +23,7 @@ pub(super) fn overriding_tags(trust: &Policy, tags: &[Tag]) -> Result<Vec<String
     if let Some(at) = strangers::public_statement(trust) {
         if value(PUBLIC) != Some("true") {
             return Err(format!(
-                "statement {at} allows everybody: its Principal is `*`, and no condition restricts the principal; name \
+                "Statement[{at}] allows everybody: its Principal is `*`, and no condition restricts the principal; name \
                  the principals, or tag the role with `{PUBLIC}` = `true`"
             ));
         }

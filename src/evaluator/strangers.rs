@@ -137,7 +137,7 @@ pub fn names_everybody(trust: &Policy) -> bool {
     allows(trust).any(|(_, s)| everybody(s))
 }
 
-/// The position of an Allow statement that allows everybody without a condition that keeps
+/// The index of an Allow statement that allows everybody without a condition that keeps
 /// strangers out; `None` if there is none. A condition that only excludes somebody, or that holds
 /// without its key, keeps nobody out.
 pub fn public_statement(trust: &Policy) -> Option<usize> {

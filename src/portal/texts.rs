@@ -293,7 +293,8 @@ texts! {
     users_only: "You signed in with an identity provider, which keeps your password and your devices.",
     users_only_next: "Change them there.",
     too_many_title: "Too many requests or attempts",
-    too_many_what: "You, or others in your network, made too many requests or failed attempts in a short time.",
+    too_many_what: "You, or others in your network, made too many requests or failed attempts in a short time, or the \
+        broker has too much to do.",
     too_many_next: "Wait a few minutes and try again.",
     passwords_off_title: "Passwords are not used here",
     passwords_off: "Users of this broker cannot sign in with a password.",

@@ -16,13 +16,14 @@ const BACKLOG: u32 = 4_096;
 pub(super) struct Listeners {
     pub(super) service: TcpListener,
     pub(super) operators: TcpListener,
-    /// The listener for proxies in front of object stores, if there are stores.
+    /// The listener for proxies in front of object stores; `None` if `[s3]` is not configured.
     pub(super) proxies: Option<TcpListener>,
-    /// The address of the service, with the port that the system chose.
+    /// The address of the service. If the configured port is 0, the port is the one that the system chose; this holds
+    /// for the other addresses, too.
     pub(super) address: SocketAddr,
     /// The address of the operators' listener: `/healthz`, `/readyz` and `/metrics`.
     pub(super) operator: SocketAddr,
-    /// The address of the listener for proxies; `None` if there are no object stores.
+    /// The address of the listener for proxies; `None` if `[s3]` is not configured.
     pub(super) proxy: Option<SocketAddr>,
 }
 

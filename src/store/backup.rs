@@ -12,8 +12,8 @@ use crate::files::{self, FileError};
 ///
 /// # Errors
 /// [`StoreError::Address`] for a PostgreSQL store; [`StoreError::File`] if the file exists already,
-/// cannot be written, or has a path that is not UTF-8; [`StoreError::Unavailable`] if the database
-/// does not answer in time.
+/// cannot be written, or has a path that is not UTF-8; or an error of the database, such as
+/// [`StoreError::Unavailable`] if it does not answer in time.
 pub async fn backup(store: &Store, to: &Path) -> Result<(), StoreError> {
     if store.engine != Engine::Sqlite {
         return Err(StoreError::Address(

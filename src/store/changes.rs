@@ -119,9 +119,9 @@ impl Feed<'_> {
     /// Reads the next changes, in order. The result is empty at the end.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
-    /// [`StoreError::Tampered`] if a change is missing, was not written by a broker, or does not
-    /// follow the one before it.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if a change is missing, was not written by a broker, or does not follow the one before
+    /// it.
     pub async fn next(&mut self) -> Result<Vec<Change>, StoreError> {
         let after = match &self.at {
             Ok((at, _)) => *at,
@@ -165,8 +165,8 @@ impl Store {
     /// are read in one transaction.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if a change or
-    /// an entry differs from what a broker wrote.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if a change or an entry differs from what a broker wrote.
     pub async fn changes_after(&self, sequence: i64, chain: &str) -> Result<Step, StoreError> {
         self.step(Purpose::Feed, DEADLINE, sequence, chain).await
     }
@@ -200,8 +200,8 @@ impl Store {
     /// Reads at most `limit` changes after `sequence`, without the present state of their entries.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if a change is
-    /// different from what a broker wrote.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if a change is different from what a broker wrote.
     pub async fn feed_after(&self, sequence: i64, limit: usize) -> Result<Vec<Change>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.read(Purpose::Background, SCAN_DEADLINE, move |c| {
@@ -226,8 +226,8 @@ impl Store {
     /// order.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if one of them
-    /// differs from what a broker wrote.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if one of them differs from what a broker wrote.
     pub async fn revoking_after(
         &self,
         sequence: i64,

@@ -204,7 +204,7 @@ impl Store {
     /// Reads the recorded entries.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
     /// [`StoreError::Tampered`] if the rows are not those that brokers wrote.
     pub async fn directory_entries(&self) -> Result<DirectoryEntries, StoreError> {
         let mut moment = self.moment().await?;
@@ -250,7 +250,7 @@ impl Store {
     /// the calling broker.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn has_other_directories(
         &self,
         node: &str,
@@ -290,7 +290,7 @@ impl Writer<'_> {
     /// Reads the recorded entries within this transaction.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
     /// [`StoreError::Tampered`] if the rows are not those that brokers wrote.
     pub async fn directory_entries(&mut self) -> Result<DirectoryEntries, StoreError> {
         let engine = self.store.engine;
@@ -315,7 +315,7 @@ impl Writer<'_> {
     /// adds it to the list. An entry without reports soon counts as silent.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn serves_directory(
         &mut self,
         node: &str,
@@ -349,7 +349,7 @@ impl Writer<'_> {
     /// Does the same as [`Store::has_other_directories`] within this transaction.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn has_other_directories(
         &mut self,
         node: &str,

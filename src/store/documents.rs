@@ -20,7 +20,7 @@ impl Writer<'_> {
     /// Stores the documents of a change that this transaction recorded.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn keep_documents(
         &mut self,
         sequence: i64,
@@ -50,7 +50,7 @@ impl Store {
     /// changes, in order.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn documents_between(
         &self,
         sequence: i64,

@@ -15,8 +15,8 @@ impl Store {
     /// known only when the function returns.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the store
-    /// does not continue from that change.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if the store does not continue from that change.
     pub async fn goes_on_from(
         &self,
         sequence: i64,

@@ -113,10 +113,10 @@ impl Store {
     /// Reads and checks the store's own row.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Tampered`] if the row differs
-    /// from what a broker wrote, [`StoreError::Key`] if it is sealed under a key that the master key file does not
-    /// hold, [`StoreError::Damaged`] if it cannot be read, and [`StoreError::WentBack`] if this process has seen a
-    /// later change.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time,
+    /// [`StoreError::Tampered`] if the row differs from what a broker wrote, [`StoreError::Key`] if it is sealed under
+    /// a key that the master key file does not hold, [`StoreError::Damaged`] if it cannot be read, and
+    /// [`StoreError::WentBack`] if this process has seen a later change.
     pub async fn head(&self) -> Result<Head, StoreError> {
         self.head_by(Purpose::Background).await
     }

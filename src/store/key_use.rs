@@ -77,7 +77,8 @@ impl Store {
     /// another broker has already written a later use, the later use is kept.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time; some uses were then not written.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time; some uses were then
+    /// not written.
     pub async fn note_key_use(&self, used: &[(String, LastUse)]) -> Result<(), StoreError> {
         for portion in used.chunks(256) {
             let portion = portion.to_vec();
@@ -100,7 +101,7 @@ impl Store {
     /// written. Brokers write the uses once a minute.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn last_key_use(&self, id: &str) -> Result<Option<LastUse>, StoreError> {
         let id = id.to_owned();
         let row = self.read(Purpose::Read, DEADLINE, move |c| {
@@ -160,7 +161,7 @@ impl Store {
     /// The last use of every access key and password that a broker has written, by its id.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn all_key_uses(&self) -> Result<HashMap<String, Timestamp>, StoreError> {
         let rows = self.read(Purpose::Background, SCAN_DEADLINE, |c| {
             Box::pin(async move {

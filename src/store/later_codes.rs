@@ -13,7 +13,7 @@ impl Writer<'_> {
     /// for times later than ten minutes from now, so that codes for these times can be accepted.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn forget_codes_after(
         &mut self,
         lockout: Lockout,

@@ -24,8 +24,8 @@ impl Store {
     /// the order of their folded names.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if a row is
-    /// different from what a broker wrote, or does not belong to this list.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if a row is different from what a broker wrote, or does not belong to this list.
     pub async fn list_by_name(
         &self,
         kind: ResourceKind,

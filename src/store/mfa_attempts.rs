@@ -166,8 +166,8 @@ impl Store {
     /// Reads the history of an MFA device. For a device without records, the drift is 0 and no code was accepted.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the drift
-    /// is larger than [`MAX_DRIFT`].
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if the drift is larger than [`MAX_DRIFT`].
     pub async fn device_past(&self, serial_number: &str) -> Result<DevicePast, StoreError> {
         let serial_number = serial_number.to_owned();
         let device = serial_number.clone();
@@ -206,7 +206,7 @@ impl Store {
     /// Sets the recorded drift of a device's clock, in steps.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn set_mfa_drift(&self, serial_number: &str, drift: i64) -> Result<(), StoreError> {
         let serial_number = serial_number.to_owned();
         self.write_one(Purpose::Write, move |c| {
@@ -280,7 +280,8 @@ impl Store {
     /// afterwards, because other calls may have locked the user out meanwhile.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time; the code must then be refused.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time; the code must then
+    /// be refused.
     pub async fn attempt(
         &self,
         user_id: &str,
@@ -330,7 +331,8 @@ impl Store {
     /// Takes back the count of a wrong code by [`Store::attempt`], because the code was right after all.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time. The code stays counted.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time. The code stays
+    /// counted.
     pub async fn take_back(
         &self,
         user_id: &str,

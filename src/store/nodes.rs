@@ -88,7 +88,7 @@ impl Store {
     /// file is not changed: only [`super::Writer::serves_directory`] does that.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn report(&self, node: &Node) -> Result<(), StoreError> {
         let node = node.clone();
         self.write_one(Purpose::Feed, move |c| {
@@ -119,7 +119,7 @@ impl Store {
     /// Removes this node from the list when it stops, so that no other broker waits for it.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn leave(&self, node: &Node) -> Result<(), StoreError> {
         let node = node.node.clone();
         self.write_one(Purpose::Feed, move |c| {
@@ -137,7 +137,7 @@ impl Store {
     /// Counts the nodes of a shared store that are not silent.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn count_nodes(&self) -> Result<usize, StoreError> {
         let row = self.read(Purpose::Feed, DEADLINE, |c| {
             Box::pin(async move {
@@ -154,7 +154,7 @@ impl Store {
     /// callers share one query.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn nodes_after(&self, moment: Instant) -> Result<Vec<Seen>, StoreError> {
         let mut seen = self.seen.lock().await;
         if let Some((asked_at, nodes)) = &*seen
@@ -209,7 +209,7 @@ impl Store {
     /// a lock instead.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn brokers(&self) -> Result<Vec<Broker>, StoreError> {
         if !self.is_shared() {
             return Ok(Vec::new());
@@ -256,7 +256,7 @@ impl Store {
     /// changes. Empty for SQLite, whose settings the broker sets itself.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn unsafe_settings(&self) -> Result<Vec<String>, StoreError> {
         if !self.is_shared() {
             return Ok(Vec::new());
@@ -279,7 +279,7 @@ impl Store {
     /// which uses this machine's clock.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn database_time(&self) -> Result<Option<i64>, StoreError> {
         if !self.is_shared() {
             return Ok(None);
@@ -297,7 +297,7 @@ impl Store {
     /// The time of the last change, in milliseconds since 1970. `None` if the feed is empty.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn last_changed_at(&self) -> Result<Option<i64>, StoreError> {
         let row = self.read(Purpose::Background, DEADLINE, |c| {
             Box::pin(async move {

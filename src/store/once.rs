@@ -23,7 +23,8 @@ impl Store {
     /// time count as used, too, since the clock of their issuer may be ahead.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time; the token must then be refused.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time; the token must then
+    /// be refused.
     pub async fn mark_used(
         &self,
         issuer: &str,

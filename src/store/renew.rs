@@ -13,9 +13,9 @@ impl Store {
     /// MACs.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if a row is
-    /// different from what a broker wrote. The pages before the error are then done, and another call continues after
-    /// them.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if a row is different from what a broker wrote. The pages before the error are then
+    /// done, and another call continues after them.
     pub async fn renew(&self) -> Result<usize, StoreError> {
         let mut renewed = 0;
         let mut after = (String::new(), String::new());

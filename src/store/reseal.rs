@@ -26,8 +26,8 @@ impl Store {
     /// Computes the MACs of a store that an earlier version wrote without MACs. Its rows are accepted without a check.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Row`] for a row of an
-    /// unknown kind. Nothing is then changed.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Row`] for a row of an unknown kind. Nothing is then changed.
     pub(super) async fn seal_for_the_first_time(&self) -> Result<(), StoreError> {
         let (lease, raw) = self.lock(Purpose::Background).await?;
         if raw.is_unsealed() {
@@ -48,8 +48,9 @@ impl Store {
     /// node has seen. Signing keys stay revoked if a change in the feed with a valid MAC revoked them.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Row`] for a row of an unknown
-    /// kind, and [`StoreError::Tampered`] if the rows are no longer those that were shown. Nothing is then changed.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, [`StoreError::Row`]
+    /// for a row of an unknown kind, and [`StoreError::Tampered`] if the rows are no longer those that were shown.
+    /// Nothing is then changed.
     pub async fn accept(
         &self,
         shown: &Shown,
@@ -108,8 +109,8 @@ impl Store {
     /// seen.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the store's
-    /// own row differs from what a broker wrote.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if the store's own row differs from what a broker wrote.
     pub async fn end_the_past(&self, seen: i64, now: Timestamp) -> Result<Head, StoreError> {
         self.write_much().await?.end_the_past(seen, now).await
     }

@@ -155,7 +155,7 @@ impl Store {
     /// Reads the rows of entries of one kind, in no particular order. Ids without a row are left out.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
     /// [`StoreError::Tampered`] if a row differs from what a broker wrote.
     pub async fn get_all(
         &self,

@@ -62,7 +62,7 @@ impl Fault {
 /// Finds at most `most` rows that cannot be read.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] if the database does not answer in time.
+/// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
 pub(super) async fn faults(
     engine: Engine,
     connection: &mut AnyConnection,
@@ -120,8 +120,8 @@ pub(super) async fn named(
 ///
 /// # Errors
 /// [`StoreError::Damaged`] if a table or a column is missing, so that only a backup helps, [`StoreError::Tampered`] if
-/// the database does not delete exactly one row where it should, and [`StoreError::Unavailable`] if the database does
-/// not answer in time.
+/// the database does not delete exactly one row where it should, and an error of the database, such as
+/// [`StoreError::Unavailable`] if it does not answer in time.
 pub(super) async fn mend(
     engine: Engine,
     connection: &mut AnyConnection,

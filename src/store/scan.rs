@@ -26,8 +26,8 @@ impl Store {
     /// is missing.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Tampered`] if the rows are
-    /// not those that brokers wrote, or the first error that `each` returns.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time,
+    /// [`StoreError::Tampered`] if the rows are not those that brokers wrote, or the first error that `each` returns.
     pub async fn scan<E: From<StoreError> + Send + 'static>(
         &self,
         mut each: impl FnMut(ResourceKind, &str, i64, &str) -> Result<(), E> + Send,
@@ -63,8 +63,8 @@ impl Store {
     /// Loads every revocation that has not expired into `revocations`, so that it applies on this broker.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the
-    /// revocations are not those that brokers wrote.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if the revocations are not those that brokers wrote.
     pub async fn load_revocations(
         &self,
         into: &Revocations,

@@ -51,8 +51,8 @@ fn migrations() -> impl Iterator<Item = Migration> {
 /// one more if the database records another number of migrations.
 ///
 /// # Errors
-/// [`StoreError::Row`] if the table of migrations is missing or does not have the expected columns,
-/// [`StoreError::Disconnected`] if the connection is lost, and the other errors of [`classify`].
+/// [`StoreError::Row`] if the table of migrations is missing or does not have the expected columns, and other errors of
+/// the database, such as [`StoreError::Disconnected`] and [`StoreError::Unavailable`].
 pub(super) async fn differing_migrations(
     connection: &mut AnyConnection,
 ) -> Result<Vec<String>, StoreError> {

@@ -219,7 +219,7 @@ const POSTGRES_ACTORS: &str = "SELECT * FROM ( \
 /// Finds the differences from the tables that the migrations create.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] if the database does not answer in time.
+/// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
 pub(super) async fn deviations(
     engine: Engine,
     connection: &mut AnyConnection,

@@ -100,7 +100,7 @@ impl Store {
     /// Adds a grant. Returns whether there was room for it.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn add_grant(
         &self,
         kind: GrantKind,
@@ -134,7 +134,7 @@ impl Store {
     /// The grant with this id, whether or not it has expired; `None` if there is none.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn grant(&self, kind: GrantKind, id: &str) -> Result<Option<GrantRow>, StoreError> {
         self.find_grant(
             "SELECT id, also, sign_in, family, state, expires_at, sealed FROM sign_in_grants \
@@ -148,7 +148,7 @@ impl Store {
     /// The grant with this second digest ([`GrantRow::also`]), whether or not it has expired; `None` if there is none.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn grant_also(
         &self,
         kind: GrantKind,
@@ -187,7 +187,7 @@ impl Store {
     /// grant at once, only one gets it.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn take_grant(
         &self,
         kind: GrantKind,
@@ -215,7 +215,7 @@ impl Store {
     /// several callers try to replace the same grant at once, only one succeeds.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn change_grant(
         &self,
         kind: GrantKind,
@@ -251,7 +251,7 @@ impl Store {
     /// Deletes a family of tokens and all its grants. Returns the number of deleted rows.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn delete_family(&self, family: &str) -> Result<u64, StoreError> {
         let family = family.to_owned();
         self.write_one(Purpose::Write, move |c| {
@@ -269,7 +269,7 @@ impl Store {
     /// Deletes the access tokens of a family, except the `keep` tokens that expire last.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn trim_access(&self, family: &str, keep: i64) -> Result<(), StoreError> {
         let family = family.to_owned();
         self.write_one(Purpose::Write, move |c| {
@@ -293,7 +293,7 @@ impl Store {
     /// were issued for them.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn decided_devices(&self, now: Timestamp) -> Result<Vec<String>, StoreError> {
         let now = now.seconds();
         let rows = self.read(Purpose::Read, DEADLINE, move |c| {

@@ -57,7 +57,7 @@ impl Store {
     /// last compared with the revocations.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn add_sign_in(&self, row: NewSignInRow, now: Timestamp) -> Result<(), StoreError> {
         self.write_one(Purpose::Write, move |c| {
             Box::pin(async move {
@@ -85,7 +85,7 @@ impl Store {
     /// The sign-in whose cookie has a value with the digest `handle`; `None` if there is none.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn sign_in_with_handle(&self, handle: &str) -> Result<Option<SignInRow>, StoreError> {
         self.one_sign_in(
             "SELECT id, seen_at, checked_at, sealed FROM sign_ins WHERE handle = $1",
@@ -97,7 +97,7 @@ impl Store {
     /// The sign-in with this id, in hexadecimal; `None` if there is none.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn sign_in(&self, id: &str) -> Result<Option<SignInRow>, StoreError> {
         self.one_sign_in(
             "SELECT id, seen_at, checked_at, sealed FROM sign_ins WHERE id = $1",
@@ -122,7 +122,7 @@ impl Store {
     /// Records that the browser of a sign-in was seen now, and that the sign-in was compared with the revocations now.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn saw_sign_in(&self, id: &str, now: Timestamp) -> Result<(), StoreError> {
         let (id, now) = (id.to_owned(), now.seconds());
         self.write_one(Purpose::Write, move |c| {
@@ -142,7 +142,7 @@ impl Store {
     /// since the caller read them. Returns whether they were replaced.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn replace_sign_in(
         &self,
         id: &str,
@@ -171,7 +171,7 @@ impl Store {
     /// Deletes sign-ins, and all grants that belong to them.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn delete_sign_ins(&self, ids: Vec<String>) -> Result<(), StoreError> {
         if ids.is_empty() {
             return Ok(());
@@ -201,7 +201,7 @@ impl Store {
     /// Records that the sign-ins from the id `first` to the id `last` were compared with the revocations in force.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn checked_sign_ins(
         &self,
         first: &str,
@@ -228,7 +228,7 @@ impl Store {
     /// Reads at most `limit` of the selected sign-ins whose ids come after `after`, in the order of their ids.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn sign_ins_of(
         &self,
         of: SignInsOf,

@@ -78,8 +78,8 @@ pub(super) struct Portion {
 /// end.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`]
-/// if a row cannot be read.
+/// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+/// [`StoreError::Tampered`] if a row cannot be read.
 pub(super) async fn portion(
     connection: &mut AnyConnection,
     after: Option<i64>,

@@ -26,7 +26,7 @@ impl Store {
     /// - nodes that stopped long ago.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn sweep(&self, now: Timestamp, history: Timestamp) -> Result<(), StoreError> {
         self.mfa.sweep(now);
         let kept_since = history.min(now).minus(self.keep_changes).millis();

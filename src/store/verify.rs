@@ -79,8 +79,8 @@ impl Store {
     /// that the broker authenticates callers again.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] with all
-    /// findings.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] with all findings.
     pub async fn verify(&self, now: Timestamp) -> Result<(), StoreError> {
         self.is_in_place()?;
         let findings = match self.findings(now).await {
@@ -99,9 +99,9 @@ impl Store {
     /// what brokers wrote or that is missing, for at most [`MAX_LISTED`] faults.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Key`] if the store's own row
-    /// is sealed under a key that the master key file does not hold, and [`StoreError::Damaged`] or [`StoreError::Row`]
-    /// if that row cannot be read or is missing.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, [`StoreError::Key`]
+    /// if the store's own row is sealed under a key that the master key file does not hold, and [`StoreError::Damaged`]
+    /// or [`StoreError::Row`] if that row cannot be read or is missing.
     pub async fn findings(&self, now: Timestamp) -> Result<Vec<String>, StoreError> {
         Ok(self.look_at_all(now, false).await?.findings)
     }
@@ -110,9 +110,9 @@ impl Store {
     /// and shows its content, even if its key is not in the master key file.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Damaged`] or
-    /// [`StoreError::Row`] if a table or the store's own row cannot be read or is missing, and [`StoreError::Tampered`]
-    /// if the database deletes other rows on trial than it should.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time,
+    /// [`StoreError::Damaged`] or [`StoreError::Row`] if a table or the store's own row cannot be read or is missing,
+    /// and [`StoreError::Tampered`] if the database deletes other rows on trial than it should.
     pub async fn show(&self, now: Timestamp) -> Result<Shown, StoreError> {
         self.look_at_all(now, true).await
     }

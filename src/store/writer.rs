@@ -131,8 +131,9 @@ impl<'s> Writer<'s> {
     /// the last change.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time; it is then unknown whether the change was
-    /// made. [`StoreError::Tampered`] if the database does not return the rows as they were written.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time; it is then unknown
+    /// whether the change was made. [`StoreError::Tampered`] if the database does not return the rows as they were
+    /// written.
     pub async fn commit(mut self) -> Result<i64, StoreError> {
         let seal = self.key()?.seal(&self.head.place(), &self.contents);
         self.head.seal = seal.map_err(|_| {

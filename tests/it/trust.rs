@@ -64,7 +64,7 @@ async fn cf_04_everybody_without_a_condition_is_refused_by_role_rule_and_tag() {
         let public = trust(principal.clone(), json!({}));
         let says = |error: String| {
             assert!(
-                error.contains("Everybody") && error.contains("statement 1"),
+                error.contains("Everybody") && error.contains("Statement[1]"),
                 "{error}"
             );
             assert!(

@@ -43,7 +43,7 @@ impl BucketPolicy {
     pub fn warning(&self) -> Option<String> {
         strangers::public_statement(&self.policy).map(|at| {
             format!(
-                "the policy of bucket {} allows everybody, even without credentials: statement {at} has the Principal \
+                "the policy of bucket {} allows everybody, even without credentials: Statement[{at}] has the Principal \
                 `*` and no condition that restricts the principal; name the principals, or add such a condition",
                 self.bucket
             )

@@ -169,7 +169,9 @@ fn basic(id: &str, secret: &Secret<String>) -> Result<HeaderValue, ExchangeError
     pair.zeroize();
     let value = HeaderValue::from_str(&text);
     text.zeroize();
-    let mut value = value.map_err(|_| ExchangeError::Answer("the client secret"))?;
+    let mut value = value.map_err(|_| {
+        ExchangeError::Unreachable("the client secret does not fit into a header".to_owned())
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -160,7 +160,9 @@ async fn up_to_date<'a>(cx: &mut Context<'a>) -> Result<Writer<'a>, Error> {
         let seen = tokio::time::timeout(patience, in_force(broker, last)).await;
         patience = patience.saturating_sub(begun.elapsed());
         if seen.is_err() {
-            return Err(Error::ServiceUnavailable("the latest change"));
+            return Err(Error::ServiceUnavailable(
+                "the latest change of the directory",
+            ));
         }
     }
 }

@@ -345,9 +345,11 @@ impl Refusal {
             },
             Self::Certificate { .. } => {
                 "Configure the identity provider to sign with a key whose certificate is valid, \
-                 and import its current metadata."
+                 and import its current metadata. If the time is wrong, correct the clock of the broker."
             }
-            Self::MetadataExpired { .. } => "Import the identity provider's current metadata.",
+            Self::MetadataExpired { .. } => {
+                "Import the identity provider's current metadata. If the time is wrong, correct the clock of the broker."
+            }
             Self::Issuer { .. } => {
                 "Use the SAML provider whose metadata has the Issuer as its entity ID, or import the metadata of this \
                  issuer."

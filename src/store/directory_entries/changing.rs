@@ -17,8 +17,8 @@ impl Writer<'_> {
     /// [`Writer::directory_entries`].
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if it writes
-    /// another number of rows.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if it writes another number of rows.
     pub async fn keep_directory_entries(
         &mut self,
         kept: &DirectoryEntries,
@@ -51,8 +51,8 @@ impl Writer<'_> {
     /// Deletes the records of entries. `kept` must be the result of [`Writer::directory_entries`].
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if it deletes
-    /// another number of rows.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if it deletes another number of rows.
     pub async fn forget_directory_entries(
         &mut self,
         kept: &DirectoryEntries,

@@ -26,8 +26,9 @@ impl Writer<'_> {
     /// version.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, [`StoreError::Row`] if the last change has
-    /// the highest possible number, and [`StoreError::Tampered`] if the database does not write one row.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, [`StoreError::Row`]
+    /// if the last change has the highest possible number, and [`StoreError::Tampered`] if the database does not write
+    /// one row.
     pub async fn record(&mut self, entry: &Entry) -> Result<i64, StoreError> {
         // Revocations compare these numbers, so they must never overflow.
         let sequence = self

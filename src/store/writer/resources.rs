@@ -15,8 +15,9 @@ impl Writer<'_> {
     /// Reads the row of an entry; `None` if there is none.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the row
-    /// differs from what a broker wrote or has an earlier version than this process knows.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if the row differs from what a broker wrote or has an earlier version than this process
+    /// knows.
     pub async fn get(&mut self, name: &Name) -> Result<Option<Stored>, StoreError> {
         let found = self.current(name).await?;
         Ok(found.map(|(row, _)| Stored {
@@ -94,7 +95,7 @@ impl Writer<'_> {
     /// Finds the id of an entry by its kind and folded name.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn find(
         &mut self,
         kind: ResourceKind,
@@ -107,7 +108,7 @@ impl Writer<'_> {
     /// Finds an entry by its unique id.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn find_unique(&mut self, unique_id: &str) -> Result<Option<Name>, StoreError> {
         let unique_id = unique_id.to_owned();
         let rows = self.ask(move |c| {
@@ -124,7 +125,7 @@ impl Writer<'_> {
     /// Lists at most `limit` entries that refer to an entry by its id or its folded name.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn referrers(
         &mut self,
         kind: ResourceKind,
@@ -152,7 +153,7 @@ impl Writer<'_> {
     /// Finds an entry that belongs to an account, other than the account itself; `None` if there is none.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn owns(&mut self, account: &str) -> Result<Option<Name>, StoreError> {
         let account = account.to_owned();
         let rows = self.ask(move |c| {
@@ -170,7 +171,7 @@ impl Writer<'_> {
     /// none. References to AWS managed policies do not count.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn dangling(&mut self) -> Result<Option<(Name, Name)>, StoreError> {
         let row = self.ask_for(SCAN_DEADLINE, |c| {
             Box::pin(async move {
@@ -209,7 +210,7 @@ impl Writer<'_> {
     /// # Errors
     /// [`StoreError::Taken`] if another entry has the same name or unique id, [`StoreError::Row`] if the entry is too
     /// long, [`StoreError::Tampered`] if the present row differs from what a broker wrote or the database does not
-    /// write one row, and [`StoreError::Unavailable`] if the database does not answer in time.
+    /// write one row, and an error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.
     pub async fn put(&mut self, resource: &Resource) -> Result<(), StoreError> {
         let name = resource.name();
         let body = resource
@@ -293,8 +294,8 @@ impl Writer<'_> {
     /// Deletes the row of an entry, and the references from this entry to others.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the row is
-    /// different from what a broker wrote, or still exists after the statement.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if the row is different from what a broker wrote, or still exists after the statement.
     pub async fn delete(&mut self, name: &Name) -> Result<(), StoreError> {
         // The term of the row that was read and checked leaves the sum, whatever the database reports
         // to have deleted.

@@ -14,8 +14,8 @@ impl Writer<'_> {
     /// Adds a revocation. If there is one with the same selector, account and value, extends it.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database does not answer in time, and [`StoreError::Tampered`] if the
-    /// existing row differs from what a broker wrote.
+    /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and
+    /// [`StoreError::Tampered`] if the existing row differs from what a broker wrote.
     pub async fn revoke(
         &mut self,
         selector: &'static str,

@@ -44,7 +44,7 @@ pub(super) fn broken(organization: &OrganizationDetail) -> Vec<String> {
         }
         check_policy(policy, &mut all);
     }
-    // What follows asks for a tree.
+    // Attachments can be checked only in a tree without faults.
     if all.is_empty() {
         check_attachments(organization, &mut all);
     }
