@@ -81,20 +81,23 @@ pub struct UserIdentity<'a> {
     /// person at the broker's machine, `Broker` for an act of the broker itself, `AWSAccount` for a request to an
     /// object store without credentials, or `Unknown` for a call that was not authenticated.
     pub r#type: Cow<'static, str>,
-    /// The unique id, `AIDA…` for a user or `AROA…:SESSION` for a role session.
+    /// The unique id: `AIDA…` for a user, `AROA…:SESSION` for a role session, `ACCOUNT:NAME` for a federated user. For
+    /// the holder of a token, the provider, the audience and the subject; for that of a SAML assertion, the
+    /// NameQualifier and the subject.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arn: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account_id: Option<Cow<'a, str>>,
-    /// The id of the access key that signed the call; for an unknown caller, the id in the request.
+    /// The id of the access key that signed the call, or the SPIFFE ID or subject of a client certificate. For an
+    /// unknown caller, the id of the key that the request names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_name: Option<Cow<'a, str>>,
     /// The provider of a caller without credentials of the broker: the ARN of an OpenID Connect provider, or the
-    /// NameQualifier of a SAML assertion.
+    /// NameQualifier of a SAML assertion. In the record of a sign-in, the ARN of either kind of provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity_provider: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +107,8 @@ pub struct UserIdentity<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionContext<'a> {
-    /// The role, or the user that requested the session. A session of the user itself has none.
+    /// The role of a role session, or the user that vouches for a federated user. A user's own session or sign-in has
+    /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_issuer: Option<SessionIssuer<'a>>,
     /// The time and the kind of authentication of the session.
@@ -125,11 +129,11 @@ pub struct SessionIssuer<'a> {
     pub user_name: Cow<'a, str>,
 }
 
-/// When a session was issued, and whether MFA was used.
+/// When a session was issued or a sign-in was made, and whether MFA was used.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionAttributes {
-    /// The time when the session was issued.
+    /// The time when the session was issued, or the person signed in.
     #[serde(serialize_with = "as_text")]
     pub creation_date: Timestamp,
     /// Whether the session was opened with an MFA code, as the text `true` or `false`.

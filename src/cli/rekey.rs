@@ -107,7 +107,7 @@ impl Run<'_> {
             ));
         }
         print::note(
-            "Copy the file to every broker; each broker notices the new file within a second. Then: brevet rekey",
+            "Copy the file to every broker; each broker notices the new file within a second. Then run `brevet rekey`.",
         );
         Ok(())
     }
@@ -147,9 +147,8 @@ impl Run<'_> {
                 .collect();
             if !others.is_empty() {
                 return Err(format!(
-                    "these brokers on other hosts would not get the new key: {}; nothing was changed\n  next: brevet \
-                     rekey \
-                     --publish, copy {} to each of them, then brevet rekey",
+                    "these brokers on other hosts would not get the new key: {}; nothing was changed\n  next: run \
+                     `brevet rekey --publish`, copy {} to each of them, and run `brevet rekey` again",
                     others.join(", "),
                     self.path.display()
                 )
@@ -326,8 +325,8 @@ impl Run<'_> {
         if kept + unnamed > 0 {
             let number = found.sealed_otherwise(key.id());
             return Err(format!(
-                "{number} secrets in the store are not sealed under the key {}; nothing was changed\n  next: brevet \
-                 rekey, which seals them under this key, then brevet rekey --forget",
+                "{number} secrets in the store are not sealed under the key {}; nothing was changed\n  next: run \
+                 `brevet rekey`, which seals them under this key, and then `brevet rekey --forget`",
                 key.id()
             )
             .into());
@@ -340,8 +339,7 @@ impl Run<'_> {
         if !behind.is_empty() {
             return Err(format!(
                 "these brokers seal with another key than {1}: {0}; nothing was changed\n  next: copy {2} to each of \
-                 them, \
-                 wait for a few seconds, then brevet rekey --forget",
+                 them, wait for a few seconds, and run `brevet rekey --forget` again",
                 behind.join(", "),
                 key.id(),
                 self.path.display()
@@ -387,7 +385,7 @@ fn refuse_if_any(lacking: &[&Broker], key: &str, path: &Path) -> Result<(), Fail
         .collect();
     Err(format!(
         "these brokers do not have the key {key}: {}; no secret was sealed under it\n  next: copy {} to each of them; \
-         a broker reports the new key within a few seconds. Then: brevet rekey",
+         a broker reports the new key within a few seconds. Then run `brevet rekey` again",
         names.join(", "),
         path.display()
     )

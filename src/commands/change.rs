@@ -68,10 +68,12 @@ pub struct Detail {
     /// The values after the change of the fields that differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Value>,
-    /// The SHA-256 of the whole resource before the change. The resource itself is in [`Detail::documents`].
+    /// The SHA-256 of the whole resource before the change; `None` if the change created it, or is only about
+    /// revocations, the entries of a directory file or a resealed secret. The resource itself is in
+    /// [`Detail::documents`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before_sha256: Option<String>,
-    /// The SHA-256 of the whole resource after the change; `None` if the change deleted it.
+    /// The SHA-256 of the whole resource after the change; `None` if the change deleted it, or is not about a resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after_sha256: Option<String>,
     /// The revocations by which the change ended sessions; empty if it ended none.

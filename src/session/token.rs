@@ -108,7 +108,7 @@ pub struct Claims {
     #[prost(message, optional, tag = "18")]
     pub narrowed: Option<Narrowed>,
     // Tag 19 is kept free for caveats that a holder adds without the broker.
-    /// Zero bytes that make the token as long as the caller requested.
+    /// Zero bytes that make the token at least as long as the caller requested.
     #[prost(bytes = "vec", tag = "20")]
     pub padding: Vec<u8>,
 }

@@ -65,6 +65,11 @@ impl HighWaterClock {
         self.now().since(wall)
     }
 
+    /// How far the wall clock may be behind before nothing may be issued any more.
+    pub fn allowed(&self) -> Duration {
+        self.allowed
+    }
+
     /// How far the wall clock is behind, if it is further behind than allowed. In that case nothing
     /// may be issued.
     pub fn is_behind(&self) -> Option<Duration> {

@@ -30,9 +30,9 @@ const RESOURCE_ACCOUNT: &str = "s3:resourceaccount";
 /// these actions itself.
 const RESERVED: [&str; 6] = ["aws", "brevet", "iam", "localhost", "saml", "sts"];
 
-/// Returns whether a text may be the prefix of a service's actions and condition keys: letters,
-/// digits and hyphens, and no reserved prefix. Since it has no dot, a service cannot set a key for
-/// a claim of an OpenID Connect provider.
+/// Returns whether a text may be the prefix of a service's actions and condition keys: 1 to 64 letters, digits and
+/// hyphens, and no reserved prefix. Since it has no dot, a service cannot set a key for a claim of an OpenID Connect
+/// provider.
 pub fn is_service(prefix: &str) -> bool {
     (1..=64).contains(&prefix.len())
         && prefix
