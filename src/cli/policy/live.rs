@@ -120,8 +120,8 @@ impl Live {
         }
     }
 
-    /// The names of a principal's policies, in the order in which the directory has them: its own, and
-    /// then those of each group.
+    /// The names of a principal's policies, in the order in which the directory has them: its own, the one by which
+    /// `AllowUsersToChangePassword` lets users change their passwords, and then those of each group.
     pub fn policy_names(&self, arn: &str) -> Result<Vec<String>, Failure> {
         let mut names = Vec::new();
         let user = self.entry(ResourceKind::User, arn)?;
@@ -134,6 +134,11 @@ impl Live {
                 let holder = format!("user {}", user.user_name);
                 let attached = &user.attached_managed_policies;
                 add_names(&mut names, &holder, &user.user_policy_list, attached);
+                let account = AccountId::parse(account_of(arn));
+                let policy = account.map(|account| self.directory.password_policy(account));
+                if policy.is_some_and(|policy| policy.allow_users_to_change) {
+                    names.push("policy of AllowUsersToChangePassword".to_owned());
+                }
                 for name in &user.group_list {
                     names.extend(self.group_policy_names(arn, name)?);
                 }
