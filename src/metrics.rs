@@ -93,7 +93,7 @@ pub struct Metrics {
     /// Seconds by which the clock is behind the latest time that this node has ever seen; 0 on a
     /// correct clock.
     pub clock_behind_seconds: Gauge,
-    /// 1 while the store answers reads of the change feed, so that this broker knows of every
+    /// 1 if the last attempt to follow the change feed of the store succeeded, so that this broker knows of every
     /// revocation; else 0.
     pub feed_up: Gauge,
     /// The number of the last change that this broker has applied.
@@ -205,7 +205,7 @@ impl Metrics {
             feed_up: made(
                 of,
                 "feed_up",
-                "1 while this broker can follow the change feed of the store, otherwise 0",
+                "1 if the last attempt of this broker to follow the change feed of the store succeeded, otherwise 0",
             ),
             feed_sequence: made(
                 of,

@@ -76,7 +76,7 @@ fn why(t: &'static Texts, directory: &Directory, user_arn: &str) -> &'static str
     }
 }
 
-/// Returns one sentence with the rules of a password policy.
+/// Returns the rules of a password policy, in one to three sentences.
 fn rule(policy: &PasswordPolicy) -> String {
     let wants = match policy.characters {
         Characters::ThreeKinds => {

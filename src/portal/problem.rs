@@ -134,7 +134,7 @@ impl Problem {
     /// The request has two cookies of the same name, or a `Cookie` header that cannot be read.
     pub(super) fn cookies() -> Self {
         let t = &ENGLISH;
-        let error = Error::Malformed("Duplicate cookie.".to_owned());
+        let error = Error::Malformed("Duplicate or malformed cookie.".to_owned());
         let status = StatusCode::BAD_REQUEST;
         Self::new(status, t.cookies_title, t.cookies, t.cookies_next).recorded_as(error)
     }

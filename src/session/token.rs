@@ -78,7 +78,7 @@ pub struct Claims {
     /// How the session was issued, as a [`SessionKind`].
     #[prost(enumeration = "SessionKind", tag = "10")]
     pub kind: i32,
-    /// When the user gave an MFA code for the session; 0 if it gave none.
+    /// When an MFA code was given for the session; 0 if none was given.
     #[prost(int64, tag = "11")]
     pub mfa_at: i64,
     /// The chain of principals behind the session, oldest first: a user or an identity provider, then the sessions in
