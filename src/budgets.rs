@@ -1,5 +1,5 @@
 //! Limits on how much a principal, an account and a source address may ask for: calls per second,
-//! and live sessions. A caller that exceeds a budget is refused; others are not affected.
+//! and live sessions. A caller that exceeds a budget is refused.
 //!
 //! Each broker decides from its own counts. If several brokers share a limit, each uses an equal share. If a broker
 //! knows how many calls the others have admitted, it also uses what they leave: see [`Budgets::unsent`] and
@@ -226,7 +226,8 @@ impl Budgets {
     }
 
     /// Counts a call of an authenticated principal. An attacker who captures a signed request can send it again for 15
-    /// minutes, or for the 7 days of a presigned URL, so one signature may use at most half of a budget.
+    /// minutes, or for the 7 days of a presigned URL, so the calls with one signature have the limit
+    /// [`Exceeded::Repeats`].
     ///
     /// # Errors
     /// The budget that is used up: the principal's, the account's, or the part for one signature.

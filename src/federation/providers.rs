@@ -39,7 +39,7 @@ const MAX_PROVIDERS: usize = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The provider has no key with this id.
-    #[error("the provider publishes no key with the `kid` of the token")]
+    #[error("the provider has no key with the `kid` of the token")]
     Unknown,
     /// The provider did not answer, was asked too recently to be asked again, is being asked by another call, or has no
     /// place in the cache.
@@ -241,7 +241,7 @@ impl Providers {
             Err(error) => {
                 tracing::warn!(provider = %entry.provider.url, %error, "the keys of an identity provider could not be fetched; \
                      the broker uses the last keys until they are 24 hours \
-                     old, and asks again");
+                     old, and asks again; without such keys, it refuses the tokens of this provider");
             }
         }
     }

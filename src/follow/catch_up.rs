@@ -10,8 +10,8 @@ use super::{FollowContext, MAX_AUDITED, announce, load};
 use crate::broker::Broker;
 use crate::store::Step;
 
-/// Applies all changes after `here`, or loads the whole store again if there are too many or some are
-/// no longer kept. `chain` is the digest of the feed up to `here`.
+/// Applies all changes after `here`, or loads the whole store again in the cases of [`Step::Reload`]. `chain` is the
+/// digest of the feed up to `here`.
 pub(super) async fn catch_up(
     context: Arc<FollowContext>,
     here: i64,
@@ -32,8 +32,8 @@ pub(super) async fn catch_up(
     taking.await.map_err(|_| FollowError::Panicked(here))?
 }
 
-/// Loads the whole store again, after checking that the store contains the last change that is in
-/// force here.
+/// Loads all revocations again and, unless the directory is a file, the directory, after checking that the store
+/// contains the last change that is in force here.
 async fn reload(broker: &Arc<Broker>, here: i64, chain: &str) -> Result<Applied, FollowError> {
     // The head is read first, so that a change made in the meantime is applied a second time rather
     // than missed.

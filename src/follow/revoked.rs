@@ -9,7 +9,8 @@ use crate::store::Change;
 /// Puts in force every revocation in these changes. Returns the details of the changes.
 ///
 /// # Errors
-/// [`FollowError::Change`] for the first change whose detail cannot be read.
+/// [`FollowError::Change`] for the first change whose detail cannot be read, or has a revocation with an unknown
+/// selector.
 pub(super) fn revoke(broker: &Broker, changes: &[Change]) -> Result<Vec<Detail>, FollowError> {
     changes
         .iter()
@@ -25,8 +26,12 @@ pub(super) fn revoke_one(
     let fault = |why: String| FollowError::Change(sequence, why);
     let detail: Detail = serde_json::from_str(detail).map_err(|e| fault(e.to_string()))?;
     for revoked in &detail.revoked {
-        let selector = Selector::parse(&revoked.selector)
-            .ok_or_else(|| fault("an unknown selector".into()))?;
+        let selector = Selector::parse(&revoked.selector).ok_or_else(|| {
+            fault(format!(
+                "it revokes by `{}`, which this version of Brevet does not know; run the version that made the change",
+                revoked.selector
+            ))
+        })?;
         if selector == Selector::SigningKey {
             broker.revocations.revoke_signing_key(&revoked.value);
             bind_revoked_keys(broker);

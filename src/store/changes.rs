@@ -46,8 +46,8 @@ pub struct Change {
 /// The answer to a request for the changes after a given one.
 pub enum Step {
     Changes(Vec<Change>),
-    /// There are more changes than [`MAX_STEP`], the feed no longer has some of them, or one of them is a restore of
-    /// the store, so the caller must load all rows.
+    /// The caller must load all rows: there are more changes than [`MAX_STEP`] or none, the feed lacks some of the
+    /// numbers (old changes were deleted, or numbers were left out), or a change is a restore of the store.
     Reload,
 }
 
@@ -135,7 +135,7 @@ impl Feed<'_> {
         changes.retain(|change| change.sequence <= self.head.sequence);
         let missing = |from: i64| {
             self.store.tampered(format!(
-                "change {from} of the feed, or a later one, is missing"
+                "change {from} of the feed, or a later one, is missing, or does not follow from the change before it"
             ))
         };
         for change in &changes {
@@ -222,8 +222,8 @@ impl Store {
             .collect()
     }
 
-    /// Reads the number and the detail of changes after `sequence` that revoke sessions, at most `limit` of them and in
-    /// order.
+    /// Reads the number and the detail of changes after `sequence` that contain revocations, at most `limit` of them
+    /// and in order.
     ///
     /// # Errors
     /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time, and

@@ -41,7 +41,7 @@ pub enum StoreError {
     /// Too many callers are waiting for a connection.
     #[error("too many callers are waiting for the store")]
     Busy,
-    /// The database file does not exist, or the database is empty.
+    /// The database file does not exist.
     #[error(
         "{0}: there is no store; create one with `brevet init`, or restore a backup with `brevet restore`"
     )]

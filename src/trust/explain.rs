@@ -73,7 +73,7 @@ pub struct Control {
 /// principal no longer exists.
 ///
 /// # Errors
-/// [`Dangling`] if a referenced policy is missing.
+/// [`Dangling`] if a policy or group to which the principal refers is missing.
 pub fn explain(asked: &Asked<'_>, directory: &Directory) -> Result<Option<Explained>, Dangling> {
     let Some(subject) = subject(asked, directory)? else {
         return Ok(None);

@@ -69,7 +69,7 @@ impl MetadataCache {
                     known.failed_at = Some(now);
                     tracing::warn!(provider = %provider.url, %error, "the metadata of an identity provider could not be \
                          fetched; the broker uses the last metadata until it is 24 \
-                         hours old, and asks again when somebody signs in");
+                         hours old, and asks again when somebody signs in; without it, nobody can sign in there");
                 }
                 let usable = known
                     .metadata

@@ -51,7 +51,9 @@ pub(super) enum FetchError {
     Late,
     #[error("the last request to the provider failed less than 5 seconds ago")]
     FailedLately,
-    #[error("`{0}` is not a URL that may be fetched: it must be https, without user and password")]
+    #[error(
+        "`{0}` is not a URL that may be fetched: it must be an https URL with a host, without user and password"
+    )]
     Url(String),
     #[error(
         "{0} is not a public internet address; set [federation] private_addresses to allow private addresses"
@@ -120,7 +122,8 @@ impl Fetcher {
         .await
     }
 
-    /// Posts a form to an endpoint of a provider. Returns the status and the body, whatever the status is.
+    /// Posts a form to an endpoint of a provider. Returns the status and the body for every status except a
+    /// redirection, which is an error.
     pub async fn post(
         &self,
         provider: &OidcProvider,
@@ -196,7 +199,8 @@ impl Fetcher {
         Ok(body)
     }
 
-    /// Checks whether a URL may be requested: its scheme and, if the host is an IP address, the address.
+    /// Checks whether a URL may be requested: its scheme, that it has a host but no user or password, and the address if
+    /// the host is an IP address.
     fn target(&self, url: &str) -> Result<Uri, FetchError> {
         let bad = || bad_url(url);
         let uri: Uri = url.parse().map_err(|_| bad())?;

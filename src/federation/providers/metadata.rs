@@ -14,7 +14,8 @@ pub struct Metadata {
     pub authorization_endpoint: String,
     /// The URL at which codes are exchanged for tokens.
     pub token_endpoint: String,
-    /// The URL to which browsers are sent to sign out of the provider, if it supports that.
+    /// The URL to which browsers are sent to sign out of the provider; `None` if the document has none, or one to which
+    /// browsers must not be sent.
     pub end_session_endpoint: Option<String>,
     /// The ways in which a client may authenticate at the token endpoint.
     pub token_endpoint_auth_methods: Vec<String>,
