@@ -28,7 +28,7 @@ struct Page<'a> {
     /// The reason why the user has to change its password; `None` if the user does so voluntarily.
     why: Option<&'a str>,
     user_name: &'a str,
-    /// The account's password policy in one sentence.
+    /// The rules of the account's password policy, as [`rule`] returns them.
     rule: String,
     asks_code: bool,
     to: Option<&'a str>,

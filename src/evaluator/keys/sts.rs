@@ -23,7 +23,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "sts:ExternalId",
         String,
         When("on AssumeRole, if the request has an ExternalId"),
-        "ExternalId",
+        "the parameter ExternalId",
     ),
     many(
         Sts,
@@ -55,7 +55,7 @@ pub(super) const KEYS: &[ConditionKey] = &[
         "sts:SigningAlgorithm",
         String,
         When("on GetWebIdentityToken"),
-        "SigningAlgorithm",
+        "the parameter SigningAlgorithm",
     ),
     one(
         Sts,
