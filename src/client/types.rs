@@ -40,7 +40,7 @@ pub struct Credentials {
     pub secret_access_key: Arc<Secret<String>>,
     /// The session token of temporary credentials; `None` for a long-term key.
     pub session_token: Option<Arc<Secret<String>>>,
-    /// When the credentials were received and when they expire, for temporary credentials.
+    /// When temporary credentials were issued or received, and when they expire; `None` if that is not known.
     pub life: Option<(Timestamp, Timestamp)>,
 }
 
@@ -125,7 +125,8 @@ pub struct WebIdentityRole {
     pub subject: String,
     /// The issuer of the token, its claim `iss`.
     pub provider: String,
-    /// The audience of the token, its claim `aud`: the client id that the provider has for the caller's application.
+    /// The client id of the application to which the provider issued the token: the claim `azp`, or the first audience
+    /// in the claim `aud` if there is no `azp`.
     pub audience: String,
 }
 

@@ -11,9 +11,9 @@ use crate::cli::{ConfigArgument, Failure, print, runtime, store};
 use crate::config::Config;
 use crate::store::{Place, Seen};
 
-/// The interval between requests to the brokers.
+/// The interval between questions to the store or the broker.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long one request waits for the operators' endpoint of a broker.
+/// How long one request waits for the operators' endpoint of the broker.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The beginning of the line in `/metrics` with the number of the last change in force.
 const METRIC: &str = "brevet_feed_sequence ";

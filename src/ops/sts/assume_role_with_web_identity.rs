@@ -51,8 +51,8 @@ pub struct AssumeRoleWithWebIdentityOutput {
     pub packed_policy_size: u64,
     /// The token's issuer, from the claim `iss`.
     pub provider: String,
-    /// The client that the token was issued to, from the claim `azp`, or from `aud` if there is no
-    /// `azp`.
+    /// The client to which the token was issued: the claim `azp`, or the first audience in the claim `aud` if there is
+    /// no `azp`.
     pub audience: String,
     /// The token's subject, from the claim `sub`.
     pub subject: String,
