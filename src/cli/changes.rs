@@ -19,8 +19,8 @@ Examples:
 
 /// Print the change feed, one JSON object per line
 ///
-/// Each change of the directory and each revocation has a number, an actor, a time, and digests of the
-/// entry before and after it. Every broker follows this feed.
+/// Each change of the directory and each revocation has a number, an actor and a time. A change of an entry also has
+/// the fields that differ, and the digests of the entry before and after it. Every broker follows this feed.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct ChangesArguments {

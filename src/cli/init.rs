@@ -77,8 +77,8 @@ Examples:
 /// Make a configuration, its keys, a store and a first administrator
 ///
 /// Makes a folder that only this account can read, with brevet.toml, master.key, keyring.json and store.db, and prints
-/// the administrator's access key once, as lines for a shell. If anything fails, the command removes the files that it
-/// has made.
+/// the administrator's access key once, as lines for a shell. If something cannot be made, the command removes the
+/// files that it has made before.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct InitArguments {

@@ -115,8 +115,9 @@ fn key_id(text: &str) -> Result<String, &'static str> {
 
 /// Seal the unsealed secrets in a directory file
 ///
-/// For brokers whose directory is a file ([directory] file): encrypts, under the master key, the secret access keys and
-/// MFA seeds that are in plain text in the file. Nothing else in the file changes.
+/// For brokers whose directory is a file ([directory] file): encrypts, under the master key, the secrets that are in
+/// plain text in the file: secret access keys, MFA seeds, hashes of passwords, client secrets of OpenID Connect
+/// providers and private keys of SAML providers. The file is formatted anew, and no other value in it changes.
 #[derive(Debug, Args)]
 #[command(after_long_help = SEAL_EXAMPLES)]
 pub(super) struct SealArguments {

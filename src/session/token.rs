@@ -246,7 +246,8 @@ pub struct Ancestor {
     #[prost(bool, tag = "6")]
     pub restricted: bool,
     /// For an identity provider, the subject for which it vouched: the claim `sub` or the NameID. Empty for other
-    /// principals.
+    /// principals, and in the token of the session that the provider's own token or assertion began, because
+    /// [`Claims::holder`] contains the subject there.
     #[prost(string, tag = "7")]
     pub subject: String,
     /// Whether the session was narrowed. Sessions that are assumed from a narrowed session must not outlast it.

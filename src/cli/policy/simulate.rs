@@ -24,8 +24,8 @@ Examples:
 /// Decide whether a user or role may perform an action, or decide test cases
 ///
 /// With --principal, decides as the broker would if the user or a session of the role made the request now. The
-/// decision takes into account everything that the broker would use: policies, groups, the permissions boundary, tags,
-/// and the trust policy of a role to be assumed. Prints the decision, what each statement did and why, and which
+/// decision takes into account everything that the broker would use: policies, groups, the permissions boundary, the
+/// control policies of the organization, tags, and the trust policy of a role to be assumed. Prints the decision, what each statement did and why, and which
 /// condition keys were not given. Exits with 0 if the action is allowed and with 1 if it is denied.
 ///
 /// With --cases, reads one test case as a JSON object from each line of the file, and prints one line of JSON with the

@@ -199,8 +199,8 @@ impl Fetcher {
         Ok(body)
     }
 
-    /// Checks whether a URL may be requested: its scheme, that it has a host but no user or password, and the address if
-    /// the host is an IP address.
+    /// Checks whether a URL may be requested: its scheme, that it has a host but no user or password, and the address
+    /// if the host is an IP address.
     fn target(&self, url: &str) -> Result<Uri, FetchError> {
         let bad = || bad_url(url);
         let uri: Uri = url.parse().map_err(|_| bad())?;
