@@ -142,8 +142,9 @@ pub enum Error {
     /// does not belong to the key.
     #[error("The security token included in the request is invalid")]
     InvalidClientTokenId,
-    /// The session was ended before its expiry: it was revoked, or a principal behind it was deleted. Or the user was
-    /// deleted or got another password during a sign-in. The caller gets the same message as for unknown credentials;
+    /// The session was ended before its expiry: it was revoked, or a principal or key behind it was deleted, replaced or
+    /// switched off. Or another store issued the session, or the user was deleted or got another password during a
+    /// sign-in. The caller gets the same message as for unknown credentials;
     /// only the audit record has the reason.
     #[error("The security token included in the request is invalid")]
     Ended,

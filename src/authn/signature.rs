@@ -179,7 +179,7 @@ pub fn stands(
 }
 
 /// Refuses a session that has expired, was ended early, is dated in the future or comes from another store, and a
-/// session that came from a principal or key that no longer exists.
+/// session that came from a principal or key that no longer exists or is switched off.
 fn must_not_be_over(
     session: &OpenedSession,
     context: &SignatureContext<'_>,

@@ -30,8 +30,8 @@ Examples:
 
 /// Replace the store with a backup, and end every session that was issued before now
 ///
-/// First decrypts every secret of the backup and loads all of it, unless --accept is given, and replaces nothing if this
-/// broker could not serve the backup. The replaced store is kept beside the new one, under a name that the command
+/// First decrypts every secret of the backup and loads all of it, unless --accept is given, and replaces nothing if
+/// this broker could not serve the backup. The replaced store is kept beside the new one, under a name that the command
 /// prints. The backup does not contain the revocations and used codes of the time after it was made, so every session
 /// from before the restore ends, and MFA codes and assertions from before are refused. A store or a backup with rows
 /// that no broker wrote is refused, and the command prints these rows; --accept accepts them as they are.

@@ -25,8 +25,9 @@ Examples:
 ///
 /// With --principal, decides as the broker would if the user or a session of the role made the request now. The
 /// decision takes into account everything that the broker would use: policies, groups, the permissions boundary, the
-/// control policies of the organization, tags, and the trust policy of a role to be assumed. Prints the decision, what each statement did and why, and which
-/// condition keys were not given. Exits with 0 if the action is allowed and with 1 if it is denied.
+/// control policies of the organization, tags, and the trust policy of a role to be assumed. Prints the decision, what
+/// each statement did and why, and which condition keys were not given. Exits with 0 if the action is allowed and with
+/// 1 if it is denied.
 ///
 /// With --cases, reads one test case as a JSON object from each line of the file, and prints one line of JSON with the
 /// decision of each case. Exits with 1 if a case differs from what it expects. tests/data/policy/FORMAT.md of the

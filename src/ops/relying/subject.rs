@@ -169,7 +169,8 @@ pub enum Unknown {
     /// key came with a token.
     NoSuchSession,
     Expired,
-    /// The session was revoked, or a principal or key that it came from was deleted or disabled.
+    /// The session was revoked, a principal or key that it came from was deleted, replaced or disabled, or another
+    /// store issued the session.
     Ended,
     /// The account has no such user or role, or no active long-term key with this id.
     NoSuchPrincipal,
