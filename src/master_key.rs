@@ -259,7 +259,8 @@ impl MasterKey {
     /// Seals a secret for one owner and returns `KEYID:base64`. `belongs_to` is authenticated but not stored.
     ///
     /// # Errors
-    /// [`MasterKeyError::Entropy`] if there are no random bytes.
+    /// [`MasterKeyError::Entropy`] if there are no random bytes, and [`MasterKeyError::Sealed`] if there is no key or
+    /// the secret is too long.
     pub fn seal(
         &self,
         belongs_to: &str,

@@ -29,7 +29,7 @@ pub const MAX_LONG_BODY_BYTES: usize = 15 << 20;
 /// # Errors
 /// [`Error::TooLarge`] if the body is longer than [`MAX_BODY_BYTES`], or than
 /// [`MAX_LONG_BODY_BYTES`] if `may_be_long` returned `true`; [`Error::Malformed`] if it ends early,
-/// and [`Error::ServiceUnavailable`] if there is no capacity for it.
+/// and [`Error::Overloaded`] if there is no capacity for it.
 pub async fn read<B>(
     broker: &Broker,
     origin: &Origin,

@@ -93,7 +93,8 @@ pub fn check_object_stores(s3: &crate::config::S3) -> Result<(), StartError> {
 /// Starts a daemon from the files that a configuration names, and watches them for changes.
 ///
 /// # Errors
-/// [`StartError`] with the setting or the file that cannot be used. No port is open then.
+/// [`StartError`] that says why the daemon cannot start, such as a setting or a file that cannot be used. No port is
+/// open then.
 pub async fn start(
     config: Config,
     clock: Arc<dyn Clock>,

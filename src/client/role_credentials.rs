@@ -78,7 +78,8 @@ impl RoleCredentials {
     /// returned as long as they are valid for another minute.
     ///
     /// # Errors
-    /// The error of AssumeRole, if there are no old credentials that can still be used.
+    /// The error of AssumeRole, if there are no old credentials that can still be used, and [`ClientError::Incomplete`]
+    /// if the answer of AssumeRole does not say when the credentials expire.
     pub async fn get(&self) -> Result<Credentials, ClientError> {
         let inner = &self.0;
         let held = self.held();

@@ -28,7 +28,7 @@ pub(crate) fn confirms(question: &str) -> Result<bool, Failure> {
 /// Asks for the code of an MFA device. `otherwise` says in the error what to do without a terminal.
 ///
 /// # Errors
-/// There is no terminal, or an empty line was entered.
+/// There is no terminal, it cannot be read or written, or an empty line was entered.
 pub(crate) fn ask_code(serial_number: &str, otherwise: &str) -> Result<Zeroizing<String>, Failure> {
     let mut terminal = OpenOptions::new()
         .read(true)

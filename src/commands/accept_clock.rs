@@ -14,7 +14,7 @@ pub use crate::store::ACCEPT_CLOCK;
 /// the change.
 ///
 /// # Errors
-/// [`CommandError::Store`] if the store does not answer in time; nothing was changed.
+/// [`CommandError::Store`] if an operation of the store fails. Unless that was the commit, nothing was changed.
 pub async fn accept_clock(
     store: &Store,
     actor: &Actor,

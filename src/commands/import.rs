@@ -134,7 +134,7 @@ impl Import {
     /// Plans one declared resource. `old` is its version and content in the store.
     ///
     /// # Errors
-    /// [`CommandError`] with the rule that the resource breaks.
+    /// [`CommandError`] with the rule that the resource breaks, or because a secret of the resource cannot be sealed.
     async fn take(
         &mut self,
         cx: CommandContext<'_>,

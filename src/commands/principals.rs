@@ -159,8 +159,8 @@ async fn find(
 /// that gets the ARN later is not trusted. Returns the number of policies that were bound.
 ///
 /// # Errors
-/// [`CommandError`] if the store refuses the change. Nothing was changed then, and the
-/// policies still name principals by ARN.
+/// [`CommandError`] if an operation of the store fails, or a row cannot be read or bound. Unless the commit failed,
+/// nothing was changed then, and the policies still name principals by ARN.
 pub async fn bind_stored(
     cx: CommandContext<'_>,
     directory: &Directory,

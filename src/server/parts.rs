@@ -36,7 +36,7 @@ impl Parts {
     /// Reads the files of a configuration, opens its store, and records its directory file there.
     ///
     /// # Errors
-    /// [`StartError`] with the setting or the file that cannot be used.
+    /// [`StartError`] with the setting, the file or the store that cannot be used.
     pub(super) async fn open(
         config: &Config,
         seen: Stamps,

@@ -110,7 +110,7 @@ impl SigningKey {
     /// system's random bytes instead of `entropy`.
     ///
     /// # Errors
-    /// [`BadKey`] if there are no random bytes.
+    /// [`BadKey`] if there are no random bytes, or the key or its certificate cannot be made.
     pub fn generate(
         algorithm: Algorithm,
         state: KeyState,

@@ -51,7 +51,8 @@ pub async fn sign_out(broker: &Broker, sign_in: &SignIn, origin: &Origin) -> Res
 /// Ends another sign-in of the same person, at the person's request, and writes the audit record of that.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is no such sign-in of this person.
+/// [`Error::NotFound`] if there is no such sign-in of this person; another [`Error`] if the store does not answer, or
+/// the audit log cannot be written.
 pub async fn end_other(
     broker: &Broker,
     sign_in: &SignIn,
@@ -76,7 +77,8 @@ pub async fn end_other(
 /// audit record of that.
 ///
 /// # Errors
-/// [`Error::NotFound`] unless the records of sessions show that the session came from the sign-in.
+/// [`Error::NotFound`] unless the records of sessions show that the session came from the sign-in; another [`Error`] if
+/// the session cannot be looked up or revoked, or the audit log cannot be written.
 pub async fn end_session(
     broker: &Broker,
     sign_in: &SignIn,

@@ -67,7 +67,7 @@ impl Sealer {
     /// Seals a value, and binds it to its kind and its id. Returns `KEYID.TEXT` in base64url.
     ///
     /// # Errors
-    /// [`Error`] if there are no random bytes.
+    /// [`Error`] if there are no random bytes, or the value cannot be serialized or sealed.
     pub(super) fn seal(
         &self,
         kind: &str,

@@ -323,7 +323,8 @@ pub async fn bearer(broker: &Broker, token: &str) -> Result<Bearer, Error> {
 /// were obtained with these tokens last until they expire or the sign-in ends.
 ///
 /// # Errors
-/// [`Error::NotSignedIn`] if the token is unknown or has expired.
+/// [`Error::NotSignedIn`] if the token is unknown or has expired; another [`Error`] if the store does not answer, or
+/// the audit log cannot be written.
 pub async fn log_out(broker: &Broker, token: &str, origin: &Origin) -> Result<String, Error> {
     let bearer = bearer(broker, token).await?;
     let ended = broker.store.delete_family(&bearer.family).await;
@@ -336,7 +337,7 @@ pub async fn log_out(broker: &Broker, token: &str, origin: &Origin) -> Result<St
 /// Ends all tokens of the family to which a token of this program belongs (RFC 7009). An unknown token is not an error.
 ///
 /// # Errors
-/// [`Error`] if the store does not answer.
+/// [`Error`] if there is no master key, the store does not answer, or the audit log cannot be written.
 pub async fn withdraw(
     broker: &Broker,
     client: &Client,

@@ -73,7 +73,8 @@ struct Answered {
 /// new authentication.
 ///
 /// # Errors
-/// [`Refused`] if the identity provider cannot be used.
+/// [`Refused`] if the identity provider cannot be used, the broker is not configured completely for SAML, or the begun
+/// sign-in cannot be stored.
 pub async fn start(
     broker: &Broker,
     offered: &Offered,

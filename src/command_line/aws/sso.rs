@@ -175,7 +175,7 @@ impl Settings {
     /// atomically.
     ///
     /// # Errors
-    /// HOME is not set, or the file cannot be written.
+    /// HOME is not set, or the file or its folder cannot be written.
     pub(crate) fn keep_token(
         &self,
         sso: &SsoSettings,
