@@ -128,8 +128,8 @@ impl<'a> CommandContext<'a> {
 /// resource that it deletes.
 ///
 /// # Errors
-/// The error of the first command that breaks a rule, or [`CommandError::Store`] if the store does not answer; nothing
-/// was changed.
+/// The error of the first command that breaks a rule, or [`CommandError::Store`] if an operation of the store fails.
+/// Nothing was changed then, unless the commit failed.
 pub async fn execute(
     cx: CommandContext<'_>,
     actor: &Actor,

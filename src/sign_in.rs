@@ -167,7 +167,7 @@ pub async fn begin(
 /// if the browser was away for longer than `idle` of `[sign_in]`.
 ///
 /// # Errors
-/// [`Error`] if the store does not answer, or the broker does not know what is revoked.
+/// [`Error`] if an operation of the store fails, or the broker does not know what is revoked.
 pub async fn of_handle(
     broker: &Broker,
     handle: &str,
@@ -198,7 +198,7 @@ pub async fn of_handle(
 /// The sign-in with this id, unless it is over.
 ///
 /// # Errors
-/// [`Error`] if the store does not answer, or the broker does not know what is revoked.
+/// [`Error`] if an operation of the store fails, or the broker does not know what is revoked.
 pub async fn of_id(broker: &Broker, id: &str) -> Result<Option<SignIn>, Error> {
     match broker.store.sign_in(id).await? {
         Some(row) => still_there(broker, &row).await,

@@ -78,7 +78,7 @@ fn factors_of(methods: impl Iterator<Item = Method>, at: Timestamp) -> Vec<Facto
 /// Marks the token or assertion as used if it is of a kind that may be used only once.
 ///
 /// # Errors
-/// [`Refused::NotProven`] if it has been used, on any node.
+/// [`Refused::NotProven`] if it has been used, on any node, and [`Refused::Broker`] if it cannot be marked.
 async fn spend(broker: &Broker, identity: &FederatedIdentity) -> Result<(), Refused> {
     let Some(once) = &identity.once else {
         return Ok(());

@@ -12,7 +12,7 @@ use crate::directory::resource::{Name, Resource, ResourceKind};
 ///
 /// # Errors
 /// [`CommandError`] if there is no such provider, if it does not have this client id, if the secret breaks
-/// a rule, or if the store does not answer. Nothing was changed.
+/// a rule, or if an operation of the store fails. Nothing was changed then, unless the commit failed.
 pub async fn put_client_secret(
     cx: CommandContext<'_>,
     actor: &Actor,

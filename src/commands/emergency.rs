@@ -11,7 +11,7 @@ use crate::store::{Entry, Store, StoreError, Writer};
 /// [`crate::session::keyring::normal_id`]). Returns the number of the last change.
 ///
 /// # Errors
-/// [`StoreError`] if the store cannot write the change; nothing was changed.
+/// [`StoreError`] if the store cannot write the change. Nothing was changed then, unless the commit failed.
 pub async fn revoke_signing_keys(
     store: &Store,
     actor: &Actor,
@@ -54,7 +54,7 @@ async fn end_keys(
 /// revoked ones, even if an older keyring file is put back. Returns the number of the last change.
 ///
 /// # Errors
-/// [`StoreError`] if the store cannot write the change; nothing was changed.
+/// [`StoreError`] if the store cannot write the change. Nothing was changed then, unless the commit failed.
 pub async fn retire_signing_keys(
     store: &Store,
     actor: &Actor,
@@ -68,7 +68,7 @@ pub async fn retire_signing_keys(
 /// change.
 ///
 /// # Errors
-/// [`StoreError`] if the store cannot write the change; nothing was changed.
+/// [`StoreError`] if the store cannot write the change. Nothing was changed then, unless the commit failed.
 pub async fn end_sessions(
     store: &Store,
     actor: &Actor,

@@ -8,7 +8,7 @@ use crate::store::{Store, StoreError};
 /// Exports the whole directory in the format of a directory file.
 ///
 /// # Errors
-/// [`StoreError`] if the store does not answer or a row cannot be read.
+/// [`StoreError`] if an operation of the store fails or a row cannot be read.
 pub async fn export(store: &Store) -> Result<Declaration, StoreError> {
     export_of(store, |_| true).await
 }
@@ -16,7 +16,7 @@ pub async fn export(store: &Store) -> Result<Declaration, StoreError> {
 /// Exports the part of the directory for which `is_wanted` holds, in the format of a directory file.
 ///
 /// # Errors
-/// [`StoreError`] if the store does not answer or a row cannot be read.
+/// [`StoreError`] if an operation of the store fails or a row cannot be read.
 pub async fn export_of(
     store: &Store,
     is_wanted: impl Fn(&Name) -> bool,

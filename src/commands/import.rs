@@ -224,7 +224,7 @@ impl Import {
     /// `Validation` with the first of [`Import::errors`] if there are any, `ConcurrentModification` if a resource was
     /// changed since the plan was made, `NoSuchEntity` if a declared resource refers to one that does not exist,
     /// [`CommandError::LastAdministrator`] if nobody could administer the directory afterwards, [`CommandError::Store`]
-    /// if the store does not answer, or the error of another rule that a change breaks.
+    /// if an operation of the store fails, or the error of another rule that a change breaks.
     pub async fn apply(&self, cx: CommandContext<'_>, actor: &Actor) -> Result<i64, CommandError> {
         Ok(self.write(cx, actor).await?.commit().await?)
     }

@@ -36,7 +36,7 @@ impl<'d> Guard<'d> {
     /// from `directory`, which may be slightly older.
     ///
     /// # Errors
-    /// [`CommandError::Store`] if the store does not answer or a row cannot be read.
+    /// [`CommandError::Store`] if an operation of the store fails or a row cannot be read.
     pub async fn begin(
         cx: CommandContext<'_>,
         writer: &mut Writer<'_>,
@@ -72,7 +72,7 @@ impl<'d> Guard<'d> {
     ///
     /// # Errors
     /// [`CommandError::LastAdministrator`] if it has none, although it had one before the transaction;
-    /// [`CommandError::Store`] if the store does not answer or a row cannot be read.
+    /// [`CommandError::Store`] if an operation of the store fails or a row cannot be read.
     pub async fn end(
         &mut self,
         cx: CommandContext<'_>,
@@ -135,7 +135,7 @@ async fn after(
 /// Compiles the whole directory of the store, in which [`Guard`] searches for administrators.
 ///
 /// # Errors
-/// [`CommandError`] if the store does not answer, or a row cannot be read or compiled.
+/// [`CommandError`] if an operation of the store fails, or a row cannot be read or compiled.
 pub(super) async fn load(cx: CommandContext<'_>) -> Result<Directory, CommandError> {
     let mut directory = Directory::empty().map_err(refused)?;
     let rows = cx.store.scan::<StoreError>(|kind, id, _, body| {

@@ -77,7 +77,7 @@ pub(super) fn bind(
 /// role itself.
 ///
 /// # Errors
-/// The same as for [`bind`], and [`CommandError::Store`] if the store does not answer.
+/// The same as for [`bind`], and [`CommandError::Store`] if an operation of the store fails.
 pub(super) async fn bind_to_store(
     writer: &mut Writer<'_>,
     thing: &mut Resource,

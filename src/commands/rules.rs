@@ -51,9 +51,9 @@ impl Whole for Writer<'_> {
 /// tokens.
 ///
 /// # Errors
-/// The error of the first rule that the resource breaks, or [`CommandError::Store`] if the store does not answer. A
-/// quota does not count as broken if `old` exceeded it by at least as much, because the resource may be older than the
-/// quota.
+/// The error of the first rule that the resource breaks, or [`CommandError::Store`] if an operation of the store fails.
+/// A quota does not count as broken if `old` exceeded it by at least as much, because the resource may be older than
+/// the quota.
 pub(super) async fn check(
     whole: &mut impl Whole,
     new: &Resource,

@@ -23,7 +23,8 @@ pub enum Put {
 ///
 /// # Errors
 /// [`CommandError`] if `arn` is not the ARN of a SAML provider, if the document breaks a rule, if its entity ID is
-/// another one and `may_be_another` is not set, or if the store does not answer. Nothing was changed.
+/// another one and `may_be_another` is not set, or if an operation of the store fails. Nothing was changed then, unless
+/// the commit failed.
 pub async fn put_saml_provider(
     cx: CommandContext<'_>,
     actor: &Actor,

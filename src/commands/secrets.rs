@@ -45,7 +45,7 @@ impl Secrets {
 /// Opens every secret of a store.
 ///
 /// # Errors
-/// [`StoreError`] if the store does not answer or a row cannot be read.
+/// [`StoreError`] if an operation of the store fails or a row cannot be read.
 pub async fn open_all(store: &Store, master_key: &MasterKey) -> Result<Secrets, StoreError> {
     let mut found = Secrets::default();
     store

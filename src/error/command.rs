@@ -50,7 +50,7 @@ impl fmt::Display for Message {
     }
 }
 
-/// Why a command was refused, named as IAM names it. Nothing was changed.
+/// Why a command was refused, named as IAM names it. Nothing was changed, unless the store failed while it committed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     #[error("NoSuchEntity: there is no {0}")]

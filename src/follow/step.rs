@@ -47,9 +47,9 @@ impl Follower {
     ///
     /// # Errors
     /// [`FollowError::WentBack`] if the store lacks changes that are in force here or is another store;
-    /// [`FollowError::Change`] if a change cannot be applied; [`FollowError::Store`] if the store does not answer or
-    /// contains something that no broker wrote; [`FollowError::Load`] if the whole directory must be loaded again and
-    /// cannot be; [`FollowError::Panicked`] if the task that applies the changes panicked.
+    /// [`FollowError::Change`] if a change cannot be applied; [`FollowError::Store`] if an operation of the store fails
+    /// or the store contains something that no broker wrote; [`FollowError::Load`] if the whole directory must be
+    /// loaded again and cannot be; [`FollowError::Panicked`] if the task that applies the changes panicked.
     pub(super) async fn step(&mut self) -> Result<(), FollowError> {
         let broker = &self.context.broker;
         let asked_at = broker.clock.monotonic();

@@ -394,7 +394,7 @@ fn asking(flow: Flow, origin: &Origin) -> Asking {
 /// sending links with wrong codes.
 ///
 /// # Errors
-/// [`Error`] if the store does not answer.
+/// [`Error`] if an operation of the store fails, or there is no master key.
 pub async fn of_link(
     broker: &Broker,
     user_code: &str,
@@ -417,7 +417,8 @@ pub async fn of_link(
 /// Records the person's decision on a flow. The user code cannot be used again.
 ///
 /// # Errors
-/// The same as for [`look`]; [`Error::NotSignedIn`] if the sign-in is over.
+/// The same as for [`look`]; [`Error::NotSignedIn`] if the sign-in is over, or its user must first choose another
+/// password; another [`Error`] if the audit log cannot be written.
 pub async fn decide(
     broker: &Broker,
     user_code: &str,

@@ -21,7 +21,7 @@ const ACTION: &str = "EndSignIn";
 /// function returns. It is not an error if the sign-in is already over.
 ///
 /// # Errors
-/// [`Error`] if the store does not answer.
+/// [`Error`] if an operation of the store fails, or there is no master key.
 #[cfg_attr(
     not(any(test, feature = "internals")),
     allow(dead_code, reason = "tests end a sign-in by its id")
@@ -42,7 +42,7 @@ pub async fn end(broker: &Broker, id: &SignInId) -> Result<(), Error> {
 /// Ends a sign-in at the request of the person who signed in, and writes the audit record of that.
 ///
 /// # Errors
-/// [`Error`] if the store does not answer, or the audit log cannot be written.
+/// [`Error`] if an operation of the store fails, or the audit log cannot be written.
 pub async fn sign_out(broker: &Broker, sign_in: &SignIn, origin: &Origin) -> Result<(), Error> {
     let ended = end_row(broker, sign_in).await;
     record::of_sign_in(broker, Event::SIGN_OUT, sign_in, origin, ended).await
@@ -51,8 +51,8 @@ pub async fn sign_out(broker: &Broker, sign_in: &SignIn, origin: &Origin) -> Res
 /// Ends another sign-in of the same person, at the person's request, and writes the audit record of that.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is no such sign-in of this person; another [`Error`] if the store does not answer, or
-/// the audit log cannot be written.
+/// [`Error::NotFound`] if there is no such sign-in of this person; another [`Error`] if an operation of the store
+/// fails, or the audit log cannot be written.
 pub async fn end_other(
     broker: &Broker,
     sign_in: &SignIn,
@@ -109,7 +109,7 @@ fn no_such_session() -> Error {
 /// match both if both are given. Returns how many sign-ins ended.
 ///
 /// # Errors
-/// [`Error`] if the store does not answer; some of the sign-ins may have ended.
+/// [`Error`] if an operation of the store fails, or there is no master key; some of the sign-ins may have ended.
 pub async fn end_of_provider(
     broker: &Broker,
     provider_arn: &str,
@@ -158,7 +158,7 @@ pub(super) async fn end_row(broker: &Broker, sign_in: &SignIn) -> Result<(), Err
 /// Ends a sign-in. The change feed names `actor` as the one who ended it. Returns the number of the change.
 ///
 /// # Errors
-/// [`Error`] if the store does not answer.
+/// [`Error`] if an operation of the store fails.
 pub async fn end_as(broker: &Broker, sign_in: &SignIn, actor: &Actor) -> Result<i64, Error> {
     let directory = broker.directory.load_full();
     // Sessions of roles in other accounts name the provider of their own account.

@@ -79,7 +79,7 @@ pub(super) async fn account_of(
 /// seen; the most recent one comes first.
 ///
 /// # Errors
-/// [`Error`] if the store does not answer.
+/// [`Error`] if an operation of the store fails, or there is no master key.
 pub async fn others(broker: &Broker, sign_in: &SignIn) -> Result<Seen, Error> {
     let rows = broker
         .store

@@ -50,7 +50,7 @@ pub async fn keep(
 /// request has taken it before.
 ///
 /// # Errors
-/// [`Error`] if the store does not answer.
+/// [`Error`] if an operation of the store fails, or there is no master key.
 pub async fn take<T: DeserializeOwned>(
     broker: &Broker,
     kind: &'static str,
@@ -71,7 +71,7 @@ pub async fn take<T: DeserializeOwned>(
 /// Returns the value that was kept under a handle, without taking it. `None` as for [`take`].
 ///
 /// # Errors
-/// [`Error`] if the store does not answer.
+/// [`Error`] if an operation of the store fails, or there is no master key.
 pub async fn look<T: DeserializeOwned>(
     broker: &Broker,
     kind: &'static str,

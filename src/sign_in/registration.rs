@@ -73,7 +73,7 @@ pub struct Client {
 /// Registers a program for 90 days. Returns the client id and the client secret for the program.
 ///
 /// # Errors
-/// An [`Error`] that names the rule that the registration breaks.
+/// An [`Error`] that names the rule that the registration breaks, or says that the registration cannot be sealed.
 pub fn register(broker: &Broker, asked: Registration) -> Result<Registered, Error> {
     let invalid =
         |text: &str| Error::from(GrantErrorKind::InvalidClientMetadata.because(text.to_owned()));

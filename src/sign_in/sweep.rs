@@ -10,7 +10,7 @@ use super::{opened, remove};
 /// Compares all sign-ins with the revocations in force, and deletes those that are over.
 ///
 /// # Errors
-/// [`Error`] if the store does not answer, or this node does not know what is revoked.
+/// [`Error`] if an operation of the store fails, or this node does not know what is revoked.
 pub async fn sweep(broker: &Broker) -> Result<(), Error> {
     if broker.sign_ins.is_none() {
         return Ok(());

@@ -39,7 +39,7 @@ impl Ending {
 /// The active access keys that end by `until`, ordered by their end.
 ///
 /// # Errors
-/// [`StoreError`] if the store does not answer.
+/// [`StoreError`] if an operation of the store fails.
 pub async fn endings(
     store: &Store,
     directory: &Directory,

@@ -42,7 +42,8 @@ pub(super) fn master_key(cx: &Context<'_>) -> Result<Arc<MasterKey>, Error> {
 ///
 /// # Errors
 /// The errors of `decide`, of [`master_key`], of the commands and of the store; [`Error::Throttling`] or
-/// [`Error::ServiceUnavailable`] if the changes before this one take too long. After an error, nothing has changed.
+/// [`Error::ServiceUnavailable`] if the changes before this one take too long. Nothing has changed then, unless the
+/// commit failed.
 pub(super) async fn change(
     cx: &mut Context<'_>,
     action: &'static str,
