@@ -56,7 +56,8 @@ pub enum Error {
     /// and of AWS's API for sign-ins.
     #[error(transparent)]
     Grant(#[from] GrantError),
-    /// The request does not come from a sign-in, or the sign-in has ended.
+    /// The request does not come from a sign-in, the sign-in has ended, or the person must first choose another
+    /// password.
     #[error("Session token not found or invalid")]
     NotSignedIn,
     #[error("1 validation error detected: Value at '{}' failed to satisfy constraint: Member {}", lower_first(&.0.field), .0.rule)]
@@ -142,8 +143,8 @@ pub enum Error {
     /// does not belong to the key.
     #[error("The security token included in the request is invalid")]
     InvalidClientTokenId,
-    /// The session was ended before its expiry: it was revoked, or a principal or key behind it was deleted, replaced or
-    /// switched off. Or another store issued the session, or the user was deleted or got another password during a
+    /// The session was ended before its expiry: it was revoked, or a principal or key behind it was deleted, replaced
+    /// or switched off. Or another store issued the session, or the user was deleted or got another password during a
     /// sign-in. The caller gets the same message as for unknown credentials;
     /// only the audit record has the reason.
     #[error("The security token included in the request is invalid")]

@@ -19,7 +19,8 @@ pub struct Call {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reload {
-    /// What the broker read from disk again: `directory`, `keyring`, `certificate` or `master key`.
+    /// What the broker read from disk again: `directory`, `keyring`, `certificate`, `master key`, or `configuration of
+    /// object stores`.
     pub what: &'static str,
     /// `ok` if the new content is in use, or `failed` if it was refused and the earlier content
     /// stays in use.

@@ -95,8 +95,10 @@ fn sign_ins(broker: &Broker) -> Result<&SignIns, Error> {
 /// directory, UserAuthentication for others.
 ///
 /// # Errors
-/// [`Error::Ended`] if the user has another password than the one that was given; [`Error`] if the person is not in the
-/// directory any more, or the sign-in cannot be stored or recorded.
+/// [`Error::Ended`] if the user has another password than the one that was given; [`Error::NotSignedIn`] if the person
+/// is not in the directory any more, or the sign-in was revoked or is over already; [`Error::NotAvailable`] if the
+/// configuration has no `[sign_in]`. [`Error`] also if this broker does not know the revocations or the time, or if the
+/// sign-in cannot be stored or recorded.
 pub async fn begin(
     broker: &Broker,
     new: NewSignIn,

@@ -251,7 +251,8 @@ async fn new_code(broker: &Broker, request: &Request, sign_in: &SignIn) -> Resul
 /// # Errors
 /// `InvalidGrant` if the code is unknown, was used before, has expired, belongs to another program or another
 /// `redirect_uri`, if the verifier does not match its challenge, or if the sign-in of the person is over;
-/// `UnauthorizedClient` if the program is not registered for this flow.
+/// `UnauthorizedClient` if the program is not registered for this flow. [`Error`] also if the store does not answer, or
+/// the audit log cannot be written.
 pub async fn redeem(
     broker: &Broker,
     client: &Client,

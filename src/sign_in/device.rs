@@ -93,7 +93,8 @@ struct Flow {
 ///
 /// # Errors
 /// `UnauthorizedClient` if the program may not use the flow, `InvalidScope` if a scope is unknown or the program is not
-/// registered for it, and `SlowDown` if too many flows are open.
+/// registered for it, and `SlowDown` if too many flows are open. [`Error`] also if the store does not answer, or the
+/// audit log cannot be written.
 pub async fn start(
     broker: &Broker,
     client: &Client,
@@ -179,7 +180,8 @@ async fn started(
 ///
 /// # Errors
 /// `AuthorizationPending`, `SlowDown`, `ExpiredToken`, `AccessDenied`, or `InvalidGrant` for a code that is unknown,
-/// was used, belongs to another program, or was allowed in a sign-in that has ended.
+/// was used, belongs to another program, or was allowed in a sign-in that has ended; `UnauthorizedClient` if the
+/// program may not use the flow. [`Error`] also if the store does not answer, or the audit log cannot be written.
 pub async fn poll(
     broker: &Broker,
     client: &Client,
@@ -367,7 +369,7 @@ fn pending() -> Error {
 ///
 /// # Errors
 /// [`Error::NotFound`] for a code that does not exist or was decided, and [`Error::Throttling`] after too many wrong
-/// ones.
+/// ones. [`Error`] also if the store does not answer.
 pub async fn look(
     broker: &Broker,
     user_code: &str,

@@ -111,7 +111,8 @@ impl Proven {
     /// Checks a code of one of the user's MFA devices. A code cannot be used a second time.
     ///
     /// # Errors
-    /// [`Error::Mfa`] if the code is not accepted, and [`Error::Ended`] if the user was deleted meanwhile.
+    /// [`Error::Mfa`] if the code is not accepted, and [`Error::Ended`] if the user was deleted meanwhile. [`Error`]
+    /// also if the store does not answer.
     pub async fn add_code(&mut self, broker: &Broker, code: &str) -> Result<(), Error> {
         let user = self.user(broker)?;
         let (at, serial) = spend_code(broker, &user, code).await?;

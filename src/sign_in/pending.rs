@@ -19,7 +19,7 @@ use crate::store::{GrantKind, GrantRow};
 ///
 /// # Errors
 /// [`Error::Throttling`] if too many such values are kept already, in all or for browsers of the same source
-/// address.
+/// address. [`Error`] also if the store does not answer.
 pub async fn keep(
     broker: &Broker,
     kind: &'static str,

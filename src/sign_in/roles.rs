@@ -72,7 +72,9 @@ pub async fn roles(
 /// A page of the roles that a person may assume. It begins at `next`, which an earlier page has returned.
 ///
 /// # Errors
-/// [`Error::NotSignedIn`] if the sign-in is over, [`Error::InvalidMarker`] if `next` is not from an earlier page.
+/// [`Error::NotSignedIn`] if the sign-in is over, or the person must first choose another password;
+/// [`Error::InvalidMarker`] if `next` is not from an earlier page, or its account is no longer among those of the
+/// person; [`Error::ServiceUnavailable`] while this broker does not know all revocations.
 pub async fn page(
     broker: &Broker,
     sign_in: &SignIn,
@@ -138,7 +140,8 @@ pub async fn page(
 /// account counts as one of them without a decision on all its roles.
 ///
 /// # Errors
-/// [`Error::NotSignedIn`] if the sign-in is over.
+/// [`Error::NotSignedIn`] if the sign-in is over, or the person must first choose another password;
+/// [`Error::ServiceUnavailable`] while this broker does not know all revocations.
 pub async fn accounts(
     broker: &Broker,
     sign_in: &SignIn,

@@ -132,7 +132,8 @@ pub(super) async fn issue(
 /// the token, so it ends the whole family.
 ///
 /// # Errors
-/// `InvalidGrant` if the token is unknown, belongs to another program, or can no longer be used.
+/// `InvalidGrant` if the token is unknown, belongs to another program, or can no longer be used. [`Error`] also if the
+/// store does not answer, or the audit log cannot be written.
 pub async fn refresh(
     broker: &Broker,
     client: &Client,
@@ -298,7 +299,8 @@ fn too_many() -> Error {
 /// The sign-in behind an access token that a program presents.
 ///
 /// # Errors
-/// [`Error::NotSignedIn`] if the token is unknown or has expired, or the sign-in is over.
+/// [`Error::NotSignedIn`] if the token is unknown or has expired, or the sign-in is over. [`Error`] also if the store
+/// does not answer.
 pub async fn bearer(broker: &Broker, token: &str) -> Result<Bearer, Error> {
     if token.is_empty() || token.len() > MAX_TOKEN {
         return Err(Error::NotSignedIn);
