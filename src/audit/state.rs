@@ -171,13 +171,13 @@ impl Shared {
         };
         match (was_up, is_up) {
             (false, true) => tracing::info!(
-                "the audit log can be written again; the broker issues credentials \
-            again"
+                "the audit log can be written again; the broker issues credentials and makes changes again"
             ),
             (true, false) => {
                 tracing::error!(
                     reason,
-                    "the audit log cannot be written; the broker issues no credentials until it can be written again"
+                    "the audit log cannot be written; until it can, the broker refuses calls that issue credentials or \
+                     change something, except revocations"
                 );
             }
             _ => {}

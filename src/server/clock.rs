@@ -116,8 +116,8 @@ pub(super) fn why(clock: &HighWaterClock, lag: Duration) -> String {
             "{behind}: correct the clock; if the clock is right, run `{ACCEPT}`, which ends every session"
         ),
         false => format!(
-            "{behind}: the broker issues nothing until this is at most {} s, in about {minutes} minutes; to continue at \
-             once, run `{ACCEPT}`, which ends every session",
+            "{behind}: until this is at most {} s, in about {minutes} minutes, the broker refuses calls that issue or \
+             change something, except revocations; to continue at once, run `{ACCEPT}`, which ends every session",
             clock.allowed().as_secs()
         ),
     }
@@ -237,12 +237,12 @@ impl Look {
                 %before, %now, seconds,
                 "the clock jumped forward: sessions that have expired by the new time have ended. If the new time is \
                  wrong, correct the clock, and then run `{ACCEPT}`, which ends every session; without that, the broker \
-                 may issue nothing until the corrected clock has caught up"
+                 may refuse calls that issue or change something until the corrected clock has caught up"
             );
         } else if jump < -JUMP {
             tracing::warn!(%before, %now, seconds, "the clock jumped back; the broker's own time does not go back \
-                with it, and while the clock is too far behind, the broker issues nothing: correct the clock if the \
-                new time is wrong");
+                with it, and while the clock is too far behind, the broker refuses calls that issue or change \
+                something, except revocations: correct the clock if the new time is wrong");
         }
     }
 }

@@ -115,8 +115,8 @@ async fn role(settings: &Settings, name: &str, visited: Vec<String>) -> Result<F
             .into());
         }
         (None, None) => {
-            let rule = "has role_arn but no source_profile; set source_profile to the profile whose credentials may \
-                assume the role";
+            let rule = "has role_arn but neither source_profile nor credential_source; set source_profile to the \
+                profile whose credentials may assume the role";
             return Err(format!("the profile `{name}` {rule}").into());
         }
         (None, Some("Environment")) => {

@@ -219,7 +219,10 @@ impl Settings {
         };
         let setting = |option: &str| {
             text(profile, option).ok_or_else(|| {
-                format!("the profile `{name}` signs in with SSO, but has no {option}")
+                format!(
+                    "the profile `{name}` signs in with SSO, but has no {option}; add it, or make the profile anew \
+                    with `brevet configure sso`"
+                )
             })
         };
         let (account_id, role_name) = (setting("sso_account_id")?, setting("sso_role_name")?);

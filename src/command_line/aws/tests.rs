@@ -256,7 +256,7 @@ async fn what_is_not_supported_is_refused_by_name() {
         ),
         (
             "[default]\nrole_arn = r\n",
-            "role_arn but no source_profile",
+            "role_arn but neither source_profile nor credential_source",
         ),
         (
             "[default]\nrole_arn = r\nsource_profile = a\ncredential_source = b\n",
