@@ -325,8 +325,8 @@ pub async fn bearer(broker: &Broker, token: &str) -> Result<Bearer, Error> {
 /// were obtained with these tokens last until they expire or the sign-in ends.
 ///
 /// # Errors
-/// [`Error::NotSignedIn`] if the token is unknown or has expired; another [`Error`] if an operation of the store fails,
-/// or the audit log cannot be written.
+/// [`Error::NotSignedIn`] if the token is unknown or has expired, or the sign-in is over; another [`Error`] if an
+/// operation of the store fails, or the audit log cannot be written.
 pub async fn log_out(broker: &Broker, token: &str, origin: &Origin) -> Result<String, Error> {
     let bearer = bearer(broker, token).await?;
     let ended = broker.store.delete_family(&bearer.family).await;

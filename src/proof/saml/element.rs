@@ -82,7 +82,8 @@ impl<'a, 'i: 'a> Element<'a, 'i> {
     pub fn id(self) -> Result<String, Refusal> {
         match self.text_attribute("ID")? {
             Some(id) if id.len() <= MAX_ID => Ok(id),
-            _ => Err(self.wrong("the ID is missing or longer than 1,024 characters")),
+            Some(_) => Err(self.wrong("the ID is longer than 1,024 bytes")),
+            None => Err(self.wrong("the ID is missing or empty")),
         }
     }
 

@@ -155,10 +155,11 @@ impl Metadata {
         let descriptor = Element(entity, "EntityDescriptor");
         let entity_id = descriptor.text_attribute("entityID").map_err(element)?;
         let entity_id = entity_id
-            .filter(|id| id.chars().count() <= MAX_ENTITY_ID)
-            .ok_or_else(|| {
-                element(descriptor.wrong("the entityID is missing or longer than 1,024 characters"))
-            })?;
+            .ok_or_else(|| element(descriptor.wrong("the entityID is missing or empty")))?;
+        if entity_id.chars().count() > MAX_ENTITY_ID {
+            let rule = "the entityID is longer than 1,024 characters";
+            return Err(element(descriptor.wrong(rule)));
+        }
         let (keys, unusable) = signing_keys(role)?;
         let endpoints = xml::children(role, MD, "SingleSignOnService");
         let wants_signed = xml::attribute(role, "WantAuthnRequestsSigned");
@@ -238,7 +239,7 @@ fn endpoint(service: Node<'_, '_>) -> Result<Endpoint, MetadataError> {
     let service = Element(service, "SingleSignOnService");
     let required = |name: &str| {
         let value = service.text_attribute(name).map_err(element)?;
-        value.ok_or_else(|| element(service.wrong(format!("the {name} is missing"))))
+        value.ok_or_else(|| element(service.wrong(format!("the {name} is missing or empty"))))
     };
     Ok(Endpoint {
         binding: required("Binding")?,

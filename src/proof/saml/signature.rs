@@ -27,6 +27,8 @@ const EXCLUSIVE_WITH_COMMENTS: &str = "http://www.w3.org/2001/10/xml-exc-c14n#Wi
 const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
 /// The maximum number of prefixes in an `InclusiveNamespaces` list.
 const MAX_INCLUSIVE: usize = 16;
+/// The text about a signature with other parts than it may have.
+const PARTS: &str = "the signature does not consist of SignedInfo, SignatureValue and at most one KeyInfo, in this order";
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
@@ -85,7 +87,7 @@ pub(super) fn verify(
         ));
     }
     let [signed_info, signature_value, ..] = *children(signature) else {
-        return Err(Shape("SignedInfo or SignatureValue is missing"));
+        return Err(Shape(PARTS));
     };
     let key_info = children(signature).split_off(2);
     if !is(signed_info, "SignedInfo")
@@ -93,9 +95,7 @@ pub(super) fn verify(
         || !matches!(*key_info, [] | [_])
         || !key_info.iter().all(|node| is(*node, "KeyInfo"))
     {
-        return Err(Shape(
-            "the signature does not consist of SignedInfo, SignatureValue and at most one KeyInfo, in this order",
-        ));
+        return Err(Shape(PARTS));
     }
 
     let unverified = SignedInfo::read(signed_info)?;
