@@ -158,7 +158,7 @@ texts! {
     too_old: "To allow a program, you must have signed in a short time ago.",
     too_old_next: "Sign out, sign in again, and open this page once more.",
     allowed_title: "Allowed",
-    allowed_text: "The program is now signed in. You can close this page and go back to it. To undo this, choose “End everything” under “My sessions”.",
+    allowed_text: "You have allowed the program to sign in. You can close this page and go back to it. To undo this, choose “End everything” under “My sessions”.",
     denied_title: "Denied",
     denied_text: "The program gets nothing. You can close this page.",
     // Sessions.

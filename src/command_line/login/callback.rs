@@ -125,7 +125,7 @@ fn answer<B>(
     }
     match parameters.take("code").filter(|code| !code.is_empty()) {
         Some(code) => {
-            let text = "You are signed in. You can close this page and go back to the terminal.";
+            let text = "You have allowed the sign-in. You can close this page and go back to the terminal.";
             (page(StatusCode::OK, text), Some(Ok(Secret::new(code))))
         }
         None => refused(),
