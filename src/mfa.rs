@@ -278,7 +278,7 @@ impl<R: FnMut() -> Result<Moment, Error>> Attempting<'_, R> {
             // This is logged only once; later attempts are in the metrics and the audit log.
             tracing::warn!(
                 user = &*user.arn,
-                "too many wrong MFA codes: the user's codes are refused for up to 15 minutes; its calls without a code are \
+                "too many wrong MFA codes: the codes of this user are refused for up to 15 minutes; its calls without a code are \
                  not affected"
             );
         }
