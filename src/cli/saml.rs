@@ -86,7 +86,8 @@ pub(super) struct InspectArguments {
     /// The role that the response must name, together with --provider-arn
     #[arg(long, value_name = "ARN", requires = "provider_arn")]
     role_arn: Option<String>,
-    /// The SAML provider that the response must name, together with --role-arn
+    /// The SAML provider: with --role-arn, the one that the response must name; with --config and without --metadata,
+    /// the one whose metadata document is used
     #[arg(long, value_name = "ARN", required_unless_present_any = ["metadata"])]
     provider_arn: Option<String>,
     /// The time at which to check the response [default: now]

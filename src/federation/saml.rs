@@ -438,7 +438,8 @@ fn refused(refusal: Refusal) -> Box<Unproven> {
             Error::ExpiredWebIdentityToken("Response has expired".to_owned())
         }
         AwsCode::IdpRejectedClaim => {
-            let text = "The identity provider reports that it did not authenticate the user";
+            let text = "The identity provider reports that it did not authenticate the user, or refuses this service \
+                provider";
             Error::IdpRejectedClaim(text.to_owned())
         }
         AwsCode::AccessDenied => Error::NotAuthorized {

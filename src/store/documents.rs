@@ -10,9 +10,9 @@ use super::{SCAN_DEADLINE, Store, StoreError, Writer};
 /// An entry before and after a change, as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Documents {
-    /// The entry before the change; `None` if the change created it.
+    /// The entry before the change; `None` if the change created it, or is not about an entry of the directory.
     pub before: Option<String>,
-    /// The entry after the change; `None` if the change deleted it.
+    /// The entry after the change; `None` if the change deleted it, or is not about an entry of the directory.
     pub after: Option<String>,
 }
 

@@ -84,7 +84,7 @@ impl Store {
                 let selector = Selector::parse(&row.selector);
                 let selector = selector.ok_or_else(|| {
                     StoreError::Row(format!(
-                        "the revocation of {} {} has an unknown selector",
+                        "the revocation of {} {} has a selector that this version of Brevet does not know",
                         clip(&row.selector),
                         clip(&row.value)
                     ))
