@@ -19,7 +19,7 @@ use super::space::Space;
 use super::state::{Shared, State};
 use super::{Target, line, uuid};
 
-/// The maximum time that a line stays in memory if nobody waits for it.
+/// The maximum time that a line stays in memory if nobody waits for it and the log can be written.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// The interval between attempts to write after a failure.
 const RETRY_EVERY: Duration = Duration::from_millis(250);

@@ -22,7 +22,8 @@ Examples:
 /// List, show and revoke sessions
 ///
 /// For administrators of an account. The calls are signed like all others, and the caller's policies must allow
-/// brevet:ListSessions, brevet:DescribeSession or brevet:RevokeSessions.
+/// brevet:ListSessions, brevet:DescribeSession or brevet:RevokeSessions. Only `revoke --all --config` makes no call: it
+/// writes to the store of the configuration.
 #[derive(Debug, Subcommand)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) enum SessionsCommand {

@@ -185,7 +185,7 @@ pub async fn revoked_keys(place: &Path) -> Option<Vec<String>> {
 }
 
 /// Whether the feed of the store at `place` has a change of this number and digest, with the MAC of a broker. `None` if
-/// the feed cannot be read, or does not go back that far.
+/// the feed cannot be read, does not go back that far, ends before this number, or has a wrong MAC there.
 async fn has_change(place: &Path, by: &Store, sequence: i64, chain: &str) -> Option<bool> {
     let options = place
         .exists()
