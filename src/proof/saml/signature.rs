@@ -227,9 +227,14 @@ impl Canonicalization {
             {
                 xml::attribute(list, "PrefixList").unwrap_or_default()
             }
+            _ if is(method, "Transform") => {
+                return Err(Shape(
+                    "a Transform contains something other than one empty InclusiveNamespaces",
+                ));
+            }
             _ => {
                 return Err(Shape(
-                    "CanonicalizationMethod or Transform contains something other than one empty InclusiveNamespaces",
+                    "CanonicalizationMethod contains something other than one empty InclusiveNamespaces",
                 ));
             }
         };
@@ -250,7 +255,11 @@ fn canonicalized(
 ) -> Result<String, SignatureError> {
     let inclusive: Vec<_> = how.inclusive.iter().map(String::as_str).collect();
     canonical(element, without, &inclusive, CANONICAL.bytes).map_err(|_| {
-        Shape("SignedInfo or the signed element is longer than 225,000 bytes in canonical form")
+        Shape(if is(element, "SignedInfo") {
+            "SignedInfo is longer than 225,000 bytes in canonical form"
+        } else {
+            "the signed element is longer than 225,000 bytes in canonical form"
+        })
     })
 }
 
