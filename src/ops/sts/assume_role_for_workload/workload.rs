@@ -289,19 +289,21 @@ impl Parsed {
 /// profile.
 fn instance(id: &str, node: &Node, cx: &Context<'_>) -> Result<Identified, &'static str> {
     let (account, region) = (node.account, cx.region());
-    let profile = node
-        .instance_profile()
-        .and_then(|name| cx.directory.instance_profile_named(account, name))
-        .ok_or("The node has no tag `brevet:instance-profile`, or the directory has no instance profile of the name in \
-             this tag.")?;
-    let role = profile
-        .role
-        .as_deref()
-        .and_then(|role| role.split_once('/'));
-    let role = role.and_then(|(_, name)| cx.directory.role_named(account, name));
-    let role = role.ok_or(
-        "The instance profile of the node has no role, or the directory does not have this role.",
+    let name = node.instance_profile();
+    let name = name.ok_or(
+        "The node has no tag `brevet:instance-profile` with the name of its instance profile.",
     )?;
+    let profile = cx.directory.instance_profile_named(account, name);
+    let profile = profile.ok_or(
+        "The directory has no instance profile of the name in the node's tag `brevet:instance-profile`.",
+    )?;
+    let role = profile.role.as_deref();
+    let role = role.ok_or("The instance profile of the node has no role.")?;
+    let role = role
+        .split_once('/')
+        .and_then(|(_, name)| cx.directory.role_named(account, name));
+    let role =
+        role.ok_or("The directory does not have the role of the node's instance profile.")?;
     Ok(Identified {
         role: Role::OfService {
             arn: role_arn(&role.arn)?,
