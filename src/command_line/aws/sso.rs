@@ -68,18 +68,22 @@ impl Settings {
     /// Finds the settings of an `sso-session`, or those of the chosen profile.
     ///
     /// # Errors
-    /// There is no such session, the session has no start URL, or the profile does not sign a person in.
+    /// There is no such session or profile, the session has no start URL, or the profile does not sign a person in.
     pub(crate) fn sso(&self, session: Option<&str>) -> Result<SsoSettings, Failure> {
         if let Some(name) = session {
             return self.sso_session(name);
         }
         let name = self.profile_name();
-        let profile = self.files.profile(name).unwrap_or_default();
+        let found = self.files.profile(name);
+        let fault = match found.is_some() {
+            true => "has neither sso_session nor sso_start_url",
+            false => "does not exist",
+        };
+        let profile = found.unwrap_or_default();
         self.sso_of_profile(name, &profile)?.ok_or_else(|| {
             format!(
-                "the profile `{name}` in {} does not exist, or has neither sso_session nor sso_start_url; choose \
-                another profile with --profile, name an sso-session with --sso-session, or make both with `brevet \
-                configure sso`",
+                "the profile `{name}` in {} {fault}; choose another profile with --profile, name an sso-session with \
+                --sso-session, or make both with `brevet configure sso`",
                 self.files.place()
             )
             .into()
