@@ -304,8 +304,8 @@ impl Refusal {
                  RSA-OAEP (with SHA-1 or SHA-256 throughout), or not at all."
             }
             Self::Decryption => {
-                "Give the identity provider the certificate of the private key that is declared for this provider, or \
-                 declare the private key that belongs to the certificate at the identity provider."
+                "Give the identity provider the certificate of a private key that was tried here, or use here the \
+                 private key that belongs to the certificate at the identity provider."
             }
             Self::Assertions => {
                 "The identity provider must send one assertion. If it does, the response was \
