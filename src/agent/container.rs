@@ -130,8 +130,11 @@ pub fn authorization(headers: &HeaderMap) -> Result<&[u8], &'static str> {
     match (given.next(), given.next()) {
         (Some(value), None) if !value.is_empty() => Ok(value.as_bytes()),
         (Some(_), Some(_)) => Err("The header Authorization must be sent once."),
-        _ => Err(
-            "The header Authorization is missing or empty; it must hold the token of the workload or pod.",
+        (Some(_), None) => {
+            Err("The header Authorization is empty; it must hold the token of the workload or pod.")
+        }
+        (None, _) => Err(
+            "The header Authorization is missing; it must hold the token of the workload or pod.",
         ),
     }
 }
