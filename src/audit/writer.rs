@@ -30,10 +30,10 @@ const COUNTED_EVERY: Duration = Duration::from_secs(10);
 /// The interval between records of counted calls while the disk is nearly full. 257 records of 600 bytes then take 257
 /// bytes per second.
 const COUNTED_EVERY_WHEN_SHORT: Duration = Duration::from_secs(600);
-/// The maximum time that a round waits for further calls while calls arrive in parallel; a shorter sync shortens it. A
-/// single call does not wait, and no call waits if the log is not synced.
-const GATHER: Duration = Duration::from_millis(1);
-/// About how long a processor takes to decide a call.
+/// The maximum time that a round waits for further calls while calls arrive in parallel. A single call does not wait, and
+/// no call waits if the log is not synced.
+const GATHER: Duration = Duration::from_millis(2);
+/// About how long a processor takes to decide a call and to answer it.
 const DECISION: Duration = Duration::from_micros(50);
 /// A buffer whose capacity exceeds this many bytes is freed when it is empty.
 const KEEP: usize = 1 << 20;
@@ -64,6 +64,11 @@ pub(super) fn run(shared: &Shared, sink: Sink, chain: Chain) {
     );
     while writer.round() {}
     writer.tell_head("the broker stops; the last line of the audit log has this number and hash");
+}
+
+/// About how long a processor takes to decide so many calls.
+fn decisions(calls: usize) -> Duration {
+    DECISION.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX))
 }
 
 struct Writer<'a> {
@@ -207,14 +212,18 @@ impl Writer<'_> {
     /// The number of waiting calls at which the next round begins at once.
     ///
     /// Calls that were answered together tend to arrive together again. So the round expects the calls of the last
-    /// round and, if others arrived during its sync, those of the round before it as well. If all of them can be
+    /// round and, if others arrived during its sync, those of the round before it as well; and up to twice as many if
+    /// so many calls are in flight, because a round costs the same for few calls as for many. If all of them can be
     /// decided within the time of a sync, the round waits for all. Otherwise it waits for half of them: one half is
     /// decided while the other is written, so that neither the processor nor the disk waits.
-    fn enough(&self, waiting: usize) -> usize {
+    fn enough(&self, waiting: usize, in_flight: usize) -> usize {
         let [last, before] = self.answered;
-        let in_parallel = if waiting == 0 { last } else { last + before };
-        let decisions = DECISION.saturating_mul(u32::try_from(in_parallel).unwrap_or(u32::MAX));
-        match decisions > self.took {
+        let known = if waiting == 0 { last } else { last + before };
+        if known <= 1 {
+            return 1;
+        }
+        let in_parallel = in_flight.clamp(known, 2 * known);
+        match decisions(in_parallel) > self.took {
             true => in_parallel.div_ceil(2),
             false => in_parallel,
         }
@@ -223,9 +232,12 @@ impl Writer<'_> {
     /// Waits for the calls of the next round. If calls do not arrive in parallel, waits for any work.
     fn wait(&self) {
         let mut state = self.shared.lock();
-        let enough = self.enough(state.waiters.len());
+        let waiting = state.waiters.len();
+        let enough = self.enough(waiting, state.in_flight);
         if enough > 1 && self.sink.syncs() {
-            state = self.wait_for(state, enough, self.took.min(GATHER));
+            // Twice as long as the missing calls take, in case that a processor is slow or does other work between them.
+            let time = decisions(2 * enough.saturating_sub(waiting));
+            state = self.wait_for(state, enough, time.min(GATHER));
         }
         if state.waiters.is_empty() && !state.closing && !state.reopen {
             let wait = if state.failing {

@@ -73,33 +73,38 @@ impl Sink {
     /// Prepares the file for another attempt after a failed write: opens a new file if this one was deleted, removes
     /// what the failed write left behind, and checks that there is space again.
     pub fn recover(&mut self) -> io::Result<()> {
-        self.replace_if_deleted()?;
-        if let Self::File { file, length, .. } = self {
-            let meta = file.metadata()?;
-            if meta.is_file() {
-                // The file may be longer than it should be, or somebody may have truncated it
-                // meanwhile.
-                *length = meta.len().min(*length);
-                probe(file, *length)?;
-            }
+        let meta = self.metadata()?;
+        if let (Self::File { file, length, .. }, Some(meta)) = (self, meta)
+            && meta.is_file()
+        {
+            // The file may be longer than it should be, or somebody may have truncated it
+            // meanwhile.
+            *length = meta.len().min(*length);
+            probe(file, *length)?;
         }
         Ok(())
     }
 
-    /// Opens a new file if the present one has been deleted, since the content of a deleted file is lost when the
-    /// process ends.
-    fn replace_if_deleted(&mut self) -> io::Result<()> {
-        if let Self::File { file, path, .. } = self
-            && is_deleted(&file.metadata()?)
-        {
-            tracing::error!(
-                path = %path.display(),
-                "somebody deleted the audit log while the broker was writing to it, so its lines are lost; the broker \
-                 continues in a new file"
-            );
-            self.reopen()?;
+    /// Reads the metadata of the file; `None` if the log is not a file. Opens a new file if the present one has been
+    /// deleted, since the content of a deleted file is lost when the process ends.
+    fn metadata(&mut self) -> io::Result<Option<Metadata>> {
+        let Self::File { file, path, .. } = self else {
+            return Ok(None);
+        };
+        let meta = file.metadata()?;
+        if !is_deleted(&meta) {
+            return Ok(Some(meta));
         }
-        Ok(())
+        tracing::error!(
+            path = %path.display(),
+            "somebody deleted the audit log while the broker was writing to it, so its lines are lost; the broker \
+             continues in a new file"
+        );
+        self.reopen()?;
+        match self {
+            Self::File { file, .. } => file.metadata().map(Some),
+            Self::Stdout | Self::Discard => Ok(None),
+        }
     }
 
     pub fn reopen(&mut self) -> io::Result<()> {
@@ -142,9 +147,10 @@ impl Sink {
         parts: [&[u8]; PARTS],
         after_failure: bool,
     ) -> (usize, Option<io::Error>) {
-        if let Err(error) = self.replace_if_deleted() {
-            return (0, Some(error));
-        }
+        let meta = match self.metadata() {
+            Ok(meta) => meta,
+            Err(error) => return (0, Some(error)),
+        };
         match self {
             Self::Discard => (PARTS, None),
             Self::Stdout => one_by_one(&mut io::stdout().lock(), parts),
@@ -153,22 +159,21 @@ impl Sink {
                 length,
                 unsynced_from,
                 ..
-            } => match file.metadata() {
-                Ok(meta) if meta.is_file() => {
+            } => match meta {
+                Some(meta) if meta.is_file() => {
                     // Somebody may have truncated the file: a remembered length would fill the gap
                     // with zeros.
                     *length = meta.len();
                     *unsynced_from = Some(*length);
                     append_to_file(file, length, parts)
                 }
-                Ok(_) if after_failure && parts.iter().all(|part| part.is_empty()) => (
+                _ if after_failure && parts.iter().all(|part| part.is_empty()) => (
                     0,
                     Some(io::Error::other(
                         "the last write to the audit log failed, and no write has succeeded since",
                     )),
                 ),
-                Ok(_) => one_by_one(file, parts),
-                Err(error) => (0, Some(error)),
+                _ => one_by_one(file, parts),
             },
         }
     }

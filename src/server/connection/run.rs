@@ -116,7 +116,8 @@ enum End<T> {
 }
 
 /// Lets calls that became ready at the same time finish before the connection writes, so that their answers leave in
-/// one system call. To do so, it yields to other tasks once whenever the connection is woken.
+/// one system call. To do so, it yields to other tasks once whenever the connection is woken. On HTTP/1.1 the calls run
+/// within the connection, one after the other, so there is nothing to wait for.
 struct Turn<'a, C> {
     inner: Pin<&'a mut C>,
     served: &'a Served,
@@ -127,12 +128,12 @@ impl<C: Future> Future for Turn<'_, C> {
     type Output = End<C::Output>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End<C::Output>> {
-        self.waited = !self.waited;
+        let Served { notes, unsent, .. } = self.served;
+        self.waited = notes.is_http2() && !self.waited;
         if self.waited {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let Served { notes, unsent, .. } = self.served;
         notes.turn();
         let handed_over = unsent.count();
         let over = self.inner.as_mut().poll(cx);
