@@ -155,6 +155,7 @@ async fn started(
     let sealed = sealer.seal("device", &row_id, &flow, &*broker.entropy)?;
     let row = GrantRow {
         also: sealer.marks(&typed).next(),
+        family: Some(digest(&format!("device of {source}"))),
         ..GrantRow::new(row_id, now.plus(LASTS), sealed)
     };
     match broker.store.add_grant(GrantKind::Device, row, now).await {

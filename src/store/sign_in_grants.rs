@@ -16,6 +16,8 @@ use crate::base::clock::Timestamp;
 const MAX_OPEN: i64 = 10_000;
 /// The maximum number of pending requests of one kind that may be open for one source address at a time.
 const MAX_OF_SOURCE: i64 = 300;
+/// The maximum number of device flows that may be open for one source address at a time, on all brokers together.
+const MAX_DEVICES_OF_SOURCE: i64 = 1_000;
 /// The maximum number of authorization codes, and of families of tokens, that one sign-in may have.
 const MAX_OF_SIGN_IN: i64 = 100;
 const ADD_OF_KIND: &str = "INSERT INTO sign_in_grants (kind, id, also, sign_in, family, state, expires_at, sealed) \
@@ -55,7 +57,8 @@ impl GrantKind {
     /// kind there may be in all and for one source address, or for one sign-in.
     fn addition(self) -> (&'static str, &'static [i64]) {
         match self {
-            Self::Pending(_) | Self::Device => (ADD_OF_KIND, &[MAX_OPEN, MAX_OF_SOURCE]),
+            Self::Pending(_) => (ADD_OF_KIND, &[MAX_OPEN, MAX_OF_SOURCE]),
+            Self::Device => (ADD_OF_KIND, &[MAX_OPEN, MAX_DEVICES_OF_SOURCE]),
             Self::Code | Self::Family => (ADD_OF_SIGN_IN, &[MAX_OF_SIGN_IN]),
             Self::Access => (ADD_OF_SIGN_IN, &[10 * MAX_OF_SIGN_IN]),
         }
@@ -72,8 +75,8 @@ pub struct GrantRow {
     pub also: Option<String>,
     /// The id of the sign-in to which the grant belongs. When the sign-in ends, the grant is deleted.
     pub sign_in: Option<String>,
-    /// The id of the family of tokens to which the grant belongs. For [`GrantKind::Pending`], a digest of the source
-    /// address against whose limit the grant counts.
+    /// The id of the family of tokens to which the grant belongs. For [`GrantKind::Pending`] and [`GrantKind::Device`],
+    /// a digest of the source address against whose limit the grant counts.
     pub family: Option<String>,
     pub state: i64,
     /// When the grant expires, in seconds since 1970.

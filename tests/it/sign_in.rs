@@ -1229,3 +1229,27 @@ async fn oi_08_two_nodes_take_each_code_once_and_end_as_one() {
             .is_none()
     );
 }
+
+#[tokio::test]
+async fn device_flows_of_one_source_are_limited_on_all_brokers_together() {
+    let broker = started().await;
+    let client = broker.register().await;
+    broker.device(&client).await;
+    // As if other brokers on this store had opened 998 flows for the same source.
+    crate::integrity::sql(
+        &broker.dir.path().join("store.db"),
+        "WITH RECURSIVE others(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM others WHERE n < 998) \
+         INSERT INTO sign_in_grants (kind, id, also, sign_in, family, state, expires_at, sealed) \
+         SELECT kind, id || n, NULL, sign_in, family, state, expires_at, sealed FROM sign_in_grants, others \
+         WHERE kind = 'device'",
+    )
+    .await;
+    broker.device(&client).await;
+    let wanted = with(&client, json!({"startUrl": "https://x.awsapps.com/start"}));
+    let (status, name, body) = broker.json("/device_authorization", &wanted).await;
+    assert_eq!(
+        (status, name.as_str()),
+        (400, "SlowDownException"),
+        "{body}"
+    );
+}
