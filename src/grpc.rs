@@ -8,6 +8,7 @@ mod sessions;
 mod status;
 mod watch;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -103,7 +104,8 @@ where
     let (parts, body) = request.into_parts();
     let (service, name) = routes::grpc(parts.uri.path());
     let late = request_body::without_texts(&origin);
-    let answered = async {
+    // Pinned here, so that it is not moved into the timeout.
+    let answered = pin!(async {
         let message = match framing::receive(&parts.headers, body).await {
             Ok(message) => message,
             Err(unreadable) => return Err((unreadable, origin)),
@@ -120,7 +122,7 @@ where
             routes::Grpc::Relying => rely(call, name).await,
             _ => dispatch(call, name).await,
         })
-    };
+    });
     let (unreadable, origin) = match tokio::time::timeout(CALL_TIMEOUT, answered).await {
         Ok(Ok(response)) => return response,
         Ok(Err((unreadable, origin))) => (Some(unreadable), origin),

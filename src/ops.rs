@@ -24,7 +24,7 @@ mod to_the_end;
 use std::borrow::Cow;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -127,8 +127,19 @@ async fn conclude<O: Operation>(
         change: None,
         unsigned: OnceLock::new(),
     };
-    let call = run(broker, service, evidence, input, &origin, now, &mut traces);
-    let result = guarded::<O>(call).await;
+    // Pinned here, because a future that is passed on by value takes room twice.
+    let result = {
+        let call = pin!(run(
+            broker,
+            service,
+            evidence,
+            input,
+            &origin,
+            now,
+            &mut traces
+        ));
+        guarded::<O>(call).await
+    };
     if let Err(error) = &result {
         error.log();
     }
@@ -153,9 +164,8 @@ async fn conclude<O: Operation>(
 /// Runs an operation. If it panics, only this call fails: with an internal failure, which is
 /// recorded like any other refusal.
 async fn guarded<O: Operation>(
-    call: impl Future<Output = Result<O::Output, Error>>,
+    mut call: Pin<&mut impl Future<Output = Result<O::Output, Error>>>,
 ) -> Result<O::Output, Error> {
-    let mut call = pin!(call);
     std::future::poll_fn(|cx| {
         catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))).unwrap_or_else(|_| {
             tracing::error!(

@@ -17,6 +17,7 @@ mod sts;
 #[cfg(test)]
 mod tests;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -60,7 +61,9 @@ where
 {
     let (head, body) = request.into_parts();
     let late = request_body::without_texts(&origin);
-    match tokio::time::timeout(CALL_TIMEOUT, answer(broker, origin, &head, body)).await {
+    // Pinned here, so that it is not moved into the timeout.
+    let answered = pin!(answer(broker, origin, &head, body));
+    match tokio::time::timeout(CALL_TIMEOUT, answered).await {
         Ok(response) => response,
         Err(_) => {
             let reply = request_body::too_late(broker, late, &head.headers).await;
@@ -81,7 +84,8 @@ where
 {
     let respond = Respond::to(&head.headers);
     if let Some(foreign) = Foreign::read(head) {
-        let response = foreign.refuse(broker, origin).await;
+        // Boxed, as is all that few requests need.
+        let response = Box::pin(foreign.refuse(broker, origin)).await;
         return if body.is_end_stream() {
             response
         } else {
@@ -91,7 +95,7 @@ where
     let may_be_long = || authn::announces_active_key(broker, Service::Iam.scope(), &head.headers);
     let body = match request_body::read(broker, &origin, &head.headers, body, &may_be_long).await {
         Ok(body) => body,
-        Err(error) => return refuse(broker, origin, &head.headers, error).await,
+        Err(error) => return Box::pin(refuse(broker, origin, &head.headers, error)).await,
     };
     let is_long =
         body.len() > MAX_BODY_BYTES || (count_parameters(&body) > MAX_PARAMETERS && may_be_long());
@@ -101,14 +105,16 @@ where
         Err(ops::shed(broker, shed))
     } else {
         let head = head.clone();
-        off_the_workers(&origin, move || read(&head, body, MAX_LONG_PARAMETERS))
-            .await
-            .and_then(std::convert::identity)
+        Box::pin(off_the_workers(&origin, move || {
+            read(&head, body, MAX_LONG_PARAMETERS)
+        }))
+        .await
+        .and_then(std::convert::identity)
     };
     let (form, evidence) = match read {
         Ok(read) => read,
         Err(error) => {
-            let reply = ops::refuse_unread(broker, "none", error, origin).await;
+            let reply = Box::pin(ops::refuse_unread(broker, "none", error, origin)).await;
             return respond.failure(&reply.request_id, &reply.error);
         }
     };
@@ -130,7 +136,7 @@ where
                 action: crate::audit::clip(&action),
                 version: crate::audit::clip(&version),
             };
-            call.refuse(Service::Sts, action, error).await
+            Box::pin(call.refuse(Service::Sts, action, error)).await
         }
     }
 }

@@ -275,7 +275,8 @@ impl Context<'_> {
     pub async fn prove(&mut self, code: &Code) -> Result<mfa::Proven, Error> {
         let (broker, user) = (self.broker, self.caller.user().cloned());
         let (moment, renew) = self.moments();
-        let proven = mfa::prove(broker, user, code, moment, renew).await;
+        // Boxed, because most calls have no code.
+        let proven = Box::pin(mfa::prove(broker, user, code, moment, renew)).await;
         proven.map_err(|refused| self.record_mfa_failure(refused))
     }
 

@@ -96,7 +96,7 @@ pub(super) async fn answer(
             None => None,
         },
         Http::TokenExchange => {
-            let response = token::serve(broker, origin, request).await;
+            let response = Box::pin(token::serve(broker, origin, request)).await;
             return response.map(Body::new);
         }
     };
@@ -112,7 +112,7 @@ async fn ask(
     endpoint: Store,
     request: Request<Metered>,
 ) -> Response<Body> {
-    let response = keystone::serve(broker, origin, endpoint, request).await;
+    let response = Box::pin(keystone::serve(broker, origin, endpoint, request)).await;
     response.map(Body::new)
 }
 
@@ -129,7 +129,7 @@ async fn answer_grpc(
         Grpc::Health => {
             let mut service =
                 tonic_health::pb::health_server::HealthServer::new(Health(shared.clone()));
-            match tokio::time::timeout(CALL_TIMEOUT, service.call(request)).await {
+            match tokio::time::timeout(CALL_TIMEOUT, Box::pin(service.call(request))).await {
                 Ok(result) => infallible(result),
                 Err(_) => {
                     let limit = CALL_TIMEOUT.as_secs();
