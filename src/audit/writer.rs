@@ -71,6 +71,18 @@ fn decisions(calls: usize) -> Duration {
     DECISION.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX))
 }
 
+/// See [`Writer::enough`]: `known` calls arrived together before, and a sync takes `took`.
+fn enough(known: usize, in_flight: usize, took: Duration) -> usize {
+    if known <= 1 {
+        return 1;
+    }
+    let in_parallel = in_flight.clamp(known, 2 * known);
+    match decisions(in_parallel) > took {
+        true => in_parallel.div_ceil(2),
+        false => in_parallel,
+    }
+}
+
 struct Writer<'a> {
     shared: &'a Shared,
     sink: Sink,
@@ -209,7 +221,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The number of waiting calls at which the next round begins at once.
+    /// The number of waiting calls at which the next round begins at once; `in_flight` calls are being served.
     ///
     /// Calls that were answered together tend to arrive together again. So the round expects the calls of the last
     /// round and, if others arrived during its sync, those of the round before it as well; and up to twice as many if
@@ -219,14 +231,7 @@ impl Writer<'_> {
     fn enough(&self, waiting: usize, in_flight: usize) -> usize {
         let [last, before] = self.answered;
         let known = if waiting == 0 { last } else { last + before };
-        if known <= 1 {
-            return 1;
-        }
-        let in_parallel = in_flight.clamp(known, 2 * known);
-        match decisions(in_parallel) > self.took {
-            true => in_parallel.div_ceil(2),
-            false => in_parallel,
-        }
+        enough(known, in_flight, self.took)
     }
 
     /// Waits for the calls of the next round. If calls do not arrive in parallel, waits for any work.
@@ -363,5 +368,36 @@ impl Writer<'_> {
                  audit log cannot be written"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYNC: Duration = Duration::from_micros(500);
+
+    #[test]
+    fn a_call_alone_waits_for_nobody() {
+        assert_eq!(enough(0, 0, SYNC), 1);
+        assert_eq!(enough(1, 1_000, SYNC), 1);
+    }
+
+    #[test]
+    fn few_calls_are_written_together() {
+        assert_eq!(enough(4, 4, SYNC), 4);
+        assert_eq!(enough(2, 4, SYNC), 4);
+        // The others have gone.
+        assert_eq!(enough(4, 1, SYNC), 4);
+    }
+
+    #[test]
+    fn rounds_grow_to_half_of_the_calls_in_flight() {
+        let mut answered = [1, 1];
+        for _ in 0..20 {
+            let [last, before] = answered;
+            answered = [enough(last + before, 64, SYNC), last];
+        }
+        assert_eq!(answered, [32, 32]);
     }
 }
