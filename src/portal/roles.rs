@@ -10,12 +10,12 @@ use super::visit::{Visit, encoded};
 use crate::budgets::{Counted, CountedAs};
 use crate::error::Error;
 use crate::sign_in::SignIn;
-use crate::sign_in::roles::{self, Choice, MAX_CHOICES};
+use crate::sign_in::roles::{self, Choice};
 
 /// The maximum number of roles on a page, which keeps most pages below 30 kB.
 const ON_A_PAGE: usize = 100;
 
-/// The maximum number of pages of the list that a search reads.
+/// The maximum number of pages of the list that a search reads for one page of its result.
 const SEARCHED_PAGES: usize = 5;
 
 #[derive(Template)]
@@ -28,7 +28,7 @@ struct Page<'a> {
     query: &'a str,
     count: String,
     groups: Vec<Group<'a>>,
-    previous: Option<&'a str>,
+    previous: Option<String>,
     next: Option<String>,
 }
 
@@ -44,8 +44,7 @@ struct Shown<'a> {
     name: &'a str,
 }
 
-/// A page of roles, or the result of a search.
-#[derive(Default)]
+/// A page of roles, or of the result of a search.
 struct Found {
     choices: Vec<Choice>,
     count: String,
@@ -61,10 +60,7 @@ pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     count(visit, &signed_in.sign_in)?;
     let query = visit.parameter("q")?.unwrap_or_default();
     let from = visit.parameter("from")?;
-    let found = match query.trim().is_empty() {
-        true => list(visit, &signed_in.sign_in, from.as_deref()).await,
-        false => search(visit, &signed_in.sign_in, &query).await,
-    };
+    let found = find(visit, &signed_in.sign_in, &query, from.as_deref()).await;
     let found = found.map_err(|error| Problem::refused(&error, None))?;
     let is_whole = query.trim().is_empty() && from.is_none();
     Ok(Answer::page(&Page {
@@ -72,7 +68,7 @@ pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
         has_none: is_whole && found.choices.is_empty() && found.next.is_none(),
         count: found.count,
         groups: groups(&found.choices),
-        previous: from.as_deref().map(|_| "/portal"),
+        previous: from.map(|_| address(&query, None)),
         next: found.next,
         query: &query,
         frame: visit.frame(),
@@ -94,57 +90,66 @@ fn count(visit: &Visit<'_>, sign_in: &SignIn) -> Result<(), Problem> {
     counted.map_err(|exceeded| Problem::refused(&broker.throttled(exceeded.name()), None))
 }
 
-/// Returns one page of all roles. `from` continues an earlier page.
-async fn list(visit: &Visit<'_>, sign_in: &SignIn, from: Option<&str>) -> Result<Found, Error> {
+/// Returns a page of the roles in all accounts that match a query, or of all roles for an empty query. `from` continues
+/// an earlier page. The page of a search ends where [`SEARCHED_PAGES`] pages of the list do, even if it has few roles.
+async fn find(
+    visit: &Visit<'_>,
+    sign_in: &SignIn,
+    query: &str,
+    from: Option<&str>,
+) -> Result<Found, Error> {
     let (broker, origin) = (visit.broker, visit.origin);
-    let page = roles::page(broker, sign_in, None, from, ON_A_PAGE, origin).await?;
-    let is_all = from.is_none() && page.next.is_none();
-    let count = number(page.choices.len());
-    Ok(Found {
-        count: match is_all {
-            true => count,
-            false => format!("{count} on this page"),
-        },
-        next: page
-            .next
-            .map(|next| format!("/portal?from={}", encoded(&next))),
-        choices: page.choices,
-    })
-}
-
-/// Returns the roles in all accounts that match a query: at most [`ON_A_PAGE`], from the first [`SEARCHED_PAGES`] pages
-/// of the list.
-async fn search(visit: &Visit<'_>, sign_in: &SignIn, query: &str) -> Result<Found, Error> {
-    let (broker, origin) = (visit.broker, visit.origin);
-    let mut found = Found::default();
-    let mut from: Option<String> = None;
-    let mut more = false;
-    for _ in 0..SEARCHED_PAGES {
-        let page = roles::page(broker, sign_in, None, from.as_deref(), MAX_CHOICES, origin).await?;
-        let matching = page.choices.into_iter().filter(|role| matches(role, query));
-        found.choices.extend(matching);
-        from = page.next;
-        more = from.is_some() || found.choices.len() > ON_A_PAGE;
-        if from.is_none() || found.choices.len() > ON_A_PAGE {
+    let lower = query.to_lowercase();
+    let words: Vec<&str> = lower.split_whitespace().collect();
+    let is_search = !words.is_empty();
+    let mut choices = Vec::new();
+    let mut next = from.map(str::to_owned);
+    for _ in 0..(if is_search { SEARCHED_PAGES } else { 1 }) {
+        let room = ON_A_PAGE.saturating_sub(choices.len());
+        let wanted = |role: &Choice| matches(role, &words);
+        let page =
+            roles::page(broker, sign_in, None, next.as_deref(), room, wanted, origin).await?;
+        choices.extend(page.choices);
+        next = page.next;
+        if next.is_none() || choices.len() >= ON_A_PAGE {
             break;
         }
     }
-    found.choices.truncate(ON_A_PAGE);
-    found.count = number(found.choices.len());
-    if more {
-        found.count = format!("{}. {}", found.count, visit.t.too_many_found);
+    let mut count = number(choices.len());
+    if from.is_some() || next.is_some() {
+        count.push_str(" on this page");
     }
-    Ok(found)
+    if is_search && next.is_some() {
+        count = format!("{count}. {}", visit.t.more_may_match);
+    }
+    Ok(Found {
+        choices,
+        count,
+        next: next.map(|next| address(query, Some(&next))),
+    })
 }
 
-/// Returns whether the account's name or the role's ARN contains each word of a query, without
-/// regard to case.
-fn matches(role: &Choice, query: &str) -> bool {
+/// Returns the address of a page of the list, or of a search if there is a query.
+fn address(query: &str, from: Option<&str>) -> String {
+    let query = Some(query).filter(|query| !query.trim().is_empty());
+    let parameters = [("q", query), ("from", from)];
+    let given = parameters
+        .iter()
+        .filter_map(|(name, value)| Some((name, (*value)?)));
+    let given: Vec<String> = given
+        .map(|(name, value)| format!("{name}={}", encoded(value)))
+        .collect();
+    match given.is_empty() {
+        true => "/portal".to_owned(),
+        false => format!("/portal?{}", given.join("&")),
+    }
+}
+
+/// Returns whether the account's name or the role's ARN contains each of these words, which must be in lower case,
+/// without regard to case.
+fn matches(role: &Choice, words: &[&str]) -> bool {
     let text = format!("{} {}", role.account_name, role.role_arn).to_lowercase();
-    query
-        .to_lowercase()
-        .split_whitespace()
-        .all(|word| text.contains(word))
+    words.iter().all(|word| text.contains(word))
 }
 
 fn number(count: usize) -> String {
@@ -188,19 +193,26 @@ mod tests {
     #[test]
     fn a_search_looks_at_account_number_and_role_at_once() {
         let deploy = role("111122223333", "Shop", "Deploy");
-        for query in [
-            "",
-            "dep",
-            "shop deploy",
-            "DEPLOY 1111",
-            "role/deploy",
-            " shop  ",
+        for words in [
+            &[][..],
+            &["dep"],
+            &["shop", "deploy"],
+            &["deploy", "1111"],
+            &["role/deploy"],
         ] {
-            assert!(matches(&deploy, query), "{query}");
+            assert!(matches(&deploy, words), "{words:?}");
         }
-        for query in ["shop admin", "4444", "<script>"] {
-            assert!(!matches(&deploy, query), "{query}");
+        for words in [&["shop", "admin"][..], &["4444"], &["<script>"]] {
+            assert!(!matches(&deploy, words), "{words:?}");
         }
+    }
+
+    #[test]
+    fn the_next_page_of_a_search_is_one_of_the_search() {
+        assert_eq!(address("", None), "/portal");
+        assert_eq!(address(" ", Some("1/a")), "/portal?from=1%2Fa");
+        assert_eq!(address("a b&c", None), "/portal?q=a%20b%26c");
+        assert_eq!(address("a", Some("1/b")), "/portal?q=a&from=1%2Fb");
     }
 
     #[test]

@@ -92,8 +92,7 @@ texts! {
         administrator to allow this, and send them the values below. Then load this page again.",
     more_roles: "More roles",
     previous: "Back to the first roles",
-    too_many_found: "More roles may match than this page can search and show. Add a word to the search, or look through \
-        the list of all roles.",
+    more_may_match: "More roles may match: look at the next page, or add a word to the search.",
     next: "More roles",
     roles_hint: "Choose a role to get its credentials. Roles are sorted by account, then by name.",
     // Credentials.

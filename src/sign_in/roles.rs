@@ -21,8 +21,8 @@ use crate::signed_in::{SignIn, Who};
 pub const MAX_CHOICES: usize = 1_000;
 /// How many roles the evaluator decides on before the task yields to other tasks.
 const AT_ONCE: usize = 100;
-/// The maximum number of roles that the evaluator decides on for one answer. If more trust policies may concern the
-/// person, the next page continues with them.
+/// The maximum number of roles that are looked at for one answer. If more trust policies may concern the person, the
+/// next page continues with them.
 const MAX_JUDGED: usize = 20_000;
 
 /// A role that a person may assume.
@@ -65,11 +65,13 @@ pub async fn roles(
             None => return Ok(Vec::new()),
         },
     };
-    let page = page(broker, sign_in, account, None, MAX_CHOICES, origin).await?;
+    let all = |_: &Choice| true;
+    let page = page(broker, sign_in, account, None, MAX_CHOICES, all, origin).await?;
     Ok(page.choices)
 }
 
-/// A page of the roles that a person may assume. It begins at `next`, which an earlier page has returned.
+/// A page of those roles that a person may assume and that are `wanted`. It begins at `next`, which an earlier page has
+/// returned.
 ///
 /// # Errors
 /// [`Error::NotSignedIn`] if the sign-in is over, or the person must first choose another password;
@@ -81,6 +83,7 @@ pub async fn page(
     account: Option<AccountId>,
     next: Option<&str>,
     limit: usize,
+    wanted: impl Fn(&Choice) -> bool + Send,
     origin: &Origin,
 ) -> Result<Page, Error> {
     let start = next.map(Place::parse).transpose()?;
@@ -112,13 +115,14 @@ pub async fn page(
                     return Ok(page);
                 }
                 after = Some(role.name.to_string());
-                if judge.admits(&caller, role) {
-                    page.choices.push(Choice {
-                        account_id: *account_id,
-                        account_name: account_name.clone(),
-                        role_name: role.name.to_string(),
-                        role_arn: role.arn.to_string(),
-                    });
+                let choice = Choice {
+                    account_id: *account_id,
+                    account_name: account_name.clone(),
+                    role_name: role.name.to_string(),
+                    role_arn: role.arn.to_string(),
+                };
+                if wanted(&choice) && judge.admits(&caller, role) {
+                    page.choices.push(choice);
                 }
             }
             if found.len() < AT_ONCE {

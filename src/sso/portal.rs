@@ -194,6 +194,7 @@ async fn account_roles(
         Some(account),
         next.as_deref(),
         most,
+        |_| true,
         origin,
     )
     .await?;
