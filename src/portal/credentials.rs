@@ -7,6 +7,7 @@ use super::answer::Answer;
 use super::form::Form;
 use super::frame::{Frame, Moment, span};
 use super::problem::Problem;
+use super::texts::Texts;
 use super::visit::{Visit, encoded};
 use crate::base::arn::{AccountId, IamArn, account_of, name_of};
 use crate::mint::Credentials;
@@ -80,7 +81,12 @@ pub(super) async fn hand_out(visit: &mut Visit<'_>, mut form: Form) -> Result<An
         session_arn: &chosen.arn,
         expires: Moment::at(chosen.expires_at),
         lasts: i64::try_from(seconds).ok().map(span),
-        formats: formats(visit, &chosen.credentials, &profile_name(account_id, role)),
+        formats: formats(
+            visit.t,
+            &visit.settings.public_url,
+            &chosen.credentials,
+            &profile_name(account_id, role),
+        ),
         guide: format!("/portal/guide?role={}", encoded(&role_arn)),
         frame: visit.frame(),
     })?)
@@ -110,9 +116,9 @@ fn profile_name(account: &str, role: &str) -> String {
     format!("{account}_{role}")
 }
 
-fn formats(visit: &Visit<'_>, credentials: &Credentials, profile: &str) -> [Format; 3] {
-    let t = visit.t;
-    let url = &visit.settings.public_url;
+/// Returns the credentials with the broker's URL in all three forms. In a file, `endpoint_url` of a profile is for all
+/// services: a section for the one service would have to be in another file than the credentials.
+fn formats(t: &Texts, url: &str, credentials: &Credentials, profile: &str) -> [Format; 3] {
     let (id, secret) = (&credentials.access_key_id, &credentials.secret_access_key);
     let (id, secret) = (id.as_str(), secret.expose());
     let token = credentials.session_token.expose();
@@ -145,7 +151,8 @@ fn formats(visit: &Visit<'_>, credentials: &Credentials, profile: &str) -> [Form
             name: t.file,
             hint: t.file_hint,
             text: format!(
-                "[{profile}]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\naws_session_token = {token}"
+                "[{profile}]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\naws_session_token = {token}\n\
+                 endpoint_url = {url}"
             ),
         },
     ]

@@ -90,8 +90,8 @@ pub(super) async fn make(visit: &mut Visit<'_>, me: &SignedInUser) -> Result<Ans
         id,
         secret,
         text: format!(
-            "[{}]\naws_access_key_id = {id}\naws_secret_access_key = {secret}",
-            me.user.name
+            "[{}]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\nendpoint_url = {}",
+            me.user.name, visit.settings.public_url
         ),
         frame: visit.frame(),
     })?)

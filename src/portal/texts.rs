@@ -106,7 +106,8 @@ texts! {
     powershell: "PowerShell",
     powershell_hint: "The variables are set only in the window into which you paste them.",
     file: "credentials file",
-    file_hint: "Add this to ~/.aws/credentials, and name the profile with --profile.",
+    file_hint: "Add this to ~/.aws/credentials, and name the profile with --profile. The endpoint is for all services \
+        that have no endpoint of their own, such as AWS_ENDPOINT_URL_S3.",
     refresh_title: "When they expire",
     refresh_text: "Choose the role again, or let the AWS CLI and the SDKs get new credentials by themselves.",
     guide_link: "How to set up a profile",

@@ -276,6 +276,9 @@ async fn a_user_signs_in_picks_a_role_and_ends_the_session() {
     );
     let keys = pasted(&alice.page.body);
     assert_eq!(broker.who(&keys).await, "ok");
+    // The lines for a file lead to this broker, like those for a shell.
+    let endpoint = format!("\nendpoint_url = http://{}</pre>", broker.address);
+    assert!(alice.shows(&endpoint), "{}", alice.page.body);
     alice.get("/portal/sessions").await;
     assert!(alice.shows("<bdi>Open</bdi>") && alice.shows("End session"));
     let session = [("session", alice.value_of("session"))];
@@ -312,6 +315,32 @@ async fn a_user_signs_in_picks_a_role_and_ends_the_session() {
     let ended = audit.iter().find(|r| r["eventName"] == "EndSession");
     assert_eq!(ended.unwrap()["responseElements"]["EndSession"], "Success");
     assert!(!audit.iter().any(|r| r.to_string().contains(PASSWORD)));
+}
+
+#[tokio::test]
+async fn a_search_finds_every_role_on_one_of_its_pages() {
+    let broker = broker().await;
+    let trust = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+        "Principal": {"AWS": "arn:aws:iam::111122223333:user/bob"}}]}"#;
+    for number in 0..103 {
+        let name = format!("Found-{number:03}");
+        let role = [("RoleName", &*name), ("AssumeRolePolicyDocument", trust)];
+        admin(&broker, "CreateRole", &role).await;
+    }
+    let mut bob = Browser::of_bob(&broker).await;
+    bob.get("/portal?q=found").await;
+    assert!(bob.shows("100 roles on this page. More roles may match"));
+    assert!(bob.shows(">Found-099</bdi>") && !bob.shows(">Found-100</bdi>"));
+    let page = unescaped(&bob.page.body);
+    let href = page.split("<a rel=\"next\" href=\"").nth(1).unwrap();
+    let next = href.split('"').next().unwrap();
+    assert!(next.starts_with("/portal?q=found&from="), "{next}");
+    bob.get(next).await;
+    assert!(bob.shows("3 roles on this page<") && bob.shows(">Found-102</bdi>"));
+    assert!(!bob.shows("rel=\"next\"") && bob.shows("href=\"/portal?q=found\""));
+    // A search that has found all says so.
+    bob.get("/portal?q=found-10").await;
+    assert!(bob.shows(">3 roles<"), "{}", bob.page.body);
 }
 
 #[tokio::test]
@@ -792,6 +821,11 @@ async fn oi_08_nobody_is_signed_in_by_somebody_elses_form_or_cookie() {
         assert_eq!(answer.status, 400, "{second}");
         assert!(answer.body.contains("two cookies with the same name"));
     }
+    let mut headers = host(&broker);
+    headers.insert("cookie", HeaderValue::from_bytes(b"a=\xff").unwrap());
+    let answer = broker.send("GET", "/portal", headers, vec![]).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("cookies that are not plain text"));
 }
 
 #[tokio::test]
