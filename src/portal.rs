@@ -143,6 +143,14 @@ async fn refuse(visit: &mut Visit<'_>, mut problem: Problem) -> Answer {
     if let Some(id) = problem.request_id() {
         visit.request_id = id.to_owned();
     }
+    if let Some(fault) = problem.take_fault() {
+        tracing::error!(
+            request_id = visit.request_id,
+            path = visit.path(),
+            fault,
+            "a page of the portal could not be made, which is a bug in Brevet; the browser got an error page instead"
+        );
+    }
     if problem.is_signed_out() {
         visit.signed_in = None;
     }

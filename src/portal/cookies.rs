@@ -25,26 +25,30 @@ const LENGTH: usize = 43;
 /// cookie when it is closed.
 const ATTRIBUTES: &str = "; Path=/; Secure; HttpOnly; SameSite=Lax";
 
-/// The error for a request with several cookies of one name, since it is unknown which of them this broker has set, or
-/// with a `Cookie` header that has other bytes than ASCII text.
+/// Why the cookies of a request cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ambiguous;
+pub(super) enum Unreadable {
+    /// There are several cookies of one name, and it is unknown which of them this broker has set.
+    Repeated,
+    /// A `Cookie` header has other bytes than ASCII text.
+    NotText,
+}
 
 /// Returns the value of a cookie; `None` if the request has none, or its value has another form than this broker's
 /// cookies.
 ///
 /// # Errors
-/// [`Ambiguous`] if there are several of this name, or a `Cookie` header has other bytes than ASCII text.
-pub(super) fn read<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Ambiguous> {
+/// [`Unreadable`] if there are several of this name, or a `Cookie` header has other bytes than ASCII text.
+pub(super) fn read<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Unreadable> {
     let mut found = None;
     for header in headers.get_all(COOKIE) {
         // A header with other bytes cannot be split safely, and browsers send none.
-        let text = header.to_str().map_err(|_| Ambiguous)?;
+        let text = header.to_str().map_err(|_| Unreadable::NotText)?;
         for pair in text.split(';') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             if key.trim().eq_ignore_ascii_case(name) {
                 if found.is_some() {
-                    return Err(Ambiguous);
+                    return Err(Unreadable::Repeated);
                 }
                 found = Some((key.trim(), value.trim()));
             }
@@ -140,8 +144,13 @@ mod tests {
             &[&format!("{one}; {SESSION}=")],
             &[&format!("__HOST-Brevet=x; {one}")],
         ] {
-            assert_eq!(read(&headers(lines), SESSION), Err(Ambiguous), "{lines:?}");
+            let headers = headers(lines);
+            let read = read(&headers, SESSION);
+            assert_eq!(read, Err(Unreadable::Repeated), "{lines:?}");
         }
+        let mut bytes = headers(&[&one]);
+        bytes.append(COOKIE, HeaderValue::from_bytes(b"a=\xff").unwrap());
+        assert_eq!(read(&bytes, SESSION), Err(Unreadable::NotText));
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub(super) async fn make(visit: &mut Visit<'_>, me: &SignedInUser) -> Result<Ans
         text("/AccessKey/AccessKeyId"),
         text("/AccessKey/SecretAccessKey"),
     ) else {
-        return Err(Problem::internal());
+        return Err(Problem::fault("the answer of CreateAccessKey has no key"));
     };
     Ok(Answer::page(&NewKeyPage {
         id,

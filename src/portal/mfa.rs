@@ -129,7 +129,9 @@ pub(super) async fn begin(visit: &mut Visit<'_>, me: &SignedInUser) -> Result<An
         text("/VirtualMFADevice/Base32StringSeed").and_then(|seed| STANDARD.decode(seed).ok());
     let seed = seed.and_then(|seed| String::from_utf8(seed).ok());
     let (Some(serial), Some(seed)) = (text("/VirtualMFADevice/SerialNumber"), seed) else {
-        return Err(Problem::internal());
+        return Err(Problem::fault(
+            "the answer of CreateVirtualMFADevice has no device",
+        ));
     };
     let enrolment = Enrolment {
         user_id: me.user.id.to_string(),
@@ -175,7 +177,8 @@ fn enrol_page(
         encoded(&label),
         enrolment.seed
     ));
-    let drawing = draw(&uri).ok_or_else(Problem::internal)?;
+    let drawing = draw(&uri)
+        .ok_or_else(|| Problem::fault("the address of the device is too long for a QR code"))?;
     Ok(Answer::page(&EnrolPage {
         pending,
         qr: &drawing,

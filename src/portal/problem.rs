@@ -4,6 +4,7 @@ use askama::Template;
 use http::StatusCode;
 
 use super::answer::Answer;
+use super::cookies::Unreadable;
 use super::frame::Frame;
 use super::texts::{ENGLISH, Texts};
 use crate::error::{Class, Error};
@@ -25,6 +26,8 @@ struct Parts {
     /// is not recorded at all.
     recorded: Option<Error>,
     request_id: Option<String>,
+    /// Why the broker has an internal error, for the log; `None` if the log has it already.
+    fault: Option<String>,
     is_signed_out: bool,
 }
 
@@ -64,6 +67,7 @@ impl Problem {
             allow: None,
             recorded: None,
             request_id: None,
+            fault: None,
             is_signed_out: false,
         }))
     }
@@ -132,11 +136,15 @@ impl Problem {
     }
 
     /// The request has two cookies of the same name, or a `Cookie` header that cannot be read.
-    pub(super) fn cookies() -> Self {
+    pub(super) fn cookies(why: Unreadable) -> Self {
         let t = &ENGLISH;
-        let error = Error::Malformed("Duplicate or malformed cookie.".to_owned());
+        let error = match why {
+            Unreadable::Repeated => "Duplicate cookie.",
+            Unreadable::NotText => "The Cookie header has other bytes than ASCII text.",
+        };
         let status = StatusCode::BAD_REQUEST;
-        Self::new(status, t.cookies_title, t.cookies, t.cookies_next).recorded_as(error)
+        Self::new(status, t.cookies_title, t.cookies, t.cookies_next)
+            .recorded_as(Error::Malformed(error.to_owned()))
     }
 
     /// The form lacks a field, or has a value or a content type that no page of this broker sends.
@@ -153,8 +161,15 @@ impl Problem {
         }
     }
 
-    /// The broker has an internal error.
-    pub(super) fn internal() -> Self {
+    /// A page could not be made because of a bug in the broker. `fault` is for the log, which the page does not show.
+    pub(super) fn fault(fault: impl Into<String>) -> Self {
+        let mut problem = Self::internal();
+        problem.0.fault = Some(fault.into());
+        problem
+    }
+
+    /// The broker has an internal error, which was logged where it occurred.
+    fn internal() -> Self {
         let t = &ENGLISH;
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Self::new(status, t.internal_title, t.internal, t.internal_next)
@@ -245,6 +260,11 @@ impl Problem {
         self.0.recorded.take()
     }
 
+    /// Takes the reason of an internal error that must still be logged; `None` if nothing must be logged.
+    pub(super) fn take_fault(&mut self) -> Option<String> {
+        self.0.fault.take()
+    }
+
     /// Sets the id of the audit record that was written. If the record says that the request was
     /// throttled, the page says so, too.
     pub(super) fn was_recorded(self, error: &Error, request_id: String) -> Self {
@@ -286,8 +306,7 @@ impl Problem {
 
 impl From<askama::Error> for Problem {
     fn from(error: askama::Error) -> Self {
-        tracing::error!(%error, "a page of the portal could not be rendered; the browser got an error page instead");
-        Self::internal()
+        Self::fault(format!("its template could not be rendered: {error}"))
     }
 }
 
@@ -340,5 +359,36 @@ pub(super) fn text_of(t: &Texts, error: &Error) -> String {
             StatusCode::SERVICE_UNAVAILABLE => format!("{} {}", t.later, t.later_next),
             _ => error.to_string(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_is_logged_once_and_not_shown() {
+        let mut problem = Problem::from(askama::Error::Fmt);
+        assert_eq!(problem.0.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!problem.0.what.contains("template"));
+        let fault = problem.take_fault().unwrap();
+        assert!(fault.contains("template"), "{fault}");
+        assert_eq!(problem.take_fault(), None);
+        // Whoever returns such an error has logged it.
+        assert_eq!(
+            Problem::refused(&Error::InternalFailure, None).take_fault(),
+            None
+        );
+    }
+
+    #[test]
+    fn the_audit_log_says_what_is_wrong_with_the_cookies() {
+        for (why, text) in [
+            (Unreadable::Repeated, "Duplicate cookie"),
+            (Unreadable::NotText, "ASCII"),
+        ] {
+            let recorded = Problem::cookies(why).take_record().unwrap().to_string();
+            assert!(recorded.contains(text), "{recorded}");
+        }
     }
 }

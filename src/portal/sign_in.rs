@@ -11,7 +11,7 @@ use super::cookies;
 use super::destination::Destination;
 use super::form::Form;
 use super::frame::Frame;
-use super::problem::{Problem, status_of};
+use super::problem::{Problem, retry_after, status_of, text_of};
 use super::texts::Texts;
 use super::upstream::Provider;
 use super::visit::Visit;
@@ -157,7 +157,7 @@ pub(super) async fn submit(visit: &mut Visit<'_>, mut form: Form) -> Result<Answ
         Err(refused) => {
             let refusal = refusal(t, &refused);
             record(visit, &refused, &account, &user_name).await;
-            let answer = form_again(visit, &entered, None, Some(refusal.text))?;
+            let answer = form_again(visit, &entered, None, Some(&refusal.text))?;
             return Ok(refusal.on(answer));
         }
     };
@@ -296,7 +296,7 @@ async fn finish(
 /// The status and text with which a form answers a password that was not accepted.
 struct Refusal {
     status: StatusCode,
-    text: &'static str,
+    text: String,
     retry_after: Option<u64>,
 }
 
@@ -308,28 +308,27 @@ impl Refusal {
     }
 }
 
-fn refusal(t: &'static Texts, refused: &Refused) -> Refusal {
-    let (status, text, retry_after) = match refused {
-        Refused::Wrong => (StatusCode::BAD_REQUEST, t.wrong, None),
-        Refused::Locked => (
+fn refusal(t: &Texts, refused: &Refused) -> Refusal {
+    let with = |status, text: &str, retry_after| Refusal {
+        status,
+        text: text.to_owned(),
+        retry_after,
+    };
+    match refused {
+        Refused::Wrong => with(StatusCode::BAD_REQUEST, t.wrong, None),
+        Refused::Locked => with(
             StatusCode::TOO_MANY_REQUESTS,
             t.too_many,
             Some(RETRY_PASSWORD),
         ),
-        Refused::Expired => (StatusCode::FORBIDDEN, t.expired_for_good, None),
+        Refused::Expired => with(StatusCode::FORBIDDEN, t.expired_for_good, None),
         // Too many hashes are computed at this moment.
         Refused::Unavailable(Error::Throttling) => {
-            (StatusCode::SERVICE_UNAVAILABLE, t.busy, Some(2))
+            with(StatusCode::SERVICE_UNAVAILABLE, t.busy, Some(2))
         }
-        Refused::Unavailable(error) => match status_of(error) {
-            StatusCode::SERVICE_UNAVAILABLE => (StatusCode::SERVICE_UNAVAILABLE, t.later, Some(2)),
-            status => (status, t.internal, None),
-        },
-    };
-    Refusal {
-        status,
-        text,
-        retry_after,
+        Refused::Unavailable(error) => {
+            with(status_of(error), &text_of(t, error), retry_after(error))
+        }
     }
 }
 
@@ -382,4 +381,26 @@ pub(super) async fn signed_out(visit: &mut Visit<'_>) -> Result<Answer, Problem>
         frame: visit.frame().narrow(),
         provider: provider.as_ref(),
     })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::portal::texts::ENGLISH;
+
+    #[test]
+    fn a_refused_password_is_answered_with_what_is_wrong() {
+        let said = |error: Error| {
+            let refusal = refusal(&ENGLISH, &Refused::Unavailable(error));
+            (refusal.status.as_u16(), refusal.text, refusal.retry_after)
+        };
+        let (status, text, retry_after) = said(Error::ConcurrentModification("alice".to_owned()));
+        assert_eq!((status, retry_after), (409, None));
+        assert!(text.contains("alice") && text != ENGLISH.internal, "{text}");
+        let (status, text, retry_after) = said(Error::ServiceUnavailable("the store"));
+        assert_eq!((status, retry_after), (503, Some(2)));
+        assert!(text.starts_with(ENGLISH.later), "{text}");
+        let (status, text, retry_after) = said(Error::InternalFailure);
+        assert_eq!((status, &*text, retry_after), (500, ENGLISH.internal, None));
+    }
 }

@@ -83,7 +83,7 @@ impl<'a> Visit<'a> {
     /// [`Problem`] if the request has two cookies of the same name or a `Cookie` header that cannot be read, or the
     /// store does not answer.
     pub(super) async fn look_up(&mut self) -> Result<(), Problem> {
-        let read = |name| cookies::read(&self.head.headers, name).map_err(|_| Problem::cookies());
+        let read = |name| cookies::read(&self.head.headers, name).map_err(Problem::cookies);
         let (handle, before) = (read(cookies::SESSION)?, read(cookies::BEFORE)?);
         self.before = before.map(str::to_owned);
         let Some(handle) = handle else {

@@ -380,7 +380,9 @@ impl Refusal {
                 "Configure the identity provider to state NotOnOrAfter in the \
                  SubjectConfirmationData, as the Web Browser SSO profile requires."
             }
-            Self::MadeAhead { .. } => "Correct the clock of the identity provider, or of the broker.",
+            Self::MadeAhead { .. } => {
+                "Correct the clock of the identity provider, or of the broker."
+            }
             Self::NotYetValid { .. } => {
                 "Synchronize the clocks of the identity provider and of this broker with a time \
                  server."
