@@ -398,6 +398,16 @@ fn session_of(
 
 /// Checks session tags by the rules of STS. `key` is the name of the configuration key, for errors.
 fn tags(key: &'static str, tags: Tags) -> Result<Vec<(String, String)>, ConfigError> {
+    for (name, text) in &tags {
+        let broken = |part: &str, rule: &str| {
+            value(
+                key,
+                format!("the {part} of the tag `{}` {rule}", name.escape_debug()),
+            )
+        };
+        names::tag_key("Key", name).map_err(|error| broken("key", &error.rule))?;
+        names::tag_value("Value", text).map_err(|error| broken("value", &error.rule))?;
+    }
     let given = tags.into_iter().map(|(key, value)| Tag { key, value });
     match names::tags(given.collect()) {
         Ok(tags) => Ok(tags.into_iter().map(|tag| (tag.key, tag.value)).collect()),

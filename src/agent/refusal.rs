@@ -43,7 +43,10 @@ impl From<FetchError> for Refusal {
                     agent's log says why"
                     .to_owned(),
             },
-            error => Refusal::Unavailable {
+            FetchError::Bug(_) => Refusal::Unavailable {
+                reason: "this agent has a bug; its log says more".to_owned(),
+            },
+            error @ (FetchError::Client(_) | FetchError::Clock { .. }) => Refusal::Unavailable {
                 reason: error.to_string(),
             },
         }
@@ -77,6 +80,12 @@ mod tests {
         let refusal = Refusal::from(error).to_string();
         assert!(
             refusal.contains("the agent's log says why") && !refusal.contains("/etc"),
+            "{refusal}"
+        );
+        let error = FetchError::Bug("the task of a stream failed".to_owned());
+        let refusal = Refusal::from(error).to_string();
+        assert!(
+            refusal.contains("its log says more") && !refusal.contains("stream"),
             "{refusal}"
         );
     }

@@ -89,6 +89,11 @@ fn hint(source: &io::Error, address: Option<&SocketAddr>) -> String {
         (io::ErrorKind::PermissionDenied, Some(address)) if address.port() < 1_024 => {
             "; a port below 1024 needs the capability CAP_NET_BIND_SERVICE".to_owned()
         }
+        (io::ErrorKind::PermissionDenied, None) => {
+            "; the agent's user must be allowed to create files in the folder, and to connect to a socket that is \
+             there: change the permissions, or configure another path"
+                .to_owned()
+        }
         _ => String::new(),
     }
 }

@@ -52,6 +52,9 @@ pub enum FetchError {
     /// The agent has no proof of who it is, for example because a file of its identity has the wrong content.
     #[error("{0}")]
     Identity(String),
+    /// A part of the agent does not do what it must.
+    #[error("{0}, which is a bug in Brevet")]
+    Bug(String),
 }
 
 /// The broker, called with the identity of this agent. Files of the identity are read again for each call, and a new
@@ -223,9 +226,9 @@ impl BrokerSource {
                 signing(keys)?
             }
             _ => {
-                return Err(FetchError::Identity(
-                    "the agent read another number of credential files than [identity] names; this is a bug in the \
-                    agent".to_owned(),
+                return Err(FetchError::Bug(
+                    "the agent read another number of credential files than [identity] names"
+                        .to_owned(),
                 ));
             }
         };

@@ -239,10 +239,11 @@ pub fn listen(path: &Path, mode: u32) -> io::Result<(AsyncFd<UnixListener>, Sock
     let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     if is_socket {
         match UnixStream::connect(path) {
+            Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 fs::remove_file(path)?
             }
-            _ => return Err(io::ErrorKind::AddrInUse.into()),
+            Err(error) => return Err(error),
         }
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -363,5 +364,13 @@ mod tests {
         fs::write(&file, "x").unwrap();
         assert!(listen(&file, 0o600).is_err());
         assert_eq!(fs::read(&file).unwrap(), b"x");
+        // What is not known to be in use is not said to be: this path is too long to connect to.
+        let long = folder.path().join("x".repeat(108));
+        fs::create_dir(&long).unwrap();
+        let short = folder.path().join("short");
+        std::os::unix::fs::symlink(&long, &short).unwrap();
+        let _socket = UnixListener::bind(short.join("socket")).unwrap();
+        let error = listen(&long.join("socket"), 0o600).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }

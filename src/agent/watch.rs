@@ -114,7 +114,8 @@ impl Streams {
             match self.tasks.join_next_with_id().await? {
                 Ok((id, ended)) if self.open.remove(&id).is_some() => return Some(ended),
                 Err(error) if self.open.remove(&error.id()).is_some() => {
-                    let result = Err(FetchError::Identity(error.to_string()));
+                    let text = format!("the task of a stream failed: {error}");
+                    let result = Err(FetchError::Bug(text));
                     let was_heard = false;
                     return Some(Ended { was_heard, result });
                 }
@@ -335,6 +336,14 @@ mod tests {
         });
         streams.open.insert(task.id(), (task, HashSet::new()));
         assert!(streams.ended().await.is_some_and(|ended| ended.was_heard));
+        // A stream whose task panics has ended, too, and that says nothing about the agent's identity.
+        async fn panics() -> Ended {
+            panic!("on purpose")
+        }
+        let task = streams.tasks.spawn(panics());
+        streams.open.insert(task.id(), (task, HashSet::new()));
+        let failed = streams.ended().await.unwrap().result;
+        assert!(matches!(failed, Err(FetchError::Bug(_))), "{failed:?}");
         assert!(streams.ended().await.is_none());
     }
 }

@@ -241,7 +241,8 @@ fn tag_characters(field: &'static str, text: &str) -> Result<(), FieldError> {
 /// [`MAX_TAGS`].
 ///
 /// # Errors
-/// [`FieldError`] with the rule that is broken.
+/// [`FieldError`] with the rule that is broken, and with the place of the key or the value as AWS names it, such as
+/// `Tags.2.member.key`.
 pub fn tags(tags: Vec<Tag>) -> Result<Vec<Tag>, FieldError> {
     if tags.len() > MAX_TAGS {
         return Err(FieldError::new(
@@ -250,12 +251,13 @@ pub fn tags(tags: Vec<Tag>) -> Result<Vec<Tag>, FieldError> {
         ));
     }
     for (i, tag) in tags.iter().enumerate() {
-        tag_key("Tags", &tag.key)?;
-        tag_value("Tags", &tag.value)?;
+        let at = |part: &str| format!("Tags.{}.member.{part}", i + 1);
+        tag_key("Key", &tag.key).map_err(|e| FieldError::new(at("key"), e.rule))?;
+        tag_value("Value", &tag.value).map_err(|e| FieldError::new(at("value"), e.rule))?;
         let mut earlier = tags.iter().take(i);
         if earlier.any(|t| t.key.eq_ignore_ascii_case(&tag.key)) {
             let rule = "must not repeat a key; keys are compared without regard to case";
-            return Err(FieldError::new("Tags", rule));
+            return Err(FieldError::new(at("key"), rule));
         }
     }
     Ok(tags)
@@ -314,5 +316,20 @@ mod tests {
                 && tag_key("Tags", "Équipe 1").is_ok()
                 && tag_value("Tags", "a\nb").is_err()
         );
+    }
+
+    #[test]
+    fn the_error_for_a_tag_says_which_one_and_which_part() {
+        let error = |second: (&str, &str)| {
+            let all = [("Team", "blue"), second];
+            let tag = |(key, value): (&str, &str)| Tag {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            };
+            tags(all.map(tag).into()).unwrap_err().field.into_owned()
+        };
+        assert_eq!(error(("aws:x", "")), "Tags.2.member.key");
+        assert_eq!(error(("team", "")), "Tags.2.member.key");
+        assert_eq!(error(("Unit", "a\nb")), "Tags.2.member.value");
     }
 }

@@ -276,7 +276,10 @@ fn the_agent_adds_tags_only_where_it_is_told_to_and_the_role_names_the_node() {
     assert!(parse(&of_ec2).unwrap().imds.unwrap().tags.is_empty());
     for (section, named) in [
         ("node = \"\"", "[session_tags] node: must not be empty"),
-        ("node = \"a;b\"", "[session_tags] node: "),
+        (
+            "node = \"a;b\"",
+            "[session_tags] node: the value of the tag `node` must ",
+        ),
         ("units = true", "unknown field `units`"),
     ] {
         let error = session_tags(section).unwrap_err();
