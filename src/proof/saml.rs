@@ -125,7 +125,6 @@ fn verify_signatures(
     let document = source.parse()?;
     let response = document.root_element();
     let mut envelope = match Envelope::read(response, false) {
-        // Anybody can write a status into a response, so it counts only if it is signed.
         Err(Refusal::Status { .. }) => return Err(failure(response, idp, now)?),
         read => read?,
     };
@@ -150,7 +149,11 @@ fn verify_signatures(
     if let Some(Signed { octets, .. }) = signed_assertion {
         let inner = read_assertion(&octets)?;
         if read.as_ref().is_some_and(|outer| *outer != inner) {
-            return Err(Refusal::Assertions);
+            return Err(Refusal::Element {
+                element: "Assertion",
+                rule: "what is signed with the Response differs from what is signed with the Assertion"
+                    .into(),
+            });
         }
         read = Some(inner);
     }
@@ -372,15 +375,15 @@ fn signed(
 }
 
 /// Returns the refusal for a response whose status is a failure. The status is included only if the
-/// response is signed.
+/// response is signed, since anybody can write a status into a response.
 fn failure(response: Node<'_, '_>, idp: &Metadata, now: Timestamp) -> Result<Refusal, Refusal> {
     let Some(Signed { octets, .. }) = signed(response, "Response", idp, now)? else {
-        return Ok(Refusal::Unsigned);
+        return Ok(Refusal::UnsignedStatus);
     };
     let source = Source::new(octets.as_bytes(), &CANONICAL)?;
     let document = source.parse()?;
     Ok(match Envelope::read(document.root_element(), true) {
         Err(refusal) => refusal,
-        Ok(_) => Refusal::Unsigned,
+        Ok(_) => Refusal::UnsignedStatus,
     })
 }

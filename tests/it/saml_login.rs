@@ -428,7 +428,7 @@ async fn sa_06_an_assertion_is_good_here_and_now_only() {
         "the NotBefore of the Conditions",
         "more than six minutes in the future",
         "the NotOnOrAfter of the SubjectConfirmationData",
-        "neither the response nor the assertion is signed",
+        "the response reports a failed sign-in, but is not signed",
     ] {
         assert!(
             reasons.iter().any(|r| r.contains(named)),

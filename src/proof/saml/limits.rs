@@ -9,7 +9,7 @@ pub(super) struct Limits {
     pub bytes: usize,
     /// The maximum nesting depth of elements, which is also the depth of recursion in canonicalization.
     pub depth: usize,
-    /// The maximum number of tags, texts, CDATA sections and comments together.
+    /// The maximum number of elements, texts, CDATA sections and comments together.
     pub nodes: u32,
 }
 
@@ -117,7 +117,8 @@ pub(super) fn check(text: &str, limits: &Limits) -> Result<(), XmlError> {
     let mut nodes = 0;
     while let Some((before, markup)) = rest.split_once('<') {
         references(before)?;
-        nodes += 1 + u32::from(!before.is_empty());
+        // The end of an element is no further node.
+        nodes += u32::from(!markup.starts_with('/')) + u32::from(!before.is_empty());
         if nodes > limits.nodes {
             return Err(XmlError::TooMany(
                 "elements, texts and comments (limit: 20,000 in a response, 60,000 in metadata)",
@@ -455,6 +456,10 @@ mod tests {
             ))
             .is_some()
         );
+        // An end tag does not count.
+        let nodes = RESPONSE.nodes as usize;
+        let half = format!("<a>{}</a>", "<b></b>".repeat(nodes / 2 + 1));
+        assert_eq!(refused(&half), None);
         let name = "a".repeat(MAX_NAME + 1);
         assert_eq!(refused(&format!("<{name}/>")), Some(XmlError::Name));
         let long = "a".repeat(RESPONSE.bytes + 1);

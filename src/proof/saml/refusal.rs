@@ -84,6 +84,11 @@ pub enum Refusal {
     /// Neither the response nor the assertion is signed.
     #[error("neither the response nor the assertion is signed")]
     Unsigned,
+    /// The response reports a failed sign-in, and the report is not signed.
+    #[error(
+        "the response reports a failed sign-in, but is not signed, so that anybody may have written it"
+    )]
+    UnsignedStatus,
     /// The signature of the response or of the assertion is not valid, or has a form that is not
     /// accepted.
     #[error("the signature of the {signed} is not accepted: {why}")]
@@ -241,6 +246,7 @@ impl Refusal {
             | Self::Assertions
             | Self::MisplacedSignature
             | Self::Unsigned
+            | Self::UnsignedStatus
             | Self::Signature { .. }
             | Self::Certificate { .. }
             | Self::MetadataExpired { .. }
@@ -320,8 +326,11 @@ impl Refusal {
                  of the identity provider says why."
             }
             Self::Unsigned => {
-                "Configure the identity provider to sign the assertion or the response. If the response reports a failed \
-                 sign-in, the log of the identity provider says why."
+                "Configure the identity provider to sign the assertion or the response."
+            }
+            Self::UnsignedStatus => {
+                "The log of the identity provider says why the sign-in failed. To see the status here, configure the \
+                 identity provider to sign the response."
             }
             Self::Signature { why, .. } => match why {
                 SignatureError::Shape(_) => {

@@ -151,6 +151,11 @@ fn a_failure_is_what_the_identity_provider_signed() {
     let bare = format!("{}{}", &failed[..start], &failed[after..]);
     let signed = refused(&sign_element(&bare, "Response", &["xs"]));
     assert_eq!(signed.code(), AwsCode::IdpRejectedClaim, "{signed:?}");
+    // Without a signature anybody may have written it.
+    let (start, end) = (bare.find("<ds:Signature ").unwrap(), "</ds:Signature>");
+    let after = bare.find(end).unwrap() + end.len();
+    let unsigned = format!("{}{}", &bare[..start], &bare[after..]);
+    assert_eq!(refused(&unsigned), Refusal::UnsignedStatus);
     // With a key that is not in the metadata it says nothing.
     let other = metadata("samlp");
     let by_nobody = sign_element(&failed, "Response", &["xs"]);

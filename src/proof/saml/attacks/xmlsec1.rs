@@ -55,8 +55,7 @@ impl Xmlsec1 {
     /// Returns whether the response has a signature, and all its signatures are valid.
     pub fn accepts(&self, response: &[u8]) -> bool {
         let file = self.write(0, response);
-        let signatures = signatures(response).max(1);
-        (1..=signatures).all(|number| self.verifies(number, std::slice::from_ref(&file)))
+        (1..=wanted(response)).all(|number| self.verifies(number, std::slice::from_ref(&file)))
     }
 
     /// Returns the responses that xmlsec1 does not accept.
@@ -64,7 +63,7 @@ impl Xmlsec1 {
         let files: Vec<_> = responses
             .iter()
             .enumerate()
-            .map(|(number, response)| (self.write(number, response), signatures(response)))
+            .map(|(number, response)| (self.write(number, response), wanted(response)))
             .collect();
         let most = files.iter().map(|(_, signatures)| *signatures).max();
         // One process verifies all responses. Only if it fails, each gets a process of its own.
@@ -102,9 +101,11 @@ impl Xmlsec1 {
     }
 }
 
-/// Counts the signatures in a response. Returns 0 if the response cannot be parsed.
-fn signatures(response: &[u8]) -> usize {
+/// Counts the signatures to verify in a response: all of them, but at least one, so that a response without a
+/// signature, or one that cannot be parsed, is not accepted.
+fn wanted(response: &[u8]) -> usize {
     let text = String::from_utf8_lossy(response);
     let is_signature = |node: &Node<'_, '_>| xml::is(*node, signature::NAMESPACE, "Signature");
-    Document::parse(&text).map_or(0, |d| d.descendants().filter(is_signature).count())
+    let found = Document::parse(&text).map_or(0, |d| d.descendants().filter(is_signature).count());
+    found.max(1)
 }
