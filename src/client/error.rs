@@ -34,6 +34,10 @@ pub enum ClientError {
     /// is missing.
     #[error("the broker's answer has no {0}")]
     Incomplete(&'static str),
+    /// The access token of a sign-in is not one that a broker has issued, because it cannot be sent in a header. No
+    /// call was made.
+    #[error("the access token has characters that no access token has; sign in again")]
+    AccessToken,
 }
 
 fn named(request_id: &str) -> String {

@@ -332,8 +332,8 @@ impl Sso {
         path: &str,
         token: &Secret<String>,
     ) -> Result<T, ClientError> {
-        let mut value = http::HeaderValue::from_str(token.expose())
-            .map_err(|_| ClientError::Incomplete("usable access token"))?;
+        let mut value =
+            http::HeaderValue::from_str(token.expose()).map_err(|_| ClientError::AccessToken)?;
         value.set_sensitive(true);
         let request = Request::get(path)
             .header(TOKEN_HEADER, value)
@@ -436,5 +436,17 @@ mod tests {
         let foreign = Sso::new(&at("http://broker.example.com"), false);
         assert!(matches!(foreign, Err(ClientError::InClear { .. })));
         assert!(Sso::new(&at("http://broker.example.com"), true).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_token_that_no_header_can_carry_is_not_blamed_on_the_broker() {
+        let here = Endpoint {
+            url: "http://127.0.0.1:1".into(),
+            region: "us-east-1".into(),
+            ca_pem: None,
+        };
+        let client = Sso::new(&here, false).unwrap();
+        let listed = client.list_accounts(&Secret::new("a\nb".to_owned())).await;
+        assert!(matches!(listed, Err(ClientError::AccessToken)));
     }
 }

@@ -3,7 +3,8 @@
 
 use crate::error::Error;
 use crate::federation::providers::ExchangeError;
-use crate::unproven::Unproven;
+use crate::proof::saml::Refusal;
+use crate::unproven::{Reason, Unproven};
 
 /// Why a sign-in at an identity provider was refused. `Display` is for the person at the browser.
 #[derive(Debug, thiserror::Error)]
@@ -100,15 +101,21 @@ impl Refused {
 
 impl From<Box<Unproven>> for Refused {
     fn from(unproven: Box<Unproven>) -> Self {
+        // Only these two texts are the provider's own words.
+        if let Some(Reason::Saml(refusal)) = &unproven.reason
+            && let Refusal::Status { code, message } = &**refusal
+        {
+            return Self::Denied {
+                code: code.clone(),
+                description: message.clone(),
+            };
+        }
         let reason = unproven.reason.map(|reason| reason.text().into_owned());
         match unproven.error {
             Error::IdpCommunicationError => Self::Unreachable(reason.unwrap_or_default()),
-            Error::InvalidIdentityToken(text) => Self::NotProven(reason.unwrap_or(text)),
-            Error::IdpRejectedClaim(_) => Self::Denied {
-                code: reason.unwrap_or_default(),
-                description: String::new(),
-            },
-            Error::ExpiredWebIdentityToken(text) => Self::NotProven(reason.unwrap_or(text)),
+            Error::InvalidIdentityToken(text)
+            | Error::IdpRejectedClaim(text)
+            | Error::ExpiredWebIdentityToken(text) => Self::NotProven(reason.unwrap_or(text)),
             other => Self::Broker(other),
         }
     }
@@ -122,5 +129,26 @@ impl From<ExchangeError> for Refused {
             ExchangeError::Answer(_) => Self::NotProven(error.to_string()),
             ExchangeError::Method | ExchangeError::NoSecret => Self::NotSetUp(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_words_of_the_provider_are_shown_as_its_own() {
+        let status = "urn:oasis:names:tc:SAML:2.0:status:Responder";
+        let refusal = Refusal::Status {
+            code: status.to_owned(),
+            message: "no such user".to_owned(),
+        };
+        let rejected = || Error::IdpRejectedClaim("It did not authenticate the user".to_owned());
+        let reason = Reason::Saml(Box::new(refusal));
+        let denied = Refused::from(Unproven::because(rejected(), reason));
+        assert_eq!(denied.foreign(), Some(format!("{status}: no such user")));
+        let refused = Refused::from(Unproven::because(rejected(), Reason::NoSubject));
+        assert_eq!(refused.foreign(), None);
+        assert_eq!(refused.reason().as_deref(), Some("no sub"));
     }
 }
