@@ -118,6 +118,7 @@ pub async fn prove(
         renew,
     };
     let (Some(serial), Some(given)) = (&code.serial_number, &code.token_code) else {
+        // No code of a device was tried, so this is no guess and is not counted.
         return Err(MfaError::Incomplete.into());
     };
     let (serial, given) = (serial.as_str(), given.expose());

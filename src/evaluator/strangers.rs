@@ -12,9 +12,9 @@ pub use super::shared_issuers::{SharedProvider, shared_providers};
 
 /// A shared issuer that a trust policy allows without saying whose tokens are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unbound {
+pub struct Unbound<'a> {
     /// The issuer as the list of shared issuers writes it, such as `gitlab.com`.
-    pub issuer: &'static str,
+    pub issuer: &'a str,
     /// The provider's name as people know it, such as `GitLab`.
     pub name: &'static str,
     /// The claim that a condition should check.
@@ -23,7 +23,7 @@ pub struct Unbound {
 
 /// The shared issuers that Allow statements of a trust policy name without saying whose tokens are
 /// meant, each once.
-pub fn unbound_issuers(trust: &Policy) -> Vec<Unbound> {
+pub fn unbound_issuers(trust: &Policy) -> Vec<Unbound<'_>> {
     let mut all = Vec::new();
     for (_, statement) in allows(trust) {
         let Principals::Are(patterns) = &statement.principals else {
@@ -32,16 +32,18 @@ pub fn unbound_issuers(trust: &Policy) -> Vec<Unbound> {
         for pattern in patterns {
             if let PrincipalPattern::Federated(provider) = pattern
                 && is_unbound(provider, &statement.conditions)
+                && let Some(issuer) = issuer(provider)
             {
-                let unbound = match issuer(provider).and_then(find) {
+                let unbound = match find(issuer) {
                     Some((provider, issuer)) => Unbound {
                         issuer,
                         name: &provider.name,
                         control: provider.control.as_deref().unwrap_or("sub"),
                     },
+                    // Every issuer counts as shared, and each is named, so that it is overridden for itself only.
                     None => Unbound {
-                        issuer: "any",
-                        name: "the broker cannot read its list of shared issuers",
+                        issuer,
+                        name: "perhaps: the broker cannot read its list of shared issuers",
                         control: "sub",
                     },
                 };
@@ -299,7 +301,7 @@ mod tests {
         ))
     }
 
-    fn first(trust: &Policy) -> Option<&'static str> {
+    fn first(trust: &Policy) -> Option<&str> {
         unbound_issuers(trust).first().map(|u| u.issuer)
     }
 

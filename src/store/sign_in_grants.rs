@@ -292,8 +292,8 @@ impl Store {
         .map(drop)
     }
 
-    /// The ids of the device flows that a person has allowed or denied and that have not expired, whether or not tokens
-    /// were issued for them.
+    /// The ids of the device flows that a person has allowed or denied and that have not expired, at most 10,000. Those
+    /// for which tokens were issued are among them, so that no node goes on answering that nobody has decided.
     ///
     /// # Errors
     /// An error of the database, such as [`StoreError::Unavailable`] if it does not answer in time.

@@ -153,14 +153,14 @@ impl Test {
     }
 
     /// The keys of the variables in the wanted values, in lower case.
-    pub fn variables(&self) -> Vec<&str> {
-        match self {
-            Self::Text(wanted) | Self::TextIgnoreCase(wanted) => {
-                wanted.iter().flat_map(Pattern::variables).collect()
-            }
-            Self::Arn(wanted) => wanted.iter().flat_map(ArnPattern::variables).collect(),
-            _ => Vec::new(),
-        }
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        let (texts, arns): (&[Pattern], &[ArnPattern]) = match self {
+            Self::Text(wanted) | Self::TextIgnoreCase(wanted) => (wanted, &[]),
+            Self::Arn(wanted) => (&[], wanted),
+            _ => (&[], &[]),
+        };
+        let of_texts = texts.iter().flat_map(Pattern::variables);
+        of_texts.chain(arns.iter().flat_map(ArnPattern::variables))
     }
 
     /// Whether `got` matches one of the wanted values. `None` if the operator compares numbers, dates or addresses and
