@@ -55,6 +55,14 @@ impl Connection {
         self.proven.load(Ordering::Relaxed)
     }
 
+    /// Records that the connection belongs to somebody whom the operator knows. From now on it does not give way to
+    /// newcomers. It counts for no principal.
+    pub fn becomes_known(&self) {
+        if !self.proven.swap(true, Ordering::Relaxed) {
+            self.bodies.close();
+        }
+    }
+
     /// Completes when the connection should close to make room for another.
     pub async fn asked_to_leave(&self) {
         self.leave.notified().await;

@@ -1,6 +1,8 @@
 //! The names and the dates in a client certificate. The TLS handshake has verified that a trusted
 //! CA issued the certificate, and that the client has its private key.
 
+use std::sync::Arc;
+
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::X509Name;
@@ -67,6 +69,29 @@ impl ClientCertificate {
     /// connection.
     pub fn connection(&self) -> [u8; 16] {
         self.connection
+    }
+}
+
+/// The certificate of a client, and a digest of the CA file by which the TLS handshake has verified it.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    certificate: Arc<ClientCertificate>,
+    ca: [u8; 32],
+}
+
+impl Certified {
+    /// A certificate that was verified by the CA file with the SHA-256 `ca`.
+    pub fn new(certificate: ClientCertificate, ca: [u8; 32]) -> Self {
+        Self {
+            certificate: Arc::new(certificate),
+            ca,
+        }
+    }
+
+    /// The certificate, if `trusted` is the digest of the CA file that has verified it. A connection may be older than
+    /// the file that is trusted now, so every request asks again.
+    pub fn under(&self, trusted: Option<&[u8; 32]>) -> Option<&Arc<ClientCertificate>> {
+        (trusted == Some(&self.ca)).then_some(&self.certificate)
     }
 }
 

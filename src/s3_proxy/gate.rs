@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName};
 
 use crate::base::clock::Timestamp;
 use crate::base::secret::{Secret, is_same_secret};
-use crate::proof::certificate::ClientCertificate;
+use crate::proof::certificate::Certified;
 
 /// The header, and the gRPC metadata, in which a proxy shows its secret.
 pub const SECRET_HEADER: HeaderName = HeaderName::from_static("x-brevet-proxy-secret");
@@ -14,6 +14,9 @@ pub const SECRET_HEADER: HeaderName = HeaderName::from_static("x-brevet-proxy-se
 /// The proofs by which a sender counts as one of the operator's proxies: a client certificate or a shared secret.
 #[derive(Debug, Default)]
 pub struct Gate {
+    /// The SHA-256 of the file with the CA of client certificates; `None` without such a file. A certificate counts
+    /// only if it was verified by this CA.
+    pub client_ca: Option<[u8; 32]>,
     /// The names that a certificate may have; `None` accepts every certificate of the CA.
     pub client_names: Option<Vec<String>>,
     pub secrets: Vec<Secret<Vec<u8>>>,
@@ -21,10 +24,10 @@ pub struct Gate {
 
 impl Gate {
     /// Whether the sender of a request is one of the operator's proxies. `certificate` is the client certificate that
-    /// the TLS handshake has verified by the CA; `None` without one.
+    /// the TLS handshake has verified by a CA; `None` without one.
     pub fn admits(
         &self,
-        certificate: Option<&ClientCertificate>,
+        certificate: Option<&Certified>,
         headers: &HeaderMap,
         now: Timestamp,
     ) -> bool {
@@ -32,12 +35,18 @@ impl Gate {
     }
 
     /// Whether the certificate is that of one of the operator's proxies.
-    pub fn certifies(&self, certificate: Option<&ClientCertificate>, now: Timestamp) -> bool {
+    pub fn certifies(&self, certificate: Option<&Certified>, now: Timestamp) -> bool {
+        let certificate = certificate.and_then(|shown| shown.under(self.client_ca.as_ref()));
         certificate.is_some_and(|certificate| {
             let names = self.client_names.as_ref();
             certificate.is_valid_at(now)
                 && names.is_none_or(|names| names.iter().any(|name| name == certificate.name()))
         })
+    }
+
+    /// Whether a certificate was verified by a CA that has been replaced since.
+    pub fn is_outdated(&self, certificate: &Certified) -> bool {
+        certificate.under(self.client_ca.as_ref()).is_none()
     }
 
     /// Whether a request has exactly one secret, and its value is one of the shared secrets. The value is compared with
@@ -58,15 +67,21 @@ mod tests {
     use rcgen::{CertificateParams, DnType, KeyPair};
 
     use super::*;
+    use crate::proof::certificate::ClientCertificate;
 
-    fn certificate(name: &str) -> ClientCertificate {
+    const CA: [u8; 32] = [1; 32];
+
+    fn certificate(name: &str) -> Certified {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_before = rcgen::date_time_ymd(2026, 1, 1);
         params.not_after = rcgen::date_time_ymd(2026, 12, 31);
         let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        ClientCertificate::read(made.der(), b"connection").unwrap()
+        Certified::new(
+            ClientCertificate::read(made.der(), b"connection").unwrap(),
+            CA,
+        )
     }
 
     fn shown(secrets: &[&str]) -> HeaderMap {
@@ -82,6 +97,7 @@ mod tests {
         let now = Timestamp::from_amz("20260601T000000Z").unwrap();
         let secrets = ["first-secret-of-the-proxies", "second-secret"];
         let gate = Gate {
+            client_ca: Some(CA),
             client_names: Some(vec!["CN=envoy".to_owned()]),
             secrets: secrets.map(|s| Secret::new(s.into())).to_vec(),
         };
@@ -104,8 +120,30 @@ mod tests {
         assert!(!certified("workload", &gate, now));
         let late = Timestamp::from_amz("20270601T000000Z").unwrap();
         assert!(!certified("envoy", &gate, late));
-        let of_the_ca = Gate::default();
+        let of_the_ca = Gate {
+            client_ca: Some(CA),
+            ..Gate::default()
+        };
         assert!(certified("workload", &of_the_ca, now));
         assert!(!of_the_ca.admits(None, &shown(&[""]), now));
+    }
+
+    #[test]
+    fn tr_07_a_certificate_of_a_replaced_ca_admits_nobody() {
+        let now = Timestamp::from_amz("20260601T000000Z").unwrap();
+        let envoy = certificate("envoy");
+        for (client_ca, is_admitted) in [(Some(CA), true), (Some([2; 32]), false), (None, false)] {
+            let gate = Gate {
+                client_ca,
+                secrets: vec![Secret::new(b"a-secret-of-the-proxies".to_vec())],
+                ..Gate::default()
+            };
+            let admits = |headers: &HeaderMap| gate.admits(Some(&envoy), headers, now);
+            assert_eq!(admits(&HeaderMap::new()), is_admitted);
+            assert_eq!(gate.certifies(Some(&envoy), now), is_admitted);
+            assert_eq!(gate.is_outdated(&envoy), !is_admitted);
+            // What else the sender shows counts as before.
+            assert!(admits(&shown(&["a-secret-of-the-proxies"])));
+        }
     }
 }

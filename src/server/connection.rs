@@ -16,10 +16,9 @@ use super::Shared;
 use super::handshake::{Greeting, InTurn};
 use super::proxies::{self, Client};
 use super::workers::Workers;
-use crate::admission;
-use crate::proof::certificate::ClientCertificate;
+use crate::admission::{self, Admission};
+use crate::proof::certificate::{Certified, ClientCertificate};
 use run::run;
-use served::Certified;
 
 /// How long a new connection waits for a slot, if all slots are taken, until another connection is closed in its
 /// favour. The thread of that connection closes it once it has served what others were waiting for.
@@ -67,7 +66,7 @@ pub(super) async fn accept(
             ));
             continue;
         };
-        let Some(slot) = slot(&slots, &shared).await else {
+        let Some(slot) = slot(&slots, &shared.admission).await else {
             shared.broker.metrics.connections_refused.inc();
             warn("the limit of connections is reached; the broker closes new connections");
             continue;
@@ -83,11 +82,14 @@ pub(super) async fn accept(
 
 /// Takes a slot for a new connection. If no slot is free, another connection may be closed to free one. `None` if there
 /// is still none.
-async fn slot(slots: &Arc<Semaphore>, shared: &Shared) -> Option<OwnedSemaphorePermit> {
+pub(super) async fn slot(
+    slots: &Arc<Semaphore>,
+    admission: &Admission,
+) -> Option<OwnedSemaphorePermit> {
     if let Ok(slot) = slots.clone().try_acquire_owned() {
         return Some(slot);
     }
-    if !shared.admission.make_room() {
+    if !admission.make_room() {
         return None;
     }
     tokio::time::timeout(ROOM, slots.clone().acquire_owned())
@@ -165,16 +167,14 @@ async fn talk(
     }
 }
 
-/// The certificate with which the client connected, if it sent one that can be read.
-fn certified(connection: &ServerConnection, ca: Option<&[u8; 32]>) -> Option<Certified> {
+/// The certificate with which the client connected, if it sent one that can be read. `ca` is the digest of the CA file
+/// by which the handshake has verified it.
+pub(super) fn certified(connection: &ServerConnection, ca: Option<&[u8; 32]>) -> Option<Certified> {
     let leaf = connection.peer_certificates()?.first()?;
     let label = b"EXPORTER-Brevet-client-certificate";
     let secret = connection.export_keying_material([0; 32], label, None);
     let certificate = ClientCertificate::read(leaf, &secret.ok()?)?;
-    Some(Certified {
-        certificate: Arc::new(certificate),
-        ca: *ca?,
-    })
+    Some(Certified::new(certificate, *ca?))
 }
 
 /// The client of a connection. `None` if the peer is a proxy that must name its client with the PROXY protocol and did

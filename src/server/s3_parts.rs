@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ServerConfig;
+use tokio::sync::watch;
 
 use super::{StartError, s3_key};
 use crate::base::secret::Secret;
@@ -23,6 +24,8 @@ const MIN_SECRET: usize = 32;
 pub(super) struct S3Parts {
     pub(super) tls: ArcSwapOption<ServerConfig>,
     pub(super) gate: ArcSwap<Gate>,
+    /// Changes when the files were read again.
+    pub(super) reloaded: watch::Sender<()>,
     pub(super) stores: Arc<[Arc<S3Store>]>,
     pub(super) memory: Arc<Memory>,
     /// The regions for which gateways may have signing keys; `None` if there are no gateways.
@@ -44,6 +47,7 @@ impl S3Parts {
             stores: stores.collect::<Result<_, StartError>>()?,
             tls: ArcSwapOption::from(tls),
             gate: ArcSwap::from_pointee(gate),
+            reloaded: watch::Sender::new(()),
             memory: Arc::default(),
             gateway_regions: config.gateway_regions.as_deref().map(Arc::from),
         })
@@ -60,11 +64,13 @@ impl S3Parts {
             .iter()
             .map(|settings| s3_key::read(&settings.key_file));
         let keys: Vec<StoreKey> = keys.collect::<Result<_, _>>().map_err(StartError::S3)?;
+        // In this order, because a new connection reads them in the opposite one.
         self.tls.store(tls);
         self.gate.store(Arc::new(gate));
         for (store, key) in self.stores.iter().zip(keys) {
             store.key.store(Arc::new(key));
         }
+        self.reloaded.send_replace(());
         Ok(())
     }
 
@@ -81,6 +87,7 @@ impl S3Parts {
         let identity = identity.map_err(|error| StartError::S3(error.to_string()))?;
         let secrets = config.secret_files.iter().map(|path| secret(path));
         let gate = Gate {
+            client_ca: identity.as_ref().and_then(|identity| identity.client_ca),
             client_names: config.client_names.clone(),
             secrets: secrets.collect::<Result<_, _>>()?,
         };

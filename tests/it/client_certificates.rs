@@ -12,7 +12,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     SanType,
 };
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::harness::*;
 
@@ -258,30 +262,42 @@ async fn an_06_a_certificate_counts_on_grpc_alone() {
     assert!(answer.contains("MissingAuthenticationToken"), "{answer}");
 }
 
-/// Calls GetCallerIdentity by the Query protocol over a connection with a certificate.
-async fn by_query(broker: &Broker, ca: &str, shown: &Certified) -> String {
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// Completes a TLS handshake as a client that trusts the CA `ca`, and shows a certificate or none. Offers `protocols`
+/// (ALPN).
+pub async fn over_tls(
+    stream: TcpStream,
+    ca: &str,
+    shown: Option<&Certified>,
+    protocols: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
         .unwrap();
-    let chain = vec![CertificateDer::from_pem_slice(shown.certificate.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .unwrap();
-    let stream = tokio::net::TcpStream::connect(broker.address)
-        .await
-        .unwrap();
+        .with_root_certificates(roots);
+    let mut config = match shown {
+        None => config.with_no_client_auth(),
+        Some(shown) => {
+            let chain = CertificateDer::from_pem_slice(shown.certificate.as_bytes()).unwrap();
+            let key = PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).unwrap();
+            config.with_client_auth_cert(vec![chain], key).unwrap()
+        }
+    };
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     let name = ServerName::try_from("localhost").unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let mut stream = connector.connect(name, stream).await.unwrap();
+    connector.connect(name, stream).await
+}
+
+/// Calls GetCallerIdentity by the Query protocol over a connection with a certificate.
+async fn by_query(broker: &Broker, ca: &str, shown: &Certified) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let stream = TcpStream::connect(broker.address).await.unwrap();
+    let mut stream = over_tls(stream, ca, Some(shown), &[]).await.unwrap();
     let body = encode(WHO);
     let request = format!(
         "POST / HTTP/1.1\r\nhost: localhost:{}\r\nconnection: close\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",

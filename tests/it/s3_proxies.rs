@@ -1,6 +1,7 @@
 //! The listener for proxies in front of object stores, as a proxy sees it.
 
 use std::borrow::Cow;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,10 +10,18 @@ use brevet::base::secret::Secret;
 use brevet::config::{S3, StoreSettings};
 use brevet::proof::sigv4::SigningSecret;
 use brevet::proof::sigv4::s3::{S3Request, authorization};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, response};
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
+use crate::client_certificates::{Ca, Certified, named, over_tls};
 use crate::harness::*;
+use crate::http2::connect;
 
 pub const SECRET: &str = "the-secret-that-the-proxies-share-0123456789";
 pub const STORE_SECRET: &str = "canary+store/secret/0123456789/0123456789";
@@ -421,4 +430,259 @@ async fn the_stores_key_is_read_again_when_it_changes() {
         header(&answer, "authorization").contains("Credential=NEXTKEY/")
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_secret_that_was_replaced_admits_nobody() {
+    let broker = started().await;
+    let stream = TcpStream::connect(address(&broker)).await.unwrap();
+    // Over HTTP/2 a refusal does not end the connection.
+    let mut open = Open::http2(stream).await.unwrap();
+    assert_eq!(open.ask(question("GET", "/site/x")).await, Some(200));
+    let next = "the-next-secret-of-the-proxies-0123456789";
+    let file = broker.dir.path().join("proxy.secret");
+    brevet::files::write_private(&file, next.as_bytes()).unwrap();
+    eventually("the old secret is refused", async || {
+        open.ask(question("GET", "/site/x")).await == Some(403)
+    })
+    .await;
+    let mut renewed = question("GET", "/site/x");
+    renewed.insert("x-brevet-proxy-secret", next.parse().unwrap());
+    assert_eq!(open.ask(renewed).await, Some(200));
+}
+
+fn address(broker: &Broker) -> SocketAddr {
+    broker.running.as_ref().unwrap().s3.unwrap()
+}
+
+/// A broker whose listener for proxies has TLS, and admits proxies with a secret or a certificate.
+struct Secure {
+    broker: Broker,
+    /// The CA of the listener's certificate.
+    server: String,
+    clients: Ca,
+    /// The certificate of `clients` in the file of the broker.
+    client_ca: String,
+}
+
+impl Secure {
+    async fn start() -> Self {
+        let (dir, own, clients) = (home(), Ca::new(), Ca::new());
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            brevet::files::write_private(&path, text.as_bytes()).unwrap();
+            path
+        };
+        write("directory.json", &directory());
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let server = own.sign(&params);
+        let mut s3 = settings(dir.path());
+        s3.tls = Some((
+            write("s3.crt", &server.certificate),
+            write("s3.key", &server.key),
+        ));
+        let client_ca = clients.pem();
+        s3.client_ca = Some(write("s3-clients.crt", &client_ca));
+        Self {
+            broker: Broker::start_in(dir, |config| config.s3 = Some(s3)).await,
+            server: own.pem(),
+            clients,
+            client_ca,
+        }
+    }
+
+    /// A new connection with a certificate, from an address of loopback.
+    async fn open(&self, from: Ipv4Addr, shown: &Certified, protocol: &[u8]) -> Option<Open> {
+        let stream = connect(address(&self.broker), from).await.ok()?;
+        let stream = over_tls(stream, &self.server, Some(shown), &[protocol]).await;
+        match protocol {
+            b"h2" => Open::http2(stream.ok()?).await.ok(),
+            _ => Open::http1(stream.ok()?).await.ok(),
+        }
+    }
+}
+
+const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 200);
+
+/// An open connection of a proxy.
+enum Open {
+    Http1(conn::http1::SendRequest<Empty<Bytes>>),
+    Http2(conn::http2::SendRequest<Empty<Bytes>>),
+}
+
+impl Open {
+    async fn http1<S>(stream: S) -> hyper::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) = conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Self::Http1(sender))
+    }
+
+    async fn http2<S>(stream: S) -> hyper::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let io = TokioIo::new(stream);
+        let (sender, connection) = conn::http2::handshake(TokioExecutor::new(), io).await?;
+        tokio::spawn(connection);
+        Ok(Self::Http2(sender))
+    }
+
+    /// The head of the answer; `None` if the connection has ended.
+    async fn send(&mut self, headers: HeaderMap) -> Option<response::Parts> {
+        let mut request = Request::get("https://localhost/s3/authorize")
+            .body(Empty::new())
+            .unwrap();
+        *request.headers_mut() = headers;
+        let answer = match self {
+            Self::Http1(sender) => {
+                *request.uri_mut() = "/s3/authorize".parse().unwrap();
+                request
+                    .headers_mut()
+                    .insert("host", HeaderValue::from_static("localhost"));
+                sender.ready().await.ok()?;
+                sender.send_request(request).await.ok()?
+            }
+            Self::Http2(sender) => {
+                sender.ready().await.ok()?;
+                sender.send_request(request).await.ok()?
+            }
+        };
+        let (head, body) = answer.into_parts();
+        body.collect().await.ok()?;
+        Some(head)
+    }
+
+    /// The status of the answer; `None` if the connection has ended.
+    async fn ask(&mut self, headers: HeaderMap) -> Option<u16> {
+        Some(self.send(headers).await?.status.as_u16())
+    }
+
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_closed(),
+            Self::Http2(sender) => sender.is_closed(),
+        }
+    }
+}
+
+/// A question of a proxy that has a certificate and no secret.
+fn certified_question() -> HeaderMap {
+    let mut asked = question("GET", "/site/x");
+    asked.remove("x-brevet-proxy-secret");
+    asked
+}
+
+#[tokio::test]
+async fn tr_07_a_connection_of_a_proxy_does_not_outlive_the_ca_of_its_certificate() {
+    let secure = Secure::start().await;
+    let dir = secure.broker.dir.path();
+    let envoy = secure.clients.sign(&named("envoy"));
+    for protocol in [b"http/1.1".as_slice(), b"h2"] {
+        let trusted = secure.client_ca.as_bytes();
+        brevet::files::write_private(&dir.join("s3-clients.crt"), trusted).unwrap();
+        let mut open = None;
+        eventually("the CA is trusted", async || {
+            open = secure.open(HERE, &envoy, protocol).await;
+            match &mut open {
+                Some(open) => open.ask(certified_question()).await == Some(200),
+                None => false,
+            }
+        })
+        .await;
+        let mut open = open.unwrap();
+        // Another file is read again: the connection goes on.
+        let (file, key) = (dir.join("store.key"), format!("KEY{}", protocol.len()));
+        brevet::files::write_private(
+            &file,
+            format!(
+                "[default]\naws_access_key_id = {key}\naws_secret_access_key = {STORE_SECRET}\n"
+            )
+            .as_bytes(),
+        )
+        .unwrap();
+        eventually("the new key signs", async || {
+            let answer = open.send(certified_question()).await.unwrap();
+            let signature = answer.headers["authorization"].to_str().unwrap();
+            signature.contains(&format!("Credential={key}/"))
+        })
+        .await;
+        // Another CA: no question on the connection is answered any more, and it is closed.
+        let other = Ca::new();
+        brevet::files::write_private(&dir.join("s3-clients.crt"), other.pem().as_bytes()).unwrap();
+        eventually("the old CA is not trusted", async || {
+            open.ask(certified_question()).await != Some(200)
+        })
+        .await;
+        assert_ne!(open.ask(certified_question()).await, Some(200));
+        eventually("the connection is closed", async || open.is_closed()).await;
+        if let Some(mut again) = secure.open(HERE, &envoy, protocol).await {
+            assert_ne!(again.ask(certified_question()).await, Some(200));
+        }
+        let renewed = other.sign(&named("envoy"));
+        let mut renewed = secure.open(HERE, &renewed, protocol).await.unwrap();
+        assert_eq!(renewed.ask(certified_question()).await, Some(200));
+    }
+}
+
+/// Whether this process may have so many open files.
+fn has_descriptors(count: u64) -> bool {
+    brevet::process::raise_descriptor_limit();
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let is_enough = limit.is_none_or(|limit| limit >= count);
+    if !is_enough {
+        may_skip(&format!("the limit of file descriptors is below {count}"));
+    }
+    is_enough
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tr_06_connections_that_are_nobodys_give_way_to_proxies() {
+    if !has_descriptors(3_000) {
+        return;
+    }
+    let broker = started().await;
+    let address = address(&broker);
+    let admitted = TcpStream::connect(address).await.unwrap();
+    let mut admitted = Open::http1(admitted).await.unwrap();
+    assert_eq!(admitted.ask(question("GET", "/site/x")).await, Some(200));
+    // More than the listener takes, and none of them says anything.
+    let mut silent = Vec::new();
+    for _ in 0..1_100 {
+        let from = Ipv4Addr::new(127, 0, 0, 7);
+        silent.push(connect(address, from).await.unwrap());
+    }
+    for _ in 0..5 {
+        assert_eq!(ask(&broker, question("GET", "/site/x")).await.status, 200);
+    }
+    assert_eq!(admitted.ask(question("GET", "/site/x")).await, Some(200));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tr_06_unfinished_handshakes_keep_no_proxy_out() {
+    use tokio::io::AsyncWriteExt;
+    if !has_descriptors(3_000) {
+        return;
+    }
+    let secure = Secure::start().await;
+    let address = address(&secure.broker);
+    let envoy = secure.clients.sign(&named("envoy"));
+    let mut admitted = secure.open(HERE, &envoy, b"http/1.1").await.unwrap();
+    assert_eq!(admitted.ask(certified_question()).await, Some(200));
+    // The first bytes of a ClientHello, on more connections than the listener takes.
+    let mut begun = Vec::new();
+    for n in 0..1_200_u16 {
+        let from = Ipv4Addr::new(127, 0, 0, u8::try_from(n / 120).unwrap() + 1);
+        let mut stream = connect(address, from).await.unwrap();
+        // A connection beyond the share of its source is closed at once.
+        let _ = stream.write_all(b"\x16\x03\x01\x02\x00\x01").await;
+        begun.push(stream);
+    }
+    for protocol in [b"http/1.1".as_slice(), b"h2"].repeat(3) {
+        let mut proxy = secure.open(HERE, &envoy, protocol).await.unwrap();
+        assert_eq!(proxy.ask(certified_question()).await, Some(200));
+    }
+    assert_eq!(admitted.ask(certified_question()).await, Some(200));
 }

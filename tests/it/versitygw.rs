@@ -2,7 +2,6 @@
 //! header.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -17,11 +16,10 @@ use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use ring::hmac;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
-use crate::client_certificates::{Ca, Certified, named};
+use crate::client_certificates::{Ca, Certified, named, over_tls};
 use crate::harness::*;
 use crate::relying::key_of;
 use crate::s3_proxies::{self, HOST, SECRET};
@@ -222,28 +220,8 @@ impl Served {
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Option<(u16, Value)> {
-        let mut roots = rustls::RootCertStore::empty();
-        let own = CertificateDer::from_pem_slice(self.server.as_bytes()).unwrap();
-        roots.add(own).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
-        let config = match certified {
-            None => config.with_no_client_auth(),
-            Some(shown) => {
-                let chain = CertificateDer::from_pem_slice(shown.certificate.as_bytes()).unwrap();
-                let key = PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).unwrap();
-                config.with_client_auth_cert(vec![chain], key).unwrap()
-            }
-        };
-        let stream = tokio::net::TcpStream::connect(self.address())
-            .await
-            .unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let stream = connector.connect(name, stream).await.ok()?;
+        let stream = TcpStream::connect(self.address()).await.unwrap();
+        let stream = over_tls(stream, &self.server, certified, &[]).await.ok()?;
         let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = shaken.ok()?;
         let connection = tokio::spawn(connection);

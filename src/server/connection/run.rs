@@ -13,10 +13,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::served::{Certified, MAX_HEADERS, Served};
+use super::served::{MAX_HEADERS, Served};
 use super::stopped;
 use crate::admission;
 use crate::config::Limits;
+use crate::proof::certificate::Certified;
 use crate::server::proxies::Client;
 use crate::server::shared::Shared;
 use crate::server::wire::{MAX_HEADER_BYTES, Wire};

@@ -14,7 +14,7 @@ use crate::admission;
 use crate::base::http::LongLived;
 use crate::config::Limits;
 use crate::error::Error;
-use crate::proof::certificate::ClientCertificate;
+use crate::proof::certificate::{Certified, ClientCertificate};
 use crate::server::body::{Answer, Metered, Unsent};
 use crate::server::front::{self, Turned};
 use crate::server::proxies::{self, Client};
@@ -53,12 +53,6 @@ impl Activity {
         };
         (self.calls.load(Ordering::Relaxed) == 0 && rest > limit).then_some("idle")
     }
-}
-
-/// The certificate of a client, and a digest of the CA file by which it was verified.
-pub(super) struct Certified {
-    pub(super) certificate: Arc<ClientCertificate>,
-    pub(super) ca: [u8; 32],
 }
 
 /// The state that all calls of a connection share.
@@ -129,11 +123,10 @@ impl Served {
     /// The certificate of the client, if the broker still trusts the CA that verified it. The certificate of a trusted
     /// proxy says nothing about its clients.
     fn certificate(&self) -> Option<Arc<ClientCertificate>> {
-        let certified = self.certificate.as_ref()?;
         let is_proxy = self.peer.may_forward && self.shared.listener.is_trusted(self.peer.ip);
         let trusted = self.shared.client_ca.load();
-        let is_trusted = trusted.as_deref() == Some(&certified.ca);
-        (is_trusted && !is_proxy).then(|| certified.certificate.clone())
+        let certificate = self.certificate.as_ref()?.under(trusted.as_deref())?;
+        (!is_proxy).then(|| certificate.clone())
     }
 
     /// Why the connection should be closed now: `age` or `idle`. `None` if it should stay open.
