@@ -106,8 +106,9 @@ where
     B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
-    let memory = question.memory.clone();
-    let request = request.map(|body| memory::Counted::new(body, memory));
+    // Kept until there is an answer.
+    let held = question.memory.of_question();
+    let request = request.map(|body| memory::Counted::new(body, held.clone()));
     let codec = ProstCodec::<CheckResponse, CheckRequest>::default();
     let mut grpc = tonic::server::Grpc::new(codec).max_decoding_message_size(MAX_MESSAGE_BYTES);
     match tokio::time::timeout(CALL_TIMEOUT, grpc.unary(Check(Arc::new(question)), request)).await {

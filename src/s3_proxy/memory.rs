@@ -1,5 +1,5 @@
-//! Limits the memory for the bodies that proxies are sending with their questions, so that many long bodies at the same
-//! time cannot exhaust it.
+//! Limits the memory that the questions of proxies take together, so that many long bodies at the same time cannot
+//! exhaust it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,39 +9,43 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-/// The maximum number of bytes that all bodies that are still arriving may have together.
+/// The maximum number of bytes that all questions may take together.
 const MOST: usize = 64 << 20;
+/// How often each byte of a body counts: once as it arrived, and once for what is read of it.
+const COPIES: usize = 2;
 
-/// Counts the bytes of all bodies that are still arriving.
+/// Counts the memory of all questions that have no answer yet.
 #[derive(Debug, Default)]
 pub struct Memory(AtomicUsize);
 
-/// The bodies that are still arriving would exceed [`MOST`].
+/// All questions together would take more than [`MOST`].
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the bodies of the proxies' requests for decisions would take more than 64 MiB of memory together"
-)]
+#[error("the proxies' requests for decisions would take more than 64 MiB of memory together")]
 pub(super) struct Full;
 
-/// A body whose bytes are counted until it has arrived or is dropped.
-pub(super) struct Counted<B> {
-    body: B,
-    memory: Arc<Memory>,
-    counted: usize,
+impl Memory {
+    /// Begins to count the memory of a question.
+    pub(super) fn of_question(self: &Arc<Self>) -> Arc<Held> {
+        Arc::new(Held {
+            memory: self.clone(),
+            counted: AtomicUsize::new(0),
+        })
+    }
 }
 
-impl<B> Counted<B> {
-    pub(super) fn new(body: B, memory: Arc<Memory>) -> Self {
-        Self {
-            body,
-            memory,
-            counted: 0,
-        }
-    }
+/// The memory of one question, which is given back when this is dropped. It must be kept until the question has its
+/// answer.
+#[derive(Debug)]
+pub(super) struct Held {
+    memory: Arc<Memory>,
+    counted: AtomicUsize,
+}
 
-    fn count(&mut self, bytes: usize) -> Result<(), Full> {
+impl Held {
+    fn count(&self, bytes: usize) -> Result<(), Full> {
+        let bytes = bytes.saturating_mul(COPIES);
         let before = self.memory.0.fetch_add(bytes, Ordering::Relaxed);
-        self.counted += bytes;
+        self.counted.fetch_add(bytes, Ordering::Relaxed);
         match before.saturating_add(bytes) <= MOST {
             true => Ok(()),
             false => Err(Full),
@@ -49,9 +53,22 @@ impl<B> Counted<B> {
     }
 }
 
-impl<B> Drop for Counted<B> {
+impl Drop for Held {
     fn drop(&mut self) {
-        self.memory.0.fetch_sub(self.counted, Ordering::Relaxed);
+        let counted = self.counted.load(Ordering::Relaxed);
+        self.memory.0.fetch_sub(counted, Ordering::Relaxed);
+    }
+}
+
+/// The body of a question, whose bytes are counted as they arrive.
+pub(super) struct Counted<B> {
+    body: B,
+    held: Arc<Held>,
+}
+
+impl<B> Counted<B> {
+    pub(super) fn new(body: B, held: Arc<Held>) -> Self {
+        Self { body, held }
     }
 }
 
@@ -73,7 +90,7 @@ where
             Some(Ok(frame)) => frame,
         };
         let bytes = frame.data_ref().map_or(0, Bytes::len);
-        Poll::Ready(Some(match self.count(bytes) {
+        Poll::Ready(Some(match self.held.count(bytes) {
             Ok(()) => Ok(frame),
             Err(full) => Err(full.into()),
         }))
@@ -91,20 +108,26 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn tr_04_bodies_together_have_a_limit_and_give_back_what_they_took() {
+    async fn tr_04_bodies_together_have_a_limit_and_count_until_the_answer() {
         let memory = Arc::new(Memory::default());
-        let body = |bytes: usize| {
-            let bytes = Bytes::from(vec![0; bytes]);
-            Counted::new(Full::new(bytes), memory.clone())
+        let used = || memory.0.load(Ordering::Relaxed);
+        let ask = async |bytes: usize| {
+            let held = memory.of_question();
+            let body = Full::new(Bytes::from(vec![0; bytes]));
+            let mut body = Counted::new(body, held.clone());
+            let is_read = body.frame().await.unwrap().is_ok();
+            // The body is read completely, and there is no answer yet.
+            drop(body);
+            (is_read, held)
         };
-        let mut first = body(MOST - 10);
-        assert!(first.frame().await.unwrap().is_ok());
-        let mut second = body(11);
-        assert!(second.frame().await.unwrap().is_err());
+        let first = ask(MOST / COPIES - 10).await;
+        assert!(first.0 && used() == MOST - 10 * COPIES);
+        let second = ask(11).await;
+        assert!(!second.0);
         drop(second);
-        let mut third = body(10);
-        assert!(third.frame().await.unwrap().is_ok());
+        let third = ask(10).await;
+        assert!(third.0 && used() == MOST);
         drop((first, third));
-        assert_eq!(memory.0.load(Ordering::Relaxed), 0);
+        assert_eq!(used(), 0);
     }
 }

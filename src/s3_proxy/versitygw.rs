@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::memory::{self, Counted, Memory};
+use super::memory::{self, Counted, Held, Memory};
 use crate::audit;
 use crate::authn::Evidence;
 use crate::base::digest::sha256;
@@ -32,7 +33,7 @@ use crate::ops::relying::derive_signing_key::{DeriveSigningKey, Scope};
 use crate::ops::relying::evaluate_policy::{EvaluatePolicy, Evaluated};
 use crate::ops::relying::resolve_identity::ResolveIdentity;
 use crate::ops::relying::subject::Unknown;
-use crate::ops::{self, CALL_TIMEOUT};
+use crate::ops::{self, CALL_TIMEOUT, ToTheEnd};
 use crate::origin::Origin;
 use crate::proof::sigv4::{Incoming, Presented};
 use crate::routes::GatewayCall;
@@ -40,6 +41,10 @@ use crate::trust::Verdict;
 
 /// The longest body: a question about a thousand objects with long names.
 const MAX_BODY_BYTES: usize = 2 << 20;
+/// The time limit from the head of a call to its answer. It is a second longer than the limit for the body, so that a
+/// call whose body is late is refused, and recorded, like any other; this limit ends only what takes too long after
+/// the body has arrived.
+const UNTIL_ANSWERED: Duration = Duration::from_secs(CALL_TIMEOUT.as_secs() + 1);
 /// The message to a sender that has shown a secret and no certificate.
 const NOT_CERTIFIED: &str = "A gateway that asks for signing keys must show a client certificate of the CA in [s3] client_ca.";
 
@@ -106,17 +111,7 @@ impl Gateway {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        Box::pin(async move {
-            let answered = self.answer(broker, memory, call, request);
-            let late = |_| {
-                let error = Error::RequestTimeout(CALL_TIMEOUT.as_secs());
-                closing(refused(&error))
-            };
-            // From the head of the call to its answer. Reading the body has the same limit, so that it is recorded.
-            let limit = CALL_TIMEOUT + CALL_TIMEOUT / 10;
-            let answered = tokio::time::timeout(limit, answered).await;
-            answered.unwrap_or_else(late)
-        })
+        Box::pin(in_time(self.answer(broker, memory, call, request)))
     }
 
     async fn answer<B>(
@@ -152,20 +147,8 @@ impl Gateway {
             certificate: None,
             call: None,
         };
-        let received = Limited::new(Counted::new(body, memory), MAX_BODY_BYTES).collect();
-        let received = tokio::time::timeout(CALL_TIMEOUT, received).await;
-        let body = received.map_err(|_| Error::RequestTimeout(CALL_TIMEOUT.as_secs()));
-        let body = body.and_then(|body| match body {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                Err(Error::TooLarge(MAX_BODY_BYTES))
-            }
-            Err(error) if error.is::<memory::Full>() => Err(Error::Overloaded(ops::NO_ROOM.into())),
-            Err(_) => Err(Error::Malformed(
-                "The body of the request was not received completely.".to_owned(),
-            )),
-        });
-        let body = match body {
+        let held = memory.of_question();
+        let body = match received(body, held.clone()).await {
             Ok(body) => body,
             Err(error) => {
                 let reply = ops::refuse_unread(broker, "none", error, origin).await;
@@ -173,24 +156,74 @@ impl Gateway {
             }
         };
         let evidence = evidence(&head, &body);
-        let regions = self.regions.unwrap_or_default();
-        match call {
-            GatewayCall::DeriveSigningKey => {
-                let input = parsed::<DeriveBody>(&body).and_then(|asked| asked.read(&regions));
-                let reply = ops::serve(broker, evidence, input, origin).await;
-                answer(reply.result, |key| derived(&key))
-            }
-            GatewayCall::EvaluatePolicy => {
-                let input = parsed::<EvaluateBody>(&body).and_then(|asked| asked.read(&regions));
-                let reply = ops::serve(broker, evidence, input, origin).await;
-                answer(reply.result, |evaluated| verdicts(&evaluated))
-            }
-            GatewayCall::ResolveIdentity => {
-                let input = parsed::<ResolveBody>(&body);
-                let input = input.and_then(|asked| ResolveIdentity::parse(asked.access_key_ids));
-                let reply = ops::serve(broker, evidence, input, origin).await;
-                answer(reply.result.map(Ok), |users| identities(&users))
-            }
+        let (broker, regions) = (broker.clone(), self.regions.unwrap_or_default());
+        // A call goes on even if the gateway does not wait for it, and its memory counts until then.
+        ToTheEnd::new(async move {
+            let answer = decided(&broker, &regions, call, evidence, &body, origin).await;
+            drop(held);
+            answer
+        })
+        .await
+    }
+}
+
+/// Ends a call that has no answer after [`UNTIL_ANSWERED`].
+async fn in_time(answered: impl Future<Output = Response<Full<Bytes>>>) -> Response<Full<Bytes>> {
+    let late = |_| closing(refused(&Error::RequestTimeout(CALL_TIMEOUT.as_secs())));
+    let answered = tokio::time::timeout(UNTIL_ANSWERED, answered).await;
+    answered.unwrap_or_else(late)
+}
+
+/// Receives a body, whose bytes `held` counts.
+///
+/// # Errors
+/// [`Error::RequestTimeout`] if it takes longer than [`CALL_TIMEOUT`], [`Error::TooLarge`],
+/// [`Error::Overloaded`] if the questions of all proxies take too much memory, and [`Error::Malformed`] if it
+/// ends early.
+async fn received<B>(body: B, held: Arc<Held>) -> Result<Bytes, Error>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let received = Limited::new(Counted::new(body, held), MAX_BODY_BYTES).collect();
+    match tokio::time::timeout(CALL_TIMEOUT, received).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Error::TooLarge(MAX_BODY_BYTES))
+        }
+        Ok(Err(error)) if error.is::<memory::Full>() => Err(Error::Overloaded(ops::NO_ROOM.into())),
+        Ok(Err(_)) => Err(Error::Malformed(
+            "The body of the request was not received completely.".to_owned(),
+        )),
+        Err(_) => Err(Error::RequestTimeout(CALL_TIMEOUT.as_secs())),
+    }
+}
+
+/// Reads a call and answers it.
+async fn decided(
+    broker: &Arc<Broker>,
+    regions: &[String],
+    call: GatewayCall,
+    evidence: Result<Evidence, Error>,
+    body: &[u8],
+    origin: Origin,
+) -> Response<Full<Bytes>> {
+    match call {
+        GatewayCall::DeriveSigningKey => {
+            let input = parsed::<DeriveBody>(body).and_then(|asked| asked.read(regions));
+            let reply = ops::serve(broker, evidence, input, origin).await;
+            answer(reply.result, |key| derived(&key))
+        }
+        GatewayCall::EvaluatePolicy => {
+            let input = parsed::<EvaluateBody>(body).and_then(|asked| asked.read(regions));
+            let reply = ops::serve(broker, evidence, input, origin).await;
+            answer(reply.result, |evaluated| verdicts(&evaluated))
+        }
+        GatewayCall::ResolveIdentity => {
+            let input = parsed::<ResolveBody>(body);
+            let input = input.and_then(|asked| ResolveIdentity::parse(asked.access_key_ids));
+            let reply = ops::serve(broker, evidence, input, origin).await;
+            answer(reply.result.map(Ok), |users| identities(&users))
         }
     }
 }
@@ -357,4 +390,58 @@ fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::StreamExt;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A body that sends a byte each second, and has this many.
+    fn slow(bytes: usize) -> impl http_body::Body<Data = Bytes, Error = Infallible> + Unpin {
+        let one = |_| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(Frame::data(Bytes::from_static(b"x")))
+        };
+        let pieces = futures_util::stream::iter(0..bytes).then(one);
+        StreamBody::new(Box::pin(pieces))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tr_04_a_body_that_is_late_is_refused_before_the_call_ends() {
+        let begun = Instant::now();
+        let receive =
+            async |bytes| received(slow(bytes), Arc::<Memory>::default().of_question()).await;
+        assert_eq!(receive(9).await.unwrap().len(), 9);
+        assert_eq!(begun.elapsed(), Duration::from_secs(9));
+        let begun = Instant::now();
+        let late = receive(20).await;
+        assert!(matches!(late, Err(Error::RequestTimeout(10))), "{late:?}");
+        assert_eq!(begun.elapsed(), CALL_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tr_04_a_call_without_an_answer_ends() {
+        let answered_after = async |time| {
+            in_time(async move {
+                tokio::time::sleep(time).await;
+                json_answer(StatusCode::OK, Bytes::new())
+            })
+            .await
+        };
+        // The refusal of a late body is still sent.
+        let recorded = answered_after(CALL_TIMEOUT + Duration::from_millis(500)).await;
+        assert_eq!(recorded.status(), StatusCode::OK);
+        let begun = Instant::now();
+        let ended = answered_after(Duration::from_secs(3_600)).await;
+        assert_eq!(begun.elapsed(), UNTIL_ANSWERED);
+        assert_eq!(ended.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ended.headers()[CONNECTION], "close");
+    }
 }

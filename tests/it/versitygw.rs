@@ -38,8 +38,8 @@ struct Served {
     clients: Ca,
 }
 
-/// The directory of object stores, with a user `gateway` who may ask everything, users `nosy` and `asker` who may ask
-/// in part, a user `walled` behind a boundary, and a user `near` whose policies depend on the connection.
+/// The directory of object stores, with a user `gateway` who may ask everything, a user `nosy` whose permissions are all
+/// on itself, a user `asker` who may ask in part, a user `walled` behind a boundary, and a user `near` whose policies depend on the connection.
 fn directory() -> String {
     let mut directory: Value = serde_json::from_str(&s3_proxies::directory()).unwrap();
     let arn = |name: &str| format!("arn:aws:iam::111122223333:user/{name}");
@@ -62,10 +62,7 @@ fn directory() -> String {
         (
             "nosy",
             "AIDANOSYNOSYNOSYNOS1",
-            json!([allow(
-                json!(["s3:*", "brevet:VerifyRequest", "brevet:Authorize"]),
-                own.clone()
-            )]),
+            json!([allow(json!(["s3:*", "brevet:*"]), own.clone())]),
         ),
         (
             "asker",
