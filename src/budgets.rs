@@ -86,6 +86,17 @@ pub enum CountedAs {
 /// count to the budgets of the principal and its account like all others.
 const MIN_REPEATS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
+/// How many decisions count as one call. Ten further decisions take about as much processor time as one call with its
+/// signature (docs/explanation/performance.md).
+const DECISIONS_IN_A_CALL: usize = 10;
+
+/// How many calls a call with so many decisions counts as: one for each ten begun, and at least one.
+pub fn calls_of_decisions(decisions: usize) -> u64 {
+    u64::try_from(decisions.div_ceil(DECISIONS_IN_A_CALL))
+        .unwrap_or(u64::MAX)
+        .max(1)
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct Counted<'a> {
     pub principal: &'a str,
@@ -94,6 +105,8 @@ pub struct Counted<'a> {
     /// The call's signature; `None` if the call is not signed, because a token, a certificate or a sign-in
     /// authenticates the caller.
     pub signature: Option<&'a [u8]>,
+    /// How many calls it counts as. It is admitted if there is room for one, and uses up what comes later for the rest.
+    pub amount: u64,
 }
 
 /// The limit because of which a call or session was refused.
@@ -238,24 +251,25 @@ impl Budgets {
         caller: Counted<'_>,
         now: Duration,
     ) -> Result<(), Exceeded> {
+        let amount = caller.amount;
         let repeats = match counted_as {
             CountedAs::Read => &self.repeated_reads,
             CountedAs::ObjectRequest => &self.repeated_object_requests,
             CountedAs::Call | CountedAs::Revocation => &self.repeated_calls,
         };
         if let (Some(repeats), Some(signature)) = (repeats, caller.signature)
-            && !repeats.take(signature, 1, now)
+            && !repeats.take(signature, amount, 1, now)
         {
             return Err(Exceeded::Repeats);
         }
         let principal = caller.principal.as_bytes();
         match counted_as {
-            CountedAs::Read => self.take(Exceeded::Reads, principal, now),
-            CountedAs::ObjectRequest => self.take(Exceeded::ObjectRequests, principal, now),
-            CountedAs::Revocation => self.take(Exceeded::Revocations, principal, now),
+            CountedAs::Read => self.take(Exceeded::Reads, principal, amount, now),
+            CountedAs::ObjectRequest => self.take(Exceeded::ObjectRequests, principal, amount, now),
+            CountedAs::Revocation => self.take(Exceeded::Revocations, principal, amount, now),
             CountedAs::Call => {
-                self.take(Exceeded::Principal, principal, now)?;
-                self.take(Exceeded::Account, caller.account.as_bytes(), now)
+                self.take(Exceeded::Principal, principal, amount, now)?;
+                self.take(Exceeded::Account, caller.account.as_bytes(), amount, now)
                     .or_else(|exceeded| {
                         // The many calls of a few principals must not block the few calls of
                         // others.
@@ -263,7 +277,7 @@ impl Budgets {
                         let left = |reserve: &Option<Calls>, key: &[u8]| {
                             reserve
                                 .as_ref()
-                                .is_some_and(|calls| calls.take(key, brokers, now))
+                                .is_some_and(|calls| calls.take(key, amount, brokers, now))
                         };
                         let admitted = left(&self.principal_reserve, principal)
                             && left(&self.account_reserve, caller.account.as_bytes());
@@ -303,7 +317,7 @@ impl Budgets {
     /// # Errors
     /// [`Exceeded::Principal`] if there were too many such calls.
     pub fn unadmitted(&self, provider: &str, now: Duration) -> Result<(), Exceeded> {
-        self.take(Exceeded::Principal, provider.as_bytes(), now)
+        self.take(Exceeded::Principal, provider.as_bytes(), 1, now)
     }
 
     /// Counts a call whose caller was not authenticated.
@@ -311,7 +325,7 @@ impl Budgets {
     /// # Errors
     /// [`Exceeded::Source`] if there were too many such calls from its source.
     pub fn unproven(&self, source: Source, now: Duration) -> Result<(), Exceeded> {
-        self.take(Exceeded::Source, &source.0, now)
+        self.take(Exceeded::Source, &source.0, 1, now)
     }
 
     /// Takes back what [`Budgets::unproven`] counted, for a call whose caller has been
@@ -431,11 +445,17 @@ impl Budgets {
         self.sweep_sessions(Timestamp::from_millis(i64::MAX));
     }
 
-    fn take(&self, budget: Exceeded, key: &[u8], now: Duration) -> Result<(), Exceeded> {
+    fn take(
+        &self,
+        budget: Exceeded,
+        key: &[u8],
+        amount: u64,
+        now: Duration,
+    ) -> Result<(), Exceeded> {
         let Some(calls) = self.counted_in(budget) else {
             return Ok(());
         };
-        if calls.take(key, self.brokers_in(budget), now) {
+        if calls.take(key, amount, self.brokers_in(budget), now) {
             Ok(())
         } else {
             Err(budget)

@@ -219,7 +219,8 @@ async fn run<O: Operation>(
     let is_user = sign_in.is_some() && caller.federated().is_none();
     if signed.is_some() || certificate.is_some() || is_user {
         let presented = signed.as_deref();
-        unproven.count_signed(O::COUNTED_AS, &caller, presented)?;
+        let amount = input.as_ref().map_or(1, O::amount);
+        unproven.count_signed(O::COUNTED_AS, &caller, presented, amount)?;
     }
     let input = input?;
     if is_presigned && !takes_presigned::<O>(&broker.rules) {

@@ -77,18 +77,20 @@ impl Calls {
         }
     }
 
-    /// Counts a call and returns true, unless this broker's share of the limit is used up.
-    pub fn take(&self, key: &[u8], brokers: u64, now: Duration) -> bool {
+    /// Counts a call as `amount` calls and returns true, unless this broker's share of the limit is used up. There must
+    /// be room for one; the rest uses up what comes later, so that a call which counts as more than the whole share is
+    /// possible as well.
+    pub fn take(&self, key: &[u8], amount: u64, brokers: u64, now: Duration) -> bool {
         let key = bounded(key);
         let shard = &mut *self.shard(&key);
         if let Some(bucket) = shard.buckets.get_mut(&*key) {
-            return bucket.take(self.limit, brokers, micros(now));
+            return bucket.take(self.limit, amount, brokers, micros(now));
         }
         let bucket = match shard.has_room(self.limit, brokers, now) {
             true => shard.buckets.entry((*key).into()).or_default(),
             false => &mut shard.others,
         };
-        bucket.take(self.limit, brokers, micros(now))
+        bucket.take(self.limit, amount, brokers, micros(now))
     }
 
     /// Whether [`Calls::take`] would count another call of this key. It counts nothing.
@@ -188,13 +190,13 @@ impl Shard {
 }
 
 impl Bucket {
-    fn take(&mut self, limit: u64, brokers: u64, now: u64) -> bool {
+    fn take(&mut self, limit: u64, amount: u64, brokers: u64, now: u64) -> bool {
         let admits = self.admits(limit, brokers, now);
         self.level = self.level_at(self.share(limit, brokers), now);
         self.at = self.at.max(now);
         if admits {
-            self.level = self.level.saturating_add(CALL);
-            self.unsent = self.unsent.saturating_add(1);
+            self.level = self.level.saturating_add(CALL.saturating_mul(amount));
+            self.unsent = self.unsent.saturating_add(amount);
         }
         admits
     }

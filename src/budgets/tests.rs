@@ -29,6 +29,7 @@ fn by(principal: &str) -> Counted<'_> {
         principal,
         account: ACCOUNT,
         signature: None,
+        amount: 1,
     }
 }
 
@@ -319,4 +320,32 @@ fn sessions_that_live_are_counted_for_the_principal_and_for_the_account() {
     );
     budgets.sweep_sessions(at(10_000));
     assert!(session("a", 10_000, 20_000));
+}
+
+#[test]
+fn a_call_that_counts_as_several_uses_up_what_comes_later() {
+    let decisions = [0, 1, 10, 11, 4_000];
+    assert_eq!(decisions.map(calls_of_decisions), [1, 1, 1, 2, 400]);
+    let budgets = Budgets::new(limits(0, 10, 0, 0));
+    let read = |amount, signature, now| {
+        let caller = Counted {
+            amount,
+            signature,
+            ..by("a")
+        };
+        budgets.call(CountedAs::Read, caller, now)
+    };
+    // Twenty may come at once.
+    assert_eq!(read(15, None, seconds(0)), Ok(()));
+    assert_eq!(read(25, None, seconds(0)), Ok(()));
+    assert_eq!(read(1, None, seconds(0)), Err(Exceeded::Reads));
+    let unsent: Vec<u64> = budgets.unsent(10).iter().map(|sent| sent.calls).collect();
+    assert_eq!(unsent, [40], "the other brokers are told of all");
+    // A refused call costs nothing, and ten of the forty are given back in a second.
+    assert_eq!(read(400, None, seconds(2)), Err(Exceeded::Reads));
+    assert_eq!(read(1, None, seconds(3)), Ok(()));
+    // As much as half may have one signature: ten a second, and at least ten.
+    let captured = Some(b"captured".as_slice());
+    assert_eq!(read(30, captured, seconds(100)), Ok(()));
+    assert_eq!(read(1, captured, seconds(100)), Err(Exceeded::Repeats));
 }

@@ -334,6 +334,7 @@ impl Context<'_> {
             principal: &self.caller.budget_key(),
             account: account.as_str(),
             signature: None,
+            amount: 1,
         };
         let counted = broker.budgets.call(CountedAs::Call, counted, now);
         counted.map_err(|exceeded| broker.throttled(exceeded.name()))

@@ -46,6 +46,11 @@ pub trait Operation: Sized + Send + 'static {
     /// The parameters for the audit record, without secrets.
     fn parameters(&self) -> Option<Box<RawValue>>;
 
+    /// How many calls it counts as in the budget of [`Self::COUNTED_AS`]; at least one.
+    fn amount(&self) -> u64 {
+        1
+    }
+
     /// Makes the decisions and performs the action, after the caller has been authenticated and the
     /// call counted.
     fn run(self, cx: &mut Context<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;

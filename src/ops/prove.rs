@@ -47,13 +47,14 @@ impl<'a> Unproven<'a> {
         counted.map_err(|exceeded| self.broker.throttled(exceeded.name()))
     }
 
-    /// Counts a call of an authenticated caller for the caller and its account. `presented` is the signature of the
-    /// request; `None` if a certificate or a sign-in authenticated the caller.
+    /// Counts a call of an authenticated caller, as `amount` calls, for the caller and its account. `presented` is the
+    /// signature of the request; `None` if a certificate or a sign-in authenticated the caller.
     pub(super) fn count_signed(
         &self,
         counted_as: CountedAs,
         caller: &Caller,
         presented: Option<&Presented>,
+        amount: u64,
     ) -> Result<(), Error> {
         let account = caller.account();
         let signature = presented.map(Presented::digest);
@@ -61,6 +62,7 @@ impl<'a> Unproven<'a> {
             principal: &caller.budget_key(),
             account: account.as_str(),
             signature: signature.as_ref().map(<[u8; 16]>::as_slice),
+            amount,
         };
         let counted = self
             .broker

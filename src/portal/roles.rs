@@ -84,6 +84,7 @@ fn count(visit: &Visit<'_>, sign_in: &SignIn) -> Result<(), Problem> {
         principal: sign_in.principal_id(),
         account: account.as_str(),
         signature: None,
+        amount: 1,
     };
     let now = broker.clock.monotonic();
     let counted = broker.budgets.call(CountedAs::Call, counted, now);

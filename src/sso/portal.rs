@@ -91,6 +91,7 @@ fn count(broker: &Broker, bearer: &Bearer) -> Result<(), Error> {
         principal: bearer.sign_in.principal_id(),
         account: account.as_str(),
         signature: None,
+        amount: 1,
     };
     let now = broker.clock.monotonic();
     let counted = broker.budgets.call(CountedAs::Call, counted, now);

@@ -1,6 +1,10 @@
 //! The AuthZEN Authorization API over HTTP: the certification scenario of the OpenID Foundation as a table,
 //! and who may ask.
 
+use std::num::NonZeroU32;
+
+use brevet::api::relying::v1 as pb;
+use brevet::budgets::BudgetLimits;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
@@ -432,4 +436,44 @@ async fn a_session_is_a_subject_with_its_token_and_who_may_not_ask_is_refused() 
             .iter()
             .any(|l| l["eventName"] == "Authorize" && l["errorCode"] == "AccessDenied")
     );
+}
+
+#[tokio::test]
+async fn tr_04_a_call_with_many_items_counts_as_several() {
+    let limits = BudgetLimits {
+        principal_reads: NonZeroU32::new(10),
+        ..BudgetLimits::OFF
+    };
+    let broker = broker_with(|config| config.budgets = limits).await;
+    let one = question("alice", "read", "record-1");
+    let ask = async |path: &str, body: &Value| {
+        let answer = send(&broker, &key_of("app"), path, &body.to_string()).await;
+        answer.status
+    };
+    // Twenty may come at once, and a hundred items count as ten.
+    let many = json!({"evaluations": vec![one.clone(); 100]});
+    assert_eq!(ask(EVALUATIONS, &many).await, 200);
+    for _ in 0..10 {
+        assert_eq!(ask(EVALUATION, &one).await, 200);
+    }
+    assert_eq!(ask(EVALUATION, &one).await, 429);
+    // As they do by gRPC, where one call is always possible and uses up what comes later.
+    broker.clock.pass(std::time::Duration::from_secs(2));
+    let item = pb::AuthorizeItem {
+        action: "record:read".to_owned(),
+        resource: "arn:aws:record::111122223333:record-1".to_owned(),
+        ..Default::default()
+    };
+    let alice = "arn:aws:iam::111122223333:user/alice".to_owned();
+    let request = pb::AuthorizeRequest {
+        subject: Some(pb::Subject {
+            subject: Some(pb::subject::Subject::PrincipalArn(alice)),
+        }),
+        items: vec![item; 100],
+        ..Default::default()
+    };
+    let client = broker.client(&key_of("app"));
+    for is_served in [true, true, false] {
+        assert_eq!(client.authorize(request.clone()).await.is_ok(), is_served);
+    }
 }

@@ -954,6 +954,17 @@ async fn os_13_whoever_holds_a_key_or_a_captured_head_asks_within_a_budget() {
     }
     world.broker.clock.pass(Duration::from_secs(2));
     assert_eq!(world.by("alice", "GET /data/home/x").await, "ok");
+    // A list of objects to delete counts as one request for each ten.
+    let objects: String = (0..400)
+        .map(|n| format!("<Object><Key>home/{n}</Key></Object>"))
+        .collect();
+    let list = format!("<Delete>{objects}</Delete>");
+    let request = asked("POST /data?delete").body(list.as_bytes());
+    assert_eq!(
+        word(&world.ask(Some(&key_of("owner")), request).await),
+        "ok"
+    );
+    assert_eq!(world.by("owner", "GET /data/home/x").await, "SlowDown");
 }
 
 #[tokio::test]

@@ -984,3 +984,32 @@ async fn tr_04_questions_have_bounds() {
         .await;
     assert!(answer.is_none_or(|(status, _)| status == 400));
 }
+
+#[tokio::test]
+async fn tr_04_a_question_about_many_objects_counts_as_several() {
+    let limits = brevet::budgets::BudgetLimits {
+        principal_reads: std::num::NonZeroU32::new(100),
+        ..brevet::budgets::BudgetLimits::OFF
+    };
+    let served = served_with(|_| {}, |config| config.budgets = limits).await;
+    let bob = user("bob");
+    let names: Vec<String> = (0..1_000)
+        .map(|i| format!("arn:aws:s3:::data/home/{i}"))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    // Two hundred may come at once, and ten decisions count as one.
+    let actions = ["s3:DeleteObject", "s3:GetObject"];
+    served
+        .evaluate(&bob, &actions, &names, condition(json!({})))
+        .await;
+    let one = json!({"accessKeyIds": [bob.id]});
+    let (status, answer) = served.ask(RESOLVE, &one).await;
+    assert_eq!((status, &answer["code"]), (429, &json!("Throttling")));
+    served.broker.clock.pass(Duration::from_secs(2));
+    // As do the names of a thousand keys.
+    for count in [1_000, 999] {
+        let names = json!({"accessKeyIds": vec!["x"; count]});
+        assert_eq!(served.ask(RESOLVE, &names).await.0, 200);
+    }
+    assert_eq!(served.ask(RESOLVE, &one).await.0, 429);
+}

@@ -14,7 +14,7 @@ use super::subject::{Subject, Unknown};
 use crate::base::arn::{AccountId, Arn};
 use crate::base::clock::Timestamp;
 use crate::base::field::FieldError;
-use crate::budgets::CountedAs;
+use crate::budgets::{self, CountedAs};
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::evaluator::Outcome;
@@ -218,6 +218,10 @@ impl Operation for Authorize {
             action: first.map(|item| item.action.as_str()),
         })
         .ok()
+    }
+
+    fn amount(&self) -> u64 {
+        budgets::calls_of_decisions(self.items.len())
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Authorized, Error> {

@@ -12,7 +12,7 @@ use super::keys;
 use super::subject::{Subject, Unknown};
 use crate::audit;
 use crate::base::field::FieldError;
-use crate::budgets::CountedAs;
+use crate::budgets::{self, CountedAs};
 use crate::error::Error;
 use crate::ops::CALL_TIMEOUT;
 use crate::ops::context::Context;
@@ -154,6 +154,10 @@ impl Operation for EvaluatePolicy {
             resource: self.resources.first().map(|arn| audit::clip(arn)),
         })
         .ok()
+    }
+
+    fn amount(&self) -> u64 {
+        budgets::calls_of_decisions(self.actions.len().saturating_mul(self.resources.len()))
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Self::Output, Error> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::base::field::FieldError;
-use crate::budgets::CountedAs;
+use crate::budgets::{self, CountedAs};
 use crate::error::Error;
 use crate::ops::context::Context;
 use crate::ops::operation::{OpenTo, Operation};
@@ -51,6 +51,10 @@ impl Operation for ResolveIdentity {
     fn parameters(&self) -> Option<Box<RawValue>> {
         let items = self.access_key_ids.len();
         serde_json::value::to_raw_value(&Parameters { items }).ok()
+    }
+
+    fn amount(&self) -> u64 {
+        budgets::calls_of_decisions(self.access_key_ids.len())
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Self::Output, Error> {

@@ -14,7 +14,7 @@ use crate::base::arn::AccountId;
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 use crate::broker::Broker;
-use crate::budgets::CountedAs;
+use crate::budgets::{self, CountedAs};
 use crate::caller::{Caller, Identity};
 use crate::directory::Directory;
 use crate::error::Error;
@@ -160,6 +160,7 @@ fn judge(
                 CountedAs::ObjectRequest,
                 &caller,
                 Some(&presented.presented),
+                1,
             )?;
             Some(caller)
         }
@@ -176,6 +177,12 @@ fn judge(
     };
     let payload = Payload::read(declared, head, &store.rules)?;
     let checks = actions::checks(head, &routed, payload, &store.rules)?;
+    // How many decisions DeleteObjects needs is known only now.
+    let further = budgets::calls_of_decisions(checks.len()) - 1;
+    if let (Some(caller), Some(presented), 1..) = (&caller, &presented, further) {
+        let signature = Some(&presented.presented);
+        unproven.count_signed(CountedAs::ObjectRequest, caller, signature, further)?;
+    }
     if routed.key.is_none() {
         seen.objects = checks.iter().filter_map(deleted).collect();
     }
