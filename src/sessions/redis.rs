@@ -35,7 +35,8 @@ use crate::session::keyring::Keyring;
 
 pub use self::options::{Mode, RedisOptions, UNVERIFIED_SENTENCE, check_redis_url};
 
-/// How long a call waits for the answer of Redis before it counts as a failure.
+/// How long a call waits for the answer of Redis before it counts as a failure. Time in which the thread did something
+/// else does not count.
 pub const DEADLINE: Duration = Duration::from_millis(250);
 
 /// The session records, counters and revocation marks that one cluster of brokers keeps in Redis.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
@@ -14,8 +15,11 @@ use redis::{
 use tokio::runtime::{self, Handle};
 use tokio::sync::Mutex;
 
-use super::DEADLINE;
 use super::options::{Mode, RedisOptions};
+
+/// How long the library itself waits. It is longer than the deadline of calls, which does not count the time in which
+/// the thread did something else, and ends only what nobody waits for any more.
+const ABANDONED: Duration = Duration::from_secs(1);
 
 /// A client of a single Redis server, of Sentinels that name the primary, or of a Redis Cluster.
 pub(super) enum Servers {
@@ -116,8 +120,8 @@ impl Servers {
             }
             Mode::Cluster => {
                 let mut builder = ClusterClientBuilder::new(infos)
-                    .connection_timeout(DEADLINE)
-                    .response_timeout(DEADLINE)
+                    .connection_timeout(ABANDONED)
+                    .response_timeout(ABANDONED)
                     .retries(2);
                 if let Some(username) = &options.username {
                     builder = builder.username(username);
@@ -136,8 +140,8 @@ impl Servers {
     /// Opens a new connection to these servers.
     pub async fn connect(&self) -> RedisResult<Connection> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(DEADLINE))
-            .set_response_timeout(Some(DEADLINE));
+            .set_connection_timeout(Some(ABANDONED))
+            .set_response_timeout(Some(ABANDONED));
         match self {
             Self::Single(client) => client
                 .get_multiplexed_async_connection_with_config(&config)
