@@ -9,8 +9,13 @@ use std::time::Duration;
 
 use brevet::api::sts::v1 as pb;
 use brevet::base::clock::{Clock, SystemClock};
+use brevet::base::secret::Secret;
 use brevet::client::{AssumeRole, Client, Credentials, Endpoint};
+use brevet::proof::sigv4::SigningSecret;
+use brevet::proof::sigv4::s3::{S3Request, authorization};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::envoy;
 use crate::floors::{ROLE, SESSION};
 use crate::load::{self, Keys, Request, WIDE_BUDGETS, init, on_cores, pin, this_build};
 
@@ -25,6 +30,8 @@ pub struct Settings<'a> {
     pub redis: Option<u16>,
     /// A certificate and its private key in PEM.
     pub tls: Option<(&'a str, &'a str)>,
+    /// The port for proxies in front of an object store.
+    pub proxies: Option<u16>,
 }
 
 /// A running broker.
@@ -65,6 +72,16 @@ impl Broker {
             brevet::files::write_private(&key_file, key.as_bytes()).unwrap();
             toml.push_str("\n[tls]\ncertificate = \"tls.crt\"\nprivate_key = \"tls.key\"\n");
         }
+        if let Some(port) = settings.proxies {
+            let secret = |name: &str, text: &str| {
+                brevet::files::write_private(&home.join(name), text.as_bytes()).unwrap();
+            };
+            secret("proxy.secret", PROXYS_SECRET);
+            secret("store.key", STORES_KEY);
+            toml.push_str(&format!(
+                "\n[s3]\naddress = \"127.0.0.1:{port}\"\nsecret_files = [\"proxy.secret\"]\n\n[[s3.stores]]\nname = \"main\"\nhosts = [\"{HOST}\"]\nendpoint = \"http://127.0.0.1:8333\"\nkey_file = \"store.key\"\nbuckets = {{ reports = \"111122223333\" }}\n"
+            ));
+        }
         std::fs::write(&config, toml).unwrap();
         let mut child = on_cores(cores, program)
             .args(["serve", "--log-format", "json", "--config"])
@@ -83,6 +100,29 @@ impl Broker {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Makes a user to whom nothing is allowed, with the name [`NOBODY`].
+    pub fn make_nobody(&self) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let name = [("UserName", NOBODY)];
+        runtime
+            .block_on(async { self.client().iam("CreateUser", &name).await })
+            .unwrap();
+    }
+
+    /// A client with the keys of its administrator.
+    fn client(&self) -> Client {
+        let endpoint = Endpoint {
+            url: format!("http://{}", self.address),
+            region: "us-east-1".into(),
+            ca_pem: None,
+        };
+        let keys = Credentials::long_term(&self.keys.0, &self.keys.1);
+        Client::new(&endpoint, keys).unwrap()
     }
 
     /// Moves the broker to other cores, without changing the number of its workers.
@@ -110,13 +150,7 @@ impl Broker {
     }
 
     async fn begin(&self, kind: Session) -> Credentials {
-        let endpoint = Endpoint {
-            url: format!("http://{}", self.address),
-            region: "us-east-1".into(),
-            ca_pem: None,
-        };
-        let keys = Credentials::long_term(&self.keys.0, &self.keys.1);
-        let client = Client::new(&endpoint, keys).unwrap();
+        let client = self.client();
         let plain = AssumeRole::new(ROLE, SESSION);
         match kind {
             Session::Role => client.assume_role(&plain).await.unwrap().credentials,
@@ -207,7 +241,23 @@ pub enum Call {
     GetCallerIdentity,
     QueryAssumeRole,
     QueryGetCallerIdentity,
+    /// Envoy asks about a request to an object store, which is allowed.
+    EnvoyCheck,
+    /// nginx asks about the same request.
+    S3Authorize,
+    /// A service asks by AuthZEN what the administrator may do.
+    Evaluation,
+    /// It asks about a user to whom nothing is allowed.
+    RefusedEvaluation,
 }
+
+/// A user to whom nothing is allowed.
+const NOBODY: &str = "nobody";
+/// The host by which clients call the object store, and the object that they get.
+const HOST: &str = "s3.example.com";
+const OBJECT: &str = "/reports/team/2026/november/report-42.csv";
+const PROXYS_SECRET: &str = "the-secret-that-the-proxies-share-0123456789";
+const STORES_KEY: &str = "[default]\naws_access_key_id = AKIASTORESTORESTORE0\naws_secret_access_key = a-secret-of-the-store-with-40-characters\n";
 
 impl Call {
     /// The request for a server, signed with these keys now.
@@ -228,8 +278,92 @@ impl Call {
                 load::query("AssumeRole", &parameters, keys, address)
             }
             Self::QueryGetCallerIdentity => load::query("GetCallerIdentity", &[], keys, address),
+            Self::EnvoyCheck => {
+                let question = envoy::question("GET", OBJECT, HOST, &of_client(keys));
+                let path = format!("/{}/Check", envoy::SERVICE);
+                load::grpc_unsigned(&path, &question, as_headers(&[]), address)
+            }
+            Self::S3Authorize => {
+                let own = [
+                    ("x-original-method", "GET"),
+                    ("x-original-uri", OBJECT),
+                    ("x-original-host", HOST),
+                    ("x-forwarded-for", "127.0.0.1"),
+                    ("x-forwarded-proto", "https"),
+                ];
+                let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+                let headers = as_headers(&[&own[..], &of_client(keys)].concat());
+                load::get("/s3/authorize", &headers, address)
+            }
+            Self::Evaluation => evaluation("administrator", keys, address),
+            Self::RefusedEvaluation => evaluation(NOBODY, keys, address),
         }
     }
+
+    /// Whether it is a call over HTTP/1.1, and not by gRPC.
+    pub fn is_http1(self) -> bool {
+        matches!(
+            self,
+            Self::QueryAssumeRole
+                | Self::QueryGetCallerIdentity
+                | Self::S3Authorize
+                | Self::Evaluation
+                | Self::RefusedEvaluation
+        )
+    }
+}
+
+fn evaluation(user: &str, keys: &Keys, address: SocketAddr) -> Request {
+    let body = format!(
+        r#"{{"subject":{{"type":"user","id":"{user}"}},"action":{{"name":"read"}},"resource":{{"type":"record","id":"record-1"}}}}"#
+    );
+    load::json("/access/v1/evaluation", &body, keys, address)
+}
+
+/// Headers, with the secret by which a proxy is admitted.
+fn as_headers(headers: &[(String, String)]) -> HeaderMap {
+    let mut all = HeaderMap::new();
+    let secret = HeaderValue::from_static(PROXYS_SECRET);
+    all.insert("x-brevet-proxy-secret", secret);
+    for (name, value) in headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        all.insert(name, HeaderValue::from_str(value).unwrap());
+    }
+    all
+}
+
+/// The headers with which a client gets [`OBJECT`], as an SDK sends them. The signature is valid for 15 minutes.
+fn of_client(keys: &Keys) -> Vec<(String, String)> {
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let now = Clock::now(&SystemClock);
+    let date = now.to_amz();
+    let mut own = vec![
+        ("host", HOST),
+        ("x-amz-checksum-mode", "ENABLED"),
+        ("x-amz-content-sha256", EMPTY),
+        ("x-amz-date", date.as_str()),
+    ];
+    own.extend(
+        keys.token
+            .as_deref()
+            .map(|token| ("x-amz-security-token", token)),
+    );
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let mut headers: Vec<(String, String)> = own.iter().skip(1).map(owned).collect();
+    let request = S3Request {
+        method: "GET",
+        path: OBJECT,
+        query: &[],
+        headers: &headers,
+        host: HOST,
+    };
+    let secret = SigningSecret::new(Secret::new(keys.secret.clone()));
+    let signer = (keys.id.as_str(), &secret);
+    let signature = authorization(signer, "us-east-1", now, &request, |_| false, &own, EMPTY);
+    headers.push(("authorization".to_owned(), signature));
+    let agent = "aws-cli/2 Boto3/1 md/Botocore#1".to_owned();
+    headers.push(("user-agent".to_owned(), agent));
+    headers
 }
 
 /// Makes an MFA device for the administrator; returns its serial number and a code that was not used yet.
@@ -256,6 +390,12 @@ async fn mfa_device(client: &Client) -> (&'static str, String) {
     (serial, code(now + 30))
 }
 
+/// A port on which nobody listens.
+pub fn free_port() -> u16 {
+    let any = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    any.local_addr().unwrap().port()
+}
+
 /// A running Redis that keeps nothing on the disk.
 pub struct Redis {
     child: Child,
@@ -270,9 +410,7 @@ impl Redis {
             .stdout(Stdio::null())
             .status()
             .ok()?;
-        let any = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = any.local_addr().unwrap().port();
-        drop(any);
+        let port = free_port();
         let child = on_cores(cores, "redis-server")
             .args(["--port", &port.to_string()])
             .args(["--save", "", "--appendonly", "no"])

@@ -23,14 +23,15 @@ use ring::signature::Ed25519KeyPair;
 use tonic::body::Body;
 use tonic::{Status, codegen::http};
 
+use crate::envoy::{self, CheckRequest, CheckResponse};
 use crate::load::on_cores;
 
 /// What a floor does.
 #[derive(Debug, Default, Clone, Copy, clap::Args)]
 pub struct Floor {
-    /// Serves the Query API over HTTP/1.1 with hyper, and not gRPC with tonic.
+    /// Serves HTTP/1.1 with hyper, and not gRPC with tonic.
     #[arg(long)]
-    pub query: bool,
+    pub http1: bool,
     /// Signs once for each answer.
     #[arg(long)]
     pub sign: bool,
@@ -53,7 +54,7 @@ impl Server {
         let mut command = on_cores(cores, std::env::current_exe().unwrap());
         command.arg("floor");
         for (option, is_set) in [
-            ("--query", floor.query),
+            ("--http1", floor.http1),
             ("--sign", floor.sign),
             ("--multi-thread", floor.multi_thread),
         ] {
@@ -101,8 +102,8 @@ pub fn serve(floor: Floor) {
         println!("{}", listener.local_addr().unwrap());
         std::io::stdout().flush().unwrap();
         // A task, because the multi-thread runtime's workers do not run what `block_on` waits for.
-        let serving = if floor.query {
-            tokio::spawn(query(listener, floor.answer_bytes, key))
+        let serving = if floor.http1 {
+            tokio::spawn(http1_server(listener, floor.answer_bytes, key))
         } else {
             tokio::spawn(grpc(listener, floor.answer_bytes, key))
         };
@@ -118,7 +119,7 @@ fn sign(key: &Ed25519KeyPair) -> u8 {
 }
 
 /// hyper's server, and nothing else.
-async fn query(
+async fn http1_server(
     listener: tokio::net::TcpListener,
     answer_bytes: usize,
     key: Option<Arc<Ed25519KeyPair>>,
@@ -131,8 +132,7 @@ async fn query(
         let service = service_fn(move |request: Request<Incoming>| {
             let (body, key) = (body.clone(), key.clone());
             async move {
-                let form = request.into_body().collect().await?.to_bytes();
-                assert!(!form.is_empty());
+                request.into_body().collect().await?;
                 let mut response = Response::new(Full::new(body));
                 let headers = response.headers_mut();
                 headers.insert("content-type", HeaderValue::from_static("text/xml"));
@@ -161,9 +161,14 @@ async fn grpc(
     let token_bytes = answer_bytes.saturating_sub(without_token + 2 + SESSION.len() + ROLE.len());
     let token_bytes = token_bytes.max(2);
     let service = Echo { token_bytes, key };
+    let without_value = envoy::allowed(String::new()).encoded_len() + 5;
+    // The lengths that contain that of the value are written in a byte more each.
+    let value_bytes = answer_bytes.saturating_sub(without_value + 4);
+    let check = CheckEcho { value_bytes };
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
     tonic::transport::Server::builder()
         .add_service(service)
+        .add_service(check)
         .serve_with_incoming(incoming)
         .await
         .unwrap();
@@ -271,6 +276,49 @@ impl tower_service::Service<tonic::Request<pb::GetCallerIdentityRequest>> for Wh
         if let Some(key) = &self.0.key {
             answer.user_id.push(char::from(sign(key) & 0x7f));
         }
+        std::future::ready(Ok(tonic::Response::new(answer)))
+    }
+}
+
+/// Answers Envoy's Check.
+#[derive(Clone)]
+struct CheckEcho {
+    value_bytes: usize,
+}
+
+impl tonic::server::NamedService for CheckEcho {
+    const NAME: &'static str = envoy::SERVICE;
+}
+
+impl tower_service::Service<Request<Body>> for CheckEcho {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let echo = self.clone();
+        Box::pin(async move {
+            let codec = tonic_prost::ProstCodec::<CheckResponse, CheckRequest>::default();
+            Ok(tonic::server::Grpc::new(codec).unary(echo, request).await)
+        })
+    }
+}
+
+impl tower_service::Service<tonic::Request<CheckRequest>> for CheckEcho {
+    type Response = tonic::Response<CheckResponse>;
+    type Error = Status;
+    type Future = Ready<Result<Self::Response, Status>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: tonic::Request<CheckRequest>) -> Self::Future {
+        let answer = envoy::allowed("v".repeat(self.value_bytes));
         std::future::ready(Ok(tonic::Response::new(answer)))
     }
 }

@@ -11,6 +11,7 @@
 
 mod brokers;
 mod connections;
+mod envoy;
 mod floors;
 mod handshakes;
 #[path = "../load/mod.rs"]

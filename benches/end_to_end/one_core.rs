@@ -1,8 +1,9 @@
 //! Each server on one core, and the load on the other: what a request costs beside the floors.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::brokers::{Broker, Call, Redis, Session, Settings};
+use crate::brokers::{Broker, Call, Redis, Session, Settings, free_port};
 use crate::floors::{self, Floor};
 use crate::load::{Keys, Shape, answer_bytes};
 use crate::table::{Beside, comparisons, latencies, results};
@@ -18,7 +19,12 @@ pub fn measure(options: &Options) {
         unsynced: true,
         ..Settings::default()
     });
-    let synced = start(&Settings::default());
+    let proxies = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let synced = start(&Settings {
+        proxies: Some(proxies.port()),
+        ..Settings::default()
+    });
+    synced.make_nobody();
     let redis = Redis::start(LOADS_CORE);
     let with_redis = redis.as_ref().map(|redis| {
         start(&Settings {
@@ -40,17 +46,18 @@ pub fn measure(options: &Options) {
     let [role, limited, user] = [Session::Role, Session::LimitedRole, Session::UserWithMfa]
         .map(|kind| synced.session(kind));
     let bytes = |call: Call, keys: &Keys| {
-        let request = call.request(keys, synced.address);
-        answer_bytes(synced.address, &request, synced.pid())
+        let address = match call {
+            Call::EnvoyCheck | Call::S3Authorize => proxies,
+            _ => synced.address,
+        };
+        let request = call.request(keys, address);
+        answer_bytes(address, &request, synced.pid())
     };
     let floor = |answered: Call, keys: &Keys, floor: Floor| {
         let answer_bytes = bytes(answered, keys);
         floors::Server::start(
             Floor {
-                query: matches!(
-                    answered,
-                    Call::QueryAssumeRole | Call::QueryGetCallerIdentity
-                ),
+                http1: answered.is_http1(),
                 answer_bytes,
                 ..floor
             },
@@ -79,6 +86,10 @@ pub fn measure(options: &Options) {
     let hyper_sign = floor(Call::QueryAssumeRole, &keys, sign);
     let hyper_identity = floor(Call::QueryGetCallerIdentity, &role, plain);
 
+    let echo_check = floor(Call::EnvoyCheck, &role, plain);
+    let hyper_authorize = floor(Call::S3Authorize, &role, plain);
+    let hyper_evaluation = floor(Call::Evaluation, &keys, plain);
+
     let shape = options.shape();
     let lone = Shape {
         in_flight: 1,
@@ -104,6 +115,13 @@ pub fn measure(options: &Options) {
     let own = |name: &str, broker: &Broker, call, keys, beside: Beside| Variant {
         beside: vec![beside],
         ..row("", name, of_broker(broker), call, keys)
+    };
+    let of_proxy = |name: &str, call, floor| Variant {
+        server: Server {
+            address: proxies,
+            pid: synced.pid(),
+        },
+        ..own(name, &synced, call, &role, Beside::only(floor))
     };
     let goal = |floor, cpu, rate| Beside { floor, cpu, rate };
     let administrators = unsynced.administrator();
@@ -163,6 +181,27 @@ pub fn measure(options: &Options) {
             &hyper_identity,
             Call::QueryGetCallerIdentity,
             &role,
+        ),
+        base(
+            "g",
+            "tonic echo, bytes of Envoy's Check",
+            &echo_check,
+            Call::EnvoyCheck,
+            &role,
+        ),
+        base(
+            "h",
+            "hyper, bytes of GET /s3/authorize",
+            &hyper_authorize,
+            Call::S3Authorize,
+            &role,
+        ),
+        base(
+            "i",
+            "hyper, bytes of an evaluation of AuthZEN",
+            &hyper_evaluation,
+            Call::Evaluation,
+            &keys,
         ),
         own(
             "AssumeRole, audit on stable storage",
@@ -226,6 +265,26 @@ pub fn measure(options: &Options) {
             Call::QueryGetCallerIdentity,
             &role,
             goal("f", Some(1.6), None),
+        ),
+        of_proxy("Envoy's Check, a role's session", Call::EnvoyCheck, "g"),
+        of_proxy(
+            "GET /s3/authorize, a role's session",
+            Call::S3Authorize,
+            "h",
+        ),
+        own(
+            "AuthZEN evaluation, allowed",
+            &synced,
+            Call::Evaluation,
+            &keys,
+            Beside::only("i"),
+        ),
+        own(
+            "AuthZEN evaluation, refused",
+            &synced,
+            Call::RefusedEvaluation,
+            &keys,
+            Beside::only("i"),
         ),
     ];
     let redis_keys = with_redis.as_ref().map(Broker::administrator);

@@ -14,9 +14,9 @@ use super::Counts;
 /// The longest answer with its head, in bytes.
 const MAX_ANSWER: usize = 65_536;
 
-/// The bytes of a POST of a form to `/`.
-pub(super) fn encode(address: SocketAddr, headers: &HeaderMap, body: &str) -> Vec<u8> {
-    let mut bytes = format!("POST / HTTP/1.1\r\nhost: {address}\r\n").into_bytes();
+/// The bytes of a request. `line` has the method and the target.
+pub(super) fn encode(line: &str, address: SocketAddr, headers: &HeaderMap, body: &str) -> Vec<u8> {
+    let mut bytes = format!("{line} HTTP/1.1\r\nhost: {address}\r\n").into_bytes();
     for (name, value) in headers {
         bytes.extend_from_slice(name.as_str().as_bytes());
         bytes.extend_from_slice(b": ");

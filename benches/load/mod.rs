@@ -112,7 +112,7 @@ impl Keys {
 pub enum Request {
     /// They are sent in turn.
     Grpc(Arc<[http2::Recorded]>),
-    Query(Arc<[u8]>),
+    Http1(Arc<[u8]>),
 }
 
 /// A signed call of gRPC. The signature is valid for 15 minutes.
@@ -146,6 +146,16 @@ fn record(
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/grpc"));
     keys.sign(path, address, &mut headers, message, now);
+    framed(path, message, headers, address)
+}
+
+/// A message in its frame, and its headers.
+fn framed(
+    path: &str,
+    message: &[u8],
+    mut headers: HeaderMap,
+    address: SocketAddr,
+) -> http2::Recorded {
     headers.insert("te", HeaderValue::from_static("trailers"));
     let mut body = BytesMut::new();
     body.put_u8(0);
@@ -153,6 +163,34 @@ fn record(
     body.put_slice(message);
     let uri = format!("http://{address}{path}");
     http2::record(&uri, &headers, &body.freeze())
+}
+
+/// A call of gRPC with these headers, which nobody signs.
+pub fn grpc_unsigned(
+    path: &str,
+    message: &impl Message,
+    mut headers: HeaderMap,
+    address: SocketAddr,
+) -> Request {
+    headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+    let recorded = framed(path, &message.encode_to_vec(), headers, address);
+    Request::Grpc(Arc::from([recorded]))
+}
+
+/// A GET with these headers over HTTP/1.1, which nobody signs.
+pub fn get(target: &str, headers: &HeaderMap, address: SocketAddr) -> Request {
+    let bytes = http1::encode(&format!("GET {target}"), address, headers, "");
+    Request::Http1(bytes.into())
+}
+
+/// A signed POST of JSON over HTTP/1.1. The signature is valid for 15 minutes.
+pub fn json(path: &str, body: &str, keys: &Keys, address: SocketAddr) -> Request {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    let now = SystemClock.now();
+    keys.sign(path, address, &mut headers, body.as_bytes(), now);
+    let bytes = http1::encode(&format!("POST {path}"), address, &headers, body);
+    Request::Http1(bytes.into())
 }
 
 /// A signed call of the Query API. The signature is valid for 15 minutes.
@@ -173,7 +211,7 @@ pub fn query(
     headers.insert("content-type", form);
     let now = SystemClock.now();
     keys.sign("/", address, &mut headers, body.as_bytes(), now);
-    Request::Query(http1::encode(address, &headers, &body).into())
+    Request::Http1(http1::encode("POST /", address, &headers, &body).into())
 }
 
 /// How a server is loaded.
@@ -185,7 +223,7 @@ pub struct Shape {
     pub span: Duration,
     /// How many calls wait for their answers at any time.
     pub in_flight: usize,
-    /// Over how many connections gRPC calls are spread. The Query API has one call at a time on each
+    /// Over how many connections gRPC calls are spread. HTTP/1.1 has one call at a time on each
     /// connection.
     pub connections: usize,
     /// The cores on which the load is made, with a thread for each; none to have one thread wherever the
@@ -319,7 +357,7 @@ fn generate(
                     ));
                 }
             }
-            Request::Query(bytes) => {
+            Request::Http1(bytes) => {
                 for _ in 0..share(shape.in_flight) {
                     tasks.spawn(http1::repeat(
                         address,
@@ -353,7 +391,7 @@ pub fn answer_bytes(address: SocketAddr, request: &Request, server: u32) -> usiz
 pub async fn open(address: SocketAddr, request: &Request, calls: usize) -> TcpStream {
     match request {
         Request::Grpc(recorded) => http2::open(address, &recorded[0], calls).await,
-        Request::Query(bytes) => http1::open(address, bytes, calls).await,
+        Request::Http1(bytes) => http1::open(address, bytes, calls).await,
     }
 }
 
