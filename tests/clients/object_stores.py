@@ -304,7 +304,8 @@ def directory():
     role = lambda name, *statements: {"RoleName": name, "Path": "/", "Arn": arn("role", name), "AssumeRolePolicyDocument": trust, "RolePolicyList": inline(*statements)}
     objects = ["s3:GetObject*", "s3:PutObject*", "s3:DeleteObject*", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
     home = [{"Action": objects, "Resource": ["arn:aws:s3:::data-*/home/*", "arn:aws:s3:::*-data/home/*"]},
-            {"Action": "s3:ListBucket", "Resource": ["arn:aws:s3:::data-*", "arn:aws:s3:::*-data"], "Condition": {"StringLike": {"s3:prefix": "home/*"}}}]
+            {"Action": "s3:ListBucket", "Resource": ["arn:aws:s3:::data-*", "arn:aws:s3:::*-data"], "Condition": {"StringLike": {"s3:prefix": "home/*"}}},
+            {"Action": "sts:GetScopedCredentials", "Resource": "*"}]
     key = {"UserArn": arn("user", "alice"), "AccessKeyId": ALICE[0], "SecretAccessKey": ALICE[1]}
     return {"UserDetailList": [alice], "RoleDetailList": [role("Home", *home), role("Everything", {"Action": "s3:*", "Resource": "*"})],
             "Brevet": {"Accounts": [{"AccountId": OTHER}], "AccessKeys": [key]}}
