@@ -371,7 +371,9 @@ impl Decided {
                 "No session of this account has this access key and session token."
             }
             Unknown::Expired => "The session has expired.",
-            Unknown::Ended => "The session was ended before its expiry, or was issued by a broker on another store.",
+            Unknown::Ended => {
+                "The session was ended before its expiry, or was issued by a broker on another store."
+            }
             Unknown::NoSuchPrincipal => "This account has no such user or role.",
         };
         Self::refused(unknown.into(), sentence)
