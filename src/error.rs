@@ -515,6 +515,7 @@ impl From<SessionsError> for Error {
             SessionsError::Unreachable(_) => Self::ServiceUnavailable("the session store"),
             // It is logged and counted where it is found; the caller must not learn of it.
             SessionsError::Forged => Self::InternalFailure,
+            SessionsError::WithoutKey => Self::ServiceUnavailable("the key for new sessions"),
         }
     }
 }

@@ -30,10 +30,14 @@ pub enum SessionsError {
     /// The store did not answer, or answered with an error. The record may exist.
     #[error("the session store is unavailable: {0}")]
     Unreachable(String),
-    /// No broker of this cluster wrote the record under this name: it was altered, or copied from another name. The
-    /// error also stands for a keyring without a usable current key, with which nothing can be written or claimed.
+    /// No broker of this cluster wrote the record under this name: it was altered, or copied from another name.
     #[error("the session record fails authentication: no broker of this cluster wrote it")]
     Forged,
+    /// The keyring has no usable current key, without which nothing can be written or claimed.
+    #[error(
+        "the keyring has no usable current key, so nothing can be written to the session store"
+    )]
+    WithoutKey,
 }
 
 /// The state of the store of records, as `/readyz` shows it.
@@ -165,8 +169,8 @@ impl Sessions {
     ///
     /// # Errors
     /// [`SessionsError::Unreachable`] if Redis does not answer, and [`SessionsError::Forged`] if something other than a
-    /// broker wrote the mark or the keyring has no usable current key. It is then unknown whether the signature was
-    /// used.
+    /// broker wrote the mark; it is then unknown whether the signature was used. [`SessionsError::WithoutKey`] if the
+    /// keyring has no usable current key.
     pub async fn claim_signature(
         &self,
         keyring: &Keyring,
@@ -195,8 +199,8 @@ impl Sessions {
     /// including this one.
     ///
     /// # Errors
-    /// [`SessionsError::Unreachable`] if Redis does not answer, and [`SessionsError::Forged`] if the keyring has no
-    /// usable current key.
+    /// [`SessionsError::Unreachable`] if Redis does not answer, and [`SessionsError::WithoutKey`] if the keyring has
+    /// no usable current key.
     pub async fn announce(
         &self,
         keyring: &Keyring,

@@ -81,8 +81,8 @@ impl RedisSessions {
     ) -> Result<(), SessionsError> {
         let left = record.expires_at.saturating_sub(now.seconds());
         let name = name(keyring, &record.session_id);
-        let value =
-            authenticated(keyring, &name, &record.encode_to_vec()).ok_or(SessionsError::Forged)?;
+        let value = authenticated(keyring, &name, &record.encode_to_vec())
+            .ok_or(SessionsError::WithoutKey)?;
         let mut set = redis::cmd("SET");
         set.arg(&name).arg(value).arg("EX").arg(left.max(1));
         let mut index = redis::cmd("ZADD");

@@ -69,7 +69,7 @@ impl RedisSessions {
         }
         let name = format!("brevet:{}:probe", keyring.cluster_id());
         let value = authenticated(keyring, &name, &now.millis().to_be_bytes())
-            .ok_or(SessionsError::Forged)?;
+            .ok_or(SessionsError::WithoutKey)?;
         let mut set = redis::cmd("SET");
         set.arg(&name).arg(&value).arg("EX").arg(60);
         let mut trim = redis::cmd("ZREMRANGEBYLEX");

@@ -23,7 +23,8 @@ impl RedisSessions {
     ) -> Result<(), SessionsError> {
         let left = expires_at.saturating_sub(now.seconds());
         let name = token_name(keyring, key);
-        let value = authenticated(keyring, &name, token.as_bytes()).ok_or(SessionsError::Forged)?;
+        let value =
+            authenticated(keyring, &name, token.as_bytes()).ok_or(SessionsError::WithoutKey)?;
         let mut set = redis::cmd("SET");
         set.arg(&name).arg(value).arg("EX").arg(left.max(1));
         self.ask(&[set]).await.map(|_| ())
