@@ -155,8 +155,15 @@ pub fn public_statement(trust: &Policy) -> Option<usize> {
     allows(trust).find(|(_, s)| public(s)).map(|(at, _)| at)
 }
 
-/// The AWS services that the Allow statements of a trust policy name, each once. No AWS service calls this broker, but
-/// AssumeRoleForWorkload takes the names of some services as principals.
+/// The service as which AssumeRoleForWorkload requests the role of an instance.
+pub const INSTANCES: &str = "ec2.amazonaws.com";
+/// The service as which AssumeRoleForWorkload requests the role of a task.
+pub const TASKS: &str = "ecs-tasks.amazonaws.com";
+/// The service as which AssumeRoleForWorkload requests the role of a pod.
+pub const PODS: &str = "pods.eks.amazonaws.com";
+
+/// The AWS services that the Allow statements of a trust policy name, each once, without [`INSTANCES`], [`TASKS`] and
+/// [`PODS`]: no AWS service calls this broker, but AssumeRoleForWorkload requests roles in the name of these three.
 pub fn who_never_calls(trust: &Policy) -> Vec<String> {
     let mut found = Vec::new();
     for (_, statement) in allows(trust) {
@@ -164,7 +171,11 @@ pub fn who_never_calls(trust: &Policy) -> Vec<String> {
             continue;
         };
         found.extend(patterns.iter().filter_map(|pattern| match pattern {
-            PrincipalPattern::Service(service) => Some(service.to_string()),
+            PrincipalPattern::Service(service)
+                if ![INSTANCES, TASKS, PODS].contains(&&**service) =>
+            {
+                Some(service.to_string())
+            }
             _ => None,
         }));
     }
@@ -303,6 +314,15 @@ mod tests {
 
     fn first(trust: &Policy) -> Option<&str> {
         unbound_issuers(trust).first().map(|u| u.issuer)
+    }
+
+    #[test]
+    fn services_whose_workloads_get_credentials_are_not_among_those_that_never_call() {
+        let trust = parse(
+            r#"{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":["lambda.amazonaws.com",
+                "ec2.amazonaws.com","ecs-tasks.amazonaws.com","pods.eks.amazonaws.com"]}}"#,
+        );
+        assert_eq!(who_never_calls(&trust), ["lambda.amazonaws.com"]);
     }
 
     #[test]

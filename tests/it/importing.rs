@@ -483,8 +483,9 @@ fn what_policy_check_warns_of_and_what_means_nothing_here_is_named() {
             format!(r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow",{more}}}]}}"#);
         serde_json::from_str::<Value>(&text).unwrap()
     };
-    let service =
-        statement(r#""Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole""#);
+    let service = statement(
+        r#""Principal":{"Service":["ec2.amazonaws.com","lambda.amazonaws.com"]},"Action":"sts:AssumeRole""#,
+    );
     let saml = statement(
         r#""Principal":{"Federated":"arn:aws:iam::111122223333:saml-provider/S"},"Action":"sts:AssumeRoleWithSAML","Condition":{"StringEquals":{"SAML:aud":"x"}}"#,
     );
@@ -507,8 +508,7 @@ fn what_policy_check_warns_of_and_what_means_nothing_here_is_named() {
     let said = String::from_utf8_lossy(&dry.stderr).into_owned();
     assert!(dry.status.success(), "{said}");
     for named in [
-        "ec2.amazonaws.com",
-        "no AWS service ever calls this broker",
+        "names lambda.amazonaws.com, but no AWS service ever calls this broker",
         "MaxSigninSessionDuration",
         "instance profile arn:aws:iam::111122223333:instance-profile/I",
         "inline policy own: no request to this broker has the key `aws:sourcevpc`",

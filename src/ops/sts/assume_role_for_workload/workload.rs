@@ -8,6 +8,7 @@ use crate::base::field::{self, FieldError};
 use crate::base::names::{Tag, is_label};
 use crate::base::secret::Secret;
 use crate::error::Error;
+use crate::evaluator::strangers;
 use crate::federation::kubernetes::ServiceAccount;
 use crate::ops::context::Context;
 use crate::ops::node::Node;
@@ -308,7 +309,7 @@ fn instance(id: &str, node: &Node, cx: &Context<'_>) -> Result<Identified, &'sta
         role: Role::OfService {
             arn: role_arn(&role.arn)?,
             service: ServicePrincipal {
-                name: "ec2.amazonaws.com",
+                name: strangers::INSTANCES,
                 source_arn: format!("arn:aws:ec2:{region}:{account}:instance/{id}"),
             },
         },
@@ -336,7 +337,7 @@ fn task(
         role: Role::OfService {
             arn: role_arn(&found.role_arn)?,
             service: ServicePrincipal {
-                name: "ecs-tasks.amazonaws.com",
+                name: strangers::TASKS,
                 source_arn: format!("arn:aws:ecs:{region}:{account}:task/{cluster}/{id}"),
             },
         },
@@ -422,7 +423,7 @@ impl Pod {
             role: Role::OfService {
                 arn: role_arn(&found.role_arn)?,
                 service: ServicePrincipal {
-                    name: "pods.eks.amazonaws.com",
+                    name: strangers::PODS,
                     source_arn: cluster_arn,
                 },
             },
