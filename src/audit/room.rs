@@ -10,8 +10,10 @@ use super::space::Space;
 pub enum Room {
     /// There is enough space: nothing is restricted.
     Enough,
+    /// Little space is left: refused calls are counted, and not recorded one by one.
     CountsRefusals,
-    RefusesReads,
+    /// Less space is left: refused calls and calls that only read are counted, and not recorded one by one.
+    CountsReads,
     /// There is almost no space: no credentials are issued, and changes other than revocations are refused.
     Full,
 }
@@ -33,7 +35,7 @@ pub fn room(folder: &Path) -> io::Result<(Room, u64)> {
     };
     let room = match space {
         _ if free < NONE => Room::Full,
-        space if !space.has_room_for_reads(0) => Room::RefusesReads,
+        space if !space.has_room_for_reads(0) => Room::CountsReads,
         space if !space.has_room_for_refusals(0) => Room::CountsRefusals,
         _ => Room::Enough,
     };

@@ -1,7 +1,7 @@
 //! Checks of the audit log: whether it can be written, and how much space is left for it.
 
 use super::Look;
-use super::line::{failed, ok, warning};
+use super::line::{Line, failed, ok, warning};
 use crate::audit::{self, Room, Target};
 use crate::cli::journal;
 use crate::files::{self, FileError};
@@ -56,36 +56,62 @@ impl Look<'_> {
                 format!("{shown}: {error}"),
                 "check the file system of the audit log",
             ),
-            Ok((room, free)) => {
-                let says = format!("{shown}, {} MiB free", free >> 20);
-                let fix = "free some space on the file system of the audit log, or move [audit] file to another one";
-                match room {
-                    Room::Enough => ok("audit log", says),
-                    Room::CountsRefusals => warning(
-                        "audit log",
-                        format!(
-                            "{says}: the broker counts refused calls, and does not record each of them"
-                        ),
-                        fix,
-                    ),
-                    Room::RefusesReads => failed(
-                        "audit log",
-                        format!(
-                            "{says}: the broker counts refused calls and calls that only read, but does not record each \
-                             one"
-                        ),
-                        fix,
-                    ),
-                    Room::Full => failed(
-                        "audit log",
-                        format!(
-                            "{says}: the broker issues no credentials and refuses changes other than revocations"
-                        ),
-                        fix,
-                    ),
-                }
-            }
+            Ok((room, free)) => of_room(room, &format!("{shown}, {} MiB free", free >> 20)),
         };
         self.lines.push(line);
+    }
+}
+
+/// The line about a log that can be written. `says` names the log and its free space.
+fn of_room(room: Room, says: &str) -> Line {
+    let fix =
+        "free some space on the file system of the audit log, or move [audit] file to another one";
+    match room {
+        Room::Enough => ok("audit log", says),
+        Room::CountsRefusals => warning(
+            "audit log",
+            format!("{says}: the broker counts refused calls, and does not record each of them"),
+            fix,
+        ),
+        Room::CountsReads => warning(
+            "audit log",
+            format!(
+                "{says}: the broker counts refused calls and calls that only read, but does not record each one"
+            ),
+            fix,
+        ),
+        Room::Full => failed(
+            "audit log",
+            format!(
+                "{says}: the broker issues no credentials and refuses changes other than revocations"
+            ),
+            fix,
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::line::Verdict;
+    use super::*;
+
+    #[test]
+    fn only_a_log_without_space_for_credentials_fails() {
+        let verdicts = [
+            Room::Enough,
+            Room::CountsRefusals,
+            Room::CountsReads,
+            Room::Full,
+        ]
+        .map(|room| of_room(room, "audit.jsonl").verdict);
+        assert_eq!(
+            verdicts,
+            [
+                Verdict::Ok,
+                Verdict::Warning,
+                Verdict::Warning,
+                Verdict::Failed
+            ]
+        );
     }
 }
