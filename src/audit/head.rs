@@ -1,7 +1,7 @@
 //! The file with the head of the chain: the link of the last line that was written. Without it, lines
 //! that are cut off at the end of the log would leave no trace.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,24 @@ pub fn load(path: &Path) -> Result<Option<Link>, FileError> {
         path: path.to_owned(),
         rule,
     })
+}
+
+/// Renames a head file that cannot be read to `store.watermark.audit.unreadable`, where it stays as evidence. It
+/// replaces an earlier file of that name, so there is at most one. Returns the new path.
+///
+/// # Errors
+/// [`FileError`] if users other than this one could have read or written the file, or if it cannot be renamed.
+pub(super) fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
+    files::check(path, Audience::Owner)?;
+    let mut kept = path.as_os_str().to_owned();
+    kept.push(".unreadable");
+    let kept = PathBuf::from(kept);
+    fs::rename(path, &kept).map_err(|source| FileError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    files::sync_folder(path)?;
+    Ok(kept)
 }
 
 /// The head file of a running broker.
@@ -150,6 +168,12 @@ mod tests {
         ] {
             files::write_private(&path, bad).unwrap();
             assert!(load(&path).is_err());
+            // It is kept as it is, with its mode, in place of what was kept before.
+            let kept = set_aside(&path).unwrap();
+            assert_eq!(std::fs::read(&kept).unwrap(), bad);
+            files::check(&kept, Audience::Owner).unwrap();
+            assert_eq!(load(&path).unwrap(), None);
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         }
     }
 }

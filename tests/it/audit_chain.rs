@@ -284,6 +284,13 @@ async fn au_04_a_start_says_when_lines_were_cut_off_and_the_place_stays_to_be_fo
         said.contains("the head file of the audit log cannot be read"),
         "{said}"
     );
+    // What could not be read is kept, and the new head is whole.
+    let kept = home.path.join("store.watermark.audit.unreadable");
+    assert!(
+        said.contains(kept.to_str().unwrap()) && std::fs::read(&kept).unwrap().is_empty(),
+        "{said}"
+    );
+    assert!(!stop(home.serve()).contains("cannot be read"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,21 +28,28 @@ impl Chain {
             .as_deref()
             .and_then(Chained::parse)
             .map(|line| line.link);
-        let known = match head.map(head::load) {
+        let is_first = head.is_some_and(|path| !path.exists());
+        let known = match head.map(|path| (path, head::load(path))) {
             None => None,
-            Some(Ok(known)) => known,
-            Some(Err(error)) => {
-                tracing::error!(%error, "the head file of the audit log cannot be read; the broker continues after \
-                    the last line of the log, and does not notice if lines were cut off its end");
+            Some((_, Ok(known))) => known,
+            Some((path, Err(error))) => {
+                let kept = head::set_aside(path).map_err(io::Error::other)?;
+                let kept = kept.display();
+                tracing::error!(%error, %kept, "the head file of the audit log cannot be read; the broker keeps it \
+                    under the name in `kept`, begins a new one after the last line of the log, and does not notice \
+                    if lines were cut off its end");
                 None
             }
         };
-        let is_first = head.is_some_and(|path| !path.exists());
-        let head = head
+        let mut head = head
             .map(HeadFile::open)
             .transpose()
             .map_err(io::Error::other)?;
         let link = going_on(known, last, is_first, sink);
+        // An empty head file would count as damaged at the next start.
+        if let (None, Some(head)) = (known, &mut head) {
+            head.write(link);
+        }
         Ok(Self {
             link,
             head,
