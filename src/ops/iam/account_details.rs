@@ -133,8 +133,9 @@ async fn profiles_of(cx: &mut Context<'_>, page: &[Resource]) -> Result<Vec<Reso
 /// Replaces the policy documents of a resource by their percent-encoded text, as IAM's answers
 /// contain them.
 fn encode(resource: &mut Resource) -> Result<(), Error> {
+    let owner = resource.name().to_string();
     for document in resource.documents_mut().into_iter().flatten() {
-        let text = Value::String(entities::document(document)?);
+        let text = Value::String(entities::document(document, &owner)?);
         *document = Document::new(&text.to_string()).map_err(|_| Error::InternalFailure)?;
     }
     Ok(())

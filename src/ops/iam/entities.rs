@@ -151,13 +151,14 @@ impl Role {
     pub(super) fn new(role: RoleDetail, extent: Extent) -> Result<Self, Error> {
         let whole = extent == Extent::Whole;
         let trust = role.assume_role_policy_document.as_ref();
+        let trust = trust.map(|trust| document(trust, &role.arn)).transpose()?;
         Ok(Self {
             path: path(role.path),
             role_name: role.role_name,
             role_id: role.role_id,
             arn: role.arn,
             create_date: date(role.create_date),
-            assume_role_policy_document: trust.map(document).transpose()?,
+            assume_role_policy_document: trust,
             description: role.description,
             max_session_duration: Some(role.max_session_duration.unwrap_or(3_600)),
             permissions_boundary: boundary(role.permissions_boundary).filter(|_| whole),
@@ -244,13 +245,14 @@ impl Policy {
     }
 }
 
-/// Returns a policy document in the form of answers: its percent-encoded text.
+/// Returns a policy document in the form of answers: its percent-encoded text. `owner` is the entity to which the
+/// document belongs, for the log.
 ///
 /// # Errors
 /// [`Error::InternalFailure`] if the document is unreadable, which cannot happen to a stored one.
-pub(super) fn document(document: &Document) -> Result<String, Error> {
+pub(super) fn document(document: &Document, owner: &str) -> Result<String, Error> {
     let text = document.text().map_err(|rule| {
-        tracing::error!(rule, "a stored policy document cannot be read, so the call was refused: run `brevet check`, which names the row");
+        tracing::error!(owner, rule, "a stored policy document of this entity cannot be read, so the call was refused: run `brevet check`, which names the row");
         Error::InternalFailure
     })?;
     Ok(utf8_percent_encode(&text, RESERVED).to_string())

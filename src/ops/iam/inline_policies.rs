@@ -221,7 +221,7 @@ async fn get<A: Action>(
     let document = found
         .as_ref()
         .and_then(|p| p.policy_document.as_ref())
-        .map(entities::document)
+        .map(|document| entities::document(document, &target.arn))
         .transpose()?;
     match (found, document) {
         (Some(found), Some(policy_document)) => Ok(Shown {

@@ -52,7 +52,9 @@ impl Version {
     ) -> Result<Self, Error> {
         let document = version.document.as_ref();
         Ok(Self {
-            document: document.map(entities::document).transpose()?,
+            document: document
+                .map(|document| entities::document(document, &policy.arn))
+                .transpose()?,
             ..Self::listed(policy, version)
         })
     }

@@ -165,10 +165,9 @@ async fn compiled(cx: &mut Context<'_>, held: Vec<(String, Held)>) -> Result<Pol
     for (holder, held) in held {
         for policy in held.inline {
             let text = policy.policy_document.as_ref();
-            identity.push(SourcePolicy {
-                id: format!("{holder}_{}", policy.policy_name),
-                policy: annotated(PolicyKind::Identity, text)?,
-            });
+            let id = format!("{holder}_{}", policy.policy_name);
+            let policy = annotated(PolicyKind::Identity, text, &id)?;
+            identity.push(SourcePolicy { id, policy });
         }
     }
     for arn in &attached {
@@ -209,15 +208,20 @@ fn default_version(
     let text = default.and_then(|version| version.document.as_ref());
     Ok(SourcePolicy {
         id,
-        policy: annotated(PolicyKind::AwsManaged, text)?,
+        policy: annotated(PolicyKind::AwsManaged, text, arn)?,
     })
 }
 
-fn annotated(kind: PolicyKind, document: Option<&Document>) -> Result<AnnotatedPolicy, Error> {
+/// Parses a stored policy. `name` is its ARN or source id, for the log.
+fn annotated(
+    kind: PolicyKind,
+    document: Option<&Document>,
+    name: &str,
+) -> Result<AnnotatedPolicy, Error> {
     let text = document.and_then(|document| document.text().ok());
     let parsed = text.and_then(|text| AnnotatedPolicy::parse(kind, &text).ok());
     parsed.ok_or_else(|| {
-        tracing::error!("a stored policy document cannot be read, so the simulation was refused: run `brevet check`, which names the row");
+        tracing::error!(policy = name, "the stored document of this policy cannot be read, so the simulation was refused: run `brevet check`, which names the row");
         Error::InternalFailure
     })
 }
