@@ -13,7 +13,7 @@ use crate::base::clock::Timestamp;
 ///
 /// # Errors
 /// [`FileError::Io`] if the file cannot be written. The old file is then unchanged, unless only the sync of the folder
-/// failed.
+/// failed: the new content is then in place, and the error says so.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".new-{}", std::process::id()));
@@ -26,20 +26,26 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
             .open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        let parent = path
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        File::open(parent)?.sync_all()
+        fs::rename(&temporary, path)
     };
     write().map_err(|source| {
         let _ = fs::remove_file(&temporary); // it may not exist; the error to report is the first one
-        FileError::Io {
-            path: path.to_owned(),
-            source,
-        }
-    })
+        io(path)(source)
+    })?;
+    File::open(folder(path))
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| io(path)(in_place(&error)))
+}
+
+/// The error about a new file whose folder could not be synced.
+pub(super) fn in_place(error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(
+        error.kind(),
+        format!(
+            "the new content is in place, but the folder could not be synced, so a power failure may bring the old \
+             content back: {error}"
+        ),
+    )
 }
 
 /// The name for keeping a file that is replaced at `now`: `FILE.replaced-20260102T030405Z`, with a number at

@@ -138,3 +138,10 @@ fn cf_03_a_log_under_two_names_is_refused() {
     assert!(open_log(&log).is_ok());
     assert_eq!(fs::read(&key).unwrap(), b"secret");
 }
+
+#[test]
+fn an_error_after_the_rename_says_that_the_new_content_is_in_place() {
+    let error = super::private::in_place(&std::io::Error::from(std::io::ErrorKind::StorageFull));
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    assert!(error.to_string().contains("the new content is in place"));
+}
