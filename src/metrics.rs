@@ -123,6 +123,8 @@ pub struct Metrics {
     pub audit_free_bytes: Family<Unlabelled, Gauge>,
     /// When the broker's certificate expires, in seconds since 1970; not set without a certificate.
     pub certificate_expiration: Family<Unlabelled, Gauge>,
+    /// When the certificate of the listener for proxies expires, in seconds since 1970; not set without a certificate.
+    pub s3_certificate_expiration: Family<Unlabelled, Gauge>,
     /// Seconds until the broker accepts no more responses of a SAML provider: until its metadata or
     /// its last signing certificate expires, whichever is earlier.
     pub saml_provider_usable_seconds: Family<SamlProviderLabel, Gauge>,
@@ -267,6 +269,11 @@ impl Metrics {
                 of,
                 "tls_certificate_expiration_timestamp_seconds",
                 "When the broker's certificate expires, in seconds since 1970",
+            ),
+            s3_certificate_expiration: made(
+                of,
+                "s3_tls_certificate_expiration_timestamp_seconds",
+                "When the certificate of the listener for proxies expires, in seconds since 1970",
             ),
             saml_provider_usable_seconds: made(
                 of,

@@ -32,12 +32,13 @@ mod workers;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use prometheus_client::metrics::family::Family;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::admission::Admission;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::entropy::Entropy;
 use crate::broker::Broker;
 use crate::config::{Config, Limits};
@@ -86,8 +87,10 @@ pub struct Running {
 ///
 /// # Errors
 /// [`StartError::S3`] with the file that cannot be used.
-pub fn check_object_stores(s3: &crate::config::S3) -> Result<(), StartError> {
-    s3_parts::S3Parts::new(s3, crate::s3::DataEvents::default()).map(|_| ())
+pub fn check_object_stores(s3: &crate::config::S3) -> Result<Option<Timestamp>, StartError> {
+    let events = crate::s3::DataEvents::default();
+    let parts = s3_parts::S3Parts::new(s3, events, &Family::default())?;
+    Ok(parts.certificate.get())
 }
 
 /// Starts a daemon from the files that a configuration names, and watches them for changes.

@@ -92,7 +92,7 @@ impl Assembled {
         let identity = files.map(|(c, k)| tls::load(c, k, ca.into())).transpose()?;
         let s3 = config.s3.as_ref();
         let s3 = s3
-            .map(|s3| S3Parts::new(s3, config.data_events))
+            .map(|s3| S3Parts::new(s3, config.data_events, &metrics.s3_certificate_expiration))
             .transpose()?;
         let names = host_names(config, identity.as_ref().map_or(&[], |i| &i.names))?;
         let sessions = sessions(config, &metrics)?;

@@ -1,12 +1,15 @@
-//! Reports the expiry of the broker's certificate as a metric, and warns of it in the log two weeks ahead.
+//! Reports the expiry of the certificates of `[tls]` and `[s3]` as metrics, and warns of it in the log two weeks ahead.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
 use super::Shared;
 use crate::base::clock::Timestamp;
-use crate::metrics::Metrics;
+use crate::metrics::Unlabelled;
 
 /// How long before its expiry the log warns of a certificate: two weeks.
 pub const WARN_BEFORE: Duration = Duration::from_secs(14 * 86_400);
@@ -17,30 +20,39 @@ const WARN_EVERY: Duration = Duration::from_secs(86_400);
 /// The value of [`Ends`] if the expiry is unknown: there is no certificate, or its dates cannot be read.
 const UNKNOWN: i64 = i64::MAX;
 
-/// When the certificate in use expires, in seconds since 1970.
-pub(super) struct Ends(AtomicI64);
+/// When the certificate of a listener expires.
+pub(super) struct Ends {
+    /// In seconds since 1970.
+    at: AtomicI64,
+    metric: Family<Unlabelled, Gauge>,
+}
 
 impl Ends {
-    pub(super) fn new(validity: Option<(Timestamp, Timestamp)>, metrics: &Metrics) -> Self {
-        let ends = Self(AtomicI64::new(UNKNOWN));
-        ends.set(validity, metrics);
+    /// Records the validity of a listener's first certificate, and shows it in `metric`.
+    pub(super) fn new(
+        validity: Option<(Timestamp, Timestamp)>,
+        metric: &Family<Unlabelled, Gauge>,
+    ) -> Self {
+        let ends = Self {
+            at: AtomicI64::new(UNKNOWN),
+            metric: metric.clone(),
+        };
+        ends.set(validity);
         ends
     }
 
     /// Records the validity of a new certificate.
-    pub(super) fn set(&self, validity: Option<(Timestamp, Timestamp)>, metrics: &Metrics) {
+    pub(super) fn set(&self, validity: Option<(Timestamp, Timestamp)>) {
         let seconds = validity.map_or(UNKNOWN, |(_, until)| until.seconds());
-        self.0.store(seconds, Ordering::Relaxed);
+        self.at.store(seconds, Ordering::Relaxed);
         if seconds != UNKNOWN {
-            metrics
-                .certificate_expiration
-                .get_or_create(&[])
-                .set(seconds);
+            self.metric.get_or_create(&[]).set(seconds);
         }
     }
 
-    fn get(&self) -> Option<Timestamp> {
-        Some(self.0.load(Ordering::Relaxed))
+    /// When the certificate in use expires; `None` if there is none, or its dates cannot be read.
+    pub(super) fn get(&self) -> Option<Timestamp> {
+        Some(self.at.load(Ordering::Relaxed))
             .filter(|seconds| *seconds != UNKNOWN)
             .map(Timestamp::from_seconds)
     }
@@ -61,25 +73,29 @@ pub fn warning(ends_at: Timestamp, now: Timestamp) -> Option<String> {
     })
 }
 
-/// Warns of the certificate's expiry in the log, until the daemon ends.
+/// Warns of the expiry of each listener's certificate in the log, until the daemon ends.
 pub(super) async fn watch(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
-    let mut warned: Option<(Timestamp, Duration)> = None;
+    let mut warned: [Option<(Timestamp, Duration)>; 2] = [None; 2];
     loop {
         tick.tick().await;
-        let Some(ends_at) = shared.certificate.get() else {
-            continue;
-        };
+        let s3 = shared.s3.as_ref().map(|s3| &s3.certificate);
+        let listeners = [("[tls]", Some(&shared.certificate)), ("[s3]", s3)];
         let passed = shared.broker.clock.monotonic();
-        let lately = |(of, at): (Timestamp, Duration)| {
-            of == ends_at && passed.saturating_sub(at) < WARN_EVERY
-        };
-        if warned.is_some_and(lately) {
-            continue;
-        }
-        if let Some(text) = warning(ends_at, shared.broker.clock.now()) {
-            tracing::warn!("[tls] certificate: {text}");
-            warned = Some((ends_at, passed));
+        for ((section, ends), warned) in listeners.into_iter().zip(&mut warned) {
+            let Some(ends_at) = ends.and_then(Ends::get) else {
+                continue;
+            };
+            let lately = |(of, at): (Timestamp, Duration)| {
+                of == ends_at && passed.saturating_sub(at) < WARN_EVERY
+            };
+            if warned.is_some_and(lately) {
+                continue;
+            }
+            if let Some(text) = warning(ends_at, shared.broker.clock.now()) {
+                tracing::warn!("{section} certificate: {text}");
+                *warned = Some((ends_at, passed));
+            }
         }
     }
 }

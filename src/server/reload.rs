@@ -216,9 +216,7 @@ fn reload_certificate(config: &Config, shared: &Shared) -> Result<(), String> {
     let identity = tls::load(certificate, key, ca.into()).map_err(|e| e.to_string())?;
     let names = super::host_names(config, &identity.names).map_err(|e| e.to_string())?;
     shared.broker.names.store(Arc::new(names));
-    shared
-        .certificate
-        .set(identity.validity, &shared.broker.metrics);
+    shared.certificate.set(identity.validity);
     shared.tls.store(Some(identity.config));
     shared.client_ca.store(identity.client_ca.map(Arc::new));
     Ok(())

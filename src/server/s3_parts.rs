@@ -5,16 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
-use super::{StartError, s3_key};
+use super::{StartError, certificate, s3_key};
 use crate::base::secret::Secret;
 use crate::config;
 use crate::files::{self, Audience};
+use crate::metrics::Unlabelled;
 use crate::s3::{Bucket, DataEvents, S3Store, StoreKey, StoreRules, Style};
 use crate::s3_proxy::{Gate, Memory};
-use crate::tls;
+use crate::tls::{self, Identity};
 
 const MAX_SECRET_BYTES: u64 = 4_096;
 /// The minimum length of a shared secret in bytes, so that it cannot be guessed.
@@ -23,6 +26,8 @@ const MIN_SECRET: usize = 32;
 /// The state of the listener. Its files are read again when they change.
 pub(super) struct S3Parts {
     pub(super) tls: ArcSwapOption<ServerConfig>,
+    /// When the listener's certificate expires.
+    pub(super) certificate: certificate::Ends,
     pub(super) gate: ArcSwap<Gate>,
     /// Changes when the files were read again.
     pub(super) reloaded: watch::Sender<()>,
@@ -33,19 +38,25 @@ pub(super) struct S3Parts {
 }
 
 impl S3Parts {
-    /// Reads the files that the section `[s3]` names.
+    /// Reads the files that the section `[s3]` names. `metric` shows when the listener's certificate expires.
     ///
     /// # Errors
     /// [`StartError`] with the file that cannot be used.
-    pub(super) fn new(config: &config::S3, events: DataEvents) -> Result<Self, StartError> {
-        let (tls, gate) = Self::read(config)?;
+    pub(super) fn new(
+        config: &config::S3,
+        events: DataEvents,
+        metric: &Family<Unlabelled, Gauge>,
+    ) -> Result<Self, StartError> {
+        let (identity, gate) = Self::read(config)?;
+        let validity = identity.as_ref().and_then(|identity| identity.validity);
         let stores = config.stores.iter().map(|settings| {
             let key = s3_key::read(&settings.key_file).map_err(StartError::S3)?;
             Ok(Arc::new(store(settings, key, events)))
         });
         Ok(Self {
             stores: stores.collect::<Result<_, StartError>>()?,
-            tls: ArcSwapOption::from(tls),
+            tls: ArcSwapOption::from(identity.map(|identity| identity.config)),
+            certificate: certificate::Ends::new(validity, metric),
             gate: ArcSwap::from_pointee(gate),
             reloaded: watch::Sender::new(()),
             memory: Arc::default(),
@@ -58,14 +69,16 @@ impl S3Parts {
     /// # Errors
     /// [`StartError`] with the file that cannot be used, and the reason.
     pub(super) fn reload(&self, config: &config::S3) -> Result<(), StartError> {
-        let (tls, gate) = Self::read(config)?;
+        let (identity, gate) = Self::read(config)?;
         let keys = config
             .stores
             .iter()
             .map(|settings| s3_key::read(&settings.key_file));
         let keys: Vec<StoreKey> = keys.collect::<Result<_, _>>().map_err(StartError::S3)?;
+        self.certificate
+            .set(identity.as_ref().and_then(|identity| identity.validity));
         // In this order, because a new connection reads them in the opposite one.
-        self.tls.store(tls);
+        self.tls.store(identity.map(|identity| identity.config));
         self.gate.store(Arc::new(gate));
         for (store, key) in self.stores.iter().zip(keys) {
             store.key.store(Arc::new(key));
@@ -74,7 +87,7 @@ impl S3Parts {
         Ok(())
     }
 
-    fn read(config: &config::S3) -> Result<(Option<Arc<ServerConfig>>, Gate), StartError> {
+    fn read(config: &config::S3) -> Result<(Option<Identity>, Gate), StartError> {
         let ca = config.client_ca.as_deref();
         // Without secrets, a client without a certificate is refused in the handshake.
         let clients = match (ca, config.secret_files.is_empty()) {
@@ -91,7 +104,7 @@ impl S3Parts {
             client_names: config.client_names.clone(),
             secrets: secrets.collect::<Result<_, _>>()?,
         };
-        Ok((identity.map(|identity| identity.config), gate))
+        Ok((identity, gate))
     }
 }
 
@@ -138,4 +151,43 @@ fn secret(path: &Path) -> Result<Secret<Vec<u8>>, StartError> {
         )));
     }
     Ok(Secret::new(secret.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_listeners_certificate_is_in_the_metric_and_follows_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let write = |year: i32| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 7, 8);
+            let certificate = params.self_signed(&key).unwrap().pem();
+            files::write_private(&at("tls.crt"), certificate.as_bytes()).unwrap();
+            files::write_private(&at("tls.key"), key.serialize_pem().as_bytes()).unwrap();
+        };
+        let config = config::S3 {
+            address: "127.0.0.1:0".parse().unwrap(),
+            tls: Some((at("tls.crt"), at("tls.key"))),
+            client_ca: None,
+            client_names: None,
+            secret_files: Vec::new(),
+            gateway_regions: None,
+            stores: Vec::new(),
+        };
+        let metric = Family::default();
+        write(2049);
+        let parts = S3Parts::new(&config, DataEvents::default(), &metric).unwrap();
+        let first = parts.certificate.get().unwrap();
+        assert_eq!(first.to_string(), "2049-07-08T00:00:00Z");
+        assert_eq!(metric.get_or_create(&[]).get(), first.seconds());
+        write(2051);
+        parts.reload(&config).unwrap();
+        let second = parts.certificate.get().unwrap();
+        assert_eq!(second.to_string(), "2051-07-08T00:00:00Z");
+        assert_eq!(metric.get_or_create(&[]).get(), second.seconds());
+    }
 }

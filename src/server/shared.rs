@@ -73,7 +73,7 @@ impl Shared {
             limits,
             listener: config.listener.clone(),
             reflection: config.reflection,
-            certificate: certificate::Ends::new(validity, &broker.metrics),
+            certificate: certificate::Ends::new(validity, &broker.metrics.certificate_expiration),
             client_ca: ArcSwapOption::from_pointee(identity.as_ref().and_then(|i| i.client_ca)),
             tls: ArcSwapOption::from(identity.map(|i| i.config)),
             s3: None,
@@ -133,15 +133,16 @@ impl Shared {
                 "redis is not configured as a broker needs it: {why}"
             ));
         }
-        let age = match self.broker.feed.standing(self.broker.clock.monotonic()) {
-            Standing::Fresh => return Ok(()),
-            Standing::Stale(age) | Standing::Cut(age) => age.as_secs(),
-            Standing::Distrusted => {
-                return Err(self.broker.feed.fault().unwrap_or_else(|| {
-                    "something other than a broker changed the store".to_owned()
-                }));
-            }
-        };
+        let age =
+            match self.broker.feed.standing(self.broker.clock.monotonic()) {
+                Standing::Fresh => return Ok(()),
+                Standing::Stale(age) | Standing::Cut(age) => age.as_secs(),
+                Standing::Distrusted => {
+                    return Err(self.broker.feed.fault().unwrap_or_else(|| {
+                        "something other than a broker changed the store".to_owned()
+                    }));
+                }
+            };
         let why = self
             .broker
             .feed

@@ -1,8 +1,8 @@
 //! Checks of `[s3]`: whether the listener for proxies and the keys of the object stores can be used.
 
 use super::Look;
-use super::line::{failed, ok};
-use crate::server;
+use super::line::{failed, ok, warning};
+use crate::server::{self, certificate};
 
 impl Look<'_> {
     /// Adds a line if object stores are configured. All files of the section are read, as when the broker
@@ -10,13 +10,18 @@ impl Look<'_> {
     pub(super) fn object_stores(&mut self) {
         let Some(s3) = &self.config.s3 else { return };
         let line = match server::check_object_stores(s3) {
-            Ok(()) => {
+            Ok(ends_at) => {
                 let names: Vec<&str> = s3.stores.iter().map(|store| store.name.as_str()).collect();
-                let stores = names.join(", ");
-                ok(
-                    "object stores",
-                    format!("{stores}; proxies call {}", s3.address),
-                )
+                let says = format!("{}; proxies call {}", names.join(", "), s3.address);
+                let fix = "renew the certificate in [s3]; a running broker notices the new file";
+                let about = ends_at.and_then(|at| Some((at, certificate::warning(at, self.now)?)));
+                match about {
+                    None => ok("object stores", says),
+                    Some((at, text)) if self.now < at => {
+                        warning("object stores", format!("{says}; {text}"), fix)
+                    }
+                    Some((_, text)) => failed("object stores", format!("{says}; {text}"), fix),
+                }
             }
             Err(error) => failed(
                 "object stores",
