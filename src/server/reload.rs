@@ -103,9 +103,11 @@ impl Due {
             report(shared, "master key", reload_master_key(path, shared));
         }
         if self.directory {
-            let loaded = reload_directory(config, shared);
+            let mut goes_on = GOES_ON;
+            let loaded = reload_directory(config, shared, &mut goes_on);
             is_due_again = matches!(loaded, Err(TakeError::Store(_) | TakeError::Contended));
-            report(shared, "directory", loaded.map_err(|e| e.to_string()));
+            let loaded = loaded.map_err(|e| e.to_string());
+            report_with(shared, "directory", loaded, goes_on);
         }
         if self.keyring {
             report(shared, "keyring", reload_keyring(config, shared));
@@ -134,7 +136,13 @@ fn reload_master_key(path: &Path, shared: &Shared) -> Result<(), String> {
     Ok(())
 }
 
-fn reload_directory(config: &Config, shared: &Shared) -> Result<(), TakeError> {
+/// Reads the directory file again. If the store cannot record the file, sets `goes_on` to what the broker does
+/// meanwhile.
+fn reload_directory(
+    config: &Config,
+    shared: &Shared,
+    goes_on: &mut &'static str,
+) -> Result<(), TakeError> {
     let Some(path) = &config.directory else {
         return Ok(());
     };
@@ -151,7 +159,9 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), TakeError> {
     let old = broker.directory.load_full();
     let taken = match Handle::current().block_on(taker.take(&file, None, Some(&old))) {
         Err(TakeError::Store(error)) => {
-            end_what_went(shared, &taker, &file, &old);
+            if end_what_went(shared, &taker, &file, &old) {
+                *goes_on = GOES_ON_WITHOUT_WHAT_WENT;
+            }
             shared.serving.is_not_kept(Some(error.to_string()));
             return Err(TakeError::Store(error));
         }
@@ -178,8 +188,14 @@ fn reload_directory(config: &Config, shared: &Shared) -> Result<(), TakeError> {
 }
 
 /// Ends the access of entries that were removed from the directory file if the store cannot record the removal. This
-/// applies on this broker alone, until the store records the removal or the broker stops.
-fn end_what_went(shared: &Shared, taker: &Taker<'_>, file: &DirectoryFile, old: &Directory) {
+/// applies on this broker alone, until the store records the removal or the broker stops. Returns whether it could be
+/// done.
+fn end_what_went(
+    shared: &Shared,
+    taker: &Taker<'_>,
+    file: &DirectoryFile,
+    old: &Directory,
+) -> bool {
     let broker = &shared.broker;
     match Handle::current().block_on(taker.without_what_went(file, old)) {
         Ok((directory, gone)) => {
@@ -199,12 +215,16 @@ fn end_what_went(shared: &Shared, taker: &Taker<'_>, file: &DirectoryFile, old: 
                      brokers do not know this yet, because the store could not record the removal"
                 );
             }
+            true
         }
-        Err(error) => tracing::error!(
-            %error,
-            "entries that were removed from the directory file keep their access for now, because the store cannot \
-             record the removal and this broker cannot apply the removal alone"
-        ),
+        Err(error) => {
+            tracing::error!(
+                %error,
+                "entries that were removed from the directory file keep their access for now, because the store cannot \
+                 record the removal and this broker cannot apply the removal alone"
+            );
+            false
+        }
     }
 }
 
@@ -240,12 +260,27 @@ fn reload_keyring(config: &Config, shared: &Shared) -> Result<(), String> {
     Ok(())
 }
 
-/// Logs and counts the result of reading a file again.
+/// What the broker does after a file could not be read again.
+const GOES_ON: &str = "the broker continues to use the old one";
+/// What the broker does while the store cannot record a directory file.
+const GOES_ON_WITHOUT_WHAT_WENT: &str = "the broker applies the removals of entries at once, and the other changes \
+    when the store can record the file";
+
+/// Logs and counts the result of reading a file again. If that failed, the old content is still in use.
 fn report(shared: &Shared, what: &'static str, result: Result<(), String>) {
+    report_with(shared, what, result, GOES_ON);
+}
+
+/// Logs and counts the result of reading a file again. `goes_on` says what the broker does if that failed.
+fn report_with(
+    shared: &Shared,
+    what: &'static str,
+    result: Result<(), String>,
+    goes_on: &'static str,
+) {
     let thing = match what {
-        "configuration of object stores" => {
-            "configuration of object stores (the files that [s3] names)"
-        }
+        // The settings in the section itself apply at the next start.
+        "configuration of object stores" => "content of the files that [s3] names",
         what => what,
     };
     let outcome = match result {
@@ -254,7 +289,7 @@ fn report(shared: &Shared, what: &'static str, result: Result<(), String>) {
             "ok"
         }
         Err(error) => {
-            tracing::error!(%error, "the new {thing} could not be loaded; the broker continues to use the old one");
+            tracing::error!(%error, "the new {thing} could not be loaded; {goes_on}");
             "failed"
         }
     };
