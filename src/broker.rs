@@ -115,7 +115,7 @@ impl Broker {
             Standing::Fresh | Standing::Stale(_) => Ok(()),
             Standing::Cut(_) => Err(Error::ServiceUnavailable("the list of revocations")),
             Standing::Distrusted => Err(Error::ServiceUnavailable(
-                "the store, which was changed by something other than a broker,",
+                "the store, whose content cannot be verified,",
             )),
         }
     }

@@ -19,7 +19,7 @@ pub struct Feed {
     confirmed_at: AtomicU64,
     refuse_after: Duration,
     fault: Mutex<Option<String>>,
-    /// Whether nothing is accepted, because the database contains something that no broker wrote.
+    /// Whether nothing is accepted, because the content of the database cannot be verified.
     is_distrusted: AtomicBool,
     nudge: Notify,
 }
@@ -34,7 +34,8 @@ pub enum Standing {
     Stale(Duration),
     /// The head has not been confirmed for longer than the configured bound: nothing is accepted.
     Cut(Duration),
-    /// The database contains something that no broker wrote: nothing is accepted.
+    /// The content of the database cannot be verified, because something other than a broker wrote it, it is damaged,
+    /// or this node lacks a master key: nothing is accepted. [`Feed::fault`] says which.
     Distrusted,
 }
 
@@ -73,7 +74,7 @@ impl Feed {
         self.is_distrusted.store(false, Ordering::Release);
     }
 
-    /// Records that the database contains something that no broker wrote. Nothing is accepted until the next
+    /// Records that the content of the database cannot be verified. Nothing is accepted until the next
     /// [`Feed::confirm`]. Returns whether `why` is a new reason.
     pub fn distrust(&self, why: String) -> bool {
         self.is_distrusted.store(true, Ordering::Release);

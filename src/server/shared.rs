@@ -139,7 +139,7 @@ impl Shared {
                 Standing::Stale(age) | Standing::Cut(age) => age.as_secs(),
                 Standing::Distrusted => {
                     return Err(self.broker.feed.fault().unwrap_or_else(|| {
-                        "something other than a broker changed the store".to_owned()
+                        "the content of the store cannot be verified".to_owned()
                     }));
                 }
             };
