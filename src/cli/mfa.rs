@@ -108,12 +108,15 @@ async fn enroll(
             let deleted = client
                 .iam("DeleteVirtualMFADevice", &[("SerialNumber", serial)])
                 .await;
-            if let Err(error) = deleted {
-                print::note(format_args!(
+            match deleted {
+                Ok(_) => print::note(format_args!(
+                    "The device {serial} was not enabled, and is deleted."
+                )),
+                Err(error) => print::note(format_args!(
                     "The device {serial} was not enabled, and could not be deleted: {}\nDelete it before you enroll a \
                      device with this name again: `aws iam delete-virtual-mfa-device --serial-number {serial}`",
                     print::visible(&error.to_string())
-                ));
+                )),
             }
         }
     }

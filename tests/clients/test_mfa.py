@@ -163,7 +163,7 @@ def test_a_phone_is_enrolled_from_the_terminal(world, environment):
     assert serial in [d["SerialNumber"] for d in iam(world).list_mfa_devices(UserName="bob")["MFADevices"]]
     # Whoever gives up leaves nothing behind.
     given_up = subprocess.run([*enroll, "--device-name", "no"], env=environment, text=True, input="", capture_output=True)
-    assert given_up.returncode == 1
+    assert given_up.returncode == 1 and "was not enabled, and is deleted" in given_up.stderr
     assert not any(d["SerialNumber"].endswith("/no") for d in iam(world).list_virtual_mfa_devices()["VirtualMFADevices"])
 
 
