@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{ConfigArgument, Failure, journal, print};
 use crate::base::clock::{Clock, SystemClock, Timestamp};
-use crate::clock_mark::{ClockMark, ClockMarkFile};
+use crate::clock_mark::{ClockMark, ClockMarkError, ClockMarkFile};
 use crate::commands;
 use crate::config::Config;
 use crate::mfa;
@@ -61,7 +61,14 @@ pub(super) fn run(command: ClockCommand) -> Result<(), Failure> {
         },
         // The earlier time is lost with the file; all sessions end in either case.
         Err(error) => {
-            print::note(format_args!("{error}"));
+            match error {
+                ClockMarkError::Content(path) => print::note(format_args!(
+                    "{}: the content of this file is damaged, so the latest time that this node has seen is unknown; \
+                     a new file is written.",
+                    path.display()
+                )),
+                ClockMarkError::File(error) => print::note(format_args!("{error}")),
+            }
             now
         }
     };

@@ -317,7 +317,11 @@ async fn op_05_the_command_says_what_it_does_and_the_log_names_it() {
     // A mark that cannot be read is refused, and the same command writes it anew.
     brevet::files::write_private(file.path(), b"{").unwrap();
     home.refused("store.watermark.clock");
-    accept(&home);
+    let said = accept(&home);
+    assert!(
+        said.contains("is damaged") && !said.contains("brevet clock accept"),
+        "{said}"
+    );
     let daemon = home.serve();
     assert!(home.client(&daemon).assume_role(&role).await.is_ok());
 }
