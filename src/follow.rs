@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::broker::Broker;
 use crate::directory_file::Serving;
 use crate::store::Node;
-use error::FollowError;
+pub use error::FollowError;
 use report::Reports;
 use step::Follower;
 

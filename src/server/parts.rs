@@ -13,7 +13,7 @@ use crate::commands::{self, CommandContext};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::directory_file::{Compiled, DirectoryFile, Serves, Taker};
-use crate::follow;
+use crate::follow::{self, FollowError};
 use crate::keyring_file;
 use crate::master_key::MasterKey;
 use crate::revocations::Revocations;
@@ -312,5 +312,8 @@ pub async fn load_store(
     follow::load(store, master_key)
         .await
         .map(|(directory, _)| directory)
-        .map_err(|e| StartError::Rows(e.to_string()))
+        .map_err(|error| match error {
+            FollowError::Store(error) if !error.is_tampering() => StartError::Store(error),
+            error => StartError::Rows(error.to_string()),
+        })
 }

@@ -10,7 +10,7 @@ use crate::cli::second_factor;
 use crate::directory::Directory;
 use crate::directory_file::DirectoryFile;
 use crate::master_key::MasterKey;
-use crate::server;
+use crate::server::{self, StartError};
 use crate::session::keyring::Keyring;
 use crate::store::{Access, DirectoryEntries, Store, StoreError, WatermarkError};
 use crate::upkeep;
@@ -18,6 +18,15 @@ use crate::upkeep;
 /// The maximum number of entries missing from the directory file that are named; the others are only
 /// counted.
 const MAX_GONE: usize = 5;
+
+/// Why something cannot be used, and what to do about it.
+type Advised = (String, &'static str);
+
+const FIX_DATABASE: &str = "check the log of PostgreSQL, or the file system of the SQLite store";
+const FIX_FILE: &str =
+    "correct the file, or restore the master key file with which its secrets were sealed";
+const FIX_ROWS: &str =
+    "restore the master key file, or restore the store from a backup (`brevet restore FILE`)";
 
 impl Look<'_> {
     pub(super) async fn store(&mut self, key: Option<&MasterKey>) -> Option<Store> {
@@ -32,11 +41,7 @@ impl Look<'_> {
                 self.lines.push(ok("store", says));
             }
             Err(error) => {
-                self.lines.push(failed(
-                    "store",
-                    error,
-                    "check the log of PostgreSQL, or the file system of the SQLite store",
-                ));
+                self.lines.push(failed("store", error, FIX_DATABASE));
                 return None;
             }
         }
@@ -141,22 +146,22 @@ impl Look<'_> {
     /// Compiles a directory file with the ids that the store keeps for its entries. Nothing is written.
     ///
     /// # Errors
-    /// A text for the operator, if the file breaks a rule or the store cannot be read.
+    /// What is wrong and what to do, if the file breaks a rule or the store cannot be read.
     async fn directory_file(
         &mut self,
         file: &DirectoryFile,
         store: Option<&Store>,
-    ) -> Result<Directory, String> {
+    ) -> Result<Directory, Advised> {
         let kept = match store {
             Some(store) => store
                 .directory_entries()
                 .await
-                .map_err(|error| error.to_string())?,
+                .map_err(|error| (error.to_string(), FIX_DATABASE))?,
             None => DirectoryEntries::default(),
         };
         let compiled = file
             .compile(&kept, &SystemEntropy::new())
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| (error.to_string(), FIX_FILE))?;
         let gone: Vec<String> = compiled.gone(&kept).map(ToString::to_string).collect();
         if compiled.made > 0 && store.is_some() {
             self.lines.push(ok(
@@ -196,15 +201,7 @@ impl Look<'_> {
         let (place, loaded) = self.loaded_directory(store, key).await?;
         let directory = match loaded {
             Ok(directory) => directory,
-            Err(error) => {
-                let fix = match config.directory {
-                    Some(_) => {
-                        "correct the file, or restore the master key file with which its secrets were sealed"
-                    }
-                    None => {
-                        "restore the master key file, or restore the store from a backup (`brevet restore FILE`)"
-                    }
-                };
+            Err((error, fix)) => {
                 self.lines.push(failed("directory", error, fix));
                 return None;
             }
@@ -226,18 +223,21 @@ impl Look<'_> {
         &mut self,
         store: Option<&Store>,
         key: Option<&Arc<MasterKey>>,
-    ) -> Option<(String, Result<Directory, String>)> {
+    ) -> Option<(String, Result<Directory, Advised>)> {
         let config = self.config;
         let Some(path) = &config.directory else {
             let loaded = server::load_store(store?, key?).await;
-            let loaded = loaded.map_err(|error| error.to_string());
+            let loaded = loaded.map_err(|error| match error {
+                StartError::Store(error) => (error.to_string(), FIX_DATABASE),
+                error => (error.to_string(), FIX_ROWS),
+            });
             return Some(("in the store".to_owned(), loaded));
         };
         let file =
             DirectoryFile::read(path, config.master_key.as_deref(), config.issuer.as_deref());
         let loaded = match file {
             Ok(file) => self.directory_file(&file, store).await,
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err((error.to_string(), FIX_FILE)),
         };
         Some((path.display().to_string(), loaded))
     }
@@ -281,12 +281,7 @@ impl Look<'_> {
         let ending = match upkeep::endings(store, directory, ages, until).await {
             Ok(ending) => ending,
             Err(error) => {
-                let line = failed(
-                    "access keys",
-                    error,
-                    "check the log of PostgreSQL, or the file system of the SQLite store",
-                );
-                return self.lines.push(line);
+                return self.lines.push(failed("access keys", error, FIX_DATABASE));
             }
         };
         for ending in &ending {
