@@ -221,16 +221,23 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError`] that names the missing resource.
     pub fn refers_to_what_is_there(&self, resource: &Resource) -> Result<(), DirectoryError> {
-        self.check_links(&resource.name().to_string(), resource)
+        self.check_links(&resource.name().to_string(), resource, "")
     }
 
-    fn check_links(&self, place: &str, resource: &Resource) -> Result<(), DirectoryError> {
+    /// Checks that the snapshot has every resource to which `resource` refers. `of_policies` continues the error about
+    /// a missing policy.
+    fn check_links(
+        &self,
+        place: &str,
+        resource: &Resource,
+        of_policies: &str,
+    ) -> Result<(), DirectoryError> {
         for link in resource.links() {
             if self.has(link.kind, &link.id) {
                 continue;
             }
             let hint = if link.kind == ResourceKind::Policy {
-                " in Policies; add the policy with its document"
+                of_policies
             } else {
                 ""
             };

@@ -52,7 +52,8 @@ impl Directory {
                 master_key,
             };
             resource.insert(&mut directory, &how)?;
-            directory.check_links(&place, &resource)?;
+            let hint = " in Policies; add the policy with its document";
+            directory.check_links(&place, &resource, hint)?;
             let key = (resource.kind(), resource.folded());
             entries.insert(key, resource.without_clear_secret());
         }

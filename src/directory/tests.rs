@@ -23,6 +23,25 @@ fn compile(value: &serde_json::Value) -> Result<Directory, DirectoryError> {
 }
 
 #[test]
+fn what_a_row_of_the_store_lacks_is_not_looked_for_in_a_file() {
+    let text = minimal()["GroupDetailList"][0].to_string();
+    let group = Resource::parse(ResourceKind::Group, &text).unwrap();
+    let error = Directory::empty()
+        .unwrap()
+        .refers_to_what_is_there(&group)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.ends_with("there is no policy `arn:aws:iam::111122223333:policy/P`"),
+        "{error}"
+    );
+    let mut file = minimal();
+    file["Policies"] = json!([]);
+    let error = compile(&file).unwrap_err().to_string();
+    assert!(error.contains("in Policies; add the policy"), "{error}");
+}
+
+#[test]
 fn an_export_compiles() {
     let directory = compile(&minimal()).unwrap();
     let key = directory.access_key("AKIATESTTESTTESTTEST").unwrap();
