@@ -31,7 +31,8 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Starts to track the first directory file of this process, and warns if other brokers' files have more entries.
+    /// Starts to track the first directory file of this process, and warns if other brokers' files may have more
+    /// entries.
     pub fn new(serves: Serves) -> Self {
         serves.warn_of_what_is_left();
         Self {
@@ -41,7 +42,7 @@ impl Serving {
         }
     }
 
-    /// Records which directory file is in use from now on, and warns if other brokers' files have more entries.
+    /// Records which directory file is in use from now on, and warns if other brokers' files may have more entries.
     pub fn set(&self, serves: Serves) {
         serves.warn_of_what_is_left();
         self.now.store(Arc::new(serves));
@@ -94,8 +95,9 @@ impl Serves {
         if self.left > 0 {
             tracing::warn!(
                 entries = self.left,
-                "another broker on this store uses a directory file with entries that this broker's file does not \
-                 have; the sessions of these entries end only when that broker gets the same file or stops"
+                "the store has recorded entries that this broker's directory file does not have, and another broker \
+                 uses another file, which may have them; the sessions of these entries end only when no connected \
+                 broker uses another file any more"
             );
         }
     }
