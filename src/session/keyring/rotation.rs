@@ -55,7 +55,8 @@ impl Keyring {
         let next = self.keys.iter().position(|k| k.state == KeyState::Next);
         let next = next.ok_or_else(|| {
             content("Keys: no key has the State `next`, so there is no published key that a rotation could put into \
-                use")
+                use; copy the keyring file of a broker that has one, or run `brevet keyring revoke` with the id of the \
+                current key, which ends its sessions and makes a new current and a new next key")
         })?;
         for (i, key) in self.keys.iter_mut().enumerate() {
             if i == next || key.state == KeyState::Current {
@@ -232,6 +233,22 @@ fn signing_key(
 mod tests {
     use super::*;
     use crate::base::entropy::SystemEntropy;
+
+    #[test]
+    fn the_way_out_of_a_keyring_without_a_next_key_makes_one() {
+        let (entropy, now) = (SystemEntropy::new(), Timestamp::from_seconds(1_000));
+        let lacking = || {
+            let mut keyring = Keyring::generate(&entropy, now).unwrap();
+            keyring.keys.retain(|key| key.state != KeyState::Next);
+            Keyring::parse(&keyring.to_bytes().unwrap()).unwrap()
+        };
+        let refused = lacking().rotate(&entropy, now).err().unwrap().to_string();
+        assert!(refused.contains("brevet keyring revoke"), "{refused}");
+        let keyring = lacking();
+        let current = BTreeSet::from([text_id(keyring.current().unwrap().id())]);
+        let renewed = keyring.without(&current, &entropy, now).unwrap();
+        assert!(renewed.current().is_some() && renewed.rotate(&entropy, now).is_ok());
+    }
 
     #[test]
     fn a_keyring_is_written_read_and_rotated() {
