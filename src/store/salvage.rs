@@ -48,14 +48,18 @@ impl Fault {
         )
     }
 
-    /// Tells an operator whether accepting the store repairs or deletes this row.
-    fn says_what_becomes_of_it(&self) -> String {
-        let fate = if self.convert.is_empty() {
-            "is deleted"
+    /// Tells an operator what accepting the store does to this row.
+    fn says_what_becomes_of_it(&self, is_repaired: bool) -> String {
+        let (name, why) = (&self.name, &self.why);
+        if is_repaired {
+            format!("{name} is repaired: {why}")
+        } else if self.convert.is_empty() {
+            format!("{name} is deleted: {why}")
         } else {
-            "is repaired"
-        };
-        format!("{} {fate}: {}", self.name, self.why)
+            format!(
+                "{name} is deleted, since it cannot be repaired beside another row of the same name: {why}"
+            )
+        }
     }
 }
 
@@ -137,11 +141,11 @@ pub(super) async fn mend(
         }
     }
     for fault in faults(engine, &mut *connection, usize::MAX).await? {
-        told.push(fault.says_what_becomes_of_it());
         let done = match conversion(engine, &fault) {
             Some(sql) => run(&mut *connection, &sql, Some(&fault.place)).await?,
             None => 0,
         };
+        told.push(fault.says_what_becomes_of_it(done != 0));
         // A row that cannot be repaired, since another row has its name, is deleted.
         if done == 0 {
             let place = place_of(engine);
@@ -405,5 +409,34 @@ mod tests {
         there.sort();
         known.sort();
         assert_eq!(there, known);
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_repaired_is_said_to_be_deleted() {
+        let now = Timestamp::from_seconds(1_000_000);
+        let entropy = SystemEntropy::new();
+        let store = Store::open(&Place::Memory, Access::Create, None, now, &entropy)
+            .await
+            .unwrap();
+        let mut lease = store.lease(Purpose::Background).await.unwrap();
+        let connection = lease.raw().unwrap();
+        // SQLite counts bytes and text as different keys, and both become the same text.
+        let sql = "INSERT INTO directory_entries (kind, id, identity, version, mac) VALUES \
+                   ('user', 'one', 'a', 1, ''), ('user', CAST('one' AS BLOB), 'a', 1, ''), \
+                   ('user', CAST('two' AS BLOB), 'a', 1, '')";
+        sqlx::raw_sql(sql).execute(&mut *connection).await.unwrap();
+        let told = mend(Engine::Memory, &mut *connection).await.unwrap();
+        assert_eq!(
+            told,
+            [
+                "directory entry user one is deleted, since it cannot be repaired beside another row of the same \
+                 name: columns of another type: id",
+                "directory entry user two is repaired: columns of another type: id",
+            ]
+        );
+        let sql = "SELECT id FROM directory_entries ORDER BY id";
+        let rows = sqlx::query(sql).fetch_all(connection).await.unwrap();
+        let left: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(left, ["one", "two"]);
     }
 }
