@@ -221,16 +221,29 @@ pub(super) fn postgres_options(
     no_other_settings(url, password, |variable| {
         std::env::var_os(variable).is_some()
     })?;
-    let mut options = driver_options(url)?;
-    if let Some(password) = password {
-        let set = options.database_url.set_password(Some(password.expose()));
-        set.map_err(|()| {
-            StoreError::Address(
-                "password_file: a password needs a host in `url`; name the host, or remove `password_file`"
-                    .to_owned(),
-            )
-        })?;
+    let options = driver_options(url)?;
+    match password {
+        Some(password) => with_password(options, password),
+        None => Ok(options),
     }
+}
+
+/// Adds a password to the driver's options.
+fn with_password(
+    mut options: AnyConnectOptions,
+    password: &Secret<String>,
+) -> Result<AnyConnectOptions, StoreError> {
+    let url = &mut options.database_url;
+    let unusable = || {
+        let rule = "password_file: a password cannot be added to `url`; remove `password_file`";
+        StoreError::Address(rule.to_owned())
+    };
+    // A URL without a host cannot have a password. The driver still connects to the socket that `host` names.
+    if url.host_str().unwrap_or_default().is_empty() {
+        url.set_host(Some("localhost")).map_err(|_| unusable())?;
+    }
+    url.set_password(Some(password.expose()))
+        .map_err(|()| unusable())?;
     Ok(options)
 }
 
@@ -346,6 +359,24 @@ mod tests {
         let said = "postgres://b@db:5432/b?sslmode=verify-full&sslrootcert=ca.pem";
         assert_eq!(refused(said, "PGSSLROOTCERT"), Ok(()));
         assert_eq!(refused(said, "PGPORT"), Ok(()));
+    }
+
+    #[test]
+    fn a_password_goes_to_the_socket_that_the_url_names() {
+        let password = Secret::new("p w".to_owned());
+        for (url, with) in [
+            (
+                "postgres:///b?host=/run/postgresql",
+                "postgres://:p%20w@localhost/b?host=/run/postgresql",
+            ),
+            (
+                "postgres://u@db:1/b?sslmode=verify-full",
+                "postgres://u:p%20w@db:1/b?sslmode=verify-full",
+            ),
+        ] {
+            let options = with_password(driver_options(url).unwrap(), &password).unwrap();
+            assert_eq!(options.database_url.as_str(), with);
+        }
     }
 
     #[test]
