@@ -165,7 +165,10 @@ pub fn main() -> ExitCode {
         ));
         return ExitCode::from(2);
     }
-    let judges = matches!(&arguments.command, Command::Policy(_) | Command::Saml(_));
+    let judges = matches!(
+        &arguments.command,
+        Command::Policy(_) | Command::Saml(_) | Command::Audit(_) | Command::Check(_)
+    );
     let for_a_shell = matches!(&arguments.command, Command::AssumeRole(a) if a.is_for_a_shell());
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,7 +14,7 @@ use crate::base::legible::Form;
 /// has its own log.
 const DEFAULT_LOG: &str = "warn,brevet=info,h2=error,sqlx::postgres::notice=off";
 
-/// The format of the log.
+/// How lines of the log are written to standard error. Commands write text unless `--log-format` says otherwise.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum LogFormat {
     /// Text for people
@@ -30,7 +30,7 @@ pub struct LogArguments {
     /// libraries]
     #[arg(long, env = "BREVET_LOG", value_name = "FILTER")]
     pub log: Option<String>,
-    /// The format of the log [default: text]
+    /// How lines of the log are written to standard error [default: text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 }

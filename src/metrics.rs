@@ -105,7 +105,8 @@ pub struct Metrics {
     pub store_unverified_seconds: Gauge,
     /// Seconds since the store last confirmed that this broker has every change of the feed.
     pub feed_age_seconds: Gauge,
-    /// The number of brokers that had not confirmed the last revocation when the call was answered.
+    /// The number of brokers that had not confirmed the last revocation when the call was answered. A revocation after
+    /// which the store did not say which brokers have confirmed it leaves the number unchanged.
     pub revocations_pending_nodes: Gauge,
     /// Callers that are waiting for a connection to the database.
     pub store_waiting: Family<StorePool, Gauge>,
@@ -233,7 +234,8 @@ impl Metrics {
             revocations_pending_nodes: made(
                 of,
                 "revocations_pending_nodes",
-                "Brokers that had not confirmed the last revocation when its call was answered",
+                "Brokers that had not confirmed the last revocation when its call was answered; unchanged by a revocation \
+                 after which the store did not say which brokers have confirmed it",
             ),
             store_waiting: made(
                 of,

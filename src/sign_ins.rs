@@ -1,5 +1,5 @@
-//! The settings of sign-ins, and the device flows that are open on this node. This module decides nothing about a
-//! person.
+//! The settings of sign-ins, and the device flows that are open on this node. Who a person is, and
+//! what the person may do, is decided in [`crate::upstream`] and [`crate::sign_in`].
 
 mod devices;
 mod settings;

@@ -31,7 +31,11 @@ impl Unproven {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     Ended,
-    Header,
+    /// A field of the token's header; `fault` is the end of a sentence about the field.
+    Header {
+        field: &'static str,
+        fault: &'static str,
+    },
     Malformed,
     OwnIssuer,
     UnknownIssuer,
@@ -62,28 +66,50 @@ impl Reason {
     pub fn text(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Saml(refusal) => return refusal.to_string().into(),
-            Self::Ended => "ended",
-            Self::Header => "the header of the token is not accepted",
-            Self::Malformed => "malformed",
+            Self::Header { field, fault } => {
+                return format!("the field `{field}` of the token's header {fault}").into();
+            }
+            Self::Ended => "the credentials or the sign-in of the caller have ended",
+            Self::Malformed => {
+                "the token is not a well-formed JWT, is too long, or has control characters in its claims"
+            }
             Self::OwnIssuer => "the token was issued by this broker itself",
-            Self::UnknownIssuer => "unknown issuer",
-            Self::UnknownKey => "unknown key",
+            Self::UnknownIssuer => {
+                "the account has no identity provider for this issuer, or the one at which the person signed in is gone"
+            }
+            Self::UnknownKey => {
+                "the provider has no usable key with the key id (`kid`) in the token's header"
+            }
             Self::KeysUnavailable => "the provider's keys could not be fetched",
             Self::Signature => "the signature is not valid",
-            Self::NoSubject => "no sub",
-            Self::NotAnIdToken => "not an ID token",
-            Self::AmbiguousClaims => "ambiguous claims",
-            Self::MethodsTooLong => "amr too long",
+            Self::NoSubject => "the token has no claim `sub` of 1 to 255 characters",
+            Self::NotAnIdToken => {
+                "the token is not an ID token: it has the claim `events`, or its claim `typ` is neither ID nor JWT"
+            }
+            Self::AmbiguousClaims => {
+                "the token has two claims whose names differ only in case, or more than 500 claims"
+            }
+            Self::MethodsTooLong => "the claim `amr` of the token is longer than 1,024 bytes",
             Self::ProviderChanged => {
                 "the provider was changed while this call was waiting for its keys"
             }
-            Self::Times => "times",
-            Self::NoExpiry => "no exp",
-            Self::NoIssueTime => "no iat",
-            Self::Expired => "expired",
-            Self::NotValidYet => "not valid yet",
-            Self::AuthorizedParty => "azp",
-            Self::Audience => "aud",
+            Self::Times => {
+                "the claims `exp`, `iat` and `nbf` of the token must be numbers of seconds since 1970"
+            }
+            Self::NoExpiry => "the token has no claim `exp`",
+            Self::NoIssueTime => "the token has no claim `iat`",
+            Self::Expired => {
+                "the token has expired, or the user's session at the identity provider has ended"
+            }
+            Self::NotValidYet => {
+                "the token is not valid yet: its `iat` or `nbf` is more than 60 seconds in the future"
+            }
+            Self::AuthorizedParty => {
+                "the claim `azp` of the token is not a client id of the provider"
+            }
+            Self::Audience => {
+                "the audience (`aud`) of the token or sign-in does not fit the client ids of the provider"
+            }
             Self::UnknownSamlProvider => {
                 "the account of the role has no SAML provider with this ARN"
             }

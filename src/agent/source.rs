@@ -111,7 +111,8 @@ impl BrokerSource {
     /// The client with which to call the broker as this agent.
     ///
     /// # Errors
-    /// A file of the identity cannot be read or used, or the broker refuses the node's token or does not answer.
+    /// A file of the identity, or the CA file, cannot be read. Or its content cannot be used, or the broker refuses the
+    /// node's token or does not answer, unless the node still has an earlier session that is good, which is then used.
     pub async fn client(&self) -> Result<Client, FetchError> {
         let mut known = self.known.lock().await;
         let files = self.identity_files()?;

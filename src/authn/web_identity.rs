@@ -95,7 +95,7 @@ pub async fn logout_token(
 /// Returns the token, or the refusal of one that could not be parsed.
 fn read<'t>(token: Result<Unverified<'t>, TokenError>) -> Result<Unverified<'t>, Box<Unproven>> {
     token.map_err(|error| match error {
-        TokenError::Header => not_vouched(Reason::Header),
+        TokenError::Header { field, fault } => not_vouched(Reason::Header { field, fault }),
         _ => not_vouched(Reason::Malformed),
     })
 }

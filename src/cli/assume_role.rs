@@ -19,7 +19,8 @@ Examples:
       Proves who you are with the provider's token instead of an access key.
 
   brevet assume-role --saml-response-file r --saml-provider-arn \"$IDP\" --role-arn \"$ROLE\"
-      Proves who you are with the response of the SAML identity provider IDP.";
+      Proves who you are with the response of a SAML identity provider. IDP is the ARN of the
+      SAML provider at the broker, ROLE that of the role.";
 
 /// Get credentials for a role, over gRPC
 ///

@@ -72,7 +72,7 @@ Examples:
       Keeps the store in a SQLite file, for one broker.
   brevet init /var/lib/brevet --store postgres://brevet@db/brevet --store-password-file db.pass
       Keeps the store in PostgreSQL, for several brokers. Copy brevet.toml, master.key,
-      keyring.json and store.watermark to the others.";
+      keyring.json, store.watermark and db.pass to the others, each to the same path.";
 
 /// Make a configuration, its keys, a store and a first administrator
 ///
@@ -399,8 +399,9 @@ fn make(
         if !store.is_new() {
             return Err::<(), Failure>(
                 format!(
-                    "{}: this store already holds a directory; to add a broker to this store, copy the configuration, \
-                    keys and watermark of another broker instead of running init",
+                    "{}: this store already holds a directory; to add a broker to this store, copy brevet.toml and the \
+                    files that it names (master key, keyring, watermark, password and CA) from another broker \
+                    instead of running init",
                     config.store
                 )
                 .into(),

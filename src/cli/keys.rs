@@ -198,7 +198,7 @@ fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
     ))?;
     let list: Vec<&str> = ids.iter().map(String::as_str).collect();
     print::line(format_args!(
-        "Revoked by change {sequence}: {}",
+        "These keys are revoked by change {sequence}: {}",
         list.join(", ")
     ))?;
     print::note("Every connected broker stops using these keys within 2 s. This cannot be undone.");

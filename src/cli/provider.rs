@@ -18,7 +18,9 @@ const MAX_SECRET_BYTES: u64 = 4_096;
 
 const EXAMPLES: &str = "\
 Examples:
-  brevet provider secret --config brevet.toml --arn \"$IDP\" --client-id brevet --file -";
+  brevet provider secret --config brevet.toml --arn \"$IDP\" --client-id brevet --file -
+      Reads the client secret from standard input. IDP is the provider's ARN:
+      arn:aws:iam::111122223333:oidc-provider/idp.example.com";
 
 const SECRET_EXAMPLES: &str = "\
 Examples:

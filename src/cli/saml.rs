@@ -36,7 +36,9 @@ pub(super) const NEAR: Duration = Duration::from_secs(30 * 86_400);
 const EXAMPLES: &str = "\
 Examples:
   brevet saml inspect --metadata idp.xml --audience urn:sp --recipient https://sp/acs response
-  brevet saml put-provider --config brevet.toml --arn \"$IDP\" --metadata idp.xml";
+  brevet saml put-provider --config brevet.toml --arn \"$IDP\" --metadata idp.xml
+      Creates the provider, or renews its metadata. IDP is its ARN:
+      arn:aws:iam::111122223333:saml-provider/corp";
 
 const INSPECT_EXAMPLES: &str = "\
 Examples:
@@ -44,7 +46,8 @@ Examples:
   brevet saml inspect --metadata idp.xml --at 2026-01-02T03:04:05Z --output json -
       Reads standard input, and checks the response as of the time when it was sent.
   brevet saml inspect --config brevet.toml --provider-arn \"$IDP\" --role-arn \"$ROLE\" response
-      Checks the response as the broker does: with its directory and its [saml] section.";
+      Checks the response as the broker does: with its directory and its [saml] section.
+      IDP is the ARN of the SAML provider, ROLE that of the role.";
 
 /// Inspect SAML responses, and renew the metadata of SAML providers
 ///
@@ -233,7 +236,8 @@ pub(super) fn metadata_warnings(idp: &Metadata, now: Timestamp) -> Vec<String> {
     let mut warnings = idp.unusable_keys().to_vec();
     for key in idp.signing_keys().iter().filter(|key| !key.is_valid(now)) {
         warnings.push(format!(
-            "the signing certificate with the SHA-256 digest {} is valid from {} to {} only",
+            "the signing certificate with the SHA-256 digest {} is not valid now, but from {} to {}: responses signed \
+             with its key are refused. If it has expired, import the identity provider's current metadata",
             key.fingerprint(),
             key.not_before(),
             key.not_after()

@@ -26,7 +26,8 @@ Examples:
   brevet configure sso --new-profile dev --endpoint https://sts.example.com
       Signs you in, and asks for the account and the role.
   brevet configure sso --new-profile dev --account-id 111122223333 --role-name Developer
-      Asks nothing.";
+      With the broker's address in BREVET_ENDPOINT. Signs you in as well, but does not ask for
+      the account and the role.";
 
 /// Write profiles of ~/.aws/config
 ///

@@ -32,7 +32,7 @@ Examples:
   brevet credential-process --profile alice --role arn:aws:iam::111122223333:role/Deploy
       Prints JSON, from the cache if that has credentials of the role with enough time left.
   brevet credential-process --role \"$ROLE\" --web-identity-token-file /run/app/jwt --no-cache
-      Proves who you are with a token, and stores nothing in the cache.
+      Proves who you are with a token, and stores nothing in the cache. ROLE is the role's ARN.
   brevet credential-process --profile alice --role Deploy --endpoint https://sts.example.com
       Is for `credential_process = ` in ~/.aws/config. Write the program's whole path there.";
 

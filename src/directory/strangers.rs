@@ -13,7 +13,8 @@ pub const UNBOUND_SUBJECT: &str = "brevet:unbound-subject";
 /// value is `true`.
 pub const PUBLIC: &str = "brevet:public";
 
-/// Checks whom a trust policy allows. Returns the tags of the role that override a rule.
+/// Checks whom a trust policy allows. Returns those of the role's tags [`UNBOUND_SUBJECT`] and [`PUBLIC`] that switch
+/// off a rule which the policy would otherwise break.
 ///
 /// # Errors
 /// A text with the rule that is broken and not overridden, and with the tag that would override it.

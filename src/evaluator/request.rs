@@ -74,7 +74,8 @@ impl<'a> Principal<'a> {
 /// A request to decide: a principal wants to perform an action on a resource.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// The caller, as Principal elements and account rules see it.
+    /// The caller. Principal elements are matched against it, and its account decides whether the rules for one account
+    /// or those for cross-account access apply.
     pub principal: Principal<'a>,
     /// The action, as `service:Name`.
     pub action: &'a str,

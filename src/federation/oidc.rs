@@ -74,7 +74,7 @@ pub fn identity(
     let claims = token.flattened();
     let claims = claims.ok_or_else(|| {
         invalid(
-            "The token has two claims whose names differ only in case",
+            "The token has two claims whose names differ only in case, or more than 500 claims",
             Reason::AmbiguousClaims,
         )
     })?;

@@ -8,8 +8,8 @@ use crate::directory::Directory;
 const MAX_WARNED: usize = 50;
 
 /// Logs the warnings about a directory that was just loaded. If the directory is a file, the roles
-/// whose tags override a rule are also written to the audit log. A directory in the store needs no
-/// such record, because every change of it is in the audit log already.
+/// whose tags switch off a rule about whom a trust policy may allow are also written to the audit log. A directory in
+/// the store needs no such record, because every change of it is in the audit log already.
 pub fn announce(broker: &Broker, directory: &Directory) {
     let mut warnings: Vec<String> = directory
         .own_provider(broker.issuer.as_deref())

@@ -76,8 +76,8 @@ fn record_change(broker: &Broker, change: &Change, detail: Detail) -> Option<()>
     broker.audit.note(&record).ok()
 }
 
-/// Writes the roles of a directory file whose tags override a rule to the audit log. Logs an error for each role with
-/// which that is impossible.
+/// Writes the roles of a directory file whose tags switch off a rule about whom a trust policy may allow to the audit
+/// log. Logs an error for each role with which that is impossible.
 pub(super) fn write_down_overridden(broker: &Broker, directory: &Directory) {
     for role in directory.roles().filter(|role| !role.overridden.is_empty()) {
         if record_overridden(broker, role).is_none() {

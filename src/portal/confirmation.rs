@@ -43,7 +43,8 @@ pub(super) struct ConfirmPage<'a> {
     pub(super) frame: Frame<'a>,
     pub(super) title: &'a str,
     pub(super) text: &'a str,
-    /// The name of the device or key that is changed.
+    /// The name of the device or key that is changed, or of the person whom the page asks about; `None` if the text
+    /// alone says what is asked.
     pub(super) name: Option<&'a str>,
     pub(super) action: &'a str,
     pub(super) fields: Vec<(&'static str, &'a str)>,

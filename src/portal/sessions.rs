@@ -56,7 +56,8 @@ struct Shown {
     given_to: String,
 }
 
-/// The message above the list about the sign-in or session that the person wanted to end.
+/// What the message above the list says after a person wanted to end a session or another sign-in: that it was ended
+/// now (`Ended`, `SignInEnded`), or had ended before (`Gone`, `SignInGone`).
 pub(super) enum Said {
     Ended,
     Gone,

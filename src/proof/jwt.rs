@@ -24,9 +24,13 @@ pub enum TokenError {
     /// characters in its claims.
     #[error("the token does not have the form of a JWT")]
     Malformed,
-    /// The header lacks a key id, or requires something that is not supported or an algorithm that is not accepted.
-    #[error("the token's header names an algorithm or requires something that is not accepted")]
-    Header,
+    /// A field of the header is missing or has a value that is not accepted, or must not be there at all.
+    #[error("the field `{field}` of the token's header {fault}")]
+    Header {
+        field: &'static str,
+        /// What is wrong with the field, as the end of a sentence about it.
+        fault: &'static str,
+    },
     /// The signature was not made with the key, or there is no suitable key.
     #[error("the token's signature is not valid")]
     Signature,

@@ -236,8 +236,9 @@ impl Materials<'_> {
     }
 }
 
-/// How many tokens of identity providers are verified at the same time: half as many as there are processors. The other
-/// half stays free for callers who sign their requests.
+/// How many SAML responses are verified at the same time, and how many hashes of passwords are computed at the same
+/// time: for each, half as many as there are processors, but at least one. Tokens of OpenID Connect providers are not
+/// limited by this number.
 fn verifications() -> usize {
     (workers::count() / 2).max(1)
 }

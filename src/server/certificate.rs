@@ -67,9 +67,13 @@ pub fn warning(ends_at: Timestamp, now: Timestamp) -> Option<String> {
         ));
     }
     let left = ends_at.since(now);
-    let days = left.as_secs() / 86_400;
+    let within = match left.as_secs() / 86_400 {
+        0 => "in less than a day".to_owned(),
+        1 => "in 1 day".to_owned(),
+        days => format!("in {days} days"),
+    };
     (left <= WARN_BEFORE).then(|| {
-        format!("the certificate expires at {ends_at}, in {days} days; replace it (the broker notices the new file)")
+        format!("the certificate expires at {ends_at}, {within}; replace it (the broker notices the new file)")
     })
 }
 
@@ -110,7 +114,11 @@ mod tests {
         let at = |text: &str| warning(ends_at, Timestamp::from_amz(text).unwrap());
         assert_eq!(at("20260615T235959Z"), None);
         assert!(at("20260616T000000Z").unwrap().contains("in 14 days"));
-        assert!(at("20260629T235959Z").unwrap().contains("in 0 days"));
+        assert!(
+            at("20260629T235959Z")
+                .unwrap()
+                .contains("in less than a day")
+        );
         assert!(
             at("20260630T000000Z")
                 .unwrap()

@@ -15,8 +15,9 @@ pub const TAG: &str = "brevet:claims";
 pub const MAX_CLAIMS: usize = 16;
 /// Claims whose value is a list: RFC 9068 section 2.2.3.1. The tag has the members of the list, separated by blanks.
 const LISTS: [&str; 3] = ["groups", "roles", "entitlements"];
-/// Claims about the issuer and the audience of the token, and about its subject and how it was authenticated. Only the
-/// broker sets them: RFC 7519 section 4.1, RFC 8693 section 4, OpenID Connect Core 1.0 section 2, RFC 7800.
+/// Claims about the issuer and the audience of the token, about its subject and how it was authenticated, and about
+/// security events. A configuration cannot allow them: RFC 7519 section 4.1, RFC 7800, RFC 8417 section 2.2, RFC 8693
+/// section 4, OpenID Connect Core 1.0 sections 2 and 7.
 const RESERVED: [&str; 25] = [
     "iss",
     "sub",

@@ -33,7 +33,7 @@ const MAX_OF_GENERATION: usize = 16;
 const MAX_ACCESS: i64 = 32;
 /// How often the change of a family is attempted if other requests change it at the same time.
 const ATTEMPTS: usize = 8;
-/// The maximum length of a token that is read, in characters. Real tokens are much shorter.
+/// The maximum length of a token that is read, in bytes. Real tokens are much shorter.
 pub const MAX_TOKEN: usize = 256;
 
 /// The tokens that a program receives for a code, an allowed device flow or a refresh token.

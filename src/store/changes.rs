@@ -33,9 +33,11 @@ pub struct Change {
     /// `directory-entries`.
     pub kind: String,
     pub id: String,
-    /// What the change did, as a JSON object: the fields that differ (policies by digest, secrets not at all) and the
-    /// digests of the whole entry before and after; the tags of a role that override a rule; the entries of a directory
-    /// file that came or went; and the revocations. The object is empty if a secret was only resealed.
+    /// What the change did, as a JSON object, see [`crate::commands::Detail`]: the values of the differing fields
+    /// before and after (policies by digest, secrets not at all), and the digests of the whole entry; the tags of a
+    /// role that switch off a rule about whom its trust policy may allow, such as `brevet:public = true`; the entries
+    /// that were added to or removed from a directory file; and the revocations. The object is empty if a secret was
+    /// only resealed.
     pub detail: String,
     /// The present state of the entry as JSON. `None` if the entry was deleted, or if the caller did not ask for it.
     pub body: Option<String>,

@@ -61,6 +61,8 @@ pub(super) fn late(deadline: Duration) -> StoreError {
 /// The error for a database that has the tables of a store but not the store's own row.
 pub(super) fn no_store() -> StoreError {
     StoreError::Row(
-        "the row that identifies the store is missing, or says that the store was moved".to_owned(),
+        "the row that identifies the store is missing, or says that `brevet move` has moved the store. If it was moved, \
+         set [store] to the new one; otherwise, restore a backup: `brevet restore FILE`"
+            .to_owned(),
     )
 }

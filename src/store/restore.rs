@@ -15,7 +15,7 @@ use sqlx::Connection as _;
 use sqlx::Row as _;
 
 use super::changes::{Change, page};
-use super::classify::{classify, no_store};
+use super::classify::classify;
 use super::integrity::Row;
 use super::lanes::Purpose;
 use super::sqlite::{self, SqliteLock, beside};
@@ -112,7 +112,12 @@ pub async fn prepare(
         .read(Purpose::Background, DEADLINE, |c| Box::pin(head::read(c)))
         .await
         .map_err(unfit)?;
-    let head = raw.ok_or_else(no_store).map_err(unfit)?.head();
+    let missing = || StoreError::Backup {
+        path: from.to_owned(),
+        why: "the row that identifies the store is missing, or says that the store was moved"
+            .to_owned(),
+    };
+    let head = raw.ok_or_else(missing)?.head();
     Ok(Prepared {
         store,
         head,
@@ -377,7 +382,7 @@ async fn fold(place: &Path) -> Result<bool, StoreError> {
         }
         Ok(Ok(_)) | Err(_) => Err(StoreError::NotWritable(format!(
             "{}: another program, such as a brevet command, is using the store, or merging its write-ahead log took \
-             longer than 60 s; try again when that program has ended",
+             longer than 60 s; end that program, or try again later",
             place.display()
         ))),
         Ok(Err(error)) => match classify(error) {

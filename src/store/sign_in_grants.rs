@@ -27,7 +27,7 @@ const ADD_OF_KIND: &str = "INSERT INTO sign_in_grants (kind, id, also, sign_in, 
 const ADD_OF_SIGN_IN: &str = "INSERT INTO sign_in_grants (kind, id, also, sign_in, family, state, expires_at, sealed) \
      SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM store WHERE store.id = 1 AND \
      (SELECT COUNT(*) FROM sign_in_grants g WHERE g.sign_in = $4 AND g.kind = $1 AND g.expires_at > $9) < $10";
-/// The maximum length of the sealed text of a grant in characters.
+/// The maximum length of the sealed text of a grant in bytes.
 const MAX_SEALED: usize = 65_536;
 
 /// A kind of grant, which determines its name in rows and how many such grants there may be.

@@ -74,45 +74,45 @@ struct Named {
 fn read(claims: &Verified, client_id: &str, now: Timestamp) -> Result<Named, &'static str> {
     let seconds = |claim, rounded| match claims.seconds(claim, rounded) {
         Ok(Some(seconds)) => Ok(seconds),
-        _ => Err("iat and exp must be numbers of seconds since 1970"),
+        _ => Err("the claims `iat` and `exp` must be numbers of seconds since 1970"),
     };
     let audiences = claims.texts("aud").unwrap_or_default();
     if !audiences.contains(&client_id) {
-        return Err("aud");
+        return Err("the claim `aud` does not contain the client id of this broker");
     }
     let issued_at = seconds("iat", Rounded::Up)?;
     if issued_at.abs_diff(now.seconds()) > RECENT_SECONDS.unsigned_abs() {
-        return Err("iat is not within two minutes of now");
+        return Err("the claim `iat` is not within two minutes of now");
     }
     let expires_at = seconds("exp", Rounded::Down)?;
     if expires_at <= now.seconds() {
-        return Err("expired");
+        return Err("the token has expired");
     }
     let events = claims.claims().get("events").and_then(|e| e.as_object());
     if !events
         .and_then(|events| events.get(EVENT))
         .is_some_and(|event| event.is_object())
     {
-        return Err("events has no back-channel logout event");
+        return Err("the claim `events` is missing or has no back-channel logout event");
     }
     if claims.claims().contains_key("nonce") {
-        return Err("nonce must not be present, since only ID tokens have it");
+        return Err("the claim `nonce` must not be present, since only ID tokens have it");
     }
     let id = |claim: &str| match claims.claims().get(claim) {
         None => Ok(None),
         Some(value) => match value.as_str() {
             Some(text) if (1..=MAX_ID).contains(&text.len()) => Ok(Some(text.to_owned())),
-            _ => Err("sub, sid and jti must be strings of 1 to 1,024 bytes"),
+            _ => Err("the claims `sub`, `sid` and `jti` must be strings of 1 to 1,024 bytes"),
         },
     };
     let (subject, session) = (id("sub")?, id("sid")?);
     if subject.is_none() && session.is_none() {
-        return Err("sub and sid are both missing");
+        return Err("the claims `sub` and `sid` are both missing");
     }
     Ok(Named {
         subject,
         session,
-        id: id("jti")?.ok_or("no jti")?,
+        id: id("jti")?.ok_or("the claim `jti` is missing")?,
         issued_at: Timestamp::from_seconds(issued_at),
         // The id is remembered for as long as the token could be shown again.
         expires_at: Timestamp::from_seconds(expires_at.min(issued_at + 2 * RECENT_SECONDS)),
@@ -202,7 +202,7 @@ mod tests {
         let claims = Verified::for_tests(claims.as_object().unwrap().clone());
         assert_eq!(
             read(&claims, "brevet", NOW),
-            Err("sub and sid are both missing")
+            Err("the claims `sub` and `sid` are both missing")
         );
     }
 }

@@ -149,6 +149,9 @@ mod tests {
         assert_eq!(denied.foreign(), Some(format!("{status}: no such user")));
         let refused = Refused::from(Unproven::because(rejected(), Reason::NoSubject));
         assert_eq!(refused.foreign(), None);
-        assert_eq!(refused.reason().as_deref(), Some("no sub"));
+        assert_eq!(
+            refused.reason().as_deref(),
+            Some("the token has no claim `sub` of 1 to 255 characters")
+        );
     }
 }

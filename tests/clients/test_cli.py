@@ -633,7 +633,7 @@ def test_sessions_for_people_and_for_programs(person):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0 and done.stdout.startswith("Revoked by change ")
+    assert done.returncode == 0 and done.stdout.startswith("The revocation is change ")
     assert f"The access key {key} is still active and can still sign calls." in done.stderr
     assert f"brevet sessions revoke --access-key-id {key} --deactivate-access-key" in done.stderr
     assert '"Status" to "Inactive"' in done.stderr

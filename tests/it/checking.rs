@@ -272,7 +272,7 @@ const CASES: &[Case] = &[
         &[
             "not for",
             "requests for other.example.com are refused",
-            "[listen] names",
+            "`names` in [listen]",
         ],
     ),
     (

@@ -192,7 +192,7 @@ fn metadata_that_will_not_do_for_long_is_warned_of() {
     assert!(warned("2049-12-15T00:00:00Z").contains("newer metadata"));
     let late = warned("2051-01-01T00:00:00Z");
     assert_eq!(
-        late.matches("to 2050-01-01T00:00:00Z only").count(),
+        late.matches("to 2050-01-01T00:00:00Z: responses").count(),
         3,
         "{late}"
     );

@@ -95,12 +95,14 @@ impl Look<'_> {
         if !missing.is_empty() {
             says += &format!("; not for {}", missing.join(", "));
             steps.push(
-                "get a certificate for every name in [listen] names that clients call over TLS",
+                "get a certificate for each of the `names` in [listen] that clients call over TLS",
             );
         }
         if !refused.is_empty() {
             says += &format!("; requests for {} are refused", refused.join(", "));
-            steps.push("add to [listen] names the names by which clients call this broker");
+            steps.push(
+                "if clients call this broker by these names, add them to `names` in [listen]",
+            );
         }
         match steps.is_empty() {
             true => ok("certificate", says),

@@ -193,11 +193,11 @@ fn report(
     match output {
         Output::Json => print::json(&revoked(answer, &target))?,
         Output::Table if answer.other_nodes_unknown => print::line(format_args!(
-            "Revoked by change {}, which is in force on the broker that answered.",
+            "The revocation is change {}, which is in force on the broker that answered.",
             answer.sequence_number
         ))?,
         Output::Table => print::line(format_args!(
-            "Revoked by change {}, which is in force on {} of {} connected brokers.",
+            "The revocation is change {}, which is in force on {} of {} connected brokers.",
             answer.sequence_number, answer.nodes_confirmed, answer.nodes_connected
         ))?,
     }
@@ -277,7 +277,7 @@ async fn end_beside(
     .await?;
     match output {
         Output::Json => print::json(&json!({"SequenceNumber": sequence}))?,
-        Output::Table => print::line(format_args!("Revoked by change {sequence}."))?,
+        Output::Table => print::line(format_args!("The revocation is change {sequence}."))?,
     }
     print::note(format_args!(
         "Every session of {of} that was issued before now has ended; every connected broker applies this within 2 s."

@@ -258,7 +258,7 @@ impl Declared for RoleDetail {
 /// The result of [`checked`]: the trust policy that is in force for a role.
 struct Trust {
     policy: Policy,
-    /// The tags of the role that override a rule.
+    /// The tags of the role that switch off a rule about whom its trust policy may allow.
     overridden: Vec<String>,
     /// Why the role trusts nobody, if its own trust policy is not in force.
     closed: Option<Box<str>>,

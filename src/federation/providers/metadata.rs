@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-/// The maximum length of an endpoint's URL in characters.
+/// The maximum length of an endpoint's URL in bytes.
 const MAX_URL: usize = 2_048;
 
 /// The endpoints of a provider, and the features that it supports.

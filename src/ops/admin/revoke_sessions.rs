@@ -189,14 +189,17 @@ impl Operation for RevokeSessions {
             spread(cx.broker, sequence_number),
             hit.count(cx.broker, account.as_str(), cx.now)
         );
+        // If the store did not answer, the metric keeps the result of the revocation before.
+        if let Some((_, pending)) = &spread {
+            cx.broker
+                .metrics
+                .revocations_pending_nodes
+                .set(i64::try_from(pending.len()).unwrap_or(i64::MAX));
+        }
         let (nodes_connected, pending) = spread.map_or_else(
             || (None, Vec::new()),
             |(connected, pending)| (Some(connected), pending),
         );
-        cx.broker
-            .metrics
-            .revocations_pending_nodes
-            .set(i64::try_from(pending.len()).unwrap_or(i64::MAX));
         let mut target = Target { sessions, ..known };
         // The sessions of the key have ended already, whether or not this succeeds.
         let access_key_deactivated = self.deactivate && self.deactivate_key(cx).await;

@@ -184,7 +184,10 @@ fn tk_02_no_header_names_another_key() {
         let header = json!({"alg": "EdDSA", "kid": key.id(), name: value});
         assert_eq!(
             Unverified::read(&token(&header, "{}", signature)).unwrap_err(),
-            TokenError::Header,
+            TokenError::Header {
+                field: name,
+                fault: "is not accepted"
+            },
             "{name}"
         );
     }

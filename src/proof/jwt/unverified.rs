@@ -29,7 +29,7 @@ impl<'a> Unverified<'a> {
     /// Parses an ID token.
     ///
     /// # Errors
-    /// [`TokenError`] if the token is malformed, or its header is not accepted.
+    /// [`TokenError::Malformed`] or [`TokenError::Header`].
     pub fn read(token: &'a str) -> Result<Self, TokenError> {
         // An ID token has the type `JWT` or none (a JWT-SVID also `JOSE`). Access and logout tokens
         // have types of their own (RFC 9068, OpenID Connect Back-Channel Logout 1.0).
@@ -66,22 +66,32 @@ impl<'a> Unverified<'a> {
         }
         // Header fields that could select another key or change what is signed are refused.
         let foreign = ["jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc"];
-        if header.keys().any(|name| foreign.contains(&name.as_str())) {
-            return Err(TokenError::Header);
+        let unfit = |field: &'static str, fault: &'static str| TokenError::Header { field, fault };
+        if let Some(field) = foreign
+            .into_iter()
+            .find(|field| header.contains_key(*field))
+        {
+            return Err(unfit(field, "is not accepted"));
         }
-        let text = |name: &str| match header.get(name) {
+        let text = |name: &'static str| match header.get(name) {
             Some(Value::String(text)) => Ok(Some(text.as_str())),
             None => Ok(None),
-            Some(_) => Err(TokenError::Header),
+            Some(_) => Err(unfit(name, "must be a string")),
         };
         let is_known = |typ: &str| types.iter().any(|known| typ.eq_ignore_ascii_case(known));
         if text("typ")?.is_some_and(|typ| !is_known(typ)) {
-            return Err(TokenError::Header);
+            return Err(unfit(
+                "typ",
+                "names a kind of token that is not accepted here",
+            ));
         }
-        let algorithm = text("alg")?.and_then(algorithm).ok_or(TokenError::Header)?;
-        let key_id = text("kid")?
-            .filter(|kid| !kid.is_empty() && kid.len() <= MAX_KEY_ID)
-            .ok_or(TokenError::Header)?;
+        let name = text("alg")?.ok_or_else(|| unfit("alg", "is missing"))?;
+        let algorithm = algorithm(name)
+            .ok_or_else(|| unfit("alg", "names an algorithm that is not accepted"))?;
+        let key_id = text("kid")?.ok_or_else(|| unfit("kid", "is missing"))?;
+        if key_id.is_empty() || key_id.len() > MAX_KEY_ID {
+            return Err(unfit("kid", "must have 1 to 512 bytes"));
+        }
         Ok(Self {
             message,
             signature,

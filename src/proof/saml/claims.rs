@@ -50,8 +50,8 @@ impl AwsClaims {
     ///
     /// # Errors
     /// [`Refusal::NoAttribute`] if `RoleSessionName` or `Role` is missing, [`Refusal::RepeatedAttribute`] if an
-    /// attribute is repeated, does not have the one value that it must have, or has a value that is not text, and
-    /// [`Refusal::Attribute`] if a value breaks a rule.
+    /// attribute is repeated, does not have the one value that it must have, or has a value that is not text,
+    /// [`Refusal::TooManyTags`], and [`Refusal::Attribute`] if a value breaks a rule.
     pub fn read(assertion: &Assertion) -> Result<Self, Refusal> {
         let name = "RoleSessionName";
         let session_name = single(assertion, name)?;
@@ -67,7 +67,7 @@ impl AwsClaims {
     ///
     /// # Errors
     /// [`Refusal::RepeatedAttribute`] if an attribute is repeated, does not have the one value that it must have, or
-    /// has a value that is not text, and [`Refusal::Attribute`] if a value breaks a rule.
+    /// has a value that is not text, [`Refusal::TooManyTags`], and [`Refusal::Attribute`] if a value breaks a rule.
     pub fn read_for_sign_in(assertion: &Assertion) -> Result<Self, Refusal> {
         let role_session_name = RoleSessionName::fitted(&assertion.subject.value);
         let roles = match roles(assertion) {
@@ -214,8 +214,7 @@ fn tags(assertion: &Assertion) -> Result<Vec<Tag>, Refusal> {
             value: value.clone(),
         });
         if tags.len() > MAX_TAGS {
-            let rule = FieldError::new("", "exceeds the limit of 50 tags in an assertion");
-            return Err(broken(&name, value, &rule));
+            return Err(Refusal::TooManyTags);
         }
     }
     Ok(tags)

@@ -202,6 +202,11 @@ pub enum Refusal {
     /// although it must.
     #[error("the attribute `{0}` occurs more than once, or does not have exactly one value")]
     RepeatedAttribute(String),
+    /// There are more than [`crate::base::names::MAX_TAGS`] session tags.
+    #[error(
+        "the assertion has more than 50 attributes `PrincipalTag:…`, each of which is a session tag"
+    )]
+    TooManyTags,
     #[error("the attribute `{name}` is `{seen}`: it {rule}")]
     Attribute {
         name: String,
@@ -264,6 +269,7 @@ impl Refusal {
             | Self::NoAuthnStatement
             | Self::NoAttribute(_)
             | Self::RepeatedAttribute(_)
+            | Self::TooManyTags
             | Self::Attribute { .. } => AwsCode::InvalidIdentityToken,
             Self::Status { .. } => AwsCode::IdpRejectedClaim,
             Self::Expired { .. } => AwsCode::ExpiredTokenException,
@@ -412,6 +418,9 @@ impl Refusal {
                 "Configure the identity provider to send the attribute once (Keycloak: switch on \
                  \"Single Role Attribute\"), and with one value unless it is Role or \
                  TransitiveTagKeys."
+            }
+            Self::TooManyTags => {
+                "Configure the identity provider to send at most 50 PrincipalTag attributes."
             }
             Self::Attribute { .. } => {
                 "Change the value, or the rule by which the identity provider creates the value."

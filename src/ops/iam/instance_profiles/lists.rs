@@ -22,7 +22,8 @@ pub struct Profiles {
     end: PageEnd,
 }
 
-/// Returns a page of instance profiles for an action that is authorized on `resource`.
+/// Converts a page of stored instance profiles to the answer. Authorizes the action on `resource` again afterwards,
+/// because the conversion waits for the store.
 async fn answer<A: Action>(
     cx: &mut Context<'_>,
     resource: &Resource<'_>,

@@ -370,7 +370,10 @@ impl Pod {
             .ok_or("The service-account token is not bound to a pod.")?;
         let on = on
             .as_deref()
-            .ok_or("The service-account token does not contain the name of the pod's node.")?;
+            .ok_or(
+                "The service-account token does not contain the name of the pod's node. By default, Kubernetes writes \
+                this name into the tokens of pods since version 1.30.",
+            )?;
         let found = cx
             .directory
             .pod_association(account, cluster, namespace, name);
