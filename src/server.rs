@@ -83,8 +83,8 @@ pub struct Running {
     _lock: Option<SqliteLock>,
 }
 
-/// Reads the files of `[s3]` as a daemon does when it starts. Returns when the listener's certificate expires; `None` if
-/// there is no certificate, or its dates cannot be read.
+/// Reads the files of `[s3]` as a daemon does when it starts. Returns when the listener's certificate expires; `None`
+/// if there is no certificate, or its dates cannot be read.
 ///
 /// # Errors
 /// [`StartError::S3`] with the file that cannot be used.

@@ -304,8 +304,8 @@ pub fn entrance<'a>(config: &'a Config, master_key: Option<&'a MasterKey>) -> En
 /// Loads the directory of a store as a broker does when it starts, and opens every row and every secret.
 ///
 /// # Errors
-/// [`StartError::Store`] if an operation of the store fails, and [`StartError::Rows`] if its content cannot be verified,
-/// or for the first row that cannot be loaded.
+/// [`StartError::Store`] if an operation of the store fails, and [`StartError::Rows`] if its content cannot be
+/// verified, or for the first row that cannot be loaded.
 pub async fn load_store(
     store: &Store,
     master_key: &Arc<MasterKey>,
