@@ -36,10 +36,10 @@ const SHOWN: usize = 200;
 /// Make the directory in the store equal to what a file declares
 ///
 /// Shows what would change (+ created, ~ changed, - deleted), with a diff of each change. With --apply,
-/// either all changes are made or none. Without --apply, the command tries all changes in the store and undoes them, and
-/// exits with 1 if the store or a rule refuses one of them, or the log of commands cannot be written. Errors are printed
-/// first, then warnings, then the plan. The file has the format that `aws iam get-account-authorization-details` and
-/// `brevet export` print.
+/// either all changes are made or none. Without --apply, the command tries all changes in the store and undoes them,
+/// and exits with 1 if the store or a rule refuses one of them, or the log of commands cannot be written. Errors are
+/// printed first, then warnings, then the plan. The file has the format that
+/// `aws iam get-account-authorization-details` and `brevet export` print.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct ImportArguments {
