@@ -209,6 +209,8 @@ def rust(world, store, endpoint, key, token):
             return requested(value.decode())
         if name == "list":
             return value.decode().splitlines()
+        if REFUSAL.fullmatch(value.decode(errors="replace")):
+            return value.decode()
         return text(value) if name == "range" or name.startswith("get ") else value.decode()
 
     return Results({name: as_others(name, value) for name, value in given.items()})
