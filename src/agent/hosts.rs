@@ -58,7 +58,7 @@ impl Hosts {
     /// Checks the `Host` of a request.
     ///
     /// # Errors
-    /// [`OtherHost`] if requests for it are not answered.
+    /// [`OtherHost`] if the agent does not answer requests for this host.
     pub fn check(&self, host: &str) -> Result<(), OtherHost> {
         if self.is_usual(host.as_bytes()) {
             return Ok(());

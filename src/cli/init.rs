@@ -158,7 +158,8 @@ fn account(asked: Option<&str>, entropy: &SystemEntropy) -> Result<AccountId, Fa
         None => {
             let number =
                 u64::from_be_bytes(entropy::bytes(entropy)?) % 900_000_000_000 + 100_000_000_000;
-            Ok(AccountId::from_number(number).ok_or("account")?)
+            Ok(AccountId::from_number(number)
+                .ok_or("no account id could be made; give one with --account")?)
         }
     }
 }

@@ -89,7 +89,7 @@ pub(super) fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
 struct Restore<'a> {
     arguments: &'a RestoreArguments,
     config: &'a Config,
-    /// The backup.
+    /// The file with the backup.
     file: PathBuf,
     /// The store's file, which the backup replaces.
     place: PathBuf,

@@ -22,7 +22,7 @@ const LASTS: Duration = Duration::from_secs(90 * 86_400);
 const MAX_NAME: usize = 256;
 const MAX_REDIRECTS: usize = 10;
 const MAX_URI: usize = 512;
-/// The longest client id that is accepted, in characters. It has room for a sealed registration.
+/// The longest client id that is accepted, in bytes. It has room for a sealed registration.
 pub const MAX_CLIENT_ID: usize = 12_000;
 
 pub const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";

@@ -113,8 +113,8 @@ pub(super) fn run(arguments: &AnalyzeArguments) -> Result<(), Failure> {
     })?;
     match number {
         0 => Ok(()),
-        1 => Err("1 finding".into()),
-        _ => Err(format!("{number} findings").into()),
+        1 => Err("1 finding is listed above".into()),
+        _ => Err(format!("{number} findings are listed above").into()),
     }
 }
 

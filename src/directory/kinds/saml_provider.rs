@@ -177,8 +177,9 @@ impl Declared for SamlProviderDetail {
 /// The maximum number of private keys. The second one allows a rollover: IAM API Reference,
 /// "CreateSAMLProvider".
 const MAX_PRIVATE_KEYS: usize = 2;
-/// The maximum length of all private keys together in characters: IAM API Reference, "CreateSAMLProvider".
-const MAX_PRIVATE_KEY_CHARACTERS: usize = 2 * 16_384;
+/// The maximum length of the PEM text of all private keys together, in bytes. The IAM API Reference,
+/// "CreateSAMLProvider", has 16,384 characters for each key.
+const MAX_PRIVATE_KEY_BYTES: usize = 2 * 16_384;
 
 /// Checks a PEM text of private keys, and returns it as it is stored, without white space around it.
 fn normal_keys(text: &str) -> Result<Zeroizing<String>, &'static str> {
@@ -190,8 +191,8 @@ fn normal_keys(text: &str) -> Result<Zeroizing<String>, &'static str> {
 fn private_keys(text: &str) -> Result<Vec<Secret<Vec<u8>>>, &'static str> {
     const RULE: &str =
         "must be one or two RSA keys of 2,048 to 4,096 bits as PEM in PKCS#8 (`BEGIN PRIVATE KEY`)";
-    if text.len() > MAX_PRIVATE_KEY_CHARACTERS {
-        return Err("must have at most 32,768 characters");
+    if text.len() > MAX_PRIVATE_KEY_BYTES {
+        return Err("must have at most 32,768 bytes");
     }
     let mut keys = Vec::new();
     for key in PrivatePkcs8KeyDer::pem_slice_iter(text.as_bytes()) {
@@ -224,7 +225,7 @@ mod tests {
             &KEY.replace("MII", "MIJ"),
             &KEY.replace("PRIVATE KEY", "EC PRIVATE KEY"),
             &format!("{KEY}{}", KEY.replace("PRIVATE KEY", "CERTIFICATE")),
-            &" ".repeat(MAX_PRIVATE_KEY_CHARACTERS + 1),
+            &" ".repeat(MAX_PRIVATE_KEY_BYTES + 1),
         ] {
             assert!(private_keys(bad).is_err(), "{bad}");
         }

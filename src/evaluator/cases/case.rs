@@ -82,7 +82,7 @@ pub(super) enum Body {
 pub struct BadLine {
     /// The case's name; empty if the line could not be read.
     pub name: String,
-    /// The reason.
+    /// Why the line is not a valid case, or why the case cannot be explained.
     pub text: String,
 }
 
