@@ -30,8 +30,8 @@ const COUNTED_EVERY: Duration = Duration::from_secs(10);
 /// The interval between records of counted calls while the disk is nearly full. 257 records of 600 bytes then take 257
 /// bytes per second.
 const COUNTED_EVERY_WHEN_SHORT: Duration = Duration::from_secs(600);
-/// The maximum time that a round waits for further calls while calls arrive in parallel. A single call does not wait, and
-/// no call waits if the log is not synced.
+/// The maximum time that a round waits for further calls while calls arrive in parallel. A single call does not wait,
+/// and no call waits if the log is not synced.
 const GATHER: Duration = Duration::from_millis(2);
 /// About how long a processor takes to decide a call and to answer it.
 const DECISION: Duration = Duration::from_micros(50);
@@ -240,7 +240,7 @@ impl Writer<'_> {
         let waiting = state.waiters.len();
         let enough = self.enough(waiting, state.in_flight);
         if enough > 1 && self.sink.syncs() {
-            // Twice as long as the missing calls take, in case that a processor is slow or does other work between them.
+            // Twice as long as the missing calls take, in case a processor is slow or does other work between them.
             let time = decisions(2 * enough.saturating_sub(waiting));
             state = self.wait_for(state, enough, time.min(GATHER));
         }

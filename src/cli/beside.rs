@@ -1,13 +1,12 @@
 //! Runs a command on the store, even if a broker that uses the same store is running.
 
 use super::Failure;
-use super::store::unmarked;
 use crate::base::clock::Timestamp;
 use crate::base::entropy::SystemEntropy;
 use crate::config::Config;
 use crate::master_key::MasterKey;
 use crate::server;
-use crate::store::{Access, Store};
+use crate::store::{Access, Store, WatermarkError};
 
 /// Opens the store, which a broker may be using at the same time, runs `work` on it, and writes the
 /// watermark.
@@ -34,4 +33,11 @@ pub(super) async fn with_store<T, E: Into<Failure>>(
     left.map_err(|error| unmarked(&error))?;
     store.close().await;
     Ok(done)
+}
+
+/// The error about a command that has changed the store, but could not update the watermark file afterwards.
+pub(super) fn unmarked(error: &WatermarkError) -> String {
+    format!(
+        "the store now has what this command asked for, but the watermark file could not be updated: {error}"
+    )
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::store::{master_key, opened, unmarked};
+use super::beside::unmarked;
+use super::store::{master_key, opened};
 use super::{ConfigArgument, Failure, clock, input, journal, operator, print};
 use crate::base::entropy::SystemEntropy;
 use crate::base::secret::Secret;

@@ -13,7 +13,7 @@ use crate::commands::{self, Secrets};
 use crate::config::Config;
 use crate::master_key::MasterKey;
 use crate::server;
-use crate::store::{Access, Place, Store, WatermarkError};
+use crate::store::{Access, Place, Store};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,13 +75,6 @@ pub(super) fn master_key(config: &Config) -> Result<(&Path, MasterKey), Failure>
         .as_deref()
         .ok_or("[directory] master_key: is not set; set it to the path of the master key file")?;
     Ok((path, MasterKey::load(path)?))
-}
-
-/// The error about a command that has changed the store, but could not update the watermark file afterwards.
-pub(super) fn unmarked(error: &WatermarkError) -> String {
-    format!(
-        "the store now has what this command asked for, but the watermark file could not be updated: {error}"
-    )
 }
 
 /// Says which secrets in the store cannot be decrypted with the master key file, and what to do.

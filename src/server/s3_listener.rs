@@ -29,8 +29,9 @@ use crate::s3_proxy::{self, Gateway, Question};
 /// If there are as many, the oldest one that has not shown that it is a proxy's gives way to a new one.
 const MAX_CONNECTIONS: usize = 1_024;
 /// The limits by which connections are counted that have not shown whose they are. Half as many as there are
-/// connections may be in their TLS handshake, which is an eighth of this number, and an eighth for each source. A single
-/// proxy may have all connections, so the share of a source, a quarter, is as many. Questions are not counted here.
+/// connections may be in their TLS handshake, which is an eighth of this number, and an eighth for each source. A
+/// single proxy may have all connections, so the share of a source, a quarter, is as many. Questions are not counted
+/// here.
 const NEWCOMERS: Bounds = Bounds {
     connections: 4 * MAX_CONNECTIONS,
     calls: 0,

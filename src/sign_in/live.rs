@@ -121,8 +121,8 @@ pub fn listed(
     Ok((listed, last.map(|row| row.id.clone())))
 }
 
-/// Decrypts the sign-in in a row, even if the sign-in is over. Returns `None` if the row was altered, or is sealed under
-/// a master key that the broker no longer has.
+/// Decrypts the sign-in in a row, even if the sign-in is over. Returns `None` if the row was altered, or is sealed
+/// under a master key that the broker no longer has.
 ///
 /// # Errors
 /// [`Error`] if there is no master key.

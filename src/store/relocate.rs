@@ -46,9 +46,9 @@ struct Marked {
 /// # Errors
 /// [`StoreError::Unmovable`] if there is no store to copy, the other database holds anything else or has other tables,
 /// or the copy differs from the original; [`StoreError::Moved`] if the store was already moved to another database; and
-/// an error of one of the databases, such as [`StoreError::Unavailable`] if it does not answer in time. The old store is
-/// then unchanged. The other database is unchanged too, or contains an incomplete copy, with which the same command
-/// continues.
+/// an error of one of the databases, such as [`StoreError::Unavailable`] if it does not answer in time. The old store
+/// is then unchanged. The other database is unchanged too, or contains an incomplete copy, with which the same
+/// command continues.
 pub async fn relocate<'s>(from: &'s Store, to: &Store) -> Result<Relocation<'s>, StoreError> {
     let mut source = from.lease_to_write(Purpose::Background).await?;
     let mut target = to.lease_to_write(Purpose::Background).await?;

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::{MAX_METADATA_BYTES, metadata_warnings};
 use crate::base::entropy::SystemEntropy;
-use crate::cli::store::{master_key, opened, unmarked};
+use crate::cli::beside::unmarked;
+use crate::cli::store::{master_key, opened};
 use crate::cli::{ConfigArgument, Failure, clock, input, journal, operator, print, warn};
 use crate::commands::{CommandContext, Put, put_saml_provider};
 use crate::config::Config;

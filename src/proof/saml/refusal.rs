@@ -54,8 +54,8 @@ pub enum Refusal {
         "{0} is encrypted separately (EncryptedID or EncryptedAttribute), which is not supported"
     )]
     EncryptedPart(&'static str),
-    /// The assertion is encrypted with an algorithm that is not accepted. The text is the algorithm's URI in backquotes,
-    /// or a description of the algorithm.
+    /// The assertion is encrypted with an algorithm that is not accepted. The text is the algorithm's URI in
+    /// backquotes, or a description of the algorithm.
     #[error("the assertion is encrypted with {0}, which is not accepted")]
     EncryptionAlgorithm(String),
     /// The assertion cannot be decrypted. All causes give this same refusal, because the cause

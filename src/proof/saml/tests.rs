@@ -482,6 +482,29 @@ fn sa_06_each_rule_refuses_by_itself() {
 }
 
 #[test]
+fn an_assertion_has_at_most_fifty_tags() {
+    let with = |count: usize| {
+        let tag = |n| {
+            format!(
+                "<Attribute Name=\"https://aws.amazon.com/SAML/Attributes/PrincipalTag:t{n}\">\
+                 <AttributeValue>v</AttributeValue></Attribute>"
+            )
+        };
+        let tags: String = (0..count).map(tag).collect();
+        changed(&[(
+            "<Attribute Name=\"text\"",
+            &format!("{tags}<Attribute Name=\"text\""),
+        )])
+    };
+    let accepted = accept(with(50).as_bytes(), &metadata("xmlsec"), made_at()).unwrap();
+    assert_eq!(
+        AwsClaims::read(accepted.assertion()).unwrap().tags.len(),
+        50
+    );
+    assert_eq!(refusal(&with(51)), Refusal::TooManyTags);
+}
+
+#[test]
 fn sa_06_roles_are_granted_by_their_pair_only() {
     let deploy = "arn:aws:iam::111122223333:role/Deploy";
     let provider = "arn:aws:iam::111122223333:saml-provider/example";
