@@ -21,8 +21,8 @@ use crate::signed_in::{SignIn, Who};
 pub const MAX_CHOICES: usize = 1_000;
 /// How many roles the evaluator decides on before the task yields to other tasks.
 const AT_ONCE: usize = 100;
-/// The maximum number of roles that are looked at for one answer. If more trust policies may concern the person, the
-/// next page continues with them.
+/// The maximum number of roles that are looked at for one answer, where an account without any counts as one. If more
+/// trust policies may concern the person, the next page continues with them.
 const MAX_JUDGED: usize = 20_000;
 
 /// A role that a person may assume.
@@ -107,6 +107,11 @@ pub async fn page(
             continue;
         };
         loop {
+            if judged >= MAX_JUDGED {
+                let last = after.unwrap_or_default();
+                page.next = Some(Place::text(*account_id, &last));
+                return Ok(page);
+            }
             let found = judge.candidates(*account_id, after.as_deref(), AT_ONCE);
             for role in &found {
                 if page.choices.len() >= limit.clamp(1, MAX_CHOICES) {
@@ -125,15 +130,11 @@ pub async fn page(
                     page.choices.push(choice);
                 }
             }
+            judged += found.len().max(1);
+            tokio::task::yield_now().await;
             if found.len() < AT_ONCE {
                 break;
             }
-            judged += found.len();
-            if judged >= MAX_JUDGED {
-                page.next = Some(Place::text(*account_id, &after.unwrap_or_default()));
-                return Ok(page);
-            }
-            tokio::task::yield_now().await;
         }
         after = None;
     }
@@ -161,21 +162,19 @@ pub async fn accounts(
         let mut after: Option<String> = None;
         loop {
             let found = judge.candidates(account, after.as_deref(), AT_ONCE);
-            if found.iter().any(|role| judge.admits(&caller, role)) {
-                admitted.push((account, name));
-                break;
-            }
-            judged += found.len();
-            after = found.last().map(|role| role.name.to_string());
-            if judged >= MAX_JUDGED && !found.is_empty() {
-                // It may have one, and is not hidden because there were so many to judge.
+            // It may have one, and is not hidden because there were so many to judge.
+            let may_have_one = judged >= MAX_JUDGED && !found.is_empty();
+            let has_one = may_have_one || found.iter().any(|role| judge.admits(&caller, role));
+            judged += found.len().max(1);
+            tokio::task::yield_now().await;
+            if has_one {
                 admitted.push((account, name));
                 break;
             }
             if found.len() < AT_ONCE {
                 break;
             }
-            tokio::task::yield_now().await;
+            after = found.last().map(|role| role.name.to_string());
         }
     }
     Ok(admitted)

@@ -1,7 +1,9 @@
 //! Signing people in at SAML identity providers.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use base64::Engine;
@@ -227,6 +229,24 @@ async fn an_answer_that_names_roles_gives_no_others() {
         let chosen = sign_in::choose::choose(inner(broker), sign_in, ROLE, origin()).await;
         assert_eq!(chosen.result.is_ok(), is_given, "{number}");
     }
+}
+
+#[tokio::test]
+async fn a_list_of_roles_lets_other_tasks_run_after_an_account_with_few() {
+    let idp = Idp::new(ENTITY);
+    let broker = broker_with(&idp, |_| {}).await;
+    let mut browser = Browser::default();
+    let asked = begin(&broker, &mut browser, "").await;
+    let response = idp.response(&says(&broker, "one", Some(&asked)));
+    let posted = post(&broker, &response, &asked.relay_state).await;
+    browser.get(&broker, &location(&posted)).await;
+    let sign_in = signed_in(&broker, &browser).await.unwrap();
+    let origin = origin();
+    let listed = sign_in::roles::roles(inner(&broker), &sign_in, None, &origin);
+    let mut listed = pin!(listed);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(listed.as_mut().poll(&mut context).is_pending());
+    assert_eq!(listed.await.unwrap().len(), 1);
 }
 
 #[tokio::test]
