@@ -2,6 +2,7 @@
 //! without a script.
 
 use askama::Template;
+use http::StatusCode;
 
 use super::answer::Answer;
 use super::frame::Frame;
@@ -17,6 +18,9 @@ const ON_A_PAGE: usize = 100;
 
 /// The maximum number of pages of the list that a search reads for one page of its result.
 const SEARCHED_PAGES: usize = 5;
+
+/// The maximum length of a search in bytes and in words, because each word is looked for in every role.
+const MAX_SEARCH: (usize, usize) = (128, 10);
 
 #[derive(Template)]
 #[template(path = "roles.html", config = "src/portal/askama.toml")]
@@ -59,6 +63,11 @@ pub(super) async fn page(visit: &mut Visit<'_>) -> Result<Answer, Problem> {
     };
     count(visit, &signed_in.sign_in)?;
     let query = visit.parameter("q")?.unwrap_or_default();
+    if is_too_long(&query) {
+        let (t, status) = (visit.t, StatusCode::BAD_REQUEST);
+        let (title, what, next) = (t.long_search_title, t.long_search, t.long_search_next);
+        return Err(Problem::new(status, title, what, next).leading_to("/portal", t.to_roles));
+    }
     let from = visit.parameter("from")?;
     let found = find(visit, &signed_in.sign_in, &query, from.as_deref()).await;
     let found = found.map_err(|error| Problem::refused(&error, None))?;
@@ -128,6 +137,12 @@ async fn find(
         count,
         next: next.map(|next| address(query, Some(&next))),
     })
+}
+
+/// Returns whether a search has more bytes or words than [`MAX_SEARCH`].
+fn is_too_long(query: &str) -> bool {
+    let (bytes, words) = MAX_SEARCH;
+    query.len() > bytes || query.split_whitespace().count() > words
 }
 
 /// Returns the address of a page of the list, or of a search if there is a query.
@@ -206,6 +221,12 @@ mod tests {
         for words in [&["shop", "admin"][..], &["4444"], &["<script>"]] {
             assert!(!matches(&deploy, words), "{words:?}");
         }
+    }
+
+    #[test]
+    fn a_search_has_at_most_128_bytes_and_ten_words() {
+        assert!(!is_too_long(&"a".repeat(128)) && is_too_long(&"a".repeat(129)));
+        assert!(!is_too_long(&"a ".repeat(10)) && is_too_long(&"a ".repeat(11)));
     }
 
     #[test]

@@ -94,6 +94,9 @@ texts! {
     previous: "Back to the first roles",
     more_may_match: "More roles may match: look at the next page, or add a word to the search.",
     next: "More roles",
+    long_search_title: "The search is too long",
+    long_search: "A search may have at most 128 bytes and 10 words.",
+    long_search_next: "Search for a part of the name of the role or of the account.",
     roles_hint: "Choose a role to get its credentials. Roles are sorted by account, then by name.",
     // Credentials.
     credentials_of: "Credentials of",

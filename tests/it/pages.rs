@@ -341,6 +341,10 @@ async fn a_search_finds_every_role_on_one_of_its_pages() {
     // A search that has found all says so.
     bob.get("/portal?q=found-10").await;
     assert!(bob.shows(">3 roles<"), "{}", bob.page.body);
+    // Eleven words.
+    let long = "a+".repeat(11);
+    assert_eq!(bob.get(&format!("/portal?q={long}")).await, 400);
+    assert!(bob.shows("The search is too long"), "{}", bob.page.body);
 }
 
 #[tokio::test]
