@@ -43,7 +43,7 @@ pub(super) struct World {
 struct WorldSso {
     oidc_endpoint: String,
     portal_endpoint: String,
-    /// The name of the portal. It looks like a URL, but nothing is requested from it.
+    /// The name of the portal. It looks like a URL, but no program sends a request to it.
     start_url: &'static str,
     portal_url: String,
     account_id: String,

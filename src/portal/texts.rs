@@ -120,7 +120,8 @@ texts! {
     guide_text: "With a profile, programs get credentials of a role by themselves, and renew them before they expire. \
         You sign in here again only when your sign-in has ended.",
     guide_profile: "1. Add a profile",
-    guide_profile_text: "The start URL is only a name: nothing is requested from it. Put these lines into",
+    guide_profile_text: "Put these lines into",
+    guide_start_url: "looks like an address of AWS, but is only a name: no program sends a request to it.",
     guide_login: "Then run this command. A page of this broker opens in your browser and asks you to allow the AWS CLI:",
     guide_sdk: "2. Use the profile",
     guide_sdk_text: "Every current SDK supports profiles, so your code contains no keys.",
