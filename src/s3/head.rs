@@ -163,7 +163,8 @@ fn check_header(name: &str, value: &str, earlier: &[(String, String)]) -> Result
     };
     if name.is_empty() || !name.bytes().all(legal) {
         return Err(invalid(format!(
-            "The name of the header {name:?} may contain only letters, digits and hyphens."
+            "The header {name:?} has a character in its name that is not accepted. Names may have letters, digits and \
+                hyphens, and after `x-amz-meta-` also `_` and `.`."
         )));
     }
     if value.chars().any(|c| c.is_control() && c != '\t') {

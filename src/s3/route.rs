@@ -163,13 +163,17 @@ fn bucket_of_host<'a>(
             let bucket = bucket.strip_suffix('.')?;
             own.eq_ignore_ascii_case(name).then_some(bucket)
         });
-    match (buckets.next(), buckets.next()) {
-        (Some(bucket), None) => Ok(Some(bucket)),
-        _ => Err(S3Refusal::new(
-            Code::InvalidRequest,
-            "The request is for a host that is not a name of this store: see `hosts` of [[s3.stores]].",
-        )),
-    }
+    let message = match (buckets.next(), buckets.next()) {
+        (Some(bucket), None) => return Ok(Some(bucket)),
+        (Some(_), Some(_)) => {
+            "The host of the request is below two of the `hosts` of this store in [[s3.stores]], so the name of the \
+                bucket is ambiguous. Remove one of the two, or name the bucket in the path."
+        }
+        (None, _) => {
+            "The request is for a host that is not a name of this store: see `hosts` of [[s3.stores]]."
+        }
+    };
+    Err(S3Refusal::new(Code::InvalidRequest, message))
 }
 
 /// Splits a query into parameters, and decodes their values.

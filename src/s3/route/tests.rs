@@ -413,10 +413,12 @@ fn os_09_the_host_names_the_bucket_once() {
     // A host that could be two buckets.
     let mut two = rules(Style::VirtualHost, false);
     two.names.push("example.com".into());
-    assert_eq!(
-        ask("GET /a", &[], &two, "data.s3.example.com"),
-        "InvalidRequest"
-    );
+    let refused = |host| bucket_of_host(host, &two).unwrap_err();
+    let of_two = refused("data.s3.example.com");
+    assert_eq!(of_two.code, Code::InvalidRequest);
+    assert!(of_two.message.contains("below two"), "{}", of_two.message);
+    let of_none = refused("data.example.org").message;
+    assert!(of_none.contains("not a name of this store"), "{of_none}");
     assert_eq!(
         ask("GET /data/a", &[], &two, "s3.example.com"),
         "GetObject data a"
