@@ -16,11 +16,12 @@ use crate::base::entropy::Entropy;
 use crate::metrics::{Metrics, Shed};
 use crate::session::batch::{Leaf, Proof};
 
-/// The bytes of refusals that are written per second for callers who were not authenticated.
+/// The maximum number of bytes of refusals per second for callers who were not authenticated.
 pub(super) const UNPROVEN_PER_SECOND: i64 = 64 << 10;
+/// The maximum number of bytes of refusals per second for callers who were authenticated.
 const PROVEN_PER_SECOND: i64 = 256 << 10;
-/// How many bytes of lines are written per second for calls that count as reads, such as GetCallerIdentity. There is a
-/// limit because anybody with a signed request can repeat it.
+/// The maximum number of bytes of lines per second for calls that count as reads, such as GetCallerIdentity. There is
+/// a limit because anybody with a signed request can repeat it.
 const IDENTITIES_PER_SECOND: i64 = 1 << 20;
 /// The seconds for which each rate can save unused bytes while the log is quiet.
 const BURST_SECONDS: i64 = 4;

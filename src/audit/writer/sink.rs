@@ -1,5 +1,5 @@
-//! The file of the log: appends complete parts, syncs them, and recovers from failures and crashes.
-//! Handles bytes, not records.
+//! Writes the file of the log: appends complete parts, syncs them, and recovers from failures and crashes. It handles
+//! bytes, not records.
 
 use std::fs::{File, Metadata};
 use std::io::{self, IoSlice, Write};
