@@ -194,7 +194,8 @@ impl Metrics {
             sessions_lost: made(
                 of,
                 "session_records_lost",
-                "Session records and tokens that were dropped for lack of memory, or could not be written to Redis",
+                "Session records that were dropped for lack of memory, and session records and tokens that could not be \
+                    written to Redis",
             ),
             sessions_forged: made(
                 of,
