@@ -95,7 +95,7 @@ pub enum Error {
     )]
     InsufficientSessionLifetime(i64),
     /// The session token would be longer than its limit: its size and the limit, in bytes.
-    #[error("The session token size exceeds the maximum allowed size: {0} of {1} bytes")]
+    #[error("The session token size exceeds the maximum allowed size: {0} bytes, but at most {1}")]
     TokenTooLarge(usize, usize),
     /// The session policies and tags do not fit in a session token.
     #[error(transparent)]
@@ -199,7 +199,9 @@ pub enum Error {
     )]
     SessionDurationEscalation,
     /// The claims of the requested token are too long: their size and the limit, in bytes.
-    #[error("The requested token payload size exceeds the maximum allowed size: {0} of {1} bytes")]
+    #[error(
+        "The requested token payload size exceeds the maximum allowed size: {0} bytes, but at most {1}"
+    )]
     JwtPayloadSizeExceeded(usize, usize),
     #[error("{0}")]
     EntityAlreadyExists(String),
@@ -211,7 +213,8 @@ pub enum Error {
     /// Somebody else changed the entity in the meantime.
     #[error("{0}")]
     ConcurrentModification(String),
-    /// The entity cannot be changed at the moment.
+    /// The user has given too many wrong MFA codes, so the codes of the device are not checked for 15 minutes. The text
+    /// says so.
     #[error("{0}")]
     EntityTemporarilyUnmodifiable(String),
     /// The broker cannot change its directory, because it is managed in a file; holds what to do instead.

@@ -118,7 +118,8 @@ impl Handouts {
             let Some(least) = least else {
                 return Err(Refusal::Unavailable {
                     reason: format!(
-                        "this agent already serves {MAX_SLOTS} configured workloads, which is the maximum"
+                        "this agent already serves {MAX_SLOTS} configured workloads, which is the maximum; run \
+                            another agent for the others"
                     ),
                 });
             };

@@ -177,7 +177,7 @@ fn details(provider: &super::document::SignInProvider) -> Result<ProviderDetails
     {
         let rule = format!(
             "`scopes` of `{}` must be at most {MAX_SCOPES} names of 1 to {MAX_NAME} printable ASCII characters without \
-             spaces, quotes and backslashes, one of them `openid`",
+             spaces, double quotes and backslashes, one of them `openid`",
             provider.arn
         );
         return Err(value(KEY, rule));

@@ -103,7 +103,7 @@ pub fn declared(declaration: Declaration) -> Result<Vec<Resource>, DirectoryErro
     if let Some(field) = part {
         return Err(fault(
             field,
-            "this is only one page of an export; export everything at once (without `--max-items`)",
+            "this is only one page of an export; export everything at once, without `--max-items` and `--no-paginate`",
         ));
     }
     let resources = declaration

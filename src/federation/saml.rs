@@ -422,8 +422,8 @@ fn key(key: ContextKey) -> (String, Flat) {
 
 /// Makes the refusal of a response that is not valid. Only the audit log has the reason.
 fn not_vouched(reason: Reason) -> Box<Unproven> {
-    let text = "The SAML response is not valid. The SAML provider must sign the response, address it to this \
-        broker and send it within its period of validity. The broker's audit log contains the reason";
+    let text = "The SAML response is not valid. The SAML provider must sign the response or its assertion, address it \
+        to this broker and send it within its period of validity. The broker's audit log contains the reason";
     Unproven::because(Error::InvalidIdentityToken(text.to_owned()), reason)
 }
 

@@ -76,7 +76,9 @@ pub(super) async fn say_what_is_taken(store: &Store, now: Timestamp) -> Result<S
         }
     }
     if !store.is_unsealed() && !shown.findings.is_empty() {
-        print::note("Accepted as it is, although it differs from what brokers wrote:");
+        print::note(
+            "The store will be accepted as it is, although it differs from what brokers wrote in these points:",
+        );
         shown
             .findings
             .iter()

@@ -296,7 +296,7 @@ fn instance(id: &str, node: &Node, cx: &Context<'_>) -> Result<Identified, &'sta
     )?;
     let profile = cx.directory.instance_profile_named(account, name);
     let profile = profile.ok_or(
-        "The directory has no instance profile of the name in the node's tag `brevet:instance-profile`.",
+        "The directory has no instance profile with the name that the node's tag `brevet:instance-profile` contains.",
     )?;
     let role = profile.role.as_deref();
     let role = role.ok_or("The instance profile of the node has no role.")?;
