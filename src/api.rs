@@ -3,7 +3,8 @@
 
 /// The protobuf packages below `brevet.sts`.
 pub mod sts {
-    /// The package `brevet.sts.v1`.
+    /// The protobuf package `brevet.sts.v1`: the messages and clients of the services that issue credentials and
+    /// administer sessions, generated from `proto/`.
     #[allow(missing_docs, clippy::all, clippy::pedantic)]
     pub mod v1 {
         tonic::include_proto!("brevet.sts.v1");
@@ -12,7 +13,8 @@ pub mod sts {
 
 /// The protobuf packages below `brevet.relying`.
 pub mod relying {
-    /// The package `brevet.relying.v1`.
+    /// The protobuf package `brevet.relying.v1`: the messages and client of the service for programs that accept
+    /// sessions or hand them out, generated from `proto/`.
     #[allow(missing_docs, clippy::all, clippy::pedantic)]
     pub mod v1 {
         tonic::include_proto!("brevet.relying.v1");

@@ -1,6 +1,5 @@
-//! Explains a decision: what every statement did and why it did not apply. [`evaluate`] keeps no
-//! trace, so that decisions cost nothing extra; an explanation goes through the statements once
-//! more.
+//! Explains a decision: what every statement did, and why a statement did not apply. [`evaluate`] keeps no trace, so
+//! that decisions cost nothing extra; an explanation goes through the statements once more.
 
 use serde::Serialize;
 

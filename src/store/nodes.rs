@@ -77,7 +77,7 @@ impl Broker {
         format!("the broker on {} (node {})", self.host, self.node)
     }
 
-    /// Whether the broker has reported that it holds a master key.
+    /// Whether the broker has reported that it holds the master key with this id.
     pub fn has_master_key(&self, id: &str) -> bool {
         self.master_keys.iter().any(|key| key == id)
     }

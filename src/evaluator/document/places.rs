@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use crate::evaluator::json::{Node, ParseError, Reader};
 
-/// The AWS principals of a document in order, each as the range of its JSON string (with its quotes) and its text. A
-/// document that is not JSON yields none, and one with another error those before the error.
+/// The AWS principals of a document in order, each as the range of its JSON string (with its quotes) and its text.
+/// Returns none if the document is not JSON. If its structure is wrong at some place, returns the principals before that
+/// place; other errors are not noticed (`Policy::parse` reports them).
 pub fn aws_principals(text: &str) -> Vec<(Range<usize>, String)> {
     let mut found = Vec::new();
-    // `Policy::parse` reports what is wrong with a document.
     let _ = find(&Reader::new(text), &mut found);
     found
 }
