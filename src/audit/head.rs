@@ -19,6 +19,11 @@ const MAX_SEQUENCE: u64 = 1 << 53;
 /// The interval between syncs of the file. A crash of the broker loses nothing, but a crash of the machine may lose the
 /// writes since the last sync.
 const SYNC_EVERY: Duration = Duration::from_secs(60);
+/// How many damaged head files are kept. A further one replaces the newest of them.
+const MAX_KEPT: u32 = 16;
+/// What a file that is not a head breaks, and what to do about it.
+const DAMAGED: &str = "must hold the number and the hash of the last line of an audit log, but does not: it was \
+    damaged or edited; check the log with `brevet audit verify`, without --config";
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
@@ -39,38 +44,67 @@ pub fn beside(watermark: &Path) -> PathBuf {
 /// # Errors
 /// [`FileError`] if the file cannot be read or is not a head.
 pub fn load(path: &Path) -> Result<Option<Link>, FileError> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let bytes = files::read(path, Audience::Owner, 4_096)?;
+    read(path, DAMAGED)
+}
+
+/// Reads the head like [`load`], for a caller that leaves a damaged file where it is.
+///
+/// # Errors
+/// The same as those of [`load`]. The one about a damaged file says what to do before somebody removes it.
+pub fn load_in_place(path: &Path) -> Result<Option<Link>, FileError> {
+    read(path, &format!("{DAMAGED}, before you remove this file"))
+}
+
+fn read(path: &Path, rule: &str) -> Result<Option<Link>, FileError> {
+    let bytes = match files::read(path, Audience::Owner, 4_096) {
+        Err(FileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        bytes => bytes?,
+    };
     let content = serde_json::from_slice::<Content>(bytes.expose()).ok();
     let link = content.and_then(|content| Link::parse(content.sequence, &content.hash));
     // A higher number would leave no room to count on from it.
     let link = link.filter(|link| link.sequence <= MAX_SEQUENCE);
-    let rule = "must hold the number and the hash of the last line of an audit log, but does not: it was damaged or \
-        edited. Check the log with `brevet audit verify`, without --config, before you remove this file".to_owned();
     link.map(Some).ok_or(FileError::Unfit {
         path: path.to_owned(),
-        rule,
+        rule: rule.to_owned(),
     })
 }
 
-/// Renames a head file that cannot be read to `store.watermark.audit.unreadable`, where it stays as evidence. It
-/// replaces an earlier file of that name, so there is at most one. Returns the new path.
+/// Renames a damaged head file to `store.watermark.audit.unreadable`, where it stays as evidence, or to
+/// `store.watermark.audit.unreadable-2` and so on, up to 16, if that name is taken. Returns the new path.
 ///
 /// # Errors
 /// [`FileError`] if users other than this one could have read or written the file, or if it cannot be renamed.
 pub(super) fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
     files::check(path, Audience::Owner)?;
-    let mut kept = path.as_os_str().to_owned();
-    kept.push(".unreadable");
-    let kept = PathBuf::from(kept);
+    let kept = name_for_damaged(path);
     fs::rename(path, &kept).map_err(|source| FileError::Io {
         path: path.to_owned(),
         source,
     })?;
     files::sync_folder(path)?;
     Ok(kept)
+}
+
+/// The first name for a damaged head file that no file has; the last one if all are taken.
+fn name_for_damaged(path: &Path) -> PathBuf {
+    let name = |n: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".unreadable");
+        if n > 1 {
+            name.push(format!("-{n}"));
+        }
+        PathBuf::from(name)
+    };
+    let is_free = |name: &PathBuf| {
+        fs::symlink_metadata(name).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    (1..MAX_KEPT)
+        .map(name)
+        .find(is_free)
+        .unwrap_or_else(|| name(MAX_KEPT))
 }
 
 /// The head file of a running broker.
@@ -160,20 +194,36 @@ mod tests {
             hash: [7; 32],
         });
         assert!(load(&path).is_err(), "no log has so many lines");
-        for bad in [
-            &b""[..],
-            &[0; 128],
-            &good[..60],
-            &[&good[..], b"x"].concat(),
+        for (bad, name) in [
+            (&b""[..], "store.watermark.audit.unreadable"),
+            (&[0; 128][..], "store.watermark.audit.unreadable-2"),
+            (&good[..60], "store.watermark.audit.unreadable-3"),
+            (
+                &[&good[..], b"x"].concat()[..],
+                "store.watermark.audit.unreadable-4",
+            ),
         ] {
             files::write_private(&path, bad).unwrap();
-            assert!(load(&path).is_err());
-            // It is kept as it is, with its mode, in place of what was kept before.
+            let said = load(&path).unwrap_err().to_string();
+            assert!(!said.contains("remove"), "{said}");
+            let said = load_in_place(&path).unwrap_err().to_string();
+            assert!(said.ends_with("before you remove this file"), "{said}");
+            // It is kept as it is, with its mode, beside what was kept before.
             let kept = set_aside(&path).unwrap();
+            assert_eq!(kept, dir.path().join(name));
             assert_eq!(std::fs::read(&kept).unwrap(), bad);
             files::check(&kept, Audience::Owner).unwrap();
             assert_eq!(load(&path).unwrap(), None);
-            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         }
+        // There are only so many of them, and the first ones stay.
+        for n in 5..20_u8 {
+            files::write_private(&path, &[n]).unwrap();
+            set_aside(&path).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 16);
+        let last = dir.path().join("store.watermark.audit.unreadable-16");
+        assert_eq!(std::fs::read(last).unwrap(), [19]);
+        let first = dir.path().join("store.watermark.audit.unreadable");
+        assert!(std::fs::read(first).unwrap().is_empty());
     }
 }

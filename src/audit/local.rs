@@ -178,7 +178,7 @@ impl LocalLog {
         lock(&file).map_err(io)?;
         let length = whole_lines(&file).map_err(io)?;
         let last = last_link(&file, length).map_err(io)?;
-        let link = going_on(head::load(&self.head())?, last);
+        let link = going_on(head::load_in_place(&self.head())?, last);
         let mut chained = Vec::with_capacity(line.len() + chain::ROOM);
         let link = chain::extend(link, &line, &mut chained);
         let written = file.write_all(&chained).and_then(|()| file.sync_data());

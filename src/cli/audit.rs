@@ -143,7 +143,7 @@ fn head_of(arguments: &VerifyArguments) -> Result<Option<Link>, Failure> {
             .ok_or("[store] watermark: is not set, so the broker keeps no head file; give --head instead of \
                 --config")?
     };
-    let head = head::load(&path)?;
+    let head = head::load_in_place(&path)?;
     head.map(Some).ok_or_else(|| {
         format!(
             "{}: does not exist: no head was written yet, or somebody removed the file; give --head instead of \

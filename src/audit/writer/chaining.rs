@@ -8,6 +8,7 @@ use super::sink::Sink;
 use crate::audit::chain::{self, Chained, Link};
 use crate::audit::head::{self, HeadFile};
 use crate::audit::lines::{Lines, PARTS};
+use crate::files::FileError;
 
 /// The hash chain of a running log. The writer decides the order of lines, so it makes the chain too.
 pub(in crate::parts::audit) struct Chain {
@@ -33,11 +34,7 @@ impl Chain {
             None => None,
             Some((_, Ok(known))) => known,
             Some((path, Err(error))) => {
-                let kept = head::set_aside(path).map_err(io::Error::other)?;
-                let kept = kept.display();
-                tracing::error!(%error, %kept, "the head file of the audit log cannot be read; the broker keeps it \
-                    under the name in `kept`, begins a new one after the last line of the log, and does not notice \
-                    if lines were cut off its end");
+                set_aside(path, error)?;
                 None
             }
         };
@@ -83,6 +80,19 @@ impl Chain {
             }
         }
     }
+}
+
+/// Renames a damaged head file, and logs the error about its content. An error of the operating system says nothing about
+/// the content, so the file stays then, and the error is returned.
+fn set_aside(path: &Path, error: FileError) -> io::Result<()> {
+    if matches!(error, FileError::Io { .. }) {
+        return Err(io::Error::other(error));
+    }
+    let kept = head::set_aside(path).map_err(io::Error::other)?;
+    let kept = kept.display();
+    tracing::error!(%error, %kept, "the head file of the audit log cannot be read; the broker keeps it under the name \
+        in `kept`, begins a new one after the last line of the log, and does not notice if lines were cut off its end");
+    Ok(())
 }
 
 /// The link after which the chain continues: the link of the last line, or the head if the file ends before the line
@@ -132,5 +142,31 @@ fn going_on(known: Option<Link>, last: Option<Link>, is_first: bool, sink: &Sink
             );
             head
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_head_file_with_wrong_content_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = head::beside(&dir.path().join("store.watermark"));
+        let link = Link {
+            sequence: 7,
+            hash: [7; 32],
+        };
+        HeadFile::open(&path).unwrap().write(link);
+        let passing = FileError::Io {
+            path: path.clone(),
+            source: io::Error::other("too many open files"),
+        };
+        let said = set_aside(&path, passing).unwrap_err().to_string();
+        assert!(said.contains("too many open files"), "{said}");
+        assert_eq!(head::load(&path).unwrap(), Some(link));
+        crate::files::write_private(&path, b"{}").unwrap();
+        set_aside(&path, head::load(&path).unwrap_err()).unwrap();
+        assert_eq!(head::load(&path).unwrap(), None);
     }
 }
