@@ -15,6 +15,8 @@ pub(super) struct Claim<'a> {
     broker: &'a Broker,
     single_use: &'a SingleUse,
     signature: Digest,
+    /// Whether Redis has confirmed the mark. Otherwise the mark there, if any, may be another broker's.
+    is_confirmed: bool,
 }
 
 /// Marks a signature as used, on this broker and in the Redis that it shares with others. If Redis does not answer,
@@ -46,31 +48,37 @@ pub(super) async fn claim<'a>(
             };
             broker.throttled(why)
         })?;
-    match broker
+    let is_confirmed = match broker
         .sessions
         .claim_signature(&broker.tokens.keyring(), &signature, left)
         .await
     {
-        Ok(true) => {}
+        Ok(true) => true,
         // Another broker has seen it. From now on this broker knows it, too.
         Ok(false) => return Err(broker.throttled("signature")),
         Err(error) => {
             tracing::debug!(%error, "Redis could not tell whether another broker has already seen a single-use \
                 signature; the signature was accepted");
             broker.metrics.signatures_unshared.inc();
+            false
         }
-    }
+    };
     Ok(Some(Claim {
         broker,
         single_use,
         signature,
+        is_confirmed,
     }))
 }
 
 impl Claim<'_> {
-    /// Forgets the signature of a call that failed, so that the client may send the request again.
+    /// Forgets the signature of a call that failed, so that the client may send the request again. A mark in Redis
+    /// that this broker does not know to be its own stays there.
     pub(super) async fn release(self) {
         self.single_use.release(&self.signature);
+        if !self.is_confirmed {
+            return;
+        }
         self.broker
             .sessions
             .release_signature(&self.broker.tokens.keyring(), &self.signature)

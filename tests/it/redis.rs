@@ -1457,6 +1457,50 @@ async fn a_signature_is_used_for_all_brokers_on_one_redis() {
     }
 }
 
+#[tokio::test]
+async fn a_mark_that_may_be_another_brokers_stays_when_a_call_fails() {
+    let redis = Redis::start();
+    let broker = Broker::start_in(home(), |c| {
+        c.single_use_signatures = true;
+        c.redis = Some(redis.options());
+    })
+    .await;
+    let signed = |role| {
+        let body = encode(&[
+            ("Action", "AssumeRole"),
+            VERSION,
+            ("RoleArn", role),
+            ("RoleSessionName", "test-session"),
+        ]);
+        let mut headers = form_headers();
+        broker.sign("/", &user("alice"), &mut headers, body.as_bytes());
+        headers.insert("host", broker.address.to_string().parse().unwrap());
+        (headers, body.into_bytes())
+    };
+    let (headers, body) = signed(OPEN);
+    assert_eq!(broker.send("POST", "/", headers, body).await.code(), "ok");
+    let key = keys(redis.port)
+        .into_iter()
+        .find(|key| key.contains(":signature:"))
+        .unwrap();
+    let (names, _) = key.rsplit_once(':').unwrap();
+    // The mark of the next call is there already, and nobody knows whose it is.
+    let (headers, body) = signed(CLOSED);
+    let authorization = headers["authorization"].to_str().unwrap();
+    let (_, signature) = authorization.split_once("Signature=").unwrap();
+    let key = format!("{names}:{}", &signature[..32]);
+    redis_command(redis.port, &["SET", &key, "unknown"]).unwrap();
+    let answer = broker.send("POST", "/", headers, body).await;
+    assert_eq!(answer.code(), "AccessDenied");
+    let metrics = broker.operator("/metrics").await.body;
+    assert!(
+        metrics.contains("brevet_signatures_unshared_total 1"),
+        "{metrics}"
+    );
+    let mark = redis_command(redis.port, &["GET", &key]).unwrap();
+    assert_eq!(mark, redis::Value::BulkString(b"unknown".to_vec()));
+}
+
 /// The folder of a second broker, with copies of the same directory, keyring and store.
 async fn home_beside(dir: &std::sync::Arc<tempfile::TempDir>) -> std::sync::Arc<tempfile::TempDir> {
     let second = tempfile::tempdir().unwrap();
