@@ -4,10 +4,11 @@
 //!
 //! There are five rules. A quarter of the calls and bytes is reserved for proven connections: those on which a
 //! signature or token was verified that was seen on no other connection. No source address and no principal may use
-//! more than a quarter of anything. A caller that exceeds either limit is refused at once and never waits. If there is
-//! no capacity at all, others give way: the oldest connection that is not proven, or a call of the source that uses
-//! most whose body has not arrived. Revocations, and long requests of the IAM API, have separate capacity. This module
-//! contains no protocols and opens no sockets.
+//! more than a quarter of anything. A caller that exceeds either limit is refused at once and never waits; only a TLS
+//! handshake beyond the share of its source takes the place of the oldest one of that source. If there is no capacity
+//! at all, others give way: the oldest connection that is not proven, or a call of the source that uses most whose body
+//! has not arrived. Revocations, and long requests of the IAM API, have separate capacity. This module contains no
+//! protocols and opens no sockets.
 
 mod awaited;
 mod call;
@@ -246,31 +247,39 @@ impl Admission {
         first.is_some_and(|connection| connection.ask_to_leave())
     }
 
-    /// Counts a connection's TLS handshake until the returned value is dropped. If there are too
-    /// many, the oldest handshake of the source with the most is ended.
+    /// Counts a connection's TLS handshake until the returned value is dropped. If its source then has more than its
+    /// share, the oldest handshake of that source is ended; otherwise, if there are too many in all, the oldest
+    /// handshake of the source with the most. So whoever holds silent handshakes keeps nobody out.
     ///
     /// # Errors
-    /// [`Shed::Source`] if the connection's source already has its share of handshakes.
+    /// [`Shed::Source`] if the connection's source already has twice its share, because those that were ended are not
+    /// gone yet.
     pub fn handshake(&self, connection: &Arc<Connection>) -> Result<Handshake, Shed> {
         let share = (self.handshakes.most / 4).max(1);
         if let Some(source) = &connection.source
-            && !take(&source.handshakes, 1, share)
+            && !take(&source.handshakes, 1, 2 * share)
         {
             return Err(Shed::Source);
         }
+        let crowded = connection
+            .source
+            .as_ref()
+            .filter(|source| source.handshakes.load(Ordering::Relaxed) > share);
         let handshake = Handshake(connection.clone());
         let count = self.handshakes.used.fetch_add(1, Ordering::Relaxed) + 1;
         remember(&self.shaking, connection, 2 * self.handshakes.most, |c| {
             c.is_shaking.load(Ordering::Relaxed)
         });
         connection.is_shaking.store(true, Ordering::Relaxed);
-        if count > self.handshakes.most {
-            self.end_a_handshake(connection);
+        if crowded.is_some() || count > self.handshakes.most {
+            self.end_a_handshake(connection, crowded);
         }
         Ok(handshake)
     }
 
-    fn end_a_handshake(&self, newcomer: &Arc<Connection>) {
+    /// Ends the oldest handshake of the source `of`, or without one of the source with the most, in favour of a
+    /// newcomer.
+    fn end_a_handshake(&self, newcomer: &Arc<Connection>, of: Option<&Arc<Holdings>>) {
         let all: Vec<_> = lock(&self.shaking)
             .iter()
             .filter_map(Weak::upgrade)
@@ -279,6 +288,10 @@ impl Admission {
             connection.is_shaking.load(Ordering::Relaxed)
                 && !connection.asked.load(Ordering::Relaxed)
                 && !Arc::ptr_eq(connection, newcomer)
+                && of.is_none_or(|of| {
+                    let source = connection.source.as_ref();
+                    source.is_some_and(|source| Arc::ptr_eq(source, of))
+                })
         });
         let held = |connection: &&Arc<Connection>| {
             let source = connection

@@ -513,11 +513,23 @@ async fn handshakes_are_bounded_for_each_source_and_in_all() {
         let handshake = admission.handshake(&connection);
         handshake.map(|handshake| (connection, handshake))
     };
+    let left = async |c: &Connection| {
+        tokio::time::timeout(Duration::ZERO, c.asked_to_leave())
+            .await
+            .is_ok()
+    };
     let mut held: Vec<_> = (0..4)
-        .map(|n| (0..most).map_while(|_| begin(n).ok()).collect::<Vec<_>>())
+        .map(|n| (0..most / 4).map(|_| begin(n).unwrap()).collect::<Vec<_>>())
         .collect();
-    assert!(held.iter().all(|of| of.len() == most / 4));
-    assert_eq!(begin(1).err(), Some(Shed::Source));
+    for (connection, _) in held.iter().flatten() {
+        assert!(!left(connection).await);
+    }
+    // Beyond the share of a source, its own oldest one is closed for the new one.
+    let newest = begin(1).unwrap();
+    assert!(left(&held[1][0].0).await && !left(&newest.0).await);
+    assert!(!left(&held[0][0].0).await && !left(&held[1][1].0).await);
+    held[1].push(newest);
+    drop(held[1].remove(0));
     held[3].truncate(2);
     // There is room for one more; after that, the oldest connection of the biggest holder is
     // closed.
@@ -525,14 +537,16 @@ async fn handshakes_are_bounded_for_each_source_and_in_all() {
         .map(|n| begin(10 + n as u8).unwrap())
         .collect();
     let late = begin(200).unwrap();
-    let left = async |c: &Connection| {
-        tokio::time::timeout(Duration::ZERO, c.asked_to_leave())
-            .await
-            .is_ok()
-    };
     assert!(left(&held[0][0].0).await);
     assert!(!left(&held[3][0].0).await && !left(&late.0).await);
     drop((held, rest, late));
+    assert!(is_empty(&admission));
+    // While those that were closed are not gone yet, a source has at most twice its share.
+    let crowd: Vec<_> = (0..most).map_while(|_| begin(1).ok()).collect();
+    assert_eq!(crowd.len(), most / 2);
+    assert_eq!(begin(1).err(), Some(Shed::Source));
+    assert!(begin(2).is_ok());
+    drop(crowd);
     assert!(is_empty(&admission));
 }
 
