@@ -104,7 +104,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Greeting<S> {
 type Acquire = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
 
 /// A future that is only polled while it holds a permit, and returns it after each poll. The computation with the
-/// private key (a millisecond for RSA) happens within one poll, so the permits leave half of the processors' time to
+/// private key (a millisecond for RSA) happens within one poll, so the permits leave a part of the processors' time to
 /// clients that are already connected.
 pub(super) struct InTurn<F> {
     inner: Pin<Box<F>>,
@@ -134,9 +134,18 @@ impl<F: Future> Future for InTurn<F> {
     }
 }
 
-/// Makes the permits for [`InTurn`]: half as many as there are worker threads.
+/// Makes the permits for [`InTurn`] on the listener for clients: half as many as there are worker threads.
 pub(super) fn places() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new((workers::count() / 2).max(1)))
+    one_in(2, workers::count())
+}
+
+/// Makes those of the listener for proxies: a quarter, so that the handshakes of both listeners leave time to others.
+pub(super) fn places_for_proxies() -> Arc<Semaphore> {
+    one_in(4, workers::count())
+}
+
+fn one_in(part: usize, workers: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new((workers / part).max(1)))
 }
 
 #[cfg(test)]
@@ -169,6 +178,17 @@ mod tests {
         for _ in 0..16 {
             greeting.read_exact(&mut piece).await.unwrap();
         }
+    }
+
+    #[test]
+    fn handshakes_of_both_listeners_leave_workers_to_others() {
+        for (workers, of_clients, of_proxies) in [(1, 1, 1), (4, 2, 1), (16, 8, 4)] {
+            assert_eq!(one_in(2, workers).available_permits(), of_clients);
+            assert_eq!(one_in(4, workers).available_permits(), of_proxies);
+        }
+        let (clients, proxies) = (places(), places_for_proxies());
+        let taken = clients.available_permits() + proxies.available_permits();
+        assert!(taken <= (workers::count() * 3 / 4).max(2), "{taken}");
     }
 
     #[tokio::test]

@@ -83,7 +83,7 @@ pub(super) async fn accept(
         shared: shared.clone(),
         own,
         admission: Admission::new(NEWCOMERS),
-        handshakes: handshake::places(),
+        handshakes: handshake::places_for_proxies(),
     });
     loop {
         let (stream, address) = tokio::select! {
