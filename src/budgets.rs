@@ -107,6 +107,9 @@ pub struct Counted<'a> {
     pub signature: Option<&'a [u8]>,
     /// How many calls it counts as. It is admitted if there is room for one, and uses up what comes later for the rest.
     pub amount: u64,
+    /// Those about whom a service asks, by the keys under which they are counted, each with how many calls the
+    /// decisions about it count as. Empty if the call is about its caller alone.
+    pub subjects: &'a [(String, u64)],
 }
 
 /// The limit because of which a call or session was refused.
@@ -123,6 +126,9 @@ pub enum Exceeded {
     /// Half of the principal's budget, but at least 10 calls per second: the most that calls with one and the
     /// same signature may use.
     Repeats,
+    /// Half of a service's share of `[budgets.principal] reads_per_second`, but at least 10 calls per second: the most
+    /// that its questions about one and the same subject may use.
+    Subjects,
     /// The limit `[budgets.account] calls_per_second`.
     Account,
     /// The limit `[budgets.source] unproven_calls_per_second`.
@@ -140,6 +146,7 @@ impl Exceeded {
             Self::ObjectRequests => "object_requests",
             Self::Revocations => "revocations",
             Self::Repeats => "repeats",
+            Self::Subjects => "subjects",
             Self::Account => "account",
             Self::Source => "source",
             Self::Sessions => "sessions",
@@ -197,6 +204,9 @@ pub struct Budgets {
     repeated_calls: Option<Calls>,
     repeated_reads: Option<Calls>,
     repeated_object_requests: Option<Calls>,
+    /// The questions of each service about each subject. A service's client decides how many there are, so one client
+    /// must not use up what the service needs for the others.
+    subjects: Option<Calls>,
     account_calls: Option<Calls>,
     /// A reserve in each account for the other principals, if a few have used up the account's
     /// budget. It is counted in total by account, and within it by principal.
@@ -228,6 +238,7 @@ impl Budgets {
             repeated_calls: repeats(limits.principal_calls),
             repeated_reads: repeats(limits.principal_reads),
             repeated_object_requests: repeats(limits.principal_object_requests),
+            subjects: repeats(limits.principal_reads),
             account_calls: limits.account_calls.map(Calls::new),
             account_reserve: part(limits.account_calls, 4),
             principal_reserve: part(limits.principal_calls, 8),
@@ -243,7 +254,7 @@ impl Budgets {
     /// [`Exceeded::Repeats`].
     ///
     /// # Errors
-    /// The budget that is used up: the principal's, the account's, or the part for one signature.
+    /// The budget that is used up: the principal's, the account's, or the part for one signature or for one subject.
     /// The call is then not counted in that budget.
     pub fn call(
         &self,
@@ -258,9 +269,12 @@ impl Budgets {
             CountedAs::Call | CountedAs::Revocation => &self.repeated_calls,
         };
         if let (Some(repeats), Some(signature)) = (repeats, caller.signature)
-            && !repeats.take(signature, amount, 1, now)
+            && !repeats.take_whole(signature, amount, u64::MAX, 1, now)
         {
             return Err(Exceeded::Repeats);
+        }
+        for (subject, amount) in caller.subjects {
+            self.subject(caller.principal, subject, *amount, now)?;
         }
         let principal = caller.principal.as_bytes();
         match counted_as {
@@ -284,6 +298,29 @@ impl Budgets {
                         if admitted { Ok(()) } else { Err(exceeded) }
                     })
             }
+        }
+    }
+
+    /// Counts the decisions about one subject for a service. A subject may use half of what this broker leaves to the
+    /// service.
+    fn subject(
+        &self,
+        service: &str,
+        subject: &str,
+        amount: u64,
+        now: Duration,
+    ) -> Result<(), Exceeded> {
+        let (Some(reads), Some(subjects)) = (&self.principal_reads, &self.subjects) else {
+            return Ok(());
+        };
+        let brokers = self.brokers_in(Exceeded::Reads);
+        let least = u64::from(MIN_REPEATS.get()) * 1_000;
+        let half = (reads.share(service.as_bytes(), brokers) / 2).max(least);
+        let key = format!("{service}\n{subject}");
+        if subjects.take_whole(key.as_bytes(), amount, half, brokers, now) {
+            Ok(())
+        } else {
+            Err(Exceeded::Subjects)
         }
     }
 
@@ -325,7 +362,20 @@ impl Budgets {
     /// # Errors
     /// [`Exceeded::Source`] if there were too many such calls from its source.
     pub fn unproven(&self, source: Source, now: Duration) -> Result<(), Exceeded> {
-        self.take(Exceeded::Source, &source.0, 1, now)
+        self.unproven_calls(source, 1, now)
+    }
+
+    /// Counts a call whose caller was not authenticated as `amount` calls.
+    ///
+    /// # Errors
+    /// [`Exceeded::Source`] if there were too many such calls from its source.
+    pub fn unproven_calls(
+        &self,
+        source: Source,
+        amount: u64,
+        now: Duration,
+    ) -> Result<(), Exceeded> {
+        self.take(Exceeded::Source, &source.0, amount, now)
     }
 
     /// Takes back what [`Budgets::unproven`] counted, for a call whose caller has been
@@ -428,6 +478,9 @@ impl Budgets {
         {
             calls.sweep(1, now);
         }
+        if let Some(subjects) = &self.subjects {
+            subjects.sweep(self.brokers_in(Exceeded::Reads), now);
+        }
     }
 
     /// Forgets principals and accounts whose sessions have all ended.
@@ -479,7 +532,7 @@ impl Budgets {
             Exceeded::Account => self.account_calls.as_ref(),
             Exceeded::Source => self.unproven.as_ref(),
             Exceeded::Revocations => self.revocations.as_ref(),
-            Exceeded::Sessions | Exceeded::Repeats => None,
+            Exceeded::Sessions | Exceeded::Repeats | Exceeded::Subjects => None,
         }
     }
 }

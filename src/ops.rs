@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 pub use self::context::Context;
 use self::draft::Draft;
 pub use self::operation::Operation;
+use self::operation::View;
 use self::prove::Unproven;
 pub use self::refuse::{NO_ROOM, Refusal, refuse, refuse_unread, shed};
 pub use self::service::Service;
@@ -219,8 +220,19 @@ async fn run<O: Operation>(
     let is_user = sign_in.is_some() && caller.federated().is_none();
     if signed.is_some() || certificate.is_some() || is_user {
         let presented = signed.as_deref();
-        let amount = input.as_ref().map_or(1, O::amount);
-        unproven.count_signed(O::COUNTED_AS, &caller, presented, amount)?;
+        let (amount, subjects) = match &input {
+            Ok(input) => {
+                let view = View {
+                    broker,
+                    directory: &directory,
+                    account: caller.account(),
+                    now,
+                };
+                (input.amount(), input.subjects(&view))
+            }
+            Err(_) => (1, Vec::new()),
+        };
+        unproven.count_signed(O::COUNTED_AS, &caller, presented, amount, &subjects)?;
     }
     let input = input?;
     if is_presigned && !takes_presigned::<O>(&broker.rules) {

@@ -81,16 +81,35 @@ impl Calls {
     /// be room for one; the rest uses up what comes later, so that a call which counts as more than the whole share is
     /// possible as well.
     pub fn take(&self, key: &[u8], amount: u64, brokers: u64, now: Duration) -> bool {
+        self.in_bucket(key, brokers, now, |bucket| {
+            bucket.take(self.limit, amount, 1, brokers, micros(now))
+        })
+    }
+
+    /// Counts a call as `amount` calls and returns true, unless more than `part` of the limit, in thousandths of a call
+    /// per second, would be used up. Unlike [`Calls::take`], there must be room for all of the calls, or the key has
+    /// made one call at most lately. The part is this broker's alone. If brokers share the limit, keys are remembered for
+    /// as long as a share of it needs.
+    pub fn take_whole(
+        &self,
+        key: &[u8],
+        amount: u64,
+        part: u64,
+        brokers: u64,
+        now: Duration,
+    ) -> bool {
+        let limit = self.limit.min(part);
+        self.in_bucket(key, brokers, now, |bucket| {
+            bucket.take_whole(limit, amount, micros(now))
+        })
+    }
+
+    /// This broker's part of the limit for a key, in thousandths of a call per second.
+    pub fn share(&self, key: &[u8], brokers: u64) -> u64 {
         let key = bounded(key);
-        let shard = &mut *self.shard(&key);
-        if let Some(bucket) = shard.buckets.get_mut(&*key) {
-            return bucket.take(self.limit, amount, brokers, micros(now));
-        }
-        let bucket = match shard.has_room(self.limit, brokers, now) {
-            true => shard.buckets.entry((*key).into()).or_default(),
-            false => &mut shard.others,
-        };
-        bucket.take(self.limit, amount, brokers, micros(now))
+        let shard = &*self.shard(&key);
+        let bucket = shard.buckets.get(&*key).unwrap_or(&shard.others);
+        bucket.share(self.limit, brokers)
     }
 
     /// Whether [`Calls::take`] would count another call of this key. It counts nothing.
@@ -98,9 +117,9 @@ impl Calls {
         let key = bounded(key);
         let shard = &*self.shard(&key);
         match shard.buckets.get(&*key) {
-            Some(bucket) => bucket.admits(self.limit, brokers, micros(now)),
+            Some(bucket) => bucket.admits(self.limit, 1, brokers, micros(now)),
             None if shard.buckets.len() < MAX_KEYS => true,
-            None => shard.others.admits(self.limit, brokers, micros(now)),
+            None => shard.others.admits(self.limit, 1, brokers, micros(now)),
         }
     }
 
@@ -163,6 +182,26 @@ impl Calls {
         }
     }
 
+    /// Calls `take` with the bucket of a key, which is made if there is room for it.
+    fn in_bucket(
+        &self,
+        key: &[u8],
+        brokers: u64,
+        now: Duration,
+        take: impl FnOnce(&mut Bucket) -> bool,
+    ) -> bool {
+        let key = bounded(key);
+        let shard = &mut *self.shard(&key);
+        if let Some(bucket) = shard.buckets.get_mut(&*key) {
+            return take(bucket);
+        }
+        let bucket = match shard.has_room(self.limit, brokers, now) {
+            true => shard.buckets.entry((*key).into()).or_default(),
+            false => &mut shard.others,
+        };
+        take(bucket)
+    }
+
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
         let hash = self.hasher.hash_one(key);
         let [first, ..] = &self.shards;
@@ -190,8 +229,9 @@ impl Shard {
 }
 
 impl Bucket {
-    fn take(&mut self, limit: u64, amount: u64, brokers: u64, now: u64) -> bool {
-        let admits = self.admits(limit, brokers, now);
+    /// Counts `amount` calls if there is room for `room` of them.
+    fn take(&mut self, limit: u64, amount: u64, room: u64, brokers: u64, now: u64) -> bool {
+        let admits = self.admits(limit, room, brokers, now);
         self.level = self.level_at(self.share(limit, brokers), now);
         self.at = self.at.max(now);
         if admits {
@@ -201,12 +241,21 @@ impl Bucket {
         admits
     }
 
-    /// Whether there is room for one more call.
-    fn admits(&self, limit: u64, brokers: u64, now: u64) -> bool {
+    /// Counts `amount` calls if there is room for all of them. More than there is ever room for are possible only after
+    /// at most one call, because the parts of a request may be counted one after the other.
+    fn take_whole(&mut self, limit: u64, amount: u64, now: u64) -> bool {
+        let is_fresh = self.level_at(self.share(limit, 1), now) <= CALL;
+        let room = if is_fresh { 1 } else { amount };
+        self.take(limit, amount, room, 1, now)
+    }
+
+    /// Whether there is room for so many more calls.
+    fn admits(&self, limit: u64, room: u64, brokers: u64, now: u64) -> bool {
         let share = self.share(limit, brokers);
         // One call is always possible, however small the share.
         let burst = share.saturating_mul(BURST_SECONDS * 1_000_000).max(CALL);
-        let level = self.level_at(share, now).checked_add(CALL);
+        let room = CALL.saturating_mul(room);
+        let level = self.level_at(share, now).checked_add(room);
         level.is_some_and(|level| level <= burst)
     }
 

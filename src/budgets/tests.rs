@@ -30,6 +30,7 @@ fn by(principal: &str) -> Counted<'_> {
         account: ACCOUNT,
         signature: None,
         amount: 1,
+        subjects: &[],
     }
 }
 
@@ -348,4 +349,80 @@ fn a_call_that_counts_as_several_uses_up_what_comes_later() {
     let captured = Some(b"captured".as_slice());
     assert_eq!(read(30, captured, seconds(100)), Ok(()));
     assert_eq!(read(1, captured, seconds(100)), Err(Exceeded::Repeats));
+}
+
+#[test]
+fn several_calls_at_once_do_not_exceed_the_half_for_one_signature() {
+    let budgets = Budgets::new(limits(0, 100, 0, 0));
+    let read = |amount: u64, signature: &[u8], now: Duration| {
+        let caller = Counted {
+            amount,
+            signature: Some(signature),
+            ..by("a")
+        };
+        budgets.call(CountedAs::Read, caller, now)
+    };
+    // A hundred with one signature may come at once.
+    for n in 0..99 {
+        assert_eq!(read(1, b"captured", seconds(0)), Ok(()), "{n}");
+    }
+    assert_eq!(read(2, b"captured", seconds(0)), Err(Exceeded::Repeats));
+    assert_eq!(read(1, b"captured", seconds(0)), Ok(()));
+    // More than that at once is possible for a signature that was hardly used, also if the first of them was counted
+    // before the others.
+    assert_eq!(read(1, b"captured", seconds(100)), Ok(()));
+    assert_eq!(read(150, b"captured", seconds(100)), Ok(()));
+    assert_eq!(read(1, b"captured", seconds(100)), Err(Exceeded::Repeats));
+    // A hundred are given back in two seconds, which leaves room for 49.
+    assert_eq!(read(50, b"captured", seconds(102)), Err(Exceeded::Repeats));
+    assert_eq!(read(49, b"captured", seconds(102)), Ok(()));
+}
+
+#[test]
+fn one_subject_uses_half_of_what_a_service_may_ask() {
+    let asks = |budgets: &Budgets, service: &str, subject: &str, amount: u64, now: Duration| {
+        let subjects = [(subject.to_owned(), amount)];
+        let caller = Counted {
+            amount,
+            subjects: &subjects,
+            ..by(service)
+        };
+        budgets.call(CountedAs::Read, caller, now)
+    };
+    let budgets = Budgets::new(limits(0, 100, 0, 0));
+    let asks_one = |service: &str, subject: &str, amount: u64| {
+        asks(&budgets, service, subject, amount, seconds(0))
+    };
+    // Two hundred may come at once.
+    assert_eq!(asks_one("gateway", "busy", 60), Ok(()));
+    assert_eq!(asks_one("gateway", "busy", 60), Err(Exceeded::Subjects));
+    assert_eq!(asks_one("gateway", "busy", 40), Ok(()));
+    assert_eq!(asks_one("gateway", "busy", 1), Err(Exceeded::Subjects));
+    assert_eq!(asks_one("another", "busy", 60), Ok(()));
+    // Refused questions have cost the service nothing.
+    for n in 0..100 {
+        assert_eq!(asks_one("gateway", "quiet", 1), Ok(()), "{n}");
+    }
+    assert_eq!(asks_one("gateway", "third", 1), Err(Exceeded::Reads));
+    // Time gives a subject its half again.
+    assert_eq!(asks(&budgets, "gateway", "busy", 50, seconds(1)), Ok(()));
+    let again = asks(&budgets, "gateway", "busy", 1, seconds(1));
+    assert_eq!(again, Err(Exceeded::Subjects));
+    budgets.sweep_calls(seconds(60));
+    assert_eq!(asks(&budgets, "gateway", "busy", 100, seconds(60)), Ok(()));
+    // Of several brokers, each leaves half of its own share to the others.
+    let budgets = Budgets::new(limits(0, 100, 0, 0));
+    budgets.share_among(2);
+    assert_eq!(asks(&budgets, "gateway", "busy", 50, seconds(0)), Ok(()));
+    let more = asks(&budgets, "gateway", "busy", 50, seconds(0));
+    assert_eq!(more, Err(Exceeded::Subjects));
+    assert_eq!(asks(&budgets, "gateway", "quiet", 50, seconds(0)), Ok(()));
+    // Without a limit there is no half.
+    let budgets = Budgets::new(BudgetLimits::OFF);
+    for _ in 0..2 {
+        assert_eq!(
+            asks(&budgets, "gateway", "busy", u64::MAX, seconds(0)),
+            Ok(())
+        );
+    }
 }

@@ -335,6 +335,7 @@ impl Context<'_> {
             account: account.as_str(),
             signature: None,
             amount: 1,
+            subjects: &[],
         };
         let counted = broker.budgets.call(CountedAs::Call, counted, now);
         counted.map_err(|exceeded| broker.throttled(exceeded.name()))

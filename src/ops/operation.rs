@@ -7,8 +7,12 @@ use serde_json::value::RawValue;
 use super::context::Context;
 use super::service::Service;
 use crate::authn::Proof;
+use crate::base::arn::AccountId;
+use crate::base::clock::Timestamp;
+use crate::broker::Broker;
 use crate::budgets::CountedAs;
 use crate::caller::{Caller, Identity};
+use crate::directory::Directory;
 use crate::error::Error;
 
 /// An action of an API. Its `run` makes all of its decisions.
@@ -51,9 +55,25 @@ pub trait Operation: Sized + Send + 'static {
         1
     }
 
+    /// Those about whom a service asks, by the keys under which they are counted, each with how many calls the
+    /// decisions about it count as. None of them may use more than half of the service's budget.
+    fn subjects(&self, _view: &View<'_>) -> Vec<(String, u64)> {
+        Vec::new()
+    }
+
     /// Makes the decisions and performs the action, after the caller has been authenticated and the
     /// call counted.
     fn run(self, cx: &mut Context<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
+}
+
+/// What a service can see: the principals of its own account, at one instant.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub broker: &'a Broker,
+    pub directory: &'a Directory,
+    /// The account of the service.
+    pub account: AccountId,
+    pub now: Timestamp,
 }
 
 /// The kinds of credentials that may call an action: IAM User Guide, "Compare AWS STS credentials".

@@ -47,14 +47,26 @@ impl<'a> Unproven<'a> {
         counted.map_err(|exceeded| self.broker.throttled(exceeded.name()))
     }
 
-    /// Counts a call of an authenticated caller, as `amount` calls, for the caller and its account. `presented` is the
-    /// signature of the request; `None` if a certificate or a sign-in authenticated the caller.
+    /// Counts the further decisions of a call without a caller, as `amount` calls from its source.
+    ///
+    /// # Errors
+    /// [`Error::Throttling`] if there were too many calls that authenticated nobody.
+    pub(super) fn count_further(&self, amount: u64) -> Result<(), Error> {
+        let budgets = &self.broker.budgets;
+        let counted = budgets.unproven_calls(self.source, amount, self.monotonic);
+        counted.map_err(|exceeded| self.broker.throttled(exceeded.name()))
+    }
+
+    /// Counts a call of an authenticated caller, as `amount` calls, for the caller and its account, and for the subjects
+    /// about whom it asks. `presented` is the signature of the request; `None` if a certificate or a sign-in
+    /// authenticated the caller.
     pub(super) fn count_signed(
         &self,
         counted_as: CountedAs,
         caller: &Caller,
         presented: Option<&Presented>,
         amount: u64,
+        subjects: &[(String, u64)],
     ) -> Result<(), Error> {
         let account = caller.account();
         let signature = presented.map(Presented::digest);
@@ -63,6 +75,7 @@ impl<'a> Unproven<'a> {
             account: account.as_str(),
             signature: signature.as_ref().map(<[u8; 16]>::as_slice),
             amount,
+            subjects,
         };
         let counted = self
             .broker

@@ -94,6 +94,7 @@ fn count(visit: &Visit<'_>, sign_in: &SignIn) -> Result<(), Problem> {
         account: account.as_str(),
         signature: None,
         amount: 1,
+        subjects: &[],
     };
     let now = broker.clock.monotonic();
     let counted = broker.budgets.call(CountedAs::Call, counted, now);

@@ -92,6 +92,7 @@ fn count(broker: &Broker, bearer: &Bearer) -> Result<(), Error> {
         account: account.as_str(),
         signature: None,
         amount: 1,
+        subjects: &[],
     };
     let now = broker.clock.monotonic();
     let counted = broker.budgets.call(CountedAs::Call, counted, now);

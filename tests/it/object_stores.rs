@@ -968,6 +968,26 @@ async fn os_13_whoever_holds_a_key_or_a_captured_head_asks_within_a_budget() {
 }
 
 #[tokio::test]
+async fn os_13_the_objects_that_nobody_deletes_count_for_the_source_address() {
+    let limits = BudgetLimits {
+        unproven_calls: std::num::NonZeroU32::new(100),
+        ..BudgetLimits::OFF
+    };
+    let world = World::start_within(directory(), DataEvents::Refused, limits).await;
+    let objects: String = (0..1_000)
+        .map(|n| format!("<Object><Key>home/{n}</Key></Object>"))
+        .collect();
+    let list = format!("<Delete>{objects}</Delete>");
+    // Two hundred may come at once, and a thousand objects count as a hundred.
+    for expected in ["AccessDenied", "AccessDenied", "SlowDown"] {
+        let request = asked("POST /data?delete").body(list.as_bytes());
+        assert_eq!(word(&world.ask(None, request).await), expected);
+    }
+    // Whoever signs is served at the same address.
+    assert_eq!(world.by("owner", "GET /data/home/x").await, "ok");
+}
+
+#[tokio::test]
 async fn a_refusal_is_explained_to_those_who_may_know() {
     let world = World::start().await;
     let explain = async |reader: &str, user: &str, line: &str| {

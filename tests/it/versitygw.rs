@@ -1005,11 +1005,52 @@ async fn tr_04_a_question_about_many_objects_counts_as_several() {
     let one = json!({"accessKeyIds": [bob.id]});
     let (status, answer) = served.ask(RESOLVE, &one).await;
     assert_eq!((status, &answer["code"]), (429, &json!("Throttling")));
-    served.broker.clock.pass(Duration::from_secs(2));
-    // As do the names of a thousand keys.
-    for count in [1_000, 999] {
+    served.broker.clock.pass(Duration::from_secs(4));
+    // As do the names of a thousand keys. They leave half of the budget to other questions.
+    for (count, expected) in [(1_000, 200), (999, 429)] {
         let names = json!({"accessKeyIds": vec!["x"; count]});
-        assert_eq!(served.ask(RESOLVE, &names).await.0, 200);
+        assert_eq!(served.ask(RESOLVE, &names).await.0, expected, "{count}");
     }
-    assert_eq!(served.ask(RESOLVE, &one).await.0, 429);
+    served
+        .evaluate(&bob, &["s3:GetObject"], &names, condition(json!({})))
+        .await;
+    let last = question(
+        &bob,
+        &actions,
+        &["arn:aws:s3:::data/x"],
+        condition(json!({})),
+    );
+    assert_eq!(served.ask(EVALUATE, &last).await.0, 429);
+}
+
+#[tokio::test]
+async fn tr_04_one_client_of_a_gateway_leaves_half_of_its_budget_to_the_others() {
+    let limits = brevet::budgets::BudgetLimits {
+        principal_reads: std::num::NonZeroU32::new(100),
+        ..brevet::budgets::BudgetLimits::OFF
+    };
+    let served = served_with(|_| {}, |config| config.budgets = limits).await;
+    let names: Vec<String> = (0..500)
+        .map(|i| format!("arn:aws:s3:::data/home/{i}"))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let ask = async |keys: &Keys, action: &str| {
+        let question = question(keys, &[action], &names, condition(json!({})));
+        served.ask(EVALUATE, &question).await.0
+    };
+    // Two hundred may come at once, and each question counts as fifty.
+    for (action, expected) in [
+        ("s3:DeleteObject", 200),
+        ("s3:GetObject", 200),
+        ("s3:PutObject", 429),
+        ("s3:ListBucket", 429),
+    ] {
+        assert_eq!(ask(&user("bob"), action).await, expected, "{action}");
+    }
+    for action in ["s3:DeleteObject", "s3:GetObject"] {
+        assert_eq!(ask(&user("alice"), action).await, 200, "{action}");
+    }
+    let metrics = served.broker.operator("/metrics").await.body;
+    let line = "brevet_throttled_total{budget=\"subjects\"} 2\n";
+    assert!(metrics.contains(line), "{metrics}");
 }

@@ -2,15 +2,16 @@
 //! asks, and enforces the answer itself.
 //!
 //! The service itself must be allowed `brevet:Authorize` on every resource that it asks about, which is
-//! checked before anything about the subject is looked up.
+//! checked before anything about the subject is told. Before that, a subject is looked up only to count the call.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::keys;
-use super::subject::{Subject, Unknown};
+use super::subject::{NOBODY, Subject, Unknown};
 use crate::base::arn::{AccountId, Arn};
 use crate::base::clock::Timestamp;
 use crate::base::field::FieldError;
@@ -19,7 +20,7 @@ use crate::caller::Caller;
 use crate::error::Error;
 use crate::evaluator::Outcome;
 use crate::ops::context::Context;
-use crate::ops::operation::{OpenTo, Operation};
+use crate::ops::operation::{OpenTo, Operation, View};
 use crate::ops::service::Service;
 use crate::trust::{self, Denied, Elsewhere, Judged, RequestElsewhere};
 
@@ -222,6 +223,21 @@ impl Operation for Authorize {
 
     fn amount(&self) -> u64 {
         budgets::calls_of_decisions(self.items.len())
+    }
+
+    fn subjects(&self, view: &View<'_>) -> Vec<(String, u64)> {
+        let named = self.subjects.iter().map(|subject| subject.budget_key(view));
+        let named: Vec<String> = named.collect();
+        let mut decisions: BTreeMap<&str, usize> = BTreeMap::new();
+        for item in &self.items {
+            let key = item.as_ref().ok().and_then(|item| named.get(item.subject));
+            *decisions
+                .entry(key.map_or(NOBODY, String::as_str))
+                .or_default() += 1;
+        }
+        let counted =
+            |(key, count): (&str, usize)| (key.to_owned(), budgets::calls_of_decisions(count));
+        decisions.into_iter().map(counted).collect()
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Authorized, Error> {

@@ -9,14 +9,14 @@ use serde_json::value::RawValue;
 
 use super::authorize::Code;
 use super::keys;
-use super::subject::{Subject, Unknown};
+use super::subject::{NOBODY, Subject, Unknown};
 use crate::audit;
 use crate::base::field::FieldError;
 use crate::budgets::{self, CountedAs};
 use crate::error::Error;
 use crate::ops::CALL_TIMEOUT;
 use crate::ops::context::Context;
-use crate::ops::operation::{OpenTo, Operation};
+use crate::ops::operation::{OpenTo, Operation, View};
 use crate::ops::service::Service;
 use crate::trust::{self, Elsewhere, Judged, RequestElsewhere, Verdict};
 
@@ -158,6 +158,14 @@ impl Operation for EvaluatePolicy {
 
     fn amount(&self) -> u64 {
         budgets::calls_of_decisions(self.actions.len().saturating_mul(self.resources.len()))
+    }
+
+    fn subjects(&self, view: &View<'_>) -> Vec<(String, u64)> {
+        let key = match &self.subject {
+            Ok(subject) => subject.budget_key(view),
+            Err(_) => NOBODY.to_owned(),
+        };
+        vec![(key, self.amount())]
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Self::Output, Error> {

@@ -12,7 +12,7 @@ use crate::base::field::FieldError;
 use crate::budgets::{self, CountedAs};
 use crate::error::Error;
 use crate::ops::context::Context;
-use crate::ops::operation::{OpenTo, Operation};
+use crate::ops::operation::{OpenTo, Operation, View};
 use crate::ops::service::Service;
 use crate::trust;
 
@@ -55,6 +55,11 @@ impl Operation for ResolveIdentity {
 
     fn amount(&self) -> u64 {
         budgets::calls_of_decisions(self.access_key_ids.len())
+    }
+
+    /// Whose policy names the keys is not known, so all of these calls are counted together.
+    fn subjects(&self, _: &View<'_>) -> Vec<(String, u64)> {
+        vec![(Self::NAME.to_owned(), self.amount())]
     }
 
     async fn run(self, cx: &mut Context<'_>) -> Result<Self::Output, Error> {

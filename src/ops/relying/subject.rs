@@ -11,8 +11,12 @@ use crate::caller::{Caller, Identity};
 use crate::directory::{Role, User};
 use crate::error::Error;
 use crate::ops::context::Context;
+use crate::ops::operation::View;
 use crate::session::token;
 use crate::trust::Judged;
+
+/// The key under which decisions about nobody are counted: it is no unique id of a principal.
+pub const NOBODY: &str = "";
 
 /// A principal as a service names it in a call, before it is looked up.
 pub enum Subject {
@@ -98,14 +102,37 @@ impl Subject {
     /// The inner `Err` says why the subject is denied everything. The outer [`Error`] is returned
     /// if the directory is inconsistent.
     pub fn find(&self, cx: &Context<'_>) -> Result<Result<Judged, Unknown>, Error> {
-        let account = cx.caller().account();
-        let directory = &cx.directory;
+        self.find_in(&View {
+            broker: cx.broker,
+            directory: &cx.directory,
+            account: cx.caller().account(),
+            now: cx.now,
+        })
+    }
+
+    /// The key under which decisions about the principal are counted: that of its own calls. All that cannot be found
+    /// have one key together, so that it is of no use to invent names.
+    pub fn budget_key(&self, view: &View<'_>) -> String {
+        match self.find_in(view) {
+            Ok(Ok(Judged::Caller(caller))) => caller.budget_key().into_owned(),
+            Ok(Ok(Judged::Role(role))) => role.id.to_string(),
+            Ok(Err(_)) | Err(_) => NOBODY.to_owned(),
+        }
+    }
+
+    fn find_in(&self, view: &View<'_>) -> Result<Result<Judged, Unknown>, Error> {
+        let View {
+            broker,
+            directory,
+            account,
+            now,
+        } = *view;
         let found = match self {
             Self::Session {
                 access_key_id,
                 session_token,
             } => {
-                let session = cx.broker.tokens.open(session_token.expose());
+                let session = broker.tokens.open(session_token.expose());
                 let session = session
                     .ok()
                     .filter(|s| s.claims.access_key_id == access_key_id.as_str())
@@ -113,7 +140,7 @@ impl Subject {
                 let Some(session) = session else {
                     return Ok(Err(Unknown::NoSuchSession));
                 };
-                return match authn::of_session(cx.broker, &session, directory, cx.now) {
+                return match authn::of_session(broker, &session, directory, now) {
                     Ok(caller) => Ok(Ok(Judged::Caller(caller))),
                     Err(Error::ExpiredToken) => Ok(Err(Unknown::Expired)),
                     Err(Error::Ended) => Ok(Err(Unknown::Ended)),

@@ -161,6 +161,7 @@ fn judge(
                 &caller,
                 Some(&presented.presented),
                 1,
+                &[],
             )?;
             Some(caller)
         }
@@ -179,9 +180,15 @@ fn judge(
     let checks = actions::checks(head, &routed, payload, &store.rules)?;
     // How many decisions DeleteObjects needs is known only now.
     let further = budgets::calls_of_decisions(checks.len()) - 1;
-    if let (Some(caller), Some(presented), 1..) = (&caller, &presented, further) {
-        let signature = Some(&presented.presented);
-        unproven.count_signed(CountedAs::ObjectRequest, caller, signature, further)?;
+    if further > 0 {
+        match (&caller, &presented) {
+            (Some(caller), Some(presented)) => {
+                let signature = Some(&presented.presented);
+                unproven.count_signed(CountedAs::ObjectRequest, caller, signature, further, &[])?;
+            }
+            // Nobody's request counts for the source address.
+            _ => unproven.count_further(further)?,
+        }
     }
     if routed.key.is_none() {
         seen.objects = checks.iter().filter_map(deleted).collect();
