@@ -88,8 +88,8 @@ impl Calls {
 
     /// Counts a call as `amount` calls and returns true, unless more than `part` of the limit, in thousandths of a call
     /// per second, would be used up. Unlike [`Calls::take`], there must be room for all of the calls, or the key has
-    /// made one call at most lately. The part is this broker's alone. If brokers share the limit, keys are remembered for
-    /// as long as a share of it needs.
+    /// made one call at most lately. The part is this broker's alone. If brokers share the limit, keys are remembered
+    /// for as long as a share of it needs.
     pub fn take_whole(
         &self,
         key: &[u8],

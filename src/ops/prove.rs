@@ -57,7 +57,7 @@ impl<'a> Unproven<'a> {
         counted.map_err(|exceeded| self.broker.throttled(exceeded.name()))
     }
 
-    /// Counts a call of an authenticated caller, as `amount` calls, for the caller and its account, and for the subjects
+    /// Counts a call of an authenticated caller, as `amount` calls, for the caller and its account, and for those
     /// about whom it asks. `presented` is the signature of the request; `None` if a certificate or a sign-in
     /// authenticated the caller.
     pub(super) fn count_signed(
