@@ -184,7 +184,7 @@ impl Audit {
         if self.discard {
             return Ok(());
         }
-        match self.write(record, None, None).await {
+        match self.write(record, None).await {
             Ok(_) => Ok(()),
             Err(_) => {
                 self.shared.shed();
@@ -195,25 +195,19 @@ impl Audit {
 
     /// Records a call that issues a session, and signs the session's token together with those of the calls whose
     /// records are written at the same time. Returns the proof once the record is written, and synced to the disk if
-    /// the log is synced. `in_flight` is the number of calls that the broker is serving; the
-    /// writer estimates from it how many of them will be written soon.
+    /// the log is synced.
     ///
     /// # Errors
     /// [`SignError::Audit`] as for [`Audit::commit`]; [`SignError::Key`] if the key was revoked
     /// meanwhile, and the call has no record yet. The caller must then release nothing.
-    pub async fn sign(
-        &self,
-        record: &Record<'_>,
-        leaf: Leaf,
-        in_flight: usize,
-    ) -> Result<Proof, SignError> {
+    pub async fn sign(&self, record: &Record<'_>, leaf: Leaf) -> Result<Proof, SignError> {
         if self.discard {
             let (_, batch) = Batch::sign([&leaf]);
             let proof = batch?.proofs().next().ok_or(AuditError)?;
             self.shared.metrics.token_signatures.inc();
             return Ok(proof);
         }
-        let written = self.write(record, Some(leaf), Some(in_flight)).await;
+        let written = self.write(record, Some(leaf)).await;
         if matches!(written, Err(SignError::Audit(_))) {
             self.shared.shed();
         }
@@ -221,12 +215,7 @@ impl Audit {
         written?.ok_or(AuditError.into())
     }
 
-    async fn write(
-        &self,
-        record: &Record<'_>,
-        leaf: Option<Leaf>,
-        in_flight: Option<usize>,
-    ) -> Outcome {
+    async fn write(&self, record: &Record<'_>, leaf: Option<Leaf>) -> Outcome {
         let line = line::whole(record)?;
         let runtime = Handle::try_current().map_err(|_| AuditError)?;
         let done = {
@@ -243,7 +232,6 @@ impl Audit {
                 runtime,
                 sender,
             });
-            state.in_flight = in_flight.unwrap_or(state.in_flight);
             if state.waiters.len() >= state.enough {
                 self.shared.wake(&mut state);
             }

@@ -26,11 +26,6 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// How many calls the broker is serving, this one included.
-    pub fn calls_in_flight(&self) -> usize {
-        self.call.as_ref().map_or(1, |call| call.all_in_flight())
-    }
-
     /// Returns the exhausted resource if the body of the request was not accepted for lack of
     /// capacity.
     pub fn shed(&self) -> Option<Shed> {

@@ -146,11 +146,6 @@ impl Call {
         &self.connection
     }
 
-    /// How many calls the broker is serving, this one included.
-    pub fn all_in_flight(&self) -> usize {
-        self.connection.admission.calls_in_flight()
-    }
-
     /// Records that the call proved to come from `principal`, by a signature or token of which `proof` is a digest.
     /// From now on the connection, or the client if a trusted proxy sent the call, is preferred to unauthenticated
     /// ones. Nothing changes if the same proof was seen on another connection, because it may have been stolen, or if

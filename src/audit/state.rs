@@ -57,8 +57,6 @@ pub(super) struct State {
     pub writing: [usize; PARTS],
     /// The calls that wait for `queued.awaited`, one for each of its lines.
     pub waiters: Vec<Waiter>,
-    /// How many calls the broker was serving when a call last began to wait.
-    pub in_flight: usize,
     /// Calls that do not get a line of their own.
     pub counted: Counted,
     pub unproven: Rate,
@@ -84,7 +82,6 @@ impl State {
             queued: Lines::default(),
             writing: [0; PARTS],
             waiters: Vec::new(),
-            in_flight: 0,
             counted: Counted::default(),
             unproven: rate(UNPROVEN_PER_SECOND),
             proven: rate(PROVEN_PER_SECOND),

@@ -30,10 +30,10 @@ const COUNTED_EVERY: Duration = Duration::from_secs(10);
 /// The interval between records of counted calls while the disk is nearly full. 257 records of 600 bytes then take 257
 /// bytes per second.
 const COUNTED_EVERY_WHEN_SHORT: Duration = Duration::from_secs(600);
-/// The maximum time that a round waits for further calls while calls arrive in parallel. A single call does not wait,
-/// and no call waits if the log is not synced.
-const GATHER: Duration = Duration::from_millis(2);
-/// About how long a processor takes to decide a call and to answer it.
+/// The maximum time that a round waits for further calls while calls arrive in parallel; a shorter sync shortens it. A
+/// single call does not wait, and no call waits if the log is not synced.
+const GATHER: Duration = Duration::from_millis(1);
+/// About how long a processor takes to decide a call.
 const DECISION: Duration = Duration::from_micros(50);
 /// A buffer whose capacity exceeds this many bytes is freed when it is empty.
 const KEEP: usize = 1 << 20;
@@ -64,23 +64,6 @@ pub(super) fn run(shared: &Shared, sink: Sink, chain: Chain) {
     );
     while writer.round() {}
     writer.tell_head("the broker stops; the last line of the audit log has this number and hash");
-}
-
-/// About how long a processor takes to decide so many calls.
-fn decisions(calls: usize) -> Duration {
-    DECISION.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX))
-}
-
-/// See [`Writer::enough`]: `known` calls arrived together before, and a sync takes `took`.
-fn enough(known: usize, in_flight: usize, took: Duration) -> usize {
-    if known <= 1 {
-        return 1;
-    }
-    let in_parallel = in_flight.clamp(known, 2 * known);
-    match decisions(in_parallel) > took {
-        true => in_parallel.div_ceil(2),
-        false => in_parallel,
-    }
 }
 
 struct Writer<'a> {
@@ -221,28 +204,28 @@ impl Writer<'_> {
         }
     }
 
-    /// The number of waiting calls at which the next round begins at once; `in_flight` calls are being served.
+    /// The number of waiting calls at which the next round begins at once.
     ///
     /// Calls that were answered together tend to arrive together again. So the round expects the calls of the last
-    /// round and, if others arrived during its sync, those of the round before it as well; and up to twice as many if
-    /// so many calls are in flight, because a round costs the same for few calls as for many. If all of them can be
+    /// round and, if others arrived during its sync, those of the round before it as well. If all of them can be
     /// decided within the time of a sync, the round waits for all. Otherwise it waits for half of them: one half is
     /// decided while the other is written, so that neither the processor nor the disk waits.
-    fn enough(&self, waiting: usize, in_flight: usize) -> usize {
+    fn enough(&self, waiting: usize) -> usize {
         let [last, before] = self.answered;
-        let known = if waiting == 0 { last } else { last + before };
-        enough(known, in_flight, self.took)
+        let in_parallel = if waiting == 0 { last } else { last + before };
+        let decisions = DECISION.saturating_mul(u32::try_from(in_parallel).unwrap_or(u32::MAX));
+        match decisions > self.took {
+            true => in_parallel.div_ceil(2),
+            false => in_parallel,
+        }
     }
 
     /// Waits for the calls of the next round. If calls do not arrive in parallel, waits for any work.
     fn wait(&self) {
         let mut state = self.shared.lock();
-        let waiting = state.waiters.len();
-        let enough = self.enough(waiting, state.in_flight);
+        let enough = self.enough(state.waiters.len());
         if enough > 1 && self.sink.syncs() {
-            // Twice as long as the missing calls take, in case a processor is slow or does other work between them.
-            let time = decisions(2 * enough.saturating_sub(waiting));
-            state = self.wait_for(state, enough, time.min(GATHER));
+            state = self.wait_for(state, enough, self.took.min(GATHER));
         }
         if state.waiters.is_empty() && !state.closing && !state.reopen {
             let wait = if state.failing {
@@ -368,36 +351,5 @@ impl Writer<'_> {
                  audit log cannot be written"
             );
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SYNC: Duration = Duration::from_micros(500);
-
-    #[test]
-    fn a_call_alone_waits_for_nobody() {
-        assert_eq!(enough(0, 0, SYNC), 1);
-        assert_eq!(enough(1, 1_000, SYNC), 1);
-    }
-
-    #[test]
-    fn few_calls_are_written_together() {
-        assert_eq!(enough(4, 4, SYNC), 4);
-        assert_eq!(enough(2, 4, SYNC), 4);
-        // The others have gone.
-        assert_eq!(enough(4, 1, SYNC), 4);
-    }
-
-    #[test]
-    fn rounds_grow_to_half_of_the_calls_in_flight() {
-        let mut answered = [1, 1];
-        for _ in 0..20 {
-            let [last, before] = answered;
-            answered = [enough(last + before, 64, SYNC), last];
-        }
-        assert_eq!(answered, [32, 32]);
     }
 }

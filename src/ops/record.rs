@@ -65,11 +65,7 @@ async fn issue(
     let leaf = token.leaf();
     let mut record = draft.complete(broker, origin);
     record.token_leaf = Some(Hex::of(leaf.hash()));
-    let completed = match broker
-        .audit
-        .sign(&record, leaf, origin.calls_in_flight())
-        .await
-    {
+    let completed = match broker.audit.sign(&record, leaf).await {
         Ok(proof) => token.complete(&broker.tokens.keyring(), &proof),
         Err(SignError::Key(NoKey)) => Err(Error::ServiceUnavailable(mint::WITHOUT_KEY)),
         Err(SignError::Audit(AuditError)) => return Err(unwritten(broker, counting)),
