@@ -651,7 +651,10 @@ mod tests {
                 "store.unverified_off_loopback = \"yes\"",
                 "[store] unverified_off_loopback: must be left out",
             ),
-            ("store.ca_file = \"x\"", "[store]: must have either"),
+            (
+                "store.ca_file = \"x\"",
+                "[store]: must not have both `file` and `url`",
+            ),
         ] {
             let error = parse(&format!("{MINIMAL}{line}\n")).unwrap_err();
             assert!(error.contains(named), "{line}: {error}");

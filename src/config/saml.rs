@@ -154,7 +154,7 @@ mod tests {
             ("entity_id = \"\"", "[saml] entity_id"),
             (
                 "recipients = [\"sts.example.com\"]",
-                "[saml] recipients: must be URLs",
+                "[saml] recipients: must be https or http URLs",
             ),
             (
                 "leeway_seconds = 301",

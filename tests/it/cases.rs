@@ -146,7 +146,7 @@ fn modules_use_their_own_band_and_those_above() {
         let Some(own) = bands.get(module.as_str()) else {
             continue;
         };
-        let code = text.split("#[cfg(test)]").next().unwrap();
+        let code = code(&text);
         for used in code.match_indices("crate::").map(|(at, _)| &code[at + 7..]) {
             let name: String = used
                 .chars()
@@ -255,6 +255,17 @@ fn reachable<'a>(from: &str, uses: &'a BTreeMap<String, BTreeSet<String>>) -> BT
     found
 }
 
+/// The code of a file without its tests and comments, whose links do not make a module use another one.
+fn code(text: &str) -> String {
+    text.split("#[cfg(test)]")
+        .next()
+        .unwrap()
+        .lines()
+        .map(|line| line.split("//").next().unwrap().trim())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
 /// The modules that each module uses, except in tests.
 fn uses() -> BTreeMap<String, BTreeSet<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -265,15 +276,7 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
         if ["main", "lib", "tests"].contains(names.last().unwrap()) {
             continue;
         }
-        let code: String = text
-            .split("#[cfg(test)]")
-            .next()
-            .unwrap()
-            .lines()
-            .map(|line| line.split("//").next().unwrap().trim())
-            .collect::<Vec<_>>()
-            .join(" ");
-        texts.insert(names.join("::"), code);
+        texts.insert(names.join("::"), code(&text));
     }
     let file_of = |names: &[String]| {
         (1..=names.len())

@@ -419,7 +419,7 @@ fn sa_06_each_rule_refuses_by_itself() {
         ),
         (&[("status:Success\"", "status:Responder\"")], |r| {
             // Nobody has signed what is around the assertion.
-            matches!(r, Refusal::Unsigned)
+            matches!(r, Refusal::UnsignedStatus)
         }),
         (
             &[(
