@@ -143,7 +143,8 @@ fn main() {
         ("a user", &user, 5),
     ] {
         let list = || async {
-            let page = roles::page(broker, sign_in, None, None, 100, &origin);
+            let all = |_: &roles::Choice| true;
+            let page = roles::page(broker, sign_in, None, None, 100, all, &origin);
             assert_eq!(page.await.unwrap().choices.len(), 100);
         };
         let best = (0..3).map(|_| {
