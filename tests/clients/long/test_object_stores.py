@@ -230,8 +230,8 @@ ACTIONS = {"boto3": COMMON | {"presigned get", "presigned put", "delete many"}, 
 # Clients that sign Content-Length when they upload.
 SIGN_LENGTH = {"AWS SDK for JavaScript 3", "AWS SDK for Rust", "rclone", "s3cmd"}
 # What a refusal looks like in the words of some client: S3's code, or the status of an answer without a body. A proxy or a
-# store that does not answer looks otherwise.
-REFUSAL = re.compile(r"AccessDenied|InvalidRequest|InvalidURI|NotImplemented|Forbidden|BadRequest|Bad Request|\b(400|403|411|501)\b")
+# store that does not answer looks otherwise. Through Traefik a signed Content-Length is missing, so the signature does not match.
+REFUSAL = re.compile(r"AccessDenied|SignatureDoesNotMatch|InvalidRequest|InvalidURI|NotImplemented|Forbidden|BadRequest|Bad Request|\b(400|403|411|501)\b")
 
 
 def expected(client, proxy, store, action):
